@@ -1,0 +1,1 @@
+"""medgan: medical image domain translation whose geometry is exact and whose claims carry evidence."""

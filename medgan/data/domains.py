@@ -1,0 +1,68 @@
+"""What kind of scan a study is: its modality, unit and intensity window, and which kind it shall become."""
+
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from medgan.config import Config
+
+
+class Window(Config):
+    """The intensities mapped onto [-1, 1]; the map is linear, and values outside are clipped."""
+
+    lower: float = -1000.0
+    """Intensity that becomes -1: HU for CT, a percentile of the volume where ``percentiles`` is set."""
+    upper: float = 1000.0
+    """Intensity that becomes +1: HU for CT, a percentile of the volume where ``percentiles`` is set."""
+    percentiles: bool = False
+    """Read the bounds as percentiles of each volume's non-zero voxels (MR, arbitrary units)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.lower >= self.upper:
+            raise ValueError(f"window is empty: lower={self.lower:g} is not below upper={self.upper:g}")
+        if self.percentiles and not (0 <= self.lower and self.upper <= 100):
+            raise ValueError(f"percentiles lie in 0..100, not {self.lower:g}..{self.upper:g}")
+        return self
+
+    def bounds(self, voxels: NDArray[np.generic]) -> tuple[float, float]:
+        """The intensities that become -1 and +1 in this volume; (X, Y, Z) of any dtype."""
+        if not self.percentiles:
+            return self.lower, self.upper
+        inside = voxels[voxels != 0]
+        if inside.size == 0:
+            return 0.0, 1.0
+        lower, upper = np.percentile(inside, [self.lower, self.upper])
+        return float(lower), float(max(upper, lower + 1e-6))
+
+
+class Domain(Config):
+    """One side of a translation: a kind of scan."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    """The word in a cohort's ``domain`` column."""
+    modality: Literal["CT", "MR"]
+    unit: Literal["HU", "arbitrary"]
+    air: float
+    """The intensity of nothing: -1024 HU in CT, 0 in MR; what lies outside a volume."""
+    window: Window
+
+
+class DomainPair(Config):
+    """What goes in, what comes out, and whether a subject has both on one grid."""
+
+    source: Domain
+    target: Domain
+    paired: bool
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The domains' names, source first."""
+        return self.source.name, self.target.name
+
+    @property
+    def one_unit(self) -> bool:
+        """Whether a generator may predict the change: both sides measure the same thing."""
+        return self.source.unit == self.target.unit == "HU"

@@ -1,0 +1,32 @@
+"""What medgan says when it cannot go on: what happened, in which file, what to do next.
+
+No error here carries a traceback to a user unless ``--debug`` is given; ``medgan.cli`` turns them into exit codes.
+"""
+
+
+class MedganError(Exception):
+    """The base of every error that medgan raises on purpose."""
+
+
+class ConfigError(MedganError):
+    """A setting that does not exist, has the wrong type, or contradicts another."""
+
+
+class DataError(MedganError):
+    """A file or a cohort that cannot be used: unreadable, empty, not finite, mixed."""
+
+
+class GeometryError(DataError):
+    """A voxel grid that cannot be kept exactly: sheared, uneven, degenerate, or unlike its partner's."""
+
+
+class ModelError(MedganError):
+    """A model folder that is incomplete, altered, or made for something else."""
+
+
+class LeakageError(MedganError):
+    """A subject that would be tested although an earlier stage trained on it."""
+
+
+class TrainingError(MedganError):
+    """A training that cannot go on: not-a-number terms, a collapsed discriminator, a state of another run."""

@@ -3,6 +3,7 @@
 import difflib
 import io
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,13 +25,12 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
-def load(schema: type[C], *layers: Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> C:
-    """Settings of ``schema``: its defaults, then each layer in order, then ``key=value`` overrides.
+def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:
+    """Settings of ``schema``: its defaults, then each layer in order.
 
     Args:
         schema: The settings' type.
         layers: YAML files or plain mappings; a later layer wins, key by key.
-        overrides: ``a.b=value`` strings; the value is YAML, so ``1e-4`` is a number and ``[1, 2]`` a list.
 
     Raises:
         ConfigError: A file that is not YAML, an unknown key (with the nearest known one), or a value out of range.
@@ -38,8 +38,6 @@ def load(schema: type[C], *layers: Path | Mapping[str, Any], overrides: Sequence
     settings: Settings = {}
     for layer in layers:
         settings = merged(settings, read_yaml(layer) if isinstance(layer, Path) else layer)
-    for override in overrides:
-        settings = merged(settings, parse_override(override))
     try:
         return schema.model_validate(settings)
     except ValidationError as error:
@@ -59,6 +57,12 @@ def read_yaml(path: Path) -> Settings:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds a {type(content).__name__}, not settings; write `key: value` lines.")
     return content
+
+
+def shipped(name: str) -> Path | None:
+    """The config ``NAME.yaml`` that comes with medgan, if there is one."""
+    path = Path(str(files("medgan.configs").joinpath(f"{name}.yaml")))
+    return path if path.is_file() else None
 
 
 def to_yaml(config: Config) -> str:
@@ -87,6 +91,14 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Settings:
         old = result.get(key)
         result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+def from_overrides(overrides: Sequence[str]) -> Settings:
+    """``a.b=value`` strings as a layer; the value is YAML, so ``1e-4`` is a number and ``[1, 2]`` a list."""
+    settings: Settings = {}
+    for override in overrides:
+        settings = merged(settings, parse_override(override))
+    return settings
 
 
 def parse_override(override: str) -> Settings:

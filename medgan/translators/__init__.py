@@ -1,0 +1,1 @@
+"""Image-to-image learners: unpaired CycleGAN and paired pix2pix."""

@@ -1,0 +1,42 @@
+# The habits of the project: each target sets itself up.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO ?= demo
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/medgan train --pipeline ct_contrast --out $(DEMO)/runs --name demo
+	$(BIN)/medgan data phantom $(DEMO)/phantom --subjects 24 --seed 0
+	$(BIN)/medgan convert $(DEMO)/phantom/cohort.csv $(DEMO)/synthetic --part test --change-map \
+		--model $(DEMO)/runs/ct_contrast/demo/model
+	$(BIN)/medgan evaluate --synthetic $(DEMO)/synthetic --reference $(DEMO)/phantom/cohort.csv:plain \
+		--source $(DEMO)/phantom/cohort.csv:contrast --out $(DEMO)/evaluation
+	@echo "run:        $(DEMO)/runs/ct_contrast/demo (panels in samples/, model in model/)"
+	@echo "converted:  $(DEMO)/synthetic"
+	@echo "evaluation: $(DEMO)/evaluation/summary.json and evaluation.csv"
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python bench/phantom_arms.py --out bench/results
+
+clean:
+	rm -rf $(VENV) build dist $(DEMO) bench/results

@@ -1,0 +1,48 @@
+"""Which pipelines exist, found without importing them: ``medgan pipelines`` answers at once."""
+
+import ast
+import difflib
+import importlib
+import pkgutil
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from medgan.pipeline import Pipeline
+
+PIPELINES = "medgan.pipelines"
+
+
+def summaries() -> dict[str, str]:
+    """The first line of each pipeline's docstring, by name."""
+    folder = Path(str(files(PIPELINES)))
+    names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
+    trees = {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in names}
+    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in trees.items()}
+
+
+def names() -> list[str]:
+    """The pipelines there are."""
+    return list(summaries())
+
+
+def load(name: str) -> "type[Pipeline[Any]]":
+    """The pipeline called ``name``: the one class of its module that is a pipeline.
+
+    Raises:
+        ConfigError: There is none; the nearest name is suggested.
+    """
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"there is no pipeline '{name}'{hint}; see `medgan pipelines`.")
+    from medgan.pipeline import Pipeline
+
+    module = importlib.import_module(f"{PIPELINES}.{name}")
+    own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
+    (found,) = [each for each in own if issubclass(each, Pipeline)]
+    return found
+

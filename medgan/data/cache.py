@@ -1,0 +1,68 @@
+"""Prepared studies kept on disk, so that a second epoch reads patches and not gzip.
+
+An entry is named by its content: the study's bytes, the domain and the grid. Nothing is ever stale, and an entry may be deleted at
+any time.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from medgan.config import Config
+from medgan.data.domains import Domain
+from medgan.data.preparation import GridConfig, Prepared, prepare
+from medgan.data.studies import Study
+from medgan.data.volumes import file_hash, read_volume
+
+FORMAT = 1
+"""Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
+
+
+def default_folder() -> Path:
+    """``MEDGAN_CACHE``, else ``medgan`` in the user's cache folder."""
+    if folder := os.environ.get("MEDGAN_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "medgan"
+
+
+class Cache:
+    """Prepared studies by content; several processes may share the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "prepared"
+
+    def prepared(self, study: Study, domain: Domain, grid: GridConfig) -> Prepared:
+        """The study on the networks' grid; its voxels are a read-only memory map."""
+        entry = self.folder / f"{entry_key(file_hash(study.image), domain, grid)}.npy"
+        facts = entry.with_suffix(".json")
+        if not (entry.exists() and facts.exists()):
+            self._write(prepare(read_volume(study.image), domain, grid), entry, facts)
+        known = json.loads(facts.read_text())
+        return Prepared(
+            voxels=np.load(entry, mmap_mode="r"),
+            affine=np.array(known["affine"]),
+            body=tuple((int(first), int(last)) for first, last in known["body"]),
+            bounds=(float(known["bounds"][0]), float(known["bounds"][1])),
+        )
+
+    def _write(self, prepared: Prepared, entry: Path, facts: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as part:
+            np.save(part, prepared.voxels)
+        Path(part.name).replace(entry)
+        # The facts come last: an entry without them is made anew.
+        content = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".part", delete=False) as part_facts:
+            json.dump(content, part_facts)
+        Path(part_facts.name).replace(facts)
+
+
+def entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
+    """The name of an entry: a hash of the study's bytes and of every setting that shapes the result."""
+    parts: list[Config] = [domain, grid]
+    text = "\n".join([str(FORMAT), content_hash, *(part.model_dump_json() for part in parts)])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

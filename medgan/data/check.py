@@ -1,0 +1,238 @@
+"""What can be wrong with a cohort, looked for before anything trains on it: ``medgan data check``."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from medgan.data.domains import Domain, DomainPair
+from medgan.data.studies import Cohort, Study
+from medgan.data.volumes import Grid, read_grid, read_volume
+from medgan.errors import DataError, MedganError
+
+Kind = Literal["unreadable", "geometry", "duplicate", "leakage", "intensity", "spacing", "pairing"]
+
+BONE_HU = 200.0
+"""A CT that stays below it shows no bone and no iodine."""
+SPACING_RATIO = 2.0
+"""A spacing more than this factor from its domain's median is an outlier."""
+SAME_MM = 1e-3
+"""How far two affines may differ and still be one grid: more than the rounding of headers, less than any voxel."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to look at before training, and the studies that it is about."""
+
+    kind: Kind
+    text: str
+    studies: tuple[Study, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of one study."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    orientation: str
+    """Where the voxel axes point: RAS is right, anterior, superior."""
+    minimum: float
+    p1: float
+    p99: float
+    maximum: float
+    content: str
+    """SHA-256 of the decoded voxels: equal for one image under two headers."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a cohort holds, and what is wrong with it; no findings means that it can be trained on."""
+
+    readings: dict[Study, Reading | None]
+    """By study, in the cohort's order; None where it cannot be read."""
+    findings: tuple[Finding, ...]
+    cohort: Cohort
+
+    def frame(self) -> pd.DataFrame:
+        """One row a study, for CSV and JSON: what was read, and the findings about it."""
+        return pd.DataFrame(
+            {"subject": study.subject, "domain": study.domain, "image": self.cohort.relative(study.image)}
+            | {"readable": reading is not None}
+            | (asdict(reading) if reading else {})
+            | {"findings": "; ".join(finding.text for finding in self.findings if study in finding.studies)}
+            for study, reading in self.readings.items()
+        )
+
+
+def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
+    """Read every study and look for what training would trip over or, worse, not notice; a bad file stops nothing."""
+    readings: dict[Study, Reading | None] = {}
+    grids: dict[Study, Grid] = {}
+    findings: list[Finding] = []
+    for study in cohort.studies:
+        readings[study] = None
+        try:
+            readings[study], grids[study] = _read(study)
+        except Exception as error:  # whatever a reader trips over is a finding, and the next file is still read
+            findings.append(_unreadable(study, study.image, error))
+    read = {study: reading for study, reading in readings.items() if reading}
+    findings += _intensities(read, {domain.name: domain for domain in (pair.source, pair.target)})
+    findings += _spacings(read)
+    findings += _masks(grids)
+    findings += _pairs(cohort, pair, grids) if pair.paired else []
+    findings += _duplicates(read, cohort)
+    findings += _splits(cohort)
+    return Report(readings, tuple(findings), cohort)
+
+
+def _read(study: Study) -> tuple[Reading, Grid]:
+    volume = read_volume(study.image)
+    voxels = np.ascontiguousarray(volume.voxels)
+    minimum, p1, p99, maximum = (float(value) for value in np.percentile(voxels, [0, 1, 99, 100]))
+    content = hashlib.sha256(repr(voxels.shape).encode())
+    content.update(voxels.data)
+    reading = Reading(
+        shape=volume.grid.size,
+        spacing_mm=volume.grid.spacing_mm,
+        orientation="".join(nib.orientations.aff2axcodes(volume.grid.affine)),  # type: ignore[no-untyped-call]
+        minimum=minimum,
+        p1=p1,
+        p99=p99,
+        maximum=maximum,
+        content=content.hexdigest(),
+    )
+    return reading, volume.grid
+
+
+def _unreadable(study: Study, path: Path, error: Exception) -> Finding:
+    """Our own errors name the file; those of a library may not."""
+    return Finding("unreadable", str(error) if isinstance(error, MedganError) else f"{path}: {error!r}", (study,))
+
+
+def _intensities(read: dict[Study, Reading], domains: dict[str, Domain]) -> Iterator[Finding]:
+    for study, reading in read.items():
+        low, high, in_hu = reading.minimum, reading.maximum, domains[study.domain].unit == "HU"
+        if low == high:
+            yield Finding("intensity", f"{study.image} is {low:g} everywhere; remove it.", (study,))
+        elif in_hu and low >= 0:
+            text = f"{study.image} has no value below {low:g}, so it is probably not in HU (air is -1000); rescale it."
+            yield Finding("intensity", text, (study,))
+        elif in_hu and high < BONE_HU:
+            text = f"{study.image} has no value above {high:g} HU: no bone, so it is clipped, or a crop; look at it."
+            yield Finding("intensity", text, (study,))
+
+
+def _spacings(read: dict[Study, Reading]) -> Iterator[Finding]:
+    """Voxel sizes far from the median of their domain: of slices in their plane, of volumes along all three axes."""
+    groups: dict[tuple[str, int], list[Study]] = defaultdict(list)
+    for study, reading in read.items():
+        groups[study.domain, 3 if reading.shape[2] > 1 else 2].append(study)
+    for (domain, axes), studies in groups.items():
+        spacings = np.sort([read[study].spacing_mm[:axes] for study in studies], axis=1)
+        median = np.median(spacings, axis=0)
+        for study, spacing in zip(studies, spacings, strict=True):
+            if np.maximum(spacing / median, median / spacing).max() > SPACING_RATIO:
+                text = f"{study.image} has voxels of {_mm(spacing)}, where the median of {domain} is {_mm(median)}"
+                yield Finding("spacing", text + "; resample or remove it, unless this is meant.", (study,))
+
+
+def _masks(grids: dict[Study, Grid]) -> Iterator[Finding]:
+    for study, grid in grids.items():
+        if study.mask:
+            try:
+                if not _same(grid, read_grid(study.mask)):
+                    text = (
+                        f"{study.mask} and {study.image} are on different voxel grids; draw or resample the mask on it."
+                    )
+                    yield Finding("geometry", text, (study,))
+            except Exception as error:  # as for images
+                yield _unreadable(study, study.mask, error)
+
+
+def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterator[Finding]:
+    for subject in cohort.subjects():
+        own = cohort.of_subjects([subject])
+        missing = [name for name in pair.names if not own.of_domain(name).studies]
+        if missing:
+            text = f"subject '{subject}' has no {missing[0]} image, so it is no pair to train on; add or remove it."
+            yield Finding("pairing", text, own.studies)
+        try:
+            couples = own.pairs(pair)
+        except DataError as error:
+            yield Finding("pairing", str(error), own.studies)
+            continue
+        for source, target in couples:
+            if {source, target} <= grids.keys() and not _same(grids[source], grids[target]):
+                text = (
+                    f"{source.image} {grids[source].shape} and {target.image} {grids[target].shape} are on different "
+                    "voxel grids, so they cannot be trained as a pair; register them first with `medgan data register`."
+                )
+                yield Finding("geometry", text, (source, target))
+
+
+def _same(one: Grid, other: Grid) -> bool:
+    return one.size == other.size and np.allclose(one.affine, other.affine, rtol=0, atol=SAME_MM)
+
+
+def _duplicates(read: dict[Study, Reading], cohort: Cohort) -> Iterator[Finding]:
+    by_content: dict[str, list[Study]] = defaultdict(list)
+    for study, reading in read.items():
+        by_content[reading.content].append(study)
+    for studies in by_content.values():
+        subjects = sorted({study.subject for study in studies})
+        images = ", ".join(cohort.relative(study.image) for study in studies)
+        if len(subjects) > 1:
+            text = (
+                f"{images} are one image under subjects {', '.join(subjects)}: a test would see what was trained on; "
+            )
+            yield Finding("leakage", text + "give them one subject, or remove all but one.", tuple(studies))
+        elif len(studies) > 1:
+            text = f"{images} are one image, {len(studies)} times in subject {subjects[0]}; remove all but one."
+            yield Finding("duplicate", text, tuple(studies))
+
+
+def _splits(cohort: Cohort) -> Iterator[Finding]:
+    for subject in cohort.subjects():
+        studies = cohort.of_subjects([subject]).studies
+        parts = sorted({study.split for study in studies if study.split})
+        if len(parts) > 1:
+            text = f"subject '{subject}' is in {' and '.join(parts)}; correct the `split` column."
+            yield Finding("leakage", text, studies)
+
+
+def render(report: Report) -> RenderableType:
+    """The report for a terminal: a line for each study, then what was found."""
+    columns = ("shape", "spacing mm", "axes", "min", "p1", "p99", "max", "findings")
+    table = Table("subject", "domain", Column("image", overflow="fold"), *columns)
+    for study, reading in report.readings.items():
+        kinds = sorted({finding.kind for finding in report.findings if study in finding.studies})
+        seen = _cells(reading) if reading else ("",) * 7
+        name = (study.subject, study.domain, report.cohort.relative(study.image))
+        table.add_row(*(Text(cell) for cell in (*name, *seen)), Text(", ".join(kinds), style="red"))
+    unique = len({reading.content for reading in report.readings.values() if reading})
+    summary = (
+        f"{len(report.readings)} images of {len(report.cohort.subjects())} subjects, {unique} unique; "
+        f"{len(report.findings) or 'no'} finding{'s' * (len(report.findings) != 1)}"
+    )
+    return Group(table, *(Text(f"{finding.kind}: {finding.text}") for finding in report.findings), Text(summary))
+
+
+def _cells(reading: Reading) -> tuple[str, ...]:
+    shape, spacing = " × ".join(map(str, reading.shape)), " × ".join(f"{mm:.3g}" for mm in reading.spacing_mm)
+    intensities = (f"{value:.4g}" for value in (reading.minimum, reading.p1, reading.p99, reading.maximum))
+    return shape, spacing, reading.orientation, *intensities
+
+
+def _mm(spacing: NDArray[np.float64]) -> str:
+    return " × ".join(f"{mm:.3g}" for mm in spacing) + " mm"

@@ -1,0 +1,131 @@
+# mypy: untyped-calls-exclude="nibabel"
+"""Where voxels lie: the grid of a volume, and what must hold for an output to lie on it exactly."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from numpy.typing import NDArray
+
+from medgan.errors import DataError, GeometryError
+
+GEOMETRY_FIELDS = (
+    *("dim", "pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"),
+)
+"""The fields of a NIfTI header that say where its voxels lie; an output copies them to the bit."""
+
+LARGEST_COSINE = 1e-3
+"""How far from a right angle two axes may be, as the cosine between them (0.06°): rounding passes, a tilt does not."""
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM and ITK count towards left and posterior, NIfTI towards right and anterior."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where voxels lie. An output on this grid has the input's shape, affine, codes and units to the bit."""
+
+    shape: tuple[int, ...]
+    """As stored in the file: (X, Y), (X, Y, 1) or (X, Y, Z), or with further axes of size 1."""
+    affine: NDArray[np.float64]
+    """(4, 4), voxel index → RAS+ mm."""
+    fields: Mapping[str, NDArray[np.generic]]
+    """``GEOMETRY_FIELDS`` as stored in a NIfTI file; made up (codes 1, mm) for DICOM, PNG and TIFF."""
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(X, Y, Z), the shape of the voxels; Z = 1 for a slice."""
+        x, y, z = (*self.shape, 1)[:3]
+        return x, y, z
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """The distance between neighbouring voxels along each axis."""
+        x, y, z = voxel_sizes(self.affine).tolist()
+        return x, y, z
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A study's intensities and where they lie."""
+
+    voxels: NDArray[np.float32]
+    """(X, Y, Z) in the file's order; Z = 1 for a slice. HU in CT, arbitrary in MR; always finite."""
+    grid: Grid
+    path: Path
+    """The file, or the folder of a DICOM series, that they were read from."""
+
+
+def geometry_fields(header: Nifti1Header) -> dict[str, NDArray[np.generic]]:
+    """Copies of a raw header's ``GEOMETRY_FIELDS``, in this machine's byte order; a NIfTI-2 header's are wider."""
+    native = header.as_byteswapped(sys.byteorder)
+    return {name: native[name].copy() for name in GEOMETRY_FIELDS}
+
+
+def made_up_grid(size: tuple[int, int, int], affine: NDArray[np.float64]) -> Grid:
+    """A grid for voxels that come from no NIfTI file: qform and sform both "scanner" (1) and equal, unit mm.
+
+    Args:
+        size: (X, Y, Z); the grid's shape.
+        affine: (4, 4), voxel index → RAS+ mm. The fields hold it in float32, as NIfTI-1 does; near half a turn the
+            quaternion of the qform is only good to 0.1°, and readers take the sform.
+    """
+    header = Nifti1Header() if max(size) < 2**15 else Nifti2Header()  # NIfTI-1 counts in 16 bit
+    header.set_data_shape(size)
+    header.set_qform(affine, code=1)
+    header.set_sform(affine, code=1)
+    header.set_xyzt_units("mm")
+    return Grid(shape=size, affine=affine, fields=geometry_fields(header))
+
+
+def affine_from_lps(
+    origin_mm: NDArray[np.float64], direction: NDArray[np.float64], spacing_mm: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The (4, 4) affine to RAS+ mm of ITK's origin (3,), direction cosines (3, 3) and spacing (3,) in LPS+ mm."""
+    affine = np.eye(4)
+    affine[:3, :3] = direction * spacing_mm
+    affine[:3, 3] = origin_mm
+    return np.asarray(LPS_TO_RAS @ affine)
+
+
+def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+    """Refuse an affine (4, 4) that is not finite, flattens an axis, or whose axes are not at right angles.
+
+    Sheared axes come from CT with a tilted gantry. SimpleITK reads them without complaint and alters them.
+
+    Raises:
+        GeometryError: Naming the file, what is wrong with its axes, and what to do.
+    """
+    if not np.isfinite(affine).all():
+        raise GeometryError(f"{path}: the affine is not finite; export the study again.")
+    spacing = voxel_sizes(affine)
+    if not (spacing > 0).all():
+        raise GeometryError(f"{path}: the voxel spacing {_text(spacing)} mm is not positive; export the study again.")
+    axes = affine[:3, :3] / spacing
+    cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if cosine > LARGEST_COSINE:
+        raise GeometryError(
+            f"{path}: the voxel axes are sheared, {np.degrees(np.arcsin(min(cosine, 1.0))):.2f}° off a right angle "
+            "(a tilted gantry?); resample the study to an orthogonal grid first, for example with `dcm2niix`."
+        )
+
+
+def check_finite(path: Path, voxels: NDArray[np.float32]) -> None:
+    """Refuse voxels (any shape) that are not numbers.
+
+    Raises:
+        DataError: Naming the file and how many voxels are NaN or infinite.
+    """
+    wrong = voxels.size - int(np.count_nonzero(np.isfinite(voxels)))
+    if wrong:
+        raise DataError(f"{path}: {wrong} of {voxels.size} voxels are NaN or infinite; replace them (CT: by -1024 HU).")
+
+
+def _text(numbers: NDArray[np.float64]) -> str:
+    return " × ".join(f"{number:g}" for number in numbers)

@@ -1,0 +1,101 @@
+# mypy: untyped-calls-exclude="nibabel"
+"""NIfTI files: voxels in, and voxels out on the input's grid to the bit."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import array_from_file
+from numpy.typing import DTypeLike, NDArray
+
+from medgan.data.grid import Grid, Volume, check_finite
+from medgan.data.nifti_header import grid_of, raw_header, voxel_offset
+from medgan.data.streams import opened, replacing
+from medgan.errors import DataError
+
+SUFFIXES = (".nii", ".nii.gz")
+
+
+def read(path: Path) -> Volume:
+    """The voxels of a NIfTI-1 or NIfTI-2 file, scaled by its slope and intercept.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``; whether it is compressed is told by its first bytes.
+
+    Raises:
+        DataError: Not a NIfTI file, truncated, corrupt, 4D, colour or complex, NaN, or a header that asks for too much.
+        GeometryError: Zero spacing, or an affine that is singular or sheared.
+    """
+    header = raw_header(path)
+    grid = grid_of(path, header)
+    with opened(path) as stream:
+        start = voxel_offset(path, header)
+        raw = array_from_file(grid.size, header.get_data_dtype(), cast("Any", stream), start, mmap=False)
+        while stream.read(1 << 20):  # the checksum of a gzip stream stands at its end, and is compared only there
+            pass
+    voxels = _scaled(path, header, raw)
+    check_finite(path, voxels)
+    return Volume(voxels, grid, path)
+
+
+def read_grid(path: Path) -> Grid:
+    """The grid of a NIfTI file, after the same checks of its header as in ``read``."""
+    return grid_of(path, raw_header(path))
+
+
+def write(voxels: NDArray[Any], grid: Grid, path: Path, dtype: DTypeLike) -> None:
+    """Write voxels on a grid, whole or not at all: slope 1, intercept 0, and no text or extension of the input's.
+
+    A grid that was read from NIfTI-2 is written as NIfTI-2, whose fields are wider. Equal voxels give equal bytes.
+
+    Args:
+        voxels: ``grid.size``; finite, in the range of ``dtype``, and already rounded where that is an integer type.
+        grid: Where they lie; its raw fields are copied to the bit.
+        path: ``.nii`` or ``.nii.gz``; missing folders are made.
+        dtype: How they are stored: int16 for CT, uint8 for a mask.
+
+    Raises:
+        DataError: Voxels that do not fit the grid or the type, or a file that cannot be written.
+    """
+    if not path.name.lower().endswith(SUFFIXES):
+        raise DataError(f"{path}: volumes are written as NIfTI; let the name end in .nii.gz.")
+    stored = _stored(path, voxels, grid, np.dtype(dtype))
+    header = Nifti2Header() if grid.fields["pixdim"].dtype == np.float64 else Nifti1Header()
+    header.set_data_dtype(stored.dtype)
+    header.set_slope_inter(1.0, 0.0)
+    for name, value in grid.fields.items():
+        header[name] = value
+    with replacing(path) as stream:
+        header.write_to(stream)
+        stream.write(np.ascontiguousarray(stored.T).data)  # in the file the first axis runs fastest
+
+
+def _scaled(path: Path, header: Nifti1Header, raw: NDArray[Any]) -> NDArray[np.float32]:
+    """The intensities that stored voxels (X, Y, Z) stand for."""
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise DataError(f"{path}: the intensity scaling is unusable ({error}); export the study again.") from None
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
+        if slope is not None and (slope, intercept) != (1, 0):
+            raw = raw * np.float64(slope) + np.float64(intercept)
+        return raw.astype(np.float32)
+
+
+def _stored(path: Path, voxels: NDArray[Any], grid: Grid, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The voxels in the type of the file, if nothing is lost by that but the precision of floats."""
+    if voxels.shape != grid.size:
+        raise DataError(f"{path}: voxels {voxels.shape} do not fit a grid of {grid.size}; nothing was written.")
+    if not np.isfinite(voxels).all():
+        raise DataError(f"{path}: NaN or infinite voxels would be written; nothing was written.")
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    lowest, highest = voxels.min(), voxels.max()
+    if lowest < limits.min or highest > limits.max:
+        raise DataError(f"{path}: {dtype} cannot hold {lowest:g} to {highest:g}; clip them first, or store float32.")
+    stored = voxels.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(stored, voxels):
+        raise DataError(f"{path}: {dtype} would cut off the fractions; round the intensities first.")
+    return stored

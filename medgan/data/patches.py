@@ -1,0 +1,80 @@
+"""Training patches by number: patch ``n`` is the same whenever and wherever it is drawn, so a run can go on anywhere."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from medgan.data.preparation import Prepared
+from medgan.data.transforms import PatchConfig, patch_chain
+
+Batch = dict[str, Tensor]
+
+
+class PatchDataset(Dataset[Batch]):
+    """Patches of both domains, each a pure function of the seed and its number.
+
+    Args:
+        source: Prepared studies of the source domain.
+        target: Prepared studies of the target domain; with ``paired``, the same subjects in the same order and grid.
+        paired: One place and motion for both sides, or independent ones.
+        config: The patch.
+        seed: Of the whole sequence.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Prepared],
+        target: Sequence[Prepared],
+        *,
+        paired: bool,
+        config: PatchConfig,
+        seed: int,
+    ) -> None:
+        self.source, self.target, self.paired, self.config, self.seed = source, target, paired, config, seed
+        # A study's chance follows its number of slices: every slice of the cohort is as likely as any other.
+        self.chance = [_chances(studies) for studies in (source, target)]
+
+    def __getitem__(self, number: int) -> Batch:
+        """Patch ``number``: {"source": (C, *shape), "target": (C, *shape)} in [-1, 1]."""
+        random = np.random.default_rng([self.seed, number])
+        chosen = [int(random.choice(len(chance), p=chance)) for chance in self.chance]
+        seeds = [int(seed) for seed in random.integers(2**31, size=2)]
+        if self.paired:
+            pair = {"source": self.source[chosen[0]], "target": self.target[chosen[0]]}
+            return _plain(patch_chain(self.config, ["source", "target"], seeds[0])(pair))
+        source = patch_chain(self.config, ["source"], seeds[0])({"source": self.source[chosen[0]]})
+        target = patch_chain(self.config, ["target"], seeds[1])({"target": self.target[chosen[1]]})
+        return _plain(source | target)
+
+
+class From(Sampler[list[int]]):
+    """Batches of consecutive patch numbers from one iteration to another."""
+
+    def __init__(self, first: int, last: int, batch_size: int) -> None:
+        self.first, self.last, self.batch_size = first, last, batch_size
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for iteration in range(self.first, self.last):
+            yield list(range(iteration * self.batch_size, (iteration + 1) * self.batch_size))
+
+
+def batches(dataset: PatchDataset, first: int, last: int, batch_size: int, workers: int) -> DataLoader[Batch]:
+    """The batches of iterations ``first`` to ``last`` (excluded), each (B, C, *shape)."""
+    return DataLoader(dataset, batch_sampler=From(first, last, batch_size), num_workers=workers)
+
+
+def _chances(studies: Sequence[Prepared]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    slices = np.array([study.body[2][1] - study.body[2][0] for study in studies], dtype=np.float64)
+    return slices / slices.sum()
+
+
+def _plain(patch: dict[str, Tensor]) -> Batch:
+    """MONAI's tensors with metadata to plain ones: networks and loaders want nothing else."""
+    return {key: value.as_tensor() if isinstance(value, MetaTensor) else torch.as_tensor(value) for key, value in patch.items()}

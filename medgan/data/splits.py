@@ -1,0 +1,263 @@
+"""Who is trained on, who chooses the model, who is tested: by subject, and frozen to a file that binds later stages."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from medgan.config import Config
+from medgan.data.domains import DomainPair
+from medgan.data.studies import Cohort, Study
+from medgan.errors import ConfigError, DataError, LeakageError
+
+Part = Literal["train", "validation", "test"]
+MAX_NAMED = 10
+
+
+class SplitConfig(Config):
+    """How subjects are divided, where the cohort's CSV has no ``split`` column."""
+
+    validation: float = Field(0.15, ge=0, lt=1)
+    """Share of the subjects that choose the best model; with ``folds``, of those that the fold leaves."""
+    test: float = Field(0.15, ge=0, lt=1)
+    """Share of the subjects kept for the evaluation; not used with ``folds``."""
+    folds: int | None = Field(None, ge=2)
+    """Cross-validation: test on one of so many folds instead; together they test every subject once."""
+    fold: int = Field(0, ge=0)
+    """Which fold is tested, counted from 0."""
+    seed: int = Field(0, ge=0)
+    """The draw of subjects; the same for all folds of one cross-validation."""
+
+    @model_validator(mode="after")
+    def _leaves_some_to_train(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation={self.validation:g} and test={self.test:g} leave nobody to train on")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold={self.fold} is not one of folds={self.folds}, counted from 0")
+        return self
+
+
+class Split(Config):
+    """Three groups of subjects, and what their files were when they were divided."""
+
+    train: tuple[str, ...]
+    """Subjects whose images the networks learn from."""
+    validation: tuple[str, ...]
+    """Subjects that choose among epochs: seen by the training, though not by its gradients."""
+    test: tuple[str, ...]
+    """Subjects that no training may see."""
+    files: dict[str, dict[str, str]]
+    """For each subject, the SHA-256 of each of its files, named relatively to the cohort's folder."""
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        parts = Counter([*self.train, *self.validation, *self.test])
+        twice = [subject for subject, count in parts.items() if count > 1]
+        if twice:
+            raise ValueError(f"{_named(twice)} would be in two parts")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over who is where, and with which files."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the split and its hash as JSON, in one step: a reader finds the old file or the new one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_text(
+            json.dumps({"hash": self.hash} | self.model_dump(mode="json"), indent=2), encoding="utf-8"
+        )
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The split in a file.
+
+        Raises:
+            DataError: No such file, not a split, or one that was altered after it was saved.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            stored = content.pop("hash")
+            split = cls.model_validate(content)
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist; training writes it, so give the folder of a run.") from None
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise DataError(f"{path} is not a split ({type(error).__name__}); take the run's own split.json.") from None
+        if split.hash != stored:
+            raise DataError(
+                f"{path} was altered after it was saved: its content has hash {split.hash[:12]}, and it says "
+                f"{str(stored)[:12]}. Restore the file; a new split needs a new training."
+            )
+        return split
+
+    def part(self, cohort: Cohort, name: Part) -> Cohort:
+        """The studies of the subjects in one part."""
+        return cohort.of_subjects(getattr(self, name))
+
+    def check(self, cohort: Cohort) -> None:
+        """Refuse a cohort that is no longer the one that was split.
+
+        Raises:
+            DataError: Names the files that are changed, missing or new.
+        """
+        before = {f"{subject}: {name}": digest for subject, name, digest in _listed(self.files)}
+        now = {f"{subject}: {name}": digest for subject, name, digest in _listed(cohort.file_hashes())}
+        changed = [f"changed {file}" for file in before if file in now and before[file] != now[file]]
+        missing = [f"missing {file}" for file in before if file not in now]
+        new = [f"new {file}" for file in now if file not in before]
+        if changed or missing or new:
+            raise DataError(
+                f"{cohort.root} is not the cohort that was split: {_named(changed + missing + new)}. "
+                "Restore the files, or start a new run, which makes a new split."
+            )
+
+    def refuse_trained(self, tested: Cohort | Iterable[str]) -> None:
+        """Refuse to test what the training saw: its subjects, or their images under other subjects' names.
+
+        Args:
+            tested: Subjects, or a cohort, whose images are then compared by content as well.
+
+        Raises:
+            LeakageError: Names the subjects in the training or validation part.
+        """
+        seen = {subject: part for part in ("train", "validation") for subject in getattr(self, part)}
+        subjects = tested.subjects() if isinstance(tested, Cohort) else tested
+        leaks = [f"'{subject}' is in its {seen[subject]} part" for subject in subjects if subject in seen]
+        if isinstance(tested, Cohort):
+            owner = {digest: subject for subject, _, digest in _listed(self.files) if subject in seen}
+            images = Cohort(tuple(Study(s.subject, s.domain, s.image) for s in tested.studies), tested.root)
+            leaks += [
+                f"'{subject}' has the image {name} of its {seen[owner[digest]]} subject '{owner[digest]}'"
+                for subject, name, digest in _listed(images.file_hashes())
+                if digest in owner and subject not in seen
+            ]
+        if leaks:
+            raise LeakageError(
+                f"the model has seen what it would be tested on: {_named(leaks)}. Test on other subjects."
+            )
+
+
+def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Split:
+    """Divide a cohort by subject, in equal shares of the subjects with either domain, with both, and with a mask.
+
+    The cohort's own ``split`` column is kept where there is one; when it names no validation subjects, these are drawn
+    from its training subjects. Every part gets a subject of each domain (a complete pair, for a paired task), as long
+    as there are enough, and the training part goes first.
+
+    Raises:
+        DataError: Too few subjects (for any fold), a subject in two parts of the column, or some subjects in none.
+        ConfigError: Folds of a cohort that fixes its own parts.
+    """
+    carriers = _carriers(cohort, pair)
+    order = _stratified(cohort, pair, config.seed)
+    given = _given(cohort)
+    if given:
+        if config.folds:
+            raise ConfigError("the cohort's `split` column fixes the parts; remove it, or leave split.folds unset.")
+        test = [subject for subject in order if given[subject] == "test"]
+        validation = [subject for subject in order if given[subject] == "validation"]
+    else:
+        kept = 1 + (config.validation > 0)
+        test = order[config.fold :: config.folds] if config.folds else _draw(order, config.test, carriers, kept)
+        validation = []
+    train = [subject for subject in order if subject not in {*test, *validation}]
+    if not validation:
+        validation = _draw(train, config.validation, carriers, kept=1)
+        train = [subject for subject in train if subject not in validation]
+    parts = {"train": train, "validation": validation, "test": test}
+    shares = {"train": 1.0, "validation": config.validation, "test": 0.0 if given else config.folds or config.test}
+    _refuse_too_few(parts, carriers, [name for name, share in shares.items() if share], config.folds or 0)
+    return Split(files=cohort.file_hashes(), **{name: tuple(sorted(subjects)) for name, subjects in parts.items()})
+
+
+def _carriers(cohort: Cohort, pair: DomainPair) -> dict[str, set[str]]:
+    """What each part should have, and the subjects that bring it: each domain, or both at once for a paired task."""
+    source, target = (set(cohort.of_domain(name).subjects()) for name in pair.names)
+    if pair.paired:
+        return {" and ".join(pair.names): source & target}
+    return {pair.source.name: source, pair.target.name: target}
+
+
+def _stratified(cohort: Cohort, pair: DomainPair, seed: int) -> list[str]:
+    """Subjects in a drawn order, those of one kind together, so that evenly spaced picks take equal shares of each."""
+    source, target = (set(cohort.of_domain(name).subjects()) for name in pair.names)
+    masked = {study.subject for study in cohort.studies if study.mask}
+    shuffled = np.random.default_rng(seed).permutation(cohort.subjects()).tolist()
+    return sorted(shuffled, key=lambda subject: (subject in source, subject in target, subject in masked))
+
+
+def _given(cohort: Cohort) -> dict[str, str]:
+    """The part of each subject in the cohort's ``split`` column; empty where there is no such column."""
+    named = {subject: {study.split for study in cohort.of_subjects([subject]).studies} for subject in cohort.subjects()}
+    parts = {subject: sorted(part for part in said if part) for subject, said in named.items()}
+    if not any(parts.values()):
+        return {}
+    several = [f"'{subject}' in {' and '.join(said)}" for subject, said in parts.items() if len(said) > 1]
+    if several:
+        raise DataError(
+            f"a subject belongs to one part, and the `split` column has {_named(several)}; correct the CSV."
+        )
+    none = [f"'{subject}'" for subject, said in parts.items() if not said]
+    if none:
+        raise DataError(f"the `split` column is empty for {_named(none)}; fill it for every subject or for none.")
+    return {subject: said[0] for subject, said in parts.items()}
+
+
+def _draw(rest: list[str], share: float, carriers: Mapping[str, set[str]], kept: int) -> list[str]:
+    """A share of ``rest``, evenly over its kinds of subjects, at least one if ``share`` is above 0.
+
+    First one carrier of each thing needed, as long as ``kept`` carriers remain for the parts that are drawn later.
+    """
+    count = max(1, round(share * len(rest))) if share else 0
+    spread = [rest[int((pick + 0.5) * len(rest) / count)] for pick in range(count)] if rest else []
+    candidates = spread + [subject for subject in rest if subject not in spread]
+    drawn: list[str] = []
+
+    def spare(subject: str, kept: int = kept) -> bool:
+        left = set(rest) - {*drawn, subject}
+        return subject not in drawn and all(len(own & left) >= kept for own in carriers.values() if subject in own)
+
+    for own in carriers.values():
+        if count and not own & set(drawn):
+            drawn += [subject for subject in candidates if subject in own and spare(subject)][:1]
+    for subject in candidates:
+        if len(drawn) < count and spare(subject):
+            drawn.append(subject)
+    return drawn or [subject for subject in candidates if count and spare(subject, kept=1)][:1]
+
+
+def _refuse_too_few(
+    parts: Mapping[str, Sequence[str]], carriers: Mapping[str, set[str]], wanted: Sequence[str], folds: int
+) -> None:
+    useful = set().union(*carriers.values())
+    lack = [f"nobody for {name}" for name in wanted if not useful & set(parts[name])]
+    lack += [f"no {what} to train on" for what, own in carriers.items() if not own & set(parts["train"])]
+    lack += [f"one {what} for all folds" for what, own in carriers.items() if folds and len(own) == 1]
+    lack += ["empty folds"] if folds > len(useful) else []
+    if lack:
+        found = ", ".join(f"{len(own)} with {what}" for what, own in carriers.items())
+        raise DataError(
+            f"too few subjects to divide into {', '.join(wanted)}: {', '.join(lack)}. At least "
+            f"{max(len(wanted), folds)} subjects of each kind are needed, and there are {found}. "
+            "Add subjects, or leave a part out, as with split.validation=0."
+        )
+
+
+def _listed(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str, str]]:
+    for subject, hashes in files.items():
+        for name, digest in hashes.items():
+            yield subject, name, digest
+
+
+def _named(things: Sequence[str]) -> str:
+    return ", ".join(things[:MAX_NAMED]) + (f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else "")

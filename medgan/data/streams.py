@@ -1,0 +1,72 @@
+# mypy: untyped-calls-exclude="isal"
+"""Bytes in and out of files: gzip or plain, every failure by name, and a file that is written whole or not at all."""
+
+import gzip
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, cast
+
+from isal import igzip, isal_zlib
+
+from medgan.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+GZIP_LEVEL = 1
+"""Of isal's 0 to 3: at 1 a CT takes 2 % more room than at 3 and the least time."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file's bytes, decompressed where its first two say gzip, whatever its name says.
+
+    Raises:
+        DataError: Whatever breaks while they are read: missing, no permission, truncated, corrupt.
+    """
+    try:
+        with path.open("rb") as file:
+            compressed = is_gzip(path)
+            yield cast("IO[bytes]", igzip.IGzipFile(fileobj=file, mode="rb")) if compressed else file
+    except EOFError:
+        raise DataError(f"{path}: truncated, the gzip stream ends too early; copy it again.") from None
+    except (gzip.BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]  # isal's stub has no class here
+        raise DataError(f"{path}: corrupt gzip ({error}); copy it again.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file and its access.") from None
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file's first two bytes say that it is compressed."""
+    with path.open("rb") as file:
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A stream into a hidden file beside ``path``, which takes its place once complete and is removed otherwise.
+
+    Missing folders are made. A name that ends in ``.gz`` is compressed, without name and time in the gzip header: equal
+    content gives equal bytes.
+
+    Raises:
+        DataError: The file cannot be written: no permission, no space, a file where a folder should be.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
+            if path.name.lower().endswith(".gz"):
+                with igzip.IGzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as stream:
+                    yield cast("IO[bytes]", stream)
+            else:
+                yield file
+        part.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}); check the disk, then repeat."
+        ) from None
+    finally:
+        with suppress(OSError):  # gone after success; after a failure its folder may be missing, too
+            part.unlink()

@@ -1,0 +1,150 @@
+"""MONAI chains from prepared studies to training patches: 2D slices, 2.5D neighbour slices and 3D blocks.
+
+The same prepared volumes serve all three; only the patch differs. A chain draws one patch around a point of the body.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from monai.transforms import Compose, MapTransform, RandAffined, RandFlipd, RandomizableTransform
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+
+from medgan.config import Config
+from medgan.data.preparation import Prepared, normalise
+
+Dimensions = Literal["2", "2.5", "3"]
+MARGIN = 1.5
+"""How much larger than the patch the read region is, so that rotation and scaling find voxels at the corners."""
+
+
+class PatchConfig(Config):
+    """What a network sees at once, and how it is varied."""
+
+    dimensions: Dimensions = "2"
+    """2: single slices. 2.5: a slice with its neighbours as channels. 3: blocks."""
+    size_voxels: PositiveInt = 128
+    """Edge of the patch in plane, and along superior in 3D when ``depth_voxels`` is not set."""
+    depth_voxels: PositiveInt | None = None
+    """Extent of a 3D patch along superior; thin stacks want fewer than in plane."""
+    neighbours: PositiveInt = 1
+    """Slices on each side that a 2.5D network sees beside the one it translates."""
+    flip: bool = False
+    """Mirror left and right in half of the patches; only where the anatomy allows it."""
+    rotation_degrees: NonNegativeFloat = 10.0
+    """Largest rotation in plane."""
+    scaling: float = Field(default=0.1, ge=0, lt=1)
+    """Largest relative change of size."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_dimensions(cls, settings: Any) -> Any:
+        if isinstance(settings, Mapping) and isinstance(settings.get("dimensions"), int | float):
+            return {**settings, "dimensions": f"{settings['dimensions']:g}"}
+        return settings
+
+    @model_validator(mode="after")
+    def _depth_belongs_to_blocks(self) -> Self:
+        if self.depth_voxels and self.dimensions != "3":
+            raise ValueError(f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours instead")
+        return self
+
+    @property
+    def spatial(self) -> int:
+        """Axes that the network convolves over: 2 or 3."""
+        return 3 if self.dimensions == "3" else 2
+
+    @property
+    def channels(self) -> int:
+        """Slices that enter as channels."""
+        return 2 * self.neighbours + 1 if self.dimensions == "2.5" else 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The patch's spatial shape, (H, W) or (H, W, D)."""
+        plane = (self.size_voxels, self.size_voxels)
+        return (*plane, self.depth_voxels or self.size_voxels) if self.spatial == 3 else plane
+
+
+def patch_chain(config: PatchConfig, keys: Sequence[str], seed: int | None = None) -> Compose:
+    """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], the same place and motion for all keys."""
+    steps: list[Any] = [RandBodyPatchd(keys, config)]
+    if config.flip:
+        steps.append(RandFlipd(keys, prob=0.5, spatial_axis=0))
+    turn = float(np.deg2rad(config.rotation_degrees))
+    steps.append(
+        RandAffined(
+            keys,
+            prob=1.0,
+            spatial_size=config.shape,
+            rotate_range=turn if config.spatial == 2 else (0.0, 0.0, turn),
+            scale_range=config.scaling,
+            mode="bilinear",
+            padding_mode="border",
+        )
+    )
+    chain = Compose(steps)
+    chain.set_random_state(seed)
+    return chain
+
+
+class RandBodyPatchd(RandomizableTransform, MapTransform):
+    """Cut a region around a random point of the body, in [-1, 1]; what lies beyond the volume is air.
+
+    The region is 1.5 times the patch in plane. Slices become channels in 2D and 2.5D: (channels, X, Y); a block is
+    (1, X, Y, Z). All keys must hold studies on one grid.
+    """
+
+    def __init__(self, keys: Sequence[str], config: PatchConfig) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob=1.0)
+        self.config = config
+        self.share = np.zeros(3)
+
+    def randomize(self, data: Any = None) -> None:
+        """Where in the body the patch is centred, as shares of its extent."""
+        super().randomize(data)
+        self.share = self.R.uniform(size=3)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """{key: Prepared} to {key: tensor}."""
+        self.randomize()
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = torch.from_numpy(self._region(result[key]))
+        return result
+
+    def _region(self, study: Prepared) -> NDArray[np.float32]:
+        plane = int(self.config.size_voxels * MARGIN)
+        extent = [plane, plane, self.config.channels]
+        if self.config.spatial == 3:
+            extent[2] = self.config.shape[2]
+        start = [self._start(axis, size, study) for axis, size in enumerate(extent)]
+        region = cut(study, start, extent)
+        return region[None] if self.config.spatial == 3 else np.ascontiguousarray(region.transpose(2, 0, 1))
+
+    def _start(self, axis: int, size: int, study: Prepared) -> int:
+        """First index of the region: its patch stays over the body where the body is larger than the patch."""
+        first, last = study.body[axis]
+        patch = self.config.size_voxels if axis < 2 else size
+        if axis == 2 and self.config.spatial == 2:
+            return min(first + int(self.share[2] * (last - first)), last - 1) - size // 2
+        # A third of the patch may reach over the body's edge, so that skin and air are learnt too.
+        lower, upper = first + patch / 3, last - patch / 3
+        centre = lower + self.share[axis] * (upper - lower) if upper > lower else (first + last) / 2
+        return round(centre - size / 2)
+
+
+def cut(study: Prepared, start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
+    """The region of ``extent`` voxels from ``start`` in [-1, 1]: beyond the volume in plane is air, along z the last slice."""
+    inside, pads = [], []
+    for axis, (first, size) in enumerate(zip(start, extent, strict=True)):
+        limit = study.voxels.shape[axis]
+        low, high = min(max(first, 0), limit - 1), max(min(first + size, limit), 1)
+        inside.append(slice(low, high))
+        pads.append((max(low - first, 0), max(first + size - high, 0)))
+    region = normalise(np.asarray(study.voxels[tuple(inside)]), study.bounds)
+    region = np.pad(region, [*pads[:2], (0, 0)], constant_values=-1.0)
+    return np.pad(region, [(0, 0), (0, 0), pads[2]], mode="edge")

@@ -1,0 +1,127 @@
+"""The arms of an evaluation: the synthetic images, and beside them what needs no network.
+
+Look-ups are fitted for each subject on the other subjects, so cases are read twice; memory holds one case at a time.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.data.volumes import read_volume
+from medgan.errors import MedganError
+from medgan.evaluation.baselines import PairedLookups, UnpairedLookups, do_nothing
+from medgan.evaluation.fidelity import Array, body_mask
+from medgan.evaluation.judging import Figures, LabelNames, Scans, changes, errors, intensities, read_scans
+from medgan.evaluation.matching import Case, Failure, Image
+from medgan.evaluation.tissues import TissueMap, distribution_distance_hu, quantile_sample, soft_tissue, tissue_map
+
+SYNTHETIC, DO_NOTHING, LOOKUP, REAL = "synthetic", "do_nothing", "intensity_lookup", "real"
+DISTANCE = "soft_tissue_distance_hu"
+
+Item = TypeVar("Item", Case, Image)
+
+
+class Pairs:
+    """Every arm against the true image of the same subject."""
+
+    def __init__(self, label_names: LabelNames | None) -> None:
+        self._names = label_names
+        self._lookups = PairedLookups()
+
+    def without_training(self, case: Case) -> list[Figures]:
+        """The synthetic image and, where there is a source, the source itself; the look-ups learn from the pair."""
+        scans = read_scans(case, self._names)
+        rows = [_against_truth(case, SYNTHETIC, scans.synthetic, scans)]
+        if scans.source is not None and scans.reference is not None:
+            rows.append(_against_truth(case, DO_NOTHING, do_nothing(scans.source), scans))
+            self._lookups.add(case.subject, scans.source, scans.reference, scans.inside)
+        return rows
+
+    def looked_up(self, case: Case) -> list[Figures]:
+        """The source mapped by the look-up of the other subjects."""
+        scans = read_scans(case, self._names)
+        assert scans.source is not None
+        return [_against_truth(case, LOOKUP, self._lookups.without(case.subject)(scans.source), scans)]
+
+
+class Unpaired:
+    """Every arm against real images of other subjects: intensities by tissue, and how far apart they are."""
+
+    def __init__(self, label_names: LabelNames | None) -> None:
+        self._names = label_names
+        self._lookups = UnpairedLookups()
+        self._samples: dict[tuple[str, str], NDArray[np.float64]] = {}
+
+    def real(self, image: Image) -> list[Figures]:
+        """A real image of the target domain, with the tissues that it has itself; the look-ups learn from it."""
+        volume = read_volume(image.path).voxels
+        inside = body_mask(volume)
+        self._lookups.add_reference(image.subject, volume, inside)
+        return [self._described(image, REAL, volume, tissue_map(volume, inside))]
+
+    def without_training(self, case: Case) -> list[Figures]:
+        """The synthetic image and, where there is a source, the source itself, which the look-ups learn from."""
+        scans = read_scans(case, self._names)
+        rows = [self._described(case, SYNTHETIC, scans.synthetic, scans.tissues) | changes(scans.synthetic, scans)]
+        if scans.source is not None:
+            untouched = do_nothing(scans.source)
+            rows.append(self._described(case, DO_NOTHING, untouched, scans.tissues) | changes(untouched, scans))
+            self._lookups.add_source(case.subject, scans.source, scans.inside)
+        return rows
+
+    def looked_up(self, case: Case) -> list[Figures]:
+        """The source with the histogram of the target domain, both of the other subjects."""
+        scans = read_scans(case, self._names)
+        assert scans.source is not None
+        volume = self._lookups.without(case.subject)(scans.source)
+        return [self._described(case, LOOKUP, volume, scans.tissues) | changes(volume, scans)]
+
+    def add_distances(self, rows: Sequence[Figures]) -> dict[str, float]:
+        """Fill in the distance of each row to the real images of other subjects.
+
+        Returns:
+            By arm, the distance in HU of all its subjects together to all real ones.
+        """
+        real = [row for row in rows if row["arm"] == REAL]
+        subjects = {row["subject"] for row in rows}
+        others = {subject: self._pooled([row for row in real if row["subject"] != subject]) for subject in subjects}
+        for row in rows:
+            row[DISTANCE] = distribution_distance_hu(self._pooled([row]), others[row["subject"]])
+        arms = {arm: [row for row in rows if row["arm"] == arm] for arm in (SYNTHETIC, DO_NOTHING, LOOKUP)}
+        every_real = self._pooled(real)
+        return {arm: distribution_distance_hu(self._pooled(own), every_real) for arm, own in arms.items() if own}
+
+    def _described(self, item: Case | Image, arm: str, volume: Array, tissues: TissueMap) -> Figures:
+        self._samples[arm, item.name] = quantile_sample(volume[soft_tissue(tissues)])
+        return _row(item, arm) | {DISTANCE: float("nan")} | intensities(volume, tissues)
+
+    def _pooled(self, rows: Sequence[Figures]) -> NDArray[np.float64]:
+        """The intensities of several images, each subject with the same weight."""
+        by_subject: dict[object, list[NDArray[np.float64]]] = {}
+        for row in rows:
+            by_subject.setdefault(row["subject"], []).append(self._samples[str(row["arm"]), str(row["image"])])
+        return np.concatenate([np.empty(0), *(quantile_sample(np.concatenate(own)) for own in by_subject.values())])
+
+
+def judge_each(
+    items: Iterable[Item], judge: Callable[[Item], list[Figures]], failures: list[Failure]
+) -> tuple[list[Figures], list[Item]]:
+    """The rows of every item that can be judged, and those items; the others are noted, and stop nothing."""
+    rows, judged = [], []
+    for item in items:
+        try:
+            rows += judge(item)
+            judged.append(item)
+        except (MedganError, OSError) as error:
+            failures.append(Failure(item.name, str(error)))
+    return rows, judged
+
+
+def _against_truth(case: Case, arm: str, volume: Array, scans: Scans) -> Figures:
+    return _row(case, arm) | errors(volume, scans) | changes(volume, scans)
+
+
+def _row(item: Case | Image, arm: str) -> Figures:
+    return {"subject": item.subject, "image": item.name, "arm": arm}

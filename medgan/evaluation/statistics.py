@@ -1,0 +1,140 @@
+"""How sure a figure is: intervals over subjects, paired differences, a table by arm.
+
+The subject is the unit everywhere: several images of one subject are averaged first, since they are no independent
+evidence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+DRAWS = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over subjects with its confidence interval; the bounds are not a number where they cannot be known."""
+
+    mean: float
+    lower: float
+    upper: float
+    n: int
+    """Subjects that had a value."""
+
+
+@dataclass(frozen=True)
+class PairedDifference(Interval):
+    """A mean difference over subjects with its interval, and how likely one at least as clear is by chance."""
+
+    p_value: float
+    """Of Wilcoxon's signed-rank test, two-sided; not a number below 2 subjects."""
+
+
+def bootstrap_interval(values: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0) -> Interval:
+    """The mean over subjects with its bias-corrected and accelerated bootstrap interval.
+
+    Missing values are left out and ``n`` says how many remain; one subject or an infinite value gives a mean without
+    bounds, and equal values give bounds at the mean.
+
+    Args:
+        values: One value per subject.
+        draws: Bootstrap samples.
+        level: Coverage of the interval.
+        seed: Of the bootstrap; the same values give the same interval.
+
+    Source: Efron 1987, doi:10.1080/01621459.1987.10478410, as implemented by ``scipy.stats.bootstrap``.
+    """
+    known = _known(values)
+    if known.size == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    mean = float(known.mean())
+    if known.size < 2 or not np.isfinite(mean):
+        return Interval(mean, np.nan, np.nan, known.size)
+    if np.ptp(known) == 0:
+        return Interval(mean, mean, mean, known.size)
+    found = stats.bootstrap(
+        (known,), np.mean, n_resamples=draws, confidence_level=level, rng=np.random.default_rng(seed), method="BCa"
+    ).confidence_interval
+    return Interval(mean, float(found.low), float(found.high), known.size)
+
+
+def paired_difference(
+    a: pd.Series, b: pd.Series, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
+) -> PairedDifference:
+    """How much ``a`` exceeds ``b`` in the same subjects.
+
+    Args:
+        a: One value per subject, the index being the subject.
+        b: The same; subjects that only one of them knows are left out.
+        draws: Bootstrap samples of the difference.
+        level: Coverage of the interval.
+        seed: Of the bootstrap.
+    """
+    difference = _known(_minus(a, b))
+    interval = bootstrap_interval(difference, draws=draws, level=level, seed=seed)
+    return PairedDifference(**asdict(interval), p_value=_signed_rank_p(difference))
+
+
+def by_subject(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Each subject's mean over its images, by arm: index (arm, subject), a column per metric."""
+    return frame.groupby(["arm", "subject"], sort=False)[list(metrics)].mean()
+
+
+def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | None = None) -> pd.DataFrame:
+    """Every metric of every arm over subjects, and its difference to a baseline arm.
+
+    Args:
+        frame: A row per image and arm, with the columns ``subject``, ``arm`` and the metrics.
+        metrics: Columns to summarise.
+        baseline: The arm to compare with; without it, or for itself, the difference is not a number.
+
+    Returns:
+        A row per arm and metric: ``arm, metric, mean, lower, upper, n, difference, difference_lower, difference_upper,
+        change_percent, p_value``. ``change_percent`` is the difference in percent of the baseline's mean, over the
+        subjects that both arms know.
+    """
+    table = by_subject(frame, metrics)
+    rows = []
+    for arm in frame["arm"].unique():
+        for metric in metrics:
+            values = table.loc[arm][metric]
+            row = {"arm": arm, "metric": metric} | asdict(bootstrap_interval(values))
+            if baseline is not None and baseline in table.index and arm != baseline:
+                row |= _against(values, table.loc[baseline][metric])
+            rows.append(row)
+    difference = ["difference", "difference_lower", "difference_upper", "change_percent", "p_value"]
+    return pd.DataFrame(rows, columns=["arm", "metric", "mean", "lower", "upper", "n", *difference])
+
+
+def _against(values: pd.Series, baseline: pd.Series) -> dict[str, float]:
+    found = paired_difference(values, baseline)
+    shared = baseline[_minus(values, baseline).notna().reindex(baseline.index, fill_value=False)].mean()
+    return {
+        "difference": found.mean,
+        "difference_lower": found.lower,
+        "difference_upper": found.upper,
+        "change_percent": 100 * found.mean / shared if shared and np.isfinite(shared) else np.nan,
+        "p_value": found.p_value,
+    }
+
+
+def _minus(a: pd.Series, b: pd.Series) -> pd.Series:
+    shared = a.index.intersection(b.index)
+    with np.errstate(invalid="ignore"):
+        return a.loc[shared] - b.loc[shared]
+
+
+def _signed_rank_p(difference: NDArray[np.float64]) -> float:
+    if difference.size < 2:
+        return float("nan")
+    return float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
+
+
+def _known(values: ArrayLike) -> NDArray[np.float64]:
+    numbers = np.asarray(values, dtype=np.float64)
+    return numbers[~np.isnan(numbers)]

@@ -1,0 +1,103 @@
+"""Adversarial and reconstruction losses: pure functions of raw scores and images."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Adversarial = Literal["vanilla", "least_squares", "hinge", "wasserstein"]
+Critic = Callable[[Tensor], Tensor]
+
+
+def generator_loss(kind: Adversarial, fake_scores: Tensor) -> Tensor:
+    """What a generator minimises: low where the discriminator takes its images for real.
+
+    Args:
+        kind: The adversarial game.
+        fake_scores: Raw discriminator output for generated images, (B, 1, *patches); no activation.
+
+    Sources: ``vanilla`` is the non-saturating form of Goodfellow et al. 2014, section 3; ``least_squares`` Mao et al. 2017,
+    arXiv:1611.04076, Eq. 2; ``hinge`` Lim and Ye 2017, arXiv:1705.02894; ``wasserstein`` Arjovsky et al. 2017, arXiv:1701.07875.
+    """
+    if kind == "vanilla":
+        return binary_cross_entropy(fake_scores, real=True)
+    if kind == "least_squares":
+        return least_squares(fake_scores, real=True)
+    return -fake_scores.mean()
+
+
+def discriminator_loss(kind: Adversarial, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """What a discriminator minimises; halved for the two-sided games, as both references do.
+
+    Args:
+        kind: The adversarial game; ``wasserstein`` needs :func:`gradient_penalty` beside it.
+        real_scores: Raw output for real images, (B, 1, *patches).
+        fake_scores: Raw output for generated images, (B, 1, *patches), their generator detached.
+    """
+    if kind == "vanilla":
+        return (binary_cross_entropy(real_scores, real=True) + binary_cross_entropy(fake_scores, real=False)) / 2
+    if kind == "least_squares":
+        return (least_squares(real_scores, real=True) + least_squares(fake_scores, real=False)) / 2
+    if kind == "hinge":
+        return (F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()) / 2
+    return fake_scores.mean() - real_scores.mean()
+
+
+def binary_cross_entropy(scores: Tensor, *, real: bool) -> Tensor:
+    """Binary cross-entropy of raw patch scores with their label, 1 for real and 0 for fake."""
+    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+
+
+def least_squares(scores: Tensor, *, real: bool) -> Tensor:
+    """Mean squared distance of patch scores to their label, 1 for real and 0 for fake.
+
+    Args:
+        scores: Raw discriminator output, (B, 1, *spatial); no activation.
+        real: The label the scores are pushed towards.
+
+    Source: Mao et al. 2017, arXiv:1611.04076, Eq. 2 with a = 0, b = c = 1.
+    """
+    return F.mse_loss(scores, torch.full_like(scores, float(real)))
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    """Mean squared distance of the critic's gradient norm to 1 on lines between real and fake images.
+
+    Args:
+        critic: Maps images to raw scores.
+        real: (B, C, *spatial).
+        fake: (B, C, *spatial).
+
+    Source: Gulrajani et al. 2017, arXiv:1704.00028, Eq. 3 without its weight (10 there).
+    """
+    share = torch.rand(real.shape[0], *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
+    between = (share * real + (1 - share) * fake).detach().requires_grad_()
+    scores = critic(between)
+    (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def cycle(image: Tensor, restored: Tensor) -> Tensor:
+    """Mean absolute distance of an image to itself after the way there and back (Zhu et al. 2017, Eq. 2)."""
+    return F.l1_loss(restored, image)
+
+
+def identity(image: Tensor, translated: Tensor) -> Tensor:
+    """Mean absolute change of an image that is in the wanted domain already (Zhu et al. 2017, section 5.2)."""
+    return F.l1_loss(translated, image)
+
+
+def reconstruction(fake: Tensor, real: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean absolute distance to the true target (L1 of Isola et al. 2017, Eq. 3).
+
+    Args:
+        fake: (B, 1, *spatial).
+        real: (B, 1, *spatial), on the same grid.
+        weight: Non-negative weight of each voxel, (B, 1, *spatial); its mean is divided out.
+    """
+    distance = (fake - real).abs()
+    if weight is None:
+        return distance.mean()
+    return (weight * distance).sum() / weight.sum().clamp_min(torch.finfo(distance.dtype).eps)

@@ -1,0 +1,112 @@
+"""The layers that generators and discriminators are made of, in 2D and 3D."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Literal["instance", "batch", "group", "none"]
+UpSampling = Literal["resize", "transposed"]
+
+CONVOLUTION: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, type[nn.ConvTranspose2d | nn.ConvTranspose3d]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+REFLECTION: dict[int, type[nn.ReflectionPad2d | nn.ReflectionPad3d]] = {2: nn.ReflectionPad2d, 3: nn.ReflectionPad3d}
+INSTANCE: dict[int, type[nn.InstanceNorm2d | nn.InstanceNorm3d]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+BATCH: dict[int, type[nn.BatchNorm2d | nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+DROPOUT: dict[int, type[nn.Dropout2d | nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
+
+
+def normalisation(kind: Norm, channels: int, spatial: int) -> nn.Module:
+    """The normalisation after a convolution with ``channels`` outputs.
+
+    ``instance`` is CycleGAN's and ``batch`` pix2pix's. ``group`` has 8 channels a group: like instance norm it needs no
+    batch, but its statistics vary less from tile to tile.
+    """
+    if kind == "instance":
+        return INSTANCE[spatial](channels)
+    if kind == "batch":
+        return BATCH[spatial](channels)
+    if kind == "group":
+        return nn.GroupNorm(max(1, channels // 8), channels)
+    return nn.Identity()
+
+
+def convolution(
+    spatial: int,
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    norm: Norm = "none",
+    bias: bool | None = None,
+) -> nn.Sequential:
+    """Reflection padding, convolution, normalisation; keeps the size at stride 1 and halves an even one at stride 2.
+
+    Reflection rather than zeros: zero in [-1, 1] is an intensity, and a frame of it would be seen as tissue.
+    """
+    bias = norm in ("none", "instance") if bias is None else bias
+    return nn.Sequential(
+        REFLECTION[spatial](kernel // 2),
+        CONVOLUTION[spatial](inputs, outputs, kernel, stride, bias=bias),
+        normalisation(norm, outputs, spatial),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), both 3-wide and normalised (He et al. 2016 as used by Johnson et al. 2016)."""
+
+    def __init__(self, spatial: int, channels: int, norm: Norm, dropout: float = 0.0) -> None:
+        super().__init__()
+        middle: list[nn.Module] = [nn.ReLU()]
+        if dropout:
+            middle.append(DROPOUT[spatial](dropout))
+        self.layers = nn.Sequential(
+            convolution(spatial, channels, channels, 3, norm=norm),
+            *middle,
+            convolution(spatial, channels, channels, 3, norm=norm),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to the same shape."""
+        return x + self.layers(x)
+
+
+class UpSample(nn.Module):
+    """Twice the size along each axis.
+
+    ``resize`` interpolates and then convolves, which cannot draw a checkerboard; ``transposed`` is the reference's
+    (Odena, Dumoulin and Olah 2016, "Deconvolution and checkerboard artifacts").
+    """
+
+    def __init__(self, spatial: int, inputs: int, outputs: int, norm: Norm, kind: UpSampling) -> None:
+        super().__init__()
+        self.interpolation: str | None = None
+        if kind == "resize":
+            self.interpolation = {2: "bilinear", 3: "trilinear"}[spatial]
+            self.layers = convolution(spatial, inputs, outputs, 3, norm=norm)
+        else:
+            self.layers = nn.Sequential(
+                TRANSPOSED[spatial](inputs, outputs, 3, stride=2, padding=1, output_padding=1),
+                normalisation(norm, outputs, spatial),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to (B, C', *doubled)."""
+        if self.interpolation:
+            x = F.interpolate(x, scale_factor=2, mode=self.interpolation, align_corners=False)
+        return self.layers(x)
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, deviation: float = 0.02) -> None:
+    """Weights from N(0, 0.02), scales from N(1, 0.02), biases 0: the reference's start (Radford et al. 2016)."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            nn.init.normal_(layer.weight, 0.0, deviation)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)):
+            nn.init.normal_(layer.weight, 1.0, deviation)
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,66 @@
+"""PatchGAN discriminators: one score for each patch of the image, in 2D and 3D."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from medgan.networks.blocks import CONVOLUTION, Norm, initialise, normalisation
+
+ReceptiveField = Literal[1, 16, 34, 70, 142, 286]
+
+STRIDED_LAYERS: dict[int, int] = {16: 1, 34: 2, 70: 3, 142: 4, 286: 5}
+"""How many 4-wide layers of stride 2 give each receptive field, two 4-wide layers of stride 1 following."""
+
+
+class PatchDiscriminator(nn.Module):
+    """Scores of overlapping patches of ``receptive_field`` voxels along each axis.
+
+    Source: Isola et al. 2017, arXiv:1611.07004, appendix 6.1.2 (70 is their default; 1 is the "PixelGAN"). 142 and 286
+    continue the recipe by one and two strided layers. No norm on the first and last layer.
+    """
+
+    def __init__(
+        self,
+        spatial: int = 2,
+        inputs: int = 1,
+        *,
+        receptive_field: ReceptiveField = 70,
+        channels: int = 64,
+        norm: Norm = "instance",
+    ) -> None:
+        super().__init__()
+        layers = (
+            _pixel_layers(spatial, inputs, channels, norm)
+            if receptive_field == 1
+            else _patch_layers(spatial, inputs, channels, norm, STRIDED_LAYERS[receptive_field])
+        )
+        self.layers = nn.Sequential(*layers)
+        initialise(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to raw scores (B, 1, *patches)."""
+        scores: Tensor = self.layers(image)
+        return scores
+
+
+def _pixel_layers(spatial: int, inputs: int, channels: int, norm: Norm) -> list[nn.Module]:
+    conv = CONVOLUTION[spatial]
+    return [
+        conv(inputs, channels, 1),
+        nn.LeakyReLU(0.2),
+        conv(channels, 2 * channels, 1),
+        normalisation(norm, 2 * channels, spatial),
+        nn.LeakyReLU(0.2),
+        conv(2 * channels, 1, 1),
+    ]
+
+
+def _patch_layers(spatial: int, inputs: int, channels: int, norm: Norm, strided: int) -> list[nn.Module]:
+    conv = CONVOLUTION[spatial]
+    layers: list[nn.Module] = [conv(inputs, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
+    width = channels
+    for level in range(1, strided + 1):
+        before, width = width, channels * min(2**level, 8)
+        stride = 2 if level < strided else 1
+        layers += [conv(before, width, 4, stride, 1), normalisation(norm, width, spatial), nn.LeakyReLU(0.2)]
+    return [*layers, conv(width, 1, 4, 1, 1)]

@@ -1,0 +1,159 @@
+"""Image-to-image generators: raw maps out, without a final activation.
+
+What the raw map means, an image or a change of the input, is decided by :mod:`medgan.networks.outputs`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from medgan.networks.blocks import (
+    CONVOLUTION,
+    DROPOUT,
+    TRANSPOSED,
+    Norm,
+    ResidualBlock,
+    UpSample,
+    UpSampling,
+    convolution,
+    initialise,
+    normalisation,
+)
+
+
+class ResNetGenerator(nn.Module):
+    """Down-sampling, residual blocks at the coarsest size, up-sampling.
+
+    With two ``downs``, 6 or 9 ``blocks``, 64 ``channels``, instance norm and transposed up-sampling it is the generator of
+    CycleGAN (Zhu et al. 2017, arXiv:1703.10593, appendix 7.2). With ``skips`` each up-sampled map also sees the encoder's
+    map of its size, so that few residual blocks at a coarse size suffice: far cheaper on a CPU.
+    """
+
+    def __init__(
+        self,
+        spatial: int = 2,
+        inputs: int = 1,
+        outputs: int = 1,
+        *,
+        channels: int = 64,
+        downs: int = 2,
+        blocks: int = 9,
+        norm: Norm = "instance",
+        upsampling: UpSampling = "resize",
+        dropout: float = 0.0,
+        skips: bool = False,
+    ) -> None:
+        super().__init__()
+        self.multiple, self.skips = 2**downs, skips
+        widths = [channels * min(2**level, 8) for level in range(downs + 1)]
+        first = 7 if not skips else 3
+        self.stem = nn.Sequential(convolution(spatial, inputs, widths[0], first, norm=norm), nn.ReLU())
+        self.down = nn.ModuleList(
+            nn.Sequential(convolution(spatial, fine, coarse, 3, stride=2, norm=norm), nn.ReLU())
+            for fine, coarse in zip(widths, widths[1:], strict=False)
+        )
+        self.blocks = nn.Sequential(*(ResidualBlock(spatial, widths[-1], norm, dropout) for _ in range(blocks)))
+        self.up = nn.ModuleList(
+            nn.Sequential(UpSample(spatial, coarse, fine, norm, upsampling), nn.ReLU())
+            for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.merge = nn.ModuleList(
+            nn.Sequential(convolution(spatial, 2 * fine, fine, 3, norm=norm), nn.ReLU()) if skips else nn.Identity()
+            for fine in widths[-2::-1]
+        )
+        self.last = convolution(spatial, widths[0], outputs, first)
+        initialise(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs."""
+        _check_size(image, self.multiple)
+        x = self.stem(image)
+        fine = []
+        for down in self.down:
+            fine.append(x)
+            x = down(x)
+        x = self.blocks(x)
+        for up, merge in zip(self.up, self.merge, strict=True):
+            x, beside = up(x), fine.pop()
+            x = merge(torch.cat([x, beside], dim=1)) if self.skips else x
+        return self.last(x)
+
+
+class UNetGenerator(nn.Module):
+    """Encoder and decoder with a skip connection at every size.
+
+    With 8 ``downs``, 64 ``channels``, batch norm, transposed up-sampling and dropout .5 it is the ``unet_256`` of pix2pix (Isola
+    et al. 2017, arXiv:1611.07004, appendix 6.1.1); dropout lies in the three innermost decoder blocks below the bottleneck.
+    """
+
+    def __init__(
+        self,
+        spatial: int = 2,
+        inputs: int = 1,
+        outputs: int = 1,
+        *,
+        channels: int = 64,
+        downs: int = 8,
+        norm: Norm = "batch",
+        upsampling: UpSampling = "transposed",
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.multiple = 2**downs
+        widths = [channels * min(2**level, 8) for level in range(downs)]
+        halve = [_halving(spatial, inputs, widths[0], "none", first=True)]
+        for level, (fine, coarse) in enumerate(zip(widths, widths[1:], strict=False)):
+            # No norm at the bottleneck: a map of one voxel has no statistics.
+            halve.append(_halving(spatial, fine, coarse, "none" if level == downs - 2 else norm))
+        self.down = nn.ModuleList(halve)
+        steps = []
+        for depth, level in enumerate(range(downs - 1, 0, -1)):
+            arriving = widths[level] * (1 if depth == 0 else 2)
+            rate = dropout if 1 <= depth <= 3 and level >= 4 else 0.0
+            steps.append(_doubling(spatial, arriving, widths[level - 1], norm, upsampling, rate))
+        self.up = nn.ModuleList(steps)
+        self.last = _doubling(spatial, 2 * widths[0], outputs, "none", upsampling, 0.0)
+        initialise(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs."""
+        _check_size(image, self.multiple)
+        maps, x = [], image
+        for down in self.down:
+            x = down(x)
+            maps.append(x)
+        x = maps.pop()
+        for up in self.up:
+            x = torch.cat([up(x), maps.pop()], dim=1)
+        return self.last(x)
+
+
+def _halving(spatial: int, inputs: int, outputs: int, norm: Norm, *, first: bool = False) -> nn.Sequential:
+    layers: list[nn.Module] = [] if first else [nn.LeakyReLU(0.2)]
+    layers += [
+        CONVOLUTION[spatial](inputs, outputs, 4, 2, 1, bias=norm != "batch"),
+        normalisation(norm, outputs, spatial),
+    ]
+    return nn.Sequential(*layers)
+
+
+def _doubling(
+    spatial: int, inputs: int, outputs: int, norm: Norm, upsampling: UpSampling, dropout: float
+) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.ReLU()]
+    if upsampling == "resize":
+        layers.append(UpSample(spatial, inputs, outputs, norm, upsampling))
+    else:
+        layers += [
+            TRANSPOSED[spatial](inputs, outputs, 4, 2, 1, bias=norm != "batch"),
+            normalisation(norm, outputs, spatial),
+        ]
+    if dropout:
+        layers.append(DROPOUT[spatial](dropout))
+    return nn.Sequential(*layers)
+
+
+def _check_size(image: Tensor, multiple: int) -> None:
+    if any(size % multiple for size in image.shape[2:]):
+        raise ValueError(
+            f"image of {tuple(image.shape[2:])} voxels: every axis must be a multiple of {multiple}; pad it first"
+        )

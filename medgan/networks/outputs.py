@@ -1,0 +1,88 @@
+"""What a generator's raw map means: an image, or the change that makes the target out of the source."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from medgan.networks.blocks import CONVOLUTION
+
+Change = Literal["one-sided", "signed", "none"]
+
+
+class ImageOutput(nn.Module):
+    """The network draws the target itself, bounded to [-1, 1] by tanh: the reference's form."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) in [-1, 1] to (B, 1, *spatial) in [-1, 1]."""
+        return torch.tanh(self.network(image))
+
+
+class ChangeOutput(nn.Module):
+    """The network predicts how much each voxel changes; the image itself passes through untouched.
+
+    One-sided maps know the physics of contrast agent: iodine only adds attenuation, so it is added on the way to the
+    contrast domain (``sign`` +1) and subtracted on the way back (``sign`` -1), never the reverse. Signed maps may do either.
+    Voxels outside ``[lower, upper]`` (air, lung, fat, metal, cortical bone) keep their value by construction; the map fades over
+    ``ramp`` at both ends, so that no edge is drawn where a tissue crosses a bound.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        one_sided: bool,
+        sign: int,
+        largest: float,
+        lower: float,
+        upper: float,
+        ramp: float,
+        start: float = 0.02,
+    ) -> None:
+        """All of ``largest``, ``lower``, ``upper`` and ``ramp`` are in the image's units of [-1, 1].
+
+        Args:
+            network: Gives the raw map, (B, 1, *spatial).
+            one_sided: Whether the change has the sign ``sign`` everywhere.
+            sign: +1 to add, -1 to subtract.
+            largest: The greatest change of a voxel.
+            lower: Where the map begins to act.
+            upper: Where it ceases to act.
+            ramp: Width over which it fades at both ends.
+            start: The share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that training
+                starts from the identity, and not at zero, where the sigmoid has no slope.
+        """
+        super().__init__()
+        self.network, self.one_sided, self.sign = network, one_sided, sign
+        self.largest, self.lower, self.upper, self.ramp = largest, lower, upper, ramp
+        self.offset = float(torch.logit(torch.tensor(start))) if one_sided else 0.0
+        _flatten_start(network)
+
+    def change(self, image: Tensor) -> Tensor:
+        """The change of each voxel, (B, 1, *spatial), in units of [-1, 1], sign included."""
+        raw = self.network(image)
+        centre = centre_channel(image)
+        gate = ((centre - self.lower) / self.ramp).clamp(0, 1) * ((self.upper - centre) / self.ramp).clamp(0, 1)
+        amount = torch.sigmoid(raw + self.offset) if self.one_sided else torch.tanh(raw)
+        return self.sign * self.largest * gate * amount
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) in [-1, 1] to (B, 1, *spatial): the centre channel plus its change."""
+        return centre_channel(image) + self.change(image)
+
+
+def centre_channel(image: Tensor) -> Tensor:
+    """The slice that is translated: the middle one of (B, C, *spatial) with C odd, as (B, 1, *spatial)."""
+    middle = image.shape[1] // 2
+    return image[:, middle : middle + 1]
+
+
+@torch.no_grad()
+def _flatten_start(network: nn.Module) -> None:
+    last = [layer for layer in network.modules() if isinstance(layer, tuple(CONVOLUTION.values()))]
+    if last:
+        last[-1].weight.mul_(0.1)

@@ -1,0 +1,169 @@
+"""Phantom subjects on disk: volumes, truth, and the two tables that training and evaluation start from."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.data.grid import Grid, made_up_grid
+from medgan.data.streams import replacing
+from medgan.data.volumes import write_volume
+from medgan.errors import ConfigError
+from medgan.phantom import ct
+from medgan.phantom.space import Point, Size
+from medgan.phantom.tissues import Tissue
+
+PAIRED = "cohort.csv"
+"""Every subject with both scans."""
+UNPAIRED = "cohort_unpaired.csv"
+"""Every subject with one scan: to train on without pairs, and to test on without a glance at the truth."""
+COLUMNS = ("subject", "domain", "image", "mask", "split")
+
+Rows = list[tuple[str, str, str, str, str]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of phantom: how its subjects are rendered, and what their labels mean."""
+
+    domains: tuple[str, str]
+    """Source first; a test subject's target is the hidden truth."""
+    render: Callable[..., dict[str, NDArray[Any]]]
+    describe: Callable[..., dict[str, Any]]
+    spacing_mm: Callable[[Size], Point]
+    labels: type[IntEnum]
+    unit: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "abdomen_ct": Kind(ct.DOMAINS, ct.render_subject, ct.describe, ct.default_spacing_mm, Tissue, "HU"),
+}
+
+
+def write_phantom(
+    out: Path,
+    *,
+    kind: str = "abdomen_ct",
+    subjects: int,
+    seed: int,
+    lesions: float = 0.3,
+    shape: Size = (96, 96, 24),
+) -> Path:
+    """Render a cohort and write it, its tables last: where these exist, everything else does.
+
+    Every subject has a folder ``sub-001`` with a volume for each domain, ``labels`` and ``lesions`` on one grid, and a
+    JSON sidecar for each scan that says what it is. Equal arguments give equal voxels.
+
+    Args:
+        out: The folder; made where it is missing.
+        kind: A name in ``KINDS``.
+        subjects: How many.
+        seed: Of everything that is random.
+        lesions: Share of subjects with lesions, 0 to 1.
+        shape: Voxels along x, y and z; the field of view is the same for all shapes.
+
+    Returns:
+        The path of ``cohort.csv``, which lists both scans of every subject; ``cohort_unpaired.csv`` lies beside it.
+
+    Raises:
+        ConfigError: An unknown kind, or numbers out of range.
+        DataError: The folder cannot be written.
+    """
+    chosen = _checked(kind, subjects, seed, lesions, shape)
+    grid = made_up_grid(shape, _affine(shape, chosen.spacing_mm(shape)))
+    for number in range(subjects):
+        note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": chosen.unit, "seed": seed, "number": number}
+        note |= chosen.describe(seed, number, lesions=lesions)
+        volumes = chosen.render(seed, number, shape=shape, lesions=lesions)
+        _write_subject(out / _name(number), chosen, grid, volumes, note)
+    truth = {"phantom": True, "kind": kind, "seed": seed, "lesions": lesions}
+    _write_text(out / "labels.json", _json(truth | {"labels": {int(i): i.name.lower() for i in chosen.labels}}))
+    parts = split_parts(subjects)
+    _write_text(out / UNPAIRED, _table(list(_unpaired(chosen.domains, parts))))
+    _write_text(out / PAIRED, _table(list(_paired(chosen.domains, parts))))
+    return out / PAIRED
+
+
+def split_parts(subjects: int) -> list[str]:
+    """The part of each subject: a sixth are for testing and a sixth for validation, which needs one of each domain.
+
+    Of fewer than five subjects all are for training.
+    """
+    if subjects < 5:
+        return ["train"] * subjects
+    test, validation = max(1, round(subjects / 6)), 2 * max(1, round(subjects / 12))
+    return ["train"] * (subjects - test - validation) + ["validation"] * validation + ["test"] * test
+
+
+def _paired(domains: tuple[str, str], parts: list[str]) -> Iterator[tuple[str, str, str, str, str]]:
+    for number, part in enumerate(parts):
+        for domain in domains:
+            yield _row(number, domain, part)
+
+
+def _unpaired(domains: tuple[str, str], parts: list[str]) -> Iterator[tuple[str, str, str, str, str]]:
+    """Training and validation subjects alternate between the domains; test subjects have the source's alone."""
+    for number, part in enumerate(parts):
+        first = parts.index(part)
+        yield _row(number, domains[0 if part == "test" else (number - first) % 2], part)
+
+
+def _row(number: int, domain: str, part: str) -> tuple[str, str, str, str, str]:
+    name = _name(number)
+    return name, domain, f"{name}/{domain}.nii.gz", f"{name}/labels.nii.gz", part
+
+
+def _write_subject(
+    folder: Path, kind: Kind, grid: Grid, volumes: Mapping[str, NDArray[Any]], note: Mapping[str, Any]
+) -> None:
+    for name, voxels in volumes.items():
+        write_volume(voxels, grid, folder / f"{name}.nii.gz", voxels.dtype)
+    for domain in kind.domains:
+        _write_text(folder / f"{domain}.json", _json({**note, "subject": folder.name, "domain": domain}))
+
+
+def _affine(shape: Size, spacing_mm: Point) -> NDArray[np.float64]:
+    """Voxel index to RAS+ mm, (4, 4), with the origin in the middle of the volume."""
+    affine = np.diag([*spacing_mm, 1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip(shape, spacing_mm, strict=True)]
+    return affine
+
+
+def _checked(kind: str, subjects: int, seed: int, lesions: float, shape: Size) -> Kind:
+    if kind not in KINDS:
+        raise ConfigError(f"there is no phantom '{kind}'; choose one of {', '.join(KINDS)}.")
+    if subjects < 1:
+        raise ConfigError(f"subjects={subjects} leaves nothing to render; ask for 1 or more.")
+    if seed < 0:
+        raise ConfigError(f"seed={seed} is negative; give 0 or more.")
+    if not 0 <= lesions <= 1:
+        raise ConfigError(f"lesions={lesions:g} is no share of the subjects; give a number from 0 to 1.")
+    if min(shape) < 1:
+        raise ConfigError(f"shape={shape} holds no voxels; give 1 or more along each axis.")
+    return KINDS[kind]
+
+
+def _table(rows: Rows) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    return text.getvalue()
+
+
+def _json(content: Mapping[Any, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as stream:
+        stream.write(text.encode())
+
+
+def _name(number: int) -> str:
+    return f"sub-{number + 1:03d}"

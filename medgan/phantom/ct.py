@@ -1,0 +1,184 @@
+"""CT of a phantom subject, with iodine and without: one anatomy, one grid, two scans.
+
+A voxel's attenuation is the volume-weighted mean of the tissues in it. The scan with iodine adds each tissue's uptake at
+one moment between the late arterial and the portal phase. Both are blurred alike, and each has its own noise, as two real
+scans have; there is no motion between them.
+
+Every number is computed in float64 from elementary operations and rounded to 0.001 HU before it is rounded to 1 HU, so
+that the last bits, in which machines may differ, do not reach the voxels.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medgan.phantom.anatomy import draw_abdomen
+from medgan.phantom.materials import MATERIALS, RENAL_RETURN, materials_of_subject
+from medgan.phantom.shapes import TALL, Ellipsoid, coverage
+from medgan.phantom.space import Box, Field, Point, Size, Space, Waves
+from medgan.phantom.tissues import LESIONS, Layer, Tissue
+
+DOMAINS = ("contrast", "plain")
+FIELD_OF_VIEW_MM = (365.0, 365.0, 120.0)
+GOLDEN = 0.6180339887498949
+PURPOSES = ("lesions", "scan", "anatomy", "materials", *DOMAINS)
+"""Each has random numbers of its own: a finer grid, for example, takes more noise and leaves the anatomy as it is."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What differs from scan to scan: how the scanner was set, and how far the iodine had come."""
+
+    phase: float
+    """0 late arterial, 1 portal."""
+    iodine: float
+    """Dose by body weight, relative to the usual one."""
+    noise_hu: float
+    """Standard deviation of the noise in mid-body."""
+    blur_mm: float
+    """Standard deviation of the point-spread function within a slice."""
+    table: bool
+    """Whether the field of view reaches the table."""
+
+
+def draw_scan(seed: int, subject: int) -> Scan:
+    """The settings of a subject's two scans."""
+    rng = _random(seed, subject, "scan")
+    return Scan(
+        phase=round(rng.uniform(), 3),
+        iodine=round(rng.uniform(0.8, 1.2), 3),
+        noise_hu=round(rng.uniform(9, 16), 1),
+        blur_mm=round(rng.uniform(0.6, 0.9), 2),
+        table=bool(rng.uniform() < 0.7),
+    )
+
+
+def has_lesions(seed: int, subject: int, share: float) -> bool:
+    """Whether a subject has liver lesions.
+
+    Steps of the golden ratio from a random start spread such subjects evenly: any run of subjects has the share, within
+    one or two, and so has every second one of them.
+    """
+    start = _random(seed, 0, "lesions").uniform()
+    return bool((start + GOLDEN * subject) % 1.0 < share)
+
+
+def describe(seed: int, subject: int, *, lesions: float) -> dict[str, Any]:
+    """What a subject's sidecar says of its scans."""
+    return asdict(draw_scan(seed, subject)) | {"lesions": has_lesions(seed, subject, lesions)}
+
+
+def render_subject(
+    seed: int,
+    subject: int,
+    *,
+    shape: Size = (96, 96, 24),
+    spacing_mm: Point | None = None,
+    lesions: float = 0.3,
+    noise: bool = True,
+) -> dict[str, NDArray[Any]]:
+    """Both scans of one subject and the truth about it, (X, Y, Z) in RAS+ order.
+
+    Args:
+        seed: The cohort's.
+        subject: The subject's number in it, from 0.
+        shape: Voxels from left to right, back to front and foot to head.
+        spacing_mm: The voxels' size; by default 365 x 365 x 120 mm are in view, whatever the shape.
+        lesions: Share of subjects with liver lesions.
+        noise: Whether the scans have noise; without it they differ by iodine alone.
+
+    Returns:
+        ``contrast`` and ``plain`` (int16, HU), ``labels`` (uint8, ``Tissue``), ``lesions`` (uint8, 0 or 1).
+    """
+    spacing_mm = spacing_mm or default_spacing_mm(shape)
+    scan, scanner = draw_scan(seed, subject), Space.regular(shape, spacing_mm)
+    canvas = Canvas(_random(seed, subject, "materials"), scanner, scan)
+    if scan.table:
+        canvas.lay(table_top(), scanner)
+    with_lesions = has_lesions(seed, subject, lesions)
+    anatomy = draw_abdomen(_random(seed, subject, "anatomy"), lesions=with_lesions)
+    coordinates = anatomy.coordinates(scanner)
+    for layer in anatomy.layers:
+        canvas.lay(layer, coordinates)
+    rendered: dict[str, NDArray[Any]] = {}
+    for domain, hu in (("contrast", canvas.hu + canvas.gain_hu), ("plain", canvas.hu)):
+        sigma = (scan.blur_mm / spacing_mm[0], scan.blur_mm / spacing_mm[1], 0.0)
+        scanned = ndimage.gaussian_filter(hu, sigma, mode="nearest")
+        if noise:
+            scanned += scan.noise_hu * quantum_noise(_random(seed, subject, domain), scanner)
+        rendered[domain] = np.rint(np.round(np.clip(scanned, -1024, 3071), 3)).astype(np.int16)
+    rendered["labels"] = np.where(canvas.labels == Tissue.TABLE, Tissue.AIR, canvas.labels).astype(np.uint8)
+    rendered["lesions"] = np.isin(rendered["labels"], LESIONS).astype(np.uint8)
+    return rendered
+
+
+def default_spacing_mm(shape: Size) -> Point:
+    """The voxel size at which the whole field of view is covered."""
+    x, y, z = FIELD_OF_VIEW_MM
+    return x / shape[0], y / shape[1], z / shape[2]
+
+
+class Canvas:
+    """The volume on which tissues are laid over each other, each by the share of a voxel that it fills."""
+
+    def __init__(self, rng: np.random.Generator, scanner: Space, scan: Scan) -> None:
+        self.scan = scan
+        self.materials = materials_of_subject(rng)
+        self.texture = Waves.draw(rng, 1.0, (9, 26), 9)(scanner)
+        self.patches = Waves.draw(rng, 0.22, (14, 30), 5)(scanner)
+        self.hu = np.full(scanner.x.shape, float(MATERIALS[Tissue.AIR].hu))
+        self.gain_hu = np.zeros(scanner.x.shape)
+        self.labels = np.zeros(scanner.x.shape, dtype=np.uint8)
+
+    def lay(self, layer: Layer, space: Space) -> None:
+        """Lay one tissue over what is there."""
+        box = space.box(layer.shape.low, layer.shape.high)
+        near = space[box]
+        if not near.x.size:
+            return
+        share = coverage(layer.shape.distance(near), near.spacing_mm)
+        material = self.materials[layer.tissue]
+        hu = material.hu + layer.offset_hu + material.texture_hu * self.texture[box]
+        self.hu[box] += share * (hu - self.hu[box])
+        self.gain_hu[box] += share * (self._gain_hu(layer.tissue, box, near) - self.gain_hu[box])
+        self.labels[box][share >= 0.5] = layer.tissue
+
+    def _gain_hu(self, tissue: Tissue, box: Box, near: Space) -> Field | float:
+        """What iodine adds: mostly one number for a tissue."""
+        phase, iodine = self.scan.phase, self.scan.iodine
+        gain = self.materials[tissue].gain_hu(phase) * iodine
+        if tissue is Tissue.VENA_CAVA:  # renal blood mixes in over 40 mm
+            mixed = np.clip((near.z + 30.0) / 40.0, 0.0, 1.0)
+            return np.asarray(gain + mixed * (RENAL_RETURN.gain_hu(phase) * iodine - gain))
+        if tissue is Tissue.SPLEEN:  # the pulp fills unevenly at first
+            return np.asarray(gain * (1.0 + max(0.0, 1.0 - 2.5 * phase) * self.patches[box]))
+        return gain
+
+
+def quantum_noise(rng: np.random.Generator, scanner: Space) -> Field:
+    """Noise with the texture of filtered back-projection: standard deviation 1 in mid-body, less towards the skin.
+
+    The power rises with the frequency and is cut off by the soft-tissue kernel; slices are independent.
+
+    Source: Riederer, Pelc & Chesler, Phys Med Biol 1978;23:446-454.
+    """
+    shape = scanner.x.shape
+    frequency = np.sqrt(np.fft.fftfreq(shape[0])[:, None] ** 2 + np.fft.fftfreq(shape[1]) ** 2)
+    transfer = np.sqrt((frequency + 0.03) * np.exp(-((frequency / 0.33) ** 2)))
+    transfer /= np.sqrt((transfer**2).mean())
+    spectrum = np.fft.fft2(rng.standard_normal(shape), axes=(0, 1)) * transfer[..., None]
+    path = np.maximum(1.0 - (scanner.x / 190.0) ** 2 - (scanner.y / 130.0) ** 2, 0.0)
+    return np.asarray((0.35 + 0.65 * path) * np.fft.ifft2(spectrum, axes=(0, 1)).real)
+
+
+def table_top() -> Layer:
+    """The thin shell on which the patient lies, a little hollow."""
+    hollow = Ellipsoid((0.0, 572.0, 0.0), (700.0, 700.0, TALL))
+    return Layer(Tissue.TABLE, hollow.grown(2.5).without(hollow))
+
+
+def _random(seed: int, subject: int, purpose: str) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, subject, PURPOSES.index(purpose)])))

@@ -1,0 +1,94 @@
+"""Points of a patient, and smooth random fields over them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.float64]
+"""A number for each point, (X, Y, Z)."""
+Point = tuple[float, float, float]
+Size = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+
+MARGIN_MM = 8.0
+"""How far a box reaches beyond what it must hold: the thickest slice's partial volume, and a bend of the space."""
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Points of the patient, (X, Y, Z) each, in mm: x grows to the right, y to the front, z to the head."""
+
+    x: Field
+    y: Field
+    z: Field
+    spacing_mm: Point
+    """The size of the voxels around the points."""
+
+    @classmethod
+    def regular(cls, shape: Size, spacing_mm: Point) -> Self:
+        """The voxel centres of a grid whose middle is the origin."""
+        axes = [(np.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, spacing_mm, strict=True)]
+        x, y, z = (np.ascontiguousarray(axis) for axis in np.meshgrid(*axes, indexing="ij"))
+        return cls(x, y, z, spacing_mm)
+
+    def box(self, low: Point, high: Point) -> Box:
+        """The smallest box of voxels that holds every point between two corners, with a margin; empty if none does."""
+        slices = []
+        for (least, greatest), start, stop in zip(self._spans, low, high, strict=True):
+            hit = np.flatnonzero((greatest >= start - MARGIN_MM) & (least <= stop + MARGIN_MM))
+            slices.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0))
+        return slices[0], slices[1], slices[2]
+
+    def __getitem__(self, box: Box) -> "Space":
+        """The points of a box."""
+        return Space(self.x[box], self.y[box], self.z[box], self.spacing_mm)
+
+    @cached_property
+    def _spans(self) -> list[tuple[Field, Field]]:
+        """The least and the greatest coordinate in each plane of voxels across an axis, for each axis."""
+        fields = zip((self.x, self.y, self.z), [(1, 2), (0, 2), (0, 1)], strict=True)
+        return [(field.min(axis=others), field.max(axis=others)) for field, others in fields]
+
+
+@dataclass(frozen=True, eq=False)
+class Waves:
+    """A smooth random field: a sum of plane waves in random directions."""
+
+    vectors: Field
+    """Radians per mm, (waves, 3)."""
+    phases: Field
+    """Radians, (waves,)."""
+    amplitude: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, rms: float, wavelengths_mm: tuple[float, float], count: int = 4) -> Self:
+        """A field with root mean square ``rms``, made of ``count`` waves whose lengths lie in a range."""
+        direction = rng.uniform(-1.0, 1.0, (count, 3))
+        direction /= np.sqrt((direction**2).sum(axis=1, keepdims=True)) + 1e-9
+        length = rng.uniform(*wavelengths_mm, (count, 1))
+        return cls(direction * (2 * np.pi / length), rng.uniform(0, 2 * np.pi, count), rms * (2 / count) ** 0.5)
+
+    @property
+    def peak(self) -> float:
+        """What the field never exceeds."""
+        return self.amplitude * len(self.phases)
+
+    def __call__(self, at: Space) -> Field:
+        """The field's values at these points."""
+        total = np.zeros_like(at.x)
+        for (kx, ky, kz), phase in zip(self.vectors, self.phases, strict=True):
+            total += np.cos(at.x * kx + at.y * ky + at.z * kz + phase)
+        return total * self.amplitude
+
+
+def near(rng: np.random.Generator, place: Point, by_mm: float) -> Point:
+    """A random point, at most ``by_mm`` from a place along each axis."""
+    return point(np.asarray(place) + rng.uniform(-by_mm, by_mm, 3))
+
+
+def point(values: NDArray[np.float64]) -> Point:
+    """Three numbers as a point."""
+    return float(values[0]), float(values[1]), float(values[2])

@@ -1,0 +1,240 @@
+"""A run that is being recorded.
+
+A store that cannot be used at the start is an error with advice. One that is lost later must not end a training: it is
+mentioned once, and the run folder holds all that the store would have held.
+"""
+
+import itertools
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking import MlflowClient
+
+from medgan.config import flattened
+from medgan.errors import ConfigError
+from medgan.tracking.store import (
+    connect,
+    experiment_id,
+    first_line,
+    resolve_uri,
+    unless_it_exists,
+    usable,
+    without_password,
+)
+
+log = logging.getLogger(__name__)
+# What these two print about a lost server, the Tracker says once and in plainer words.
+logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+NEWEST = "newest"
+"""The alias of the version registered last; MLflow keeps the word ``latest`` for itself."""
+RETRY_S = 60.0
+"""How long a lost store is left alone before it is tried again."""
+SYSTEM_METRICS_EVERY_S = 10
+LONGEST_PARAMETER = 6000
+PARAMETERS_PER_CALL = 100
+METRICS_PER_CALL = 1000
+MOST_UNSENT_METRICS = 100_000
+
+T = TypeVar("T")
+
+
+class Tracker:
+    """A run that is being recorded.
+
+    A context manager: the run ends as FINISHED, as KILLED when it was stopped from outside, as FAILED on any other
+    exception, and :meth:`start` takes it up again by its id in each case.
+    """
+
+    def __init__(self, client: MlflowClient, uri: str, run: Run) -> None:
+        self.id: str = run.info.run_id
+        self.uri = uri
+        self._client = client
+        self._run = run
+        self._unsent: deque[Metric] = deque(maxlen=MOST_UNSENT_METRICS)
+        self._lost = False
+        self._retry_at = 0.0
+        self._monitor: SystemMetricsMonitor | None = None
+
+    @classmethod
+    def start(
+        cls,
+        uri: str | None,
+        *,
+        experiment: str,
+        run_name: str,
+        parameters: Mapping[str, Any],
+        tags: Mapping[str, str],
+        run_id: str | None = None,
+    ) -> Self:
+        """A new run, or the run ``run_id`` again.
+
+        Args:
+            uri: As for :func:`resolve_uri`.
+            experiment: The experiment's name; it is created when it does not exist.
+            run_name: How people call this run.
+            parameters: The resolved settings, flat or nested.
+            tags: Facts to search for: pipeline, data fingerprint, split hash, git revision.
+            run_id: The run to go on with.
+
+        Raises:
+            ConfigError: The store cannot be used, or has no such run.
+        """
+        uri = resolve_uri(uri)
+        with usable(uri):
+            client = connect(uri)
+            if run_id is None:
+                run = client.create_run(experiment_id(client, uri, experiment), run_name=run_name)
+            else:
+                run = _running_again(client, uri, run_id)
+            _describe_run(client, run, flattened(parameters), tags)
+        return cls(client, uri, run)
+
+    def __enter__(self) -> Self:
+        # ``resume_logging`` counts on from the steps that the store has: 0 for a new run.
+        self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            self.id, sampling_interval=SYSTEM_METRICS_EVERY_S, resume_logging=True, tracking_uri=self.uri
+        )
+        self._monitor.start()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._monitor is not None:
+            self._monitor.finish()  # type: ignore[no-untyped-call]
+        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit))
+        status = "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
+        self._retry_at = 0.0  # The last chance: the store may be back.
+        self._send(self._send_metrics)
+        self._send(lambda: self._client.set_terminated(self.id, status))
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Record values such as ``train/cycle``; those that a lost store misses are sent when it is back."""
+        now_ms = int(time.time() * 1000)
+        self._unsent.extend(Metric(key, float(value), now_ms, step) for key, value in values.items())
+        self._send(self._send_metrics)
+
+    def panel(self, path: Path) -> None:
+        """Keep a picture under ``samples/``."""
+        self._send(lambda: self._client.log_artifact(self.id, str(path), "samples"))
+
+    def artifact(self, path: Path) -> None:
+        """Keep a file; never one with subjects' names, such as ``split.json``."""
+        self._send(lambda: self._client.log_artifact(self.id, str(path)))
+
+    def dataset(self, name: str, digest: str, counts: Mapping[str, int]) -> None:
+        """Record which data this run saw: a label, a fingerprint (32 characters of it), numbers of studies; no path."""
+        data = Dataset(name, digest[:32], source_type="medgan", source="{}", profile=json.dumps(dict(counts)))
+        context = InputTag("mlflow.data.context", "training")
+        self._send(lambda: self._client.log_inputs(self.id, [DatasetInput(data, [context])]))
+
+    def model(self, folder: Path, register_as: str | None = None) -> str | None:
+        """Keep a model folder, and make it the newest version of ``register_as`` where that is given.
+
+        Returns:
+            What ``medgan convert --model`` takes; None when the store is lost.
+        """
+        self._retry_at = 0.0  # Worth waiting for.
+        return self._send(lambda: self._keep_model(folder, register_as))
+
+    def describe(self) -> str:
+        """One line that tells where to look at this run."""
+        if self.uri.startswith("http"):
+            page = f"{self.uri.rstrip('/')}/#/experiments/{self._run.info.experiment_id}/runs/{self.id}"
+            return f"MLflow run {self.id}: {without_password(page)}"
+        uri = without_password(self.uri)
+        return f"MLflow run {self.id}: look at it with `mlflow ui --backend-store-uri '{uri}'`"
+
+    def _send(self, action: Callable[[], T]) -> T | None:
+        """Do ``action``, unless the store is lost; None when it was not done."""
+        if time.monotonic() < self._retry_at:
+            return None
+        try:
+            result = action()
+        except (MlflowException, OSError) as error:
+            if not self._lost:
+                log.warning(
+                    "MLflow at %s does not take what is recorded (%s). The training goes on; metrics.csv, samples/ and "
+                    "model/ in the run folder are complete.",
+                    without_password(self.uri),
+                    first_line(error),
+                )
+            self._lost, self._retry_at = True, time.monotonic() + RETRY_S
+            return None
+        if self._lost:
+            log.warning("MLflow at %s answers again.", without_password(self.uri))
+            self._lost = False
+        return result
+
+    def _send_metrics(self) -> None:
+        while self._unsent:
+            batch = list(itertools.islice(self._unsent, METRICS_PER_CALL))
+            self._client.log_batch(self.id, metrics=batch)
+            for _ in batch:
+                self._unsent.popleft()
+
+    def _keep_model(self, folder: Path, register_as: str | None) -> str:
+        client = self._client
+        logged = client.create_logged_model(self._run.info.experiment_id, "model", self.id, model_type="medgan")
+        client.log_model_artifacts(logged.model_id, str(folder))
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=0)])
+        if register_as is None:
+            return f"runs:/{self.id}/model"
+        with unless_it_exists():
+            client.create_registered_model(register_as)
+        # By location: MLflow looks up ``models:/ID`` in its process-wide store, which need not be this one.
+        version = client.create_model_version(
+            register_as, logged.artifact_location, self.id, model_id=logged.model_id
+        ).version
+        client.set_registered_model_alias(register_as, NEWEST, str(version))
+        return f"models:/{register_as}/{version}"
+
+
+def _running_again(client: MlflowClient, uri: str, run_id: str) -> Run:
+    try:
+        client.update_run(run_id, status="RUNNING")
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise ConfigError(
+            f"run {run_id} is not in {without_password(uri)} ({first_line(error)}); resume with the --tracking it was "
+            "started with, or bring it back with `mlflow runs restore`."
+        ) from None
+
+
+def _describe_run(client: MlflowClient, run: Run, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    """Write parameters and tags. MLflow refuses to change a parameter: one that differs on resume becomes a tag."""
+    values = {key: _shortened(str(value)) for key, value in parameters.items()}
+    known = run.data.params
+    changed = {f"resumed.{key}": value for key, value in values.items() if known.get(key, value) != value}
+    client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in {**tags, **changed}.items()])
+    new = [Param(key, value) for key, value in values.items() if key not in known]
+    for first in range(0, len(new), PARAMETERS_PER_CALL):
+        client.log_batch(run.info.run_id, params=new[first : first + PARAMETERS_PER_CALL])
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= LONGEST_PARAMETER else value[: LONGEST_PARAMETER - 1] + "…"

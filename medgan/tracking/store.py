@@ -1,0 +1,127 @@
+"""Where runs are recorded: which store, whether it can be used, and its experiments."""
+
+import contextlib
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+from medgan.errors import ConfigError
+
+FIRST_ANSWER_S = 5
+
+
+def data_folder() -> Path:
+    """``MEDGAN_HOME``, else ``medgan`` in the user's data folder."""
+    if folder := os.environ.get("MEDGAN_HOME"):
+        return Path(folder).expanduser().absolute()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share").absolute() / "medgan"
+
+
+def resolve_uri(flag: str | None = None) -> str:
+    """Where runs are recorded: the flag, else ``MLFLOW_TRACKING_URI``, else SQLite in the user's data folder.
+
+    Raises:
+        ConfigError: A folder of files, which MLflow gave up in 3.13, or a database in memory.
+    """
+    uri = flag or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(data_folder() / 'mlflow.db').as_posix()}"
+    # A drive letter is no scheme.
+    scheme = re.match(r"[a-z][a-z0-9+.-]+(?=:)", uri)
+    if uri != "databricks" and (scheme is None or scheme[0] == "file"):
+        path = Path(url2pathname(urlparse(uri).path) if scheme else uri).expanduser().absolute()
+        raise ConfigError(
+            f"tracking URI {uri!r} is a folder of files, which MLflow no longer writes (since 3.13); "
+            f"use a database, `sqlite:///{path.with_suffix('.db').as_posix()}`, or a server, `http://HOST:5000`."
+        )
+    if scheme is not None and scheme[0] == "sqlite":
+        name = uri.removeprefix("sqlite:///")
+        if name in ("", uri, ":memory:"):
+            raise ConfigError(f"tracking URI {uri!r} names no file to keep runs in; write sqlite:///PATH.db.")
+        return f"sqlite:///{Path(name).expanduser().absolute().as_posix()}"
+    return uri
+
+
+@contextlib.contextmanager
+def usable(uri: str) -> Iterator[None]:
+    """What MLflow raises in here, as a :class:`ConfigError` with advice."""
+    try:
+        yield
+    except (MlflowException, OSError, sqlite3.Error) as error:
+        raise ConfigError(
+            f"MLflow at {without_password(uri)} cannot be used ({first_line(error)}); start the server or correct the "
+            "address (--tracking, MLFLOW_TRACKING_URI), or record into a file with `--tracking sqlite:///runs.db`."
+        ) from None
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of a server that answers, or of a database that has its tables."""
+    database = _database(uri)
+    if database is None:
+        if uri.startswith("http"):
+            # One short question first: MLflow's own first call would wait for its full time-out, several times.
+            server = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+            http_request(server, "/health", "GET", timeout=FIRST_ANSWER_S, max_retries=1)  # type: ignore[no-untyped-call]
+        return MlflowClient(uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    # Trainings that start together would otherwise all create the tables, and all but one fail.
+    with FileLock(f"{database}.lock"):
+        # MLflow would try for minutes to open a file that is no database.
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA schema_version")
+        return MlflowClient(uri)
+
+
+def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of an experiment, which is created when it does not exist.
+
+    Raises:
+        ConfigError: An experiment of this name lies in MLflow's bin.
+    """
+    with unless_it_exists():
+        return client.create_experiment(name, artifact_location=_artifact_root(uri))
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None or experiment.lifecycle_stage == "deleted":
+        raise ConfigError(
+            f"experiment {name!r} was deleted from {without_password(uri)}; bring it back with "
+            "`mlflow experiments restore`, or empty the bin with `mlflow gc`."
+        )
+    return str(experiment.experiment_id)
+
+
+@contextlib.contextmanager
+def unless_it_exists() -> Iterator[None]:
+    """Leave the block quietly when what it creates is already there, perhaps by another training's hand."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def without_password(text: str) -> str:
+    """A URI, or a message with URIs in it, for people to read."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows."""
+    return without_password(str(error).partition("\n")[0]) or type(error).__name__
+
+
+def _database(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _artifact_root(uri: str) -> str | None:
+    """Files of a database's runs lie beside it, not in MLflow's ``./mlruns``; a server keeps its own."""
+    database = _database(uri)
+    return (database.parent / "artifacts").as_uri() if database else None

@@ -1,0 +1,199 @@
+"""One training, from what the user asked to a model folder: the story of ``medgan train``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric, seed_everything
+from rich.console import Console
+
+from medgan import catalog
+from medgan.config import from_overrides, load
+from medgan.data.cache import Cache, default_folder
+from medgan.data.patches import PatchDataset
+from medgan.data.preparation import Prepared
+from medgan.data.splits import Split, split_subjects
+from medgan.data.studies import Cohort
+from medgan.errors import ConfigError
+from medgan.pipeline import Pipeline
+from medgan.tracking import Tracker, code_revision
+from medgan.training.card import model_card
+from medgan.training.fit import Fit, Fitted, make_fabric
+from medgan.training.model_folder import CARD, library_versions, write_model
+from medgan.training.recorder import Recorder
+from medgan.training.run_folder import RunFolder, new_run, run_to_resume
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a user asks of ``medgan train``."""
+
+    pipeline: str
+    data: Path | None = None
+    """A cohort; None is the built-in phantom."""
+    config: Path | None = None
+    overrides: Sequence[str] = ()
+    out: Path = Path("runs")
+    name: str | None = None
+    """The run's name; None is the time, or with ``resume`` the last run."""
+    resume: bool = False
+    tracking: str | None = None
+    register: str | None = None
+    """The name under which MLflow registers the model; None registers nothing."""
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training."""
+
+    run: RunFolder
+    fitted: Fitted
+    tracked: str
+    """Where to look at the run in MLflow."""
+    model_uri: str | None
+    """The model in MLflow, as ``medgan convert --model`` takes it; None when the store was lost."""
+
+
+def train(order: Order, console: Console) -> Trained:
+    """Train a pipeline.
+
+    Raises:
+        MedganError: Whatever keeps the training from starting or going on; the message says what to do.
+        Interrupted: Asked to stop; the run can be resumed.
+    """
+    run, pipeline, data = resumed(order) if order.resume else started(order)
+    config = pipeline.config
+    announce(order, pipeline, run, console)
+    cohort = pipeline.cohort(data)
+    split = frozen_split(order, pipeline, cohort, run)
+    fabric = make_fabric(order.device, config.fit.precision)
+    dataset, held_out = pipeline.training_data(cohort, split, Cache(default_folder()))
+    facts = fixed_facts(pipeline, cohort, split, data, fabric)
+    if not order.resume:
+        run.start(config, split, facts)
+    seed_everything(config.seed, verbose=False)
+    learner = pipeline.learner()
+    with tracked(order, pipeline, run, facts, cohort) as tracker:
+        recorder = Recorder(run.path, tracker, console)
+        loop = Fit(learner, dataset, held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder)
+        fitted = loop.run(resume=order.resume)
+        write_model_folder(pipeline, run, split, fitted, dataset, facts)
+        tracker.artifact(run.path / "metrics.csv")
+        model_uri = tracker.model(run.model, order.register)
+        return Trained(run, fitted, tracker.describe(), model_uri)
+
+
+def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
+    """A new run: its folder, its pipeline with settings resolved, its data."""
+    layers = [*([order.config] if order.config else []), from_overrides(order.overrides)]
+    on_cpu = make_fabric(order.device, "32").device.type == "cpu"
+    kind = catalog.load(order.pipeline)
+    pipeline = kind.configured(*layers, on_phantom=order.data is None, on_cpu=on_cpu)
+    return new_run(order.out / order.pipeline, order.name), pipeline, order.data
+
+
+def resumed(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
+    """The run to go on with, exactly as it was configured.
+
+    Raises:
+        ConfigError: No such run, or settings that would change it.
+    """
+    if order.config or order.overrides:
+        raise ConfigError(
+            "--resume goes on with the run's own settings; leave --config and KEY=VALUE out, or start a new run."
+        )
+    run = run_to_resume(order.out / order.pipeline, order.name)
+    data = order.data or (Path(run.facts()["data"]) if run.facts().get("data") else None)
+    kind = catalog.load(order.pipeline)
+    return run, kind(load(kind.settings, run.config)), data
+
+
+def announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Console) -> None:
+    """Say what is about to happen, and what was chosen on the user's behalf."""
+    config = pipeline.config
+    if order.data is None and not order.resume:
+        console.print("no --data: training on the built-in phantom, which never stands for a patient")
+    iterations = config.fit.epochs * config.fit.iterations_per_epoch
+    console.print(
+        f"{run.path}: size {config.size}, {iterations} iterations of {config.fit.batch_size} patches", highlight=False
+    )
+
+
+def frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: RunFolder) -> Split:
+    """The run's split: drawn once, and held against the files on disk ever after."""
+    if not order.resume:
+        return split_subjects(cohort, pipeline.pair, pipeline.config.split)
+    split = Split.load(run.split)
+    split.check(cohort)
+    return split
+
+
+def fixed_facts(
+    pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Path | None, fabric: Fabric
+) -> dict[str, Any]:
+    """What ``run.json`` tells of a run, beside its settings."""
+    return {
+        "pipeline": pipeline.name(),
+        "data": str(data.resolve()) if data else None,
+        "data_fingerprint": cohort.fingerprint(),
+        "split_hash": split.hash,
+        "git_revision": code_revision(),
+        "seed": pipeline.config.seed,
+        "device": str(fabric.device),
+        "versions": library_versions(),
+    }
+
+
+def tracked(order: Order, pipeline: Pipeline[Any], run: RunFolder, facts: dict[str, Any], cohort: Cohort) -> Tracker:
+    """The MLflow run: a new one, or on resume the one that was begun."""
+    tags = {key: str(facts[key]) for key in ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")}
+    before = run.facts()
+    tracker = Tracker.start(
+        order.tracking or before.get("tracking_uri"),
+        experiment=pipeline.name(),
+        run_name=run.name,
+        parameters=pipeline.config.model_dump(mode="json"),
+        tags=tags,
+        run_id=before.get("mlflow_run_id"),
+    )
+    if "mlflow_run_id" not in before:
+        run.note({"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
+        counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
+        tracker.dataset("phantom" if facts["data"] is None else "cohort", facts["data_fingerprint"], counts)
+        tracker.artifact(run.config)
+    return tracker
+
+
+def write_model_folder(
+    pipeline: Pipeline[Any], run: RunFolder, split: Split, fitted: Fitted, dataset: PatchDataset, facts: dict[str, Any]
+) -> None:
+    """Write the networks that were kept, and all that conversion must know."""
+    config, pair = pipeline.config, pipeline.pair
+    description = write_model(
+        run.model,
+        fitted.networks,
+        {
+            "name": pipeline.name(),
+            "pair": pair,
+            "grid": config.grid,
+            "patch": config.patch,
+            "generator": config.generator,
+            "intensities": {pair.source.name: seen(dataset.source), pair.target.name: seen(dataset.target)},
+            "split_hash": split.hash,
+            "data_fingerprint": facts["data_fingerprint"],
+            "metrics": fitted.metrics,
+            "epoch": fitted.epoch,
+            "phantom": facts["data"] is None,
+        },
+    )
+    card = model_card(description, trained=len(split.train), validated=len(split.validation))
+    (run.model / CARD).write_text(card)
+
+
+def seen(studies: Sequence[Prepared]) -> tuple[float, float]:
+    """The lowest .1 and the highest 99.9 percentile of the studies' intensities."""
+    percentiles = np.array([np.percentile(study.voxels, [0.1, 99.9]) for study in studies])
+    return float(percentiles[:, 0].min()), float(percentiles[:, 1].max())

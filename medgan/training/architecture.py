@@ -1,0 +1,137 @@
+"""Which networks a model is made of: settings that build them, for training and again for conversion."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from torch import nn
+
+from medgan.config import Config
+from medgan.data.domains import Domain, DomainPair
+from medgan.data.transforms import PatchConfig
+from medgan.networks.blocks import Norm, UpSampling
+from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
+from medgan.networks.generators import ResNetGenerator, UNetGenerator
+from medgan.networks.outputs import Change, ChangeOutput, ImageOutput
+
+Direction = Literal["to_target", "to_source"]
+
+
+class ResNetConfig(Config):
+    """CycleGAN's generator; the defaults are the reference's."""
+
+    kind: Literal["resnet"] = "resnet"
+    channels: PositiveInt = 64
+    """Channels at full size; they double with each down-sampling, up to eight times."""
+    downs: PositiveInt = 2
+    blocks: NonNegativeInt = 9
+    """Residual blocks at the coarsest size: 9 in the reference, 6 for small images."""
+    norm: Norm = "instance"
+    upsampling: UpSampling = "resize"
+    dropout: NonNegativeFloat = 0.0
+    skips: bool = False
+    """Join the encoder's maps at every size: as good with far fewer channels and blocks."""
+
+    def build(self, spatial: int, inputs: int) -> nn.Module:
+        """The network: (B, inputs, *spatial) to (B, 1, *spatial)."""
+        return ResNetGenerator(spatial, inputs, 1, **self.model_dump(exclude={"kind"}))
+
+    @property
+    def multiple(self) -> int:
+        """What every axis of its input must be a multiple of."""
+        return int(2**self.downs)
+
+
+class UNetConfig(Config):
+    """pix2pix's generator; the defaults are the reference's."""
+
+    kind: Literal["unet"] = "unet"
+    channels: PositiveInt = 64
+    """Channels after the first down-sampling; they double with each, up to eight times."""
+    downs: Annotated[int, Field(ge=2)] = 8
+    norm: Norm = "batch"
+    upsampling: UpSampling = "transposed"
+    dropout: NonNegativeFloat = 0.5
+
+    def build(self, spatial: int, inputs: int) -> nn.Module:
+        """The network: (B, inputs, *spatial) to (B, 1, *spatial)."""
+        return UNetGenerator(spatial, inputs, 1, **self.model_dump(exclude={"kind"}))
+
+    @property
+    def multiple(self) -> int:
+        """What every axis of its input must be a multiple of."""
+        return int(2**self.downs)
+
+
+class GeneratorConfig(Config):
+    """A generator: its network, and what its output means."""
+
+    network: Annotated[ResNetConfig | UNetConfig, Field(discriminator="kind")] = ResNetConfig()
+    change: Change = "none"
+    """``one-sided`` and ``signed`` predict the change in HU (CT to CT only); ``none`` draws the target itself."""
+    added_by: Literal["source", "target"] = "source"
+    """For a one-sided change: which domain has the agent that adds attenuation."""
+    largest_hu: PositiveFloat = 500.0
+    """Greatest change of a voxel."""
+    lower_hu: float = -50.0
+    """Voxels below keep their value: air, lung, fat."""
+    upper_hu: float = 600.0
+    """Voxels above keep their value: cortical bone, metal."""
+    ramp_hu: PositiveFloat = 50.0
+    """Width over which a change fades in and out at these bounds."""
+
+    @model_validator(mode="after")
+    def _acts_somewhere(self) -> Self:
+        if self.lower_hu + 2 * self.ramp_hu > self.upper_hu:
+            raise ValueError(f"nothing may change between lower_hu={self.lower_hu:g} and upper_hu={self.upper_hu:g}")
+        return self
+
+    def build(self, pair: DomainPair, patch: PatchConfig, direction: Direction) -> nn.Module:
+        """The generator of one direction: (B, channels, *shape) in [-1, 1] to (B, 1, *shape)."""
+        network = self.network.build(patch.spatial, patch.channels)
+        if self.change == "none":
+            return ImageOutput(network)
+        giver = pair.source if direction == "to_target" else pair.target
+        scale = 2 / (giver.window.upper - giver.window.lower)
+        adds = (direction == "to_source") == (self.added_by == "source")
+        return ChangeOutput(
+            network,
+            one_sided=self.change == "one-sided",
+            sign=1 if adds or self.change == "signed" else -1,
+            largest=self.largest_hu * scale,
+            lower=_position(self.lower_hu, giver),
+            upper=_position(self.upper_hu, giver),
+            ramp=self.ramp_hu * scale,
+        )
+
+
+class DiscriminatorConfig(Config):
+    """A PatchGAN; the default is the reference's 70-voxel one."""
+
+    receptive_field: ReceptiveField = 70
+    """Voxels along each axis that one score judges."""
+    channels: PositiveInt = 64
+    norm: Norm = "instance"
+
+    def build(self, spatial: int, inputs: int) -> nn.Module:
+        """The network: (B, inputs, *spatial) to (B, 1, *patches)."""
+        return PatchDiscriminator(spatial, inputs, **self.model_dump())
+
+
+def check_change(generator: GeneratorConfig, pair: DomainPair) -> None:
+    """Refuse a change map between domains that do not measure the same thing in the same window.
+
+    Raises:
+        ValueError: Units or windows differ.
+    """
+    if generator.change == "none":
+        return
+    if not pair.one_unit or pair.source.window != pair.target.window:
+        raise ValueError(
+            f"change={generator.change} needs source and target in HU with one window; "
+            f"{pair.source.name} and {pair.target.name} are not: set generator.change=none"
+        )
+
+
+def _position(hu: float, domain: Domain) -> float:
+    window = domain.window
+    return 2 * (hu - window.lower) / (window.upper - window.lower) - 1

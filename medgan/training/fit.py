@@ -1,0 +1,269 @@
+"""The one training loop: epochs, schedule, precision, averages, validation, state; a step is the learner's."""
+
+import math
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import nn
+
+from medgan.config import Config
+from medgan.data.patches import PatchDataset, batches
+from medgan.errors import TrainingError
+from medgan.training.averages import Averages, load_all
+from medgan.training.learner import Batch, HeldOut, Learner, Terms
+from medgan.training.recorder import Recorder
+from medgan.training.state import Progress, State, load_checked, save_atomic
+
+Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
+
+
+class FitConfig(Config):
+    """How long and how a learner is trained."""
+
+    epochs: PositiveInt = 200
+    iterations_per_epoch: PositiveInt = 250
+    """Iterations between two validations; patches are drawn at random, so an epoch is a length of our choice."""
+    batch_size: PositiveInt = 4
+    constant_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the run at the full learning rate; it then falls to zero along a line."""
+    average_decay: float = Field(default=0.999, ge=0, lt=1)
+    """Share of the moving average that an iteration keeps."""
+    keep: Literal["best", "last"] = "best"
+    """Which averaged networks become the model: those of the best validation, or the last ones."""
+    validate_every: PositiveInt = 1
+    """Epochs from one validation to the next; the last epoch is always judged."""
+    precision: Precision = "auto"
+    """auto: bf16-mixed where the device computes it well, 16-mixed on older GPUs, else 32."""
+    compile: bool = False
+    """torch.compile the networks."""
+    channels_last: bool = True
+    """Keep channels innermost in memory: faster convolutions on most devices."""
+    workers: NonNegativeInt = 0
+    """Processes that read patches; 0 reads in the training process."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training."""
+
+    networks: dict[str, nn.Module]
+    """The averaged networks that were kept, on the CPU."""
+    epoch: int
+    """The epoch they are of, from 1."""
+    metrics: dict[str, float]
+    """Their validation metrics."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was asked to stop; its state is on disk."""
+
+
+class Fit:
+    """One training of one learner.
+
+    Args:
+        learner: The algorithm; its ``attach`` is called here.
+        dataset: Patches by number.
+        held_out: Validation subjects.
+        config: Length and manner.
+        fabric: Device and precision, launched.
+        folder: Of the states: ``last.pt``, from which a run goes on, and ``best.pt``.
+        recorder: Where metrics, panels and progress go.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        dataset: PatchDataset,
+        held_out: HeldOut,
+        config: FitConfig,
+        *,
+        fabric: Fabric,
+        folder: Path,
+        recorder: Recorder,
+    ) -> None:
+        self.learner, self.dataset, self.held_out, self.config = learner, dataset, held_out, config
+        self.fabric, self.last, self.best, self.recorder = fabric, folder / "last.pt", folder / "best.pt", recorder
+        self.state = self._placed()
+
+    def run(self, *, resume: bool = False) -> Fitted:
+        """Train to the last epoch and return the networks to keep.
+
+        Args:
+            resume: Go on from ``last.pt``.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM; the state is saved.
+            TrainingError: Terms that are not numbers, or a collapse; with advice.
+        """
+        if resume:
+            self.state.load(self.last)
+        self.recorder.begin(self.config.epochs, self.config.iterations_per_epoch, self.state.progress)
+        with self.recorder, stop_requests() as stop:
+            while self.epoch < self.config.epochs:
+                self._train_epoch(stop)
+                self._finish_epoch()
+        return self._kept()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.state.progress.history)
+
+    def _train_epoch(self, stop: Mapping[str, bool]) -> None:
+        """The iterations that this epoch still lacks."""
+        progress, config = self.state.progress, self.config
+        end = (self.epoch + 1) * config.iterations_per_epoch
+        for batch in batches(self.dataset, progress.iteration, end, config.batch_size, config.workers):
+            self._schedule()
+            terms = self.learner.training_step(self._on_device(batch))
+            self.state.averages.update(self.state.networks, progress.iteration)
+            progress.iteration += 1
+            self._add(terms)
+            self.recorder.iteration(progress.iteration)
+            if stop["requested"]:
+                self.state.save(self.last)
+                raise Interrupted(f"stopped after iteration {progress.iteration}; add --resume to go on from there.")
+
+    def _finish_epoch(self) -> None:
+        """Means, validation, best model, record, state; in this order, so that a kill between two loses nothing."""
+        progress, config = self.state.progress, self.config
+        means = {f"train/{name}": total / config.iterations_per_epoch for name, total in progress.sums.items()}
+        if advice := self.learner.diagnose(means):
+            raise TrainingError(f"training broke down in epoch {self.epoch + 1}: {advice}")
+        row = {"epoch": float(self.epoch + 1), **means, "train/learning_rate_share": self._share()}
+        panel = None
+        if (self.epoch + 1) % config.validate_every == 0 or self.epoch + 1 == config.epochs:
+            judgement = self.learner.validate(self.held_out, self.state.averages.networks)
+            row |= judgement.metrics
+            panel = judgement.panel
+            self._remember_best(judgement.metrics)
+        progress.history.append(row)
+        progress.sums = {}
+        self.recorder.epoch(progress.history, panel)
+        self.state.save(self.last)
+
+    def _remember_best(self, metrics: Mapping[str, float]) -> None:
+        progress = self.state.progress
+        if metrics[self.learner.best] < progress.best:
+            progress.best, progress.best_epoch = metrics[self.learner.best], self.epoch + 1
+            save_atomic({"averages": self.state.averages.state_dict(), "epoch": self.epoch + 1}, self.best)
+
+    def _kept(self) -> Fitted:
+        """The averaged networks of the best or of the last epoch."""
+        progress, networks = self.state.progress, self.state.averages.networks
+        epoch = self.epoch
+        if self.config.keep == "best" and self.best.exists():
+            content = load_checked(self.best)
+            load_all(networks, content["averages"])
+            epoch = int(content["epoch"])
+        metrics = {key: value for key, value in progress.history[epoch - 1].items() if key.startswith("val/")}
+        return Fitted({name: network.cpu() for name, network in networks.items()}, epoch, metrics)
+
+    def _schedule(self) -> None:
+        """Constant, then linear to zero (Zhu et al. 2017, appendix 7.1), by iteration."""
+        for optimizer in self.state.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self._share()
+
+    def _share(self) -> float:
+        done = self.state.progress.iteration / (self.config.epochs * self.config.iterations_per_epoch)
+        return min(1.0, (1 - done) / max(1 - self.config.constant_share, 1e-9))
+
+    def _add(self, terms: Terms) -> None:
+        """Add this iteration's terms to the epoch's sums, and stop at the first that is not a number."""
+        progress = self.state.progress
+        for name, term in terms.items():
+            value = float(term)
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss term '{name}' became {value} at iteration {progress.iteration}; lower the "
+                    "learning rate, set fit.precision=32, or look for voxels that are not finite with `medgan data check`. "
+                    "The state before this epoch is kept."
+                )
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+
+    def _on_device(self, batch: Batch) -> Batch:
+        moved: Batch = self.fabric.to_device(batch)
+        if not self.config.channels_last:
+            return moved
+        return {key: value.contiguous(memory_format=channels_last(value.dim())) for key, value in moved.items()}
+
+    def _placed(self) -> State:
+        """Networks on the device and wrapped for precision; the state refers to the bare ones."""
+        networks, optimizers = self.learner.networks(), self.learner.optimizers()
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        wrapped = {name: self._wrapped(network.train()) for name, network in networks.items()}
+        averages = Averages({name: networks[name] for name in self.learner.kept}, self.config.average_decay)
+        placed = {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in optimizers.items()}
+        self.learner.attach(self.fabric, wrapped, placed)
+        return State(self.learner, networks, optimizers, averages, Progress())
+
+    def _wrapped(self, network: nn.Module) -> nn.Module:
+        if self.config.channels_last:
+            for parameter in network.parameters():
+                if parameter.dim() >= 4:
+                    parameter.data = parameter.data.contiguous(memory_format=channels_last(parameter.dim()))
+        module: nn.Module = torch.compile(network) if self.config.compile else network  # type: ignore[assignment]
+        return self.fabric.setup_module(module)
+
+
+def channels_last(axes: int) -> torch.memory_format:
+    """The memory format of tensors with ``axes`` axes whose channels are innermost."""
+    return torch.channels_last if axes == 4 else torch.channels_last_3d
+
+
+def make_fabric(device: str, precision: Precision) -> Fabric:
+    """One device, launched.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        precision: ``auto`` takes bf16 where the device computes it well, 16-bit floats on older GPUs, else 32 bits.
+    """
+    accelerator, _, number = device.partition(":")
+    accelerator = {"cuda": "gpu"}.get(accelerator, accelerator)
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    if precision == "auto":
+        precision = best_precision(accelerator)
+    fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def best_precision(accelerator: str) -> Precision:
+    """bf16 on GPUs and CPUs that compute it in hardware, fp16 on older GPUs, 32 bits elsewhere."""
+    if accelerator == "gpu":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    if accelerator == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return "bf16-mixed"
+    return "32"
+
+
+@contextmanager
+def stop_requests() -> Iterator[dict[str, bool]]:
+    """Turn Ctrl-C and SIGTERM into a request to stop after the iteration under way; a second Ctrl-C stops at once."""
+    stop = {"requested": False}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if stop["requested"]:
+            raise KeyboardInterrupt
+        stop["requested"] = True
+
+    before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

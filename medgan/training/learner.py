@@ -1,0 +1,92 @@
+"""What the training loop asks of a learner: a translator, a lesion generator or a segmenter."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from medgan.data.preparation import Prepared
+
+Batch = dict[str, Tensor]
+Terms = dict[str, Tensor]
+Networks = Mapping[str, nn.Module]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Subjects kept apart for validation, prepared; in paired data the two lists run together."""
+
+    source: Sequence[Prepared]
+    target: Sequence[Prepared]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What validation found."""
+
+    metrics: dict[str, float]
+    """By tracking key, ``val/<metric>_<unit>``."""
+    panel: NDArray[np.uint8]
+    """The fixed cases at a fixed window, (height, width)."""
+
+
+class Learner(ABC):
+    """Networks, their optimisers, and one step of their algorithm.
+
+    The loop calls :meth:`attach` once; from then on :meth:`networks` are the wrapped ones. What a learner keeps beside
+    weights (a replay pool) it hands out in :meth:`memory`.
+    """
+
+    kept: tuple[str, ...]
+    """The networks that are averaged over training, judged and shipped."""
+    best: str
+    """The validation metric whose lowest value marks the best model."""
+
+    def __init__(self) -> None:
+        self.fabric: Fabric | None = None
+
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """All networks by name."""
+
+    @abstractmethod
+    def optimizers(self) -> dict[str, Optimizer]:
+        """All optimisers by name."""
+
+    @abstractmethod
+    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
+        """Take over the networks and optimisers that ``fabric`` has placed and wrapped."""
+
+    @abstractmethod
+    def training_step(self, batch: Batch) -> Terms:
+        """One iteration, weights updated; the terms of its losses, detached."""
+
+    @abstractmethod
+    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+        """Judge the averaged networks on subjects that were not trained on."""
+
+    def diagnose(self, means: Mapping[str, float]) -> str | None:
+        """Advice where an epoch's mean terms show that training has broken down; None where they do not."""
+        del means
+        return None
+
+    def memory(self) -> dict[str, Any]:
+        """What must be restored for an exact resume, beside weights and optimisers; tensors, numbers and lists."""
+        return {}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Restore what :meth:`memory` gave."""
+        del memory
+
+    def descend(self, optimizer: Optimizer, terms: Terms) -> None:
+        """One step of ``optimizer`` down the sum of ``terms``."""
+        assert self.fabric is not None, "attach comes first"
+        optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(sum(terms.values()))
+        optimizer.step()

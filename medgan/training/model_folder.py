@@ -1,0 +1,163 @@
+"""The model folder: weights, a description from which the networks are built again, and a card for people.
+
+Loading one needs no learner and runs no code of the folder: safetensors and JSON only.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from medgan.config import Config
+from medgan.data.domains import Domain, DomainPair
+from medgan.data.preparation import GridConfig
+from medgan.data.transforms import PatchConfig
+from medgan.errors import ModelError
+from medgan.training.architecture import Direction, GeneratorConfig
+
+SCHEMA_VERSION = 1
+WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.json", "MODEL_CARD.md"
+
+
+class ModelDescription(Config):
+    """All that must be known to convert a study with a model."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    """The pipeline that trained it."""
+    pair: DomainPair
+    grid: GridConfig
+    patch: PatchConfig
+    generator: GeneratorConfig
+    directions: tuple[Direction, ...]
+    """What it can translate; a paired model knows only ``to_target``."""
+    intensities: dict[str, tuple[float, float]]
+    """By domain: the lowest and highest of the training subjects' intensities, .1 to 99.9 percentile."""
+    split_hash: str
+    data_fingerprint: str
+    weights_sha256: str
+    metrics: dict[str, float]
+    """Validation metrics of the networks that were kept."""
+    epoch: int
+    versions: dict[str, str]
+    phantom: bool
+    """Trained on the built-in phantom: no model for patients."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model: its description and its generators, on the CPU and in evaluation mode."""
+
+    description: ModelDescription
+    generators: Mapping[Direction, nn.Module]
+
+    def domains(self, direction: Direction) -> tuple[Domain, Domain]:
+        """What goes in and what comes out."""
+        pair = self.description.pair
+        return (pair.source, pair.target) if direction == "to_target" else (pair.target, pair.source)
+
+    def generator(self, direction: Direction) -> nn.Module:
+        """The generator of a direction.
+
+        Raises:
+            ModelError: The model was not trained for it.
+        """
+        if direction not in self.generators:
+            known = ", ".join(self.generators)
+            raise ModelError(
+                f"model '{self.description.name}' cannot translate {direction}; it was trained for: {known}."
+            )
+        return self.generators[direction]
+
+
+def library_versions() -> dict[str, str]:
+    """The libraries that shape the weights and what they give."""
+    return {name: version(name) for name in ("medgan", "torch", "monai", "lightning-fabric", "numpy")}
+
+
+def write_model(folder: Path, networks: Mapping[str, nn.Module], description: Mapping[str, Any]) -> ModelDescription:
+    """Write the model folder, but for its card.
+
+    Args:
+        folder: Made when missing.
+        networks: Generators by direction.
+        description: The fields of :class:`ModelDescription` but for the hash, the directions and the versions.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        f"{name}.{key}": value.contiguous()
+        for name, network in networks.items()
+        for key, value in network.state_dict().items()
+    }
+    save_file(weights, folder / WEIGHTS)
+    complete = ModelDescription(
+        **description,
+        directions=tuple(networks),
+        weights_sha256=_sha256(folder / WEIGHTS),
+        versions=library_versions(),
+    )
+    (folder / DESCRIPTION).write_text(complete.model_dump_json(indent=2) + "\n")
+    return complete
+
+
+def read_model(folder: Path) -> Model:
+    """Load and verify a model folder.
+
+    Raises:
+        ModelError: A missing file, an altered weight file, a newer schema, weights of other networks.
+    """
+    description = read_description(folder)
+    if _sha256(folder / WEIGHTS) != description.weights_sha256:
+        raise ModelError(
+            f"{folder / WEIGHTS}: is not the file that {DESCRIPTION} describes (its SHA-256 differs); "
+            "it was changed or damaged: copy the model folder again."
+        )
+    try:
+        weights = load_file(folder / WEIGHTS)
+        generators = {}
+        for direction in description.directions:
+            network = description.generator.build(description.pair, description.patch, direction)
+            own = {
+                key.removeprefix(f"{direction}."): value
+                for key, value in weights.items()
+                if key.startswith(f"{direction}.")
+            }
+            network.load_state_dict(own)
+            generators[direction] = network.eval().requires_grad_(False)
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"{folder}: weights do not fit the networks described ({reason}); copy the folder again."
+        ) from None
+    return Model(description, generators)
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """The checked content of ``model.json``."""
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder}: is not a model folder, {name} is missing; give the `model` folder of a run.")
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text())
+        found = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(found, int) and found > SCHEMA_VERSION:
+            raise ModelError(
+                f"{folder}: written by a newer medgan (schema {found}, known {SCHEMA_VERSION}); update medgan."
+            )
+        return ModelDescription.model_validate(content)
+    except (ValidationError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{folder / DESCRIPTION}: cannot be read ({reason}); copy the model folder again.") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

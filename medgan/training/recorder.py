@@ -1,0 +1,82 @@
+"""What a run leaves to look at while it trains: the progress bar, metrics.csv, sample panels, the tracking run."""
+
+import csv
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from medgan.tracking import Tracker
+from medgan.training import state
+
+
+class Recorder:
+    """The record of one run.
+
+    Args:
+        folder: The run folder: ``metrics.csv`` and ``samples/`` are written in it.
+        tracker: The MLflow run; None records on disk only.
+        console: Where the progress bar is drawn; a quiet console shows none.
+    """
+
+    def __init__(self, folder: Path, tracker: Tracker | None, console: Console) -> None:
+        self.folder, self.tracker, self.console = folder, tracker, console
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            disable=console.quiet or not console.is_terminal,
+        )
+        self.task = self.bar.add_task("training", total=None)
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def begin(self, epochs: int, iterations_per_epoch: int, progress: state.Progress) -> None:
+        """The run starts, or goes on, at ``progress``."""
+        self.bar.update(self.task, total=epochs * iterations_per_epoch, completed=progress.iteration)
+        self._write_metrics(progress.history)
+
+    def iteration(self, number: int) -> None:
+        """``number`` iterations are done."""
+        self.bar.update(self.task, completed=number)
+
+    def epoch(self, history: list[dict[str, float]], panel: NDArray[np.uint8] | None) -> None:
+        """An epoch ended: its metrics are the last row of ``history``."""
+        row = history[-1]
+        number = int(row["epoch"])
+        self._write_metrics(history)
+        if panel is not None:
+            path = self.folder / "samples" / f"epoch_{number:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(panel).save(path)
+            if self.tracker:
+                self.tracker.panel(path)
+        if self.tracker:
+            self.tracker.metrics({key: value for key, value in row.items() if key != "epoch"}, step=number)
+        shown = "  ".join(f"{key.split('/')[1]} {value:.3g}" for key, value in row.items() if key.startswith("val/"))
+        self.console.print(f"epoch {number}: {shown}" if shown else f"epoch {number}", highlight=False)
+
+    def _write_metrics(self, history: list[dict[str, float]]) -> None:
+        columns = list(dict.fromkeys(key for row in history for key in row)) or ["epoch"]
+        part = self.folder / "metrics.csv.part"
+        with part.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(history)
+        part.replace(self.folder / "metrics.csv")

@@ -1,0 +1,98 @@
+"""The run folder: everything that a training leaves on disk, and from which it goes on."""
+
+import json
+import platform
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from medgan.config import Config, to_yaml
+from medgan.data.splits import Split
+from medgan.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``runs/<pipeline>/<name>/`` and what lies in it."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Who is trained on, validated on and tested."""
+        return self.path / "split.json"
+
+    @property
+    def state(self) -> Path:
+        """The states to resume from."""
+        return self.path / "state"
+
+    @property
+    def model(self) -> Path:
+        """What conversion needs."""
+        return self.path / "model"
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    def start(self, config: Config, split: Split, facts: dict[str, Any]) -> None:
+        """Write what is fixed for the whole run.
+
+        Args:
+            config: The resolved settings.
+            split: The frozen split.
+            facts: What ``run.json`` tells: data, device, versions, git state.
+        """
+        if self.config.exists():
+            raise ConfigError(f"{self.path} holds a run already; choose another --name, or go on with it by --resume.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        split.save(self.split)
+        self.note(facts | {"started": datetime.now().astimezone().isoformat(), "host": platform.platform()})
+        # The settings come last: a folder with them is a whole run.
+        self.config.write_text(to_yaml(config))
+
+    def note(self, facts: dict[str, Any]) -> None:
+        """Add facts to ``run.json``."""
+        part = self.path / "run.json.part"
+        part.write_text(json.dumps(self.facts() | facts, indent=2) + "\n")
+        part.replace(self.path / "run.json")
+
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` tells."""
+        path = self.path / "run.json"
+        if not path.exists():
+            return {}
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text())
+        except ValueError:
+            raise DataError(f"{path}: is not JSON; the run folder is damaged, start the run anew.") from None
+        return facts
+
+
+def new_run(root: Path, name: str | None) -> RunFolder:
+    """A run folder of its own: ``name``, or the time."""
+    return RunFolder(root / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+
+
+def run_to_resume(root: Path, name: str | None) -> RunFolder:
+    """The run called ``name``, or the one that was started last.
+
+    Raises:
+        ConfigError: There is no such run.
+    """
+    if name:
+        runs = [RunFolder(root / name)]
+    else:
+        runs = [RunFolder(path) for path in sorted(root.glob("*")) if (path / "run.json").exists()]
+        runs.sort(key=lambda run: str(run.facts().get("started", "")))
+    if not runs or not runs[-1].config.exists():
+        raise ConfigError(f"{root / name if name else root}: there is no run to resume; start it without --resume.")
+    return runs[-1]

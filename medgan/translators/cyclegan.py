@@ -1,0 +1,191 @@
+"""CycleGAN: unpaired translation in both directions (Zhu et al. 2017, arXiv:1703.10593)."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from medgan import losses
+from medgan.config import Config
+from medgan.data.domains import DomainPair
+from medgan.data.transforms import PatchConfig
+from medgan.networks.outputs import centre_channel
+from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
+from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
+from medgan.translators.replay import ReplayPool
+from medgan.translators.translator import PANEL_CASES, Translator, attached, panel
+from medgan.translators.validation import unpaired_metrics
+
+COLLAPSED = 0.005
+"""An epoch's mean least-squares or cross-entropy loss below which a discriminator tells every patch apart."""
+
+
+class CycleGANConfig(Config):
+    """CycleGAN's game; the defaults are the reference's."""
+
+    adversarial: losses.Adversarial = "least_squares"
+    cycle: NonNegativeFloat = 10.0
+    """Weight of the cycle term; 0 is the GAN alone."""
+    identity: NonNegativeFloat = 5.0
+    """Weight of the identity term: images of the wanted domain should pass unchanged."""
+    change: NonNegativeFloat = 0.0
+    """Weight of the mean absolute change: the smallest change that convinces, useful with change maps."""
+    ramp_iterations: NonNegativeInt = 0
+    """Iterations over which identity and change terms grow to their weight; before discriminators know anything they
+    would only teach the generators to do nothing."""
+    gradient_penalty: NonNegativeFloat = 10.0
+    """Weight of the gradient penalty of the Wasserstein game."""
+    pool: NonNegativeInt = 50
+    """Generated images that a discriminator's replay pool holds."""
+    generator_rate: PositiveFloat = 2e-4
+    discriminator_rate: PositiveFloat = 2e-4
+
+
+class CycleGAN(Translator):
+    """Two generators and two discriminators."""
+
+    kept = ("to_target", "to_source")
+    best = "val/score_hu"
+
+    def __init__(
+        self,
+        config: CycleGANConfig,
+        *,
+        pair: DomainPair,
+        patch: PatchConfig,
+        generator: GeneratorConfig,
+        discriminator: DiscriminatorConfig,
+        seed: int,
+    ) -> None:
+        super().__init__(pair, patch, generator)
+        self.config, self.iteration = config, 0
+        self.to_target, self.to_source = self.build_generator("to_target"), self.build_generator("to_source")
+        self.target_discriminator = discriminator.build(patch.spatial, 1)
+        self.source_discriminator = discriminator.build(patch.spatial, 1)
+        betas = (0.5, 0.999)
+        generators = chain(self.to_target.parameters(), self.to_source.parameters())
+        discriminators = chain(self.target_discriminator.parameters(), self.source_discriminator.parameters())
+        self.generator_optimizer: Optimizer = Adam(generators, config.generator_rate, betas)
+        self.discriminator_optimizer: Optimizer = Adam(discriminators, config.discriminator_rate, betas)
+        self.target_pool, self.source_pool = ReplayPool(config.pool, seed), ReplayPool(config.pool, seed + 1)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Both generators and both discriminators."""
+        names = (*self.kept, "target_discriminator", "source_discriminator")
+        return {name: getattr(self, name) for name in names}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One for the generators, one for the discriminators."""
+        return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
+
+    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
+        """Work with the wrapped networks from now on."""
+        self.fabric = fabric
+        for name, network in networks.items():
+            setattr(self, name, network)
+        self.generator_optimizer = optimizers["generator"]
+        self.discriminator_optimizer = optimizers["discriminator"]
+
+    def training_step(self, batch: Batch) -> Terms:
+        """Generators first, then discriminators on new and replayed images."""
+        source, target = batch["source"], batch["target"]
+        self._judge(learn=False)
+        fake_target, fake_source = self.to_target(source), self.to_source(target)
+        generator = self.generator_terms(source, target, fake_target, fake_source)
+        self.descend(self.generator_optimizer, generator)
+        self._judge(learn=True)
+        discriminator = self.discriminator_terms(
+            "target", self.target_discriminator, centre_channel(target), self.target_pool(fake_target.detach())
+        ) | self.discriminator_terms(
+            "source", self.source_discriminator, centre_channel(source), self.source_pool(fake_source.detach())
+        )
+        self.descend(self.discriminator_optimizer, discriminator)
+        self.iteration += 1
+        return {name: term.detach() for name, term in (generator | discriminator).items()}
+
+    def generator_terms(self, source: Tensor, target: Tensor, fake_target: Tensor, fake_source: Tensor) -> Terms:
+        """Weighted terms of both generators; images are (B, C, *shape), generated ones (B, 1, *shape)."""
+        config = self.config
+        growth = min(1.0, self.iteration / config.ramp_iterations) ** 2 if config.ramp_iterations else 1.0
+        centre_source, centre_target = centre_channel(source), centre_channel(target)
+        terms = {
+            "to_target": losses.generator_loss(config.adversarial, self.target_discriminator(fake_target)),
+            "to_source": losses.generator_loss(config.adversarial, self.source_discriminator(fake_source)),
+        }
+        if config.cycle:
+            restored = losses.cycle(centre_source, self.to_source(_around(source, fake_target)))
+            terms["cycle"] = config.cycle * (
+                restored + losses.cycle(centre_target, self.to_target(_around(target, fake_source)))
+            )
+        if config.identity:
+            same = losses.identity(centre_target, self.to_target(target)) + losses.identity(
+                centre_source, self.to_source(source)
+            )
+            terms["identity"] = growth * config.identity * same
+        if config.change:
+            moved = losses.identity(centre_source, fake_target) + losses.identity(centre_target, fake_source)
+            terms["change"] = growth * config.change * moved
+        return terms
+
+    def discriminator_terms(self, domain: str, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Terms:
+        """The terms of one discriminator; images are (B, 1, *shape)."""
+        name = f"{domain}_discriminator"
+        terms = {name: losses.discriminator_loss(self.config.adversarial, discriminator(real), discriminator(fake))}
+        if self.config.adversarial == "wasserstein":
+            penalty = losses.gradient_penalty(discriminator, real, fake)
+            terms[f"{domain}_gradient_penalty"] = self.config.gradient_penalty * penalty
+        return terms
+
+    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+        """Distances of distributions and changes where nothing may change; see :mod:`medgan.translators.validation`."""
+        fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
+        metrics = unpaired_metrics(held_out, fakes)
+        cases = list(zip(held_out.source, fakes, strict=True))[:PANEL_CASES]
+        lower, upper = held_out.source[0].bounds
+        shown = [[study.voxels, fake, lower + np.abs(study.voxels - fake)] for study, fake in cases]
+        return Judgement(metrics, panel(shown, lower, upper))
+
+    def diagnose(self, means: Mapping[str, float]) -> str | None:
+        """A discriminator that is always right gives its generator nothing to follow."""
+        if self.config.adversarial not in ("vanilla", "least_squares"):
+            return None
+        for domain in ("target", "source"):
+            mean = means[f"train/{domain}_discriminator"]
+            if mean < COLLAPSED:
+                return (
+                    f"the {domain} discriminator tells every patch apart (mean loss {mean:.4f}); lower "
+                    "cyclegan.discriminator_rate, choose a smaller discriminator.receptive_field, or look for a trivial "
+                    "difference between the domains (window, spacing, table) with `medgan data check`."
+                )
+        return None
+
+    def memory(self) -> dict[str, Any]:
+        """The replay pools and the iteration."""
+        return {"target": self.target_pool.state(), "source": self.source_pool.state(), "iteration": self.iteration}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Restore the replay pools and the iteration."""
+        device = attached(self).device
+        self.target_pool.restore(memory["target"], device)
+        self.source_pool.restore(memory["source"], device)
+        self.iteration = int(memory["iteration"])
+
+    def _judge(self, *, learn: bool) -> None:
+        """Discriminators learn in their own step only."""
+        for discriminator in (self.target_discriminator, self.source_discriminator):
+            discriminator.requires_grad_(learn)
+
+
+def _around(image: Tensor, centre: Tensor) -> Tensor:
+    """``image`` (B, C, *shape) with its centre channel replaced; the neighbouring slices stay as they were."""
+    if image.shape[1] == 1:
+        return centre
+    channels = list(image.split(1, dim=1))
+    channels[len(channels) // 2] = centre
+    return torch.cat(channels, dim=1)

@@ -1,0 +1,74 @@
+"""How translations of held-out subjects are judged during training, with and without true pairs.
+
+Without pairs the cycle term says little (a CycleGAN can hide its input in the output), and adversarial terms of
+different epochs do not compare. What can be measured in HU, on subjects that were not trained on, is (a) how far the
+translated soft tissue's distribution is from that of real target subjects, and (b) how much was changed where
+contrast agent cannot act: bone, fat, lung and air. Doing nothing fails (a), repainting fails (b); their sum, lowest
+for the best model, needs both.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.data.preparation import Prepared
+from medgan.evaluation.fidelity import mae_hu
+from medgan.evaluation.tissues import (
+    change_by_tissue,
+    distribution_distance_hu,
+    quantile_sample,
+    soft_tissue,
+    tissue_map,
+)
+from medgan.training.learner import HeldOut
+
+UNTOUCHABLE = ("bone", "fat", "lung", "air")
+"""Tissues that take up no contrast agent."""
+
+Volumes = Sequence[NDArray[np.float32]]
+
+
+def unpaired_metrics(held_out: HeldOut, fakes: Volumes) -> dict[str, float]:
+    """Distance of distributions, change of what may not change, and their sum, all in HU.
+
+    Args:
+        held_out: Source subjects and other, real target subjects.
+        fakes: The source subjects translated, (X, Y, Z) in HU.
+    """
+    maps = [tissue_map(study.voxels) for study in held_out.source]
+    translated = [quantile_sample(fake[soft_tissue(tissues)]) for fake, tissues in zip(fakes, maps, strict=True)]
+    real = [quantile_sample(study.voxels[soft_tissue(tissue_map(study.voxels))]) for study in held_out.target]
+    distance = distribution_distance_hu(np.concatenate(translated), np.concatenate(real))
+    changes = [
+        change_by_tissue(study.voxels, fake, tissues)
+        for study, fake, tissues in zip(held_out.source, fakes, maps, strict=True)
+    ]
+    touched = float(np.nanmean([[change[tissue] for tissue in UNTOUCHABLE] for change in changes]))
+    return {
+        "val/distribution_distance_hu": distance,
+        "val/untouchable_change_hu": touched,
+        "val/score_hu": distance + touched,
+    }
+
+
+def paired_metrics(held_out: HeldOut, fakes: Volumes) -> dict[str, float]:
+    """Mean absolute error inside the body beside that of doing nothing, in the target's unit.
+
+    Args:
+        held_out: Source and target of the same subjects, in one order and on one grid.
+        fakes: The source subjects translated.
+    """
+    errors, untouched = [], []
+    for source, target, fake in zip(held_out.source, held_out.target, fakes, strict=True):
+        mask = body_of(target)
+        errors.append(mae_hu(fake, target.voxels, mask))
+        untouched.append(mae_hu(source.voxels, target.voxels, mask))
+    return {"val/mae_hu": float(np.mean(errors)), "val/mae_do_nothing_hu": float(np.mean(untouched))}
+
+
+def body_of(study: Prepared) -> NDArray[np.bool_]:
+    """The box around the body as a mask, (X, Y, Z): cheap, and the same in every epoch."""
+    mask = np.zeros(study.voxels.shape, dtype=bool)
+    mask[tuple(slice(first, last) for first, last in study.body)] = True
+    return mask

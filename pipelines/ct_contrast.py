@@ -1,0 +1,56 @@
+"""Contrast-enhanced CT to non-contrast CT and back, unpaired, with CycleGAN and one-sided change maps."""
+
+from typing import Literal
+
+from medgan.data.domains import Domain, DomainPair, Window
+from medgan.pipeline import Pipeline, TranslationConfig
+from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
+from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
+from medgan.translators.translator import Translator
+
+
+class CTContrastConfig(TranslationConfig):
+    """Settings of ``ct_contrast``."""
+
+    translator: Literal["cyclegan", "pix2pix"] = "cyclegan"
+    """cyclegan learns from unpaired subjects; pix2pix from subjects who have both scans on one grid."""
+    window: Window = Window(lower=-300.0, upper=700.0)
+    """HU that the networks see; what lies beyond is lung, air, cortical bone and metal, and passes through."""
+    cyclegan: CycleGANConfig = CycleGANConfig()
+    pix2pix: Pix2PixConfig = Pix2PixConfig()
+
+
+class CTContrast(Pipeline[CTContrastConfig]):
+    """Contrast CT is the source, non-contrast CT the target."""
+
+    settings = CTContrastConfig
+    phantom = "abdomen_ct"
+
+    @property
+    def pair(self) -> DomainPair:
+        """Both domains in HU, at one window: the change between them is iodine."""
+        contrast, plain = (
+            Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=self.config.window)
+            for name in ("contrast", "plain")
+        )
+        return DomainPair(source=contrast, target=plain, paired=self.config.translator == "pix2pix")
+
+    def learner(self) -> Translator:
+        """CycleGAN, or pix2pix where true pairs exist."""
+        config = self.config
+        if config.translator == "pix2pix":
+            return Pix2Pix(
+                config.pix2pix,
+                pair=self.pair,
+                patch=config.patch,
+                generator=config.generator,
+                discriminator=config.discriminator,
+            )
+        return CycleGAN(
+            config.cyclegan,
+            pair=self.pair,
+            patch=config.patch,
+            generator=config.generator,
+            discriminator=config.discriminator,
+            seed=config.seed,
+        )

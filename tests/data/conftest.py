@@ -1,0 +1,106 @@
+"""Small real files to read: NIfTI written byte by byte, DICOM written by SimpleITK."""
+
+import contextlib
+import gzip
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+
+@pytest.fixture(scope="session")
+def write_nifti() -> Callable[..., Path]:
+    """Write a NIfTI file from a raw header: ``write_nifti(path, voxels, affine, pixdim=[...], ...)``."""
+
+    def write(path, voxels, affine=None, *, kind=nib.Nifti1Header, endianness="<", affine_codes=(1, 1), **raw):
+        header = kind(endianness=endianness)
+        header.set_data_dtype(voxels.dtype)
+        header.set_data_shape(voxels.shape)
+        header.set_qform(np.eye(4) if affine is None else affine, code=affine_codes[0])
+        header.set_sform(np.eye(4) if affine is None else affine, code=affine_codes[1])
+        header["vox_offset"] = header.single_vox_offset
+        for name, value in raw.items():
+            header[name] = value
+        content = header.binaryblock + bytes(4) + voxels.astype(voxels.dtype.newbyteorder(endianness)).tobytes("F")
+        path.write_bytes(gzip.compress(content, 1) if path.name.endswith(".gz") else content)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_dicom() -> Callable[..., Path]:
+    """Write one DICOM image: pixels (rows, columns), its ImagePositionPatient, and any tag by its number."""
+
+    def write(
+        path, pixels, position=(0.0, 0.0, 0.0), *, series="1.2.3.4", spacing=(0.5, 0.75), vector=False, tags=None
+    ):
+        image = sitk.GetImageFromArray(pixels if pixels.ndim > 2 else pixels[np.newaxis], isVector=vector)
+        image.SetSpacing((*spacing, 1.0))
+        basic = {
+            "0008|0060": "CT",
+            "0008|0008": "DERIVED\\SECONDARY",
+            "0018|0050": "3",
+            "0020|000d": "1.2.3",
+            "0020|000e": series,
+            "0020|0032": "\\".join(f"{number:.8g}" for number in position),
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }
+        for tag, value in (basic | (tags or {})).items():
+            image.SetMetaData(tag, value)
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer.Execute(image)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_series(write_dicom) -> Callable[..., Path]:
+    """Write an axial DICOM series with one slice for each z; names run against the order of the positions."""
+
+    def write(folder, heights, *, prefix="", **options):
+        for number, z in enumerate(heights):
+            pixels = np.full((5, 4), 10 * number, np.int16) + np.arange(4, dtype=np.int16)
+            write_dicom(folder / f"{prefix}{99 - number}.dcm", pixels, (-7.5, 3.25, z), **options)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that every user may enter, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def bound_by_permissions() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which permissions bind, also where the tests run as root."""
+
+    @contextlib.contextmanager
+    def context():
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            if root:
+                os.seteuid(0)
+
+    return context

@@ -1,0 +1,225 @@
+import io
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from rich.console import Console
+
+from medgan.data.check import check_cohort, render
+from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.studies import Cohort, Study, find_cohort
+
+CONTRAST, PLAIN = (Domain(name=n, modality="CT", unit="HU", air=-1024, window=Window()) for n in ("contrast", "plain"))
+MR = Domain(name="mr", modality="MR", unit="arbitrary", air=0, window=Window(lower=1, upper=99, percentiles=True))
+UNPAIRED = DomainPair(source=CONTRAST, target=PLAIN, paired=False)
+PAIRED = DomainPair(source=CONTRAST, target=PLAIN, paired=True)
+SHAPES = pytest.mark.parametrize("shape", [(8, 7, 1), (8, 7, 4)], ids=["2d", "3d"])
+
+
+def ct(shape, seed=0):
+    voxels = np.random.default_rng(seed).integers(-900, 900, shape).astype(np.int16)
+    voxels.flat[:2] = -1000, 1000
+    return voxels
+
+
+def write(path, voxels, spacing=(1, 1, 1), origin=0, description=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = origin
+    image = nib.Nifti1Image(voxels, affine)
+    image.header["descrip"] = description
+    image.to_filename(path)
+    return path
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """A function of a shape: three subjects with both domains on one grid, nothing wrong with them."""
+
+    def make(shape):
+        for number in range(3):
+            for side, domain in enumerate(("contrast", "plain")):
+                write(tmp_path / domain / f"s{number}.nii.gz", ct(shape, 2 * number + side))
+        return tmp_path
+
+    return make
+
+
+def kinds(report):
+    return [finding.kind for finding in report.findings]
+
+
+@SHAPES
+@pytest.mark.parametrize("pair", [PAIRED, UNPAIRED], ids=["paired", "unpaired"])
+def test_a_sound_cohort_has_no_findings_and_a_reading_of_each_study(cohort, shape, pair):
+    report = check_cohort(find_cohort(cohort(shape), pair), pair)
+    assert report.findings == ()
+    frame = report.frame()
+    assert len(frame) == 6
+    assert frame["readable"].all()
+    voxels = ct(shape, 0)
+    first = frame.iloc[0]
+    assert (first["image"], first["shape"], first["orientation"]) == ("contrast/s0.nii.gz", shape, "RAS")
+    assert (first["minimum"], first["maximum"]) == (-1000, 1000)
+    np.testing.assert_allclose((first["p1"], first["p99"]), np.percentile(voxels, [1, 99]), rtol=1e-5)
+
+
+@SHAPES
+def test_bad_files_are_findings_and_the_rest_is_still_read(cohort, shape):
+    folder = cohort(shape)
+    (folder / "contrast" / "s0.nii.gz").write_bytes(b"")
+    (folder / "contrast" / "s1.nii.gz").write_text("text")
+    good = (folder / "plain" / "s2.nii.gz").read_bytes()
+    (folder / "plain" / "s2.nii.gz").write_bytes(good[: len(good) // 2])
+    report = check_cohort(find_cohort(folder, PAIRED), PAIRED)
+    assert kinds(report) == ["unreadable"] * 3
+    for finding in report.findings:
+        assert str(finding.studies[0].image) in finding.text
+    assert report.frame()["readable"].sum() == 3
+
+
+@SHAPES
+@pytest.mark.parametrize(
+    ("change", "crop"),
+    [({"origin": 5}, 0), ({"spacing": (1, 1.1, 1)}, 0), ({}, 1)],
+    ids=["origin", "spacing", "shape"],
+)
+def test_a_pair_on_two_grids_is_found_only_where_pairs_are_trained_on(cohort, shape, change, crop):
+    folder = cohort(shape)
+    write(folder / "plain" / "s1.nii.gz", ct((shape[0] - crop, *shape[1:]), 3), **change)
+    (finding,) = check_cohort(find_cohort(folder, PAIRED), PAIRED).findings
+    assert finding.kind == "geometry"
+    assert "s1.nii.gz" in finding.text
+    assert "different voxel grids" in finding.text
+    assert "`medgan data register`" in finding.text
+    assert check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings == ()
+
+
+def test_the_rounding_of_a_header_is_no_other_grid(cohort):
+    folder = cohort((8, 7, 4))
+    write(folder / "plain" / "s1.nii.gz", ct((8, 7, 4), 3), origin=1e-5)
+    assert check_cohort(find_cohort(folder, PAIRED), PAIRED).findings == ()
+
+
+def test_a_subject_without_a_partner_or_with_too_many_is_found_where_pairs_are_trained_on(cohort):
+    folder = cohort((8, 7, 4))
+    (folder / "plain" / "s1.nii.gz").unlink()
+    write(folder / "plain" / "s2" / "again.nii.gz", ct((8, 7, 4), 9))
+    report = check_cohort(find_cohort(folder, PAIRED), PAIRED)
+    assert kinds(report) == ["pairing", "pairing"]
+    assert "'s1' has no plain image" in report.findings[0].text
+    assert "do not pair" in report.findings[1].text
+
+
+@SHAPES
+def test_one_image_under_two_headers_is_a_duplicate_in_a_subject_and_leakage_across_subjects(cohort, shape):
+    folder = cohort(shape)
+    write(folder / "contrast" / "s3" / "a.nii.gz", ct(shape, 50), description="first")
+    write(folder / "contrast" / "s3" / "b.nii.gz", ct(shape, 50), description="second")
+    write(folder / "plain" / "s4.nii.gz", ct(shape, 0).astype(np.float32))
+    report = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)
+    assert sorted(kinds(report)) == ["duplicate", "leakage"]
+    texts = {finding.kind: finding.text for finding in report.findings}
+    assert "contrast/s3/a.nii.gz, contrast/s3/b.nii.gz are one image, 2 times in subject s3" in texts["duplicate"]
+    assert "under subjects s0, s4" in texts["leakage"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda hu: hu + 1024, "probably not in HU"),
+        (lambda hu: np.clip(hu, -1024, 150), "no bone"),
+        (lambda hu: np.full_like(hu, -1000), "-1000 everywhere"),
+    ],
+)
+def test_intensities_that_are_no_ct_are_found(cohort, change, words):
+    folder = cohort((8, 7, 4))
+    write(folder / "contrast" / "s1.nii.gz", change(ct((8, 7, 4), 2)).astype(np.int16))
+    (finding,) = check_cohort(find_cohort(folder, PAIRED), PAIRED).findings
+    assert finding.kind == "intensity"
+    assert words in finding.text
+
+
+def test_arbitrary_units_may_start_at_zero(tmp_path):
+    pair = DomainPair(source=MR, target=PLAIN, paired=True)
+    for number in range(2):
+        write(tmp_path / "mr" / f"s{number}.nii", ct((8, 7, 4), number) + 1000)
+        write(tmp_path / "plain" / f"s{number}.nii", ct((8, 7, 4), 10 + number))
+    assert check_cohort(find_cohort(tmp_path, pair), pair).findings == ()
+
+
+@SHAPES
+def test_a_spacing_far_from_the_others_is_found(cohort, shape):
+    folder = cohort(shape)
+    write(folder / "contrast" / "s1.nii.gz", ct(shape, 2), spacing=(2.5, 1, 1))
+    (finding,) = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings
+    assert finding.kind == "spacing"
+    assert "2.5" in finding.text
+
+
+def test_the_thickness_of_single_slices_is_not_compared(cohort):
+    folder = cohort((8, 7, 1))
+    write(folder / "contrast" / "s1.nii.gz", ct((8, 7, 1), 2), spacing=(1, 1, 10))
+    assert check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings == ()
+
+
+def test_masks_must_be_readable_and_on_the_grid_of_their_image(tmp_path):
+    image = write(tmp_path / "image.nii.gz", ct((8, 7, 4)))
+    good = write(tmp_path / "good.nii.gz", np.ones((8, 7, 4), np.uint8))
+    small = write(tmp_path / "small.nii.gz", np.ones((8, 7, 3), np.uint8))
+    (tmp_path / "bad.nii.gz").write_bytes(b"")
+    found = {
+        mask.name: kinds(check_cohort(Cohort((Study("one", "contrast", image, mask),)), UNPAIRED))
+        for mask in (good, small, tmp_path / "bad.nii.gz")
+    }
+    assert found == {"good.nii.gz": [], "small.nii.gz": ["geometry"], "bad.nii.gz": ["unreadable"]}
+
+
+def test_a_subject_in_two_parts_is_leakage(cohort):
+    folder = cohort((8, 7, 4))
+    lines = [
+        f"s{number},{domain},{domain}/s{number}.nii.gz,{'test' if (domain, number) == ('plain', 1) else 'train'}"
+        for number in range(3)
+        for domain in ("contrast", "plain")
+    ]
+    (folder / "cohort.csv").write_text("\n".join(["subject,domain,image,split", *lines]))
+    (finding,) = check_cohort(find_cohort(folder, PAIRED), PAIRED).findings
+    assert (finding.kind, "'s1' is in test and train" in finding.text) == ("leakage", True)
+
+
+def test_the_table_shows_every_study_and_every_finding_whatever_the_names(cohort):
+    folder = cohort((8, 7, 4))
+    shutil.copy(folder / "plain" / "s0.nii.gz", folder / "plain" / "[red]copy.nii.gz")
+    (folder / "contrast" / "s1.nii.gz").write_bytes(b"")
+    report = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)
+    console = Console(width=250, record=True, file=io.StringIO())
+    console.print(render(report))
+    text = console.export_text()
+    for study in report.readings:
+        assert study.image.name in text
+    assert "leakage: " in text
+    assert "unreadable: " in text
+    assert "7 images of 4 subjects, 5 unique; 2 findings" in text
+
+
+def test_the_report_survives_csv_and_json(cohort, tmp_path):
+    frame = check_cohort(find_cohort(cohort((8, 7, 4)), PAIRED), PAIRED).frame()
+    assert frame.to_csv(index=False).count("\n") == 7
+    assert '"orientation":"RAS"' in frame.to_json(orient="records")
+
+
+def test_real_slices_hold_four_duplicates_each_within_one_patient(medgan_data):
+    report = check_cohort(find_cohort(medgan_data / "tcga_luad", UNPAIRED), UNPAIRED)
+    assert (len(report.readings), report.frame()["content"].nunique()) == (66, 62)
+    assert report.frame()["readable"].all()
+    assert kinds(report) == ["duplicate"] * 4
+    names = {study.image.name[:7] for finding in report.findings for study in finding.studies}
+    assert names == {"ID_0010", "ID_0013", "ID_0032", "ID_0034", "ID_0065", "ID_0066", "ID_0084", "ID_0085"}
+
+
+def test_real_pairs_lie_on_one_grid(medgan_data):
+    pair = DomainPair(source=MR, target=CONTRAST.model_copy(update={"name": "ct"}), paired=True)
+    cohort = find_cohort(medgan_data / "sts", pair)
+    report = check_cohort(cohort.of_subjects(cohort.subjects()[:4]), pair)
+    assert report.findings == ()

@@ -1,0 +1,184 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from medgan.data.dicom import dicom_files, is_dicom, read, read_grid, studies_among
+from medgan.errors import DataError, GeometryError
+
+PIXELS = np.arange(20, dtype=np.int16).reshape(5, 4)
+SAGITTAL = "0\\1\\0\\0\\0\\-1"
+
+
+def affine_of(image):
+    """The affine of a SimpleITK image by asking it where voxels lie, from LPS to RAS."""
+    corner = np.array(image.TransformIndexToPhysicalPoint((0, 0, 0)))
+    columns = [
+        np.array(image.TransformIndexToPhysicalPoint(tuple(step))) - corner for step in np.eye(3, dtype=int).tolist()
+    ]
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([*columns, corner])
+    return np.diag([-1, -1, 1, 1]) @ affine
+
+
+def by_simpleitk(folder):
+    return sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+
+
+def assert_as_simpleitk(volume, image):
+    np.testing.assert_allclose(volume.grid.affine, affine_of(image), atol=1e-6)
+    np.testing.assert_array_equal(volume.voxels, sitk.GetArrayFromImage(image).T)
+    assert volume.voxels.dtype == np.float32
+    assert volume.grid.shape == volume.voxels.shape
+
+
+@pytest.mark.parametrize("orientation", ["1\\0\\0\\0\\1\\0", SAGITTAL, "0.8\\0.6\\0\\-0.6\\0.8\\0"])
+def test_a_slice_has_the_values_and_the_place_that_simpleitk_gives_it(tmp_path, write_dicom, orientation):
+    tags = {"0020|0037": orientation, "0028|1052": "-1024", "0028|1053": "1"}
+    path = write_dicom(tmp_path / "slice.dcm", PIXELS, (-12.5, 3, 40), tags=tags)
+    volume = read(path)
+    assert volume.voxels.shape == (4, 5, 1)
+    assert_as_simpleitk(volume, sitk.ReadImage(path))
+    np.testing.assert_array_equal(volume.voxels[..., 0].T, PIXELS)
+
+
+def test_rescale_slopes_may_be_fractions_and_differ_between_slices(tmp_path, write_dicom):
+    for z, slope in enumerate([b"1 ", b".5", b"2 "]):
+        path = write_dicom(tmp_path / f"{z}.dcm", PIXELS, (0, 0, z), tags={"0028|1053": "1", "0028|1052": "0"})
+        tag = b"\x28\0\x53\x10\2\0\0\0"  # RescaleSlope, two characters
+        path.write_bytes(path.read_bytes().replace(tag + b"1 ", tag + slope))
+    np.testing.assert_array_equal(read(tmp_path).voxels, np.stack([PIXELS, 0.5 * PIXELS, 2 * PIXELS]).T)
+
+
+@pytest.mark.parametrize("heights", [[0, 2], [6, 0, 4, 2], [-804.5, -800.5, -802.5]])
+@pytest.mark.parametrize("orientation", ["1\\0\\0\\0\\1\\0", "-1\\0\\0\\0\\-1\\0", "1\\0\\0\\0\\-1\\0"])
+def test_a_series_is_sorted_by_position_as_simpleitk_does(tmp_path, write_series, heights, orientation):
+    folder = write_series(tmp_path / "series", heights, tags={"0020|0037": orientation})
+    volume = read(folder)
+    assert_as_simpleitk(volume, by_simpleitk(folder))
+    np.testing.assert_array_equal(read_grid(folder).affine, volume.grid.affine)
+
+
+def test_an_oblique_series_lies_where_simpleitk_has_it(tmp_path, write_dicom):
+    tilt = np.radians(20)
+    normal = np.array([0, -np.sin(tilt), np.cos(tilt)])
+    tags = {"0020|0037": f"1\\0\\0\\0\\{np.cos(tilt):.10g}\\{np.sin(tilt):.10g}"}
+    for number in range(4):
+        write_dicom(tmp_path / f"{number}.dcm", PIXELS + number, np.array([9, 8, 7]) - 1.5 * number * normal, tags=tags)
+    volume = read(tmp_path)
+    assert_as_simpleitk(volume, by_simpleitk(tmp_path))
+    assert volume.grid.spacing_mm == pytest.approx((0.5, 0.75, 1.5))
+
+
+def test_the_slice_spacing_is_the_distance_of_positions_not_the_thickness(tmp_path, write_series):
+    assert read_grid(write_series(tmp_path, [0, 2, 4], tags={"0018|0050": "3"})).spacing_mm == (0.5, 0.75, 2)
+
+
+def test_other_files_and_folders_do_not_count(tmp_path, write_series, write_dicom):
+    folder = write_series(tmp_path / "series", [0, 2, 4])
+    (folder / "report.txt").write_text("none of this is an image")
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (folder / ".hidden.dcm").write_bytes(b"x")
+    write_series(folder / "other", [0, 1], series="9.9")
+    assert len(dicom_files(folder)) == read(folder).voxels.shape[2] == 3
+
+
+def test_a_series_that_is_no_volume_is_refused_by_name(tmp_path, write_series):
+    write_series(tmp_path / "gap", [0, 2, 6, 8])
+    write_series(tmp_path / "mixed", [0, 2], prefix="a")
+    write_series(tmp_path / "mixed", [4, 6], prefix="b", series="9.9")
+    for reader in (read, read_grid):
+        with pytest.raises(
+            GeometryError, match=r"gap: missing slices, 1 at.*\(-7\.5, 3\.25, 2\) and \(-7\.5, 3\.25, 6\)"
+        ):
+            reader(tmp_path / "gap")
+        with pytest.raises(
+            DataError, match=r"mixed: mixed series, 2 SeriesInstanceUIDs; give each series its own folder"
+        ):
+            reader(tmp_path / "mixed")
+
+
+def test_what_is_no_grey_single_frame_is_refused_by_name(tmp_path, write_dicom):
+    write_dicom(tmp_path / "frames.dcm", np.stack([PIXELS] * 3))
+    write_dicom(tmp_path / "colour.dcm", np.zeros((1, 5, 4, 3), np.uint8), vector=True)
+    with pytest.raises(DataError, match=r"frames\.dcm: multi-frame DICOM \(3 frames\); convert it to NIfTI first"):
+        read(tmp_path / "frames.dcm")
+    with pytest.raises(DataError, match=r"colour\.dcm: the pixels are RGB colours"):
+        read(tmp_path / "colour.dcm")
+
+
+@pytest.mark.parametrize("kind", ["half", "head", "text.dcm", "junk"])
+def test_broken_files_are_named_and_nothing_else_is_printed(tmp_path, write_dicom, write_series, capfd, kind):
+    content = write_dicom(tmp_path / "whole.dcm", PIXELS).read_bytes()
+    broken = {
+        "half": content[:-20],
+        "head": content[:200],
+        "text.dcm": b"x" * 99,
+        "junk": bytes(128) + b"DICM" + b"j" * 99,
+    }
+    path = write_series(tmp_path / "series", [0, 2]) / kind
+    path.write_bytes(broken[kind])
+    for study in (path, path.parent):
+        with pytest.raises(
+            DataError, match=rf"series/{kind}: not DICOM, truncated, or no image \(Cannot read requested"
+        ):
+            read(study)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_without_dicom_is_named(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(DataError, match=r"a folder without DICOM files; give a file"):
+        read(tmp_path)
+
+
+def test_dicom_is_told_by_its_suffix_or_its_magic(tmp_path, write_dicom):
+    write_dicom(tmp_path / "made.dcm", PIXELS).rename(tmp_path / "CT.1.3.12.16573")
+    contents = {"BROKEN.DCM": b"", "DICOMDIR": bytes(128) + b"DICM", "text": b"hello", "short": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    assert {path.name for path in tmp_path.iterdir() if is_dicom(path)} == {"CT.1.3.12.16573", "BROKEN.DCM"}
+
+
+STUDIES = {
+    "one series": ([("1", [0, 2])], True),
+    "a series with a gap": ([("1", [0, 2, 4, 9])], True),
+    "a series with time points": ([("1", [0, 2, 0, 2])], True),
+    "copies of one slice": ([("1", [3, 3])], False),
+    "a lone slice": ([("1", [0])], False),
+    "slices of many series": ([("1", [0]), ("2", [5]), ("3", [9, 9])], False),
+    "a few slices of two series": ([("1", [0, 2, 4]), ("2", [0, 2, 4])], False),
+    "two whole series": ([("1", [0, 2, 4, 6]), ("2", [0, 2, 4, 6])], True),
+    "a series and its localizer": ([("1", [0]), ("2", [0, 2, 4, 6])], True),
+}
+
+
+@pytest.mark.parametrize(("series", "whole"), STUDIES.values(), ids=STUDIES)
+def test_the_files_of_a_folder_are_one_study_or_one_each(tmp_path, write_series, series, whole):
+    for number, heights in series:
+        write_series(tmp_path, heights, prefix=number, series=f"1.2.{number}")
+    files = dicom_files(tmp_path)
+    assert studies_among(tmp_path, files) == ([tmp_path] if whole else files)
+
+
+def test_a_broken_file_stays_with_its_series_and_is_listed_among_single_slices(tmp_path, write_series):
+    for folder, heights in {"series": [0, 2, 4], "singles": [0]}.items():
+        write_series(tmp_path / folder, heights)
+        (tmp_path / folder / "broken.dcm").write_bytes(b"broken")
+    series, singles = tmp_path / "series", tmp_path / "singles"
+    assert studies_among(series, dicom_files(series)) == [series]
+    assert studies_among(singles, dicom_files(singles)) == [singles / "99.dcm", singles / "broken.dcm"]
+
+
+def test_real_series_of_thick_overlapping_slices(medgan_data):
+    folder = medgan_data / "torso_ct" / "dicom_series"
+    volume = read(folder)
+    assert_as_simpleitk(volume, by_simpleitk(folder))
+    assert volume.grid.shape == (512, 512, 20)
+    assert volume.grid.spacing_mm[2] == 2
+
+
+def test_real_slices_in_all_their_orientations(medgan_data):
+    files = dicom_files(medgan_data / "tcga_luad" / "dicom")
+    for path in files[::6]:
+        assert_as_simpleitk(read(path), sitk.ReadImage(path))

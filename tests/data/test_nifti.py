@@ -1,0 +1,200 @@
+import contextlib
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from medgan.data.nifti import read, write
+from medgan.errors import DataError, MedganError
+
+CT = np.arange(-30, 30, dtype=np.int16).reshape(3, 4, 5)
+
+GEOMETRY_BYTES = {"dim": (40, 56), "pixdim": (76, 108), "xyzt_units": (123, 124), "forms": (252, 328)}
+"""Where NIfTI-1 stores them; between 252 and 328 lie codes, quaternion, offsets and rows."""
+
+
+def geometry(content):
+    return {name: content[start:end] for name, (start, end) in GEOMETRY_BYTES.items()}
+
+
+def placement(path):
+    image = sitk.ReadImage(path)
+    return image.GetOrigin(), image.GetSpacing(), image.GetDirection()
+
+
+@st.composite
+def raw_geometries(draw):
+    """Raw header fields as files have them: qform and sform of their own, any codes and units, leftover spacings."""
+    turns = [Rotation.from_rotvec(draw(st.tuples(*[st.floats(-2, 2, width=32)] * 3))) for _ in "qs"]
+    spacing = draw(st.tuples(*[st.floats(0.125, 10, width=32)] * 3))
+    offsets = draw(st.tuples(*[st.floats(-900, 900, width=32)] * 6))
+    quaternion = turns[0].as_quat(canonical=True)[:3]
+    sform = turns[1].as_matrix() * spacing
+    return {
+        "pixdim": [draw(st.sampled_from([-1, 0, 1])), *spacing, *draw(st.tuples(*[st.floats(0, 9, width=32)] * 4))],
+        "qform_code": draw(st.integers(0, 5)),
+        "sform_code": draw(st.integers(0, 5)),
+        "xyzt_units": draw(st.sampled_from([0, 2, 10, 18])),
+        **{f"quatern_{name}": value for name, value in zip("bcd", quaternion, strict=True)},
+        **{f"qoffset_{axis}": value for axis, value in zip("xyz", offsets[:3], strict=True)},
+        **{f"srow_{axis}": [*row, at] for axis, row, at in zip("xyz", sform, offsets[3:], strict=True)},
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    raw_geometries(),
+    st.sampled_from([(3, 4), (3, 4, 1), (3, 4, 5), (3, 4, 5, 1)]),
+    st.sampled_from([np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64]),
+    st.sampled_from([".nii", ".nii.gz"]),
+)
+def test_an_output_lies_on_its_inputs_grid_to_the_bit(tmp_path_factory, write_nifti, raw, shape, dtype, suffix):
+    folder = tmp_path_factory.mktemp("grid")
+    stored = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    source, output = write_nifti(folder / f"in{suffix}", stored, **raw), folder / "out.nii"
+    volume = read(source)
+    write(volume.voxels, volume.grid, output, dtype)
+    content = gzip.decompress(source.read_bytes()) if suffix == ".nii.gz" else source.read_bytes()
+    assert geometry(output.read_bytes()) == geometry(content)
+    assert output.read_bytes()[352:] == content[352:]
+    assert placement(output) == placement(source)
+    np.testing.assert_array_equal(nib.load(output).affine, nib.load(source).affine)
+
+
+@pytest.mark.parametrize("endianness", ["<", ">"])
+def test_nifti_2_stays_nifti_2_since_its_fields_are_wider(tmp_path, write_nifti, endianness):
+    fine = np.diag([1 / 3, 1 / 7, 1 / 9, 1])
+    source = write_nifti(tmp_path / "in.nii.gz", CT, fine, kind=nib.Nifti2Header, endianness=endianness)
+    volume = read(source)
+    write(volume.voxels, volume.grid, tmp_path / "out.nii.gz", np.int16)
+    before, after = nib.load(source).header, nib.load(tmp_path / "out.nii.gz").header
+    assert isinstance(after, nib.Nifti2Header)
+    for name in volume.grid.fields:
+        np.testing.assert_array_equal(before[name], after[name])
+    np.testing.assert_array_equal(read(tmp_path / "out.nii.gz").voxels, CT)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [(2.0, -1024.0), (0.1, 0.0), (1.0, 0.5), (0.0, 7.0), (np.nan, np.nan), (-1.0, 0.0)]
+)
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.int64])
+def test_slope_and_intercept_are_applied_as_nibabel_does(tmp_path, write_nifti, slope, intercept, dtype):
+    path = write_nifti(tmp_path / "study.nii", CT.astype(dtype), scl_slope=slope, scl_inter=intercept)
+    voxels = read(path).voxels
+    assert voxels.dtype == np.float32
+    np.testing.assert_allclose(voxels, nib.load(path).get_fdata(), rtol=1e-6)
+
+
+def test_an_intercept_that_is_no_number_is_named(tmp_path, write_nifti):
+    path = write_nifti(tmp_path / "study.nii", CT, scl_slope=2.0, scl_inter=np.nan)
+    with pytest.raises(DataError, match="the intensity scaling is unusable"):
+        read(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300], ids=["nan", "inf", "beyond float32"])
+def test_voxels_that_are_no_numbers_are_named(tmp_path, write_nifti, value):
+    voxels = CT.astype(np.float64)
+    voxels[1, 2, 3] = value
+    with pytest.raises(DataError, match=r"1 of 60 voxels are NaN or infinite"):
+        read(write_nifti(tmp_path / "study.nii", voxels))
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
+def test_a_truncated_volume_is_named(tmp_path, write_nifti, keep):
+    noise = np.random.default_rng(0).integers(0, 2000, (20, 20, 20)).astype(np.int16)
+    for name in ("cut.nii", "cut.nii.gz"):
+        path = write_nifti(tmp_path / name, noise)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(keep * len(content))])
+        with pytest.raises(DataError, match=r"truncated.*copy it again"):
+            read(path)
+
+
+def test_a_gzip_stream_that_ends_well_but_too_early_is_named(tmp_path, write_nifti):
+    path = write_nifti(tmp_path / "cut.nii", CT)
+    (tmp_path / "cut.nii.gz").write_bytes(gzip.compress(path.read_bytes()[:-20]))
+    with pytest.raises(DataError, match=r"cannot be read \(Expected 120 bytes, got 100"):
+        read(tmp_path / "cut.nii.gz")
+
+
+def test_a_wrong_checksum_is_named(tmp_path, write_nifti):
+    path = write_nifti(tmp_path / "study.nii.gz", CT)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"corrupt gzip \(CRC check failed"):
+        read(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 355), st.integers(0, 255)), min_size=1, max_size=8))
+def test_no_header_however_broken_ends_in_anything_but_a_volume_or_a_named_error(tmp_path_factory, write_nifti, damage):
+    path = write_nifti(tmp_path_factory.mktemp("fuzz") / "study.nii", CT)
+    content = bytearray(path.read_bytes())
+    for at, value in damage:
+        content[at] = value
+    path.write_bytes(content)
+    with contextlib.suppress(MedganError):
+        assert np.isfinite(read(path).voxels).all()
+
+
+def test_outputs_carry_no_text_no_scaling_and_no_extension(tmp_path, write_nifti):
+    text = {
+        "descrip": b"Jane Doe",
+        "aux_file": b"jane",
+        "db_name": b"jane",
+        "intent_name": b"jane",
+        "intent_code": 1002,
+    }
+    source = write_nifti(tmp_path / "in.nii", CT, scl_slope=2.0, scl_inter=-5.0, **text)
+    content = source.read_bytes()
+    source.write_bytes(content[:348] + b"\1\0\0\0" + b"\x20\0\0\0\x06\0\0\0" + b"Jane Doe".ljust(24) + content[352:])
+    with source.open("r+b") as file:
+        file.seek(108)
+        file.write(np.float32(384).tobytes())
+    volume = read(source)
+    write(volume.voxels, volume.grid, tmp_path / "out.nii", np.int16)
+    header = nib.load(tmp_path / "out.nii").header
+    assert nib.load(source).header.extensions
+    assert not header.extensions
+    assert b"ane" not in (tmp_path / "out.nii").read_bytes()
+    raw = nib.Nifti1Header((tmp_path / "out.nii").read_bytes()[:348], check=False)
+    assert (raw["scl_slope"], raw["scl_inter"], raw["intent_code"], raw["vox_offset"]) == (1, 0, 0, 352)
+    np.testing.assert_array_equal(read(tmp_path / "out.nii").voxels, 2.0 * CT - 5)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "dtype", "message"),
+    [
+        (np.full((3, 4, 5), 32768.0), np.int16, "int16 cannot hold 32768 to 32768"),
+        (np.full((3, 4, 5), -1.0), np.uint8, "uint8 cannot hold -1 to -1"),
+        (np.full((3, 4, 5), 1e39), np.float32, "float32 cannot hold"),
+        (np.full((3, 4, 5), 0.5), np.int16, "int16 would cut off the fractions; round the intensities first"),
+        (np.full((3, 4, 5), np.nan), np.float32, "NaN or infinite voxels would be written"),
+        (np.zeros((3, 4)), np.int16, r"voxels \(3, 4\) do not fit a grid of \(3, 4, 5\)"),
+        (np.zeros((5, 4, 3)), np.int16, r"voxels \(5, 4, 3\) do not fit"),
+    ],
+)
+def test_voxels_that_a_file_could_not_hold_are_refused(tmp_path, write_nifti, voxels, dtype, message):
+    grid = read(write_nifti(tmp_path / "in.nii", CT)).grid
+    with pytest.raises(DataError, match=rf"out\.nii\.gz: {message}"):
+        write(voxels, grid, tmp_path / "out.nii.gz", dtype)
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_outputs_are_nifti_by_name(tmp_path, write_nifti):
+    grid = read(write_nifti(tmp_path / "in.nii", CT)).grid
+    with pytest.raises(DataError, match=r"out\.mha: volumes are written as NIfTI"):
+        write(CT, grid, tmp_path / "out.mha", np.int16)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_order_in_memory_does_not_matter(tmp_path, write_nifti, order):
+    grid = read(write_nifti(tmp_path / "in.nii", CT)).grid
+    write(np.array(CT, order=order), grid, tmp_path / "out.nii.gz", np.int16)
+    np.testing.assert_array_equal(nib.load(tmp_path / "out.nii.gz").dataobj, CT)

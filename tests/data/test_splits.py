@@ -1,0 +1,259 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medgan.config import load
+from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.splits import Split, SplitConfig, split_subjects
+from medgan.data.studies import Cohort, Study, find_cohort
+from medgan.errors import ConfigError, DataError, LeakageError
+
+CONTRAST, PLAIN = (Domain(name=n, modality="CT", unit="HU", air=-1024, window=Window()) for n in ("contrast", "plain"))
+UNPAIRED = DomainPair(source=CONTRAST, target=PLAIN, paired=False)
+PAIRED = DomainPair(source=CONTRAST, target=PLAIN, paired=True)
+PARTS = ("train", "validation", "test")
+
+
+def cohort_of(image, source=0, target=0, both=0, masked=0, split=None):
+    """A cohort with so many subjects of each kind; the first ``masked`` of them have a mask."""
+    kinds = ["contrast"] * source + ["plain"] * target + ["contrast plain"] * both
+    return Cohort(
+        tuple(
+            Study(f"s{number:03}", domain, image, image if number < masked else None, split and split[number])
+            for number, kind in enumerate(kinds)
+            for domain in kind.split()
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "image.nii"
+    path.write_bytes(b"voxels")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve subjects in plain folders, each file with its own content; hashing needs no image."""
+    for number in range(12):
+        for side in ("source", "target"):
+            path = tmp_path / "cohort" / side / f"s{number:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{side} {number}")
+    return tmp_path / "cohort"
+
+
+sizes = st.fixed_dictionaries({kind: st.integers(3, 20) for kind in ("source", "target", "both")})
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=sizes, seed=st.integers(0, 9), pair=st.sampled_from([PAIRED, UNPAIRED]))
+def test_every_subject_is_in_one_part_and_every_part_has_both_domains(image, sizes, seed, pair):
+    cohort = cohort_of(image, **sizes)
+    split = split_subjects(cohort, pair, SplitConfig(seed=seed))
+    assert sorted([*split.train, *split.validation, *split.test]) == cohort.subjects()
+    for part in PARTS:
+        studies = split.part(cohort, part)
+        assert {study.domain for study in studies.studies} == {"contrast", "plain"}
+        assert not pair.paired or studies.pairs(pair)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=sizes, masked=st.integers(0, 30), folds=st.integers(2, 5))
+def test_folds_test_every_subject_once_with_equal_shares_of_each_kind(image, sizes, masked, folds):
+    cohort = cohort_of(image, **sizes, masked=masked)
+    kinds = {
+        s: tuple(sorted((x.domain, bool(x.mask)) for x in cohort.of_subjects([s]).studies)) for s in cohort.subjects()
+    }
+    splits = [split_subjects(cohort, UNPAIRED, SplitConfig(folds=folds, fold=fold)) for fold in range(folds)]
+    assert sorted(subject for split in splits for subject in split.test) == cohort.subjects()
+    for kind, total in Counter(kinds.values()).items():
+        counts = [sum(kinds[subject] == kind for subject in split.test) for split in splits]
+        assert all(abs(count - total / folds) < 1 for count in counts)
+
+
+def test_the_shares_are_those_asked_for_in_each_kind_of_subject(image):
+    cohort = cohort_of(image, both=80, masked=40)
+    split = split_subjects(cohort, PAIRED, SplitConfig(validation=0.1, test=0.25))
+    assert (len(split.test), len(split.validation)) == (20, 6)
+    assert sum(study.mask is not None for study in split.part(cohort, "test").studies) == 20
+
+
+def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_files(image):
+    cohort = cohort_of(image, both=30)
+    first = split_subjects(cohort, PAIRED, SplitConfig())
+    assert split_subjects(Cohort(cohort.studies[::-1]), PAIRED, SplitConfig()).hash == first.hash
+    assert split_subjects(cohort, PAIRED, SplitConfig(seed=1)).hash != first.hash
+
+
+@pytest.mark.parametrize(
+    ("pair", "sizes"),
+    [(PAIRED, {"both": 3}), (PAIRED, {"both": 3, "source": 9}), (UNPAIRED, {"source": 3, "target": 3})],
+)
+def test_the_fewest_subjects_still_give_every_part_both_domains(image, pair, sizes):
+    cohort = cohort_of(image, **sizes)
+    split = split_subjects(cohort, pair, SplitConfig())
+    assert all({s.domain for s in split.part(cohort, part).studies} == {"contrast", "plain"} for part in PARTS)
+
+
+def test_with_fewer_the_training_part_keeps_both_domains(image):
+    cohort = cohort_of(image, source=2, target=2)
+    split = split_subjects(cohort, UNPAIRED, SplitConfig())
+    assert {study.domain for study in split.part(cohort, "train").studies} == {"contrast", "plain"}
+    assert split.validation
+    assert split.test
+
+
+@pytest.mark.parametrize(
+    ("pair", "sizes", "config", "needed"),
+    [
+        (PAIRED, {"both": 2}, SplitConfig(), 3),
+        (PAIRED, {"source": 9, "both": 1}, SplitConfig(test=0), 2),
+        (UNPAIRED, {"source": 9, "target": 1}, SplitConfig(folds=2, fold=1), 3),
+        (UNPAIRED, {"source": 9, "target": 1}, SplitConfig(folds=5, fold=0), 5),
+        (UNPAIRED, {"both": 4}, SplitConfig(folds=7, fold=0), 7),
+    ],
+)
+def test_too_few_subjects_are_refused_with_the_number_needed(image, pair, sizes, config, needed):
+    with pytest.raises(DataError, match=f"(?s)too few.*At least {needed} subjects"):
+        split_subjects(cohort_of(image, **sizes), pair, config)
+
+
+def test_one_subject_can_be_trained_on_when_nothing_else_is_asked(image):
+    assert split_subjects(cohort_of(image, both=1), PAIRED, SplitConfig(validation=0, test=0)).train == ("s000",)
+
+
+@pytest.mark.parametrize("given_validation", [True, False])
+def test_the_cohorts_own_split_is_kept(image, given_validation):
+    column = ["train"] * 6 + ["validation" if given_validation else "train"] * 2 + ["test"] * 2
+    split = split_subjects(cohort_of(image, both=10, split=column), PAIRED, SplitConfig())
+    assert split.test == ("s008", "s009")
+    if given_validation:
+        assert split.validation == ("s006", "s007")
+    else:
+        assert len(split.validation) == 1
+        assert len(split.train) == 7
+
+
+def test_a_subject_in_two_parts_of_the_column_is_refused_by_name(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_text(name)
+    lines = ["subject,domain,image,split", "one,contrast,a.png,train", "one,plain,b.png,test", "two,plain,c.png,train"]
+    (tmp_path / "cohort.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="'one' in test and train; correct the CSV"):
+        split_subjects(find_cohort(tmp_path, UNPAIRED), UNPAIRED, SplitConfig())
+
+
+def test_a_column_that_leaves_subjects_out_or_meets_folds_is_refused(image):
+    with pytest.raises(DataError, match="empty for 's001'"):
+        split_subjects(cohort_of(image, both=2, split=["train", None]), PAIRED, SplitConfig())
+    with pytest.raises(ConfigError, match="fixes the parts"):
+        split_subjects(cohort_of(image, both=2, split=["train", "test"]), PAIRED, SplitConfig(folds=2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"validation": 0.5, "test": 0.5}, "nobody to train on"),
+        ({"folds": 3, "fold": 3}, "fold=3"),
+        ({"folds": 1}, "folds"),
+    ],
+)
+def test_settings_that_divide_nothing_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load(SplitConfig, settings)
+
+
+def test_a_saved_split_loads_equal_and_with_its_hash(folder, tmp_path):
+    split = split_subjects(find_cohort(folder, PAIRED), PAIRED, SplitConfig())
+    split.save(tmp_path / "run" / "split.json")
+    loaded = Split.load(tmp_path / "run" / "split.json")
+    assert (loaded, loaded.hash) == (split, split.hash)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["split.json"]
+
+
+def test_a_split_altered_on_disk_is_refused(folder, tmp_path):
+    path = tmp_path / "split.json"
+    split_subjects(find_cohort(folder, PAIRED), PAIRED, SplitConfig()).save(path)
+    content = json.loads(path.read_text())
+    content["train"].append(content["test"].pop())
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="was altered"):
+        Split.load(path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"hash": "0", "train": ["a"], "unknown": 1}'])
+def test_a_file_that_is_no_split_is_refused_by_name(tmp_path, content):
+    (tmp_path / "split.json").write_text(content)
+    with pytest.raises(DataError, match=r"split\.json is not a split"):
+        Split.load(tmp_path / "split.json")
+    with pytest.raises(DataError, match="does not exist"):
+        Split.load(tmp_path / "other.json")
+
+
+def test_a_split_by_hand_with_one_subject_in_two_parts_is_refused():
+    with pytest.raises(ValueError, match="a would be in two parts"):
+        Split(train=("a",), validation=(), test=("a",), files={})
+
+
+def test_a_cohort_that_moved_is_the_one_that_was_split_and_a_changed_one_is_not(folder):
+    split = split_subjects(find_cohort(folder, PAIRED), PAIRED, SplitConfig())
+    moved = folder.rename(folder.parent / "moved")
+    split.check(find_cohort(moved, PAIRED))
+    (moved / "source" / "s03.png").write_text("other")
+    (moved / "target" / "s04.png").rename(moved / "target" / "s99.png")
+    with pytest.raises(DataError) as refusal:
+        split.check(find_cohort(moved, PAIRED))
+    for words in ("changed s03: source/s03.png", "missing s04: target/s04.png", "new s99: target/s99.png"):
+        assert words in str(refusal.value)
+
+
+def test_testing_on_subjects_that_were_trained_on_is_refused(folder):
+    cohort = find_cohort(folder, PAIRED)
+    split = split_subjects(cohort, PAIRED, SplitConfig())
+    split.refuse_trained(split.test)
+    split.refuse_trained(split.part(cohort, "test"))
+    for part in ("train", "validation"):
+        subjects = getattr(split, part)
+        with pytest.raises(LeakageError, match=f"'{subjects[0]}' is in its {part} part"):
+            split.refuse_trained(subjects)
+        with pytest.raises(LeakageError, match=f"'{subjects[0]}' is in its {part} part"):
+            split.refuse_trained(split.part(cohort, part))
+
+
+def test_a_trained_image_under_another_subjects_name_is_refused(folder, tmp_path):
+    split = split_subjects(find_cohort(folder, PAIRED), PAIRED, SplitConfig())
+    copy = tmp_path / "elsewhere" / "renamed.png"
+    copy.parent.mkdir()
+    copy.write_bytes((folder / "source" / f"{split.train[0]}.png").read_bytes())
+    with pytest.raises(
+        LeakageError, match=f"'stranger' has the image .*renamed.png of its train subject '{split.train[0]}'"
+    ):
+        split.refuse_trained(Cohort((Study("stranger", "contrast", copy),)))
+
+
+def test_equal_masks_are_no_leak(tmp_path):
+    empty = tmp_path / "empty.png"
+    empty.write_text("no lesion")
+
+    def study(subject):
+        (tmp_path / subject).write_text(subject)
+        return Study(subject, "contrast", tmp_path / subject, empty)
+
+    trained = Cohort((study("a"),))
+    Split(train=("a",), validation=(), test=(), files=trained.file_hashes()).refuse_trained(Cohort((study("b"),)))
+
+
+def test_real_slices_of_one_patient_lie_in_one_part(medgan_data: Path):
+    cohort = find_cohort(medgan_data / "tcga_luad", UNPAIRED)
+    split = split_subjects(cohort, UNPAIRED, SplitConfig())
+    assert sum(len(split.part(cohort, part).studies) for part in PARTS) == 66
+    assert len(split.train) + len(split.validation) + len(split.test) == 36
+    split.check(cohort)
+    hashes = [{h for s in getattr(split, part) for h in split.files[s].values()} for part in PARTS]
+    assert not hashes[0] & hashes[1] | hashes[0] & hashes[2] | hashes[1] & hashes[2]

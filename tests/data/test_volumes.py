@@ -1,0 +1,198 @@
+import hashlib
+import os
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from PIL import Image
+
+from medgan.data.volumes import Grid, Volume, file_hash, find_images, read_grid, read_volume, write_volume
+from medgan.errors import DataError
+
+CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+
+
+@pytest.fixture
+def studies(tmp_path, write_nifti, write_dicom, write_series):
+    """One study of every kind that is read, by name."""
+    Image.fromarray(CT[0].astype(np.uint8)).save(tmp_path / "slice.png")
+    return {
+        "volume": write_nifti(tmp_path / "volume.nii.gz", CT),
+        "flat": write_nifti(tmp_path / "flat.NII", CT[..., 0]),
+        "slice": write_dicom(tmp_path / "made.dcm", CT[0], (-5, 6, 7)).rename(tmp_path / "CT.1.2.16573"),
+        "series": write_series(tmp_path / "series", [4, 0, 2]),
+        "picture": tmp_path / "slice.png",
+    }
+
+
+@pytest.mark.parametrize("kind", ["volume", "flat", "slice", "series", "picture"])
+def test_every_kind_is_read_and_its_output_lies_on_its_grid(studies, tmp_path, kind):
+    volume = read_volume(studies[kind])
+    assert isinstance(volume, Volume)
+    assert isinstance(volume.grid, Grid)
+    assert volume.path == studies[kind]
+    assert volume.voxels.shape == volume.grid.size
+    output = tmp_path / "out" / f"{kind}.nii.gz"
+    write_volume(volume.voxels, volume.grid, output, np.int16)
+    again = read_volume(output)
+    assert again.grid.shape == volume.grid.shape == nib.load(output).shape
+    np.testing.assert_array_equal(again.voxels, volume.voxels)
+    np.testing.assert_allclose(again.grid.affine, volume.grid.affine, rtol=1e-6)
+    for name, value in volume.grid.fields.items():
+        np.testing.assert_array_equal(again.grid.fields[name], value)
+
+
+@pytest.mark.parametrize("kind", ["volume", "flat", "slice", "series", "picture"])
+def test_the_grid_alone_is_that_of_the_volume(studies, kind):
+    alone, whole = read_grid(studies[kind]), read_volume(studies[kind]).grid
+    assert alone.shape == whole.shape
+    np.testing.assert_array_equal(alone.affine, whole.affine)
+
+
+@pytest.mark.parametrize("reader", [read_volume, read_grid])
+def test_what_is_no_image_is_refused_by_name(tmp_path, reader):
+    (tmp_path / "empty.nii.gz").touch()
+    (tmp_path / "scan.mha").write_text("ObjectType = Image")
+    (tmp_path / "pair.hdr").write_bytes(bytes(348))
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "folder").mkdir()
+    messages = {
+        "gone.nii.gz": r"cannot be read \(No such file or directory\); check the path",
+        "empty.nii.gz": "an empty file; copy or export it again",
+        "scan.mha": r"\.mha volumes are not read; convert it to \.nii\.gz first",
+        "pair.hdr": r"\.hdr volumes are not read",
+        "notes.txt": "not an image that medgan reads; give NIfTI, DICOM, PNG or TIFF",
+        "folder": "a folder without DICOM files",
+        "notes.txt/inside.nii": r"cannot be read \(Not a directory\)",
+    }
+    for name, message in messages.items():
+        with pytest.raises(DataError, match=rf"{name}: {message}"):
+            reader(tmp_path / name)
+
+
+def test_what_may_not_be_read_is_refused_by_name(shared_folder, bound_by_permissions, write_nifti):
+    closed = shared_folder / "closed"
+    closed.mkdir()
+    for path in (write_nifti(shared_folder / "ct.nii", CT), closed):
+        path.chmod(0)
+    for path in (shared_folder / "ct.nii", closed, closed / "ct.nii"):
+        with bound_by_permissions(), pytest.raises(DataError, match=rf"{path}: cannot be .* \(Permission denied\)"):
+            read_volume(path)
+        with bound_by_permissions(), pytest.raises(DataError, match=rf"{path}: cannot be .* \(Permission denied\)"):
+            file_hash(path)
+
+
+def test_images_are_found_at_any_depth_broken_ones_too_and_nothing_else(tmp_path, studies, write_nifti, write_series):
+    deep = tmp_path / "deep" / "er"
+    deep.mkdir(parents=True)
+    write_nifti(deep / "ct.nii", CT)
+    write_series(deep / "singles", [3], series="1.7")
+    write_series(deep / "singles", [9], series="1.8", prefix="x")
+    for name in ("broken.nii.gz", "broken.dcm", "broken.png", "scan.nrrd"):
+        (deep / name).write_bytes(b"not at all")
+    (deep / "lost.nii").symlink_to(deep / "gone.nii")
+    for name in ("cohort.csv", "ct.json", "notes.txt", ".ct.nii.gz.1a2b.part", ".hidden.nii", "DICOMDIR"):
+        (deep / name).write_bytes(bytes(128) + b"DICM")
+    np.save(deep / "ct.npy", CT)
+    (tmp_path / ".cache").mkdir()
+    write_nifti(tmp_path / ".cache" / "ct.nii", CT)
+    names = [
+        "broken.dcm",
+        "broken.nii.gz",
+        "broken.png",
+        "ct.nii",
+        "lost.nii",
+        "scan.nrrd",
+        "singles/99.dcm",
+        "singles/x99.dcm",
+    ]
+    found = find_images(tmp_path)
+    assert found == sorted([*studies.values(), *(deep / name for name in names)])
+    for path in [path for path in found if path.stem in ("broken", "lost", "scan")]:
+        with pytest.raises(DataError, match=path.name):
+            read_volume(path)
+
+
+def test_linked_folders_are_followed_once_and_in_no_circle(tmp_path, write_nifti):
+    (tmp_path / "root" / "one").mkdir(parents=True)
+    write_nifti(tmp_path / "root" / "one" / "ct.nii", CT)
+    (tmp_path / "elsewhere").mkdir()
+    write_nifti(tmp_path / "elsewhere" / "ct.nii", CT)
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "one" / "circle").symlink_to(tmp_path / "root")
+    (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "root" / "one")
+    found = find_images(tmp_path / "root")
+    assert len({path.resolve() for path in found}) == len(found) == 2
+
+
+def test_a_folder_that_cannot_be_listed_is_found_so_that_reading_it_says_so(
+    shared_folder, bound_by_permissions, write_nifti
+):
+    ct = write_nifti(shared_folder / "ct.nii", CT)
+    closed = shared_folder / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    with bound_by_permissions():
+        assert find_images(shared_folder) == [closed, ct]
+        assert find_images(closed) == [closed]
+        with pytest.raises(DataError, match=rf"{closed}: cannot be listed \(Permission denied\)"):
+            read_volume(closed)
+
+
+def test_images_are_sought_in_a_folder_that_exists(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("gone", "file"):
+        with pytest.raises(DataError, match=rf"{name}: not a folder"):
+            find_images(tmp_path / name)
+
+
+def test_a_named_pipe_does_not_stop_the_search(tmp_path, write_nifti):
+    os.mkfifo(tmp_path / "pipe")
+    assert find_images(tmp_path) == []
+
+
+def test_the_hash_of_a_file_is_its_sha256(studies):
+    assert file_hash(studies["volume"]) == hashlib.sha256(studies["volume"].read_bytes()).hexdigest()
+
+
+def test_the_hash_of_a_series_tells_its_content_not_its_names(tmp_path, write_series):
+    folder = write_series(tmp_path / "series", [0, 2, 4])
+    before = file_hash(folder)
+    (folder / "97.dcm").rename(folder / "CT.1.2")
+    (folder / "notes.txt").write_text("looked at")
+    assert file_hash(folder) == before
+    (folder / "99.dcm").write_bytes((folder / "99.dcm").read_bytes() + b"\0")
+    assert file_hash(folder) != before
+
+
+def test_what_cannot_be_hashed_is_named(tmp_path):
+    with pytest.raises(DataError, match="gone: cannot be read"):
+        file_hash(tmp_path / "gone")
+    with pytest.raises(DataError, match="a folder without DICOM files"):
+        file_hash(tmp_path)
+
+
+def test_the_real_slices_of_many_patients_are_single_studies_and_the_series_is_one(medgan_data):
+    assert len(find_images(medgan_data / "tcga_luad")) == 66
+    assert medgan_data / "torso_ct" / "dicom_series" in find_images(medgan_data / "torso_ct")
+    assert len(find_images(medgan_data / "torso_ct")) == 6
+
+
+@pytest.mark.parametrize(
+    "name", ["abdomen_ct/CRLM-CT-1004/ct.nii.gz", "torso_ct/angiogram/ct.nii.gz", "torso_ct/dicom_series"]
+)
+def test_outputs_for_real_volumes_overlay_their_inputs_in_nibabel_and_simpleitk(medgan_data, tmp_path, name):
+    source, output = medgan_data / name, tmp_path / "out.nii.gz"
+    volume = read_volume(source)
+    write_volume(volume.voxels, volume.grid, output, np.int16)
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(source)) if source.is_dir() else source
+    before, after = sitk.ReadImage(files), sitk.ReadImage(output)
+    assert after.GetOrigin() == before.GetOrigin()
+    assert after.GetSpacing() == before.GetSpacing()
+    assert after.GetDirection() == before.GetDirection()
+    assert after.GetPixelID() == sitk.sitkInt16
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(after), sitk.GetArrayViewFromImage(before))
+    np.testing.assert_array_equal(nib.load(output).affine, volume.grid.affine)
+    if not source.is_dir():
+        np.testing.assert_array_equal(nib.load(output).affine, nib.load(source).affine)

@@ -1,0 +1,111 @@
+"""Baselines: a look-up finds the map that made a pair, and is never fitted on whom it is judged on."""
+
+import numpy as np
+import pytest
+
+from medgan.errors import DataError
+from medgan.evaluation.baselines import IntensityLookup, PairedLookups, UnpairedLookups, count_intensities, do_nothing
+
+SHAPES = pytest.mark.parametrize("shape", [(40, 40, 1), (16, 16, 12)], ids=["2d", "3d"])
+
+
+def scan(shape, seed=0):
+    return np.rint(np.random.default_rng(seed).uniform(-900, 600, shape)).astype(np.float32)
+
+
+def everywhere(volume):
+    return np.ones(volume.shape, dtype=bool)
+
+
+def enhanced_to_plain(hu):
+    """What iodine's removal does to an intensity: nothing below 50 HU, half of the rest above."""
+    return np.where(hu < 50, hu, 50 + (hu - 50) / 2)
+
+
+def test_doing_nothing_returns_the_input():
+    source = scan((4, 4, 1))
+    assert do_nothing(source) is source
+
+
+@SHAPES
+def test_a_look_up_fitted_on_identical_pairs_changes_nothing(shape):
+    source = scan(shape)
+    lookup = IntensityLookup.fit([(source, source, everywhere(source))])
+    np.testing.assert_array_equal(lookup(source), source)
+
+
+@SHAPES
+def test_a_look_up_learns_the_map_between_intensities(shape):
+    trained, unseen = scan(shape, 0), scan(shape, 1)
+    lookup = IntensityLookup.fit([(trained, enhanced_to_plain(trained), everywhere(trained))])
+    assert np.abs(lookup(unseen) - enhanced_to_plain(unseen)).mean() < 2
+
+
+def test_a_look_up_takes_the_median_since_that_has_the_least_absolute_error():
+    source = np.full((10, 10, 1), 100.0)
+    reference = np.full((10, 10, 1), 40.0)
+    reference[:4] = 900
+    assert IntensityLookup.fit([(source, reference, everywhere(source))])(source) == pytest.approx(40)
+
+
+def test_a_look_up_reads_only_what_the_mask_holds():
+    source, mask = np.full((10, 10, 1), 100.0), np.zeros((10, 10, 1), dtype=bool)
+    mask[:2] = True
+    reference = np.where(mask, 60.0, 3000.0)
+    assert IntensityLookup.fit([(source, reference, mask)])(source) == pytest.approx(60)
+
+
+def test_an_intensity_beyond_the_known_ones_changes_like_the_nearest_known():
+    source = np.full((4, 4, 1), 100.0)
+    lookup = IntensityLookup.fit([(source, source - 50, everywhere(source))])
+    np.testing.assert_allclose(lookup(np.array([[[-1024.0, 3500.0]]])), [[[-1074.0, 3450.0]]])
+
+
+@SHAPES
+def test_matching_carries_over_the_distribution_without_pairs(shape):
+    source, other = scan(shape, 0), scan(shape, 1)
+    target = enhanced_to_plain(other)
+    counts = [count_intensities(volume, everywhere(volume)) for volume in (source, target)]
+    matched = IntensityLookup.match(*counts)(source)
+    quantiles = np.linspace(0.05, 0.95, 19)
+    assert np.abs(np.quantile(matched, quantiles) - np.quantile(target, quantiles)).max() < 3
+
+
+def test_matching_a_domain_to_itself_changes_nothing():
+    source = scan((40, 40, 1))
+    counts = count_intensities(source, everywhere(source))
+    np.testing.assert_allclose(IntensityLookup.match(counts, counts)(source), source, atol=1e-3)
+
+
+def test_without_a_voxel_there_is_no_look_up():
+    source = scan((4, 4, 1))
+    with pytest.raises(DataError, match="no voxel to fit"):
+        IntensityLookup.fit([(source, source, np.zeros(source.shape, dtype=bool))])
+
+
+@SHAPES
+def test_the_look_up_for_a_subject_is_that_of_the_other_subjects_pairs(shape):
+    pairs = {subject: (scan(shape, seed), scan(shape, seed) - 20 * seed) for seed, subject in enumerate("abc")}
+    lookups = PairedLookups()
+    for subject, (source, reference) in pairs.items():
+        lookups.add(subject, source, reference, everywhere(source))
+        lookups.add(subject, reference, source, everywhere(source))
+    others = [pair for subject in "ac" for pair in (pairs[subject], pairs[subject][::-1])]
+    expected = IntensityLookup.fit([(*pair, everywhere(pair[0])) for pair in others])
+    probe = scan(shape, 9)
+    np.testing.assert_array_equal(lookups.without("b")(probe), expected(probe))
+
+
+def test_matching_for_a_subject_reads_neither_its_source_nor_its_reference():
+    lookups, image = UnpairedLookups(), scan((20, 20, 1))
+    mask = everywhere(image)
+    for subject, shift in (("a", 0), ("b", 500)):
+        lookups.add_source(subject, image + shift, mask)
+        lookups.add_reference(subject, image + shift - 30, mask)
+    np.testing.assert_allclose(lookups.without("b")(image), image - 30, atol=0.1)
+
+
+@pytest.mark.parametrize("lookups", [PairedLookups, UnpairedLookups])
+def test_a_lone_subject_has_no_look_up(lookups):
+    with pytest.raises(DataError, match="another subject"):
+        lookups().without("a")

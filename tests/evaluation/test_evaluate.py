@@ -1,0 +1,218 @@
+"""Evaluation of whole folders: the arms, the files, and what happens when an image is bad."""
+
+import json
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from medgan.errors import DataError
+from medgan.evaluation.evaluate import evaluate
+
+SHAPES = pytest.mark.parametrize("shape", [(48, 48), (32, 32, 9)], ids=["2d", "3d"])
+SUBJECTS = tuple(f"s{i}" for i in range(4))
+
+
+def body(shape, seed):
+    """A disc of fat, muscle and a vessel of 200 HU in air, and the same without contrast medium in the vessel."""
+    radius = np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[:2]), indexing="ij"))
+    plain = np.select([radius < 0.7, radius < 0.9], [40.0, -100.0], -1000.0).reshape(
+        *shape[:2], *[1] * (len(shape) - 2)
+    )
+    contrast = np.where((radius < 0.3).reshape(plain.shape), 200.0, plain)
+    noise = np.random.default_rng(seed).normal(0, 5, shape)
+    return (np.broadcast_to(volume, shape) + noise for volume in (contrast, plain))
+
+
+def save(path, voxels, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.Nifti1Image(np.rint(voxels).astype(np.int16), np.eye(4) if affine is None else affine).to_filename(path)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A function that lays out sources, references and synthetic images that keep ``rest`` of the contrast."""
+
+    def lay_out(shape, rest=0.1, subjects=SUBJECTS):
+        for seed, subject in enumerate(subjects):
+            contrast, plain = body(shape, seed)
+            save(tmp_path / f"source/{subject}.nii.gz", contrast)
+            save(tmp_path / f"reference/{subject}.nii.gz", plain)
+            save(tmp_path / f"synthetic/{subject}.nii.gz", plain + rest * (contrast - plain))
+            save(tmp_path / f"labels/{subject}.nii.gz", contrast > 130)
+        (tmp_path / "labels/labels.json").write_text('{"vessel": 1}')
+        return {"synthetic": tmp_path / "synthetic", "reference": tmp_path / "reference", "out": tmp_path / "out"}
+
+    lay_out.root = tmp_path
+    return lay_out
+
+
+def means(found, metric):
+    return found.summary[found.summary["metric"] == metric].set_index("arm")["mean"].to_dict()
+
+
+@SHAPES
+def test_pairs_are_judged_beside_doing_nothing_and_a_look_up(study, shape):
+    found = evaluate(**study(shape), source=study.root / "source")
+    assert found.paired
+    assert found.exit_code == 0
+    assert len(found.rows) == 3 * len(SUBJECTS)
+    error = means(found, "mae_hu")
+    assert 0 < error["synthetic"] < error["do_nothing"]
+    assert 0 <= error["intensity_lookup"] < error["do_nothing"]
+    row = found.summary.set_index(["arm", "metric"]).loc["synthetic", "mae_hu"]
+    assert row["difference_upper"] < 0
+    assert row["change_percent"] == pytest.approx(-90, abs=3)
+
+
+@SHAPES
+def test_a_perfect_translation_has_no_error_and_infinite_psnr(study, shape):
+    found = evaluate(**study(shape, rest=0.0))
+    assert means(found, "mae_hu") == {"synthetic": 0}
+    assert means(found, "ssim") == {"synthetic": 1}
+    assert means(found, "psnr_db") == {"synthetic": np.inf}
+
+
+@SHAPES
+def test_error_and_change_are_measured_in_each_label_and_tissue(study, shape):
+    found = evaluate(**study(shape), source=study.root / "source", labels=study.root / "labels")
+    assert means(found, "mae_in_vessel_hu")["do_nothing"] == pytest.approx(160, abs=1)
+    assert means(found, "mae_in_vessel_hu")["synthetic"] == pytest.approx(16, abs=1)
+    assert means(found, "change_in_vessel_hu")["synthetic"] == pytest.approx(144, abs=1)
+    assert means(found, "change_fat_hu")["synthetic"] == pytest.approx(0)
+    assert means(found, "change_enhancing_hu")["synthetic"] == pytest.approx(144, abs=1)
+
+
+def test_the_look_up_of_a_subject_never_saw_that_subject(study):
+    places = study((48, 48), rest=0.0)
+    contrast, _ = body((48, 48), 0)
+    save(study.root / "reference/s0.nii.gz", contrast + 100)  # only s0 becomes brighter
+    rows = evaluate(**places, source=study.root / "source").rows.set_index(["subject", "arm"])
+    assert rows.loc[("s0", "intensity_lookup"), "bias_hu"] < -90
+    assert rows.loc[("s1", "intensity_lookup"), "mae_hu"] < 3
+
+
+def test_a_lone_subject_has_no_look_up_and_the_notes_say_so(study):
+    found = evaluate(**study((48, 48), subjects=["s0"]), source=study.root / "source")
+    assert set(found.rows["arm"]) == {"synthetic", "do_nothing"}
+    assert any("there is none" in note for note in found.notes)
+
+
+@SHAPES
+def test_unpaired_images_are_compared_by_tissue_with_other_subjects(study, shape):
+    places = study(shape)
+    for subject in SUBJECTS:
+        (study.root / f"reference/{subject}.nii.gz").rename(study.root / f"reference/other-{subject}.nii.gz")
+    found = evaluate(**places, source=study.root / "source")
+    assert not found.paired
+    assert set(found.rows["arm"]) == {"synthetic", "do_nothing", "intensity_lookup", "real"}
+    distance = means(found, "soft_tissue_distance_hu")
+    assert distance["real"] < distance["synthetic"] < distance["do_nothing"]
+    assert means(found, "enhancing_mean_hu")["do_nothing"] == pytest.approx(200, abs=1)
+    assert means(found, "enhancing_mean_hu")["synthetic"] == pytest.approx(56, abs=1)
+    assert means(found, "change_enhancing_hu")["synthetic"] == pytest.approx(144, abs=1)
+    assert found.pooled_distance_hu["synthetic"] < found.pooled_distance_hu["do_nothing"]
+
+
+def test_references_of_the_same_subjects_may_be_declared_unpaired(study):
+    found = evaluate(**study((48, 48)), source=study.root / "source", paired=False)
+    assert "soft_tissue_distance_hu" in found.rows
+    assert "mae_hu" not in found.rows
+
+
+def test_several_images_of_a_subject_count_as_one(study):
+    found = evaluate(**study((48, 48), subjects=["a/1", "a/2", "b/1"]))
+    assert len(found.rows) == 3
+    assert set(found.summary["n"]) == {2}
+
+
+def bad_grid(root):
+    save(root / "reference/s1.nii.gz", np.zeros((48, 47)))
+
+
+def bad_file(root):
+    (root / "synthetic/s1.nii.gz").write_bytes(b"not gzip")
+
+
+def no_source(root):
+    (root / "source/s1.nii.gz").unlink()
+
+
+def no_body(root):
+    save(root / "reference/s1.nii.gz", np.full((48, 48), -1000))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(bad_grid, "on one grid"), (bad_file, "s1"), (no_source, "no source"), (no_body, "mask is empty")],
+)
+def test_a_bad_case_is_named_and_stops_no_other(study, spoil, reason):
+    places = study((48, 48))
+    spoil(study.root)
+    found = evaluate(**places, source=study.root / "source")
+    assert found.exit_code == 1
+    assert set(found.rows["subject"]) == {"s0", "s2", "s3"}
+    assert [failure.image for failure in found.failures if failure.image == "s1"]
+    assert reason in found.failures[0].reason
+    written = json.loads((places["out"] / "summary.json").read_text())
+    assert written["failures"][0]["reason"] == found.failures[0].reason
+
+
+def test_if_nothing_can_be_judged_the_files_say_why(study):
+    places = study((48, 48), subjects=["s1"])
+    bad_file(study.root)
+    found = evaluate(**places, source=study.root / "source")
+    assert found.exit_code == 2
+    assert json.loads((places["out"] / "summary.json").read_text())["failures"]
+
+
+def test_a_place_without_images_stops_before_anything_is_written(study):
+    places = study((48, 48))
+    with pytest.raises(DataError, match="nowhere"):
+        evaluate(**places | {"reference": study.root / "nowhere"})
+    assert not places["out"].exists()
+
+
+def test_a_place_for_results_that_is_a_file_is_refused_before_the_work(study):
+    places = study((48, 48))
+    places["out"].write_text("taken")
+    with pytest.raises(DataError, match="cannot be made a folder"):
+        evaluate(**places)
+
+
+def test_the_files_hold_every_row_and_every_mean(study):
+    places = study((48, 48), rest=0.0)
+    found = evaluate(**places, source=study.root / "source", labels=study.root / "labels")
+    rows = pd.read_csv(places["out"] / "evaluation.csv")
+    pd.testing.assert_frame_equal(rows, found.rows, check_dtype=False, rtol=1e-4, atol=1e-4)
+    written = json.loads((places["out"] / "summary.json").read_text())
+    assert written["arms"]["synthetic"]["mae_in_vessel_hu"]["mean"] == 0
+    assert written["arms"]["synthetic"]["psnr_db"]["mean"] == "inf"
+    assert written["arms"]["synthetic"]["change_bone_hu"]["mean"] is None
+    assert set(written["arms"]) == {"synthetic", "do_nothing", "intensity_lookup"}
+
+
+def test_real_dicom_slices_lie_on_the_grid_of_the_nifti_written_from_them(medgan_data, tmp_path):
+    from medgan.data.volumes import read_volume, write_volume
+
+    table = (medgan_data / "tcga_luad/cohort.csv").read_text().splitlines()
+    contrast = [row for row in table if ",contrast," in row][:6:2]
+    plain = [row for row in table if ",plain," in row][:6:2]
+    (tmp_path / "cohort.csv").write_text("\n".join([table[0], *contrast, *plain]))
+    (tmp_path / "dicom").symlink_to(medgan_data / "tcga_luad/dicom")
+    for row in contrast:
+        volume = read_volume(tmp_path / row.split(",")[2])
+        name = (tmp_path / "synthetic" / row.split(",")[2]).with_suffix(".nii.gz")
+        name.parent.mkdir(parents=True, exist_ok=True)
+        write_volume(volume.voxels, volume.grid, name, np.float32)
+    found = evaluate(
+        tmp_path / "synthetic",
+        f"{tmp_path}/cohort.csv:plain",
+        tmp_path / "out",
+        source=f"{tmp_path}/cohort.csv:contrast",
+        paired=False,
+    )
+    assert not found.failures
+    assert means(found, "change_bone_hu")["synthetic"] == 0
+    assert set(found.rows["arm"]) == {"synthetic", "do_nothing", "intensity_lookup", "real"}

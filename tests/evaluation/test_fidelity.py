@@ -1,0 +1,152 @@
+"""Fidelity against hand-computed values, scikit-image and a brute-force window."""
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from medgan.errors import DataError, GeometryError
+from medgan.evaluation.fidelity import RANGE_HU, body_mask, fidelity, mae_hu, psnr_db, ssim
+
+SHAPES = pytest.mark.parametrize("shape", [(20, 24, 1), (20, 24, 4), (20, 24, 11)], ids=["slice", "thin", "3d"])
+
+
+def pair(shape, seed=0):
+    """A volume, a noisy copy of it and a mask that is a box well inside, on one grid."""
+    rng = np.random.default_rng(seed)
+    reference = rng.uniform(-600, 600, shape).astype(np.float32)
+    synthetic = reference + rng.normal(5, 40, shape).astype(np.float32)
+    mask = np.zeros(shape, dtype=bool)
+    mask[4:15, 5:18] = True
+    return synthetic, reference, mask
+
+
+@SHAPES
+def test_identical_volumes_have_no_error_infinite_psnr_and_ssim_one(shape):
+    _, reference, mask = pair(shape)
+    assert fidelity(reference, reference, mask) == {"mae_hu": 0, "bias_hu": 0, "psnr_db": np.inf, "ssim": 1}
+
+
+@SHAPES
+def test_a_constant_offset_is_the_mae_and_the_signed_bias(shape):
+    _, reference, mask = pair(shape)
+    found = fidelity(reference - 30, reference, mask)
+    assert found["mae_hu"] == pytest.approx(30)
+    assert found["bias_hu"] == pytest.approx(-30)
+    assert found["psnr_db"] == pytest.approx(20 * np.log10(4024 / 30), rel=1e-4)
+
+
+@SHAPES
+def test_what_lies_outside_the_mask_changes_nothing(shape):
+    synthetic, reference, mask = pair(shape)
+    elsewhere = np.where(mask, synthetic, 2000)
+    assert fidelity(elsewhere, reference, mask) == fidelity(synthetic, reference, mask)
+
+
+def test_mae_is_unclipped_and_psnr_is_clipped():
+    mask = np.ones((7, 7, 1), dtype=bool)
+    metal, brighter = np.full(mask.shape, 5000.0), np.full(mask.shape, 6000.0)
+    assert mae_hu(brighter, metal, mask) == 1000
+    assert psnr_db(brighter, metal, mask) == np.inf
+
+
+@SHAPES
+def test_psnr_is_that_of_scikit_image_on_the_clipped_voxels_of_the_mask(shape):
+    synthetic, reference, mask = pair(shape)
+    fake, real = (np.clip(volume, -1024, 3000)[mask].astype(float) for volume in (synthetic, reference))
+    assert psnr_db(synthetic, reference, mask) == pytest.approx(peak_signal_noise_ratio(real, fake, data_range=4024))
+
+
+def challenge_ssim(synthetic, reference, mask):
+    """The protocol word for word on the whole grid: clip, mask, shift, 7-voxel window, crop by 3, mean in the mask."""
+    fake, real = (np.where(mask, np.clip(v, -1024, 3000), -1024).astype(float) + 1024 for v in (synthetic, reference))
+    _, similarity = structural_similarity(fake, real, win_size=7, data_range=4024, full=True)
+    crop = tuple(slice(3, -3) for _ in fake.shape)
+    return similarity[crop][mask[crop]].mean()
+
+
+def test_ssim_of_a_volume_is_that_of_the_challenge():
+    synthetic, reference, mask = pair((20, 24, 11))
+    assert ssim(synthetic, reference, mask) == pytest.approx(challenge_ssim(synthetic, reference, mask), abs=1e-12)
+
+
+@pytest.mark.parametrize("slices", [1, 4])
+def test_ssim_of_a_thin_stack_is_the_mean_over_its_slices(slices):
+    synthetic, reference, mask = pair((20, 24, slices))
+    by_slice = [challenge_ssim(synthetic[..., z], reference[..., z], mask[..., z]) for z in range(slices)]
+    assert ssim(synthetic, reference, mask) == pytest.approx(np.mean(by_slice), abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(7, 7, 1), (7, 7, 7)], ids=["2d", "3d"])
+def test_ssim_of_a_single_window_is_the_formula(shape):
+    synthetic, reference, _ = pair(shape)
+    x, y = synthetic.ravel().astype(float) + 1024, reference.ravel().astype(float) + 1024
+    (vx, vxy), (_, vy) = np.cov(x, y)
+    c1, c2 = (0.01 * RANGE_HU) ** 2, (0.03 * RANGE_HU) ** 2
+    luminance = (2 * x.mean() * y.mean() + c1) / (x.mean() ** 2 + y.mean() ** 2 + c1)
+    structure = (2 * vxy + c2) / (vx + vy + c2)
+    assert ssim(synthetic, reference, np.ones(shape, dtype=bool)) == pytest.approx(luminance * structure)
+
+
+def test_ssim_is_not_a_number_where_no_window_fits():
+    volume = np.zeros((6, 30, 1))
+    assert np.isnan(ssim(volume, volume, np.ones(volume.shape, dtype=bool)))
+
+
+@SHAPES
+def test_blur_lowers_ssim_and_an_offset_hardly_does(shape):
+    _, reference, mask = pair(shape)
+    flat = np.full_like(reference, reference[mask].mean())
+    assert ssim(flat, reference, mask) < 0.75 < 0.99 < ssim(reference + 10, reference, mask)
+
+
+def test_other_shapes_and_empty_masks_are_named():
+    volume = np.zeros((8, 8, 1))
+    with pytest.raises(GeometryError, match=r"\(8, 8, 1\).*not on one grid"):
+        fidelity(volume, np.zeros((8, 8, 2)), np.ones((8, 8, 1)))
+    with pytest.raises(DataError, match="the mask is empty"):
+        fidelity(volume, volume, np.zeros((8, 8, 1)))
+
+
+def patient(slices):
+    """A disc of soft tissue with a lung in it, on a table 4 voxels below; the true body is the disc."""
+    x, y = np.mgrid[:64, :64]
+    disc = np.hypot(x - 32, y - 28) < 20
+    hu = np.full((64, 64), -1000.0)
+    hu[disc] = 40
+    hu[np.hypot(x - 32, y - 28) < 8] = -850
+    hu[4:60, 52:54] = 100
+    return np.repeat(hu[..., None], slices, axis=2), np.repeat(disc[..., None], slices, axis=2)
+
+
+@pytest.mark.parametrize("slices", [1, 5], ids=["slice", "3d"])
+def test_the_body_holds_its_lungs_and_not_the_table(slices):
+    hu, disc = patient(slices)
+    found = body_mask(hu)
+    assert not found[4:60, 52:54].any()
+    assert np.count_nonzero(found ^ disc) < 0.03 * np.count_nonzero(disc)
+
+
+def test_a_body_cut_by_the_edge_of_the_image_reaches_the_edge():
+    hu = np.full((40, 40, 1), 40.0)
+    hu[:, 30:] = -1000
+    assert body_mask(hu)[:, :29].mean() > 0.99
+
+
+def test_air_has_no_body():
+    assert not body_mask(np.full((32, 32, 3), -1000.0)).any()
+
+
+def test_the_default_mask_is_the_body_of_the_reference():
+    hu, _ = patient(1)
+    assert fidelity(hu + 5, hu) == fidelity(hu + 5, hu, body_mask(hu))
+
+
+def test_a_real_abdomen_is_found_whole(medgan_data):
+    import nibabel
+
+    hu = np.asarray(
+        nibabel.load(medgan_data / "abdomen_ct/CRLM-CT-1004/ct.nii.gz").dataobj[..., 18:21], dtype=np.float32
+    )
+    found = body_mask(hu)
+    assert 0.2 < found.mean() < 0.6
+    assert (hu[found] > -300).mean() > 0.95

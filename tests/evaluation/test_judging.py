@@ -1,0 +1,99 @@
+"""Judging: one grid for all volumes of a case, and figures by label and tissue."""
+
+import nibabel
+import numpy as np
+import pytest
+
+from medgan.errors import DataError, GeometryError
+from medgan.evaluation.fidelity import fidelity
+from medgan.evaluation.judging import changes, errors, intensities, read_label_names, read_scans
+from medgan.evaluation.matching import Case
+
+SHAPES = pytest.mark.parametrize("shape", [(24, 24), (24, 24, 1), (24, 24, 9)], ids=["2d", "slice", "3d"])
+
+
+def save(path, voxels, affine=None):
+    nibabel.Nifti1Image(np.asarray(voxels), np.eye(4) if affine is None else affine).to_filename(path)
+    return path
+
+
+def a_case(folder, shape, **others):
+    """A case of random soft tissue; each other role is given as voxels."""
+    synthetic = save(folder / "synthetic.nii", np.random.default_rng(0).integers(0, 90, shape).astype(np.int16))
+    partners = {role: save(folder / f"{role}.nii", voxels) for role, voxels in others.items()}
+    return Case("s", "s", synthetic, partners)
+
+
+def halves(shape):
+    labels = np.full(shape, 3, np.uint8)
+    labels[: shape[0] // 2] = 5
+    return labels
+
+
+@SHAPES
+def test_errors_are_fidelity_and_the_error_in_each_label(tmp_path, shape):
+    truth = np.full(shape, 50, np.int16)
+    scans = read_scans(a_case(tmp_path, shape, reference=truth, labels=halves(shape)), {"left": 5, "all": [3, 5]})
+    volume = np.where(scans.regions["left"], 60, 50).astype(np.float32)
+    found = errors(volume, scans)
+    assert found["mae_in_left_hu"] == 10
+    assert found["mae_in_all_hu"] == 5
+    assert found.items() >= fidelity(volume, scans.reference, scans.inside).items()
+
+
+@SHAPES
+def test_changes_are_against_the_source(tmp_path, shape):
+    source = np.full(shape, 50, np.int16)
+    scans = read_scans(a_case(tmp_path, shape, source=source, labels=halves(shape)), None)
+    found = changes(scans.source - 7, scans)
+    assert found["change_soft_tissue_hu"] == found["change_in_label_3_hu"] == found["change_in_label_5_hu"] == 7
+
+
+def test_without_a_source_nothing_has_changed(tmp_path):
+    scans = read_scans(a_case(tmp_path, (24, 24)), None)
+    assert changes(scans.synthetic, scans) == {}
+
+
+def test_a_given_mask_is_where_fidelity_is_measured(tmp_path):
+    mask = halves((24, 24, 1)) == 5
+    scans = read_scans(a_case(tmp_path, (24, 24), reference=np.zeros((24, 24)), mask=mask.astype(np.uint8)), None)
+    np.testing.assert_array_equal(scans.inside, mask)
+
+
+def test_intensities_are_described_by_tissue(tmp_path):
+    scans = read_scans(a_case(tmp_path, (24, 24)), None)
+    found = intensities(np.full((24, 24, 1), 33.0), scans.tissues)
+    assert found["soft_tissue_mean_hu"] == found["soft_tissue_p95_hu"] == 33
+    assert np.isnan(found["bone_mean_hu"])
+
+
+@pytest.mark.parametrize("role", ["reference", "source", "mask", "labels"])
+def test_a_partner_on_another_grid_is_refused_by_name(tmp_path, role):
+    case = a_case(tmp_path, (24, 24, 3), **{role: np.zeros((24, 24, 4), np.uint8)})
+    with pytest.raises(GeometryError, match=rf"{role}.*\(24, 24, 4\)"):
+        read_scans(case, None)
+
+
+def test_a_partner_of_the_same_shape_that_lies_elsewhere_is_refused(tmp_path):
+    case = a_case(tmp_path, (24, 24, 3), reference=np.zeros((24, 24, 3)))
+    save(case.partners["reference"], np.zeros((24, 24, 3)), np.diag([1.0, 1.0, 1.1, 1.0]))
+    with pytest.raises(GeometryError, match=r"affines that differ by up to 0\.1 mm"):
+        read_scans(case, None)
+
+
+def test_labels_that_were_interpolated_are_refused(tmp_path):
+    with pytest.raises(DataError, match="not whole numbers"):
+        read_scans(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
+
+
+def test_label_names_are_read_where_they_lie(tmp_path):
+    assert read_label_names(tmp_path) is None
+    (tmp_path / "labels.json").write_text('{"liver": 5, "kidneys": [7, 8]}')
+    assert read_label_names(tmp_path) == {"liver": 5, "kidneys": [7, 8]}
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", '{"liver": "five"}'])
+def test_a_file_without_label_names_is_named(tmp_path, text):
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(DataError, match=r"labels\.json names no labels"):
+        read_label_names(tmp_path)

@@ -1,0 +1,128 @@
+"""Matching: every synthetic image finds its partners, or is named as lacking one."""
+
+import nibabel
+import numpy as np
+import pytest
+
+from medgan.errors import DataError
+from medgan.evaluation.matching import match, read_images
+
+
+def put(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.Nifti1Image(np.zeros((2, 2, 1), np.int16), np.eye(4)).to_filename(path)
+
+
+def cohort(root, *rows):
+    put(*(root / row.split(",")[2] for row in rows))
+    for row in rows:
+        put(*(root / cell for cell in row.split(",")[3:]))
+    (root / "cohort.csv").write_text("\n".join(["subject,domain,image,mask", *rows]) + "\n")
+    return root / "cohort.csv"
+
+
+def partners(matching, role="reference"):
+    return {case.name: case.partners[role].name for case in matching.cases}
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "deep/er/a.nii.gz"])
+def test_images_of_two_folders_match_by_their_path_without_ending(tmp_path, name):
+    put(tmp_path / "fake" / name, (tmp_path / "real" / name).with_name("a.nii"), tmp_path / "real/other.nii")
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+    assert found.paired
+    assert set(partners(found).values()) == {"a.nii"}
+
+
+def test_images_match_by_subject_where_each_is_its_only_one(tmp_path):
+    put(
+        *(tmp_path / side / f"sub-{n}" / f"{file}.nii" for side, file in [("fake", "x"), ("real", "y")] for n in (1, 2))
+    )
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+    assert {case.subject: case.partners["reference"].parent.name for case in found.cases} == {
+        "sub-1": "sub-1",
+        "sub-2": "sub-2",
+    }
+    assert not found.failures
+
+
+def test_several_images_of_a_subject_never_share_one_partner(tmp_path):
+    put(tmp_path / "fake/s/1.nii", tmp_path / "fake/s/2.nii", tmp_path / "real/s/9.nii")
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {}, paired=True)
+    assert not found.cases
+    assert len(found.failures) == 3
+
+
+def test_several_possible_partners_are_an_error_that_names_them(tmp_path):
+    put(tmp_path / "fake/s/1.nii", tmp_path / "real/s/8.nii", tmp_path / "real/s/9.nii")
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {}, paired=True)
+    assert "s/8, s/9" in found.failures[0].reason
+
+
+def test_a_synthetic_image_takes_its_subject_from_its_source_and_its_reference_by_it(tmp_path):
+    table = cohort(tmp_path / "c", "P1,contrast,x/1.nii", "P2,contrast,x/2.nii", "P1,plain,y/7.nii", "P2,plain,y/8.nii")
+    put(tmp_path / "fake/1.nii", tmp_path / "fake/2.nii")
+    sources = read_images(f"{table}:contrast")
+    found = match(read_images(tmp_path / "fake"), read_images(f"{table}:plain"), {"source": sources})
+    assert [case.subject for case in found.cases] == ["P1", "P2"]
+    assert partners(found) == {"1": "7.nii", "2": "8.nii"}
+    assert partners(found, "source") == {"1": "1.nii", "2": "2.nii"}
+
+
+def test_a_missing_partner_is_a_failure_and_the_others_are_kept(tmp_path):
+    put(tmp_path / "fake/a.nii", tmp_path / "fake/b.nii", tmp_path / "real/a.nii")
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+    assert list(partners(found)) == ["a"]
+    assert [failure.image for failure in found.failures] == ["b"]
+    assert "no reference in" in found.failures[0].reason
+
+
+def test_a_reference_without_a_synthetic_image_is_a_failure_in_a_folder_but_not_in_a_cohort(tmp_path):
+    table = cohort(tmp_path / "real", "a,plain,a.nii", "b,plain,b.nii")
+    put(tmp_path / "fake/a.nii")
+    synthetic = read_images(tmp_path / "fake")
+    assert [failure.image for failure in match(synthetic, read_images(tmp_path / "real"), {}).failures] == ["b"]
+    assert not match(synthetic, read_images(f"{table}:plain"), {}).failures
+
+
+def test_without_any_partner_the_references_are_other_subjects(tmp_path):
+    put(tmp_path / "fake/a.nii", tmp_path / "real/b.nii")
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+    assert not found.paired
+    assert [case.partners for case in found.cases] == [{}]
+    assert not found.failures
+
+
+def test_a_subject_that_happens_to_be_in_both_domains_does_not_make_them_pairs(tmp_path):
+    put(
+        *(tmp_path / "fake" / f"{name}/1.nii" for name in "abc"),
+        *(tmp_path / "real" / f"{name}/2.nii" for name in "cde"),
+    )
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+    assert not found.paired
+    assert found.own_references == 1
+
+
+def test_a_source_is_no_reference(tmp_path):
+    put(tmp_path / "fake/a.nii", tmp_path / "real/a.nii")
+    sources = read_images(tmp_path / "real")
+    found = match(read_images(tmp_path / "fake"), sources, {"source": sources})
+    assert "both source and reference" in found.failures[0].reason
+
+
+def test_files_of_one_name_in_subject_folders_are_a_set(tmp_path):
+    put(*(tmp_path / f"sub-{n}" / f"{name}.nii.gz" for n in (1, 2) for name in ("plain", "labels")))
+    assert [image.name for image in read_images(f"{tmp_path}:labels").images] == ["sub-1/labels", "sub-2/labels"]
+
+
+def test_a_cohorts_masks_are_asked_for_by_column(tmp_path):
+    table = cohort(tmp_path, "P1,plain,1.nii,m/1.nii", "P2,plain,2.nii,m/2.nii")
+    assert [image.name for image in read_images(f"{table}:plain", "mask").images] == ["m/1", "m/2"]
+
+
+@pytest.mark.parametrize("place", ["nowhere", "empty", "cohort.csv:other"])
+def test_a_place_without_images_is_named(tmp_path, place):
+    (tmp_path / "empty").mkdir()
+    cohort(tmp_path, "P1,plain,1.nii")
+    with pytest.raises(DataError, match=place):
+        read_images(f"{tmp_path}/{place}")

@@ -1,0 +1,130 @@
+"""Statistics against scipy, and by how often an interval holds the truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from medgan.evaluation.statistics import bootstrap_interval, by_subject, paired_difference, summarise
+
+
+def errors(n=12, seed=0):
+    return np.random.default_rng(seed).gamma(3.0, 10.0, n)
+
+
+def test_an_interval_is_that_of_scipy():
+    values = errors()
+    found = bootstrap_interval(values, draws=2000, seed=3)
+    expected = stats.bootstrap((values,), np.mean, n_resamples=2000, rng=np.random.default_rng(3)).confidence_interval
+    assert (found.lower, found.upper) == pytest.approx((expected.low, expected.high))
+    assert found.mean == pytest.approx(values.mean())
+
+
+def test_the_same_values_give_the_same_interval():
+    assert bootstrap_interval(errors()) == bootstrap_interval(errors())
+
+
+def test_a_higher_level_gives_a_wider_interval():
+    narrow, wide = (bootstrap_interval(errors(), level=level) for level in (0.5, 0.99))
+    assert wide.lower < narrow.lower < narrow.mean < narrow.upper < wide.upper
+
+
+def test_intervals_of_15_subjects_hold_the_true_mean_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap_interval(rng.normal(7.0, 2.0, 15), draws=500) for _ in range(300)]
+    assert 0.88 < np.mean([i.lower <= 7.0 <= i.upper for i in intervals]) < 0.98
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "n"), [([], np.nan, 0), ([np.nan], np.nan, 0), ([4.0], 4.0, 1), ([4.0, np.nan], 4.0, 1)]
+)
+def test_below_two_subjects_there_is_no_interval(values, mean, n):
+    found = bootstrap_interval(values)
+    np.testing.assert_equal((found.mean, found.lower, found.upper, found.n), (mean, np.nan, np.nan, n))
+
+
+def test_missing_values_are_left_out_and_counted_out():
+    with_gaps = np.concatenate([errors(), [np.nan, np.nan]])
+    assert bootstrap_interval(with_gaps) == bootstrap_interval(errors())
+    assert bootstrap_interval(with_gaps).n == 12
+
+
+def test_equal_values_leave_no_doubt():
+    found = bootstrap_interval([3.0, 3.0, 3.0])
+    assert (found.mean, found.lower, found.upper) == (3, 3, 3)
+
+
+def test_an_infinite_value_gives_an_infinite_mean_without_bounds():
+    found = bootstrap_interval([40.0, np.inf, 38.0])
+    np.testing.assert_equal((found.mean, found.lower, found.upper, found.n), (np.inf, np.nan, np.nan, 3))
+
+
+def by_id(values):
+    return pd.Series(values, index=[f"s{i}" for i in range(len(values))])
+
+
+def test_a_paired_difference_is_matched_by_subject_whatever_their_order():
+    a, b = by_id(errors(seed=0)), by_id(errors(seed=1))
+    found = paired_difference(a, b.sample(frac=1, random_state=0))
+    assert found.mean == pytest.approx(np.mean(a - b))
+    assert found.p_value == pytest.approx(stats.wilcoxon(a - b).pvalue)
+    assert (found.lower, found.upper) == pytest.approx((i := bootstrap_interval(a - b)).lower and (i.lower, i.upper))
+
+
+def test_pairing_tells_a_small_constant_gain_from_large_differences_between_subjects():
+    a = by_id(errors())
+    noise = np.random.default_rng(1).normal(0, 0.1, len(a))
+    found = paired_difference(a - 1 + noise, a)
+    assert found.upper < -0.8
+    assert found.p_value < 0.01
+
+
+def test_subjects_that_one_side_lacks_are_left_out():
+    found = paired_difference(by_id([1.0, 2.0, np.nan, 9.0]), by_id([0.0, 0.0, 0.0]))
+    assert (found.mean, found.n) == (1.5, 2)
+
+
+def test_without_any_difference_the_test_says_so():
+    assert paired_difference(by_id([1.0, 2.0]), by_id([1.0, 2.0])).p_value == 1
+
+
+@pytest.mark.parametrize("values", [[], [1.0]])
+def test_a_difference_needs_two_subjects(values):
+    found = paired_difference(by_id(values), by_id(values))
+    assert np.isnan([found.lower, found.upper, found.p_value]).all()
+
+
+def rows():
+    return pd.DataFrame(
+        [
+            ("s1", "synthetic", 10.0),
+            ("s1", "synthetic", 20.0),
+            ("s2", "synthetic", 5.0),
+            ("s1", "do_nothing", 30.0),
+            ("s1", "do_nothing", 30.0),
+            ("s2", "do_nothing", 20.0),
+        ],
+        columns=["subject", "arm", "mae_hu"],
+    )
+
+
+def test_images_of_one_subject_are_averaged_first():
+    assert by_subject(rows(), ["mae_hu"]).loc["synthetic", "mae_hu"].to_dict() == {"s1": 15.0, "s2": 5.0}
+
+
+def test_the_summary_holds_each_arm_and_its_difference_to_the_baseline():
+    table = summarise(rows(), ["mae_hu"], baseline="do_nothing").set_index("arm")
+    assert table.loc["synthetic", ["mean", "n", "difference", "change_percent"]].tolist() == [10, 2, -15, -60]
+    assert table.loc["do_nothing", "mean"] == 25
+    assert np.isnan(table.loc["do_nothing", "difference"])
+
+
+def test_without_a_baseline_there_are_no_differences():
+    assert summarise(rows(), ["mae_hu"])["difference"].isna().all()
+
+
+def test_an_infinite_baseline_gives_no_difference():
+    frame = rows().assign(mae_hu=[1.0, 1.0, 2.0, np.inf, np.inf, np.inf])
+    found = summarise(frame, ["mae_hu"], baseline="do_nothing").set_index("arm").loc["synthetic"]
+    assert found["difference"] == -np.inf
+    assert np.isnan([found["difference_lower"], found["change_percent"]]).all()

@@ -1,0 +1,68 @@
+"""The table: arms side by side, differences, notes and failures."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from medgan.evaluation.evaluate import Evaluation
+from medgan.evaluation.matching import Failure
+from medgan.evaluation.statistics import summarise
+from medgan.evaluation.table import render
+
+
+def an_evaluation(failures=(), arms=("synthetic", "do_nothing"), **metrics):
+    rows = pd.DataFrame(
+        [
+            {"subject": f"s{i}", "image": f"s{i}", "arm": arm} | {name: value[place] for name, value in metrics.items()}
+            for place, arm in enumerate(arms)
+            for i in range(3)
+        ]
+    )
+    summary = summarise(rows, list(metrics), baseline="do_nothing" if "do_nothing" in arms else None)
+    return Evaluation(rows, summary, True, {}, ("Read this.",), tuple(failures))
+
+
+def text(found):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(found))
+    return console.file.getvalue()
+
+
+def test_a_row_shows_each_arm_its_interval_and_the_difference():
+    shown = text(an_evaluation(mae_hu=(10.0, 40.0)))
+    assert [
+        cell.strip() for cell in next(line for line in shown.splitlines() if "mae_hu" in line).split("│")[1:-1]
+    ] == [
+        "mae_hu",
+        "10.0 [10.0, 10.0]",
+        "40.0 [40.0, 40.0]",
+        "-30.0 [-30.0, -30.0] -75 %",
+    ]
+
+
+def test_without_doing_nothing_there_is_no_difference():
+    assert "do_nothing" not in text(an_evaluation(arms=("synthetic",), mae_hu=(10.0,)))
+
+
+@pytest.mark.parametrize("name", ["bone_mean_hu", "bone_sd_hu"])
+def test_absent_tissues_and_spreads_are_left_to_the_files(name):
+    value = np.nan if name == "bone_mean_hu" else 1.0
+    shown = text(an_evaluation(mae_hu=(1.0, 2.0), **{name: (value, value)}))
+    assert "mae_hu" in shown
+    assert name not in shown
+
+
+def test_notes_and_the_first_failures_follow():
+    shown = text(an_evaluation([Failure(f"image{i}", "broken [1]") for i in range(12)], mae_hu=(1.0, 2.0)))
+    assert "Read this." in shown
+    assert "image0: broken [1]" in shown
+    assert "image11" not in shown
+    assert "and 2 more" in shown
+
+
+def test_an_evaluation_of_nothing_still_shows_why():
+    empty = Evaluation(pd.DataFrame(), pd.DataFrame(), True, {}, (), (Failure("a", "broken"),))
+    assert "a: broken" in text(empty)

@@ -1,0 +1,124 @@
+"""Tissues: bands of HU in 2D and 3D, change and distributions within them."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from medgan.evaluation.tissues import (
+    TISSUES,
+    change_by_tissue,
+    code,
+    distribution,
+    distribution_distance_hu,
+    quantile_sample,
+    soft_tissue,
+    tissue_map,
+)
+
+SHAPES = pytest.mark.parametrize("slices", [1, 6], ids=["2d", "3d"])
+EXAMPLE_HU = {"air": -1000, "lung": -700, "fat": -100, "soft_tissue": 50, "enhancing": 250, "bone": 900}
+
+
+def strips(slices):
+    """One strip per tissue, 10 voxels wide, in the order of TISSUES, with air between enhancing and bone."""
+    hu = np.full((20, 80, slices), -1000.0)
+    for place, tissue in enumerate(TISSUES):
+        start = 10 * place + 10 * (tissue == "bone")
+        hu[:, start : start + 10] = EXAMPLE_HU[tissue]
+    return hu
+
+
+@SHAPES
+def test_each_tissue_is_found_where_its_intensity_lies(slices):
+    tissues = tissue_map(strips(slices))
+    for place, tissue in enumerate(TISSUES[:-1]):
+        assert (tissues[:, 10 * place : 10 * place + 10] == code(tissue)).all()
+    assert (tissues[:, 60:70] == code("bone")).all()
+
+
+def test_partial_volume_is_of_no_tissue():
+    assert (tissue_map(np.full((5, 5, 1), -300.0)) == 0).all()
+
+
+@SHAPES
+def test_marrow_within_cortex_is_bone_and_a_vessel_away_from_it_is_not(slices):
+    hu = np.full((60, 60, slices), 40.0)
+    hu[10:24, 10:24] = 700
+    hu[13:21, 13:21] = 180
+    hu[40:50, 40:50] = 180
+    tissues = tissue_map(hu)
+    assert (tissues[10:24, 10:24] == code("bone")).all()
+    assert (tissues[40:50, 40:50] == code("enhancing")).all()
+    assert (tissues[2:6, 2:6] == code("soft_tissue")).all()
+
+
+@SHAPES
+def test_outside_the_body_only_air_is_a_tissue(slices):
+    hu = strips(slices)
+    tissues = tissue_map(hu, body=np.zeros(hu.shape, dtype=bool))
+    assert set(np.unique(tissues)) == {0, code("air")}
+
+
+@SHAPES
+def test_a_change_is_counted_in_the_tissue_of_the_source(slices):
+    source = strips(slices)
+    synthetic = np.where(source == EXAMPLE_HU["enhancing"], source - 200, source + 4)
+    change = change_by_tissue(source, synthetic)
+    assert change == {tissue: 200 if tissue == "enhancing" else 4 for tissue in TISSUES}
+
+
+def test_an_absent_tissue_has_no_change():
+    source = np.full((8, 8, 1), 40.0)
+    change = change_by_tissue(source, source - 10)
+    assert change.pop("soft_tissue") == 10
+    assert np.isnan(list(change.values())).all()
+
+
+def test_soft_tissue_holds_what_enhances_so_that_iodine_moves_nothing_out_of_it():
+    hu = np.array([[[40.0, 200.0, -100.0]]])
+    np.testing.assert_array_equal(soft_tissue(tissue_map(hu)), [[[True, True, False]]])
+
+
+def test_the_distance_of_a_shifted_sample_is_the_shift():
+    values = np.random.default_rng(0).normal(40, 20, 5000)
+    assert distribution_distance_hu(values + 12, values) == pytest.approx(12)
+    assert distribution_distance_hu(values, values[::-1]) == 0
+
+
+def test_the_distance_is_that_of_scipy_for_samples_of_any_size_and_shape():
+    rng = np.random.default_rng(1)
+    fake, real = rng.normal(0, 1, (10, 30)), rng.gamma(2, 1, 170)
+    assert distribution_distance_hu(fake, real) == pytest.approx(stats.wasserstein_distance(fake.ravel(), real))
+
+
+def test_the_distance_to_nothing_is_unknown():
+    assert np.isnan(distribution_distance_hu(np.empty(0), np.ones(3)))
+
+
+def test_quantiles_keep_the_distribution_and_forget_the_size():
+    values = np.random.default_rng(2).gamma(2, 30, 100_000)
+    sample = quantile_sample(values)
+    assert sample.shape == (1000,)
+    assert distribution_distance_hu(sample, values) < 0.5
+
+
+def test_a_distribution_is_described_by_moments_and_percentiles():
+    found = distribution(np.arange(101, dtype=np.float32))
+    assert found == pytest.approx(
+        {"mean_hu": 50, "sd_hu": np.arange(101).std(), "p5_hu": 5, "p50_hu": 50, "p95_hu": 95}
+    )
+    assert np.isnan(list(distribution(np.empty(0)).values())).all()
+
+
+def test_a_slice_of_512_by_512_is_measured_in_a_blink():
+    rng = np.random.default_rng(3)
+    source = rng.normal(40, 60, (512, 512, 1)).astype(np.float32)
+    tissues = tissue_map(source)
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        change_by_tissue(source, source - 5, tissues)
+        taken.append(time.perf_counter() - start)
+    assert min(taken) < 0.05

@@ -1,0 +1,177 @@
+import contextlib
+import json
+import logging
+import math
+import time
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from medgan.errors import ConfigError
+from medgan.tracking import Tracker
+from medgan.tracking import run as recording
+
+PARAMETERS = {"fit": {"epochs": 3, "device": "cpu"}, "seed": 7}
+TAGS = {"pipeline": "ct_contrast", "git_revision": "abc-dirty"}
+
+
+def start(uri, **changes):
+    facts = {"experiment": "ct_contrast", "run_name": "first", "parameters": PARAMETERS, "tags": TAGS}
+    return Tracker.start(uri, **(facts | changes))
+
+
+def stop(error):
+    if error is not None:
+        raise error
+
+
+def history(uri, run, key):
+    return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.id, key)]
+
+
+def test_what_is_recorded_is_read_back(store, tmp_path):
+    (tmp_path / "epoch_001.png").write_bytes(b"png")
+    (tmp_path / "config.yaml").write_text("seed: 7\n")
+    with start(store) as run:
+        run.metrics({"train/cycle": 0.5, "val/mae_hu": 40.0}, step=1)
+        run.metrics({"train/cycle": 0.25}, step=2)
+        run.panel(tmp_path / "epoch_001.png")
+        run.artifact(tmp_path / "config.yaml")
+    client = MlflowClient(store)
+    kept = client.get_run(run.id)
+    assert kept.info.run_name == "first"
+    assert kept.data.params == {"fit.epochs": "3", "fit.device": "cpu", "seed": "7"}
+    assert TAGS.items() <= kept.data.tags.items()
+    assert kept.data.metrics == {"train/cycle": 0.25, "val/mae_hu": 40.0}
+    assert history(store, run, "train/cycle") == [(1, 0.5), (2, 0.25)]
+    assert [file.path for file in client.list_artifacts(run.id, "samples")] == ["samples/epoch_001.png"]
+    assert [file.path for file in client.list_artifacts(run.id)] == ["config.yaml", "samples"]
+
+
+def test_the_dataset_is_a_label_a_digest_and_counts(store):
+    with start(store) as run:
+        run.dataset("phantom", "0123456789abcdef" * 4, {"contrast": 8, "plain": 9})
+    (known,) = MlflowClient(store).get_run(run.id).inputs.dataset_inputs
+    assert (known.dataset.name, known.dataset.digest) == ("phantom", "0123456789abcdef" * 2)
+    assert json.loads(known.dataset.profile) == {"contrast": 8, "plain": 9}
+    assert (known.dataset.source_type, known.dataset.source) == ("medgan", "{}")
+
+
+def test_a_run_says_nothing_of_the_user_and_his_disk(store):
+    with start(store) as run:
+        run.dataset("phantom", "0" * 64, {"contrast": 8})
+    kept = MlflowClient(store).get_run(run.id)
+    assert set(kept.data.tags) == {"pipeline", "git_revision", "mlflow.runName"}
+    assert kept.info.user_id in ("", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, "FINISHED"), (RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")],
+)
+def test_a_run_ends_as_it_ended(store, error, status):
+    run = start(store)
+    with pytest.raises(error) if error else contextlib.nullcontext(), run:
+        stop(error)
+    assert MlflowClient(store).get_run(run.id).info.status == status
+
+
+def test_a_resumed_run_is_one_run(store):
+    run = start(store, experiment="resumed")
+    run.dataset("phantom", "0" * 64, {"contrast": 8})
+    run.metrics({"train/cycle": 0.5}, step=1)
+    with pytest.raises(KeyboardInterrupt), run:
+        stop(KeyboardInterrupt)
+    changed = {"fit": {"epochs": 5, "device": "cpu"}, "seed": 7, "size": "small"}
+    with start(store, experiment="resumed", run_id=run.id, parameters=changed) as again:
+        client = MlflowClient(store)
+        assert client.get_run(run.id).info.status == "RUNNING"
+        again.dataset("phantom", "0" * 64, {"contrast": 8})
+        again.metrics({"train/cycle": 0.25}, step=2)
+    (kept,) = client.search_runs([client.get_experiment_by_name("resumed").experiment_id])
+    assert (kept.info.run_id, kept.info.status) == (again.id, "FINISHED")
+    assert history(store, again, "train/cycle") == [(1, 0.5), (2, 0.25)]
+    assert len(kept.inputs.dataset_inputs) == 1
+    # MLflow never changes a parameter.
+    assert kept.data.params == {"fit.epochs": "3", "fit.device": "cpu", "seed": "7", "size": "small"}
+    assert kept.data.tags["resumed.fit.epochs"] == "5"
+
+
+def test_a_run_of_another_store_or_from_the_bin_is_not_resumed(store):
+    with pytest.raises(ConfigError, match=r"run 0{32} is not in .*resume with the --tracking"):
+        start(store, run_id="0" * 32)
+    run = start(store)
+    MlflowClient(store).delete_run(run.id)
+    with pytest.raises(ConfigError, match="mlflow runs restore"):
+        start(store, run_id=run.id)
+
+
+def test_many_and_long_parameters_are_kept_up_to_what_mlflow_takes(store):
+    run = start(store, parameters={f"term_{index}": index for index in range(250)} | {"long": "x" * 7000})
+    kept = MlflowClient(store).get_run(run.id).data.params
+    assert len(kept) == 251
+    assert kept["long"] == "x" * 5999 + "…"
+
+
+def test_not_a_number_is_recorded_as_such(store):
+    with start(store) as run:
+        run.metrics({"train/cycle": math.nan}, step=1)
+    assert math.isnan(MlflowClient(store).get_run(run.id).data.metrics["train/cycle"])
+
+
+def test_the_machine_is_watched_and_goes_on_where_it_was(database, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    with start(database) as run:
+        time.sleep(1)
+    with start(database, run_id=run.id):
+        time.sleep(1)
+    steps = [step for step, _ in history(database, run, "system/cpu_utilization_percentage")]
+    assert steps == list(range(len(steps)))
+    assert len(steps) >= 2
+
+
+def test_nothing_is_printed(database, capfd):
+    with start(database) as run:
+        run.metrics({"train/cycle": 1.0}, step=1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_user_is_told_where_to_look(database, server):
+    assert f"mlflow ui --backend-store-uri '{database}'" in start(database).describe()
+    run = start(server.uri)
+    assert f"{server.uri}/#/experiments/" in run.describe()
+    assert run.id in run.describe()
+
+
+def test_a_server_that_dies_ends_no_training_and_gets_the_metrics_when_it_is_back(
+    server, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(recording, "RETRY_S", 0.0)
+    (tmp_path / "epoch_002.png").write_bytes(b"png")
+    (tmp_path / "model").mkdir()
+    with caplog.at_level(logging.WARNING, "medgan"), start(server.uri) as run:
+        run.metrics({"train/cycle": 3.0}, step=1)
+        server.kill()
+        try:
+            run.metrics({"train/cycle": 2.0}, step=2)
+            run.panel(tmp_path / "epoch_002.png")
+            assert run.model(tmp_path / "model") is None
+            (warning,) = [record.getMessage() for record in caplog.records]
+            assert "The training goes on; metrics.csv" in warning
+        finally:
+            server.start()
+        run.metrics({"train/cycle": 1.0}, step=3)
+    assert "answers again" in caplog.records[-1].getMessage()
+    assert history(server.uri, run, "train/cycle") == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert MlflowClient(server.uri).get_run(run.id).info.status == "FINISHED"
+
+
+def test_a_lost_store_is_left_alone_for_a_while(database, caplog):
+    run = start(database)
+    MlflowClient(run.uri).delete_run(run.id)
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING, "medgan"):
+        for step in range(1000):
+            run.metrics({"train/cycle": 1.0}, step=step)
+    assert time.monotonic() - began < 2
+    assert len(caplog.records) == 1

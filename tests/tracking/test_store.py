@@ -1,0 +1,108 @@
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.telemetry.client import get_telemetry_client
+from mlflow.tracking import MlflowClient
+
+from medgan.errors import ConfigError
+from medgan.tracking import Tracker, data_folder, resolve_uri
+
+FACTS = {"experiment": "ct_contrast", "run_name": "first", "parameters": {}, "tags": {}}
+
+
+def test_the_flag_wins_over_the_environment_which_wins_over_the_default(home, monkeypatch):
+    assert resolve_uri() == f"sqlite:///{home}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://environment:5000")
+    assert resolve_uri() == "http://environment:5000"
+    assert resolve_uri("http://flag:5000") == "http://flag:5000"
+
+
+def test_the_data_folder_is_medgans_own_then_the_users(monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", "/users/data")
+    monkeypatch.setenv("MEDGAN_HOME", "/medgan/home")
+    assert data_folder() == Path("/medgan/home")
+    monkeypatch.delenv("MEDGAN_HOME")
+    assert data_folder() == Path("/users/data/medgan")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert data_folder() == Path.home() / ".local/share/medgan"
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "/some/mlruns", "file:///some/mlruns", "file:mlruns"])
+def test_a_folder_of_files_is_refused_with_the_database_to_use_instead(uri):
+    with pytest.raises(ConfigError, match=r"sqlite:///.*mlruns\.db"):
+        resolve_uri(uri)
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_database_in_memory_is_refused(uri):
+    with pytest.raises(ConfigError, match="names no file"):
+        resolve_uri(uri)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///runs.db", "sqlite:////some/runs.db", "http://host:5000", "databricks"])
+def test_resolving_twice_changes_nothing(uri):
+    assert resolve_uri(resolve_uri(uri)) == resolve_uri(uri)
+
+
+def test_a_relative_database_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    uri = resolve_uri("sqlite:///runs.db")
+    monkeypatch.chdir(tmp_path)
+    assert uri == f"sqlite:///{tmp_path}/cwd/runs.db"
+
+
+def test_telemetry_is_off():
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert get_telemetry_client() is None
+
+
+def test_four_trainings_that_start_together_share_one_new_database(tmp_path):
+    uri = f"sqlite:///{tmp_path}/new/runs.db"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["medgan.tracking"])
+    starts = [context.Process(target=Tracker.start, args=(uri,), kwargs=FACTS) for _ in range(4)]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    assert [start.exitcode for start in starts] == [0, 0, 0, 0]
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("ct_contrast")
+    assert len(client.search_runs([experiment.experiment_id])) == 4
+
+
+def test_artifacts_lie_beside_the_database_and_nothing_in_the_current_folder(database, tmp_path):
+    picture = tmp_path / "epoch_001.png"
+    picture.write_bytes(b"png")
+    with Tracker.start(database, **FACTS) as run:
+        run.panel(picture)
+    beside = Path(database.removeprefix("sqlite:///")).parent
+    assert (beside / "artifacts" / run.id / "artifacts/samples/epoch_001.png").read_bytes() == b"png"
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_server_that_is_down_is_named_at_once_without_its_password():
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=r"http://127\.0\.0\.1:9 cannot be used .*start the server") as refusal:
+        Tracker.start("http://anna:secret@127.0.0.1:9", **FACTS)
+    assert "secret" not in str(refusal.value)
+    assert time.monotonic() - began < 10
+
+
+def test_a_file_that_is_no_database_is_refused_at_once(tmp_path):
+    (tmp_path / "notes.db").write_text("not a database " * 100)
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=r"notes\.db cannot be used \(file is not a database\)"):
+        Tracker.start(f"sqlite:///{tmp_path}/notes.db", **FACTS)
+    assert time.monotonic() - began < 5
+
+
+def test_a_deleted_experiment_is_not_filled_again(store):
+    facts = FACTS | {"experiment": "deleted"}
+    Tracker.start(store, **facts)
+    client = MlflowClient(store)
+    client.delete_experiment(client.get_experiment_by_name("deleted").experiment_id)
+    with pytest.raises(ConfigError, match="mlflow experiments restore"):
+        Tracker.start(store, **facts)

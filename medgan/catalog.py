@@ -45,4 +45,3 @@ def load(name: str) -> "type[Pipeline[Any]]":
     own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
     (found,) = [each for each in own if issubclass(each, Pipeline)]
     return found
-

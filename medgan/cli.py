@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Medical image domain translation with exact geometry and evidence for its claims. For research, not diagnosis.",
+    help="Medical image domain translation with exact geometry and evidence for its claims. "
+    "For research, not diagnosis.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at, check and make data.")
 config_app = typer.Typer(no_args_is_help=True, help="Show what can be set.")
@@ -28,7 +29,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Debug = Annotated[bool, typer.Option(help="Show tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
-TrackingUri = Annotated[str | None, typer.Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")]
+TrackingUri = Annotated[
+    str | None, typer.Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")
+]
 Part = Literal["train", "validation", "test"]
 
 
@@ -36,7 +39,9 @@ Part = Literal["train", "validation", "test"]
 def train(
     pipeline: PipelineName,
     overrides: Overrides = None,
-    data: Annotated[Path | None, typer.Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with what differs from the shipped settings.")] = None,
     out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The run's name; else the time.")] = None,
@@ -64,12 +69,18 @@ def train(
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort CSV.")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
+    ],
     model: Annotated[str, typer.Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")],
     direction: Annotated[Literal["to_target", "to_source"], typer.Option(help="Which way.")] = "to_target",
-    part: Annotated[Part | None, typer.Option(help="Of a cohort CSV, only these subjects of the model's split.")] = None,
+    part: Annotated[
+        Part | None, typer.Option(help="Of a cohort CSV, only these subjects of the model's split.")
+    ] = None,
     split: Annotated[Path | None, typer.Option(help="split.json for --part; else the one beside the model.")] = None,
-    change_map: Annotated[bool, typer.Option("--change-map", help="Also write the change in HU (an iodine map).")] = False,
+    change_map: Annotated[
+        bool, typer.Option("--change-map", help="Also write the change in HU (an iodine map).")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
     tracking: TrackingUri = None,
@@ -112,9 +123,9 @@ def show_config(
     """Print a pipeline's resolved settings as YAML; size=small or size=full chooses the form."""
     with explained(debug):
         from medgan import catalog
-        from medgan.config import from_overrides, to_yaml
+        from medgan.config import Settings, from_overrides, to_yaml
 
-        layers = [*([config] if config else []), from_overrides(overrides or [])]
+        layers: list[Path | Settings] = [*([config] if config else []), from_overrides(overrides or [])]
         pipeline = catalog.load(name).configured(*layers, on_phantom=phantom, on_cpu=True)
         typer.echo(to_yaml(pipeline.config), nl=False)
 
@@ -128,6 +139,31 @@ def show_schema(name: Annotated[str, typer.Argument(help="A pipeline.")], debug:
         from medgan import catalog
 
         typer.echo(json.dumps(catalog.load(name).settings.model_json_schema(), indent=2))
+
+
+@app.command()
+def evaluate(
+    synthetic: Annotated[Path, typer.Option(help="What `medgan convert` wrote.")],
+    reference: Annotated[str, typer.Option(help="The truth, or other subjects: FOLDER or cohort.csv:DOMAIN.")],
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.csv and summary.json.")],
+    source: Annotated[
+        str | None, typer.Option(help="The inputs, for the baselines: FOLDER or cohort.csv:DOMAIN.")
+    ] = None,
+    mask: Annotated[str | None, typer.Option(help="Body masks: FOLDER or cohort.csv.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Label maps, for figures by organ: FOLDER or cohort.csv.")] = None,
+    paired: Annotated[bool | None, typer.Option("--paired/--unpaired", help="Else as the subjects show.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge synthetic images beside doing nothing and an intensity look-up, with intervals over subjects."""
+    with explained(debug):
+        from medgan.evaluation.evaluate import evaluate as run_evaluation
+        from medgan.evaluation.table import render
+
+        found = run_evaluation(synthetic, reference, out, source=source, masks=mask, labels=labels, paired=paired)
+        console(quiet).print(render(found))
+        if found.exit_code:
+            raise typer.Exit(found.exit_code)
 
 
 @data_app.command("phantom")
@@ -149,17 +185,23 @@ def make_phantom(
 @data_app.command("check")
 def check_data(
     data: Annotated[Path, typer.Argument(help="Cohort: CSV, folders, BIDS or nnU-Net raw.")],
+    overrides: Overrides = None,
     pipeline: PipelineName = "ct_contrast",
     table: Annotated[Path | None, typer.Option("--csv", help="Write the table here too.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Check a cohort before training: readable, geometry, spacing, intensities, duplicates. Exit code 1 on findings."""
+    """Check a cohort before training: readable, geometry, spacing, intensities, duplicates. Exit code 1 on findings.
+
+    Settings say what it shall be used for: translator=pix2pix also checks that pairs lie on one grid.
+    """
     with explained(debug):
         from medgan import catalog
+        from medgan.config import from_overrides
         from medgan.data.check import check_cohort, render
         from medgan.data.studies import find_cohort
 
-        pair = catalog.load(pipeline).configured({}, on_phantom=False, on_cpu=True).pair
+        asked = from_overrides(overrides or [])
+        pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
         report = check_cohort(find_cohort(data, pair), pair)
         console().print(render(report))
         if table:
@@ -170,7 +212,7 @@ def check_data(
 
 @contextmanager
 def explained(debug: bool = False) -> Iterator[None]:
-    """Turn errors into one line and an exit code: 2 for wrong use or data that cannot be used, 130 when asked to stop."""
+    """Turn errors into one line and an exit code: 2 for wrong use and data that cannot be used, 130 when stopped."""
     try:
         yield
     except MedganError as error:
@@ -179,7 +221,7 @@ def explained(debug: bool = False) -> Iterator[None]:
         typer.secho(f"medgan: {error}", err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as stop:
-        typer.secho(f"medgan: {stop or 'stopped'}", err=True)
+        typer.secho(f"medgan: {str(stop) or 'stopped'}", err=True)
         raise typer.Exit(130) from None
     except Exception as error:
         if debug or isinstance(error, typer.Exit):
@@ -212,7 +254,9 @@ def version(show: bool) -> None:
 
 @app.callback()
 def options(
-    show_version: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options before the command."""
 

@@ -5,11 +5,11 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from medgan.errors import ConfigError
 
@@ -23,6 +23,8 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+Location = tuple[int | str, ...]
+Groups = dict[Location, tuple[str, type[BaseModel]]]
 
 
 def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:
@@ -35,7 +37,7 @@ def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:
     Raises:
         ConfigError: A file that is not YAML, an unknown key (with the nearest known one), or a value out of range.
     """
-    settings: Settings = {}
+    settings = schema.model_construct().model_dump()
     for layer in layers:
         settings = merged(settings, read_yaml(layer) if isinstance(layer, Path) else layer)
     try:
@@ -50,8 +52,10 @@ def read_yaml(path: Path) -> Settings:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file; list the shipped ones with `medgan pipelines`.") from None
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML ({_first_line(error)}); correct the file.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.") from None
+    except (ValueError, YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({_reason(error)}); correct the file.") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -85,7 +89,12 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> Settings:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Settings:
-    """``below`` with every key of ``above`` laid over it; nested mappings are merged, not replaced."""
+    """``below`` with every key of ``above`` laid over it; nested mappings are merged, not replaced.
+
+    A group whose ``kind`` changes starts anew: its other settings belonged to the kind before.
+    """
+    if "kind" in above and "kind" in below and above["kind"] != below["kind"]:
+        return dict(above)
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
@@ -101,6 +110,11 @@ def from_overrides(overrides: Sequence[str]) -> Settings:
     return settings
 
 
+def user_layers(config: Path | None, overrides: Sequence[str]) -> list[Path | Mapping[str, Any]]:
+    """What a user asked for, as layers for :func:`load`: a file first, then ``key=value``."""
+    return [*([config] if config else []), from_overrides(overrides)]
+
+
 def parse_override(override: str) -> Settings:
     """``"fit.epochs=3"`` as ``{"fit": {"epochs": 3}}``."""
     key, equals, text = override.partition("=")
@@ -108,7 +122,7 @@ def parse_override(override: str) -> Settings:
         raise ConfigError(f"{override!r} is not a setting; write KEY=VALUE, for example `fit.epochs=3`.")
     try:
         value: Any = YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+    except (ValueError, YAMLError):
         value = text
     for part in reversed(key.strip().split(".")):
         value = {part: value}
@@ -117,32 +131,60 @@ def parse_override(override: str) -> Settings:
 
 def _explained(schema: type[Config], error: ValidationError) -> str:
     lines = []
+    groups = _groups(schema)
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"])
+        place = _place(groups, problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting '{place}'{_suggestion(schema, place)}")
+            lines.append(f"unknown setting '{place}'{_suggestion(groups, problem['loc'])}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"setting '{place or schema.__name__}': {message} (got {problem['input']!r})")
+            got = "" if isinstance(problem["input"], Mapping) else f" (got {problem['input']!r})"
+            lines.append(f"setting '{place or schema.__name__}': {message}{got}")
     return "; ".join(lines) + ". See `medgan config schema NAME` for what there is."
 
 
-def _suggestion(schema: type[Config], place: str) -> str:
-    known = list(_keys(schema))
-    close = difflib.get_close_matches(place, known, n=1, cutoff=0.5)
-    last = place.rsplit(".", 1)[-1]
-    close = close or [key for key in known if difflib.get_close_matches(last, [key.rsplit(".", 1)[-1]], cutoff=0.6)]
-    return f"; did you mean '{close[0]}'?" if close else ""
+def _suggestion(groups: Groups, loc: Location) -> str:
+    """The setting that was probably meant: of the same group, else of any, by its name."""
+    prefix, group, _ = _innermost(groups, loc)
+    siblings = [prefix + name for name in group.model_fields]
+    others = [prefix + name for prefix, group in groups.values() for name in group.model_fields]
+    for known in (siblings, others):
+        names = {key.rpartition(".")[2]: key for key in reversed(known) if key != _place(groups, loc)}
+        if close := difflib.get_close_matches(str(loc[-1]), names, n=1):
+            return f" (did you mean '{names[close[0]]}'?)"
+    return ""
 
 
-def _keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
+def _place(groups: Groups, loc: Location) -> str:
+    """Where a problem is, as a user writes it: pydantic's location without the names of a union's members."""
+    prefix, _, rest = _innermost(groups, loc)
+    parts = [str(part) for index, part in enumerate(rest) if index == 0 or isinstance(part, int)]
+    return ".".join([*prefix.split(".")[:-1], *parts])
+
+
+def _innermost(groups: Groups, loc: Location) -> tuple[str, type[BaseModel], Location]:
+    """The group in which ``loc`` lies, and what of ``loc`` remains inside it."""
+    end = max(length for length in range(len(loc) + 1) if loc[:length] in groups)
+    return (*groups[loc[:end]], loc[end:])
+
+
+def _groups(schema: type[BaseModel], loc: Location = (), prefix: str = "") -> Groups:
+    """Every group of settings by pydantic's location, with the dotted prefix of its settings."""
+    groups: Groups = {loc: (prefix, schema)}
     for name, field in schema.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys(field.annotation, f"{prefix}{name}.")
-    return keys
+        members = [kind for kind in get_args(field.annotation) or [field.annotation] if _is_group(kind)]
+        for member in members:
+            tag = (member.model_fields[field.discriminator].default,) if isinstance(field.discriminator, str) else ()
+            groups |= _groups(member, (*loc, name, *tag), f"{prefix}{name}.")
+    return groups
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _is_group(kind: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _reason(error: Exception) -> str:
+    """What a parser found, and in which line, on one line."""
+    if isinstance(error, MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error).partition("\n")[0]

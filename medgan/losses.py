@@ -18,8 +18,9 @@ def generator_loss(kind: Adversarial, fake_scores: Tensor) -> Tensor:
         kind: The adversarial game.
         fake_scores: Raw discriminator output for generated images, (B, 1, *patches); no activation.
 
-    Sources: ``vanilla`` is the non-saturating form of Goodfellow et al. 2014, section 3; ``least_squares`` Mao et al. 2017,
-    arXiv:1611.04076, Eq. 2; ``hinge`` Lim and Ye 2017, arXiv:1705.02894; ``wasserstein`` Arjovsky et al. 2017, arXiv:1701.07875.
+    Sources: ``vanilla`` is the non-saturating form of Goodfellow et al. 2014, section 3; ``least_squares`` Mao et al.
+    2017, arXiv:1611.04076, Eq. 2; ``hinge`` Lim and Ye 2017, arXiv:1705.02894; ``wasserstein`` Arjovsky et al. 2017,
+    arXiv:1701.07875.
     """
     if kind == "vanilla":
         return binary_cross_entropy(fake_scores, real=True)
@@ -76,7 +77,8 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
     scores = critic(between)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    norm: Tensor = gradient.flatten(1).norm(dim=1)
+    return (norm - 1).square().mean()
 
 
 def cycle(image: Tensor, restored: Tensor) -> Tensor:

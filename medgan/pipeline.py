@@ -1,30 +1,46 @@
 """What every task shares: its settings, its data, its training and its model folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
-from pydantic import NonNegativeInt
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+from torch.utils.data import Dataset
 
 from medgan.config import Config, Settings, load, merged, read_yaml, shipped
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
-from medgan.data.patches import PatchDataset
+from medgan.data.patches import AnchoredDataset, Batch, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split, SplitConfig
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_grid
 from medgan.errors import ConfigError, DataError, GeometryError
+from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, check_change
 from medgan.training.fit import FitConfig
 from medgan.training.learner import HeldOut
 from medgan.translators.translator import Translator
 
 Size = Literal["auto", "small", "full"]
-PHANTOM_SUBJECTS, PHANTOM_SEED = 24, 0
+PHANTOM_SUBJECTS, PHANTOM_SEED, PHANTOM_SHAPE = 24, 0, (96, 96, 24)
+Sides = tuple[list[Prepared], list[Prepared]]
+
+
+class PhantomPairs(Config):
+    """Simulated pairs beside the real studies; see ``cyclegan.anchor``."""
+
+    subjects: NonNegativeInt = 0
+    """How many to render; 0 trains on the real studies alone."""
+    shape_voxels: tuple[PositiveInt, PositiveInt, PositiveInt] = (192, 192, 24)
+    """Their grid: the field of view is about 370 x 370 x 120 mm, so more voxels are finer ones."""
+    seed: NonNegativeInt = 1000
 
 
 class TranslationConfig(Config):
@@ -40,6 +56,17 @@ class TranslationConfig(Config):
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     fit: FitConfig = FitConfig()
+    phantom_pairs: PhantomPairs = PhantomPairs()
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training sees."""
+
+    patches: Dataset[Batch]
+    held_out: HeldOut
+    intensities: dict[str, tuple[float, float]]
+    """By domain, the lowest .1 and the highest 99.9 percentile of the training studies."""
 
 
 C = TypeVar("C", bound=TranslationConfig)
@@ -58,10 +85,13 @@ class Pipeline(ABC, Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
+        self.sized_by_device = False
+        """Whether ``size: auto`` took the size from the device, which people are told."""
         try:
             check_change(config.generator, self.pair)
         except ValueError as error:
             raise ConfigError(f"{error}.") from None
+        check_patch(config, self.pair)
 
     @property
     @abstractmethod
@@ -90,44 +120,48 @@ class Pipeline(ABC, Generic[C]):
         for layer in layers:
             asked = merged(asked, read_yaml(layer) if isinstance(layer, Path) else layer)
         size = asked.get("size", "auto")
-        if size == "auto":
+        by_device = size == "auto"
+        if by_device:
             size = "small" if on_cpu else "full"
         wanted = [cls.name()]
         wanted += [f"{cls.name()}_small"] if size == "small" else []
         wanted += [f"{cls.name()}_phantom"] if on_phantom else []
         ours = [path for path in map(shipped, wanted) if path]
-        return cls(load(cls.settings, *ours, asked | {"size": size}))  # type: ignore[arg-type]
+        pipeline = cls(load(cls.settings, *ours, asked | {"size": size}))  # type: ignore[arg-type]
+        pipeline.sized_by_device = by_device
+        return pipeline
 
-    def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> tuple[PatchDataset, HeldOut]:
+    def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> TrainingData:
         """Patches of the training subjects, and the validation subjects whole.
 
         Raises:
-            DataError: Paired subjects are wanted and there are none.
+            DataError: A part without an image of either domain, or without a pair where pairs are wanted.
         """
-        source, target = self.prepared(split.part(cohort, "train"), cache)
-        held_out = HeldOut(*self.prepared(split.part(cohort, "validation"), cache))
-        for part, studies in (("training", source), ("validation", held_out.source)):
-            if not studies:
+        train, validation = split.part(cohort, "train"), split.part(cohort, "validation")
+        for part, studies in (("training", train), ("validation", validation)):
+            if lacking := self._lacking(studies):
                 raise DataError(
-                    f"{cohort.root}: no {part} subject has what {self.name()} needs; add subjects or lower split.test."
+                    f"{cohort.root}: no {part} subject has {lacking}; add subjects, or divide them anew "
+                    "(split.validation, split.test, or the CSV's `split` column)."
                 )
+        source, target = self.prepared(train, cache)
+        held_out = HeldOut(*self.prepared(validation, cache))
         config = self.config
-        dataset = PatchDataset(source, target, paired=self.pair.paired, config=config.patch, seed=config.seed)
-        return dataset, held_out
+        patches = PatchDataset(source, target, paired=self.pair.paired, config=config.patch, seed=config.seed)
+        intensities = {self.pair.source.name: seen(source), self.pair.target.name: seen(target)}
+        if not config.phantom_pairs.subjects:
+            return TrainingData(patches, held_out, intensities)
+        anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
+        return TrainingData(AnchoredDataset(patches, anchors), held_out, intensities)
 
     def cohort(self, data: Path | None) -> Cohort:
         """The studies to work on; without data the phantom, rendered once and kept."""
         if data:
             return find_cohort(data, self.pair)
-        from medgan.phantom.cohort import write_phantom
+        folder = self._rendered(PHANTOM_SUBJECTS, PHANTOM_SEED, PHANTOM_SHAPE)
+        return find_cohort(folder / (PAIRED if self.pair.paired else UNPAIRED), self.pair)
 
-        folder = default_folder() / "phantom" / f"{self.phantom}-{PHANTOM_SUBJECTS}-{PHANTOM_SEED}"
-        table = folder / ("cohort.csv" if self.pair.paired else "cohort_unpaired.csv")
-        if not table.exists():
-            write_phantom(folder, kind=self.phantom, subjects=PHANTOM_SUBJECTS, seed=PHANTOM_SEED)
-        return find_cohort(table, self.pair)
-
-    def prepared(self, cohort: Cohort, cache: Cache) -> tuple[list[Prepared], list[Prepared]]:
+    def prepared(self, cohort: Cohort, cache: Cache) -> Sides:
         """Source and target studies on the networks' grid; of paired subjects, pair by pair."""
         source, target = self.pair.source, self.pair.target
         if not self.pair.paired:
@@ -135,11 +169,21 @@ class Pipeline(ABC, Generic[C]):
                 [cache.prepared(study, source, self.config.grid) for study in cohort.of_domain(source.name).studies],
                 [cache.prepared(study, target, self.config.grid) for study in cohort.of_domain(target.name).studies],
             )
+        return self._paired(cohort, cache)
+
+    def _paired(self, cohort: Cohort, cache: Cache) -> Sides:
+        source, target = self.pair.source, self.pair.target
         couples = [
             (cache.prepared(one, source, self.config.grid), cache.prepared(other, target, self.config.grid))
             for one, other in map(self._on_one_grid, cohort.pairs(self.pair))
         ]
         return [one for one, _ in couples], [other for _, other in couples]
+
+    def _lacking(self, cohort: Cohort) -> str:
+        """What a part of a cohort must have and has not; empty where it has all."""
+        if self.pair.paired:
+            return "" if cohort.pairs(self.pair) else f"both {' and '.join(self.pair.names)}"
+        return " or ".join(name for name in self.pair.names if not cohort.of_domain(name).studies)
 
     def _on_one_grid(self, couple: tuple[Study, Study]) -> tuple[Study, Study]:
         source, target = (read_grid(study.image) for study in couple)
@@ -149,3 +193,47 @@ class Pipeline(ABC, Generic[C]):
                 "so they cannot be trained as a pair; register them first with `medgan data register`."
             )
         return couple
+
+    def _phantom_pairs(self, cache: Cache) -> Sides:
+        """Simulated subjects with their truth, for the anchor; the split of the real ones does not concern them."""
+        wanted = self.config.phantom_pairs
+        folder = self._rendered(wanted.subjects, wanted.seed, wanted.shape_voxels)
+        return self._paired(find_cohort(folder / PAIRED, self.pair), cache)
+
+    def _rendered(self, subjects: int, seed: int, shape: tuple[int, int, int]) -> Path:
+        """A phantom cohort's folder, rendered once and kept."""
+        size = "x".join(map(str, shape))
+        folder = default_folder() / "phantom" / f"{self.phantom}-{version('medgan')}-{subjects}-{seed}-{size}"
+        if not (folder / PAIRED).exists():
+            write_phantom(folder, kind=self.phantom, subjects=subjects, seed=seed, shape=shape)
+        return folder
+
+
+def check_patch(config: TranslationConfig, pair: DomainPair) -> None:
+    """Refuse patches that the networks cannot take: a batch is sent through them without memory or arithmetic.
+
+    Raises:
+        ConfigError: An axis that cannot be halved so often, or too short for a discriminator.
+    """
+    patch = config.patch
+    with torch.device("meta"):
+        networks = {
+            "generator.network": config.generator.network.build(patch.spatial, patch.channels),
+            "discriminator": config.discriminator.build(patch.spatial, patch.channels, pair.target),
+        }
+        batch = torch.empty(config.fit.batch_size, patch.channels, *patch.shape)
+        for name, network in networks.items():
+            try:
+                network(batch)
+            except (RuntimeError, ValueError) as error:
+                reason = str(error).splitlines()[0].rstrip(".")
+                raise ConfigError(
+                    f"patches of {' x '.join(map(str, patch.shape))} voxels do not fit {name} ({reason}); change "
+                    "patch.size_voxels, generator.network.downs or discriminator.receptive_field."
+                ) from None
+
+
+def seen(studies: Sequence[Prepared]) -> tuple[float, float]:
+    """The lowest .1 and the highest 99.9 percentile of the studies' intensities."""
+    percentiles = np.array([np.percentile(study.voxels, [0.1, 99.9]) for study in studies])
+    return float(percentiles[:, 0].min()), float(percentiles[:, 1].max())

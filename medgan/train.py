@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning_fabric import Fabric, seed_everything
 from rich.console import Console
 
 from medgan import catalog
-from medgan.config import from_overrides, load
+from medgan.config import Settings, from_overrides, load
 from medgan.data.cache import Cache, default_folder
-from medgan.data.patches import PatchDataset
-from medgan.data.preparation import Prepared
 from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import Cohort
 from medgan.errors import ConfigError
@@ -70,7 +67,7 @@ def train(order: Order, console: Console) -> Trained:
     cohort = pipeline.cohort(data)
     split = frozen_split(order, pipeline, cohort, run)
     fabric = make_fabric(order.device, config.fit.precision)
-    dataset, held_out = pipeline.training_data(cohort, split, Cache(default_folder()))
+    seen = pipeline.training_data(cohort, split, Cache(default_folder()))
     facts = fixed_facts(pipeline, cohort, split, data, fabric)
     if not order.resume:
         run.start(config, split, facts)
@@ -78,9 +75,9 @@ def train(order: Order, console: Console) -> Trained:
     learner = pipeline.learner()
     with tracked(order, pipeline, run, facts, cohort) as tracker:
         recorder = Recorder(run.path, tracker, console)
-        loop = Fit(learner, dataset, held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder)
+        loop = Fit(learner, seen.patches, seen.held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder)
         fitted = loop.run(resume=order.resume)
-        write_model_folder(pipeline, run, split, fitted, dataset, facts)
+        write_model_folder(pipeline, run, split, fitted, seen.intensities, facts)
         tracker.artifact(run.path / "metrics.csv")
         model_uri = tracker.model(run.model, order.register)
         return Trained(run, fitted, tracker.describe(), model_uri)
@@ -88,7 +85,7 @@ def train(order: Order, console: Console) -> Trained:
 
 def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
     """A new run: its folder, its pipeline with settings resolved, its data."""
-    layers = [*([order.config] if order.config else []), from_overrides(order.overrides)]
+    layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(order.overrides)]
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
     kind = catalog.load(order.pipeline)
     pipeline = kind.configured(*layers, on_phantom=order.data is None, on_cpu=on_cpu)
@@ -105,9 +102,9 @@ def resumed(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
         raise ConfigError(
             "--resume goes on with the run's own settings; leave --config and KEY=VALUE out, or start a new run."
         )
+    kind = catalog.load(order.pipeline)
     run = run_to_resume(order.out / order.pipeline, order.name)
     data = order.data or (Path(run.facts()["data"]) if run.facts().get("data") else None)
-    kind = catalog.load(order.pipeline)
     return run, kind(load(kind.settings, run.config)), data
 
 
@@ -115,11 +112,11 @@ def announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Con
     """Say what is about to happen, and what was chosen on the user's behalf."""
     config = pipeline.config
     if order.data is None and not order.resume:
-        console.print("no --data: training on the built-in phantom, which never stands for a patient")
+        console.out("no --data: training on the built-in phantom, which never stands for a patient", highlight=False)
+    device = "a CPU" if config.size == "small" else "a GPU"
+    size = f"size {config.size}" + (f", because this is {device}" if pipeline.sized_by_device else "")
     iterations = config.fit.epochs * config.fit.iterations_per_epoch
-    console.print(
-        f"{run.path}: size {config.size}, {iterations} iterations of {config.fit.batch_size} patches", highlight=False
-    )
+    console.out(f"{run.path}: {size}; {iterations} iterations of {config.fit.batch_size} patches", highlight=False)
 
 
 def frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: RunFolder) -> Split:
@@ -143,6 +140,7 @@ def fixed_facts(
         "git_revision": code_revision(),
         "seed": pipeline.config.seed,
         "device": str(fabric.device),
+        "precision": str(fabric.strategy.precision.precision),
         "versions": library_versions(),
     }
 
@@ -168,7 +166,12 @@ def tracked(order: Order, pipeline: Pipeline[Any], run: RunFolder, facts: dict[s
 
 
 def write_model_folder(
-    pipeline: Pipeline[Any], run: RunFolder, split: Split, fitted: Fitted, dataset: PatchDataset, facts: dict[str, Any]
+    pipeline: Pipeline[Any],
+    run: RunFolder,
+    split: Split,
+    fitted: Fitted,
+    intensities: dict[str, tuple[float, float]],
+    facts: dict[str, Any],
 ) -> None:
     """Write the networks that were kept, and all that conversion must know."""
     config, pair = pipeline.config, pipeline.pair
@@ -181,7 +184,7 @@ def write_model_folder(
             "grid": config.grid,
             "patch": config.patch,
             "generator": config.generator,
-            "intensities": {pair.source.name: seen(dataset.source), pair.target.name: seen(dataset.target)},
+            "intensities": intensities,
             "split_hash": split.hash,
             "data_fingerprint": facts["data_fingerprint"],
             "metrics": fitted.metrics,
@@ -191,9 +194,3 @@ def write_model_folder(
     )
     card = model_card(description, trained=len(split.train), validated=len(split.validation))
     (run.model / CARD).write_text(card)
-
-
-def seen(studies: Sequence[Prepared]) -> tuple[float, float]:
-    """The lowest .1 and the highest 99.9 percentile of the studies' intensities."""
-    percentiles = np.array([np.percentile(study.voxels, [0.1, 99.9]) for study in studies])
-    return float(percentiles[:, 0].min()), float(percentiles[:, 1].max())

@@ -1,6 +1,8 @@
 """Contrast-enhanced CT to non-contrast CT and back, unpaired, with CycleGAN and one-sided change maps."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.pipeline import Pipeline, TranslationConfig
@@ -18,6 +20,15 @@ class CTContrastConfig(TranslationConfig):
     """HU that the networks see; what lies beyond is lung, air, cortical bone and metal, and passes through."""
     cyclegan: CycleGANConfig = CycleGANConfig()
     pix2pix: Pix2PixConfig = Pix2PixConfig()
+
+    @model_validator(mode="after")
+    def _anchors_exist(self) -> Self:
+        if self.cyclegan.anchor and not self.phantom_pairs.subjects:
+            raise ValueError(
+                f"cyclegan.anchor={self.cyclegan.anchor:g} needs simulated pairs: set phantom_pairs.subjects, "
+                "or cyclegan.anchor=0 and cyclegan.anchor_iterations=0"
+            )
+        return self
 
 
 class CTContrast(Pipeline[CTContrastConfig]):

@@ -1,9 +1,24 @@
-"""What every test may ask for: the real data's folder, when there is one."""
+"""What every test may ask for: the real data's folder, made-up scans in memory and on disk, tiny networks."""
 
+import csv
+import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import nibabel as nib
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+import medgan  # noqa: F401 - before any test can import MLflow, which is told here to send nothing
+
+if TYPE_CHECKING:
+    from medgan.training.learner import HeldOut
+    from medgan.translators.translator import Translator
+
+BONE, VESSEL = (16, 7), (16, 18)
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +30,139 @@ def medgan_data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"MEDGAN_DATA={folder} is not a folder"
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's folders and MLflow's store, moved: no test reads or writes what is the user's."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDGAN_CACHE", str(home / "cache"))
+        patch.setenv("MEDGAN_HOME", str(home / "data"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield home
+
+
+def slab(seed: int, vessel_hu: float, shape: tuple[int, int, int] = (32, 32, 3)) -> NDArray[np.float32]:
+    """A slab of a trunk in HU: air, fat, soft tissue, a lung, a bone, and a vessel as bright as asked."""
+    random = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    grow = random.uniform(0.95, 1.05)
+    hu = np.full(shape[:2], -1000.0)
+    for (centre_x, centre_y), radius, value in (
+        ((16, 16), 15, -100),
+        ((16, 16), 13, 50),
+        ((9, 16), 4, -750),
+        (BONE, 3.2, 900),
+        (VESSEL, 4, vessel_hu),
+    ):
+        hu[np.hypot(x - centre_x, y - centre_y) < radius * grow] = value
+    return (hu[..., None] + random.normal(0, 8, shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def ct() -> Callable[..., NDArray[np.float32]]:
+    """A made-up scan (X, Y, Z) in HU: ``ct(seed, contrast=True)``; equal seeds are one subject before and after."""
+    return lambda seed, contrast, **shape: slab(seed, 300.0 if contrast else 45.0, **shape)
+
+
+@pytest.fixture(scope="session")
+def save_cohort() -> Callable[..., Path]:
+    """Write a cohort: ``save_cohort(folder, paired=False, subjects=6, split=False)`` gives the path of its CSV."""
+
+    def save(folder, *, paired=False, subjects=6, split=False):
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = ["train", "train", "validation", "validation", *["test"] * (subjects - 4)]
+        rows = []
+        for number in range(subjects):
+            both = ("contrast", "plain")
+            for domain in both if paired else (both[number % 2],):
+                voxels = slab(number, 300.0 if domain == "contrast" else 45.0)
+                image = nib.Nifti1Image(np.rint(voxels).astype(np.int16), np.diag([2.0, 2.0, 5.0, 1.0]))
+                image.to_filename(folder / f"s{number}_{domain}.nii.gz")
+                rows.append([f"s{number}", domain, f"s{number}_{domain}.nii.gz", parts[number] if split else ""])
+        with (folder / "cohort.csv").open("w", newline="") as stream:
+            csv.writer(stream).writerows([["subject", "domain", "image", "split"], *rows])
+        return folder / "cohort.csv"
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def unpaired(save_cohort, tmp_path_factory) -> Path:
+    """The CSV of a cohort whose subjects have one scan each."""
+    return save_cohort(tmp_path_factory.mktemp("unpaired"))
+
+
+@pytest.fixture(scope="session")
+def paired(save_cohort, tmp_path_factory) -> Path:
+    """The CSV of a cohort whose subjects have both scans on one grid."""
+    return save_cohort(tmp_path_factory.mktemp("paired"), paired=True, subjects=4)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """Settings, all of them, under which a training of ``ct_contrast`` takes a second; shipped files play no part."""
+    from medgan import catalog
+    from medgan.config import flattened, from_overrides, merged
+
+    changes = [
+        "size=small",
+        "grid.spacing_mm=[null, null, null]",
+        "patch.size_voxels=16",
+        "generator.change=one-sided",
+        "generator.network={channels: 4, downs: 1, blocks: 1, skips: true}",
+        "discriminator={receptive_field: 16, channels: 4}",
+        "cyclegan={ramp_iterations: 5, pool: 3}",
+        "fit={epochs: 2, iterations_per_epoch: 4, batch_size: 2}",
+    ]
+    defaults = catalog.load("ct_contrast").settings().model_dump(mode="json")
+    settings = flattened(merged(defaults, from_overrides(changes)))
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+@pytest.fixture(scope="session")
+def held_out(ct) -> Callable[..., "HeldOut"]:
+    """Prepared subjects: ``held_out(first=0, count=2, depth=8)``; source and target of one subject run together."""
+    from medgan.data.preparation import Prepared
+    from medgan.training.learner import HeldOut
+
+    def prepared(seed, contrast, depth):
+        voxels = ct(seed, contrast, shape=(32, 32, depth))
+        return Prepared(voxels, np.diag([2.0, 2.0, 5.0, 1.0]), ((1, 31), (1, 31), (0, depth)), (-300.0, 700.0))
+
+    def make(first=0, count=2, depth=8):
+        seeds = range(first, first + count)
+        sides = ([prepared(seed, contrast, depth) for seed in seeds] for contrast in (True, False))
+        return HeldOut(*sides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_translator() -> Callable[..., "Translator"]:
+    """A tiny translator: ``make_translator("cyclegan", "2.5", output="none", cycle=0)``."""
+    from medgan.data.domains import Domain, DomainPair, Window
+    from medgan.data.transforms import PatchConfig
+    from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, ResNetConfig
+    from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
+    from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
+
+    window = Window(lower=-300.0, upper=700.0)
+    contrast, plain = (
+        Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=window) for name in ("contrast", "plain")
+    )
+
+    def make(kind="cyclegan", dimensions="2", *, output="one-sided", norm="instance", dropout=0.0, seed=0, **game):
+        network = ResNetConfig(channels=4, downs=1, blocks=1, norm=norm, dropout=dropout, skips=True)
+        parts = {
+            "pair": DomainPair(source=contrast, target=plain, paired=kind == "pix2pix"),
+            "patch": PatchConfig(dimensions=dimensions, size_voxels=16, depth_voxels=8 if dimensions == "3" else None),
+            "generator": GeneratorConfig(network=network, change=output),
+            "discriminator": DiscriminatorConfig(receptive_field=16, channels=4),
+        }
+        if kind == "pix2pix":
+            return Pix2Pix(Pix2PixConfig(**game), **parts)
+        return CycleGAN(CycleGANConfig(**game), **parts, seed=seed)
+
+    return make

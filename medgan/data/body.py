@@ -18,10 +18,11 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]
 
     Args:
         voxels: (X, Y, Z) in the domain's unit.
-        domain: CT is cut at -300 HU, MR at Otsu's threshold over the non-zero voxels' logarithm of intensity.
+        domain: CT is cut at -300 HU, MR at Otsu's threshold of the logarithm of all intensities, which parts tissue
+            from noise as well as from the zeros around a stripped skull.
 
     Returns:
-        (X, Y, Z); empty where everything is air.
+        (X, Y, Z); empty where everything is air, or all alike in MR.
     """
     solid = ndimage.binary_opening(_not_air(voxels, domain), ndimage.generate_binary_structure(3, 1) & _IN_PLANE)
     parts, count = ndimage.label(solid)
@@ -29,7 +30,7 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]
         return np.zeros(voxels.shape, dtype=bool)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    body = parts == sizes.argmax()
+    body = np.asarray(parts == sizes.argmax())
     for z in range(body.shape[2]):
         body[:, :, z] = ndimage.binary_fill_holes(body[:, :, z])
     return body
@@ -51,7 +52,5 @@ _IN_PLANE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], axis
 def _not_air(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]:
     if domain.modality == "CT":
         return np.asarray(voxels > CT_BODY_HU)
-    positive = voxels[voxels > 0]
-    if positive.size == 0 or positive.min() == positive.max():
-        return np.asarray(voxels > 0)
-    return np.asarray(np.log1p(np.maximum(voxels, 0)) > threshold_otsu(np.log1p(positive)) / 2)
+    logarithm = np.log1p(np.maximum(voxels, 0))
+    return np.asarray(logarithm > threshold_otsu(logarithm.ravel()))

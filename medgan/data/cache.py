@@ -1,13 +1,12 @@
 """Prepared studies kept on disk, so that a second epoch reads patches and not gzip.
 
-An entry is named by its content: the study's bytes, the domain and the grid. Nothing is ever stale, and an entry may be deleted at
-any time.
+An entry is named by its content: the study's bytes, the domain and the grid. Nothing is ever stale, and an entry may be
+deleted at any time.
 """
 
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from medgan.config import Config
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig, Prepared, prepare
+from medgan.data.streams import replacing
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume
 
@@ -39,26 +39,11 @@ class Cache:
         """The study on the networks' grid; its voxels are a read-only memory map."""
         entry = self.folder / f"{entry_key(file_hash(study.image), domain, grid)}.npy"
         facts = entry.with_suffix(".json")
-        if not (entry.exists() and facts.exists()):
-            self._write(prepare(read_volume(study.image), domain, grid), entry, facts)
-        known = json.loads(facts.read_text())
-        return Prepared(
-            voxels=np.load(entry, mmap_mode="r"),
-            affine=np.array(known["affine"]),
-            body=tuple((int(first), int(last)) for first, last in known["body"]),
-            bounds=(float(known["bounds"][0]), float(known["bounds"][1])),
-        )
-
-    def _write(self, prepared: Prepared, entry: Path, facts: Path) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as part:
-            np.save(part, prepared.voxels)
-        Path(part.name).replace(entry)
-        # The facts come last: an entry without them is made anew.
-        content = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
-        with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".part", delete=False) as part_facts:
-            json.dump(content, part_facts)
-        Path(part_facts.name).replace(facts)
+        try:
+            return _read(entry, facts)
+        except (OSError, EOFError, ValueError, LookupError):  # not there yet, or damaged
+            _write(prepare(read_volume(study.image), domain, grid), entry, facts)
+            return _read(entry, facts)
 
 
 def entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
@@ -66,3 +51,22 @@ def entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
     parts: list[Config] = [domain, grid]
     text = "\n".join([str(FORMAT), content_hash, *(part.model_dump_json() for part in parts)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _read(entry: Path, facts: Path) -> Prepared:
+    known = json.loads(facts.read_text())
+    return Prepared(
+        voxels=np.load(entry, mmap_mode="r"),
+        affine=np.array(known["affine"]),
+        body=tuple((int(first), int(last)) for first, last in known["body"]),
+        bounds=(float(known["bounds"][0]), float(known["bounds"][1])),
+    )
+
+
+def _write(prepared: Prepared, entry: Path, facts: Path) -> None:
+    with replacing(entry) as stream:
+        np.save(stream, prepared.voxels)
+    # The facts come last: an entry without them is made anew.
+    content = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
+    with replacing(facts) as stream:
+        stream.write(json.dumps(content).encode())

@@ -105,7 +105,7 @@ def _read(study: Study) -> tuple[Reading, Grid]:
     reading = Reading(
         shape=volume.grid.size,
         spacing_mm=volume.grid.spacing_mm,
-        orientation="".join(nib.orientations.aff2axcodes(volume.grid.affine)),  # type: ignore[no-untyped-call]
+        orientation="".join(nib.orientations.aff2axcodes(volume.grid.affine)),
         minimum=minimum,
         p1=p1,
         p99=p99,

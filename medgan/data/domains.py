@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from medgan.config import Config
 
@@ -12,9 +12,9 @@ from medgan.config import Config
 class Window(Config):
     """The intensities mapped onto [-1, 1]; the map is linear, and values outside are clipped."""
 
-    lower: float = -1000.0
+    lower: FiniteFloat = -1000.0
     """Intensity that becomes -1: HU for CT, a percentile of the volume where ``percentiles`` is set."""
-    upper: float = 1000.0
+    upper: FiniteFloat = 1000.0
     """Intensity that becomes +1: HU for CT, a percentile of the volume where ``percentiles`` is set."""
     percentiles: bool = False
     """Read the bounds as percentiles of each volume's non-zero voxels (MR, arbitrary units)."""
@@ -23,7 +23,7 @@ class Window(Config):
     def _ordered(self) -> Self:
         if self.lower >= self.upper:
             raise ValueError(f"window is empty: lower={self.lower:g} is not below upper={self.upper:g}")
-        if self.percentiles and not (0 <= self.lower and self.upper <= 100):
+        if self.percentiles and (self.lower < 0 or self.upper > 100):
             raise ValueError(f"percentiles lie in 0..100, not {self.lower:g}..{self.upper:g}")
         return self
 

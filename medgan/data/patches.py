@@ -1,10 +1,11 @@
-"""Training patches by number: patch ``n`` is the same whenever and wherever it is drawn, so a run can go on anywhere."""
+"""Training patches by number: patch ``n`` is the same whenever and wherever drawn, so that a run can go on anywhere."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -51,6 +52,23 @@ class PatchDataset(Dataset[Batch]):
         return _plain(source | target)
 
 
+class AnchoredDataset(Dataset[Batch]):
+    """Patches of real, unpaired studies, each beside a patch of simulated pairs whose truth is known.
+
+    Args:
+        patches: The real studies.
+        anchors: The simulated pairs.
+    """
+
+    def __init__(self, patches: PatchDataset, anchors: PatchDataset) -> None:
+        self.patches, self.anchors = patches, anchors
+
+    def __getitem__(self, number: int) -> Batch:
+        """Patch ``number`` of both, the simulated one as "anchor_source" and "anchor_target"."""
+        pair = self.anchors[number]
+        return self.patches[number] | {"anchor_source": pair["source"], "anchor_target": pair["target"]}
+
+
 class From(Sampler[list[int]]):
     """Batches of consecutive patch numbers from one iteration to another."""
 
@@ -65,16 +83,22 @@ class From(Sampler[list[int]]):
             yield list(range(iteration * self.batch_size, (iteration + 1) * self.batch_size))
 
 
-def batches(dataset: PatchDataset, first: int, last: int, batch_size: int, workers: int) -> DataLoader[Batch]:
+def batches(dataset: Dataset[Batch], first: int, last: int, batch_size: int, workers: int) -> DataLoader[Batch]:
     """The batches of iterations ``first`` to ``last`` (excluded), each (B, C, *shape)."""
-    return DataLoader(dataset, batch_sampler=From(first, last, batch_size), num_workers=workers)
+    # A generator of its own: a loader draws its workers' seeds, which must not move the random state of the training.
+    return DataLoader(
+        dataset, batch_sampler=From(first, last, batch_size), num_workers=workers, generator=torch.Generator()
+    )
 
 
-def _chances(studies: Sequence[Prepared]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _chances(studies: Sequence[Prepared]) -> NDArray[np.float64]:
     slices = np.array([study.body[2][1] - study.body[2][0] for study in studies], dtype=np.float64)
-    return slices / slices.sum()
+    return np.asarray(slices / slices.sum())
 
 
 def _plain(patch: dict[str, Tensor]) -> Batch:
     """MONAI's tensors with metadata to plain ones: networks and loaders want nothing else."""
-    return {key: value.as_tensor() if isinstance(value, MetaTensor) else torch.as_tensor(value) for key, value in patch.items()}
+    return {
+        key: value.as_tensor() if isinstance(value, MetaTensor) else torch.as_tensor(value)
+        for key, value in patch.items()
+    }

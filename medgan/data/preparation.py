@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, GaussianSmooth, Orientation, Spacing
+from monai.transforms import Orientation, Spacing
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 from pydantic import PositiveFloat
+from scipy import ndimage
+from torch import Tensor
 
 from medgan.config import Config
 from medgan.data.body import body_box
@@ -46,40 +49,42 @@ class Prepared:
 def prepare(volume: Volume, domain: Domain, grid: GridConfig) -> Prepared:
     """``volume`` in RAS+ orientation at the wanted spacing.
 
-    Where voxels grow, a Gaussian removes first what the coarser grid cannot hold (aliased noise would otherwise be learnt
-    as texture). Interpolation is linear: it invents no intensities.
+    Where voxels grow, a Gaussian removes first what the coarser grid cannot hold (aliased noise would otherwise be
+    learnt as texture). Interpolation is linear: it invents no intensities. In CT nothing is thinner than air: scanners
+    fill what they did not see with -2048 HU or less, which would bleed into the skin.
     """
-    air = np.float32(domain.air)
-    image = MetaTensor(torch.from_numpy(volume.voxels - air)[None], affine=torch.from_numpy(volume.grid.affine))
-    oriented = Orientation(axcodes="RAS", labels=None)(image)
-    before = np.linalg.norm(oriented.affine.numpy()[:3, :3], axis=0)
+    real = np.maximum(volume.voxels, np.float32(domain.air)) if domain.modality == "CT" else volume.voxels
+    voxels, affine = _image(Orientation(axcodes="RAS", labels=None)(_tensor(real, volume.grid.affine)))
+    before = voxel_sizes(affine)
     after = [wanted or own for wanted, own in zip(grid.spacing_mm, before, strict=True)]
-    resample = Compose(
-        [
-            GaussianSmooth(sigma=[_smoothing(new / old) for new, old in zip(after, before, strict=True)]),
-            Spacing(pixdim=after, mode="bilinear", padding_mode="border", align_corners=True),
-        ]
-    )
-    moved = oriented if np.allclose(after, before, rtol=1e-4) else resample(oriented)
-    voxels = np.ascontiguousarray(moved.numpy()[0], dtype=np.float32) + air
-    return Prepared(
-        voxels=voxels,
-        affine=np.asarray(moved.affine.numpy(), dtype=np.float64),
-        body=body_box(voxels, domain),
-        bounds=domain.window.bounds(voxels),
-    )
+    if not np.allclose(after, before, rtol=1e-4):
+        smooth = ndimage.gaussian_filter(voxels, [_smoothing(factor) for factor in after / before], mode="nearest")
+        voxels, affine = _image(Spacing(after, padding_mode="border")(_tensor(smooth, affine)))
+    return Prepared(voxels, affine, body=body_box(voxels, domain), bounds=domain.window.bounds(voxels))
 
 
 def normalise(voxels: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.float32]:
     """Intensities of any shape to [-1, 1], linear between the bounds and clipped beyond them."""
     lower, upper = bounds
-    return (np.clip((voxels - lower) / (upper - lower), 0, 1) * 2 - 1).astype(np.float32)
+    return np.asarray(np.clip((voxels - lower) / (upper - lower), 0, 1) * 2 - 1, dtype=np.float32)
 
 
 def denormalise(voxels: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.float32]:
     """[-1, 1] back to intensities; the inverse of :func:`normalise` inside the window."""
     lower, upper = bounds
-    return ((voxels + 1) / 2 * (upper - lower) + lower).astype(np.float32)
+    return np.asarray((voxels + 1) / 2 * (upper - lower) + lower, dtype=np.float32)
+
+
+def _tensor(voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> MetaTensor:
+    """(X, Y, Z) as MONAI's (1, X, Y, Z) with its affine."""
+    return MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine))
+
+
+def _image(tensor: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """MONAI's (1, X, Y, Z) as voxels (X, Y, Z) and affine (4, 4)."""
+    assert isinstance(tensor, MetaTensor)
+    voxels = np.ascontiguousarray(tensor.numpy()[0], dtype=np.float32)
+    return voxels, np.asarray(tensor.affine.numpy(), dtype=np.float64)
 
 
 def _smoothing(factor: float) -> float:

@@ -36,7 +36,7 @@ class PatchConfig(Config):
     rotation_degrees: NonNegativeFloat = 10.0
     """Largest rotation in plane."""
     scaling: float = Field(default=0.1, ge=0, lt=1)
-    """Largest relative change of size."""
+    """Largest relative change of size along each axis in plane."""
 
     @model_validator(mode="before")
     @classmethod
@@ -48,7 +48,9 @@ class PatchConfig(Config):
     @model_validator(mode="after")
     def _depth_belongs_to_blocks(self) -> Self:
         if self.depth_voxels and self.dimensions != "3":
-            raise ValueError(f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours instead")
+            raise ValueError(
+                f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours instead"
+            )
         return self
 
     @property
@@ -69,7 +71,7 @@ class PatchConfig(Config):
 
 
 def patch_chain(config: PatchConfig, keys: Sequence[str], seed: int | None = None) -> Compose:
-    """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], the same place and motion for all keys."""
+    """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], one place and motion for all keys."""
     steps: list[Any] = [RandBodyPatchd(keys, config)]
     if config.flip:
         steps.append(RandFlipd(keys, prob=0.5, spatial_axis=0))
@@ -80,7 +82,7 @@ def patch_chain(config: PatchConfig, keys: Sequence[str], seed: int | None = Non
             prob=1.0,
             spatial_size=config.shape,
             rotate_range=turn if config.spatial == 2 else (0.0, 0.0, turn),
-            scale_range=config.scaling,
+            scale_range=(config.scaling, config.scaling),
             mode="bilinear",
             padding_mode="border",
         )
@@ -131,14 +133,17 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         patch = self.config.size_voxels if axis < 2 else size
         if axis == 2 and self.config.spatial == 2:
             return min(first + int(self.share[2] * (last - first)), last - 1) - size // 2
-        # A third of the patch may reach over the body's edge, so that skin and air are learnt too.
+        # A sixth of the patch may reach over the body's edge, so that skin and air are learnt too.
         lower, upper = first + patch / 3, last - patch / 3
         centre = lower + self.share[axis] * (upper - lower) if upper > lower else (first + last) / 2
         return round(centre - size / 2)
 
 
 def cut(study: Prepared, start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
-    """The region of ``extent`` voxels from ``start`` in [-1, 1]: beyond the volume in plane is air, along z the last slice."""
+    """The region of ``extent`` voxels from ``start`` in [-1, 1]; it must share a voxel with the volume.
+
+    Beyond the volume there is air in plane, and the last slice along z.
+    """
     inside, pads = [], []
     for axis, (first, size) in enumerate(zip(start, extent, strict=True)):
         limit = study.voxels.shape[axis]

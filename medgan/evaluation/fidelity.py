@@ -142,7 +142,5 @@ def _shifted(volume: Array, mask: Mask) -> NDArray[np.float64]:
 
 
 def _similarity(fake: NDArray[np.float64], real: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, similarity = structural_similarity(  # type: ignore[no-untyped-call]
-        fake, real, win_size=WINDOW_VOXELS, data_range=RANGE_HU, full=True
-    )
+    _, similarity = structural_similarity(fake, real, win_size=WINDOW_VOXELS, data_range=RANGE_HU, full=True)
     return np.asarray(similarity)

@@ -66,7 +66,9 @@ def read_scans(case: Case, label_names: LabelNames | None) -> Scans:
 
 
 def read_label_names(folder: Path) -> LabelNames | None:
-    """``labels.json`` beside the label maps, ``{"liver": 5, "kidneys": [7, 8]}``; nothing if there is none.
+    """The names in ``labels.json`` beside the label maps; nothing if there is no such file.
+
+    They are ``{"liver": 5, "kidneys": [7, 8]}`` or ``{"5": "liver"}``, alone or under the key ``labels``.
 
     Raises:
         DataError: It holds something else.
@@ -75,13 +77,16 @@ def read_label_names(folder: Path) -> LabelNames | None:
     if not path.exists():
         return None
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            str(name): [int(v) for v in value] if isinstance(value, list) else int(value)
-            for name, value in names.items()
-        }
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return dict(_named(*entry) for entry in content.get("labels", content).items())
     except (ValueError, TypeError, AttributeError):
         raise DataError(f'{path} names no labels; write `{{"liver": 5, "kidneys": [7, 8]}}`.') from None
+
+
+def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]]:
+    if isinstance(value, str):
+        return value, int(key)
+    return key, [int(v) for v in value] if isinstance(value, list) else int(value)
 
 
 def errors(volume: Array, scans: Scans) -> Figures:

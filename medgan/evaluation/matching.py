@@ -194,7 +194,8 @@ def _partner_or_none(images: ImageSet, image: Image, own: ImageSet) -> Image | N
 def _of_cohort(table: Path, domain: str, column: Literal["image", "mask"]) -> list[Image]:
     studies = [study for study in read_table(table) if study.domain == domain or not domain]
     paths = [(study.subject, study.image if column == "image" else study.mask) for study in studies]
-    return [Image(subject, _name(path, table.parent), path) for subject, path in paths if path]
+    images = [Image(subject, _name(path, table.parent), path) for subject, path in paths if path]
+    return list(dict.fromkeys(images))  # the scans of a subject may share one mask
 
 
 def _below(folder: Path, wanted: str) -> list[Image]:

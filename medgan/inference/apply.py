@@ -5,6 +5,7 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional as F
 
 from medgan.data.preparation import Prepared
 from medgan.data.transforms import PatchConfig
@@ -12,6 +13,9 @@ from medgan.networks.sliding import Network, over_blocks, over_slices
 
 MARGIN_VOXELS = 8
 """How far around the body's box the network looks."""
+
+FEWEST_VOXELS = 33
+"""Smaller planes are grown by their edge: after up to five halvings, reflection still finds a second voxel."""
 
 
 @torch.no_grad()
@@ -42,6 +46,18 @@ def apply(
 
 
 def _translated(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
+    """The network's output for (X, Y, Z), which is first grown by its edge where the network needs more to look at."""
+    x, y, z = volume.shape
     if patch.spatial == 3:
-        return over_blocks(network, volume, block=patch.shape)
-    return over_slices(network, volume, neighbours=patch.channels // 2, multiple=multiple)
+        # Along superior a patch continues with the last slice in training, too.
+        found = over_blocks(network, _grown(volume, (0, 0, patch.shape[2])), block=patch.shape)
+    else:
+        grown = _grown(volume, (FEWEST_VOXELS, FEWEST_VOXELS, 0))
+        found = over_slices(network, grown, neighbours=patch.channels // 2, multiple=multiple)
+    return found[:x, :y, :z]
+
+
+def _grown(volume: torch.Tensor, fewest: tuple[int, int, int]) -> torch.Tensor:
+    """(X, Y, Z) with at least so many voxels along each axis."""
+    x, y, z = (max(0, wanted - size) for wanted, size in zip(fewest, volume.shape, strict=True))
+    return F.pad(volume[None, None], (0, z, 0, y, 0, x), mode="replicate")[0, 0]

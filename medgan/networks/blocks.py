@@ -20,16 +20,24 @@ DROPOUT: dict[int, type[nn.Dropout2d | nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.
 def normalisation(kind: Norm, channels: int, spatial: int) -> nn.Module:
     """The normalisation after a convolution with ``channels`` outputs.
 
-    ``instance`` is CycleGAN's and ``batch`` pix2pix's. ``group`` has 8 channels a group: like instance norm it needs no
-    batch, but its statistics vary less from tile to tile.
+    ``instance`` is CycleGAN's and ``batch`` pix2pix's. ``group`` has 8 channels a group (all in one where 8 does not
+    divide them): like instance norm it needs no batch, but its statistics vary less from tile to tile.
     """
     if kind == "instance":
         return INSTANCE[spatial](channels)
     if kind == "batch":
         return BATCH[spatial](channels)
     if kind == "group":
-        return nn.GroupNorm(max(1, channels // 8), channels)
+        return nn.GroupNorm(1 if channels % 8 else channels // 8, channels)
     return nn.Identity()
+
+
+def has_bias(norm: Norm) -> bool:
+    """Whether a convolution before ``norm`` has a bias: batch and group norm shift by themselves.
+
+    Instance norm as used here does not; it removes a bias, which is kept because the references keep it.
+    """
+    return norm in ("none", "instance")
 
 
 def convolution(
@@ -40,16 +48,14 @@ def convolution(
     *,
     stride: int = 1,
     norm: Norm = "none",
-    bias: bool | None = None,
 ) -> nn.Sequential:
     """Reflection padding, convolution, normalisation; keeps the size at stride 1 and halves an even one at stride 2.
 
     Reflection rather than zeros: zero in [-1, 1] is an intensity, and a frame of it would be seen as tissue.
     """
-    bias = norm in ("none", "instance") if bias is None else bias
     return nn.Sequential(
         REFLECTION[spatial](kernel // 2),
-        CONVOLUTION[spatial](inputs, outputs, kernel, stride, bias=bias),
+        CONVOLUTION[spatial](inputs, outputs, kernel, stride, bias=has_bias(norm)),
         normalisation(norm, outputs, spatial),
     )
 
@@ -70,7 +76,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to the same shape."""
-        return x + self.layers(x)
+        result: Tensor = x + self.layers(x)
+        return result
 
 
 class UpSample(nn.Module):
@@ -88,7 +95,7 @@ class UpSample(nn.Module):
             self.layers = convolution(spatial, inputs, outputs, 3, norm=norm)
         else:
             self.layers = nn.Sequential(
-                TRANSPOSED[spatial](inputs, outputs, 3, stride=2, padding=1, output_padding=1),
+                TRANSPOSED[spatial](inputs, outputs, 3, 2, padding=1, output_padding=1, bias=has_bias(norm)),
                 normalisation(norm, outputs, spatial),
             )
 
@@ -96,7 +103,8 @@ class UpSample(nn.Module):
         """(B, C, *spatial) to (B, C', *doubled)."""
         if self.interpolation:
             x = F.interpolate(x, scale_factor=2, mode=self.interpolation, align_corners=False)
-        return self.layers(x)
+        result: Tensor = self.layers(x)
+        return result
 
 
 @torch.no_grad()
@@ -110,3 +118,14 @@ def initialise(module: nn.Module, deviation: float = 0.02) -> None:
         elif isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)):
             nn.init.normal_(layer.weight, 1.0, deviation)
             nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def keep_variance(module: nn.Module) -> None:
+    """Convolution weights that keep the variance through leaky ReLUs, for networks without normalisation.
+
+    At N(0, 0.02) a signal fades from layer to layer where no norm restores it (He et al. 2015, arXiv:1502.01852, Eq. 14).
+    """
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+            nn.init.kaiming_normal_(layer.weight, 0.2, nonlinearity="leaky_relu")

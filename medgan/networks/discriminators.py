@@ -1,10 +1,12 @@
 """PatchGAN discriminators: one score for each patch of the image, in 2D and 3D."""
 
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from medgan.networks.blocks import CONVOLUTION, Norm, initialise, normalisation
+from medgan.networks.blocks import CONVOLUTION, Norm, has_bias, initialise, keep_variance, normalisation
 
 ReceptiveField = Literal[1, 16, 34, 70, 142, 286]
 
@@ -36,10 +38,34 @@ class PatchDiscriminator(nn.Module):
         )
         self.layers = nn.Sequential(*layers)
         initialise(self)
+        if norm == "none":
+            keep_variance(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, inputs, *spatial) to raw scores (B, 1, *patches)."""
         scores: Tensor = self.layers(image)
+        return scores
+
+
+class Windowed(nn.Module):
+    """Shows a network the same image through several intensity windows, each as a channel over [-1, 1].
+
+    As a reader turns to a narrow window for soft tissue and to a wide one for bone: a difference that is small in the
+    whole range is large in a window.
+
+    Args:
+        network: What looks.
+        windows: Lower and upper bound of each window, in the image's units of [-1, 1].
+    """
+
+    def __init__(self, network: nn.Module, windows: Sequence[tuple[float, float]]) -> None:
+        super().__init__()
+        self.network, self.windows = network, tuple(windows)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial), seen as (B, C * windows, *spatial), to the network's scores."""
+        views = [((image - lower) / (upper - lower) * 2 - 1).clamp(-1, 1) for lower, upper in self.windows]
+        scores: Tensor = self.network(torch.cat(views, dim=1))
         return scores
 
 
@@ -48,7 +74,7 @@ def _pixel_layers(spatial: int, inputs: int, channels: int, norm: Norm) -> list[
     return [
         conv(inputs, channels, 1),
         nn.LeakyReLU(0.2),
-        conv(channels, 2 * channels, 1),
+        conv(channels, 2 * channels, 1, bias=has_bias(norm)),
         normalisation(norm, 2 * channels, spatial),
         nn.LeakyReLU(0.2),
         conv(2 * channels, 1, 1),
@@ -62,5 +88,9 @@ def _patch_layers(spatial: int, inputs: int, channels: int, norm: Norm, strided:
     for level in range(1, strided + 1):
         before, width = width, channels * min(2**level, 8)
         stride = 2 if level < strided else 1
-        layers += [conv(before, width, 4, stride, 1), normalisation(norm, width, spatial), nn.LeakyReLU(0.2)]
+        layers += [
+            conv(before, width, 4, stride, 1, bias=has_bias(norm)),
+            normalisation(norm, width, spatial),
+            nn.LeakyReLU(0.2),
+        ]
     return [*layers, conv(width, 1, 4, 1, 1)]

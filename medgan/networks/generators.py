@@ -3,6 +3,8 @@
 What the raw map means, an image or a change of the input, is decided by :mod:`medgan.networks.outputs`.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from medgan.networks.blocks import (
     UpSample,
     UpSampling,
     convolution,
+    has_bias,
     initialise,
     normalisation,
 )
@@ -23,9 +26,9 @@ from medgan.networks.blocks import (
 class ResNetGenerator(nn.Module):
     """Down-sampling, residual blocks at the coarsest size, up-sampling.
 
-    With two ``downs``, 6 or 9 ``blocks``, 64 ``channels``, instance norm and transposed up-sampling it is the generator of
-    CycleGAN (Zhu et al. 2017, arXiv:1703.10593, appendix 7.2). With ``skips`` each up-sampled map also sees the encoder's
-    map of its size, so that few residual blocks at a coarse size suffice: far cheaper on a CPU.
+    With two ``downs``, 6 or 9 ``blocks``, 64 ``channels``, instance norm and transposed up-sampling it is the generator
+    of CycleGAN (Zhu et al. 2017, arXiv:1703.10593, appendix 7.2). With ``skips`` each up-sampled map also sees the
+    encoder's map of its size, so that few residual blocks at a coarse size suffice: far cheaper on a CPU.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class ResNetGenerator(nn.Module):
         self.stem = nn.Sequential(convolution(spatial, inputs, widths[0], first, norm=norm), nn.ReLU())
         self.down = nn.ModuleList(
             nn.Sequential(convolution(spatial, fine, coarse, 3, stride=2, norm=norm), nn.ReLU())
-            for fine, coarse in zip(widths, widths[1:], strict=False)
+            for fine, coarse in pairwise(widths)
         )
         self.blocks = nn.Sequential(*(ResidualBlock(spatial, widths[-1], norm, dropout) for _ in range(blocks)))
         self.up = nn.ModuleList(
@@ -64,9 +67,10 @@ class ResNetGenerator(nn.Module):
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs."""
-        _check_size(image, self.multiple)
-        x = self.stem(image)
+        """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs, at least twice that."""
+        # Reflection padding needs two voxels at the coarsest size.
+        _check_size(image, self.multiple, least=2 * self.multiple)
+        x: Tensor = self.stem(image)
         fine = []
         for down in self.down:
             fine.append(x)
@@ -75,14 +79,16 @@ class ResNetGenerator(nn.Module):
         for up, merge in zip(self.up, self.merge, strict=True):
             x, beside = up(x), fine.pop()
             x = merge(torch.cat([x, beside], dim=1)) if self.skips else x
-        return self.last(x)
+        result: Tensor = self.last(x)
+        return result
 
 
 class UNetGenerator(nn.Module):
     """Encoder and decoder with a skip connection at every size.
 
-    With 8 ``downs``, 64 ``channels``, batch norm, transposed up-sampling and dropout .5 it is the ``unet_256`` of pix2pix (Isola
-    et al. 2017, arXiv:1611.07004, appendix 6.1.1); dropout lies in the three innermost decoder blocks below the bottleneck.
+    With 8 ``downs``, 64 ``channels``, batch norm, transposed up-sampling and dropout .5 it is the ``unet_256`` of
+    pix2pix (Isola et al. 2017, arXiv:1611.07004, appendix 6.1.1); dropout lies in the three decoder blocks after the
+    innermost.
     """
 
     def __init__(
@@ -101,7 +107,7 @@ class UNetGenerator(nn.Module):
         self.multiple = 2**downs
         widths = [channels * min(2**level, 8) for level in range(downs)]
         halve = [_halving(spatial, inputs, widths[0], "none", first=True)]
-        for level, (fine, coarse) in enumerate(zip(widths, widths[1:], strict=False)):
+        for level, (fine, coarse) in enumerate(pairwise(widths)):
             # No norm at the bottleneck: a map of one voxel has no statistics.
             halve.append(_halving(spatial, fine, coarse, "none" if level == downs - 2 else norm))
         self.down = nn.ModuleList(halve)
@@ -116,7 +122,7 @@ class UNetGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs."""
-        _check_size(image, self.multiple)
+        _check_size(image, self.multiple, least=self.multiple)
         maps, x = [], image
         for down in self.down:
             x = down(x)
@@ -124,13 +130,14 @@ class UNetGenerator(nn.Module):
         x = maps.pop()
         for up in self.up:
             x = torch.cat([up(x), maps.pop()], dim=1)
-        return self.last(x)
+        result: Tensor = self.last(x)
+        return result
 
 
 def _halving(spatial: int, inputs: int, outputs: int, norm: Norm, *, first: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = [] if first else [nn.LeakyReLU(0.2)]
     layers += [
-        CONVOLUTION[spatial](inputs, outputs, 4, 2, 1, bias=norm != "batch"),
+        CONVOLUTION[spatial](inputs, outputs, 4, 2, 1, bias=has_bias(norm)),
         normalisation(norm, outputs, spatial),
     ]
     return nn.Sequential(*layers)
@@ -144,7 +151,7 @@ def _doubling(
         layers.append(UpSample(spatial, inputs, outputs, norm, upsampling))
     else:
         layers += [
-            TRANSPOSED[spatial](inputs, outputs, 4, 2, 1, bias=norm != "batch"),
+            TRANSPOSED[spatial](inputs, outputs, 4, 2, 1, bias=has_bias(norm)),
             normalisation(norm, outputs, spatial),
         ]
     if dropout:
@@ -152,8 +159,9 @@ def _doubling(
     return nn.Sequential(*layers)
 
 
-def _check_size(image: Tensor, multiple: int) -> None:
-    if any(size % multiple for size in image.shape[2:]):
+def _check_size(image: Tensor, multiple: int, *, least: int) -> None:
+    if any(size % multiple or size < least for size in image.shape[2:]):
         raise ValueError(
-            f"image of {tuple(image.shape[2:])} voxels: every axis must be a multiple of {multiple}; pad it first"
+            f"image of {tuple(image.shape[2:])} voxels: every axis must be a multiple of {multiple} "
+            f"and at least {least}; pad it first"
         )

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from medgan.networks.blocks import CONVOLUTION
+from medgan.networks.blocks import CONVOLUTION, TRANSPOSED
 
 Change = Literal["one-sided", "signed", "none"]
 
@@ -26,9 +26,9 @@ class ChangeOutput(nn.Module):
     """The network predicts how much each voxel changes; the image itself passes through untouched.
 
     One-sided maps know the physics of contrast agent: iodine only adds attenuation, so it is added on the way to the
-    contrast domain (``sign`` +1) and subtracted on the way back (``sign`` -1), never the reverse. Signed maps may do either.
-    Voxels outside ``[lower, upper]`` (air, lung, fat, metal, cortical bone) keep their value by construction; the map fades over
-    ``ramp`` at both ends, so that no edge is drawn where a tissue crosses a bound.
+    contrast domain (``sign`` +1) and subtracted on the way back (``sign`` -1), never the reverse. Signed maps may do
+    either. Voxels outside ``[lower, upper]`` (air, lung, fat, metal, cortical bone) keep their value by construction;
+    the map fades over ``ramp`` at both ends, so that no edge is drawn where a tissue crosses a bound.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class ChangeOutput(nn.Module):
             lower: Where the map begins to act.
             upper: Where it ceases to act.
             ramp: Width over which it fades at both ends.
-            start: The share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that training
-                starts from the identity, and not at zero, where the sigmoid has no slope.
+            start: The share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that
+                training starts from the identity, and not at zero, where the sigmoid has no slope.
         """
         super().__init__()
         self.network, self.one_sided, self.sign = network, one_sided, sign
@@ -83,6 +83,8 @@ def centre_channel(image: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _flatten_start(network: nn.Module) -> None:
-    last = [layer for layer in network.modules() if isinstance(layer, tuple(CONVOLUTION.values()))]
-    if last:
-        last[-1].weight.mul_(0.1)
+    """Shrink the last layer, so that the raw map starts near zero."""
+    kinds = (*CONVOLUTION.values(), *TRANSPOSED.values())
+    weights = [layer.weight for layer in network.modules() if isinstance(layer, kinds)]
+    if weights:
+        weights[-1].mul_(0.1)

@@ -12,7 +12,7 @@ import numpy as np
 from medgan.phantom.shapes import Ellipsoid, Shape
 from medgan.phantom.space import Point, Space, Waves, point
 from medgan.phantom.tissues import Layer, Tissue
-from medgan.phantom.trunk import Trunk, draw_trunk, rib_layers, spine_layers, trunk_layers
+from medgan.phantom.trunk import Trunk, crus_layers, draw_trunk, rib_layers, spine_layers, trunk_layers
 from medgan.phantom.vessels import vessel_layers
 from medgan.phantom.viscera import (
     bowel_layers,
@@ -64,6 +64,7 @@ def _laid(rng: np.random.Generator, trunk: Trunk, lesions: bool) -> Iterator[Lay
         yield from _lesions(rng, liver)
     yield from pancreas_layers(rng, trunk)
     yield from kidney_layers(rng, trunk)
+    yield from crus_layers()
     yield from vessel_layers(rng, trunk)
     yield from spine_layers(rng, trunk)
     yield from rib_layers(trunk)
@@ -82,9 +83,7 @@ def _lesions(rng: np.random.Generator, liver: Shape) -> Iterator[Layer]:
             continue
         place = places[fitting[0], 0]
         radii = radius * rng.uniform(0.85, 1.15, 3)
-        mass = Ellipsoid(point(place), point(radii), turn_deg=rng.uniform(-45, 45)).rough(
-            Waves.draw(rng, 0.8, (12, 25))
-        )
-        yield Layer(tissue, mass, rng.uniform(-6, 6))
+        mass = Ellipsoid(point(place), point(radii), turn_deg=rng.uniform(-45, 45))
+        yield Layer(tissue, mass.rough(Waves.draw(rng, 0.8, (12, 25))), rng.uniform(-6, 6))
         apart_mm = np.sqrt(((places[:, 0] - place) ** 2).sum(axis=1)) - 1.2 * radius
         room_mm = np.minimum(room_mm, apart_mm)

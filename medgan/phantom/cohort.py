@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -26,7 +26,8 @@ UNPAIRED = "cohort_unpaired.csv"
 """Every subject with one scan: to train on without pairs, and to test on without a glance at the truth."""
 COLUMNS = ("subject", "domain", "image", "mask", "split")
 
-Rows = list[tuple[str, str, str, str, str]]
+Row = tuple[str, str, str, str, str]
+"""One image in ``COLUMNS``."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def write_phantom(
-    out: Path,
-    *,
-    kind: str = "abdomen_ct",
-    subjects: int,
-    seed: int,
-    lesions: float = 0.3,
-    shape: Size = (96, 96, 24),
+    out: Path, *, kind: str = "abdomen_ct", subjects: int, seed: int, lesions: float = 0.3, shape: Size = (96, 96, 24)
 ) -> Path:
     """Render a cohort and write it, its tables last: where these exist, everything else does.
 
@@ -62,33 +57,32 @@ def write_phantom(
     JSON sidecar for each scan that says what it is. Equal arguments give equal voxels.
 
     Args:
-        out: The folder; made where it is missing.
+        out: The folder.
         kind: A name in ``KINDS``.
         subjects: How many.
         seed: Of everything that is random.
         lesions: Share of subjects with lesions, 0 to 1.
-        shape: Voxels along x, y and z; the field of view is the same for all shapes.
+        shape: Voxels along x, y and z; the field of view is the same for all.
 
     Returns:
-        The path of ``cohort.csv``, which lists both scans of every subject; ``cohort_unpaired.csv`` lies beside it.
+        The path of ``cohort.csv``; ``cohort_unpaired.csv`` lies beside it.
 
     Raises:
         ConfigError: An unknown kind, or numbers out of range.
         DataError: The folder cannot be written.
     """
     chosen = _checked(kind, subjects, seed, lesions, shape)
-    grid = made_up_grid(shape, _affine(shape, chosen.spacing_mm(shape)))
+    grid = _grid(shape, chosen.spacing_mm(shape))
     for number in range(subjects):
         note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": chosen.unit, "seed": seed, "number": number}
-        note |= chosen.describe(seed, number, lesions=lesions)
         volumes = chosen.render(seed, number, shape=shape, lesions=lesions)
-        _write_subject(out / _name(number), chosen, grid, volumes, note)
-    truth = {"phantom": True, "kind": kind, "seed": seed, "lesions": lesions}
-    _write_text(out / "labels.json", _json(truth | {"labels": {int(i): i.name.lower() for i in chosen.labels}}))
+        _write_volumes(out / _name(number), volumes, grid)
+        _write_notes(out / _name(number), chosen.domains, note | chosen.describe(seed, number, lesions=lesions))
+    labels = {int(label): label.name.lower() for label in chosen.labels}
+    _write_text(out / "labels.json", _json({"phantom": True, "kind": kind, "labels": labels}))
     parts = split_parts(subjects)
-    _write_text(out / UNPAIRED, _table(list(_unpaired(chosen.domains, parts))))
-    _write_text(out / PAIRED, _table(list(_paired(chosen.domains, parts))))
-    return out / PAIRED
+    _write_text(out / UNPAIRED, _table(_unpaired(chosen.domains, parts)))
+    return _write_text(out / PAIRED, _table(_paired(chosen.domains, parts)))
 
 
 def split_parts(subjects: int) -> list[str]:
@@ -102,38 +96,40 @@ def split_parts(subjects: int) -> list[str]:
     return ["train"] * (subjects - test - validation) + ["validation"] * validation + ["test"] * test
 
 
-def _paired(domains: tuple[str, str], parts: list[str]) -> Iterator[tuple[str, str, str, str, str]]:
+def _paired(domains: tuple[str, str], parts: list[str]) -> Iterator[Row]:
     for number, part in enumerate(parts):
         for domain in domains:
             yield _row(number, domain, part)
 
 
-def _unpaired(domains: tuple[str, str], parts: list[str]) -> Iterator[tuple[str, str, str, str, str]]:
+def _unpaired(domains: tuple[str, str], parts: list[str]) -> Iterator[Row]:
     """Training and validation subjects alternate between the domains; test subjects have the source's alone."""
     for number, part in enumerate(parts):
         first = parts.index(part)
         yield _row(number, domains[0 if part == "test" else (number - first) % 2], part)
 
 
-def _row(number: int, domain: str, part: str) -> tuple[str, str, str, str, str]:
+def _row(number: int, domain: str, part: str) -> Row:
     name = _name(number)
     return name, domain, f"{name}/{domain}.nii.gz", f"{name}/labels.nii.gz", part
 
 
-def _write_subject(
-    folder: Path, kind: Kind, grid: Grid, volumes: Mapping[str, NDArray[Any]], note: Mapping[str, Any]
-) -> None:
+def _write_volumes(folder: Path, volumes: Mapping[str, NDArray[Any]], grid: Grid) -> None:
     for name, voxels in volumes.items():
         write_volume(voxels, grid, folder / f"{name}.nii.gz", voxels.dtype)
-    for domain in kind.domains:
+
+
+def _write_notes(folder: Path, domains: tuple[str, str], note: Mapping[str, Any]) -> None:
+    """A sidecar for each scan."""
+    for domain in domains:
         _write_text(folder / f"{domain}.json", _json({**note, "subject": folder.name, "domain": domain}))
 
 
-def _affine(shape: Size, spacing_mm: Point) -> NDArray[np.float64]:
-    """Voxel index to RAS+ mm, (4, 4), with the origin in the middle of the volume."""
+def _grid(shape: Size, spacing_mm: Point) -> Grid:
+    """A RAS+ grid with the world's origin in the middle of the volume."""
     affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip(shape, spacing_mm, strict=True)]
-    return affine
+    return made_up_grid(shape, affine)
 
 
 def _checked(kind: str, subjects: int, seed: int, lesions: float, shape: Size) -> Kind:
@@ -150,7 +146,7 @@ def _checked(kind: str, subjects: int, seed: int, lesions: float, shape: Size) -
     return KINDS[kind]
 
 
-def _table(rows: Rows) -> str:
+def _table(rows: Iterable[Row]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
     return text.getvalue()
@@ -160,9 +156,10 @@ def _json(content: Mapping[Any, Any]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str) -> Path:
     with replacing(path) as stream:
         stream.write(text.encode())
+    return path
 
 
 def _name(number: int) -> str:

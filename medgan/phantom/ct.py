@@ -1,8 +1,8 @@
 """CT of a phantom subject, with iodine and without: one anatomy, one grid, two scans.
 
-A voxel's attenuation is the volume-weighted mean of the tissues in it. The scan with iodine adds each tissue's uptake at
-one moment between the late arterial and the portal phase. Both are blurred alike, and each has its own noise, as two real
-scans have; there is no motion between them.
+A voxel's attenuation is the volume-weighted mean of the tissues in it. The scan with iodine adds each tissue's uptake
+at one moment between the late arterial and the portal phase. Both are blurred alike, and each has its own noise, as two
+real scans have; there is no motion between them.
 
 Every number is computed in float64 from elementary operations and rounded to 0.001 HU before it is rounded to 1 HU, so
 that the last bits, in which machines may differ, do not reach the voxels.
@@ -85,7 +85,7 @@ def render_subject(
     Args:
         seed: The cohort's.
         subject: The subject's number in it, from 0.
-        shape: Voxels from left to right, back to front and foot to head.
+        shape: Voxels along x, y and z.
         spacing_mm: The voxels' size; by default 365 x 365 x 120 mm are in view, whatever the shape.
         lesions: Share of subjects with liver lesions.
         noise: Whether the scans have noise; without it they differ by iodine alone.
@@ -93,23 +93,20 @@ def render_subject(
     Returns:
         ``contrast`` and ``plain`` (int16, HU), ``labels`` (uint8, ``Tissue``), ``lesions`` (uint8, 0 or 1).
     """
-    spacing_mm = spacing_mm or default_spacing_mm(shape)
-    scan, scanner = draw_scan(seed, subject), Space.regular(shape, spacing_mm)
+    scan, scanner = draw_scan(seed, subject), Space.regular(shape, spacing_mm or default_spacing_mm(shape))
     canvas = Canvas(_random(seed, subject, "materials"), scanner, scan)
     if scan.table:
         canvas.lay(table_top(), scanner)
-    with_lesions = has_lesions(seed, subject, lesions)
-    anatomy = draw_abdomen(_random(seed, subject, "anatomy"), lesions=with_lesions)
+    anatomy = draw_abdomen(_random(seed, subject, "anatomy"), lesions=has_lesions(seed, subject, lesions))
     coordinates = anatomy.coordinates(scanner)
     for layer in anatomy.layers:
         canvas.lay(layer, coordinates)
     rendered: dict[str, NDArray[Any]] = {}
     for domain, hu in (("contrast", canvas.hu + canvas.gain_hu), ("plain", canvas.hu)):
-        sigma = (scan.blur_mm / spacing_mm[0], scan.blur_mm / spacing_mm[1], 0.0)
-        scanned = ndimage.gaussian_filter(hu, sigma, mode="nearest")
+        scanned = blurred(hu, scan.blur_mm, scanner.spacing_mm)
         if noise:
             scanned += scan.noise_hu * quantum_noise(_random(seed, subject, domain), scanner)
-        rendered[domain] = np.rint(np.round(np.clip(scanned, -1024, 3071), 3)).astype(np.int16)
+        rendered[domain] = stored(scanned)
     rendered["labels"] = np.where(canvas.labels == Tissue.TABLE, Tissue.AIR, canvas.labels).astype(np.uint8)
     rendered["lesions"] = np.isin(rendered["labels"], LESIONS).astype(np.uint8)
     return rendered
@@ -156,6 +153,17 @@ class Canvas:
         if tissue is Tissue.SPLEEN:  # the pulp fills unevenly at first
             return np.asarray(gain * (1.0 + max(0.0, 1.0 - 2.5 * phase) * self.patches[box]))
         return gain
+
+
+def blurred(hu: Field, sigma_mm: float, spacing_mm: Point) -> Field:
+    """A volume as the scanner's point-spread function passes it, slice by slice."""
+    sigma = (sigma_mm / spacing_mm[0], sigma_mm / spacing_mm[1], 0.0)
+    return np.asarray(ndimage.gaussian_filter(hu, sigma, mode="nearest"))
+
+
+def stored(hu: Field) -> NDArray[np.int16]:
+    """Whole HU in the range of a 12-bit scanner; bits in which machines differ are rounded away before."""
+    return np.rint(np.round(np.clip(hu, -1024, 3071), 3)).astype(np.int16)
 
 
 def quantum_noise(rng: np.random.Generator, scanner: Space) -> Field:

@@ -64,6 +64,13 @@ def trunk_layers(rng: np.random.Generator, trunk: Trunk) -> Iterator[Layer]:
     yield Layer(Tissue.LUNG, trunk.cavity.without(trunk.belly, blend_mm=3).grown(-0.8), rng.uniform(-25, 25))
 
 
+def crus_layers() -> Iterator[Layer]:
+    """The legs of the diaphragm, to the left and right of the aorta."""
+    for side in (-1, 1):
+        path = [(side * 13, -10, -30), (side * 17, -8, 20), (side * 20, 2, 60), (side * 10, 30, 95)]
+        yield Layer(Tissue.MUSCLE, Tube(path, [3, 5, 5, 4]))
+
+
 def spine_layers(rng: np.random.Generator, trunk: Trunk) -> Iterator[Layer]:
     """The muscles along the spine, then discs, vertebrae and the canal: laid over the organs' fat."""
     yield from _back_muscles(rng)
@@ -79,8 +86,8 @@ def spine_layers(rng: np.random.Generator, trunk: Trunk) -> Iterator[Layer]:
 
 def rib_layers(trunk: Trunk) -> Iterator[Layer]:
     """The ribs and, before their ends, the cartilage of the costal arch."""
-    ribs = Ribs(trunk, bone=True)
     yield Layer(Tissue.CARTILAGE, Ribs(trunk, bone=False))
+    ribs = Ribs(trunk, bone=True)
     yield Layer(Tissue.RIB, ribs)
     yield Layer(Tissue.RIB, ribs.grown(-1.5), -420.0)
 
@@ -88,22 +95,21 @@ def rib_layers(trunk: Trunk) -> Iterator[Layer]:
 class Ribs(Shape):
     """All ribs at once: bars that run along the cavity's wall and fall from the spine towards the front."""
 
-    def __init__(self, trunk: Trunk, *, bone: bool):
+    def __init__(self, trunk: Trunk, *, bone: bool) -> None:
         self.cavity, self.bone = trunk.cavity, bone
         self.head_z = trunk.spine_z + VERTEBRA_STEP_MM + 4
         self.low, self.high = trunk.muscle.low, trunk.muscle.high
 
     def distance(self, at: Space) -> Field:
-        """Distance to the nearest rib; a rib is 8 mm thick and 14 mm high."""
+        """Distance to the nearest rib; a rib is 8 mm thick and 14 mm high, and the lower it is, the earlier it ends."""
         fall = 0.62 * (at.y + 80) + 0.4 * (np.abs(at.x) - 35)
         rank = np.clip(np.round((at.z + fall - self.head_z) / 31.0), 0, 8)
         beside = self.cavity.distance(at) - 5.0
         above = (at.z + fall - self.head_z - 31.0 * rank) * 0.81
         bar = (np.sqrt((beside / 4.0) ** 2 + (above / 7.0) ** 2 + 1e-12) - 1.0) * 4.5
         end_y = np.minimum(-38.0 + 48.0 * rank, 52.0)
-        spine = 33.0 - np.abs(at.x)
         if self.bone:
-            return np.maximum(np.maximum(bar, (at.y - end_y) * 0.8), spine)
+            return np.maximum(np.maximum(bar, (at.y - end_y) * 0.8), 33.0 - np.abs(at.x))
         arch = np.maximum(end_y - at.y, np.abs(at.x) - 110.0)
         return np.maximum(np.maximum(bar, arch), np.where(rank < 2, 99.0, 26.0 - np.abs(at.x)))
 
@@ -120,7 +126,7 @@ def _fat_planes(trunk: Trunk) -> Iterator[Layer]:
 
 
 def _back_muscles(rng: np.random.Generator) -> Iterator[Layer]:
-    """Psoas, quadratus lumborum, crura and the erectors, each side."""
+    """Psoas, quadratus lumborum and the erectors of the spine, on each side."""
     bulk = rng.uniform(0.85, 1.15)
     for side in (-1, 1):
         erector = Ellipsoid((side * 33, -81, 0), (30, 16 * bulk, TALL), turn_deg=side * 8, square=0.3)
@@ -138,8 +144,6 @@ def _back_muscles(rng: np.random.Generator) -> Iterator[Layer]:
         yield Layer(Tissue.VISCERAL_FAT, psoas.grown(1.5))
         yield Layer(Tissue.MUSCLE, psoas)
         yield Layer(Tissue.MUSCLE, quadratus)
-        crus = Tube([(side * 13, -10, -30), (side * 17, -8, 20), (side * 20, 2, 60), (side * 10, 30, 95)], [3, 5, 5, 4])
-        yield Layer(Tissue.MUSCLE, crus)
     yield Layer(Tissue.SUBCUTANEOUS_FAT, Ellipsoid((0, -92, 0), (2.5, 14, TALL)))
 
 

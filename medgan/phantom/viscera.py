@@ -50,7 +50,9 @@ def liver_layers(rng: np.random.Generator, trunk: Trunk, liver: Shape) -> Iterat
 def spleen_layers(rng: np.random.Generator, trunk: Trunk) -> Iterator[Layer]:
     """A crescent against the left posterior ribs, hollow towards stomach and kidney."""
     size = rng.uniform(0.85, 1.12)
-    spleen: Shape = Ellipsoid(near(rng, (-90, -30, 26), 7), (50 * size, 60 * size, 56 * size), turn_deg=-18, tilt_deg=18)
+    spleen: Shape = Ellipsoid(
+        near(rng, (-90, -30, 26), 7), (50 * size, 60 * size, 56 * size), turn_deg=-18, tilt_deg=18
+    )
     hollow = Ellipsoid((-50, 6, 20), (36, 48, 90), turn_deg=-22)
     spleen = spleen.within(trunk.belly.grown(-3.5), 5).without(hollow, 10).rough(Waves.draw(rng, 1.0, (35, 70)))
     yield from trunk.padded(Layer(Tissue.SPLEEN, spleen), 2.0)

@@ -9,7 +9,7 @@ from medgan.config import Config
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.transforms import PatchConfig
 from medgan.networks.blocks import Norm, UpSampling
-from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
+from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField, Windowed
 from medgan.networks.generators import ResNetGenerator, UNetGenerator
 from medgan.networks.outputs import Change, ChangeOutput, ImageOutput
 
@@ -17,7 +17,7 @@ Direction = Literal["to_target", "to_source"]
 
 
 class ResNetConfig(Config):
-    """CycleGAN's generator; the defaults are the reference's."""
+    """CycleGAN's generator; the defaults are the reference's, but for the up-sampling, which draws no checkerboard."""
 
     kind: Literal["resnet"] = "resnet"
     channels: PositiveInt = 64
@@ -111,17 +111,23 @@ class DiscriminatorConfig(Config):
     """Voxels along each axis that one score judges."""
     channels: PositiveInt = 64
     norm: Norm = "instance"
+    windows_hu: tuple[tuple[float, float], ...] = ()
+    """Windows through which it sees a CT, each as a channel; none is the domain's own window."""
 
-    def build(self, spatial: int, inputs: int) -> nn.Module:
-        """The network: (B, inputs, *spatial) to (B, 1, *patches)."""
-        return PatchDiscriminator(spatial, inputs, **self.model_dump())
+    def build(self, spatial: int, inputs: int, domain: Domain) -> nn.Module:
+        """The network: (B, inputs, *spatial) of the domain's scale to (B, 1, *patches)."""
+        settings = self.model_dump(exclude={"windows_hu"})
+        if not self.windows_hu:
+            return PatchDiscriminator(spatial, inputs, **settings)
+        windows = [(_position(lower, domain), _position(upper, domain)) for lower, upper in self.windows_hu]
+        return Windowed(PatchDiscriminator(spatial, inputs * len(windows), **settings), windows)
 
 
 def check_change(generator: GeneratorConfig, pair: DomainPair) -> None:
     """Refuse a change map between domains that do not measure the same thing in the same window.
 
     Raises:
-        ValueError: Units or windows differ.
+        ValueError: Units or windows differ, or the change would act on voxels that the window cuts off.
     """
     if generator.change == "none":
         return
@@ -129,6 +135,12 @@ def check_change(generator: GeneratorConfig, pair: DomainPair) -> None:
         raise ValueError(
             f"change={generator.change} needs source and target in HU with one window; "
             f"{pair.source.name} and {pair.target.name} are not: set generator.change=none"
+        )
+    window = pair.source.window
+    if generator.lower_hu < window.lower or generator.upper_hu > window.upper:
+        raise ValueError(
+            f"a change from {generator.lower_hu:g} to {generator.upper_hu:g} HU reaches beyond the window of "
+            f"{window.lower:g} to {window.upper:g} HU; set generator.lower_hu and generator.upper_hu inside it"
         )
 
 

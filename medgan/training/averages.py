@@ -30,8 +30,8 @@ class Averages:
         for name, average in self.networks.items():
             for mean, value in zip(average.parameters(), networks[name].parameters(), strict=True):
                 mean.lerp_(value, share)
-            for mean, value in zip(average.buffers(), networks[name].buffers(), strict=True):
-                mean.copy_(value)
+            for kept, buffer in zip(average.buffers(), networks[name].buffers(), strict=True):
+                kept.copy_(buffer)
 
     def state_dict(self) -> dict[str, dict[str, torch.Tensor]]:
         """Weights by network."""

@@ -16,6 +16,7 @@ Trained by medgan {medgan}; {networks}. **Not a medical device: for research onl
 | Split | `{split}` |
 | Networks kept | averages after epoch {epoch} |
 {metrics}
+
 Convert studies with `medgan convert INPUT OUTPUT --model THIS_FOLDER`. Judge the result on subjects outside the
 split with `medgan evaluate`: the figures above chose the epoch and are no evidence of benefit.
 """

@@ -7,22 +7,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import nn
+from torch.utils.data import Dataset
 
 from medgan.config import Config
-from medgan.data.patches import PatchDataset, batches
-from medgan.errors import TrainingError
+from medgan.data.patches import batches
+from medgan.errors import ConfigError, TrainingError
 from medgan.training.averages import Averages, load_all
 from medgan.training.learner import Batch, HeldOut, Learner, Terms
 from medgan.training.recorder import Recorder
 from medgan.training.state import Progress, State, load_checked, save_atomic
 
-Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
+Computed = Literal["32", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", Computed]
 
 
 class FitConfig(Config):
@@ -82,7 +84,7 @@ class Fit:
     def __init__(
         self,
         learner: Learner,
-        dataset: PatchDataset,
+        dataset: Dataset[Batch],
         held_out: HeldOut,
         config: FitConfig,
         *,
@@ -98,13 +100,13 @@ class Fit:
         """Train to the last epoch and return the networks to keep.
 
         Args:
-            resume: Go on from ``last.pt``.
+            resume: Go on from ``last.pt``; a run that was killed before its first state begins again, and alike.
 
         Raises:
             Interrupted: Ctrl-C or SIGTERM; the state is saved.
             TrainingError: Terms that are not numbers, or a collapse; with advice.
         """
-        if resume:
+        if resume and self.last.exists():
             self.state.load(self.last)
         self.recorder.begin(self.config.epochs, self.config.iterations_per_epoch, self.state.progress)
         with self.recorder, stop_requests() as stop:
@@ -136,7 +138,7 @@ class Fit:
     def _finish_epoch(self) -> None:
         """Means, validation, best model, record, state; in this order, so that a kill between two loses nothing."""
         progress, config = self.state.progress, self.config
-        means = {f"train/{name}": total / config.iterations_per_epoch for name, total in progress.sums.items()}
+        means = {f"train/{name}": total / progress.counts[name] for name, total in progress.sums.items()}
         if advice := self.learner.diagnose(means):
             raise TrainingError(f"training broke down in epoch {self.epoch + 1}: {advice}")
         row = {"epoch": float(self.epoch + 1), **means, "train/learning_rate_share": self._share()}
@@ -147,7 +149,7 @@ class Fit:
             panel = judgement.panel
             self._remember_best(judgement.metrics)
         progress.history.append(row)
-        progress.sums = {}
+        progress.sums, progress.counts = {}, {}
         self.recorder.epoch(progress.history, panel)
         self.state.save(self.last)
 
@@ -186,10 +188,11 @@ class Fit:
             if not math.isfinite(value):
                 raise TrainingError(
                     f"the loss term '{name}' became {value} at iteration {progress.iteration}; lower the "
-                    "learning rate, set fit.precision=32, or look for voxels that are not finite with `medgan data check`. "
-                    "The state before this epoch is kept."
+                    "learning rate, set fit.precision=32, or look for voxels that are not finite with "
+                    "`medgan data check`. The state before this epoch is kept."
                 )
             progress.sums[name] = progress.sums.get(name, 0.0) + value
+            progress.counts[name] = progress.counts.get(name, 0) + 1
 
     def _on_device(self, batch: Batch) -> Batch:
         moved: Batch = self.fabric.to_device(batch)
@@ -205,9 +208,9 @@ class Fit:
                 group["initial_lr"] = group["lr"]
         wrapped = {name: self._wrapped(network.train()) for name, network in networks.items()}
         averages = Averages({name: networks[name] for name in self.learner.kept}, self.config.average_decay)
-        placed = {name: self.fabric.setup_optimizers(optimizer) for name, optimizer in optimizers.items()}
+        placed: dict[str, Any] = {name: self.fabric.setup_optimizers(each) for name, each in optimizers.items()}
         self.learner.attach(self.fabric, wrapped, placed)
-        return State(self.learner, networks, optimizers, averages, Progress())
+        return State(self.fabric, self.learner, networks, optimizers, averages, Progress())
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
         if self.config.channels_last:
@@ -229,21 +232,27 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``auto`` takes bf16 where the device computes it well, 16-bit floats on older GPUs, else 32 bits.
+
+    Raises:
+        ConfigError: This machine has no such device.
     """
     accelerator, _, number = device.partition(":")
-    accelerator = {"cuda": "gpu"}.get(accelerator, accelerator)
     if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    if precision == "auto":
-        precision = best_precision(accelerator)
-    fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=precision)
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = best_precision(accelerator) if precision == "auto" else precision
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=chosen)
+    except (RuntimeError, TypeError, ValueError):
+        raise ConfigError(
+            f"this machine has no device '{device}'; --device takes auto, cpu, cuda, cuda:1 (the second GPU) or mps."
+        ) from None
     fabric.launch()
     return fabric
 
 
-def best_precision(accelerator: str) -> Precision:
+def best_precision(accelerator: str) -> Computed:
     """bf16 on GPUs and CPUs that compute it in hardware, fp16 on older GPUs, 32 bits elsewhere."""
-    if accelerator == "gpu":
+    if accelerator == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     if accelerator == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return "bf16-mixed"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -88,5 +89,5 @@ class Learner(ABC):
         """One step of ``optimizer`` down the sum of ``terms``."""
         assert self.fabric is not None, "attach comes first"
         optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(sum(terms.values()))
+        self.fabric.backward(torch.stack(list(terms.values())).sum())
         optimizer.step()

@@ -133,7 +133,7 @@ def read_model(folder: Path) -> Model:
             network.load_state_dict(own)
             generators[direction] = network.eval().requires_grad_(False)
     except (SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise ModelError(
             f"{folder}: weights do not fit the networks described ({reason}); copy the folder again."
         ) from None
@@ -154,7 +154,7 @@ def read_description(folder: Path) -> ModelDescription:
             )
         return ModelDescription.model_validate(content)
     except (ValidationError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise ModelError(f"{folder / DESCRIPTION}: cannot be read ({reason}); copy the model folder again.") from None
 
 

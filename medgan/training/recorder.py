@@ -1,6 +1,7 @@
 """What a run leaves to look at while it trains: the progress bar, metrics.csv, sample panels, the tracking run."""
 
 import csv
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medgan.tracking import Tracker
 from medgan.training import state
+
+TIMED = 10
+"""Iterations after which a session says how long it will take; the first, which warms up, does not count."""
 
 
 class Recorder:
@@ -37,6 +41,8 @@ class Recorder:
             disable=console.quiet or not console.is_terminal,
         )
         self.task = self.bar.add_task("training", total=None)
+        self.first = self.total = 0
+        self.warm_s = 0.0
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -49,12 +55,19 @@ class Recorder:
 
     def begin(self, epochs: int, iterations_per_epoch: int, progress: state.Progress) -> None:
         """The run starts, or goes on, at ``progress``."""
-        self.bar.update(self.task, total=epochs * iterations_per_epoch, completed=progress.iteration)
+        self.first, self.total = progress.iteration, epochs * iterations_per_epoch
+        self.bar.update(self.task, total=self.total, completed=self.first)
         self._write_metrics(progress.history)
 
     def iteration(self, number: int) -> None:
         """``number`` iterations are done."""
         self.bar.update(self.task, completed=number)
+        if number == self.first + 1:
+            self.warm_s = time.perf_counter()
+        if number == self.first + TIMED:
+            each_s = (time.perf_counter() - self.warm_s) / (TIMED - 1)
+            left = duration(each_s * (self.total - number))
+            self.console.out(f"about {left} to go ({each_s:.2g} s an iteration)", highlight=False)
 
     def epoch(self, history: list[dict[str, float]], panel: NDArray[np.uint8] | None) -> None:
         """An epoch ended: its metrics are the last row of ``history``."""
@@ -70,7 +83,7 @@ class Recorder:
         if self.tracker:
             self.tracker.metrics({key: value for key, value in row.items() if key != "epoch"}, step=number)
         shown = "  ".join(f"{key.split('/')[1]} {value:.3g}" for key, value in row.items() if key.startswith("val/"))
-        self.console.print(f"epoch {number}: {shown}" if shown else f"epoch {number}", highlight=False)
+        self.console.out(f"epoch {number}: {shown}" if shown else f"epoch {number}", highlight=False)
 
     def _write_metrics(self, history: list[dict[str, float]]) -> None:
         columns = list(dict.fromkeys(key for row in history for key in row)) or ["epoch"]
@@ -80,3 +93,10 @@ class Recorder:
             writer.writeheader()
             writer.writerows(history)
         part.replace(self.folder / "metrics.csv")
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people, to two digits or so: seconds, minutes or hours."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

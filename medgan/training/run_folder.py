@@ -51,8 +51,6 @@ class RunFolder:
             split: The frozen split.
             facts: What ``run.json`` tells: data, device, versions, git state.
         """
-        if self.config.exists():
-            raise ConfigError(f"{self.path} holds a run already; choose another --name, or go on with it by --resume.")
         self.path.mkdir(parents=True, exist_ok=True)
         split.save(self.split)
         self.note(facts | {"started": datetime.now().astimezone().isoformat(), "host": platform.platform()})
@@ -78,8 +76,15 @@ class RunFolder:
 
 
 def new_run(root: Path, name: str | None) -> RunFolder:
-    """A run folder of its own: ``name``, or the time."""
-    return RunFolder(root / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+    """A run folder of its own: ``name``, or the time.
+
+    Raises:
+        ConfigError: The folder holds a run.
+    """
+    run = RunFolder(root / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+    if run.config.exists():
+        raise ConfigError(f"{run.path} holds a run already; choose another --name, or go on with it by --resume.")
+    return run
 
 
 def run_to_resume(root: Path, name: str | None) -> RunFolder:

@@ -2,14 +2,15 @@
 
 import os
 import random
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
@@ -26,6 +27,8 @@ class Progress:
     """Iterations done."""
     sums: dict[str, float] = field(default_factory=dict)
     """Sum of each loss term over the epoch's iterations so far."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """In how many of them the term occurred: some set in later."""
     history: list[dict[str, float]] = field(default_factory=list)
     """Every finished epoch's metrics, with its number under ``epoch``."""
     best: float = float("inf")
@@ -35,8 +38,9 @@ class Progress:
 
 @dataclass
 class State:
-    """Everything of a run that changes: progress, weights, optimisers, averages, memory, random states."""
+    """Everything of a run that changes: progress, weights, optimisers, averages, memory, loss scale, random states."""
 
+    fabric: Fabric
     learner: Learner
     networks: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
@@ -52,6 +56,7 @@ class State:
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "averages": self.averages.state_dict(),
                 "memory": self.learner.memory(),
+                "precision": self.fabric.strategy.precision.state_dict(),
                 "random": random_states(),
             },
             path,
@@ -70,37 +75,46 @@ class State:
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(content["optimizers"][name])
             self.learner.remember(content["memory"])
+            self.fabric.strategy.precision.load_state_dict(content["precision"])
             self.progress = Progress(**content["progress"])
+            restore_random(content["random"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).partition("\n")[0]
             raise TrainingError(
                 f"{path}: holds a state of other networks ({reason}); resume with its own configuration."
             ) from None
-        restore_random(content["random"])
 
 
 def save_atomic(content: Mapping[str, Any], path: Path) -> None:
-    """``torch.save`` to a temporary file beside ``path``, flushed to the disk, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            torch.save(dict(content), part)
-            part.flush()
-            os.fsync(part.fileno())
-        except BaseException:
-            Path(part.name).unlink()
-            raise
-    Path(part.name).replace(path)
+    """``torch.save`` to a file beside ``path``, flushed to the disk, then renamed over it.
+
+    Raises:
+        TrainingError: The disk is full or the folder cannot be written; what ``path`` held is still there.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as stream:
+            torch.save(dict(content), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch hides the disk's error behind one of its own
+        with suppress(OSError):
+            part.unlink()
+        reason = error if isinstance(error, OSError) else error.__context__ or error
+        raise TrainingError(
+            f"{path}: the state cannot be written ({reason}); make room, then go on by --resume. "
+            "The state before is kept."
+        ) from None
 
 
 def load_checked(path: Path) -> dict[str, Any]:
     """The content that :func:`save_atomic` wrote; no code of the file is run."""
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise TrainingError(f"{path}: there is no state to resume; start the run without --resume.") from None
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise TrainingError(f"{path}: the state cannot be read ({reason}); start the run anew.") from None
     return content
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -19,7 +19,7 @@ from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
 from medgan.translators.replay import ReplayPool
-from medgan.translators.translator import PANEL_CASES, Translator, attached, panel
+from medgan.translators.translator import PANEL_CASES, Translator, attached, bare, panel
 from medgan.translators.validation import unpaired_metrics
 
 COLLAPSED = 0.005
@@ -36,6 +36,10 @@ class CycleGANConfig(Config):
     """Weight of the identity term: images of the wanted domain should pass unchanged."""
     change: NonNegativeFloat = 0.0
     """Weight of the mean absolute change: the smallest change that convinces, useful with change maps."""
+    anchor: NonNegativeFloat = 0.0
+    """Weight of the mean absolute error on simulated pairs: ties both directions to the physics of contrast agent."""
+    anchor_iterations: NonNegativeInt = 0
+    """Iterations at the start on simulated pairs alone: the game then begins from generators that know iodine."""
     ramp_iterations: NonNegativeInt = 0
     """Iterations over which identity and change terms grow to their weight; before discriminators know anything they
     would only teach the generators to do nothing."""
@@ -45,6 +49,12 @@ class CycleGANConfig(Config):
     """Generated images that a discriminator's replay pool holds."""
     generator_rate: PositiveFloat = 2e-4
     discriminator_rate: PositiveFloat = 2e-4
+
+    @model_validator(mode="after")
+    def _starts_with_something(self) -> Self:
+        if self.anchor_iterations and not self.anchor:
+            raise ValueError(f"anchor_iterations={self.anchor_iterations} train on an anchor of no weight; set anchor")
+        return self
 
 
 class CycleGAN(Translator):
@@ -66,8 +76,8 @@ class CycleGAN(Translator):
         super().__init__(pair, patch, generator)
         self.config, self.iteration = config, 0
         self.to_target, self.to_source = self.build_generator("to_target"), self.build_generator("to_source")
-        self.target_discriminator = discriminator.build(patch.spatial, 1)
-        self.source_discriminator = discriminator.build(patch.spatial, 1)
+        self.target_discriminator = discriminator.build(patch.spatial, 1, pair.target)
+        self.source_discriminator = discriminator.build(patch.spatial, 1, pair.source)
         betas = (0.5, 0.999)
         generators = chain(self.to_target.parameters(), self.to_source.parameters())
         discriminators = chain(self.target_discriminator.parameters(), self.source_discriminator.parameters())
@@ -94,10 +104,15 @@ class CycleGAN(Translator):
 
     def training_step(self, batch: Batch) -> Terms:
         """Generators first, then discriminators on new and replayed images."""
+        anchored = self.anchor_terms(batch)
+        if self.iteration < self.config.anchor_iterations:
+            self.descend(self.generator_optimizer, anchored)
+            self.iteration += 1
+            return {name: term.detach() for name, term in anchored.items()}
         source, target = batch["source"], batch["target"]
         self._judge(learn=False)
         fake_target, fake_source = self.to_target(source), self.to_source(target)
-        generator = self.generator_terms(source, target, fake_target, fake_source)
+        generator = self.generator_terms(source, target, fake_target, fake_source) | anchored
         self.descend(self.generator_optimizer, generator)
         self._judge(learn=True)
         discriminator = self.discriminator_terms(
@@ -133,12 +148,26 @@ class CycleGAN(Translator):
             terms["change"] = growth * config.change * moved
         return terms
 
+    def anchor_terms(self, batch: Batch) -> Terms:
+        """The error on simulated pairs, whose contrast is varied from none to twice as drawn; (B, C, *shape) each.
+
+        At no contrast the term teaches the way to the target to leave plain images alone.
+        """
+        if not self.config.anchor:
+            return {}
+        source, target = batch["anchor_source"], batch["anchor_target"]
+        strength = 2 * torch.rand(source.shape[0], *[1] * (source.dim() - 1), device=source.device)
+        varied = (target + strength * (source - target)).clamp(-1, 1)
+        there = losses.reconstruction(self.to_target(varied), centre_channel(target))
+        back = losses.reconstruction(self.to_source(target), centre_channel(source))
+        return {"anchor": self.config.anchor * (there + back)}
+
     def discriminator_terms(self, domain: str, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Terms:
         """The terms of one discriminator; images are (B, 1, *shape)."""
         name = f"{domain}_discriminator"
         terms = {name: losses.discriminator_loss(self.config.adversarial, discriminator(real), discriminator(fake))}
         if self.config.adversarial == "wasserstein":
-            penalty = losses.gradient_penalty(discriminator, real, fake)
+            penalty = losses.gradient_penalty(bare(discriminator), real, fake)
             terms[f"{domain}_gradient_penalty"] = self.config.gradient_penalty * penalty
         return terms
 
@@ -156,12 +185,12 @@ class CycleGAN(Translator):
         if self.config.adversarial not in ("vanilla", "least_squares"):
             return None
         for domain in ("target", "source"):
-            mean = means[f"train/{domain}_discriminator"]
+            mean = means.get(f"train/{domain}_discriminator", float("inf"))
             if mean < COLLAPSED:
                 return (
                     f"the {domain} discriminator tells every patch apart (mean loss {mean:.4f}); lower "
-                    "cyclegan.discriminator_rate, choose a smaller discriminator.receptive_field, or look for a trivial "
-                    "difference between the domains (window, spacing, table) with `medgan data check`."
+                    "cyclegan.discriminator_rate, choose a smaller discriminator.receptive_field, or look for a "
+                    "trivial difference between the domains (window, spacing, table) with `medgan data check`."
                 )
         return None
 

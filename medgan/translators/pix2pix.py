@@ -17,7 +17,7 @@ from medgan.data.transforms import PatchConfig
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
-from medgan.translators.translator import PANEL_CASES, Translator, panel
+from medgan.translators.translator import PANEL_CASES, Translator, bare, panel
 from medgan.translators.validation import paired_metrics
 
 
@@ -52,7 +52,7 @@ class Pix2Pix(Translator):
         super().__init__(pair, patch, generator)
         self.config = config
         self.to_target = self.build_generator("to_target")
-        self.discriminator = discriminator.build(patch.spatial, patch.channels + 1)
+        self.discriminator = discriminator.build(patch.spatial, patch.channels + 1, pair.target)
         betas = (0.5, 0.999)
         self.generator_optimizer: Optimizer = Adam(self.to_target.parameters(), config.generator_rate, betas)
         self.discriminator_optimizer: Optimizer = Adam(
@@ -107,7 +107,7 @@ class Pix2Pix(Translator):
         scores = self.discriminator(real_pair), self.discriminator(fake_pair)
         terms = {"discriminator": losses.discriminator_loss(self.config.adversarial, *scores)}
         if self.config.adversarial == "wasserstein":
-            penalty = losses.gradient_penalty(self.discriminator, real_pair, fake_pair)
+            penalty = losses.gradient_penalty(bare(self.discriminator), real_pair, fake_pair)
             terms["gradient_penalty"] = self.config.gradient_penalty * penalty
         return terms
 

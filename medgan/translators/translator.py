@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric, is_wrapped
 from numpy.typing import NDArray
 from torch import nn
 
@@ -45,6 +45,12 @@ def attached(learner: Learner) -> Fabric:
     """The learner's device and precision."""
     assert learner.fabric is not None, "attach comes first"
     return learner.fabric
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """A network without Fabric's wrapper, for a gradient of its input: in 32 bits, and outside Fabric's backward."""
+    module: nn.Module = network.module if is_wrapped(network) else network  # type: ignore[assignment]
+    return module
 
 
 def target_bounds(pair: DomainPair, study: Prepared) -> tuple[float, float]:

@@ -1,14 +1,17 @@
 """Evaluation of whole folders: the arms, the files, and what happens when an image is bad."""
 
 import json
+from shutil import copyfile
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 
+from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import DataError
 from medgan.evaluation.evaluate import evaluate
+from medgan.phantom.cohort import write_phantom
 
 SHAPES = pytest.mark.parametrize("shape", [(48, 48), (32, 32, 9)], ids=["2d", "3d"])
 SUBJECTS = tuple(f"s{i}" for i in range(4))
@@ -193,9 +196,20 @@ def test_the_files_hold_every_row_and_every_mean(study):
     assert set(written["arms"]) == {"synthetic", "do_nothing", "intensity_lookup"}
 
 
-def test_real_dicom_slices_lie_on_the_grid_of_the_nifti_written_from_them(medgan_data, tmp_path):
-    from medgan.data.volumes import read_volume, write_volume
+def test_a_phantom_is_judged_against_its_hidden_truth_organ_by_organ(tmp_path):
+    table = write_phantom(tmp_path / "phantom", subjects=2, seed=0, shape=(48, 48, 8))
+    for subject in ("sub-001", "sub-002"):
+        (tmp_path / "synthetic" / subject).mkdir(parents=True)
+        copyfile(table.parent / subject / "plain.nii.gz", tmp_path / "synthetic" / subject / "contrast.nii.gz")
+    found = evaluate(
+        tmp_path / "synthetic", f"{table}:plain", tmp_path / "out", source=f"{table}:contrast", labels=table
+    )
+    assert not found.failures
+    assert means(found, "mae_in_liver_hu")["synthetic"] == 0
+    assert means(found, "mae_in_kidney_cortex_hu")["do_nothing"] > 30
 
+
+def test_real_dicom_slices_lie_on_the_grid_of_the_nifti_written_from_them(medgan_data, tmp_path):
     table = (medgan_data / "tcga_luad/cohort.csv").read_text().splitlines()
     contrast = [row for row in table if ",contrast," in row][:6:2]
     plain = [row for row in table if ",plain," in row][:6:2]

@@ -86,10 +86,17 @@ def test_labels_that_were_interpolated_are_refused(tmp_path):
         read_scans(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
 
 
-def test_label_names_are_read_where_they_lie(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('{"liver": 5, "kidneys": [7, 8]}', {"liver": 5, "kidneys": [7, 8]}),
+        ('{"phantom": true, "labels": {"5": "liver"}}', {"liver": 5}),
+    ],
+)
+def test_label_names_are_read_where_they_lie(tmp_path, text, names):
     assert read_label_names(tmp_path) is None
-    (tmp_path / "labels.json").write_text('{"liver": 5, "kidneys": [7, 8]}')
-    assert read_label_names(tmp_path) == {"liver": 5, "kidneys": [7, 8]}
+    (tmp_path / "labels.json").write_text(text)
+    assert read_label_names(tmp_path) == names
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"liver": "five"}'])

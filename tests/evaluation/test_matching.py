@@ -120,6 +120,11 @@ def test_a_cohorts_masks_are_asked_for_by_column(tmp_path):
     assert [image.name for image in read_images(f"{table}:plain", "mask").images] == ["m/1", "m/2"]
 
 
+def test_scans_of_a_subject_may_share_their_labels(tmp_path):
+    table = cohort(tmp_path, "P1,contrast,1.nii,m.nii", "P1,plain,2.nii,m.nii")
+    assert [image.name for image in read_images(table, "mask").images] == ["m"]
+
+
 @pytest.mark.parametrize("place", ["nowhere", "empty", "cohort.csv:other"])
 def test_a_place_without_images_is_named(tmp_path, place):
     (tmp_path / "empty").mkdir()

@@ -1,0 +1,190 @@
+"""``medgan convert``: many studies through one model; a bad one is named and never stops the rest."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from medgan.data.splits import Part, Split
+from medgan.data.volumes import file_hash, read_volume
+from medgan.errors import ConfigError, MedganError
+from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan, find_jobs, is_table
+from medgan.inference.record import ConvertSummary, Manifest, Outcome, Status, show_end, shown, write_summary
+from medgan.inference.sidecar import as_map, kept, model_facts, write_outputs
+from medgan.inference.translate import translate
+from medgan.networks.outputs import ChangeOutput
+from medgan.tracking import download_model
+from medgan.training.architecture import Direction
+from medgan.training.fit import make_fabric
+from medgan.training.model_folder import Model, read_model
+
+
+@dataclass(frozen=True)
+class ConvertOrder:
+    """What a user asks of ``medgan convert``."""
+
+    input: Path
+    """An image, a folder, a DICOM series folder, or a cohort CSV."""
+    output: Path
+    """A folder; for one study also a file name that ends in .nii.gz."""
+    model: str
+    """A model folder, ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``."""
+    direction: Direction = "to_target"
+    part: Part | None = None
+    """Of a cohort, only the subjects of this part of the model's split."""
+    split: Path | None = None
+    """Where that split is; None is ``split.json`` in the run folder, beside the model folder."""
+    change_map: bool = False
+    overwrite: bool = False
+    jobs: int = 1
+    """Studies in memory: one is computed while the others are read or written."""
+    tracking: str | None = None
+    """The MLflow store of a recorded model."""
+    device: str = "auto"
+
+
+def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
+    """Convert all studies of an order.
+
+    Raises:
+        ConfigError: Something that was asked for contradicts something else; nothing was written.
+        DataError: There is nothing to convert, or no place for the records.
+        ModelError: The model cannot be used.
+    """
+    started = time.monotonic()
+    folder = model_folder(order)
+    model = read_model(folder)
+    generator = model.generator(order.direction)
+    if order.change_map and not isinstance(generator, ChangeOutput):
+        raise ConfigError(f"model '{model.description.name}' draws the image itself and has no map; drop --change-map.")
+    plan = find_jobs(
+        order.input,
+        order.output,
+        model.domains(order.direction)[0].name,
+        subjects=_subjects(order, model, folder),
+        change_map=order.change_map,
+    )
+    for note in plan.notes:
+        console.print(note, highlight=False, markup=False)
+    batch = Batch(order, model, conversion_fabric(order.device))
+    outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console))
+    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+    if plan.folder:
+        write_summary(plan.folder / SUMMARY, summary, batch.facts)
+    show_end(summary, order.output, console)
+    return summary
+
+
+class Batch:
+    """The conversion of many studies with one model.
+
+    Args:
+        order: What was asked.
+        model: Loaded once.
+        fabric: Device and precision.
+    """
+
+    def __init__(self, order: ConvertOrder, model: Model, fabric: Fabric) -> None:
+        self.order, self.model, self.fabric = order, model, fabric
+        self.facts = model_facts(model, order.direction, change_map=order.change_map)
+        self.computing = threading.Lock()
+
+    def run(self, plan: Plan) -> Iterator[Outcome]:
+        """Convert each study; the outcomes come as studies end, and are in the manifest by then."""
+        manifest = Manifest(plan.folder / MANIFEST if plan.folder else None)
+        with ThreadPoolExecutor(self.order.jobs) as workers:
+            try:
+                for future in as_completed([workers.submit(self.outcome, job, plan.folder) for job in plan.jobs]):
+                    manifest.add(future.result())
+                    yield future.result()
+            except BaseException:
+                workers.shutdown(cancel_futures=True)
+                raise
+
+    def outcome(self, job: Job, folder: Path | None) -> Outcome:
+        """Convert one study, whatever may be wrong with it."""
+        started = time.monotonic()
+        status: Status = "failed"
+        try:
+            status, message = self.converted(job)
+        except MedganError as error:
+            message = str(error)
+        except MemoryError:
+            message = "out of memory; convert it with --jobs 1, or on a larger machine."
+        except Exception as error:  # whatever a study brings about, the others are still to be converted
+            message = f"unexpected {type(error).__name__}: {error}"
+        output = job.output.relative_to(folder).as_posix() if folder else job.output.name
+        message = _without_place(message, job, folder)
+        return Outcome(status, job.name, output, round(time.monotonic() - started, 3), message)
+
+    def converted(self, job: Job) -> tuple[Status, str]:
+        """Convert one study, unless its output is there already; how it ended, and its warnings."""
+        facts = self.facts | {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
+        if self._is_kept(job, facts):
+            return "kept", ""
+        volume = read_volume(job.source)
+        with self.computing:
+            found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=self.order.change_map)
+        images = {job.output: found.voxels}
+        if found.change is not None:
+            images[job.change_map] = as_map(found.change, self.model, self.order.direction)
+        write_outputs(job, images, volume.grid, facts | {"Warnings": list(found.warnings)})
+        return "done", "; ".join(found.warnings)
+
+    def _is_kept(self, job: Job, facts: dict[str, object]) -> bool:
+        try:
+            return kept(job, facts)
+        except MedganError:
+            if not self.order.overwrite:
+                raise
+            return False
+
+
+def _without_place(message: str, job: Job, folder: Path | None) -> str:
+    """A message that names a study or an output as the records do, without the path of this machine in front."""
+    places = {f"{folder or job.output.parent}{os.sep}": "", str(job.source): job.name}
+    for place, name in places.items():
+        if message.startswith(place):
+            return name + message.removeprefix(place)
+    return message
+
+
+def model_folder(order: ConvertOrder) -> Path:
+    """Where the model is; one that MLflow recorded is fetched."""
+    if re.match(r"(runs|models):/", order.model):
+        return download_model(order.model, order.tracking)
+    return Path(order.model)
+
+
+def conversion_fabric(device: str) -> Fabric:
+    """32 bits on a CPU, where results shall not depend on its kind; on a GPU what it computes best."""
+    fabric = make_fabric(device, "32")
+    return make_fabric(device, "auto") if fabric.device.type == "cuda" else fabric
+
+
+def _subjects(order: ConvertOrder, model: Model, folder: Path) -> tuple[str, ...] | None:
+    """Who is converted: the subjects of a part of the split that the model was trained on, or everyone."""
+    if order.part is None:
+        if order.split:
+            raise ConfigError("--split says nothing without --part; add --part test, or leave it out.")
+        return None
+    if not is_table(order.input):
+        raise ConfigError(f"--part {order.part} needs to know subjects; give a cohort CSV as INPUT.")
+    path = order.split or folder.parent / "split.json"
+    if not path.is_file():
+        raise ConfigError(f"--part {order.part}: there is no split at {path}; give the run's with --split.")
+    split = Split.load(path)
+    if split.hash != model.description.split_hash:
+        raise ConfigError(
+            f"{path} is not the split that the model was trained on, so it cannot tell whom the model has never seen; "
+            "give the split.json of the model's own run."
+        )
+    subjects: tuple[str, ...] = getattr(split, order.part)
+    return subjects

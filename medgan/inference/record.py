@@ -1,0 +1,147 @@
+"""What a batch leaves and shows: a manifest line for each study, a summary, a progress bar, a table of failures."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, get_args
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from medgan.inference.sidecar import as_json, unwritable
+
+Status = Literal["done", "kept", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one study ended."""
+
+    status: Status
+    input: str
+    output: str
+    seconds: float
+    message: str = ""
+    """Of a failure, what happened; else the warnings."""
+
+
+@dataclass(frozen=True)
+class ConvertSummary:
+    """How a batch ended."""
+
+    outcomes: tuple[Outcome, ...]
+    """In the order in which the studies ended."""
+    seconds: float
+    device: str
+
+    def counts(self) -> dict[str, int]:
+        """How many studies ended how."""
+        ended = [outcome.status for outcome in self.outcomes]
+        return {status: ended.count(status) for status in get_args(Status)}
+
+    @property
+    def failed(self) -> int:
+        """How many studies were not converted."""
+        return self.counts()["failed"]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every study was converted or kept, 1 if some failed."""
+        return 1 if self.failed else 0
+
+
+class Manifest:
+    """``manifest.jsonl``: a line a study, written as it ends; a later batch adds its lines.
+
+    Args:
+        path: The file; None keeps no manifest.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        if path:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("ab+") as file:
+                    _end_line(file)
+            except OSError as error:
+                raise unwritable(path, error) from None
+
+    def add(self, outcome: Outcome) -> None:
+        """One more study has ended."""
+        if self.path:
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+            except OSError as error:
+                raise unwritable(self.path, error) from None
+
+
+def write_summary(path: Path, summary: ConvertSummary, facts: Mapping[str, Any]) -> None:
+    """Write ``summary.json`` in one step.
+
+    Args:
+        path: The file.
+        summary: How the batch ended.
+        facts: What the sidecars of the batch share.
+    """
+    failures = {outcome.input: outcome.message for outcome in summary.outcomes if outcome.status == "failed"}
+    content: dict[str, Any] = {
+        **summary.counts(),
+        "failures": failures,
+        "seconds": summary.seconds,
+        "device": summary.device,
+        **{name.lower(): facts[name] for name in ("Model", "Direction", "Versions")},
+    }
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(as_json(content), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise unwritable(path, error) from None
+
+
+def shown(outcomes: Iterator[Outcome], total: int, console: Console) -> Iterator[Outcome]:
+    """The outcomes as they come, with a progress bar."""
+    bar = Progress(
+        TextColumn("converting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=console.quiet or not console.is_terminal,
+    )
+    with bar:
+        yield from bar.track(outcomes, total=total)
+
+
+def show_end(summary: ConvertSummary, output: Path, console: Console) -> None:
+    """Tell which studies were not converted and why, and how many there were of each kind."""
+    if summary.failed:
+        table = Table("study", "what happened", title="not converted", title_justify="left")
+        for outcome in summary.outcomes:
+            if outcome.status == "failed":
+                table.add_row(Text(outcome.input), Text(outcome.message))
+        console.print(table)
+    said = ", ".join(f"{count} {status}" for status, count in summary.counts().items() if count)
+    console.print(f"{said} in {summary.seconds:.1f} s: {output}", highlight=False, markup=False)
+
+
+def _end_line(file: IO[bytes]) -> None:
+    """Close a line that a killed batch left open."""
+    if file.tell():
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

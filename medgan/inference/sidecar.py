@@ -1,0 +1,150 @@
+"""The files of one study: its images and the sidecar that vouches for them, whole or not at all.
+
+A sidecar holds no path of this machine and no word of the input's header; the input is named as it lies below INPUT.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.data.volumes import Grid, file_hash, write_volume
+from medgan.errors import DataError
+from medgan.inference.jobs import Job
+from medgan.networks.outputs import ChangeOutput
+from medgan.training.architecture import Direction
+from medgan.training.model_folder import Model, library_versions
+
+NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
+MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap")
+"""What an output depends on; one that agrees in all of it is kept."""
+
+Facts = dict[str, Any]
+
+
+def model_facts(model: Model, direction: Direction, *, change_map: bool) -> Facts:
+    """What the sidecars of one batch share."""
+    description = model.description
+    wanted = model.domains(direction)[1]
+    return {
+        "Synthetic": True,
+        "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
+        "Direction": direction,
+        "Domain": wanted.name,
+        "Unit": wanted.unit,
+        "Model": {
+            "Name": description.name,
+            "WeightsSHA256": description.weights_sha256,
+            "DescriptionSHA256": hashlib.sha256(description.model_dump_json().encode()).hexdigest(),
+        },
+        "ChangeMap": map_meaning(model, direction) if change_map else None,
+        "Versions": library_versions(),
+    }
+
+
+def map_meaning(model: Model, direction: Direction) -> str:
+    """The sign of the change map, in words."""
+    generator = _with_change(model, direction)
+    if not generator.one_sided:
+        return "HU, output minus input"
+    return "HU removed, input minus output" if generator.sign < 0 else "HU added, output minus input"
+
+
+def as_map(change_hu: NDArray[np.float32], model: Model, direction: Direction) -> NDArray[np.float32]:
+    """What the change map holds: a change that goes only one way as an amount, never negative, any other as it is."""
+    return np.abs(change_hu) if _with_change(model, direction).one_sided else change_hu
+
+
+def kept(job: Job, facts: Facts) -> bool:
+    """Whether the job's outputs exist and are what it would write.
+
+    Outputs of a killed conversion may be there in part; they are finished, not refused.
+
+    Raises:
+        DataError: Something else lies in their place; it is never overwritten unasked.
+    """
+    wanted = job.images(change_map=facts["ChangeMap"] is not None)
+    there = [path for path in wanted if os.path.lexists(path)]
+    sidecar = read_sidecar(job.sidecar)
+    if sidecar is None:
+        found = [*there, *([job.sidecar] if os.path.lexists(job.sidecar) else [])]
+        if found:
+            raise DataError(f"{found[0]}: exists and is no output of medgan; give another OUTPUT, or add --overwrite.")
+        return False
+    if not there:
+        return False
+    differing = [name for name in MADE_FROM if sidecar.get(name) != facts[name]]
+    if differing:
+        raise DataError(f"{job.output}: exists, made with another {' and '.join(differing)}; add --overwrite.")
+    for path in there:
+        if sidecar["Outputs"].get(path.name) != file_hash(path):
+            raise DataError(f"{path}: exists, but was changed since it was written; move it away, or add --overwrite.")
+    return len(there) == len(wanted)
+
+
+def read_sidecar(path: Path) -> Facts | None:
+    """The sidecar of an output, or None where there is none that medgan wrote."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = (
+        isinstance(content, dict) and content.get("Synthetic") is True and isinstance(content.get("Outputs"), dict)
+    )
+    return content if is_ours else None
+
+
+def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, facts: Facts) -> None:
+    """Write a job's images and its sidecar, so that whatever has its final name is whole.
+
+    All are made in a hidden folder first. The sidecar takes its place before the images that it describes, and the
+    output comes last: a conversion that is killed in between leaves nothing that a later one takes for another's.
+
+    Args:
+        job: Where they go.
+        images: Voxels (X, Y, Z) by final path, stored in their own type.
+        grid: The input's.
+        facts: The sidecar, but for the images' hashes.
+
+    Raises:
+        DataError: They cannot be written.
+    """
+    before = read_sidecar(job.sidecar)
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".unfinished-", dir=job.output.parent) as name:
+            folder = Path(name)
+            for path, voxels in images.items():
+                write_volume(voxels, grid, folder / path.name, voxels.dtype)
+            hashes = {path.name: file_hash(folder / path.name) for path in images}
+            (folder / job.sidecar.name).write_text(as_json(facts | {"Outputs": hashes}), encoding="utf-8")
+            for path in (job.sidecar, *reversed(list(images))):
+                (folder / path.name).replace(path)
+        if before and job.change_map not in images and job.change_map.name in before["Outputs"]:
+            job.change_map.unlink(missing_ok=True)  # of the output that was just replaced
+    except OSError as error:
+        raise unwritable(job.output, error) from None
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """JSON for people, too."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """The error for a file that the disk did not take."""
+    return DataError(
+        f"{path}: cannot be written ({error.strerror or error}); check the disk and its access, then repeat."
+    )
+
+
+def _with_change(model: Model, direction: Direction) -> ChangeOutput:
+    generator = model.generator(direction)
+    assert isinstance(generator, ChangeOutput), "only models that predict the change have a map"
+    return generator

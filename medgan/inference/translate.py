@@ -1,0 +1,211 @@
+"""One volume through a model and back onto its own voxel grid.
+
+The network sees the study on its own grid (RAS+, its spacing, its window). What it found is carried back through both
+affines. A model that predicts the change adds it to the input's stored intensities, so that whatever it leaves alone
+keeps its value to the bit; a model that draws the image gives the whole of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medgan.data.body import body_mask
+from medgan.data.domains import Domain, Window
+from medgan.data.preparation import Prepared, denormalise, prepare
+from medgan.data.volumes import Grid, Volume
+from medgan.errors import GeometryError
+from medgan.inference.apply import apply
+from medgan.networks.outputs import ChangeOutput
+from medgan.training.architecture import Direction, GeneratorConfig
+from medgan.training.model_folder import Model, ModelDescription
+
+SMALLEST_PLANE_VOXELS = 4
+"""Below it an axis in plane is no axial image: a coronal or a sagittal slice has one voxel there."""
+
+SLAB_VOXELS = 1 << 22
+"""Voxels that are carried back at a time; what is needed beside input and output does not grow with the study."""
+
+TOLERANCE = 0.1
+"""How far intensities may reach beyond the training's before a warning, as a share of their range there."""
+
+INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True, eq=False)
+class Translation:
+    """A translated study on the grid of its input."""
+
+    voxels: NDArray[np.int16] | NDArray[np.float32]
+    """(X, Y, Z): int16 HU for CT, float32 in arbitrary units for MR."""
+    change: NDArray[np.float32] | None
+    """Output minus input in HU before rounding, (X, Y, Z); None unless asked for."""
+    warnings: tuple[str, ...]
+    """What to know before using it; they name no file."""
+
+
+@dataclass(frozen=True)
+class ChangeLimits:
+    """How far a voxel may change on the study's own grid.
+
+    The network keeps to these limits on its grid. Carried back, its map is smeared over a voxel of that grid, and would
+    reach over the edge of air, fat or bone. The limits hold once more for each voxel's own intensity.
+    """
+
+    config: GeneratorConfig
+    window: Window
+    lowers: bool
+    raises: bool
+
+    @classmethod
+    def of_generator(cls, generator: ChangeOutput, config: GeneratorConfig, window: Window) -> Self:
+        """The limits that a generator was built with."""
+        one_way = generator.one_sided
+        return cls(config, window, lowers=not one_way or generator.sign < 0, raises=not one_way or generator.sign > 0)
+
+    def of(self, intensities_hu: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The lowest and the highest change in HU, both of the intensities' shape; 0 and 0 where nothing may change."""
+        config, hu = self.config, intensities_hu
+        gate = np.clip((hu - config.lower_hu) / config.ramp_hu, 0, 1) * np.clip(
+            (config.upper_hu - hu) / config.ramp_hu, 0, 1
+        )
+        gate[(hu < self.window.lower) | (hu > self.window.upper)] = 0
+        largest = np.float32(config.largest_hu) * gate
+        return -largest * self.lowers, largest * self.raises
+
+
+def translate(
+    volume: Volume, model: Model, direction: Direction, fabric: Fabric, *, keep_change: bool = False
+) -> Translation:
+    """A study of the one domain as it would look in the other, voxel by voxel where the input's voxels lie.
+
+    Args:
+        volume: The study, (X, Y, Z) on its own grid.
+        model: A loaded model; the generator is moved to the device.
+        direction: Which way.
+        fabric: Device and precision.
+        keep_change: Return the change map, too; only for models that predict the change.
+
+    Raises:
+        GeometryError: The study has no axial plane for the network to look at.
+        ModelError: The model was not trained for this direction.
+    """
+    given, wanted = model.domains(direction)
+    description = model.description
+    generator = fabric.to_device(model.generator(direction))
+    study = prepare(volume, given, description.grid)
+    _check_plane(volume, study)
+    body = body_mask(study.voxels, given)
+    output = study.normalised()
+    if body.any():
+        output = apply(generator, study, description.patch, description.generator.network.multiple, fabric)
+    if isinstance(generator, ChangeOutput):
+        limits = ChangeLimits.of_generator(generator, description.generator, given.window)
+        result = _changed(volume, study, output, limits, keep_change)
+    else:
+        image = denormalise(output, output_bounds(given, wanted, study, description))
+        image[~body] = wanted.air
+        result = _drawn(volume.grid, study.affine, image, wanted)
+    warnings = _input_warnings(study, body, given, description)
+    return replace(result, warnings=(*warnings, *result.warnings))
+
+
+def output_bounds(given: Domain, wanted: Domain, study: Prepared, description: ModelDescription) -> tuple[float, float]:
+    """The intensities of a drawn image's -1 and +1.
+
+    A fixed window is the answer itself. Where units are arbitrary, MR made of MR keeps the study's own scale, and MR
+    made of CT takes the scale of the training's studies.
+    """
+    if not wanted.window.percentiles:
+        return wanted.window.lower, wanted.window.upper
+    return study.bounds if given.window.percentiles else description.intensities[wanted.name]
+
+
+def on_grid(
+    values: NDArray[np.float32], affine: NDArray[np.float64], grid: Grid
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Values carried onto a grid by linear interpolation, a slab of slices at a time.
+
+    Args:
+        values: (X, Y, Z) on a grid of their own; its outermost voxels continue beyond it.
+        affine: (4, 4), their voxel index to RAS+ mm.
+        grid: Where they shall lie.
+
+    Yields:
+        The slab's slices along Z, and its values (X, Y, slices).
+    """
+    index = np.linalg.inv(affine) @ grid.affine
+    x, y, z = grid.size
+    step = max(1, SLAB_VOXELS // (x * y))
+    for first in range(0, z, step):
+        last = min(first + step, z)
+        start = (index @ (0, 0, first, 1))[:3]
+        slab = ndimage.affine_transform(
+            values, index[:3, :3], start, output_shape=(x, y, last - first), order=1, mode="nearest"
+        )
+        yield slice(first, last), slab
+
+
+def _changed(
+    volume: Volume, study: Prepared, output: NDArray[np.float32], limits: ChangeLimits, keep_change: bool
+) -> Translation:
+    """The input's own intensities plus the change, in HU; ``output`` (X, Y, Z) is on the network's grid."""
+    lower, upper = study.bounds
+    change = (output - study.normalised()) * np.float32((upper - lower) / 2)
+    voxels = np.empty(volume.grid.size, np.int16, order="F")
+    kept = np.empty(volume.grid.size, np.float32, order="F") if keep_change else None
+    beyond = fractions = False
+    for slab, found in on_grid(change, study.affine, volume.grid):
+        before = volume.voxels[..., slab]
+        found = np.clip(found, *limits.of(before))
+        after = np.rint(before + found)
+        beyond |= bool((after < INT16.min).any() or (after > INT16.max).any())
+        fractions |= not np.array_equal(before, np.rint(before))
+        voxels[..., slab] = np.clip(after, INT16.min, INT16.max)
+        if kept is not None:
+            kept[..., slab] = found
+    warnings = ["intensities beyond int16 were clipped to -32768 to 32767 HU"] if beyond else []
+    warnings += ["the input has fractions of HU: the output is rounded to whole HU"] if fractions else []
+    return Translation(voxels, kept, tuple(warnings))
+
+
+def _drawn(grid: Grid, affine: NDArray[np.float64], image: NDArray[np.float32], wanted: Domain) -> Translation:
+    """An image that the network drew on its own grid, (X, Y, Z) in the domain's unit."""
+    is_ct = wanted.modality == "CT"
+    voxels = np.empty(grid.size, np.int16 if is_ct else np.float32, order="F")
+    for slab, values in on_grid(image, affine, grid):
+        voxels[..., slab] = np.clip(np.rint(values), INT16.min, INT16.max) if is_ct else values
+    return Translation(voxels, None, ())
+
+
+def _check_plane(volume: Volume, study: Prepared) -> None:
+    if min(study.voxels.shape[:2]) < SMALLEST_PLANE_VOXELS:
+        x, y, z = study.voxels.shape
+        raise GeometryError(
+            f"{volume.path}: {x} × {y} × {z} voxels along right, anterior and superior, on the network's grid, are "
+            f"no axial image of at least {SMALLEST_PLANE_VOXELS} × {SMALLEST_PLANE_VOXELS}; give the whole volume."
+        )
+
+
+def _input_warnings(
+    study: Prepared, body: NDArray[np.bool_], given: Domain, description: ModelDescription
+) -> Iterator[str]:
+    if description.phantom:
+        yield "the model was trained on the built-in phantom, not on patients"
+    if not body.any():
+        draws = description.generator.change == "none"
+        yield f"no body found: {'the output is empty' if draws else 'nothing was changed'}"
+    seen = description.intensities.get(given.name)
+    if seen is None or given.unit != "HU":  # arbitrary units have a scale of their own in each study
+        return
+    low, high = np.percentile(study.voxels, [0.1, 99.9])  # of the whole volume, as the training measured them
+    slack = TOLERANCE * (seen[1] - seen[0])
+    if low < seen[0] - slack or high > seen[1] + slack:
+        yield (
+            f"intensities outside what the model saw: {low:.0f} to {high:.0f} HU here, "
+            f"{seen[0]:.0f} to {seen[1]:.0f} HU in training (.1 to 99.9 percentile)"
+        )

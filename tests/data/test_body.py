@@ -1,0 +1,85 @@
+"""The body of drawn patients whose outline is known, and of real ones."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medgan.data.body import body_box, body_mask
+from medgan.data.domains import Domain, Window
+from medgan.data.volumes import read_volume
+
+CT = Domain(name="ct", modality="CT", unit="HU", air=-1024, window=Window())
+MR = Domain(name="mr", modality="MR", unit="arbitrary", air=0, window=Window(lower=1, upper=99, percentiles=True))
+DEPTHS = pytest.mark.parametrize("depth", [1, 6], ids=["slice", "3d"])
+
+
+def disk(shape, centre, radius):
+    x, y = np.ogrid[: shape[0], : shape[1]]
+    inside = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2
+    return np.repeat(inside[..., None], shape[2], axis=2)
+
+
+def patient(depth):
+    """A body with lungs, on a table, in noisy air; and where the body is."""
+    shape = (64, 80, depth)
+    body = disk(shape, (30, 42), 20)
+    hu = np.where(body, 40.0, -1000.0)
+    hu[disk(shape, (24, 42), 5) | disk(shape, (37, 42), 4)] = -850
+    hu[4:60, 8:11] = 100
+    hu += np.random.default_rng(0).normal(0, 20, shape)
+    return hu.astype(np.float32), body
+
+
+@DEPTHS
+def test_a_ct_body_has_its_lungs_and_no_table(depth):
+    hu, body = patient(depth)
+    assert np.array_equal(body_mask(hu, CT), body)
+    assert body_box(hu, CT) == ((10, 51), (22, 63), (0, depth))
+
+
+@DEPTHS
+def test_a_thin_bridge_to_the_table_is_cut(depth):
+    hu, body = patient(depth)
+    hu[30, 10:23] = 100
+    assert np.array_equal(body_mask(hu, CT), body)
+
+
+@DEPTHS
+def test_a_body_that_fills_the_field_of_view_is_found_to_its_edge(depth):
+    assert body_box(np.full((20, 30, depth), 40.0), CT) == ((0, 20), (0, 30), (0, depth))
+
+
+@DEPTHS
+@pytest.mark.parametrize(("domain", "air"), [(CT, -1024.0), (MR, 0.0)], ids=["ct", "mr"])
+def test_where_everything_is_air_the_box_is_the_whole_volume(depth, domain, air):
+    empty = np.full((8, 9, depth), air)
+    assert not body_mask(empty, domain).any()
+    assert body_box(empty, domain) == ((0, 8), (0, 9), (0, depth))
+
+
+@DEPTHS
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize("background", ["noise", "zeros"])
+def test_an_mr_body_is_found_in_noise_and_around_a_stripped_skull(depth, scale, background):
+    random = np.random.default_rng(0)
+    shape = (64, 80, depth)
+    body = disk(shape, (30, 42), 20)
+    noise = np.hypot(*random.normal(0, 6, (2, *shape))) if background == "noise" else np.zeros(shape)
+    tissue = np.where(disk(shape, (30, 50), 6), 900.0, 250.0) + random.normal(0, 10, shape)
+    found = body_mask(scale * np.where(body, tissue, noise), MR)
+    assert (found == body).mean() > 0.995
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "share"),
+    [
+        ("open_ms/patient07/t2.nii.gz", MR, (0.14, 0.18)),
+        ("breast_dce/UCSF-BR-06/pre.nii.gz", MR, (0.25, 0.5)),
+        ("abdomen_ct/CRLM-CT-1004/ct.nii.gz", CT, (0.3, 0.6)),
+    ],
+)
+def test_the_body_of_a_real_study_is_one_piece_and_neither_all_nor_nothing(medgan_data, name, domain, share):
+    voxels = read_volume(medgan_data / name).voxels[::2, ::2, ::2]
+    mask = body_mask(voxels, domain)
+    assert share[0] < mask.mean() < share[1]
+    assert ndimage.label(mask, np.ones((3, 3, 3)))[1] == 1

@@ -1,0 +1,158 @@
+"""The cache of prepared studies: by content, whole or not at all, shared by processes."""
+
+import multiprocessing
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgan.data.cache import Cache, default_folder
+from medgan.data.domains import Domain, Window
+from medgan.data.grid import made_up_grid
+from medgan.data.preparation import GridConfig, prepare
+from medgan.data.studies import Study
+from medgan.data.volumes import read_volume, write_volume
+from medgan.errors import DataError
+
+CT = Domain(name="ct", modality="CT", unit="HU", air=-1024, window=Window(lower=-300, upper=700))
+COARSE = GridConfig(spacing_mm=(1.5, 1.5, None))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture(params=[1, 5], ids=["slice", "3d"])
+def study(request, tmp_path):
+    hu = np.random.default_rng(0).integers(-1000, 1000, (20, 24, request.param))
+    return written(tmp_path / "a.nii.gz", hu)
+
+
+def written(path, hu):
+    write_volume(hu, made_up_grid(hu.shape, np.diag([0.8, 0.9, 3.0, 1.0])), path, np.int16)
+    return study_of(path)
+
+
+def study_of(path):
+    return Study(subject="s", domain="ct", image=path, mask=None, split=None)
+
+
+def entries(cache):
+    return sorted(path.name for path in cache.folder.iterdir())
+
+
+def assert_same(one, other):
+    assert np.array_equal(one.voxels, other.voxels)
+    assert np.array_equal(one.affine, other.affine)
+    assert (one.body, one.bounds) == (other.body, other.bounds)
+
+
+def test_first_and_second_read_are_what_preparing_gives_to_the_bit(cache, study):
+    expected = prepare(read_volume(study.image), CT, COARSE)
+    for _ in range(2):
+        assert_same(cache.prepared(study, CT, COARSE), expected)
+
+
+def test_a_second_read_comes_from_the_disk_and_is_not_to_be_written_on(cache, study):
+    marked = cache.prepared(study, CT, COARSE).voxels + 1
+    (entry,) = cache.folder.glob("*.npy")
+    np.save(entry, marked)
+    second = cache.prepared(study, CT, COARSE)
+    assert np.array_equal(second.voxels, marked)
+    assert isinstance(second.voxels, np.memmap)
+    assert not second.voxels.flags.writeable
+
+
+def test_an_entry_is_named_by_content_wherever_the_study_lies(cache, study, tmp_path):
+    cache.prepared(study, CT, COARSE)
+    before = entries(cache)
+    copy = tmp_path / "elsewhere" / "b.nii.gz"
+    copy.parent.mkdir()
+    shutil.copy(study.image, copy)
+    cache.prepared(study_of(copy), CT, COARSE)
+    assert entries(cache) == before
+    assert len(before) == 2
+
+
+def test_a_study_that_changes_under_its_name_is_prepared_anew(cache, study):
+    before = cache.prepared(study, CT, COARSE)
+    written(study.image, np.full((20, 24, before.voxels.shape[2]), 7))
+    assert cache.prepared(study, CT, COARSE).voxels.max() == 7
+
+
+@pytest.mark.parametrize(
+    ("domain", "grid"),
+    [
+        (CT, GridConfig(spacing_mm=(2.0, 1.5, None))),
+        (CT.model_copy(update={"window": Window(lower=-300, upper=701)}), COARSE),
+        (CT.model_copy(update={"air": -500.0}), COARSE),
+    ],
+    ids=["grid", "window", "air"],
+)
+def test_other_settings_make_another_entry(cache, study, domain, grid):
+    cache.prepared(study, CT, COARSE)
+    assert_same(cache.prepared(study, domain, grid), prepare(read_volume(study.image), domain, grid))
+    assert len(entries(cache)) == 4
+
+
+@pytest.mark.parametrize("damage", ["no facts", "no voxels", "half the voxels", "empty voxels", "half the facts"])
+def test_a_damaged_entry_is_made_anew(cache, study, damage):
+    expected = prepare(read_volume(study.image), CT, COARSE)
+    cache.prepared(study, CT, COARSE)
+    (voxels,), (facts,) = cache.folder.glob("*.npy"), cache.folder.glob("*.json")
+    whole = {path: path.read_bytes() for path in (voxels, facts)}
+    match damage:
+        case "no facts":
+            facts.unlink()
+        case "no voxels":
+            voxels.unlink()
+        case "half the voxels":
+            voxels.write_bytes(whole[voxels][: len(whole[voxels]) // 2])
+        case "empty voxels":
+            voxels.write_bytes(b"")
+        case "half the facts":
+            facts.write_bytes(whole[facts][: len(whole[facts]) // 2])
+    assert_same(cache.prepared(study, CT, COARSE), expected)
+    assert {path: path.read_bytes() for path in (voxels, facts)} == whole
+    assert entries(cache) == sorted([voxels.name, facts.name])
+
+
+def test_a_study_that_cannot_be_read_leaves_no_entry(cache, tmp_path):
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"broken\.nii\.gz"):
+        cache.prepared(study_of(broken), CT, COARSE)
+    assert not cache.folder.exists() or entries(cache) == []
+
+
+def _prepare_at_once(barrier, folder, path, results):
+    barrier.wait()
+    prepared = Cache(folder).prepared(study_of(path), CT, COARSE)
+    results.put(float(prepared.voxels.astype(np.float64).sum()))
+
+
+def test_processes_that_prepare_the_same_study_at_once_agree(study, tmp_path):
+    fork = multiprocessing.get_context("fork")
+    barrier, results = fork.Barrier(3), fork.Queue()
+    arguments = (barrier, tmp_path / "shared", study.image, results)
+    processes = [fork.Process(target=_prepare_at_once, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    sums = {results.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join()
+    expected = prepare(read_volume(study.image), CT, COARSE)
+    assert sums == {float(expected.voxels.astype(np.float64).sum())}
+    assert len(entries(Cache(tmp_path / "shared"))) == 2
+
+
+def test_the_folder_is_the_users_to_choose(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "mine"))
+    assert default_folder() == tmp_path / "mine"
+    monkeypatch.delenv("MEDGAN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "medgan"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_folder() == Path.home() / ".cache" / "medgan"

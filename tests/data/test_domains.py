@@ -1,0 +1,58 @@
+"""Windows and pairs of domains."""
+
+import numpy as np
+import pytest
+
+from medgan.config import load
+from medgan.data.domains import Domain, DomainPair, Window
+from medgan.errors import ConfigError
+
+CT = {"modality": "CT", "unit": "HU", "air": -1024.0, "window": {}}
+MR = {"modality": "MR", "unit": "arbitrary", "air": 0.0, "window": {"lower": 1, "upper": 99, "percentiles": True}}
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 1), (9, 7, 5)], ids=["slice", "3d"])
+def test_fixed_bounds_are_the_same_for_every_volume(shape):
+    voxels = np.random.default_rng(0).normal(size=shape)
+    assert Window(lower=-300, upper=700).bounds(voxels) == (-300, 700)
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 1), (9, 7, 5)], ids=["slice", "3d"])
+def test_percentiles_are_those_of_the_voxels_that_are_not_zero(shape):
+    voxels = np.random.default_rng(0).uniform(10, 20, shape)
+    padded = np.pad(voxels, [(4, 4), (4, 4), (0, 0)])
+    window = Window(lower=5, upper=95, percentiles=True)
+    assert window.bounds(padded) == pytest.approx(tuple(np.percentile(voxels, [5, 95])))
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_percentiles_of_a_flat_volume_are_still_an_interval(value):
+    lower, upper = Window(lower=5, upper=95, percentiles=True).bounds(np.full((4, 4, 2), value))
+    assert lower < upper
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lower": 10, "upper": 10}, "window is empty: lower=10 is not below upper=10"),
+        ({"lower": -1, "upper": 99, "percentiles": True}, r"percentiles lie in 0\.\.100, not -1\.\.99"),
+        ({"lower": 1, "upper": 101, "percentiles": True}, r"percentiles lie in 0\.\.100, not 1\.\.101"),
+        ({"lower": float("nan")}, "finite number"),
+        ({"upper": float("inf")}, "finite number"),
+    ],
+)
+def test_a_window_that_maps_nothing_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load(Window, settings)
+
+
+def test_a_domain_is_named_as_in_a_csv():
+    with pytest.raises(ConfigError, match="name"):
+        load(Domain, {"name": "Contrast CT"} | CT)
+
+
+@pytest.mark.parametrize(("source", "target", "one_unit"), [(CT, CT, True), (CT, MR, False), (MR, MR, False)])
+def test_only_two_cts_share_a_unit(source, target, one_unit):
+    pair = load(DomainPair, {"source": {"name": "a"} | source, "target": {"name": "b"} | target, "paired": False})
+    assert pair.one_unit is one_unit
+    assert pair.names == ("a", "b")

@@ -1,0 +1,142 @@
+"""Orientation against nibabel, and world coordinates by a linear ramp that must survive every step."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from medgan.data.domains import Domain, Window
+from medgan.data.grid import made_up_grid
+from medgan.data.preparation import GridConfig, denormalise, normalise, prepare
+from medgan.data.volumes import Volume
+
+CT = Domain(name="ct", modality="CT", unit="HU", air=-1024, window=Window(lower=-300, upper=700))
+MR = Domain(name="mr", modality="MR", unit="arbitrary", air=0, window=Window(lower=0, upper=100))
+AS_STORED = GridConfig(spacing_mm=(None, None, None))
+
+ORIENTATIONS = pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "RSA", "PIR", "SLP"])
+TILTS = pytest.mark.parametrize("tilt", [(0, 0, 0), (12, -8, 20)], ids=["straight", "oblique"])
+SHAPES = pytest.mark.parametrize("shape", [(30, 34, 1), (30, 34, 24)], ids=["slice", "3d"])
+SLOPE = np.array([0.7, -1.3, 0.9])
+"""A ramp's change in each direction of the world, per mm."""
+
+
+def affine(axes="RAS", tilt=(0, 0, 0), spacing=(0.8, 1.1, 3.0)):
+    turn = nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(axes), (1, 1, 1))[:3, :3]
+    result = np.eye(4)
+    result[:3, :3] = Rotation.from_euler("xyz", tilt, degrees=True).as_matrix() @ turn @ np.diag(spacing)
+    result[:3, 3] = (-31.0, 12.5, 440.0)
+    return result
+
+
+def volume(voxels, affine):
+    return Volume(voxels.astype(np.float32), made_up_grid(voxels.shape, affine), Path("study.nii.gz"))
+
+
+def ramp(shape, affine):
+    """The intensity at each voxel: linear in its place in the world, centred in the volume."""
+    places = nib.affines.apply_affine(affine, np.stack(np.indices(shape), axis=-1))
+    return (places - (-31.0, 12.5, 440.0)) @ SLOPE
+
+
+@ORIENTATIONS
+@TILTS
+@SHAPES
+@pytest.mark.parametrize("domain", [CT, MR], ids=["ct", "mr"])
+def test_orientation_is_nibabels_closest_canonical_to_the_bit(axes, tilt, shape, domain):
+    voxels = np.random.default_rng(0).uniform(-1000, 1000, shape).astype(np.float32)
+    stored = affine(axes, tilt)
+    prepared = prepare(volume(voxels, stored), domain, AS_STORED)
+    expected = nib.as_closest_canonical(nib.Nifti1Image(voxels, stored))
+    assert np.array_equal(prepared.voxels, np.asarray(expected.dataobj))
+    np.testing.assert_allclose(prepared.affine, expected.affine, atol=1e-9)
+    assert nib.aff2axcodes(prepared.affine) == ("R", "A", "S")
+
+
+@ORIENTATIONS
+@TILTS
+@SHAPES
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, None), (0.5, 0.6, None), (2.0, 1.0, 3.7), (0.8, None, 1.4)])
+def test_every_intensity_stays_where_it_was_in_the_world(axes, tilt, shape, spacing):
+    stored = affine(axes, tilt)
+    prepared = prepare(volume(ramp(shape, stored), stored), MR, GridConfig(spacing_mm=spacing))
+    # The Gaussian that removes what the new grid cannot hold reaches two of its voxels far.
+    inside = tuple(slice(2, -2) if size > 1 else slice(None) for size in prepared.voxels.shape)
+    expected = ramp(prepared.voxels.shape, prepared.affine)[inside]
+    assert expected.size
+    np.testing.assert_allclose(prepared.voxels[inside], expected, atol=2e-3)
+
+
+@ORIENTATIONS
+@TILTS
+@SHAPES
+def test_the_spacing_is_as_asked_and_null_keeps_the_studys_own(axes, tilt, shape):
+    stored = affine(axes, tilt)
+    own = nib.affines.voxel_sizes(nib.as_closest_canonical(nib.Nifti1Image(np.zeros(shape), stored)).affine)
+    prepared = prepare(volume(np.zeros(shape), stored), MR, GridConfig(spacing_mm=(1.5, None, 2.0)))
+    np.testing.assert_allclose(nib.affines.voxel_sizes(prepared.affine), (1.5, own[1], 2.0), rtol=1e-6)
+    extent_before = (np.array(shape) - 1) * (0.8, 1.1, 3.0)
+    extent_after = (np.array(prepared.voxels.shape) - 1) * nib.affines.voxel_sizes(prepared.affine)
+    np.testing.assert_allclose(sorted(extent_after), sorted(extent_before), atol=2.0)
+
+
+@SHAPES
+@pytest.mark.parametrize("spacing", [(2.4, 3.3, None), (2.4, 3.3, 9.0), (0.5, 0.5, 1.0)])
+def test_a_flat_volume_stays_flat_up_to_its_edges(shape, spacing):
+    prepared = prepare(volume(np.full(shape, 55.0), affine()), CT, GridConfig(spacing_mm=spacing))
+    np.testing.assert_allclose(prepared.voxels, 55, atol=1e-3)
+
+
+def test_noise_is_averaged_where_voxels_grow_and_kept_where_they_do_not():
+    noise = volume(np.random.default_rng(0).normal(0, 100, (96, 96, 4)), affine(spacing=(1, 1, 3)))
+    coarse = prepare(noise, MR, GridConfig(spacing_mm=(3, 3, None))).voxels
+    fine = prepare(noise, MR, GridConfig(spacing_mm=(0.5, 0.5, None))).voxels
+    assert coarse.std() < 40
+    np.testing.assert_allclose(fine[::2, ::2], noise.voxels, atol=0.01)
+
+
+@pytest.mark.parametrize("padding", [-1025, -2048, -3024])
+@pytest.mark.parametrize("spacing", [(None, None, None), (1.5, 1.5, None)])
+def test_what_a_ct_scanner_did_not_see_is_air(padding, spacing):
+    hu = np.full((24, 24, 3), 40.0)
+    hu[:8] = padding
+    given = volume(hu, affine())
+    prepared = prepare(given, CT, GridConfig(spacing_mm=spacing))
+    assert prepared.voxels.min() == -1024
+    assert prepared.voxels.max() == pytest.approx(40)
+    assert given.voxels.min() == padding
+
+
+def test_negative_mr_intensities_are_kept():
+    voxels = np.linspace(-5, 100, 24 * 24).reshape(24, 24, 1)
+    assert prepare(volume(voxels, affine()), MR, AS_STORED).voxels.min() == -5
+
+
+def test_the_body_and_the_bounds_are_those_of_the_new_grid():
+    hu = np.full((40, 40, 5), -1000.0)
+    hu[10:30, 16:24] = 40
+    prepared = prepare(volume(hu, affine("LPS", spacing=(1, 1, 3))), CT, GridConfig(spacing_mm=(2, 2, None)))
+    found = [stop - start for start, stop in prepared.body]
+    assert np.abs(np.array(found) - (10, 4, 5)).max() <= 1
+    assert prepared.bounds == (-300, 700)
+    inside = prepared.voxels[tuple(slice(start, stop) for start, stop in prepared.body)]
+    assert inside.max() == pytest.approx(40, abs=1)
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (6, 7, 5)], ids=["2d", "3d"])
+@pytest.mark.parametrize("bounds", [(-300.0, 700.0), (0.0, 1.0), (3.5, 4000.0)])
+def test_denormalise_undoes_normalise_inside_the_window(shape, bounds):
+    lower, upper = bounds
+    inside = np.random.default_rng(0).uniform(lower, upper, shape).astype(np.float32)
+    assert normalise(inside, bounds).dtype == np.float32
+    np.testing.assert_allclose(denormalise(normalise(inside, bounds), bounds), inside, atol=1e-6 * (upper - lower))
+    ends = np.array([lower - 999, lower, (lower + upper) / 2, upper, upper + 999], dtype=np.float32)
+    np.testing.assert_allclose(normalise(ends, bounds), [-1, -1, 0, 1, 1], atol=1e-6)
+
+
+def test_prepared_studies_give_their_voxels_in_the_networks_units():
+    hu = np.linspace(-1000, 2000, 6 * 6 * 2).reshape(6, 6, 2)
+    prepared = prepare(volume(hu, affine()), CT, AS_STORED)
+    np.testing.assert_allclose(prepared.normalised(), np.clip((hu - 200) / 500, -1, 1), atol=1e-5)

@@ -1,0 +1,134 @@
+"""Untrained models of eight channels, and small studies to convert."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+from lightning_fabric import Fabric
+
+from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.preparation import GridConfig
+from medgan.data.transforms import PatchConfig
+from medgan.training.architecture import GeneratorConfig, ResNetConfig
+from medgan.training.fit import make_fabric
+from medgan.training.model_folder import write_model
+
+NETWORK = ResNetConfig(channels=8, downs=4, blocks=1, norm="group", skips=True)
+
+
+def ct(name, lower=-300.0, upper=700.0):
+    return Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window(lower=lower, upper=upper))
+
+
+def mr(name):
+    window = Window(lower=0.0, upper=99.5, percentiles=True)
+    return Domain(name=name, modality="MR", unit="arbitrary", air=0.0, window=window)
+
+
+PAIRS = {
+    "ct": DomainPair(source=ct("contrast"), target=ct("plain"), paired=False),
+    "mr": DomainPair(source=mr("t1"), target=mr("t1_gd"), paired=True),
+    "mr to ct": DomainPair(source=mr("mr"), target=ct("ct", -1000.0, 1000.0), paired=True),
+}
+
+
+@pytest.fixture(scope="session")
+def fabric() -> Fabric:
+    return make_fabric("cpu", "32")
+
+
+@pytest.fixture(scope="session")
+def save_model() -> Callable[..., Path]:
+    """Write a model folder: ``save_model(path, pair="ct", change="one-sided", ...)``; ``push`` moves the raw maps."""
+
+    def save(
+        path, pair="ct", change="one-sided", dimensions="2", spacing=(1.5, 1.5, None), push=2.0, directions=2, **changed
+    ):
+        torch.manual_seed(0)
+        pair, patch = PAIRS[pair], PatchConfig(dimensions=dimensions, size_voxels=32, depth_voxels=None)
+        generator = GeneratorConfig(network=NETWORK, change=change)
+        networks = {
+            direction: generator.build(pair, patch, direction) for direction in ("to_target", "to_source")[:directions]
+        }
+        for network in networks.values():
+            last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Conv3d)][-1]
+            torch.nn.init.constant_(last.bias, push)
+        description = {
+            "name": "tiny",
+            "pair": pair,
+            "grid": GridConfig(spacing_mm=spacing),
+            "patch": patch,
+            "generator": generator,
+            "intensities": {pair.source.name: (-1024.0, 2500.0), pair.target.name: (-1024.0, 2500.0)},
+            "split_hash": "none",
+            "data_fingerprint": "none",
+            "metrics": {},
+            "epoch": 1,
+            "phantom": False,
+        }
+        write_model(path, networks, description | changed)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def model_folder(save_model, tmp_path_factory) -> Path:
+    """A one-sided model of contrast CT."""
+    return save_model(tmp_path_factory.mktemp("run") / "model")
+
+
+def body_hu(shape, seed=0):
+    """A slab of abdomen in whole HU, (X, Y, Z): air, a rim of fat, soft tissue, a vessel, bone, metal, noise."""
+    x, y, z = (np.linspace(-1, 1, size) if size > 1 else np.zeros(1) for size in shape)
+    radius = np.hypot(x[:, None, None], y[None, :, None] * 1.2) + 0.05 * z[None, None, :]
+    hu = np.select([radius < 0.12, radius < 0.3, radius < 0.6, radius < 0.75], [220.0, 60.0, 110.0, -90.0], -1000.0)
+    hu[np.hypot(x[:, None] - 0.45, y[None] + 0.1) < 0.1] = 1100.0
+    hu[np.hypot(x[:, None] + 0.45, y[None] + 0.1) < 0.06] = 3000.0
+    return np.rint(hu + np.random.default_rng(seed).normal(0, 12, shape))
+
+
+@pytest.fixture(scope="session")
+def save_study() -> Callable[..., Path]:
+    """Write a NIfTI study: ``save_study(path, shape, affine, dtype=np.int16, codes=(1, 1), unit="mm", seed=0)``."""
+
+    def save(path, shape=(40, 33, 3), affine=None, *, voxels=None, dtype=np.int16, codes=(1, 1), unit="mm", seed=0):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if voxels is None:
+            voxels = body_hu((*shape, 1)[:3], seed).reshape(shape)
+        affine = np.diag([2.0, 2.0, 5.0, 1.0]) if affine is None else affine
+        image = nib.Nifti1Image(voxels.astype(dtype), affine)
+        image.set_sform(affine, codes[1])
+        image.set_qform(affine, codes[0])
+        image.header.set_xyzt_units(unit)
+        image.header["descrip"] = b"DOE^JANE"
+        image.to_filename(path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def save_series() -> Callable[..., Path]:
+    """Write a folder that is one axial DICOM series of three slices."""
+
+    def save(folder, uid="1.2.3.4"):
+        folder.mkdir(parents=True)
+        for number, pixels in enumerate(np.moveaxis(body_hu((24, 20, 3)), 2, 0)):
+            image = sitk.GetImageFromArray(pixels.T[np.newaxis].astype(np.int16))
+            image.SetSpacing((2.0, 2.0, 1.0))
+            tags = {"0008|0060": "CT", "0020|000d": "1.2.3", "0020|000e": uid, "0010|0010": "DOE^JANE"}
+            tags |= {"0020|0032": f"0\\0\\{5 * number}", "0020|0037": "1\\0\\0\\0\\1\\0"}
+            for tag, value in tags.items():
+                image.SetMetaData(tag, value)
+            writer = sitk.ImageFileWriter()
+            writer.KeepOriginalImageUIDOn()
+            writer.SetFileName(str(folder / f"{9 - number}.dcm"))
+            writer.Execute(image)
+        return folder
+
+    return save

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+
+from medgan.data.preparation import Prepared
+from medgan.data.transforms import PatchConfig
+from medgan.inference.apply import MARGIN_VOXELS, apply
+from medgan.training.architecture import ResNetConfig
+
+BOUNDS = (-1000.0, 1000.0)
+
+
+def study(shape, body):
+    voxels = np.random.default_rng(0).uniform(-1000, 1000, shape).astype(np.float32)
+    return Prepared(voxels, np.eye(4), body=body, bounds=BOUNDS)
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_the_output_is_the_networks_over_the_body_and_the_input_elsewhere(fabric, dimensions):
+    patch = PatchConfig(dimensions=dimensions, size_voxels=16)
+    given = study((50, 44, 6), body=((20, 31), (18, 25), (1, 5)))
+
+    def negate(image):
+        return -image[:, image.shape[1] // 2 :][:, :1]
+
+    found = apply(negate, given, patch, 4, fabric)
+    box = tuple(
+        slice(first - margin, last + margin)
+        for (first, last), margin in zip(given.body, (MARGIN_VOXELS, MARGIN_VOXELS, 0), strict=True)
+    )
+    expected = given.normalised()
+    expected[box] *= -1
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_no_gradient_is_kept(fabric):
+    network = torch.nn.Conv2d(1, 1, 1)
+    given = study((24, 20, 2), body=((0, 24), (0, 20), (0, 2)))
+    assert isinstance(apply(network, given, PatchConfig(), 4, fabric), np.ndarray)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 1), (40, 9, 2)])
+def test_a_study_that_is_smaller_than_the_networks_halvings_converts(fabric, shape):
+    network = ResNetConfig(channels=4, downs=4, blocks=1, skips=True).build(2, 1)
+    given = study(shape, body=tuple((0, size) for size in shape))
+    found = apply(network, given, PatchConfig(), 16, fabric)
+    assert found.shape == shape
+    assert np.isfinite(found).all()
+
+
+def test_a_thin_stack_continues_with_its_last_slice_as_in_training(fabric):
+    given = Prepared(np.full((16, 16, 3), 500, np.float32), np.eye(4), body=((0, 16), (0, 16), (0, 3)), bounds=BOUNDS)
+
+    def mean_along_z(image):
+        return image.mean(dim=-1, keepdim=True).repeat(1, 1, 1, 1, image.shape[-1])
+
+    found = apply(mean_along_z, given, PatchConfig(dimensions="3", size_voxels=16), 4, fabric)
+    np.testing.assert_allclose(found, given.normalised(), atol=1e-5)

@@ -1,0 +1,325 @@
+import gzip
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from rich.console import Console
+
+from medgan.data.grid import GEOMETRY_FIELDS
+from medgan.data.splits import Split
+from medgan.data.volumes import file_hash
+from medgan.errors import ConfigError, DataError, ModelError
+from medgan.inference.convert import Batch, ConvertOrder, convert
+from medgan.inference.jobs import find_jobs
+from medgan.training.model_folder import read_model
+
+QUIET = Console(quiet=True)
+
+
+def run(source, output, model, **options):
+    return convert(ConvertOrder(source, output, str(model), device="cpu", **options), QUIET)
+
+
+def ends(summary):
+    return {outcome.input: outcome.status for outcome in summary.outcomes}
+
+
+def lines(output):
+    return [json.loads(line) for line in (output / "manifest.jsonl").read_text().splitlines()]
+
+
+def raw_header(path):
+    with gzip.open(path) as file:
+        return nib.Nifti1Header(file.read(nib.Nifti1Header.sizeof_hdr), check=False)
+
+
+def raw_geometry(path):
+    header = raw_header(path)
+    return {name: header[name].tobytes() for name in GEOMETRY_FIELDS}
+
+
+@pytest.fixture
+def batch(tmp_path, save_study):
+    """Two good studies, a corrupt gzip between them, a truncated one and an empty file."""
+    root = tmp_path / "in"
+    save_study(root / "a.nii.gz", seed=1)
+    save_study(root / "sub" / "c.nii", (33, 40), seed=2)
+    good = (root / "a.nii.gz").read_bytes()
+    (root / "b.nii.gz").write_bytes(good[:200] + bytes(50) + good[250:])
+    (root / "d.nii.gz").write_bytes(good[: len(good) // 2])
+    (root / "e.nii.gz").write_bytes(b"")
+    return root
+
+
+def test_a_bad_study_never_stops_the_rest(batch, model_folder, tmp_path):
+    out = tmp_path / "out"
+    summary = run(batch, out, model_folder)
+    assert ends(summary) == {
+        "a.nii.gz": "done",
+        "sub/c.nii": "done",
+        "b.nii.gz": "failed",
+        "d.nii.gz": "failed",
+        "e.nii.gz": "failed",
+    }
+    assert summary.exit_code == 1
+    assert {line["input"]: line["status"] for line in lines(out)} == ends(summary)
+    content = json.loads((out / "summary.json").read_text())
+    assert (content["done"], content["failed"]) == (2, 3)
+    assert content["failures"]["e.nii.gz"] == "e.nii.gz: an empty file; copy or export it again."
+    assert str(tmp_path) not in (out / "summary.json").read_text() + (out / "manifest.jsonl").read_text()
+    images = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert images == {
+        *("a.nii.gz", "a.json", "sub/c.nii.gz", "sub/c.json"),
+        *("manifest.jsonl", "summary.json"),
+    }
+
+
+@pytest.mark.parametrize("direction", ["to_target", "to_source"])
+def test_shape_affine_codes_and_units_are_the_inputs_to_the_bit(save_study, model_folder, tmp_path, direction):
+    turned = np.array([[-0.7, 0.1, 0, 31.4], [0.1, 0.7, 0, -2], [0, 0, -4.5, 900.1], [0, 0, 0, 1]])
+    for number, (shape, codes, unit) in enumerate(
+        [((40, 33), (0, 2), "mm"), ((40, 33, 1), (1, 1), "unknown"), ((33, 40, 5), (4, 0), "mm")]
+    ):
+        save_study(tmp_path / "in" / f"{number}.nii.gz", shape, turned, codes=codes, unit=unit, seed=number)
+    summary = run(tmp_path / "in", tmp_path / "out", model_folder, direction=direction, change_map=True)
+    assert summary.exit_code == 0
+    for source in (tmp_path / "in").iterdir():
+        made, change = (tmp_path / "out" / source.name.replace(".nii", f"{end}.nii") for end in ("", "_change"))
+        assert raw_geometry(source) == raw_geometry(made) == raw_geometry(change)
+        header = raw_header(made)
+        assert header.get_data_dtype() == np.int16
+        assert (header["scl_slope"], header["scl_inter"]) == (1, 0)
+        before, after = (np.asarray(nib.load(path).dataobj) for path in (source, made))
+        amount = np.asarray(nib.load(change).dataobj)
+        assert amount.dtype == np.float32
+        assert amount.min() >= 0
+        assert amount.max() > 20
+        np.testing.assert_allclose(np.abs(after - before.astype(float)), amount, atol=0.51)
+        np.testing.assert_array_equal(after[amount == 0], before[amount == 0])
+
+
+def test_a_second_run_keeps_what_is_valid(batch, model_folder, tmp_path):
+    run(batch, tmp_path / "out", model_folder)
+    before = (tmp_path / "out" / "a.nii.gz").stat().st_mtime_ns
+    again = run(batch, tmp_path / "out", model_folder)
+    assert [ends(again)[name] for name in ("a.nii.gz", "sub/c.nii")] == ["kept", "kept"]
+    assert (tmp_path / "out" / "a.nii.gz").stat().st_mtime_ns == before
+    assert len(lines(tmp_path / "out")) == 10
+
+
+def test_a_changed_input_is_refused_and_with_overwrite_replaced(save_study, model_folder, tmp_path):
+    source, out = save_study(tmp_path / "in" / "a.nii.gz"), tmp_path / "out"
+    run(source, out, model_folder)
+    before = file_hash(out / "a.nii.gz")
+    save_study(source, seed=5)
+    refused = run(source, out, model_folder)
+    assert refused.exit_code == 1
+    assert refused.outcomes[0].message.startswith("a.nii.gz: exists, made with another SourceSHA256")
+    assert file_hash(out / "a.nii.gz") == before
+    assert ends(run(source, out, model_folder, overwrite=True)) == {"a.nii.gz": "done"}
+    assert file_hash(out / "a.nii.gz") != before
+
+
+def test_a_file_of_someone_else_is_not_overwritten_unasked(save_study, model_folder, tmp_path):
+    source, out = save_study(tmp_path / "in" / "a.nii.gz"), tmp_path / "out"
+    out.mkdir()
+    (out / "a.nii.gz").write_text("precious")
+    assert run(source, out, model_folder).failed == 1
+    assert (out / "a.nii.gz").read_text() == "precious"
+    assert run(source, out, model_folder, overwrite=True).failed == 0
+
+
+def test_one_study_may_be_given_a_name(save_study, model_folder, tmp_path):
+    source = save_study(tmp_path / "a.nii")
+    assert run(source, tmp_path / "new" / "plain.nii.gz", model_folder).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["plain.json", "plain.nii.gz"]
+
+
+def test_several_workers_give_the_same_bytes(save_study, model_folder, tmp_path):
+    for number in range(4):
+        save_study(tmp_path / "in" / f"{number}.nii.gz", seed=number)
+    run(tmp_path / "in", tmp_path / "one", model_folder)
+    assert run(tmp_path / "in", tmp_path / "three", model_folder, jobs=3).exit_code == 0
+    for number in range(4):
+        name = f"{number}.nii.gz"
+        assert file_hash(tmp_path / "one" / name) == file_hash(tmp_path / "three" / name)
+
+
+def test_a_study_that_breaks_the_computation_is_listed(save_study, model_folder, tmp_path):
+    save_study(tmp_path / "in" / "coronal.nii.gz", (40, 1, 40))
+    save_study(tmp_path / "in" / "fine.nii.gz")
+    summary = run(tmp_path / "in", tmp_path / "out", model_folder)
+    assert ends(summary) == {"coronal.nii.gz": "failed", "fine.nii.gz": "done"}
+
+
+def test_a_full_disk_fails_the_studies_that_do_not_fit(save_study, model_folder, tmp_path):
+    save_study(tmp_path / "in" / "large.nii.gz", (64, 64, 8))
+    save_study(tmp_path / "in" / "small.nii.gz", (8, 8))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        summary = run(tmp_path / "in", tmp_path / "out", model_folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ends(summary) == {"large.nii.gz": "failed", "small.nii.gz": "done"}
+    failures = json.loads((tmp_path / "out" / "summary.json").read_text())["failures"]
+    assert "cannot be written" in failures["large.nii.gz"]
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert made == ["manifest.jsonl", "small.json", "small.nii.gz", "summary.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(MemoryError(), "out of memory"), (ZeroDivisionError("by 0"), "unexpected ZeroDivisionError: by 0")],
+)
+def test_what_nobody_foresaw_is_recorded_too(save_study, model_folder, fabric, tmp_path, error, message):
+    class Unlucky(Batch):
+        def converted(self, job):
+            if job.name == "b.nii.gz":
+                raise error
+            return super().converted(job)
+
+    for name in ("a", "b", "c"):
+        save_study(tmp_path / "in" / f"{name}.nii.gz")
+    order = ConvertOrder(tmp_path / "in", tmp_path / "out", str(model_folder), jobs=2)
+    plan = find_jobs(order.input, order.output, "contrast")
+    outcomes = {outcome.input: outcome for outcome in Unlucky(order, read_model(model_folder), fabric).run(plan)}
+    assert {name: outcome.status for name, outcome in outcomes.items()} == {
+        "a.nii.gz": "done",
+        "b.nii.gz": "failed",
+        "c.nii.gz": "done",
+    }
+    assert outcomes["b.nii.gz"].message.startswith(message)
+
+
+def test_a_dicom_series_is_one_study(save_series, model_folder, tmp_path):
+    series = save_series(tmp_path / "CT.1.2")
+    assert ends(run(series, tmp_path / "out", model_folder)) == {"CT.1.2": "done"}
+    assert nib.load(tmp_path / "out" / "CT.1.2.nii.gz").shape == (24, 20, 3)
+    assert "DOE" not in (tmp_path / "out" / "CT.1.2.json").read_text()
+
+
+@pytest.fixture
+def cohort(tmp_path, save_study, save_model):
+    """Two subjects, and a model whose run was trained on the first."""
+    rows = ["subject,domain,image"]
+    for number, subject in enumerate(("one", "two")):
+        for domain in ("contrast", "plain"):
+            save_study(tmp_path / "data" / subject / f"{domain}.nii.gz", seed=number)
+            rows.append(f"{subject},{domain},{subject}/{domain}.nii.gz")
+    table = tmp_path / "data" / "cohort.csv"
+    table.write_text("\n".join(rows))
+    split = Split(train=("one",), validation=(), test=("two",), files={})
+    split.save(tmp_path / "run" / "split.json")
+    return table, save_model(tmp_path / "run" / "model", split_hash=split.hash)
+
+
+@pytest.mark.parametrize(("direction", "domain"), [("to_target", "contrast"), ("to_source", "plain")])
+def test_of_a_cohort_the_test_subjects_of_the_models_split_are_converted(cohort, tmp_path, direction, domain):
+    table, model = cohort
+    everyone = run(table, tmp_path / "all", model, direction=direction)
+    assert set(ends(everyone)) == {f"one/{domain}.nii.gz", f"two/{domain}.nii.gz"}
+    unseen = run(table, tmp_path / "test", model, direction=direction, part="test")
+    assert set(ends(unseen)) == {f"two/{domain}.nii.gz"}
+    assert (tmp_path / "test" / "two" / f"{domain}.nii.gz").exists()
+
+
+def test_a_part_needs_a_cohort_and_the_models_own_split(cohort, tmp_path):
+    table, model = cohort
+    elsewhere = tmp_path / "elsewhere.json"
+    (tmp_path / "run" / "split.json").rename(elsewhere)
+    with pytest.raises(ConfigError, match="there is no split at"):
+        run(table, tmp_path / "out", model, part="test")
+    assert set(ends(run(table, tmp_path / "out", model, part="train", split=elsewhere))) == {"one/contrast.nii.gz"}
+    Split(train=("two",), validation=(), test=("one",), files={}).save(tmp_path / "other.json")
+    with pytest.raises(ConfigError, match="not the split that the model was trained on"):
+        run(table, tmp_path / "out", model, part="test", split=tmp_path / "other.json")
+    with pytest.raises(ConfigError, match="give a cohort CSV"):
+        run(table.parent, tmp_path / "out", model, part="test", split=elsewhere)
+    with pytest.raises(ConfigError, match="without --part"):
+        run(table, tmp_path / "out", model, split=elsewhere)
+
+
+def test_wrong_use_writes_nothing(save_study, save_model, model_folder, tmp_path):
+    source, out = save_study(tmp_path / "in" / "a.nii.gz"), tmp_path / "out"
+    with pytest.raises(DataError, match="does not exist"):
+        run(tmp_path / "nowhere", out, model_folder)
+    with pytest.raises(ModelError, match="is not a model folder"):
+        run(source, out, tmp_path)
+    drawing = save_model(tmp_path / "drawing", change="none", directions=1)
+    with pytest.raises(ConfigError, match="has no map; drop --change-map"):
+        run(source, out, drawing, change_map=True)
+    with pytest.raises(ModelError, match="cannot translate to_source"):
+        run(source, out, drawing, direction="to_source")
+    weights = drawing / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    with pytest.raises(ModelError, match="was changed or damaged"):
+        run(source, out, drawing)
+    assert not out.exists()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from medgan.inference.convert import ConvertOrder, convert
+convert(ConvertOrder(*map(Path, sys.argv[1:3]), sys.argv[3], change_map=True, device="cpu"), Console(quiet=True))
+"""
+
+
+def test_a_killed_conversion_leaves_no_half_file_and_is_finished_by_the_next(save_study, model_folder, tmp_path):
+    for number in range(8):
+        save_study(tmp_path / "in" / f"{number:02}.nii.gz", (112, 100, 8), seed=number)
+    source, out = tmp_path / "in", tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, source, out, model_folder])
+    patience = time.monotonic() + 120
+    while not list(out.glob("0[2-7].nii.gz")):
+        assert process.poll() is None
+        assert time.monotonic() < patience
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    there = sorted(out.glob("*.nii.gz"))
+    assert 3 <= len([path for path in there if "change" not in path.name]) < 8
+    for path in there:
+        np.asarray(nib.load(path).dataobj)
+    summary = run(source, out, model_folder, change_map=True)
+    assert summary.exit_code == 0
+    assert sum(outcome.status == "kept" for outcome in summary.outcomes) >= 3
+    assert ends(run(source, out, model_folder, change_map=True)) == {f"{n:02}.nii.gz": "kept" for n in range(8)}
+
+
+@pytest.mark.parametrize("study", ["abdomen_ct/CRLM-CT-1004/ct.nii.gz", "torso_ct/angiogram/ct.nii.gz"])
+def test_real_volumes_keep_their_grid_to_the_bit(medgan_data, model_folder, tmp_path, study):
+    source, made = medgan_data / study, tmp_path / "out" / "ct.nii.gz"
+    assert run(source, tmp_path / "out", model_folder).exit_code == 0
+    assert raw_geometry(source) == raw_geometry(made)
+    assert nib.load(made).get_data_dtype() == np.int16
+    ours, theirs = (sitk.ReadImage(str(path)) for path in (made, source))
+    for part in ("GetSize", "GetOrigin", "GetSpacing", "GetDirection"):
+        assert getattr(ours, part)() == getattr(theirs, part)()
+    before, after = (np.asarray(nib.load(path).dataobj) for path in (source, made))
+    untouched = (before < -50) | (before > 600)
+    np.testing.assert_array_equal(after[untouched], before[untouched])
+    assert (after <= before).all()
+    assert (before - after).max() > 20
+
+
+def test_a_real_series_lies_where_simpleitk_puts_it(medgan_data, model_folder, tmp_path):
+    series = medgan_data / "torso_ct" / "dicom_series"
+    assert run(series, tmp_path / "out", model_folder).exit_code == 0
+    ours = sitk.ReadImage(str(tmp_path / "out" / "dicom_series.nii.gz"))
+    theirs = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(series)))
+    assert ours.GetSize() == theirs.GetSize()
+    for part in ("GetOrigin", "GetSpacing", "GetDirection"):
+        np.testing.assert_allclose(getattr(ours, part)(), getattr(theirs, part)(), atol=1e-4)
+    before, after = (sitk.GetArrayFromImage(image) for image in (theirs, ours))
+    np.testing.assert_array_equal(after[before < -50], before[before < -50])

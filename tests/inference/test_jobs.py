@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from medgan.errors import ConfigError, DataError
+from medgan.inference.jobs import find_jobs
+
+
+def names(plan):
+    return {job.name: job.output.relative_to(plan.folder).as_posix() for job in plan.jobs}
+
+
+@pytest.fixture
+def folder(tmp_path, save_study, save_series):
+    root = tmp_path / "in"
+    save_study(root / "a.nii.gz", (4, 4))
+    save_study(root / "b" / "c.nii", (4, 4))
+    save_series(root / "b" / "series.1")
+    save_series(root / "one" / "slice").joinpath("9.dcm").rename(root / "b" / "d.dcm")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(root / "b" / "e.png")
+    (root / "notes.txt").write_text("not an image")
+    return root
+
+
+def test_names_are_mirrored(folder, tmp_path):
+    plan = find_jobs(folder / "b", tmp_path / "out", "contrast")
+    assert names(plan) == {
+        "c.nii": "c.nii.gz",
+        "d.dcm": "d.nii.gz",
+        "e.png": "e.nii.gz",
+        "series.1": "series.1.nii.gz",
+    }
+    deep = names(find_jobs(folder, tmp_path / "out", "contrast"))
+    assert deep["a.nii.gz"] == "a.nii.gz"
+    assert deep["b/series.1"] == "b/series.1.nii.gz"
+    assert deep["one/slice"] == "one/slice.nii.gz"
+
+
+@pytest.mark.parametrize("study", ["a.nii.gz", "b/d.dcm", "b/series.1"])
+def test_one_study_goes_to_a_file_or_into_a_folder(folder, tmp_path, study):
+    name = study.rpartition("/")[2]
+    into = find_jobs(folder / study, tmp_path / "out", "contrast")
+    assert [(job.name, job.output) for job in into.jobs] == [
+        (name, tmp_path / "out" / f"{name.removesuffix('.dcm').removesuffix('.nii.gz')}.nii.gz")
+    ]
+    named = find_jobs(folder / study, tmp_path / "new" / "x.nii.gz", "contrast")
+    assert [job.output for job in named.jobs] == [tmp_path / "new" / "x.nii.gz"]
+    assert named.folder is None
+
+
+def test_the_current_folder_can_be_the_series(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder / "b" / "series.1")
+    here = type(tmp_path)()
+    assert names(find_jobs(here, tmp_path / "out", "contrast")) == {"series.1": "series.1.nii.gz"}
+
+
+def test_a_file_name_is_no_place_for_several_studies(folder, tmp_path):
+    with pytest.raises(ConfigError, match=r"one file, but .* holds 6 images; give a folder"):
+        find_jobs(folder, tmp_path / "out.nii.gz", "contrast")
+
+
+def test_a_file_is_no_folder(folder, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ConfigError, match="is a file and no folder"):
+        find_jobs(folder, tmp_path / "out", "contrast")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("x.nii", "x.nii.gz"), ("s/x.png", "s/x.nii.gz"), ("x_change.nii.gz", "x.nii.gz")],
+)
+def test_two_studies_for_one_name_are_named(save_study, tmp_path, first, second):
+    for name in (first, second):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"any")
+    with pytest.raises(ConfigError, match=rf"(?s)({first}|{second}) and .* would both write"):
+        find_jobs(tmp_path / "in", tmp_path / "out", "contrast", change_map=True)
+
+
+def test_a_study_may_not_take_the_batchs_own_names(save_study, tmp_path):
+    save_study(tmp_path / "in" / "summary.nii.gz", (4, 4))
+    with pytest.raises(ConfigError, match="the batch itself would both write"):
+        find_jobs(tmp_path / "in", tmp_path / "out", "contrast")
+
+
+def test_an_output_never_takes_an_inputs_place(folder):
+    with pytest.raises(ConfigError, match="OUTPUT is the input folder"):
+        find_jobs(folder, folder / "b" / "..", "contrast")
+    for output in (folder, folder / "a.nii.gz"):
+        with pytest.raises(ConfigError, match="is an input, and would be overwritten"):
+            find_jobs(folder / "a.nii.gz", output, "contrast")
+
+
+def test_outputs_under_the_input_folder_are_not_converted_again(folder, save_study):
+    save_study(folder / "b" / "out" / "a.nii.gz", (4, 4))
+    plan = find_jobs(folder, folder / "b" / "out", "contrast")
+    assert not [job for job in plan.jobs if "out" in job.name]
+    assert len(plan.jobs) == 6
+    assert len(plan.notes) == 1
+    assert "under OUTPUT" in plan.notes[0]
+    assert "1 of 7" in plan.notes[0]
+
+
+def test_a_linked_image_counts_as_lying_where_its_link_does(folder, tmp_path, save_study):
+    stored = save_study(tmp_path / "out" / "annex" / "content.nii.gz", (4, 4))
+    (folder / "linked.nii.gz").symlink_to(stored)
+    plan = find_jobs(folder, tmp_path / "out", "contrast")
+    assert "linked.nii.gz" in names(plan)
+
+
+def test_nothing_to_convert_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        find_jobs(tmp_path / "nowhere", tmp_path / "out", "contrast")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(DataError, match="holds no image"):
+        find_jobs(tmp_path / "in", tmp_path / "out", "contrast")
+
+
+def test_of_a_cohort_the_domains_images_are_converted(folder, tmp_path):
+    table = folder / "cohort.csv"
+    rows = ["one,contrast,a.nii.gz", "two,contrast,b/c.nii", "two,plain,b/d.dcm", "three,contrast,b/series.1"]
+    table.write_text("\n".join(["subject,domain,image", *rows]))
+    assert set(names(find_jobs(table, tmp_path / "out", "contrast"))) == {"a.nii.gz", "b/c.nii", "b/series.1"}
+    assert set(names(find_jobs(table, tmp_path / "out", "plain"))) == {"b/d.dcm"}
+    assert set(names(find_jobs(table, tmp_path / "out", "contrast", subjects={"two"}))) == {"b/c.nii"}
+    with pytest.raises(DataError, match=r"no image of domain t1, .* it has: contrast, plain"):
+        find_jobs(table, tmp_path / "out", "t1")
+    with pytest.raises(DataError, match="of no subject in the part"):
+        find_jobs(table, tmp_path / "out", "plain", subjects={"one"})
+    with pytest.raises(ConfigError, match="is an input"):
+        find_jobs(table, folder, "contrast")

@@ -1,0 +1,72 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from medgan.errors import DataError
+from medgan.inference.record import ConvertSummary, Manifest, Outcome, show_end, shown, write_summary
+
+DONE = Outcome("done", "a.nii", "a.nii.gz", 1.5)
+FAILED = Outcome("failed", "b/[c].nii", "b/[c].nii.gz", 0.1, "b/[c].nii: an empty file; copy it again.")
+FACTS = {"Model": {"Name": "tiny"}, "Direction": "to_target", "Versions": {"medgan": "0"}}
+
+
+def test_the_manifest_has_a_line_for_each_study_as_soon_as_it_ended(tmp_path):
+    path = tmp_path / "out" / "manifest.jsonl"
+    manifest = Manifest(path)
+    for number, outcome in enumerate((DONE, FAILED), start=1):
+        manifest.add(outcome)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len(lines) == number
+        assert lines[-1]["status"] == outcome.status
+        assert lines[-1]["input"] == outcome.input
+
+
+def test_a_later_batch_adds_to_the_manifest_even_after_a_torn_line(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    Manifest(path).add(DONE)
+    with path.open("a") as file:
+        file.write('{"status": "do')
+    Manifest(path).add(FAILED)
+    lines = path.read_text().splitlines()
+    assert len(lines) == 3
+    assert json.loads(lines[0])["input"] == "a.nii"
+    assert json.loads(lines[2])["input"] == "b/[c].nii"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(DataError, match=r"manifest.jsonl: cannot be written"):
+        Manifest(tmp_path / "out" / "manifest.jsonl")
+    with pytest.raises(DataError, match=r"summary.json: cannot be written"):
+        write_summary(tmp_path / "out" / "summary.json", ConvertSummary((), 0, "cpu"), FACTS)
+
+
+def test_the_summary_counts_and_names_the_failures(tmp_path):
+    summary = ConvertSummary((DONE, FAILED), 1.6, "cpu")
+    assert (summary.failed, summary.exit_code) == (1, 1)
+    assert ConvertSummary((DONE,), 1.6, "cpu").exit_code == 0
+    write_summary(tmp_path / "summary.json", summary, FACTS)
+    content = json.loads((tmp_path / "summary.json").read_text())
+    assert (content["done"], content["kept"], content["failed"]) == (1, 0, 1)
+    assert content["failures"] == {"b/[c].nii": FAILED.message}
+    assert content["device"] == "cpu"
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_failures_are_shown_as_they_are_and_a_quiet_console_stays_quiet(tmp_path):
+    summary = ConvertSummary((DONE, FAILED), 1.6, "cpu")
+    for quiet in (False, True):
+        console = Console(file=io.StringIO(), width=120, quiet=quiet)
+        assert list(shown(iter(summary.outcomes), 2, console)) == [DONE, FAILED]
+        show_end(summary, tmp_path, console)
+        text = console.file.getvalue()
+        assert ("b/[c].nii: an empty file" in text) is not quiet
+        assert ("1 done, 1 failed" in text) is not quiet
+
+
+def test_the_progress_bar_passes_everything_on():
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    assert list(shown(iter([DONE, FAILED]), 2, console)) == [DONE, FAILED]
+    assert "2/2" in console.file.getvalue()

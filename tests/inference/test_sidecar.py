@@ -1,0 +1,140 @@
+import json
+
+import numpy as np
+import pytest
+
+from medgan.data.volumes import file_hash, read_volume
+from medgan.errors import DataError
+from medgan.inference.jobs import Job
+from medgan.inference.sidecar import as_map, kept, map_meaning, model_facts, read_sidecar, write_outputs
+from medgan.training.model_folder import read_model
+
+
+@pytest.fixture
+def job(tmp_path, save_study):
+    source = save_study(tmp_path / "in" / "a" / "b.nii.gz", (6, 5, 3))
+    return Job(source, "a/b.nii.gz", tmp_path / "out" / "a" / "b.nii.gz")
+
+
+@pytest.fixture
+def facts(model_folder, job):
+    shared = model_facts(read_model(model_folder), "to_target", change_map=True)
+    return shared | {"Sources": [job.name], "SourceSHA256": file_hash(job.source), "Warnings": ["beware"]}
+
+
+@pytest.fixture
+def written(job, facts):
+    volume = read_volume(job.source)
+    images = {job.output: volume.voxels.astype(np.int16), job.change_map: volume.voxels}
+    write_outputs(job, images, volume.grid, facts)
+    return job
+
+
+def test_a_sidecar_vouches_for_its_images(written, facts):
+    content = json.loads(written.sidecar.read_text())
+    assert content["Synthetic"] is True
+    assert "Not for diagnosis" in content["NotForClinicalUse"]
+    assert content["Sources"] == ["a/b.nii.gz"]
+    assert content["Warnings"] == ["beware"]
+    assert content["Model"]["Name"] == "tiny"
+    assert {"medgan", "torch"} <= set(content["Versions"])
+    assert content["Outputs"] == {path.name: file_hash(path) for path in written.images(change_map=True)}
+    assert kept(written, facts)
+
+
+def test_a_sidecar_tells_neither_patients_nor_places(written, tmp_path):
+    text = written.sidecar.read_text()
+    assert "DOE" not in text
+    assert str(tmp_path) not in text
+    assert b"DOE" not in written.output.read_bytes()
+    assert sorted(path.name for path in written.output.parent.iterdir()) == ["b.json", "b.nii.gz", "b_change.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SourceSHA256", "another"),
+        ("Direction", "to_source"),
+        ("Model", {"Name": "tiny", "WeightsSHA256": "another"}),
+        ("ChangeMap", "another"),
+    ],
+)
+def test_outputs_of_anything_else_are_not_kept_and_not_replaced(written, facts, name, value):
+    with pytest.raises(DataError, match=rf"b.nii.gz: exists, made with another {name}; add --overwrite"):
+        kept(written, facts | {name: value})
+
+
+@pytest.mark.parametrize("changed", ["output", "change_map"])
+def test_an_image_that_was_changed_since_is_not_replaced(written, facts, changed):
+    path = getattr(written, changed)
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(DataError, match=rf"{path.name}: exists, but was changed"):
+        kept(written, facts)
+
+
+@pytest.mark.parametrize("foreign", ["output", "sidecar", "change_map"])
+def test_files_of_others_are_not_replaced(job, facts, foreign):
+    path = getattr(job, foreign)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"SeriesDescription": "mine"}')
+    with pytest.raises(DataError, match=rf"{path.name}: exists and is no output of medgan"):
+        kept(job, facts)
+
+
+@pytest.mark.parametrize("lost", [("output",), ("output", "change_map")])
+def test_what_a_killed_conversion_left_is_finished(written, facts, lost):
+    for name in lost:
+        getattr(written, name).unlink()
+    assert not kept(written, facts)
+
+
+def test_replacing_takes_the_old_change_map_away(written, facts):
+    volume = read_volume(written.source)
+    write_outputs(written, {written.output: volume.voxels}, volume.grid, facts | {"ChangeMap": None})
+    assert not written.change_map.exists()
+    assert kept(written, facts | {"ChangeMap": None})
+
+
+def test_a_foreign_change_map_stays(job, facts):
+    job.output.parent.mkdir(parents=True)
+    job.change_map.write_text("mine")
+    volume = read_volume(job.source)
+    write_outputs(job, {job.output: volume.voxels}, volume.grid, facts | {"ChangeMap": None})
+    assert job.change_map.read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_named_and_left_clean(job, facts, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    volume = read_volume(job.source)
+    with pytest.raises(DataError, match=r"b.nii.gz: cannot be written"):
+        write_outputs(job, {job.output: volume.voxels}, volume.grid, facts)
+
+
+def test_voxels_that_cannot_be_stored_leave_nothing(job, facts):
+    volume = read_volume(job.source)
+    with pytest.raises(DataError, match="NaN"):
+        write_outputs(job, {job.output: volume.voxels * np.nan}, volume.grid, facts)
+    assert list(job.output.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "direction", "meaning", "shown"),
+    [
+        ("one-sided", "to_target", "HU removed, input minus output", 7.0),
+        ("one-sided", "to_source", "HU added, output minus input", 7.0),
+        ("signed", "to_target", "HU, output minus input", -7.0),
+    ],
+)
+def test_a_one_sided_map_is_an_amount_and_a_signed_one_a_difference(
+    save_model, tmp_path, change, direction, meaning, shown
+):
+    model = read_model(save_model(tmp_path / "model", change=change))
+    assert map_meaning(model, direction) == meaning
+    assert as_map(np.float32([-7.0]), model, direction) == [shown]
+
+
+@pytest.mark.parametrize("content", ["", "no json", "[]", "{}", '{"Synthetic": false, "Outputs": {}}'])
+def test_what_medgan_did_not_write_is_no_sidecar(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    assert read_sidecar(tmp_path / "a.json") is None
+    assert read_sidecar(tmp_path / "missing.json") is None

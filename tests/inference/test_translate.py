@@ -1,0 +1,208 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from medgan.data.body import body_mask
+from medgan.data.domains import Domain, Window
+from medgan.data.grid import made_up_grid
+from medgan.data.preparation import GridConfig, prepare
+from medgan.data.volumes import Volume, read_volume
+from medgan.errors import GeometryError, ModelError
+from medgan.inference import translate as module
+from medgan.inference.translate import on_grid, translate
+from medgan.training.model_folder import read_model
+
+AXES = {
+    "RAS": np.eye(3),
+    "LPS": np.diag([-1, -1, 1]),
+    "LIA": np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]]),
+    "SPR": np.array([[0, 0, 1], [0, -1, 0], [1, 0, 0]]),
+    "oblique": Rotation.from_euler("xyz", [12, -7, 20], degrees=True).as_matrix(),
+    "oblique and mirrored": Rotation.from_euler("z", 160, degrees=True).as_matrix() @ np.diag([1, -1, 1]),
+}
+GRIDS = {
+    "thick slices": ((37, 29, 11), (0.8, 0.8, 5.0)),
+    "one slice": ((24, 31, 1), (1.1, 0.9, 3.0)),
+    "two slices": ((40, 33, 2), (0.7, 0.7, 8.0)),
+    "fine": ((21, 26, 33), (2.0, 1.3, 0.7)),
+}
+AXIAL = ("RAS", "LPS", "oblique", "oblique and mirrored")
+CASES = [(axes, grid) for axes in AXES for grid in GRIDS if axes in AXIAL or grid == "fine"]
+
+
+def affine(axes, spacing, origin=(-31.0, 12.5, 400.0)):
+    result = np.eye(4)
+    result[:3, :3] = AXES[axes] * spacing
+    result[:3, 3] = origin
+    return result
+
+
+@pytest.mark.parametrize(("axes", "kind"), CASES)
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, None), (0.6, 0.7, 2.0)], ids=["coarser", "finer"])
+def test_a_field_comes_back_from_the_networks_grid_to_where_it_was(axes, kind, spacing):
+    shape, voxel = GRIDS[kind]
+    grid = made_up_grid(shape, affine(axes, voxel))
+    index = np.indices(shape).reshape(3, -1)
+    place = (grid.affine[:3, :3] @ index + grid.affine[:3, 3:]).reshape(3, *shape)
+    domain = Domain(name="field", modality="MR", unit="arbitrary", air=0.0, window=Window())
+    for axis in range(3):  # linear interpolation keeps a field that is linear in the patient
+        field = (place[axis] - grid.affine[axis, 3]).astype(np.float32)
+        study = prepare(Volume(field, grid, Path()), domain, GridConfig(spacing_mm=spacing))
+        back = np.concatenate([slab for _, slab in on_grid(study.voxels, study.affine, grid)], axis=2)
+        inner = tuple(slice(4, -4) if size > 9 else slice(None) for size in shape)
+
+        assert np.abs(back - field)[inner].max() < 0.02
+
+
+@pytest.mark.parametrize("slab_voxels", [1, 2000, 1 << 22])
+def test_slabs_leave_no_seam(slab_voxels, monkeypatch):
+    monkeypatch.setattr(module, "SLAB_VOXELS", slab_voxels)
+    values = np.random.default_rng(0).normal(size=(14, 15, 9)).astype(np.float32)
+    own, grid = affine("RAS", (1.5, 1.5, 2.0)), made_up_grid((25, 21, 13), affine("oblique", (0.8, 0.9, 1.1)))
+    index = np.linalg.inv(own) @ grid.affine
+    whole = ndimage.affine_transform(values, index[:3, :3], index[:3, 3], grid.size, order=1, mode="nearest")
+    for slab, found in on_grid(values, own, grid):
+        np.testing.assert_allclose(found, whole[..., slab], atol=1e-6)
+
+
+@pytest.mark.parametrize(("axes", "kind"), CASES)
+def test_one_sided_changes_stay_where_contrast_agent_can_be(save_study, model_folder, fabric, tmp_path, axes, kind):
+    shape, spacing = GRIDS[kind]
+    image = save_study(tmp_path / "study.nii.gz", shape, affine(axes, spacing))
+    study, model = read_volume(image), read_model(model_folder)
+    for direction, sign in (("to_target", -1), ("to_source", 1)):
+        found = translate(study, model, direction, fabric, keep_change=True)
+        moved, hu = found.voxels - study.voxels, study.voxels
+        assert found.voxels.dtype == np.int16
+        assert found.voxels.shape == study.grid.size
+        assert not moved[(hu < -50) | (hu > 600)].any()
+        assert (moved * sign >= 0).all()
+        assert (moved * sign).max() > 20
+        assert (found.change * sign >= 0).all()
+        np.testing.assert_array_equal(found.voxels, np.rint(hu + found.change))
+
+
+@pytest.mark.parametrize("push", [-0.5, 0.5])
+def test_a_signed_change_goes_either_way_but_not_where_nothing_may_change(
+    save_study, save_model, fabric, tmp_path, push
+):
+    model = read_model(save_model(tmp_path / "model", change="signed", push=push))
+    study = read_volume(save_study(tmp_path / "study.nii.gz"))
+    moved = translate(study, model, "to_target", fabric).voxels - study.voxels
+    assert (moved * np.sign(push)).max() > 20
+    assert not moved[(study.voxels < -50) | (study.voxels > 600)].any()
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_every_kind_of_patch_converts(save_study, save_model, fabric, tmp_path, dimensions):
+    spacing = (1.5, 1.5, 3.0 if dimensions == "3" else None)
+    model = read_model(save_model(tmp_path / "model", dimensions=dimensions, spacing=spacing))
+    study = read_volume(save_study(tmp_path / "study.nii.gz", (40, 33, 5)))
+    moved = translate(study, model, "to_target", fabric).voxels - study.voxels
+    assert moved.min() < -20
+    assert moved.max() == 0
+    assert not moved[(study.voxels < -50) | (study.voxels > 600)].any()
+
+
+def test_values_that_int16_cannot_hold_are_clipped_with_a_warning(save_study, model_folder, fabric, tmp_path):
+    voxels = np.full((24, 24, 2), -1000)
+    voxels[6:18, 6:18] = 60
+    voxels[0, 0], voxels[8, 8] = -70_000, 40_000
+    study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.int32))
+    found = translate(study, read_model(model_folder), "to_target", fabric)
+    assert found.voxels[0, 0, 0] == -32768
+    assert found.voxels[8, 8, 0] == 32767
+    assert any("clipped to -32768 to 32767" in warning for warning in found.warnings)
+
+
+def test_fractions_of_hu_are_rounded_with_a_warning(save_study, model_folder, fabric, tmp_path):
+    voxels = np.full((24, 24, 2), -1000.4)
+    voxels[6:18, 6:18] = 700.6
+    study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.float32))
+    found = translate(study, read_model(model_folder), "to_target", fabric)
+    np.testing.assert_array_equal(found.voxels, np.rint(study.voxels))
+    assert any("rounded to whole HU" in warning for warning in found.warnings)
+
+
+def test_a_study_as_trained_on_has_no_warning(save_study, model_folder, fabric, tmp_path):
+    study = read_volume(save_study(tmp_path / "study.nii.gz"))
+    assert translate(study, read_model(model_folder), "to_target", fabric).warnings == ()
+
+
+@pytest.mark.parametrize("offset", [1024, 2000])
+def test_intensities_beyond_the_trainings_are_told(save_study, model_folder, fabric, tmp_path, offset):
+    study = read_volume(save_study(tmp_path / "study.nii.gz"))
+    shifted = Volume(study.voxels + offset, study.grid, study.path)
+    found = translate(shifted, read_model(model_folder), "to_target", fabric)
+    assert any("outside what the model saw" in warning for warning in found.warnings)
+
+
+def test_padding_below_air_is_no_intensity(save_study, model_folder, fabric, tmp_path):
+    study = read_volume(save_study(tmp_path / "study.nii.gz"))
+    study.voxels[:4] = -3024
+    found = translate(study, read_model(model_folder), "to_target", fabric)
+    assert found.warnings == ()
+    assert (found.voxels[:4] == -3024).all()
+
+
+def test_a_model_of_the_phantom_says_so(save_study, save_model, fabric, tmp_path):
+    model = read_model(save_model(tmp_path / "model", phantom=True))
+    found = translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_target", fabric)
+    assert any("phantom" in warning for warning in found.warnings)
+
+
+def test_where_no_body_is_nothing_changes(save_study, model_folder, fabric, tmp_path):
+    study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=np.full((24, 24, 2), -500)))
+    found = translate(study, read_model(model_folder), "to_target", fabric)
+    np.testing.assert_array_equal(found.voxels, study.voxels)
+    assert "no body found: nothing was changed" in found.warnings
+
+
+def test_a_slice_that_is_not_axial_is_refused(save_study, model_folder, fabric, tmp_path):
+    coronal = read_volume(save_study(tmp_path / "coronal.nii.gz", (40, 1, 40)))
+    with pytest.raises(GeometryError, match=r"coronal.nii.gz: .* no axial image"):
+        translate(coronal, read_model(model_folder), "to_target", fabric)
+
+
+def test_a_direction_that_was_not_trained_is_refused(save_study, save_model, fabric, tmp_path):
+    model = read_model(save_model(tmp_path / "model", directions=1))
+    with pytest.raises(ModelError, match="cannot translate to_source"):
+        translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_source", fabric)
+
+
+@pytest.mark.parametrize("shape", [(40, 33), (40, 33, 1), (40, 33, 4)])
+def test_a_drawn_ct_is_air_around_the_body_and_within_the_window_inside(
+    save_study, save_model, fabric, tmp_path, shape
+):
+    model = read_model(save_model(tmp_path / "model", change="none"))
+    study = read_volume(save_study(tmp_path / "study.nii.gz", shape))
+    found = translate(study, model, "to_target", fabric)
+    body = body_mask(study.voxels, model.description.pair.source)
+    outside = ~ndimage.binary_dilation(body, np.ones((5, 5, 1)))
+    assert found.voxels.dtype == np.int16
+    assert outside.any()
+    assert (found.voxels[outside] == -1024).all()
+    inside = ndimage.binary_erosion(body, np.ones((5, 5, 1)))
+    assert (found.voxels[inside] >= -300).all()
+    assert (found.voxels[inside] <= 700).all()
+
+
+def test_a_drawn_mr_is_float_at_the_studys_own_scale(save_study, save_model, fabric, tmp_path):
+    model = read_model(save_model(tmp_path / "model", pair="mr", change="none"))
+    voxels = np.pad(np.random.default_rng(0).uniform(2000, 9000, (30, 26, 3)), [(6, 6), (6, 6), (0, 0)])
+    study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.float32))
+    found = translate(study, model, "to_target", fabric)
+    assert found.voxels.dtype == np.float32
+    assert found.voxels[:2].max() == 0
+    assert 1000 < found.voxels[12:-12, 12:-12].mean() < 10_000
+
+
+def test_mr_drawn_from_ct_takes_the_trainings_scale(save_study, save_model, fabric, tmp_path):
+    seen = {"mr": (5.0, 905.0), "ct": (-1024.0, 1500.0)}
+    model = read_model(save_model(tmp_path / "model", pair="mr to ct", change="none", push=0.0, intensities=seen))
+    found = translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_source", fabric)
+    assert found.voxels.min() >= 0
+    assert 5 < found.voxels[20, 16, 1] < 905

@@ -1,0 +1,106 @@
+"""Normalisations against their definitions, padding, residual blocks, up-sampling and the weights' start."""
+
+import pytest
+import torch
+from torch import nn
+
+from medgan.networks.blocks import ResidualBlock, UpSample, convolution, has_bias, initialise, normalisation
+
+SHAPES = pytest.mark.parametrize("shape", [(6, 8), (6, 8, 4)], ids=["2d", "3d"])
+NORMS = ("instance", "batch", "group", "none")
+
+
+def noise(channels, shape):
+    """Three samples whose channels have unlike means and deviations."""
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.arange(1.0, 3 * channels + 1).reshape(3, channels, *[1] * len(shape))
+    return scale * torch.randn(3, channels, *shape, generator=generator) + scale
+
+
+@SHAPES
+@pytest.mark.parametrize(
+    ("kind", "view"),
+    [
+        ("instance", lambda x: x.reshape(3 * 16, -1)),
+        ("group", lambda x: x.reshape(3 * 2, -1)),
+        ("batch", lambda x: x.transpose(0, 1).reshape(16, -1)),
+    ],
+)
+def test_a_norm_gives_mean_0_and_deviation_1_over_what_it_is_named_after(shape, kind, view):
+    values = view(normalisation(kind, 16, len(shape))(noise(16, shape)))
+    torch.testing.assert_close(values.mean(dim=1), torch.zeros(len(values)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(values.std(dim=1, correction=0), torch.ones(len(values)), atol=1e-3, rtol=0)
+
+
+@SHAPES
+@pytest.mark.parametrize("channels", [1, 4, 12, 28])
+def test_group_norm_takes_any_number_of_channels(shape, channels):
+    assert normalisation("group", channels, len(shape))(noise(channels, shape)).isfinite().all()
+
+
+@SHAPES
+def test_no_norm_changes_nothing(shape):
+    x = noise(2, shape)
+    assert torch.equal(normalisation("none", 2, len(shape))(x), x)
+
+
+@SHAPES
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_convolution_has_a_bias_unless_its_norm_shifts(shape, norm):
+    layer = convolution(len(shape), 2, 8, 3, norm=norm)
+    shifts = any(name.endswith("bias") for name, _ in layer[2].named_parameters())
+    assert (layer[1].bias is not None) is has_bias(norm) is not shifts
+
+
+@SHAPES
+@pytest.mark.parametrize(("kernel", "stride"), [(7, 1), (3, 1), (3, 2)])
+def test_a_flat_image_has_no_frame_after_a_convolution(shape, kernel, stride):
+    result = convolution(len(shape), 1, 1, kernel, stride=stride)(torch.full((1, 1, *shape), -1.0))
+    assert result.shape[2:] == tuple(size // stride for size in shape)
+    torch.testing.assert_close(result, result.mean().expand_as(result))
+
+
+@SHAPES
+def test_a_residual_block_without_weights_is_the_identity(shape):
+    block = ResidualBlock(len(shape), 4, "none", dropout=0.5)
+    for parameter in block.parameters():
+        nn.init.zeros_(parameter)
+    x = noise(4, shape)
+    assert torch.equal(block(x), x)
+
+
+@SHAPES
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", ["resize", "transposed"])
+def test_up_sampling_doubles_every_axis(shape, norm, kind):
+    result = UpSample(len(shape), 16, 8, norm, kind)(noise(16, shape))
+    assert result.shape == (3, 8, *(2 * size for size in shape))
+
+
+@SHAPES
+def test_only_transposed_up_sampling_draws_a_pattern_at_the_finest_frequency(shape):
+    def finest(kind):
+        """Share of a flat map's energy that alternates from voxel to voxel along the first axis."""
+        torch.manual_seed(0)
+        result = UpSample(len(shape), 4, 4, "none", kind).double()(torch.ones(1, 4, *shape, dtype=torch.float64))
+        inside = result[(..., *[slice(2, -2)] * len(shape))].detach()
+        alternation = (inside.narrow(2, 1, inside.shape[2] - 1) - inside.narrow(2, 0, inside.shape[2] - 1)).square()
+        return float(alternation.mean() / inside.square().mean())
+
+    assert finest("resize") < 1e-20
+    assert finest("transposed") > 0.01
+
+
+@SHAPES
+def test_the_start_is_the_references(shape):
+    torch.manual_seed(0)
+    spatial = len(shape)
+    network = nn.Sequential(*(convolution(spatial, 32, 32, 3, norm=norm) for norm in ("batch", "group", "none")))
+    network.append(UpSample(spatial, 32, 32, "none", "transposed"))
+    initialise(network)
+    for name, values in network.state_dict().items():
+        if name.endswith("bias"):
+            assert not values.any(), name
+        elif name.endswith("weight"):
+            assert float(values.mean()) == pytest.approx(1.0 if values.dim() == 1 else 0.0, abs=0.015), name
+            assert float(values.std()) == pytest.approx(0.02, rel=0.5), name

@@ -1,0 +1,130 @@
+"""Shapes, sizes, gradients and parameter counts of both generators in 2D and 3D."""
+
+import pytest
+import torch
+
+from medgan.networks.generators import ResNetGenerator, UNetGenerator
+
+SHAPES = {2: (16, 24), 3: (16, 8, 16)}
+
+
+def small_resnet(spatial, **options):
+    return ResNetGenerator(spatial, **({"channels": 4, "blocks": 2} | options))
+
+
+def small_unet(spatial, **options):
+    return UNetGenerator(spatial, **({"channels": 4, "downs": 3} | options))
+
+
+VARIANTS = [
+    (small_resnet, {}),
+    (small_resnet, {"skips": True, "norm": "group", "channels": 8}),
+    (small_resnet, {"upsampling": "transposed", "norm": "batch", "dropout": 0.5}),
+    (small_resnet, {"norm": "none", "downs": 1, "blocks": 0}),
+    (small_unet, {}),
+    (small_unet, {"upsampling": "resize", "norm": "instance"}),
+    (small_unet, {"norm": "group", "channels": 12, "downs": 2}),
+    (small_unet, {"norm": "none", "dropout": 0.0}),
+]
+EVERY_VARIANT = pytest.mark.parametrize(
+    ("build", "options"), VARIANTS, ids=[f"{build.__name__}-{options}" for build, options in VARIANTS]
+)
+BOTH = pytest.mark.parametrize("spatial", [2, 3], ids=["2d", "3d"])
+
+
+def parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@BOTH
+@EVERY_VARIANT
+def test_the_output_has_the_inputs_size_and_every_layer_learns(spatial, build, options):
+    torch.manual_seed(0)
+    network = build(spatial, inputs=3, outputs=2, **options)
+    result = network(torch.randn(2, 3, *SHAPES[spatial]))
+    assert result.shape == (2, 2, *SHAPES[spatial])
+    result.square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert not name.endswith("weight") or parameter.grad.abs().sum() > 0, name
+
+
+@BOTH
+@pytest.mark.parametrize("build", [small_resnet, small_unet])
+def test_the_raw_map_is_not_bounded_by_an_activation(spatial, build):
+    network = build(spatial)
+    with torch.no_grad():
+        network.last[1].weight.mul_(1e4)
+        result = network(torch.randn(1, 1, *SHAPES[spatial]))
+    assert result.min() < -1
+    assert result.max() > 1
+
+
+@BOTH
+@pytest.mark.parametrize(("build", "multiple"), [(small_resnet, 4), (small_unet, 8)])
+def test_a_size_that_is_no_multiple_is_refused(spatial, build, multiple):
+    network = build(spatial)
+    assert network.multiple == multiple
+    with pytest.raises(ValueError, match=rf"must be a multiple of {multiple}.*pad it first"):
+        network(torch.zeros(1, 1, *[2 * multiple] * (spatial - 1), 2 * multiple + 1))
+
+
+@BOTH
+def test_the_smallest_size_works_and_one_below_is_refused(spatial):
+    small_unet(spatial, norm="batch").eval()(torch.zeros(1, 1, *[8] * spatial))
+    small_resnet(spatial)(torch.zeros(1, 1, *[8] * spatial))
+    with pytest.raises(ValueError, match="at least 8"):
+        small_resnet(spatial)(torch.zeros(1, 1, *[8] * (spatial - 1), 4))
+
+
+@BOTH
+@pytest.mark.parametrize("skips", [True, False])
+def test_only_skips_carry_detail_past_the_coarsest_map(spatial, skips):
+    torch.manual_seed(0)
+    network = small_resnet(spatial, skips=skips, norm="none").eval()
+    with torch.no_grad():
+        for parameter in network.down[-1].parameters():
+            parameter.zero_()
+        results = [network(torch.randn(1, 1, *SHAPES[spatial])) for _ in range(2)]
+    assert torch.equal(*results) is not skips
+
+
+@BOTH
+@pytest.mark.parametrize("upsampling", ["resize", "transposed"])
+def test_a_flat_image_stays_flat_unless_transposed_convolutions_draw_a_checkerboard(spatial, upsampling):
+    torch.manual_seed(0)
+    network = small_resnet(spatial, channels=8, upsampling=upsampling, norm="none").double()
+    with torch.no_grad():
+        result = network(torch.full((1, 1, *SHAPES[spatial]), 0.7, dtype=torch.float64))
+    roughness = float(result.std() / result.abs().mean())
+    assert roughness < 1e-9 if upsampling == "resize" else roughness > 0.01
+
+
+@pytest.mark.parametrize(("blocks", "channels", "millions"), [(9, 3, 11.378), (6, 3, 7.838)])
+def test_the_resnet_has_as_many_parameters_as_the_reference_prints(blocks, channels, millions):
+    network = ResNetGenerator(2, channels, channels, blocks=blocks, upsampling="transposed")
+    assert round(parameters(network) / 1e6, 3) == millions
+
+
+@pytest.mark.parametrize(("spatial", "wide"), [(2, 16), (3, 4)])
+def test_the_nine_block_resnet_has_as_many_parameters_as_its_layers(spatial, wide):
+    def layer(kernel, inputs, outputs):
+        return inputs * outputs * kernel**spatial + outputs
+
+    ends = layer(7, 1, wide) + layer(7, wide, 1)
+    halvings = layer(3, wide, 2 * wide) + layer(3, 2 * wide, 4 * wide)
+    doublings = layer(3, 4 * wide, 2 * wide) + layer(3, 2 * wide, wide)
+    blocks = 18 * layer(3, 4 * wide, 4 * wide)
+    network = ResNetGenerator(spatial, channels=wide, upsampling="transposed")
+    assert parameters(network) == ends + halvings + blocks + doublings
+
+
+def test_the_unet_has_as_many_parameters_as_the_reference_prints():
+    # 54.414 M; ours has the 64 + 512 biases of the two halvings without a norm besides.
+    assert round((parameters(UNetGenerator(2, 3, 3)) - 64 - 512) / 1e6, 3) == 54.414
+
+
+def test_the_unet_drops_out_in_the_three_blocks_after_the_innermost():
+    network = UNetGenerator(2, channels=1)
+    rates = [[layer.p for layer in block if isinstance(layer, torch.nn.Dropout2d)] for block in network.up]
+    assert rates == [[], [0.5], [0.5], [0.5], [], [], []]

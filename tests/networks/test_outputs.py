@@ -1,0 +1,121 @@
+"""What change maps may and may not do to a voxel, whatever the network says."""
+
+import pytest
+import torch
+
+from medgan.networks.generators import ResNetGenerator, UNetGenerator
+from medgan.networks.outputs import ChangeOutput, ImageOutput, centre_channel
+
+SHAPES = pytest.mark.parametrize("shape", [(16, 24), (16, 8, 16)], ids=["2d", "3d"])
+SIGNS = pytest.mark.parametrize("sign", [1, -1], ids=["adds", "subtracts"])
+LIMITS = {"largest": 0.5, "lower": -0.4, "upper": 0.6, "ramp": 0.1}
+
+
+def image(shape, channels=1):
+    """Every intensity from beyond -1 to beyond 1, in no order."""
+    generator = torch.Generator().manual_seed(0)
+    size = 2 * channels * torch.Size(shape).numel()
+    return torch.linspace(-1.2, 1.2, size)[torch.randperm(size, generator=generator)].reshape(2, channels, *shape)
+
+
+def wild(spatial, inputs=1):
+    """A network whose raw map takes large values of both signs."""
+    torch.manual_seed(0)
+    network = ResNetGenerator(spatial, inputs, channels=4, blocks=1)
+    with torch.no_grad():
+        network.last[1].weight.mul_(1000)
+    return network
+
+
+@SHAPES
+@SIGNS
+def test_a_one_sided_change_has_its_sign_everywhere_and_no_more_than_the_largest(shape, sign):
+    output = ChangeOutput(wild(len(shape)), one_sided=True, sign=sign, **LIMITS)
+    change = sign * output.change(image(shape)).detach()
+    assert change.min() >= 0
+    assert 0.45 < change.max() <= 0.5
+
+
+@SHAPES
+def test_a_signed_change_goes_both_ways(shape):
+    change = ChangeOutput(wild(len(shape)), one_sided=False, sign=1, **LIMITS).change(image(shape)).detach()
+    assert -0.5 <= change.min() < -0.3
+    assert 0.3 < change.max() <= 0.5
+
+
+@SHAPES
+@SIGNS
+@pytest.mark.parametrize("one_sided", [True, False])
+def test_voxels_outside_the_bounds_pass_to_the_bit(shape, sign, one_sided):
+    output = ChangeOutput(wild(len(shape)), one_sided=one_sided, sign=sign, **LIMITS)
+    before = image(shape)
+    after = output(before).detach()
+    outside = (before <= LIMITS["lower"]) | (before >= LIMITS["upper"])
+    assert outside.any()
+    assert torch.equal(after[outside], before[outside])
+    assert not output.change(before)[outside].any()
+    assert not torch.equal(after[~outside], before[~outside])
+
+
+@SHAPES
+def test_the_change_fades_in_and_out_over_the_ramp(shape):
+    network = wild(len(shape))
+    with torch.no_grad():
+        network.last[1].weight.zero_()
+        network.last[1].bias.fill_(100.0)
+    output = ChangeOutput(network, one_sided=True, sign=1, **LIMITS)
+    before = image(shape)
+    away = torch.minimum(before - LIMITS["lower"], LIMITS["upper"] - before).clamp(0, LIMITS["ramp"])
+    torch.testing.assert_close(output.change(before).detach(), 0.5 * away / LIMITS["ramp"])
+
+
+@SHAPES
+@pytest.mark.parametrize("one_sided", [True, False])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda spatial: ResNetGenerator(spatial, channels=8, blocks=1),
+        lambda spatial: UNetGenerator(spatial, channels=8, downs=3),
+        lambda spatial: UNetGenerator(spatial, channels=8, downs=3, upsampling="resize"),
+    ],
+    ids=["resnet", "unet", "unet-resize"],
+)
+def test_an_untrained_map_is_near_the_identity_and_can_learn(shape, one_sided, build):
+    torch.manual_seed(0)
+    output = ChangeOutput(build(len(shape)), one_sided=one_sided, sign=1, **LIMITS).eval()
+    amount = (output.change(image(shape)).abs() / LIMITS["largest"]).mean()
+    assert amount < (0.03 if one_sided else 0.1)
+    amount.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in output.network.last.parameters())
+
+
+@SHAPES
+@pytest.mark.parametrize("upsampling", ["resize", "transposed"])
+@pytest.mark.parametrize("kind", [ResNetGenerator, UNetGenerator])
+def test_only_the_last_layer_is_shrunk_for_the_start(shape, kind, upsampling):
+    options = {"blocks": 1} if kind is ResNetGenerator else {"downs": 3}
+    torch.manual_seed(0)
+    network = kind(len(shape), channels=4, upsampling=upsampling, **options).eval()
+    with torch.no_grad():
+        raw = network(image(shape))
+        ChangeOutput(network, one_sided=True, sign=1, **LIMITS)
+        torch.testing.assert_close(network(image(shape)), 0.1 * raw)
+
+
+@SHAPES
+def test_an_image_output_is_bounded(shape):
+    result = ImageOutput(wild(len(shape)))(image(shape)).detach()
+    assert result.shape == (2, 1, *shape)
+    assert -1 <= result.min() < -0.9
+    assert 0.9 < result.max() <= 1
+
+
+@SHAPES
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_the_middle_slice_is_the_one_that_is_translated(shape, channels):
+    stack = image(shape, channels)
+    assert torch.equal(centre_channel(stack), stack[:, channels // 2, None])
+    output = ChangeOutput(wild(len(shape), channels), one_sided=True, sign=1, **LIMITS)
+    torch.testing.assert_close(output(stack), stack[:, channels // 2, None] + output.change(stack))
+    outside = stack[:, channels // 2, None] < LIMITS["lower"]
+    assert torch.equal(output(stack)[outside], stack[:, channels // 2, None][outside])

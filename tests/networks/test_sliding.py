@@ -1,0 +1,81 @@
+"""Whole volumes against the same network applied by hand."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from medgan.networks.generators import ResNetGenerator
+from medgan.networks.outputs import ChangeOutput, ImageOutput, centre_channel
+from medgan.networks.sliding import over_blocks, over_slices
+
+
+def volume(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def real_network(spatial, inputs):
+    torch.manual_seed(0)
+    return ImageOutput(ResNetGenerator(spatial, inputs, channels=4, blocks=1)).eval()
+
+
+@pytest.mark.parametrize("neighbours", [0, 1, 2])
+@pytest.mark.parametrize("depth", [1, 2, 7])
+@torch.no_grad()
+def test_every_slice_is_translated_with_its_neighbours_and_the_last_one_repeats(neighbours, depth):
+    scan, network = volume(16, 12, depth), real_network(2, 2 * neighbours + 1)
+    result = over_slices(network, scan, neighbours=neighbours, multiple=4, batch_size=3)
+    for z in range(depth):
+        around = [min(max(z + offset, 0), depth - 1) for offset in range(-neighbours, neighbours + 1)]
+        by_hand = network(torch.stack([scan[:, :, other] for other in around])[None])[0, 0]
+        torch.testing.assert_close(result[:, :, z], by_hand)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 14), (13, 8)])
+@torch.no_grad()
+def test_slices_of_any_size_are_grown_by_their_edge_and_cut_back(size):
+    scan, network = volume(*size, 3), real_network(2, 1)
+    width, height = size
+    grown = F.pad(scan.permute(2, 0, 1)[:, None], (0, -height % 4, 0, -width % 4), mode="replicate")
+    by_hand = network(grown)[:, 0, :width, :height].permute(1, 2, 0)
+    torch.testing.assert_close(over_slices(network, scan, neighbours=0, multiple=4), by_hand)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 16), (30, 41, 21), (16, 16, 8), (9, 20, 3), (5, 4, 1)])
+def test_blocks_of_the_identity_give_the_volume_back(shape):
+    scan = volume(*shape)
+    torch.testing.assert_close(over_blocks(lambda block: block, scan, block=(16, 16, 8)), scan)
+    torch.testing.assert_close(over_slices(centre_channel, scan, neighbours=1, multiple=16), scan)
+
+
+@torch.no_grad()
+def test_voxels_outside_a_change_maps_bounds_pass_through_blocks_too():
+    network = ResNetGenerator(3, channels=4, blocks=1)
+    output = ChangeOutput(network, one_sided=True, sign=1, largest=0.5, lower=-0.2, upper=0.6, ramp=0.1).eval()
+    scan = volume(20, 17, 11)
+    result = over_blocks(output, scan, block=(16, 16, 8))
+    outside = (scan <= -0.2) | (scan >= 0.6)
+    torch.testing.assert_close(result[outside], scan[outside])
+    assert (result - scan)[~outside].max() > 1e-3
+
+
+def test_blocks_that_differ_in_brightness_leave_no_seam():
+    def own_statistics(block):
+        """Shifts every block by its own mean, as instance norm does."""
+        return block - block.mean(dim=(1, 2, 3, 4), keepdim=True)
+
+    ramp = torch.linspace(0, 1, 64)[:, None, None].expand(64, 24, 16)
+    shift = over_blocks(own_statistics, ramp, block=(16, 16, 16)) - ramp
+    between_blocks = float(8 * ramp[:, 0, 0].diff()[0])
+    assert shift[0, 0, 0] - shift[-1, 0, 0] == pytest.approx(6 * between_blocks, rel=1e-3)
+    assert shift.diff(dim=0).abs().max() < 0.5 * between_blocks
+    assert shift.diff(dim=1).abs().max() < 1e-5
+    assert shift.diff(dim=2).abs().max() < 1e-5
+
+
+def test_a_thin_stack_is_continued_by_its_last_slices_and_in_plane_by_air():
+    def darkest(block):
+        return block.amin(dim=(2, 3, 4), keepdim=True) + torch.zeros_like(block)
+
+    thin, narrow = volume(16, 16, 3) / 2, volume(10, 16, 8) / 2
+    torch.testing.assert_close(over_blocks(darkest, thin, block=(16, 16, 8)), thin.min().expand_as(thin))
+    torch.testing.assert_close(over_blocks(darkest, narrow, block=(16, 16, 8)), torch.full_like(narrow, -1))

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from medgan.phantom.space import MARGIN_MM, Space, Waves, near
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 1), (8, 6, 5)], ids=["2d", "3d"])
+def test_a_regular_space_is_centred_on_the_origin_in_steps_of_the_spacing(shape):
+    space = Space.regular(shape, (2.0, 3.0, 4.0))
+    for field, step, axis in zip((space.x, space.y, space.z), (2.0, 3.0, 4.0), range(3), strict=True):
+        assert field.shape == shape
+        assert field.mean() == pytest.approx(0)
+        assert np.allclose(np.diff(field, axis=axis), step)
+
+
+@pytest.mark.parametrize("shape", [(60, 60, 1), (60, 60, 20)], ids=["2d", "3d"])
+def test_a_box_holds_every_point_between_its_corners_and_few_others(shape):
+    space = Space.regular(shape, (2.0, 2.0, 3.0))
+    low, high = (-20.0, -8.0, -10.0), (-4.0, 30.0, 10.0)
+    fields = (space.x, space.y, space.z)
+    between = np.all([(f >= a) & (f <= b) for f, a, b in zip(fields, low, high, strict=True)], axis=0)
+    box = space.box(low, high)
+    assert between[box].sum() == between.sum() > 0
+    assert space[box].x.min() >= low[0] - MARGIN_MM
+    assert space[box].y.max() <= high[1] + MARGIN_MM
+
+
+def test_a_box_beside_the_space_is_empty():
+    space = Space.regular((8, 8, 8), (1.0, 1.0, 1.0))
+    assert space[space.box((50, 0, 0), (60, 1, 1))].x.size == 0
+
+
+def test_waves_have_the_root_mean_square_asked_for_and_stay_below_their_peak():
+    values = Waves.draw(rng(), 2.0, (10, 30), 9)(Space.regular((64, 64, 32), (3.0, 3.0, 3.0)))
+    assert np.sqrt((values**2).mean()) == pytest.approx(2.0, rel=0.1)
+    assert np.abs(values).max() <= Waves.draw(rng(), 2.0, (10, 30), 9).peak
+
+
+def test_waves_do_not_depend_on_the_grid_they_are_sampled_on():
+    waves = Waves.draw(rng(), 1.0, (20, 60))
+    coarse, fine = Space.regular((9, 9, 9), (4.0, 4.0, 4.0)), Space.regular((17, 17, 17), (2.0, 2.0, 2.0))
+    assert np.allclose(waves(coarse), waves(fine)[::2, ::2, ::2])
+
+
+def test_near_stays_within_its_reach():
+    points = np.array([near(rng(), (1.0, 2.0, 3.0), 0.5) for _ in range(50)])
+    assert np.abs(points - (1.0, 2.0, 3.0)).max() <= 0.5

@@ -1,0 +1,59 @@
+import pytest
+
+from medgan import catalog
+from medgan.errors import ConfigError
+from medgan.phantom.cohort import KINDS
+from medgan.translators.cyclegan import CycleGAN
+from medgan.translators.pix2pix import Pix2Pix
+
+
+def configured(**settings):
+    return catalog.load("ct_contrast").configured(settings, on_phantom=False, on_cpu=True)
+
+
+def test_contrast_is_the_source_and_both_sides_are_ct_at_one_window():
+    pair = configured().pair
+    assert pair.names == ("contrast", "plain")
+    assert {side.modality for side in (pair.source, pair.target)} == {"CT"}
+    assert pair.one_unit
+    assert pair.source.window == pair.target.window
+
+
+@pytest.mark.parametrize(("translator", "kind", "paired"), [("cyclegan", CycleGAN, False), ("pix2pix", Pix2Pix, True)])
+def test_the_translator_says_whether_pairs_are_needed(translator, kind, paired):
+    pipeline = configured(translator=translator)
+    assert pipeline.pair.paired == paired
+    assert isinstance(pipeline.learner(), kind)
+
+
+def test_settings_reach_the_learner():
+    pipeline = configured(cyclegan={"cycle": 3}, pix2pix={"l1": 7}, patch={"size_voxels": 64})
+    learner = pipeline.learner()
+    assert (learner.config.cycle, learner.patch.size_voxels) == (3, 64)
+    learner = configured(translator="pix2pix", pix2pix={"l1": 7, "adversarial": "none"}).learner()
+    assert learner.config.l1 == 7
+    assert learner.networks().keys() == {"to_target"}
+
+
+def test_iodine_only_adds_attenuation_and_the_source_has_it():
+    learner = configured().learner()
+    signs = {name: learner.networks()[name].sign for name in learner.kept}
+    assert signs == {"to_target": -1, "to_source": 1}
+    assert all(learner.networks()[name].one_sided for name in learner.kept)
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+@pytest.mark.parametrize("change", ["one-sided", "signed", "none"])
+def test_every_form_of_patch_and_output_makes_a_learner(dimensions, change):
+    pipeline = configured(patch={"dimensions": dimensions, "size_voxels": 64}, generator={"change": change})
+    assert pipeline.learner().patch.spatial == (3 if dimensions == "3" else 2)
+
+
+def test_a_window_that_cuts_the_change_off_is_refused():
+    with pytest.raises(ConfigError, match="reaches beyond the window"):
+        configured(window={"upper": 500.0})
+
+
+def test_its_phantom_exists_and_has_its_domains():
+    pipeline = configured()
+    assert KINDS[pipeline.phantom].domains == pipeline.pair.names

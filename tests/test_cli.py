@@ -1,0 +1,270 @@
+import csv
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from medgan import catalog, cli
+from medgan.config import flattened, read_yaml
+from medgan.errors import DataError
+
+HEAVY = {"torch", "monai", "mlflow", "lightning_fabric", "numpy", "scipy", "pandas", "matplotlib", "SimpleITK"}
+LIGHT = f"""
+import json, sys
+from typer.testing import CliRunner
+from medgan.cli import app
+result = CliRunner().invoke(app, sys.argv[1:])
+print(json.dumps([result.exit_code, result.stdout, sorted({HEAVY} & sys.modules.keys())]))
+"""
+
+
+def medgan(*arguments):
+    return CliRunner().invoke(cli.app, [str(each) for each in arguments])
+
+
+@pytest.fixture
+def train(unpaired, tmp_path, tiny):
+    def run(*arguments, data=unpaired):
+        asked = ["train", "--pipeline", "ct_contrast", "--out", tmp_path / "runs", "--device", "cpu"]
+        return medgan(*asked, "--data", data, *tiny, *arguments)
+
+    return run
+
+
+COMMANDS = [
+    [],
+    ["train"],
+    ["convert"],
+    ["evaluate"],
+    ["pipelines"],
+    ["config", "show"],
+    ["config", "schema"],
+    ["data", "phantom"],
+    ["data", "check"],
+]
+
+
+@pytest.mark.parametrize(
+    "arguments", [*([*command, "--help"] for command in COMMANDS), ["pipelines"], ["--version"]], ids=" ".join
+)
+def test_help_and_lists_answer_without_the_heavy_libraries(arguments):
+    done = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, check=True)
+    code, out, heavy = json.loads(done.stdout)
+    assert (code, heavy) == (0, [])
+    assert out.strip()
+
+
+def test_pipelines_are_listed_with_their_summaries():
+    lines = medgan("pipelines").stdout.splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [list(pair) for pair in catalog.summaries().items()]
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_settings_are_shown_as_yaml_that_can_be_given_back(name, tmp_path):
+    shown = medgan("config", "show", name, "seed=7")
+    assert shown.exit_code == 0
+    (tmp_path / "own.yaml").write_text(shown.stdout)
+    again = medgan("config", "show", name, "--config", tmp_path / "own.yaml")
+    assert again.stdout == shown.stdout
+    assert flattened(read_yaml(tmp_path / "own.yaml"))["seed"] == 7
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_phantoms_settings_are_shown_on_request(name):
+    shown = {phantom: medgan("config", "show", name, *phantom).stdout for phantom in ((), ("--phantom",))}
+    assert all(text.startswith("size: small\n") for text in shown.values())
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_schema_is_one_that_editors_understand(name):
+    schema = json.loads(medgan("config", "schema", name).stdout)
+    groups = {"#": schema} | {f"#/$defs/{key}": group for key, group in schema["$defs"].items()}
+    assert set(references(schema)) <= groups.keys()
+    for group in groups.values():
+        assert group["type"] == "object"
+        assert group["additionalProperties"] is False
+    shown = flattened(catalog.load(name).settings().model_dump(mode="json"))
+    assert {key.partition(".")[0] for key in shown} == schema["properties"].keys()
+    assert "description" in schema["properties"]["size"]
+
+
+def references(node):
+    if isinstance(node, dict):
+        return [
+            *([node["$ref"]] if "$ref" in node else []),
+            *(ref for each in node.values() for ref in references(each)),
+        ]
+    return [ref for each in node for ref in references(each)] if isinstance(node, list) else []
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["config", "show", "ct_contrats"], "medgan: there is no pipeline 'ct_contrats'; did you mean 'ct_contrast'?"),
+        (["train", "-p", "xyz"], "medgan: there is no pipeline 'xyz'; see `medgan pipelines`."),
+        (["config", "show", "ct_contrast", "fit.epoch=3"], "unknown setting 'fit.epoch' (did you mean 'fit.epochs'?)"),
+        (["config", "show", "ct_contrast", "fit.epochs"], "'fit.epochs' is not a setting; write KEY=VALUE"),
+        (["config", "show", "ct_contrast", "--config", "no.yaml"], "no.yaml: no such config file"),
+        (["train", "-p", "ct_contrast", "--data", "no"], "no is empty or does not exist"),
+        (["train", "-p", "ct_contrast", "--device", "gpu0"], "this machine has no device 'gpu0'; --device takes auto"),
+        (["train", "-p", "ct_contrast", "--resume", "--out", "no"], "there is no run to resume"),
+        (["train", "-p", "ct_contrast", "--resume", "seed=1"], "--resume goes on with the run's own settings"),
+        (["data", "check", "no"], "no is empty or does not exist"),
+        (["data", "phantom", "out", "--kind", "knee"], "there is no phantom 'knee'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_use_is_one_line_and_exit_code_2(command, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = medgan(*command)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("medgan: ")
+    assert message in last
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", [["train"], ["nonsense"], ["train", "-p", "ct_contrast", "--epochs", "3"]], ids=" ".join
+)
+def test_words_that_the_program_does_not_know_are_exit_code_2(command):
+    assert medgan(*command).exit_code == 2
+
+
+def test_a_training_tells_where_the_model_is_and_what_to_do_next(train, tmp_path):
+    result = train("--name", "one")
+    assert result.exit_code == 0, result.stderr
+    model, tracked, following = result.stdout.splitlines()
+    folder = tmp_path / "runs" / "ct_contrast" / "one" / "model"
+    assert model.startswith(f"model: {folder} (averages after epoch ")
+    assert "MLflow run " in tracked
+    assert following == f"next:  medgan convert INPUT OUTPUT --model {folder}"
+    assert "size small; 8 iterations of 2 patches" in result.stderr.replace("\n", " ")
+
+
+def test_a_quiet_training_says_nothing_but_errors(train):
+    result = train("--name", "one", "--quiet", "--seed", "5")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    again = train("--name", "one", "--quiet")
+    assert again.exit_code == 2
+    assert "holds a run already" in again.stderr
+
+
+def test_the_seed_is_a_setting(train, tmp_path):
+    train("--name", "one", "--quiet", "--seed", "5")
+    assert read_yaml(tmp_path / "runs" / "ct_contrast" / "one" / "config.yaml")["seed"] == 5
+
+
+def rewrite(table, change):
+    with table.open() as stream:
+        rows = list(csv.DictReader(stream))
+    change(rows)
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def outside(folder):
+    rewrite(folder / "cohort.csv", lambda rows: rows[0].update(image="../s0.nii.gz"))
+
+
+def two_parts(folder):
+    rewrite(folder / "cohort.csv", lambda rows: (rows[0].update(split="train"), rows[1].update(split="test")))
+
+
+def two_grids(folder):
+    image = nib.load(folder / "s1_plain.nii.gz")
+    nib.Nifti1Image(np.asarray(image.dataobj)[:, :-1], image.affine).to_filename(image.get_filename())
+
+
+def not_finite(folder):
+    image = nib.load(folder / "s0_contrast.nii.gz")
+    voxels = np.asarray(image.dataobj).astype(np.float32)
+    voxels[0, 0, 0] = np.nan
+    nib.Nifti1Image(voxels, image.affine).to_filename(image.get_filename())
+
+
+def no_image(folder):
+    (folder / "s0_contrast.nii.gz").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (outside, "image '../s0.nii.gz' leads out of"),
+        (two_parts, "a subject belongs to one part, and the `split` column has 's0' in test and train"),
+        (two_grids, "are on different voxel grids, so they cannot be trained as a pair; register them first"),
+        (not_finite, "s0_contrast.nii.gz"),
+        (no_image, "s0_contrast.nii.gz"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_data_that_cannot_be_used_are_named_and_exit_code_2(train, save_cohort, tmp_path, damage, message):
+    save_cohort(tmp_path / "cohort", paired=True, subjects=4, split=True)
+    damage(tmp_path / "cohort")
+    result = train("translator=pix2pix", data=tmp_path / "cohort")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("medgan: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("damage", "code"), [(None, 0), (two_grids, 1), (not_finite, 1)])
+def test_a_check_of_the_data_ends_with_1_on_findings(save_cohort, tmp_path, damage, code):
+    save_cohort(tmp_path / "cohort", paired=True, subjects=4)
+    if damage:
+        damage(tmp_path / "cohort")
+    asked = ["data", "check", tmp_path / "cohort", "--csv", tmp_path / "table.csv"]
+    assert medgan(*asked).exit_code == (code if damage is not two_grids else 0)
+    result = medgan(*asked, "translator=pix2pix")
+    assert result.exit_code == code, result.stderr
+    assert (tmp_path / "table.csv").read_text().count("\n") == 9
+    assert "Traceback" not in result.stderr
+
+
+def test_a_phantom_is_written_where_it_is_asked_for(tmp_path):
+    result = medgan("data", "phantom", tmp_path / "phantom", "--subjects", "1", "--seed", "3")
+    assert result.exit_code == 0
+    assert result.stdout == f"cohort: {tmp_path / 'phantom' / 'cohort.csv'}\n"
+    assert (tmp_path / "phantom" / "cohort.csv").exists()
+
+
+def failing(error):
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def fail(debug: bool = False):
+        with cli.explained(debug):
+            raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("a.nii: empty; copy it again."), 2, "medgan: a.nii: empty; copy it again."),
+        (KeyboardInterrupt(), 130, "medgan: stopped"),
+        (ZeroDivisionError("of mine"), 3, "medgan: unexpected ZeroDivisionError: of mine; see it whole with --debug."),
+        (typer.Exit(1), 1, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_an_error_is_one_line_and_a_code_of_its_own(error, code, line):
+    result = CliRunner().invoke(failing(error), [])
+    assert (result.exit_code, result.stdout, result.stderr.strip()) == (code, "", line)
+
+
+@pytest.mark.parametrize("error", [DataError("empty"), ZeroDivisionError("of mine")])
+def test_debug_shows_the_traceback(error):
+    result = CliRunner().invoke(failing(error), ["--debug"])
+    assert result.exception is error
+    assert result.exc_info[2] is not None

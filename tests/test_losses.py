@@ -1,0 +1,148 @@
+"""Losses against values by hand and against what descending on them does."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from medgan.losses import (
+    binary_cross_entropy,
+    cycle,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    identity,
+    least_squares,
+    reconstruction,
+)
+
+SHAPES = pytest.mark.parametrize("spatial", [(8, 8), (8, 8, 4)], ids=["2d", "3d"])
+GAMES = pytest.mark.parametrize("kind", ["vanilla", "least_squares", "hinge", "wasserstein"])
+
+
+def softplus(x):
+    return math.log1p(math.exp(x))
+
+
+@SHAPES
+def test_least_squares_is_the_mean_squared_distance_to_the_label(spatial):
+    scores = torch.full((2, 1, *spatial), 0.25)
+    torch.testing.assert_close(least_squares(scores, real=True), torch.tensor(0.75**2))
+    torch.testing.assert_close(least_squares(scores, real=False), torch.tensor(0.25**2))
+
+
+@SHAPES
+def test_binary_cross_entropy_takes_raw_scores(spatial):
+    scores = torch.full((2, 1, *spatial), 0.25)
+    torch.testing.assert_close(binary_cross_entropy(scores, real=True), torch.tensor(softplus(-0.25)))
+    torch.testing.assert_close(binary_cross_entropy(scores, real=False), torch.tensor(softplus(0.25)))
+    assert binary_cross_entropy(torch.full((2, 1, *spatial), -1e4), real=True).isfinite()
+
+
+@SHAPES
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("vanilla", softplus(-0.3)), ("least_squares", 0.7**2), ("hinge", -0.3), ("wasserstein", -0.3)],
+)
+def test_a_generators_loss_by_hand(spatial, kind, value):
+    torch.testing.assert_close(generator_loss(kind, torch.full((2, 1, *spatial), 0.3)), torch.tensor(value))
+
+
+@SHAPES
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("vanilla", (softplus(-2.0) + softplus(0.3)) / 2),
+        ("least_squares", ((2 - 1) ** 2 + 0.3**2) / 2),
+        ("hinge", (0 + 1.3) / 2),
+        ("wasserstein", 0.3 - 2.0),
+    ],
+)
+def test_a_discriminators_loss_by_hand(spatial, kind, value):
+    real, fake = torch.full((2, 1, *spatial), 2.0), torch.full((2, 1, *spatial), 0.3)
+    torch.testing.assert_close(discriminator_loss(kind, real, fake), torch.tensor(value))
+
+
+@GAMES
+def test_a_generator_that_descends_raises_its_scores(kind):
+    scores = torch.linspace(-0.9, 0.9, 8, requires_grad=True)
+    generator_loss(kind, scores).backward()
+    assert (scores.grad < 0).all()
+
+
+@GAMES
+def test_a_discriminator_that_descends_parts_real_from_fake(kind):
+    real, fake = (torch.linspace(0.1, 0.9, 8, requires_grad=True) for _ in range(2))
+    discriminator_loss(kind, real, fake).backward()
+    assert (real.grad < 0).all()
+    assert (fake.grad > 0).all()
+
+
+def test_an_uncertain_vanilla_discriminator_costs_log_2():
+    scores = torch.zeros(4, 1, 3, 3)
+    torch.testing.assert_close(discriminator_loss("vanilla", scores, scores), torch.tensor(math.log(2)))
+
+
+def test_hinge_asks_for_no_more_than_the_margin():
+    assert discriminator_loss("hinge", torch.full((4,), 1.5), torch.full((4,), -1.5)) == 0
+
+
+@SHAPES
+@pytest.mark.parametrize("norm", [0.5, 1.0, 3.0])
+def test_the_penalty_of_a_linear_critic_is_the_squared_distance_of_its_norm_to_one(spatial, norm):
+    torch.manual_seed(0)
+    weight = torch.randn(1, 2, *spatial)
+    weight *= norm / weight.norm()
+    real, fake = torch.randn(2, 3, 2, *spatial)
+    penalty = gradient_penalty(lambda image: (weight * image).flatten(1).sum(dim=1), real, fake)
+    torch.testing.assert_close(penalty, torch.tensor((norm - 1) ** 2), atol=1e-5, rtol=1e-5)
+
+
+@SHAPES
+def test_the_penalty_is_taken_between_real_and_fake_and_teaches_the_critic_only(spatial):
+    seen = []
+
+    class Quadratic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(0.1))
+
+        def forward(self, image):
+            seen.append(image.detach())
+            return self.scale * image.square().flatten(1).sum(dim=1)
+
+    critic = Quadratic()
+    real = torch.full((64, 1, *spatial), 1.0, requires_grad=True)
+    fake = torch.full((64, 1, *spatial), 3.0, requires_grad=True)
+    gradient_penalty(critic, real, fake).backward()
+    places = seen[0].flatten(1)
+    assert torch.equal(places, places[:, :1].expand_as(places))
+    assert 1 <= places.min() < 1.3
+    assert 2.7 < places.max() <= 3
+    assert critic.scale.grad != 0
+    assert real.grad is None
+    assert fake.grad is None
+
+
+@SHAPES
+@pytest.mark.parametrize("term", [cycle, identity, reconstruction])
+def test_image_terms_are_the_mean_absolute_distance(spatial, term):
+    image = torch.zeros(2, 1, *spatial)
+    other = image.clone()
+    other[0] = 0.5
+    torch.testing.assert_close(term(image, other), torch.tensor(0.25))
+    assert term(image, image) == 0
+
+
+@SHAPES
+def test_a_weighted_reconstruction_is_the_weighted_mean(spatial):
+    torch.manual_seed(0)
+    fake, real, weight = torch.randn(2, 1, *spatial), torch.randn(2, 1, *spatial), torch.rand(2, 1, *spatial)
+    expected = sum(
+        w * abs(f - r) for w, f, r in zip(*(x.flatten().tolist() for x in (weight, fake, real)), strict=True)
+    )
+    torch.testing.assert_close(reconstruction(fake, real, weight), torch.tensor(expected / float(weight.sum())))
+    torch.testing.assert_close(reconstruction(fake, real, 7 * weight), reconstruction(fake, real, weight))
+    torch.testing.assert_close(reconstruction(fake, real, torch.ones_like(real)), reconstruction(fake, real))
+    assert reconstruction(fake, real, torch.zeros_like(real)) == 0

@@ -1,0 +1,331 @@
+import csv
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from medgan.errors import ConfigError, DataError, GeometryError, TrainingError
+from medgan.tracking import download_model, resolve_uri
+from medgan.train import Order, train
+from medgan.training.model_folder import read_model
+
+PATIENCE_S = 240
+LONG = ["fit={epochs: 6, iterations_per_epoch: 20, batch_size: 2, workers: 0}"]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def order(work, unpaired, tiny):
+    """What is asked: ``order(name="one", overrides=[...])``, else a tiny training on made-up scans."""
+
+    def make(*, overrides=(), **changes):
+        asked = {"data": unpaired, "out": work / "runs", "device": "cpu"} | changes
+        return Order("ct_contrast", overrides=() if changes.get("resume") else [*tiny, *overrides], **asked)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def said():
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def once(order, said):
+    """One whole training, for all that is asked about a finished run."""
+    return train(order(name="once", register="tiny_contrast"), Console(file=said, width=200))
+
+
+def mlflow_runs(name):
+    client = MlflowClient(resolve_uri())
+    experiment = client.get_experiment_by_name("ct_contrast")
+    runs = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+    return client, runs
+
+
+def quietly(order):
+    return train(order, Console(quiet=True))
+
+
+def test_a_run_folder_is_whole(once):
+    names = {path.relative_to(once.run.path).as_posix() for path in once.run.path.rglob("*") if path.is_file()}
+    assert names == {
+        "config.yaml",
+        "split.json",
+        "run.json",
+        "metrics.csv",
+        "samples/epoch_0001.png",
+        "samples/epoch_0002.png",
+        "state/last.pt",
+        "state/best.pt",
+        "model/weights.safetensors",
+        "model/model.json",
+        "model/MODEL_CARD.md",
+    }
+
+
+def test_the_facts_of_a_run_are_kept(once, unpaired):
+    facts = once.run.facts()
+    assert facts["data"] == str(unpaired)
+    assert (facts["pipeline"], facts["seed"], facts["device"]) == ("ct_contrast", 0, "cpu")
+    assert facts["precision"] in ("32-true", "bf16-mixed")
+    assert facts["mlflow_run_id"] in once.tracked
+    assert {"git_revision", "split_hash", "data_fingerprint", "versions", "tracking_uri"} <= facts.keys()
+
+
+def test_the_model_knows_all_that_conversion_needs(once):
+    description = read_model(once.run.model).description
+    assert (description.name, description.epoch, description.phantom) == ("ct_contrast", once.fitted.epoch, False)
+    assert description.metrics == once.fitted.metrics
+    assert description.directions == ("to_target", "to_source")
+    (lowest, highest), (_, plain) = description.intensities["contrast"], description.intensities["plain"]
+    assert -1050 < lowest < -1000
+    assert 850 < highest < 950
+    assert plain > 850
+    assert description.split_hash == once.run.facts()["split_hash"]
+    card = (once.run.model / "MODEL_CARD.md").read_text()
+    assert "2 train, 2 validation; real studies" in card
+
+
+def test_mlflow_holds_the_run_and_the_registered_model(once):
+    client, (run,) = mlflow_runs("once")
+    assert run.info.status == "FINISHED"
+    assert {"train/cycle", "val/score_hu", "train/learning_rate_share"} <= run.data.metrics.keys()
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "val/score_hu")] == [1, 2]
+    assert run.data.params["fit.epochs"] == "2"
+    assert {"pipeline", "data_fingerprint", "split_hash", "git_revision", "device"} <= run.data.tags.keys()
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert artifacts >= {"config.yaml", "metrics.csv", "samples"}
+    for uri in (once.model_uri, f"runs:/{run.info.run_id}/model", "models:/tiny_contrast@newest"):
+        weights = (download_model(uri) / "weights.safetensors").read_bytes()
+        assert weights == (once.run.model / "weights.safetensors").read_bytes()
+
+
+def test_mlflow_learns_no_path_and_no_subject(once, unpaired, work):
+    client, (run,) = mlflow_runs("once")
+    told = json.dumps([run.data.to_dictionary(), [each.dataset.to_dictionary() for each in run.inputs.dataset_inputs]])
+    for artifact in ("config.yaml", "metrics.csv"):
+        told += Path(client.download_artifacts(run.info.run_id, artifact)).read_text()
+    assert not [secret for secret in (str(unpaired.parent), str(work), "s0", "nii.gz") if secret in told]
+
+
+def test_the_console_says_what_is_done_and_how_it_went(once, said):
+    first, *epochs = said.getvalue().splitlines()
+    assert first == f"{once.run.path}: size small; 8 iterations of 2 patches"
+    assert [line.partition(":")[0] for line in epochs] == ["epoch 1", "epoch 2"]
+
+
+def test_what_medgan_chose_is_said(order, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
+    monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
+    monkeypatch.setattr("medgan.pipeline.PHANTOM_SHAPE", (32, 32, 8))
+    said = io.StringIO()
+    overrides = ["size=auto", "fit={epochs: 1, iterations_per_epoch: 11, batch_size: 1}"]
+    trained = train(order(name="phantom", data=None, overrides=overrides), Console(file=said, width=200))
+    phantom, size, left, _ = said.getvalue().splitlines()
+    assert phantom == "no --data: training on the built-in phantom, which never stands for a patient"
+    assert size == f"{trained.run.path}: size small, because this is a CPU; 11 iterations of 1 patches"
+    assert left.startswith("about ")
+    assert read_model(trained.run.model).description.phantom
+    assert "no patient" in (trained.run.model / "MODEL_CARD.md").read_text()
+
+
+def test_paired_scans_train_pix2pix(order, paired):
+    trained = quietly(order(name="pairs", data=paired, overrides=["translator=pix2pix", "pix2pix.adversarial=none"]))
+    assert trained.fitted.metrics.keys() == {"val/mae_hu", "val/mae_do_nothing_hu"}
+    assert read_model(trained.run.model).description.directions == ("to_target",)
+
+
+def test_a_seed_makes_a_run_that_can_be_repeated(order):
+    def weights(name, seed):
+        trained = quietly(order(name=name, overrides=[f"seed={seed}"]))
+        return read_model(trained.run.model).description.weights_sha256
+
+    assert weights("a", 3) == weights("b", 3) != weights("c", 4)
+
+
+# Killed, interrupted and resumed: the same training once whole, in this process, and once in three.
+
+
+@dataclass
+class Story:
+    whole: Path
+    parts: Path
+    killed: str
+    stopped: subprocess.CompletedProcess
+    status: str
+    resumed: subprocess.CompletedProcess
+
+
+def medgan(*arguments, folder):
+    program = Path(sys.executable).with_name("medgan")
+    return subprocess.Popen(
+        [program, *map(str, arguments)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process):
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def after_another_epoch(process, state, *, most_s):
+    """Wait for a new state, and then for a while that nobody knows."""
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    deadline = time.monotonic() + PATIENCE_S
+    while not state.exists() or state.stat().st_mtime_ns == before:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    while_s = random.SystemRandom().uniform(0, most_s)
+    time.sleep(while_s)
+    assert process.poll() is None, "the training ended before it could be stopped; make it longer"
+    return f"after {while_s:.2f} s"
+
+
+@pytest.fixture(scope="module")
+def story(order, work, unpaired, tiny):
+    began = time.monotonic()
+    whole = quietly(order(name="whole", overrides=LONG))
+    epoch_s = (time.monotonic() - began) / 6
+    run = work / "story" / "ct_contrast" / "parts"
+    asked = ["train", "--pipeline", "ct_contrast", "--out", work / "story", "--device", "cpu"]
+
+    process = medgan(*asked, "--name", "parts", "--data", unpaired, *tiny, *LONG, folder=work)
+    killed = after_another_epoch(process, run / "state" / "last.pt", most_s=epoch_s)
+    os.kill(process.pid, signal.SIGKILL)
+    ended(process)
+
+    process = medgan(*asked, "--name", "parts", "--resume", folder=work)
+    after_another_epoch(process, run / "state" / "last.pt", most_s=epoch_s / 2)
+    os.kill(process.pid, signal.SIGINT)
+    stopped = ended(process)
+    _, (tracked,) = mlflow_runs("parts")
+
+    resumed = ended(medgan(*asked, "--resume", folder=work))
+    return Story(whole.run.path, run, killed, stopped, tracked.info.status, resumed)
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(story):
+    assert story.stopped.returncode == 130
+    last = story.stopped.stderr.splitlines()[-1]
+    assert last.startswith("medgan: stopped after iteration ")
+    assert last.endswith("; add --resume to go on from there.")
+    assert "Traceback" not in story.stopped.stderr
+    assert story.status == "KILLED"
+
+
+def test_a_run_killed_and_stopped_anywhere_ends_with_the_same_bytes(story):
+    assert story.resumed.returncode == 0, story.resumed.stderr
+    for name in ("model/weights.safetensors", "model/model.json", "metrics.csv", "config.yaml", "split.json"):
+        assert (story.whole / name).read_bytes() == (story.parts / name).read_bytes(), (name, story.killed)
+    assert sorted(path.name for path in (story.whole / "samples").iterdir()) == sorted(
+        path.name for path in (story.parts / "samples").iterdir()
+    )
+
+
+def test_a_run_killed_and_stopped_is_one_run_in_mlflow_with_every_step(story):
+    client, (run,) = mlflow_runs("parts")
+    assert run.info.status == "FINISHED"
+    with (story.whole / "metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6
+    for key in rows[0].keys() - {"epoch"}:
+        history = {point.step: point.value for point in client.get_metric_history(run.info.run_id, key)}
+        assert history == {int(float(row["epoch"])): float(row[key]) for row in rows}, key
+    assert len(client.list_artifacts(run.info.run_id, "samples")) == 6
+
+
+def test_libraries_say_nothing_of_their_own(story):
+    lines = story.resumed.stderr.splitlines()
+    assert [line for line in lines if not line.startswith(("epoch ", "about ", str(story.parts.parent.parent)))] == []
+    model, tracked, following = story.resumed.stdout.splitlines()
+    assert model.startswith(f"model: {story.parts / 'model'} (averages after epoch ")
+    assert tracked.startswith("MLflow run ")
+    assert following == f"next:  medgan convert INPUT OUTPUT --model {story.parts / 'model'}"
+
+
+# What cannot be: each refused by name, and nothing of a run left behind.
+
+
+@pytest.mark.parametrize("changes", [{"overrides": ["fit.epochs=3"]}, {"config": Path("own.yaml")}], ids=str)
+def test_a_resumed_run_takes_no_new_settings(once, work, changes):
+    asked = Order("ct_contrast", out=work / "runs", name="once", resume=True, **changes)
+    with pytest.raises(ConfigError, match="goes on with the run's own settings"):
+        quietly(asked)
+
+
+def test_a_misspelt_pipeline_is_suggested_before_its_runs_are_looked_for(work):
+    with pytest.raises(ConfigError, match="did you mean 'ct_contrast'"):
+        quietly(Order("ct_contast", out=work, resume=True))
+
+
+def test_a_name_is_used_once(once, order):
+    before = (once.run.path / "run.json").read_bytes()
+    with pytest.raises(ConfigError, match="holds a run already"):
+        quietly(order(name="once"))
+    assert (once.run.path / "run.json").read_bytes() == before
+
+
+def test_a_run_is_not_resumed_on_other_files(order, save_cohort, tmp_path):
+    table = save_cohort(tmp_path / "cohort")
+    quietly(order(name="moved", data=table, out=tmp_path))
+    image = nib.load(tmp_path / "cohort" / "s0_contrast.nii.gz")
+    nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine).to_filename(image.get_filename())
+    with pytest.raises(DataError, match=r"is not the cohort that was split: changed .*s0_contrast.nii.gz"):
+        quietly(order(name="moved", data=None, out=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        ("nan", DataError, "s1_plain.nii.gz: 1 of 3072 voxels are NaN"),
+        ("truncated", DataError, "s1_plain.nii.gz: truncated"),
+        ("grid", GeometryError, "s1_plain.nii.gz .* are on different voxel grids"),
+    ],
+)
+def test_a_bad_volume_is_named_and_no_run_is_begun(order, save_cohort, tmp_path, damage, error, message):
+    table = save_cohort(tmp_path / "cohort", paired=True, subjects=4, split=True)
+    path = tmp_path / "cohort" / "s1_plain.nii.gz"
+    voxels, affine = np.asarray(nib.load(path).dataobj).astype(np.float32), np.diag([2.0, 2.0, 5.0, 1.0])
+    if damage == "nan":
+        voxels[3, 4, 1] = np.nan
+    elif damage == "grid":
+        affine[2, 3] = 2.0
+    nib.Nifti1Image(voxels, affine).to_filename(path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(error, match=message):
+        quietly(order(name="bad", data=table, out=tmp_path / "runs", overrides=["translator=pix2pix"]))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_that_breaks_down_is_a_failed_run(order, work):
+    with pytest.raises(TrainingError, match=r"became .* at iteration"):
+        quietly(order(name="broken", overrides=["cyclegan.discriminator_rate=1e30"]))
+    _, (run,) = mlflow_runs("broken")
+    assert run.info.status == "FAILED"
+    assert not (work / "runs" / "ct_contrast" / "broken" / "model").exists()
+
+
+def test_a_store_that_cannot_be_used_leaves_a_run_that_can_be_resumed_elsewhere(order, work):
+    with pytest.raises(ConfigError, match="cannot be used"):
+        quietly(order(name="nowhere", tracking="http://127.0.0.1:9"))
+    trained = quietly(order(name="nowhere", resume=True, data=None))
+    assert trained.fitted.epoch in (1, 2)

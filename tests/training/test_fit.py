@@ -1,0 +1,259 @@
+import math
+import os
+import random
+import signal
+from typing import ClassVar
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from medgan.data.patches import AnchoredDataset, PatchDataset
+from medgan.errors import ConfigError, TrainingError
+from medgan.training.fit import Fit, FitConfig, Interrupted, best_precision, make_fabric, stop_requests
+from medgan.training.learner import Judgement, Learner
+from medgan.training.recorder import Recorder
+from medgan.training.state import load_checked
+
+TRANSLATORS = {
+    "cyclegan-2d": {"kind": "cyclegan", "pool": 3},
+    "cyclegan-2d-bf16": {"kind": "cyclegan", "pool": 3, "precision": "bf16-mixed"},
+    "cyclegan-2.5d-wasserstein": {"kind": "cyclegan", "dimensions": "2.5", "adversarial": "wasserstein", "pool": 3},
+    "cyclegan-3d": {"kind": "cyclegan", "dimensions": "3", "pool": 3, "ramp_iterations": 5},
+    "cyclegan-anchored": {"kind": "cyclegan", "pool": 3, "anchor": 2.0, "anchor_iterations": 3},
+    "pix2pix-2d-dropout": {"kind": "pix2pix", "dropout": 0.5, "norm": "batch"},
+    "pix2pix-3d-dropout": {"kind": "pix2pix", "dimensions": "3", "dropout": 0.5},
+}
+FIT = FitConfig(epochs=2, iterations_per_epoch=5, batch_size=2, precision="32", average_decay=0.9)
+
+
+class StoppingDataset(PatchDataset):
+    """Patches, and a Ctrl-C of the user while a certain one is drawn."""
+
+    stop_at = None
+
+    def __getitem__(self, number):
+        if number == self.stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().__getitem__(number)
+
+
+@pytest.fixture
+def start(make_translator, held_out, tmp_path):
+    """A training of a translator in a folder, with or without a Ctrl-C at a patch."""
+
+    def make(name, *, kind, precision="32", stop_at=None, workers=0, **translator):
+        torch.manual_seed(0)
+        learner = make_translator(kind, **translator)
+        studies = held_out()
+        paired = kind == "pix2pix"
+        dataset = StoppingDataset(studies.source, studies.target, paired=paired, config=learner.patch, seed=0)
+        dataset.stop_at = stop_at
+        if "anchor" in translator:
+            anchors = PatchDataset(studies.source, studies.target, paired=True, config=learner.patch, seed=0)
+            dataset = AnchoredDataset(dataset, anchors)
+        config = FIT.model_copy(update={"workers": workers})
+        return fitting(learner, dataset, tmp_path / name, held_out(5, 1), config, precision=precision)
+
+    return make
+
+
+def fitting(learner, dataset, folder, validation, config, precision="32"):
+    recorder = Recorder(folder, None, Console(quiet=True))
+    folder.mkdir(exist_ok=True)
+    fabric = make_fabric("cpu", precision)
+    return Fit(learner, dataset, validation, config, fabric=fabric, folder=folder / "state", recorder=recorder)
+
+
+def differences(one, other, place=""):
+    """Where two nested states differ in a single bit; what is not a number equals itself."""
+    if isinstance(one, torch.Tensor):
+        same = one.dtype == other.dtype and torch.equal(one, other)
+        return [] if same else [place]
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), place
+        return [found for key in one for found in differences(one[key], other[key], f"{place}/{key}")]
+    if isinstance(one, list | tuple):
+        assert len(one) == len(other), place
+        pairs = enumerate(zip(one, other, strict=True))
+        return [found for number, pair in pairs for found in differences(*pair, f"{place}/{number}")]
+    same = one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
+    return [] if same else [place]
+
+
+@pytest.mark.parametrize("case", TRANSLATORS.values(), ids=TRANSLATORS)
+def test_a_run_stopped_at_any_iteration_and_resumed_equals_one_that_was_not(start, case, tmp_path):
+    whole = start("whole", **case).run()
+    stop_at = random.SystemRandom().randrange(FIT.epochs * FIT.iterations_per_epoch * FIT.batch_size)
+    with pytest.raises(Interrupted, match=f"stopped after iteration {stop_at // 2 + 1}; add --resume"):
+        start("parts", **case, stop_at=stop_at).run()
+    torch.rand(stop_at + 1)  # whatever happens to the random state in between
+    parts = start("parts", **case).run(resume=True)
+    states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("whole", "parts")]
+    assert differences(*states) == [], f"stopped while patch {stop_at} was drawn"
+    weights = [{name: network.state_dict() for name, network in run.networks.items()} for run in (whole, parts)]
+    assert differences(*weights) == []
+    assert (whole.epoch, whole.metrics) == (parts.epoch, parts.metrics)
+    tables = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "parts")]
+    assert tables[0] == tables[1]
+
+
+def test_a_run_that_was_killed_before_its_first_state_begins_again_and_alike(start, tmp_path):
+    start("whole", kind="cyclegan").run()
+    start("killed", kind="cyclegan").run(resume=True)
+    states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("whole", "killed")]
+    assert differences(*states) == []
+
+
+def test_readers_in_processes_of_their_own_change_nothing(start, tmp_path):
+    start("here", kind="pix2pix", dropout=0.5).run()
+    start("there", kind="pix2pix", dropout=0.5, workers=1).run()
+    states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("here", "there")]
+    assert differences(*states) == []
+
+
+def test_a_finished_run_resumed_gives_its_networks_again(start):
+    whole = start("run", kind="cyclegan").run()
+    again = start("run", kind="cyclegan").run(resume=True)
+    weights = [run.networks["to_target"].state_dict() for run in (whole, again)]
+    assert differences(*weights) == []
+    assert whole.metrics == again.metrics
+
+
+class Line(Learner):
+    """A weight that walks down a slope of 1; what is validated and what breaks is told by the test."""
+
+    kept = ("line",)
+    best = "val/score"
+    late: ClassVar = {}
+
+    def __init__(self, scores=(), terms=None, advice=None):
+        super().__init__()
+        self.line = nn.Linear(1, 1)
+        nn.init.zeros_(self.line.weight)
+        self.optimizer = torch.optim.SGD(self.line.parameters(), 1.0)
+        self.scores, self.terms, self.advice, self.rates, self.judged = scores, terms or {}, advice, [], []
+
+    def networks(self):
+        return {"line": self.line}
+
+    def optimizers(self):
+        return {"line": self.optimizer}
+
+    def attach(self, fabric, networks, optimizers):
+        self.fabric, self.line, self.optimizer = fabric, networks["line"], optimizers["line"]
+
+    def training_step(self, batch):
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
+        self.descend(self.optimizer, {"height": self.line.weight.sum()})
+        late = {"late": torch.tensor(self.late[len(self.rates)])} if len(self.rates) in self.late else {}
+        return {"height": torch.tensor(self.terms.get(len(self.rates), 1.0))} | late
+
+    def validate(self, held_out, kept):
+        self.judged.append(kept["line"].weight.item())
+        panel = torch.zeros(4, 4, dtype=torch.uint8).numpy()
+        return Judgement({"val/score": self.scores[len(self.judged) - 1] if self.scores else 0.0}, panel)
+
+    def diagnose(self, means):
+        return self.advice
+
+
+@pytest.fixture
+def fit_line(held_out, make_translator, tmp_path):
+    def run(learner, **config):
+        studies, patch = held_out(), make_translator().patch
+        dataset = PatchDataset(studies.source, studies.target, paired=True, config=patch, seed=0)
+        settings = {"epochs": 4, "iterations_per_epoch": 2, "batch_size": 1} | config
+        return fitting(learner, dataset, tmp_path / "line", None, FitConfig(**settings))
+
+    return run
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.75, 1.0])
+def test_the_learning_rate_is_constant_and_then_falls_along_a_line_to_almost_nothing(fit_line, share):
+    learner = Line()
+    fit_line(learner, constant_share=share, epochs=4, iterations_per_epoch=5).run()
+    kept = round(share * 20)
+    assert learner.rates[: kept + 1][:20] == [1.0] * min(kept + 1, 20)
+    steps = [before - after for before, after in zip(learner.rates[kept:], learner.rates[kept + 1 :], strict=False)]
+    assert steps == pytest.approx([1 / (20 - kept)] * len(steps) if kept < 20 else [])
+    assert learner.rates[-1] == pytest.approx(1 / (20 - kept) if kept < 20 else 1.0)
+
+
+def test_what_is_judged_and_kept_is_the_average_of_the_weights(fit_line):
+    learner = Line()
+    fitted = fit_line(learner, constant_share=1.0, average_decay=0.5, epochs=1, iterations_per_epoch=3).run()
+    # Weights -1, -2, -3; shares kept min(.5, (1 + n) / (10 + n)) = .1, 2/11, .25.
+    expected = 0.0
+    for weight, kept in ((-1, 0.1), (-2, 2 / 11), (-3, 0.25)):
+        expected = kept * expected + (1 - kept) * weight
+    assert fitted.networks["line"].weight.item() == pytest.approx(expected)
+    assert learner.judged == pytest.approx([expected])
+    assert learner.line.weight.item() == -3
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 2), ("last", 4)])
+def test_the_model_is_of_the_best_or_the_last_epoch(fit_line, keep, epoch):
+    learner = Line(scores=(5.0, 3.0, 4.0, 3.0))
+    fitted = fit_line(learner, keep=keep).run()
+    assert (fitted.epoch, fitted.metrics) == (epoch, {"val/score": 3.0})
+    assert fitted.networks["line"].weight.item() == learner.judged[epoch - 1]
+
+
+def test_without_a_score_that_is_a_number_the_last_epoch_is_kept(fit_line):
+    assert fit_line(Line(scores=(math.nan,) * 4)).run().epoch == 4
+
+
+@pytest.mark.parametrize(("every", "judged"), [(1, 4), (2, 2), (3, 2), (9, 1)])
+def test_the_last_epoch_is_always_judged(fit_line, every, judged):
+    learner = Line()
+    fitted = fit_line(learner, validate_every=every).run()
+    assert len(learner.judged) == judged
+    assert set(fitted.metrics) == {"val/score"}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_term_that_is_no_number_stops_the_run_with_advice_and_the_state_before_is_kept(fit_line, value):
+    fit = fit_line(Line(terms={6: value}))
+    with pytest.raises(TrainingError, match=rf"'height' became {value} at iteration 6; lower the learning rate.*kept"):
+        fit.run()
+    kept = load_checked(fit.last)["progress"]
+    assert (kept["iteration"], len(kept["history"])) == (4, 2)
+
+
+def test_a_collapse_stops_the_run_with_the_learners_advice(fit_line):
+    with pytest.raises(TrainingError, match="broke down in epoch 1: shrink it"):
+        fit_line(Line(advice="shrink it")).run()
+
+
+def test_a_metric_is_the_mean_over_the_iterations_that_have_it(fit_line, tmp_path):
+    learner = Line(terms={1: 2.0, 2: 4.0, 3: 1.0, 4: 2.0})
+    learner.late = {4: 7.0}
+    fit_line(learner, epochs=2).run()
+    rows = load_checked(tmp_path / "line" / "state" / "last.pt")["progress"]["history"]
+    assert [row["train/height"] for row in rows] == [3.0, 1.5]
+    assert [row.get("train/late") for row in rows] == [None, 7.0]
+
+
+def test_a_second_ctrl_c_stops_at_once_and_the_handlers_return():
+    before = signal.getsignal(signal.SIGINT)
+    with stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop["requested"]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:x", "cpu:0", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(ConfigError, match=f"no device '{device}'; --device takes auto, cpu"):
+        make_fabric(device, "32")
+
+
+def test_the_precision_is_one_that_the_device_computes():
+    fabric = make_fabric("cpu", "auto")
+    assert fabric.device.type == "cpu"
+    assert best_precision("cpu") in ("32", "bf16-mixed")
+    assert best_precision("mps") == "32"

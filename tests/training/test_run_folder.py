@@ -1,0 +1,76 @@
+import json
+import os
+import re
+import time
+
+import pytest
+
+from medgan.config import Config, read_yaml
+from medgan.data.splits import Split
+from medgan.errors import ConfigError, DataError
+from medgan.training.run_folder import RunFolder, new_run, run_to_resume
+
+SPLIT = Split(train=("a",), validation=("b",), test=(), files={})
+
+
+class Settings(Config):
+    epochs: int = 3
+
+
+def begin(root, name=None, **facts):
+    run = new_run(root, name)
+    run.start(Settings(), SPLIT, facts)
+    return run
+
+
+def test_a_started_run_tells_its_settings_its_split_and_its_facts(tmp_path):
+    run = begin(tmp_path, "one", data_fingerprint="abc")
+    assert read_yaml(run.config) == {"epochs": 3}
+    assert Split.load(run.split) == SPLIT
+    assert run.facts().items() >= {"data_fingerprint": "abc"}.items()
+    assert {"started", "host"} <= run.facts().keys()
+    assert {path.name for path in run.path.iterdir()} == {"config.yaml", "split.json", "run.json"}
+
+
+def test_facts_are_added_to_and_not_lost(tmp_path):
+    run = begin(tmp_path, "one", seed=3)
+    run.note({"mlflow_run_id": "r"})
+    assert json.loads((run.path / "run.json").read_text()).items() >= {"seed": 3, "mlflow_run_id": "r"}.items()
+
+
+def test_a_name_that_holds_a_run_is_refused_before_anything_is_done(tmp_path):
+    begin(tmp_path, "one")
+    with pytest.raises(ConfigError, match=r"one holds a run already; choose another --name, or go on .* --resume"):
+        new_run(tmp_path, "one")
+
+
+def test_a_folder_in_which_no_run_was_begun_may_be_used(tmp_path):
+    (tmp_path / "one").mkdir()
+    assert new_run(tmp_path, "one").path == tmp_path / "one"
+
+
+def test_a_run_without_a_name_is_named_by_the_time(tmp_path):
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", new_run(tmp_path, None).name)
+
+
+def test_the_run_that_is_resumed_is_the_named_one_or_the_one_started_last(tmp_path):
+    for name in ("z", "m", "a"):
+        begin(tmp_path, name)
+        time.sleep(0.001)
+    os.utime(tmp_path / "z" / "run.json")
+    (tmp_path / "zz").mkdir()
+    assert run_to_resume(tmp_path, "m").name == "m"
+    assert run_to_resume(tmp_path, None).name == "a"
+
+
+@pytest.mark.parametrize("name", [None, "other"])
+def test_where_there_is_no_run_there_is_nothing_to_resume(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"there is no run to resume; start it without --resume"):
+        run_to_resume(tmp_path, name)
+
+
+def test_a_damaged_run_folder_is_named(tmp_path):
+    run = begin(tmp_path, "one")
+    (run.path / "run.json").write_text("{")
+    with pytest.raises(DataError, match=r"run.json: is not JSON"):
+        RunFolder(run.path).facts()

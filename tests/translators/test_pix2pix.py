@@ -1,0 +1,99 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from medgan.data.patches import PatchDataset
+from medgan.networks.outputs import centre_channel
+from medgan.training.fit import Fit, FitConfig, make_fabric
+from medgan.training.recorder import Recorder
+
+
+def weights(network):
+    return torch.cat([value.flatten().clone() for value in network.parameters()])
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+@pytest.mark.parametrize("adversarial", ["vanilla", "least_squares", "hinge", "wasserstein", "none"])
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+def test_every_game_trains_all_networks(attached, make_batch, adversarial, dimensions, precision):
+    translator = attached("pix2pix", dimensions, adversarial=adversarial, precision=precision)
+    before = {name: weights(network) for name, network in translator.networks().items()}
+    terms = translator.training_step(make_batch(translator))
+    assert all(torch.isfinite(term) and not term.requires_grad for term in terms.values())
+    assert not any(torch.equal(before[name], weights(network)) for name, network in translator.networks().items())
+    assert ("gradient_penalty" in terms) == (adversarial == "wasserstein")
+
+
+def test_without_an_adversary_there_is_no_discriminator(attached, make_batch):
+    translator = attached("pix2pix", adversarial="none")
+    assert translator.networks().keys() == {"to_target"}
+    assert translator.optimizers().keys() == {"generator"}
+    assert translator.training_step(make_batch(translator)).keys() == {"l1"}
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_the_terms_are_those_of_the_paper(attached, make_batch, dimensions):
+    translator = attached("pix2pix", dimensions, l1=100.0, adversarial="least_squares")
+    batch = make_batch(translator)
+    source, target = batch["source"], centre_channel(batch["target"])
+    generator, judge = (copy.deepcopy(translator.networks()[name].module) for name in ("to_target", "discriminator"))
+    terms = translator.training_step(batch)
+    with torch.no_grad():
+        fake = generator(source)
+        real_scores, fake_scores = judge(torch.cat([source, target], 1)), judge(torch.cat([source, fake], 1))
+        # The generator is judged by the discriminator that has just learnt.
+        learnt = translator.networks()["discriminator"](torch.cat([source, fake], 1))
+    torch.testing.assert_close(terms["l1"], 100 * (fake - target).abs().mean())
+    torch.testing.assert_close(terms["discriminator"], (((real_scores - 1) ** 2).mean() + (fake_scores**2).mean()) / 2)
+    torch.testing.assert_close(terms["to_target"], ((learnt - 1) ** 2).mean())
+
+
+def test_each_step_moves_its_own_network_only(attached, make_batch):
+    translator = attached("pix2pix")
+    batch = make_batch(translator)
+    for moved, still in (("discriminator", "to_target"), ("to_target", "discriminator")):
+        optimizers = {"discriminator": translator.discriminator_optimizer, "to_target": translator.generator_optimizer}
+        optimizers[moved].param_groups[0]["lr"], optimizers[still].param_groups[0]["lr"] = 1e-3, 0.0
+        before = {name: weights(network) for name, network in translator.networks().items()}
+        translator.training_step(batch)
+        assert torch.equal(before[still], weights(translator.networks()[still]))
+        assert not torch.equal(before[moved], weights(translator.networks()[moved]))
+
+
+def test_the_discriminators_gradient_is_that_of_its_own_loss(attached, make_batch):
+    translator = attached("pix2pix", adversarial="least_squares")
+    batch = make_batch(translator)
+    generator, judge = (copy.deepcopy(translator.networks()[name].module) for name in ("to_target", "discriminator"))
+    translator.training_step(batch)
+    fake = generator(batch["source"]).detach()
+    real_scores, fake_scores = (judge(torch.cat([batch["source"], side], 1)) for side in (batch["target"], fake))
+    ((((real_scores - 1) ** 2).mean() + (fake_scores**2).mean()) / 2).backward()
+    for found, expected in zip(translator.discriminator.parameters(), judge.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad)
+
+
+def test_validation_compares_with_doing_nothing(attached, held_out):
+    translator = attached("pix2pix")
+    judgement = translator.validate(held_out(), {"to_target": translator.build_generator("to_target").eval()})
+    assert judgement.metrics.keys() == {"val/mae_hu", "val/mae_do_nothing_hu"}
+    assert translator.best in judgement.metrics
+    assert judgement.panel.shape == (2 * 32, 4 * 32)
+    assert np.ptp(judgement.panel) > 100
+
+
+@pytest.mark.parametrize("adversarial", ["none", "least_squares"])
+def test_a_hundred_iterations_take_contrast_out_of_a_vessel(make_translator, held_out, tmp_path, adversarial):
+    torch.manual_seed(0)
+    learner = make_translator("pix2pix", adversarial=adversarial, generator_rate=4e-3, output="signed", norm="batch")
+    train = held_out(0, 4)
+    dataset = PatchDataset(train.source, train.target, paired=True, config=learner.patch, seed=0)
+    config = FitConfig(epochs=2, iterations_per_epoch=50, batch_size=2, average_decay=0.9)
+    recorder = Recorder(tmp_path, None, Console(quiet=True))
+    fit = Fit(
+        learner, dataset, held_out(8, 2), config, fabric=make_fabric("cpu", "32"), folder=tmp_path, recorder=recorder
+    )
+    metrics = fit.run().metrics
+    assert metrics["val/mae_hu"] < 0.6 * metrics["val/mae_do_nothing_hu"]

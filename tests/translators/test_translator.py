@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medgan.training.fit import make_fabric
+from medgan.translators.translator import bare, panel, target_bounds
+
+
+@pytest.fixture
+def study(held_out):
+    (study,) = held_out(count=1).source
+    return study
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+@pytest.mark.parametrize("change", ["one-sided", "signed", "none"])
+def test_a_translation_lies_on_the_studys_grid_in_the_targets_unit(attached, study, dimensions, change):
+    translator = attached(dimensions=dimensions, output=change)
+    fake = translator.translate(translator.build_generator("to_target").eval(), study)
+    assert fake.shape == study.voxels.shape
+    assert fake.dtype == np.float32
+    if change == "none":
+        assert -300.0 <= fake.min() <= fake.max() <= 700.0
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
+@pytest.mark.parametrize("change", ["one-sided", "signed"])
+def test_what_a_change_map_does_not_reach_keeps_its_value(attached, study, change, precision):
+    translator = attached(output=change, precision=precision)
+    generator = translator.build_generator("to_target").eval()
+    fake = translator.translate(generator, study)
+    beyond = (study.voxels < -60) | (study.voxels > 610)
+    assert beyond.any()
+    np.testing.assert_allclose(fake[beyond], study.voxels[beyond], atol=1e-3)
+    moved = fake[~beyond] - study.voxels[~beyond]
+    assert np.abs(moved).max() > 1
+    if change == "one-sided":
+        assert moved.max() < 1e-3
+
+
+def test_the_two_ways_of_a_one_sided_change_have_opposite_signs(attached, study):
+    translator = attached()
+    inside = (study.voxels > 0) & (study.voxels < 500)
+    to_target = translator.translate(translator.build_generator("to_target").eval(), study) - study.voxels
+    to_source = translator.translate(translator.build_generator("to_source").eval(), study) - study.voxels
+    assert (to_target[inside] < 0).all()
+    assert (to_source[inside] > 0).all()
+
+
+def test_the_target_is_in_its_window_or_where_units_are_arbitrary_in_the_studys_own(make_translator, study):
+    translator = make_translator()
+    assert target_bounds(translator.pair, study) == (-300.0, 700.0)
+    window = translator.pair.target.window.model_copy(update={"lower": 0.0, "upper": 99.0, "percentiles": True})
+    target = translator.pair.target.model_copy(update={"window": window})
+    assert target_bounds(translator.pair.model_copy(update={"target": target}), study) == study.bounds
+
+
+def test_a_wrapped_network_is_unwrapped_and_a_bare_one_is_itself():
+    network = nn.Conv2d(1, 1, 1)
+    assert bare(network) is network
+    assert bare(make_fabric("cpu", "bf16-mixed").setup_module(network)) is network
+
+
+def test_a_panel_shows_a_case_a_row_seen_from_the_feet_at_a_fixed_window():
+    image = np.zeros((4, 6, 3), dtype=np.float32)
+    image[0, 5, 1] = 100.0  # left and in front, since x grows to the patient's right and y to the front
+    other = np.full((2, 3, 1), 50.0, dtype=np.float32)
+    picture = panel([[image, other], [other, image]], 0.0, 100.0)
+    assert picture.shape == (2 * 6, 2 * 4)
+    assert picture.dtype == np.uint8
+    # The front is above, and the patient's left is on the right.
+    assert picture[0, 3] == 255
+    assert picture[6, 7] == 255
+    assert (picture[0:3, 4:6] == 128).all()
+    assert (picture[3:6, 4:8] == 0).all()
+
+
+def test_a_panel_clips_what_lies_beyond_its_window():
+    image = np.array([-1000.0, 0.0, 3000.0], dtype=np.float32).reshape(3, 1, 1)
+    assert panel([[image]], -100.0, 100.0).tolist() == [[255, 128, 0]]
+
+
+def test_generators_are_named_by_direction(make_translator):
+    translator = make_translator()
+    assert set(translator.kept) <= translator.networks().keys()
+    assert isinstance(translator.build_generator("to_source")(torch.zeros(1, 1, 16, 16)), torch.Tensor)

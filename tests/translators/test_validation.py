@@ -1,0 +1,98 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from medgan.training.learner import HeldOut
+from medgan.translators.validation import body_of, paired_metrics, unpaired_metrics
+
+VESSEL_HU = 100.0
+"""Brighter is contrast agent in the made-up scans, apart from bone."""
+
+
+@pytest.fixture
+def subjects(held_out):
+    """Source subjects with their hidden truth, and other, real target subjects."""
+    known, others = held_out(0, 3), held_out(10, 3)
+    return HeldOut(known.source, others.target), [study.voxels for study in known.target]
+
+
+def repainted(subjects):
+    """The target's mean intensity, wherever there is body."""
+    held_out, truth = subjects
+    return [np.where(study.voxels > -300, truth[0][truth[0] > -300].mean(), study.voxels) for study in held_out.source]
+
+
+def anatomy_of_another(subjects):
+    """A perfect target image, of somebody else: the distribution is right, and nothing is where it was."""
+    held_out, _ = subjects
+    return [np.roll(study.voxels, 6, axis=0) for study in held_out.target]
+
+
+def darker(subjects):
+    """Everything moved by 40 HU."""
+    held_out, _ = subjects
+    return [study.voxels - 40 for study in held_out.source]
+
+
+def test_the_score_is_the_sum_of_what_is_left_and_of_what_was_touched(subjects):
+    held_out, truth = subjects
+    metrics = unpaired_metrics(held_out, truth)
+    assert metrics["val/score_hu"] == pytest.approx(
+        metrics["val/distribution_distance_hu"] + metrics["val/untouchable_change_hu"]
+    )
+    assert metrics["val/untouchable_change_hu"] == 0
+    assert metrics["val/distribution_distance_hu"] < 2
+
+
+@pytest.mark.parametrize("fake", [repainted, anatomy_of_another, darker])
+def test_doing_nothing_and_repainting_score_worse_than_the_truth(subjects, fake):
+    held_out, truth = subjects
+    best = unpaired_metrics(held_out, truth)["val/score_hu"]
+    nothing = unpaired_metrics(held_out, [study.voxels for study in held_out.source])
+    assert nothing["val/untouchable_change_hu"] == 0
+    assert nothing["val/score_hu"] > 5 * best
+    assert unpaired_metrics(held_out, fake(subjects))["val/score_hu"] > 5 * best
+
+
+def test_half_of_the_way_scores_between_nothing_and_the_truth(subjects):
+    held_out, truth = subjects
+    scores = [
+        unpaired_metrics(
+            held_out,
+            [study.voxels + share * (real - study.voxels) for study, real in zip(held_out.source, truth, strict=True)],
+        )["val/score_hu"]
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_tissue_that_nobody_has_does_not_spoil_the_score(subjects):
+    held_out, truth = subjects
+    boneless = [dataclasses.replace(study, voxels=np.minimum(study.voxels, 300.0)) for study in held_out.source]
+    metrics = unpaired_metrics(HeldOut(boneless, held_out.target), truth)
+    assert math.isfinite(metrics["val/score_hu"])
+
+
+def test_paired_metrics_are_the_mean_error_around_the_body_beside_that_of_doing_nothing(held_out):
+    pairs = held_out()
+    offset = [study.voxels + 7 for study in pairs.target]
+    nothing = np.mean(
+        [
+            np.abs(one.voxels - other.voxels)[1:31, 1:31].mean()
+            for one, other in zip(pairs.source, pairs.target, strict=True)
+        ]
+    )
+    metrics = paired_metrics(pairs, offset)
+    assert metrics["val/mae_hu"] == pytest.approx(7, abs=1e-3)
+    assert metrics["val/mae_do_nothing_hu"] == pytest.approx(nothing, rel=1e-4)
+
+
+def test_the_body_is_its_box(held_out):
+    (study,) = held_out(count=1).source
+    mask = body_of(dataclasses.replace(study, body=((2, 30), (0, 32), (1, 3))))
+    assert mask.shape == study.voxels.shape
+    assert mask.sum() == 28 * 32 * 2
+    assert mask[2, 0, 1]
+    assert not mask[1].any()

@@ -6,7 +6,6 @@ MONAI imports MLflow.
 
 import logging
 import os
-import warnings
 
 MLFLOW = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -23,12 +22,6 @@ MLFLOW = {
 REMARKS = ("lightning_fabric.utilities.rank_zero",)
 """Loggers whose remarks say nothing new: the device and the precision are in ``run.json``."""
 
-WARNINGS = (
-    # MONAI turns patches of one slice about the axis through it.
-    "Since version 1.3.0, affine_grid behavior has changed for unit-size grids",
-)
-"""How the warnings begin that are right to be ignored."""
-
 
 def adopt() -> None:
     """Set all of this for the process and its children."""
@@ -36,5 +29,3 @@ def adopt() -> None:
         os.environ.setdefault(name, value)
     for logger in REMARKS:
         logging.getLogger(logger).setLevel(logging.WARNING)
-    for beginning in WARNINGS:
-        warnings.filterwarnings("ignore", message=beginning)

@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 import medgan  # noqa: F401 - before any test can import MLflow, which is told here to send nothing
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+    from medgan.train import Order
     from medgan.training.learner import HeldOut
     from medgan.translators.translator import Translator
 
@@ -119,6 +123,39 @@ def tiny() -> list[str]:
     defaults = catalog.load("ct_contrast").settings().model_dump(mode="json")
     settings = flattened(merged(defaults, from_overrides(changes)))
     return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """A folder for the runs of one test file."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def order(work, unpaired, tiny) -> Callable[..., "Order"]:
+    """What a user asks of a training: ``order(name="one", overrides=["seed=3"])``, else a tiny one on made-up scans."""
+    from medgan.train import Order
+
+    def make(*, overrides=(), **changes):
+        asked = {"data": unpaired, "out": work / "runs", "device": "cpu"} | changes
+        return Order("ct_contrast", overrides=() if changes.get("resume") else [*tiny, *overrides], **asked)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mlflow_runs() -> Callable[..., tuple["MlflowClient", list["Run"]]]:
+    """The runs of a name in the store that the tests use, and a client to ask for more."""
+    from mlflow.tracking import MlflowClient
+
+    from medgan.tracking import resolve_uri
+
+    def find(name):
+        client = MlflowClient(resolve_uri())
+        experiment = client.get_experiment_by_name("ct_contrast")
+        return client, client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
+
+    return find
 
 
 @pytest.fixture(scope="session")

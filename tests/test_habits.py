@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import mlflow.store.db.utils
-import pytest
+import numpy as np
 
 from medgan import habits
-from medgan.data.transforms import PatchConfig, patch_chain
+from medgan.data.domains import Domain, Window
+from medgan.data.grid import Volume, made_up_grid
+from medgan.data.preparation import GridConfig, prepare
 from medgan.training.fit import make_fabric
 
 ADOPTED = "import json, os, sys, medgan; print(json.dumps([dict(os.environ), sorted(sys.modules)]))"
@@ -36,17 +39,22 @@ def test_what_the_user_has_set_stays(monkeypatch):
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == habits.MLFLOW["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
 
 
-def test_patches_of_one_slice_and_half_precision_are_no_news(held_out, capfd):
+def test_the_resampling_of_a_single_slice_is_no_news():
+    grid = made_up_grid((32, 32, 1), np.eye(4))
+    volume = Volume(np.full((32, 32, 1), 40.0, dtype=np.float32), grid, Path("slice.png"))
+    domain = Domain(name="ct", modality="CT", unit="HU", air=-1024.0, window=Window())
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        habits.adopt()
-        make_fabric("cpu", "bf16-mixed")
-        patch = PatchConfig(dimensions="3", size_voxels=16, depth_voxels=1)
-        patch_chain(patch, ["source"], 0)({"source": held_out(count=1).source[0]})
+        prepare(volume, domain, GridConfig(spacing_mm=(2.0, 2.0, None)))
     assert [str(warning.message) for warning in heard] == []
-    assert capfd.readouterr().err == ""
 
 
-def test_other_warnings_are_heard():
-    with pytest.warns(UserWarning, match="something else"):
-        warnings.warn("something else", UserWarning, stacklevel=1)
+def test_lightning_does_not_report_the_precision():
+    heard = []
+    handler = logging.Handler()
+    handler.emit = heard.append
+    lightning = logging.getLogger("lightning_fabric")
+    lightning.addHandler(handler)
+    make_fabric("cpu", "bf16-mixed")
+    lightning.removeHandler(handler)
+    assert heard == []

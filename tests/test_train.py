@@ -1,44 +1,20 @@
-import csv
 import io
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from medgan.errors import ConfigError, DataError, GeometryError, TrainingError
-from medgan.tracking import download_model, resolve_uri
+from medgan.tracking import download_model
 from medgan.train import Order, train
 from medgan.training.model_folder import read_model
 
-PATIENCE_S = 240
-LONG = ["fit={epochs: 6, iterations_per_epoch: 20, batch_size: 2, workers: 0}"]
 
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return tmp_path_factory.mktemp("work")
-
-
-@pytest.fixture(scope="module")
-def order(work, unpaired, tiny):
-    """What is asked: ``order(name="one", overrides=[...])``, else a tiny training on made-up scans."""
-
-    def make(*, overrides=(), **changes):
-        asked = {"data": unpaired, "out": work / "runs", "device": "cpu"} | changes
-        return Order("ct_contrast", overrides=() if changes.get("resume") else [*tiny, *overrides], **asked)
-
-    return make
+def quietly(order):
+    return train(order, Console(quiet=True))
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +26,6 @@ def said():
 def once(order, said):
     """One whole training, for all that is asked about a finished run."""
     return train(order(name="once", register="tiny_contrast"), Console(file=said, width=200))
-
-
-def mlflow_runs(name):
-    client = MlflowClient(resolve_uri())
-    experiment = client.get_experiment_by_name("ct_contrast")
-    runs = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
-    return client, runs
-
-
-def quietly(order):
-    return train(order, Console(quiet=True))
 
 
 def test_a_run_folder_is_whole(once):
@@ -103,7 +68,7 @@ def test_the_model_knows_all_that_conversion_needs(once):
     assert "2 train, 2 validation; real studies" in card
 
 
-def test_mlflow_holds_the_run_and_the_registered_model(once):
+def test_mlflow_holds_the_run_and_the_registered_model(once, mlflow_runs):
     client, (run,) = mlflow_runs("once")
     assert run.info.status == "FINISHED"
     assert {"train/cycle", "val/score_hu", "train/learning_rate_share"} <= run.data.metrics.keys()
@@ -117,7 +82,7 @@ def test_mlflow_holds_the_run_and_the_registered_model(once):
         assert weights == (once.run.model / "weights.safetensors").read_bytes()
 
 
-def test_mlflow_learns_no_path_and_no_subject(once, unpaired, work):
+def test_mlflow_learns_no_path_and_no_subject(once, unpaired, work, mlflow_runs):
     client, (run,) = mlflow_runs("once")
     told = json.dumps([run.data.to_dictionary(), [each.dataset.to_dictionary() for each in run.inputs.dataset_inputs]])
     for artifact in ("config.yaml", "metrics.csv"):
@@ -158,107 +123,6 @@ def test_a_seed_makes_a_run_that_can_be_repeated(order):
         return read_model(trained.run.model).description.weights_sha256
 
     assert weights("a", 3) == weights("b", 3) != weights("c", 4)
-
-
-# Killed, interrupted and resumed: the same training once whole, in this process, and once in three.
-
-
-@dataclass
-class Story:
-    whole: Path
-    parts: Path
-    killed: str
-    stopped: subprocess.CompletedProcess
-    status: str
-    resumed: subprocess.CompletedProcess
-
-
-def medgan(*arguments, folder):
-    program = Path(sys.executable).with_name("medgan")
-    return subprocess.Popen(
-        [program, *map(str, arguments)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def ended(process):
-    out, err = process.communicate(timeout=PATIENCE_S)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
-def after_another_epoch(process, state, *, most_s):
-    """Wait for a new state, and then for a while that nobody knows."""
-    before = state.stat().st_mtime_ns if state.exists() else 0
-    deadline = time.monotonic() + PATIENCE_S
-    while not state.exists() or state.stat().st_mtime_ns == before:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    while_s = random.SystemRandom().uniform(0, most_s)
-    time.sleep(while_s)
-    assert process.poll() is None, "the training ended before it could be stopped; make it longer"
-    return f"after {while_s:.2f} s"
-
-
-@pytest.fixture(scope="module")
-def story(order, work, unpaired, tiny):
-    began = time.monotonic()
-    whole = quietly(order(name="whole", overrides=LONG))
-    epoch_s = (time.monotonic() - began) / 6
-    run = work / "story" / "ct_contrast" / "parts"
-    asked = ["train", "--pipeline", "ct_contrast", "--out", work / "story", "--device", "cpu"]
-
-    process = medgan(*asked, "--name", "parts", "--data", unpaired, *tiny, *LONG, folder=work)
-    killed = after_another_epoch(process, run / "state" / "last.pt", most_s=epoch_s)
-    os.kill(process.pid, signal.SIGKILL)
-    ended(process)
-
-    process = medgan(*asked, "--name", "parts", "--resume", folder=work)
-    after_another_epoch(process, run / "state" / "last.pt", most_s=epoch_s / 2)
-    os.kill(process.pid, signal.SIGINT)
-    stopped = ended(process)
-    _, (tracked,) = mlflow_runs("parts")
-
-    resumed = ended(medgan(*asked, "--resume", folder=work))
-    return Story(whole.run.path, run, killed, stopped, tracked.info.status, resumed)
-
-
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(story):
-    assert story.stopped.returncode == 130
-    last = story.stopped.stderr.splitlines()[-1]
-    assert last.startswith("medgan: stopped after iteration ")
-    assert last.endswith("; add --resume to go on from there.")
-    assert "Traceback" not in story.stopped.stderr
-    assert story.status == "KILLED"
-
-
-def test_a_run_killed_and_stopped_anywhere_ends_with_the_same_bytes(story):
-    assert story.resumed.returncode == 0, story.resumed.stderr
-    for name in ("model/weights.safetensors", "model/model.json", "metrics.csv", "config.yaml", "split.json"):
-        assert (story.whole / name).read_bytes() == (story.parts / name).read_bytes(), (name, story.killed)
-    assert sorted(path.name for path in (story.whole / "samples").iterdir()) == sorted(
-        path.name for path in (story.parts / "samples").iterdir()
-    )
-
-
-def test_a_run_killed_and_stopped_is_one_run_in_mlflow_with_every_step(story):
-    client, (run,) = mlflow_runs("parts")
-    assert run.info.status == "FINISHED"
-    with (story.whole / "metrics.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert len(rows) == 6
-    for key in rows[0].keys() - {"epoch"}:
-        history = {point.step: point.value for point in client.get_metric_history(run.info.run_id, key)}
-        assert history == {int(float(row["epoch"])): float(row[key]) for row in rows}, key
-    assert len(client.list_artifacts(run.info.run_id, "samples")) == 6
-
-
-def test_libraries_say_nothing_of_their_own(story):
-    lines = story.resumed.stderr.splitlines()
-    assert [line for line in lines if not line.startswith(("epoch ", "about ", str(story.parts.parent.parent)))] == []
-    model, tracked, following = story.resumed.stdout.splitlines()
-    assert model.startswith(f"model: {story.parts / 'model'} (averages after epoch ")
-    assert tracked.startswith("MLflow run ")
-    assert following == f"next:  medgan convert INPUT OUTPUT --model {story.parts / 'model'}"
 
 
 # What cannot be: each refused by name, and nothing of a run left behind.
@@ -316,7 +180,7 @@ def test_a_bad_volume_is_named_and_no_run_is_begun(order, save_cohort, tmp_path,
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_training_that_breaks_down_is_a_failed_run(order, work):
+def test_a_training_that_breaks_down_is_a_failed_run(order, work, mlflow_runs):
     with pytest.raises(TrainingError, match=r"became .* at iteration"):
         quietly(order(name="broken", overrides=["cyclegan.discriminator_rate=1e30"]))
     _, (run,) = mlflow_runs("broken")

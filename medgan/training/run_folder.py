@@ -55,7 +55,9 @@ class RunFolder:
         split.save(self.split)
         self.note(facts | {"started": datetime.now().astimezone().isoformat(), "host": platform.platform()})
         # The settings come last: a folder with them is a whole run.
-        self.config.write_text(to_yaml(config))
+        part = self.path / "config.yaml.part"
+        part.write_text(to_yaml(config))
+        part.replace(self.config)
 
     def note(self, facts: dict[str, Any]) -> None:
         """Add facts to ``run.json``."""

@@ -19,7 +19,7 @@ from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
 from medgan.translators.replay import ReplayPool
-from medgan.translators.translator import PANEL_CASES, Translator, attached, bare, panel
+from medgan.translators.translator import PANEL_CASES, Translator, attached, bare, panel, shown_bounds
 from medgan.translators.validation import unpaired_metrics
 
 COLLAPSED = 0.005
@@ -176,7 +176,7 @@ class CycleGAN(Translator):
         fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
         metrics = unpaired_metrics(held_out, fakes)
         cases = list(zip(held_out.source, fakes, strict=True))[:PANEL_CASES]
-        lower, upper = held_out.source[0].bounds
+        lower, upper = shown_bounds(self.pair, held_out.source[0])
         shown = [[study.voxels, fake, lower + np.abs(study.voxels - fake)] for study, fake in cases]
         return Judgement(metrics, panel(shown, lower, upper))
 

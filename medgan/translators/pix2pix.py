@@ -17,7 +17,7 @@ from medgan.data.transforms import PatchConfig
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
-from medgan.translators.translator import PANEL_CASES, Translator, bare, panel
+from medgan.translators.translator import PANEL_CASES, Translator, bare, panel, shown_bounds
 from medgan.translators.validation import paired_metrics
 
 
@@ -115,7 +115,7 @@ class Pix2Pix(Translator):
         """Mean absolute error on held-out pairs."""
         fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
         metrics = paired_metrics(held_out, fakes)
-        window = held_out.target[0].bounds
+        window = shown_bounds(self.pair, held_out.target[0])
         cases = list(zip(held_out.source, fakes, held_out.target, strict=True))[:PANEL_CASES]
         shown = [
             [source.voxels, fake, target.voxels, window[0] + np.abs(target.voxels - fake)]

@@ -15,6 +15,8 @@ from medgan.training.architecture import Direction, GeneratorConfig
 from medgan.training.learner import Learner
 
 PANEL_CASES = 4
+SOFT_TISSUE_HU = (-160.0, 240.0)
+"""Width 400, level 40: the window in which a CT of chest or abdomen is read, and iodine shows."""
 
 
 class Translator(Learner):
@@ -57,6 +59,11 @@ def target_bounds(pair: DomainPair, study: Prepared) -> tuple[float, float]:
     """Intensities of the target for -1 and +1: its window, or the study's own bounds where units are arbitrary."""
     window = pair.target.window
     return study.bounds if window.percentiles else (window.lower, window.upper)
+
+
+def shown_bounds(pair: DomainPair, study: Prepared) -> tuple[float, float]:
+    """The intensities shown black and white in panels: the same in every epoch."""
+    return SOFT_TISSUE_HU if pair.target.unit == "HU" else target_bounds(pair, study)
 
 
 def panel(rows: Sequence[Sequence[NDArray[np.floating]]], lower: float, upper: float) -> NDArray[np.uint8]:

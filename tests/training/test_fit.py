@@ -88,6 +88,8 @@ def test_a_run_stopped_at_any_iteration_and_resumed_equals_one_that_was_not(star
     stop_at = random.SystemRandom().randrange(FIT.epochs * FIT.iterations_per_epoch * FIT.batch_size)
     with pytest.raises(Interrupted, match=f"stopped after iteration {stop_at // 2 + 1}; add --resume"):
         start("parts", **case, stop_at=stop_at).run()
+    stopped = load_checked(tmp_path / "parts" / "state" / "last.pt")["progress"]
+    assert stopped["iteration"] == stop_at // 2 + 1
     torch.rand(stop_at + 1)  # whatever happens to the random state in between
     parts = start("parts", **case).run(resume=True)
     states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("whole", "parts")]

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from medgan.training.fit import make_fabric
-from medgan.translators.translator import bare, panel, target_bounds
+from medgan.translators.translator import SOFT_TISSUE_HU, bare, panel, shown_bounds, target_bounds
 
 
 @pytest.fixture
@@ -85,3 +85,11 @@ def test_generators_are_named_by_direction(make_translator):
     translator = make_translator()
     assert set(translator.kept) <= translator.networks().keys()
     assert isinstance(translator.build_generator("to_source")(torch.zeros(1, 1, 16, 16)), torch.Tensor)
+
+
+def test_panels_are_shown_in_the_window_in_which_a_ct_is_read(make_translator, study):
+    translator = make_translator()
+    assert shown_bounds(translator.pair, study) == SOFT_TISSUE_HU
+    target = translator.pair.target.model_copy(update={"unit": "arbitrary"})
+    pair = translator.pair.model_copy(update={"target": target})
+    assert shown_bounds(pair, study) == target_bounds(pair, study)

@@ -16,7 +16,7 @@ from rich.console import Console
 from medgan.evaluation.evaluate import evaluate
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.phantom.cohort import write_phantom
-from medgan.phantom.tissues import Tissue as T
+from medgan.phantom.tissues import Tissue
 from medgan.train import Order, train
 from medgan.training.run_folder import RunFolder
 
@@ -26,17 +26,17 @@ ARMS = {
     "l1_on_true_pairs": ["translator=pix2pix", "pix2pix.adversarial=none"],
 }
 ENHANCING: dict[str, int | list[int]] = {
-    "aorta": T.AORTA.value,
-    "vena_cava": T.VENA_CAVA.value,
-    "kidneys": [T.KIDNEY_CORTEX.value, T.KIDNEY_MEDULLA.value],
-    "liver": T.LIVER.value,
-    "spleen": T.SPLEEN.value,
+    "aorta": Tissue.AORTA.value,
+    "vena_cava": Tissue.VENA_CAVA.value,
+    "kidneys": [Tissue.KIDNEY_CORTEX.value, Tissue.KIDNEY_MEDULLA.value],
+    "liver": Tissue.LIVER.value,
+    "spleen": Tissue.SPLEEN.value,
 }
 UNTOUCHABLE: dict[str, int | list[int]] = {
-    "bone": [T.CORTICAL_BONE.value, T.TRABECULAR_BONE.value, T.RIB.value],
-    "fat": [T.SUBCUTANEOUS_FAT.value, T.VISCERAL_FAT.value],
-    "lung_and_gas": [T.LUNG.value, T.GAS.value],
-    "air": T.AIR.value,
+    "bone": [Tissue.CORTICAL_BONE.value, Tissue.TRABECULAR_BONE.value, Tissue.RIB.value],
+    "fat": [Tissue.SUBCUTANEOUS_FAT.value, Tissue.VISCERAL_FAT.value],
+    "lung_and_gas": [Tissue.LUNG.value, Tissue.GAS.value],
+    "air": Tissue.AIR.value,
 }
 
 

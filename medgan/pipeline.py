@@ -149,7 +149,7 @@ class Pipeline(ABC, Generic[C]):
         config = self.config
         patches = PatchDataset(source, target, paired=self.pair.paired, config=config.patch, seed=config.seed)
         intensities = {self.pair.source.name: seen(source), self.pair.target.name: seen(target)}
-        if not config.phantom_pairs.subjects:
+        if self.pair.paired or not config.phantom_pairs.subjects:
             return TrainingData(patches, held_out, intensities)
         anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
         return TrainingData(AnchoredDataset(patches, anchors), held_out, intensities)

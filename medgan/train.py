@@ -17,7 +17,8 @@ from medgan.errors import ConfigError
 from medgan.pipeline import Pipeline
 from medgan.tracking import Tracker, code_revision
 from medgan.training.card import model_card
-from medgan.training.fit import Fit, Fitted, make_fabric
+from medgan.training.device import make_fabric
+from medgan.training.fit import Fit, Fitted
 from medgan.training.model_folder import CARD, library_versions, write_model
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import RunFolder, new_run, run_to_resume

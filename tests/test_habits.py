@@ -13,7 +13,7 @@ from medgan import habits
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import Volume, made_up_grid
 from medgan.data.preparation import GridConfig, prepare
-from medgan.training.fit import make_fabric
+from medgan.training.device import make_fabric
 
 ADOPTED = "import json, os, sys, medgan; print(json.dumps([dict(os.environ), sorted(sys.modules)]))"
 

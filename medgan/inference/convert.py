@@ -22,7 +22,7 @@ from medgan.inference.translate import translate
 from medgan.networks.outputs import ChangeOutput
 from medgan.tracking import download_model
 from medgan.training.architecture import Direction
-from medgan.training.fit import make_fabric
+from medgan.training.device import make_fabric
 from medgan.training.model_folder import Model, read_model
 
 

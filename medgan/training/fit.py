@@ -17,14 +17,12 @@ from torch.utils.data import Dataset
 
 from medgan.config import Config
 from medgan.data.patches import batches
-from medgan.errors import ConfigError, TrainingError
+from medgan.errors import TrainingError
 from medgan.training.averages import Averages, load_all
+from medgan.training.device import Precision
 from medgan.training.learner import Batch, HeldOut, Learner, Terms
 from medgan.training.recorder import Recorder
 from medgan.training.state import Progress, State, load_checked, save_atomic
-
-Computed = Literal["32", "bf16-mixed", "16-mixed"]
-Precision = Literal["auto", Computed]
 
 
 class FitConfig(Config):
@@ -224,39 +222,6 @@ class Fit:
 def channels_last(axes: int) -> torch.memory_format:
     """The memory format of tensors with ``axes`` axes whose channels are innermost."""
     return torch.channels_last if axes == 4 else torch.channels_last_3d
-
-
-def make_fabric(device: str, precision: Precision) -> Fabric:
-    """One device, launched.
-
-    Args:
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        precision: ``auto`` takes bf16 where the device computes it well, 16-bit floats on older GPUs, else 32 bits.
-
-    Raises:
-        ConfigError: This machine has no such device.
-    """
-    accelerator, _, number = device.partition(":")
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = best_precision(accelerator) if precision == "auto" else precision
-    try:
-        fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=chosen)
-    except (RuntimeError, TypeError, ValueError):
-        raise ConfigError(
-            f"this machine has no device '{device}'; --device takes auto, cpu, cuda, cuda:1 (the second GPU) or mps."
-        ) from None
-    fabric.launch()
-    return fabric
-
-
-def best_precision(accelerator: str) -> Computed:
-    """bf16 on GPUs and CPUs that compute it in hardware, fp16 on older GPUs, 32 bits elsewhere."""
-    if accelerator == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    if accelerator == "cpu" and torch.cpu._is_avx512_bf16_supported():
-        return "bf16-mixed"
-    return "32"
 
 
 @contextmanager

@@ -127,7 +127,8 @@ class CycleGAN(Translator):
     def generator_terms(self, source: Tensor, target: Tensor, fake_target: Tensor, fake_source: Tensor) -> Terms:
         """Weighted terms of both generators; images are (B, C, *shape), generated ones (B, 1, *shape)."""
         config = self.config
-        growth = min(1.0, self.iteration / config.ramp_iterations) ** 2 if config.ramp_iterations else 1.0
+        played = self.iteration - config.anchor_iterations
+        growth = min(1.0, played / config.ramp_iterations) ** 2 if config.ramp_iterations else 1.0
         centre_source, centre_target = centre_channel(source), centre_channel(target)
         terms = {
             "to_target": losses.generator_loss(config.adversarial, self.target_discriminator(fake_target)),

@@ -131,3 +131,8 @@ def test_a_place_without_images_is_named(tmp_path, place):
     cohort(tmp_path, "P1,plain,1.nii")
     with pytest.raises(DataError, match=place):
         read_images(f"{tmp_path}/{place}")
+
+
+def test_change_maps_beside_their_images_are_not_judged(tmp_path):
+    put(*(tmp_path / "fake" / name for name in ("a.nii", "a_change.nii", "b_change.nii")))
+    assert {image.name for image in read_images(tmp_path / "fake").images} == {"a", "b_change"}

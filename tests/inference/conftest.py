@@ -14,7 +14,7 @@ from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.preparation import GridConfig
 from medgan.data.transforms import PatchConfig
 from medgan.training.architecture import GeneratorConfig, ResNetConfig
-from medgan.training.fit import make_fabric
+from medgan.training.device import make_fabric
 from medgan.training.model_folder import write_model
 
 NETWORK = ResNetConfig(channels=8, downs=4, blocks=1, norm="group", skips=True)

@@ -11,7 +11,8 @@ from torch import nn
 
 from medgan.data.patches import AnchoredDataset, PatchDataset
 from medgan.errors import ConfigError, TrainingError
-from medgan.training.fit import Fit, FitConfig, Interrupted, best_precision, make_fabric, stop_requests
+from medgan.training.device import best_precision, make_fabric
+from medgan.training.fit import Fit, FitConfig, Interrupted, stop_requests
 from medgan.training.learner import Judgement, Learner
 from medgan.training.recorder import Recorder
 from medgan.training.state import load_checked

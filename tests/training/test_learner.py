@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from medgan.training.fit import make_fabric
+from medgan.training.device import make_fabric
 from medgan.training.learner import Learner
 
 

@@ -10,7 +10,7 @@ from lightning_fabric.plugins import MixedPrecision
 
 from medgan.errors import TrainingError
 from medgan.training.averages import Averages
-from medgan.training.fit import make_fabric
+from medgan.training.device import make_fabric
 from medgan.training.state import Progress, State, load_checked, random_states, restore_random, save_atomic
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from medgan.training.fit import make_fabric
+from medgan.training.device import make_fabric
 
 
 @pytest.fixture(scope="session")

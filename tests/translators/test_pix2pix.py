@@ -7,7 +7,8 @@ from rich.console import Console
 
 from medgan.data.patches import PatchDataset
 from medgan.networks.outputs import centre_channel
-from medgan.training.fit import Fit, FitConfig, make_fabric
+from medgan.training.device import make_fabric
+from medgan.training.fit import Fit, FitConfig
 from medgan.training.recorder import Recorder
 
 

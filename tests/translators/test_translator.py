@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from medgan.training.fit import make_fabric
+from medgan.training.device import make_fabric
 from medgan.translators.translator import SOFT_TISSUE_HU, bare, panel, shown_bounds, target_bounds
 
 

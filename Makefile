@@ -27,7 +27,7 @@ demo: setup
 	@echo "evaluation: $(DEMO)/evaluation/summary.json and evaluation.csv"
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -21,7 +21,9 @@ demo: setup
 	$(BIN)/medgan convert $(DEMO)/phantom/cohort.csv $(DEMO)/synthetic --part test --change-map \
 		--model $(DEMO)/runs/ct_contrast/demo/model
 	$(BIN)/medgan evaluate --synthetic $(DEMO)/synthetic --reference $(DEMO)/phantom/cohort.csv:plain \
-		--source $(DEMO)/phantom/cohort.csv:contrast --out $(DEMO)/evaluation
+		--source $(DEMO)/phantom/cohort.csv:contrast --out $(DEMO)/evaluation --labels $(DEMO)/phantom/cohort.csv \
+		--organ aorta=9 --organ vena_cava=10 --organ kidneys=7,8 --organ liver=5 --organ spleen=6 \
+		--organ bone=15,16,17 --organ fat=2,3 --organ lung_and_gas=21,25
 	@echo "run:        $(DEMO)/runs/ct_contrast/demo (panels in samples/, model in model/)"
 	@echo "converted:  $(DEMO)/synthetic"
 	@echo "evaluation: $(DEMO)/evaluation/summary.json and evaluation.csv"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medgan.errors import MedganError
+from medgan.errors import ConfigError, MedganError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,6 +151,7 @@ def evaluate(
     ] = None,
     mask: Annotated[str | None, typer.Option(help="Body masks: FOLDER or cohort.csv.")] = None,
     labels: Annotated[str | None, typer.Option(help="Label maps, for figures by organ: FOLDER or cohort.csv.")] = None,
+    organ: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None,
     paired: Annotated[bool | None, typer.Option("--paired/--unpaired", help="Else as the subjects show.")] = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -160,10 +161,23 @@ def evaluate(
         from medgan.evaluation.evaluate import evaluate as run_evaluation
         from medgan.evaluation.table import render
 
-        found = run_evaluation(synthetic, reference, out, source=source, masks=mask, labels=labels, paired=paired)
+        found = run_evaluation(
+            synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=named(organ), paired=paired
+        )  # fmt: skip
         console(quiet).print(render(found))
         if found.exit_code:
             raise typer.Exit(found.exit_code)
+
+
+def named(organs: list[str] | None) -> dict[str, int | list[int]] | None:
+    """``["kidneys=7,8"]`` as label values by name."""
+    values: dict[str, int | list[int]] = {}
+    for organ in organs or ():
+        name, _, numbers = organ.partition("=")
+        if not name or not all(number.strip().isdigit() for number in numbers.split(",")):
+            raise ConfigError(f"--organ {organ}: write NAME=VALUE[,VALUE], for example kidneys=7,8.")
+        values[name] = [int(number) for number in numbers.split(",")]
+    return values or None
 
 
 @data_app.command("phantom")

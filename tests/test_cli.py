@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from medgan import catalog, cli
 from medgan.config import flattened, read_yaml
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError
 
 HEAVY = {"torch", "monai", "mlflow", "lightning_fabric", "numpy", "scipy", "pandas", "matplotlib", "SimpleITK"}
 LIGHT = f"""
@@ -268,3 +268,14 @@ def test_debug_shows_the_traceback(error):
     result = CliRunner().invoke(failing(error), ["--debug"])
     assert result.exception is error
     assert result.exc_info[2] is not None
+
+
+def test_organs_are_named_by_their_label_values():
+    assert cli.named(["aorta=9", "kidneys=7,8"]) == {"aorta": [9], "kidneys": [7, 8]}
+    assert cli.named(None) is None
+
+
+@pytest.mark.parametrize("organ", ["aorta", "=9", "aorta=nine", "aorta=9,"])
+def test_an_organ_without_values_is_refused(organ):
+    with pytest.raises(ConfigError, match="NAME=VALUE"):
+        cli.named([organ])

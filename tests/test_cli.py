@@ -53,7 +53,9 @@ COMMANDS = [
     "arguments", [*([*command, "--help"] for command in COMMANDS), ["pipelines"], ["--version"]], ids=" ".join
 )
 def test_help_and_lists_answer_without_the_heavy_libraries(arguments):
-    done = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, encoding="utf-8", check=True
+    )
     code, out, heavy = json.loads(done.stdout)
     assert (code, heavy) == (0, [])
     assert out.strip()

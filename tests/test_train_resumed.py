@@ -32,7 +32,12 @@ class Story:
 def medgan(*arguments, folder):
     program = Path(sys.executable).with_name("medgan")
     return subprocess.Popen(
-        [program, *map(str, arguments)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [program, *map(str, arguments)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
 
 

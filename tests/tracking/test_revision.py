@@ -24,7 +24,7 @@ def checkout(tmp_path):
 
 def head(folder):
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout.strip()
 
 
 def test_a_checkout_is_named_by_its_commit(checkout):

@@ -79,7 +79,7 @@ def test_the_users_file_wins_over_shipped_ones_and_overrides_win_over_all(tmp_pa
     config = pipeline.config
     assert (config.size, config.patch.size_voxels, config.fit.epochs, config.fit.batch_size) == ("full", 64, 9, 3)
     full = read_yaml(SHIPPED["ct_contrast"])
-    assert config.fit.iterations_per_epoch == full["fit"]["iterations_per_epoch"]
+    assert config.fit.workers == full["fit"]["workers"]
 
 
 def test_another_kind_of_network_forgets_the_settings_of_the_one_before():

@@ -245,8 +245,12 @@ def test_equal_masks_are_no_leak(tmp_path):
         (tmp_path / subject).write_text(subject)
         return Study(subject, "contrast", tmp_path / subject, empty)
 
-    trained = Cohort((study("a"),))
-    Split(train=("a",), validation=(), test=(), files=trained.file_hashes()).refuse_trained(Cohort((study("b"),)))
+    split = Split(train=("a",), validation=(), test=(), files=Cohort((study("a"),)).file_hashes())
+    stranger, alike = study("b"), study("c")
+    assert split.refuse_trained(Cohort((stranger,))) is None
+    alike.image.write_text("a")
+    with pytest.raises(LeakageError, match="'c' has the image"):
+        split.refuse_trained(Cohort((stranger, alike)))
 
 
 def test_real_slices_of_one_patient_lie_in_one_part(medgan_data: Path):

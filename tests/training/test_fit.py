@@ -11,7 +11,7 @@ from torch import nn
 
 from medgan.data.patches import AnchoredDataset, PatchDataset
 from medgan.errors import ConfigError, TrainingError
-from medgan.training.device import best_precision, make_fabric
+from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig, Interrupted, stop_requests
 from medgan.training.learner import Judgement, Learner
 from medgan.training.recorder import Recorder
@@ -247,16 +247,3 @@ def test_a_second_ctrl_c_stops_at_once_and_the_handlers_return():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
-
-
-@pytest.mark.parametrize("device", ["banana", "cuda:x", "cpu:0", "cuda:99"])
-def test_a_device_that_is_not_there_is_named(device):
-    with pytest.raises(ConfigError, match=f"no device '{device}'; --device takes auto, cpu"):
-        make_fabric(device, "32")
-
-
-def test_the_precision_is_one_that_the_device_computes():
-    fabric = make_fabric("cpu", "auto")
-    assert fabric.device.type == "cpu"
-    assert best_precision("cpu") in ("32", "bf16-mixed")
-    assert best_precision("mps") == "32"

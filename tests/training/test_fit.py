@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from medgan.data.patches import AnchoredDataset, PatchDataset
-from medgan.errors import ConfigError, TrainingError
+from medgan.errors import TrainingError
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig, Interrupted, stop_requests
 from medgan.training.learner import Judgement, Learner

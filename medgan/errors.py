@@ -1,6 +1,6 @@
 """What medgan says when it cannot go on: what happened, in which file, what to do next.
 
-No error here carries a traceback to a user unless ``--debug`` is given; ``medgan.cli`` turns them into exit codes.
+No error here carries a traceback to a user unless ``--debug`` is given; ``medgan.commands`` turns them into exit codes.
 """
 
 

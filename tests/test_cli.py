@@ -6,12 +6,10 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from medgan import catalog, cli
 from medgan.config import flattened, read_yaml
-from medgan.errors import ConfigError, DataError
 
 HEAVY = {"torch", "monai", "mlflow", "lightning_fabric", "numpy", "scipy", "pandas", "matplotlib", "SimpleITK"}
 LIGHT = f"""
@@ -237,47 +235,3 @@ def test_a_phantom_is_written_where_it_is_asked_for(tmp_path):
     assert result.exit_code == 0
     assert result.stdout == f"cohort: {tmp_path / 'phantom' / 'cohort.csv'}\n"
     assert (tmp_path / "phantom" / "cohort.csv").exists()
-
-
-def failing(error):
-    app = typer.Typer(pretty_exceptions_enable=False)
-
-    @app.command()
-    def fail(debug: bool = False):
-        with cli.explained(debug):
-            raise error
-
-    return app
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "line"),
-    [
-        (DataError("a.nii: empty; copy it again."), 2, "medgan: a.nii: empty; copy it again."),
-        (KeyboardInterrupt(), 130, "medgan: stopped"),
-        (ZeroDivisionError("of mine"), 3, "medgan: unexpected ZeroDivisionError: of mine; see it whole with --debug."),
-        (typer.Exit(1), 1, ""),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
-)
-def test_an_error_is_one_line_and_a_code_of_its_own(error, code, line):
-    result = CliRunner().invoke(failing(error), [])
-    assert (result.exit_code, result.stdout, result.stderr.strip()) == (code, "", line)
-
-
-@pytest.mark.parametrize("error", [DataError("empty"), ZeroDivisionError("of mine")])
-def test_debug_shows_the_traceback(error):
-    result = CliRunner().invoke(failing(error), ["--debug"])
-    assert result.exception is error
-    assert result.exc_info[2] is not None
-
-
-def test_organs_are_named_by_their_label_values():
-    assert cli.named(["aorta=9", "kidneys=7,8"]) == {"aorta": [9], "kidneys": [7, 8]}
-    assert cli.named(None) is None
-
-
-@pytest.mark.parametrize("organ", ["aorta", "=9", "aorta=nine", "aorta=9,"])
-def test_an_organ_without_values_is_refused(organ):
-    with pytest.raises(ConfigError, match="NAME=VALUE"):
-        cli.named([organ])

@@ -1,0 +1,56 @@
+"""What commands share: options, how errors end them, and where they speak."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medgan.errors import MedganError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="What to train; `medgan pipelines` lists them.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Debug = Annotated[bool, typer.Option(help="Show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
+TrackingUri = Annotated[
+    str | None, typer.Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with what differs from the shipped settings.")]
+
+
+@contextmanager
+def explained(debug: bool = False) -> Iterator[None]:
+    """Turn errors into one line and an exit code: 2 for wrong use and data that cannot be used, 130 when stopped."""
+    try:
+        yield
+    except MedganError as error:
+        if debug:
+            raise
+        typer.secho(f"medgan: {error}", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt as stop:
+        typer.secho(f"medgan: {str(stop) or 'stopped'}", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug or isinstance(error, typer.Exit):
+            raise
+        typer.secho(f"medgan: unexpected {type(error).__name__}: {error}; see it whole with --debug.", err=True)
+        raise typer.Exit(3) from None
+
+
+def console(quiet: bool = False) -> "Console":
+    """Where progress and tables go: stderr, so that stdout stays clean."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=quiet)
+
+
+def say(quiet: bool, line: str) -> None:
+    """One line of result."""
+    if not quiet:
+        typer.echo(line)

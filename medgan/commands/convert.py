@@ -1,0 +1,45 @@
+"""``medgan convert``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, explained
+
+Part = Literal["train", "validation", "test"]
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort CSV.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
+    ],
+    model: Annotated[str, typer.Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")],
+    direction: Annotated[Literal["to_target", "to_source"], typer.Option(help="Which way.")] = "to_target",
+    part: Annotated[
+        Part | None, typer.Option(help="Of a cohort CSV, only these subjects of the model's split.")
+    ] = None,
+    split: Annotated[Path | None, typer.Option(help="split.json for --part; else the one beside the model.")] = None,
+    change_map: Annotated[
+        bool, typer.Option("--change-map", help="Also write the change in HU (an iodine map).")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
+    tracking: TrackingUri = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Translate studies; every output lies on its input's voxel grid."""
+    with explained(debug):
+        from medgan.inference.convert import ConvertOrder
+        from medgan.inference.convert import convert as run_conversion
+
+        order = ConvertOrder(
+            source, output, model, direction=direction, part=part, split=split, change_map=change_map,
+            overwrite=overwrite, jobs=jobs, tracking=tracking, device=device,
+        )  # fmt: skip
+        summary = run_conversion(order, console(quiet))
+        if summary.failed:
+            raise typer.Exit(1)

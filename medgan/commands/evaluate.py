@@ -1,0 +1,47 @@
+"""``medgan evaluate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medgan.commands.common import Debug, Quiet, console, explained
+from medgan.errors import ConfigError
+
+
+def evaluate(
+    synthetic: Annotated[Path, typer.Option(help="What `medgan convert` wrote.")],
+    reference: Annotated[str, typer.Option(help="The truth, or other subjects: FOLDER or cohort.csv:DOMAIN.")],
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.csv and summary.json.")],
+    source: Annotated[
+        str | None, typer.Option(help="The inputs, for the baselines: FOLDER or cohort.csv:DOMAIN.")
+    ] = None,
+    mask: Annotated[str | None, typer.Option(help="Body masks: FOLDER or cohort.csv.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Label maps, for figures by organ: FOLDER or cohort.csv.")] = None,
+    organ: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None,
+    paired: Annotated[bool | None, typer.Option("--paired/--unpaired", help="Else as the subjects show.")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Judge synthetic images beside doing nothing and an intensity look-up, with intervals over subjects."""
+    with explained(debug):
+        from medgan.evaluation.evaluate import evaluate as run_evaluation
+        from medgan.evaluation.table import render
+
+        found = run_evaluation(
+            synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=named(organ), paired=paired
+        )  # fmt: skip
+        console(quiet).print(render(found))
+        if found.exit_code:
+            raise typer.Exit(found.exit_code)
+
+
+def named(organs: list[str] | None) -> dict[str, int | list[int]] | None:
+    """``["kidneys=7,8"]`` as label values by name."""
+    values: dict[str, int | list[int]] = {}
+    for organ in organs or ():
+        name, _, numbers = organ.partition("=")
+        if not name or not all(number.strip().isdigit() for number in numbers.split(",")):
+            raise ConfigError(f"--organ {organ}: write NAME=VALUE[,VALUE], for example kidneys=7,8.")
+        values[name] = [int(number) for number in numbers.split(",")]
+    return values or None

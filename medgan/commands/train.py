@@ -1,0 +1,49 @@
+"""``medgan train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medgan.commands.common import (
+    ConfigFile,
+    Debug,
+    Device,
+    Overrides,
+    PipelineName,
+    Quiet,
+    TrackingUri,
+    console,
+    explained,
+    say,
+)
+
+
+def train(
+    pipeline: PipelineName,
+    overrides: Overrides = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")
+    ] = None,
+    config: ConfigFile = None,
+    out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="The run's name; else the time.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name, or the last one.")] = False,
+    register: Annotated[str | None, typer.Option(help="Register the model in MLflow under this name.")] = None,
+    tracking: TrackingUri = None,
+    seed: Annotated[int | None, typer.Option(help="The same as seed=N.")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a pipeline's translator and record the run in MLflow."""
+    with explained(debug):
+        from medgan.train import Order
+        from medgan.train import train as run_training
+
+        asked = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
+        order = Order(pipeline, data, config, asked, out, name, resume, tracking, register, device)
+        trained = run_training(order, console(quiet))
+        say(quiet, f"model: {trained.run.model} (averages after epoch {trained.fitted.epoch})")
+        say(quiet, trained.tracked)
+        say(quiet, f"next:  medgan convert INPUT OUTPUT --model {trained.run.model}")

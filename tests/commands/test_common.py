@@ -1,0 +1,39 @@
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from medgan.commands import common
+from medgan.errors import DataError
+
+
+def failing(error):
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def fail(debug: bool = False):
+        with common.explained(debug):
+            raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("a.nii: empty; copy it again."), 2, "medgan: a.nii: empty; copy it again."),
+        (KeyboardInterrupt(), 130, "medgan: stopped"),
+        (ZeroDivisionError("of mine"), 3, "medgan: unexpected ZeroDivisionError: of mine; see it whole with --debug."),
+        (typer.Exit(1), 1, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_an_error_is_one_line_and_a_code_of_its_own(error, code, line):
+    result = CliRunner().invoke(failing(error), [])
+    assert (result.exit_code, result.stdout, result.stderr.strip()) == (code, "", line)
+
+
+@pytest.mark.parametrize("error", [DataError("empty"), ZeroDivisionError("of mine")])
+def test_debug_shows_the_traceback(error):
+    result = CliRunner().invoke(failing(error), ["--debug"])
+    assert result.exception is error
+    assert result.exc_info[2] is not None

@@ -13,8 +13,10 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import Dataset
 
 from medgan.config import Config, Settings, load, merged, read_yaml, shipped
+from medgan.data.agreement import agreement
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
+from medgan.data.gain import on_scale_of
 from medgan.data.patches import AnchoredDataset, Batch, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split, SplitConfig
@@ -145,14 +147,27 @@ class Pipeline(ABC, Generic[C]):
                     "(split.validation, split.test, or the CSV's `split` column)."
                 )
         source, target = self.prepared(train, cache)
-        held_out = HeldOut(*self.prepared(validation, cache))
+        held_out = self.held_out(validation, cache)
         config = self.config
-        patches = PatchDataset(source, target, paired=self.pair.paired, config=config.patch, seed=config.seed)
+        regions = self.regions(source, target)
+        patches = PatchDataset(
+            source, target, paired=self.pair.paired, config=config.patch, seed=config.seed, regions=regions
+        )
         intensities = {self.pair.source.name: seen(source), self.pair.target.name: seen(target)}
         if self.pair.paired or not config.phantom_pairs.subjects:
             return TrainingData(patches, held_out, intensities)
         anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
         return TrainingData(AnchoredDataset(patches, anchors), held_out, intensities)
+
+    def held_out(self, cohort: Cohort, cache: Cache) -> HeldOut:
+        """The validation subjects, whole."""
+        source, target = self.prepared(cohort, cache)
+        return HeldOut(source, target, self.regions(source, target))
+
+    def regions(self, source: Sequence[Prepared], target: Sequence[Prepared]) -> list[Prepared]:
+        """Where each pair may be compared; empty for unpaired studies."""
+        couples = zip(source, target, strict=True) if self.pair.paired else ()
+        return [agreement(one, other, self.pair) for one, other in couples]
 
     def cohort(self, data: Path | None) -> Cohort:
         """The studies to work on; without data the phantom, rendered once and kept."""
@@ -177,6 +192,8 @@ class Pipeline(ABC, Generic[C]):
             (cache.prepared(one, source, self.config.grid), cache.prepared(other, target, self.config.grid))
             for one, other in map(self._on_one_grid, cohort.pairs(self.pair))
         ]
+        if source.unit == target.unit == "arbitrary":
+            couples = [(one, on_scale_of(one, other, agreement(one, other, self.pair))) for one, other in couples]
         return [one for one, _ in couples], [other for _, other in couples]
 
     def _lacking(self, cohort: Cohort) -> str:

@@ -10,6 +10,10 @@ from medgan.data.domains import Domain
 CT_BODY_HU = -300.0
 """Between fat (-100) and lung or air; the lungs return when holes are filled."""
 
+RANGE_PERCENTILES = (0.5, 99.5)
+MR_AIR_SHARES = (0.02, 0.12)
+"""In MR the brightest air lies between these shares of the range: over noise, under muscle and fluid in T1."""
+
 Box = tuple[tuple[int, int], ...]
 
 
@@ -19,7 +23,8 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]
     Args:
         voxels: (X, Y, Z) in the domain's unit.
         domain: CT is cut at -300 HU, MR at Otsu's threshold of the logarithm of all intensities, which parts tissue
-            from noise as well as from the zeros around a stripped skull.
+            from noise as well as from the zeros around a stripped skull; where a crop holds hardly any air that
+            threshold would part fat from muscle, and it is kept within a share of the study's range.
 
     Returns:
         (X, Y, Z); empty where everything is air, or all alike in MR.
@@ -53,4 +58,7 @@ def _not_air(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]:
     if domain.modality == "CT":
         return np.asarray(voxels > CT_BODY_HU)
     logarithm = np.log1p(np.maximum(voxels, 0))
-    return np.asarray(logarithm > threshold_otsu(logarithm.ravel()))
+    threshold = np.expm1(threshold_otsu(logarithm.ravel()))
+    lowest, highest = np.percentile(voxels, RANGE_PERCENTILES)
+    least, most = (lowest + share * (highest - lowest) for share in MR_AIR_SHARES)
+    return np.asarray(voxels > np.clip(threshold, least, most))

@@ -18,6 +18,9 @@ class Window(Config):
     """Intensity that becomes +1: HU for CT, a percentile of the volume where ``percentiles`` is set."""
     percentiles: bool = False
     """Read the bounds as percentiles of each volume's non-zero voxels (MR, arbitrary units)."""
+    headroom: float = Field(default=0.0, ge=0)
+    """With percentiles: room above the upper one, as a share of the distance between the two, for what contrast agent
+    makes brighter than anything was."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -35,7 +38,7 @@ class Window(Config):
         if inside.size == 0:
             return 0.0, 1.0
         lower, upper = np.percentile(inside, [self.lower, self.upper])
-        return float(lower), float(max(upper, lower + 1e-6))
+        return float(lower), float(lower + (1 + self.headroom) * max(upper - lower, 1e-6))
 
 
 class Domain(Config):
@@ -63,6 +66,10 @@ class DomainPair(Config):
         return self.source.name, self.target.name
 
     @property
-    def one_unit(self) -> bool:
-        """Whether a generator may predict the change: both sides measure the same thing."""
-        return self.source.unit == self.target.unit == "HU"
+    def one_scale(self) -> bool:
+        """Whether a generator may predict the change: both sides measure the same thing, and their scales are known.
+
+        MR images have scales of their own; the two of a pair can be brought onto one.
+        """
+        alike = self.source.unit == self.target.unit and self.source.window == self.target.window
+        return alike and (self.source.unit == "HU" or self.paired)

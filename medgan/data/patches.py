@@ -24,6 +24,7 @@ class PatchDataset(Dataset[Batch]):
         paired: One place and motion for both sides, or independent ones.
         config: The patch.
         seed: Of the whole sequence.
+        regions: For paired studies, where each pair may be compared; see :mod:`medgan.data.agreement`.
     """
 
     def __init__(
@@ -34,22 +35,35 @@ class PatchDataset(Dataset[Batch]):
         paired: bool,
         config: PatchConfig,
         seed: int,
+        regions: Sequence[Prepared] = (),
     ) -> None:
         self.source, self.target, self.paired, self.config, self.seed = source, target, paired, config, seed
+        self.regions = regions
         # A study's chance follows its number of slices: every slice of the cohort is as likely as any other.
         self.chance = [_chances(studies) for studies in (source, target)]
 
     def __getitem__(self, number: int) -> Batch:
-        """Patch ``number``: {"source": (C, *shape), "target": (C, *shape)} in [-1, 1]."""
+        """Patch ``number``: {"source": (C, *shape), "target": (C, *shape)} in [-1, 1].
+
+        Where there are regions, "region" is 1 where the two may be compared and 0 elsewhere, (C, *shape).
+        """
         random = np.random.default_rng([self.seed, number])
         chosen = [int(random.choice(len(chance), p=chance)) for chance in self.chance]
         seeds = [int(seed) for seed in random.integers(2**31, size=2)]
         if self.paired:
-            pair = {"source": self.source[chosen[0]], "target": self.target[chosen[0]]}
-            return _plain(patch_chain(self.config, ["source", "target"], seeds[0])(pair))
+            return self._pair(chosen[0], seeds[0])
         source = patch_chain(self.config, ["source"], seeds[0])({"source": self.source[chosen[0]]})
         target = patch_chain(self.config, ["target"], seeds[1])({"target": self.target[chosen[1]]})
         return _plain(source | target)
+
+    def _pair(self, number: int, seed: int) -> Batch:
+        images = {"source": self.source[number], "target": self.target[number]}
+        if self.regions:
+            images["region"] = self.regions[number]
+        patch = _plain(patch_chain(self.config, list(images), seed)(images))
+        if self.regions:
+            patch["region"] = (patch["region"] > 0).float()
+        return patch
 
 
 class AnchoredDataset(Dataset[Batch]):

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from medgan.config import Config
+from medgan.data.intensity import IntensityConfig, RandIntensityd
 from medgan.data.preparation import Prepared, normalise
 
 Dimensions = Literal["2", "2.5", "3"]
+SOURCE = "source"
+"""The key of the image that is translated."""
 MARGIN = 1.5
 """How much larger than the patch the read region is, so that rotation and scaling find voxels at the corners."""
 
@@ -37,6 +40,10 @@ class PatchConfig(Config):
     """Largest rotation in plane."""
     scaling: float = Field(default=0.1, ge=0, lt=1)
     """Largest relative change of size along each axis in plane."""
+    intensity: IntensityConfig = IntensityConfig()
+    """How the source's intensities are varied, for units that mean nothing (MR)."""
+    mirroring: bool = False
+    """Translate a study and its mirror image and take the mean: twice the time; for networks trained with ``flip``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,6 +58,12 @@ class PatchConfig(Config):
             raise ValueError(
                 f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours instead"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mirrors_what_it_learnt(self) -> Self:
+        if self.mirroring and not self.flip:
+            raise ValueError("mirroring shows the network mirror images, which it learns with flip=true only")
         return self
 
     @property
@@ -87,6 +100,8 @@ def patch_chain(config: PatchConfig, keys: Sequence[str], seed: int | None = Non
             padding_mode="border",
         )
     )
+    if config.intensity.varies and SOURCE in keys:
+        steps.append(RandIntensityd(SOURCE, config.intensity))
     chain = Compose(steps)
     chain.set_random_state(seed)
     return chain

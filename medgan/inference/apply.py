@@ -46,6 +46,12 @@ def apply(
 
 
 def _translated(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
+    """The network's output for (X, Y, Z); with ``mirroring`` the mean of it and of the mirror image's, turned back."""
+    found = _seen(network, volume, patch, multiple)
+    return (found + _seen(network, volume.flip(0), patch, multiple).flip(0)) / 2 if patch.mirroring else found
+
+
+def _seen(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
     """The network's output for (X, Y, Z), which is first grown by its edge where the network needs more to look at."""
     x, y, z = volume.shape
     if patch.spatial == 3:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medgan.data.body import body_mask
-from medgan.data.domains import Domain, Window
+from medgan.data.domains import Domain
 from medgan.data.preparation import Prepared, denormalise, prepare
 from medgan.data.volumes import Grid, Volume
 from medgan.errors import GeometryError
 from medgan.inference.apply import apply
 from medgan.networks.outputs import ChangeOutput
-from medgan.training.architecture import Direction, GeneratorConfig
+from medgan.training.architecture import Direction, GeneratorConfig, scale_ends
 from medgan.training.model_folder import Model, ModelDescription
 
 SMALLEST_PLANE_VOXELS = 4
@@ -43,7 +43,7 @@ class Translation:
     voxels: NDArray[np.int16] | NDArray[np.float32]
     """(X, Y, Z): int16 HU for CT, float32 in arbitrary units for MR."""
     change: NDArray[np.float32] | None
-    """Output minus input in HU before rounding, (X, Y, Z); None unless asked for."""
+    """Output minus input in the input's unit, before rounding, (X, Y, Z); None unless asked for."""
     warnings: tuple[str, ...]
     """What to know before using it; they name no file."""
 
@@ -57,24 +57,35 @@ class ChangeLimits:
     """
 
     config: GeneratorConfig
-    window: Window
+    ends: tuple[float, float]
+    """The window's ends as the settings count: in HU, or 0 and 100 percent."""
+    bounds: tuple[float, float]
+    """The same ends in the study's own unit."""
     lowers: bool
     raises: bool
 
     @classmethod
-    def of_generator(cls, generator: ChangeOutput, config: GeneratorConfig, window: Window) -> Self:
-        """The limits that a generator was built with."""
+    def of_generator(
+        cls, generator: ChangeOutput, config: GeneratorConfig, domain: Domain, bounds: tuple[float, float]
+    ) -> Self:
+        """The limits that a generator was built with, for a study with these bounds."""
         one_way = generator.one_sided
-        return cls(config, window, lowers=not one_way or generator.sign < 0, raises=not one_way or generator.sign > 0)
-
-    def of(self, intensities_hu: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The lowest and the highest change in HU, both of the intensities' shape; 0 and 0 where nothing may change."""
-        config, hu = self.config, intensities_hu
-        gate = np.clip((hu - config.lower_hu) / config.ramp_hu, 0, 1) * np.clip(
-            (config.upper_hu - hu) / config.ramp_hu, 0, 1
+        return cls(
+            config,
+            scale_ends(domain),
+            bounds,
+            lowers=not one_way or generator.sign < 0,
+            raises=not one_way or generator.sign > 0,
         )
-        gate[(hu < self.window.lower) | (hu > self.window.upper)] = 0
-        largest = np.float32(config.largest_hu) * gate
+
+    def of(self, intensities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The lowest and the highest change in the study's unit, of the intensities' shape; 0 where nothing may."""
+        config, (lower, upper) = self.config, self.bounds
+        unit = np.float32((upper - lower) / (self.ends[1] - self.ends[0]))
+        value = (intensities - np.float32(lower)) / unit + np.float32(self.ends[0])
+        gate = np.clip((value - config.lower) / config.ramp, 0, 1) * np.clip((config.upper - value) / config.ramp, 0, 1)
+        gate[(intensities < lower) | (intensities > upper)] = 0
+        largest = np.float32(config.largest) * unit * gate
         return -largest * self.lowers, largest * self.raises
 
 
@@ -104,8 +115,8 @@ def translate(
     if body.any():
         output = apply(generator, study, description.patch, description.generator.network.multiple, fabric)
     if isinstance(generator, ChangeOutput):
-        limits = ChangeLimits.of_generator(generator, description.generator, given.window)
-        result = _changed(volume, study, output, limits, keep_change)
+        limits = ChangeLimits.of_generator(generator, description.generator, given, study.bounds)
+        result = _changed(volume, study, output, limits, wanted, keep_change)
     else:
         image = denormalise(output, output_bounds(given, wanted, study, description))
         image[~body] = wanted.air
@@ -151,23 +162,32 @@ def on_grid(
 
 
 def _changed(
-    volume: Volume, study: Prepared, output: NDArray[np.float32], limits: ChangeLimits, keep_change: bool
+    volume: Volume,
+    study: Prepared,
+    output: NDArray[np.float32],
+    limits: ChangeLimits,
+    wanted: Domain,
+    keep_change: bool,
 ) -> Translation:
-    """The input's own intensities plus the change, in HU; ``output`` (X, Y, Z) is on the network's grid."""
+    """The input's own intensities plus the change; ``output`` (X, Y, Z) is on the network's grid."""
     lower, upper = study.bounds
     change = (output - study.normalised()) * np.float32((upper - lower) / 2)
-    voxels = np.empty(volume.grid.size, np.int16, order="F")
+    is_ct = wanted.modality == "CT"
+    voxels = np.empty(volume.grid.size, np.int16 if is_ct else np.float32, order="F")
     kept = np.empty(volume.grid.size, np.float32, order="F") if keep_change else None
     beyond = fractions = False
     for slab, found in on_grid(change, study.affine, volume.grid):
         before = volume.voxels[..., slab]
         found = np.clip(found, *limits.of(before))
-        after = np.rint(before + found)
-        beyond |= bool((after < INT16.min).any() or (after > INT16.max).any())
-        fractions |= not np.array_equal(before, np.rint(before))
-        voxels[..., slab] = np.clip(after, INT16.min, INT16.max)
         if kept is not None:
             kept[..., slab] = found
+        after = before + found
+        if is_ct:
+            after = np.rint(after)
+            beyond |= bool((after < INT16.min).any() or (after > INT16.max).any())
+            fractions |= not np.array_equal(before, np.rint(before))
+            after = np.clip(after, INT16.min, INT16.max)
+        voxels[..., slab] = after
     warnings = ["intensities beyond int16 were clipped to -32768 to 32767 HU"] if beyond else []
     warnings += ["the input has fractions of HU: the output is rounded to whole HU"] if fractions else []
     return Translation(voxels, kept, tuple(warnings))

@@ -122,10 +122,10 @@ def initialise(module: nn.Module, deviation: float = 0.02) -> None:
 
 @torch.no_grad()
 def keep_variance(module: nn.Module) -> None:
-    """Convolution weights that keep the variance through leaky ReLUs, for networks without normalisation.
+    """Convolution weights that keep the variance through leaky ReLUs (He et al. 2015, arXiv:1502.01852, Eq. 14).
 
-    At N(0, 0.02) a signal fades from layer to layer where no norm restores it (He et al. 2015, arXiv:1502.01852,
-    Eq. 14).
+    At N(0, 0.02) a signal fades from layer to layer where no norm restores it, and where one does, a deep regression
+    still sets out slowly.
     """
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Conv3d)):

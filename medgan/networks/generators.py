@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from medgan.networks import blocks as layers
 from medgan.networks.blocks import (
     CONVOLUTION,
     DROPOUT,
@@ -44,6 +45,7 @@ class ResNetGenerator(nn.Module):
         upsampling: UpSampling = "resize",
         dropout: float = 0.0,
         skips: bool = False,
+        keep_variance: bool = False,
     ) -> None:
         super().__init__()
         self.multiple, self.skips = 2**downs, skips
@@ -65,6 +67,9 @@ class ResNetGenerator(nn.Module):
         )
         self.last = convolution(spatial, widths[0], outputs, first)
         initialise(self)
+        if keep_variance:
+            for part in (self.stem, self.down, self.blocks, self.up, self.merge):
+                layers.keep_variance(part)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs, at least twice that."""

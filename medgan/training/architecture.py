@@ -30,6 +30,9 @@ class ResNetConfig(Config):
     dropout: NonNegativeFloat = 0.0
     skips: bool = False
     """Join the encoder's maps at every size: as good with far fewer channels and blocks."""
+    keep_variance: bool = False
+    """Start all but the last layer from weights that keep a signal's variance instead of the reference's N(0, 0.02):
+    a regression then learns faster."""
 
     def build(self, spatial: int, inputs: int) -> nn.Module:
         """The network: (B, inputs, *spatial) to (B, 1, *spatial)."""
@@ -67,22 +70,22 @@ class GeneratorConfig(Config):
 
     network: Annotated[ResNetConfig | UNetConfig, Field(discriminator="kind")] = ResNetConfig()
     change: Change = "none"
-    """``one-sided`` and ``signed`` predict the change in HU (CT to CT only); ``none`` draws the target itself."""
+    """``one-sided`` and ``signed`` predict the change (CT to CT, MR to MR); ``none`` draws the target itself."""
     added_by: Literal["source", "target"] = "source"
-    """For a one-sided change: which domain has the agent that adds attenuation."""
-    largest_hu: PositiveFloat = 500.0
-    """Greatest change of a voxel."""
-    lower_hu: float = -50.0
+    """For a one-sided change: which domain has the agent that adds attenuation or signal."""
+    largest: PositiveFloat = 500.0
+    """Greatest change of a voxel; like the bounds that follow in HU, and in MR in percent of the window."""
+    lower: float = -50.0
     """Voxels below keep their value: air, lung, fat."""
-    upper_hu: float = 600.0
+    upper: float = 600.0
     """Voxels above keep their value: cortical bone, metal."""
-    ramp_hu: PositiveFloat = 50.0
+    ramp: PositiveFloat = 50.0
     """Width over which a change fades in and out at these bounds."""
 
     @model_validator(mode="after")
     def _acts_somewhere(self) -> Self:
-        if self.lower_hu + 2 * self.ramp_hu > self.upper_hu:
-            raise ValueError(f"nothing may change between lower_hu={self.lower_hu:g} and upper_hu={self.upper_hu:g}")
+        if self.lower + 2 * self.ramp > self.upper:
+            raise ValueError(f"nothing may change between lower={self.lower:g} and upper={self.upper:g}")
         return self
 
     def build(self, pair: DomainPair, patch: PatchConfig, direction: Direction) -> nn.Module:
@@ -91,16 +94,16 @@ class GeneratorConfig(Config):
         if self.change == "none":
             return ImageOutput(network)
         giver = pair.source if direction == "to_target" else pair.target
-        scale = 2 / (giver.window.upper - giver.window.lower)
+        scale = _position(1.0, giver) - _position(0.0, giver)
         adds = (direction == "to_source") == (self.added_by == "source")
         return ChangeOutput(
             network,
             one_sided=self.change == "one-sided",
             sign=1 if adds or self.change == "signed" else -1,
-            largest=self.largest_hu * scale,
-            lower=_position(self.lower_hu, giver),
-            upper=_position(self.upper_hu, giver),
-            ramp=self.ramp_hu * scale,
+            largest=self.largest * scale,
+            lower=_position(self.lower, giver),
+            upper=_position(self.upper, giver),
+            ramp=self.ramp * scale,
         )
 
 
@@ -131,19 +134,25 @@ def check_change(generator: GeneratorConfig, pair: DomainPair) -> None:
     """
     if generator.change == "none":
         return
-    if not pair.one_unit or pair.source.window != pair.target.window:
+    if not pair.one_scale:
         raise ValueError(
-            f"change={generator.change} needs source and target in HU with one window; "
-            f"{pair.source.name} and {pair.target.name} are not: set generator.change=none"
+            f"change={generator.change} needs source and target on one scale: both in HU with one window, or paired MR "
+            f"with one window; {pair.source.name} and {pair.target.name} are not: set generator.change=none"
         )
-    window = pair.source.window
-    if generator.lower_hu < window.lower or generator.upper_hu > window.upper:
+    lower, upper = scale_ends(pair.source)
+    if generator.lower < lower or generator.upper > upper:
         raise ValueError(
-            f"a change from {generator.lower_hu:g} to {generator.upper_hu:g} HU reaches beyond the window of "
-            f"{window.lower:g} to {window.upper:g} HU; set generator.lower_hu and generator.upper_hu inside it"
+            f"a change from {generator.lower:g} to {generator.upper:g} reaches beyond the window of "
+            f"{lower:g} to {upper:g} {'HU' if pair.source.unit == 'HU' else 'percent'}; set generator.lower and "
+            "generator.upper inside it"
         )
 
 
-def _position(hu: float, domain: Domain) -> float:
-    window = domain.window
-    return 2 * (hu - window.lower) / (window.upper - window.lower) - 1
+def scale_ends(domain: Domain) -> tuple[float, float]:
+    """The window's ends as settings name them: in HU, or 0 and 100 percent of an MR study's own window."""
+    return (domain.window.lower, domain.window.upper) if domain.unit == "HU" else (0.0, 100.0)
+
+
+def _position(value: float, domain: Domain) -> float:
+    lower, upper = scale_ends(domain)
+    return 2 * (value - lower) / (upper - lower) - 1

@@ -25,6 +25,8 @@ class HeldOut:
 
     source: Sequence[Prepared]
     target: Sequence[Prepared]
+    regions: Sequence[Prepared] = ()
+    """In paired data, where each pair may be compared: inside both bodies, away from the rim."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """pix2pix: paired translation by a conditional GAN and L1 (Isola et al. 2017, arXiv:1611.07004)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -18,7 +18,7 @@ from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
 from medgan.translators.translator import PANEL_CASES, Translator, bare, panel, shown_bounds
-from medgan.translators.validation import paired_metrics
+from medgan.translators.validation import error_unit, paired_metrics
 
 
 class Pix2PixConfig(Config):
@@ -28,8 +28,18 @@ class Pix2PixConfig(Config):
     """none leaves the L1 term alone: the regression arm that every adversarial result is held against."""
     l1: NonNegativeFloat = 100.0
     """Weight of the mean absolute distance to the true target."""
+    bone_weight: PositiveFloat = 1.0
+    """In a target in HU, how much more a voxel above ``bone_hu`` counts in the L1 term: bone is rare, and where its
+    edge is uncertain the median, which L1 seeks, leaves it out."""
+    bone_hu: float = 200.0
+    rim_weight: float = Field(default=1.0, ge=0)
+    """How much a voxel counts that does not lie inside both bodies: what moved between the scans teaches nothing."""
+    warm_up_iterations: NonNegativeInt = 0
+    """Iterations at the start on the L1 term alone: the game then begins from a generator that knows the anatomy."""
     gradient_penalty: NonNegativeFloat = 10.0
     """Weight of the gradient penalty of the Wasserstein game."""
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    """Adam's first beta: 0.5 steadies the game; a regression alone goes further with 0.9."""
     generator_rate: PositiveFloat = 2e-4
     discriminator_rate: PositiveFloat = 2e-4
 
@@ -38,7 +48,6 @@ class Pix2Pix(Translator):
     """One generator; a discriminator that sees source and target together."""
 
     kept = ("to_target",)
-    best = "val/mae_hu"
 
     def __init__(
         self,
@@ -50,10 +59,11 @@ class Pix2Pix(Translator):
         discriminator: DiscriminatorConfig,
     ) -> None:
         super().__init__(pair, patch, generator)
-        self.config = config
+        self.config, self.iteration = config, 0
+        self.best = f"val/mae_{error_unit(pair)}"
         self.to_target = self.build_generator("to_target")
         self.discriminator = discriminator.build(patch.spatial, patch.channels + 1, pair.target)
-        betas = (0.5, 0.999)
+        betas = (config.momentum, 0.999)
         self.generator_optimizer: Optimizer = Adam(self.to_target.parameters(), config.generator_rate, betas)
         self.discriminator_optimizer: Optimizer = Adam(
             self.discriminator.parameters(), config.discriminator_rate, betas
@@ -82,23 +92,43 @@ class Pix2Pix(Translator):
         """Discriminator first, then the generator, as the reference does."""
         source, target = batch["source"], centre_channel(batch["target"])
         fake = self.to_target(source)
-        discriminator: Terms = {}
-        if self.config.adversarial != "none":
+        terms = self.l1_terms(batch, fake)
+        if self.config.adversarial != "none" and self.iteration >= self.config.warm_up_iterations:
             self.discriminator.requires_grad_(True)
             discriminator = self.discriminator_terms(source, target, fake.detach())
             self.descend(self.discriminator_optimizer, discriminator)
             self.discriminator.requires_grad_(False)
-        generator = self.generator_terms(source, target, fake)
-        self.descend(self.generator_optimizer, generator)
-        return {name: term.detach() for name, term in (generator | discriminator).items()}
+            terms |= self.adversarial_terms(source, fake)
+            self.descend(self.generator_optimizer, terms)
+            terms |= discriminator
+        else:
+            self.descend(self.generator_optimizer, terms)
+        self.iteration += 1
+        return {name: term.detach() for name, term in terms.items()}
 
-    def generator_terms(self, source: Tensor, target: Tensor, fake: Tensor) -> Terms:
-        """Weighted terms; source (B, C, *shape), target and fake (B, 1, *shape)."""
-        terms = {"l1": self.config.l1 * losses.reconstruction(fake, target)}
-        if self.config.adversarial != "none":
-            scores = self.discriminator(torch.cat([source, fake], dim=1))
-            terms["to_target"] = losses.generator_loss(self.config.adversarial, scores)
-        return terms
+    def l1_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        """The weighted distance of fake (B, 1, *shape) to the target of the batch."""
+        target = centre_channel(batch["target"])
+        distance = losses.reconstruction(fake, target, self.voxel_weight(batch, target))
+        return {"l1": self.config.l1 * distance}
+
+    def voxel_weight(self, batch: Batch, target: Tensor) -> Tensor | None:
+        """How much each voxel counts in the L1 term, (B, 1, *shape); None where all count alike."""
+        config, weight = self.config, None
+        if config.rim_weight != 1 and "region" in batch:
+            inside = centre_channel(batch["region"])
+            weight = inside + config.rim_weight * (1 - inside)
+        if config.bone_weight != 1:
+            lower, upper = self.pair.target.window.lower, self.pair.target.window.upper
+            bone = target > 2 * (config.bone_hu - lower) / (upper - lower) - 1
+            weight = (1 if weight is None else weight) * torch.where(bone, config.bone_weight, 1.0)
+        return weight
+
+    def adversarial_terms(self, source: Tensor, fake: Tensor) -> Terms:
+        """What the discriminator thinks of fake (B, 1, *shape) beside source (B, C, *shape)."""
+        assert self.config.adversarial != "none"
+        scores = self.discriminator(torch.cat([source, fake], dim=1))
+        return {"to_target": losses.generator_loss(self.config.adversarial, scores)}
 
     def discriminator_terms(self, source: Tensor, target: Tensor, fake: Tensor) -> Terms:
         """The conditional discriminator's terms; its input is (B, C + 1, *shape)."""
@@ -111,10 +141,18 @@ class Pix2Pix(Translator):
             terms["gradient_penalty"] = self.config.gradient_penalty * penalty
         return terms
 
+    def memory(self) -> dict[str, Any]:
+        """The iteration."""
+        return {"iteration": self.iteration}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Restore the iteration."""
+        self.iteration = int(memory["iteration"])
+
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
         """Mean absolute error on held-out pairs."""
         fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
-        metrics = paired_metrics(held_out, fakes)
+        metrics = paired_metrics(held_out, fakes, self.pair)
         window = shown_bounds(self.pair, held_out.target[0])
         cases = list(zip(held_out.source, fakes, held_out.target, strict=True))[:PANEL_CASES]
         shown = [

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medgan.data.domains import DomainPair
 from medgan.data.preparation import Prepared
 from medgan.evaluation.fidelity import mae_hu
 from medgan.evaluation.tissues import (
@@ -23,6 +24,7 @@ from medgan.evaluation.tissues import (
 )
 from medgan.training.learner import HeldOut
 
+BONE_HU = 200.0
 UNTOUCHABLE = ("bone", "fat", "lung", "air")
 """Tissues that take up no contrast agent."""
 
@@ -52,19 +54,42 @@ def unpaired_metrics(held_out: HeldOut, fakes: Volumes) -> dict[str, float]:
     }
 
 
-def paired_metrics(held_out: HeldOut, fakes: Volumes) -> dict[str, float]:
-    """Mean absolute error inside the body beside that of doing nothing, in the target's unit.
+def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
+    """Mean absolute error where the pairs may be compared: in HU, or in percent of the source's window in MR.
+
+    Beside it that of doing nothing, where input and output measure the same, and in CT how well bone (above 200 HU)
+    is met, Dice.
 
     Args:
         held_out: Source and target of the same subjects, in one order and on one grid.
         fakes: The source subjects translated.
+        pair: The domains.
     """
-    errors, untouched = [], []
-    for source, target, fake in zip(held_out.source, held_out.target, fakes, strict=True):
-        mask = body_of(target)
-        errors.append(mae_hu(fake, target.voxels, mask))
-        untouched.append(mae_hu(source.voxels, target.voxels, mask))
-    return {"val/mae_hu": float(np.mean(errors)), "val/mae_do_nothing_hu": float(np.mean(untouched))}
+    unit = error_unit(pair)
+    errors, untouched, bones = [], [], []
+    for number, (source, target, fake) in enumerate(zip(held_out.source, held_out.target, fakes, strict=True)):
+        mask = held_out.regions[number].voxels > 0 if held_out.regions else body_of(target)
+        scale = 1.0 if unit == "hu" else 100 / (source.bounds[1] - source.bounds[0])
+        errors.append(scale * mae_hu(fake, target.voxels, mask))
+        untouched.append(scale * mae_hu(source.voxels, target.voxels, mask))
+        bones.append(_dice((fake > BONE_HU) & mask, (target.voxels > BONE_HU) & mask))
+    metrics = {f"val/mae_{unit}": float(np.mean(errors))}
+    if pair.source.unit == pair.target.unit:
+        metrics[f"val/mae_do_nothing_{unit}"] = float(np.mean(untouched))
+    elif pair.target.unit == "HU" and not np.isnan(bones).all():
+        metrics["val/bone_dice"] = float(np.nanmean(bones))
+    return metrics
+
+
+def error_unit(pair: DomainPair) -> str:
+    """The unit of a mean absolute error, as tracking keys name it."""
+    return "hu" if pair.target.unit == "HU" else "percent"
+
+
+def _dice(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """Overlap of two masks; not a number where both are empty."""
+    total = int(found.sum()) + int(true.sum())
+    return 2 * int((found & true).sum()) / total if total else float("nan")
 
 
 def body_of(study: Prepared) -> NDArray[np.bool_]:

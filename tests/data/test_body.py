@@ -70,10 +70,22 @@ def test_an_mr_body_is_found_in_noise_and_around_a_stripped_skull(depth, scale, 
     assert (found == body).mean() > 0.995
 
 
+@DEPTHS
+def test_a_crop_with_hardly_any_air_keeps_its_muscle(depth):
+    random = np.random.default_rng(0)
+    shape = (64, 80, depth)
+    body = np.ones(shape, dtype=bool)
+    body[:3, :] = False
+    fat = np.broadcast_to(np.arange(80)[None, :, None] > 30, shape)
+    mr = np.where(body, np.where(fat, 900.0, 280.0), 10.0) + random.normal(0, 4, shape)
+    assert (body_mask(mr.astype(np.float32), MR) == body).mean() > 0.995
+
+
 @pytest.mark.parametrize(
     ("name", "domain", "share"),
     [
         ("open_ms/patient07/t2.nii.gz", MR, (0.14, 0.18)),
+        ("sts/STS_041/mr_t1.nii.gz", MR, (0.8, 0.95)),
         ("breast_dce/UCSF-BR-06/pre.nii.gz", MR, (0.25, 0.5)),
         ("abdomen_ct/CRLM-CT-1004/ct.nii.gz", CT, (0.3, 0.6)),
     ],

@@ -51,8 +51,24 @@ def test_a_domain_is_named_as_in_a_csv():
         load(Domain, {"name": "Contrast CT"} | CT)
 
 
-@pytest.mark.parametrize(("source", "target", "one_unit"), [(CT, CT, True), (CT, MR, False), (MR, MR, False)])
-def test_only_two_cts_share_a_unit(source, target, one_unit):
-    pair = load(DomainPair, {"source": {"name": "a"} | source, "target": {"name": "b"} | target, "paired": False})
-    assert pair.one_unit is one_unit
+@pytest.mark.parametrize(
+    ("source", "target", "paired", "one_scale"),
+    [(CT, CT, False, True), (CT, MR, True, False), (MR, MR, True, True), (MR, MR, False, False)],
+)
+def test_two_cts_share_a_scale_and_so_do_the_mr_images_of_a_pair(source, target, paired, one_scale):
+    pair = load(DomainPair, {"source": {"name": "a"} | source, "target": {"name": "b"} | target, "paired": paired})
+    assert pair.one_scale is one_scale
     assert pair.names == ("a", "b")
+
+
+def test_windows_must_agree_for_one_scale():
+    sides = [{"name": name} | CT | {"window": {"upper": upper}} for name, upper in (("a", 700.0), ("b", 800.0))]
+    assert not load(DomainPair, {"source": sides[0], "target": sides[1], "paired": True}).one_scale
+
+
+def test_headroom_is_room_above_the_upper_percentile():
+    voxels = np.concatenate([np.zeros(50), np.arange(1, 1001)]).astype(np.float32)
+    lower, upper = Window(lower=10, upper=90, percentiles=True).bounds(voxels)
+    assert Window(lower=10, upper=90, percentiles=True, headroom=0.5).bounds(voxels) == pytest.approx(
+        (lower, upper + 0.5 * (upper - lower))
+    )

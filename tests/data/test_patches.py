@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from medgan.data.intensity import IntensityConfig
 from medgan.data.patches import From, PatchDataset, batches
 from medgan.data.preparation import Prepared
 from medgan.data.transforms import PatchConfig
@@ -68,6 +69,28 @@ def test_pairs_show_one_place_with_one_motion():
     patches = dataset(paired=True)
     for number in range(10):
         assert torch.equal(patches[number]["source"], patches[number]["target"])
+
+
+@DIMENSIONS
+def test_a_region_moves_with_its_pair(dimensions):
+    inside = study(0).voxels > 0
+    place = Prepared(inside.astype(np.float32), np.eye(4), study(0).body, bounds=(0.0, 1.0))
+    config = PatchConfig(dimensions=dimensions, size_voxels=12, flip=True)
+    image = Prepared(2 * place.voxels - 1, np.eye(4), place.body, bounds=(-1.0, 1.0))
+    patches = PatchDataset([image], [image], paired=True, config=config, seed=0, regions=[place])
+    for number in range(5):
+        patch = patches[number]
+        assert set(patch["region"].unique().tolist()) == {0.0, 1.0}
+        assert torch.equal(patch["region"], (patch["target"] > 0).float())
+
+
+def test_only_the_sources_intensities_are_varied():
+    config = {"intensity": IntensityConfig(gamma=0.5, noise=0.1)}
+    plain, changed = dataset(paired=True), dataset(paired=True, **config)
+    drawn = [(plain[number], changed[number]) for number in range(6)]
+    assert all(torch.equal(one["target"], other["target"]) for one, other in drawn)
+    assert not all(torch.equal(one["source"], other["source"]) for one, other in drawn)
+    assert_same(changed[3], dataset(paired=True, **config)[3])
 
 
 def test_unpaired_draws_know_nothing_of_each_other():

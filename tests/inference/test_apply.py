@@ -5,6 +5,7 @@ import torch
 from medgan.data.preparation import Prepared
 from medgan.data.transforms import PatchConfig
 from medgan.inference.apply import MARGIN_VOXELS, apply
+from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import ResNetConfig
 
 BOUNDS = (-1000.0, 1000.0)
@@ -31,6 +32,19 @@ def test_the_output_is_the_networks_over_the_body_and_the_input_elsewhere(fabric
     expected = given.normalised()
     expected[box] *= -1
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_mirroring_averages_what_is_seen_in_the_mirror(fabric, dimensions):
+    patch = PatchConfig(dimensions=dimensions, size_voxels=16, flip=True, mirroring=True)
+    given = study((16, 16, 16), body=((0, 16), (0, 16), (0, 16)))
+
+    def brighter_to_the_right(image):
+        ramp = torch.linspace(0, 1, image.shape[2]).reshape(1, 1, -1, *[1] * (image.dim() - 3))
+        return centre_channel(image) * ramp
+
+    found = apply(brighter_to_the_right, given, patch, 4, fabric)
+    np.testing.assert_allclose(found, given.normalised() / 2, atol=1e-5)
 
 
 def test_no_gradient_is_kept(fabric):

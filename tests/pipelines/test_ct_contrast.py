@@ -15,7 +15,7 @@ def test_contrast_is_the_source_and_both_sides_are_ct_at_one_window():
     pair = configured().pair
     assert pair.names == ("contrast", "plain")
     assert {side.modality for side in (pair.source, pair.target)} == {"CT"}
-    assert pair.one_unit
+    assert pair.one_scale
     assert pair.source.window == pair.target.window
 
 

@@ -52,6 +52,34 @@ def test_the_terms_are_those_of_the_paper(attached, make_batch, dimensions):
     torch.testing.assert_close(terms["to_target"], ((learnt - 1) ** 2).mean())
 
 
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_bone_counts_more_and_what_moved_less(attached, make_batch, dimensions):
+    translator = attached(
+        "pix2pix", dimensions, l1=1.0, adversarial="none", bone_weight=3.0, bone_hu=200.0, rim_weight=0.25
+    )
+    batch = make_batch(translator)
+    batch["target"] = torch.where(torch.rand_like(batch["target"]) < 0.5, -0.9, 0.9)  # -250 and 650 HU
+    batch["region"] = (torch.rand_like(batch["target"]) < 0.5).float()
+    target, region = centre_channel(batch["target"]), centre_channel(batch["region"])
+    weight = torch.where(target > 0, 3.0, 1.0) * torch.where(region > 0, 1.0, 0.25)
+    generator = copy.deepcopy(translator.networks()["to_target"].module)
+    distance = (generator(batch["source"]).detach() - target).abs()
+    terms = translator.training_step(batch)
+    torch.testing.assert_close(terms["l1"], (weight * distance).sum() / weight.sum())
+
+
+def test_the_game_begins_after_the_warm_up_and_a_resumed_run_knows_when(attached, make_batch):
+    translator = attached("pix2pix", warm_up_iterations=2)
+    before = weights(translator.networks()["discriminator"])
+    batch = make_batch(translator)
+    assert [set(translator.training_step(batch)) for _ in range(2)] == [{"l1"}, {"l1"}]
+    assert torch.equal(before, weights(translator.networks()["discriminator"]))
+    resumed = attached("pix2pix", warm_up_iterations=2)
+    resumed.remember(translator.memory())
+    for learner in (translator, resumed):
+        assert set(learner.training_step(batch)) == {"l1", "to_target", "discriminator"}
+
+
 def test_each_step_moves_its_own_network_only(attached, make_batch):
     translator = attached("pix2pix")
     batch = make_batch(translator)

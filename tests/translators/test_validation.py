@@ -4,9 +4,16 @@ import math
 import numpy as np
 import pytest
 
+from medgan.data.domains import Domain, DomainPair, Window
 from medgan.training.learner import HeldOut
 from medgan.translators.validation import body_of, paired_metrics, unpaired_metrics
 
+WINDOW = Window(lower=-300.0, upper=700.0)
+PAIR = DomainPair(
+    source=Domain(name="contrast", modality="CT", unit="HU", air=-1024.0, window=WINDOW),
+    target=Domain(name="plain", modality="CT", unit="HU", air=-1024.0, window=WINDOW),
+    paired=True,
+)
 VESSEL_HU = 100.0
 """Brighter is contrast agent in the made-up scans, apart from bone."""
 
@@ -93,9 +100,44 @@ def test_paired_metrics_are_the_mean_error_around_the_body_beside_that_of_doing_
             for one, other in zip(pairs.source, pairs.target, strict=True)
         ]
     )
-    metrics = paired_metrics(pairs, offset)
+    metrics = paired_metrics(pairs, offset, PAIR)
     assert metrics["val/mae_hu"] == pytest.approx(7, abs=1e-3)
     assert metrics["val/mae_do_nothing_hu"] == pytest.approx(nothing, rel=1e-4)
+
+
+def test_paired_metrics_count_only_where_the_pairs_may_be_compared(held_out):
+    pairs = held_out()
+    regions = []
+    for study in pairs.target:
+        inside = np.zeros(study.voxels.shape, dtype=np.float32)
+        inside[10:20, 10:20] = 1
+        regions.append(dataclasses.replace(study, voxels=inside, bounds=(0.0, 1.0)))
+    wrong_outside = [np.where(r.voxels > 0, s.voxels + 3, 999) for r, s in zip(regions, pairs.target, strict=True)]
+    metrics = paired_metrics(HeldOut(pairs.source, pairs.target, regions), wrong_outside, PAIR)
+    assert metrics["val/mae_hu"] == pytest.approx(3, abs=1e-3)
+
+
+def test_from_mr_there_is_no_doing_nothing_but_bone(held_out):
+    pairs = held_out()
+    mr = PAIR.source.model_copy(update={"unit": "arbitrary", "modality": "MR"})
+    metrics = paired_metrics(
+        pairs, [study.voxels for study in pairs.target], DomainPair(source=mr, target=PAIR.target, paired=True)
+    )
+    assert metrics == {"val/mae_hu": 0.0, "val/bone_dice": 1.0}
+    missed = [np.minimum(study.voxels, 150) for study in pairs.target]
+    assert paired_metrics(pairs, missed, DomainPair(source=mr, target=PAIR.target, paired=True))["val/bone_dice"] == 0
+
+
+def test_between_mr_images_errors_are_percent_of_the_sources_window(held_out):
+    pairs = held_out()
+    source, target = (
+        side.model_copy(update={"unit": "arbitrary", "modality": "MR"}) for side in (PAIR.source, PAIR.target)
+    )
+    pair = DomainPair(source=source, target=target, paired=True)
+    metrics = paired_metrics(pairs, [study.voxels + 50 for study in pairs.target], pair)
+    lower, upper = pairs.source[0].bounds
+    assert metrics.keys() == {"val/mae_percent", "val/mae_do_nothing_percent"}
+    assert metrics["val/mae_percent"] == pytest.approx(100 * 50 / (upper - lower), rel=1e-4)
 
 
 def test_the_body_is_its_box(held_out):

@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from medgan import catalog
+from medgan.phantom.cohort import KINDS
+
+
+def configured(**settings):
+    return catalog.load("mr_contrast").configured(settings, on_phantom=False, on_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("agent", "names", "added_by", "sign"),
+    [("add", ("t1", "t1_gd"), "target", 1), ("remove", ("t1_gd", "t1"), "source", -1)],
+)
+def test_gadolinium_is_added_or_removed_and_only_adds_signal(agent, names, added_by, sign):
+    pipeline = configured(agent=agent, generator={"added_by": added_by})
+    assert pipeline.pair.names == names
+    assert pipeline.pair.one_scale
+    generator = pipeline.learner().networks()["to_target"]
+    assert (generator.one_sided, generator.sign) == (True, sign)
+
+
+def test_the_change_is_measured_in_percent_of_the_sources_window():
+    generator = configured(generator={"largest": 50, "lower": 10, "upper": 90, "ramp": 5}).learner().networks()
+    output = generator["to_target"]
+    assert (output.largest, output.lower, output.upper) == pytest.approx((1.0, -0.8, 0.8))
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    change = output.change(image)
+    outside = (image[:, 1:2] < -0.8) | (image[:, 1:2] > 0.8)
+    assert torch.all(change[outside] == 0)
+    assert float(change.min()) >= 0
+
+
+def test_its_phantom_exists_and_has_its_domains():
+    pipeline = configured()
+    assert set(pipeline.pair.names) <= set(KINDS[pipeline.phantom].domains)

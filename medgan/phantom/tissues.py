@@ -57,7 +57,8 @@ VESSELS = (
 class Layer:
     """A tissue laid over whatever was there before."""
 
-    tissue: Tissue
+    tissue: IntEnum
+    """A label of the anatomy that the layer belongs to."""
     shape: Shape
     offset_hu: float = 0.0
     """How much denser this piece is than its tissue is in this subject."""

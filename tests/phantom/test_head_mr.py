@@ -29,9 +29,8 @@ def median(head):
 
 
 def test_voxels_are_the_same_on_every_machine():
-    assert (
-        digest(render_subject(11, 4, shape=SMALL, lesions=1.0))
-        == "eebadc05ee12f1753a47addb2f261f987a3675d76563c6e2a516e6e057b75336"
+    assert digest(render_subject(11, 4, shape=SMALL, lesions=1.0)) == (
+        "eebadc05ee12f1753a47addb2f261f987a3675d76563c6e2a516e6e057b75336"
     )
 
 

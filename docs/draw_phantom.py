@@ -1,64 +1,101 @@
-"""Draw the contact sheet of the abdomen phantom: ``python docs/draw_phantom.py``.
+"""Draw the contact sheets of the phantom: ``python docs/draw_phantom.py [FOLDER]``.
 
-Four subjects from the late arterial to the portal phase, each at four levels, contrast beside plain at W400 L40, in the
-radiological convention: the patient's right is on the left of the image. Where a subject has liver lesions, the level
-nearest to the largest of them is moved there.
+A row for each subject (for each series of a head), at several levels, in the radiological convention: the patient's
+right is on the left of the image. Where a subject has lesions, the level nearest to the largest of them is moved there.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from medgan.phantom.ct import DOMAINS, draw_scan, render_subject
+from medgan.phantom import abdomen_mr_ct, ct, head_mr
+from medgan.phantom.mr import draw_session
 
 SEED = 2
-SUBJECTS = (3, 7, 8, 11)
 LEVELS_MM = (45.0, 10.0, -15.0, -45.0)
 SHAPE = (192, 192, 48)
-LOWER_HU, UPPER_HU = -160.0, 240.0
 ROWS = slice(22, 170)
-"""The part of a slice's height that holds the patient."""
+"""The part of an abdominal slice's height that holds the patient."""
+WINDOW_HU = (-160.0, 240.0)
+WIDE_HU = (-400.0, 600.0)
+HEAD_LEVELS_MM = (-50.0, -14.0, 2.0, 14.0, 34.0)
+HEAD_SHAPE = (120, 140, 30)
+
+Panel = NDArray[np.uint8]
+Row = tuple[str, list[tuple[str, Panel]]]
+"""What is written over a row, and its pictures, each with its own caption."""
 
 
-def slices(lesions: NDArray[np.uint8]) -> list[int]:
+def slices(levels_mm: Iterable[float], slice_mm: float, lesions: NDArray[np.uint8]) -> list[int]:
     """The slices to show of a subject with such lesions (X, Y, Z)."""
-    shown = [round(level / 2.5 + (SHAPE[2] - 1) / 2) for level in LEVELS_MM]
+    shown = [round(level / slice_mm + (lesions.shape[2] - 1) / 2) for level in levels_mm]
     if lesions.any():
-        largest = int(lesions.sum(axis=(0, 1)).argmax())
+        largest = int(lesions.sum(axis=(0, 1), dtype=np.int64).argmax())
         nearest = min(range(len(shown)), key=lambda place: abs(shown[place] - largest))
         shown[nearest] = largest
     return shown
 
 
-def panel(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+def panel(voxels: NDArray[np.int16], lower: float, upper: float) -> Panel:
     """One slice (X, Y) as grey values (height, width)."""
-    grey = np.clip((hu - LOWER_HU) / (UPPER_HU - LOWER_HU), 0, 1) * 255
-    return grey.T[::-1, ::-1][ROWS].astype(np.uint8)
+    grey = np.clip((voxels - lower) / (upper - lower), 0, 1) * 255
+    return grey.T[::-1, ::-1].astype(np.uint8)
 
 
-def main(path: Path) -> None:
-    """Render the subjects and write the sheet."""
-    rows, captions = [], []
-    for subject in SUBJECTS:
-        volumes = render_subject(SEED, subject, shape=SHAPE)
-        rows.append(
-            np.hstack([panel(volumes[domain][:, :, z]) for z in slices(volumes["lesions"]) for domain in DOMAINS])
-        )
-        scan, lesions = draw_scan(SEED, subject), volumes["lesions"].any()
-        captions.append(f"subject {subject}: phase {scan.phase:.2f}{', liver lesions' if lesions else ''}")
-    sheet = Image.fromarray(np.vstack(rows))
-    draw = ImageDraw.Draw(sheet)
-    height = rows[0].shape[0]
+def abdomens_in_ct() -> Iterable[Row]:
+    """Four subjects from the late arterial to the portal phase, contrast beside plain at W400 L40."""
+    for subject in (3, 7, 8, 11):
+        volumes = ct.render_subject(SEED, subject, shape=SHAPE)
+        pictures = [
+            (domain, panel(volumes[domain][:, :, z], *WINDOW_HU)[ROWS])
+            for z in slices(LEVELS_MM, 2.5, volumes["lesions"])
+            for domain in ct.DOMAINS
+        ]
+        note = ", liver lesions" if volumes["lesions"].any() else ""
+        yield f"subject {subject}: phase {ct.draw_scan(SEED, subject).phase:.2f}{note}", pictures
+
+
+def abdomens_in_mr_and_ct() -> Iterable[Row]:
+    """Two subjects, MR beside CT at W1000 L100."""
+    for subject in (3, 8):
+        volumes = abdomen_mr_ct.render_subject(SEED, subject, shape=SHAPE)
+        brightest = float(np.percentile(volumes["mr"], 99.5))
+        pictures = []
+        for z in slices(LEVELS_MM[:3], 2.5, volumes["lesions"]):
+            pictures.append(("mr", panel(volumes["mr"][:, :, z], 0, brightest)[ROWS]))
+            pictures.append(("ct", panel(volumes["ct"][:, :, z], *WIDE_HU)[ROWS]))
+        yield f"subject {subject}: scale {draw_session(SEED, subject).scale:g}", pictures
+
+
+def heads_in_mr() -> Iterable[Row]:
+    """One subject with lesions in all series, T1 before and after gadolinium in one window."""
+    volumes = head_mr.render_subject(SEED, 0, shape=HEAD_SHAPE, lesions=1.0)
+    for domain in head_mr.ACQUISITIONS:
+        brightest = float(np.percentile(volumes["t1_gd" if domain == "t1" else domain], 99.3))
+        shown = slices(HEAD_LEVELS_MM, 4.0, volumes["lesions"])
+        yield domain, [("", panel(volumes[domain][:, :, z], 0, brightest)) for z in shown]
+
+
+def draw(rows: Iterable[Row], path: Path) -> None:
+    """Write a sheet."""
+    captions, pictures = zip(*rows, strict=True)
+    sheet = Image.fromarray(np.vstack([np.hstack([picture for _, picture in row]) for row in pictures]))
+    pen = ImageDraw.Draw(sheet)
+    height, width = pictures[0][0][1].shape
     for row, caption in enumerate(captions):
-        draw.text((4, row * height + 2), caption, fill=255)
-    for column, domain in enumerate(DOMAINS * len(LEVELS_MM)):
-        draw.text((column * SHAPE[0] + 4, height - 12), domain, fill=255)
+        pen.text((4, row * height + 2), caption, fill=255)
+    for column, (caption, _) in enumerate(pictures[0]):
+        pen.text((column * width + 4, height - 12), caption, fill=255)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
+    sheet.quantize(40).save(path, optimize=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "images" / "phantom_abdomen_ct.png"))
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images"
+    draw(abdomens_in_ct(), folder / "phantom_abdomen_ct.png")
+    draw(abdomens_in_mr_and_ct(), folder / "phantom_abdomen_mr_ct.png")
+    draw(heads_in_mr(), folder / "phantom_head_mr.png")

@@ -13,10 +13,12 @@ app = typer.Typer(no_args_is_help=True, help="Look at, check and make data.")
 @app.command("phantom")
 def make_phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    kind: Annotated[str, typer.Option(help="What to render: abdomen_ct.")] = "abdomen_ct",
+    kind: Annotated[str, typer.Option(help="What to render: abdomen_ct, abdomen_mr_ct or head_mr.")] = "abdomen_ct",
     subjects: Annotated[int, typer.Option(min=1)] = 24,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    lesions: Annotated[float, typer.Option(min=0, max=1, help="Share of subjects with lesions.")] = 0.3,
+    lesions: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of subjects with lesions; by default the kind's.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Render the built-in phantom: seeded subjects with known truth."""

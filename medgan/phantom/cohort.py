@@ -3,9 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,11 @@ from medgan.data.grid import Grid, made_up_grid
 from medgan.data.streams import replacing
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError
-from medgan.phantom import ct
+from medgan.phantom.kinds import KINDS, Kind
 from medgan.phantom.space import Point, Size
-from medgan.phantom.tissues import Tissue
 
 PAIRED = "cohort.csv"
-"""Every subject with both scans."""
+"""Every subject with all of its scans."""
 UNPAIRED = "cohort_unpaired.csv"
 """Every subject with one scan: to train on without pairs, and to test on without a glance at the truth."""
 COLUMNS = ("subject", "domain", "image", "mask", "split")
@@ -30,26 +27,14 @@ Row = tuple[str, str, str, str, str]
 """One image in ``COLUMNS``."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of phantom: how its subjects are rendered, and what their labels mean."""
-
-    domains: tuple[str, str]
-    """Source first; a test subject's target is the hidden truth."""
-    render: Callable[..., dict[str, NDArray[Any]]]
-    describe: Callable[..., dict[str, Any]]
-    spacing_mm: Callable[[Size], Point]
-    labels: type[IntEnum]
-    unit: str
-
-
-KINDS: Mapping[str, Kind] = {
-    "abdomen_ct": Kind(ct.DOMAINS, ct.render_subject, ct.describe, ct.default_spacing_mm, Tissue, "HU"),
-}
-
-
 def write_phantom(
-    out: Path, *, kind: str = "abdomen_ct", subjects: int, seed: int, lesions: float = 0.3, shape: Size = (96, 96, 24)
+    out: Path,
+    *,
+    kind: str = "abdomen_ct",
+    subjects: int,
+    seed: int,
+    lesions: float | None = None,
+    shape: Size | None = None,
 ) -> Path:
     """Render a cohort and write it, its tables last: where these exist, everything else does.
 
@@ -61,8 +46,8 @@ def write_phantom(
         kind: A name in ``KINDS``.
         subjects: How many.
         seed: Of everything that is random.
-        lesions: Share of subjects with lesions, 0 to 1.
-        shape: Voxels along x, y and z; the field of view is the same for all.
+        lesions: Share of subjects with lesions, 0 to 1; by default the kind's.
+        shape: Voxels along x, y and z, by default the kind's; the field of view is the same for all.
 
     Returns:
         The path of ``cohort.csv``; ``cohort_unpaired.csv`` lies beside it.
@@ -71,18 +56,22 @@ def write_phantom(
         ConfigError: An unknown kind, or numbers out of range.
         DataError: The folder cannot be written.
     """
-    chosen = _checked(kind, subjects, seed, lesions, shape)
-    grid = _grid(shape, chosen.spacing_mm(shape))
+    chosen = _kind(kind)
+    lesions, shape = chosen.lesions if lesions is None else lesions, shape or chosen.shape
+    _check(subjects, seed, lesions, shape)
+    grid = _grid(shape, chosen.renderer.default_spacing_mm(shape))
     for number in range(subjects):
-        note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": chosen.unit, "seed": seed, "number": number}
-        volumes = chosen.render(seed, number, shape=shape, lesions=lesions)
+        volumes = chosen.renderer.render_subject(seed, number, shape=shape, lesions=lesions)
         _write_volumes(out / _name(number), volumes, grid)
-        _write_notes(out / _name(number), chosen.domains, note | chosen.describe(seed, number, lesions=lesions))
+        described = chosen.renderer.describe(seed, number, lesions=lesions)
+        for domain, unit in chosen.units.items():
+            note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": unit, "seed": seed, "number": number}
+            _write_note(out / _name(number), domain, note | described[domain])
     labels = {int(label): label.name.lower() for label in chosen.labels}
     _write_text(out / "labels.json", _json({"phantom": True, "kind": kind, "labels": labels}))
     parts = split_parts(subjects)
-    _write_text(out / UNPAIRED, _table(_unpaired(chosen.domains, parts)))
-    return _write_text(out / PAIRED, _table(_paired(chosen.domains, parts)))
+    _write_text(out / UNPAIRED, _table(_unpaired(chosen, parts)))
+    return _write_text(out / PAIRED, _table(_paired(chosen, parts)))
 
 
 def split_parts(subjects: int) -> list[str]:
@@ -96,22 +85,22 @@ def split_parts(subjects: int) -> list[str]:
     return ["train"] * (subjects - test - validation) + ["validation"] * validation + ["test"] * test
 
 
-def _paired(domains: tuple[str, str], parts: list[str]) -> Iterator[Row]:
+def _paired(kind: Kind, parts: list[str]) -> Iterator[Row]:
     for number, part in enumerate(parts):
-        for domain in domains:
-            yield _row(number, domain, part)
+        for domain in kind.scans:
+            yield _row(number, domain, kind.mask, part)
 
 
-def _unpaired(domains: tuple[str, str], parts: list[str]) -> Iterator[Row]:
+def _unpaired(kind: Kind, parts: list[str]) -> Iterator[Row]:
     """Training and validation subjects alternate between the domains; test subjects have the source's alone."""
     for number, part in enumerate(parts):
         first = parts.index(part)
-        yield _row(number, domains[0 if part == "test" else (number - first) % 2], part)
+        yield _row(number, kind.domains[0 if part == "test" else (number - first) % 2], kind.mask, part)
 
 
-def _row(number: int, domain: str, part: str) -> Row:
+def _row(number: int, domain: str, mask: str, part: str) -> Row:
     name = _name(number)
-    return name, domain, f"{name}/{domain}.nii.gz", f"{name}/labels.nii.gz", part
+    return name, domain, f"{name}/{domain}.nii.gz", f"{name}/{mask}.nii.gz", part
 
 
 def _write_volumes(folder: Path, volumes: Mapping[str, NDArray[Any]], grid: Grid) -> None:
@@ -119,10 +108,9 @@ def _write_volumes(folder: Path, volumes: Mapping[str, NDArray[Any]], grid: Grid
         write_volume(voxels, grid, folder / f"{name}.nii.gz", voxels.dtype)
 
 
-def _write_notes(folder: Path, domains: tuple[str, str], note: Mapping[str, Any]) -> None:
-    """A sidecar for each scan."""
-    for domain in domains:
-        _write_text(folder / f"{domain}.json", _json({**note, "subject": folder.name, "domain": domain}))
+def _write_note(folder: Path, domain: str, note: Mapping[str, Any]) -> None:
+    """A scan's sidecar."""
+    _write_text(folder / f"{domain}.json", _json({**note, "subject": folder.name, "domain": domain}))
 
 
 def _grid(shape: Size, spacing_mm: Point) -> Grid:
@@ -132,9 +120,13 @@ def _grid(shape: Size, spacing_mm: Point) -> Grid:
     return made_up_grid(shape, affine)
 
 
-def _checked(kind: str, subjects: int, seed: int, lesions: float, shape: Size) -> Kind:
-    if kind not in KINDS:
-        raise ConfigError(f"there is no phantom '{kind}'; choose one of {', '.join(KINDS)}.")
+def _kind(name: str) -> Kind:
+    if name not in KINDS:
+        raise ConfigError(f"there is no phantom '{name}'; choose one of {', '.join(KINDS)}.")
+    return KINDS[name]
+
+
+def _check(subjects: int, seed: int, lesions: float, shape: Size) -> None:
     if subjects < 1:
         raise ConfigError(f"subjects={subjects} leaves nothing to render; ask for 1 or more.")
     if seed < 0:
@@ -143,7 +135,6 @@ def _checked(kind: str, subjects: int, seed: int, lesions: float, shape: Size) -
         raise ConfigError(f"lesions={lesions:g} is no share of the subjects; give a number from 0 to 1.")
     if min(shape) < 1:
         raise ConfigError(f"shape={shape} holds no voxels; give 1 or more along each axis.")
-    return KINDS[kind]
 
 
 def _table(rows: Iterable[Row]) -> str:

@@ -8,24 +8,25 @@ Every number is computed in float64 from elementary operations and rounded to 0.
 that the last bits, in which machines may differ, do not reach the voxels.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.phantom.anatomy import draw_abdomen
+from medgan.phantom.anatomy import Anatomy, draw_abdomen
+from medgan.phantom.canvas import Footprint, Piece, laid
 from medgan.phantom.materials import MATERIALS, RENAL_RETURN, materials_of_subject
-from medgan.phantom.shapes import TALL, Ellipsoid, coverage
+from medgan.phantom.shapes import TALL, Ellipsoid
 from medgan.phantom.space import Box, Field, Point, Size, Space, Waves
+from medgan.phantom.streams import has_lesions, stream
 from medgan.phantom.tissues import LESIONS, Layer, Tissue
 
 DOMAINS = ("contrast", "plain")
 FIELD_OF_VIEW_MM = (365.0, 365.0, 120.0)
-GOLDEN = 0.6180339887498949
-PURPOSES = ("lesions", "scan", "anatomy", "materials", *DOMAINS)
-"""Each has random numbers of its own: a finer grid, for example, takes more noise and leaves the anatomy as it is."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Scan:
 
 def draw_scan(seed: int, subject: int) -> Scan:
     """The settings of a subject's two scans."""
-    rng = _random(seed, subject, "scan")
+    rng = stream(seed, subject, "scan")
     return Scan(
         phase=round(rng.uniform(), 3),
         iodine=round(rng.uniform(0.8, 1.2), 3),
@@ -56,19 +57,10 @@ def draw_scan(seed: int, subject: int) -> Scan:
     )
 
 
-def has_lesions(seed: int, subject: int, share: float) -> bool:
-    """Whether a subject has liver lesions.
-
-    Steps of the golden ratio from a random start spread such subjects evenly: any run of subjects has the share, within
-    one or two, and so has every second one of them.
-    """
-    start = _random(seed, 0, "lesions").uniform()
-    return bool((start + GOLDEN * subject) % 1.0 < share)
-
-
-def describe(seed: int, subject: int, *, lesions: float) -> dict[str, Any]:
-    """What a subject's sidecar says of its scans."""
-    return asdict(draw_scan(seed, subject)) | {"lesions": has_lesions(seed, subject, lesions)}
+def describe(seed: int, subject: int, *, lesions: float) -> dict[str, dict[str, Any]]:
+    """What a subject's sidecars say, by domain."""
+    note = asdict(draw_scan(seed, subject)) | {"lesions": has_lesions(seed, subject, lesions)}
+    return dict.fromkeys(DOMAINS, note)
 
 
 def render_subject(
@@ -94,22 +86,36 @@ def render_subject(
         ``contrast`` and ``plain`` (int16, HU), ``labels`` (uint8, ``Tissue``), ``lesions`` (uint8, 0 or 1).
     """
     scan, scanner = draw_scan(seed, subject), Space.regular(shape, spacing_mm or default_spacing_mm(shape))
-    canvas = Canvas(_random(seed, subject, "materials"), scanner, scan)
-    if scan.table:
-        canvas.lay(table_top(), scanner)
-    anatomy = draw_abdomen(_random(seed, subject, "anatomy"), lesions=has_lesions(seed, subject, lesions))
+    attenuation = Attenuation(stream(seed, subject, "materials"), scanner, scan)
+    anatomy = draw_abdomen(stream(seed, subject, "anatomy"), lesions=has_lesions(seed, subject, lesions))
+    labels = laid(scanner, abdomen_pieces(anatomy, scanner, table=scan.table), attenuation)
+    rendered: dict[str, NDArray[Any]] = {}
+    for domain, hu in (("contrast", attenuation.hu + attenuation.gain_hu), ("plain", attenuation.hu)):
+        rendered[domain] = scanned(hu, scan, scanner, stream(seed, subject, domain) if noise else None)
+    return rendered | truth(labels)
+
+
+def abdomen_pieces(anatomy: Anatomy, scanner: Space, *, table: bool) -> Iterator[Piece]:
+    """The table, where it is in view, and the anatomy on it, each with the points in its own coordinates."""
+    if table:
+        yield table_top(), scanner
     coordinates = anatomy.coordinates(scanner)
     for layer in anatomy.layers:
-        canvas.lay(layer, coordinates)
-    rendered: dict[str, NDArray[Any]] = {}
-    for domain, hu in (("contrast", canvas.hu + canvas.gain_hu), ("plain", canvas.hu)):
-        scanned = blurred(hu, scan.blur_mm, scanner.spacing_mm)
-        if noise:
-            scanned += scan.noise_hu * quantum_noise(_random(seed, subject, domain), scanner)
-        rendered[domain] = stored(scanned)
-    rendered["labels"] = np.where(canvas.labels == Tissue.TABLE, Tissue.AIR, canvas.labels).astype(np.uint8)
-    rendered["lesions"] = np.isin(rendered["labels"], LESIONS).astype(np.uint8)
-    return rendered
+        yield layer, coordinates
+
+
+def scanned(hu: Field, scan: Scan, scanner: Space, rng: np.random.Generator | None) -> NDArray[np.int16]:
+    """An attenuation as the scanner shows it; without random numbers it has no noise."""
+    seen = blurred(hu, scan.blur_mm, scanner.spacing_mm)
+    if rng:
+        seen += scan.noise_hu * quantum_noise(rng, scanner)
+    return stored(seen)
+
+
+def truth(labels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """``labels`` without the table, and the mask ``lesions``, of an abdomen."""
+    tissues = np.where(labels == Tissue.TABLE, Tissue.AIR, labels).astype(np.uint8)
+    return {"labels": tissues, "lesions": np.isin(tissues, LESIONS).astype(np.uint8)}
 
 
 def default_spacing_mm(shape: Size) -> Point:
@@ -118,8 +124,8 @@ def default_spacing_mm(shape: Size) -> Point:
     return x / shape[0], y / shape[1], z / shape[2]
 
 
-class Canvas:
-    """The volume on which tissues are laid over each other, each by the share of a voxel that it fills."""
+class Attenuation:
+    """What CT sees: attenuation without iodine, and what iodine adds to it, HU."""
 
     def __init__(self, rng: np.random.Generator, scanner: Space, scan: Scan) -> None:
         self.scan = scan
@@ -128,22 +134,16 @@ class Canvas:
         self.patches = Waves.draw(rng, 0.22, (14, 30), 5)(scanner)
         self.hu = np.full(scanner.x.shape, float(MATERIALS[Tissue.AIR].hu))
         self.gain_hu = np.zeros(scanner.x.shape)
-        self.labels = np.zeros(scanner.x.shape, dtype=np.uint8)
 
-    def lay(self, layer: Layer, space: Space) -> None:
+    def lay(self, layer: Layer, place: Footprint) -> None:
         """Lay one tissue over what is there."""
-        box = space.box(layer.shape.low, layer.shape.high)
-        near = space[box]
-        if not near.x.size:
-            return
-        share = coverage(layer.shape.distance(near), near.spacing_mm)
+        box, share = place.box, place.share
         material = self.materials[layer.tissue]
         hu = material.hu + layer.offset_hu + material.texture_hu * self.texture[box]
         self.hu[box] += share * (hu - self.hu[box])
-        self.gain_hu[box] += share * (self._gain_hu(layer.tissue, box, near) - self.gain_hu[box])
-        self.labels[box][share >= 0.5] = layer.tissue
+        self.gain_hu[box] += share * (self._gain_hu(layer.tissue, box, place.near) - self.gain_hu[box])
 
-    def _gain_hu(self, tissue: Tissue, box: Box, near: Space) -> Field | float:
+    def _gain_hu(self, tissue: IntEnum, box: Box, near: Space) -> Field | float:
         """What iodine adds: mostly one number for a tissue."""
         phase, iodine = self.scan.phase, self.scan.iodine
         gain = self.materials[tissue].gain_hu(phase) * iodine
@@ -186,7 +186,3 @@ def table_top() -> Layer:
     """The thin shell on which the patient lies, a little hollow."""
     hollow = Ellipsoid((0.0, 572.0, 0.0), (700.0, 700.0, TALL))
     return Layer(Tissue.TABLE, hollow.grown(2.5).without(hollow))
-
-
-def _random(seed: int, subject: int, purpose: str) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, subject, PURPOSES.index(purpose)])))

@@ -5,6 +5,7 @@ Sources: enhancement by phase after K. T. Bae, Radiology 2010;256:32-61; attenua
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Material:
         return self.arterial_hu + phase * (self.portal_hu - self.arterial_hu)
 
 
-MATERIALS: Mapping[Tissue, Material] = {
+MATERIALS: Mapping[IntEnum, Material] = {
     Tissue.AIR: Material(-1000, 0, 0),
     Tissue.SKIN: Material(20, 15, 0, 3, 8),
     Tissue.SUBCUTANEOUS_FAT: Material(-104, 6, 4),
@@ -70,7 +71,7 @@ RENAL_RETURN = Material(42, 6, 1, 78, 105)
 """Blood of the vena cava above the renal veins, which empty into it."""
 
 
-def materials_of_subject(rng: np.random.Generator) -> dict[Tissue, Material]:
+def materials_of_subject(rng: np.random.Generator) -> dict[IntEnum, Material]:
     """The materials of one subject; all of the blood shares one haematocrit."""
     blood = rng.uniform(-1, 1)
     drawn = {}

@@ -8,6 +8,7 @@ Source: I. Quilez, "Distance functions" and "Smooth minimum", iquilezles.org/art
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -46,6 +47,10 @@ class Shape(ABC):
     def rough(self, waves: Waves) -> "Shape":
         """The shape with a surface that swells and dips by ``waves`` (mm)."""
         return _Rough(self, waves)
+
+    def remembered(self) -> "Shape":
+        """The shape, measured once over a grid however many others are made of it."""
+        return _Remembered(self)
 
 
 def coverage(distance: Field, spacing_mm: Point) -> Field:
@@ -207,6 +212,20 @@ class _Rough(Shape):
 
     def distance(self, at: Space) -> Field:
         return np.asarray(self.shape.distance(at) - self.waves(at))
+
+
+class _Remembered(Shape):
+    def __init__(self, shape: Shape) -> None:
+        self.shape, self.low, self.high = shape, shape.low, shape.high
+        self.measured: WeakKeyDictionary[Space, Field] = WeakKeyDictionary()
+
+    def distance(self, at: Space) -> Field:
+        if at.part_of is None:
+            return self.shape.distance(at)
+        whole, box = at.part_of
+        if whole not in self.measured:
+            self.measured[whole] = self.shape.distance(whole)
+        return self.measured[whole][box]
 
 
 class _Joined(Shape):

@@ -26,6 +26,8 @@ class Space:
     z: Field
     spacing_mm: Point
     """The size of the voxels around the points."""
+    part_of: "tuple[Space, Box] | None" = None
+    """The space that this is a box of, and which."""
 
     @classmethod
     def regular(cls, shape: Size, spacing_mm: Point) -> Self:
@@ -44,7 +46,7 @@ class Space:
 
     def __getitem__(self, box: Box) -> "Space":
         """The points of a box."""
-        return Space(self.x[box], self.y[box], self.z[box], self.spacing_mm)
+        return Space(self.x[box], self.y[box], self.z[box], self.spacing_mm, (self, box))
 
     @cached_property
     def _spans(self) -> list[tuple[Field, Field]]:

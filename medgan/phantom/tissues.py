@@ -53,11 +53,51 @@ VESSELS = (
 """What blood flows in."""
 
 
+class HeadTissue(IntEnum):
+    """A label value of the head; every voxel has the label of the tissue that fills at least half of it."""
+
+    AIR = 0
+    SKIN = 1
+    FAT = 2
+    MUSCLE = 3
+    OUTER_TABLE = 4
+    DIPLOE = 5
+    INNER_TABLE = 6
+    DURA = 7
+    CSF = 8
+    GREY_MATTER = 9
+    WHITE_MATTER = 10
+    VENTRICLE = 11
+    DEEP_GREY = 12
+    PALLIDUM = 13
+    BRAINSTEM = 14
+    CEREBELLAR_CORTEX = 15
+    CEREBELLAR_WHITE = 16
+    CHOROID_PLEXUS = 17
+    VENOUS_SINUS = 18
+    VEIN = 19
+    ARTERY = 20
+    PITUITARY = 21
+    VITREOUS = 22
+    OPTIC_NERVE = 23
+    MUCOSA = 24
+    GAS = 25
+    LESION = 26
+    ENHANCING_LESION = 27
+
+
+HEAD_LESIONS = (HeadTissue.LESION, HeadTissue.ENHANCING_LESION)
+"""White-matter lesions; where the barrier between blood and brain is open, gadolinium enters them."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """A tissue laid over whatever was there before."""
 
-    tissue: Tissue
+    tissue: IntEnum
+    """A label of the anatomy that the layer belongs to."""
     shape: Shape
     offset_hu: float = 0.0
     """How much denser this piece is than its tissue is in this subject."""
+    filling: IntEnum | None = None
+    """What MR finds in it, where that is not the tissue of its label: the marrow of a rib."""

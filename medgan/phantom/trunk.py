@@ -89,7 +89,7 @@ def rib_layers(trunk: Trunk) -> Iterator[Layer]:
     yield Layer(Tissue.CARTILAGE, Ribs(trunk, bone=False))
     ribs = Ribs(trunk, bone=True)
     yield Layer(Tissue.RIB, ribs)
-    yield Layer(Tissue.RIB, ribs.grown(-1.5), -420.0)
+    yield Layer(Tissue.RIB, ribs.grown(-1.5), -420.0, filling=Tissue.TRABECULAR_BONE)
 
 
 class Ribs(Shape):

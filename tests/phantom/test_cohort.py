@@ -8,8 +8,9 @@ import pytest
 
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError
-from medgan.phantom.cohort import COLUMNS, KINDS, UNPAIRED, split_parts, write_phantom
+from medgan.phantom.cohort import COLUMNS, PAIRED, UNPAIRED, split_parts, write_phantom
 from medgan.phantom.ct import render_subject
+from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import Tissue
 
 SHAPE = (32, 32, 6)
@@ -139,7 +140,7 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"kind": "knee_mr"}, "abdomen_ct"),
+        ({"kind": "knee_mr"}, "choose one of abdomen_ct, abdomen_mr_ct, head_mr"),
         ({"subjects": 0}, "subjects=0"),
         ({"seed": -1}, "seed=-1"),
         ({"lesions": 1.5}, "lesions=1.5"),
@@ -152,7 +153,51 @@ def test_numbers_out_of_range_are_refused_by_name_before_anything_is_written(tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_every_kind_names_two_domains_and_its_labels():
-    for kind in KINDS.values():
-        assert len(set(kind.domains)) == 2
-        assert 0 in set(kind.labels)
+@pytest.fixture(scope="module", params=KINDS)
+def of_kind(request, tmp_path_factory):
+    """A kind, and a small cohort of it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    write_phantom(folder, kind=request.param, subjects=6, seed=1, lesions=0.5, shape=(24, 24, 4))
+    return request.param, KINDS[request.param], folder
+
+
+def test_a_cohort_of_any_kind_has_all_scans_of_each_subject_on_one_grid(of_kind):
+    name, kind, folder = of_kind
+    table = pd.read_csv(folder / PAIRED)
+    assert table.groupby("subject")["domain"].agg(set).map(lambda there: there == set(kind.scans)).all()
+    grids = {nib.load(folder / path).affine.tobytes() for path in (*table["image"], *table["mask"])}
+    assert len(grids) == 1
+    truth = json.loads((folder / "labels.json").read_text())
+    assert (truth["kind"], set(map(int, truth["labels"]))) == (name, set(kind.labels))
+
+
+def test_the_unpaired_table_of_any_kind_has_one_scan_of_each_subject_source_or_target(of_kind):
+    _, kind, folder = of_kind
+    table = pd.read_csv(folder / UNPAIRED)
+    assert len(table) == table["subject"].nunique() == 6
+    assert set(table.loc[table["split"] == "train", "domain"]) == set(kind.domains)
+    assert set(table.loc[table["split"] == "test", "domain"]) == {kind.domains[0]}
+
+
+def test_masks_of_any_kind_hold_values_that_its_labels_name(of_kind):
+    _, kind, folder = of_kind
+    for path in pd.read_csv(folder / PAIRED)["mask"].unique():
+        mask = read_volume(folder / path).voxels
+        assert set(np.unique(mask).astype(int)) <= set(kind.labels)
+        labels = read_volume(folder / path.replace(kind.mask, "labels")).voxels
+        assert np.array_equal(mask[mask > 0], labels[mask > 0])
+
+
+def test_every_sidecar_of_any_kind_names_its_unit(of_kind):
+    name, kind, folder = of_kind
+    for domain, unit in kind.units.items():
+        note = json.loads((folder / "sub-004" / f"{domain}.json").read_text())
+        assert (note["phantom"], note["kind"], note["unit"], note["domain"]) == (True, name, unit, domain)
+        assert note["lesions"] in (True, False)
+
+
+def test_shape_and_lesions_are_the_kinds_where_none_are_asked_for(tmp_path):
+    write_phantom(tmp_path, kind="head_mr", subjects=1, seed=0)
+    image = nib.load(tmp_path / "sub-001" / "t1_gd.nii.gz")
+    assert image.shape == KINDS["head_mr"].shape
+    assert np.allclose(image.header.get_zooms(), (2, 2, 4))

@@ -9,7 +9,6 @@ from medgan.phantom.ct import (
     blurred,
     default_spacing_mm,
     draw_scan,
-    has_lesions,
     quantum_noise,
     render_subject,
     stored,
@@ -119,14 +118,6 @@ def core_gains():
 def test_the_lesion_mask_is_what_the_labels_call_a_lesion(subject):
     assert np.array_equal(subject["lesions"] == 1, np.isin(subject["labels"], LESIONS))
     assert subject["lesions"].any()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
-def test_the_share_of_subjects_with_lesions_is_kept_among_all_and_among_every_second(share):
-    for seed in range(10):
-        carriers = np.array([has_lesions(seed, number, share) for number in range(24)])
-        assert abs(carriers.sum() - 24 * share) <= 2
-        assert abs(carriers[::2].sum() - 12 * share) <= 2
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -68,6 +68,23 @@ def test_the_corners_hold_the_whole_shape(shape, space):
         assert low <= field[inside].min() <= field[inside].max() <= high
 
 
+def test_a_remembered_shape_is_measured_once_over_a_grid_and_gives_the_same(space):
+    measured = []
+
+    class Counted(Ellipsoid):
+        def distance(self, at):
+            measured.append(at.x.shape)
+            return super().distance(at)
+
+    ball = Counted((5.0, 0.0, 0.0), (20.0, 12.0, 16.0))
+    remembered, boxes = ball.remembered(), [space.box(BALL.low, BALL.high), space.box((0, 0, 0), (9, 9, 9))]
+    for box in boxes:
+        near = space[box]
+        assert np.array_equal(remembered.distance(near), Ellipsoid.distance(ball, near))
+    assert measured == [space.x.shape]
+    assert (remembered.low, remembered.high) == (ball.low, ball.high)
+
+
 def test_without_a_blend_joining_and_cutting_are_those_of_sets(space):
     other = Ellipsoid((15.0, 0.0, 0.0), (15.0, 15.0, 15.0))
     one, two = BALL.distance(space) < 0, other.distance(space) < 0

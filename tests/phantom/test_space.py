@@ -34,6 +34,13 @@ def test_a_box_beside_the_space_is_empty():
     assert space[space.box((50, 0, 0), (60, 1, 1))].x.size == 0
 
 
+def test_a_box_knows_what_it_is_a_part_of():
+    space = Space.regular((8, 8, 8), (1.0, 1.0, 1.0))
+    box = space.box((0, 0, 0), (1, 1, 1))
+    assert space.part_of is None
+    assert space[box].part_of == (space, box)
+
+
 def test_waves_have_the_root_mean_square_asked_for_and_stay_below_their_peak():
     values = Waves.draw(rng(), 2.0, (10, 30), 9)(Space.regular((64, 64, 32), (3.0, 3.0, 3.0)))
     assert np.sqrt((values**2).mean()) == pytest.approx(2.0, rel=0.1)

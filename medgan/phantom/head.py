@@ -1,0 +1,157 @@
+"""A subject's head: scalp, skull, meninges and face, with the brain and its vessels in them.
+
+Coordinates are those of a subject of average build, in mm: the origin lies in the midline, 25 mm above the commissures
+of the brain, which is the middle of what is in view.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from medgan.phantom.anatomy import Anatomy
+from medgan.phantom.brain import brain_layers, draw_brain
+from medgan.phantom.head_vessels import head_vessel_layers
+from medgan.phantom.shapes import Dome, Ellipsoid, HalfSpace, Shape, Tube
+from medgan.phantom.space import Waves, near
+from medgan.phantom.tissues import HeadTissue, Layer
+
+MIDDLE = (0.0, -8.0, -20.0)
+"""Centre of the vault."""
+RADII = (66.0, 84.0, 72.0)
+"""Of the vault's inside."""
+
+
+@dataclass(frozen=True)
+class Skull:
+    """The surfaces between which everything else lies."""
+
+    scalp: Shape
+    outer: Shape
+    """The bone's outer surface."""
+    inner: Shape
+    """The bone's inner surface."""
+    diploe: Shape
+    """The marrow between the tables."""
+
+
+def draw_head(rng: np.random.Generator, *, lesions: bool) -> Anatomy:
+    """A random head, with three to ten lesions of the white matter where ``lesions`` is set."""
+    size = rng.uniform(0.95, 1.04)
+    build = (size * rng.uniform(0.97, 1.03), size, size * rng.uniform(0.98, 1.03))
+    bend = [Waves.draw(rng, rms, (120, 260)) for rms in (0.9, 1.5, 1.5)]
+    skull = draw_skull(rng)
+    layers = tuple(_laid(rng, skull, lesions))
+    return Anatomy(layers, build, (bend[0], bend[1], bend[2]))
+
+
+def draw_skull(rng: np.random.Generator) -> Skull:
+    """A skull whose bone and scalp vary in thickness from subject to subject."""
+    bone, scalp = rng.uniform(5.5, 8.0), rng.uniform(4.5, 7.5)
+    vault = Dome(MIDDLE, RADII).remembered()
+    base = _base().remembered()
+    inner = vault.within(base, blend_mm=8).rough(Waves.draw(rng, 0.8, (40, 90)))
+    outer = vault.grown(bone).within(base.grown(3), blend_mm=12).rough(Waves.draw(rng, 0.8, (40, 90)))
+    nose = Ellipsoid((0, 92, -66), (13, 16, 20))
+    skin = vault.grown(bone + scalp).joined(nose, 14)
+    for side in (-1, 1):
+        skin = skin.joined(Ellipsoid((side * 74, 4, -52), (7, 34, 26)), 12)
+    skin = skin.rough(Waves.draw(rng, 0.7, (50, 110)))
+    marrow = vault.grown(bone * 0.72).without(vault.grown(bone * 0.34)).within(HalfSpace((0, 0, -48), (0, 0.3, -1)), 4)
+    marrow = marrow.rough(Waves.draw(rng, 0.6, (14, 30)))
+    return Skull(skin.remembered(), outer.remembered(), inner.remembered(), marrow)
+
+
+def _base() -> Shape:
+    """What lies above the base of the skull: high over the orbits, whose roofs bulge into it, and low behind them."""
+    front: Shape = HalfSpace((0, 0, -47), (0, 0, -1))
+    for side in (-1, 1):
+        front = front.without(Ellipsoid((side * 32, 60, -57), (24, 34, 17)), blend_mm=8)
+    return front.joined(HalfSpace((0, 22, -50), (0, 1, -0.25)), blend_mm=10)
+
+
+def _laid(rng: np.random.Generator, skull: Skull, lesions: bool) -> Iterator[Layer]:
+    """Every layer, from the skin inwards."""
+    yield from scalp_layers(rng, skull)
+    yield from face_layers(rng)
+    yield Layer(HeadTissue.OUTER_TABLE, skull.outer)
+    yield Layer(HeadTissue.INNER_TABLE, skull.inner.grown(2.0).within(skull.outer))
+    yield Layer(HeadTissue.DIPLOE, skull.diploe.within(skull.outer.grown(-1.5)).without(skull.inner.grown(1.5)))
+    yield from base_layers(rng)
+    yield from eye_layers(rng)
+    yield Layer(HeadTissue.DURA, skull.inner)
+    yield Layer(HeadTissue.CSF, skull.inner.grown(-1.0))
+    brain = draw_brain(rng, skull.inner)
+    yield from brain_layers(rng, brain, lesions=lesions)
+    yield from petrous_layers(rng)
+    yield from head_vessel_layers(rng, skull.inner)
+
+
+def scalp_layers(rng: np.random.Generator, skull: Skull) -> Iterator[Layer]:
+    """Skin, the fat under it, and the muscles of temple and neck."""
+    yield Layer(HeadTissue.SKIN, skull.scalp)
+    yield Layer(HeadTissue.FAT, skull.scalp.grown(-1.8))
+    yield Layer(HeadTissue.MUSCLE, skull.outer.grown(0.9).within(skull.scalp.grown(-2.5)))
+    for side in (-1, 1):
+        temporal = Ellipsoid((side * 70, 14, -54), (9, 26, 32), turn_deg=side * 12)
+        yield Layer(HeadTissue.MUSCLE, temporal.within(skull.scalp.grown(-4.0)).rough(Waves.draw(rng, 0.6, (12, 30))))
+        neck = Ellipsoid((side * 30, -88, -78), (28, 16, 26))
+        yield Layer(HeadTissue.MUSCLE, neck.within(skull.scalp.grown(-5.0)))
+
+
+def face_layers(rng: np.random.Generator) -> Iterator[Layer]:
+    """What lies before and below the base of the skull: fat, the bone around the orbits, the nose and its sinuses."""
+    yield Layer(HeadTissue.FAT, Ellipsoid((0, 46, -70), (52, 38, 34)))
+    frame = Ellipsoid((0, 48, -62), (50, 40, 26))
+    yield Layer(HeadTissue.OUTER_TABLE, frame)
+    yield Layer(HeadTissue.DIPLOE, frame.grown(-2.2).rough(Waves.draw(rng, 0.8, (14, 30))))
+    nose = Ellipsoid((0, 58, -64), (13, 32, 26))
+    yield Layer(HeadTissue.MUCOSA, nose)
+    cells = rng.uniform(0.8, 1.1)
+    for side in (-1, 1):
+        for y, width in ((36, 4.0), (48, 4.6), (60, 4.6), (72, 3.6)):
+            cell = Ellipsoid(near(rng, (side * 6.2, y, -60), 0.8), (width * cells, 5.2 * cells, 15))
+            yield Layer(HeadTissue.GAS, cell)
+
+
+def base_layers(rng: np.random.Generator) -> Iterator[Layer]:
+    """Sphenoid with its sinus, the petrous bones with their marrow, and the air cells behind the ears."""
+    yield Layer(HeadTissue.OUTER_TABLE, Ellipsoid((0, 18, -62), (18, 18, 13)))
+    yield Layer(HeadTissue.DIPLOE, Ellipsoid((0, 2, -66), (12, 12, 12)))
+    yield Layer(HeadTissue.MUCOSA, Ellipsoid((0, 22, -60), (12, 12, 8.5)))
+    for side in (-1, 1):
+        yield Layer(HeadTissue.GAS, Ellipsoid(near(rng, (side * 5.6, 22, -60), 0.8), (4.8, 10.5, 7.5)))
+    if rng.uniform() < 0.7:
+        for side in (-1, 1):
+            yield Layer(
+                HeadTissue.GAS, Ellipsoid(near(rng, (side * 10, 79, -34), 2), (8, 3.2, 11), turn_deg=-side * 12)
+            )
+
+
+def petrous_layers(rng: np.random.Generator) -> Iterator[Layer]:
+    """The bone of the ears, with marrow at its tip and air cells behind; laid over the brain that it parts."""
+    for side in (-1, 1):
+        ridge = Tube([(side * 66, -30, -62), (side * 40, -18, -61), (side * 14, -4, -62)], [11, 7.5, 5])
+        yield Layer(HeadTissue.CSF, ridge.grown(1.5))
+        yield Layer(HeadTissue.INNER_TABLE, ridge)
+        yield Layer(HeadTissue.DIPLOE, Tube([(side * 34, -15, -62), (side * 17, -5, -63)], [4, 3]))
+        for _ in range(8):
+            place = near(rng, (side * 60, -30, -62), 7)
+            yield Layer(HeadTissue.GAS, Ellipsoid(place, (3.2, 3.2, 3.6)))
+
+
+def eye_layers(rng: np.random.Generator) -> Iterator[Layer]:
+    """Both orbits: fat, globe, the four straight muscles and the nerve."""
+    for side in (-1, 1):
+        x, y, z = near(rng, (side * 31, 68, -57), 1.0)
+        apex = (side * 14.0, 26.0, -56.0)
+        cone = Tube([(x, y + 4, z), (side * 24, 46, -57), apex], [19, 14, 5])
+        yield Layer(HeadTissue.OUTER_TABLE, cone.grown(1.8))
+        yield Layer(HeadTissue.FAT, cone)
+        for dx, dz in ((11.5, 0), (-11.5, 0), (0, 11), (0, -11)):
+            muscle = Tube([(x + dx, y - 4, z + dz), (x - side * 4 + dx, y - 18, z + dz), apex], [1.6, 2.8, 1.6])
+            yield Layer(HeadTissue.MUSCLE, muscle)
+        yield Layer(HeadTissue.OPTIC_NERVE, Tube([(x, y - 10, z), (x - side * 7, y - 24, z + 1), apex], 1.9))
+        yield Layer(HeadTissue.MUSCLE, Ellipsoid((x, y, z), (12.3, 12.3, 12.3)))
+        yield Layer(HeadTissue.VITREOUS, Ellipsoid((x, y, z), (11.2, 11.2, 11.2)))
+        yield Layer(HeadTissue.MUSCLE, Ellipsoid((x, y + 7.5, z), (4.6, 2.0, 4.6)))

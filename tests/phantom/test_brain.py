@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medgan.phantom.brain import Furrows, brain_layers, draw_brain
+from medgan.phantom.shapes import Ellipsoid
+from medgan.phantom.space import Space, Waves
+from medgan.phantom.tissues import HEAD_LESIONS, HeadTissue
+
+SPACE = Space.regular((60, 70, 30), (2.5, 2.5, 4.0))
+SKULL = Ellipsoid((0.0, -8.0, -20.0), (66.0, 84.0, 72.0))
+VOXEL_ML = 2 * 2 * 4 / 1000
+
+
+def layers(seed, *, lesions=True):
+    rng = np.random.default_rng(seed)
+    brain = draw_brain(rng, SKULL)
+    return brain, list(brain_layers(rng, brain, lesions=lesions))
+
+
+def test_furrows_lie_where_the_field_vanishes_at_the_distance_their_slope_says():
+    wave = Waves(np.array([[2 * np.pi / 40, 0.0, 0.0]]), np.array([0.0]), 1.0)  # zero at x = 10, 30, ...
+    furrows = Furrows(wave, (0.0, 0.0, 0.0), (1e6, 1e6, 1e6), 0.5)
+    furrows.radial = 0.0
+    at = Space.regular((81, 3, 3), (1.0, 1.0, 1.0))
+    near = np.abs(np.abs(at.x) - 10) < 3
+    expected = np.abs(np.abs(at.x) - 10) - 0.5
+    assert np.allclose(furrows.distance(at)[near], expected[near], atol=0.4)
+
+
+def test_furrows_run_towards_the_centre():
+    furrows = Furrows(Waves.draw(np.random.default_rng(0), 1.0, (20, 30), 8), (0, 0, 0), (70, 70, 70), 0.5)
+    furrows.radial = 1.0
+    directions = np.random.default_rng(1).normal(size=(400, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    angles = []
+    for radius in (40, 68):
+        x, y, z = (directions * radius).T[:, :, None, None]
+        angles.append((furrows.distance(Space(x, y, z, (1, 1, 1))) + furrows.half_mm) / radius)
+    assert np.allclose(*angles)
+    assert angles[0].min() < 0.01
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_cortex_is_a_ribbon_of_about_three_millimetres_on_white_matter(seed):
+    brain, _ = layers(seed)
+    white, hull = brain.white.distance(SPACE) < 0, brain.hull.distance(SPACE) < 0
+    assert not (white & ~hull).any()
+    surface = np.abs(brain.hull.distance(SPACE) + 1.5) < 1
+    assert not (white & surface).any()
+    furrow = brain.furrows.distance(SPACE)
+    assert furrow[white].min() > 2
+
+
+def test_the_boundary_of_grey_and_white_matter_is_folded(head):
+    cortex = head["labels"] == HeadTissue.GREY_MATTER
+    white = head["labels"] == HeadTissue.WHITE_MATTER
+    middle = 18
+    border = (ndimage.binary_dilation(white[:, :, middle]) & cortex[:, :, middle]).sum()
+    round_border = 2 * np.pi * np.sqrt((white | cortex)[:, :, middle].sum() / np.pi)
+    assert border > 1.5 * round_border
+
+
+@pytest.mark.parametrize(
+    ("tissues", "least_ml", "most_ml"),
+    [
+        ((HeadTissue.GREY_MATTER,), 350, 800),
+        ((HeadTissue.WHITE_MATTER,), 350, 700),
+        ((HeadTissue.VENTRICLE,), 8, 50),
+        ((HeadTissue.DEEP_GREY, HeadTissue.PALLIDUM), 20, 70),
+        (HEAD_LESIONS, 0.3, 20),
+    ],
+)
+def test_parts_have_the_volume_of_real_ones(head, tissues, least_ml, most_ml):
+    assert least_ml < np.isin(head["labels"], tissues).sum() * VOXEL_ML < most_ml
+
+
+def test_ventricles_lie_within_and_the_cerebellum_behind_and_below(head_centre):
+    white, ventricles = head_centre(HeadTissue.WHITE_MATTER), head_centre(HeadTissue.VENTRICLE)
+    assert np.abs(np.subtract(white, ventricles)).max() < 30
+    cerebellum = head_centre(HeadTissue.CEREBELLAR_CORTEX, HeadTissue.CEREBELLAR_WHITE)
+    assert cerebellum[1] < white[1] - 20
+    assert cerebellum[2] < white[2] - 20
+    assert head_centre(HeadTissue.BRAINSTEM)[1] > cerebellum[1] + 10
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lesions_are_up_to_ten_in_the_white_matter_and_some_enhance(seed):
+    brain, laid = layers(seed)
+    lesions = [layer for layer in laid if layer.tissue in HEAD_LESIONS]
+    enhancing = [layer for layer in lesions if layer.tissue == HeadTissue.ENHANCING_LESION]
+    assert 1 <= len(enhancing) <= len(lesions) <= 20
+    for lesion in lesions:
+        core = lesion.shape.grown(-2.0).distance(SPACE) < 0
+        assert (brain.white.distance(SPACE)[core] < 0).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_lesions_none_is_laid(seed):
+    assert not {layer.tissue for layer in layers(seed, lesions=False)[1]} & {*HEAD_LESIONS}

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medgan.phantom.head import draw_head, draw_skull
+from medgan.phantom.space import Space
+from medgan.phantom.tissues import HEAD_LESIONS, HeadTissue
+
+SPACE = Space.regular((49, 57, 16), (4.0, 4.0, 7.5))
+BRAIN = (HeadTissue.GREY_MATTER, HeadTissue.WHITE_MATTER)
+VOXEL_ML = 2 * 2 * 4 / 1000
+
+
+def inside(shape):
+    return shape.distance(SPACE) < 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_surfaces_lie_within_each_other_and_within_the_field_of_view(seed):
+    skull = draw_skull(np.random.default_rng(seed))
+    scalp, outer, inner = map(inside, (skull.scalp, skull.outer, skull.inner))
+    assert inner.any()
+    assert not (inner & ~outer).any()
+    assert not (outer & ~scalp).any()
+    assert not scalp[[0, -1]].any()
+    assert not scalp[:, [0, -1]].any()
+
+
+def test_equal_numbers_give_equal_heads_and_others_give_others():
+    space = Space.regular((10, 12, 5), (16.0, 16.0, 20.0))
+    first, again, other = (draw_head(np.random.default_rng(seed), lesions=True) for seed in (1, 1, 2))
+    for one, two in zip(first.layers, again.layers, strict=True):
+        assert one.tissue == two.tissue
+        assert np.array_equal(one.shape.distance(space), two.shape.distance(space))
+    assert not np.array_equal(first.coordinates(space).x, other.coordinates(space).x)
+
+
+def test_without_lesions_nothing_of_them_is_laid():
+    assert not {layer.tissue for layer in draw_head(np.random.default_rng(3), lesions=False).layers} & {*HEAD_LESIONS}
+
+
+def test_every_tissue_is_in_view(head):
+    assert set(np.unique(head["labels"]).tolist()) == set(HeadTissue)
+
+
+def test_from_outside_the_vault_is_skin_fat_bone_marrow_bone_grey_and_white_matter(head):
+    labels = head["labels"][:, 45:65, 18:22]
+    order = (
+        *(HeadTissue.SKIN, HeadTissue.FAT, HeadTissue.OUTER_TABLE, HeadTissue.DIPLOE, HeadTissue.INNER_TABLE),
+        *(HeadTissue.GREY_MATTER, HeadTissue.WHITE_MATTER),
+    )
+    from_middle = np.broadcast_to(np.abs(np.arange(96) - 47.5)[:, None, None], labels.shape)
+    distances = [from_middle[labels == tissue].mean() for tissue in order]
+    assert distances == sorted(set(distances), reverse=True)
+
+
+def test_the_brain_is_closed_in_by_bone_above_the_base(head):
+    labels = head["labels"][:, :, 12:26]
+    brain = ndimage.binary_dilation(np.isin(labels, BRAIN), iterations=2)
+    skin = np.isin(labels, (HeadTissue.SKIN, HeadTissue.FAT, HeadTissue.AIR))
+    assert not (brain & skin).any()
+
+
+def test_eyes_lie_in_front_below_the_brain_on_both_sides(head, head_centre):
+    x, y, z = head_centre(HeadTissue.VITREOUS)
+    assert abs(x) < 8
+    assert y > head_centre(*BRAIN)[1] + 40
+    assert z < head_centre(*BRAIN)[2] - 20
+    globe_ml = (head["labels"] == HeadTissue.VITREOUS).sum() * VOXEL_ML / 2
+    assert 3 < globe_ml < 8
+
+
+def test_scalp_and_skull_have_the_thickness_of_real_ones(head):
+    profile = head["labels"][:, 56, 20]
+    bone = np.isin(profile, (HeadTissue.OUTER_TABLE, HeadTissue.DIPLOE, HeadTissue.INNER_TABLE)).sum() / 2 * 2
+    scalp = np.isin(profile, (HeadTissue.SKIN, HeadTissue.FAT, HeadTissue.MUSCLE)).sum() / 2 * 2
+    assert 3 <= bone <= 11
+    assert 3 <= scalp <= 12

@@ -1,0 +1,161 @@
+from math import exp, log, pi, sqrt
+
+import numpy as np
+import pytest
+
+from medgan.phantom.canvas import laid
+from medgan.phantom.head_mr import ACQUISITIONS
+from medgan.phantom.mr import (
+    FLOW_VOID,
+    Acquisition,
+    InversionRecovery,
+    Magnetisation,
+    Session,
+    SpinEcho,
+    SpoiledGradientEcho,
+    bias_field,
+    draw_session,
+    rician,
+)
+from medgan.phantom.relaxation import HEAD, Relaxation, relaxation_of_subject
+from medgan.phantom.shapes import Slab
+from medgan.phantom.space import Space
+from medgan.phantom.tissues import HeadTissue, Layer
+
+WATER = Relaxation(1000.0, 100.0, 1.0)
+GRIDS = pytest.mark.parametrize("shape", [(64, 64, 1), (48, 48, 12)], ids=["2d", "3d"])
+
+
+def rng():
+    return np.random.default_rng(5)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "by_hand"),
+    [
+        # E1 = exp(-0.1) = 0.904837; sin 30 = 0.5, cos 30 = 0.866025; exp(-0.05) = 0.951229
+        (SpoiledGradientEcho(100, 5, 30), 0.5 * 0.095163 / (1 - 0.866025 * 0.904837) * 0.951229),
+        # at 90 degrees nothing is left along the field: 1 - E1
+        (SpoiledGradientEcho(100, 0, 90), 0.095163),
+        # 1 - exp(-2) = 0.864665; exp(-1) = 0.367879
+        (SpinEcho(2000, 100), 0.864665 * 0.367879),
+        # 1 - 2 exp(-0.5) + exp(-5) = 1 - 1.213061 + 0.006738
+        (InversionRecovery(5000, 0, 500), -0.206323),
+    ],
+    ids=["gradient echo", "at 90 degrees", "spin echo", "inversion"],
+)
+def test_signals_are_those_worked_out_by_hand(sequence, by_hand):
+    assert sequence.signal(WATER) == pytest.approx(by_hand, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    "sequence", [SpoiledGradientEcho(25, 5, 35), SpinEcho(500, 15), InversionRecovery(9000, 90, 2000)]
+)
+def test_signals_are_proportional_to_the_density(sequence):
+    assert sequence.signal(Relaxation(800, 70, 0.4)) == pytest.approx(0.4 * sequence.signal(Relaxation(800, 70, 1.0)))
+
+
+def test_a_gradient_echo_is_strongest_at_the_ernst_angle():
+    angles = np.linspace(1, 89, 881)
+    signals = [SpoiledGradientEcho(50, 0, a).signal(WATER) for a in angles]
+    assert angles[np.argmax(signals)] == pytest.approx(np.rad2deg(np.arccos(exp(-0.05))), abs=0.1)
+
+
+def test_an_inversion_nulls_what_has_half_recovered():
+    assert InversionRecovery(1e6, 90, 1000 * log(2)).signal(WATER) == pytest.approx(0, abs=1e-9)
+
+
+def test_flowing_blood_is_void_in_spin_echoes_alone():
+    still, flowing = Relaxation(1441, 290, 1.0), Relaxation(1441, 290, 1.0, flows=True)
+    for sequence, share in ((SpinEcho(5000, 90), FLOW_VOID), (SpoiledGradientEcho(25, 5, 35), 1.0)):
+        assert sequence.signal(flowing) == pytest.approx(share * sequence.signal(still))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_contrasts_are_those_of_life_in_every_subject(seed):
+    tissues = relaxation_of_subject(np.random.default_rng(seed), HEAD)
+    fat, white, grey, fluid, lesion = (
+        tissues[t]
+        for t in (HeadTissue.FAT, HeadTissue.WHITE_MATTER, HeadTissue.GREY_MATTER, HeadTissue.CSF, HeadTissue.LESION)
+    )
+    t1, t2, flair = (ACQUISITIONS[domain].signal for domain in ("t1", "t2", "flair"))
+    assert t1(fat) > t1(white) > t1(grey) > 2 * t1(fluid)
+    assert t1(lesion) < t1(white)
+    assert t2(fluid) == max(t2(tissue) for tissue in tissues.values() if tissue.t1_ms < 3000 or tissue is fluid)
+    assert t2(lesion) > 1.3 * t2(grey) > 1.3 * t2(white)
+    assert abs(flair(fluid)) < 0.2 * flair(white)
+    assert flair(lesion) > 1.3 * flair(grey) > 1.3 * flair(white)
+    assert t1(tissues[HeadTissue.OUTER_TABLE]) < 0.05 * t1(white)
+
+
+@pytest.mark.parametrize("tissue", HeadTissue)
+def test_gadolinium_raises_the_t1_signal_where_it_is_and_nowhere_else(tissue):
+    before, after = (ACQUISITIONS[domain].signal(HEAD[tissue]) for domain in ("t1", "t1_gd"))
+    if HEAD[tissue].uptake_mmol:
+        assert after > 1.05 * before
+    else:
+        assert after == before
+
+
+@GRIDS
+def test_the_coils_field_is_positive_and_smooth(shape):
+    grid = Space.regular(shape, (4.0, 4.0, 8.0))
+    for _ in range(4):
+        field = bias_field(rng(), grid, 0.15)
+        assert field.min() > 0
+        assert 0.6 < field.mean() < 1.6
+        for axis in (0, 1):
+            assert np.abs(np.diff(np.log(field), axis=axis)).max() < 0.15 * 2**0.5 * 2 * 2 * pi / 250 * 4
+
+
+@GRIDS
+def test_noise_in_air_has_the_mean_and_spread_of_rayleigh(shape):
+    noise = np.concatenate([rician(np.random.default_rng(s), np.zeros(shape), 3.0).ravel() for s in range(8)])
+    assert noise.mean() == pytest.approx(3.0 * sqrt(pi / 2), rel=0.02)
+    assert noise.std() == pytest.approx(3.0 * sqrt(2 - pi / 2), rel=0.02)
+
+
+def test_noise_on_a_strong_signal_is_normal_around_it():
+    noisy = rician(rng(), np.full((60, 60, 10), 200.0), 2.0)
+    assert noisy.mean() == pytest.approx(sqrt(200.0**2 + 2.0**2), abs=0.05)
+    assert noisy.std() == pytest.approx(2.0, rel=0.03)
+
+
+def test_a_voxel_between_two_tissues_has_the_mean_of_their_signals():
+    grid = Space.regular((4, 4, 5), (2.0, 2.0, 2.0))
+    seen = Magnetisation(rng(), grid, HEAD, ACQUISITIONS)
+    seen.tissues = {t: Relaxation(r.t1_ms, r.t2_ms, r.density, texture=0.0) for t, r in HEAD.items()}
+    white, fluid = seen.tissues[HeadTissue.WHITE_MATTER], seen.tissues[HeadTissue.CSF]
+    layers = [Layer(HeadTissue.WHITE_MATTER, Slab(-50, 50)), Layer(HeadTissue.CSF, Slab(0.5, 50))]
+    labels = laid(grid, ((layer, grid) for layer in layers), seen)
+    for domain, acquisition in ACQUISITIONS.items():  # the fluid begins three quarters up the middle voxel
+        expected = 0.75 * acquisition.signal(white) + 0.25 * acquisition.signal(fluid)
+        assert np.allclose(seen.signals[domain][:, :, 2], expected)
+    assert (labels[:, :, 2] == HeadTissue.WHITE_MATTER).all()
+    assert (labels[:, :, 3] == HeadTissue.CSF).all()
+
+
+def test_a_piece_with_a_filling_shows_as_what_fills_it_under_its_own_label():
+    grid = Space.regular((4, 4, 3), (2.0, 2.0, 2.0))
+    shown = []
+    for tissue, filling in ((HeadTissue.FAT, None), (HeadTissue.OUTER_TABLE, HeadTissue.FAT)):
+        seen = Magnetisation(rng(), grid, HEAD, ACQUISITIONS)
+        labels = laid(grid, [(Layer(tissue, Slab(-50, 50), filling=filling), grid)], seen)
+        assert (labels == tissue).all()
+        shown.append(seen.signals["t1"])
+    assert np.array_equal(*shown)
+
+
+def test_what_is_stored_is_the_magnitude_at_the_subjects_scale():
+    grid = Space.regular((4, 4, 3), (2.0, 2.0, 2.0))
+    seen = Magnetisation(rng(), grid, HEAD, {"fast": Acquisition(InversionRecovery(5000, 0, 500))})
+    seen.signals["fast"][:] = -0.25
+    stored = seen.scanned("fast", Session(scale=1000, noise=0.1, bias=0.1), np.full(grid.x.shape, 2.0), None)
+    assert stored.dtype == np.int16
+    assert (stored == 500).all()
+
+
+def test_scales_differ_between_subjects_as_mr_has_no_unit():
+    scales = [draw_session(0, number).scale for number in range(40)]
+    assert 1500 <= min(scales) < 2200
+    assert 8000 < max(scales) <= 12000

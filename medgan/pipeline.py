@@ -25,13 +25,14 @@ from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_grid
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
+from medgan.phantom.kinds import KINDS
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, check_change
 from medgan.training.fit import FitConfig
 from medgan.training.learner import HeldOut
 from medgan.translators.translator import Translator
 
 Size = Literal["auto", "small", "full"]
-PHANTOM_SUBJECTS, PHANTOM_SEED, PHANTOM_SHAPE = 24, 0, (96, 96, 24)
+PHANTOM_SUBJECTS, PHANTOM_SEED = 24, 0
 Sides = tuple[list[Prepared], list[Prepared]]
 
 
@@ -173,7 +174,7 @@ class Pipeline(ABC, Generic[C]):
         """The studies to work on; without data the phantom, rendered once and kept."""
         if data:
             return find_cohort(data, self.pair)
-        folder = self._rendered(PHANTOM_SUBJECTS, PHANTOM_SEED, PHANTOM_SHAPE)
+        folder = self._rendered(PHANTOM_SUBJECTS, PHANTOM_SEED, KINDS[self.phantom].shape)
         return find_cohort(folder / (PAIRED if self.pair.paired else UNPAIRED), self.pair)
 
     def prepared(self, cohort: Cohort, cache: Cache) -> Sides:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from medgan.data.cache import Cache
 from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError, GeometryError
+from medgan.phantom.kinds import KINDS
 from medgan.pipeline import Pipeline
 
 SHIPPED = {path.stem: path for path in Path(str(files("medgan.configs"))).glob("*.yaml")}
@@ -93,7 +95,7 @@ def test_another_kind_of_network_forgets_the_settings_of_the_one_before():
         ({"fit": {"epoch": 3}}, "unknown setting 'fit.epoch' .did you mean 'fit.epochs'"),
         ({"fit": {"epochs": 0}}, "setting 'fit.epochs': .* greater than 0"),
         ({"size": "huge"}, "setting 'size': .*'auto', 'small' or 'full'"),
-        ({"window": {"lower": 0.0}}, "change from -50 to 600 HU reaches beyond the window"),
+        ({"window": {"lower": 0.0}}, "change from -50 to 600 reaches beyond the window"),
         ({"patch": {"size_voxels": 100}}, "patches of 100 x 100 voxels do not fit generator.network .*multiple of 16"),
         (
             {"patch": {"size_voxels": 32}, "discriminator": {"receptive_field": 142}},
@@ -189,7 +191,7 @@ def test_a_pair_on_two_grids_is_refused_by_name(small, save_cohort, tmp_path, di
 def test_the_phantom_is_rendered_once_and_kept_for_both_translators(small, monkeypatch, tmp_path):
     monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
     monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
-    monkeypatch.setattr("medgan.pipeline.PHANTOM_SHAPE", (32, 32, 8))
+    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
     unpaired = small().cohort(None)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     paired = small(paired=True).cohort(None)

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from medgan.errors import ConfigError, DataError, GeometryError, TrainingError
+from medgan.phantom.kinds import KINDS
 from medgan.tracking import download_model
 from medgan.train import Order, train
 from medgan.training.model_folder import read_model
@@ -99,7 +101,7 @@ def test_the_console_says_what_is_done_and_how_it_went(once, said):
 def test_what_medgan_chose_is_said(order, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
     monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
-    monkeypatch.setattr("medgan.pipeline.PHANTOM_SHAPE", (32, 32, 8))
+    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
     said = io.StringIO()
     overrides = ["size=auto", "fit={epochs: 1, iterations_per_epoch: 11, batch_size: 1}"]
     trained = train(order(name="phantom", data=None, overrides=overrides), Console(file=said, width=200))

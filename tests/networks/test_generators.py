@@ -128,3 +128,18 @@ def test_the_unet_drops_out_in_the_three_blocks_after_the_innermost():
     network = UNetGenerator(2, channels=1)
     rates = [[layer.p for layer in block if isinstance(layer, torch.nn.Dropout2d)] for block in network.up]
     assert rates == [[], [0.5], [0.5], [0.5], [], [], []]
+
+
+@pytest.mark.parametrize("spatial", [2, 3])
+def test_weights_that_keep_the_variance_carry_a_signal_through_a_net_without_norm(spatial):
+    torch.manual_seed(0)
+    image = torch.randn(1, 1, *[32] * spatial)
+    carried = {}
+    for keep_variance in (False, True):
+        network = ResNetGenerator(spatial, channels=8, downs=3, blocks=2, norm="none", keep_variance=keep_variance)
+        with torch.no_grad():
+            carried[keep_variance] = float(
+                network.blocks(network.down[2](network.down[1](network.down[0](network.stem(image))))).std()
+            )
+    assert carried[False] < 0.05
+    assert 0.3 < carried[True] < 5

@@ -2,7 +2,7 @@ import pytest
 
 from medgan import catalog
 from medgan.errors import ConfigError
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 from medgan.translators.cyclegan import CycleGAN
 from medgan.translators.pix2pix import Pix2Pix
 

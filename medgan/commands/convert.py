@@ -24,6 +24,14 @@ def convert(
     change_map: Annotated[
         bool, typer.Option("--change-map", help="Also write the change in HU (an iodine map).")
     ] = False,
+    uncertainty: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Also write the standard deviation of N >= 2 translations of the varied study; the output itself "
+            "stays as it is without, to the bit. Takes as long as N + 1 conversions.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
     tracking: TrackingUri = None,
@@ -38,7 +46,7 @@ def convert(
 
         order = ConvertOrder(
             source, output, model, direction=direction, part=part, split=split, change_map=change_map,
-            overwrite=overwrite, jobs=jobs, tracking=tracking, device=device,
+            uncertainty=uncertainty, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device,
         )  # fmt: skip
         summary = run_conversion(order, console(quiet))
         if summary.failed:

@@ -22,8 +22,8 @@ from medgan.errors import DataError
 
 Role = Literal["reference", "source", "mask", "labels"]
 
-CHANGE_MAP = "_change"
-"""What `medgan convert --change-map` adds to an image's name."""
+MAPS = ("_change", "_uncertainty")
+"""What `medgan convert` adds to an image's name for the maps beside it."""
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,10 @@ def _of_cohort(table: Path, domain: str, column: Literal["image", "mask"]) -> li
 
 
 def _below(folder: Path, wanted: str) -> list[Image]:
-    """The images below a folder, but for change maps: ``NAME_change`` beside ``NAME`` is no image of the domain."""
+    """The images below a folder, but for maps: ``NAME_change`` beside ``NAME`` is no image of the domain."""
     found = find_images(folder)
     keys = {_key(path) for path in found}
-    maps = {path for path in found if stem(path).endswith(CHANGE_MAP) and _plain_key(path) in keys}
+    maps = {path for path in found if stem(path).endswith(MAPS) and _plain_key(path) in keys}
     paths = [path for path in found if path not in maps and (not wanted or stem(path) == wanted)]
     names = [_name(path, folder) for path in paths]
     return [Image(name.split("/")[0], name, path) for name, path in zip(names, paths, strict=True)]
@@ -216,7 +216,7 @@ def _key(path: Path) -> tuple[Path, str]:
 
 
 def _plain_key(path: Path) -> tuple[Path, str]:
-    return path.parent, stem(path).removesuffix(CHANGE_MAP)
+    return path.parent, stem(path).rpartition("_")[0]
 
 
 def _name(path: Path, folder: Path) -> str:

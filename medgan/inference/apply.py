@@ -35,14 +35,20 @@ def apply(
         (X, Y, Z) in [-1, 1]; away from the body the input.
     """
     result = study.normalised()
-    box = tuple(
-        slice(max(first - margin, 0), last + margin)
-        for (first, last), margin in zip(study.body, (MARGIN_VOXELS, MARGIN_VOXELS, 0), strict=True)
-    )
+    box = looked_at(study)
     volume = fabric.to_device(torch.from_numpy(np.ascontiguousarray(result[box])))
     with fabric.autocast():
         result[box] = _translated(generator, volume, patch, multiple).float().cpu().numpy()
     return result
+
+
+def looked_at(study: Prepared) -> tuple[slice, ...]:
+    """The part of a study that the network sees: the body's box and a margin in plane."""
+    margins = (MARGIN_VOXELS, MARGIN_VOXELS, 0)
+    return tuple(
+        slice(max(first - margin, 0), min(last + margin, size))
+        for (first, last), margin, size in zip(study.body, margins, study.voxels.shape, strict=True)
+    )
 
 
 def _translated(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:

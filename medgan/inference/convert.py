@@ -9,16 +9,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from rich.console import Console
 
 from medgan.data.splits import Part, Split
-from medgan.data.volumes import file_hash, read_volume
+from medgan.data.volumes import Volume, file_hash, read_volume
 from medgan.errors import ConfigError, MedganError
-from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan, find_jobs, is_table
+from medgan.inference.jobs import MANIFEST, SUMMARY, Job, MapKind, Plan, find_jobs, is_table
 from medgan.inference.record import ConvertSummary, Manifest, Outcome, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import as_map, kept, model_facts, write_outputs
 from medgan.inference.translate import translate
+from medgan.inference.uncertainty import seed_of, uncertainty
 from medgan.networks.outputs import ChangeOutput
 from medgan.tracking import download_model
 from medgan.training.architecture import Direction
@@ -42,12 +45,20 @@ class ConvertOrder:
     split: Path | None = None
     """Where that split is; None is ``split.json`` in the run folder, beside the model folder."""
     change_map: bool = False
+    uncertainty: int | None = None
+    """Translations of the varied study from which a map of the standard deviation is made; None makes none."""
     overwrite: bool = False
     jobs: int = 1
     """Studies in memory: one is computed while the others are read or written."""
     tracking: str | None = None
     """The MLflow store of a recorded model."""
     device: str = "auto"
+
+    @property
+    def maps(self) -> tuple[MapKind, ...]:
+        """What is written beside each output."""
+        asked: dict[MapKind, bool] = {"change": self.change_map, "uncertainty": self.uncertainty is not None}
+        return tuple(kind for kind, wanted in asked.items() if wanted)
 
 
 def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
@@ -59,6 +70,8 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         ModelError: The model cannot be used.
     """
     started = time.monotonic()
+    if order.uncertainty is not None and order.uncertainty < 2:
+        raise ConfigError(f"--uncertainty {order.uncertainty}: a standard deviation needs 2 translations or more.")
     folder = model_folder(order)
     model = read_model(folder)
     generator = model.generator(order.direction)
@@ -69,7 +82,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         order.output,
         model.domains(order.direction)[0].name,
         subjects=_subjects(order, model, folder),
-        change_map=order.change_map,
+        maps=order.maps,
     )
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
@@ -93,7 +106,7 @@ class Batch:
 
     def __init__(self, order: ConvertOrder, model: Model, fabric: Fabric) -> None:
         self.order, self.model, self.fabric = order, model, fabric
-        self.facts = model_facts(model, order.direction, change_map=order.change_map)
+        self.facts = model_facts(model, order.direction, change_map=order.change_map, uncertainty=order.uncertainty)
         self.computing = threading.Lock()
 
     def run(self, plan: Plan) -> Iterator[Outcome]:
@@ -132,11 +145,22 @@ class Batch:
         volume = read_volume(job.source)
         with self.computing:
             found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=self.order.change_map)
+            spread = self._spread(volume, facts) if self.order.uncertainty else None
         images = {job.output: found.voxels}
         if found.change is not None:
-            images[job.change_map] = as_map(found.change, self.model, self.order.direction)
+            images[job.map("change")] = as_map(found.change, self.model, self.order.direction)
+        if spread is not None:
+            images[job.map("uncertainty")] = spread
         write_outputs(job, images, volume.grid, facts | {"Warnings": list(found.warnings)})
         return "done", "; ".join(found.warnings)
+
+    def _spread(self, volume: Volume, facts: dict[str, object]) -> NDArray[np.float32]:
+        """How unsure the model is; the same input and model give the same map, whatever else is in the batch."""
+        assert self.order.uncertainty
+        seed = seed_of(str(facts["SourceSHA256"]), self.model.description.weights_sha256)
+        return uncertainty(
+            volume, self.model, self.order.direction, self.fabric, samples=self.order.uncertainty, seed=seed
+        )
 
     def _is_kept(self, job: Job, facts: dict[str, object]) -> bool:
         try:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
 
 from medgan.data.layouts import NIFTI, read_table, stem
 from medgan.data.volumes import find_images
@@ -12,6 +13,9 @@ from medgan.errors import ConfigError, DataError
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 """The batch's own files in the output folder."""
 MAX_NAMED = 5
+
+MapKind = Literal["change", "uncertainty"]
+"""What may lie beside an output: how much the model changed, and how unsure it is."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,13 @@ class Job:
         """``NAME.json`` beside ``NAME.nii.gz``."""
         return self.output.with_name(stem(self.output) + ".json")
 
-    @property
-    def change_map(self) -> Path:
-        """``NAME_change.nii.gz`` beside ``NAME.nii.gz``."""
-        return self.output.with_name(stem(self.output) + "_change.nii.gz")
+    def map(self, kind: MapKind) -> Path:
+        """``NAME_change.nii.gz`` or ``NAME_uncertainty.nii.gz`` beside ``NAME.nii.gz``."""
+        return self.output.with_name(f"{stem(self.output)}_{kind}.nii.gz")
 
-    def images(self, *, change_map: bool) -> tuple[Path, ...]:
+    def images(self, maps: Collection[MapKind] = get_args(MapKind)) -> tuple[Path, ...]:
         """The images that it writes; the output is the first."""
-        return (self.output, self.change_map) if change_map else (self.output,)
+        return (self.output, *(self.map(kind) for kind in get_args(MapKind) if kind in maps))
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,12 @@ class Plan:
 
 
 def find_jobs(
-    source: Path, output: Path, domain: str, *, subjects: Collection[str] | None = None, change_map: bool = False
+    source: Path,
+    output: Path,
+    domain: str,
+    *,
+    subjects: Collection[str] | None = None,
+    maps: Collection[MapKind] = (),
 ) -> Plan:
     """The studies of INPUT and where each goes; refuses what would overwrite an input or another output.
 
@@ -60,7 +68,7 @@ def find_jobs(
         output: A folder, or for one study a file name that ends in .nii.gz.
         domain: Of a cohort, the domain whose images are converted.
         subjects: Of a cohort, only these; None is everyone.
-        change_map: Whether change maps are written, too.
+        maps: What is written beside each output.
 
     Raises:
         DataError: INPUT does not exist or holds no image to convert.
@@ -78,8 +86,8 @@ def find_jobs(
     if not named:
         raise DataError(f"{source} holds no image to convert; give NIfTI, DICOM, PNG or TIFF images.")
     plan = Plan(*_placed(source, named, output), tuple(notes))
-    _check_names(plan, change_map)
-    _check_inputs_stay(plan, change_map)
+    _check_names(plan, maps)
+    _check_inputs_stay(plan, maps)
     return plan
 
 
@@ -136,11 +144,11 @@ def _placed(source: Path, named: Sequence[tuple[str, Path]], output: Path) -> tu
     return tuple(jobs), output
 
 
-def _check_names(plan: Plan, change_map: bool) -> None:
+def _check_names(plan: Plan, maps: Collection[MapKind]) -> None:
     taken = {plan.folder / name: "the batch itself" for name in (MANIFEST, SUMMARY)} if plan.folder else {}
     clashes = []
     for job in plan.jobs:
-        for path in (*job.images(change_map=change_map), job.sidecar):
+        for path in (*job.images(maps), job.sidecar):
             if path in taken:
                 clashes.append(f"{job.name} and {taken[path]} would both write {path}")
             taken[path] = job.name
@@ -149,8 +157,8 @@ def _check_names(plan: Plan, change_map: bool) -> None:
         raise ConfigError(f"{'; '.join(clashes[:MAX_NAMED])}{more}. Rename one of each, or convert them apart.")
 
 
-def _check_inputs_stay(plan: Plan, change_map: bool) -> None:
+def _check_inputs_stay(plan: Plan, maps: Collection[MapKind]) -> None:
     inputs = {job.source.resolve() for job in plan.jobs}
-    for path in (path for job in plan.jobs for path in job.images(change_map=change_map)):
+    for path in (path for job in plan.jobs for path in job.images(maps)):
         if path.resolve() in inputs:
             raise ConfigError(f"{path} is an input, and would be overwritten; give another OUTPUT.")

@@ -16,20 +16,21 @@ from numpy.typing import NDArray
 
 from medgan.data.volumes import Grid, file_hash, write_volume
 from medgan.errors import DataError
-from medgan.inference.jobs import Job
+from medgan.inference.jobs import Job, MapKind
+from medgan.inference.uncertainty import has_dropout, variations
 from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction
 from medgan.training.model_folder import Model, library_versions
 
 NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
-MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap")
+MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty")
 """What an output depends on; one that agrees in all of it is kept."""
 
 Facts = dict[str, Any]
 
 
-def model_facts(model: Model, direction: Direction, *, change_map: bool) -> Facts:
-    """What the sidecars of one batch share."""
+def model_facts(model: Model, direction: Direction, *, change_map: bool, uncertainty: int | None = None) -> Facts:
+    """What the sidecars of one batch share; ``uncertainty`` is the number of translations that its map is made of."""
     description = model.description
     wanted = model.domains(direction)[1]
     return {
@@ -44,6 +45,7 @@ def model_facts(model: Model, direction: Direction, *, change_map: bool) -> Fact
             "DescriptionSHA256": hashlib.sha256(description.model_dump_json().encode()).hexdigest(),
         },
         "ChangeMap": map_meaning(model, direction) if change_map else None,
+        "Uncertainty": spread_meaning(model, direction, uncertainty) if uncertainty else None,
         "Versions": library_versions(),
     }
 
@@ -54,6 +56,14 @@ def map_meaning(model: Model, direction: Direction) -> str:
     if not generator.one_sided:
         return "HU, output minus input"
     return "HU removed, input minus output" if generator.sign < 0 else "HU added, output minus input"
+
+
+def spread_meaning(model: Model, direction: Direction, samples: int) -> str:
+    """What the uncertainty map holds, in words."""
+    ways = variations(model.description.patch)
+    dropout = ", with dropout" if has_dropout(model.generator(direction)) else ""
+    unit = model.domains(direction)[1].unit
+    return f"{unit}, standard deviation of {samples} translations of the study {ways}{dropout}"
 
 
 def as_map(change_hu: NDArray[np.float32], model: Model, direction: Direction) -> NDArray[np.float32]:
@@ -69,7 +79,7 @@ def kept(job: Job, facts: Facts) -> bool:
     Raises:
         DataError: Something else lies in their place; it is never overwritten unasked.
     """
-    wanted = job.images(change_map=facts["ChangeMap"] is not None)
+    wanted = job.images(_maps(facts))
     there = [path for path in wanted if os.path.lexists(path)]
     sidecar = read_sidecar(job.sidecar)
     if sidecar is None:
@@ -126,8 +136,9 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
             (folder / job.sidecar.name).write_text(as_json(facts | {"Outputs": hashes}), encoding="utf-8")
             for path in (job.sidecar, *reversed(list(images))):
                 (folder / path.name).replace(path)
-        if before and job.change_map not in images and job.change_map.name in before["Outputs"]:
-            job.change_map.unlink(missing_ok=True)  # of the output that was just replaced
+        for path in job.images():
+            if before and path not in images and path.name in before["Outputs"]:
+                path.unlink(missing_ok=True)  # a map of the output that was just replaced
     except OSError as error:
         raise unwritable(job.output, error) from None
 
@@ -142,6 +153,12 @@ def unwritable(path: Path, error: OSError) -> DataError:
     return DataError(
         f"{path}: cannot be written ({error.strerror or error}); check the disk and its access, then repeat."
     )
+
+
+def _maps(facts: Facts) -> list[MapKind]:
+    """The maps that a sidecar tells of."""
+    kinds: dict[MapKind, str] = {"change": "ChangeMap", "uncertainty": "Uncertainty"}
+    return [kind for kind, name in kinds.items() if facts[name] is not None]
 
 
 def _with_change(model: Model, direction: Direction) -> ChangeOutput:

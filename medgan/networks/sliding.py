@@ -1,8 +1,9 @@
 """A network over a whole volume: slice by slice, with neighbours, or in blended blocks; one volume in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from monai.data.utils import dense_patch_slices
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,6 +52,28 @@ def over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...], ove
     )
     assert isinstance(blended, Tensor)
     return blended[0, 0, :, :, below : below + depth]
+
+
+def block_borders(shape: Sequence[int], block: Sequence[int], overlap: float = 0.5) -> tuple[tuple[int, ...], ...]:
+    """Where :func:`over_blocks` begins or ends a block inside a volume.
+
+    Args:
+        shape: (X, Y, Z) of the volume.
+        block: The blocks' shape.
+        overlap: Share of a block that its neighbour sees too.
+
+    Returns:
+        By axis, the first voxel behind each border.
+    """
+    sizes = [min(size, whole) for size, whole in zip(block, shape, strict=True)]
+    steps = [
+        size if size == whole else max(1, int(size * (1 - overlap))) for size, whole in zip(sizes, shape, strict=True)
+    ]
+    blocks = dense_patch_slices(shape, sizes, steps)
+    return tuple(
+        tuple(sorted({int(end) for part in blocks for end in (part[axis].start, part[axis].stop)} - {0, whole}))
+        for axis, whole in enumerate(shape)
+    )
 
 
 def _weights(block: tuple[int, ...]) -> Tensor:

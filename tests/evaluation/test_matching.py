@@ -133,6 +133,7 @@ def test_a_place_without_images_is_named(tmp_path, place):
         read_images(f"{tmp_path}/{place}")
 
 
-def test_change_maps_beside_their_images_are_not_judged(tmp_path):
-    put(*(tmp_path / "fake" / name for name in ("a.nii", "a_change.nii", "b_change.nii")))
+def test_maps_beside_their_images_are_not_judged(tmp_path):
+    names = ("a.nii", "a_change.nii", "a_uncertainty.nii", "b_change.nii")
+    put(*(tmp_path / "fake" / name for name in names))
     assert {image.name for image in read_images(tmp_path / "fake").images} == {"a", "b_change"}

@@ -46,11 +46,19 @@ def save_model() -> Callable[..., Path]:
     """Write a model folder: ``save_model(path, pair="ct", change="one-sided", ...)``; ``push`` moves the raw maps."""
 
     def save(
-        path, pair="ct", change="one-sided", dimensions="2", spacing=(1.5, 1.5, None), push=2.0, directions=2, **changed
+        path,
+        pair="ct",
+        change="one-sided",
+        dimensions="2",
+        spacing=(1.5, 1.5, None),
+        push=2.0,
+        directions=2,
+        net=NETWORK,
+        **changed,
     ):
         torch.manual_seed(0)
         pair, patch = PAIRS[pair], PatchConfig(dimensions=dimensions, size_voxels=32, depth_voxels=None)
-        generator = GeneratorConfig(network=NETWORK, change=change)
+        generator = GeneratorConfig(network=net, change=change)
         networks = {
             direction: generator.build(pair, patch, direction) for direction in ("to_target", "to_source")[:directions]
         }

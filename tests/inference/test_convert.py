@@ -137,6 +137,38 @@ def test_a_file_of_someone_else_is_not_overwritten_unasked(save_study, model_fol
     assert run(source, out, model_folder, overwrite=True).failed == 0
 
 
+def test_an_uncertainty_map_lies_on_the_grid_beside_an_output_that_stays_as_it_is(save_study, model_folder, tmp_path):
+    turned = np.array([[-0.7, 0.1, 0, 31.4], [0.1, 0.7, 0, -2], [0, 0, -4.5, 900.1], [0, 0, 0, 1]])
+    for number, (shape, codes) in enumerate([((40, 33), (0, 2)), ((33, 40, 5), (4, 0))]):
+        save_study(tmp_path / "in" / f"{number}.nii.gz", shape, turned, codes=codes, seed=number)
+    run(tmp_path / "in", tmp_path / "plain", model_folder)
+    run(tmp_path / "in", tmp_path / "out", model_folder, uncertainty=3)
+    run(tmp_path / "in" / "1.nii.gz", tmp_path / "alone", model_folder, uncertainty=3, change_map=True)
+    for number in (0, 1):
+        made, spread = (tmp_path / "out" / f"{number}{end}.nii.gz" for end in ("", "_uncertainty"))
+        assert file_hash(made) == file_hash(tmp_path / "plain" / made.name)
+        assert raw_geometry(spread) == raw_geometry(tmp_path / "in" / made.name)
+        voxels = np.asarray(nib.load(spread).dataobj)
+        assert voxels.dtype == np.float32
+        assert voxels.min() == 0
+        assert voxels.max() > 1
+        sidecar = json.loads((tmp_path / "out" / f"{number}.json").read_text())
+        assert sidecar["Uncertainty"].startswith("HU, standard deviation of 3 translations of the study")
+        assert sidecar["Outputs"][spread.name] == file_hash(spread)
+    # Seeded by the study and the model, not by what else is converted or where.
+    assert file_hash(tmp_path / "alone" / spread.name) == file_hash(spread)
+    assert (tmp_path / "alone" / "1_change.nii.gz").exists()
+
+
+def test_outputs_with_another_number_of_translations_are_refused_unless_asked_for(save_study, model_folder, tmp_path):
+    source, out = save_study(tmp_path / "a.nii.gz"), tmp_path / "out"
+    run(source, out, model_folder, uncertainty=2)
+    assert ends(run(source, out, model_folder, uncertainty=2)) == {"a.nii.gz": "kept"}
+    assert ends(run(source, out, model_folder, uncertainty=3)) == {"a.nii.gz": "failed"}
+    assert ends(run(source, out, model_folder, overwrite=True)) == {"a.nii.gz": "done"}
+    assert not (out / "a_uncertainty.nii.gz").exists()
+
+
 def test_one_study_may_be_given_a_name(save_study, model_folder, tmp_path):
     source = save_study(tmp_path / "a.nii")
     assert run(source, tmp_path / "new" / "plain.nii.gz", model_folder).exit_code == 0
@@ -257,6 +289,8 @@ def test_wrong_use_writes_nothing(save_study, save_model, model_folder, tmp_path
     drawing = save_model(tmp_path / "drawing", change="none", directions=1)
     with pytest.raises(ConfigError, match="has no map; drop --change-map"):
         run(source, out, drawing, change_map=True)
+    with pytest.raises(ConfigError, match="--uncertainty 1: a standard deviation needs 2"):
+        run(source, out, model_folder, uncertainty=1)
     with pytest.raises(ModelError, match="cannot translate to_source"):
         run(source, out, drawing, direction="to_source")
     weights = drawing / "weights.safetensors"

@@ -67,14 +67,14 @@ def test_a_file_is_no_folder(folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [("x.nii", "x.nii.gz"), ("s/x.png", "s/x.nii.gz"), ("x_change.nii.gz", "x.nii.gz")],
+    [("x.nii", "x.nii.gz"), ("s/x.png", "s/x.nii.gz"), ("x_change.nii.gz", "x.nii.gz"), ("x_uncertainty.nii", "x.nii")],
 )
 def test_two_studies_for_one_name_are_named(save_study, tmp_path, first, second):
     for name in (first, second):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).write_bytes(b"any")
     with pytest.raises(ConfigError, match=rf"(?s)({first}|{second}) and .* would both write"):
-        find_jobs(tmp_path / "in", tmp_path / "out", "contrast", change_map=True)
+        find_jobs(tmp_path / "in", tmp_path / "out", "contrast", maps=["change", "uncertainty"])
 
 
 def test_a_study_may_not_take_the_batchs_own_names(save_study, tmp_path):

@@ -18,14 +18,18 @@ def job(tmp_path, save_study):
 
 @pytest.fixture
 def facts(model_folder, job):
-    shared = model_facts(read_model(model_folder), "to_target", change_map=True)
+    shared = model_facts(read_model(model_folder), "to_target", change_map=True, uncertainty=4)
     return shared | {"Sources": [job.name], "SourceSHA256": file_hash(job.source), "Warnings": ["beware"]}
 
 
 @pytest.fixture
 def written(job, facts):
     volume = read_volume(job.source)
-    images = {job.output: volume.voxels.astype(np.int16), job.change_map: volume.voxels}
+    images = {
+        job.output: volume.voxels.astype(np.int16),
+        job.map("change"): volume.voxels,
+        job.map("uncertainty"): volume.voxels,
+    }
     write_outputs(job, images, volume.grid, facts)
     return job
 
@@ -38,7 +42,7 @@ def test_a_sidecar_vouches_for_its_images(written, facts):
     assert content["Warnings"] == ["beware"]
     assert content["Model"]["Name"] == "tiny"
     assert {"medgan", "torch"} <= set(content["Versions"])
-    assert content["Outputs"] == {path.name: file_hash(path) for path in written.images(change_map=True)}
+    assert content["Outputs"] == {path.name: file_hash(path) for path in written.images()}
     assert kept(written, facts)
 
 
@@ -47,7 +51,12 @@ def test_a_sidecar_tells_neither_patients_nor_places(written, tmp_path):
     assert "DOE" not in text
     assert str(tmp_path) not in text
     assert b"DOE" not in written.output.read_bytes()
-    assert sorted(path.name for path in written.output.parent.iterdir()) == ["b.json", "b.nii.gz", "b_change.nii.gz"]
+    assert sorted(path.name for path in written.output.parent.iterdir()) == [
+        "b.json",
+        "b.nii.gz",
+        "b_change.nii.gz",
+        "b_uncertainty.nii.gz",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,7 @@ def test_a_sidecar_tells_neither_patients_nor_places(written, tmp_path):
         ("Direction", "to_source"),
         ("Model", {"Name": "tiny", "WeightsSHA256": "another"}),
         ("ChangeMap", "another"),
+        ("Uncertainty", "HU, standard deviation of 8 translations"),
     ],
 )
 def test_outputs_of_anything_else_are_not_kept_and_not_replaced(written, facts, name, value):
@@ -64,43 +74,46 @@ def test_outputs_of_anything_else_are_not_kept_and_not_replaced(written, facts, 
         kept(written, facts | {name: value})
 
 
-@pytest.mark.parametrize("changed", ["output", "change_map"])
+@pytest.mark.parametrize("changed", [0, 1, 2])
 def test_an_image_that_was_changed_since_is_not_replaced(written, facts, changed):
-    path = getattr(written, changed)
+    path = written.images()[changed]
     path.write_bytes(path.read_bytes() + b"more")
     with pytest.raises(DataError, match=rf"{path.name}: exists, but was changed"):
         kept(written, facts)
 
 
-@pytest.mark.parametrize("foreign", ["output", "sidecar", "change_map"])
+@pytest.mark.parametrize("foreign", ["b.nii.gz", "b.json", "b_change.nii.gz", "b_uncertainty.nii.gz"])
 def test_files_of_others_are_not_replaced(job, facts, foreign):
-    path = getattr(job, foreign)
+    path = job.output.with_name(foreign)
     path.parent.mkdir(parents=True)
     path.write_text('{"SeriesDescription": "mine"}')
     with pytest.raises(DataError, match=rf"{path.name}: exists and is no output of medgan"):
         kept(job, facts)
 
 
-@pytest.mark.parametrize("lost", [("output",), ("output", "change_map")])
+@pytest.mark.parametrize("lost", [1, 2, 3])
 def test_what_a_killed_conversion_left_is_finished(written, facts, lost):
-    for name in lost:
-        getattr(written, name).unlink()
+    for path in written.images()[:lost]:
+        path.unlink()
     assert not kept(written, facts)
 
 
-def test_replacing_takes_the_old_change_map_away(written, facts):
-    volume = read_volume(written.source)
-    write_outputs(written, {written.output: volume.voxels}, volume.grid, facts | {"ChangeMap": None})
-    assert not written.change_map.exists()
-    assert kept(written, facts | {"ChangeMap": None})
+@pytest.mark.parametrize(("kind", "fact"), [("change", "ChangeMap"), ("uncertainty", "Uncertainty")])
+def test_replacing_takes_the_old_map_away(written, facts, kind, fact):
+    volume, path = read_volume(written.source), written.map(kind)
+    images = {image: volume.voxels for image in written.images() if image != path}
+    write_outputs(written, images, volume.grid, facts | {fact: None})
+    assert not path.exists()
+    assert kept(written, facts | {fact: None})
 
 
-def test_a_foreign_change_map_stays(job, facts):
+@pytest.mark.parametrize("kind", ["change", "uncertainty"])
+def test_a_foreign_map_stays(job, facts, kind):
     job.output.parent.mkdir(parents=True)
-    job.change_map.write_text("mine")
+    job.map(kind).write_text("mine")
     volume = read_volume(job.source)
-    write_outputs(job, {job.output: volume.voxels}, volume.grid, facts | {"ChangeMap": None})
-    assert job.change_map.read_text() == "mine"
+    write_outputs(job, {job.output: volume.voxels}, volume.grid, facts | {"ChangeMap": None, "Uncertainty": None})
+    assert job.map(kind).read_text() == "mine"
 
 
 def test_a_place_that_cannot_be_written_is_named_and_left_clean(job, facts, tmp_path):

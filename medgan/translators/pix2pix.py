@@ -88,15 +88,19 @@ class Pix2Pix(Translator):
             discriminator = self.discriminator_terms(source, target, fake.detach())
             self.descend(self.discriminator_optimizer, discriminator)
             self.discriminator.requires_grad_(False)
-        generator = self.generator_terms(source, target, fake)
+        generator = self.generator_terms(batch, fake)
         self.descend(self.generator_optimizer, generator)
         return {name: term.detach() for name, term in (generator | discriminator).items()}
 
-    def generator_terms(self, source: Tensor, target: Tensor, fake: Tensor) -> Terms:
-        """Weighted terms; source (B, C, *shape), target and fake (B, 1, *shape)."""
-        terms = {"l1": self.config.l1 * losses.reconstruction(fake, target)}
+    def l1_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        """The weighted distance of fake (B, 1, *shape) to the target of the batch."""
+        return {"l1": self.config.l1 * losses.reconstruction(fake, centre_channel(batch["target"]))}
+
+    def generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        """Weighted terms; fake (B, 1, *shape)."""
+        terms = self.l1_terms(batch, fake)
         if self.config.adversarial != "none":
-            scores = self.discriminator(torch.cat([source, fake], dim=1))
+            scores = self.discriminator(torch.cat([batch["source"], fake], dim=1))
             terms["to_target"] = losses.generator_loss(self.config.adversarial, scores)
         return terms
 

@@ -38,7 +38,7 @@ def darker(subjects):
 
 def test_the_score_is_the_sum_of_what_is_left_and_of_what_was_touched(subjects):
     held_out, truth = subjects
-    metrics = unpaired_metrics(held_out, darker(subjects))
+    metrics = unpaired_metrics(held_out, darker(subjects), CT_PAIR)
     assert metrics["val/untouchable_change_hu"] == pytest.approx(40, abs=0.1)
     assert metrics["val/distribution_distance_hu"] > 10
     assert metrics["val/score_hu"] == pytest.approx(

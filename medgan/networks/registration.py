@@ -27,9 +27,7 @@ class RegistrationNetwork(nn.Module):
         super().__init__()
         widths = [channels * factor for factor in WIDENING]
         self.stem = _layer(spatial, 2, widths[0])
-        self.down = nn.ModuleList(
-            _layer(spatial, fine, coarse, stride=2) for fine, coarse in pairwise(widths)
-        )
+        self.down = nn.ModuleList(_layer(spatial, fine, coarse, stride=2) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(
             _layer(spatial, coarse + fine, fine) for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )

@@ -53,7 +53,9 @@ def start(make_translator, held_out, tmp_path):
         torch.manual_seed(0)
         learner = make_translator(kind, **translator)
         studies = held_out()
-        dataset = StoppingDataset(studies.source, studies.target, paired=learner.pair.paired, config=learner.patch, seed=0)
+        dataset = StoppingDataset(
+            studies.source, studies.target, paired=learner.pair.paired, config=learner.patch, seed=0
+        )
         dataset.stop_at = stop_at
         if "anchor" in translator:
             anchors = PatchDataset(studies.source, studies.target, paired=True, config=learner.patch, seed=0)

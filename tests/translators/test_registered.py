@@ -1,7 +1,9 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from medgan.networks.outputs import centre_channel
 
@@ -79,3 +81,23 @@ def test_generator_and_registration_learn_in_one_step_at_their_own_rates(attache
         translator.training_step(make_batch(translator))
         moved = {name for name, value in before.items() if not torch.equal(value, weights(translator.networks()[name]))}
         assert moved == {moving}
+
+
+def blobs(seed, count, size=24):
+    """Smooth random images in [-1, 1] without borders, (count, 1, size, size)."""
+    noise = np.random.default_rng(seed).standard_normal((count, size, size))
+    smooth = ndimage.gaussian_filter(noise, (0, 2.5, 2.5), mode="wrap")
+    return torch.from_numpy(np.tanh(2 * smooth / smooth.std())).float()[:, None]
+
+
+def test_pairs_shifted_by_two_voxels_shift_the_translation_less_than_they_shift_pix2pixs(attached):
+    errors = {}
+    for kind, settings in (("pix2pix", {}), ("registered", {"registration_rate": 2e-3, "registration_channels": 4})):
+        translator = attached(kind, adversarial="none", output="none", norm="none", generator_rate=4e-3, **settings)
+        for number in range(150):
+            source = blobs(number, 2)
+            translator.training_step({"source": source, "target": torch.roll(-0.8 * source, 2, dims=2)})
+        unseen = blobs(10**6, 8)
+        with torch.no_grad():
+            errors[kind] = float((translator.to_target(unseen) + 0.8 * unseen).abs().mean())
+    assert errors["registered"] < 0.85 * errors["pix2pix"]

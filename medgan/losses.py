@@ -103,3 +103,35 @@ def reconstruction(fake: Tensor, real: Tensor, weight: Tensor | None = None) -> 
     if weight is None:
         return distance.mean()
     return (weight * distance).sum() / weight.sum().clamp_min(torch.finfo(distance.dtype).eps)
+
+
+def smoothness(displacement: Tensor) -> Tensor:
+    """Mean squared norm of the spatial gradient of a displacement field's components, in (voxels per voxel) squared.
+
+    Args:
+        displacement: (B, axes, *spatial) in voxels; gradients are differences of neighbours, and along an axis of one
+            voxel there are none.
+
+    Source: Kong et al. 2021, arXiv:2110.06465, the smoothness term of section 3; after Balakrishnan et al. 2019,
+    arXiv:1809.05231, Eq. 8.
+    """
+    steps = [displacement.diff(dim=axis) for axis in range(2, displacement.dim()) if displacement.shape[axis] > 1]
+    return torch.stack([step.square().mean() for step in steps]).sum()
+
+
+def patch_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """How surely each patch is told from the others of its image: cross-entropy with the right one as the class.
+
+    ``-log(exp(v.v+ / t) / (exp(v.v+ / t) + sum over n of exp(v.v-_n / t)))``, the mean over patches.
+
+    Args:
+        queries: v, features of length 1 of the translated image's patches, (B, patches, channels).
+        keys: Features of the same places in the input: v+ at the query's own place, v- at all others. No gradient
+            passes through them: the input must not learn to resemble its translation.
+        temperature: t; the lower, the more the likest of the wrong patches count.
+
+    Source: Park et al. 2020, arXiv:2007.15651, Eqs. 2 and 3; negatives from the same image only ("internal").
+    """
+    similarity = torch.einsum("bqc,bkc->bqk", queries, keys.detach()) / temperature
+    right = torch.arange(queries.shape[1], device=queries.device).expand(queries.shape[0], -1)
+    return F.cross_entropy(similarity.flatten(0, 1), right.flatten())

@@ -178,28 +178,49 @@ def held_out(ct) -> Callable[..., "HeldOut"]:
 
 @pytest.fixture(scope="session")
 def make_translator() -> Callable[..., "Translator"]:
-    """A tiny translator: ``make_translator("cyclegan", "2.5", output="none", cycle=0)``."""
+    """A tiny translator of CT, or of MR to CT: ``make_translator("cut", "2.5", source="mr", output="none", nce=0)``."""
     from medgan.data.domains import Domain, DomainPair, Window
     from medgan.data.transforms import PatchConfig
     from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, ResNetConfig
+    from medgan.translators.cut import CUT, CUTConfig
     from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
     from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
+    from medgan.translators.registered import RegisteredPix2Pix, RegisteredPix2PixConfig
 
     window = Window(lower=-300.0, upper=700.0)
     contrast, plain = (
         Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=window) for name in ("contrast", "plain")
     )
 
-    def make(kind="cyclegan", dimensions="2", *, output="one-sided", norm="instance", dropout=0.0, seed=0, **game):
-        network = ResNetConfig(channels=4, downs=1, blocks=1, norm=norm, dropout=dropout, skips=True)
+    percentiles = Window(lower=1.0, upper=99.0, percentiles=True)
+    mr = Domain(name="t1", modality="MR", unit="arbitrary", air=0.0, window=percentiles)
+    sources = {"ct": contrast, "mr": mr}
+    paired = {"pix2pix": (Pix2Pix, Pix2PixConfig), "registered": (RegisteredPix2Pix, RegisteredPix2PixConfig)}
+
+    def make(
+        kind="cyclegan",
+        dimensions="2",
+        *,
+        source="ct",
+        output="one-sided",
+        norm="instance",
+        dropout=0.0,
+        skips=True,
+        seed=0,
+        **game,
+    ):
+        network = ResNetConfig(channels=4, downs=1, blocks=1, norm=norm, dropout=dropout, skips=skips)
         parts = {
-            "pair": DomainPair(source=contrast, target=plain, paired=kind == "pix2pix"),
+            "pair": DomainPair(source=sources[source], target=plain, paired=kind in paired),
             "patch": PatchConfig(dimensions=dimensions, size_voxels=16, depth_voxels=8 if dimensions == "3" else None),
             "generator": GeneratorConfig(network=network, change=output),
             "discriminator": DiscriminatorConfig(receptive_field=16, channels=4),
         }
-        if kind == "pix2pix":
-            return Pix2Pix(Pix2PixConfig(**game), **parts)
+        if kind in paired:
+            translator, config = paired[kind]
+            return translator(config(**game), **parts)
+        if kind == "cut":
+            return CUT(CUTConfig(**game), **parts)
         return CycleGAN(CycleGANConfig(**game), **parts, seed=seed)
 
     return make

@@ -14,7 +14,9 @@ from medgan.losses import (
     gradient_penalty,
     identity,
     least_squares,
+    patch_nce,
     reconstruction,
+    smoothness,
 )
 
 SHAPES = pytest.mark.parametrize("spatial", [(8, 8), (8, 8, 4)], ids=["2d", "3d"])
@@ -146,3 +148,57 @@ def test_a_weighted_reconstruction_is_the_weighted_mean(spatial):
     torch.testing.assert_close(reconstruction(fake, real, 7 * weight), reconstruction(fake, real, weight))
     torch.testing.assert_close(reconstruction(fake, real, torch.ones_like(real)), reconstruction(fake, real))
     assert reconstruction(fake, real, torch.zeros_like(real)) == 0
+
+
+@SHAPES
+def test_smoothness_of_a_linear_field_is_its_slopes_squared(spatial):
+    axes = torch.meshgrid(*[torch.arange(float(size)) for size in spatial], indexing="ij")
+    field = torch.stack([2.0 * axes[0] + 3.0 * axes[1], *torch.zeros(len(spatial) - 1, *spatial)])[None]
+    torch.testing.assert_close(smoothness(field), torch.tensor((2.0**2 + 3.0**2) / len(spatial)))
+    assert smoothness(torch.full_like(field, 5.0)) == 0
+    # A stack of one slice has no gradient across it, and keeps those in plane.
+    torch.testing.assert_close(smoothness(field[..., None]), smoothness(field))
+
+
+def unit(*vectors):
+    return nn.functional.normalize(torch.tensor(vectors), dim=1)[None]
+
+
+def test_patch_nce_of_two_patches_by_hand():
+    queries, keys = unit((1.0, 0.0), (0.0, 1.0)), unit((0.6, 0.8), (0.0, 1.0))
+    # Similarities: the first query 0.6 to its own key and 0 to the other, the second 1 to its own and 0.8 to the other.
+    expected = (softplus((0 - 0.6) / 0.5) + softplus((0.8 - 1) / 0.5)) / 2
+    torch.testing.assert_close(patch_nce(queries, keys, 0.5), torch.tensor(expected))
+
+
+def test_patch_nce_of_patches_that_are_all_alike_is_the_logarithm_of_their_number():
+    alike = torch.ones(2, 5, 4) / 2
+    torch.testing.assert_close(patch_nce(alike, alike, 0.07), torch.tensor(math.log(5)))
+
+
+def test_patch_nce_compares_patches_of_one_image_only():
+    torch.manual_seed(0)
+    queries, keys = nn.functional.normalize(torch.randn(2, 3, 6, 4), dim=3)
+    each = torch.stack([patch_nce(query[None], key[None], 0.1) for query, key in zip(queries, keys, strict=True)])
+    torch.testing.assert_close(patch_nce(queries, keys, 0.1), each.mean())
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_matching_patches_cost_less_than_shuffled_ones_and_the_more_so_the_colder(temperature):
+    torch.manual_seed(0)
+    keys = nn.functional.normalize(torch.randn(2, 16, 8), dim=2)
+    matching = patch_nce(keys, keys, temperature)
+    shuffled = patch_nce(keys.roll(1, dims=1), keys, temperature)
+    assert matching < math.log(16) < shuffled
+    assert patch_nce(keys, keys, temperature / 2) < matching
+    assert patch_nce(keys.roll(1, dims=1), keys, temperature / 2) > shuffled
+
+
+def test_only_queries_learn_from_patch_nce_and_turn_towards_their_keys():
+    torch.manual_seed(0)
+    queries, keys = torch.randn(2, 1, 6, 4).unbind()
+    queries.requires_grad_(), keys.requires_grad_()
+    loss = patch_nce(queries, keys, 1.0)
+    loss.backward()
+    assert keys.grad is None
+    assert patch_nce(queries - 0.1 * queries.grad, keys, 1.0) < loss

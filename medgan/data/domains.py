@@ -66,6 +66,11 @@ class DomainPair(Config):
         return self.source.name, self.target.name
 
     @property
+    def one_unit(self) -> bool:
+        """Whether both sides are in HU: an intensity means the same tissue in either."""
+        return self.source.unit == self.target.unit == "HU"
+
+    @property
     def one_scale(self) -> bool:
         """Whether a generator may predict the change: both sides measure the same thing, and their scales are known.
 

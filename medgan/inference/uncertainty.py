@@ -187,7 +187,7 @@ def _answer(
         yield from on_grid(image, varied.affine, volume.grid)
         return
     lower, upper = study.bounds
-    limits = ChangeLimits.of_generator(generator, description.generator, given.window)
+    limits = ChangeLimits.of_generator(generator, description.generator, given, study.bounds)
     change = (output - varied.normalised()) * np.float32((upper - lower) / 2)
     for place, found in on_grid(change, varied.affine, volume.grid):
         yield place, np.clip(found, *limits.of(volume.voxels[..., place]))

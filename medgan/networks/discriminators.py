@@ -69,6 +69,23 @@ class Windowed(nn.Module):
         return scores
 
 
+class LastChannel(nn.Module):
+    """Shows a network the last channel alone: the image that is judged, without what it was made from.
+
+    Args:
+        network: What looks, at (B, 1, *spatial).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) to the network's scores."""
+        scores: Tensor = self.network(image[:, -1:])
+        return scores
+
+
 def _pixel_layers(spatial: int, inputs: int, channels: int, norm: Norm) -> list[nn.Module]:
     conv = CONVOLUTION[spatial]
     return [

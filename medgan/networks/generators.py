@@ -66,10 +66,31 @@ class ResNetGenerator(nn.Module):
             for fine in widths[-2::-1]
         )
         self.last = convolution(spatial, widths[0], outputs, first)
+        self.encoded_widths = (1, *widths, *widths[-1:] * (blocks > 0))
+        """Channels of each map of :meth:`encode`."""
         initialise(self)
         if keep_variance:
             for part in (self.stem, self.down, self.blocks, self.up, self.merge):
                 layers.keep_variance(part)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Maps of the encoder, from fine to coarse, without the way up.
+
+        Args:
+            image: (B, inputs, *spatial), sized as for :meth:`forward`.
+
+        Returns:
+            The image's centre channel, the stem's map, that of each down-sampling, and, where there are residual
+            blocks, that of the middle one; (B, width, *size) each.
+        """
+        _check_size(image, self.multiple, least=2 * self.multiple)
+        middle = image.shape[1] // 2
+        maps = [image[:, middle : middle + 1], self.stem(image)]
+        for down in self.down:
+            maps.append(down(maps[-1]))
+        if len(self.blocks):
+            maps.append(self.blocks[: (len(self.blocks) + 1) // 2](maps[-1]))
+        return maps
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs, at least twice that."""

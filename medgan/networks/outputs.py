@@ -6,23 +6,37 @@ import torch
 from torch import Tensor, nn
 
 from medgan.networks.blocks import CONVOLUTION, TRANSPOSED
+from medgan.networks.generators import ResNetGenerator
 
 Change = Literal["one-sided", "signed", "none"]
 
 
-class ImageOutput(nn.Module):
-    """The network draws the target itself, bounded to [-1, 1] by tanh: the reference's form."""
+class Output(nn.Module):
+    """Gives a generator's raw map its meaning.
+
+    Args:
+        network: The generator, (B, C, *spatial) to its raw map (B, 1, *spatial).
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The encoder's maps of a :class:`ResNetGenerator`, whatever its output means."""
+        assert isinstance(self.network, ResNetGenerator), "only a ResNetGenerator shows its encoder"
+        return self.network.encode(image)
+
+
+class ImageOutput(Output):
+    """The network draws the target itself, bounded to [-1, 1] by tanh: the reference's form."""
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) in [-1, 1] to (B, 1, *spatial) in [-1, 1]."""
         return torch.tanh(self.network(image))
 
 
-class ChangeOutput(nn.Module):
+class ChangeOutput(Output):
     """The network predicts how much each voxel changes; the image itself passes through untouched.
 
     One-sided maps know the physics of contrast agent: iodine only adds attenuation, so it is added on the way to the
@@ -56,8 +70,8 @@ class ChangeOutput(nn.Module):
             start: The share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that
                 training starts from the identity, and not at zero, where the sigmoid has no slope.
         """
-        super().__init__()
-        self.network, self.one_sided, self.sign = network, one_sided, sign
+        super().__init__(network)
+        self.one_sided, self.sign = one_sided, sign
         self.largest, self.lower, self.upper, self.ramp = largest, lower, upper, ramp
         self.offset = float(torch.logit(torch.tensor(start))) if one_sided else 0.0
         _flatten_start(network)

@@ -115,12 +115,12 @@ class DiscriminatorConfig(Config):
     channels: PositiveInt = 64
     norm: Norm = "instance"
     windows_hu: tuple[tuple[float, float], ...] = ()
-    """Windows through which it sees a CT, each as a channel; none is the domain's own window."""
+    """Windows through which it sees a CT, each as a channel; none is the domain's own window, as always in MR."""
 
     def build(self, spatial: int, inputs: int, domain: Domain) -> nn.Module:
         """The network: (B, inputs, *spatial) of the domain's scale to (B, 1, *patches)."""
         settings = self.model_dump(exclude={"windows_hu"})
-        if not self.windows_hu:
+        if not self.windows_hu or domain.unit != "HU":
             return PatchDiscriminator(spatial, inputs, **settings)
         windows = [(_position(lower, domain), _position(upper, domain)) for lower, upper in self.windows_hu]
         return Windowed(PatchDiscriminator(spatial, inputs * len(windows), **settings), windows)

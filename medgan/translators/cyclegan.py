@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any, Self
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
@@ -15,15 +14,13 @@ from medgan import losses
 from medgan.config import Config
 from medgan.data.domains import DomainPair
 from medgan.data.transforms import PatchConfig
+from medgan.errors import ConfigError
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
 from medgan.translators.replay import ReplayPool
-from medgan.translators.translator import PANEL_CASES, Translator, attached, bare, panel, shown_bounds
+from medgan.translators.translator import Translator, attached, bare, collapse_advice
 from medgan.translators.validation import unpaired_metrics
-
-COLLAPSED = 0.005
-"""An epoch's mean least-squares or cross-entropy loss below which a discriminator tells every patch apart."""
 
 
 class CycleGANConfig(Config):
@@ -74,6 +71,11 @@ class CycleGAN(Translator):
         seed: int,
     ) -> None:
         super().__init__(pair, patch, generator)
+        if config.change and not self.same_unit:
+            raise ConfigError(
+                f"cyclegan.change={config.change:g}: {pair.source.name} and {pair.target.name} do not measure the "
+                "same, so there is no change to keep small; set cyclegan.change=0."
+            )
         self.config, self.iteration = config, 0
         self.to_target, self.to_source = self.build_generator("to_target"), self.build_generator("to_source")
         self.target_discriminator = discriminator.build(patch.spatial, 1, pair.target)
@@ -135,9 +137,9 @@ class CycleGAN(Translator):
             "to_source": losses.generator_loss(config.adversarial, self.source_discriminator(fake_source)),
         }
         if config.cycle:
-            restored = losses.cycle(centre_source, self.to_source(_around(source, fake_target)))
+            restored = losses.cycle(centre_source, self.to_source(self.around(source, fake_target)))
             terms["cycle"] = config.cycle * (
-                restored + losses.cycle(centre_target, self.to_target(_around(target, fake_source)))
+                restored + losses.cycle(centre_target, self.to_target(self.around(target, fake_source)))
             )
         if config.identity:
             same = losses.identity(centre_target, self.to_target(target)) + losses.identity(
@@ -150,16 +152,19 @@ class CycleGAN(Translator):
         return terms
 
     def anchor_terms(self, batch: Batch) -> Terms:
-        """The error on simulated pairs, whose contrast is varied from none to twice as drawn; (B, C, *shape) each.
+        """The error on simulated pairs, (B, C, *shape) each.
 
-        At no contrast the term teaches the way to the target to leave plain images alone.
+        Between domains of one unit their contrast is varied from none to twice as drawn: at none the term teaches the
+        way to the target to leave plain images alone.
         """
         if not self.config.anchor:
             return {}
         source, target = batch["anchor_source"], batch["anchor_target"]
-        strength = 2 * torch.rand(source.shape[0], *[1] * (source.dim() - 1), device=source.device)
-        varied = (target + strength * (source - target)).clamp(-1, 1)
-        there = losses.reconstruction(self.to_target(varied), centre_channel(target))
+        shown = source
+        if self.same_unit:
+            strength = 2 * torch.rand(source.shape[0], *[1] * (source.dim() - 1), device=source.device)
+            shown = (target + strength * (source - target)).clamp(-1, 1)
+        there = losses.reconstruction(self.to_target(shown), centre_channel(target))
         back = losses.reconstruction(self.to_source(target), centre_channel(source))
         return {"anchor": self.config.anchor * (there + back)}
 
@@ -175,25 +180,15 @@ class CycleGAN(Translator):
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
         """Distances of distributions and changes where nothing may change; see :mod:`medgan.translators.validation`."""
         fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
-        metrics = unpaired_metrics(held_out, fakes)
-        cases = list(zip(held_out.source, fakes, strict=True))[:PANEL_CASES]
-        lower, upper = shown_bounds(self.pair, held_out.source[0])
-        shown = [[study.voxels, fake, lower + np.abs(study.voxels - fake)] for study, fake in cases]
-        return Judgement(metrics, panel(shown, lower, upper))
+        metrics = unpaired_metrics(held_out, fakes, self.pair)
+        return Judgement(metrics, self.unpaired_panel(held_out.source, fakes))
 
     def diagnose(self, means: Mapping[str, float]) -> str | None:
         """A discriminator that is always right gives its generator nothing to follow."""
-        if self.config.adversarial not in ("vanilla", "least_squares"):
-            return None
-        for domain in ("target", "source"):
-            mean = means.get(f"train/{domain}_discriminator", float("inf"))
-            if mean < COLLAPSED:
-                return (
-                    f"the {domain} discriminator tells every patch apart (mean loss {mean:.4f}); lower "
-                    "cyclegan.discriminator_rate, choose a smaller discriminator.receptive_field, or look for a "
-                    "trivial difference between the domains (window, spacing, table) with `medgan data check`."
-                )
-        return None
+        advice = (
+            collapse_advice(self.config.adversarial, means, domain, "cyclegan") for domain in ("target", "source")
+        )
+        return next(filter(None, advice), None)
 
     def memory(self) -> dict[str, Any]:
         """The replay pools and the iteration."""
@@ -210,12 +205,3 @@ class CycleGAN(Translator):
         """Discriminators learn in their own step only."""
         for discriminator in (self.target_discriminator, self.source_discriminator):
             discriminator.requires_grad_(learn)
-
-
-def _around(image: Tensor, centre: Tensor) -> Tensor:
-    """``image`` (B, C, *shape) with its centre channel replaced; the neighbouring slices stay as they were."""
-    if image.shape[1] == 1:
-        return centre
-    channels = list(image.split(1, dim=1))
-    channels[len(channels) // 2] = centre
-    return torch.cat(channels, dim=1)

@@ -17,7 +17,7 @@ from medgan.data.transforms import PatchConfig
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
-from medgan.translators.translator import PANEL_CASES, Translator, bare, panel, shown_bounds
+from medgan.translators.translator import PANEL_CASES, Translator, bare, panel, shown_bounds, shown_source
 from medgan.translators.validation import error_unit, paired_metrics
 
 
@@ -156,7 +156,7 @@ class Pix2Pix(Translator):
         window = shown_bounds(self.pair, held_out.target[0])
         cases = list(zip(held_out.source, fakes, held_out.target, strict=True))[:PANEL_CASES]
         shown = [
-            [source.voxels, fake, target.voxels, window[0] + np.abs(target.voxels - fake)]
+            [shown_source(self.pair, source, window), fake, target.voxels, window[0] + np.abs(target.voxels - fake)]
             for source, fake, target in cases
         ]
         return Judgement(metrics, panel(shown, *window))

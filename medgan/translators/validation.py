@@ -5,6 +5,9 @@ different epochs do not compare. What can be measured in HU, on subjects that we
 translated soft tissue's distribution is from that of real target subjects, and (b) how much was changed where
 contrast agent cannot act: bone, fat, lung and air. Doing nothing fails (a), repainting fails (b); their sum, lowest
 for the best model, needs both.
+
+Where the source measures something else (MR to CT), every voxel is drawn anew and nothing is untouchable: what is left
+is (a), over the whole body and the whole range.
 """
 
 from collections.abc import Sequence
@@ -12,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair
 from medgan.data.preparation import Prepared
 from medgan.evaluation.fidelity import mae_hu
@@ -31,13 +35,19 @@ UNTOUCHABLE = ("bone", "fat", "lung", "air")
 Volumes = Sequence[NDArray[np.float32]]
 
 
-def unpaired_metrics(held_out: HeldOut, fakes: Volumes) -> dict[str, float]:
-    """Distance of distributions, change of what may not change, and their sum, all in HU.
+def unpaired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
+    """How well source subjects were translated into HU, judged without their truth; the lowest score is the best.
 
     Args:
         held_out: Source subjects and other, real target subjects.
         fakes: The source subjects translated, (X, Y, Z) in HU.
+        pair: The domains; the target in HU.
     """
+    return _change_metrics(held_out, fakes) if pair.one_unit else _drawn_metrics(held_out, fakes, pair)
+
+
+def _change_metrics(held_out: HeldOut, fakes: Volumes) -> dict[str, float]:
+    """CT to CT: distance of soft tissue's distributions, change of what may not change, and their sum, all in HU."""
     maps = [tissue_map(study.voxels) for study in held_out.source]
     translated = [quantile_sample(fake[soft_tissue(tissues)]) for fake, tissues in zip(fakes, maps, strict=True)]
     real = [quantile_sample(study.voxels[soft_tissue(tissue_map(study.voxels))]) for study in held_out.target]
@@ -52,6 +62,20 @@ def unpaired_metrics(held_out: HeldOut, fakes: Volumes) -> dict[str, float]:
         "val/untouchable_change_hu": touched,
         "val/score_hu": distance + touched,
     }
+
+
+def _drawn_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
+    """Other units to HU: distance of the bodies' distributions, which is the score.
+
+    The body is the source's, so that a translator cannot leave out what it draws badly.
+    """
+    drawn = [
+        quantile_sample(fake[body_mask(study.voxels, pair.source)])
+        for fake, study in zip(fakes, held_out.source, strict=True)
+    ]
+    real = [quantile_sample(study.voxels[body_mask(study.voxels, pair.target)]) for study in held_out.target]
+    distance = distribution_distance_hu(np.concatenate(drawn), np.concatenate(real))
+    return {"val/distribution_distance_hu": distance, "val/score_hu": distance}
 
 
 def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgan.networks.discriminators import STRIDED_LAYERS, PatchDiscriminator
+from medgan.networks.discriminators import STRIDED_LAYERS, LastChannel, PatchDiscriminator
 
 FIELDS = [(2, field) for field in (1, 16, 34, 70, 142, 286)] + [(3, field) for field in (1, 16, 34, 70, 142)]
 
@@ -51,3 +51,11 @@ def test_the_default_has_as_many_parameters_as_the_reference_prints(inputs, norm
 def test_the_pixel_discriminator_has_as_many_parameters_as_its_layers():
     layers = [(1 * 64 + 64), (64 * 128 + 128), (128 * 1 + 1)]
     assert parameters(PatchDiscriminator(receptive_field=1)) == sum(layers)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 16)], ids=["2d", "3d"])
+def test_the_last_channel_is_judged_whatever_stands_before_it(shape):
+    torch.manual_seed(0)
+    network = PatchDiscriminator(len(shape), receptive_field=16, channels=4)
+    image = torch.randn(2, 3, *shape)
+    assert torch.equal(LastChannel(network)(image), network(image[:, 2:]))

@@ -143,3 +143,29 @@ def test_weights_that_keep_the_variance_carry_a_signal_through_a_net_without_nor
             )
     assert carried[False] < 0.05
     assert 0.3 < carried[True] < 5
+
+
+@BOTH
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize(("downs", "blocks"), [(1, 0), (2, 1), (2, 4)])
+def test_the_encoder_shows_what_a_forward_pass_computes_on_its_way_down(spatial, skips, downs, blocks):
+    torch.manual_seed(0)
+    network = small_resnet(spatial, inputs=3, downs=downs, blocks=blocks, skips=skips)
+    seen = []
+    for layer in (network.stem, *network.down, *network.blocks[: (blocks + 1) // 2]):
+        layer.register_forward_hook(lambda layer, inputs, result: seen.append(result))
+    image = torch.randn(2, 3, *SHAPES[spatial])
+    network(image)
+    expected = [image[:, 1:2], *seen[: 1 + downs], *([seen[-1]] if blocks else [])]
+    maps = network.encode(image)
+    assert len(maps) == len(expected) == len(network.encoded_widths)
+    assert all(map(torch.equal, maps, expected))
+    assert [found.shape[1] for found in maps] == list(network.encoded_widths)
+    sizes = [SHAPES[spatial], *(tuple(size // 2**level for size in SHAPES[spatial]) for level in range(downs + 1))]
+    assert [found.shape[2:] for found in maps[: downs + 2]] == sizes
+
+
+@BOTH
+def test_the_encoder_refuses_the_sizes_that_the_network_refuses(spatial):
+    with pytest.raises(ValueError, match="must be a multiple of 4"):
+        small_resnet(spatial).encode(torch.zeros(1, 1, *[18] * spatial))

@@ -119,3 +119,11 @@ def test_the_middle_slice_is_the_one_that_is_translated(shape, channels):
     torch.testing.assert_close(output(stack), stack[:, channels // 2, None] + output.change(stack))
     outside = stack[:, channels // 2, None] < LIMITS["lower"]
     assert torch.equal(output(stack)[outside], stack[:, channels // 2, None][outside])
+
+
+@SHAPES
+def test_outputs_show_their_networks_encoder(shape):
+    network = ResNetGenerator(len(shape), channels=4, blocks=1)
+    maps = network.encode(image(shape))
+    for output in (ImageOutput(network), ChangeOutput(network, one_sided=True, sign=1, **LIMITS)):
+        assert all(map(torch.equal, output.encode(image(shape)), maps))

@@ -3,8 +3,17 @@ import pytest
 from medgan import catalog
 from medgan.errors import ConfigError
 from medgan.phantom.kinds import KINDS
+from medgan.translators.cut import CUT
 from medgan.translators.cyclegan import CycleGAN
 from medgan.translators.pix2pix import Pix2Pix
+from medgan.translators.registered import RegisteredPix2Pix
+
+TRANSLATORS = [
+    ("pix2pix", Pix2Pix, True),
+    ("registered", RegisteredPix2Pix, True),
+    ("cyclegan", CycleGAN, False),
+    ("cut", CUT, False),
+]
 
 
 def configured(**settings):
@@ -19,7 +28,7 @@ def test_mr_in_percentiles_is_the_source_and_ct_in_hu_the_target():
     assert not pair.target.window.percentiles
 
 
-@pytest.mark.parametrize(("translator", "kind", "paired"), [("pix2pix", Pix2Pix, True), ("cyclegan", CycleGAN, False)])
+@pytest.mark.parametrize(("translator", "kind", "paired"), TRANSLATORS)
 def test_the_translator_says_whether_pairs_are_needed(translator, kind, paired):
     pipeline = configured(translator=translator)
     assert pipeline.pair.paired is paired
@@ -33,7 +42,7 @@ def test_by_default_it_is_a_regression_that_sees_neighbouring_slices():
 
 
 @pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-@pytest.mark.parametrize("translator", ["pix2pix", "cyclegan"])
+@pytest.mark.parametrize("translator", [name for name, *_ in TRANSLATORS])
 def test_one_switch_chooses_the_dimensions(dimensions, translator):
     depth = {"depth_voxels": 32} if dimensions == "3" else {}
     patch = {"dimensions": dimensions, "size_voxels": 64, **depth}

@@ -7,6 +7,7 @@ from medgan.config import from_overrides, load
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError
+from medgan.networks.discriminators import PatchDiscriminator, Windowed
 from medgan.networks.outputs import ChangeOutput, ImageOutput
 from medgan.training.architecture import (
     DiscriminatorConfig,
@@ -112,6 +113,12 @@ def test_bounds_ramp_and_largest_change_are_in_hu_whatever_the_window(window):
 def test_a_discriminator_scores_patches(spatial):
     network = DiscriminatorConfig(receptive_field=34, channels=4).build(spatial, 2, PAIR.target)
     assert network(torch.zeros(1, 2, *[64] * spatial)).shape == (1, 1, *[14] * spatial)
+
+
+def test_windows_in_hu_are_for_ct_alone():
+    config = DiscriminatorConfig(receptive_field=16, channels=4, windows_hu=((-100, 200), (0, 1000)))
+    assert isinstance(config.build(2, 1, PAIR.target), Windowed)
+    assert isinstance(config.build(2, 1, MR), PatchDiscriminator)
 
 
 @pytest.mark.parametrize("field", [15, 71, 0])

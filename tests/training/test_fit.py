@@ -25,6 +25,11 @@ TRANSLATORS = {
     "cyclegan-anchored": {"kind": "cyclegan", "pool": 3, "anchor": 2.0, "anchor_iterations": 3},
     "pix2pix-2d-dropout": {"kind": "pix2pix", "dropout": 0.5, "norm": "batch"},
     "pix2pix-3d-dropout": {"kind": "pix2pix", "dimensions": "3", "dropout": 0.5},
+    "registered-2d": {"kind": "registered"},
+    "registered-3d-alone": {"kind": "registered", "dimensions": "3", "adversarial": "none"},
+    "cut-2d": {"kind": "cut", "patches": 8},
+    "cut-2.5d-bf16": {"kind": "cut", "dimensions": "2.5", "patches": 8, "precision": "bf16-mixed"},
+    "cut-3d-dropout": {"kind": "cut", "dimensions": "3", "patches": 8, "dropout": 0.5},
 }
 FIT = FitConfig(epochs=2, iterations_per_epoch=5, batch_size=2, precision="32", average_decay=0.9)
 
@@ -48,8 +53,9 @@ def start(make_translator, held_out, tmp_path):
         torch.manual_seed(0)
         learner = make_translator(kind, **translator)
         studies = held_out()
-        paired = kind == "pix2pix"
-        dataset = StoppingDataset(studies.source, studies.target, paired=paired, config=learner.patch, seed=0)
+        dataset = StoppingDataset(
+            studies.source, studies.target, paired=learner.pair.paired, config=learner.patch, seed=0
+        )
         dataset.stop_at = stop_at
         if "anchor" in translator:
             anchors = PatchDataset(studies.source, studies.target, paired=True, config=learner.patch, seed=0)

@@ -1,10 +1,13 @@
 """Translators on a device, and batches for them."""
 
+import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
+from medgan.data.preparation import Prepared
 from medgan.training.device import make_fabric
 
 
@@ -34,3 +37,14 @@ def make_batch() -> Callable[..., dict[str, torch.Tensor]]:
         return {name: torch.rand(shape, generator=random) * 2 - 1 for name in ("source", "target")}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def mr() -> Callable[[Prepared], Prepared]:
+    """A made-up CT seen by MR, in arbitrary units: fat bright, muscle grey, lung, bone and air dark."""
+    hu, signal = (-1000, -900, -750, -300, -100, 50, 300, 900), (0, 2, 60, 300, 900, 500, 450, 80)
+
+    def seen(study: Prepared) -> Prepared:
+        return dataclasses.replace(study, voxels=np.interp(study.voxels, hu, signal).astype("f4"), bounds=(0.0, 950.0))
+
+    return seen

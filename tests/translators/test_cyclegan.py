@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from medgan.errors import ConfigError
 from medgan.networks.outputs import centre_channel
-from medgan.translators.cyclegan import _around
+from medgan.training.learner import HeldOut
 
 GENERATORS, DISCRIMINATORS = ("to_target", "to_source"), ("target_discriminator", "source_discriminator")
 KINDS = ["vanilla", "least_squares", "hinge", "wasserstein"]
@@ -154,13 +155,6 @@ def test_a_training_may_start_on_simulated_pairs_alone(attached, make_batch):
     assert not same(before[DISCRIMINATORS], weights(translator, DISCRIMINATORS))
 
 
-def test_the_neighbours_of_a_slice_stay_when_its_centre_is_replaced():
-    stack, centre = torch.arange(5.0).reshape(1, 5, 1, 1), torch.full((1, 1, 1, 1), 9.0)
-    assert _around(stack, centre).flatten().tolist() == [0, 1, 9, 3, 4]
-    assert _around(stack[:, :1], centre) is centre
-    assert torch.equal(centre_channel(_around(stack, centre)), centre)
-
-
 def test_pools_and_iteration_are_remembered(attached, make_batch):
     one, other = attached(pool=3), attached(pool=3, seed=8)
     for number in range(3):
@@ -206,3 +200,33 @@ def test_two_translators_of_one_seed_are_equal_and_of_two_are_not(make_translato
 
     assert same(first(0), first(0))
     assert not same(first(0), first(1))
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_mr_becomes_ct_without_pairs(attached, make_batch, held_out, mr, dimensions):
+    translator = attached(dimensions=dimensions, source="mr", output="none")
+    before = weights(translator, GENERATORS)
+    terms = translator.training_step(make_batch(translator))
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert not same(before, weights(translator, GENERATORS))
+    studies = held_out(count=2)
+    kept = {name: translator.build_generator(name).eval() for name in translator.kept}
+    judgement = translator.validate(HeldOut([mr(study) for study in studies.source], studies.target), kept)
+    assert judgement.metrics[translator.best] == judgement.metrics["val/distribution_distance_hu"] > 0
+    # Two columns: between units there is no difference to show.
+    assert judgement.panel.shape == (2 * 32, 2 * 32)
+    assert np.ptp(judgement.panel[:, :32]) > 200
+
+
+def test_simulated_pairs_of_two_units_are_not_mixed(attached, make_batch):
+    translator = attached(source="mr", output="none", anchor=3.0)
+    batch = make_batch(translator)
+    expected = (translator.to_target(batch["source"]) - batch["target"]).abs().mean() + (
+        translator.to_source(batch["target"]) - batch["source"]
+    ).abs().mean()
+    torch.testing.assert_close(translator.training_step(anchored(batch))["anchor"], 3 * expected.detach())
+
+
+def test_a_change_between_units_is_refused(make_translator):
+    with pytest.raises(ConfigError, match=r"cyclegan.change=2: t1 and plain do not measure the same.*change=0"):
+        make_translator(source="mr", output="none", change=2.0)

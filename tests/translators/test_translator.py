@@ -4,7 +4,16 @@ import torch
 from torch import nn
 
 from medgan.training.device import make_fabric
-from medgan.translators.translator import SOFT_TISSUE_HU, bare, panel, shown_bounds, target_bounds
+from medgan.translators.translator import (
+    BONE_HU,
+    SOFT_TISSUE_HU,
+    bare,
+    collapse_advice,
+    panel,
+    shown_bounds,
+    shown_source,
+    target_bounds,
+)
 
 
 @pytest.fixture
@@ -93,3 +102,41 @@ def test_panels_are_shown_in_the_window_in_which_a_ct_is_read(make_translator, s
     target = translator.pair.target.model_copy(update={"unit": "arbitrary"})
     pair = translator.pair.model_copy(update={"target": target})
     assert shown_bounds(pair, study) == target_bounds(pair, study)
+
+
+def test_what_is_drawn_anew_is_shown_in_a_wider_window_and_its_source_in_the_whole_of_its_own(
+    make_translator, study, mr
+):
+    pair = make_translator(source="mr", output="none").pair
+    assert shown_bounds(pair, mr(study)) == BONE_HU
+    shown = shown_source(pair, mr(study), (-450.0, 1050.0))
+    np.testing.assert_allclose(shown, -450 + mr(study).voxels / 950 * 1500, atol=0.1)
+    assert shown_source(make_translator().pair, study, (-450.0, 1050.0)) is study.voxels
+
+
+def test_a_panel_without_pairs_shows_the_change_where_there_is_one(make_translator, study, mr):
+    panel = make_translator().unpaired_panel([study] * 5, [study.voxels + 40] * 5)
+    assert panel.shape == (4 * 32, 3 * 32)
+    # 40 HU of change in a window of 400 is a tenth of white.
+    assert (panel[:, 64:] == 26).all()
+    assert make_translator(source="mr", output="none").unpaired_panel([mr(study)], [study.voxels]).shape == (32, 64)
+
+
+def test_around_a_drawn_slice_neighbours_stay_only_where_both_sides_measure_the_same(make_translator):
+    stack, centre = torch.arange(5.0).reshape(1, 5, 1, 1), torch.full((1, 1, 1, 1), 9.0)
+    ct, mr = make_translator(), make_translator(source="mr", output="none")
+    assert ct.around(stack, centre).flatten().tolist() == [0, 1, 9, 3, 4]
+    assert mr.around(stack, centre).flatten().tolist() == [9] * 5
+    for translator in (ct, mr):
+        assert translator.around(stack[:, :1], centre) is centre
+
+
+@pytest.mark.parametrize(("game", "found"), [("least_squares", True), ("vanilla", True), ("wasserstein", False)])
+def test_a_discriminator_without_a_loss_is_advised_on_in_games_that_tell(game, found):
+    advice = collapse_advice(game, {"train/target_discriminator": 0.001}, "target", "cut")
+    assert (advice is not None) == found
+    if advice:
+        assert advice.startswith("the target discriminator tells every patch apart (mean loss 0.0010)")
+        assert "cut.discriminator_rate" in advice
+    assert collapse_advice(game, {"train/target_discriminator": 0.2}, "target", "cut") is None
+    assert collapse_advice(game, {}, "target", "cut") is None

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 
+from medgan.data.body import body_mask
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.training.learner import HeldOut
 from medgan.translators.validation import body_of, paired_metrics, unpaired_metrics
@@ -14,6 +15,10 @@ PAIR = DomainPair(
     target=Domain(name="plain", modality="CT", unit="HU", air=-1024.0, window=WINDOW),
     paired=True,
 )
+CT = {"modality": "CT", "unit": "HU", "air": -1024.0, "window": Window(lower=-300.0, upper=700.0)}
+CT_PAIR = DomainPair(source=Domain(name="contrast", **CT), target=Domain(name="plain", **CT), paired=False)
+MR = Domain(name="t1", modality="MR", unit="arbitrary", air=0.0, window=Window(lower=1.0, upper=99.0, percentiles=True))
+MR_PAIR = CT_PAIR.model_copy(update={"source": MR})
 VESSEL_HU = 100.0
 """Brighter is contrast agent in the made-up scans, apart from bone."""
 
@@ -45,13 +50,13 @@ def darker(subjects):
 
 def test_the_score_is_the_sum_of_what_is_left_and_of_what_was_touched(subjects):
     held_out, truth = subjects
-    metrics = unpaired_metrics(held_out, darker(subjects))
+    metrics = unpaired_metrics(held_out, darker(subjects), CT_PAIR)
     assert metrics["val/untouchable_change_hu"] == pytest.approx(40, abs=0.1)
     assert metrics["val/distribution_distance_hu"] > 10
     assert metrics["val/score_hu"] == pytest.approx(
         metrics["val/distribution_distance_hu"] + metrics["val/untouchable_change_hu"]
     )
-    best = unpaired_metrics(held_out, truth)
+    best = unpaired_metrics(held_out, truth, CT_PAIR)
     assert best["val/untouchable_change_hu"] == 0
     assert best["val/distribution_distance_hu"] < 2
 
@@ -65,11 +70,11 @@ def other_bones(subjects):
 @pytest.mark.parametrize("fake", [repainted, anatomy_of_another, darker, other_bones])
 def test_doing_nothing_and_repainting_score_worse_than_the_truth(subjects, fake):
     held_out, truth = subjects
-    best = unpaired_metrics(held_out, truth)["val/score_hu"]
-    nothing = unpaired_metrics(held_out, [study.voxels for study in held_out.source])
+    best = unpaired_metrics(held_out, truth, CT_PAIR)["val/score_hu"]
+    nothing = unpaired_metrics(held_out, [study.voxels for study in held_out.source], CT_PAIR)
     assert nothing["val/untouchable_change_hu"] == 0
     assert nothing["val/score_hu"] > 5 * best
-    assert unpaired_metrics(held_out, fake(subjects))["val/score_hu"] > 5 * best
+    assert unpaired_metrics(held_out, fake(subjects), CT_PAIR)["val/score_hu"] > 5 * best
 
 
 def test_half_of_the_way_scores_between_nothing_and_the_truth(subjects):
@@ -78,6 +83,7 @@ def test_half_of_the_way_scores_between_nothing_and_the_truth(subjects):
         unpaired_metrics(
             held_out,
             [study.voxels + share * (real - study.voxels) for study, real in zip(held_out.source, truth, strict=True)],
+            CT_PAIR,
         )["val/score_hu"]
         for share in (0.0, 0.5, 1.0)
     ]
@@ -87,8 +93,41 @@ def test_half_of_the_way_scores_between_nothing_and_the_truth(subjects):
 def test_a_tissue_that_nobody_has_does_not_spoil_the_score(subjects):
     held_out, truth = subjects
     boneless = [dataclasses.replace(study, voxels=np.minimum(study.voxels, 300.0)) for study in held_out.source]
-    metrics = unpaired_metrics(HeldOut(boneless, held_out.target), truth)
+    metrics = unpaired_metrics(HeldOut(boneless, held_out.target), truth, CT_PAIR)
     assert math.isfinite(metrics["val/score_hu"])
+
+
+def other_values(subjects):
+    """The truth's anatomy in other intensities."""
+    _, truth = subjects
+    return [np.where(real > 600, 60, real).astype(np.float32) for real in truth]
+
+
+def flat(subjects):
+    """One soft tissue everywhere in the body."""
+    _, truth = subjects
+    return [np.where(real > -500, 50, real).astype(np.float32) for real in truth]
+
+
+@pytest.mark.parametrize("fake", [darker, other_values, flat])
+def test_from_another_unit_the_score_is_the_distance_over_the_whole_body(subjects, mr, fake):
+    held_out, truth = subjects
+    drawn = HeldOut([mr(study) for study in held_out.source], held_out.target)
+    best = unpaired_metrics(drawn, truth, MR_PAIR)
+    assert best.keys() == {"val/distribution_distance_hu", "val/score_hu"}
+    assert best["val/score_hu"] == best["val/distribution_distance_hu"]
+    assert unpaired_metrics(drawn, fake(subjects), MR_PAIR)["val/score_hu"] > 2 * best["val/score_hu"]
+
+
+def test_from_another_unit_all_of_the_body_counts_and_the_air_around_it_does_not(subjects, mr):
+    held_out, truth = subjects
+    drawn = HeldOut([mr(study) for study in held_out.source], held_out.target)
+    best = unpaired_metrics(drawn, truth, MR_PAIR)["val/score_hu"]
+    bodies = [body_mask(study.voxels, MR_PAIR.source) for study in drawn.source]
+    around = [np.where(body, real, 3000) for body, real in zip(bodies, truth, strict=True)]
+    assert unpaired_metrics(drawn, around, MR_PAIR)["val/score_hu"] == best
+    moved = [real + 400 for real in truth]
+    assert unpaired_metrics(drawn, moved, MR_PAIR)["val/score_hu"] == pytest.approx(400, abs=best)
 
 
 def test_paired_metrics_are_the_mean_error_around_the_body_beside_that_of_doing_nothing(held_out):

@@ -1,0 +1,77 @@
+"""Deformable registration inside a network: a displacement field from two images, and the warp that applies it."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medgan.networks.blocks import CONVOLUTION, keep_variance
+
+WIDENING = (1, 2, 2, 2)
+"""Channels at full size and after each halving, in multiples of those at full size."""
+
+
+class RegistrationNetwork(nn.Module):
+    """A light U-Net from two images to the displacement field that lays the first onto the second.
+
+    Source: Balakrishnan et al. 2019, arXiv:1809.05231, Fig. 3, with a halving less. No norm: how much two images differ
+    is what it goes by. Its last layer starts at zero, so that an untrained field moves nothing.
+
+    Args:
+        spatial: 2 or 3.
+        channels: Width at full size.
+    """
+
+    def __init__(self, spatial: int = 2, *, channels: int = 16) -> None:
+        super().__init__()
+        widths = [channels * factor for factor in WIDENING]
+        self.stem = _layer(spatial, 2, widths[0])
+        self.down = nn.ModuleList(_layer(spatial, fine, coarse, stride=2) for fine, coarse in pairwise(widths))
+        self.up = nn.ModuleList(
+            _layer(spatial, coarse + fine, fine) for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        keep_variance(self)
+        self.last = CONVOLUTION[spatial](widths[0], spatial, 3, padding=1, padding_mode="replicate")
+        nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Two images (B, 1, *spatial) of any size to a displacement (B, axes, *spatial) in voxels, for :func:`warp`."""
+        x: Tensor = self.stem(torch.cat([moving, fixed], dim=1))
+        fine = []
+        for down in self.down:
+            fine.append(x)
+            x = down(x)
+        for up in self.up:
+            beside = fine.pop()
+            x = up(torch.cat([F.interpolate(x, size=beside.shape[2:]), beside], dim=1))
+        result: Tensor = self.last(x)
+        return result
+
+
+def warp(image: Tensor, displacement: Tensor) -> Tensor:
+    """Each voxel's value from where the displacement points, linear between voxels; beyond the border, the border's.
+
+    Args:
+        image: (B, C, *spatial).
+        displacement: (B, axes, *spatial) in voxels, its channels in the order of the axes: the result at x is the
+            image at x + displacement(x).
+
+    Source: Jaderberg et al. 2015, arXiv:1506.02025, Eq. 5.
+    """
+    sizes = image.shape[2:]
+    places = torch.stack(torch.meshgrid(*[torch.arange(size, device=image.device) for size in sizes], indexing="ij"))
+    # grid_sample puts -1 and +1 at the outer edges of the first and last voxel, and wants the last axis first.
+    extent = torch.tensor(sizes, device=image.device).view(-1, *[1] * len(sizes))
+    relative = (2 * (places + displacement.float()) + 1) / extent - 1
+    grid = relative.movedim(1, -1).flip(-1)
+    return F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _layer(spatial: int, inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+    # Replicated rather than reflected borders: a thin stack is one voxel deep at the coarsest size.
+    return nn.Sequential(
+        CONVOLUTION[spatial](inputs, outputs, 3, stride, padding=1, padding_mode="replicate"), nn.LeakyReLU(0.2)
+    )

@@ -1,6 +1,6 @@
 """MR to synthetic CT, by regression or pix2pix from registered pairs, or unpaired by CycleGAN or CUT."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.pipeline import Pipeline, TranslationConfig
@@ -44,7 +44,7 @@ class MRToCT(Pipeline[MRToCTConfig]):
     def learner(self) -> Translator:
         """The translator that the settings name."""
         config = self.config
-        parts = {
+        parts: dict[str, Any] = {
             "pair": self.pair,
             "patch": config.patch,
             "generator": config.generator,

@@ -135,13 +135,16 @@ class Pipeline(ABC, Generic[C]):
         return pipeline
 
     def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> TrainingData:
-        """Patches of the training subjects, and the validation subjects whole.
+        """Patches of the training subjects, and the validation subjects whole: none need be where the last epoch is kept.
 
         Raises:
             DataError: A part without an image of either domain, or without a pair where pairs are wanted.
         """
         train, validation = split.part(cohort, "train"), split.part(cohort, "validation")
+        chooses = self.config.fit.keep == "best"
         for part, studies in (("training", train), ("validation", validation)):
+            if part == "validation" and not studies.studies and not chooses:
+                continue
             if lacking := self._lacking(studies):
                 raise DataError(
                     f"{cohort.root}: no {part} subject has {lacking}; add subjects, or divide them anew "

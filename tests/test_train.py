@@ -195,3 +195,13 @@ def test_a_store_that_cannot_be_used_leaves_a_run_that_can_be_resumed_elsewhere(
         quietly(order(name="nowhere", tracking="http://127.0.0.1:9"))
     trained = quietly(order(name="nowhere", resume=True, data=None))
     assert trained.fitted.epoch in (1, 2)
+
+
+def test_without_validation_subjects_the_last_epoch_is_kept(order):
+    overrides = ["split.validation=0", "fit={epochs: 2, iterations_per_epoch: 2, batch_size: 1, keep: last}"]
+    trained = quietly(order(name="unvalidated", overrides=overrides))
+    assert (trained.fitted.epoch, trained.fitted.metrics) == (2, {})
+    assert not list(trained.run.path.glob("samples/*"))
+    assert read_model(trained.run.model).description.epoch == 2
+    with pytest.raises(DataError, match="no validation subject has"):
+        quietly(order(name="choosing", overrides=["split.validation=0"]))

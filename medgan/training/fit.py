@@ -141,7 +141,8 @@ class Fit:
             raise TrainingError(f"training broke down in epoch {self.epoch + 1}: {advice}")
         row = {"epoch": float(self.epoch + 1), **means, "train/learning_rate_share": self._share()}
         panel = None
-        if (self.epoch + 1) % config.validate_every == 0 or self.epoch + 1 == config.epochs:
+        due = (self.epoch + 1) % config.validate_every == 0 or self.epoch + 1 == config.epochs
+        if due and self.held_out.source:
             judgement = self.learner.validate(self.held_out, self.state.averages.networks)
             row |= judgement.metrics
             panel = judgement.panel

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from medgan.config import Config, Settings, load, merged, read_yaml, shipped
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
+from medgan.data.misalignment import misaligned
 from medgan.data.patches import AnchoredDataset, Batch, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split, SplitConfig
@@ -57,6 +58,9 @@ class TranslationConfig(Config):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     fit: FitConfig = FitConfig()
     phantom_pairs: PhantomPairs = PhantomPairs()
+    misalignment_voxels: NonNegativeInt = 0
+    """Moves each training pair's target in plane by so many voxels, in a direction that seed and subject draw, to learn
+    what badly registered pairs cost; who is validated or tested is never moved, and unpaired training does not care."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class Pipeline(ABC, Generic[C]):
                     f"{cohort.root}: no {part} subject has {lacking}; add subjects, or divide them anew "
                     "(split.validation, split.test, or the CSV's `split` column)."
                 )
-        source, target = self.prepared(train, cache)
+        source, target = self._misaligned(train, *self.prepared(train, cache))
         held_out = HeldOut(*self.prepared(validation, cache))
         config = self.config
         patches = PatchDataset(source, target, paired=self.pair.paired, config=config.patch, seed=config.seed)
@@ -178,6 +182,14 @@ class Pipeline(ABC, Generic[C]):
             for one, other in map(self._on_one_grid, cohort.pairs(self.pair))
         ]
         return [one for one, _ in couples], [other for _, other in couples]
+
+    def _misaligned(self, cohort: Cohort, source: list[Prepared], target: list[Prepared]) -> Sides:
+        voxels, seed = self.config.misalignment_voxels, self.config.seed
+        if not voxels or not self.pair.paired:
+            return source, target
+        subjects = [one.subject for one, _ in cohort.pairs(self.pair)]
+        couples = zip(target, subjects, strict=True)
+        return source, [misaligned(study, voxels, subject=subject, seed=seed) for study, subject in couples]
 
     def _lacking(self, cohort: Cohort) -> str:
         """What a part of a cohort must have and has not; empty where it has all."""

@@ -4,22 +4,26 @@ The reference is L1 + cGAN as configured. Every other cell changes one thing: th
 field, or the generator.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from medgan.config import Config
 from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError
 from medgan.pipeline import TranslationConfig
 from medgan.study.grid import Cell
 from medgan.study.needs import adversarial_game, check_translators
 from medgan.study.plan import StudyOrder, configured
+from medgan.training.architecture import ResNetConfig, UNetConfig
 
 Group = Literal["losses", "discriminators", "generators"]
 SHARED = ("translator=pix2pix",)
 """What every cell has."""
 RECEPTIVE_FIELDS = (1, 16, 70, 286)
 """The paper's: PixelGAN, two PatchGANs, ImageGAN."""
+GENERATORS = ("unet", "encoder-decoder", "resnet")
 MOST_DOWNS = 8
 
 
@@ -59,22 +63,23 @@ def ablation_cells(config: TranslationConfig, groups: Sequence[Group] = get_args
             for field in RECEPTIVE_FIELDS
         ]
     if "generators" in groups:
-        cells += [
-            Cell(name, (*game, *(f"generator.network.{key}={value}" for key, value in network.items())), optional=True)
-            for name, network in _generators(settings["generator"]["network"], config.patch)
-        ]
+        networks = zip(GENERATORS, _generators(config.generator.network, config.patch), strict=True)
+        cells += [Cell(name, (*game, *_settings(network)), optional=True) for name, network in networks]
     return cells
 
 
-def _generators(configured: dict[str, Any], patch: PatchConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Three generators as wide and with the same norm as the configured one, which is one of them."""
-    alike = {key: configured[key] for key in ("channels", "norm")}
-    unet = {"kind": "unet", **alike, "downs": deepest(patch.shape)}
-    unet = {key: value for key, value in configured.items() if key != "skips"} if configured["kind"] == "unet" else unet
-    yield "unet", unet | {"skips": "true"}
-    yield "encoder-decoder", unet | {"skips": "false"}
-    resnet = {"kind": "resnet", **alike}
-    yield "resnet", {"kind": "resnet"} if configured["kind"] == "resnet" else resnet
+def _settings(network: Config) -> list[str]:
+    """All of them, since those of shipped files lie below."""
+    return [f"generator.network.{key}={json.dumps(value)}" for key, value in network.model_dump(mode="json").items()]
+
+
+def _generators(configured: ResNetConfig | UNetConfig, patch: PatchConfig) -> Iterator[ResNetConfig | UNetConfig]:
+    """The U-Net with and without skips, and the ResNet: one is the configured one, all are as wide and of its norm."""
+    alike = {"channels": configured.channels, "norm": configured.norm}
+    unet = configured if isinstance(configured, UNetConfig) else UNetConfig(downs=deepest(patch.shape), **alike)
+    yield unet.model_copy(update={"skips": True})
+    yield unet.model_copy(update={"skips": False})
+    yield configured if isinstance(configured, ResNetConfig) else ResNetConfig(**alike)
 
 
 def deepest(shape: Sequence[int]) -> int:

@@ -98,7 +98,8 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     """Settle what will run, and freeze the split where that is not done yet.
 
     Raises:
-        ConfigError: Settings that cannot be, a seed among them, cells that would not share a split, children with other settings.
+        ConfigError: Settings that cannot be, a seed among them; cells that would not share a split; children of the
+            same name with other settings.
         DataError: A cohort that cannot be used, or that changed since the study began.
     """
     if "seed" in from_overrides(order.overrides):

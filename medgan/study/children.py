@@ -137,8 +137,10 @@ def read_rows(children: tuple[Child, ...]) -> pd.DataFrame:
 
 def _frames(children: tuple[Child, ...]) -> Iterator[pd.DataFrame]:
     for child in filter(is_finished, children):
-        # Converters: a subject called NA or 007 stays one.
-        frame = pd.read_csv(child.run.path / JUDGED / "evaluation.csv", converters=dict.fromkeys(KEYS, str))
+        # Text first: a subject called NA or 007 stays one.
+        frame = pd.read_csv(child.run.path / JUDGED / "evaluation.csv", dtype=str, keep_default_na=False)
+        figures = frame.columns.difference(KEYS, sort=False)
+        frame[figures] = frame[figures].apply(pd.to_numeric)
         frame.insert(0, "cell", child.cell.name)
         frame.insert(1, "seed", child.seed)
         yield frame

@@ -11,7 +11,7 @@ from medgan.data.splits import Split, split_subjects
 from medgan.errors import ConfigError
 from medgan.inference.jobs import is_table
 from medgan.phantom.cohort import PAIRED, UNPAIRED
-from medgan.pipeline import Pipeline
+from medgan.pipeline import Pipeline, TranslationConfig
 from medgan.study.grid import Cell
 from medgan.training.device import make_fabric
 from medgan.training.run_folder import RunFolder
@@ -51,7 +51,14 @@ class Child:
     cell: Cell
     seed: int
     pipeline: Pipeline[Any]
+    """Of the cell, whatever the seed."""
     run: RunFolder
+
+    @property
+    def config(self) -> TranslationConfig:
+        """The resolved settings, with the seed."""
+        config: TranslationConfig = self.pipeline.config
+        return config.model_copy(update={"seed": self.seed})
 
     @property
     def name(self) -> str:
@@ -109,7 +116,11 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     splits = {pipeline.config.split.model_dump_json() for pipeline in pipelines}
     if len(splits) > 1:
         raise ConfigError("the cells divide the subjects differently; a study has one split: run one for each split.*.")
-    children = tuple(_child(order, cell, seed) for seed in order.seeds for cell, _ in kept)
+    children = tuple(
+        Child(cell, seed, pipeline, RunFolder(order.folder / cell.folder(seed)))
+        for seed in order.seeds
+        for cell, pipeline in kept
+    )
     for child in children:
         _refuse_other_settings(child)
     # A paired split has a pair in every part, and serves unpaired cells too.
@@ -147,11 +158,6 @@ def _usable_cells(order: StudyOrder, cells: Sequence[Cell]) -> tuple[list[tuple[
     return kept, left_out
 
 
-def _child(order: StudyOrder, cell: Cell, seed: int) -> Child:
-    pipeline = configured(order, [*cell.settings, f"seed={seed}"])
-    return Child(cell, seed, pipeline, RunFolder(order.folder / cell.folder(seed)))
-
-
 def _table(order: StudyOrder, pipeline: Pipeline[Any]) -> Path:
     """The CSV of the cohort: children convert the test part of one."""
     if order.data is None:
@@ -170,8 +176,8 @@ def _refuse_other_settings(child: Child) -> None:
     path = child.run.config
     if not path.exists():
         return
-    before = flattened(load(type(child.pipeline.config), path).model_dump(mode="json"))
-    now = flattened(child.pipeline.config.model_dump(mode="json"))
+    before = flattened(load(type(child.config), path).model_dump(mode="json"))
+    now = flattened(child.config.model_dump(mode="json"))
     changed = [
         f"{key} was {before.get(key)} and is now {now.get(key)}"
         for key in dict.fromkeys([*before, *now])

@@ -16,7 +16,7 @@ def plan_of(asked, tmp_path, *groups, overrides=()):
 
 
 def differences(plan):
-    shown = {child.cell.name: flattened(child.pipeline.config.model_dump(mode="json")) for child in plan.children}
+    shown = {child.cell.name: flattened(child.config.model_dump(mode="json")) for child in plan.children}
     reference = shown[plan.cells[0]]
     keys = {
         name: {key for key in {*own, *reference} if own.get(key) != reference.get(key)} for name, own in shown.items()
@@ -42,7 +42,7 @@ def test_losses_and_discriminators_change_one_setting(asked, tmp_path):
 def test_generators_are_a_unet_with_and_without_skips_and_a_resnet(asked, tmp_path, kind):
     network = [] if kind == "resnet" else ["generator.network={kind: unet, channels: 4, downs: 3, norm: instance}"]
     plan = plan_of(asked, tmp_path, "generators", overrides=network)
-    networks = {child.cell.name: child.pipeline.config.generator.network for child in plan.children}
+    networks = {child.cell.name: child.config.generator.network for child in plan.children}
     same = {"resnet": "resnet", "unet": "unet"}[kind]
     assert plan.left_out == {same: "it has the settings of l1+cgan."}
     networks[same] = networks.pop("l1+cgan")
@@ -55,7 +55,7 @@ def test_generators_are_a_unet_with_and_without_skips_and_a_resnet(asked, tmp_pa
 def test_a_setting_of_the_configured_network_does_not_reach_another_kind(asked, tmp_path):
     plan = plan_of(asked, tmp_path, "generators", overrides=["generator.network.blocks=2"])
     assert set(plan.cells) == {"l1+cgan", "unet", "encoder-decoder"}
-    assert plan.children[0].pipeline.config.generator.network.blocks == 2
+    assert plan.children[0].config.generator.network.blocks == 2
 
 
 def test_the_reference_plays_the_papers_game_where_the_pipelines_default_plays_none(asked, tmp_path):

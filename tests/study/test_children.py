@@ -38,7 +38,7 @@ def test_a_new_child_trains_with_its_own_settings_last_on_the_studys_split(order
 
 def test_a_child_that_was_begun_goes_on_as_it_was_configured(order, plan):
     child = plan.children[0]
-    child.run.start(child.pipeline.config, Split.load(plan.split), {"split_hash": plan.split_hash})
+    child.run.start(child.config, Split.load(plan.split), {"split_hash": plan.split_hash})
     asked = child_order(replace(order, config=plan.table), plan, child, "parent", "sqlite:///runs.db")
     assert (asked.resume, asked.overrides, asked.config) == (True, (), None)
 

@@ -17,17 +17,17 @@ CELLS = [Cell("pix2pix.l1=10", ("pix2pix.l1=10",)), Cell("pix2pix.l1=100", ("pix
 def begun(plan, number=0):
     """Leave a child as a training does that was killed at once."""
     child = plan.children[number]
-    child.run.start(child.pipeline.config, Split.load(plan.split), {"split_hash": plan.split_hash})
+    child.run.start(child.config, Split.load(plan.split), {"split_hash": plan.split_hash})
     return child
 
 
 def test_children_are_cells_times_seeds_and_all_cells_come_before_the_next_seed(asked, tmp_path):
     plan = make_plan(asked(tmp_path, seeds=(3, 5)), CELLS)
-    told = [(child.cell.name, child.seed, child.pipeline.config.pix2pix.l1) for child in plan.children]
+    told = [(child.cell.name, child.seed, child.config.pix2pix.l1) for child in plan.children]
     assert told == [
         ("pix2pix.l1=10", 3, 10), ("pix2pix.l1=100", 3, 100), ("pix2pix.l1=10", 5, 10), ("pix2pix.l1=100", 5, 100)
     ]  # fmt: skip
-    assert [child.pipeline.config.seed for child in plan.children] == [3, 3, 5, 5]
+    assert [child.config.seed for child in plan.children] == [3, 3, 5, 5]
     assert plan.children[0].run.path == tmp_path / "ct_contrast" / "study" / "pix2pix.l1=10,seed=3"
     assert plan.cells == ("pix2pix.l1=10", "pix2pix.l1=100")
 

@@ -111,6 +111,7 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     """
     if "seed" in from_overrides(order.overrides):
         raise ConfigError("every cell is trained with every seed; give seeds as --seeds, not as seed=N.")
+    given = _given_table(order.data) if order.data else None
     kept, left_out = _usable_cells(order, cells)
     pipelines = [pipeline for _, pipeline in kept]
     splits = {pipeline.config.split.model_dump_json() for pipeline in pipelines}
@@ -125,7 +126,7 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
         _refuse_other_settings(child)
     # A paired split has a pair in every part, and serves unpaired cells too.
     drawer = next((pipeline for pipeline in pipelines if pipeline.pair.paired), pipelines[0])
-    table = _table(order, drawer)
+    table = given or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
     cohort = drawer.cohort(table)
     split = split_subjects(cohort, drawer.pair, drawer.config.split)
     path = order.folder / "split.json"
@@ -158,14 +159,12 @@ def _usable_cells(order: StudyOrder, cells: Sequence[Cell]) -> tuple[list[tuple[
     return kept, left_out
 
 
-def _table(order: StudyOrder, pipeline: Pipeline[Any]) -> Path:
-    """The CSV of the cohort: children convert the test part of one."""
-    if order.data is None:
-        return pipeline.cohort(None).root / (PAIRED if pipeline.pair.paired else UNPAIRED)
-    table = order.data / "cohort.csv" if order.data.is_dir() else order.data
+def _given_table(data: Path) -> Path:
+    """The CSV of a cohort on disk: children convert the test part of one."""
+    table = data / "cohort.csv" if data.is_dir() else data
     if not is_table(table) or not table.is_file():
         raise ConfigError(
-            f"{order.data} is no cohort CSV and holds no cohort.csv; list the images in one "
+            f"{data} is no cohort CSV and holds no cohort.csv; list the images in one "
             "(`subject,domain,image[,mask][,split]`): a study converts the subjects of its test part."
         )
     return table

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medgan.commands import config, convert, data, evaluate, train
+from medgan.commands import config, convert, data, evaluate, study, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,9 +16,11 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(convert.convert)
 app.command()(evaluate.evaluate)
+app.command()(study.sweep)
 app.command()(config.pipelines)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
+app.add_typer(study.app, name="study")
 
 
 def version(show: bool) -> None:

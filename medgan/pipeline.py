@@ -17,6 +17,7 @@ from medgan.data.agreement import agreement
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
 from medgan.data.gain import on_scale_of
+from medgan.data.misalignment import misaligned
 from medgan.data.patches import AnchoredDataset, Batch, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split, SplitConfig
@@ -60,6 +61,9 @@ class TranslationConfig(Config):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     fit: FitConfig = FitConfig()
     phantom_pairs: PhantomPairs = PhantomPairs()
+    misalignment_voxels: NonNegativeInt = 0
+    """Moves each training pair's target in plane by so many voxels, in a direction that seed and subject draw, to learn
+    what badly registered pairs cost; who is validated or tested is never moved, and unpaired training does not care."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Pipeline(ABC, Generic[C]):
                     f"{cohort.root}: no {part} subject has {lacking}; add subjects, or divide them anew "
                     "(split.validation, split.test, or the CSV's `split` column)."
                 )
-        source, target = self.prepared(train, cache)
+        source, target = self._misaligned(train, *self.prepared(train, cache))
         held_out = self.held_out(validation, cache)
         config = self.config
         regions = self.regions(source, target)
@@ -199,6 +203,14 @@ class Pipeline(ABC, Generic[C]):
         if source.unit == target.unit == "arbitrary":
             couples = [(one, on_scale_of(one, other, agreement(one, other, self.pair))) for one, other in couples]
         return [one for one, _ in couples], [other for _, other in couples]
+
+    def _misaligned(self, cohort: Cohort, source: list[Prepared], target: list[Prepared]) -> Sides:
+        voxels, seed = self.config.misalignment_voxels, self.config.seed
+        if not voxels or not self.pair.paired:
+            return source, target
+        subjects = [one.subject for one, _ in cohort.pairs(self.pair)]
+        couples = zip(target, subjects, strict=True)
+        return source, [misaligned(study, voxels, subject=subject, seed=seed) for study, subject in couples]
 
     def _lacking(self, cohort: Cohort) -> str:
         """What a part of a cohort must have and has not; empty where it has all."""

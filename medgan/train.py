@@ -41,6 +41,12 @@ class Order:
     register: str | None = None
     """The name under which MLflow registers the model; None registers nothing."""
     device: str = "auto"
+    split: Path | None = None
+    """A split to train on as it is, drawn elsewhere for several runs; None draws one."""
+    phantom: bool = False
+    """Whether ``data`` holds the built-in phantom, rendered elsewhere for several runs."""
+    parent: str | None = None
+    """The MLflow run that this one is a child of."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ def train(order: Order, console: Console) -> Trained:
     fabric = make_fabric(order.device, config.fit.precision)
     seen = pipeline.training_data(cohort, split, Cache(default_folder()))
     facts = fixed_facts(pipeline, cohort, split, data, fabric)
+    facts["phantom"] = data is None or order.phantom or run.facts().get("phantom", False)
     if not order.resume:
         run.start(config, split, facts)
     seed_everything(config.seed, verbose=False)
@@ -89,7 +96,7 @@ def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
     layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(order.overrides)]
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
     kind = catalog.load(order.pipeline)
-    pipeline = kind.configured(*layers, on_phantom=order.data is None, on_cpu=on_cpu)
+    pipeline = kind.configured(*layers, on_phantom=order.data is None or order.phantom, on_cpu=on_cpu)
     return new_run(order.out / order.pipeline, order.name), pipeline, order.data
 
 
@@ -122,9 +129,10 @@ def announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Con
 
 def frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: RunFolder) -> Split:
     """The run's split: drawn once, and held against the files on disk ever after."""
-    if not order.resume:
+    frozen = run.split if order.resume else order.split
+    if frozen is None:
         return split_subjects(cohort, pipeline.pair, pipeline.config.split)
-    split = Split.load(run.split)
+    split = Split.load(frozen)
     split.check(cohort)
     return split
 
@@ -157,11 +165,12 @@ def tracked(order: Order, pipeline: Pipeline[Any], run: RunFolder, facts: dict[s
         parameters=pipeline.config.model_dump(mode="json"),
         tags=tags,
         run_id=before.get("mlflow_run_id"),
+        parent=order.parent,
     )
     if "mlflow_run_id" not in before:
         run.note({"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
         counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
-        tracker.dataset("phantom" if facts["data"] is None else "cohort", facts["data_fingerprint"], counts)
+        tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)
         tracker.artifact(run.config)
     return tracker
 
@@ -190,7 +199,7 @@ def write_model_folder(
             "data_fingerprint": facts["data_fingerprint"],
             "metrics": fitted.metrics,
             "epoch": fitted.epoch,
-            "phantom": facts["data"] is None,
+            "phantom": facts["phantom"],
         },
     )
     card = model_card(description, trained=len(split.train), validated=len(split.validation))

@@ -5,10 +5,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medgan import catalog
 from medgan.config import flattened, from_overrides, read_yaml
 from medgan.data.cache import Cache
+from medgan.data.misalignment import direction
 from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError, GeometryError
@@ -151,6 +153,31 @@ def test_paired_subjects_are_prepared_pair_by_pair(small, paired, tmp_path):
         still = one.voxels < 0
         assert np.array_equal(one.voxels[still], other.voxels[still])
         assert one.voxels[16, 18].mean() > other.voxels[16, 18].mean() + 200
+
+
+@pytest.mark.parametrize("voxels", [0, 3])
+def test_only_training_targets_are_misaligned_each_in_its_subjects_direction(small, paired, tmp_path, voxels):
+    pipeline = small(paired=True, misalignment_voxels=voxels, seed=1)
+    cohort, cache = find_cohort(paired, pipeline.pair), Cache(tmp_path)
+    split = Split(train=("s0", "s1", "s2"), validation=("s3",), test=(), files={})
+    data = pipeline.training_data(cohort, split, cache)
+    true_source, true_target = small(paired=True).prepared(cohort, cache)
+    for number, target in enumerate(data.patches.target):
+        right, anterior = direction(f"s{number}", 1)
+        expected = ndimage.shift(
+            true_target[number].voxels, (voxels * right, voxels * anterior, 0), order=0, mode="nearest"
+        )
+        assert np.array_equal(target.voxels, expected)
+        assert np.array_equal(data.patches.source[number].voxels, true_source[number].voxels)
+    assert np.array_equal(data.held_out.target[0].voxels, true_target[3].voxels)
+
+
+def test_an_unpaired_training_is_never_misaligned(small, unpaired, tmp_path):
+    pipeline, cache = small(misalignment_voxels=3), Cache(tmp_path)
+    cohort = find_cohort(unpaired, pipeline.pair)
+    split = Split(train=("s0", "s1"), validation=("s2", "s3"), test=("s4", "s5"), files={})
+    (target,) = pipeline.training_data(cohort, split, cache).patches.target
+    assert np.array_equal(target.voxels, small().prepared(split.part(cohort, "train"), cache)[1][0].voxels)
 
 
 @pytest.mark.parametrize(

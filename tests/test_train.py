@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, GeometryError, TrainingError
 from medgan.phantom.kinds import KINDS
 from medgan.tracking import download_model
@@ -125,6 +126,15 @@ def test_a_seed_makes_a_run_that_can_be_repeated(order):
         return read_model(trained.run.model).description.weights_sha256
 
     assert weights("a", 3) == weights("b", 3) != weights("c", 4)
+
+
+def test_runs_can_share_a_split_that_none_of_them_drew(once, order, work):
+    given = Split.load(once.run.split)
+    other = given.model_copy(update={"train": given.validation, "validation": given.train})
+    other.save(work / "frozen.json")
+    trained = quietly(order(name="given", split=work / "frozen.json", overrides=["fit.epochs=1"]))
+    assert Split.load(trained.run.split) == other
+    assert read_model(trained.run.model).description.split_hash == other.hash != given.hash
 
 
 # What cannot be: each refused by name, and nothing of a run left behind.

@@ -111,7 +111,7 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
     """Cut a region around a random point of the body, in [-1, 1]; what lies beyond the volume is air.
 
     The region is 1.5 times the patch in plane. Slices become channels in 2D and 2.5D: (channels, X, Y); a block is
-    (1, X, Y, Z). All keys must hold studies on one grid.
+    (1, X, Y, Z). All keys must hold studies on one grid, and the first one's body says where.
     """
 
     def __init__(self, keys: Sequence[str], config: PatchConfig) -> None:
@@ -129,16 +129,19 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         """{key: Prepared} to {key: tensor}."""
         self.randomize()
         result = dict(data)
-        for key in self.key_iterator(result):
-            result[key] = torch.from_numpy(self._region(result[key]))
+        keys = list(self.key_iterator(result))
+        # The first study's body places all of them: MR and CT of one patient have bodies that differ by some voxels.
+        extent = self._extent()
+        start = [self._start(axis, size, result[keys[0]]) for axis, size in enumerate(extent)]
+        for key in keys:
+            result[key] = torch.from_numpy(self._region(result[key], start, extent))
         return result
 
-    def _region(self, study: Prepared) -> NDArray[np.float32]:
+    def _extent(self) -> list[int]:
         plane = int(self.config.size_voxels * MARGIN)
-        extent = [plane, plane, self.config.channels]
-        if self.config.spatial == 3:
-            extent[2] = self.config.shape[2]
-        start = [self._start(axis, size, study) for axis, size in enumerate(extent)]
+        return [plane, plane, self.config.shape[2] if self.config.spatial == 3 else self.config.channels]
+
+    def _region(self, study: Prepared, start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
         region = cut(study, start, extent)
         return region[None] if self.config.spatial == 3 else np.ascontiguousarray(region.transpose(2, 0, 1))
 

@@ -110,11 +110,11 @@ class ResNetGenerator(nn.Module):
 
 
 class UNetGenerator(nn.Module):
-    """Encoder and decoder with a skip connection at every size.
+    """Encoder and decoder with a skip connection at every size; without ``skips``, the encoder-decoder.
 
     With 8 ``downs``, 64 ``channels``, batch norm, transposed up-sampling and dropout .5 it is the ``unet_256`` of
     pix2pix (Isola et al. 2017, arXiv:1611.07004, appendix 6.1.1); dropout lies in the three decoder blocks after the
-    innermost.
+    innermost. The paper's ablation severs the skip connections and leaves all else as it is.
     """
 
     def __init__(
@@ -128,9 +128,10 @@ class UNetGenerator(nn.Module):
         norm: Norm = "batch",
         upsampling: UpSampling = "transposed",
         dropout: float = 0.5,
+        skips: bool = True,
     ) -> None:
         super().__init__()
-        self.multiple = 2**downs
+        self.multiple, self.skips = 2**downs, skips
         widths = [channels * min(2**level, 8) for level in range(downs)]
         halve = [_halving(spatial, inputs, widths[0], "none", first=True)]
         for level, (fine, coarse) in enumerate(pairwise(widths)):
@@ -139,11 +140,11 @@ class UNetGenerator(nn.Module):
         self.down = nn.ModuleList(halve)
         steps = []
         for depth, level in enumerate(range(downs - 1, 0, -1)):
-            arriving = widths[level] * (1 if depth == 0 else 2)
+            arriving = widths[level] * (2 if skips and depth else 1)
             rate = dropout if 1 <= depth <= 3 and level >= 4 else 0.0
             steps.append(_doubling(spatial, arriving, widths[level - 1], norm, upsampling, rate))
         self.up = nn.ModuleList(steps)
-        self.last = _doubling(spatial, 2 * widths[0], outputs, "none", upsampling, 0.0)
+        self.last = _doubling(spatial, (2 if skips else 1) * widths[0], outputs, "none", upsampling, 0.0)
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -155,7 +156,8 @@ class UNetGenerator(nn.Module):
             maps.append(x)
         x = maps.pop()
         for up in self.up:
-            x = torch.cat([up(x), maps.pop()], dim=1)
+            x, beside = up(x), maps.pop()
+            x = torch.cat([x, beside], dim=1) if self.skips else x
         result: Tensor = self.last(x)
         return result
 

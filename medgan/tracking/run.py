@@ -7,6 +7,7 @@ mentioned once, and the run folder holds all that the store would have held.
 import itertools
 import json
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from medgan.config import flattened
 from medgan.errors import ConfigError
@@ -86,6 +88,7 @@ class Tracker:
         parameters: Mapping[str, Any],
         tags: Mapping[str, str],
         run_id: str | None = None,
+        parent: str | None = None,
     ) -> Self:
         """A new run, or the run ``run_id`` again.
 
@@ -96,11 +99,13 @@ class Tracker:
             parameters: The resolved settings, flat or nested.
             tags: Facts to search for: pipeline, data fingerprint, split hash, git revision.
             run_id: The run to go on with.
+            parent: The run that this one is a child of, in the same experiment.
 
         Raises:
             ConfigError: The store cannot be used, or has no such run.
         """
         uri = resolve_uri(uri)
+        tags = {**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
         with usable(uri):
             client = connect(uri)
             if run_id is None:
@@ -134,6 +139,10 @@ class Tracker:
         now_ms = int(time.time() * 1000)
         self._unsent.extend(Metric(key, float(value), now_ms, step) for key, value in values.items())
         self._send(self._send_metrics)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Add facts to search for that were not known at the start."""
+        self._send(lambda: self._client.log_batch(self.id, tags=[RunTag(*each) for each in values.items()]))
 
     def panel(self, path: Path) -> None:
         """Keep a picture under ``samples/``."""
@@ -210,6 +219,24 @@ class Tracker:
         ).version
         client.set_registered_model_alias(register_as, NEWEST, str(version))
         return f"models:/{register_as}/{version}"
+
+
+def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:
+    """Record figures of a run that has ended, such as ``test/mae_hu``; it stays as it ended.
+
+    Args:
+        uri: As for :func:`resolve_uri`.
+        run_id: The run.
+        values: By key; what is not finite is left out.
+
+    Raises:
+        ConfigError: The store cannot be used, or has no such run.
+    """
+    now_ms = int(time.time() * 1000)
+    metrics = [Metric(key, float(value), now_ms, 0) for key, value in values.items() if math.isfinite(value)]
+    uri = resolve_uri(uri)
+    with usable(uri):
+        connect(uri).log_batch(run_id, metrics=metrics)
 
 
 def _running_again(client: MlflowClient, uri: str, run_id: str) -> Run:

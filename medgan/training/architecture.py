@@ -54,6 +54,8 @@ class UNetConfig(Config):
     norm: Norm = "batch"
     upsampling: UpSampling = "transposed"
     dropout: NonNegativeFloat = 0.5
+    skips: bool = True
+    """Join the encoder's maps at every size; without them it is the paper's encoder-decoder."""
 
     def build(self, spatial: int, inputs: int) -> nn.Module:
         """The network: (B, inputs, *spatial) to (B, 1, *spatial)."""

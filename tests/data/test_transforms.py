@@ -69,6 +69,16 @@ def test_all_keys_are_cut_at_one_place_with_one_motion(dimensions):
 
 
 @DIMENSIONS
+def test_a_pair_whose_bodies_differ_is_cut_at_one_place(dimensions):
+    config = PatchConfig(dimensions=dimensions, size_voxels=16, **STILL)
+    noise = np.random.default_rng(0).uniform(-SPAN, SPAN, (60, 50, 30))
+    wide, narrow = study(noise, ((5, 55), (5, 45), (2, 28))), study(noise, ((15, 50), (9, 41), (6, 20)))
+    for seed in range(5):
+        pair = drawn(config, {"source": wide, "target": narrow}, seed)
+        assert np.array_equal(pair["source"], pair["target"])
+
+
+@DIMENSIONS
 @pytest.mark.parametrize("size", [16, 17])
 def test_patches_are_centred_all_over_the_body_and_nowhere_else(dimensions, size):
     config = PatchConfig(dimensions=dimensions, size_voxels=size, **STILL)

@@ -25,6 +25,8 @@ VARIANTS = [
     (small_unet, {"upsampling": "resize", "norm": "instance"}),
     (small_unet, {"norm": "group", "channels": 12, "downs": 2}),
     (small_unet, {"norm": "none", "dropout": 0.0}),
+    (small_unet, {"skips": False}),
+    (small_unet, {"skips": False, "upsampling": "resize", "norm": "instance", "downs": 2}),
 ]
 EVERY_VARIANT = pytest.mark.parametrize(
     ("build", "options"), VARIANTS, ids=[f"{build.__name__}-{options}" for build, options in VARIANTS]
@@ -78,10 +80,11 @@ def test_the_smallest_size_works_and_one_below_is_refused(spatial):
 
 
 @BOTH
+@pytest.mark.parametrize("build", [small_resnet, small_unet])
 @pytest.mark.parametrize("skips", [True, False])
-def test_only_skips_carry_detail_past_the_coarsest_map(spatial, skips):
+def test_only_skips_carry_detail_past_the_coarsest_map(spatial, build, skips):
     torch.manual_seed(0)
-    network = small_resnet(spatial, skips=skips, norm="none").eval()
+    network = build(spatial, skips=skips, norm="none").eval()
     with torch.no_grad():
         for parameter in network.down[-1].parameters():
             parameter.zero_()
@@ -122,6 +125,13 @@ def test_the_nine_block_resnet_has_as_many_parameters_as_its_layers(spatial, wid
 def test_the_unet_has_as_many_parameters_as_the_reference_prints():
     # 54.414 M; ours has the 64 + 512 biases of the two halvings without a norm besides.
     assert round((parameters(UNetGenerator(2, 3, 3)) - 64 - 512) / 1e6, 3) == 54.414
+
+
+@pytest.mark.parametrize("spatial", [2, 3])
+def test_severed_skips_take_the_weights_that_read_them_and_no_others(spatial):
+    whole, severed = (parameters(small_unet(spatial, skips=skips)) for skips in (True, False))
+    # Kernels of 4 read the maps of width 8 (into 4) and of width 4 (into the output).
+    assert whole - severed == 4**spatial * (8 * 4 + 4 * 1)
 
 
 def test_the_unet_drops_out_in_the_three_blocks_after_the_innermost():

@@ -8,7 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from medgan.errors import ConfigError
-from medgan.tracking import Tracker
+from medgan.tracking import Tracker, add_metrics
 from medgan.tracking import run as recording
 
 PARAMETERS = {"fit": {"epochs": 3, "device": "cpu"}, "seed": 7}
@@ -74,6 +74,37 @@ def test_a_run_ends_as_it_ended(store, error, status):
     with pytest.raises(error) if error else contextlib.nullcontext(), run:
         stop(error)
     assert MlflowClient(store).get_run(run.id).info.status == status
+
+
+def test_a_child_is_found_by_its_parent_and_stays_one_when_resumed(store):
+    parent = start(store, experiment="family")
+    child = start(store, experiment="family", parent=parent.id)
+    stranger = start(store, experiment="family")
+    again = start(store, experiment="family", run_id=child.id, parent=parent.id)
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("family").experiment_id
+    found = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.id}'")
+    assert [run.info.run_id for run in found] == [child.id] == [again.id] != [stranger.id]
+
+
+def test_tags_are_added_while_a_run_is_recorded(store):
+    with start(store) as run:
+        run.tags({"failed_children": "none"})
+    assert {**TAGS, "failed_children": "none"}.items() <= MlflowClient(store).get_run(run.id).data.tags.items()
+
+
+def test_figures_of_a_run_that_has_ended_are_added_and_it_stays_as_it_ended(store):
+    with contextlib.suppress(RuntimeError), start(store) as run:
+        raise RuntimeError
+    add_metrics(store, run.id, {"test/mae_hu": 41.5, "test/psnr_db": math.inf, "test/ssim": math.nan})
+    kept = MlflowClient(store).get_run(run.id)
+    assert kept.data.metrics == {"test/mae_hu": 41.5}
+    assert kept.info.status == "FAILED"
+
+
+def test_figures_of_a_run_that_nobody_knows_are_refused(store):
+    with pytest.raises(ConfigError, match="cannot be used"):
+        add_metrics(store, "0" * 32, {"test/mae_hu": 1.0})
 
 
 def test_a_resumed_run_is_one_run(store):

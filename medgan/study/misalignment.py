@@ -1,0 +1,142 @@
+"""What badly registered pairs cost: paired training on pairs moved apart, against unpaired training.
+
+Wolterink et al. 2017 (arXiv:1708.01155) found unpaired training to be the better one for MR to CT where pairs do not
+fit exactly; here the misfit is made, so the shift at which that begins can be read off.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from medgan.errors import ConfigError
+from medgan.evaluation.arms import SYNTHETIC
+from medgan.evaluation.statistics import LEVEL
+from medgan.study.compare import headlines, higher_is_better, metrics_of
+from medgan.study.grid import Cell
+from medgan.study.needs import adversarial_game, check_translators
+from medgan.study.plan import StudyOrder, configured
+
+DRAWS = 2000
+UNPAIRED = "cyclegan"
+ARMS = ("pix2pix", "l1")
+"""The paired arms: the adversarial one, and L1 alone."""
+
+
+def misalignment(order: StudyOrder, shifts: Sequence[int]) -> list[Cell]:
+    """The cells: the unpaired arm, which shifts do not concern, and then both paired arms at every shift.
+
+    Args:
+        order: What was asked.
+        shifts: In voxels of the networks' grid, rising.
+
+    Raises:
+        ConfigError: A pipeline that cannot be trained both ways.
+    """
+    check_translators(order.pipeline, ["pix2pix", UNPAIRED])
+    config = configured(order, ["translator=pix2pix"]).config
+    game = {"pix2pix": adversarial_game(config.model_dump(mode="json")), "l1": "none"}
+    return [
+        Cell(UNPAIRED, (f"translator={UNPAIRED}",)),
+        *(
+            Cell(cell_name(arm, shift), ("translator=pix2pix", f"pix2pix.adversarial={game[arm]}", moved(shift)))
+            for shift in shifts
+            for arm in ARMS
+        ),
+    ]
+
+
+def cell_name(arm: str, shift: int) -> str:
+    """How a paired arm is called at a shift."""
+    return f"{arm},shift={shift}"
+
+
+def moved(shift: int) -> str:
+    """The setting that moves the training targets."""
+    return f"misalignment_voxels={shift}"
+
+
+def read_shifts(text: str) -> tuple[int, ...]:
+    """``"0,1,2"`` as numbers, sorted.
+
+    Raises:
+        ConfigError: No whole numbers of voxels, or fewer than two.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < 2:
+        raise ConfigError(f"--shifts {text}: write at least two whole numbers of voxels, as in 0,1,2,3,4,6.")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def crossovers(rows: pd.DataFrame, shifts: Sequence[int], metric: str | None = None) -> dict[str, str]:
+    """For each paired arm, the shift at which the unpaired one becomes better, in words.
+
+    Args:
+        rows: The study's figures; see ``medgan.study.children.read_rows``.
+        shifts: Rising.
+        metric: What is judged by; None is the first headline.
+
+    Raises:
+        ConfigError: The evaluation has no such metric.
+    """
+    known = metrics_of(rows)
+    judged = metric or headlines(known)[0]
+    if judged not in known:
+        raise ConfigError(f"the evaluation has no metric '{judged}'; it has {', '.join(known)}.")
+    own = rows[rows["arm"] == SYNTHETIC]
+    values = own.groupby(["subject", "cell"])[judged].mean().unstack("cell")
+    unpaired = values.get(UNPAIRED, pd.Series(np.nan, values.index))
+    found = {}
+    for arm in ARMS:
+        cells = {shift: values[cell_name(arm, shift)] for shift in shifts if cell_name(arm, shift) in values}
+        excess = (pd.DataFrame(cells, values.index).sub(unpaired, axis=0)).dropna()
+        words = described(-excess if higher_is_better(judged) else excess)
+        found[f"crossover of {arm}"] = f"{words} ({judged}, {UNPAIRED} against {arm})"
+    return found
+
+
+def described(excess: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> str:
+    """A crossover with its percentile interval, bootstrapped over subjects.
+
+    Args:
+        excess: A row a subject, a column a shift, rising: how much worse paired training is than unpaired.
+        draws: Bootstrap samples.
+        seed: Of the bootstrap.
+    """
+    if excess.empty:
+        return "unknown: an arm has no figures"
+    shifts = [float(shift) for shift in excess.columns]
+    values = excess.to_numpy(dtype=float)
+    chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    drawn = [crossover(shifts, means) for means in values[chosen].mean(axis=1)]
+    tail = (1 - LEVEL) / 2
+    lower, upper = np.quantile(
+        [math.inf if each is None else each for each in drawn], [tail, 1 - tail], method="nearest"
+    )
+    bounds = f" [{_place(lower, shifts)}, {_place(upper, shifts)}]" if len(values) > 1 else ""
+    place = crossover(shifts, values.mean(axis=0))
+    return f"{_place(math.inf if place is None else place, shifts)}{bounds}"
+
+
+def crossover(shifts: Sequence[float], excess: Iterable[float]) -> float | None:
+    """Where a curve first rises above 0, by linear interpolation between measured shifts; None where it never does.
+
+    Args:
+        shifts: Rising.
+        excess: By shift, how much worse paired training is than unpaired: negative where it is better.
+    """
+    points = list(zip(shifts, excess, strict=True))
+    if points[0][1] > 0:
+        return shifts[0]
+    for (before, below), (after, above) in pairwise(points):
+        if below <= 0 < above:
+            return float(before + (after - before) * -below / (above - below))
+    return None
+
+
+def _place(shift: float, shifts: Sequence[float]) -> str:
+    if math.isinf(shift):
+        return f"none up to {shifts[-1]:g}"
+    return f"at {shift:g}, the first shift" if shift == shifts[0] else f"{shift:.2g} voxels"

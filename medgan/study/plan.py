@@ -1,0 +1,199 @@
+"""What a study will run, settled before anything runs: every child's settings, the cohort and the split of them all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgan import catalog
+from medgan.config import Settings, flattened, from_overrides, load
+from medgan.data.splits import Split, split_subjects
+from medgan.errors import ConfigError
+from medgan.inference.jobs import is_table
+from medgan.phantom.cohort import PAIRED, UNPAIRED
+from medgan.pipeline import Pipeline, TranslationConfig
+from medgan.study.grid import Cell
+from medgan.training.device import make_fabric
+from medgan.training.run_folder import RunFolder
+
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class StudyOrder:
+    """What a user asks of a study."""
+
+    pipeline: str
+    kind: str
+    """sweep, ablation or misalignment."""
+    name: str
+    """Of the study's folder; the same name goes on with the study."""
+    data: Path | None = None
+    """A cohort CSV, or a folder that holds ``cohort.csv``; None is the built-in phantom."""
+    config: Path | None = None
+    overrides: Sequence[str] = ()
+    """``KEY=VALUE`` of every cell."""
+    seeds: tuple[int, ...] = (0,)
+    out: Path = Path("runs")
+    tracking: str | None = None
+    device: str = "auto"
+
+    @property
+    def folder(self) -> Path:
+        """Where the study and its children lie."""
+        return self.out / self.pipeline / self.name
+
+
+@dataclass(frozen=True)
+class Child:
+    """One cell with one seed."""
+
+    cell: Cell
+    seed: int
+    pipeline: Pipeline[Any]
+    """Of the cell, whatever the seed."""
+    run: RunFolder
+
+    @property
+    def config(self) -> TranslationConfig:
+        """The resolved settings, with the seed."""
+        config: TranslationConfig = self.pipeline.config
+        return config.model_copy(update={"seed": self.seed})
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return f"{self.cell.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a study will do."""
+
+    children: tuple[Child, ...]
+    """Seed by seed, so that a study that is stopped early has compared all cells."""
+    left_out: dict[str, str]
+    """Cells that are not trained, and why."""
+    table: Path
+    """The cohort CSV of all children."""
+    phantom: bool
+    split: Path
+    split_hash: str
+    data_fingerprint: str
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The compared cells; the first is the reference."""
+        return tuple(dict.fromkeys(child.cell.name for child in self.children))
+
+
+def configured(order: StudyOrder, settings: Sequence[str] = ()) -> Pipeline[Any]:
+    """The pipeline as a child has it: the order's settings, then its own.
+
+    Raises:
+        ConfigError: Settings that cannot be.
+    """
+    on_cpu = make_fabric(order.device, "32").device.type == "cpu"
+    layers: list[Path | Settings] = [
+        *([order.config] if order.config else []),
+        from_overrides([*order.overrides, *settings]),
+    ]
+    return catalog.load(order.pipeline).configured(*layers, on_phantom=order.data is None, on_cpu=on_cpu)
+
+
+def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
+    """Settle what will run, and freeze the split where that is not done yet.
+
+    Raises:
+        ConfigError: Settings that cannot be, a seed among them; cells that would not share a split; children of the
+            same name with other settings.
+        DataError: A cohort that cannot be used, or that changed since the study began.
+    """
+    if "seed" in from_overrides(order.overrides):
+        raise ConfigError("every cell is trained with every seed; give seeds as --seeds, not as seed=N.")
+    given = _given_table(order.data) if order.data else None
+    kept, left_out = _usable_cells(order, cells)
+    pipelines = [pipeline for _, pipeline in kept]
+    splits = {pipeline.config.split.model_dump_json() for pipeline in pipelines}
+    if len(splits) > 1:
+        raise ConfigError("the cells divide the subjects differently; a study has one split: run one for each split.*.")
+    children = tuple(
+        Child(cell, seed, pipeline, RunFolder(order.folder / cell.folder(seed)))
+        for seed in order.seeds
+        for cell, pipeline in kept
+    )
+    for child in children:
+        _refuse_other_settings(child)
+    # A paired split has a pair in every part, and serves unpaired cells too.
+    drawer = next((pipeline for pipeline in pipelines if pipeline.pair.paired), pipelines[0])
+    table = given or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
+    cohort = drawer.cohort(table)
+    split = split_subjects(cohort, drawer.pair, drawer.config.split)
+    path = order.folder / "split.json"
+    if path.exists():
+        _refuse_other_split(Split.load(path), split, path)
+    else:
+        split.save(path)
+    for child in children:
+        if child.run.config.exists():
+            _refuse_other_split(Split.load(child.run.split), split, child.run.split)
+    return Plan(children, left_out, table, order.data is None, path, split.hash, cohort.fingerprint())
+
+
+def _usable_cells(order: StudyOrder, cells: Sequence[Cell]) -> tuple[list[tuple[Cell, Pipeline[Any]]], dict[str, str]]:
+    kept: list[tuple[Cell, Pipeline[Any]]] = []
+    left_out: dict[str, str] = {}
+    for cell in cells:
+        try:
+            pipeline = configured(order, cell.settings)
+        except ConfigError as error:
+            if not cell.optional:
+                raise ConfigError(f"{cell.name}: {error}") from None
+            left_out[cell.name] = str(error)
+            continue
+        same = [other.name for other, known in kept if known.config == pipeline.config]
+        if same:
+            left_out[cell.name] = f"it has the settings of {same[0]}."
+        else:
+            kept.append((cell, pipeline))
+    return kept, left_out
+
+
+def _given_table(data: Path) -> Path:
+    """The CSV of a cohort on disk: children convert the test part of one."""
+    table = data / "cohort.csv" if data.is_dir() else data
+    if not is_table(table) or not table.is_file():
+        raise ConfigError(
+            f"{data} is no cohort CSV and holds no cohort.csv; list the images in one "
+            "(`subject,domain,image[,mask][,split]`): a study converts the subjects of its test part."
+        )
+    return table
+
+
+def _refuse_other_settings(child: Child) -> None:
+    """Keep a child of another study from being taken for this one's."""
+    path = child.run.config
+    if not path.exists():
+        return
+    before = flattened(load(type(child.config), path).model_dump(mode="json"))
+    now = flattened(child.config.model_dump(mode="json"))
+    changed = [
+        f"{key} was {before.get(key)} and is now {now.get(key)}"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        more = f", and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
+        raise ConfigError(
+            f"{child.run.path} was trained with other settings: {'; '.join(changed[:MAX_NAMED])}{more}. "
+            "Choose another --name, or put that folder away."
+        )
+
+
+def _refuse_other_split(before: Split, now: Split, path: Path) -> None:
+    if before.hash != now.hash:
+        files = "their files changed" if before.files != now.files else "they would be divided differently now"
+        raise ConfigError(
+            f"{path} holds another split of the subjects ({files}), and results on different subjects cannot be "
+            "compared. Restore the data and split.*, or choose another --name."
+        )

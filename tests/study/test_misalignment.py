@@ -1,0 +1,115 @@
+"""The crossover against lines that cross where they are drawn, and the cells of the study."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medgan.errors import ConfigError
+from medgan.study.misalignment import crossover, crossovers, described, misalignment, read_shifts
+from medgan.study.plan import configured
+
+SHIFTS = (0, 1, 2, 3, 4, 6)
+
+
+@pytest.mark.parametrize("place", [0.25, 1.0, 2.5, 5.0])
+def test_a_line_crosses_where_it_is_drawn_to(place):
+    assert crossover(SHIFTS, [2 * (shift - place) for shift in SHIFTS]) == pytest.approx(place)
+
+
+@pytest.mark.parametrize(
+    ("excess", "place"),
+    [
+        ([-1, 3, 3, 3, 3, 3], 0.25),
+        ([-3, -2, -1, -1, -1, 1], 5.0),
+        ([-1, -1, -1, -1, -1, -1], None),
+        ([-1, -1, -1, -1, -1, 0], None),
+        ([1, 2, 3, 4, 5, 6], 0.0),
+        ([-1, 1, -1, 1, -1, 1], 0.5),
+        ([0, 0, 1, 1, 1, 1], 1.0),
+    ],
+)
+def test_the_first_rise_above_zero_counts(excess, place):
+    assert crossover(SHIFTS, excess) == place
+
+
+def rows(metric="mae_hu", slope=2.0, place=2.5, subjects=5, sign=1):
+    """Subjects at levels of their own; pix2pix worse than unpaired by ``slope`` a voxel beyond ``place``, l1 never."""
+    made = []
+    for number in range(subjects):
+        level, own = 10.0 * number, {"cyclegan": 0.0}
+        for shift in SHIFTS:
+            own[f"pix2pix,shift={shift}"] = sign * slope * (shift - place)
+            own[f"l1,shift={shift}"] = -sign * 1.0
+        for cell, value in own.items():
+            made += [(cell, seed, f"s{number}", f"s{number}", "synthetic", level + value + seed) for seed in (0, 1)]
+            made.append((cell, 0, f"s{number}", f"s{number}", "do_nothing", 999.0))
+    return pd.DataFrame(made, columns=["cell", "seed", "subject", "image", "arm", metric])
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("mae_hu", 1), ("core_bone_dice", -1)])
+def test_the_crossover_is_found_in_the_figures_whichever_way_is_better(metric, sign):
+    found = crossovers(rows(metric, sign=sign), SHIFTS)
+    assert found == {
+        "crossover of pix2pix": f"2.5 voxels [2.5 voxels, 2.5 voxels] ({metric}, cyclegan against pix2pix)",
+        "crossover of l1": f"none up to 6 [none up to 6, none up to 6] ({metric}, cyclegan against l1)",
+    }
+
+
+def test_a_metric_is_chosen_or_refused():
+    table = rows().assign(bias_hu=lambda frame: frame["mae_hu"])
+    assert "(bias_hu, " in crossovers(table, SHIFTS, "bias_hu")["crossover of l1"]
+    with pytest.raises(ConfigError, match="no metric 'dice'; it has mae_hu, bias_hu"):
+        crossovers(table, SHIFTS, "dice")
+
+
+def test_an_arm_without_figures_makes_it_unknown():
+    table = rows()
+    assert crossovers(table[table["cell"] != "cyclegan"], SHIFTS)["crossover of l1"].startswith("unknown")
+    without_last = crossovers(table[table["cell"] != "pix2pix,shift=6"], SHIFTS)
+    assert without_last["crossover of pix2pix"].startswith("2.5 voxels")
+
+
+def test_subjects_that_disagree_widen_the_interval():
+    random = np.random.default_rng(0)
+    lines = pd.DataFrame([[shift - place for shift in SHIFTS] for place in random.normal(2.5, 0.8, 12)], columns=SHIFTS)
+    words = described(lines)
+    place, lower, upper = map(float, re.findall(r"[\d.]+", words))
+    assert words.endswith("]")
+    assert lower < place < upper
+
+
+def test_one_subject_gives_no_interval_and_a_first_shift_is_called_so():
+    assert described(pd.DataFrame([[-1.0, 1.0]], columns=[0, 1])) == "0.5 voxels"
+    assert described(pd.DataFrame([[1.0, 2.0]], columns=[0, 1])) == "at 0, the first shift"
+
+
+def test_the_unpaired_arm_is_the_reference_and_is_trained_once(asked, tmp_path):
+    order = asked(tmp_path)
+    cells = misalignment(order, (0, 2))
+    assert [cell.name for cell in cells] == [
+        "cyclegan", "pix2pix,shift=0", "l1,shift=0", "pix2pix,shift=2", "l1,shift=2"
+    ]  # fmt: skip
+    configs = [configured(order, cell.settings).config for cell in cells]
+    assert [config.translator for config in configs] == ["cyclegan", *["pix2pix"] * 4]
+    assert [config.misalignment_voxels for config in configs] == [0, 0, 0, 2, 2]
+    assert [config.pix2pix.adversarial for config in configs[1:]] == ["vanilla", "none"] * 2
+
+
+def test_a_pipeline_that_cannot_be_trained_both_ways_is_refused(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr("medgan.study.misalignment.UNPAIRED", "cut")
+    with pytest.raises(ConfigError, match="'ct_contrast' has no cut, which this study compares; it has cyclegan, pix2"):
+        misalignment(replace(asked(tmp_path)), (0, 2))
+
+
+@pytest.mark.parametrize(("text", "shifts"), [("0,1,2", (0, 1, 2)), ("3, 0", (0, 3))])
+def test_shifts_are_sorted_numbers(text, shifts):
+    assert read_shifts(text) == shifts
+
+
+@pytest.mark.parametrize("text", ["", "1", "0,a", "-1,2", "0.5,1", "2,2"])
+def test_what_are_no_shifts_is_refused(text):
+    with pytest.raises(ConfigError, match="--shifts"):
+        read_shifts(text)

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from medgan.data.volumes import read_volume
 from medgan.errors import MedganError
 from medgan.evaluation.baselines import PairedLookups, UnpairedLookups, do_nothing
-from medgan.evaluation.crossing import CrossingLookups, shifted
+from medgan.evaluation.crossing import LOOKUP, CrossingLookups, shifted
 from medgan.evaluation.fidelity import Array, body_mask
 from medgan.evaluation.judging import Figures, LabelNames, Modalities, Scans, changes, errors, intensities, read_scans
 from medgan.evaluation.matching import Case, Failure, Image
 from medgan.evaluation.tissues import TissueMap, distribution_distance_hu, quantile_sample, soft_tissue, tissue_map
 
-SYNTHETIC, DO_NOTHING, LOOKUP, REAL = "synthetic", "do_nothing", "intensity_lookup", "real"
-LOOKUP_MEDIAN, CONSTANT, SHIFTED = "intensity_lookup_median", "constant", "true_shifted"
+SYNTHETIC, DO_NOTHING, REAL, SHIFTED = "synthetic", "do_nothing", "real", "true_shifted"
 DISTANCE = "soft_tissue_distance_hu"
 
 Item = TypeVar("Item", Case, Image)
@@ -41,7 +40,7 @@ class Pairs:
         self._modalities = modalities or Modalities()
         self._trained = trained
         self._lookups = PairedLookups()
-        self._crossings = CrossingLookups()
+        self._crossings, self._core_crossings = CrossingLookups(), CrossingLookups()
 
     def learn(self, case: Case) -> list[Figures]:
         """A training case teaches the look-ups, and is not judged."""
@@ -62,23 +61,27 @@ class Pairs:
         return rows
 
     def looked_up(self, case: Case) -> list[Figures]:
-        """What is learnt from the other subjects: the source mapped by a look-up and, from MR to CT, a constant."""
+        """What is learnt from the other subjects: the source mapped by a look-up and, from MR to CT, a constant.
+
+        From MR to CT they are fitted to each region by itself, so that they are as good as they can be in both.
+        """
         scans = read_scans(case, self._names, self._modalities)
         source = scans.source
         if self._modalities.hounsfield:
             assert source is not None
             return [_against_truth(case, LOOKUP, self._lookups.without(case.subject)(source), scans)]
-        found = self._crossings.without(case.subject)
-        arms = {CONSTANT: found.constant(scans.synthetic.shape)}
-        if source is not None:
-            arms = {LOOKUP: found.by_mean(source), LOOKUP_MEDIAN: found.by_median(source)} | arms
-        return [_against_truth(case, arm, volume, scans) for arm, volume in arms.items()]
+        everywhere, in_core = (
+            lookups.without(case.subject).arms(source, scans.synthetic.shape)
+            for lookups in (self._crossings, self._core_crossings)
+        )
+        return [_row(case, arm) | errors(volume, scans, in_core[arm]) for arm, volume in everywhere.items()]
 
     def _learn_from(self, case: Case, scans: Scans) -> None:
         assert scans.reference is not None
         if not self._modalities.hounsfield:
             if self._modalities.reference == "CT":
-                self._crossings.add(case.subject, scans.source, scans.reference, scans.core)
+                self._crossings.add(case.subject, scans.source, scans.reference, scans.inside)
+                self._core_crossings.add(case.subject, scans.source, scans.reference, scans.core)
         elif scans.source is not None:
             self._lookups.add(case.subject, scans.source, scans.reference, scans.inside)
 

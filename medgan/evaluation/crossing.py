@@ -14,6 +14,8 @@ from medgan.errors import DataError
 from medgan.evaluation.baselines import HIGHEST_HU, LOWEST_HU
 from medgan.evaluation.fidelity import Array, Mask
 
+LOOKUP, LOOKUP_MEDIAN, CONSTANT = "intensity_lookup", "intensity_lookup_median", "constant"
+
 BINS = 128
 PERCENTILES = (0.5, 99.5)
 """Of a source's intensities; they bound its bins, since its unit is arbitrary."""
@@ -63,17 +65,14 @@ class CrossingLookup:
         mean, median = (np.interp(np.arange(BINS), seen, values) for values in (means, _medians(counts[seen])))
         return cls(mean, median, float(_medians(counts.sum(axis=0)[None])[0]))
 
-    def constant(self, shape: tuple[int, ...]) -> Hounsfield:
-        """The constant everywhere, (X, Y, Z)."""
-        return np.full(shape, self.constant_hu, dtype=np.float32)
-
-    def by_mean(self, source: Array) -> Hounsfield:
-        """A source mapped to the mean HU of its bins."""
-        return self.mean_hu[source_bins(source, source.shape)].astype(np.float32)
-
-    def by_median(self, source: Array) -> Hounsfield:
-        """A source mapped to the median HU of its bins."""
-        return self.median_hu[source_bins(source, source.shape)].astype(np.float32)
+    def arms(self, source: Array | None, shape: tuple[int, ...]) -> dict[str, Hounsfield]:
+        """The volumes (X, Y, Z) of every baseline by name; without a source the constant only."""
+        constant = {CONSTANT: np.full(shape, self.constant_hu, dtype=np.float32)}
+        if source is None:
+            return constant
+        bins = source_bins(source, shape)
+        maps = {LOOKUP: self.mean_hu, LOOKUP_MEDIAN: self.median_hu}
+        return {name: hu[bins].astype(np.float32) for name, hu in maps.items()} | constant
 
 
 class CrossingLookups:

@@ -137,11 +137,16 @@ def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]
     return key, [int(v) for v in value] if isinstance(value, list) else int(value)
 
 
-def errors(volume: Array, scans: Scans) -> Figures:
+def errors(volume: Array, scans: Scans, in_core: Array | None = None) -> Figures:
     """Every error of an arm's volume against the reference; of a CT in HU, by tissue and label, of an MR in percent.
 
     Figures in the core begin with ``core_``; there is a core if there is a source. Bone and sharpness are measured in
     the core only, if there is one.
+
+    Args:
+        volume: The arm's volume, (X, Y, Z).
+        scans: The case.
+        in_core: What is judged in the core instead, of an arm that is fitted to each region by itself.
     """
     assert scans.reference is not None
     if scans.modalities.reference == "MR":
@@ -156,7 +161,7 @@ def errors(volume: Array, scans: Scans) -> Figures:
         **calibration(volume, reference, tissues),
         **{name: value for name, value in calibration(volume, reference, around).items() if "slope" not in name},
         "clipped_percent": clipped_percent(volume, reference, inside),
-        **_core_errors(volume, scans),
+        **_core_errors(volume if in_core is None else in_core, scans),
         **by_label,
     }
 

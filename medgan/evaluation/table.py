@@ -8,7 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from medgan.evaluation.arms import DISTANCE, DO_NOTHING, LOOKUP, SYNTHETIC
+from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC
+from medgan.evaluation.crossing import LOOKUP
 from medgan.evaluation.evaluate import Evaluation
 from medgan.evaluation.measures import measure
 

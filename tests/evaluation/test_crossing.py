@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medgan.errors import DataError
-from medgan.evaluation.crossing import BINS, CrossingLookups, shifted, source_bins
+from medgan.evaluation.crossing import BINS, CONSTANT, LOOKUP, LOOKUP_MEDIAN, CrossingLookups, shifted, source_bins
 
 SHAPES = pytest.mark.parametrize("shape", [(40, 50, 1), (20, 20, 6)], ids=["2d", "3d"])
 
@@ -32,22 +32,23 @@ def test_each_bin_takes_the_mean_or_median_of_its_voxels_and_the_constant_the_me
     source = mr(shape)
     reference = np.rint(np.random.default_rng(1).gamma(2, 150, shape) - 100)
     found = taught({"a": (source, reference)}).without("b")
+    volumes = found.arms(source, shape)
     bins = source_bins(source, shape)
     expected = {b: reference[bins == b] for b in np.unique(bins)}
-    np.testing.assert_allclose(found.by_mean(source), np.vectorize(lambda b: expected[b].mean())(bins), rtol=1e-5)
+    np.testing.assert_allclose(volumes[LOOKUP], np.vectorize(lambda b: expected[b].mean())(bins), rtol=1e-5)
     # Of an even count either middle value is a median.
     ranks = [(np.searchsorted(np.sort(v), found.median_hu[b], "left"), len(v)) for b, v in expected.items()]
     assert all(rank <= n / 2 for rank, n in ranks)
-    assert np.abs(found.by_median(source) - reference).mean() <= np.abs(found.by_mean(source) - reference).mean()
+    assert np.abs(volumes[LOOKUP_MEDIAN] - reference).mean() <= np.abs(volumes[LOOKUP] - reference).mean()
     assert abs(found.constant_hu - np.median(reference)) <= 1
-    np.testing.assert_array_equal(found.constant(shape), np.full(shape, found.constant_hu))
+    np.testing.assert_array_equal(volumes[CONSTANT], np.full(shape, found.constant_hu))
 
 
 @SHAPES
 def test_a_look_up_learns_the_map_whatever_the_scale_of_an_mr(shape):
     trained, unseen = mr(shape, 0, scale=1.0), mr(shape, 1, scale=37.0)
     found = taught({"a": (trained, trained - 300)}).without("b")
-    assert np.abs(found.by_mean(unseen) - (unseen / 37 - 300)).mean() < 20
+    assert np.abs(found.arms(unseen, shape)[LOOKUP] - (unseen / 37 - 300)).mean() < 20
 
 
 @SHAPES
@@ -62,7 +63,9 @@ def test_the_look_up_of_a_subject_never_saw_it(shape):
 def test_without_sources_the_constant_is_known():
     reference = np.full((9, 9, 1), 30.0)
     reference[0] = 900
-    assert taught({"a": (None, reference)}).without("b").constant_hu == 30
+    found = taught({"a": (None, reference)}).without("b")
+    assert found.constant_hu == 30
+    assert set(found.arms(None, (9, 9, 1))) == {CONSTANT}
 
 
 def test_only_the_region_teaches():
@@ -70,7 +73,7 @@ def test_only_the_region_teaches():
     reference[4:] = 900
     lookups = CrossingLookups()
     lookups.add("a", None, reference, reference < 100)
-    assert lookups.without("b").by_mean(mr((9, 9, 1))) == pytest.approx(30)
+    assert all((volume == 30).all() for volume in lookups.without("b").arms(mr((9, 9, 1)), (9, 9, 1)).values())
 
 
 def test_a_lone_subject_has_neither():

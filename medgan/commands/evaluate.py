@@ -1,12 +1,20 @@
 """``medgan evaluate``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from medgan.commands.common import Debug, Quiet, console, explained
 from medgan.errors import ConfigError
+
+SourceModality = Annotated[
+    Literal["CT", "MR"], typer.Option(help="What the sources are. MR: its intensities are no HU; see docs/evaluate.md.")
+]
+ReferenceModality = Annotated[
+    Literal["CT", "MR"], typer.Option(help="What references and synthetic images are. MR with MR: enhancement.")
+]
+TRAINING = "Cohort to fit baselines on, cohort.csv[:SOURCE,REFERENCE]; else the other evaluated subjects."
 
 
 def evaluate(
@@ -20,16 +28,27 @@ def evaluate(
     labels: Annotated[str | None, typer.Option(help="Label maps, for figures by organ: FOLDER or cohort.csv.")] = None,
     organ: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None,
     paired: Annotated[bool | None, typer.Option("--paired/--unpaired", help="Else as the subjects show.")] = None,
+    source_modality: SourceModality = "CT",
+    reference_modality: ReferenceModality = "CT",
+    training: Annotated[str | None, typer.Option(help=TRAINING)] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="split.json of the run: fits baselines on its training part, and refuses that.")
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Judge synthetic images beside doing nothing and an intensity look-up, with intervals over subjects."""
+    """Judge synthetic images beside what needs no network, with intervals over subjects.
+
+    CT from MR: --source-modality MR. Contrast MR from MR: --source-modality MR --reference-modality MR.
+    """
     with explained(debug):
         from medgan.evaluation.evaluate import evaluate as run_evaluation
+        from medgan.evaluation.judging import Modalities
         from medgan.evaluation.table import render
 
         found = run_evaluation(
-            synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=named(organ), paired=paired
+            synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=named(organ),
+            paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
         )  # fmt: skip
         console(quiet).print(render(found))
         if found.exit_code:

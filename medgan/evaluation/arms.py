@@ -12,45 +12,86 @@ from numpy.typing import NDArray
 from medgan.data.volumes import read_volume
 from medgan.errors import MedganError
 from medgan.evaluation.baselines import PairedLookups, UnpairedLookups, do_nothing
+from medgan.evaluation.crossing import LOOKUP, CrossingLookups, shifted
 from medgan.evaluation.fidelity import Array, body_mask
-from medgan.evaluation.judging import Figures, LabelNames, Scans, changes, errors, intensities, read_scans
+from medgan.evaluation.judging import Figures, LabelNames, Modalities, Scans, changes, errors, intensities, read_scans
 from medgan.evaluation.matching import Case, Failure, Image
 from medgan.evaluation.tissues import TissueMap, distribution_distance_hu, quantile_sample, soft_tissue, tissue_map
 
-SYNTHETIC, DO_NOTHING, LOOKUP, REAL = "synthetic", "do_nothing", "intensity_lookup", "real"
+SYNTHETIC, DO_NOTHING, REAL, SHIFTED = "synthetic", "do_nothing", "real", "true_shifted"
 DISTANCE = "soft_tissue_distance_hu"
 
 Item = TypeVar("Item", Case, Image)
 
 
 class Pairs:
-    """Every arm against the true image of the same subject."""
+    """Every arm against the true image of the same subject.
 
-    def __init__(self, label_names: LabelNames | None) -> None:
+    Args:
+        label_names: The values of each label.
+        modalities: Of sources and references. Only between CT and CT, or MR and MR, doing nothing is an arm.
+        trained: Whether the look-ups learn from other cases, given to ``learn``, and not from the judged ones.
+    """
+
+    def __init__(
+        self, label_names: LabelNames | None, modalities: Modalities | None = None, *, trained: bool = False
+    ) -> None:
         self._names = label_names
+        self._modalities = modalities or Modalities()
+        self._trained = trained
         self._lookups = PairedLookups()
+        self._crossings, self._core_crossings = CrossingLookups(), CrossingLookups()
+
+    def learn(self, case: Case) -> list[Figures]:
+        """A training case teaches the look-ups, and is not judged."""
+        self._learn_from(case, read_scans(case, None, self._modalities))
+        return []
 
     def without_training(self, case: Case) -> list[Figures]:
-        """The synthetic image and, where there is a source, the source itself; the look-ups learn from the pair."""
-        scans = read_scans(case, self._names)
+        """The synthetic image and the arms that need no other subject; the look-ups learn from the pair."""
+        scans = read_scans(case, self._names, self._modalities)
         rows = [_against_truth(case, SYNTHETIC, scans.synthetic, scans)]
-        if scans.source is not None and scans.reference is not None:
+        assert scans.reference is not None
+        if not self._trained:
+            self._learn_from(case, scans)
+        if scans.source is not None and self._modalities.source == self._modalities.reference:
             rows.append(_against_truth(case, DO_NOTHING, do_nothing(scans.source), scans))
-            self._lookups.add(case.subject, scans.source, scans.reference, scans.inside)
+        if not self._modalities.hounsfield:
+            rows.append(_against_truth(case, SHIFTED, shifted(scans.reference, scans.grid.affine), scans))
         return rows
 
     def looked_up(self, case: Case) -> list[Figures]:
-        """The source mapped by the look-up of the other subjects."""
-        scans = read_scans(case, self._names)
-        assert scans.source is not None
-        return [_against_truth(case, LOOKUP, self._lookups.without(case.subject)(scans.source), scans)]
+        """What is learnt from the other subjects: the source mapped by a look-up and, from MR to CT, a constant.
+
+        From MR to CT they are fitted to each region by itself, so that they are as good as they can be in both.
+        """
+        scans = read_scans(case, self._names, self._modalities)
+        source = scans.source
+        if self._modalities.hounsfield:
+            assert source is not None
+            return [_against_truth(case, LOOKUP, self._lookups.without(case.subject)(source), scans)]
+        everywhere, in_core = (
+            lookups.without(case.subject).arms(source, scans.synthetic.shape)
+            for lookups in (self._crossings, self._core_crossings)
+        )
+        return [_row(case, arm) | errors(volume, scans, in_core[arm]) for arm, volume in everywhere.items()]
+
+    def _learn_from(self, case: Case, scans: Scans) -> None:
+        assert scans.reference is not None
+        if not self._modalities.hounsfield:
+            if self._modalities.reference == "CT":
+                self._crossings.add(case.subject, scans.source, scans.reference, scans.inside)
+                self._core_crossings.add(case.subject, scans.source, scans.reference, scans.core)
+        elif scans.source is not None:
+            self._lookups.add(case.subject, scans.source, scans.reference, scans.inside)
 
 
 class Unpaired:
     """Every arm against real images of other subjects: intensities by tissue, and how far apart they are."""
 
-    def __init__(self, label_names: LabelNames | None) -> None:
+    def __init__(self, label_names: LabelNames | None, modalities: Modalities | None = None) -> None:
         self._names = label_names
+        self._modalities = modalities or Modalities()
         self._lookups = UnpairedLookups()
         self._samples: dict[tuple[str, str], NDArray[np.float64]] = {}
 
@@ -63,9 +104,9 @@ class Unpaired:
 
     def without_training(self, case: Case) -> list[Figures]:
         """The synthetic image and, where there is a source, the source itself, which the look-ups learn from."""
-        scans = read_scans(case, self._names)
+        scans = read_scans(case, self._names, self._modalities)
         rows = [self._described(case, SYNTHETIC, scans.synthetic, scans.tissues) | changes(scans.synthetic, scans)]
-        if scans.source is not None:
+        if scans.source is not None and self._modalities.hounsfield:
             untouched = do_nothing(scans.source)
             rows.append(self._described(case, DO_NOTHING, untouched, scans.tissues) | changes(untouched, scans))
             self._lookups.add_source(case.subject, scans.source, scans.inside)
@@ -73,7 +114,7 @@ class Unpaired:
 
     def looked_up(self, case: Case) -> list[Figures]:
         """The source with the histogram of the target domain, both of the other subjects."""
-        scans = read_scans(case, self._names)
+        scans = read_scans(case, self._names, self._modalities)
         assert scans.source is not None
         volume = self._lookups.without(case.subject)(scans.source)
         return [self._described(case, LOOKUP, volume, scans.tissues) | changes(volume, scans)]

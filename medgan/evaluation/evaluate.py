@@ -1,19 +1,23 @@
-"""``medgan evaluate``: synthetic images against real ones, beside doing nothing and a look-up, by subject."""
+"""``medgan evaluate``: synthetic images against real ones, beside what needs no network, by subject."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from medgan.errors import DataError
-from medgan.evaluation.arms import DO_NOTHING, Pairs, Unpaired, judge_each
-from medgan.evaluation.judging import LabelNames, read_label_names
-from medgan.evaluation.matching import Failure, ImageSet, Matching, Role, match, read_images
-from medgan.evaluation.statistics import LEVEL, summarise
+from medgan.data.splits import Split
+from medgan.errors import ConfigError, DataError
+from medgan.evaluation.arms import DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
+from medgan.evaluation.judging import LabelNames, Modalities, read_label_names
+from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Role, match, read_images
+from medgan.evaluation.measures import distance_to_ideal
+from medgan.evaluation.notes import Facts, notes
+from medgan.evaluation.statistics import compare, summarise
+from medgan.evaluation.training_pairs import refuse_trained, training_pairs
 
 KEYS = ["subject", "image", "arm"]
 COLUMNS: dict[Role, Literal["image", "mask"]] = {"source": "image", "mask": "mask", "labels": "mask"}
@@ -36,6 +40,8 @@ class Evaluation:
     notes: tuple[str, ...]
     """How to read the figures."""
     failures: tuple[Failure, ...]
+    comparisons: pd.DataFrame
+    """A row per other arm and metric: the synthetic arm against it; see ``medgan.evaluation.statistics.compare``."""
 
     @property
     def exit_code(self) -> int:
@@ -55,75 +61,89 @@ def evaluate(
     labels: Place | None = None,
     label_names: LabelNames | None = None,
     paired: bool | None = None,
+    modalities: Modalities | None = None,
+    training: Place | None = None,
+    split: Path | None = None,
 ) -> Evaluation:
-    """Judge synthetic CT images and write ``evaluation.csv`` and ``summary.json``; what cannot be judged is listed.
+    """Judge synthetic images and write ``evaluation.csv`` and ``summary.json``; what cannot be judged is listed.
 
     Every place is a folder, ``cohort.csv:DOMAIN`` or ``FOLDER:NAME``; see ``medgan.evaluation.matching``.
 
     Args:
-        synthetic: The images to judge, in HU.
+        synthetic: The images to judge, a CT in HU.
         reference: Real images of the target domain: of the same subjects on the same grids (fidelity is measured), or
             of others (intensities by tissue are compared).
         out: Folder of the two files.
-        source: The translated images; they add the arms do-nothing and intensity look-up, and the change by tissue.
+        source: The translated images; they add baselines, the core, and from CT to CT the change by tissue.
         masks: Where to measure, non-zero inside; by default the body.
         labels: Integer label maps; error and change are measured in each label too.
         label_names: The labels' values; by default ``labels.json`` beside the maps, else every value for itself.
         paired: Whether images have references of their own; by default, whether at least half have one.
+        modalities: Of the sources and of what they became; by default CT and CT.
+        training: A cohort to fit the baselines on; by default the other evaluated subjects. ``cohort.csv`` for the
+            domains of ``source`` and ``reference``, else ``cohort.csv:SOURCE,REFERENCE``.
+        split: The run's ``split.json``: baselines are fitted on its training part, and none of that may be evaluated.
 
     Raises:
+        ConfigError: Unpaired MR, or domains of the training cohort that are not known.
         DataError: A place holds no images, ``labels.json`` no labels, or ``out`` cannot be made.
+        LeakageError: The model was trained on a subject that is evaluated.
     """
+    kinds = modalities or Modalities()
     places: dict[Role, Place | None] = {"source": source, "mask": masks, "labels": labels}
     others = {role: read_images(place, COLUMNS[role]) for role, place in places.items() if place is not None}
     if "labels" in others and label_names is None:
         label_names = read_label_names(others["labels"].folder)
     references = read_images(reference)
     matching = match(read_images(synthetic), references, others, paired)
+    _refuse_unpaired_mr(matching, kinds)
+    parts = Split.load(split) if split else None
+    validated = refuse_trained(matching.cases, parts) if parts else 0
+    pairs = training_pairs(training, parts, str(source) if source else None, str(reference)) if training else None
     _make(out)
-    found = _judged(matching, references, label_names, has_source=source is not None)
+    judge = Pairs(label_names, kinds, trained=bool(pairs)) if matching.paired else Unpaired(label_names, kinds)
+    facts = Facts(matching, kinds, source is not None, validated, len(_subjects(pairs.cases)) if pairs else None)
+    found = _judged(judge, references, pairs.cases if pairs else (), facts)
     _write(found, out, {"synthetic": synthetic, "reference": reference} | {str(k): v for k, v in places.items()})
     return found
 
 
-def _judged(matching: Matching, references: ImageSet, names: LabelNames | None, *, has_source: bool) -> Evaluation:
-    failures = list(matching.failures)
+def _judged(judge: Pairs | Unpaired, references: ImageSet, training: Sequence[Case], facts: Facts) -> Evaluation:
+    failures = list(facts.matching.failures)
     pooled: dict[str, float] = {}
-    judge = Pairs(names) if matching.paired else Unpaired(names)
     real = judge_each(references.images, judge.real, failures)[0] if isinstance(judge, Unpaired) else []
-    rows, judged = judge_each(matching.cases, judge.without_training, failures)
-    subjects = {case.subject for case in judged}
-    if has_source and len(subjects) > 1:
+    if isinstance(judge, Pairs):
+        judge_each(training, judge.learn, failures)
+    rows, judged = judge_each(facts.matching.cases, judge.without_training, failures)
+    subjects = len(_subjects(judged))
+    if facts.looked_up(subjects):
         rows += judge_each(judged, judge.looked_up, failures)[0]
     rows += real
     if isinstance(judge, Unpaired):
         pooled = judge.add_distances(rows)
     frame = pd.DataFrame(rows, columns=list(dict.fromkeys([*KEYS, *(key for row in rows for key in row)])))
+    metrics = list(frame.columns[len(KEYS) :])
     return Evaluation(
         rows=frame,
-        summary=summarise(frame, list(frame.columns[len(KEYS) :]), baseline=DO_NOTHING if has_source else None),
-        paired=matching.paired,
+        summary=summarise(frame, metrics, baseline=DO_NOTHING if facts.has_source else None),
+        paired=facts.matching.paired,
         pooled_distance_hu=pooled,
-        notes=tuple(_notes(matching, has_source, len(subjects))),
+        notes=tuple(notes(facts, subjects)),
         failures=tuple(failures),
+        comparisons=compare(frame, metrics, SYNTHETIC, distance_to_ideal),
     )
 
 
-def _notes(matching: Matching, has_source: bool, subjects: int) -> Iterator[str]:
-    yield f"{matching.own_references} of the synthetic images have a reference of their own name or subject."
-    if matching.paired:
-        yield "Paired: each is compared with its own reference, inside the body or mask."
-    else:
-        yield "Unpaired: intensities are compared with those of real images of other subjects."
-        yield "Tissues are the source's (without sources, each image's own); those of real images are their own."
-    yield f"Means and {LEVEL:.0%} bootstrap intervals are over {subjects} subjects; images of one subject are averaged."
-    if not has_source:
-        yield "Without the source images there is neither do_nothing nor intensity_lookup to compare with."
-    elif subjects < 2:
-        yield "An intensity_lookup is fitted on other subjects, and there is none."
-    else:
-        kind = "the pairs" if matching.paired else "the histograms"
-        yield f"intensity_lookup is fitted for each subject on {kind} of the other evaluated subjects."
+def _refuse_unpaired_mr(matching: Matching, modalities: Modalities) -> None:
+    if not matching.paired and modalities.reference == "MR":
+        raise ConfigError(
+            "unpaired MR cannot be judged: its intensities have no unit, so those of other subjects do not compare. "
+            "Give references of the same subjects, on the same grids."
+        )
+
+
+def _subjects(cases: Sequence[Case]) -> set[str]:
+    return {case.subject for case in cases}
 
 
 def _make(out: Path) -> None:
@@ -137,19 +157,25 @@ def _make(out: Path) -> None:
 
 def _write(found: Evaluation, out: Path, places: Mapping[str, Place | None]) -> None:
     found.rows.to_csv(out / "evaluation.csv", index=False, float_format="%.6g")
-    arms: dict[str, dict[str, Any]] = {}
-    for row in found.summary.to_dict("records"):
-        arm, metric = row.pop("arm"), row.pop("metric")
-        arms.setdefault(arm, {})[metric] = {str(key): _plain(value) for key, value in row.items()}
     content = {
         "places": {role: None if place is None else str(place) for role, place in places.items()},
         "paired": found.paired,
-        "arms": arms,
+        "arms": _nested(found.summary, "arm"),
+        "synthetic_against": _nested(found.comparisons, "baseline"),
         "pooled_soft_tissue_distance_hu": {arm: _plain(value) for arm, value in found.pooled_distance_hu.items()},
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }
     (out / "summary.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _nested(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
+    """The rows of a table by ``key`` and metric."""
+    nested: dict[str, dict[str, Any]] = {}
+    for row in table.to_dict("records"):
+        outer, metric = row.pop(key), row.pop("metric")
+        nested.setdefault(outer, {})[metric] = {str(name): _plain(value) for name, value in row.items()}
+    return nested
 
 
 def _plain(value: float) -> float | str | None:

@@ -14,9 +14,11 @@ from medgan.errors import DataError, GeometryError
 
 Array = NDArray[np.floating[Any] | np.integer[Any]]
 Mask = NDArray[np.bool_]
+Limits = tuple[float, float]
 
 LOWEST_HU, HIGHEST_HU = -1024.0, 3000.0
 """The range to which PSNR and SSIM clip; MAE does not clip."""
+LIMITS_HU = (LOWEST_HU, HIGHEST_HU)
 RANGE_HU = HIGHEST_HU - LOWEST_HU
 WINDOW_VOXELS = 7
 """Side of the uniform window of SSIM."""
@@ -63,15 +65,18 @@ def bias_hu(synthetic: Array, reference: Array, mask: Mask) -> float:
     return float((fake - real).mean())
 
 
-def psnr_db(synthetic: Array, reference: Array, mask: Mask) -> float:
-    """Peak signal-to-noise ratio over the mask in dB, both volumes clipped, peak 4024 HU; infinite without error."""
+def psnr_db(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIMITS_HU) -> float:
+    """Peak signal-to-noise ratio over the mask in dB; infinite without error.
+
+    Both volumes are clipped to the limits, and the peak is the distance between these, 4024 HU for CT.
+    """
     fake, real = _inside(synthetic, reference, mask)
-    error = np.square(np.clip(fake, LOWEST_HU, HIGHEST_HU) - np.clip(real, LOWEST_HU, HIGHEST_HU)).mean()
-    return float(10 * np.log10(RANGE_HU**2 / error)) if error > 0 else float("inf")
+    error = np.square(np.clip(fake, *limits) - np.clip(real, *limits)).mean()
+    return float(10 * np.log10((limits[1] - limits[0]) ** 2 / error)) if error > 0 else float("inf")
 
 
-def ssim(synthetic: Array, reference: Array, mask: Mask) -> float:
-    """Mean structural similarity inside the mask, what lies outside set to air in both volumes.
+def ssim(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIMITS_HU) -> float:
+    """Mean structural similarity inside the mask, what lies outside set to air (the lower limit) in both volumes.
 
     The window is 7 voxels cubed; in a stack of fewer than 7 slices, which has no such window, 7 × 7 in each slice. As
     in the challenge, voxels whose window leaves the volume do not count; not a number where that leaves none.
@@ -88,11 +93,17 @@ def ssim(synthetic: Array, reference: Array, mask: Mask) -> float:
         return float("nan")
     box = ndimage.find_objects(counted.astype(np.uint8))[0]
     box = tuple(slice(side.start - m, side.stop + m) for side, m in zip(box, (margin, margin, thickness), strict=True))
-    fake, real = (_shifted(volume[box], mask[box]) for volume in (synthetic, reference))
+    fake, real = (clipped_inside(volume[box], mask[box], limits) for volume in (synthetic, reference))
+    span = limits[1] - limits[0]
     if thickness:
-        return float(_similarity(fake, real)[counted[box]].mean())
-    slices = [_similarity(fake[..., z], real[..., z]) for z in range(fake.shape[2])]
+        return float(_similarity(fake, real, span)[counted[box]].mean())
+    slices = [_similarity(fake[..., z], real[..., z], span) for z in range(fake.shape[2])]
     return float(np.stack(slices, axis=2)[counted[box]].mean())
+
+
+def clipped_inside(volume: Array, mask: Mask, limits: Limits = LIMITS_HU) -> NDArray[np.float64]:
+    """A volume clipped to the limits, air outside the mask, shifted to start at 0, (X, Y, Z)."""
+    return np.where(mask, np.clip(volume, *limits), limits[0]).astype(np.float64) - limits[0]
 
 
 def body_mask(hu: Array) -> Mask:
@@ -137,10 +148,6 @@ def _check(synthetic: Array, reference: Array, mask: Mask) -> None:
         raise DataError("the mask is empty: there is nothing to compare; give a mask that covers the body.")
 
 
-def _shifted(volume: Array, mask: Mask) -> NDArray[np.float64]:
-    return np.where(mask, np.clip(volume, LOWEST_HU, HIGHEST_HU), LOWEST_HU).astype(np.float64) - LOWEST_HU
-
-
-def _similarity(fake: NDArray[np.float64], real: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, similarity = structural_similarity(fake, real, win_size=WINDOW_VOXELS, data_range=RANGE_HU, full=True)
+def _similarity(fake: NDArray[np.float64], real: NDArray[np.float64], span: float) -> NDArray[np.float64]:
+    _, similarity = structural_similarity(fake, real, win_size=WINDOW_VOXELS, data_range=span, full=True)
     return np.asarray(similarity)

@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.data.volumes import Volume, read_volume
+from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.errors import DataError, GeometryError
-from medgan.evaluation.fidelity import Array, Mask, body_mask, fidelity
+from medgan.evaluation.bone import Bone, bone_figures
+from medgan.evaluation.calibration import calibration, clipped_percent
+from medgan.evaluation.enhancement import Enhancement, mr_fidelity
+from medgan.evaluation.fidelity import Array, Mask, bias_hu, fidelity, mae_hu
 from medgan.evaluation.matching import Case, Role
+from medgan.evaluation.multiscale import ms_ssim
+from medgan.evaluation.regions import Modality, air_around, body, core, true_tissues
+from medgan.evaluation.sharpness import high_frequency_power, taper
 from medgan.evaluation.tissues import TISSUES, TissueMap, change_by_tissue, code, distribution, tissue_map
 
 LabelNames = Mapping[str, int | list[int]]
@@ -25,9 +31,22 @@ GRID_TOLERANCE_MM = 1e-3
 """How far apart two affines may be and still be one grid: the rounding of float32 coordinates."""
 
 
+@dataclass(frozen=True)
+class Modalities:
+    """What the sources are, and what the references and synthetic images are."""
+
+    source: Modality = "CT"
+    reference: Modality = "CT"
+
+    @property
+    def hounsfield(self) -> bool:
+        """Whether all images are CT, so that a source can be compared with them voxel by voxel."""
+        return self.source == self.reference == "CT"
+
+
 @dataclass(frozen=True, eq=False)
 class Scans:
-    """The volumes of a case, all (X, Y, Z) in HU on one grid."""
+    """The volumes of a case, all (X, Y, Z) on one grid; CT in HU."""
 
     synthetic: NDArray[np.float32]
     source: NDArray[np.float32] | None
@@ -36,14 +55,45 @@ class Scans:
     """Where fidelity is measured: the given mask, else the body in the reference, source or synthetic volume."""
     regions: Mapping[str, Mask]
     """Where each named label is."""
+    grid: Grid
+    modalities: Modalities = Modalities()
+
+    @cached_property
+    def core(self) -> Mask:
+        """Where the bodies of source and reference agree, without their rim; without a source, all that is inside."""
+        if self.source is None or self.reference is None:
+            return self.inside
+        bodies = body(self.source, self.modalities.source), body(self.reference, self.modalities.reference)
+        return core(*bodies) & self.inside
+
+    @cached_property
+    def true_bone(self) -> Bone:
+        """Of the reference, a CT."""
+        assert self.reference is not None
+        return Bone.of(self.reference, self.grid.spacing_mm)
+
+    @cached_property
+    def sharpness(self) -> tuple[NDArray[np.float32], float]:
+        """The weights with which high frequencies are measured in the core, and the reference's power there."""
+        assert self.reference is not None
+        weights = taper(self.core)
+        return weights, high_frequency_power(self.reference, weights)
+
+    @cached_property
+    def enhancement(self) -> Enhancement:
+        """What contrast medium did from source to reference, both MR."""
+        assert self.source is not None
+        assert self.reference is not None
+        return Enhancement.between(self.source, self.reference, self.core)
 
     @cached_property
     def tissues(self) -> TissueMap:
         """Of the source; without one, of the synthetic volume itself."""
-        return tissue_map(self.synthetic if self.source is None else self.source, self.inside)
+        own = self.source is None or self.modalities.source != "CT"
+        return tissue_map(self.synthetic if own or self.source is None else self.source, self.inside)
 
 
-def read_scans(case: Case, label_names: LabelNames | None) -> Scans:
+def read_scans(case: Case, label_names: LabelNames | None, modalities: Modalities | None = None) -> Scans:
     """The volumes of a case.
 
     Raises:
@@ -57,12 +107,10 @@ def read_scans(case: Case, label_names: LabelNames | None) -> Scans:
         _check_grid(synthetic, partner, role)
         found[role] = partner.voxels
     reference, source, mask = found.get("reference"), found.get("source"), found.get("mask")
-    if mask is None:
-        inside = body_mask(next(v for v in (reference, source, synthetic.voxels) if v is not None))
-    else:
-        inside = mask > 0
+    modalities = modalities or Modalities()
+    inside = _body(synthetic.voxels, source, reference, modalities) if mask is None else mask > 0
     regions = _regions(case.partners["labels"], found["labels"], label_names) if "labels" in found else {}
-    return Scans(synthetic.voxels, source, reference, inside, regions)
+    return Scans(synthetic.voxels, source, reference, inside, regions, synthetic.grid, modalities)
 
 
 def read_label_names(folder: Path) -> LabelNames | None:
@@ -89,16 +137,62 @@ def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]
     return key, [int(v) for v in value] if isinstance(value, list) else int(value)
 
 
-def errors(volume: Array, scans: Scans) -> Figures:
-    """Fidelity of an arm's volume to the reference, and its mean absolute error in each label."""
+def errors(volume: Array, scans: Scans, in_core: Array | None = None) -> Figures:
+    """Every error of an arm's volume against the reference; of a CT in HU, by tissue and label, of an MR in percent.
+
+    Figures in the core begin with ``core_``; there is a core if there is a source. Bone and sharpness are measured in
+    the core only, if there is one.
+
+    Args:
+        volume: The arm's volume, (X, Y, Z).
+        scans: The case.
+        in_core: What is judged in the core instead, of an arm that is fitted to each region by itself.
+    """
     assert scans.reference is not None
-    by_label = {f"mae_in_{name}_hu": _mae(volume, scans.reference, where) for name, where in scans.regions.items()}
-    return {**fidelity(volume, scans.reference, scans.inside), **by_label}
+    if scans.modalities.reference == "MR":
+        return _mr_errors(volume, scans)
+    reference, inside = scans.reference, scans.inside
+    tissues = true_tissues(reference, inside)
+    by_label = {f"mae_in_{name}_hu": _mae(volume, reference, where) for name, where in scans.regions.items()}
+    around = {"air_around": air_around(reference, inside)}
+    return {
+        **fidelity(volume, reference, inside),
+        "ms_ssim": ms_ssim(volume, reference, inside),
+        **calibration(volume, reference, tissues),
+        **{name: value for name, value in calibration(volume, reference, around).items() if "slope" not in name},
+        "clipped_percent": clipped_percent(volume, reference, inside),
+        **_core_errors(volume if in_core is None else in_core, scans),
+        **by_label,
+    }
+
+
+def _core_errors(volume: Array, scans: Scans) -> Figures:
+    assert scans.reference is not None
+    reference, where = scans.reference, scans.core
+    weights, true_power = scans.sharpness
+    own: dict[str, float] = {}
+    if scans.source is not None:
+        empty = not where.any()
+        own["mae_hu"] = float("nan") if empty else mae_hu(volume, reference, where)
+        own["bias_hu"] = float("nan") if empty else bias_hu(volume, reference, where)
+        own |= calibration(volume, reference, true_tissues(reference, where))
+    own |= bone_figures(Bone.of(volume, scans.grid.spacing_mm), scans.true_bone, where)
+    own["high_frequency_power_ratio"] = high_frequency_power(volume, weights) / true_power if true_power else np.nan
+    return {f"{'' if scans.source is None else 'core_'}{name}": value for name, value in own.items()}
+
+
+def _mr_errors(volume: Array, scans: Scans) -> Figures:
+    """Of a synthetic MR; what contrast medium did is judged if the source is an MR, too."""
+    assert scans.reference is not None
+    found = mr_fidelity(volume, scans.reference, scans.inside)
+    if scans.source is None or scans.modalities.source == "CT":
+        return {**found}
+    return {**found, **scans.enhancement.figures(volume)}
 
 
 def changes(volume: Array, scans: Scans) -> Figures:
-    """Mean absolute change from the source in each tissue and label; empty without a source."""
-    if scans.source is None:
+    """Mean absolute change from the source in each tissue and label; empty without a source, or between modalities."""
+    if scans.source is None or not scans.modalities.hounsfield:
         return {}
     by_tissue = change_by_tissue(scans.source, volume, scans.tissues)
     by_label = {f"change_in_{name}_hu": _mae(volume, scans.source, where) for name, where in scans.regions.items()}
@@ -112,6 +206,13 @@ def intensities(volume: Array, tissues: TissueMap) -> Figures:
         for tissue in TISSUES
         for figure, value in distribution(volume[tissues == code(tissue)]).items()
     }
+
+
+def _body(synthetic: Array, source: Array | None, reference: Array | None, modalities: Modalities) -> Mask:
+    """The body in the reference, else in the source, else in the synthetic volume."""
+    if reference is not None or source is None:
+        return body(synthetic if reference is None else reference, modalities.reference)
+    return body(source, modalities.source)
 
 
 def _mae(volume: Array, other: Array, where: Mask) -> float:

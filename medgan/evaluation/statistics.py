@@ -4,7 +4,7 @@ The subject is the unit everywhere: several images of one subject are averaged f
 evidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,6 +14,10 @@ from scipy import stats
 
 DRAWS = 10_000
 LEVEL = 0.95
+ROUNDING = 1e-12
+"""Values whose relative difference is smaller are equal."""
+COMPARED = ("lower", "upper", "n", "p_value", "better_in")
+"""What ``compare`` says of a difference."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def bootstrap_interval(values: ArrayLike, *, draws: int = DRAWS, level: float = 
     mean = float(known.mean())
     if known.size < 2 or not np.isfinite(mean):
         return Interval(mean, np.nan, np.nan, known.size)
-    if np.ptp(known) == 0:
+    if np.ptp(known) <= ROUNDING * np.abs(known).max():
         return Interval(mean, mean, mean, known.size)
     found = stats.bootstrap(
         (known,), np.mean, n_resamples=draws, confidence_level=level, rng=np.random.default_rng(seed), method="BCa"
@@ -109,6 +113,35 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | No
             rows.append(row)
     difference = ["difference", "difference_lower", "difference_upper", "change_percent", "p_value"]
     return pd.DataFrame(rows, columns=["arm", "metric", "mean", "lower", "upper", "n", *difference])
+
+
+def compare(
+    frame: pd.DataFrame, metrics: Sequence[str], arm: str, distance: Callable[[str, pd.Series], pd.Series | None]
+) -> pd.DataFrame:
+    """How much an arm differs from every other one, metric by metric, in the same subjects.
+
+    Args:
+        frame: As for ``summarise``.
+        metrics: Columns to compare.
+        arm: The arm that is compared with the others.
+        distance: Of a metric's name and values, how far each is from the best one, or nothing if none is best.
+
+    Returns:
+        A row per other arm and metric: ``baseline, metric, difference, lower, upper, n, p_value, better_in``.
+        ``better_in`` counts the subjects, of ``n``, in which the arm is nearer to the best value than the baseline;
+        ties are not better, and it is not a number for metrics without a best value.
+    """
+    table = by_subject(frame, metrics)
+    rows = []
+    for baseline in frame["arm"].unique() if arm in table.index else ():
+        for metric in metrics if baseline != arm else ():
+            own, other = table.loc[arm][metric], table.loc[baseline][metric]
+            found = asdict(paired_difference(own, other))
+            near, far = distance(metric, own), distance(metric, other)
+            better = np.nan if near is None or far is None else float((_minus(near, far) < 0).sum())
+            row = {"baseline": baseline, "metric": metric, "difference": found.pop("mean"), **found}
+            rows.append(row | {"better_in": better if found["n"] else np.nan})
+    return pd.DataFrame(rows, columns=["baseline", "metric", "difference", *COMPARED])
 
 
 def _against(values: pd.Series, baseline: pd.Series) -> dict[str, float]:

@@ -4,25 +4,26 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import pandas as pd
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC
+from medgan.evaluation.crossing import LOOKUP
 from medgan.evaluation.evaluate import Evaluation
+from medgan.evaluation.measures import measure
 
-HIDDEN = ("_sd_hu", "_p5_hu", "_p50_hu", "_p95_hu")
-"""Endings of metrics that only the files show."""
-IN_PERCENT = ("mae_", DISTANCE)
+IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
 """Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
+MAX_INTERVALS = 4
+"""With more arms, only the synthetic one's intervals are shown; the files hold all."""
 MAX_FAILURES = 10
 
 Cells = Mapping[Hashable, Any]
 
 
 def render(found: Evaluation) -> Group:
-    """The arms side by side with intervals, the synthetic arm's difference to doing nothing, notes and failures."""
+    """The arms side by side with intervals, the synthetic arm's difference to a baseline, notes and failures."""
     notes = [Text(note, style="dim") for note in found.notes]
     distances = ", ".join(f"{arm} {value:.1f}" for arm, value in found.pooled_distance_hu.items())
     if distances:
@@ -30,34 +31,48 @@ def render(found: Evaluation) -> Group:
     failures = [Text(f"not judged: {f.image}: {f.reason}", style="red") for f in found.failures[:MAX_FAILURES]]
     if len(found.failures) > MAX_FAILURES:
         failures.append(Text(f"and {len(found.failures) - MAX_FAILURES} more, in summary.json", style="red"))
-    return Group(*([] if found.rows.empty else [_table(found.summary)]), *notes, *failures)
+    return Group(*([] if found.rows.empty else [_table(found)]), *notes, *failures)
 
 
-def _table(summary: pd.DataFrame) -> Table:
-    arms = list(summary["arm"].unique())
-    compared = DO_NOTHING in arms
+def _table(found: Evaluation) -> Table:
+    arms = list(found.summary["arm"].unique())
+    against = next((arm for arm in (DO_NOTHING, LOOKUP) if arm in arms), None)
+    differences = _differences(found, against)
     table = Table("metric")
-    for title in [*arms, *([f"{SYNTHETIC} - {DO_NOTHING}"] if compared else [])]:
-        table.add_column(title, justify="right")
-    for metric, rows in summary.groupby("metric", sort=False):
-        by_arm = {str(row["arm"]): row for row in rows.to_dict("records")}
-        if str(metric).endswith(HIDDEN) or all(math.isnan(row["mean"]) for row in by_arm.values()):
+    for arm in arms:
+        table.add_column(arm, justify="right")
+    if against:
+        table.add_column(f"{SYNTHETIC} - {against}", justify="right")
+        table.add_column("better in", justify="right")
+    for metric, rows in found.summary.groupby("metric", sort=False):
+        name, by_arm = str(metric), {str(row["arm"]): row for row in rows.to_dict("records")}
+        if not measure(name).shown or all(math.isnan(row["mean"]) for row in by_arm.values()):
             continue
-        cells = [_cell(by_arm[arm], "mean", "lower", "upper") for arm in arms]
-        table.add_row(str(metric), *cells, *([_difference(by_arm[SYNTHETIC])] if compared else []))
+        briefly = [arm for arm in arms if arm != SYNTHETIC] if len(arms) > MAX_INTERVALS else []
+        cells = [_cell(name, by_arm[arm], "mean", bounds=arm not in briefly) for arm in arms]
+        if against:
+            cells += _difference(name, differences[name], by_arm[against]["mean"])
+        table.add_row(name, *cells)
     return table
 
 
-def _difference(row: Cells) -> str:
-    cell = _cell(row, "difference", "difference_lower", "difference_upper")
-    if math.isnan(row["change_percent"]) or not str(row["metric"]).startswith(IN_PERCENT):
-        return cell
-    return f"{cell} {row['change_percent']:+.0f} %"
+def _differences(found: Evaluation, against: str | None) -> dict[str, Cells]:
+    if against is None:
+        return {}
+    rows = found.comparisons[found.comparisons["baseline"] == against].to_dict("records")
+    return {str(row["metric"]): row for row in rows}
 
 
-def _cell(row: Cells, mean: str, lower: str, upper: str) -> str:
+def _difference(metric: str, row: Cells, baseline: float) -> tuple[str, str]:
+    cell = _cell(metric, row, "difference", bounds=True)
+    if cell and metric.startswith(IN_PERCENT) and baseline and math.isfinite(baseline):
+        cell += f" {100 * row['difference'] / baseline:+.0f} %"
+    return cell, "" if math.isnan(row["better_in"]) else f"{row['better_in']:.0f} of {row['n']}"
+
+
+def _cell(metric: str, row: Cells, mean: str, *, bounds: bool) -> str:
     if math.isnan(row[mean]):
         return ""
-    digits = 3 if row["metric"] == "ssim" else 1
-    interval = "" if math.isnan(row[lower]) else f" [{row[lower]:.{digits}f}, {row[upper]:.{digits}f}]"
-    return f"{row[mean]:.{digits}f}{interval}"
+    digits = measure(metric).digits
+    interval = f" [{row['lower']:.{digits}f}, {row['upper']:.{digits}f}]"
+    return f"{row[mean]:.{digits}f}{interval if bounds and not math.isnan(row['lower']) else ''}"

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medgan.data.splits import Split
 from medgan.data.volumes import read_volume, write_volume
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.evaluation.evaluate import evaluate
+from medgan.evaluation.judging import Modalities
 from medgan.phantom.cohort import write_phantom
 
 SHAPES = pytest.mark.parametrize("shape", [(48, 48), (32, 32, 9)], ids=["2d", "3d"])
@@ -127,7 +129,7 @@ def test_references_of_the_same_subjects_may_be_declared_unpaired(study):
 def test_several_images_of_a_subject_count_as_one(study):
     found = evaluate(**study((48, 48), subjects=["a/1", "a/2", "b/1"]))
     assert len(found.rows) == 3
-    assert set(found.summary["n"]) == {2}
+    assert found.summary.set_index("metric").loc["mae_hu", "n"] == 2
 
 
 def bad_grid(root):
@@ -230,3 +232,126 @@ def test_real_dicom_slices_lie_on_the_grid_of_the_nifti_written_from_them(medgan
     assert not found.failures
     assert means(found, "change_bone_hu")["synthetic"] == 0
     assert set(found.rows["arm"]) == {"synthetic", "do_nothing", "intensity_lookup", "real"}
+
+
+def limb(shape, seed):
+    """CT and MR of a limb with a bone; the MR's scale differs by subject, and it holds air where it has no signal."""
+    rng = np.random.default_rng(seed)
+    radius = np.hypot(*np.meshgrid(*(np.linspace(-1, 1, n) for n in shape[:2]), indexing="ij"))
+    radius = radius.reshape(*shape[:2], *[1] * (len(shape) - 2)) * rng.uniform(0.9, 1.1)
+    ct = np.select([radius < 0.2, radius < 0.6, radius < 0.8], [600.0, 50.0, -100.0], -1000.0)
+    mr = np.select([radius < 0.2, radius < 0.6, radius < 0.8], [150.0, 400.0, 900.0], 4.0) * rng.uniform(0.5, 2)
+    return np.broadcast_to(ct, shape) + rng.normal(0, 5, shape), np.broadcast_to(mr, shape) + rng.normal(0, 1, shape)
+
+
+@pytest.fixture
+def limbs(tmp_path):
+    """A function that lays out a cohort of limbs and synthetic CTs that are off by some HU."""
+
+    def lay_out(shape, off=20.0, subjects=SUBJECTS):
+        lines = ["subject,domain,image"]
+        for seed, subject in enumerate(subjects):
+            ct, mr = limb(shape, seed)
+            save(tmp_path / f"{subject}/ct.nii.gz", ct)
+            save(tmp_path / f"{subject}/mr.nii.gz", mr)
+            save(tmp_path / f"synthetic/{subject}/mr.nii.gz", ct + off)
+            lines += [f"{subject},{domain},{subject}/{domain}.nii.gz" for domain in ("ct", "mr")]
+        table = tmp_path / "cohort.csv"
+        table.write_text("\n".join(lines))
+        places = {"synthetic": tmp_path / "synthetic", "reference": f"{table}:ct", "out": tmp_path / "out"}
+        return places | {"source": f"{table}:mr", "modalities": Modalities("MR", "CT")}
+
+    lay_out.root = tmp_path
+    return lay_out
+
+
+@SHAPES
+def test_a_ct_from_an_mr_is_judged_beside_constant_look_ups_and_a_shift_and_not_beside_the_mr(limbs, shape):
+    found = evaluate(**limbs(shape))
+    assert found.exit_code == 0
+    error = means(found, "core_mae_hu")
+    assert set(error) == {"synthetic", "constant", "intensity_lookup", "intensity_lookup_median", "true_shifted"}
+    assert error["synthetic"] == pytest.approx(20, abs=0.1)
+    assert error["intensity_lookup"] < error["constant"]
+    dice = means(found, "core_bone_dice")
+    assert dice["constant"] == 0 < dice["true_shifted"] < 1 == dice["synthetic"]
+    assert any("do_nothing is left out" in note for note in found.notes)
+
+
+def test_the_synthetic_arm_is_compared_with_each_baseline_and_the_file_says_in_how_many_subjects_it_is_better(limbs):
+    places = limbs((48, 48))
+    evaluate(**places)
+    written = json.loads((places["out"] / "summary.json").read_text())["synthetic_against"]
+    assert set(written) == {"constant", "intensity_lookup", "intensity_lookup_median", "true_shifted"}
+    against = written["constant"]["core_mae_hu"]
+    assert (against["better_in"], against["n"]) == (4, 4)
+    assert against["upper"] < 0
+    assert written["constant"]["clipped_percent"].keys() == against.keys()
+
+
+def test_without_sources_the_constant_and_the_shift_remain(limbs):
+    found = evaluate(**limbs((48, 48)) | {"source": None})
+    assert set(found.rows["arm"]) == {"synthetic", "constant", "true_shifted"}
+    assert "bone_dice" in found.rows
+    assert "core_bone_dice" not in found.rows
+
+
+def test_baselines_are_fitted_on_the_training_part_of_a_cohort(limbs):
+    places = limbs((48, 48), subjects=["train1", "train2", "test1"])
+    for subject in ("train1", "train2"):
+        (limbs.root / f"synthetic/{subject}/mr.nii.gz").unlink()
+    split = limbs.root / "split.json"
+    Split(train=("train1", "train2"), validation=(), test=("test1",), files={}).save(split)
+    found = evaluate(**places, training=limbs.root / "cohort.csv", split=split)
+    assert set(found.rows["subject"]) == {"test1"}
+    assert means(found, "core_mae_hu")["intensity_lookup"] < means(found, "core_mae_hu")["constant"]
+    assert any("2 training subjects" in note for note in found.notes)
+
+
+def test_who_was_trained_on_is_not_evaluated(limbs):
+    places = limbs((48, 48))
+    Split(train=("s0",), validation=(), test=SUBJECTS[1:], files={}).save(limbs.root / "split.json")
+    with pytest.raises(LeakageError, match="s0"):
+        evaluate(**places, split=limbs.root / "split.json")
+    assert not places["out"].exists()
+
+
+def test_a_training_cohort_serves_from_ct_to_ct_too(study):
+    places = study((48, 48), subjects=["s0", "s1"])
+    lines = [f"{s},{d},{d}/{s}.nii.gz" for s in ("s0", "s1") for d in ("source", "reference")]
+    (study.root / "cohort.csv").write_text("\n".join(["subject,domain,image", *lines]))
+    (places["synthetic"] / "s1.nii.gz").unlink()
+    (study.root / "cohort").mkdir()
+    training = f"{study.root / 'cohort.csv'}:source,reference"
+    found = evaluate(**places, source=study.root / "source", training=training)
+    assert means(found, "mae_hu")["intensity_lookup"] < means(found, "mae_hu")["do_nothing"]
+
+
+@SHAPES
+def test_contrast_mr_is_judged_by_where_it_enhances_beside_doing_nothing(limbs, shape):
+    places = limbs(shape)
+    for subject in SUBJECTS:
+        mr = read_volume(limbs.root / f"{subject}/mr.nii.gz").voxels.reshape(shape)
+        after = mr.copy()
+        middle = tuple(slice(n // 2 + 4, n // 2 + 7) for n in shape[:2])
+        after[middle] += 0.4 * mr.max()
+        save(limbs.root / f"{subject}/ct.nii.gz", after)
+        save(limbs.root / f"synthetic/{subject}/mr.nii.gz", 3 * after)
+    found = evaluate(**places | {"modalities": Modalities("MR", "MR")})
+    assert found.exit_code == 0
+    assert set(found.rows["arm"]) == {"synthetic", "do_nothing", "true_shifted"}
+    assert means(found, "enhancing_mae_percent")["synthetic"] < 1
+    assert means(found, "enhancing_mae_percent")["do_nothing"] > 20
+    assert means(found, "enhancing_dice")["synthetic"] > 0.95
+
+
+def test_unpaired_mr_cannot_be_judged(study):
+    with pytest.raises(ConfigError, match="unpaired MR"):
+        evaluate(**study((48, 48)), paired=False, modalities=Modalities("MR", "MR"))
+
+
+def test_unpaired_ct_from_mr_is_described_by_its_own_tissues(limbs):
+    found = evaluate(**limbs((48, 48)), paired=False)
+    assert set(found.rows["arm"]) == {"synthetic", "real"}
+    assert means(found, "bone_mean_hu")["synthetic"] == pytest.approx(620, abs=20)
+    assert not [name for name in found.rows if name.startswith("change_")]

@@ -6,7 +6,7 @@ import pytest
 
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.fidelity import fidelity
-from medgan.evaluation.judging import changes, errors, intensities, read_label_names, read_scans
+from medgan.evaluation.judging import Modalities, changes, errors, intensities, read_label_names, read_scans
 from medgan.evaluation.matching import Case
 
 SHAPES = pytest.mark.parametrize("shape", [(24, 24), (24, 24, 1), (24, 24, 9)], ids=["2d", "slice", "3d"])
@@ -65,6 +65,71 @@ def test_intensities_are_described_by_tissue(tmp_path):
     found = intensities(np.full((24, 24, 1), 33.0), scans.tissues)
     assert found["soft_tissue_mean_hu"] == found["soft_tissue_p95_hu"] == 33
     assert np.isnan(found["bone_mean_hu"])
+
+
+@pytest.fixture(params=[1, 8], ids=["2d", "3d"])
+def limb(request):
+    """A limb with a bone: its CT, an MR of it without the left rim, and its body."""
+    x, y = np.mgrid[:64, :64]
+    radius = np.hypot(x - 32, y - 32)
+    noise = np.random.default_rng(0).normal(0, 10, (64, 64, request.param))
+    ct = np.select([radius < 6, radius < 24], [700.0, 40.0], -1000.0)[..., None] + noise
+    mr = np.select([radius < 6, (radius < 24) & (x > 12)], [100.0, 600.0], 5.0)[..., None] + noise / 5
+    return ct, mr, np.repeat((radius < 24)[..., None], request.param, axis=2)
+
+
+def test_the_rim_does_not_count_in_the_core_and_bone_is_measured_there(tmp_path, limb):
+    ct, mr, _ = limb
+    scans = read_scans(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, Modalities("MR", "CT"))
+    spoilt = np.where(scans.core, ct, ct + 500).astype(np.float32)
+    found = errors(spoilt, scans)
+    assert found["mae_hu"] > 50
+    assert found["core_mae_hu"] == pytest.approx(0, abs=1e-3)
+    assert found["core_bone_dice"] == found["core_bone_surface_dice"] == 1
+    assert found["core_high_frequency_power_ratio"] == pytest.approx(1, abs=1e-3)
+    assert "bone_dice" not in found
+    assert 0.5 < scans.core.sum() / scans.inside.sum() < 0.85
+
+
+def test_without_a_source_bone_is_measured_in_the_whole_body(tmp_path, limb):
+    ct, _, body = limb
+    scans = read_scans(a_case(tmp_path, ct.shape, reference=ct), None)
+    found = errors(np.full(ct.shape, 40.0, np.float32), scans)
+    assert found["bone_dice"] == 0
+    assert found["high_frequency_power_ratio"] == pytest.approx(0, abs=1e-6)
+    assert found["mae_bone_hu"] == pytest.approx(660, abs=3)
+    assert found["mae_air_around_hu"] == pytest.approx(1040, abs=3)
+    assert found["clipped_percent"] > 99
+    assert not [name for name in found if name.startswith("core_")]
+    np.testing.assert_allclose(scans.inside.sum(), body.sum(), rtol=0.03)
+
+
+def test_between_modalities_a_change_of_intensity_means_nothing(tmp_path, limb):
+    ct, mr, _ = limb
+    scans = read_scans(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, Modalities("MR", "CT"))
+    assert changes(scans.synthetic, scans) == {}
+
+
+def test_an_mr_from_an_mr_is_judged_by_enhancement_and_from_a_ct_by_fidelity_alone(tmp_path, limb):
+    ct, mr, _ = limb
+    after = mr.copy()
+    after[36:42, 36:42] += 300
+    names = [
+        set(errors(after, read_scans(a_case(tmp_path, ct.shape, reference=after, source=source), None, modalities)))
+        for source, modalities in ((mr, Modalities("MR", "MR")), (ct, Modalities("CT", "MR")))
+    ]
+    assert names[1] == {"mae_percent", "psnr_db", "ssim"} < names[0]
+    assert "enhancing_dice" in names[0]
+
+
+def test_a_core_without_a_voxel_has_no_figures(tmp_path, limb):
+    ct, mr, _ = limb
+    tiny = np.zeros(ct.shape, np.uint8)
+    tiny[9:11, 30:34] = 1
+    scans = read_scans(a_case(tmp_path, ct.shape, reference=ct, source=mr, mask=tiny), None, Modalities("MR", "CT"))
+    found = errors(scans.synthetic, scans)
+    assert np.isfinite(found["mae_hu"])
+    assert np.isnan([found["core_mae_hu"], found["core_bone_dice"], found["core_high_frequency_power_ratio"]]).all()
 
 
 @pytest.mark.parametrize("role", ["reference", "source", "mask", "labels"])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from medgan.evaluation.statistics import bootstrap_interval, by_subject, paired_difference, summarise
+from medgan.evaluation.statistics import bootstrap_interval, by_subject, compare, paired_difference, summarise
 
 
 def errors(n=12, seed=0):
@@ -128,3 +128,38 @@ def test_an_infinite_baseline_gives_no_difference():
     found = summarise(frame, ["mae_hu"], baseline="do_nothing").set_index("arm").loc["synthetic"]
     assert found["difference"] == -np.inf
     assert np.isnan([found["difference_lower"], found["change_percent"]]).all()
+
+
+def away_from_zero(name, values):
+    return values.abs() if name == "mae_hu" else None
+
+
+def test_an_arm_is_compared_with_every_other_one_subject_by_subject():
+    more = pd.DataFrame([("s1", "constant", 15.0), ("s2", "constant", 4.0)], columns=["subject", "arm", "mae_hu"])
+    found = compare(pd.concat([rows(), more]), ["mae_hu"], "synthetic", away_from_zero).set_index("baseline")
+    assert list(found.index) == ["do_nothing", "constant"]
+    assert found.loc["do_nothing", ["difference", "n", "better_in"]].tolist() == [-15, 2, 2]
+    assert found.loc["constant", ["difference", "n", "better_in"]].tolist() == [0.5, 2, 0]  # a tie, and worse by 1
+
+
+def test_figures_without_a_best_value_are_compared_and_not_counted():
+    frame = rows().rename(columns={"mae_hu": "mean_hu"})
+    found = compare(frame, ["mean_hu"], "synthetic", away_from_zero).iloc[0]
+    assert found["difference"] == -15
+    assert np.isnan(found["better_in"])
+
+
+def test_of_two_perfect_arms_neither_is_better():
+    frame = rows().assign(mae_hu=np.inf)
+    found = compare(frame, ["mae_hu"], "synthetic", lambda _, values: -values).iloc[0]
+    assert found["n"] == 0
+    assert np.isnan(found["better_in"])
+
+
+def test_an_arm_that_is_not_there_is_compared_with_nothing():
+    assert compare(rows(), ["mae_hu"], "other", away_from_zero).empty
+
+
+def test_values_that_differ_by_rounding_are_equal():
+    found = bootstrap_interval([3.0, 3.0 + 1e-15, 3.0 - 1e-15])
+    assert found.lower == found.upper == found.mean

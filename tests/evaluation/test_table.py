@@ -9,7 +9,8 @@ from rich.console import Console
 
 from medgan.evaluation.evaluate import Evaluation
 from medgan.evaluation.matching import Failure
-from medgan.evaluation.statistics import summarise
+from medgan.evaluation.measures import distance_to_ideal
+from medgan.evaluation.statistics import compare, summarise
 from medgan.evaluation.table import render
 
 
@@ -22,7 +23,8 @@ def an_evaluation(failures=(), arms=("synthetic", "do_nothing"), **metrics):
         ]
     )
     summary = summarise(rows, list(metrics), baseline="do_nothing" if "do_nothing" in arms else None)
-    return Evaluation(rows, summary, True, {}, ("Read this.",), tuple(failures))
+    comparisons = compare(rows, list(metrics), "synthetic", distance_to_ideal)
+    return Evaluation(rows, summary, True, {}, ("Read this.",), tuple(failures), comparisons)
 
 
 def text(found):
@@ -40,6 +42,18 @@ def test_a_row_shows_each_arm_its_interval_and_the_difference():
         "10.0 [10.0, 10.0]",
         "40.0 [40.0, 40.0]",
         "-30.0 [-30.0, -30.0] -75 %",
+        "3 of 3",
+    ]
+
+
+def test_with_many_arms_only_the_synthetic_one_shows_its_interval_and_the_look_up_is_what_it_is_compared_with():
+    arms = ("synthetic", "intensity_lookup", "intensity_lookup_median", "constant", "true_shifted")
+    shown = text(an_evaluation(arms=arms, core_bone_dice=(0.6, 0.3, 0.2, 0.0, 0.9)))
+    assert "synthetic - intensity_lookup" in shown
+    row = next(line for line in shown.splitlines() if "core_bone_dice" in line)
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == [
+        *("0.600 [0.600, 0.600]", "0.300", "0.200", "0.000", "0.900"),
+        *("0.300 [0.300, 0.300]", "3 of 3"),
     ]
 
 
@@ -47,7 +61,7 @@ def test_without_doing_nothing_there_is_no_difference():
     assert "do_nothing" not in text(an_evaluation(arms=("synthetic",), mae_hu=(10.0,)))
 
 
-@pytest.mark.parametrize("name", ["bone_mean_hu", "bone_sd_hu"])
+@pytest.mark.parametrize("name", ["bone_mean_hu", "bone_sd_hu", "core_slope_soft_tissue", "clipped_percent"])
 def test_absent_tissues_and_spreads_are_left_to_the_files(name):
     value = np.nan if name == "bone_mean_hu" else 1.0
     shown = text(an_evaluation(mae_hu=(1.0, 2.0), **{name: (value, value)}))
@@ -64,5 +78,5 @@ def test_notes_and_the_first_failures_follow():
 
 
 def test_an_evaluation_of_nothing_still_shows_why():
-    empty = Evaluation(pd.DataFrame(), pd.DataFrame(), True, {}, (), (Failure("a", "broken"),))
+    empty = Evaluation(pd.DataFrame(), pd.DataFrame(), True, {}, (), (Failure("a", "broken"),), pd.DataFrame())
     assert "a: broken" in text(empty)

@@ -1,0 +1,68 @@
+"""The subjects that a model was trained on, on whom the baselines may be fitted too."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from medgan.data.splits import Split
+from medgan.errors import ConfigError, LeakageError
+from medgan.evaluation.matching import Case, Matching, match, read_images
+
+
+def training_pairs(training: str | Path, split: Split | None, source: str | None, reference: str) -> Matching:
+    """The pairs of source and reference to fit baselines on, as cases whose synthetic image is the reference itself.
+
+    Args:
+        training: ``cohort.csv``, whose domains are then those of the two places, or ``cohort.csv:SOURCE,REFERENCE``.
+        split: Who of the cohort was trained on; without it, everybody.
+        source: The place of the evaluated sources, such as ``cohort.csv:mr``; nothing if there are none.
+        reference: That of the references.
+
+    Raises:
+        ConfigError: The domains are not known.
+        DataError: The cohort does not exist, or has no image of a domain.
+    """
+    table, domains = _table_and_domains(str(training), source, reference)
+    references = read_images(f"{table}:{domains[-1]}")
+    sources = read_images(f"{table}:{domains[0]}") if source else None
+    found = match(references, references, {"source": sources} if sources else {}, paired=True)
+    wanted = [case for case in found.cases if split is None or case.subject in split.train]
+    return Matching(tuple(wanted), True, len(wanted), ())
+
+
+def refuse_trained(cases: Iterable[Case], split: Split) -> int:
+    """Refuse evaluated subjects that the model was trained on.
+
+    Returns:
+        How many of the subjects chose the model (the validation part): not refused, but to be told.
+
+    Raises:
+        LeakageError: Naming subjects of the training part.
+    """
+    subjects = {case.subject for case in cases}
+    seen = sorted(subjects & set(split.train))
+    if seen:
+        raise LeakageError(
+            f"{len(seen)} of the {len(subjects)} evaluated subjects were trained on ({', '.join(seen[:5])}); judge "
+            "others, such as those that `medgan convert --part test` converts."
+        )
+    return len(subjects & set(split.validation))
+
+
+def _table_and_domains(training: str, source: str | None, reference: str) -> tuple[str, list[str]]:
+    table, colon, named = training.rpartition(":")
+    if colon and not Path(training).exists():
+        domains = [name.strip() for name in named.split(",")]
+    else:
+        table, domains = training, [_domain(place) for place in (source, reference) if place]
+    if not all(domains) or len(domains) not in ((2,) if source else (1, 2)):
+        raise ConfigError(
+            f"--training {training}: which domains are source and reference is not known; write "
+            "cohort.csv:SOURCE,REFERENCE, for example cohort.csv:mr,ct."
+        )
+    return table, domains
+
+
+def _domain(place: str) -> str:
+    """``ct`` of ``cohort.csv:ct``; nothing for a folder."""
+    before, colon, name = place.rpartition(":")
+    return name if colon and before.lower().endswith(".csv") else ""

@@ -1,0 +1,115 @@
+"""Enhancement of discs that take up a known amount, in scans of different scale."""
+
+import numpy as np
+import pytest
+
+from medgan.errors import DataError
+from medgan.evaluation.enhancement import Enhancement, in_scale_of, mr_fidelity
+
+SLICES = pytest.mark.parametrize("slices", [1, 4], ids=["2d", "3d"])
+
+
+def disc(radius, slices, centre=(32, 32)):
+    x, y = np.mgrid[:64, :64]
+    return np.repeat((np.hypot(x - centre[0], y - centre[1]) < radius)[..., None], slices, axis=2)
+
+
+def head(slices):
+    """Tissue of 400..1000 with two lesions; (source, body, lesion that enhances, one that a network invents)."""
+    body = disc(28, slices)
+    tissue = np.random.default_rng(0).uniform(400, 1000, body.shape)
+    return np.where(body, tissue, 0), body, disc(6, slices, (24, 30)), disc(4, slices, (44, 30))
+
+
+def enhanced(source, lesion, percent, gain=1.0):
+    """A lesion brighter by some percent of the source's 99.5th percentile; the scanner's gain differs."""
+    return gain * (source + np.where(lesion, percent / 100 * np.percentile(source[source > 0], 99.5), 0))
+
+
+@SLICES
+@pytest.mark.parametrize("gain", [1.0, 0.3, 7.0])
+def test_what_enhances_is_found_in_scans_of_any_scale(slices, gain):
+    source, body, lesion, _ = head(slices)
+    found = Enhancement.between(source, enhanced(source, lesion, 40, gain), body)
+    np.testing.assert_array_equal(found.enhancing, lesion)
+    assert (found.truth - found.source)[lesion].mean() == pytest.approx(40)
+
+
+@SLICES
+@pytest.mark.parametrize("gain", [1.0, 0.01])
+def test_a_perfect_image_of_any_scale_has_no_error(slices, gain):
+    source, body, lesion, _ = head(slices)
+    truth = enhanced(source, lesion, 40)
+    figures = Enhancement.between(source, truth, body).figures(gain * truth)
+    assert figures == pytest.approx(
+        {
+            "enhancing_mae_percent": 0,
+            "enhancement_percent": 40,
+            "true_enhancement_percent": 40,
+            "false_enhancement_percent_of_voxels": 0,
+            "false_enhancement_percent": 0,
+            "elsewhere_mae_percent": 0,
+            "enhancing_dice": 1,
+            "enhancing_percent_of_voxels": 100 * lesion.sum() / body.sum(),
+        },
+        abs=1e-9,
+    )
+
+
+@SLICES
+def test_doing_nothing_misses_all_of_it_and_invents_nothing(slices):
+    source, body, lesion, _ = head(slices)
+    figures = Enhancement.between(source, enhanced(source, lesion, 40), body).figures(source)
+    assert figures["enhancing_mae_percent"] == pytest.approx(40)
+    assert figures["enhancement_percent"] == pytest.approx(0)
+    assert figures["enhancing_dice"] == figures["false_enhancement_percent_of_voxels"] == 0
+
+
+@SLICES
+def test_half_of_the_truth_and_an_invented_lesion_are_told_apart(slices):
+    source, body, lesion, invented = head(slices)
+    truth = enhanced(source, lesion, 40)
+    made = enhanced(source, lesion, 20) + enhanced(source, invented, 30) - source
+    figures = Enhancement.between(source, truth, body).figures(made)
+    elsewhere = body.sum() - lesion.sum()
+    assert figures["enhancing_mae_percent"] == pytest.approx(20)
+    assert figures["enhancement_percent"] == pytest.approx(20)
+    assert figures["false_enhancement_percent_of_voxels"] == pytest.approx(100 * invented.sum() / elsewhere)
+    assert figures["false_enhancement_percent"] == pytest.approx(30 * invented.sum() / elsewhere)
+    assert figures["enhancing_dice"] == pytest.approx(2 * lesion.sum() / (2 * lesion.sum() + invented.sum()))
+
+
+@SLICES
+def test_without_enhancement_there_is_nothing_to_reach_but_something_to_invent(slices):
+    source, body, _, invented = head(slices)
+    figures = Enhancement.between(source, source, body).figures(enhanced(source, invented, 30))
+    assert np.isnan([figures["enhancing_mae_percent"], figures["true_enhancement_percent"]]).all()
+    assert figures["enhancing_dice"] == 0
+    assert figures["false_enhancement_percent_of_voxels"] > 0
+
+
+def test_dark_voxels_set_no_scale():
+    body = np.ones((20, 20, 1), dtype=bool)
+    standard = np.full(body.shape, 50.0)
+    volume = np.full(body.shape, 25.0)
+    standard[:15], volume[:15] = 5.0, 0.01
+    assert in_scale_of(standard, volume, body)[19, 19, 0] == pytest.approx(50)
+    np.testing.assert_array_equal(in_scale_of(standard, np.zeros(body.shape), body), np.zeros(body.shape))
+
+
+@SLICES
+def test_fidelity_of_an_mr_is_in_percent_and_knows_no_scale(slices):
+    source, body, _, _ = head(slices)
+    found = mr_fidelity(3 * source, source, body)
+    assert found["mae_percent"] == pytest.approx(0, abs=1e-9)
+    assert found["psnr_db"] > 200
+    assert found["ssim"] == pytest.approx(1)
+    half_up = np.where(np.arange(64)[:, None, None] % 8 == 0, source + 50, source)
+    error = 100 * 50 / np.percentile(source[body], 99.5) * (body & (half_up != source)).sum() / body.sum()
+    assert mr_fidelity(half_up, source, body)["mae_percent"] == pytest.approx(error, rel=1e-6)
+
+
+def test_a_body_without_signal_is_refused():
+    volume = np.zeros((9, 9, 1))
+    with pytest.raises(DataError, match="no signal"):
+        Enhancement.between(volume, volume, np.ones(volume.shape, dtype=bool))

@@ -139,7 +139,7 @@ class Pipeline(ABC, Generic[C]):
         return pipeline
 
     def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> TrainingData:
-        """Patches of the training subjects, and the validation subjects whole: none need be where the last epoch is kept.
+        """Patches of the training subjects, and the validation subjects whole; where the last epoch is kept, none.
 
         Raises:
             DataError: A part without an image of either domain, or without a pair where pairs are wanted.

@@ -5,7 +5,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from medgan.data.itk import to_itk, voxels_of
+from medgan.data.itk import one_thread, to_itk, voxels_of
 from medgan.data.registration import shrunk
 
 FIT_SPACING_MM = 4.0
@@ -13,6 +13,7 @@ FIT_SPACING_MM = 4.0
 ITERATIONS = (50, 50, 50)
 
 
+@one_thread()
 def without_bias(
     voxels: NDArray[np.float32], affine: NDArray[np.float64], body: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
@@ -33,7 +34,6 @@ def without_bias(
         return voxels
     image, mask = to_itk(voxels, affine), to_itk(inside, affine)
     method = sitk.N4BiasFieldCorrectionImageFilter()
-    method.SetNumberOfThreads(1)
     method.SetMaximumNumberOfIterations(ITERATIONS)
     small = shrunk(image, FIT_SPACING_MM)
     method.Execute(small, sitk.Resample(mask, small, sitk.Transform(), sitk.sitkNearestNeighbor))

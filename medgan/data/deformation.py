@@ -5,6 +5,7 @@ import math
 
 import SimpleITK as sitk  # noqa: N813
 
+from medgan.data.itk import one_thread
 from medgan.data.registration import RegistrationConfig, Side, metric, shrunk, with_edges
 from medgan.errors import DataError
 
@@ -14,6 +15,7 @@ ITERATIONS = 50
 LEAST_CELLS = 2
 
 
+@one_thread()
 def deformed(
     fixed: Side, moving: Side, rigid: sitk.Transform, knots_mm: float, config: RegistrationConfig
 ) -> sitk.CompositeTransform:

@@ -1,12 +1,29 @@
 # mypy: untyped-calls-exclude="SimpleITK"
 """Between medgan's volumes and SimpleITK's images: the same voxels at the same places, and no file in between."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
 from medgan.data.grid import LPS_TO_RAS
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """SimpleITK on a single thread, so that sums run in one order and equal inputs give equal bits.
+
+    The filters' own ``SetNumberOfThreads`` does not reach the metric of a registration.
+    """
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
 def to_itk(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> sitk.Image:

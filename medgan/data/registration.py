@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from medgan.config import Config
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import Volume
-from medgan.data.itk import to_itk
+from medgan.data.itk import one_thread, to_itk
 from medgan.errors import DataError
 
 CONTRASTS = {"CT": Window(lower=-250.0, upper=600.0), "MR": Window(lower=0.0, upper=99.5, percentiles=True)}
@@ -89,6 +89,7 @@ def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, margin_mm: flo
     return Side(to_itk(clipped, volume.grid.affine), mask, distance_mm <= margin_mm)
 
 
+@one_thread()
 def register(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler3DTransform:
     """The rigid transform from the fixed to the moving scan that maximises Mattes' mutual information.
 
@@ -164,7 +165,6 @@ def _climb(
 def metric(fixed: Side, level: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
     """Mattes' mutual information near the fixed body over seeded random voxels of ``level``, ready for an optimizer."""
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums in one order: equal seeds give equal bits
     samples = min(config.samples, level.GetNumberOfPixels())
     bins = min(config.bins, math.isqrt(samples // SAMPLES_A_CELL))
     method.SetMetricAsMattesMutualInformation(max(LEAST_BINS, bins))

@@ -38,7 +38,7 @@ def test_dice_is_twice_the_overlap_over_the_sum():
 
 def test_a_shift_is_measured_as_what_it_is(scan, sides, rigid):
     truth = rigid(shift_mm=(6, -8, 0))
-    fixed, moving = sides((scan("MR"), "MR"), (scan("CT", truth), "CT"))
+    fixed, moving = sides((scan("CT"), "CT"), (scan("CT", truth), "CT"))
     found = sitk.Euler3DTransform()
     found.SetTranslation((-6.0, 8.0, 0.0))  # LPS
     quality = measure(fixed, moving, found, found)

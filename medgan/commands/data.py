@@ -87,7 +87,7 @@ def register_data(
         from medgan.data.registration_pair import PairConfig
         from medgan.data.studies import find_cohort
 
-        flags = {"n4": True} if n4 else {}
+        flags: dict[str, object] = {"n4": True} if n4 else {}
         flags |= {} if bspline is None else {"bspline_mm": bspline}
         flags |= {} if qc is None else {"limits": {"least_dice": qc}}
         config = load(PairConfig, from_overrides(overrides or []), flags)

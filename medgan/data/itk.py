@@ -1,8 +1,9 @@
-# mypy: untyped-calls-exclude="SimpleITK"
+# mypy: untyped-calls-exclude="SimpleITK,nibabel"
 """Between medgan's volumes and SimpleITK's images: the same voxels at the same places, and no file in between."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -43,7 +44,7 @@ def to_itk(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> sitk.Ima
     return image
 
 
-def voxels_of(image: sitk.Image) -> NDArray[np.generic]:
+def voxels_of(image: sitk.Image) -> NDArray[Any]:
     """The voxels (X, Y, Z) of an image of SimpleITK, as a copy."""
     return np.asarray(sitk.GetArrayFromImage(image).T)
 

@@ -182,10 +182,12 @@ def shrunk(image: sitk.Image, spacing_mm: float) -> sitk.Image:
         max(1, min(round(spacing_mm / own), size // LEAST_VOXELS))
         for own, size in zip(image.GetSpacing(), image.GetSize(), strict=True)
     ]
-    return sitk.BinShrink(image, factors)
+    smaller: sitk.Image = sitk.BinShrink(image, factors)
+    return smaller
 
 
 def with_edges(image: sitk.Image, edge_mm: float) -> sitk.Image:
     """The image with its outermost voxels repeated outwards: tissue does not end where a scan does."""
     pads = [math.ceil(edge_mm / spacing) for spacing in image.GetSpacing()]
-    return sitk.ZeroFluxNeumannPad(image, pads, pads)
+    larger: sitk.Image = sitk.ZeroFluxNeumannPad(image, pads, pads)
+    return larger

@@ -78,6 +78,9 @@ def register_pair(
     if config.bspline_mm:
         transform = deformed(sides[0], sides[1], rigid, config.bspline_mm, config.rigid)
     quality = measure(sides[0], sides[1], rigid, transform)
+    if _idle(quality, fixed.grid):
+        transform = rigid = sitk.Euler3DTransform()
+        quality = measure(sides[0], sides[1], rigid, transform)
     status, reason = judge(quality, config.limits)
     moved = resampled(moving.voxels, moving.grid, fixed.grid, transform, air=domains[1].air)
     masks = _masks_on_fixed(studies, fixed.grid, moving.grid, transform)
@@ -90,6 +93,12 @@ def register_pair(
             if mask is not None:
                 _store(mask, fixed.grid, files.mask(domain), in_hu=False)
     return quality, status, reason
+
+
+def _idle(quality: Quality, grid: Grid) -> bool:
+    """Whether a motion within a voxel gained nothing: the scans were aligned, and need not be interpolated."""
+    gained = quality.mutual_information_after > quality.mutual_information_before
+    return not gained and quality.largest_displacement_mm < max(grid.spacing_mm)
 
 
 def resampled(

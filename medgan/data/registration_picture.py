@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -56,9 +55,9 @@ def draw_pair(
             axes.axis("off")
         axes.contour(other.T, levels=[0.2, 0.7], colors=["tab:red", "tab:orange"], linewidths=0.7)
     with replacing(path) as stream:
-        FigureCanvasAgg(figure).print_png(stream)
+        figure.savefig(stream, format="png")
 
 
 def _grey(voxels: NDArray[np.float32], domain: Domain) -> NDArray[np.float64]:
     lower, upper = WINDOWS[domain.modality].bounds(voxels)
-    return np.clip((voxels - lower) / (upper - lower), 0, 1).astype(np.float64)
+    return np.asarray(np.clip((voxels - lower) / (upper - lower), 0, 1), dtype=np.float64)

@@ -3,7 +3,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -102,7 +102,7 @@ def judge(quality: Quality, limits: Limits) -> tuple[Status, str]:
     return "accepted", ""
 
 
-def mutual_information(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
+def mutual_information(one: NDArray[Any], other: NDArray[Any]) -> float:
     """Of two images' intensities (voxels,), in nats, from a joint histogram of 32 × 32 bins; 0 without voxels."""
     if one.size == 0:
         return 0.0
@@ -122,7 +122,7 @@ def _seen(fixed: Side, moving: Side, transform: sitk.Transform) -> NDArray[np.bo
     return np.asarray(_moved(everywhere, fixed, transform, sitk.sitkNearestNeighbor) > 0)
 
 
-def _moved(image: sitk.Image, fixed: Side, transform: sitk.Transform, interpolator: int) -> NDArray[np.generic]:
+def _moved(image: sitk.Image, fixed: Side, transform: sitk.Transform, interpolator: int) -> NDArray[Any]:
     lowest = float(sitk.GetArrayViewFromImage(image).min()) if interpolator == sitk.sitkLinear else 0.0
     return voxels_of(sitk.Resample(image, fixed.image, transform, interpolator, lowest))
 

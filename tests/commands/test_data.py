@@ -5,16 +5,17 @@ from typer.testing import CliRunner
 from medgan.cli import app
 from medgan.data.volumes import write_volume
 
-QUICK = ["rigid.level_spacings_mm=[20, 16, 12, 10]", "rigid.start_rotation_degrees=0", "rigid.kept_starts=1"]
+QUICK = ["rigid.start_rotation_degrees=0", "rigid.kept_starts=1"]
 
 
 @pytest.fixture
 def raw(ct, tmp_path):
-    """One subject's contrast and plain CT on one grid, as plain folders."""
+    """One subject's contrast and plain CT, 8 mm apart, as plain folders."""
     from medgan.data.grid import made_up_grid
 
     for domain in ("contrast", "plain"):
         voxels = np.rint(ct(0, contrast=domain == "contrast", shape=(32, 32, 12)))
+        voxels = np.roll(voxels, 2 * (domain == "plain"), axis=0)
         grid = made_up_grid((32, 32, 12), np.diag([4.0, 4.0, 6.0, 1.0]))
         write_volume(voxels, grid, tmp_path / "raw" / domain / "s1.nii.gz", np.int16)
     return tmp_path / "raw"
@@ -44,7 +45,7 @@ def test_pairs_that_are_accepted_end_with_0_and_refused_ones_with_1(raw):
         (["--fixed", "plain:CT", "--moving", "plain:CT"], "name two"),
         (["--pipeline", "ct_contrast", "--fixed", "mr"], "contrast and plain"),
         (["--pipeline", "ct_contrast", "rigid.bins=2"], "rigid.bins"),
-        (["--fixed", "mr", "--moving", "ct"], "no image of domain"),
+        (["--fixed", "mr", "--moving", "ct"], "none of the layouts"),
     ],
 )
 def test_wrong_use_ends_with_2_and_says_what_to_write(raw, arguments, problem):

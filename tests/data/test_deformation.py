@@ -9,9 +9,10 @@ def test_bending_raises_the_mutual_information_that_a_rigid_transform_leaves(sca
     swollen = np.diag([1.12, 0.94, 1.0, 1.0])
     fixed, moving = sides((scan("MR"), "MR"), (scan("CT", swollen), "CT"))
     still = sitk.Euler3DTransform()
-    bent = deformed(fixed, moving, still, 30.0, quick.rigid)
+    bent = deformed(fixed, moving, still, 40.0, quick.rigid)
     quality = measure(fixed, moving, still, bent)
     assert quality.mutual_information_after > quality.mutual_information_before + 0.05
     assert quality.dice_after > quality.dice_before
-    # The body's edge, 30 mm from the middle, is 12 % further out in the moving scan.
-    np.testing.assert_allclose(bent.TransformPoint((-30.0, 0.0, 0.0)), (-33.6, 0.0, 0.0), atol=1.5)
+    # The body's edges, 30 mm from the middle, are 3.6 mm further out in the moving scan.
+    for edge in (-30.0, 30.0):
+        assert 1 < np.sign(edge) * bent.TransformPoint((edge, 0.0, 0.0))[0] - 30 < 5

@@ -52,6 +52,16 @@ def test_scan_and_mask_come_onto_the_fixed_grid_to_the_bit(pair, files, quick, s
     np.testing.assert_allclose(np.rint(moved), ct.voxels, atol=1)
 
 
+def test_a_pair_that_is_aligned_is_not_interpolated(files, quick, scan, tmp_path):
+    volume = scan("CT")
+    write_volume(np.rint(volume.voxels), volume.grid, tmp_path / "ct.nii.gz", np.int16)
+    write_volume(np.rint(volume.voxels), volume.grid, tmp_path / "again.nii.gz", np.int16)
+    studies = (Study("s1", "ct", tmp_path / "ct.nii.gz"), Study("s1", "plain", tmp_path / "again.nii.gz"))
+    quality, status, _ = register_pair(studies, (CT, domain_named("plain:CT")), files, quick)
+    assert (status, quality.largest_displacement_mm) == ("accepted", 0)
+    np.testing.assert_array_equal(read_volume(files.image(domain_named("plain:CT"))).voxels, np.rint(volume.voxels))
+
+
 def test_a_refused_pair_leaves_evidence_and_no_images(pair, files, quick):
     strict = quick.model_copy(update={"limits": quick.limits.model_copy(update={"least_dice": 0.9999})})
     _, status, reason = register_pair(pair, (MR, CT), files, strict)

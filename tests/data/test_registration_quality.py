@@ -46,7 +46,7 @@ def test_a_shift_is_measured_as_what_it_is(scan, sides, rigid):
     assert quality.translation_mm == pytest.approx(10)
     assert quality.rotation_degrees == pytest.approx(0, abs=1e-5)
     assert quality.from_start_mm < 1
-    assert quality.dice_after > 0.97 > quality.dice_before
+    assert quality.dice_after > 0.9 > quality.dice_before
     assert quality.mutual_information_after > quality.mutual_information_before
     assert 0.85 < quality.covered <= 1
 

@@ -5,16 +5,16 @@ from typer.testing import CliRunner
 from medgan.cli import app
 from medgan.data.volumes import write_volume
 
-QUICK = ["rigid.start_rotation_degrees=0", "rigid.kept_starts=1"]
+QUICK = ["rigid.start_rotation_degrees=0", "rigid.kept_starts=1", "rigid.samples=4000", "rigid.iterations=30"]
 
 
 @pytest.fixture
 def raw(ct, tmp_path):
-    """One subject's contrast and plain CT, 8 mm apart, as plain folders."""
+    """Contrast and plain CT of a subject who grew a little in between, 8 mm apart, as plain folders."""
     from medgan.data.grid import made_up_grid
 
     for domain in ("contrast", "plain"):
-        voxels = np.rint(ct(0, contrast=domain == "contrast", shape=(32, 32, 12)))
+        voxels = np.rint(ct(int(domain == "plain"), contrast=domain == "contrast", shape=(32, 32, 12)))
         voxels = np.roll(voxels, 2 * (domain == "plain"), axis=0)
         grid = made_up_grid((32, 32, 12), np.diag([4.0, 4.0, 6.0, 1.0]))
         write_volume(voxels, grid, tmp_path / "raw" / domain / "s1.nii.gz", np.int16)

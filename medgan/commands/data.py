@@ -1,11 +1,15 @@
 """``medgan data``: look at, check and make data."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medgan.commands.common import Debug, Overrides, PipelineName, console, explained
+from medgan.commands.common import Debug, Overrides, PipelineName, Quiet, console, explained, say
+from medgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from medgan.data.domains import DomainPair
 
 app = typer.Typer(no_args_is_help=True, help="Look at, check and make data.")
 
@@ -54,3 +58,62 @@ def check_data(
             report.frame().to_csv(table, index=False)
         if report.findings:
             raise typer.Exit(1)
+
+
+@app.command("register")
+def register_data(
+    data: Annotated[Path, typer.Argument(metavar="COHORT", help="Raw pairs: CSV, folders, BIDS or nnU-Net raw.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    overrides: Overrides = None,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", "-p", help="Its domains are registered, target onto source.")
+    ] = None,
+    fixed: Annotated[
+        str | None, typer.Option(help="Domain whose scans stay; say plain:CT where no name tells.")
+    ] = None,
+    moving: Annotated[str | None, typer.Option(help="Domain whose scans are moved; not with --pipeline.")] = None,
+    qc: Annotated[float | None, typer.Option(min=0, max=1, help="Refuse pairs whose outlines' Dice is lower.")] = None,
+    n4: Annotated[bool, typer.Option("--n4", help="Divide MR by its bias field (N4).")] = False,
+    bspline: Annotated[float | None, typer.Option(metavar="MM", help="Then bend, control points so far apart.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Register raw pairs onto one grid; only trusted ones reach OUT/cohort.csv. Exit code 1 if some do not.
+
+    Settings say how: rigid.samples=60000, limits.least_covered=0.8. What was registered before is not done again.
+    """
+    with explained(debug):
+        from medgan.config import from_overrides, load
+        from medgan.data.registration_cohort import register_cohort, render
+        from medgan.data.registration_pair import PairConfig
+        from medgan.data.studies import find_cohort
+
+        flags: dict[str, object] = {"n4": True} if n4 else {}
+        flags |= {} if bspline is None else {"bspline_mm": bspline}
+        flags |= {} if qc is None else {"limits": {"least_dice": qc}}
+        config = load(PairConfig, from_overrides(overrides or []), flags)
+        pair, stays = _pair(pipeline, fixed, moving)
+        outcomes = register_cohort(find_cohort(data, pair), pair, out, config, fixed=stays, jobs=jobs)
+        console(quiet).print(render(outcomes))
+        say(quiet, f"cohort: {out / 'cohort.csv'}")
+        if any(outcome.status != "accepted" for outcome in outcomes):
+            raise typer.Exit(1)
+
+
+def _pair(pipeline: str | None, fixed: str | None, moving: str | None) -> tuple["DomainPair", str]:
+    """The two domains, and the name of the one that stays."""
+    from medgan import catalog
+    from medgan.data.domains import DomainPair, domain_named
+
+    if pipeline and not moving:
+        pair = catalog.load(pipeline).configured({}, on_phantom=False, on_cpu=True).pair
+        if fixed not in (None, *pair.names):
+            raise ConfigError(f"--fixed {fixed}: {pipeline} has the domains {' and '.join(pair.names)}; name one.")
+        return pair, fixed or pair.source.name
+    if pipeline or not (fixed and moving):
+        raise ConfigError("say which scans to register: --pipeline NAME, or --fixed DOMAIN --moving DOMAIN.")
+    pair = DomainPair(source=domain_named(fixed), target=domain_named(moving), paired=True)
+    if pair.source.name == pair.target.name:
+        raise ConfigError(f"--fixed and --moving are both {pair.source.name}; name two domains.")
+    return pair, pair.source.name

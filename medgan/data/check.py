@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.grid import same_grid
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import Grid, read_grid, read_volume
 from medgan.errors import DataError, MedganError
@@ -26,8 +27,6 @@ BONE_HU = 200.0
 """A CT that stays below it shows no bone and no iodine."""
 SPACING_RATIO = 2.0
 """A spacing more than this factor from its domain's median is an outlier."""
-SAME_MM = 1e-3
-"""How far two affines may differ and still be one grid: more than the rounding of headers, less than any voxel."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def _masks(grids: dict[Study, Grid]) -> Iterator[Finding]:
     for study, grid in grids.items():
         if study.mask:
             try:
-                if not _same(grid, read_grid(study.mask)):
+                if not same_grid(grid, read_grid(study.mask)):
                     text = (
                         f"{study.mask} and {study.image} are on different voxel grids; draw or resample the mask on it."
                     )
@@ -173,16 +172,12 @@ def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterat
             yield Finding("pairing", str(error), own.studies)
             continue
         for source, target in couples:
-            if {source, target} <= grids.keys() and not _same(grids[source], grids[target]):
+            if {source, target} <= grids.keys() and not same_grid(grids[source], grids[target]):
                 text = (
                     f"{source.image} {grids[source].shape} and {target.image} {grids[target].shape} are on different "
                     "voxel grids, so they cannot be trained as a pair; register them first with `medgan data register`."
                 )
                 yield Finding("geometry", text, (source, target))
-
-
-def _same(one: Grid, other: Grid) -> bool:
-    return one.size == other.size and np.allclose(one.affine, other.affine, rtol=0, atol=SAME_MM)
 
 
 def _duplicates(read: dict[Study, Reading], cohort: Cohort) -> Iterator[Finding]:

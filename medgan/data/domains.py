@@ -1,5 +1,6 @@
 """What kind of scan a study is: its modality, unit and intensity window, and which kind it shall become."""
 
+import re
 from typing import Literal, Self
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, model_validator
 
 from medgan.config import Config
+from medgan.errors import ConfigError
 
 
 class Window(Config):
@@ -51,6 +53,27 @@ class Domain(Config):
     air: float
     """The intensity of nothing: -1024 HU in CT, 0 in MR; what lies outside a volume."""
     window: Window
+
+
+MR_NAMES = ("mr", "t1", "t2", "pd", "flair", "dwi")
+"""How the names of MR domains start; those of CT start with ``ct``."""
+
+
+def domain_named(text: str) -> Domain:
+    """A domain of which a user says no more than its name, or ``name:CT`` or ``name:MR`` where that does not tell.
+
+    Raises:
+        ConfigError: No modality in the name and none after it.
+    """
+    name, colon, modality = text.partition(":")
+    if not colon:
+        modality = "CT" if name.startswith("ct") else "MR" if name.startswith(MR_NAMES) else ""
+    if modality.upper() not in ("CT", "MR") or not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ConfigError(f"domain '{text}' does not say whether it is CT or MR; write for example `plain:CT`.")
+    if modality.upper() == "CT":
+        return Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window())
+    window = Window(lower=1.0, upper=99.0, percentiles=True)
+    return Domain(name=name, modality="MR", unit="arbitrary", air=0.0, window=window)
 
 
 class DomainPair(Config):

@@ -23,6 +23,9 @@ GEOMETRY_FIELDS = (
 LARGEST_COSINE = 1e-3
 """How far from a right angle two axes may be, as the cosine between them (0.06°): rounding passes, a tilt does not."""
 
+SAME_MM = 1e-3
+"""How far two affines may differ and still be one grid: more than the rounding of headers, less than any voxel."""
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK count towards left and posterior, NIfTI towards right and anterior."""
 
@@ -92,6 +95,11 @@ def affine_from_lps(
     affine[:3, :3] = direction * spacing_mm
     affine[:3, 3] = origin_mm
     return np.asarray(LPS_TO_RAS @ affine)
+
+
+def same_grid(one: Grid, other: Grid) -> bool:
+    """Whether the voxels of both lie at the same places, but for the rounding of headers."""
+    return one.size == other.size and np.allclose(one.affine, other.affine, rtol=0, atol=SAME_MM)
 
 
 def check_affine(path: Path, affine: NDArray[np.float64]) -> None:

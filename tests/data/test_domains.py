@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medgan.config import load
-from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.domains import Domain, DomainPair, Window, domain_named
 from medgan.errors import ConfigError
 
 CT = {"modality": "CT", "unit": "HU", "air": -1024.0, "window": {}}
@@ -72,3 +72,19 @@ def test_headroom_is_room_above_the_upper_percentile():
     assert Window(lower=10, upper=90, percentiles=True, headroom=0.5).bounds(voxels) == pytest.approx(
         (lower, upper + 0.5 * (upper - lower))
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "modality"),
+    [("ct", "CT"), ("mr", "MR"), ("t1_gd", "MR"), ("flair", "MR"), ("plain:CT", "CT"), ("contrast:mr", "MR")],
+)
+def test_a_domain_is_told_by_its_name_or_by_what_follows_it(text, modality):
+    domain = domain_named(text)
+    assert (domain.name, domain.modality) == (text.partition(":")[0], modality)
+    assert domain.air == (-1024 if modality == "CT" else 0)
+
+
+@pytest.mark.parametrize("text", ["plain", "plain:PET", "Ct:CT", ":CT", "mr/../x"])
+def test_a_domain_that_tells_no_modality_is_refused(text):
+    with pytest.raises(ConfigError, match="CT or MR"):
+        domain_named(text)

@@ -1,0 +1,224 @@
+"""A cohort of raw pairs registered subject by subject: ``medgan data register``."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medgan.data.domains import Domain, DomainPair
+from medgan.data.registration_pair import PairConfig, PairFiles, register_pair
+from medgan.data.registration_quality import Quality, Status
+from medgan.data.streams import replacing
+from medgan.data.studies import Cohort, Study
+from medgan.data.volumes import file_hash
+from medgan.errors import ConfigError, DataError, MedganError
+
+FORMAT = 1
+"""Raised when registration changes what it writes for equal inputs and settings."""
+RECORD = "registration.json"
+"""Beside a pair's images: what they were made from, and what came out."""
+COLUMNS = ("subject", "domain", "image", "mask", "split")
+
+
+@dataclass(frozen=True)
+class PairJob:
+    """One pair to register."""
+
+    name: str
+    """The subject, or ``subject/2`` for its second pair."""
+    studies: tuple[Study, Study]
+    """Fixed, moving."""
+    domains: tuple[Domain, Domain]
+    out: Path
+    config: PairConfig
+
+    @property
+    def files(self) -> PairFiles:
+        """Where its results go."""
+        return PairFiles(self.out / self.name, self.out / "pictures" / f"{self.name}.png")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a pair."""
+
+    name: str
+    status: Status
+    reason: str
+    quality: Quality | None = None
+    """None where registration could not even be judged."""
+    job: PairJob | None = None
+    """None where there was no pair to register."""
+
+
+def register_cohort(
+    cohort: Cohort, pair: DomainPair, out: Path, config: PairConfig, *, fixed: str, jobs: int = 1
+) -> list[Outcome]:
+    """Register every subject's pair and write images, transforms, pictures, ``quality.csv`` and ``cohort.csv``.
+
+    A subject that was registered before from equal files with equal settings is not done again. One that goes wrong
+    stops no other.
+
+    Args:
+        cohort: The raw studies.
+        pair: Their two domains.
+        out: The folder to write; it holds none of the cohort's own files.
+        config: How.
+        fixed: The domain whose scans stay; the other's are moved onto their grids.
+        jobs: Processes; each takes one thread and the memory of one pair.
+
+    Returns:
+        One outcome a pair, sorted by subject.
+
+    Raises:
+        ConfigError: ``out`` holds files of the cohort.
+        DataError: ``out`` cannot be written.
+    """
+    inputs = [path for study in cohort.studies for path in (study.image, study.mask) if path]
+    inside = [path for path in inputs if path.resolve().is_relative_to(out.resolve())]
+    if inside or cohort.root.resolve() == out.resolve():
+        raise ConfigError(f"{out} holds the cohort's own files, which would be overwritten; choose another folder.")
+    planned = list(_planned(cohort, pair, out, config, fixed))
+    todo = [item for item in planned if isinstance(item, PairJob)]
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(todo)), spawn) if jobs > 1 and todo else nullcontext() as pool:
+        done = iter(pool.map(run, todo) if pool else map(run, todo))
+        outcomes = [next(done) if isinstance(item, PairJob) else item for item in planned]
+    _write(out / "quality.csv", frame(outcomes).to_csv(index=False))
+    _write(out / "cohort.csv", _table(outcomes))
+    return outcomes
+
+
+def run(job: PairJob) -> Outcome:
+    """Register one pair, or recall its outcome; whatever goes wrong is the outcome's reason."""
+    record = job.files.folder / RECORD
+    try:
+        key = _key(job)
+        if known := _recalled(job, record, key):
+            return known
+        _cleared(job, record)
+        quality, status, reason = register_pair(job.studies, job.domains, job.files, job.config)
+        content = {"key": key, "status": status, "reason": reason, "quality": asdict(quality)}
+        _write(record, json.dumps(content, indent=2))  # last: where it exists, everything else does
+        return Outcome(job.name, status, reason, quality, job)
+    except Exception as error:  # whatever a library trips over is this subject's, and the next one is still done
+        _cleared(job, record)
+        return Outcome(job.name, "failed", str(error) if isinstance(error, MedganError) else repr(error), job=job)
+
+
+def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+    """One row a pair, for CSV: the status, the figures, and the reason."""
+    empty = dict.fromkeys(Quality.__dataclass_fields__)
+    return pd.DataFrame(
+        {"subject": outcome.name, "status": outcome.status}
+        | (asdict(outcome.quality) if outcome.quality else empty)
+        | {"reason": outcome.reason}
+        for outcome in outcomes
+    )
+
+
+def render(outcomes: list[Outcome]) -> RenderableType:
+    """The outcomes for a terminal: a line for each pair, then a summary."""
+    table = Table("subject", "status", "MI before", "after", "Dice before", "after", "covered", "largest mm", "turn °")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for outcome in outcomes:
+        cells = _cells(outcome.quality) if outcome.quality else ("",) * 7
+        style = "green" if outcome.status == "accepted" else "red"
+        table.add_row(Text(outcome.name), Text(outcome.status, style=style), *(Text(cell) for cell in cells))
+    counts = pd.Series([outcome.status for outcome in outcomes]).value_counts()
+    summary = ", ".join(f"{counts.get(status, 0)} {status}" for status in ("accepted", "refused", "failed"))
+    reasons = [Text(f"{each.name} {each.status}: {each.reason}") for each in outcomes if each.reason]
+    return Group(table, *reasons, Text(f"{len(outcomes)} pairs: {summary}"))
+
+
+def _cells(quality: Quality) -> tuple[str, ...]:
+    information = (f"{quality.mutual_information_before:.3f}", f"{quality.mutual_information_after:.3f}")
+    outlines = (f"{quality.dice_before:.3f}", f"{quality.dice_after:.3f}", f"{quality.covered:.2f}")
+    return *information, *outlines, f"{quality.largest_displacement_mm:.1f}", f"{quality.rotation_degrees:.1f}"
+
+
+def _planned(
+    cohort: Cohort, pair: DomainPair, out: Path, config: PairConfig, fixed: str
+) -> Iterator[PairJob | Outcome]:
+    """A job for each pair, and a failure for each subject that has none."""
+    swap = fixed == pair.target.name
+    domains = (pair.target, pair.source) if swap else (pair.source, pair.target)
+    for subject in cohort.subjects():
+        own = cohort.of_subjects([subject])
+        missing = [name for name in pair.names if not own.of_domain(name).studies]
+        if missing or Path(subject).name != subject or subject.startswith("."):
+            reason = f"it has no {missing[0]} image" if missing else "its name cannot be a folder's; rename it"
+            yield Outcome(subject, "failed", reason)
+            continue
+        try:
+            couples = own.pairs(pair)
+        except DataError as error:
+            yield Outcome(subject, "failed", str(error))
+            continue
+        for number, (source, target) in enumerate(couples, 1):
+            name = subject if len(couples) == 1 else f"{subject}/{number}"
+            yield PairJob(name, (target, source) if swap else (source, target), domains, out, config)
+
+
+def _key(job: PairJob) -> str:
+    """A hash of everything that shapes the results: the files' contents, the domains, the settings."""
+    paths = [path for study in job.studies for path in (study.image, study.mask)]
+    contents = [file_hash(path) if path else "" for path in paths]
+    settings = [domain.model_dump_json() for domain in job.domains] + [job.config.model_dump_json()]
+    return hashlib.sha256("\n".join([str(FORMAT), *contents, *settings]).encode()).hexdigest()
+
+
+def _recalled(job: PairJob, record: Path, key: str) -> Outcome | None:
+    """What an earlier run found, if it was the same and its files are still there."""
+    try:
+        known: Mapping[str, object] = json.loads(record.read_text(encoding="utf-8"))
+        if known["key"] != key:
+            return None
+        outcome = Outcome(job.name, known["status"], str(known["reason"]), Quality(**known["quality"]), job)  # type: ignore[arg-type]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    written = [name for row in _rows(outcome) for name in row[2:4] if name]
+    return outcome if all((job.out / name).exists() for name in written) else None
+
+
+def _cleared(job: PairJob, record: Path) -> None:
+    """Remove what an earlier run wrote for the pair: nothing of it may pass for a result of this one."""
+    images = [path for domain in job.domains for path in (job.files.image(domain), job.files.mask(domain))]
+    for path in (record, *images, job.files.transform, job.files.picture):
+        path.unlink(missing_ok=True)
+
+
+def _rows(outcome: Outcome) -> list[tuple[str, str, str, str, str]]:
+    """The pair's lines of ``cohort.csv``; none unless it was accepted."""
+    if outcome.status != "accepted" or outcome.job is None:
+        return []
+    files, rows = outcome.job.files, []
+    for study, domain in zip(outcome.job.studies, outcome.job.domains, strict=True):
+        image, mask = (
+            path.relative_to(outcome.job.out).as_posix() for path in (files.image(domain), files.mask(domain))
+        )
+        rows.append((study.subject, domain.name, image, mask if study.mask else "", study.split or ""))
+    return rows
+
+
+def _table(outcomes: Iterable[Outcome]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *(row for each in outcomes for row in _rows(each))])
+    return stream.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as stream:
+        stream.write(text.encode())

@@ -1,0 +1,173 @@
+# mypy: untyped-calls-exclude="SimpleITK"
+"""One pair of scans from files to files on one grid, judged on the way."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+from pydantic import PositiveFloat
+
+from medgan.config import Config
+from medgan.data.bias_field import without_bias
+from medgan.data.body import body_mask
+from medgan.data.deformation import deformed
+from medgan.data.domains import Domain
+from medgan.data.grid import Grid, Volume, same_grid
+from medgan.data.itk import to_itk, voxels_of
+from medgan.data.registration import RegistrationConfig, register, side
+from medgan.data.registration_picture import draw_pair
+from medgan.data.registration_quality import Limits, Quality, Status, judge, measure
+from medgan.data.studies import Study
+from medgan.data.volumes import read_volume, write_volume
+from medgan.errors import DataError, GeometryError
+
+
+class PairConfig(Config):
+    """How raw pairs become pairs on one grid."""
+
+    n4: bool = False
+    """Divide MR by its bias field (N4) first; what is written is corrected, too."""
+    bspline_mm: PositiveFloat | None = None
+    """Distance of the control points of a B-spline deformation after the rigid transform; none if empty."""
+    rigid: RegistrationConfig = RegistrationConfig()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Where a pair's results go."""
+
+    folder: Path
+    picture: Path
+
+    def image(self, domain: Domain) -> Path:
+        """A scan on the fixed grid."""
+        return self.folder / f"{domain.name}.nii.gz"
+
+    def mask(self, domain: Domain) -> Path:
+        """Its mask, on the fixed grid."""
+        return self.folder / f"{domain.name}_mask.nii.gz"
+
+    @property
+    def transform(self) -> Path:
+        """From points of the fixed scan to points of the moving scan, LPS+ mm."""
+        return self.folder / "fixed_to_moving.tfm"
+
+
+def register_pair(
+    studies: tuple[Study, Study], domains: tuple[Domain, Domain], files: PairFiles, config: PairConfig
+) -> tuple[Quality, Status, str]:
+    """Register two scans, fixed first, and write them on the fixed grid; if they are not accepted, only the evidence.
+
+    Returns:
+        The figures, the verdict, and its reason.
+
+    Raises:
+        MedganError: A scan or mask that cannot be read or registered, or a file that cannot be written.
+    """
+    volumes = [read_volume(study.image) for study in studies]
+    bodies = [body_mask(volume.voxels, domain) for volume, domain in zip(volumes, domains, strict=True)]
+    if config.n4:
+        volumes = [_corrected(*each) for each in zip(volumes, bodies, domains, strict=True)]
+    fixed, moving = volumes
+    sides = [side(*each, config.rigid.margin_mm) for each in zip(volumes, bodies, domains, strict=True)]
+    rigid = register(sides[0], sides[1], config.rigid)
+    transform: sitk.Transform = rigid
+    if config.bspline_mm:
+        transform = deformed(sides[0], sides[1], rigid, config.bspline_mm, config.rigid)
+    quality = measure(sides[0], sides[1], rigid, transform)
+    if _idle(quality, fixed.grid):
+        transform = rigid = sitk.Euler3DTransform()
+        quality = measure(sides[0], sides[1], rigid, transform)
+    status, reason = judge(quality, config.limits)
+    moved = resampled(moving.voxels, moving.grid, fixed.grid, transform, air=domains[1].air)
+    masks = _masks_on_fixed(studies, fixed.grid, moving.grid, transform)
+    title = f"{studies[0].subject}: {status}, Dice {quality.dice_before:.3f} → {quality.dice_after:.3f}"
+    draw_pair(fixed.voxels, moved, domains, fixed.grid.spacing_mm, files.picture, title)
+    _write_transform(transform, files.transform)
+    if status == "accepted":
+        for domain, voxels, mask in zip(domains, (fixed.voxels, moved), masks, strict=True):
+            _store(voxels, fixed.grid, files.image(domain), in_hu=domain.unit == "HU")
+            if mask is not None:
+                _store(mask, fixed.grid, files.mask(domain), in_hu=False)
+    return quality, status, reason
+
+
+def _idle(quality: Quality, grid: Grid) -> bool:
+    """Whether a motion within a voxel gained nothing: the scans were aligned, and need not be interpolated."""
+    gained = quality.mutual_information_after > quality.mutual_information_before
+    return not gained and quality.largest_displacement_mm < max(grid.spacing_mm)
+
+
+def resampled(
+    voxels: NDArray[np.float32], grid: Grid, onto: Grid, transform: sitk.Transform, *, air: float | None
+) -> NDArray[np.float32]:
+    """Voxels (X, Y, Z) on another grid, interpolated once.
+
+    Args:
+        voxels: On ``grid``.
+        grid: Of the moving scan.
+        onto: Of the fixed scan.
+        transform: From points of the fixed scan to points of the moving scan.
+        air: What lies outside the moving scan; None means labels: nearest neighbours, and 0 outside.
+    """
+    image, reference = to_itk(voxels, grid.affine), to_itk(np.zeros(onto.size, np.uint8), onto.affine)
+    if air is None:
+        moved = sitk.Resample(image, reference, transform, sitk.sitkNearestNeighbor, 0.0)
+    else:
+        moved = sitk.Resample(image, reference, transform, sitk.sitkLinear, air)
+    return voxels_of(moved).astype(np.float32)
+
+
+def _corrected(volume: Volume, body: NDArray[np.bool_], domain: Domain) -> Volume:
+    if domain.modality != "MR":
+        return volume
+    return replace(volume, voxels=without_bias(volume.voxels, volume.grid.affine, body))
+
+
+def _masks_on_fixed(
+    studies: tuple[Study, Study], fixed: Grid, moving: Grid, transform: sitk.Transform
+) -> list[NDArray[np.float32] | None]:
+    """The masks of the fixed and the moving study; what was drawn on the moving scan moves along with it.
+
+    Where both scans had one grid, the moving study's mask was drawn on its own scan, unless both name one file.
+    """
+    masks: list[NDArray[np.float32] | None] = []
+    for study, own in zip(studies, (fixed, moving), strict=True):
+        if study.mask is None:
+            masks.append(None)
+            continue
+        mask = read_volume(study.mask)
+        stays = own is fixed or study.mask == studies[0].mask
+        if same_grid(mask.grid, fixed) and (stays or not same_grid(mask.grid, moving)):
+            masks.append(mask.voxels)
+        elif same_grid(mask.grid, moving):
+            masks.append(resampled(mask.voxels, moving, fixed, transform, air=None))
+        else:
+            raise GeometryError(
+                f"{study.mask} is neither on the grid of {studies[0].image} nor on that of {studies[1].image}; "
+                "draw or resample the mask on one of them, or leave it out."
+            )
+    return masks
+
+
+def _store(voxels: NDArray[np.float32], grid: Grid, path: Path, *, in_hu: bool) -> None:
+    """Whole numbers as int16, HU rounded to them, everything else as float32."""
+    limits = np.iinfo(np.int16)
+    rounded = np.rint(np.clip(voxels, limits.min, limits.max))
+    if in_hu or np.array_equal(rounded, voxels):
+        write_volume(rounded, grid, path, np.int16)
+    else:
+        write_volume(voxels, grid, path, np.float32)
+
+
+def _write_transform(transform: sitk.Transform, path: Path) -> None:
+    part = path.with_name(f".{path.name}.part.tfm")  # SimpleITK tells the format by the ending
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteTransform(transform, str(part))
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be written ({error}); check the disk, then repeat.") from None

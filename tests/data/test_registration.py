@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from medgan.data.domains import domain_named
+from medgan.data.grid import LPS_TO_RAS, Volume, made_up_grid
+from medgan.data.itk import matrix_lps, voxels_of
+from medgan.data.registration import RegistrationConfig, centred, register, side
+from medgan.errors import DataError
+
+CORNERS = np.array([[x, y, z, 1] for x in (-25, 25) for y in (-20, 20) for z in (-35, 35)], dtype=float).T
+
+
+def error_mm(transform, truth):
+    """The mean distance between where both take the corners of the body; the truth is in RAS+ mm."""
+    found = LPS_TO_RAS @ matrix_lps(transform) @ LPS_TO_RAS
+    return np.linalg.norm(((found - truth) @ CORNERS)[:3], axis=0).mean()
+
+
+@pytest.mark.parametrize(("fixed", "moving"), [("MR", "CT"), ("CT", "MR"), ("CT", "CT")])
+def test_a_known_motion_is_recovered_across_modalities(scan, sides, rigid, quick, fixed, moving):
+    truth = rigid((4, -3, 8), (6, -5, 3))
+    pair = sides((scan(fixed), fixed), (scan(moving, truth, seed=1), moving))
+    assert error_mm(sitk.Euler3DTransform(), truth) > 5
+    assert error_mm(register(*pair, quick.rigid), truth) < 1.25  # half a voxel
+
+
+def test_an_aligned_pair_stays(scan, sides, quick):
+    assert error_mm(register(*sides((scan("MR"), "MR"), (scan("CT"), "CT")), quick.rigid), np.eye(4)) < 0.6
+
+
+def test_equal_seeds_give_equal_transforms(scan, sides, rigid, quick):
+    pair = sides((scan("MR"), "MR"), (scan("CT", rigid((0, 0, 5), (3, 0, 0))), "CT"))
+    config = quick.rigid.model_copy(update={"samples": 2000})
+    one, again = (register(*pair, config).GetParameters() for _ in range(2))
+    other = register(*pair, config.model_copy(update={"seed": 1})).GetParameters()
+    assert one == again
+    assert one != other
+
+
+def test_turned_starts_reach_further_than_the_bodies_centres_alone(scan, sides, rigid, quick):
+    truth = rigid((0, 0, 40))
+    pair = sides((scan("CT"), "CT"), (scan("CT", truth, seed=1), "CT"))
+    config = quick.rigid.model_copy(update={"start_rotation_degrees": 35.0, "kept_starts": 2})
+    assert error_mm(register(*pair, config), truth) < 1.25
+
+
+def test_bodies_are_centred_by_their_masks_not_by_their_intensities(scan, sides, rigid):
+    fixed, moving = sides((scan("MR"), "MR"), (scan("CT", rigid(shift_mm=(6, -4, 0))), "CT"))
+    np.testing.assert_allclose(centred(fixed, moving).GetTranslation(), (-6, 4, 0), atol=0.5)  # LPS
+
+
+def test_the_table_under_a_ct_is_taken_away(scan, sides):
+    volume = scan("CT")
+    volume.voxels[:, 0, :] = 300
+    (ready,) = sides((volume, "CT"))
+    assert voxels_of(ready.image)[:, 0, :].max() == -250
+
+
+@pytest.mark.parametrize(("shape", "problem"), [((20, 20, 3), "too thin"), ((20, 20, 20), "no body")])
+def test_what_cannot_be_registered_is_refused_by_name(tmp_path, shape, problem):
+    volume = Volume(np.full(shape, -1000, np.float32), made_up_grid(shape, np.eye(4)), tmp_path / "ct.nii.gz")
+    with pytest.raises(DataError, match=problem) as refused:
+        side(volume, np.zeros(shape, bool), domain_named("ct"), RegistrationConfig().margin_mm)
+    assert str(volume.path) in str(refused.value)

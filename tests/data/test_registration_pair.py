@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from medgan.data.domains import domain_named
+from medgan.data.grid import same_grid
+from medgan.data.registration_pair import PairFiles, register_pair, resampled
+from medgan.data.studies import Study
+from medgan.data.volumes import read_volume, write_volume
+from medgan.errors import DataError, GeometryError
+
+MR, CT = domain_named("mr"), domain_named("ct")
+
+
+@pytest.fixture
+def pair(scan, rigid, tmp_path):
+    """An MR and a CT on another grid, moved; with a mask of the CT's bone on the CT's grid."""
+    fixed, moving = scan("MR"), scan("CT", rigid((0, 0, 8), (5, -4, 3)), shape=(30, 30, 20), spacing=(3, 3, 4))
+    write_volume(np.rint(fixed.voxels), fixed.grid, tmp_path / "mr.nii.gz", np.int16)
+    write_volume(np.rint(moving.voxels), moving.grid, tmp_path / "ct.nii.gz", np.int16)
+    write_volume(moving.voxels > 400, moving.grid, tmp_path / "bone.nii.gz", np.uint8)
+    return Study("s1", "mr", tmp_path / "mr.nii.gz"), Study(
+        "s1", "ct", tmp_path / "ct.nii.gz", tmp_path / "bone.nii.gz"
+    )
+
+
+@pytest.fixture
+def files(tmp_path):
+    return PairFiles(tmp_path / "out" / "s1", tmp_path / "out" / "pictures" / "s1.png")
+
+
+def test_scan_and_mask_come_onto_the_fixed_grid_to_the_bit(pair, files, quick, scan):
+    quality, status, _ = register_pair(pair, (MR, CT), files, quick)
+    assert status == "accepted"
+    assert quality.dice_after > quality.dice_before
+    assert quality.rotation_degrees == pytest.approx(8, abs=1.5)
+    wanted = read_volume(pair[0].image)
+    mr, ct, bone = (read_volume(path) for path in (files.image(MR), files.image(CT), files.mask(CT)))
+    for volume in (mr, ct, bone):
+        assert volume.grid.affine.tobytes() == wanted.grid.affine.tobytes()
+        for name, value in wanted.grid.fields.items():
+            assert volume.grid.fields[name].tobytes() == value.tobytes()
+    np.testing.assert_array_equal(mr.voxels, wanted.voxels)
+    truth, raw = scan("CT").voxels, read_volume(pair[1].image)
+    still = resampled(raw.voxels, raw.grid, wanted.grid, sitk.Transform(3, sitk.sitkIdentity), air=-1024.0)
+    inside = truth > -500
+    assert np.abs(ct.voxels - truth)[inside].mean() < 0.5 * np.abs(still - truth)[inside].mean()
+    assert set(np.unique(bone.voxels)) == {0, 1}
+    assert truth[bone.voxels > 0].mean() > 300
+    assert files.picture.exists()
+    moved = resampled(raw.voxels, raw.grid, wanted.grid, sitk.ReadTransform(str(files.transform)), air=-1024.0)
+    np.testing.assert_allclose(np.rint(moved), ct.voxels, atol=1)
+
+
+def test_a_pair_that_is_aligned_is_not_interpolated(files, quick, scan, tmp_path):
+    volume = scan("CT")
+    write_volume(np.rint(volume.voxels), volume.grid, tmp_path / "ct.nii.gz", np.int16)
+    write_volume(np.rint(volume.voxels), volume.grid, tmp_path / "again.nii.gz", np.int16)
+    studies = (Study("s1", "ct", tmp_path / "ct.nii.gz"), Study("s1", "plain", tmp_path / "again.nii.gz"))
+    quality, status, _ = register_pair(studies, (CT, domain_named("plain:CT")), files, quick)
+    assert (status, quality.largest_displacement_mm) == ("accepted", 0)
+    np.testing.assert_array_equal(read_volume(files.image(domain_named("plain:CT"))).voxels, np.rint(volume.voxels))
+
+
+def test_a_refused_pair_leaves_evidence_and_no_images(pair, files, quick):
+    strict = quick.model_copy(update={"limits": quick.limits.model_copy(update={"least_dice": 0.9999})})
+    _, status, reason = register_pair(pair, (MR, CT), files, strict)
+    assert status == "refused"
+    assert "0.9999" in reason
+    assert files.picture.exists()
+    assert sorted(path.name for path in files.folder.iterdir()) == ["fixed_to_moving.tfm"]
+
+
+def test_a_mask_on_neither_grid_is_refused_by_name(pair, files, quick, scan, tmp_path):
+    other = scan("CT", shape=(12, 12, 12))
+    write_volume(other.voxels > 0, other.grid, tmp_path / "odd.nii.gz", np.uint8)
+    astray = Study("s1", "ct", pair[1].image, tmp_path / "odd.nii.gz")
+    with pytest.raises(GeometryError, match=r"odd\.nii\.gz is neither on the grid"):
+        register_pair((pair[0], astray), (MR, CT), files, quick)
+
+
+def test_a_mask_on_the_fixed_grid_stays_as_it_is(pair, files, quick, scan, tmp_path):
+    fixed = scan("MR")
+    write_volume(fixed.voxels > 400, fixed.grid, tmp_path / "fat.nii.gz", np.uint8)
+    studies = (Study("s1", "mr", pair[0].image, tmp_path / "fat.nii.gz"), pair[1])
+    register_pair(studies, (MR, CT), files, quick)
+    np.testing.assert_array_equal(read_volume(files.mask(MR)).voxels, fixed.voxels > 400)
+
+
+def test_beyond_the_moving_scan_there_is_air(scan):
+    volume = scan("CT")
+    far = sitk.TranslationTransform(3, (1000.0, 0.0, 0.0))
+    assert np.unique(resampled(volume.voxels, volume.grid, volume.grid, far, air=-1024.0)) == [-1024]
+    assert same_grid(volume.grid, volume.grid)
+
+
+def test_a_folder_that_cannot_be_written_is_named(pair, quick, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written"):
+        register_pair(pair, (MR, CT), PairFiles(tmp_path / "file", tmp_path / "s1.png"), quick)

@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from sklearn.metrics import mutual_info_score
+
+from medgan.data.registration_quality import Limits, Quality, dice, judge, measure, mutual_information
+
+GOOD = Quality(
+    mutual_information_before=0.4,
+    mutual_information_after=0.6,
+    dice_before=0.8,
+    dice_after=0.95,
+    covered=0.97,
+    largest_displacement_mm=30.0,
+    from_start_mm=20.0,
+    rotation_degrees=12.0,
+    translation_mm=15.0,
+)
+
+
+def test_mutual_information_is_that_of_the_binned_intensities():
+    random = np.random.default_rng(0)
+    one = random.integers(0, 32, 5000)
+    other = np.clip(one // 2 + random.integers(0, 17, 5000), 0, 31)
+    other[:2], one[:2] = (0, 31), (0, 31)
+    assert mutual_information(one, other) == pytest.approx(mutual_info_score(one, other), rel=1e-6)
+    assert mutual_information(one[:0], other[:0]) == 0
+
+
+def test_dice_is_twice_the_overlap_over_the_sum():
+    one, other = np.array([1, 1, 1, 0], bool), np.array([0, 1, 1, 0], bool)
+    assert dice(one, other) == pytest.approx(4 / 5)
+    assert dice(one, one) == 1
+    assert dice(one & False, one & False) == 0
+
+
+def test_a_shift_is_measured_as_what_it_is(scan, sides, rigid):
+    truth = rigid(shift_mm=(6, -8, 0))
+    fixed, moving = sides((scan("CT"), "CT"), (scan("CT", truth), "CT"))
+    found = sitk.Euler3DTransform()
+    found.SetTranslation((-6.0, 8.0, 0.0))  # LPS
+    quality = measure(fixed, moving, found, found)
+    assert quality.largest_displacement_mm == pytest.approx(10)
+    assert quality.translation_mm == pytest.approx(10)
+    assert quality.rotation_degrees == pytest.approx(0, abs=1e-5)
+    assert quality.from_start_mm < 1
+    assert quality.dice_after > 0.9 > quality.dice_before
+    assert quality.mutual_information_after > quality.mutual_information_before
+    assert 0.85 < quality.covered <= 1
+
+
+def test_the_farthest_voxel_of_a_turned_body_goes_furthest(scan, sides):
+    fixed, moving = sides((scan("CT"), "CT"), (scan("CT"), "CT"))
+    turned = sitk.Euler3DTransform()
+    turned.SetRotation(0.0, 0.0, np.deg2rad(10))
+    quality = measure(fixed, moving, turned, turned)
+    assert quality.rotation_degrees == pytest.approx(10)
+    assert quality.translation_mm < 0.5
+    assert quality.largest_displacement_mm == pytest.approx(2 * np.sin(np.deg2rad(5)) * 30, abs=0.5)  # 30 mm radius
+
+
+def test_scans_that_do_not_overlap_share_nothing(scan, sides):
+    fixed, moving = sides((scan("CT"), "CT"), (scan("CT"), "CT"))
+    away = sitk.Euler3DTransform()
+    away.SetTranslation((500.0, 0.0, 0.0))
+    quality = measure(fixed, moving, away, away)
+    assert (quality.dice_after, quality.covered, quality.mutual_information_after) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "reason"),
+    [
+        ({}, "accepted", ""),
+        ({"mutual_information_after": 0.395}, "accepted", ""),
+        ({"mutual_information_after": 0.39}, "failed", "mutual information fell"),
+        ({"from_start_mm": 151.0}, "failed", "151 mm"),
+        ({"largest_displacement_mm": 900.0}, "accepted", ""),
+        ({"rotation_degrees": 50.0}, "failed", "50 degrees"),
+        ({"covered": 0.4}, "refused", "40%"),
+        ({"dice_after": 0.89}, "refused", "0.890 is below 0.9"),
+    ],
+)
+def test_a_pair_is_passed_on_only_within_every_limit(change, status, reason):
+    verdict, text = judge(replace(GOOD, **change), Limits(least_dice=0.9))
+    assert verdict == status
+    assert reason in text
+    assert bool(text) == (status != "accepted")

@@ -11,19 +11,17 @@ import numpy as np
 from scipy import ndimage
 
 from medgan.data import body as network_body
+from medgan.data.agreement import MARGIN_VOXELS, eroded_in_plane
 from medgan.data.domains import Domain, Window
 from medgan.evaluation.fidelity import BODY_HU, IN_PLANE, Array, Mask, body_mask
 
 Modality = Literal["CT", "MR"]
 
-RIM_VOXELS = 3
-"""How much of the body's edge the core leaves out, in each slice."""
 AROUND_VOXELS = 5
 """How far from the body air still counts as around it, in each slice."""
 BONE_HU = 200.0
 """Above it a voxel of a CT without contrast medium is bone."""
 
-_SQUARE = np.ones((3, 3, 1), dtype=bool)
 _MR = Domain(
     name="mr", modality="MR", unit="arbitrary", air=0.0, window=Window(lower=0.5, upper=99.5, percentiles=True)
 )  # fmt: skip
@@ -39,7 +37,7 @@ def core(one: Mask, other: Mask) -> Mask:
 
     Where the edge of the image cuts the body there is no rim, so nothing is taken off there.
     """
-    return np.asarray(ndimage.binary_erosion(one & other, _SQUARE, iterations=RIM_VOXELS, border_value=1))
+    return eroded_in_plane(one & other, MARGIN_VOXELS)
 
 
 def true_tissues(reference: Array, where: Mask) -> Mapping[str, Mask]:

@@ -32,6 +32,10 @@ class Pix2PixConfig(Config):
     """In a target in HU, how much more a voxel above ``bone_hu`` counts in the L1 term: bone is rare, and where its
     edge is uncertain the median, which L1 seeks, leaves it out."""
     bone_hu: float = 200.0
+    change_weight: PositiveFloat = 1.0
+    """How much more a voxel counts whose target differs from its source by ``change_percent`` of the window or more:
+    enhancement is rare, and where its place is uncertain the median leaves it out. For domains on one scale."""
+    change_percent: PositiveFloat = 6.0
     rim_weight: float = Field(default=1.0, ge=0)
     """How much a voxel counts that does not lie inside both bodies: what moved between the scans teaches nothing."""
     warm_up_iterations: NonNegativeInt = 0
@@ -122,6 +126,9 @@ class Pix2Pix(Translator):
             lower, upper = self.pair.target.window.lower, self.pair.target.window.upper
             bone = target > 2 * (config.bone_hu - lower) / (upper - lower) - 1
             weight = (1 if weight is None else weight) * torch.where(bone, config.bone_weight, 1.0)
+        if config.change_weight != 1 and self.pair.one_scale:
+            changed = (target - centre_channel(batch["source"])).abs() >= config.change_percent / 50
+            weight = (1 if weight is None else weight) * torch.where(changed, config.change_weight, 1.0)
         return weight
 
     def adversarial_terms(self, source: Tensor, fake: Tensor) -> Terms:

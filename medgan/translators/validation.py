@@ -19,6 +19,7 @@ from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair
 from medgan.data.preparation import Prepared
 from medgan.evaluation.fidelity import mae_hu
+from medgan.evaluation.regions import BONE_HU, overlap
 from medgan.evaluation.tissues import (
     change_by_tissue,
     distribution_distance_hu,
@@ -28,7 +29,6 @@ from medgan.evaluation.tissues import (
 )
 from medgan.training.learner import HeldOut
 
-BONE_HU = 200.0
 UNTOUCHABLE = ("bone", "fat", "lung", "air")
 """Tissues that take up no contrast agent."""
 
@@ -96,7 +96,7 @@ def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[
         scale = 1.0 if unit == "hu" else 100 / (source.bounds[1] - source.bounds[0])
         errors.append(scale * mae_hu(fake, target.voxels, mask))
         untouched.append(scale * mae_hu(source.voxels, target.voxels, mask))
-        bones.append(_dice((fake > BONE_HU) & mask, (target.voxels > BONE_HU) & mask))
+        bones.append(overlap((fake > BONE_HU) & mask, (target.voxels > BONE_HU) & mask))
     metrics = {f"val/mae_{unit}": float(np.mean(errors))}
     if pair.source.unit == pair.target.unit:
         metrics[f"val/mae_do_nothing_{unit}"] = float(np.mean(untouched))
@@ -108,12 +108,6 @@ def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[
 def error_unit(pair: DomainPair) -> str:
     """The unit of a mean absolute error, as tracking keys name it."""
     return "hu" if pair.target.unit == "HU" else "percent"
-
-
-def _dice(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """Overlap of two masks; not a number where both are empty."""
-    total = int(found.sum()) + int(true.sum())
-    return 2 * int((found & true).sum()) / total if total else float("nan")
 
 
 def body_of(study: Prepared) -> NDArray[np.bool_]:

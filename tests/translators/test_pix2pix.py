@@ -68,6 +68,18 @@ def test_bone_counts_more_and_what_moved_less(attached, make_batch, dimensions):
     torch.testing.assert_close(terms["l1"], (weight * distance).sum() / weight.sum())
 
 
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_what_changes_between_the_two_counts_more(attached, make_batch, dimensions):
+    translator = attached("pix2pix", dimensions, l1=1.0, adversarial="none", change_weight=4.0, change_percent=10.0)
+    batch = make_batch(translator)
+    source, target = centre_channel(batch["source"]), centre_channel(batch["target"])
+    weight = torch.where((target - source).abs() >= 0.2, 4.0, 1.0)
+    assert 0 < float((weight == 1).float().mean()) < 1
+    generator = copy.deepcopy(translator.networks()["to_target"].module)
+    distance = (generator(batch["source"]).detach() - target).abs()
+    torch.testing.assert_close(translator.training_step(batch)["l1"], (weight * distance).sum() / weight.sum())
+
+
 def test_the_game_begins_after_the_warm_up_and_a_resumed_run_knows_when(attached, make_batch):
     translator = attached("pix2pix", warm_up_iterations=2)
     before = weights(translator.networks()["discriminator"])

@@ -34,13 +34,14 @@ class RegistrationConfig(Config):
 
     seed: NonNegativeInt = 0
     """Of the voxels that the metric looks at; equal seeds give equal transforms."""
-    level_spacings_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (8.0, 4.0, 2.0, 1.0)
-    """Voxel size at each of the four resolution levels; a scan that is coarser is taken as it is."""
+    level_spacings_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (8.0, 4.0, 3.0, 2.0)
+    """Voxel size at each of the four resolution levels; a scan that is coarser is taken as it is. Averaging below the
+    voxels' own size is what tames the noise of a low-dose CT: finer levels are no more exact."""
     samples: PositiveInt = 30_000
     """Voxels that the metric looks at, drawn at random at each level."""
     bins: int = Field(default=40, ge=LEAST_BINS)
     """Of the joint histogram, along each axis; fewer at levels with few voxels."""
-    iterations: PositiveInt = 100
+    iterations: PositiveInt = 300
     """At most, at each level."""
     start_rotation_degrees: NonNegativeFloat = 12.0
     """The coarsest level also starts turned by this much to either side about each axis; 0 starts only unturned."""
@@ -148,9 +149,9 @@ def _climb(
     method = metric(fixed, level, config)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=spacing_mm / 2,
-        minStep=spacing_mm / 200,
+        minStep=spacing_mm / 1000,
         numberOfIterations=config.iterations,
-        relaxationFactor=0.6,
+        relaxationFactor=0.7,
         gradientMagnitudeTolerance=1e-8,  # the steps decide: across a fat limb the metric is flat, not at its maximum
     )
     method.SetOptimizerScalesFromPhysicalShift()

@@ -14,17 +14,21 @@ RANGE_PERCENTILES = (0.5, 99.5)
 MR_AIR_SHARES = (0.02, 0.12)
 """In MR the brightest air lies between these shares of the range: over noise, under muscle and fluid in T1."""
 
+SECOND_PART = 0.1
+"""Share of the largest thing in an MR from which another one is a part of the patient and no artefact."""
+
 Box = tuple[tuple[int, int], ...]
 
 
 def body_mask(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]:
-    """The largest connected thing that is not air, its holes filled slice by slice.
+    """What is not air, without the table, its holes filled slice by slice; in MR, bone at the edge of the image, too.
 
     Args:
         voxels: (X, Y, Z) in the domain's unit.
         domain: CT is cut at -300 HU, MR at Otsu's threshold of the logarithm of all intensities, which parts tissue
             from noise as well as from the zeros around a stripped skull; where a crop holds hardly any air that
-            threshold would part fat from muscle, and it is kept within a share of the study's range.
+            threshold would part fat from muscle, and it is kept within a share of the study's range. In CT the patient
+            is the largest connected thing; MR shows no table, and other large things (the second leg) count, too.
 
     Returns:
         (X, Y, Z); empty where everything is air, or all alike in MR.
@@ -35,10 +39,24 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]
         return np.zeros(voxels.shape, dtype=bool)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    body = np.asarray(parts == sizes.argmax())
+    least = sizes.max() if domain.modality == "CT" else SECOND_PART * sizes.max()
+    body = np.asarray((sizes >= least)[parts])
     for z in range(body.shape[2]):
-        body[:, :, z] = ndimage.binary_fill_holes(body[:, :, z])
+        body[:, :, z] = _filled(body[:, :, z], to_the_edge=domain.modality == "MR")
     return body
+
+
+def _filled(body: NDArray[np.bool_], *, to_the_edge: bool) -> NDArray[np.bool_]:
+    """One slice (X, Y) without holes.
+
+    In MR bone is as dark as air. Where it touches the edge of the field of view it is a notch and no hole; an edge that
+    the body reaches closes it.
+    """
+    framed = np.pad(body, 1)
+    if to_the_edge:
+        framed[0, 1:-1], framed[-1, 1:-1] = body[0].any(), body[-1].any()
+        framed[1:-1, 0], framed[1:-1, -1] = body[:, 0].any(), body[:, -1].any()
+    return np.asarray(ndimage.binary_fill_holes(framed))[1:-1, 1:-1]
 
 
 def body_box(voxels: NDArray[np.floating], domain: Domain) -> Box:

@@ -18,7 +18,7 @@ from medgan.data.streams import replacing
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume
 
-FORMAT = 2
+FORMAT = 3
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
 
 

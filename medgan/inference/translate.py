@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.data.body import CT_BODY_HU, body_mask
+from medgan.data.body import body_mask
 from medgan.data.domains import Domain
 from medgan.data.preparation import Prepared, denormalise, prepare
 from medgan.data.volumes import Grid, Volume
@@ -119,7 +119,7 @@ def translate(
         result = _changed(volume, study, output, limits, wanted, keep_change)
     else:
         image = denormalise(output, output_bounds(given, wanted, study, description))
-        image[~body & _like_air(image, wanted)] = wanted.air
+        image[~body] = wanted.air
         result = _drawn(volume.grid, study.affine, image, wanted)
     warnings = _input_warnings(study, body, given, description)
     return replace(result, warnings=(*warnings, *result.warnings))
@@ -200,15 +200,6 @@ def _drawn(grid: Grid, affine: NDArray[np.float64], image: NDArray[np.float32], 
     for slab, values in on_grid(image, affine, grid):
         voxels[..., slab] = np.clip(np.rint(values), INT16.min, INT16.max) if is_ct else values
     return Translation(voxels, None, ())
-
-
-def _like_air(image: NDArray[np.float32], wanted: Domain) -> NDArray[np.bool_]:
-    """Where a drawn image shows no tissue itself, (X, Y, Z).
-
-    Outside the source's body alone would not do: in MR, bone that touches the edge of the field of view is as dark as
-    air and is taken for it.
-    """
-    return image < CT_BODY_HU if wanted.modality == "CT" else np.ones(image.shape, dtype=bool)
 
 
 def _check_plane(volume: Volume, study: Prepared) -> None:

@@ -57,7 +57,7 @@ def test_a_coil_profile_is_smooth_and_the_same_in_every_slice():
     assert changed
     for profile in changed:
         assert torch.equal(profile[0], profile[2])
-        assert float(profile.diff(dim=1).abs().max()) < 0.2 * float(profile.max() - profile.min())
+        assert float(profile.diff(dim=1).abs().max()) < 0.4 * float(profile.max() - profile.min())
 
 
 def test_zeros_vary_nothing():

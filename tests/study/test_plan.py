@@ -1,6 +1,7 @@
 """What a study settles before anything runs: settings, one cohort, one split; and what it refuses."""
 
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
+from medgan.phantom.kinds import KINDS
 from medgan.study.grid import Cell
 from medgan.study.plan import make_plan
 
@@ -138,7 +140,7 @@ def test_without_data_all_children_share_one_phantom_with_its_own_settings(
 ):
     monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 6)
-    monkeypatch.setattr("medgan.pipeline.PHANTOM_SHAPE", (32, 32, 8))
+    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
     plan = make_plan(asked(tmp_path / "runs", data=None, overrides=[f"translator={translator}"]), CELLS[:1])
     assert plan.phantom
     assert plan.table.name == name

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from medgan.data.splits import Split
 from medgan.errors import DataError
+from medgan.phantom.kinds import KINDS
 from medgan.study.children import is_finished
 from medgan.study.grid import Cell
 from medgan.study.plan import make_plan
@@ -58,7 +59,7 @@ def stop_third_child(patch):
 @pytest.fixture(scope="module")
 def story(asked, work):
     whole = run_study(asked(work, name="whole"), CELLS, Console(quiet=True), lambda rows: {"rows": str(len(rows))})
-    order = asked(work, name="parts")
+    order = asked(work, name="in_parts")
     with pytest.MonkeyPatch.context() as patch:
         stop_third_child(patch)
         with pytest.raises(KeyboardInterrupt) as stop:
@@ -184,7 +185,7 @@ def test_the_same_command_again_changes_no_figures_and_adds_no_run(story, asked,
 
 
 def test_another_seed_adds_to_the_study_and_is_averaged_in(story, asked, work):
-    order = asked(work, name="parts", seeds=(0, 1))
+    order = asked(work, name="in_parts", seeds=(0, 1))
     before = stamps(child(story.resumed, "regression"))
     study = run_study(order, [CELLS[0], CELLS[2]], Console(quiet=True))
     assert stamps(child(study, "regression")) == before
@@ -207,7 +208,7 @@ def test_an_unpaired_pipeline_is_judged_unpaired(asked, unpaired, tmp_path):
 def test_a_phantom_stays_one_in_its_model_though_the_study_shares_its_files(asked, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
-    monkeypatch.setattr("medgan.pipeline.PHANTOM_SHAPE", (32, 32, 8))
+    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
     order = asked(tmp_path / "runs", data=None, overrides=["fit.epochs=1"])
     study = run_study(order, [CELLS[2]], Console(quiet=True))
     assert study.exit_code == 0, study.failures

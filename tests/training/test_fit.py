@@ -174,7 +174,7 @@ def fit_line(held_out, make_translator, tmp_path):
         studies, patch = held_out(), make_translator().patch
         dataset = PatchDataset(studies.source, studies.target, paired=True, config=patch, seed=0)
         settings = {"epochs": 4, "iterations_per_epoch": 2, "batch_size": 1} | config
-        return fitting(learner, dataset, tmp_path / "line", None, FitConfig(**settings))
+        return fitting(learner, dataset, tmp_path / "line", held_out(5, 1), FitConfig(**settings))
 
     return run
 

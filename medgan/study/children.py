@@ -10,6 +10,7 @@ from rich.console import Console
 from medgan.errors import ConfigError, DataError, MedganError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
+from medgan.evaluation.judging import Modalities
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.study.plan import Child, Plan, StudyOrder
 from medgan.tracking import add_metrics
@@ -116,9 +117,14 @@ def judged(plan: Plan, child: Child) -> Evaluation:
     Raises:
         DataError: None of them could be judged.
     """
-    source, target = child.pipeline.pair.names
+    pair = child.pipeline.pair
+    source, target = pair.names
     found = evaluate(
-        child.run.path / CONVERTED, f"{plan.table}:{target}", _unfinished(child), source=f"{plan.table}:{source}"
+        child.run.path / CONVERTED,
+        f"{plan.table}:{target}",
+        _unfinished(child),
+        source=f"{plan.table}:{source}",
+        modalities=Modalities(pair.source.modality, pair.target.modality),
     )
     if found.rows.empty:
         raise DataError("; ".join(failure.reason for failure in found.failures))

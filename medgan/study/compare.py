@@ -13,7 +13,17 @@ from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS
 from medgan.evaluation.statistics import LEVEL, summarise
 
-HEADLINES = ("core_mae_hu", "mae_hu", "core_bone_dice", "bone_dice", "psnr_db", "ssim", "soft_tissue_distance_hu")
+HEADLINES = (
+    "core_mae_hu",
+    "mae_hu",
+    "core_bone_dice",
+    "bone_dice",
+    "psnr_db",
+    "ssim",
+    "soft_tissue_distance_hu",
+    "mae_percent",
+    "enhancing_mae_percent",
+)
 """Metrics that are printed, where the evaluation has them; the files hold all."""
 OTHERWISE = 3
 """How many of the metrics are printed where it has none of them."""

@@ -28,7 +28,7 @@ def agreement(source: Prepared, target: Prepared, pair: DomainPair, margin_voxel
     Returns:
         Voxels of 1 inside and 0 outside, (X, Y, Z), float32; as a patch -1 is outside and +1 inside.
     """
-    common = body_mask(source.voxels, pair.source) & body_mask(target.voxels, pair.target)
+    common = body_mask(source.voxels, pair.source, to_the_edge=True) & body_mask(target.voxels, pair.target)
     inside = eroded_in_plane(common, margin_voxels)
     return Prepared(inside.astype(np.float32), target.affine, target.body, bounds=(0.0, 1.0))
 

@@ -20,8 +20,8 @@ SECOND_PART = 0.1
 Box = tuple[tuple[int, int], ...]
 
 
-def body_mask(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]:
-    """What is not air, without the table, its holes filled slice by slice; in MR, bone at the edge of the image, too.
+def body_mask(voxels: NDArray[np.floating], domain: Domain, *, to_the_edge: bool = False) -> NDArray[np.bool_]:
+    """What is not air, without the table, its holes filled slice by slice.
 
     Args:
         voxels: (X, Y, Z) in the domain's unit.
@@ -29,6 +29,9 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]
             from noise as well as from the zeros around a stripped skull; where a crop holds hardly any air that
             threshold would part fat from muscle, and it is kept within a share of the study's range. In CT the patient
             is the largest connected thing; MR shows no table, and other large things (the second leg) count, too.
+
+        to_the_edge: In MR bone is as dark as air, and where it touches the edge of the image it is a notch and no
+            hole: fill notches, too. Some air in the image's corners then counts as body.
 
     Returns:
         (X, Y, Z); empty where everything is air, or all alike in MR.
@@ -42,16 +45,12 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]
     least = sizes.max() if domain.modality == "CT" else SECOND_PART * sizes.max()
     body = np.asarray((sizes >= least)[parts])
     for z in range(body.shape[2]):
-        body[:, :, z] = _filled(body[:, :, z], to_the_edge=domain.modality == "MR")
+        body[:, :, z] = _filled(body[:, :, z], to_the_edge and domain.modality == "MR")
     return body
 
 
-def _filled(body: NDArray[np.bool_], *, to_the_edge: bool) -> NDArray[np.bool_]:
-    """One slice (X, Y) without holes.
-
-    In MR bone is as dark as air. Where it touches the edge of the field of view it is a notch and no hole; an edge that
-    the body reaches closes it.
-    """
+def _filled(body: NDArray[np.bool_], to_the_edge: bool) -> NDArray[np.bool_]:
+    """One slice (X, Y) without holes, and without notches where an edge that the body reaches closes them."""
     framed = np.pad(body, 1)
     if to_the_edge:
         framed[0, 1:-1], framed[-1, 1:-1] = body[0].any(), body[-1].any()

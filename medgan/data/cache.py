@@ -18,7 +18,7 @@ from medgan.data.streams import replacing
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume
 
-FORMAT = 3
+FORMAT = 4
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
 
 

@@ -110,7 +110,7 @@ def translate(
     generator = fabric.to_device(model.generator(direction))
     study = prepare(volume, given, description.grid)
     _check_plane(volume, study)
-    body = body_mask(study.voxels, given)
+    body = body_mask(study.voxels, given, to_the_edge=True)
     output = study.normalised()
     if body.any():
         output = apply(generator, study, description.patch, description.generator.network.multiple, fabric)

@@ -91,7 +91,7 @@ def uncertainty(
     description = model.description
     generator = fabric.to_device(model.generator(direction))
     study = prepare(volume, given, description.grid)
-    body = body_mask(study.voxels, given)
+    body = body_mask(study.voxels, given, to_the_edge=True)
     spread = Spread(volume.grid.size)
     if not body.any():
         return spread.mean

@@ -79,7 +79,8 @@ def test_dark_bone_at_the_edge_of_the_field_of_view_is_body_and_the_air_beside_i
     bone = disk(shape, (20, 2), 6)
     mr = np.where(body & ~bone, 400.0, 5.0) + np.random.default_rng(0).normal(0, 2, shape)
     mr, body = (each.swapaxes(0, 1) if flip else each for each in (mr.astype(np.float32), body))
-    found = body_mask(mr, MR)
+    assert not body_mask(mr, MR)[bone.swapaxes(0, 1) if flip else bone].all()
+    found = body_mask(mr, MR, to_the_edge=True)
     assert (found == body).mean() > 0.995  # corners are rounded
 
 
@@ -107,7 +108,7 @@ def test_a_crop_with_hardly_any_air_keeps_its_muscle(depth):
     ("name", "domain", "share"),
     [
         ("open_ms/patient07/t2.nii.gz", MR, (0.14, 0.18)),
-        ("sts/STS_041/mr_t1.nii.gz", MR, (0.8, 0.97)),
+        ("sts/STS_041/mr_t1.nii.gz", MR, (0.8, 0.95)),
         ("breast_dce/UCSF-BR-06/pre.nii.gz", MR, (0.25, 0.5)),
         ("abdomen_ct/CRLM-CT-1004/ct.nii.gz", CT, (0.3, 0.6)),
     ],

@@ -18,7 +18,7 @@ from medgan.data.body import body_mask
 from medgan.data.domains import Domain
 from medgan.data.preparation import Prepared, denormalise, prepare
 from medgan.data.volumes import Grid, Volume
-from medgan.errors import GeometryError
+from medgan.errors import GeometryError, ModelError
 from medgan.inference.apply import apply
 from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction, GeneratorConfig, scale_ends
@@ -103,7 +103,7 @@ def translate(
 
     Raises:
         GeometryError: The study has no axial plane for the network to look at.
-        ModelError: The model was not trained for this direction.
+        ModelError: The model was not trained for this direction, or answers with values that are no numbers.
     """
     given, wanted = model.domains(direction)
     description = model.description
@@ -114,6 +114,7 @@ def translate(
     output = study.normalised()
     if body.any():
         output = apply(generator, study, description.patch, description.generator.network.multiple, fabric)
+        _check_answer(volume, output)
     if isinstance(generator, ChangeOutput):
         limits = ChangeLimits.of_generator(generator, description.generator, given, study.bounds)
         result = _changed(volume, study, output, limits, wanted, keep_change)
@@ -208,6 +209,15 @@ def _check_plane(volume: Volume, study: Prepared) -> None:
         raise GeometryError(
             f"{volume.path}: {x} × {y} × {z} voxels along right, anterior and superior, on the network's grid, are "
             f"no axial image of at least {SMALLEST_PLANE_VOXELS} × {SMALLEST_PLANE_VOXELS}; give the whole volume."
+        )
+
+
+def _check_answer(volume: Volume, output: NDArray[np.float32]) -> None:
+    wrong = output.size - int(np.count_nonzero(np.isfinite(output)))
+    if wrong:
+        raise ModelError(
+            f"{volume.path}: the model answers with {wrong} values that are no numbers; its training broke down: "
+            "train it anew with a lower learning rate."
         )
 
 

@@ -161,6 +161,13 @@ def test_where_no_body_is_nothing_changes(save_study, model_folder, fabric, tmp_
     assert "no body found: nothing was changed" in found.warnings
 
 
+@pytest.mark.parametrize("change", ["one-sided", "none"])
+def test_a_model_that_answers_with_no_numbers_is_refused(save_study, save_model, fabric, tmp_path, change):
+    model = read_model(save_model(tmp_path / "model", change=change, push=float("nan")))
+    with pytest.raises(ModelError, match=r"study\.nii\.gz: the model answers with \d+ values that are no numbers"):
+        translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_target", fabric)
+
+
 def test_a_slice_that_is_not_axial_is_refused(save_study, model_folder, fabric, tmp_path):
     coronal = read_volume(save_study(tmp_path / "coronal.nii.gz", (40, 1, 40)))
     with pytest.raises(GeometryError, match=r"coronal.nii.gz: .* no axial image"):

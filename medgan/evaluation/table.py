@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC
@@ -15,6 +15,8 @@ from medgan.evaluation.measures import measure
 
 IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
 """Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
+NAME_WIDTH = 18
+"""Characters of a metric's name on one line."""
 MAX_INTERVALS = 4
 """With more arms, only the synthetic one's intervals are shown; the files hold all."""
 MAX_FAILURES = 10
@@ -38,7 +40,7 @@ def _table(found: Evaluation) -> Table:
     arms = list(found.summary["arm"].unique())
     against = next((arm for arm in (DO_NOTHING, LOOKUP) if arm in arms), None)
     differences = _differences(found, against)
-    table = Table("metric")
+    table = Table(Column("metric", overflow="fold", min_width=NAME_WIDTH))  # a name that is cut names nothing
     for arm in arms:
         table.add_column(arm, justify="right")
     if against:

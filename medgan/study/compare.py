@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from medgan.evaluation.arms import SYNTHETIC
@@ -78,7 +78,7 @@ def render(table: pd.DataFrame, reference: str, metrics: Sequence[str]) -> Group
 
 
 def _of_metric(rows: pd.DataFrame, reference: str, metric: str) -> Table:
-    shown = Table("cell", "seeds", title=metric, title_justify="left")
+    shown = Table(Column("cell", overflow="fold", min_width=18), "seeds", title=metric, title_justify="left")
     for column in ("mean", f"difference to {reference}", "p"):
         shown.add_column(column, justify="right")
     for row in rows.to_dict("records"):

@@ -1,6 +1,8 @@
 """T1 MR to T1 with gadolinium, or back, from registered pairs, as a one-sided change of signal."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.pipeline import Pipeline, TranslationConfig
@@ -16,6 +18,13 @@ class MRContrastConfig(TranslationConfig):
     window: Window = Window(lower=0.5, upper=99.5, percentiles=True, headroom=0.6)
     """Percentiles of the source study that the networks see; the headroom is for what gadolinium makes brighter."""
     pix2pix: Pix2PixConfig = Pix2PixConfig()
+
+    @model_validator(mode="after")
+    def _signal_goes_the_right_way(self) -> Self:
+        giver = "target" if self.agent == "add" else "source"
+        if self.generator.change == "one-sided" and self.generator.added_by != giver:
+            raise ValueError(f"with agent={self.agent} gadolinium is in the {giver}: set generator.added_by={giver}")
+        return self
 
 
 class MRContrast(Pipeline[MRContrastConfig]):

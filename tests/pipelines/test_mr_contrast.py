@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from medgan import catalog
+from medgan.errors import ConfigError
 from medgan.phantom.kinds import KINDS
 
 
@@ -19,6 +20,12 @@ def test_gadolinium_is_added_or_removed_and_only_adds_signal(agent, names, added
     assert pipeline.pair.one_scale
     generator = pipeline.learner().networks()["to_target"]
     assert (generator.one_sided, generator.sign) == (True, sign)
+
+
+@pytest.mark.parametrize(("agent", "added_by", "giver"), [("remove", "target", "source"), ("add", "source", "target")])
+def test_signal_that_would_go_the_wrong_way_is_refused(agent, added_by, giver):
+    with pytest.raises(ConfigError, match=f"set generator.added_by={giver}"):
+        configured(agent=agent, generator={"added_by": added_by})
 
 
 def test_the_change_is_measured_in_percent_of_the_sources_window():

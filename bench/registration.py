@@ -159,7 +159,7 @@ def replaced(volume: Volume, rng: np.random.Generator, motion: NDArray[np.float6
 def ready(volume: Volume, modality: str) -> Side:
     """The scan as registration wants it."""
     domain = domain_named(modality.lower())
-    return side(volume, body_mask(volume.voxels, domain), domain, RegistrationConfig().margin_mm)
+    return side(volume, body_mask(volume.voxels, domain), domain, RegistrationConfig())
 
 
 def surface(volume: Volume, modality: str) -> NDArray[np.float64]:

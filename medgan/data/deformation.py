@@ -35,7 +35,7 @@ def deformed(
     bending = sitk.BSplineTransformInitializer(fixed.image, cells)
     for spacing_mm in LEVELS_MM:
         level = shrunk(fixed.image, spacing_mm)
-        method = metric(fixed, level, config)
+        method = metric(level, fixed.near, config)
         method.SetMovingInitialTransform(rigid)
         method.SetInitialTransform(bending, inPlace=True)
         method.SetOptimizerAsLBFGSB(numberOfIterations=ITERATIONS)

@@ -25,6 +25,8 @@ CONTRASTS = {"CT": Window(lower=-250.0, upper=600.0), "MR": Window(lower=0.0, up
 LEAST_VOXELS = 4
 """Along each axis, in a level and in a scan."""
 LEAST_BINS = 8
+LEAST_INSIDE = 0.2
+"""Share of the body that must lie deep enough for the metric to look there alone: a finger is all surface."""
 SAMPLES_A_CELL = 4
 """Of the joint histogram, at least: estimated from fewer, mutual information is too high, the more so the fewer."""
 
@@ -49,6 +51,9 @@ class RegistrationConfig(Config):
     """How many of the starts go on from the coarsest level to the second; the best of these goes on alone."""
     margin_mm: NonNegativeFloat = 12.0
     """Air around the fixed body that the metric looks at."""
+    inside_mm: NonNegativeFloat = 8.0
+    """How deep below the fixed body's surface the metric looks at the two finest levels: flesh is pressed differently
+    on each table, and the skin would draw a rigid transform off the bones. 0 looks near the body at all levels."""
     edge_mm: NonNegativeFloat = 40.0
     """How far the moving scan's outermost voxels are repeated beyond it, so that sliding out of it gains nothing."""
 
@@ -62,17 +67,19 @@ class Side:
     body: sitk.Image
     """The body mask, uint8."""
     near: sitk.Image
-    """The body and a margin of air, uint8: where the metric looks."""
+    """The body and a margin of air, uint8: where the metric looks at coarse levels."""
+    inside: sitk.Image
+    """The body without its outermost layer, uint8: where it looks at fine ones."""
 
 
-def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, margin_mm: float) -> Side:
+def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, config: RegistrationConfig) -> Side:
     """A scan as registration wants it.
 
     Args:
         volume: (X, Y, Z).
         body: (X, Y, Z), from :func:`medgan.data.body.body_mask`.
         domain: Its modality chooses the window of the metric.
-        margin_mm: See ``RegistrationConfig``.
+        config: How far around and inside the body the metric looks.
 
     Raises:
         DataError: Too few voxels along an axis, or no body in it.
@@ -87,7 +94,10 @@ def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, margin_mm: flo
         clipped[~body] = lower
     mask = to_itk(body, volume.grid.affine)
     distance_mm = sitk.SignedMaurerDistanceMap(mask, squaredDistance=False, useImageSpacing=True)
-    return Side(to_itk(clipped, volume.grid.affine), mask, distance_mm <= margin_mm)
+    near = distance_mm <= config.margin_mm
+    inside = distance_mm <= -config.inside_mm if config.inside_mm else near
+    deep = np.count_nonzero(sitk.GetArrayViewFromImage(inside)) >= LEAST_INSIDE * np.count_nonzero(body)
+    return Side(to_itk(clipped, volume.grid.affine), mask, near, inside if deep else near)
 
 
 @one_thread()
@@ -104,12 +114,13 @@ def register(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Eule
     doi 10.1002/mp.16529.
     """
     coarsest, second, *finer = config.level_spacings_mm
-    climbed = [_climb(fixed, moving, start, coarsest, config) for start in _starts(fixed, moving, config)]
+    near, inside = fixed.near, fixed.inside
+    climbed = [_climb(fixed, moving, start, coarsest, near, config) for start in _starts(fixed, moving, config)]
     best = sorted(climbed, key=lambda found: found[0])[: config.kept_starts]
-    climbed = [_climb(fixed, moving, transform, second, config) for _, transform in best]
+    climbed = [_climb(fixed, moving, transform, second, near, config) for _, transform in best]
     score, transform = min(climbed, key=lambda found: found[0])
     for spacing_mm in finer:
-        score, transform = _climb(fixed, moving, transform, spacing_mm, config)
+        score, transform = _climb(fixed, moving, transform, spacing_mm, inside, config)
     if math.isinf(score):
         raise DataError("the scans share no tissue wherever the search starts; look at both images.")
     return transform
@@ -141,12 +152,17 @@ def _starts(fixed: Side, moving: Side, config: RegistrationConfig) -> Iterator[s
 
 
 def _climb(
-    fixed: Side, moving: Side, start: sitk.Euler3DTransform, spacing_mm: float, config: RegistrationConfig
+    fixed: Side,
+    moving: Side,
+    start: sitk.Euler3DTransform,
+    spacing_mm: float,
+    where: sitk.Image,
+    config: RegistrationConfig,
 ) -> tuple[float, sitk.Euler3DTransform]:
     """The negative mutual information and the transform after one level; infinite where the scans do not overlap."""
     transform = sitk.Euler3DTransform(start)
     level = shrunk(fixed.image, spacing_mm)
-    method = metric(fixed, level, config)
+    method = metric(level, where, config)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=spacing_mm / 2,
         minStep=spacing_mm / 1000,
@@ -163,8 +179,8 @@ def _climb(
     return float(method.GetMetricValue()), transform
 
 
-def metric(fixed: Side, level: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
-    """Mattes' mutual information near the fixed body over seeded random voxels of ``level``, ready for an optimizer."""
+def metric(level: sitk.Image, where: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
+    """Mattes' mutual information over seeded random voxels of ``level`` in a mask, ready for an optimizer."""
     method = sitk.ImageRegistrationMethod()
     samples = min(config.samples, level.GetNumberOfPixels())
     bins = min(config.bins, math.isqrt(samples // SAMPLES_A_CELL))
@@ -172,7 +188,7 @@ def metric(fixed: Side, level: sitk.Image, config: RegistrationConfig) -> sitk.I
     if samples < level.GetNumberOfPixels():
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(samples / level.GetNumberOfPixels(), config.seed + 1)  # 0 is the clock's
-    method.SetMetricFixedMask(fixed.near)
+    method.SetMetricFixedMask(where)
     method.SetInterpolator(sitk.sitkLinear)
     return method
 

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -130,11 +131,13 @@ def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
 
 def render(outcomes: list[Outcome]) -> RenderableType:
     """The outcomes for a terminal: a line for each pair, then a summary."""
-    table = Table("subject", "status", "MI before", "after", "Dice before", "after", "covered", "largest mm", "turn °")
+    # Narrow enough for 80 columns, which is what a batch system's log has.
+    table = Table("subject", "status", "MI", "Dice", "covered", "moved mm", "turn °", box=SIMPLE_HEAD)
+    table.columns[0].overflow = "fold"
     for column in table.columns[2:]:
         column.justify = "right"
     for outcome in outcomes:
-        cells = _cells(outcome.quality) if outcome.quality else ("",) * 7
+        cells = _cells(outcome.quality) if outcome.quality else ("",) * 5
         style = "green" if outcome.status == "accepted" else "red"
         table.add_row(Text(outcome.name), Text(outcome.status, style=style), *(Text(cell) for cell in cells))
     counts = pd.Series([outcome.status for outcome in outcomes]).value_counts()
@@ -144,9 +147,10 @@ def render(outcomes: list[Outcome]) -> RenderableType:
 
 
 def _cells(quality: Quality) -> tuple[str, ...]:
-    information = (f"{quality.mutual_information_before:.3f}", f"{quality.mutual_information_after:.3f}")
-    outlines = (f"{quality.dice_before:.3f}", f"{quality.dice_after:.3f}", f"{quality.covered:.2f}")
-    return *information, *outlines, f"{quality.largest_displacement_mm:.1f}", f"{quality.rotation_degrees:.1f}"
+    information = f"{quality.mutual_information_before:.2f} → {quality.mutual_information_after:.2f}"
+    outlines = f"{quality.dice_before:.2f} → {quality.dice_after:.2f}"
+    moved, turned = f"{quality.largest_displacement_mm:.1f}", f"{quality.rotation_degrees:.1f}"
+    return information, outlines, f"{quality.covered:.2f}", moved, turned
 
 
 def _planned(

@@ -72,7 +72,7 @@ def register_pair(
     if config.n4:
         volumes = [_corrected(*each) for each in zip(volumes, bodies, domains, strict=True)]
     fixed, moving = volumes
-    sides = [side(*each, config.rigid.margin_mm) for each in zip(volumes, bodies, domains, strict=True)]
+    sides = [side(*each, config.rigid) for each in zip(volumes, bodies, domains, strict=True)]
     rigid = register(sides[0], sides[1], config.rigid)
     transform: sitk.Transform = rigid
     if config.bspline_mm:

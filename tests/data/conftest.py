@@ -181,7 +181,7 @@ def sides(quick) -> Callable[..., list["Side"]]:
     def make(*scans):
         domains = [domain_named(modality.lower()) for _, modality in scans]
         return [
-            side(volume, body_mask(volume.voxels, domain), domain, quick.rigid.margin_mm)
+            side(volume, body_mask(volume.voxels, domain), domain, quick.rigid)
             for (volume, _), domain in zip(scans, domains, strict=True)
         ]
 

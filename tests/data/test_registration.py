@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from medgan.data.body import body_mask
 from medgan.data.domains import domain_named
 from medgan.data.grid import LPS_TO_RAS, Volume, made_up_grid
 from medgan.data.itk import matrix_lps, voxels_of
@@ -27,6 +28,20 @@ def test_a_known_motion_is_recovered_across_modalities(scan, sides, rigid, quick
 
 def test_an_aligned_pair_stays(scan, sides, quick):
     assert error_mm(register(*sides((scan("MR"), "MR"), (scan("CT"), "CT")), quick.rigid), np.eye(4)) < 0.6
+
+
+@pytest.mark.parametrize(("inside_mm", "bones_meet"), [(0.0, False), (8.0, True)])
+def test_skin_that_lies_differently_does_not_draw_the_bones_along(scan, rigid, quick, inside_mm, bones_meet):
+    fixed, moving = scan("MR"), scan("CT")
+    x_mm, y_mm = (
+        moving.grid.affine[a, a] * np.arange(moving.voxels.shape[a]) + moving.grid.affine[a, 3] for a in (0, 1)
+    )
+    deep = (x_mm[:, None] / 22) ** 2 + (y_mm[None] / 16) ** 2 < 1
+    moving.voxels[~deep] = scan("CT", rigid(shift_mm=(0, 7, 0))).voxels[~deep]
+    config = quick.rigid.model_copy(update={"inside_mm": inside_mm})
+    domains = [domain_named("mr"), domain_named("ct")]
+    pair = [side(v, body_mask(v.voxels, d), d, config) for v, d in zip((fixed, moving), domains, strict=True)]
+    assert bool(error_mm(register(*pair, config), np.eye(4)) < 1.25) == bones_meet
 
 
 def test_equal_seeds_give_equal_transforms(scan, sides, rigid, quick):
@@ -61,5 +76,5 @@ def test_the_table_under_a_ct_is_taken_away(scan, sides):
 def test_what_cannot_be_registered_is_refused_by_name(tmp_path, shape, problem):
     volume = Volume(np.full(shape, -1000, np.float32), made_up_grid(shape, np.eye(4)), tmp_path / "ct.nii.gz")
     with pytest.raises(DataError, match=problem) as refused:
-        side(volume, np.zeros(shape, bool), domain_named("ct"), RegistrationConfig().margin_mm)
+        side(volume, np.zeros(shape, bool), domain_named("ct"), RegistrationConfig())
     assert str(volume.path) in str(refused.value)

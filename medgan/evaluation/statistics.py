@@ -138,13 +138,14 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     Returns:
         (m,), in the same order; never below the uncorrected ones, never above 1.
 
-    Source: Holm 1979, Scandinavian Journal of Statistics 6:65-70.
+    Source: Holm 1979, Scandinavian Journal of Statistics 6:65-70, as implemented by ``statsmodels``.
     """
+    from statsmodels.stats.multitest import multipletests  # takes a second to import
+
     given = np.asarray(p_values, dtype=np.float64)
-    corrected = np.full(given.shape, np.nan)
-    order = np.argsort(given)[: np.count_nonzero(~np.isnan(given))]  # not a number is sorted last
-    stepped = given[order] * np.arange(order.size, 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    corrected = given.copy()
+    if (known := ~np.isnan(given)).any():
+        corrected[known] = multipletests(given[known], method="holm")[1]
     return corrected
 
 

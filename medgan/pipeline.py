@@ -118,6 +118,9 @@ class Pipeline(ABC, Generic[C]):
     def configured(cls, *layers: Path | Mapping[str, Any], on_phantom: bool, on_cpu: bool) -> "Pipeline[C]":
         """The pipeline with its settings: defaults, shipped files, then ``layers``; a later one wins.
 
+        Of the shipped files count ``NAME``, ``NAME_small``, ``NAME_TRANSLATOR`` for a translator that is asked for, and
+        ``NAME_phantom``, in this order.
+
         Args:
             layers: The user's file and overrides.
             on_phantom: Whether the built-in phantom stands in for data.
@@ -132,6 +135,7 @@ class Pipeline(ABC, Generic[C]):
             size = "small" if on_cpu else "full"
         wanted = [cls.name()]
         wanted += [f"{cls.name()}_small"] if size == "small" else []
+        wanted += [f"{cls.name()}_{asked['translator']}"] if "translator" in asked else []
         wanted += [f"{cls.name()}_phantom"] if on_phantom else []
         ours = [path for path in map(shipped, wanted) if path]
         pipeline = cls(load(cls.settings, *ours, asked | {"size": size}))  # type: ignore[arg-type]

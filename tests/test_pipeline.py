@@ -54,7 +54,21 @@ def test_every_form_that_is_shipped_is_whole_and_says_what_its_files_say(name, s
 
 @pytest.mark.parametrize("stem", SHIPPED)
 def test_every_shipped_file_belongs_to_a_pipeline(stem):
-    assert stem.removesuffix("_small").removesuffix("_phantom") in catalog.names()
+    assert stem.removesuffix("_small").removesuffix("_phantom").removesuffix("_cyclegan") in catalog.names()
+
+
+@pytest.mark.parametrize(("on_phantom", "spacing_mm", "anchor"), [(False, 2.0, 10.0), (True, None, 0.0)])
+def test_a_translator_that_is_asked_for_brings_its_own_settings(on_phantom, spacing_mm, anchor):
+    kind = catalog.load("mr_to_ct")
+    asked = kind.configured({"translator": "cyclegan"}, on_phantom=on_phantom, on_cpu=True).config
+    assert (asked.grid.spacing_mm[0], asked.cyclegan.anchor) == (spacing_mm, anchor)
+    assert kind.configured(on_phantom=on_phantom, on_cpu=True).config.grid.spacing_mm[0] is None
+    assert (
+        kind.configured(
+            {"translator": "cyclegan", "grid": {"spacing_mm": [1, 1, None]}}, on_phantom=False, on_cpu=True
+        ).config.grid.spacing_mm[0]
+        == 1
+    )
 
 
 def test_a_setting_in_no_file_is_its_default():

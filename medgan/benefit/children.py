@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 
 from medgan.benefit.arms import Arm
+from medgan.benefit.judge import FIGURES, judge_child
 from medgan.benefit.material import Material
 from medgan.benefit.plan import BenefitPlan
-from medgan.benefit.judge import FIGURES, judge_child
 from medgan.data.cache import Cache, default_folder
 from medgan.data.streams import replacing
 from medgan.data.studies import Study

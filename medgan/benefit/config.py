@@ -28,9 +28,9 @@ class BenefitConfig(Config):
     """Synthetic images whose label-keeping is lower are left out and counted; null keeps all."""
     phantom_subjects: PositiveInt = 48
     """How many subjects are rendered where no data is given; a sixth of them are tested."""
-    translator: dict[str, Any] = {}
+    translator: dict[str, Any] = Field(default_factory=dict)
     """Settings of the pipeline's translator, as ``translator.fit.epochs=12``."""
-    segmenter: dict[str, Any] = {}
+    segmenter: dict[str, Any] = Field(default_factory=dict)
     """Settings of the segmenter, as ``segmenter.labels={kidney: [7, 8]}``; without labels those of the cohort."""
 
     @model_validator(mode="after")

@@ -110,6 +110,7 @@ def shuffled_masks(studies: Sequence[Study], folder: Path) -> tuple[Study, ...]:
 def stretched(labels: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Labels (X, Y, Z) of any shape over another, by nearest index; the same where the shapes are equal."""
     index = [
-        np.rint(np.linspace(0, before - 1, after)).astype(int) for before, after in zip(labels.shape, shape, strict=True)
+        np.rint(np.linspace(0, before - 1, after)).astype(int)
+        for before, after in zip(labels.shape, shape, strict=True)
     ]
-    return labels[np.ix_(*index)].astype(np.uint8)
+    return np.asarray(labels[np.ix_(*index)], dtype=np.uint8)

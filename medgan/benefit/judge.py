@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -109,3 +108,9 @@ def seen_as(model: SegmenterModel, domain: Domain) -> SegmenterModel:
     """The model looking at a study of this domain: in a study across modalities each image has a window of its own."""
     config = model.config.model_copy(update={"domain": domain})
     return SegmenterModel(model.description.model_copy(update={"config": config}), model.network)
+
+
+def organ_figures(truth, found, spacing_mm):
+    from medgan.evaluation.segmentation import score
+
+    return score(truth, found, spacing_mm)

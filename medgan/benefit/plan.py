@@ -1,4 +1,4 @@
-"""What a benefit study will do, settled before anything runs: settings, cohort, split, subsets, and who is never seen."""
+"""What a benefit study will do, settled before anything runs: settings, cohort, split, subsets, and who is tested."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.segmentation.labelled import labels_of
-from medgan.segmentation.segmenter import SegmenterConfig
+from medgan.segmentation.settings import SegmenterConfig
 from medgan.study.plan import given_table, refuse_other_split
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
@@ -145,9 +145,7 @@ def translator_pipeline(order: BenefitOrder, config: BenefitConfig) -> Pipeline[
         ConfigError: Settings that cannot be.
     """
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
-    return catalog.load(order.pipeline).configured(
-        config.translator, on_phantom=order.data is None, on_cpu=on_cpu
-    )
+    return catalog.load(order.pipeline).configured(config.translator, on_phantom=order.data is None, on_cpu=on_cpu)
 
 
 def segmenter_config(config: BenefitConfig, pair: DomainPair, subjects: Subjects) -> SegmenterConfig:

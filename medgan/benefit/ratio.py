@@ -56,9 +56,7 @@ def best(scores: Mapping[int, float]) -> int:
     return min((ratio for ratio in scores if ratio), key=lambda ratio: (-scores[ratio], ratio))
 
 
-def _task(
-    plan: BenefitPlan, material: Material, arm: ArmName | None, ratio: int, parent: str, tracking: str
-) -> Task:
+def _task(plan: BenefitPlan, material: Material, arm: ArmName | None, ratio: int, parent: str, tracking: str) -> Task:
     assert arm is not None
     child = child_of(plan, BY_NAME[arm], seed=plan.order.seeds[0], subset=0, ratio_percent=ratio)
     return Task(plan, child, material, parent, tracking, test=False)

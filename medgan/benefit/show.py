@@ -43,16 +43,21 @@ def _of_organ(organ: str, means: pd.DataFrame, told: pd.DataFrame, arms: Sequenc
         shown.add_column(column, justify="right")
     for arm in arms:
         values = [_interval(means, (organ, arm, where)) for where in SETS]
-        others = [BY_NAME[arm].reference, *(other for name, other in FURTHER if name == arm)]
-        for number, other in enumerate(others):
-            if number and not any((organ, arm, other, where) in told.index for where in SETS):
-                continue
-            differences = [_interval(told, (organ, arm, other, where), sign="+") for where in SETS]
-            known = (organ, arm, other, "out") in told.index
-            p = f"{told.loc[(organ, arm, other, 'out'), 'p_holm']:.2g}" if known else ""
-            named = (Text(arm), *values) if not number else (Text(""), "", "")
-            shown.add_row(*named, Text(other if any(differences) else ""), *differences, p)
+        lines = [
+            [other, *_differences(told, organ, arm, other)]
+            for other in (BY_NAME[arm].reference, *(other for name, other in FURTHER if name == arm))
+            if other and any((organ, arm, other, where) in told.index for where in SETS)
+        ]
+        for number, line in enumerate(lines or [["", "", "", ""]]):
+            shown.add_row(*([Text(arm), *values] if not number else ["", "", ""]), *line)
     return shown
+
+
+def _differences(told: pd.DataFrame, organ: str, arm: str, other: str) -> list[str]:
+    """The difference in either test set, and the p-value of the one out of distribution."""
+    found = [_interval(told, (organ, arm, other, where), sign="+") for where in SETS]
+    key = (organ, arm, other, "out")
+    return [*found, f"{told.loc[key, 'p_holm']:.2g}" if key in told.index else ""]
 
 
 def _interval(table: pd.DataFrame, key: tuple[Hashable, ...], sign: str = "") -> str:

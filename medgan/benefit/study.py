@@ -1,4 +1,4 @@
-"""A benefit study from its order to its tables: one parent run in MLflow, a child an arm and seed, resumable anywhere."""
+"""A benefit study from its order to its tables: one parent run in MLflow, a child for each segmenter, resumable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -94,9 +94,7 @@ def study_tasks(plan: BenefitPlan, materials: Sequence[Material], ratio: int, tr
     ]
 
 
-def collect(
-    plan: BenefitPlan, children: Sequence[Child], failures: tuple[Failure, ...], tracker: Tracker
-) -> Benefit:
+def collect(plan: BenefitPlan, children: Sequence[Child], failures: tuple[Failure, ...], tracker: Tracker) -> Benefit:
     """The figures of all children, and what follows from them."""
     rows = read_figures(children)
     return Benefit(

@@ -41,7 +41,9 @@ class Subjects:
     def learnt_from(self) -> tuple[Study, ...]:
         """Every image of either domain, labelled or not, that a training or its validation may see."""
         seen = [*self.split.train, *self.split.validation]
-        return tuple(dict.fromkeys(each for part in (self.labelled, self.translated) for each in part.of_subjects(seen).studies))
+        return tuple(
+            dict.fromkeys(each for part in (self.labelled, self.translated) for each in part.of_subjects(seen).studies)
+        )
 
     def translator_split(self, train: Sequence[str]) -> Split:
         """The study's split for a translator that sees these training subjects alone."""
@@ -125,6 +127,6 @@ def check_labels(subjects: Subjects, pair: DomainPair) -> None:
         lacking.append(f"no test subject has a labelled {source} or {target} image")
     if lacking:
         raise DataError(
-            f"{subjects.table}: {'; '.join(lacking)}. A benefit study learns from labelled {source} images and tests on "
-            f"labelled images of either domain: name label maps in the CSV's `mask` column."
+            f"{subjects.table}: {'; '.join(lacking)}. A benefit study learns from labelled {source} images and tests "
+            "on labelled images of either domain: name label maps in the CSV's `mask` column."
         )

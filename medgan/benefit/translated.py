@@ -21,7 +21,7 @@ from medgan.training.model_folder import CARD, read_model
 from medgan.training.run_folder import RunFolder
 
 LabelKeeping = Callable[[Study, Study], float]
-"""From a labelled source image and its translation, which has the same mask, to how well the labels still fit: 0 to 1."""
+"""From a labelled image and its translation, which has the same mask, to how well the labels still fit: 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def translate_labelled(
     """
     threshold = plan.config.keep_labels_above
     if threshold is not None and keeping is None:
-        raise ConfigError("keep_labels_above needs a measure of label-keeping, and this study has none; leave it unset.")
+        raise ConfigError(
+            "keep_labels_above needs a measure of label-keeping, and this study has none; leave it unset."
+        )
     name = plan.pair.source.name
     own = set(plan.subsets[subset])
     sources = [study for study in plan.subjects.with_labels("train", name) if study.subject in own]
@@ -152,7 +154,8 @@ def judged(
     """
     if threshold is None or keeping is None:
         return tuple(translations), ()
-    kept, rejected = [], []
+    kept: list[Study] = []
+    rejected: list[Study] = []
     for source, translation in zip(sources, translations, strict=True):
         # Not a number is no label kept either.
         good = keeping(source, translation) >= threshold

@@ -1,4 +1,4 @@
-"""The guard itself; that studies call it on every path is in test_plan, test_translated, test_children and test_study."""
+"""The guard itself; that studies call it on every path is tested where those paths are."""
 
 import shutil
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_a_translator_that_saw_a_test_subjects_target_image_under_another_name_i
     hashes = cohort.file_hashes()
     plain = hashes["s6"]["s6_plain.nii.gz"]
     seen = Split(train=("x",), validation=(), test=(), files={"x": {"x.nii.gz": plain}})
-    with pytest.raises(LeakageError, match="'s6' has the image s6_plain.nii.gz of its train subject 'x'"):
+    with pytest.raises(LeakageError, match=r"'s6' has the image s6_plain.nii.gz of its train subject 'x'"):
         guard.check_translator(seen, RUN)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,24 +10,22 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from medgan.benefit.plan import BenefitPlan
+from medgan.benefit.tasks import FIGURES, Child
 from medgan.data.domains import Domain
 from medgan.data.layouts import stem
 from medgan.data.streams import replacing
 from medgan.data.studies import Study
 from medgan.data.volumes import Volume, read_volume, write_volume
+from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import merged
 from medgan.segmentation.model import SegmenterModel, load_segmenter
 from medgan.tracking import add_metrics
 from medgan.training.device import make_fabric
 
-if TYPE_CHECKING:
-    from medgan.benefit.children import Child
-
-FIGURES, LABEL_MAPS, TRUTH = "rows.csv", "test", "truth"
-"""In a child's folder: its figures, which appear last, and its label maps. In the study's: the true ones."""
+LABEL_MAPS, TRUTH = "test", "truth"
+"""Folders of label maps: a child's, and the true ones of the study."""
 KEYS = ("arm", "seed", "subset", "ratio_percent", "subject", "test_set", "organ")
-METRICS = ("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1")
 Distribution = Literal["in", "out"]
 
 
@@ -54,7 +52,7 @@ def tested_images(plan: BenefitPlan) -> tuple[Tested, ...]:
     )
 
 
-def judge_child(plan: BenefitPlan, child: "Child", tracking: str, run_id: str) -> None:
+def judge_child(plan: BenefitPlan, child: Child, tracking: str, run_id: str) -> None:
     """Segment the test subjects, compare with their masks, and write the figures last.
 
     Raises:
@@ -82,15 +80,15 @@ def judge_child(plan: BenefitPlan, child: "Child", tracking: str, run_id: str) -
 
 
 def _rows(
-    plan: BenefitPlan, child: "Child", model: SegmenterModel, tested: Tested, fabric: Fabric
+    plan: BenefitPlan, child: Child, model: SegmenterModel, tested: Tested, fabric: Fabric
 ) -> Iterator[dict[str, Any]]:
     """The figures of one image, organ by organ; its label map is kept."""
     volume = read_volume(tested.study.image)
     truth = true_labels(plan, tested, volume)
     found = segment_study(seen_as(model, plan.domain(tested.study.domain)), volume, fabric)
     write_volume(found, volume.grid, child.folder / LABEL_MAPS / tested.file, np.uint8)
-    for number, organ in enumerate(plan.segmenter.labels, start=1):
-        figures = organ_figures(truth == number, found == number, volume.grid.spacing_mm)
+    scores = score_labels(found, truth, model.names, volume.grid.spacing_mm, lesions=plan.config.lesions)
+    for organ, figures in scores.items():
         yield {"subject": tested.study.subject, "test_set": tested.test_set, "organ": organ} | figures
 
 
@@ -108,9 +106,3 @@ def seen_as(model: SegmenterModel, domain: Domain) -> SegmenterModel:
     """The model looking at a study of this domain: in a study across modalities each image has a window of its own."""
     config = model.config.model_copy(update={"domain": domain})
     return SegmenterModel(model.description.model_copy(update={"config": config}), model.network)
-
-
-def organ_figures(truth, found, spacing_mm):
-    from medgan.evaluation.segmentation import score
-
-    return score(truth, found, spacing_mm)

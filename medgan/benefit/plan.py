@@ -160,7 +160,10 @@ def segmenter_config(config: BenefitConfig, pair: DomainPair, subjects: Subjects
         asked["labels"] = labels_of(subjects.labelled)
     if "domain" not in asked and not pair.one_unit:
         asked["domain"] = pair.target.model_dump(mode="json")
-    return load(SegmenterConfig, asked)
+    found = load(SegmenterConfig, asked)
+    if unknown := [name for name in config.lesions if name not in found.labels]:
+        raise ConfigError(f"lesions names {', '.join(unknown)}, and the labels are {', '.join(found.labels)}.")
+    return found
 
 
 def gather(order: BenefitOrder, config: BenefitConfig, translator: Pipeline[Any]) -> Subjects:

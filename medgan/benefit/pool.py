@@ -10,7 +10,8 @@ from itertools import islice
 import torch
 from rich.console import Console
 
-from medgan.benefit.children import Task, run_child
+from medgan.benefit.children import run_child
+from medgan.benefit.tasks import Task
 from medgan.errors import LeakageError, MedganError, TrainingError
 from medgan.study.children import Failure
 

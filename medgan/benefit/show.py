@@ -1,4 +1,4 @@
-"""The result of a benefit study for people: one table an organ, an arm a line, both test sets apart."""
+"""The result of a benefit study for people: by organ the arms and their differences, both test sets apart."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from medgan.benefit.arms import BY_NAME, FURTHER, ArmName
+from medgan.benefit.arms import ArmName
 from medgan.evaluation.statistics import LEVEL
 
 SHOWN = "dice"
@@ -18,46 +18,57 @@ SETS = {"in": "in distribution", "out": "out of distribution"}
 
 
 def render(means: pd.DataFrame, comparisons: pd.DataFrame, arms: Sequence[ArmName], pair: tuple[str, str]) -> Group:
-    """The tables.
+    """The tables: the arms, and then their differences.
 
     Args:
         means: As ``medgan.benefit.tables.means`` gives them.
-        comparisons: As ``medgan.benefit.tables.compare`` gives them.
+        comparisons: As ``medgan.evaluation.comparisons.compare_arms`` gives them.
         arms: In the order of the lines.
         pair: The domains' names, source first: what the two test sets are.
     """
-    own = means[means["metric"] == SHOWN].set_index(["organ", "arm", "test_set"])
-    told = comparisons[comparisons["metric"] == SHOWN].set_index(["organ", "arm", "reference", "test_set"])
     organs = list(dict.fromkeys(means["organ"]))
     note = (
-        f"Dice on test subjects ({pair[0]}: in distribution, {pair[1]}: out of it), seeds and subsets averaged within "
-        f"each, with {LEVEL:.0%} bootstrap intervals over subjects; differences are paired by subject, p of Wilcoxon's "
-        "test is corrected over arms (Holm)."
+        f"Test subjects: {pair[0]} in distribution, {pair[1]} out of it. Seeds and subsets are averaged within each "
+        f"subject, then {LEVEL:.0%} intervals over subjects; differences are paired by subject; p of Wilcoxon's test "
+        "out of distribution, corrected over the lines (Holm)."
     )
-    return Group(*(_of_organ(organ, own, told, arms) for organ in organs), Text(note))
+    tables = [
+        table
+        for organ in organs
+        for table in (_arms(organ, _dice(means, organ), arms), _differences(organ, _dice(comparisons, organ)))
+    ]
+    return Group(*tables, Text(note))
 
 
-def _of_organ(organ: str, means: pd.DataFrame, told: pd.DataFrame, arms: Sequence[ArmName]) -> Table:
-    shown = Table(Column("arm", overflow="fold", min_width=16), title=f"Dice of {organ}", title_justify="left")
-    for column in (*SETS.values(), "compared with", *(f"difference {where}" for where in SETS), "p (Holm) out"):
-        shown.add_column(column, justify="right")
+def _dice(table: pd.DataFrame, organ: str) -> pd.DataFrame:
+    return table[(table["metric"] == SHOWN) & (table["organ"] == organ)]
+
+
+def _arms(organ: str, means: pd.DataFrame, arms: Sequence[ArmName]) -> Table:
+    shown = _table(f"Dice of {organ}", "arm")
+    known = means.set_index(["arm", "test_set"])
     for arm in arms:
-        values = [_interval(means, (organ, arm, where)) for where in SETS]
-        lines = [
-            [other, *_differences(told, organ, arm, other)]
-            for other in (BY_NAME[arm].reference, *(other for name, other in FURTHER if name == arm))
-            if other and any((organ, arm, other, where) in told.index for where in SETS)
-        ]
-        for number, line in enumerate(lines or [["", "", "", ""]]):
-            shown.add_row(*([Text(arm), *values] if not number else ["", "", ""]), *line)
+        shown.add_row(Text(arm), *(_interval(known, (arm, where)) for where in SETS))
     return shown
 
 
-def _differences(told: pd.DataFrame, organ: str, arm: str, other: str) -> list[str]:
-    """The difference in either test set, and the p-value of the one out of distribution."""
-    found = [_interval(told, (organ, arm, other, where), sign="+") for where in SETS]
-    key = (organ, arm, other, "out")
-    return [*found, f"{told.loc[key, 'p_holm']:.2g}" if key in told.index else ""]
+def _differences(organ: str, comparisons: pd.DataFrame) -> Table:
+    shown = _table(f"Difference in Dice of {organ}", "arm", "less")
+    shown.add_column("p (Holm)", justify="right")
+    known = comparisons.set_index(["arm", "reference", "test_set"])
+    for arm, other in dict.fromkeys(zip(comparisons["arm"], comparisons["reference"], strict=True)):
+        values = [_interval(known, (arm, other, where), sign="+") for where in SETS]
+        out = (arm, other, "out")
+        shown.add_row(Text(arm), Text(other), *values, f"{known.loc[out, 'p_holm']:.2g}" if out in known.index else "")
+    return shown
+
+
+def _table(title: str, *names: str) -> Table:
+    """A table with its columns of text, and one for each test set."""
+    shown = Table(*(Column(name, overflow="fold") for name in names), title=title, title_justify="left")
+    for name in SETS.values():
+        shown.add_column(name, justify="right")
+    return shown
 
 
 def _interval(table: pd.DataFrame, key: tuple[Hashable, ...], sign: str = "") -> str:
@@ -65,7 +76,5 @@ def _interval(table: pd.DataFrame, key: tuple[Hashable, ...], sign: str = "") ->
         return ""
     row: Mapping[Any, Any] = table.loc[key].to_dict()
     form = f"{sign}.3f"
-    if math.isnan(row["mean"]):
-        return ""
     bounds = "" if math.isnan(row["lower"]) else f" [{row['lower']:{form}}, {row['upper']:{form}}]"
     return f"{row['mean']:{form}}{bounds}"

@@ -9,14 +9,17 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from medgan.benefit.children import Child, Task, child_of, read_json, write_json
 from medgan.benefit.material import Material, gather_material
 from medgan.benefit.plan import QUICK_NOTE, BenefitOrder, BenefitPlan, make_plan
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.ratio import Sweep, choose_ratio
+from medgan.benefit.records import read_json, write_json
 from medgan.benefit.show import render
-from medgan.benefit.tables import compare, means, read_curves, read_figures, worst_cases
-from medgan.benefit.translated import LabelKeeping
+from medgan.benefit.tables import means, read_curves, read_figures, worst_cases
+from medgan.benefit.tasks import Child, Task, child_of
+from medgan.benefit.translated import Objection
+from medgan.evaluation.comparisons import compare_arms
+from medgan.evaluation.segmentation import METRICS
 from medgan.study.children import Failure
 from medgan.study.compare import plain
 from medgan.tracking import Tracker, code_revision
@@ -43,14 +46,14 @@ class Benefit:
         return 1 if self.failures else 0
 
 
-def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | None = None) -> Benefit:
+def run_benefit(order: BenefitOrder, console: Console, objection: Objection | None = None) -> Benefit:
     """Run what is not finished of a study, and write ``benefit.csv``, ``curves.csv`` and ``benefit.json``.
 
     Args:
         order: What was asked.
         console: Where progress and the tables are shown.
-        keeping: By what translations are judged where ``keep_labels_above`` is set: from a labelled image and its
-            translation to how well the labels still fit, 0 to 1.
+        objection: Why the labels of an image no longer fit its translation, or nothing: what it objects to is not
+            trained on, and is counted. None keeps all.
 
     Raises:
         LeakageError: A test subject would reach, or has reached, a training.
@@ -63,7 +66,7 @@ def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | N
     with parent_run(plan, read_json(record)) as tracker:
         write_json(record, described(plan) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
         materials = [
-            gather_material(plan, subset, tracker.id, tracker.uri, keeping, console)
+            gather_material(plan, subset, tracker.id, tracker.uri, objection, console)
             for subset in range(len(plan.subsets))
         ]
         sweep = choose_ratio(plan, materials[0], tracker.id, tracker.uri, console)
@@ -98,7 +101,12 @@ def collect(plan: BenefitPlan, children: Sequence[Child], failures: tuple[Failur
     """The figures of all children, and what follows from them."""
     rows = read_figures(children)
     return Benefit(
-        plan.order.folder, rows, means(rows), compare(rows, plan.config.comparisons), failures, tracker.describe()
+        plan.order.folder,
+        rows,
+        means(rows),
+        compare_arms(rows, plan.config.comparisons, METRICS),
+        failures,
+        tracker.describe(),
     )
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from medgan.benefit.arms import SWEPT, ArmName
-from medgan.benefit.children import Child
-from medgan.benefit.judge import FIGURES, KEYS, LABEL_MAPS, METRICS, TRUTH, tested_images
+from medgan.benefit.arms import SWEPT
+from medgan.benefit.judge import KEYS, LABEL_MAPS, TRUTH, tested_images
 from medgan.benefit.plan import BenefitPlan
-from medgan.evaluation.statistics import bootstrap_interval, paired_difference
+from medgan.benefit.tasks import FIGURES, Child
+from medgan.evaluation.segmentation import METRICS
+from medgan.evaluation.statistics import t_interval
 
-COMPARED = ("arm", "reference", "test_set", "organ", "metric", "mean", "lower", "upper", "n", "p_value", "p_holm")
 CURVES = ("arm", "seed", "subset", "epoch", "val_dice")
 WORST = 6
 """Cases that are shown."""
@@ -45,48 +45,19 @@ def read_curves(children: Sequence[Child]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(CURVES))
 
 
-def by_subject(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each subject's means over seeds and subsets: index (arm, test_set, organ, subject), a column per metric.
-
-    Seeds and subsets of one subject are no independent evidence, so they are averaged before anything is compared.
-    """
-    return rows.groupby(["arm", "test_set", "organ", "subject"], sort=False)[list(METRICS)].mean()
-
-
 def means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every metric of every arm over subjects: ``arm, test_set, organ, metric, mean, lower, upper, n``."""
-    found = []
-    for (arm, test_set, organ), own in by_subject(rows).groupby(level=["arm", "test_set", "organ"], sort=False):
-        for metric in METRICS:
-            interval = bootstrap_interval(own[metric])
-            if interval.n:
-                found.append({"arm": arm, "test_set": test_set, "organ": organ, "metric": metric} | asdict(interval))
-    return pd.DataFrame(found, columns=["arm", "test_set", "organ", "metric", "mean", "lower", "upper", "n"])
+    """Every metric of every arm over subjects: ``arm, test_set, organ, metric, mean, lower, upper, n``.
 
-
-def compare(rows: pd.DataFrame, pairs: Sequence[tuple[ArmName, ArmName]]) -> pd.DataFrame:
-    """Paired differences of arms to their references over subjects: ``COMPARED``, a row a set, organ and metric.
-
-    Args:
-        rows: As :func:`read_figures` gives them.
-        pairs: Arm and reference. The p-values of all pairs in one test set, organ and metric are corrected together.
+    Seeds and subsets of one subject are no independent evidence, so they are averaged before anything is estimated.
     """
-    table = by_subject(rows)
+    keys = ["arm", "test_set", "organ"]
     found = []
-    for (test_set, organ), own in table.groupby(level=["test_set", "organ"], sort=False):
-        values = own.droplevel(["test_set", "organ"])
-        known = set(values.index.get_level_values("arm"))
+    for key, own in rows.groupby([*keys, "subject"], sort=False)[list(METRICS)].mean().groupby(level=keys, sort=False):
         for metric in METRICS:
-            differences = [
-                {"arm": arm, "reference": other, "test_set": test_set, "organ": organ, "metric": metric}
-                | asdict(paired_difference(values.loc[arm][metric], values.loc[other][metric]))
-                for arm, other in pairs
-                if arm in known and other in known
-            ]
-            family = [each for each in differences if each["n"]]
-            corrected = holm([each["p_value"] for each in family])
-            found += [each | {"p_holm": float(p)} for each, p in zip(family, corrected, strict=True)]
-    return pd.DataFrame(found, columns=list(COMPARED))
+            interval = t_interval(own[metric])
+            if interval.n:
+                found.append(dict(zip(keys, key, strict=True)) | {"metric": metric} | asdict(interval))
+    return pd.DataFrame(found, columns=[*keys, "metric", "mean", "lower", "upper", "n"])
 
 
 def worst_cases(plan: BenefitPlan, children: Sequence[Child], rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -121,7 +92,3 @@ def _cases(plan: BenefitPlan, child: Child, row: dict[Any, Any]) -> Iterator[dic
 
 def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-
-
-def holm(p):
-    return p

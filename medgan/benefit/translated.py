@@ -1,7 +1,7 @@
 """The translator of a study and the labelled images that it draws: training and validation subjects only."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from medgan.benefit.plan import BenefitPlan
 from medgan.config import flattened
 from medgan.data.splits import Split
 from medgan.data.studies import Study
-from medgan.errors import ConfigError, DataError
+from medgan.errors import DataError
 from medgan.inference.convert import Batch, ConvertOrder, conversion_fabric
 from medgan.inference.jobs import find_jobs
 from medgan.inference.record import Outcome
 from medgan.study.plan import refuse_other_settings, refuse_other_split
 from medgan.train import Order, train
-from medgan.training.model_folder import CARD, read_model
+from medgan.training.model_folder import CARD, read_description, read_model
 from medgan.training.run_folder import RunFolder
 
-LabelKeeping = Callable[[Study, Study], float]
-"""From a labelled image and its translation, which has the same mask, to how well the labels still fit: 0 to 1."""
+Objection = Callable[[Study, Study], str | None]
+"""From a labelled image and its translation, which has the same mask, to why its labels no longer fit, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Translated:
     weights_sha256: str
     train: tuple[Study, ...]
     validation: tuple[Study, ...]
-    rejected: tuple[str, ...]
-    """Training subjects whose image was left out, since its labels no longer fit."""
+    rejected: Mapping[str, str]
+    """Training images that were left out since their labels no longer fit: why, by file name."""
 
     @property
     def made(self) -> int:
@@ -94,7 +94,7 @@ def _training(plan: BenefitPlan, run: RunFolder, split: Path, resume: bool, pare
 
 
 def translate_labelled(
-    plan: BenefitPlan, subset: int, model: Path, keeping: LabelKeeping | None, console: Console
+    plan: BenefitPlan, subset: int, model: Path, objection: Objection | None, console: Console
 ) -> Translated:
     """Translate the labelled source images of a subset's training subjects and of the validation subjects.
 
@@ -104,68 +104,55 @@ def translate_labelled(
         plan: What the study does.
         subset: Whose subjects.
         model: The translator's model folder.
-        keeping: By what a training image is judged where the settings have a threshold.
+        objection: By what a training image is left out; None keeps all.
         console: Where is told what was left out.
 
     Raises:
-        ConfigError: A threshold, and nothing to judge by.
-        DataError: An image that could not be translated.
+        DataError: An image that could not be translated, or all of them left out.
         LeakageError: A test subject among them.
     """
-    threshold = plan.config.keep_labels_above
-    if threshold is not None and keeping is None:
-        raise ConfigError(
-            "keep_labels_above needs a measure of label-keeping, and this study has none; leave it unset."
-        )
-    name = plan.pair.source.name
+    source, target = plan.pair.names
     own = set(plan.subsets[subset])
-    sources = [study for study in plan.subjects.with_labels("train", name) if study.subject in own]
-    validation = plan.subjects.with_labels("validation", name)
+    sources = [study for study in plan.subjects.with_labels("train", source) if study.subject in own]
+    validation = plan.subjects.with_labels("validation", source)
     plan.guard.admit([*sources, *validation], "the translation of training images")
     folder = plan.order.folder / "synthetic" / (f"subset={subset}" if plan.config.retrain_translator else "all")
-    loaded = read_model(model)
     made = _converted(plan, [*sources, *validation], model, folder)
-    translations = [Study(each.subject, plan.pair.target.name, made[each.image], each.mask) for each in sources]
-    kept, rejected = judged(sources, translations, keeping, threshold)
-    if rejected:
-        console.out(f"left out: {len(rejected)} of {len(sources)} translations, labels not kept", highlight=False)
-    return Translated(
-        model,
-        loaded.description.weights_sha256,
-        kept,
-        tuple(Study(each.subject, plan.pair.target.name, made[each.image], each.mask) for each in validation),
-        rejected,
-    )
+    drawn = [Study(each.subject, target, made[each.image], each.mask) for each in (*sources, *validation)]
+    kept, rejected = sifted(sources, drawn[: len(sources)], objection)
+    for name, why in rejected.items():
+        console.out(f"left out: the translation of {name}: {why}", highlight=False)
+    weights = read_description(model).weights_sha256
+    return Translated(model, weights, kept, tuple(drawn[len(sources) :]), rejected)
 
 
-def judged(
-    sources: Sequence[Study], translations: Sequence[Study], keeping: LabelKeeping | None, threshold: float | None
-) -> tuple[tuple[Study, ...], tuple[str, ...]]:
-    """The translations that keep their labels, and the subjects of the others.
+def sifted(
+    sources: Sequence[Study], translations: Sequence[Study], objection: Objection | None
+) -> tuple[tuple[Study, ...], dict[str, str]]:
+    """The translations that keep their labels, and why the others do not, by file name.
 
     Args:
         sources: Labelled images.
         translations: Of each its translation.
-        keeping: How well labels are kept, 0 to 1.
-        threshold: Below it a translation is left out; None keeps all.
+        objection: Why a translation is left out, or nothing; None keeps all.
 
     Raises:
         DataError: None is left.
     """
-    if threshold is None or keeping is None:
-        return tuple(translations), ()
     kept: list[Study] = []
-    rejected: list[Study] = []
+    rejected: dict[str, str] = {}
     for source, translation in zip(sources, translations, strict=True):
-        # Not a number is no label kept either.
-        good = keeping(source, translation) >= threshold
-        (kept if good else rejected).append(translation)
+        why = objection(source, translation) if objection else None
+        if why is None:
+            kept.append(translation)
+        else:
+            rejected[translation.image.name] = why
     if not kept:
         raise DataError(
-            f"no translation keeps its labels (all are below keep_labels_above={threshold:g}): there is nothing to "
-            "train on. Lower the threshold, or train a better translator."
+            f"no translation keeps its labels, so there is nothing to train on ({'; '.join(rejected.values())}). "
+            "Train a better translator, or ask for less."
         )
-    return tuple(kept), tuple(study.subject for study in rejected)
+    return tuple(kept), rejected
 
 
 def _converted(plan: BenefitPlan, studies: Sequence[Study], model: Path, folder: Path) -> dict[Path, Path]:

@@ -62,7 +62,7 @@ def asked(labelled, tiny) -> Callable[..., BenefitOrder]:
         "segmenter.grid.spacing_mm=[null, null, null]",
         "segmenter.patch.size_voxels=16",
         "segmenter.network={channels: 4, downs: 1}",
-        "segmenter.fit={epochs: 2, iterations_per_epoch: 3, batch_size: 2}",
+        "segmenter.fit={epochs: 2, iterations_per_epoch: 3, batch_size: 2, validate_every: 1}",
         "ratios_percent=[100]",
     ]
     translator = [f"translator.{setting}" for setting in tiny if not setting.startswith("seed=")]

@@ -103,7 +103,7 @@ def test_a_phantoms_translator_is_shown_one_scan_of_each(asked, tmp_path, monkey
 
 
 def test_leak_a_given_translator_trained_on_a_test_subject(asked, tmp_path, trained):
-    with pytest.raises(LeakageError, match="the translator of .*run cannot serve this study: .*'s5' is in its train"):
+    with pytest.raises(LeakageError, match=r"the translator of .*run cannot serve this study: .*'s5' is in its train"):
         make_plan(asked(tmp_path, model=trained(train=("s0", "s5"))))
 
 

@@ -1,11 +1,26 @@
 """Statistics against scipy, and by how often an interval holds the truth."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import stats
+from scipy.special import expit
 
-from medgan.evaluation.statistics import bootstrap_interval, by_subject, compare, paired_difference, summarise
+from medgan.evaluation.statistics import (
+    bootstrap_interval,
+    by_subject,
+    compare,
+    holm,
+    paired_difference,
+    signed_rank_p,
+    summarise,
+    t_interval,
+)
 
 
 def errors(n=12, seed=0):
@@ -163,3 +178,87 @@ def test_an_arm_that_is_not_there_is_compared_with_nothing():
 def test_values_that_differ_by_rounding_are_equal():
     found = bootstrap_interval([3.0, 3.0 + 1e-15, 3.0 - 1e-15])
     assert found.lower == found.upper == found.mean
+
+
+def drawn(n, kind):
+    rng = np.random.default_rng(n)
+    whole = {"distinct": rng.normal(size=n), "ties": rng.integers(1, 4, n) * rng.choice([-1, 1], n)}
+    return whole.get(kind, rng.integers(-2, 3, n)).astype(float)
+
+
+@pytest.mark.parametrize("n", [2, 4, 12, 24])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_t_interval_is_that_of_scipys_t_test(n, level):
+    values = errors(n)
+    found = t_interval(values, level=level)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(level)
+    assert (found.lower, found.upper, found.n) == pytest.approx((expected.low, expected.high, n))
+    assert found.mean == pytest.approx(values.mean())
+
+
+@pytest.mark.parametrize("values", [[], [np.nan], [4.0, np.nan], [3.0, 3.0], [40.0, np.inf]], ids=str)
+def test_without_spread_both_intervals_say_the_same(values):
+    np.testing.assert_equal(t_interval(values), bootstrap_interval(values))
+
+
+@pytest.mark.parametrize("n", [4, 8, 12])
+def test_over_1000_null_studies_the_t_interval_covers_and_wilcoxon_keeps_its_level(n):
+    rng = np.random.default_rng(n)
+    studies = expit(rng.normal(1.5, 1, (1000, 1, n)) + rng.normal(0, 0.5, (1000, 2, n)))  # Dice of two equal arms
+    differences = studies[:, 0] - studies[:, 1]
+    intervals = [t_interval(each) for each in differences]
+    assert 0.93 <= np.mean([i.lower <= 0 <= i.upper for i in intervals]) <= 0.97
+    assert np.mean([signed_rank_p(each) < 0.05 for each in differences]) < 0.065  # .05 and two standard errors
+
+
+def test_at_4_subjects_the_bootstrap_covers_far_less_than_it_says():
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap_interval(rng.normal(size=4), draws=200) for _ in range(300)]
+    assert np.mean([i.lower <= 0 <= i.upper for i in intervals]) < 0.87
+
+
+@pytest.mark.parametrize("kind", ["distinct", "ties", "ties and zeros"])
+@pytest.mark.parametrize("n", [2, 5, 8, 20])
+def test_the_signed_rank_test_is_that_of_scipy(n, kind):
+    values = drawn(n, kind)
+    assert signed_rank_p(values) == pytest.approx(stats.wilcoxon(values).pvalue)
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_subjects_that_all_agree_give_the_lowest_p_there_is(n):
+    assert signed_rank_p(np.arange(1, n + 1)) == 2.0 ** (1 - n)
+
+
+def test_differences_of_zero_say_nothing():
+    assert signed_rank_p([0.0, 0.0, 0.0]) == 1
+    assert signed_rank_p([1.0, 2.0, -4.0, 0.0, np.nan]) == signed_rank_p([1.0, 2.0, -4.0])
+
+
+def closed_testing(p):
+    """Holm by its definition: a hypothesis falls when every intersection with it falls by Bonferroni."""
+    every = [set(c) for size in range(1, len(p) + 1) for c in combinations(range(len(p)), size)]
+    return [max(min(1.0, len(some) * min(p[i] for i in some)) for some in every if i in some) for i in range(len(p))]
+
+
+@given(arrays(np.float64, st.integers(1, 7), elements=st.floats(0, 1)))
+@settings(max_examples=50, deadline=None)
+def test_holm_is_closed_testing_with_bonferroni(p):
+    np.testing.assert_allclose(holm(p), closed_testing(p))
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.5, 0.6]), [1, 1])
+
+
+def test_a_p_value_that_is_not_known_is_not_counted():
+    np.testing.assert_allclose(holm([np.nan, 0.02, np.nan, 0.03]), [np.nan, 0.04, np.nan, 0.04])
+    assert holm([]).size == 0
+
+
+def test_in_null_studies_of_seven_arms_holm_finds_something_in_one_of_twenty_at_most():
+    rng = np.random.default_rng(1)
+    figures = rng.normal(size=(500, 8, 9))
+    p = [[signed_rank_p(study[0] - arm) for arm in study[1:]] for study in figures]
+    assert np.mean([min(each) < 0.05 for each in p]) > 0.1
+    assert np.mean([holm(each).min() < 0.05 for each in p]) < 0.07

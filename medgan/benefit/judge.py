@@ -43,7 +43,7 @@ class Tested:
         return f"{self.study.subject}_{self.study.domain}_{stem(self.study.image)}.nii.gz"
 
 
-def tested_images(plan: BenefitPlan) -> tuple[Tested, ...]:
+def images_to_test(plan: BenefitPlan) -> tuple[Tested, ...]:
     """The labelled images of the test subjects."""
     source, target = plan.pair.names
     return (
@@ -61,7 +61,7 @@ def judge_child(plan: BenefitPlan, child: Child, tracking: str, run_id: str) -> 
     """
     model = load_segmenter(child.folder / "model")
     fabric = make_fabric(plan.order.device, "32")
-    rows = pd.DataFrame([row for tested in tested_images(plan) for row in _rows(plan, child, model, tested, fabric)])
+    rows = pd.DataFrame([row for tested in images_to_test(plan) for row in _rows(plan, child, model, tested, fabric)])
     # A subject's images are averaged: the subject is the unit of evidence.
     own = rows.groupby(["subject", "test_set", "organ"], sort=False, as_index=False)[list(METRICS)].mean()
     for place, (key, value) in enumerate(

@@ -1,5 +1,6 @@
 """What a benefit study will do, settled before anything runs: settings, cohort, split, subsets, and who is tested."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,6 +55,17 @@ class BenefitOrder:
     def folder(self) -> Path:
         """Where the study and all that it trains lie."""
         return self.out / self.pipeline / self.name
+
+    @property
+    def command(self) -> str:
+        """What runs the study again; where the data lie is nobody's business but this machine's."""
+        words = ["medgan", "benefit", "--pipeline", self.pipeline, "--name", self.name]
+        words += ["--seeds", ",".join(map(str, self.seeds))]
+        words += ["--data", "COHORT.csv"] if self.data else []
+        words += ["--config", self.config.name] if self.config else []
+        words += ["--model", "MODEL"] if self.model else []
+        words += ["--quick"] if self.quick else []
+        return shlex.join([*words, *self.overrides])
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ def write_results(
             "pipeline": plan.order.pipeline,
             "phantom": plan.phantom,
             "quick": plan.order.quick,
+            "command": plan.order.command,
             "seeds": list(plan.order.seeds),
             "subsets": len(plan.subsets),
             "ratio_percent": sweep.ratio_percent,

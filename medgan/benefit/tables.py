@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medgan.benefit.arms import SWEPT
-from medgan.benefit.judge import KEYS, LABEL_MAPS, TRUTH, tested_images
+from medgan.benefit.judge import KEYS, LABEL_MAPS, TRUTH, images_to_test
 from medgan.benefit.plan import BenefitPlan
 from medgan.benefit.tasks import FIGURES, Child
 from medgan.evaluation.segmentation import METRICS
@@ -74,7 +74,7 @@ def worst_cases(plan: BenefitPlan, children: Sequence[Child], rows: pd.DataFrame
 
 def _cases(plan: BenefitPlan, child: Child, row: dict[Any, Any]) -> Iterator[dict[str, Any]]:
     numbers = {organ: number for number, organ in enumerate(plan.segmenter.labels, start=1)}
-    for tested in tested_images(plan):
+    for tested in images_to_test(plan):
         if (tested.study.subject, tested.test_set) == (row["subject"], row["test_set"]):
             yield {
                 "arm": row["arm"],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medgan.benefit.judge import seen_as, tested_images, true_labels
+from medgan.benefit.judge import seen_as, images_to_test, true_labels
 from medgan.benefit.plan import make_plan
 from medgan.data.domains import Domain, Window
 from medgan.data.volumes import read_volume
@@ -16,7 +16,7 @@ def plan(asked, tmp_path):
 
 
 def test_source_images_of_test_subjects_are_in_distribution_and_target_images_out(plan):
-    found = [(each.study.subject, each.study.domain, each.test_set) for each in tested_images(plan)]
+    found = [(each.study.subject, each.study.domain, each.test_set) for each in images_to_test(plan)]
     assert found == [
         ("s5", "contrast", "in"),
         ("s6", "contrast", "in"),
@@ -26,12 +26,12 @@ def test_source_images_of_test_subjects_are_in_distribution_and_target_images_ou
 
 
 def test_every_tested_image_has_a_file_of_its_own(plan):
-    assert len({each.file for each in tested_images(plan)}) == 4
+    assert len({each.file for each in images_to_test(plan)}) == 4
 
 
 def test_true_labels_are_numbered_as_the_segmenters_and_kept(asked, tmp_path):
     plan = make_plan(asked(tmp_path, overrides=["segmenter.labels={vessel: 2}"]))
-    tested = tested_images(plan)[0]
+    tested = images_to_test(plan)[0]
     volume = read_volume(tested.study.image)
     labels = true_labels(plan, tested, volume)
     np.testing.assert_array_equal(labels, (read_volume(tested.study.mask).voxels == 2).astype(np.uint8))

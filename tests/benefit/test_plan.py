@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medgan.benefit.plan import make_plan, split_of_model
+from medgan.benefit.plan import BenefitOrder, make_plan, split_of_model
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, LeakageError, ModelError
 
@@ -55,6 +55,14 @@ def test_a_plan_has_every_arm_and_the_cohorts_own_split(asked, tmp_path):
     assert dict(plan.segmenter.labels) == {"bone": (1,), "vessel": (2,)}
     assert plan.labelled_source(0) == 3
     assert make_plan(order).subjects == plan.subjects
+
+
+def test_an_order_says_how_to_repeat_it_and_not_where_its_data_lie(tmp_path):
+    order = BenefitOrder("ct_contrast", data=tmp_path / "a.csv", overrides=["arms=[real, oracle]"], seeds=(3, 4))
+    assert order.command == (
+        "medgan benefit --pipeline ct_contrast --name benefit --seeds 3,4 --data COHORT.csv 'arms=[real, oracle]'"
+    )
+    assert BenefitOrder("ct_contrast", quick=True, seeds=(0,)).command.endswith("--seeds 0 --quick")
 
 
 def test_settings_reach_translator_and_segmenter(asked, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medgan.benefit.judge import seen_as, images_to_test, true_labels
+from medgan.benefit.judge import images_to_test, seen_as, true_labels
 from medgan.benefit.plan import make_plan
 from medgan.data.domains import Domain, Window
 from medgan.data.volumes import read_volume

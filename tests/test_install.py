@@ -53,7 +53,8 @@ def environment(wheel, tmp_path_factory):
 
 def test_the_wheel_holds_every_module_and_every_config(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "medgan").rglob("*.py")}
+    own = [path for pattern in ("*.py", "*.html") for path in (ROOT / "medgan").rglob(pattern)]
+    modules = {str(path.relative_to(ROOT)) for path in own}
     beside = {
         f"medgan/{path.relative_to(ROOT)}" for pattern in ("pipelines/*.py", "configs/*") for path in ROOT.glob(pattern)
     }

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from medgan.benefit.arms import BY_NAME, SWEPT
 from medgan.benefit.material import Material, gather_material
 from medgan.benefit.plan import QUICK_NOTE, BenefitOrder, BenefitPlan, make_plan
 from medgan.benefit.pool import run_tasks
@@ -24,7 +25,8 @@ from medgan.study.children import Failure
 from medgan.study.compare import plain
 from medgan.tracking import Tracker, code_revision
 
-ROWS, CURVES, RESULT, RECORD = "benefit.csv", "curves.csv", "benefit.json", "study.json"
+ROWS, COMPARISONS, CURVES, RESULT = "benefit.csv", "comparisons.csv", "curves.csv", "benefit.json"
+RECORD = "study.json"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ def run_benefit(order: BenefitOrder, console: Console, objection: Objection | No
         children = [task.child for task in tasks]
         found = collect(plan, children, failures, tracker)
         write_results(plan, found, children, materials, sweep)
+        # What names subjects stays on this disk.
         tracker.artifact(order.folder / CURVES)
+        tracker.artifact(order.folder / COMPARISONS)
+        tracker.metrics(gains(found.comparisons), step=0)
         tracker.tags({"failed_children": f"{len(failures)} of {len(tasks)}", "ratio_percent": str(sweep.ratio_percent)})
     show(plan, found, console)
     return found
@@ -116,6 +121,7 @@ def write_results(
     """The study's files; ``benefit.json`` comes last."""
     folder = plan.order.folder
     found.rows.to_csv(folder / ROWS, index=False, float_format="%.6g")
+    found.comparisons.to_csv(folder / COMPARISONS, index=False, float_format="%.6g")
     read_curves(children).to_csv(folder / CURVES, index=False, float_format="%.6g")
     fit = plan.segmenter.fit
     write_json(
@@ -144,6 +150,15 @@ def write_results(
             "failures": [asdict(failure) for failure in found.failures],
         },
     )
+
+
+def gains(comparisons: pd.DataFrame) -> dict[str, float]:
+    """What translation adds to Dice, by tracking key: ``gain/out/kidney_dice``, of the arm that has all of it."""
+    arm = BY_NAME[SWEPT[0]]
+    own = comparisons[(comparisons["arm"] == arm.name) & (comparisons["reference"] == arm.reference)]
+    own = own[own["metric"] == "dice"]
+    keys = "gain/" + own["test_set"] + "/" + own["organ"] + "_dice"
+    return dict(zip(keys, own["mean"], strict=True))
 
 
 def rejected(plan: BenefitPlan, materials: Sequence[Material]) -> dict[str, list[int]]:

@@ -46,6 +46,7 @@ def benefit(
     with explained(debug):
         from medgan.benefit.plan import BenefitOrder
         from medgan.benefit.study import ROWS, run_benefit
+        from medgan.report.benefit import write_report
         from medgan.study.grid import read_seeds
 
         order = BenefitOrder(
@@ -63,6 +64,8 @@ def benefit(
             jobs,
         )
         found = run_benefit(order, console(quiet))
+        if not found.rows.empty:
+            say(quiet, f"report: {write_report(found.folder)}")
         say(quiet, f"figures: {found.folder / ROWS}")
         say(quiet, found.tracked)
         if found.exit_code:

@@ -45,11 +45,7 @@ def compare_arms(
     Raises:
         DataError: An arm with more than one row for a subject: several ratios, say.
     """
-    keys = ["arm", *FAMILY, *TRAINING, "subject"]
-    twice = rows[rows.duplicated(keys)]
-    if len(twice):
-        what = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
-        raise DataError(f"more than one row for {what}; compare one ratio of synthetic images at a time.")
+    _refuse_repeated(rows)
     found = []
     for family, own in rows.groupby(FAMILY, sort=False):
         values = own.set_index(["arm", *TRAINING, "subject"])[list(metrics)]
@@ -63,6 +59,14 @@ def compare_arms(
             ]
             found += _corrected([row for row in each if row["n"]])
     return pd.DataFrame(found, columns=list(FOUND))
+
+
+def _refuse_repeated(rows: pd.DataFrame) -> None:
+    keys = ["arm", *FAMILY, *TRAINING, "subject"]
+    twice = rows[rows.duplicated(keys)]
+    if len(twice):
+        what = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
+        raise DataError(f"more than one row for {what}; compare one ratio of synthetic images at a time.")
 
 
 def _difference(values: pd.Series, arm: str, reference: str, draws: int) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+import base64
+import io
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medgan.report.figures import common_limits, embedded, forest, learning_curves
+from medgan.report.findings import read_findings
+
+
+@pytest.fixture
+def found(make_study):
+    return read_findings(make_study())
+
+
+def decoded(src):
+    head, _, data = src.partition(",")
+    return head, base64.b64decode(data)
+
+
+def test_a_forest_plot_has_every_interval_where_it_belongs(found):
+    effects = found.effects(organ="kidney", test_set="out")
+    (axes,) = forest(effects, "kidney").axes
+    intervals = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 2][: len(effects)]
+    spans = [line for line in axes.lines if list(line.get_ydata()) == [line.get_ydata()[0]] * 2]
+    np.testing.assert_allclose([line.get_xdata() for line in spans], effects[["lower", "upper"]])
+    assert len(intervals) == len(effects)
+    assert axes.yaxis_inverted()  # the first comparison is on top
+    assert axes.get_yticklabels()[0].get_text() == "real+standard\nagainst real"
+
+
+def test_all_plots_share_limits_that_hold_every_interval_and_zero(found):
+    low, high = common_limits(found.effects())
+    assert low < min(0, found.effects()["lower"].min())
+    assert high > max(0, found.effects()["upper"].max())
+
+
+@pytest.mark.parametrize("mean", [None, 0.0])
+def test_where_nothing_differs_there_are_no_limits(make_study, mean):
+    row = {"arm": "a", "reference": "b", "test_set": "out", "organ": "o", "metric": "dice", "mean": mean, "n": 1}
+    assert common_limits(read_findings(make_study(comparisons=[row])).effects()) is None
+
+
+def test_the_thick_curve_of_an_arm_is_the_mean_of_its_trainings(found):
+    (axes,) = learning_curves(found.curves, ["real"]).axes
+    *thin, thick = axes.lines
+    assert len(thin) == 3
+    np.testing.assert_allclose(thick.get_ydata(), np.mean([line.get_ydata() for line in thin], axis=0))
+
+
+def test_an_embedded_plot_is_the_same_every_time_and_asks_for_nothing(found):
+    effects = found.effects(organ="liver", test_set="in")
+    first, second = (embedded(forest(effects, "liver")) for _ in range(2))
+    assert first == second
+    head, data = decoded(first)
+    assert head == "data:image/svg+xml;base64"
+    assert ET.fromstring(data).tag.endswith("svg")
+    links = [value for node in ET.fromstring(data).iter() for name, value in node.items() if name.endswith("href")]
+    assert all(link.startswith("#") for link in links)
+
+
+def test_voxels_are_embedded_as_png(found):
+    head, data = decoded(embedded(learning_curves(found.curves, ["real"]), kind="png"))
+    assert head == "data:image/png;base64"
+    assert Image.open(io.BytesIO(data)).format == "PNG"

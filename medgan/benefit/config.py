@@ -24,6 +24,8 @@ class BenefitConfig(Config):
     ratios_percent: tuple[NonNegativeInt, ...] = (0, 25, 50, 100, 200)
     """Extra images for a hundred real ones: validation chooses one of these for all arms. 0 is trained for comparison
     and never chosen."""
+    keep_labels_above: float | None = Field(default=None, ge=0, le=1)
+    """Translations whose label-keeping is lower are not trained on, and counted; null keeps all."""
     lesions: tuple[str, ...] = ()
     """Labels whose connected parts are counted one by one: they get a lesion-wise F1."""
     phantom_subjects: PositiveInt = 48

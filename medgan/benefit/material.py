@@ -9,7 +9,7 @@ from rich.console import Console
 from medgan.benefit.arms import Arm, Kind
 from medgan.benefit.copies import matched_copies, shuffled_masks
 from medgan.benefit.plan import BenefitPlan
-from medgan.benefit.translated import Objection, Translated, translate_labelled, translator_run
+from medgan.benefit.translated import LabelKeeping, Translated, translate_labelled, translator_run
 from medgan.data.studies import Study
 
 
@@ -32,7 +32,7 @@ class Material:
 
 
 def gather_material(
-    plan: BenefitPlan, subset: int, parent: str, tracking: str, objection: Objection | None, console: Console
+    plan: BenefitPlan, subset: int, parent: str, tracking: str, keeping: LabelKeeping | None, console: Console
 ) -> Material:
     """Make what is not made yet: the translator, its images, the matched ones, the masks of others.
 
@@ -41,7 +41,7 @@ def gather_material(
         subset: Which training subjects.
         parent: The MLflow run of the study.
         tracking: Where that is.
-        objection: By what a translation is left out; None keeps all.
+        keeping: By what translations are judged; see ``translate_labelled``.
         console: Where it is told what happens.
 
     Raises:
@@ -57,7 +57,7 @@ def gather_material(
     translated = None
     if any(arm.translates for arm in plan.arms):
         model = translator_run(plan, subset, parent, tracking, console)
-        translated = translate_labelled(plan, subset, model, objection, console)
+        translated = translate_labelled(plan, subset, model, keeping, console)
         train["synthetic"] = translated.train
     folder = plan.order.folder / "copies" / f"subset={subset}"
     if "shuffled" in kinds and translated:

@@ -18,7 +18,7 @@ from medgan.benefit.records import read_json, write_json
 from medgan.benefit.show import render
 from medgan.benefit.tables import means, read_curves, read_figures, worst_cases
 from medgan.benefit.tasks import Child, Task, child_of
-from medgan.benefit.translated import Objection
+from medgan.benefit.translated import LabelKeeping
 from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
 from medgan.study.children import Failure
@@ -48,14 +48,14 @@ class Benefit:
         return 1 if self.failures else 0
 
 
-def run_benefit(order: BenefitOrder, console: Console, objection: Objection | None = None) -> Benefit:
+def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | None = None) -> Benefit:
     """Run what is not finished of a study, and write ``benefit.csv``, ``curves.csv`` and ``benefit.json``.
 
     Args:
         order: What was asked.
         console: Where progress and the tables are shown.
-        objection: Why the labels of an image no longer fit its translation, or nothing: what it objects to is not
-            trained on, and is counted. None keeps all.
+        keeping: By what translations are judged where ``keep_labels_above`` is set: from a labelled image and its
+            translation to how well the labels still fit, 0 to 1.
 
     Raises:
         LeakageError: A test subject would reach, or has reached, a training.
@@ -68,7 +68,7 @@ def run_benefit(order: BenefitOrder, console: Console, objection: Objection | No
     with parent_run(plan, read_json(record)) as tracker:
         write_json(record, described(plan) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
         materials = [
-            gather_material(plan, subset, tracker.id, tracker.uri, objection, console)
+            gather_material(plan, subset, tracker.id, tracker.uri, keeping, console)
             for subset in range(len(plan.subsets))
         ]
         sweep = choose_ratio(plan, materials[0], tracker.id, tracker.uri, console)

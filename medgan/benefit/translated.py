@@ -11,7 +11,7 @@ from medgan.benefit.plan import BenefitPlan
 from medgan.config import flattened
 from medgan.data.splits import Split
 from medgan.data.studies import Study
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError
 from medgan.inference.batch import conversion_fabric
 from medgan.inference.convert import Batch, ConvertOrder
 from medgan.inference.jobs import find_jobs
@@ -21,8 +21,8 @@ from medgan.train import Order, train
 from medgan.training.model_folder import CARD, read_description, read_model
 from medgan.training.run_folder import RunFolder
 
-Objection = Callable[[Study, Study], str | None]
-"""From a labelled image and its translation, which has the same mask, to why its labels no longer fit, or nothing."""
+LabelKeeping = Callable[[Study, Study], float]
+"""From a labelled image and its translation, which has the same mask, to how well the labels still fit: 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _training(plan: BenefitPlan, run: RunFolder, split: Path, resume: bool, pare
 
 
 def translate_labelled(
-    plan: BenefitPlan, subset: int, model: Path, objection: Objection | None, console: Console
+    plan: BenefitPlan, subset: int, model: Path, keeping: LabelKeeping | None, console: Console
 ) -> Translated:
     """Translate the labelled source images of a subset's training subjects and of the validation subjects.
 
@@ -105,13 +105,19 @@ def translate_labelled(
         plan: What the study does.
         subset: Whose subjects.
         model: The translator's model folder.
-        objection: By what a training image is left out; None keeps all.
+        keeping: By what training images are judged where the settings have a threshold.
         console: Where is told what was left out.
 
     Raises:
+        ConfigError: A threshold, and nothing to judge by.
         DataError: An image that could not be translated, or all of them left out.
         LeakageError: A test subject among them.
     """
+    threshold = plan.config.keep_labels_above
+    if threshold is not None and keeping is None:
+        raise ConfigError(
+            "keep_labels_above needs a measure of label-keeping, and this study has none; leave it unset."
+        )
     source, target = plan.pair.names
     own = set(plan.subsets[subset])
     sources = [study for study in plan.subjects.with_labels("train", source) if study.subject in own]
@@ -120,7 +126,7 @@ def translate_labelled(
     folder = plan.order.folder / "synthetic" / (f"subset={subset}" if plan.config.retrain_translator else "all")
     made = _converted(plan, [*sources, *validation], model, folder)
     drawn = [Study(each.subject, target, made[each.image], each.mask) for each in (*sources, *validation)]
-    kept, rejected = sifted(sources, drawn[: len(sources)], objection)
+    kept, rejected = sifted(sources, drawn[: len(sources)], keeping, threshold)
     for name, why in rejected.items():
         console.out(f"left out: the translation of {name}: {why}", highlight=False)
     weights = read_description(model).weights_sha256
@@ -128,14 +134,15 @@ def translate_labelled(
 
 
 def sifted(
-    sources: Sequence[Study], translations: Sequence[Study], objection: Objection | None
+    sources: Sequence[Study], translations: Sequence[Study], keeping: LabelKeeping | None, threshold: float | None
 ) -> tuple[tuple[Study, ...], dict[str, str]]:
     """The translations that keep their labels, and why the others do not, by file name.
 
     Args:
         sources: Labelled images.
         translations: Of each its translation.
-        objection: Why a translation is left out, or nothing; None keeps all.
+        keeping: How well labels are kept.
+        threshold: Below it a translation is left out; None keeps all.
 
     Raises:
         DataError: None is left.
@@ -143,11 +150,12 @@ def sifted(
     kept: list[Study] = []
     rejected: dict[str, str] = {}
     for source, translation in zip(sources, translations, strict=True):
-        why = objection(source, translation) if objection else None
-        if why is None:
+        score = keeping(source, translation) if keeping and threshold is not None else None
+        # Not a number is no label kept, either.
+        if score is None or threshold is None or score >= threshold:
             kept.append(translation)
         else:
-            rejected[translation.image.name] = why
+            rejected[translation.image.name] = f"label-keeping {score:.2f} is below {threshold:g}"
     if not kept:
         raise DataError(
             f"no translation keeps its labels, so there is nothing to train on ({'; '.join(rejected.values())}). "

@@ -23,7 +23,8 @@ from medgan.tracking import resolve_uri
 from medgan.training.recorder import Recorder
 
 QUIET = Console(quiet=True)
-SHORT = ["arms=[real+standard, real+standard+synthetic]"]
+RULE = ["keep_labels_above=0.5"]
+SHORT = [*RULE, "arms=[real+standard, real+standard+synthetic]"]
 STOPPED_AT = 4
 """Of the 6 iterations of a child, in its second epoch."""
 
@@ -35,6 +36,11 @@ class Story:
     stopped: str
     resumed: Benefit
     told_again: str
+
+
+def keeping(source, drawn):
+    """Label-keeping that is bad in one training subject."""
+    return 0.25 if source.subject == "s1" else 0.75
 
 
 def stop_second_child(patch):
@@ -49,22 +55,21 @@ def stop_second_child(patch):
     patch.setattr(Recorder, "iteration", watched)
 
 
-def told(path, order, objection=None):
+def told(path, order):
     with path.open("w+") as stream:
-        found = run_benefit(order, Console(file=stream, width=160), objection)
+        found = run_benefit(order, Console(file=stream, width=160), keeping)
         stream.seek(0)
         return found, stream.read()
 
 
 @pytest.fixture(scope="module")
 def story(asked, work):
-    objection = lambda source, drawn: "lost" if source.subject == "s1" else None  # noqa: E731
-    whole, first = told(work / "a.txt", asked(work, name="whole", overrides=["ratios_percent=[0, 100]"]), objection)
+    whole, first = told(work / "a.txt", asked(work, name="whole", overrides=[*RULE, "ratios_percent=[0, 100]"]))
     with pytest.MonkeyPatch.context() as patch:
         stop_second_child(patch)
         with pytest.raises(KeyboardInterrupt) as stop:
-            run_benefit(asked(work, name="in_parts", overrides=SHORT), QUIET, objection)
-    resumed, second = told(work / "b.txt", asked(work, name="in_parts", overrides=SHORT, jobs=2), objection)
+            run_benefit(asked(work, name="in_parts", overrides=SHORT), QUIET, keeping)
+    resumed, second = told(work / "b.txt", asked(work, name="in_parts", overrides=SHORT, jobs=2))
     return Story(whole, first, str(stop.value), resumed, second)
 
 
@@ -130,11 +135,11 @@ def test_all_segmenters_take_equally_many_steps_on_what_their_arm_says(story):
         assert model.validated == (2 if arm.name == "oracle" else 4)
 
 
-def test_what_was_objected_to_is_counted_and_not_trained_on(story):
+def test_what_lost_its_labels_is_counted_and_not_trained_on(story):
     counts = {arm.name: [1, 3] for arm in ARMS if arm.translates}
     assert result(story.whole)["rejected"] == counts
     assert load_segmenter(child(story.whole, "synthetic-only") / "model").description.trained == 2
-    assert "left out: the translation of s1_contrast.nii.gz: lost" in story.told
+    assert "left out: the translation of s1_contrast.nii.gz: label-keeping 0.25 is below 0.5" in story.told
 
 
 def test_the_result_says_what_was_done_and_found(story):
@@ -225,6 +230,6 @@ def test_leak_a_child_that_was_begun_under_another_split(story, asked, work, mon
     identity.write_text(json.dumps(json.loads(kept) | {"split_hash": "other"}))
     try:
         with pytest.raises(LeakageError, match="was begun under another split"):
-            run_benefit(asked(work, name="in_parts", overrides=SHORT), QUIET)
+            run_benefit(asked(work, name="in_parts", overrides=SHORT), QUIET, keeping)
     finally:
         identity.write_text(kept)

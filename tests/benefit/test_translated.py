@@ -32,25 +32,36 @@ def begun(plan, name, split, config=None):
     return run
 
 
-def test_what_is_objected_to_is_left_out_with_its_reason():
-    kept, rejected = sifted(SOURCES, DRAWN, lambda source, drawn: "liver lost" if source.subject == "s1" else None)
-    assert kept == (DRAWN[0], DRAWN[2])
-    assert rejected == {"s1.nii.gz": "liver lost"}
+def test_what_keeps_its_labels_too_badly_is_left_out_with_its_score():
+    scores = {"s0": 0.7, "s1": 0.69, "s2": float("nan")}
+    kept, rejected = sifted(SOURCES, DRAWN, lambda source, drawn: scores[source.subject], 0.7)
+    assert kept == (DRAWN[0],)
+    assert rejected == {
+        "s1.nii.gz": "label-keeping 0.69 is below 0.7",
+        "s2.nii.gz": "label-keeping nan is below 0.7",
+    }
 
 
-def test_the_objection_sees_an_image_with_its_own_translation():
+def test_an_image_is_judged_with_its_own_translation():
     seen = []
-    sifted(SOURCES, DRAWN, lambda source, drawn: seen.append((source, drawn)))
+    sifted(SOURCES, DRAWN, lambda source, drawn: seen.append((source, drawn)) or 1.0, 0.5)
     assert seen == list(zip(SOURCES, DRAWN, strict=True))
 
 
-def test_without_an_objection_all_are_kept():
-    assert sifted(SOURCES, DRAWN, None) == (tuple(DRAWN), {})
+def test_without_a_threshold_all_are_kept():
+    assert sifted(SOURCES, DRAWN, None, None) == (tuple(DRAWN), {})
+    assert sifted(SOURCES, DRAWN, lambda source, drawn: 0.0, None) == (tuple(DRAWN), {})
+
+
+def test_a_threshold_needs_something_to_judge_by(asked, tmp_path):
+    plan = make_plan(asked(tmp_path, overrides=["keep_labels_above=0.7"]))
+    with pytest.raises(ConfigError, match="needs a measure of label-keeping"):
+        translate_labelled(plan, 0, tmp_path / "model", None, QUIET)
 
 
 def test_nothing_left_is_an_error_with_the_reasons():
-    with pytest.raises(DataError, match=r"no translation keeps its labels.*\(gone; gone; gone\)"):
-        sifted(SOURCES, DRAWN, lambda source, drawn: "gone")
+    with pytest.raises(DataError, match=r"no translation keeps its labels.*label-keeping 0.25 is below 0.5"):
+        sifted(SOURCES, DRAWN, lambda source, drawn: 0.25, 0.5)
 
 
 def test_a_translator_is_ordered_with_its_settings_and_the_studys_split(asked, tmp_path, trainings, labelled):

@@ -28,7 +28,7 @@ class BenefitConfig(Config):
     """Translations whose label-keeping is lower are not trained on, and counted; null keeps all."""
     lesions: tuple[str, ...] = ()
     """Labels whose connected parts are counted one by one: they get a lesion-wise F1."""
-    phantom_subjects: PositiveInt = 48
+    phantom_subjects: PositiveInt = 60
     """How many subjects are rendered where no data is given; a sixth of them are tested."""
     translator: dict[str, Any] = Field(default_factory=dict)
     """Settings of the pipeline's translator, as ``translator.fit.epochs=12``."""

@@ -18,7 +18,7 @@ from medgan.benefit.records import read_json, write_json
 from medgan.benefit.show import render
 from medgan.benefit.tables import means, read_curves, read_figures, worst_cases
 from medgan.benefit.tasks import Child, Task, child_of
-from medgan.benefit.translated import LabelKeeping
+from medgan.benefit.translated import LabelKeeping, check_keeping
 from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
 from medgan.study.children import Failure
@@ -63,6 +63,7 @@ def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | N
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
     plan = make_plan(order)
+    check_keeping(plan.config, keeping)
     announce(plan, console)
     record = order.folder / RECORD
     with parent_run(plan, read_json(record)) as tracker:

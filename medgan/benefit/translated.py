@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from medgan.benefit.config import BenefitConfig
 from medgan.benefit.plan import BenefitPlan
 from medgan.config import flattened
 from medgan.data.splits import Split
@@ -94,6 +95,19 @@ def _training(plan: BenefitPlan, run: RunFolder, split: Path, resume: bool, pare
     )
 
 
+def check_keeping(config: BenefitConfig, keeping: LabelKeeping | None) -> None:
+    """Refuse a threshold with nothing to judge by, before anything is trained.
+
+    Raises:
+        ConfigError: Just that.
+    """
+    if config.keep_labels_above is not None and keeping is None:
+        raise ConfigError(
+            f"keep_labels_above={config.keep_labels_above:g} needs a measure of label-keeping, and this study has none; "
+            "leave it unset."
+        )
+
+
 def translate_labelled(
     plan: BenefitPlan, subset: int, model: Path, keeping: LabelKeeping | None, console: Console
 ) -> Translated:
@@ -109,15 +123,9 @@ def translate_labelled(
         console: Where is told what was left out.
 
     Raises:
-        ConfigError: A threshold, and nothing to judge by.
         DataError: An image that could not be translated, or all of them left out.
         LeakageError: A test subject among them.
     """
-    threshold = plan.config.keep_labels_above
-    if threshold is not None and keeping is None:
-        raise ConfigError(
-            "keep_labels_above needs a measure of label-keeping, and this study has none; leave it unset."
-        )
     source, target = plan.pair.names
     own = set(plan.subsets[subset])
     sources = [study for study in plan.subjects.with_labels("train", source) if study.subject in own]
@@ -126,7 +134,7 @@ def translate_labelled(
     folder = plan.order.folder / "synthetic" / (f"subset={subset}" if plan.config.retrain_translator else "all")
     made = _converted(plan, [*sources, *validation], model, folder)
     drawn = [Study(each.subject, target, made[each.image], each.mask) for each in (*sources, *validation)]
-    kept, rejected = sifted(sources, drawn[: len(sources)], keeping, threshold)
+    kept, rejected = sifted(sources, drawn[: len(sources)], keeping, plan.config.keep_labels_above)
     for name, why in rejected.items():
         console.out(f"left out: the translation of {name}: {why}", highlight=False)
     weights = read_description(model).weights_sha256

@@ -103,8 +103,8 @@ def check_keeping(config: BenefitConfig, keeping: LabelKeeping | None) -> None:
     """
     if config.keep_labels_above is not None and keeping is None:
         raise ConfigError(
-            f"keep_labels_above={config.keep_labels_above:g} needs a measure of label-keeping, and this study has none; "
-            "leave it unset."
+            f"keep_labels_above={config.keep_labels_above:g} needs a measure of label-keeping, and this study has "
+            "none; leave it unset."
         )
 
 

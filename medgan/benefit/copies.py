@@ -1,5 +1,6 @@
 """Labelled copies that need no network: histograms matched to the target domain, and the masks of other subjects."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from skimage.exposure import match_histograms
 from medgan.data.body import body_mask
 from medgan.data.domains import Domain
 from medgan.data.studies import Study
-from medgan.data.volumes import Volume, read_volume, write_volume
+from medgan.data.volumes import Volume, file_hash, read_volume, write_volume
 from medgan.errors import DataError
 
 COPIES = 3
@@ -33,12 +34,13 @@ def matched_copies(
         folder: Where the copies are written.
     """
     random = np.random.default_rng(0)
+    place = folder / _key([*sources, *references])
     copies = []
-    for study in sources:
+    for index, study in enumerate(sources):
         for number in range(COPIES):
             reference = references[int(random.integers(len(references)))]
             gamma = float(LARGEST_GAMMA ** random.uniform(-1, 1))
-            path = folder / f"{study.subject}_{study.image.name.split('.')[0]}_{number}.nii.gz"
+            path = place / f"{index:04d}_{number}.nii.gz"
             if not path.exists():
                 volume = read_volume(study.image)
                 found = matched(volume, read_volume(reference.image), source, target, gamma)
@@ -95,9 +97,10 @@ def shuffled_masks(studies: Sequence[Study], folder: Path) -> tuple[Study, ...]:
     drawn = np.random.default_rng(0).permutation(subjects).tolist()
     following = dict(zip(drawn, [*drawn[1:], drawn[0]], strict=True))
     first = {study.subject: study for study in reversed(studies)}
+    place = folder / _key(studies)
     result = []
-    for number, study in enumerate(studies):
-        path = folder / f"{study.subject}_{number}.nii.gz"
+    for index, study in enumerate(studies):
+        path = place / f"{index:04d}.nii.gz"
         wrong = first[following[study.subject]].mask
         assert wrong is not None
         if not path.exists():
@@ -105,6 +108,13 @@ def shuffled_masks(studies: Sequence[Study], folder: Path) -> tuple[Study, ...]:
             write_volume(stretched(mask.voxels, image.grid.size), image.grid, path, np.uint8)
         result.append(Study(study.subject, study.domain, study.image, path))
     return tuple(result)
+
+
+def _key(studies: Sequence[Study]) -> str:
+    """A name for what is made of these images and masks: of other ones, nothing that is there is taken for theirs."""
+    files = ((study.subject, study.image, study.mask) for study in studies)
+    lines = ["\t".join([subject, *(file_hash(path) for path in paths if path)]) for subject, *paths in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def stretched(labels: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from medgan.benefit.plan import BenefitPlan
 from medgan.benefit.tasks import FIGURES, Child
 from medgan.data.domains import Domain
-from medgan.data.layouts import stem
 from medgan.data.streams import replacing
 from medgan.data.studies import Study
 from medgan.data.volumes import Volume, read_volume, write_volume
@@ -36,19 +35,22 @@ class Tested:
     study: Study
     test_set: Distribution
     """in: of the domain whose labels were learnt from. out: of the other."""
+    number: int
+    """Among the images of its set."""
 
     @property
     def file(self) -> str:
         """What its label maps are called."""
-        return f"{self.study.subject}_{self.study.domain}_{stem(self.study.image)}.nii.gz"
+        return f"{self.study.domain}_{self.number:04d}.nii.gz"
 
 
 def images_to_test(plan: BenefitPlan) -> tuple[Tested, ...]:
     """The labelled images of the test subjects."""
-    source, target = plan.pair.names
-    return (
-        *(Tested(study, "in") for study in plan.subjects.with_labels("test", source)),
-        *(Tested(study, "out") for study in plan.subjects.with_labels("test", target)),
+    sets: tuple[tuple[Distribution, str], ...] = (("in", plan.pair.source.name), ("out", plan.pair.target.name))
+    return tuple(
+        Tested(study, test_set, number)
+        for test_set, domain in sets
+        for number, study in enumerate(plan.subjects.with_labels("test", domain))
     )
 
 

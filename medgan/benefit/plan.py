@@ -106,11 +106,12 @@ class BenefitPlan:
 
     @property
     def swept(self) -> Arm | None:
-        """The arm whose validation chooses the ratio; None where there is nothing to choose."""
+        """The arm whose validation chooses the ratio of all; None where there is nothing to choose."""
         if len(self.config.ratios_percent) < 2:
             return None
         trained = [arm.name for arm in self.arms]
-        return next((BY_NAME[name] for name in SWEPT if name in trained), None)
+        extra = [arm.name for arm in self.arms if arm.extra]
+        return next((BY_NAME[name] for name in (*SWEPT, *extra) if name in trained), None)
 
     def domain(self, name: str) -> Domain:
         """How images of a domain are seen: by the segmenter's one window where both are in HU, else each by its own."""

@@ -15,6 +15,9 @@ from medgan.benefit.tasks import Task
 from medgan.errors import LeakageError, MedganError, TrainingError
 from medgan.study.children import Failure
 
+Ended = Iterator[tuple[Task, BaseException | None]]
+"""Tasks as they end, each with what ended it early."""
+
 
 def run_tasks(tasks: Sequence[Task], jobs: int, console: Console) -> tuple[Failure, ...]:
     """Bring every child to its end; one that fails is named, and does not stop the others.
@@ -31,10 +34,17 @@ def run_tasks(tasks: Sequence[Task], jobs: int, console: Console) -> tuple[Failu
     left = [task for task in tasks if not task.done]
     if len(left) < len(tasks):
         console.out(f"{len(tasks) - len(left)} of {len(tasks)} segmenters: finished before", highlight=False)
-    failures = []
     ended = in_turn(left) if jobs == 1 else in_processes(left, jobs)
-    for number, (task, error) in enumerate(ended, len(tasks) - len(left) + 1):
-        place = f"{number}/{len(tasks)} {task.child.name}"
+    try:
+        return tuple(_failures(ended, len(tasks) - len(left), len(tasks), console))
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from there.") from None
+
+
+def _failures(ended: Ended, before: int, total: int, console: Console) -> Iterator[Failure]:
+    """Those that failed, while all are told of as they end."""
+    for number, (task, error) in enumerate(ended, before + 1):
+        place = f"{number}/{total} {task.child.name}"
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"stopped in {task.child.name}; the same command goes on from there.") from None
         if isinstance(error, LeakageError):
@@ -43,13 +53,9 @@ def run_tasks(tasks: Sequence[Task], jobs: int, console: Console) -> tuple[Failu
             console.out(f"{place}: validation Dice {task.child.score:.3f}", highlight=False)
             continue
         unexpected = "" if isinstance(error, MedganError) else f"unexpected {type(error).__name__}: "
-        failures.append(Failure(task.child.name, f"{unexpected}{error}"))
-        console.out(f"{place}: failed: {failures[-1].reason}", highlight=False)
-    return tuple(failures)
-
-
-Ended = Iterator[tuple[Task, BaseException | None]]
-"""Tasks as they end, each with what ended it early."""
+        failure = Failure(task.child.name, f"{unexpected}{error}")
+        console.out(f"{place}: failed: {failure.reason}", highlight=False)
+        yield failure
 
 
 def in_turn(tasks: Sequence[Task]) -> Ended:

@@ -64,7 +64,10 @@ def translator_run(plan: BenefitPlan, subset: int, parent: str, tracking: str, c
         _check_begun(plan, run, Split.load(split))
     if not (run.model / CARD).exists():
         console.out(f"{name}: {'goes on' if started else 'starts'}", highlight=False)
-        train(_training(plan, run, split, started, parent, tracking), console)
+        try:
+            train(_training(plan, run, split, started, parent, tracking), console)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped in {name}; the same command goes on from there.") from None
     plan.guard.check_translator(Split.load(run.split), run.path)
     return run.model
 

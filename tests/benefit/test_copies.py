@@ -76,6 +76,7 @@ def study(folder, subject, *, shape=(8, 8, 3), value=1):
 
 def test_copies_keep_masks_and_count_as_the_target_domain(tmp_path, scans, ct):
     mask = tmp_path / "mask.nii.gz"
+    mask.touch()
     source = Study("s0", "contrast", scans[0].path, mask)
     copies = matched_copies([source], [Study("s1", "plain", scans[1].path)], CONTRAST, PLAIN, tmp_path / "copies")
     assert [(copy.subject, copy.domain, copy.mask) for copy in copies] == [("s0", "plain", mask)] * COPIES
@@ -87,6 +88,14 @@ def test_copies_that_are_there_are_kept(tmp_path, scans):
     asked = [Study("s0", "contrast", scans[0].path)], [Study("s1", "plain", scans[1].path)], CONTRAST, PLAIN, tmp_path
     before = {copy.image: copy.image.stat().st_mtime_ns for copy in matched_copies(*asked)}
     assert {copy.image: copy.image.stat().st_mtime_ns for copy in matched_copies(*asked)} == before
+
+
+def test_copies_of_other_images_are_not_taken_for_these(tmp_path, scans):
+    source = Study("s0", "contrast", scans[0].path)
+    one, other = (
+        matched_copies([source], [Study("s1", "plain", scan.path)], CONTRAST, PLAIN, tmp_path) for scan in scans
+    )
+    assert not {copy.image for copy in one} & {copy.image for copy in other}
 
 
 def test_no_subject_keeps_its_mask_and_every_mask_is_used_once(tmp_path):

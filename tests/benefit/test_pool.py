@@ -60,6 +60,16 @@ def test_a_leak_stops_everything(running, tmp_path):
     assert ran == ["a"]
 
 
+def test_a_stop_between_children_says_how_to_go_on(running, tmp_path, monkeypatch):
+    def stopped(tasks):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("medgan.benefit.pool.in_turn", stopped)
+    with pytest.raises(KeyboardInterrupt, match="stopped; the same command goes on from there"):
+        told(tmp_path, [task("a")])
+
+
 def test_a_stop_says_where_and_how_to_go_on(running, tmp_path):
     ends, ran = running
     ends["a"] = KeyboardInterrupt()

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from rich.console import Console
 
@@ -63,7 +61,15 @@ def test_a_ratio_that_fails_is_not_chosen(asked, tmp_path, validation):
 def test_one_ratio_or_no_translation_is_nothing_to_choose(asked, tmp_path, validation):
     plan = make_plan(asked(tmp_path, overrides=["ratios_percent=[50]"]))
     assert choose_ratio(plan, NOTHING, "parent", "sqlite:///runs.db", QUIET).ratio_percent == 50
-    several = make_plan(asked(tmp_path, name="b", overrides=["ratios_percent=[50, 100]", "arms=[real, real+matched]"]))
-    sweep = choose_ratio(replace(several), NOTHING, "parent", "sqlite:///runs.db", QUIET)
+    several = make_plan(asked(tmp_path, name="b", overrides=["ratios_percent=[50, 100]", "arms=[real, oracle]"]))
+    sweep = choose_ratio(several, NOTHING, "parent", "sqlite:///runs.db", QUIET)
     assert (sweep.ratio_percent, sweep.arm, dict(sweep.val_dice)) == (50, None, {})
     assert validation[1] == []
+
+
+def test_without_translations_another_arm_with_extra_images_is_swept(asked, tmp_path, validation):
+    scores, _ = validation
+    scores |= {50: 0.1, 100: 0.2}
+    plan = make_plan(asked(tmp_path, overrides=["ratios_percent=[50, 100]", "arms=[real, real+matched]"]))
+    sweep = choose_ratio(plan, NOTHING, "parent", "sqlite:///runs.db", QUIET)
+    assert (sweep.ratio_percent, sweep.arm) == (100, "real+matched")

@@ -118,7 +118,7 @@ def test_a_figure_is_that_of_the_label_map_that_is_kept(story):
     folder = story.whole.folder
     rows = pd.read_csv(folder / "benefit.csv").set_index(["arm", "subject", "test_set", "organ"])
     places = (child(story.whole, "oracle") / "test", folder / "truth")
-    maps = [np.asarray(nib.load(place / "s6_plain_s6_plain.nii.gz").dataobj) for place in places]
+    maps = [np.asarray(nib.load(place / "plain_0001.nii.gz").dataobj) for place in places]
     for number, organ in ((1, "bone"), (2, "vessel")):
         expected = overlap(maps[0] == number, maps[1] == number)
         assert rows.loc[("oracle", "s6", "out", organ), "dice"] == pytest.approx(expected, abs=1e-5)

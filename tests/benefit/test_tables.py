@@ -69,7 +69,7 @@ def test_the_worst_cases_are_of_the_translating_arm_with_files_to_look_at(tmp_pa
     plan = SimpleNamespace(
         order=SimpleNamespace(folder=tmp_path / "study"),
         segmenter=SimpleNamespace(labels={"liver": (5,)}),
-        pair=SimpleNamespace(names=("contrast", "plain")),
+        pair=SimpleNamespace(source=SimpleNamespace(name="contrast"), target=SimpleNamespace(name="plain")),
         subjects=SimpleNamespace(with_labels=lambda part, name: tuple(studies.values()) if name == "plain" else ()),
     )
     arm = "real+standard+synthetic"
@@ -87,8 +87,8 @@ def test_the_worst_cases_are_of_the_translating_arm_with_files_to_look_at(tmp_pa
         "value": 1,
         "dice": 0,
         "image": "../data/b.nii.gz",
-        "truth": "truth/b_plain_b.nii.gz",
-        "label_map": f"{arm},seed=0/test/b_plain_b.nii.gz",
+        "truth": "truth/plain_0001.nii.gz",
+        "label_map": f"{arm},seed=0/test/plain_0001.nii.gz",
     }
     assert not any(Path(case[key]).is_absolute() for case in found for key in ("image", "truth", "label_map"))
     assert worst_cases(plan, [child(tmp_path / "other")], pd.DataFrame()) == []

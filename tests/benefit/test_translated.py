@@ -86,6 +86,15 @@ def test_a_new_translator_is_ordered_with_what_was_asked(asked, tmp_path, traini
     assert not trainings[0].resume
 
 
+def test_a_stop_in_the_translator_says_that_the_same_command_goes_on(asked, tmp_path, monkeypatch):
+    def stopped(order, console):
+        raise KeyboardInterrupt("add --resume")
+
+    monkeypatch.setattr("medgan.benefit.translated.train", stopped)
+    with pytest.raises(KeyboardInterrupt, match="stopped in translator; the same command goes on from there"):
+        translator_run(make_plan(asked(tmp_path)), 0, "parent", "sqlite:///runs.db", QUIET)
+
+
 def test_each_subset_has_a_translator_of_its_own_that_sees_no_more(asked, tmp_path, trainings, monkeypatch):
     plan = make_plan(asked(tmp_path, overrides=["retrain_translator=true", "subsets=2", "labelled=2"]))
     monkeypatch.setattr(RunFolder, "split", plan.split)

@@ -13,7 +13,7 @@ from medgan.data.domains import Domain, DomainPair, domain_named
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, find_cohort
 from medgan.errors import ConfigError
-from medgan.segmentation.labelled import Labelled, labels_of, read_labelled
+from medgan.segmentation.labelled import Labelled, is_phantom, labels_of, read_labelled
 from medgan.segmentation.model import Origin, SegmenterModel
 from medgan.segmentation.settings import SOFT_TISSUE, SegmenterConfig
 from medgan.segmentation.training import train_segmenter
@@ -70,7 +70,7 @@ def train_on_cohort(order: SegmentTrainOrder, console: Console) -> SegmentTraine
     if not order.resume:
         facts = {"data": str(order.data.resolve() if order.data else None), "seed": seed, "device": str(fabric.device)}
         run.start(config, split, facts | {"git_revision": code_revision(), "versions": library_versions()})
-    origin = Origin(split_hash=split.hash, data_fingerprint=cohort.fingerprint())
+    origin = Origin(split_hash=split.hash, data_fingerprint=cohort.fingerprint(), phantom=is_phantom(cohort))
     with _tracked(order, run, config, origin) as tracker:
         model = train_segmenter(
             train, validation, config, seed=seed, folder=run.path, fabric=fabric, resume=order.resume, origin=origin,

@@ -94,6 +94,15 @@ def named_labels(path: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def is_phantom(cohort: Cohort) -> bool:
+    """Whether a cohort is the built-in phantom, whose ``labels.json`` says so."""
+    try:
+        content = json.loads((cohort.root / LABELS_JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("phantom") is True
+
+
 def merged(mask: Volume, labels: Labels) -> NDArray[np.uint8]:
     """A label map as (X, Y, Z) of 0 to n: the n-th name's values become n, all others background."""
     _values(mask)

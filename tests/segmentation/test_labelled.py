@@ -10,7 +10,7 @@ from medgan.data.layouts import read_table
 from medgan.data.preparation import GridConfig
 from medgan.data.studies import Cohort
 from medgan.errors import DataError, GeometryError
-from medgan.segmentation.labelled import LabelledHeldOut, labels_of, named_labels, read_labelled
+from medgan.segmentation.labelled import LabelledHeldOut, is_phantom, labels_of, named_labels, read_labelled
 from medgan.segmentation.settings import SOFT_TISSUE
 
 OWN = GridConfig(spacing_mm=(None, None, None))
@@ -71,6 +71,16 @@ def test_a_cohorts_labels_are_named_beside_it_or_by_their_values(save_cohort, tm
     assert labels_of(cohort) == {"label_1": (1,), "label_2": (2,), "label_3": (3,)}
     (table.parent / "labels.json").write_text(json.dumps({"labels": {"0": "air", "5": "liver", "7": "kidney"}}))
     assert labels_of(cohort) == {"liver": (5,), "kidney": (7,)}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(None, False), ("", False), ("[]", False), ('{"labels": {}}', False), ('{"phantom": true, "labels": {}}', True)],
+)
+def test_a_phantom_is_told_by_what_lies_beside_it(tmp_path, content, expected):
+    if content is not None:
+        (tmp_path / "labels.json").write_text(content)
+    assert is_phantom(Cohort((), tmp_path)) is expected
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": ["liver"]}', '{"labels": {"liver": 5}}'])

@@ -55,13 +55,14 @@ def write_report(folder: Path) -> Path:
 def facts(found: Findings) -> dict[str, str]:
     """What was run, line by line."""
     record = found.record
+    chosen = ", chosen on validation subjects" if record.get("sweep", {}).get("arm") else ""
     listed = {
         "Pipeline": str(record["pipeline"]),
         "Images": "built-in phantom: computed bodies, no patients" if record["phantom"] else "given by the user",
         "Test subjects": ", ".join(f"{found.subjects(key)} {name}" for key, name in SETS.items()),
         "Seeds": ", ".join(map(str, record["seeds"])),
         "Subsets of training subjects": str(record["subsets"]),
-        "Synthetic to real images": f"{record['ratio_percent']} %, chosen on validation subjects",
+        "Synthetic to real images": f"{record['ratio_percent']} %{chosen}",
         "Training of each segmenter": "{iterations} iterations of {batch_size} patches".format(**record["budget"]),
         "Split": str(record["split_hash"]),
     }

@@ -144,3 +144,8 @@ def test_a_recorded_command_is_shown_as_it_was(make_study):
 
 def test_facts_count_the_subjects_of_each_test_set(make_study):
     assert facts(read_findings(make_study()))["Test subjects"] == "8 out of distribution, 8 in distribution"
+
+
+@pytest.mark.parametrize(("arm", "said"), [("real+synthetic", "100 %, chosen on validation subjects"), (None, "100 %")])
+def test_a_ratio_that_was_swept_was_chosen_and_one_that_was_set_was_not(make_study, arm, said):
+    assert facts(read_findings(make_study(sweep={"arm": arm})))["Synthetic to real images"] == said

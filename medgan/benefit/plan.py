@@ -60,7 +60,8 @@ class BenefitOrder:
     def command(self) -> str:
         """What runs the study again; where the data lie is nobody's business but this machine's."""
         words = ["medgan", "benefit", "--pipeline", self.pipeline, "--name", self.name]
-        words += ["--seeds", ",".join(map(str, self.seeds))]
+        # A number alone would be how many, so one seed is followed by a comma.
+        words += ["--seeds", "".join(f"{seed}," for seed in self.seeds)]
         words += ["--data", "COHORT.csv"] if self.data else []
         words += ["--config", self.config.name] if self.config else []
         words += ["--model", "MODEL"] if self.model else []

@@ -9,6 +9,7 @@ import pytest
 from medgan.benefit.plan import BenefitOrder, make_plan, split_of_model
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, LeakageError, ModelError
+from medgan.study.grid import read_seeds
 
 
 @pytest.fixture
@@ -60,9 +61,11 @@ def test_a_plan_has_every_arm_and_the_cohorts_own_split(asked, tmp_path):
 def test_an_order_says_how_to_repeat_it_and_not_where_its_data_lie(tmp_path):
     order = BenefitOrder("ct_contrast", data=tmp_path / "a.csv", overrides=["arms=[real, oracle]"], seeds=(3, 4))
     assert order.command == (
-        "medgan benefit --pipeline ct_contrast --name benefit --seeds 3,4 --data COHORT.csv 'arms=[real, oracle]'"
+        "medgan benefit --pipeline ct_contrast --name benefit --seeds 3,4, --data COHORT.csv 'arms=[real, oracle]'"
     )
-    assert BenefitOrder("ct_contrast", quick=True, seeds=(0,)).command.endswith("--seeds 0 --quick")
+    assert BenefitOrder("ct_contrast", quick=True, seeds=(0,)).command.endswith("--seeds 0, --quick")
+    assert read_seeds("3,4,") == (3, 4)
+    assert read_seeds("0,") == (0,)
 
 
 def test_settings_reach_translator_and_segmenter(asked, tmp_path):

@@ -24,9 +24,12 @@ demo: setup
 		--source $(DEMO)/phantom/cohort.csv:contrast --out $(DEMO)/evaluation --labels $(DEMO)/phantom/cohort.csv \
 		--organ aorta=9 --organ vena_cava=10 --organ kidneys=7,8 --organ liver=5 --organ spleen=6 \
 		--organ bone=15,16,17 --organ fat=2,3 --organ lung_and_gas=21,25
+	$(BIN)/medgan benefit --pipeline ct_contrast --quick --jobs 2 --out $(DEMO)/runs --name demo-benefit \
+		--model $(DEMO)/runs/ct_contrast/demo/model
 	@echo "run:        $(DEMO)/runs/ct_contrast/demo (panels in samples/, model in model/)"
 	@echo "converted:  $(DEMO)/synthetic"
 	@echo "evaluation: $(DEMO)/evaluation/summary.json and evaluation.csv"
+	@echo "benefit:    $(DEMO)/runs/ct_contrast/demo-benefit/benefit.html (quick: it runs, and is no evidence)"
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

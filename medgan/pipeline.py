@@ -185,7 +185,7 @@ class Pipeline(ABC, Generic[C]):
         """The studies to work on; without data the phantom, rendered once and kept."""
         if data:
             return find_cohort(data, self.pair)
-        folder = self._rendered(PHANTOM_SUBJECTS, PHANTOM_SEED, KINDS[self.phantom].shape)
+        folder = self.rendered(PHANTOM_SUBJECTS, PHANTOM_SEED, KINDS[self.phantom].shape)
         return find_cohort(folder / (PAIRED if self.pair.paired else UNPAIRED), self.pair)
 
     def prepared(self, cohort: Cohort, cache: Cache) -> Sides:
@@ -234,11 +234,11 @@ class Pipeline(ABC, Generic[C]):
     def _phantom_pairs(self, cache: Cache) -> Sides:
         """Simulated subjects with their truth, for the anchor; the split of the real ones does not concern them."""
         wanted = self.config.phantom_pairs
-        folder = self._rendered(wanted.subjects, wanted.seed, wanted.shape_voxels)
+        folder = self.rendered(wanted.subjects, wanted.seed, wanted.shape_voxels)
         return self._paired(find_cohort(folder / PAIRED, self.pair), cache)
 
-    def _rendered(self, subjects: int, seed: int, shape: tuple[int, int, int]) -> Path:
-        """A phantom cohort's folder, rendered once and kept."""
+    def rendered(self, subjects: int, seed: int, shape: tuple[int, int, int]) -> Path:
+        """A cohort's folder of the pipeline's phantom, rendered once and kept."""
         size = "x".join(map(str, shape))
         folder = default_folder() / "phantom" / f"{self.phantom}-{version('medgan')}-{subjects}-{seed}-{size}"
         if not (folder / PAIRED).exists():

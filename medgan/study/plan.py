@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgan import catalog
-from medgan.config import Settings, flattened, from_overrides, load
+from medgan.config import Config, Settings, flattened, from_overrides, load
 from medgan.data.splits import Split, split_subjects
 from medgan.errors import ConfigError
 from medgan.inference.jobs import is_table
@@ -111,7 +111,7 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     """
     if "seed" in from_overrides(order.overrides):
         raise ConfigError("every cell is trained with every seed; give seeds as --seeds, not as seed=N.")
-    given = _given_table(order.data) if order.data else None
+    given = given_table(order.data) if order.data else None
     kept, left_out = _usable_cells(order, cells)
     pipelines = [pipeline for _, pipeline in kept]
     splits = {pipeline.config.split.model_dump_json() for pipeline in pipelines}
@@ -123,7 +123,7 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
         for cell, pipeline in kept
     )
     for child in children:
-        _refuse_other_settings(child)
+        refuse_other_settings(child.run, child.config)
     # A paired split has a pair in every part, and serves unpaired cells too.
     drawer = next((pipeline for pipeline in pipelines if pipeline.pair.paired), pipelines[0])
     table = given or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
@@ -131,12 +131,12 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     split = split_subjects(cohort, drawer.pair, drawer.config.split)
     path = order.folder / "split.json"
     if path.exists():
-        _refuse_other_split(Split.load(path), split, path)
+        refuse_other_split(Split.load(path), split, path)
     else:
         split.save(path)
     for child in children:
         if child.run.config.exists():
-            _refuse_other_split(Split.load(child.run.split), split, child.run.split)
+            refuse_other_split(Split.load(child.run.split), split, child.run.split)
     return Plan(children, left_out, table, order.data is None, path, split.hash, cohort.fingerprint())
 
 
@@ -159,24 +159,31 @@ def _usable_cells(order: StudyOrder, cells: Sequence[Cell]) -> tuple[list[tuple[
     return kept, left_out
 
 
-def _given_table(data: Path) -> Path:
-    """The CSV of a cohort on disk: children convert the test part of one."""
+def given_table(data: Path) -> Path:
+    """The CSV of a cohort on disk: studies convert parts of one.
+
+    Raises:
+        ConfigError: It is none, and holds none.
+    """
     table = data / "cohort.csv" if data.is_dir() else data
     if not is_table(table) or not table.is_file():
         raise ConfigError(
             f"{data} is no cohort CSV and holds no cohort.csv; list the images in one "
-            "(`subject,domain,image[,mask][,split]`): a study converts the subjects of its test part."
+            "(`subject,domain,image[,mask][,split]`): a study converts the subjects of some parts."
         )
     return table
 
 
-def _refuse_other_settings(child: Child) -> None:
-    """Keep a child of another study from being taken for this one's."""
-    path = child.run.config
-    if not path.exists():
+def refuse_other_settings(run: RunFolder, config: Config) -> None:
+    """Keep a run of another study from being taken for this one's.
+
+    Raises:
+        ConfigError: The run was begun with other settings than ``config``.
+    """
+    if not run.config.exists():
         return
-    before = flattened(load(type(child.config), path).model_dump(mode="json"))
-    now = flattened(child.config.model_dump(mode="json"))
+    before = flattened(load(type(config), run.config).model_dump(mode="json"))
+    now = flattened(config.model_dump(mode="json"))
     changed = [
         f"{key} was {before.get(key)} and is now {now.get(key)}"
         for key in dict.fromkeys([*before, *now])
@@ -185,12 +192,17 @@ def _refuse_other_settings(child: Child) -> None:
     if changed:
         more = f", and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
         raise ConfigError(
-            f"{child.run.path} was trained with other settings: {'; '.join(changed[:MAX_NAMED])}{more}. "
+            f"{run.path} was trained with other settings: {'; '.join(changed[:MAX_NAMED])}{more}. "
             "Choose another --name, or put that folder away."
         )
 
 
-def _refuse_other_split(before: Split, now: Split, path: Path) -> None:
+def refuse_other_split(before: Split, now: Split, path: Path) -> None:
+    """Keep results on different subjects from being compared.
+
+    Raises:
+        ConfigError: ``before``, which lies at ``path``, is not ``now``.
+    """
     if before.hash != now.hash:
         files = "their files changed" if before.files != now.files else "they would be divided differently now"
         raise ConfigError(

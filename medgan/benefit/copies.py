@@ -1,0 +1,126 @@
+"""Labelled copies that need no network: histograms matched to the target domain, and the masks of other subjects."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.exposure import match_histograms
+
+from medgan.data.body import body_mask
+from medgan.data.domains import Domain
+from medgan.data.studies import Study
+from medgan.data.volumes import Volume, file_hash, read_volume, write_volume
+from medgan.errors import DataError
+
+COPIES = 3
+"""Matched copies of an image, each to another target image and with another gamma, so that they vary as scans do."""
+LARGEST_GAMMA = 1.25
+"""The exponent lies between its inverse and this."""
+INT16 = np.iinfo(np.int16)
+
+
+def matched_copies(
+    sources: Sequence[Study], references: Sequence[Study], source: Domain, target: Domain, folder: Path
+) -> tuple[Study, ...]:
+    """Each image with the histogram of target images, and a gamma; its mask stays. What is there is kept.
+
+    Args:
+        sources: Labelled images of the source domain.
+        references: Images of the target domain, of training subjects.
+        source: The domain that is matched.
+        target: The domain that the copies count as.
+        folder: Where the copies are written.
+    """
+    random = np.random.default_rng(0)
+    place = folder / _key([*sources, *references])
+    copies = []
+    for index, study in enumerate(sources):
+        for number in range(COPIES):
+            reference = references[int(random.integers(len(references)))]
+            gamma = float(LARGEST_GAMMA ** random.uniform(-1, 1))
+            path = place / f"{index:04d}_{number}.nii.gz"
+            if not path.exists():
+                volume = read_volume(study.image)
+                found = matched(volume, read_volume(reference.image), source, target, gamma)
+                is_ct = target.modality == "CT"
+                write_volume(np.rint(found) if is_ct else found, volume.grid, path, np.int16 if is_ct else np.float32)
+            copies.append(Study(study.subject, target.name, path, study.mask))
+    return tuple(copies)
+
+
+def matched(
+    volume: Volume, reference: Volume, source: Domain, target: Domain, gamma: float = 1.0
+) -> NDArray[np.float32]:
+    """A body with the histogram of another body, then contrast by a gamma within the target's window.
+
+    Args:
+        volume: The image, (X, Y, Z).
+        reference: A target image of any shape.
+        source: The image's domain.
+        target: The reference's domain.
+        gamma: The exponent on [0, 1] of the window; intensities outside of the window stay.
+
+    Returns:
+        (X, Y, Z) in the target's unit; what is not body is the target's air.
+    """
+    inside, other = body_mask(volume.voxels, source), body_mask(reference.voxels, target)
+    result = np.full(volume.voxels.shape, target.air, dtype=np.float32)
+    if not inside.any() or not other.any():
+        return result
+    values = match_histograms(volume.voxels[inside], reference.voxels[other])
+    lower, upper = target.window.bounds(reference.voxels)
+    share = (values - lower) / (upper - lower)
+    seen = (share > 0) & (share < 1)
+    values[seen] = lower + share[seen] ** gamma * (upper - lower)
+    kept = np.clip(values, INT16.min, INT16.max) if target.modality == "CT" else values
+    result[inside] = kept
+    return result
+
+
+def shuffled_masks(studies: Sequence[Study], folder: Path) -> tuple[Study, ...]:
+    """The same images, each with the mask of the next subject in a drawn round; no subject keeps its own.
+
+    Where grids differ, the mask is stretched over the image: that it does not fit is the point.
+
+    Args:
+        studies: Labelled images of two subjects or more.
+        folder: Where the masks are written.
+
+    Raises:
+        DataError: One subject only.
+    """
+    subjects = sorted({study.subject for study in studies})
+    if len(subjects) < 2:
+        raise DataError(f"masks of {len(subjects)} subject(s) cannot be exchanged; leave the arm real+shuffled out.")
+    drawn = np.random.default_rng(0).permutation(subjects).tolist()
+    following = dict(zip(drawn, [*drawn[1:], drawn[0]], strict=True))
+    first = {study.subject: study for study in reversed(studies)}
+    place = folder / _key(studies)
+    result = []
+    for index, study in enumerate(studies):
+        path = place / f"{index:04d}.nii.gz"
+        wrong = first[following[study.subject]].mask
+        assert wrong is not None
+        if not path.exists():
+            image, mask = read_volume(study.image), read_volume(wrong)
+            write_volume(stretched(mask.voxels, image.grid.size), image.grid, path, np.uint8)
+        result.append(Study(study.subject, study.domain, study.image, path))
+    return tuple(result)
+
+
+def _key(studies: Sequence[Study]) -> str:
+    """A name for what is made of these images and masks: of other ones, nothing that is there is taken for theirs."""
+    files = ((study.subject, study.image, study.mask) for study in studies)
+    lines = ["\t".join([subject, *(file_hash(path) for path in paths if path)]) for subject, *paths in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def stretched(labels: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Labels (X, Y, Z) of any shape over another, by nearest index; the same where the shapes are equal."""
+    index = [
+        np.rint(np.linspace(0, before - 1, after)).astype(int)
+        for before, after in zip(labels.shape, shape, strict=True)
+    ]
+    return np.asarray(labels[np.ix_(*index)], dtype=np.uint8)

@@ -1,0 +1,110 @@
+"""A trained segmenter on the test subjects, in distribution and out of it: label maps and figures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from medgan.benefit.plan import BenefitPlan
+from medgan.benefit.tasks import FIGURES, Child
+from medgan.data.domains import Domain
+from medgan.data.streams import replacing
+from medgan.data.studies import Study
+from medgan.data.volumes import Volume, read_volume, write_volume
+from medgan.evaluation.segmentation import METRICS, score_labels
+from medgan.segmentation.apply import segment_study
+from medgan.segmentation.labelled import merged
+from medgan.segmentation.model import SegmenterModel, load_segmenter
+from medgan.tracking import add_metrics
+from medgan.training.device import make_fabric
+
+LABEL_MAPS, TRUTH = "test", "truth"
+"""Folders of label maps: a child's, and the true ones of the study."""
+KEYS = ("arm", "seed", "subset", "ratio_percent", "subject", "test_set", "organ")
+Distribution = Literal["in", "out"]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A labelled image of a test subject."""
+
+    study: Study
+    test_set: Distribution
+    """in: of the domain whose labels were learnt from. out: of the other."""
+    number: int
+    """Among the images of its set."""
+
+    @property
+    def file(self) -> str:
+        """What its label maps are called."""
+        return f"{self.study.domain}_{self.number:04d}.nii.gz"
+
+
+def images_to_test(plan: BenefitPlan) -> tuple[Tested, ...]:
+    """The labelled images of the test subjects."""
+    sets: tuple[tuple[Distribution, str], ...] = (("in", plan.pair.source.name), ("out", plan.pair.target.name))
+    return tuple(
+        Tested(study, test_set, number)
+        for test_set, domain in sets
+        for number, study in enumerate(plan.subjects.with_labels("test", domain))
+    )
+
+
+def judge_child(plan: BenefitPlan, child: Child, tracking: str, run_id: str) -> None:
+    """Segment the test subjects, compare with their masks, and write the figures last.
+
+    Raises:
+        DataError: A test image or mask that cannot be read.
+        ModelError: A model that is incomplete or altered.
+    """
+    model = load_segmenter(child.folder / "model")
+    fabric = make_fabric(plan.order.device, "32")
+    rows = pd.DataFrame([row for tested in images_to_test(plan) for row in _rows(plan, child, model, tested, fabric)])
+    # A subject's images are averaged: the subject is the unit of evidence.
+    own = rows.groupby(["subject", "test_set", "organ"], sort=False, as_index=False)[list(METRICS)].mean()
+    for place, (key, value) in enumerate(
+        {
+            "arm": child.arm.name,
+            "seed": child.seed,
+            "subset": child.subset,
+            "ratio_percent": child.ratio_percent,
+        }.items()
+    ):
+        own.insert(place, key, value)
+    means = own.groupby(["test_set", "organ"])[list(METRICS)].mean().stack()
+    add_metrics(tracking, run_id, {f"test/{where}/{organ}_{metric}": v for (where, organ, metric), v in means.items()})
+    with replacing(child.folder / FIGURES) as stream:
+        stream.write(own.to_csv(index=False, float_format="%.6g").encode())
+
+
+def _rows(
+    plan: BenefitPlan, child: Child, model: SegmenterModel, tested: Tested, fabric: Fabric
+) -> Iterator[dict[str, Any]]:
+    """The figures of one image, organ by organ; its label map is kept."""
+    volume = read_volume(tested.study.image)
+    truth = true_labels(plan, tested, volume)
+    found = segment_study(seen_as(model, plan.domain(tested.study.domain)), volume, fabric)
+    write_volume(found, volume.grid, child.folder / LABEL_MAPS / tested.file, np.uint8)
+    scores = score_labels(found, truth, model.names, volume.grid.spacing_mm, lesions=plan.config.lesions)
+    for organ, figures in scores.items():
+        yield {"subject": tested.study.subject, "test_set": tested.test_set, "organ": organ} | figures
+
+
+def true_labels(plan: BenefitPlan, tested: Tested, volume: Volume) -> NDArray[np.uint8]:
+    """The mask of a test image as the segmenters number their labels, (X, Y, Z); it is kept for whoever looks."""
+    assert tested.study.mask is not None
+    labels = merged(read_volume(tested.study.mask), plan.segmenter.labels)
+    path = plan.order.folder / TRUTH / tested.file
+    if not path.exists():
+        write_volume(labels, volume.grid, path, np.uint8)
+    return labels
+
+
+def seen_as(model: SegmenterModel, domain: Domain) -> SegmenterModel:
+    """The model looking at a study of this domain: in a study across modalities each image has a window of its own."""
+    config = model.config.model_copy(update={"domain": domain})
+    return SegmenterModel(model.description.model_copy(update={"config": config}), model.network)

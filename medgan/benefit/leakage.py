@@ -1,0 +1,107 @@
+"""The guard of a benefit study: no test subject reaches a training, by whatever way.
+
+A segmenter's test subject may have been seen by the segmenter or by the translator that drew its training images, as
+itself, under another name, or as an unpaired target. Each of these makes a gain that patients would not have.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from medgan.data.splits import Split
+from medgan.data.studies import Cohort, Study
+from medgan.data.volumes import file_hash
+from medgan.errors import LeakageError
+
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Who is tested, by name and by what is in the images."""
+
+    tested: Cohort
+    """All images of the test subjects, of either domain."""
+    images: Mapping[str, str]
+    """SHA-256 of each of them, and its subject."""
+
+    @classmethod
+    def of(cls, *cohorts: Cohort, subjects: Iterable[str]) -> Self:
+        """The guard of some test subjects.
+
+        Args:
+            cohorts: The tables in which they may have images.
+            subjects: Who is tested.
+        """
+        named = set(subjects)
+        studies = dict.fromkeys(
+            Study(study.subject, study.domain, study.image)
+            for cohort in cohorts
+            for study in cohort.studies
+            if study.subject in named
+        )
+        return cls(Cohort(tuple(studies), cohorts[0].root), {file_hash(each.image): each.subject for each in studies})
+
+    def admit(self, studies: Sequence[Study], purpose: str) -> tuple[Study, ...]:
+        """The studies, none of which is of a test subject.
+
+        Args:
+            studies: What would be seen.
+            purpose: By what, for people: "the training of real+standard".
+
+        Raises:
+            LeakageError: Names them.
+        """
+        subjects = set(self.tested.subjects())
+        leaks = []
+        for study in studies:
+            if study.subject in subjects:
+                leaks.append(f"'{study.subject}' is a test subject")
+            elif (owner := self.images.get(file_hash(study.image))) is not None:
+                leaks.append(f"'{study.subject}' has the image {study.image.name} of test subject '{owner}'")
+        if leaks:
+            raise LeakageError(f"{purpose} would see who is tested: {_named(leaks)}. Correct the cohort or its split.")
+        return tuple(studies)
+
+    def check_translator(self, split: Split, run: Path) -> None:
+        """Refuse a translator that has seen a test subject in either domain, as itself or under another name.
+
+        Args:
+            split: Who it was trained and validated on.
+            run: Its run folder, for people.
+
+        Raises:
+            LeakageError: Names them.
+        """
+        try:
+            split.refuse_trained(self.tested)
+        except LeakageError as error:
+            raise LeakageError(
+                f"the translator of {run} cannot serve this study: {error} Give the cohort the translator's split "
+                "(its `split` column), or let the study train a translator of its own."
+            ) from None
+
+    def check_before(self, before: Split, path: Path) -> None:
+        """Refuse to go on with a study whose earlier trainings saw somebody who would be tested now.
+
+        Args:
+            before: The split that the study began with.
+            path: Where it lies.
+
+        Raises:
+            LeakageError: Names them.
+        """
+        try:
+            before.refuse_trained(self.tested)
+        except LeakageError as error:
+            raise LeakageError(
+                f"the study began with another split ({path}), and {error} Restore the data and split.*, or choose "
+                "another --name."
+            ) from None
+
+
+def _named(leaks: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(leaks))
+    more = f" and {len(unique) - MAX_NAMED} more" if len(unique) > MAX_NAMED else ""
+    return ", ".join(unique[:MAX_NAMED]) + more

@@ -1,0 +1,247 @@
+"""What a benefit study will do, settled before anything runs: settings, cohort, split, subsets, and who is tested."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medgan import catalog
+from medgan.benefit.arms import BY_NAME, SWEPT, Arm, ArmName
+from medgan.benefit.config import BenefitConfig, configured
+from medgan.benefit.leakage import Guard
+from medgan.benefit.subjects import Subjects, check_labels, draw_subsets, study_split
+from medgan.config import Settings, from_overrides, load
+from medgan.data.domains import Domain, DomainPair
+from medgan.data.splits import Split
+from medgan.data.studies import find_cohort
+from medgan.errors import ConfigError, ModelError
+from medgan.phantom.cohort import PAIRED, UNPAIRED
+from medgan.phantom.kinds import KINDS
+from medgan.pipeline import PHANTOM_SEED, Pipeline
+from medgan.segmentation.labelled import labels_of
+from medgan.segmentation.settings import SegmenterConfig
+from medgan.study.plan import given_table, refuse_other_split
+from medgan.training.device import make_fabric
+from medgan.training.model_folder import read_description
+from medgan.training.run_folder import RunFolder
+
+QUICK_NOTE = "quick: fewer seeds, arms and iterations; the figures show that all of it runs and are no evidence"
+
+
+@dataclass(frozen=True)
+class BenefitOrder:
+    """What a user asks of ``medgan benefit``."""
+
+    pipeline: str
+    name: str = "benefit"
+    """Of the study's folder; the same name goes on with the study."""
+    data: Path | None = None
+    """A cohort CSV, or a folder that holds ``cohort.csv``; None is the built-in phantom."""
+    config: Path | None = None
+    overrides: Sequence[str] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    model: Path | None = None
+    """The model folder of a finished run; None trains a translator."""
+    quick: bool = False
+    out: Path = Path("runs")
+    tracking: str | None = None
+    device: str = "auto"
+    jobs: int = 1
+    """Segmenters that are trained at the same time."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the study and all that it trains lie."""
+        return self.out / self.pipeline / self.name
+
+    @property
+    def command(self) -> str:
+        """What runs the study again; where the data lie is nobody's business but this machine's."""
+        words = ["medgan", "benefit", "--pipeline", self.pipeline, "--name", self.name]
+        # A number alone would be how many, so one seed is followed by a comma.
+        words += ["--seeds", "".join(f"{seed}," for seed in self.seeds)]
+        words += ["--data", "COHORT.csv"] if self.data else []
+        words += ["--config", self.config.name] if self.config else []
+        words += ["--model", "MODEL"] if self.model else []
+        words += ["--quick"] if self.quick else []
+        return shlex.join([*words, *self.overrides])
+
+
+@dataclass(frozen=True)
+class BenefitPlan:
+    """Everything that a benefit study will do."""
+
+    order: BenefitOrder
+    config: BenefitConfig
+    pair: DomainPair
+    segmenter: SegmenterConfig
+    """Of all arms, which differ in ``augmentation`` alone."""
+    subjects: Subjects
+    subsets: tuple[tuple[str, ...], ...]
+    """Training subjects of each subset."""
+    arms: tuple[Arm, ...]
+    left_out: dict[ArmName, str]
+    """Arms that cannot be trained on this cohort, and why."""
+
+    @cached_property
+    def guard(self) -> Guard:
+        """Keeps the test subjects out of every training."""
+        return self.subjects.guard
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the built-in phantom stands in for data."""
+        return self.order.data is None
+
+    @property
+    def split(self) -> Path:
+        """Where the study's split is frozen."""
+        return self.order.folder / "split.json"
+
+    @property
+    def translator(self) -> Pipeline[Any]:
+        """The pipeline that translates, with its settings."""
+        return translator_pipeline(self.order, self.config)
+
+    @property
+    def swept(self) -> Arm | None:
+        """The arm whose validation chooses the ratio of all; None where there is nothing to choose."""
+        if len(self.config.ratios_percent) < 2:
+            return None
+        trained = [arm.name for arm in self.arms]
+        extra = [arm.name for arm in self.arms if arm.extra]
+        return next((BY_NAME[name] for name in (*SWEPT, *extra) if name in trained), None)
+
+    def domain(self, name: str) -> Domain:
+        """How images of a domain are seen: by the segmenter's one window where both are in HU, else each by its own."""
+        if self.pair.one_unit:
+            return self.segmenter.domain
+        return self.pair.source if name == self.pair.source.name else self.pair.target
+
+    def labelled_source(self, subset: int) -> int:
+        """How many labelled source images the segmenters of a subset have."""
+        own = set(self.subsets[subset])
+        return sum(each.subject in own for each in self.subjects.with_labels("train", self.pair.source.name))
+
+
+def make_plan(order: BenefitOrder) -> BenefitPlan:
+    """Settle what will run, and freeze the split where that is not done yet.
+
+    Raises:
+        ConfigError: Settings that cannot be, or that the study was not begun with.
+        DataError: A cohort without the labels that the study needs.
+        LeakageError: A test subject that an earlier training saw.
+    """
+    layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(order.overrides)]
+    config = configured(order.pipeline, *layers, on_phantom=order.data is None, quick=order.quick)
+    translator = translator_pipeline(order, config)
+    subjects = gather(order, config, translator)
+    check_labels(subjects, translator.pair)
+    subsets = draw_subsets(subjects, translator.pair, count=config.subsets, labelled=config.labelled)
+    arms, left_out = _usable(config, subjects, translator.pair, subsets)
+    segmenter = segmenter_config(config, translator.pair, subjects)
+    plan = BenefitPlan(order, config, translator.pair, segmenter, subjects, tuple(subsets), arms, left_out)
+    plan.guard.admit(subjects.learnt_from(), "the training")
+    if order.model:
+        if config.retrain_translator:
+            raise ConfigError("retrain_translator trains a translator on each subset; leave --model out.")
+        plan.guard.check_translator(split_of_model(order.model), order.model.parent)
+    _freeze(plan)
+    return plan
+
+
+def translator_pipeline(order: BenefitOrder, config: BenefitConfig) -> Pipeline[Any]:
+    """The pipeline that translates, with its settings.
+
+    Raises:
+        ConfigError: Settings that cannot be.
+    """
+    on_cpu = make_fabric(order.device, "32").device.type == "cpu"
+    return catalog.load(order.pipeline).configured(config.translator, on_phantom=order.data is None, on_cpu=on_cpu)
+
+
+def segmenter_config(config: BenefitConfig, pair: DomainPair, subjects: Subjects) -> SegmenterConfig:
+    """The segmenter's settings; what is not said of labels is read from the cohort.
+
+    Raises:
+        ConfigError: Settings that cannot be.
+        DataError: No labels in the settings, and none that can be read from the cohort.
+    """
+    asked = dict(config.segmenter)
+    if "labels" not in asked:
+        asked["labels"] = labels_of(subjects.labelled)
+    if "domain" not in asked and not pair.one_unit:
+        asked["domain"] = pair.target.model_dump(mode="json")
+    found = load(SegmenterConfig, asked)
+    if unknown := [name for name in config.lesions if name not in found.labels]:
+        raise ConfigError(f"lesions names {', '.join(unknown)}, and the labels are {', '.join(found.labels)}.")
+    return found
+
+
+def gather(order: BenefitOrder, config: BenefitConfig, translator: Pipeline[Any]) -> Subjects:
+    """The study's cohorts and their split.
+
+    A phantom subject has both scans with labels; a translator that learns without pairs gets one scan of each.
+
+    Raises:
+        ConfigError: Data that is no table.
+        DataError: A cohort that cannot be used.
+    """
+    table = other = given_table(order.data) if order.data else _phantom_table(config, translator)
+    if order.data is None and not translator.pair.paired:
+        other = table.with_name(UNPAIRED)
+    labelled, translated = (find_cohort(each, translator.pair) for each in (table, other))
+    frozen = split_of_model(order.model) if order.model else None
+    split = study_split(labelled, translator.pair, translator.config.split, frozen)
+    return Subjects(labelled, table, translated, other, split)
+
+
+def split_of_model(model: Path) -> Split:
+    """The frozen split that a model was trained on, from its run folder.
+
+    Raises:
+        ModelError: It is not there, or is not the model's: nobody could say whom the model has seen.
+    """
+    path = RunFolder(model.parent).split
+    if not path.is_file():
+        raise ModelError(
+            f"{model}: there is no {path.name} beside it, so nobody can say whom the model has seen; give the `model` "
+            "folder within its run, or let the study train a translator."
+        )
+    split = Split.load(path)
+    if split.hash != read_description(model).split_hash:
+        raise ModelError(f"{path} is not the split that {model} was trained on; give the model of that run.")
+    return split
+
+
+def _phantom_table(config: BenefitConfig, translator: Pipeline[Any]) -> Path:
+    shape = KINDS[translator.phantom].shape
+    return translator.rendered(config.phantom_subjects, PHANTOM_SEED, shape) / PAIRED
+
+
+def _usable(
+    config: BenefitConfig, subjects: Subjects, pair: DomainPair, subsets: Sequence[Sequence[str]]
+) -> tuple[tuple[Arm, ...], dict[ArmName, str]]:
+    """The arms that this cohort has the images for, and why the others are left out."""
+    target = pair.target.name
+    with_target = {study.subject for study in subjects.with_labels("train", target)}
+    with_source = {study.subject for study in subjects.with_labels("train", pair.source.name)}
+    lacking: dict[ArmName, str] = {}
+    if not subjects.with_labels("validation", target) or not all(with_target & set(subset) for subset in subsets):
+        lacking["oracle"] = f"no labelled {target} image to train or validate on"
+    if not all(len(with_source & set(subset)) > 1 for subset in subsets):
+        lacking["real+shuffled"] = "one labelled training subject: there is no other's mask"
+    arms = tuple(BY_NAME[name] for name in config.arms if name not in lacking)
+    return arms, {name: reason for name, reason in lacking.items() if name in config.arms}
+
+
+def _freeze(plan: BenefitPlan) -> None:
+    path, now = plan.split, plan.subjects.split
+    if not path.exists():
+        now.save(path)
+        return
+    before = Split.load(path)
+    plan.guard.check_before(before, path)
+    refuse_other_split(before, now, path)

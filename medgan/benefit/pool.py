@@ -1,0 +1,103 @@
+"""Children of a study one after the other, or several at the same time, each in a process of its own."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+
+import torch
+from rich.console import Console
+
+from medgan.benefit.children import run_child
+from medgan.benefit.tasks import Task
+from medgan.errors import LeakageError, MedganError, TrainingError
+from medgan.study.children import Failure
+
+Ended = Iterator[tuple[Task, BaseException | None]]
+"""Tasks as they end, each with what ended it early."""
+
+
+def run_tasks(tasks: Sequence[Task], jobs: int, console: Console) -> tuple[Failure, ...]:
+    """Bring every child to its end; one that fails is named, and does not stop the others.
+
+    Args:
+        tasks: The children.
+        jobs: How many at the same time.
+        console: Where it is told how far the study is.
+
+    Raises:
+        LeakageError: A child would see a test subject: nothing of such a study is to be believed.
+        KeyboardInterrupt: Asked to stop.
+    """
+    left = [task for task in tasks if not task.done]
+    if len(left) < len(tasks):
+        console.out(f"{len(tasks) - len(left)} of {len(tasks)} segmenters: finished before", highlight=False)
+    ended = in_turn(left) if jobs == 1 else in_processes(left, jobs)
+    try:
+        return tuple(_failures(ended, len(tasks) - len(left), len(tasks), console))
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from there.") from None
+
+
+def _failures(ended: Ended, before: int, total: int, console: Console) -> Iterator[Failure]:
+    """Those that failed, while all are told of as they end."""
+    for number, (task, error) in enumerate(ended, before + 1):
+        place = f"{number}/{total} {task.child.name}"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"stopped in {task.child.name}; the same command goes on from there.") from None
+        if isinstance(error, LeakageError):
+            raise error
+        if error is None:
+            console.out(f"{place}: validation Dice {task.child.score:.3f}", highlight=False)
+            continue
+        unexpected = "" if isinstance(error, MedganError) else f"unexpected {type(error).__name__}: "
+        failure = Failure(task.child.name, f"{unexpected}{error}")
+        console.out(f"{place}: failed: {failure.reason}", highlight=False)
+        yield failure
+
+
+def in_turn(tasks: Sequence[Task]) -> Ended:
+    """One after the other, in this process."""
+    for task in tasks:
+        error: BaseException | None = None
+        try:
+            run_child(task)
+        except (Exception, KeyboardInterrupt) as caught:
+            error = caught
+        yield task, error
+
+
+def in_processes(tasks: Sequence[Task], jobs: int) -> Ended:
+    """Several at the same time. A process gets its next child when its last one has ended: a stop then stops them all.
+
+    Raises:
+        TrainingError: A process was killed.
+    """
+    waiting, running = iter(tasks), dict[Future[None], Task]()
+    threads = max(1, torch.get_num_threads() // jobs)
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawning, initializer=_prepare, initargs=(threads,)) as pool:
+        while True:
+            try:
+                running |= {pool.submit(run_child, task): task for task in islice(waiting, jobs - len(running))}
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                ended = [(running.pop(future), future.exception()) for future in done]
+            except BrokenProcessPool:
+                ended = [(task, BrokenProcessPool()) for task in running.values()]
+            if any(isinstance(error, BrokenProcessPool) for _, error in ended):
+                names = ", ".join(task.child.name for task, _ in ended)
+                raise TrainingError(
+                    f"a process that trained {names} was killed, perhaps for want of memory; run the same command with "
+                    "fewer --jobs."
+                )
+            yield from ended
+
+
+def _prepare(threads: int) -> None:
+    """A process of its own: its share of the cores, and Ctrl-C is for the training that is under way."""
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

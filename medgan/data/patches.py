@@ -39,8 +39,7 @@ class PatchDataset(Dataset[Batch]):
     ) -> None:
         self.source, self.target, self.paired, self.config, self.seed = source, target, paired, config, seed
         self.regions = regions
-        # A study's chance follows its number of slices: every slice of the cohort is as likely as any other.
-        self.chance = [_chances(studies) for studies in (source, target)]
+        self.chance = [chances(studies) for studies in (source, target)]
 
     def __getitem__(self, number: int) -> Batch:
         """Patch ``number``: {"source": (C, *shape), "target": (C, *shape)} in [-1, 1].
@@ -54,13 +53,13 @@ class PatchDataset(Dataset[Batch]):
             return self._pair(chosen[0], seeds[0])
         source = patch_chain(self.config, ["source"], seeds[0])({"source": self.source[chosen[0]]})
         target = patch_chain(self.config, ["target"], seeds[1])({"target": self.target[chosen[1]]})
-        return _plain(source | target)
+        return plain(source | target)
 
     def _pair(self, number: int, seed: int) -> Batch:
         images = {"source": self.source[number], "target": self.target[number]}
         if self.regions:
             images["region"] = self.regions[number]
-        patch = _plain(patch_chain(self.config, list(images), seed)(images))
+        patch = plain(patch_chain(self.config, list(images), seed)(images))
         if self.regions:
             patch["region"] = (patch["region"] > 0).float()
         return patch
@@ -105,12 +104,13 @@ def batches(dataset: Dataset[Batch], first: int, last: int, batch_size: int, wor
     )
 
 
-def _chances(studies: Sequence[Prepared]) -> NDArray[np.float64]:
+def chances(studies: Sequence[Prepared]) -> NDArray[np.float64]:
+    """How likely each study is drawn: by its slices, so that every slice of all studies is as likely as any other."""
     slices = np.array([study.body[2][1] - study.body[2][0] for study in studies], dtype=np.float64)
     return np.asarray(slices / slices.sum())
 
 
-def _plain(patch: dict[str, Tensor]) -> Batch:
+def plain(patch: dict[str, Tensor]) -> Batch:
     """MONAI's tensors with metadata to plain ones: networks and loaders want nothing else."""
     return {
         key: value.as_tensor() if isinstance(value, MetaTensor) else torch.as_tensor(value)

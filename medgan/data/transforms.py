@@ -3,7 +3,7 @@
 The same prepared volumes serve all three; only the patch differs. A chain draws one patch around a point of the body.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -83,8 +83,14 @@ class PatchConfig(Config):
         return (*plane, self.depth_voxels or self.size_voxels) if self.spatial == 3 else plane
 
 
-def patch_chain(config: PatchConfig, keys: Sequence[str], seed: int | None = None) -> Compose:
-    """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], one place and motion for all keys."""
+def patch_chain(
+    config: PatchConfig, keys: Sequence[str], seed: int | None = None, *, labels: Collection[str] = ()
+) -> Compose:
+    """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], one place and motion for all keys.
+
+    Those of the keys that are in ``labels`` hold label maps (X, Y, Z) instead, on the first study's grid: their values
+    stay what they are, the nearest voxel's, and beyond the volume there is background (0).
+    """
     steps: list[Any] = [RandBodyPatchd(keys, config)]
     if config.flip:
         steps.append(RandFlipd(keys, prob=0.5, spatial_axis=0))
@@ -96,7 +102,7 @@ def patch_chain(config: PatchConfig, keys: Sequence[str], seed: int | None = Non
             spatial_size=config.shape,
             rotate_range=turn if config.spatial == 2 else (0.0, 0.0, turn),
             scale_range=(config.scaling, config.scaling),
-            mode="bilinear",
+            mode=["nearest" if key in labels else "bilinear" for key in keys],
             padding_mode="border",
         )
     )
@@ -111,7 +117,7 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
     """Cut a region around a random point of the body, in [-1, 1]; what lies beyond the volume is air.
 
     The region is 1.5 times the patch in plane. Slices become channels in 2D and 2.5D: (channels, X, Y); a block is
-    (1, X, Y, Z). All keys must hold studies on one grid, and the first one's body says where.
+    (1, X, Y, Z). All keys must hold studies or label maps on one grid, and the first one's body says where.
     """
 
     def __init__(self, keys: Sequence[str], config: PatchConfig) -> None:
@@ -126,7 +132,7 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         self.share = self.R.uniform(size=3)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """{key: Prepared} to {key: tensor}."""
+        """{key: Prepared or label map} to {key: tensor}."""
         self.randomize()
         result = dict(data)
         keys = list(self.key_iterator(result))
@@ -141,8 +147,10 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         plane = int(self.config.size_voxels * MARGIN)
         return [plane, plane, self.config.shape[2] if self.config.spatial == 3 else self.config.channels]
 
-    def _region(self, study: Prepared, start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
-        region = cut(study, start, extent)
+    def _region(
+        self, study: Prepared | NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]
+    ) -> NDArray[np.float32]:
+        region = cut(study, start, extent) if isinstance(study, Prepared) else cut_labels(study, start, extent)
         return region[None] if self.config.spatial == 3 else np.ascontiguousarray(region.transpose(2, 0, 1))
 
     def _start(self, axis: int, size: int, study: Prepared) -> int:
@@ -162,12 +170,28 @@ def cut(study: Prepared, start: Sequence[int], extent: Sequence[int]) -> NDArray
 
     Beyond the volume there is air in plane, and the last slice along z.
     """
+    inside, pads = _overlap(study.voxels.shape, start, extent)
+    return _padded(normalise(np.asarray(study.voxels[inside]), study.bounds), pads, -1.0)
+
+
+def cut_labels(labels: NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
+    """The same region of a label map (X, Y, Z), its values as they are; beyond it there is background in plane."""
+    inside, pads = _overlap(labels.shape, start, extent)
+    return _padded(labels[inside].astype(np.float32), pads, 0.0)
+
+
+def _overlap(
+    shape: Sequence[int], start: Sequence[int], extent: Sequence[int]
+) -> tuple[tuple[slice, ...], list[tuple[int, int]]]:
+    """What of a region lies inside a volume, and how much is missing before and behind it along each axis."""
     inside, pads = [], []
-    for axis, (first, size) in enumerate(zip(start, extent, strict=True)):
-        limit = study.voxels.shape[axis]
+    for limit, first, size in zip(shape, start, extent, strict=True):
         low, high = min(max(first, 0), limit - 1), max(min(first + size, limit), 1)
         inside.append(slice(low, high))
         pads.append((max(low - first, 0), max(first + size - high, 0)))
-    region = normalise(np.asarray(study.voxels[tuple(inside)]), study.bounds)
-    region = np.pad(region, [*pads[:2], (0, 0)], constant_values=-1.0)
+    return tuple(inside), pads
+
+
+def _padded(region: NDArray[np.float32], pads: list[tuple[int, int]], beyond: float) -> NDArray[np.float32]:
+    region = np.pad(region, [*pads[:2], (0, 0)], constant_values=beyond)
     return np.pad(region, [(0, 0), (0, 0), pads[2]], mode="edge")

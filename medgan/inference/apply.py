@@ -1,4 +1,4 @@
-"""A generator over one prepared study: in slices, neighbour slices or blocks, and only where the body is."""
+"""A network over one prepared study: in slices, neighbour slices or blocks, and only where the body is."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from medgan.data.preparation import Prepared
 from medgan.data.transforms import PatchConfig
-from medgan.networks.sliding import Network, over_blocks, over_slices
+from medgan.networks.sliding import Network, maps_over_blocks, maps_over_slices
 
 MARGIN_VOXELS = 8
 """How far around the body's box the network looks."""
@@ -35,11 +35,28 @@ def apply(
         (X, Y, Z) in [-1, 1]; away from the body the input.
     """
     result = study.normalised()
-    box = looked_at(study)
-    volume = fabric.to_device(torch.from_numpy(np.ascontiguousarray(result[box])))
-    with fabric.autocast():
-        result[box] = _translated(generator, volume, patch, multiple).float().cpu().numpy()
+    result[looked_at(study)] = maps(generator, study, patch, multiple, fabric)[0]
     return result
+
+
+@torch.no_grad()
+def maps(network: nn.Module, study: Prepared, patch: PatchConfig, multiple: int, fabric: Fabric) -> NDArray[np.float32]:
+    """All that a network draws in the part of the study that it looks at, :func:`looked_at`.
+
+    Args:
+        network: (B, channels, *shape) to (B, n, *shape), in evaluation mode.
+        study: The prepared study.
+        patch: How the network was trained to look.
+        multiple: What the network's axes must be multiples of.
+        fabric: Device and precision.
+
+    Returns:
+        (n, *the part's shape).
+    """
+    part = study.normalised()[looked_at(study)]
+    volume = fabric.to_device(torch.from_numpy(np.ascontiguousarray(part)))
+    with fabric.autocast():
+        return np.asarray(_drawn(network, volume, patch, multiple).float().cpu().numpy())
 
 
 def looked_at(study: Prepared) -> tuple[slice, ...]:
@@ -51,22 +68,22 @@ def looked_at(study: Prepared) -> tuple[slice, ...]:
     )
 
 
-def _translated(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
-    """The network's output for (X, Y, Z); with ``mirroring`` the mean of it and of the mirror image's, turned back."""
+def _drawn(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
+    """The maps (n, X, Y, Z) of (X, Y, Z); with ``mirroring`` their mean with the mirror image's, turned back."""
     found = _seen(network, volume, patch, multiple)
-    return (found + _seen(network, volume.flip(0), patch, multiple).flip(0)) / 2 if patch.mirroring else found
+    return (found + _seen(network, volume.flip(0), patch, multiple).flip(1)) / 2 if patch.mirroring else found
 
 
 def _seen(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
-    """The network's output for (X, Y, Z), which is first grown by its edge where the network needs more to look at."""
+    """The maps of (X, Y, Z), which is first grown by its edge where the network needs more to look at."""
     x, y, z = volume.shape
     if patch.spatial == 3:
         # Along superior a patch continues with the last slice in training, too.
-        found = over_blocks(network, _grown(volume, (0, 0, patch.shape[2])), block=patch.shape)
+        found = maps_over_blocks(network, _grown(volume, (0, 0, patch.shape[2])), block=patch.shape)
     else:
         grown = _grown(volume, (FEWEST_VOXELS, FEWEST_VOXELS, 0))
-        found = over_slices(network, grown, neighbours=patch.channels // 2, multiple=multiple)
-    return found[:x, :y, :z]
+        found = maps_over_slices(network, grown, neighbours=patch.channels // 2, multiple=multiple)
+    return found[:, :x, :y, :z]
 
 
 def _grown(volume: torch.Tensor, fewest: tuple[int, int, int]) -> torch.Tensor:

@@ -109,7 +109,7 @@ def translate(
     description = model.description
     generator = fabric.to_device(model.generator(direction))
     study = prepare(volume, given, description.grid)
-    _check_plane(volume, study)
+    check_plane(volume, study)
     body = body_mask(study.voxels, given, to_the_edge=True)
     output = study.normalised()
     if body.any():
@@ -203,7 +203,12 @@ def _drawn(grid: Grid, affine: NDArray[np.float64], image: NDArray[np.float32], 
     return Translation(voxels, None, ())
 
 
-def _check_plane(volume: Volume, study: Prepared) -> None:
+def check_plane(volume: Volume, study: Prepared) -> None:
+    """Refuse a study without an axial plane for a network to look at.
+
+    Raises:
+        GeometryError: A coronal or a sagittal slice.
+    """
     if min(study.voxels.shape[:2]) < SMALLEST_PLANE_VOXELS:
         x, y, z = study.voxels.shape
         raise GeometryError(

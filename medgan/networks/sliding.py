@@ -12,12 +12,19 @@ Network = Callable[[Tensor], Tensor]
 
 
 def over_slices(network: Network, volume: Tensor, *, neighbours: int, multiple: int, batch_size: int = 4) -> Tensor:
-    """Translate every axial slice of (X, Y, Z); a slice's neighbours enter as channels.
+    """Translate every axial slice: :func:`maps_over_slices` of a network with one output, (X, Y, Z) to (X, Y, Z)."""
+    return maps_over_slices(network, volume, neighbours=neighbours, multiple=multiple, batch_size=batch_size)[0]
+
+
+def maps_over_slices(
+    network: Network, volume: Tensor, *, neighbours: int, multiple: int, batch_size: int = 4
+) -> Tensor:
+    """A network's maps of every axial slice of (X, Y, Z), as (n, X, Y, Z); a slice's neighbours enter as channels.
 
     Whole slices are seen at once: statistics of a normalisation are the slice's own, and no tile leaves a seam.
 
     Args:
-        network: (B, 2 * neighbours + 1, X, Y) to (B, 1, X, Y).
+        network: (B, 2 * neighbours + 1, X, Y) to (B, n, X, Y).
         volume: (X, Y, Z) in [-1, 1].
         neighbours: Slices on each side; at the ends the last one repeats.
         multiple: What the network's axes must be multiples of; slices are grown by their edge and cut back.
@@ -29,15 +36,20 @@ def over_slices(network: Network, volume: Tensor, *, neighbours: int, multiple: 
     for first in range(0, depth, batch_size):
         wanted = torch.arange(first, min(first + batch_size, depth))
         stack = [slices[(wanted + offset).clamp(0, depth - 1)] for offset in range(-neighbours, neighbours + 1)]
-        results.append(network(torch.cat(stack, dim=1)).float()[:, 0, :width, :height])
-    return torch.cat(results).permute(1, 2, 0)
+        results.append(network(torch.cat(stack, dim=1)).float()[..., :width, :height])
+    return torch.cat(results).permute(1, 2, 3, 0)
 
 
 def over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...], overlap: float = 0.5) -> Tensor:
-    """Translate (X, Y, Z) in overlapping blocks, blended by a Gaussian so that no border shows.
+    """Translate in blocks: :func:`maps_over_blocks` of a network with one output, (X, Y, Z) to (X, Y, Z)."""
+    return maps_over_blocks(network, volume, block=block, overlap=overlap)[0]
+
+
+def maps_over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...], overlap: float = 0.5) -> Tensor:
+    """A network's maps of overlapping blocks, blended by a Gaussian so that no border shows, as (n, X, Y, Z).
 
     Args:
-        network: (B, 1, *block) to (B, 1, *block).
+        network: (B, 1, *block) to (B, n, *block).
         volume: (X, Y, Z) in [-1, 1]. Where a block is larger it is grown as training patches are: in plane with air
             (-1), along z with its last slices.
         block: The blocks' shape, the training patch's.
@@ -51,7 +63,7 @@ def over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...], ove
         grown, block, 2, lambda part: network(part).float(), overlap, cval=-1.0, roi_weight_map=_weights(block)
     )
     assert isinstance(blended, Tensor)
-    return blended[0, 0, :, :, below : below + depth]
+    return blended[0, ..., below : below + depth]
 
 
 def block_borders(shape: Sequence[int], block: Sequence[int], overlap: float = 0.5) -> tuple[tuple[int, ...], ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -25,6 +25,12 @@ from medgan.training.architecture import Direction, GeneratorConfig
 
 SCHEMA_VERSION = 1
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.json", "MODEL_CARD.md"
+TRANSLATION, SEGMENTATION = "translation", "segmentation"
+COMMANDS = {TRANSLATION: "convert", SEGMENTATION: "segment"}
+"""By task, the command that uses a model of it."""
+
+D = TypeVar("D", bound=Config)
+N = TypeVar("N", bound=str)
 
 
 class ModelDescription(Config):
@@ -91,6 +97,18 @@ def write_model(folder: Path, networks: Mapping[str, nn.Module], description: Ma
         networks: Generators by direction.
         description: The fields of :class:`ModelDescription` but for the hash, the directions and the versions.
     """
+    complete = ModelDescription(
+        **description,
+        directions=tuple(networks),
+        weights_sha256=write_weights(folder, networks),
+        versions=library_versions(),
+    )
+    write_description(folder, complete)
+    return complete
+
+
+def write_weights(folder: Path, networks: Mapping[str, nn.Module]) -> str:
+    """Write all networks' weights by name into a model folder, made when missing; the file's SHA-256."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         f"{name}.{key}": value.contiguous()
@@ -98,14 +116,12 @@ def write_model(folder: Path, networks: Mapping[str, nn.Module], description: Ma
         for key, value in network.state_dict().items()
     }
     save_file(weights, folder / WEIGHTS)
-    complete = ModelDescription(
-        **description,
-        directions=tuple(networks),
-        weights_sha256=_sha256(folder / WEIGHTS),
-        versions=library_versions(),
-    )
-    (folder / DESCRIPTION).write_text(complete.model_dump_json(indent=2) + "\n")
-    return complete
+    return _sha256(folder / WEIGHTS)
+
+
+def write_description(folder: Path, description: Config) -> None:
+    """Write ``model.json``."""
+    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n")
 
 
 def read_model(folder: Path) -> Model:
@@ -115,33 +131,49 @@ def read_model(folder: Path) -> Model:
         ModelError: A missing file, an altered weight file, a newer schema, weights of other networks.
     """
     description = read_description(folder)
-    if _sha256(folder / WEIGHTS) != description.weights_sha256:
+    networks: dict[Direction, nn.Module] = {
+        direction: description.generator.build(description.pair, description.patch, direction)
+        for direction in description.directions
+    }
+    load_weights(folder, networks, description.weights_sha256)
+    return Model(description, networks)
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """The checked content of ``model.json``."""
+    return described(folder, ModelDescription)
+
+
+def load_weights(folder: Path, networks: Mapping[N, nn.Module], sha256: str) -> None:
+    """Give networks the weights that :func:`write_weights` wrote; they are then in evaluation mode and frozen.
+
+    Raises:
+        ModelError: An altered weight file, or weights of other networks.
+    """
+    if _sha256(folder / WEIGHTS) != sha256:
         raise ModelError(
             f"{folder / WEIGHTS}: is not the file that {DESCRIPTION} describes (its SHA-256 differs); "
             "it was changed or damaged: copy the model folder again."
         )
     try:
         weights = load_file(folder / WEIGHTS)
-        generators = {}
-        for direction in description.directions:
-            network = description.generator.build(description.pair, description.patch, direction)
-            own = {
-                key.removeprefix(f"{direction}."): value
-                for key, value in weights.items()
-                if key.startswith(f"{direction}.")
-            }
+        for name, network in networks.items():
+            own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
             network.load_state_dict(own)
-            generators[direction] = network.eval().requires_grad_(False)
+            network.eval().requires_grad_(False)
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise ModelError(
             f"{folder}: weights do not fit the networks described ({reason}); copy the folder again."
         ) from None
-    return Model(description, generators)
 
 
-def read_description(folder: Path) -> ModelDescription:
-    """The checked content of ``model.json``."""
+def described(folder: Path, kind: type[D]) -> D:
+    """The checked content of ``model.json`` as a description of one kind.
+
+    Raises:
+        ModelError: A missing or unreadable file, a newer schema, or a model of another kind.
+    """
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: is not a model folder, {name} is missing; give the `model` folder of a run.")
@@ -152,10 +184,19 @@ def read_description(folder: Path) -> ModelDescription:
             raise ModelError(
                 f"{folder}: written by a newer medgan (schema {found}, known {SCHEMA_VERSION}); update medgan."
             )
-        return ModelDescription.model_validate(content)
+        _check_task(folder, content, kind)
+        return kind.model_validate(content)
     except (ValidationError, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise ModelError(f"{folder / DESCRIPTION}: cannot be read ({reason}); copy the model folder again.") from None
+
+
+def _check_task(folder: Path, content: object, kind: type[Config]) -> None:
+    """Refuse a model that does something else than is asked of it; those that do not say translate."""
+    does = content.get("task", TRANSLATION) if isinstance(content, dict) else TRANSLATION
+    wanted = kind.model_fields["task"].default if "task" in kind.model_fields else TRANSLATION
+    if does != wanted and does in COMMANDS:
+        raise ModelError(f"{folder}: is a model for {does}, not for {wanted}; use it with `medgan {COMMANDS[does]}`.")
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,18 @@ from medgan.data.transforms import PatchConfig
 from medgan.inference.apply import apply
 from medgan.training.architecture import Direction, GeneratorConfig
 from medgan.training.learner import Learner
+from medgan.training.panel import panel
+
+__all__ = [
+    "Translator",
+    "attached",
+    "bare",
+    "collapse_advice",
+    "panel",
+    "shown_bounds",
+    "shown_source",
+    "target_bounds",
+]
 
 PANEL_CASES = 4
 SOFT_TISSUE_HU = (-160.0, 240.0)
@@ -127,29 +139,3 @@ def collapse_advice(game: losses.Adversarial, means: Mapping[str, float], domain
         f"{settings}.discriminator_rate, choose a smaller discriminator.receptive_field, or look for a "
         "trivial difference between the domains (window, spacing, table) with `medgan data check`."
     )
-
-
-def panel(rows: Sequence[Sequence[NDArray[np.floating]]], lower: float, upper: float) -> NDArray[np.uint8]:
-    """Pictures of fixed cases: one row a case, one column an image, all at one fixed window.
-
-    Args:
-        rows: For each case its (X, Y, Z) images; the middle slice is shown, seen from the feet (radiological).
-        lower: Shown black.
-        upper: Shown white.
-    """
-    tiles = [[_picture(image, lower, upper) for image in row] for row in rows]
-    height = max(tile.shape[0] for row in tiles for tile in row)
-    width = max(tile.shape[1] for row in tiles for tile in row)
-    return np.vstack([np.hstack([_framed(tile, height, width) for tile in row]) for row in tiles])
-
-
-def _picture(image: NDArray[np.floating], lower: float, upper: float) -> NDArray[np.uint8]:
-    # RAS+ to a picture: rows from anterior to posterior, columns from the patient's right to left.
-    middle = image[::-1, ::-1, image.shape[2] // 2].T
-    grey = np.clip((middle - lower) / (upper - lower), 0, 1) * 255
-    return np.asarray(np.rint(grey), dtype=np.uint8)
-
-
-def _framed(tile: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    missing = (height - tile.shape[0], width - tile.shape[1])
-    return np.pad(tile, [(0, missing[0]), (0, missing[1])])

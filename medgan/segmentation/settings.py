@@ -1,0 +1,111 @@
+"""A segmenter's settings: what it learns to find, in which images, by which network, and how it is trained."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from monai.networks.nets import UNet
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+from torch import nn
+
+from medgan.config import Config
+from medgan.data.domains import Domain, Window
+from medgan.data.intensity import IntensityConfig
+from medgan.data.preparation import GridConfig
+from medgan.data.transforms import PatchConfig
+from medgan.training.fit import FitConfig
+
+MOST_LABELS = 255
+"""Label maps are stored in 8 bits."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""What metrics and tables call a label."""
+
+SOFT_TISSUE = Domain(name="ct", modality="CT", unit="HU", air=-1024.0, window=Window(lower=-200.0, upper=300.0))
+
+STANDARD = PatchConfig(
+    size_voxels=96,
+    rotation_degrees=15.0,
+    scaling=0.15,
+    intensity=IntensityConfig(gamma=0.3, contrast=0.2, brightness=0.1, noise=0.05),
+)
+"""What ``augmentation: standard`` does by default. Nothing is mirrored: an abdomen has its liver on the right."""
+
+
+class SegmenterNetworkConfig(Config):
+    """A U-Net (Ronneberger et al. 2015, arXiv:1505.04597) as MONAI builds it."""
+
+    channels: PositiveInt = 16
+    """Channels at full size; they double with each down-sampling."""
+    downs: PositiveInt = 3
+    residual_units: NonNegativeInt = 0
+    """Convolutions within each residual unit; 0 is a single convolution a size, twice as fast as 2."""
+    norm: Literal["instance", "batch"] = "batch"
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    def build(self, spatial: int, inputs: int, outputs: int) -> nn.Module:
+        """The network: (B, inputs, *spatial) to raw scores (B, outputs, *spatial)."""
+        widths = [self.channels * 2**level for level in range(self.downs + 1)]
+        strides = [2] * self.downs
+        return UNet(
+            spatial, inputs, outputs, widths, strides,
+            num_res_units=self.residual_units, norm=self.norm, dropout=self.dropout,
+        )  # fmt: skip
+
+    @property
+    def multiple(self) -> int:
+        """What every axis of its input must be a multiple of."""
+        return int(2**self.downs)
+
+
+class SegmenterConfig(Config):
+    """Settings of a segmenter."""
+
+    labels: dict[Name, tuple[PositiveInt, ...]] = Field(min_length=1, max_length=MOST_LABELS)
+    """What is learnt, by name: the values that mark it in the masks, merged where there are several."""
+    domain: Domain = SOFT_TISSUE
+    """What it is trained on and looks at: CT in a fixed window of HU, or MR by percentiles."""
+    grid: GridConfig = GridConfig()
+    augmentation: Literal["none", "standard"] = "standard"
+    """standard varies training patches as ``patch`` says: rotation, scaling, mirroring and intensities; none shows them
+    as they are."""
+    patch: PatchConfig = STANDARD
+    network: SegmenterNetworkConfig = SegmenterNetworkConfig()
+    rate: PositiveFloat = 2e-3
+    weight_decay: NonNegativeFloat = 1e-4
+    fit: FitConfig = FitConfig(epochs=10, iterations_per_epoch=30, batch_size=8, average_decay=0.99)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _one_value_is_a_list(cls, labels: Any) -> Any:
+        if not isinstance(labels, Mapping):
+            return labels
+        return {name: (value,) if isinstance(value, int) else value for name, value in labels.items()}
+
+    @model_validator(mode="after")
+    def _values_belong_to_one_name(self) -> Self:
+        owner: dict[int, str] = {}
+        for name, values in self.labels.items():
+            for value in values:
+                if owner.setdefault(value, name) != name:
+                    raise ValueError(f"labels: value {value} belongs to both {owner[value]} and {name}")
+        return self
+
+    @property
+    def seen(self) -> PatchConfig:
+        """The patch as it is varied in training."""
+        if self.augmentation == "standard":
+            return self.patch
+        still = {"flip": False, "mirroring": False, "rotation_degrees": 0.0, "scaling": 0.0}
+        return self.patch.model_copy(update=still | {"intensity": IntensityConfig()})
+
+    def build(self) -> nn.Module:
+        """A fresh network: (B, channels, *shape) in [-1, 1] to raw scores (B, names + 1, *shape)."""
+        return self.network.build(self.patch.spatial, self.patch.channels, len(self.labels) + 1)

@@ -4,7 +4,7 @@ A frozen segmenter of the source labels the input, a frozen one of the target la
 disagree the translation has redrawn something, or a segmenter errs; what the segmenters alone cost is known from the
 same figures of real pairs, with the target's real image as the output.
 
-A *lesion* is a connected piece (over faces, edges and corners) of a lesion label of at least ``SMALLEST_MM3``; smaller
+A *lesion* is a connected piece (over faces, edges and corners) of a lesion label, of at least ``SMALLEST_MM3``; smaller
 pieces are noise of a segmenter. It is *kept* if at least ``SHARED`` of its voxels carry the label in the other map.
 Else it was *erased* if it is the input's, and *invented* if it is the output's. A lesion that shrinks to a small part
 of itself is therefore erased, and one that grows around itself is invented: neither would be found where it was.
@@ -24,8 +24,9 @@ from medgan.evaluation.fidelity import Mask
 from medgan.evaluation.judging import LabelNames
 from medgan.evaluation.regions import overlap
 
-SMALLEST_MM3 = 100.0
-"""A ball of 6 mm across: what is smaller is seldom told from noise in a CT of thick slices."""
+SMALLEST_MM3 = 500.0
+"""A ball of 10 mm across, from which on a lesion in CT counts as measurable (RECIST 1.1: Eisenhauer et al. 2009,
+doi:10.1016/j.ejca.2008.10.026)."""
 SHARED = 0.1
 """Share of a lesion's voxels that the other map must have, too."""
 CORNERS = ndimage.generate_binary_structure(3, 3)

@@ -67,7 +67,7 @@ def test_an_organ_that_one_map_lacks_has_no_overlap_and_one_that_both_lack_has_n
         ([(5, 5, 20)], [(10, 10, 5)], Lesions(0, 1, 0)),
         ([(10, 10, 5)], [(5, 5, 20)], Lesions(1, 0, 1)),
         ([(5, 5, 4), (9, 9, 4)], [(9, 9, 4)], Lesions(1, 0, 0)),
-        ([(5, 5, 1)], [], Lesions(0, 0, 0)),
+        ([(5, 5, 2)], [], Lesions(0, 0, 0)),
     ],
     ids=["kept", "erased", "invented", "one of each", "beside", "shrunk", "grown", "joined by a corner", "noise"],
 )

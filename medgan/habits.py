@@ -6,6 +6,7 @@ MONAI imports MLflow.
 
 import logging
 import os
+import warnings
 
 MLFLOW = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -22,10 +23,15 @@ MLFLOW = {
 REMARKS = ("lightning_fabric.utilities.rank_zero",)
 """Loggers whose remarks say nothing new: the device and the precision are in ``run.json``."""
 
+WARNINGS = (r"monai\.metrics\.utils get_mask_edges:always_return_as_numpy",)
+"""Beginnings of warnings that libraries give about their own code."""
+
 
 def adopt() -> None:
-    """Set all of this for the process and its children."""
+    """Set all of this for the process and, but for warnings, its children."""
     for name, value in MLFLOW.items():
         os.environ.setdefault(name, value)
     for logger in REMARKS:
         logging.getLogger(logger).setLevel(logging.WARNING)
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message, FutureWarning)

@@ -1,0 +1,173 @@
+"""Figures of label maps against values by hand, plain loops over surfaces, and SimpleITK."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.spatial.distance import cdist
+
+from medgan.errors import GeometryError
+from medgan.evaluation.segmentation import METRICS, LesionCounts, lesion_counts, score_labels, score_mask
+
+MASKS = st.tuples(*(arrays(bool, (6, 5, 4)) for _ in range(2)))
+SPACING = (1.5, 2.0, 5.0)
+
+
+def box(shape, *ranges):
+    mask = np.zeros(shape, dtype=bool)
+    mask[tuple(slice(*extent) for extent in ranges)] = True
+    return mask
+
+
+def surface(mask):
+    """Indices of the voxels with a neighbour, along an axis, that is not in the mask."""
+    padded = np.pad(mask, 1)
+    steps = [step for axis in range(mask.ndim) for step in ((axis, 1), (axis, -1))]
+    inside = np.all([np.roll(padded, shift, axis) for axis, shift in steps], axis=0)
+    return np.argwhere(padded & ~inside)
+
+
+def hd95_by_hand(found, truth, spacing):
+    distances = cdist(surface(found) * spacing, surface(truth) * spacing)
+    return max(np.percentile(distances.min(axis=axis), 95) for axis in (0, 1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(MASKS)
+def test_figures_agree_with_plain_loops_and_with_simpleitk(masks):
+    found, truth = masks
+    found[0, 0, 0] = truth[5, 4, 3] = True
+    scores = score_mask(found, truth, SPACING)
+    assert scores["hd95_mm"] == pytest.approx(hd95_by_hand(found, truth, SPACING), rel=1e-5)
+    theirs = sitk.LabelOverlapMeasuresImageFilter()
+    theirs.Execute(*(sitk.GetImageFromArray(mask.astype(np.uint8)) for mask in (truth, found)))
+    assert scores["dice"] == pytest.approx(theirs.GetDiceCoefficient())
+    assert scores["volume_error_percent"] == pytest.approx(100 * (found.sum() / truth.sum() - 1))
+    assert 0 <= scores["surface_dice"] <= 1
+
+
+@settings(max_examples=12, deadline=None)
+@given(MASKS, st.sampled_from(list(itertools.permutations(range(3)))))
+def test_figures_do_not_hang_on_the_order_of_axes_or_of_the_two_but_for_the_volume(masks, order):
+    found, truth = masks
+    scores = score_mask(found, truth, SPACING, counted=True)
+    turned = [mask.transpose(order)[::-1] for mask in (found, truth)]
+    again = score_mask(*turned, [SPACING[axis] for axis in order], counted=True)
+    swapped = score_mask(truth, found, SPACING)
+    for name in METRICS:
+        assert again[name] == pytest.approx(scores[name], nan_ok=True, rel=1e-5)
+        if name not in ("volume_error_percent", "lesion_f1"):
+            assert swapped[name] == pytest.approx(scores[name], nan_ok=True, rel=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_shifted_box_is_as_far_off_as_it_was_shifted_in_mm(axis):
+    truth = box((20, 20, 20), (5, 15), (5, 15), (5, 15))
+    found = np.roll(truth, 2, axis)
+    scores = score_mask(found, truth, SPACING, tolerance_mm=2 * SPACING[axis])
+    assert scores["hd95_mm"] == pytest.approx(2 * SPACING[axis])
+    assert scores["dice"] == pytest.approx(0.8)
+    assert scores["volume_error_percent"] == 0
+    assert scores["surface_dice"] == pytest.approx(1)
+    assert score_mask(found, truth, SPACING, tolerance_mm=2 * SPACING[axis] - 0.1)["surface_dice"] < 0.9
+
+
+@pytest.mark.parametrize("shape", [(20, 16), (20, 16, 1)], ids=["2d", "one slice"])
+def test_surface_dice_weighs_outlines_by_their_length(shape):
+    width, height, across, along = 8, 6, 3.0, 10.0
+    rest = [(0, 1)] * (len(shape) - 2)
+    truth = box(shape, (4, 4 + width), (5, 5 + height), *rest)
+    found = np.roll(truth, 1, axis=0)
+    # Corners are cut: an outline runs through the middles between voxels.
+    corner = math.hypot(across, along) / 2
+    outline = 2 * (width - 1) * across + 2 * (height - 1) * along + 4 * corner
+    # 3 mm off: the far side with its corners, and the near side but for its corners, where the other's long sides pass.
+    missed = 2 * (height - 1) * along + 2 * corner
+    spacing = (across, along, 5.0)[: len(shape)]
+    scores = score_mask(found, truth, spacing, tolerance_mm=2.9)
+    assert scores["surface_dice"] == pytest.approx(1 - missed / outline, abs=1e-6)
+    assert score_mask(found, truth, spacing, tolerance_mm=3.0)["surface_dice"] == 1
+
+
+def test_surface_dice_is_one_unit_free_figure():
+    truth = box((12, 12, 12), (3, 9), (3, 9), (3, 9))
+    found = box((12, 12, 12), (3, 9), (4, 11), (3, 8))
+    one = score_mask(found, truth, SPACING, tolerance_mm=2.0)["surface_dice"]
+    scaled = score_mask(found, truth, [10 * each for each in SPACING], tolerance_mm=20.0)["surface_dice"]
+    assert 0 < one < 1
+    assert scaled == pytest.approx(one, rel=1e-5)
+
+
+def test_a_mask_that_reaches_the_edge_has_a_surface_there():
+    full = np.ones((5, 4, 3), dtype=bool)
+    assert score_mask(full, full, SPACING)["surface_dice"] == 1
+    assert score_mask(full, full, SPACING)["hd95_mm"] == 0
+
+
+EMPTY, SOME = np.zeros((4, 3, 2), dtype=bool), box((4, 3, 2), (1, 3), (1, 2), (0, 1))
+DIAGONAL = math.hypot(4 * 1.5, 3 * 2.0, 2 * 5.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "truth", "expected"),
+    [
+        (EMPTY, EMPTY, [math.nan] * 5),
+        (SOME, EMPTY, [0, DIAGONAL, 0, math.nan, 0]),
+        (EMPTY, SOME, [0, DIAGONAL, 0, -100, 0]),
+        (SOME, SOME, [1, 0, 1, 0, 1]),
+    ],
+    ids=["nothing to find", "found where nothing is", "missed", "found"],
+)
+def test_the_rule_for_empty_masks(found, truth, expected):
+    scores = score_mask(found, truth, SPACING, counted=True)
+    assert list(scores) == list(METRICS)
+    assert list(scores.values()) == pytest.approx(expected, nan_ok=True)
+
+
+def test_lesions_are_counted_one_by_one():
+    truth = box((30, 10), (0, 10), (0, 1)) | box((30, 10), (12, 22), (0, 1)) | box((30, 10), (24, 29), (5, 6))
+    found = box((30, 10), (0, 1), (0, 1))  # a tenth of the first
+    found |= box((30, 10), (24, 29), (5, 9))  # the third and as much again thrice
+    found |= box((30, 10), (12, 14), (8, 9))  # nothing there
+    assert lesion_counts(found, truth) == LesionCounts(found=2, missed=1, false=1)
+    assert LesionCounts(2, 1, 1).f1 == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    assert score_mask(found, truth, (1.0, 1.0), counted=True)["lesion_f1"] == pytest.approx(2 / 3)
+    assert math.isnan(score_mask(found, truth, (1.0, 1.0))["lesion_f1"])
+
+
+def test_a_lesion_that_is_hardly_touched_is_missed():
+    truth, found = box((30, 2), (0, 20), (0, 1)), box((30, 2), (19, 20), (0, 2))
+    assert lesion_counts(found, truth) == LesionCounts(found=0, missed=1, false=0)
+
+
+def test_a_finding_that_covers_everything_finds_all_and_is_false():
+    truth = box((20, 20), (2, 3), (2, 3)) | box((20, 20), (10, 11), (10, 11))
+    assert lesion_counts(np.ones((20, 20), dtype=bool), truth) == LesionCounts(found=2, missed=0, false=1)
+
+
+def test_lesions_that_touch_at_a_corner_are_one():
+    truth = box((4, 4, 4), (0, 1), (0, 1), (0, 1)) | box((4, 4, 4), (1, 2), (1, 2), (1, 2))
+    assert lesion_counts(truth, truth) == LesionCounts(found=1, missed=0, false=0)
+
+
+def test_every_name_is_judged_by_its_own_voxels():
+    truth = np.zeros((8, 8, 3), dtype=np.uint8)
+    truth[:4], truth[4:6] = 1, 2
+    found = truth.copy()
+    found[2:4], found[4:6] = 0, 2
+    scores = score_labels(found, truth, {1: "liver", 2: "lesion", 3: "kidney"}, SPACING, lesions=["lesion"])
+    assert scores["liver"]["dice"] == pytest.approx(2 / 3)
+    assert scores["liver"]["volume_error_percent"] == -50
+    assert scores["lesion"]["dice"] == scores["lesion"]["lesion_f1"] == 1
+    assert math.isnan(scores["liver"]["lesion_f1"])
+    assert all(math.isnan(value) for value in scores["kidney"].values())
+
+
+def test_maps_on_different_grids_are_refused():
+    with pytest.raises(GeometryError, match=r"\(4, 3, 2\) .* \(4, 3, 3\)"):
+        score_labels(np.zeros((4, 3, 2), np.uint8), np.zeros((4, 3, 3), np.uint8), {1: "liver"}, SPACING)

@@ -4,10 +4,11 @@ A frozen segmenter of the source labels the input, a frozen one of the target la
 disagree the translation has redrawn something, or a segmenter errs; what the segmenters alone cost is known from the
 same figures of real pairs, with the target's real image as the output.
 
-A *lesion* is a connected piece (over faces, edges and corners) of a lesion label, of at least ``SMALLEST_MM3``; smaller
-pieces are noise of a segmenter. It is *kept* if at least ``SHARED`` of its voxels carry the label in the other map.
-Else it was *erased* if it is the input's, and *invented* if it is the output's. A lesion that shrinks to a small part
-of itself is therefore erased, and one that grows around itself is invented: neither would be found where it was.
+Lesions are counted one by one as in :func:`medgan.evaluation.segmentation.lesion_counts`, from ``SMALLEST_MM3`` on:
+smaller pieces are noise of a segmenter. A lesion of the input is *kept* if at least a tenth of its voxels carry the
+label in the output, too, else it was *erased*; one of the output of which less than a tenth carries it in the input was
+*invented*. A lesion that shrinks to a small part of itself is therefore erased, and one that grows around itself is
+invented: neither would be found where it was.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,20 +17,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
-from scipy import ndimage
 
 from medgan.config import Config
 from medgan.errors import GeometryError
 from medgan.evaluation.fidelity import Mask
 from medgan.evaluation.judging import LabelNames
 from medgan.evaluation.regions import overlap
+from medgan.evaluation.segmentation import lesion_counts
 
 SMALLEST_MM3 = 500.0
 """A ball of 10 mm across, from which on a lesion in CT counts as measurable (RECIST 1.1: Eisenhauer et al. 2009,
 doi:10.1016/j.ejca.2008.10.026)."""
-SHARED = 0.1
-"""Share of a lesion's voxels that the other map must have, too."""
-CORNERS = ndimage.generate_binary_structure(3, 3)
 
 LabelMap = NDArray[np.integer]
 
@@ -54,6 +52,11 @@ class Keeping:
     """By organ: 1 where both maps agree, 0 where one of them lacks it, not a number where neither has it."""
     lesions: Mapping[str, Lesions]
     """By lesion label."""
+
+    @property
+    def worst(self) -> float:
+        """The lowest Dice of an organ that either map has; not a number where there is none."""
+        return min((value for value in self.dice.values() if not np.isnan(value)), default=float("nan"))
 
     def figures(self) -> dict[str, float]:
         """All of it as a row: ``dice_liver``, ``lesion_kept``, ``lesion_erased``, ``lesion_invented``."""
@@ -148,15 +151,5 @@ def label_keeping(
 
 def became(before: Mask, after: Mask, spacing_mm: tuple[float, float, float]) -> Lesions:
     """Count the input's lesions that the output keeps or erases, and those that it invents; masks are (X, Y, Z)."""
-    kept, erased = _found(before, after, spacing_mm)
-    return Lesions(kept, erased, invented=_found(after, before, spacing_mm)[1])
-
-
-def _found(lesions: Mask, other: Mask, spacing_mm: tuple[float, float, float]) -> tuple[int, int]:
-    """How many lesions of one mask the other has, and how many it lacks."""
-    pieces, count = ndimage.label(lesions, CORNERS)
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-    shared = np.bincount(pieces[other], minlength=count + 1)[1:]
-    large = sizes * float(np.prod(spacing_mm)) >= SMALLEST_MM3
-    has = large & (shared >= SHARED * sizes)
-    return int(has.sum()), int((large & ~has).sum())
+    counts = lesion_counts(after, before, smallest_voxels=SMALLEST_MM3 / float(np.prod(spacing_mm)))
+    return Lesions(kept=counts.found, erased=counts.missed, invented=counts.false)

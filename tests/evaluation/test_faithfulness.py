@@ -10,7 +10,6 @@ from hypothesis.extra import numpy as arrays
 
 from medgan.errors import GeometryError
 from medgan.evaluation.faithfulness import (
-    SHARED,
     SMALLEST_MM3,
     Keeping,
     KeepingRule,
@@ -85,7 +84,7 @@ def test_the_smallest_lesion_is_one_by_volume_and_not_by_voxels():
 def test_a_lesion_is_kept_from_a_tenth_of_its_voxels_on():
     before = ball((5, 5, 10))
     after = np.zeros_like(before)
-    after[5, 5 : 5 + round(100 * SHARED)] = True
+    after[5, 5:15] = True
     assert became(before, after, SPACING).kept == 1
     after[5, 5] = False
     assert became(before, after, SPACING).kept == 0
@@ -128,6 +127,11 @@ def test_every_image_is_accepted_or_rejected_and_counted(values, threshold):
     sifted = sift(found, KeepingRule(dice=threshold))
     assert sifted.counts == (sum(value < threshold for value in values), len(values))
     assert {*sifted.accepted, *sifted.rejected} == found.keys()
+
+
+def test_the_worst_organ_is_one_that_is_there():
+    assert KEPT.worst == 0.9
+    assert math.isnan(Keeping({"kidney": float("nan")}, {}).worst)
 
 
 def test_the_row_has_a_column_for_each_organ_and_count():

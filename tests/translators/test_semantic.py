@@ -16,12 +16,9 @@ from medgan.networks.outputs import centre_channel
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.model import load_segmenter
-from medgan.segmentation.segmenter import SegmenterConfig
-from medgan.segmentation.settings import SegmenterNetworkConfig
-from medgan.segmentation.training import train_segmenter
 from medgan.train import train
 from medgan.training.device import make_fabric
-from medgan.training.fit import FitConfig, Interrupted
+from medgan.training.fit import Interrupted
 from medgan.training.recorder import Recorder
 from medgan.translators.cyclegan import CycleGANConfig
 from medgan.translators.semantic import SemanticConsistency
@@ -36,34 +33,6 @@ def subject(ct, seed):
     voxels = ct(seed, contrast=True, shape=(32, 32, 8))
     image = Prepared(voxels, np.diag([2.0, 2.0, 5.0, 1.0]), ((1, 31), (1, 31), (0, 8)), (NARROW.lower, NARROW.upper))
     return Labelled(f"s{seed}", image, ((voxels > 150) & (voxels < 500)).astype(np.uint8))
-
-
-@pytest.fixture(scope="session")
-def segmenters(ct, tmp_path_factory):
-    """The model folder of a segmenter by dimensions: ``segmenters("2.5")``; another seed is another one."""
-    made = {}
-
-    def make(dimensions="2", seed=0):
-        if (dimensions, seed) not in made:
-            config = SegmenterConfig(
-                labels={"vessel": 1},
-                domain=SEEN,
-                grid=OWN_SPACING,
-                augmentation="none",
-                patch=PatchConfig(dimensions=dimensions, size_voxels=16, depth_voxels=8 if dimensions == "3" else None),
-                network=SegmenterNetworkConfig(channels=8, downs=1, norm="instance"),
-                rate=1e-2,
-                fit=FitConfig(epochs=1, iterations_per_epoch=60, batch_size=4, average_decay=0.5, keep="last"),
-            )
-            folder = tmp_path_factory.mktemp("segmenter")
-            train_segmenter(
-                [subject(ct, number) for number in range(3)], [], config,
-                seed=seed, folder=folder, fabric=make_fabric("cpu", "32"),
-            )  # fmt: skip
-            made[dimensions, seed] = folder / "model"
-        return made[dimensions, seed]
-
-    return make
 
 
 def test_the_segmenter_of_these_tests_finds_its_vessel(segmenters, ct):

@@ -17,7 +17,7 @@ from pydantic import PositiveFloat
 from rich.console import Console
 
 from medgan import catalog
-from medgan.config import Config
+from medgan.config import Config, flattened, read_yaml
 from medgan.errors import ConfigError
 from medgan.study.children import CONVERTED, Failure, is_finished, run_children
 from medgan.study.compare import plain
@@ -115,16 +115,20 @@ def run_prevalence(order: StudyOrder, config: PrevalenceConfig, console: Console
             for part in parts
             for failure in run_children(part.order, part.plan, tracker.id, tracker.uri, console)
         ]
-        rows = _rows(judge, cohorts, parts)
-        table, differences = slopes(rows), semantic_differences(rows)
-        words = written(table, differences)
-        study = Prevalence(order.folder, rows, table, differences, words, tuple(failures), tracker.describe())
+        study = _found(order, _rows(judge, cohorts, parts), failures, tracker.describe())
         _write(study, begun)
         tracker.artifact(order.folder / TABLE)
         children = sum(len(part.plan.children) for part in parts)
         tracker.tags({"failed_children": f"{len(failures)} of {children}", **study.findings})
-    show(table, console)
+    show(study.table, console)
     return study
+
+
+def _found(order: StudyOrder, rows: pd.DataFrame, failures: Sequence[Failure], tracked: str) -> Prevalence:
+    """What follows from the rows."""
+    table, differences = slopes(rows), semantic_differences(rows)
+    words = written(table, differences)
+    return Prevalence(order.folder, rows, table, differences, words, tuple(failures), tracked)
 
 
 def planned(order: StudyOrder, config: PrevalenceConfig, cohorts: PrevalenceCohorts) -> Iterator[Part]:
@@ -133,7 +137,9 @@ def planned(order: StudyOrder, config: PrevalenceConfig, cohorts: PrevalenceCoho
     Raises:
         ConfigError: Settings that cannot be, or others than the study was begun with.
     """
-    ours = replace(order, phantom=True, overrides=[*SHORTER, *order.overrides])
+    said = flattened(read_yaml(order.config)) if order.config else {}
+    shorter = [setting for setting in SHORTER if setting.partition("=")[0] not in said]
+    ours = replace(order, phantom=True, overrides=[*shorter, *order.overrides])
     for percent in config.design.prevalences_percent:
         for paired in (False, True):
             side = "paired" if paired else "unpaired"

@@ -18,6 +18,8 @@ PLAIN, WATCHED = "cyclegan", "cyclegan_semantic"
 REAL = "real"
 """Instead of a translator: the detector on the test subjects' own target images."""
 HEADLINES = ("recall", "false")
+CHANGED = (*HEADLINES, "lesion_erased", "lesion_invented")
+"""What semantic consistency is there for."""
 
 
 def slopes(rows: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +70,7 @@ def written(table: pd.DataFrame, differences: pd.DataFrame) -> dict[str, str]:
     """What follows, in words: whether headline figures follow the prevalence, and what semantic consistency changes."""
     shown = table[table["measure"].isin(HEADLINES)] if len(table) else table
     found = {f"{row['translator']} {row['measure']}": _verdict(row) for row in shown.to_dict("records")}
-    changed = differences[differences["measure"].isin(HEADLINES)] if len(differences) else differences
+    changed = differences[differences["measure"].isin(CHANGED)] if len(differences) else differences
     for row in changed.to_dict("records"):
         interval = _interval(row["mean"], row["lower"], row["upper"])
         found[f"semantic consistency at {row['prevalence_percent']:g} percent {row['measure']}"] = f"{interval} with it"

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from medgan.errors import ConfigError
 from medgan.study.plan import StudyOrder
-from medgan.study.prevalence import Prevalence, PrevalenceConfig, run_prevalence
-from medgan.study.prevalence_design import PrevalenceDesign
+from medgan.study.prevalence import Prevalence, PrevalenceConfig, planned, run_prevalence
+from medgan.study.prevalence_design import PrevalenceDesign, rendered
 from medgan.tracking import resolve_uri
 from medgan.training.fit import FitConfig
 from medgan.training.recorder import Recorder
@@ -118,6 +118,20 @@ def test_a_translator_of_a_study_is_marked_as_the_phantoms(story):
     models = list(story.study.folder.glob("*,prevalence=*/*/model/model.json"))
     assert len(models) == 6
     assert all(json.loads(path.read_text())["phantom"] for path in models)
+
+
+@pytest.mark.parametrize(
+    ("said", "epochs"), [({}, 8), ({"config": 5}, 5), ({"override": 3}, 3), ({"config": 5, "override": 3}, 3)]
+)
+def test_trainings_are_short_where_the_user_says_nothing(story, order, tmp_path, said, epochs):
+    own = tmp_path / "own.yaml"
+    own.write_text(f"fit: {{epochs: {said.get('config')}}}\n")
+    overrides = [setting for setting in order.overrides if not setting.startswith("fit.epochs")]
+    overrides += [f"fit.epochs={said['override']}"] if "override" in said else []
+    asked = replace(order, name="asked", config=own if "config" in said else None, overrides=overrides)
+    cohorts = rendered(CONFIG.design, "abdomen_ct")
+    configs = [child.config for part in planned(asked, CONFIG, cohorts) for child in part.plan.children]
+    assert {config.fit.epochs for config in configs} == {epochs}
 
 
 def test_subjects_of_ones_own_are_refused(order, cohort):

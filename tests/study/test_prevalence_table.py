@@ -58,6 +58,7 @@ def test_the_words_say_who_follows_the_prevalence_and_what_semantic_consistency_
     assert words[f"{WATCHED} recall"].endswith("is not shown to follow the target's prevalence")
     assert words["semantic consistency at 100 percent recall"].startswith("-0.6")
     assert words["semantic consistency at 0 percent false"] == "+0.00 [+0.00, +0.00] with it"
+    assert words["semantic consistency at 100 percent lesion_invented"] == "+0.00 [+0.00, +0.00] with it"
     few = rows(subjects=2)
     assert written(slopes(few), semantic_differences(few))[f"{PLAIN} recall"].endswith("too few subjects to say")
 

@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 
 from medgan.data.cache import Cache, default_folder
-from medgan.data.domains import Domain, Window
+from medgan.data.domains import Window
 from medgan.data.intensity import IntensityConfig
 from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError
@@ -26,6 +26,9 @@ SIDES: tuple[Side, Side] = ("source", "target")
 
 SEEN_HU = Window(lower=-60.0, upper=240.0)
 """What they see of a CT: soft tissue, with contrast medium and without."""
+OF_TRANSLATIONS = IntensityConfig(gamma=0.3, contrast=0.3, brightness=0.1)
+"""How the source's patches are varied: its segmenter must look at translations, which are no longer of its domain. The
+detector sees the target as it is, whose lesions differ from the liver by less than such variations would add."""
 FROZEN = FitConfig(epochs=20, iterations_per_epoch=50, batch_size=8, average_decay=0.99, validate_every=5)
 
 
@@ -49,8 +52,7 @@ def trained(
         ConfigError: The study was begun with other settings.
     """
     folder = segmenter_folder(order, side)
-    domain = pipeline.pair.source if side == "source" else pipeline.pair.target
-    config = segmenter_config(domain, pipeline, fit)
+    config = segmenter_config(side, pipeline, fit)
     if (folder / CARD).exists():
         model = load_segmenter(folder)
         if model.config != config:
@@ -58,11 +60,11 @@ def trained(
                 f"{folder} was trained with other settings; choose another --name, or put {folder.parent} away."
             )
         return model
-    console.out(f"segmenter of {domain.name}: starts, or goes on", highlight=False)
+    console.out(f"segmenter of the {side}: starts, or goes on", highlight=False)
     cache = Cache(default_folder())
     train, validation = (
         [read_labelled(study, config.domain, config.grid, config.labels, cache) for study in studies]
-        for studies in cohorts.labelled(domain.name)
+        for studies in cohorts.labelled(config.domain.name)
     )
     return train_segmenter(
         train, validation, config,
@@ -70,13 +72,11 @@ def trained(
     )  # fmt: skip
 
 
-def segmenter_config(domain: Domain, pipeline: Pipeline[Any], fit: FitConfig) -> SegmenterConfig:
-    """Of a segmenter that a translator of the pipeline can be held to: on its grid, in slices or in blocks like it.
-
-    Intensities are not varied: the phantom's lesions differ from the liver by less than what that would add.
-    """
+def segmenter_config(side: Side, pipeline: Pipeline[Any], fit: FitConfig) -> SegmenterConfig:
+    """Of a segmenter that a translator of the pipeline can be held to: on its grid, in slices or in blocks like it."""
+    domain = pipeline.pair.source if side == "source" else pipeline.pair.target
     patch = pipeline.config.patch
-    look = STANDARD.model_dump() | {"intensity": IntensityConfig()}
+    look = STANDARD.model_dump() | {"intensity": OF_TRANSLATIONS if side == "source" else IntensityConfig()}
     if patch.spatial == 3:
         look |= {"dimensions": "3", "size_voxels": patch.size_voxels, "depth_voxels": patch.depth_voxels}
     return SegmenterConfig(

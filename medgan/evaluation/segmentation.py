@@ -143,7 +143,7 @@ def _surfaces(found: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_m
     if not (found.any() and truth.any()):
         extent_mm = np.array(found.shape) * np.array(spacing_mm)
         return {"hd95_mm": float(np.linalg.norm(extent_mm)), "surface_dice": 0.0}
-    spacing = list(spacing_mm)
+    spacing = [float(size) for size in spacing_mm]  # a header's float32 is refused by MONAI
     if found.ndim == 3 and found.shape[2] == 1:  # in a volume of one slice every voxel would be surface
         found, truth, spacing = found[..., 0], truth[..., 0], spacing[:2]
     one, other = (torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (found, truth))

@@ -24,8 +24,8 @@ from medgan.training.model_folder import CARD
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
 
-SEEN_HU = Window(lower=-60.0, upper=240.0)
-"""What they see of a CT: soft tissue, with contrast medium and without."""
+SEEN_HU: dict[Side, Window] = {"source": Window(lower=-60.0, upper=240.0), "target": Window(lower=-20.0, upper=120.0)}
+"""What they see of a CT: soft tissue with contrast medium, and the narrower range without, in which lesions show."""
 OF_TRANSLATIONS = IntensityConfig(gamma=0.3, contrast=0.3, brightness=0.1)
 """How the source's patches are varied: its segmenter must look at translations, which are no longer of its domain. The
 detector sees the target as it is, whose lesions differ from the liver by less than such variations would add."""
@@ -81,7 +81,7 @@ def segmenter_config(side: Side, pipeline: Pipeline[Any], fit: FitConfig) -> Seg
         look |= {"dimensions": "3", "size_voxels": patch.size_voxels, "depth_voxels": patch.depth_voxels}
     return SegmenterConfig(
         labels=LABELS,
-        domain=domain.model_copy(update={"window": SEEN_HU}) if domain.unit == "HU" else domain,
+        domain=domain.model_copy(update={"window": SEEN_HU[side]}) if domain.unit == "HU" else domain,
         grid=pipeline.config.grid,
         patch=PatchConfig.model_validate(look),
         fit=fit,

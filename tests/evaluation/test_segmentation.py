@@ -168,6 +168,12 @@ def test_every_name_is_judged_by_its_own_voxels():
     assert all(math.isnan(value) for value in scores["kidney"].values())
 
 
+def test_spacing_may_be_a_headers():
+    truth = box((8, 8, 8), (2, 6), (2, 6), (2, 6))
+    header = np.array([1.0, 1.0, 2.5], dtype=np.float32)
+    assert score_mask(np.roll(truth, 1, axis=2), truth, header)["hd95_mm"] == pytest.approx(2.5)
+
+
 def test_maps_on_different_grids_are_refused():
     with pytest.raises(GeometryError, match=r"\(4, 3, 2\) .* \(4, 3, 3\)"):
         score_labels(np.zeros((4, 3, 2), np.uint8), np.zeros((4, 3, 3), np.uint8), {1: "liver"}, SPACING)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from medgan.data.grid import Volume, made_up_grid
+from medgan.data.volumes import read_volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.apply import MARGIN_VOXELS
 from medgan.segmentation.apply import on_own_grid, probabilities, segment_prepared, segment_study
@@ -64,10 +65,7 @@ def model(trained):
 @pytest.mark.parametrize("spacing", [None, 2.0])
 def test_a_label_map_lies_where_its_study_lies(model, fabric, signs, spacing):
     given = volume(affine=np.diag([1.0 * signs[0], 1.0 * signs[1], 5.0 * signs[2], 1.0]))
-    description = model.description.model_copy(
-        update={"config": model.config.model_copy(update={"grid": grid(model, spacing)})}
-    )
-    found = segment_study(SegmenterModel(description, model.network), given, fabric)
+    found = segment_study(with_grid(model, spacing), given, fabric)
     assert (found.shape, found.dtype) == (given.voxels.shape, np.uint8)
     expected = np.select([given.voxels > 200, given.voxels < -100], [1, 2], 0)
     assert np.mean(found == expected) == (1 if spacing is None else pytest.approx(1, abs=0.2))
@@ -75,8 +73,24 @@ def test_a_label_map_lies_where_its_study_lies(model, fabric, signs, spacing):
     np.testing.assert_array_equal(found[middles], expected[middles])
 
 
-def grid(model, spacing):
-    return model.config.grid.model_copy(update={"spacing_mm": (spacing, spacing, None)})
+def with_grid(model, spacing):
+    """The model, as if it saw studies at this spacing in plane."""
+    grid = model.config.grid.model_copy(update={"spacing_mm": (spacing, spacing, None)})
+    config = model.config.model_copy(update={"grid": grid})
+    return SegmenterModel(model.description.model_copy(update={"config": config}), model.network)
+
+
+def test_on_a_real_volume_stored_the_other_way_round_each_voxel_gets_its_own_label(model, fabric, medgan_data):
+    given = read_volume(medgan_data / "torso_ct" / "angiogram" / "ct.nii.gz")
+    given = replace(
+        given, voxels=given.voxels[..., :20], grid=made_up_grid((*given.grid.size[:2], 20), given.grid.affine)
+    )
+    found = segment_study(with_grid(model, None), given, fabric)
+    lower, upper = np.argwhere(found > 0).min(axis=0), np.argwhere(found > 0).max(axis=0) + 1
+    looked_at = tuple(slice(*ends) for ends in zip(lower, upper, strict=True))
+    expected = np.select([given.voxels > 125, given.voxels < -25], [1, 2], 0)
+    assert np.mean(found[looked_at] == expected[looked_at]) > 0.999
+    assert (found[expected == 1] == 1).mean() > 0.999
 
 
 def test_a_prepared_study_is_segmented_on_its_own_grid(model, subjects, fabric):

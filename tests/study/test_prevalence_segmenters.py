@@ -33,7 +33,7 @@ def test_it_looks_as_the_translator_does(asked, tmp_path, dimensions):
     config = segmenter_config("target", pipeline, SHORT)
     assert config.patch.spatial == pipeline.config.patch.spatial
     assert config.grid == pipeline.config.grid
-    assert config.domain.window == SEEN_HU
+    assert config.domain.window == SEEN_HU["target"]
     assert config.domain.name == "plain"
     # Only the source's segmenter looks at images that are not of its domain.
     assert not config.patch.intensity.varies

@@ -45,8 +45,10 @@ class PrevalenceDesign(Config):
     """Subjects of each domain that a translator learns from, or pairs."""
     validation: PositiveInt = 2
     """Subjects of each domain that choose its epoch, or pairs."""
-    test: PositiveInt = 16
-    """Subjects that nothing was trained on, with the source's prevalence."""
+    test: PositiveInt = 24
+    """Subjects that nothing was trained on."""
+    test_percent: Percent = 75
+    """Share of these that has lesions: recall is measured in them, false findings in all."""
     labelled: PositiveInt = 24
     """Subjects that the frozen segmenters learn from; no translator sees them."""
     labelled_validation: PositiveInt = 4
@@ -122,7 +124,7 @@ def _groups(design: PrevalenceDesign) -> Iterator[tuple[str, int, int, int]]:
     yield "source", side, design.source_percent, design.seed
     for percent in design.prevalences_percent:
         yield f"target_{percent}", side, percent, design.seed + 1
-    yield "test", design.test, design.source_percent, design.seed + 2
+    yield "test", design.test, design.test_percent, design.seed + 2
     yield "labelled", design.labelled + design.labelled_validation, design.labelled_percent, design.seed + 3
 
 

@@ -29,7 +29,7 @@ SEEN_HU: dict[Side, Window] = {"source": Window(lower=-60.0, upper=240.0), "targ
 OF_TRANSLATIONS = IntensityConfig(gamma=0.3, contrast=0.3, brightness=0.1)
 """How the source's patches are varied: its segmenter must look at translations, which are no longer of its domain. The
 detector sees the target as it is, whose lesions differ from the liver by less than such variations would add."""
-FROZEN = FitConfig(epochs=20, iterations_per_epoch=50, batch_size=8, average_decay=0.99, validate_every=5)
+FROZEN = FitConfig(epochs=24, iterations_per_epoch=50, batch_size=8, average_decay=0.99, validate_every=6)
 
 
 def segmenter_folder(order: StudyOrder, side: Side) -> Path:
@@ -73,12 +73,18 @@ def trained(
 
 
 def segmenter_config(side: Side, pipeline: Pipeline[Any], fit: FitConfig) -> SegmenterConfig:
-    """Of a segmenter that a translator of the pipeline can be held to: on its grid, in slices or in blocks like it."""
+    """Settings of a side's segmenter, on the translator's grid.
+
+    That of the source looks in slices or in blocks as the translator does, which can then be held to it. The detector
+    sees neighbouring slices, too: in a single one the noise of a CT looks like a faint lesion.
+    """
     domain = pipeline.pair.source if side == "source" else pipeline.pair.target
     patch = pipeline.config.patch
     look = STANDARD.model_dump() | {"intensity": OF_TRANSLATIONS if side == "source" else IntensityConfig()}
     if patch.spatial == 3:
         look |= {"dimensions": "3", "size_voxels": patch.size_voxels, "depth_voxels": patch.depth_voxels}
+    elif side == "target":
+        look |= {"dimensions": "2.5"}
     return SegmenterConfig(
         labels=LABELS,
         domain=domain.model_copy(update={"window": SEEN_HU[side]}) if domain.unit == "HU" else domain,

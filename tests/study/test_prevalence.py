@@ -21,7 +21,7 @@ from medgan.training.recorder import Recorder
 TRANSLATORS = ("cyclegan", "cyclegan_semantic", "pix2pix")
 CONFIG = PrevalenceConfig(
     design=PrevalenceDesign(
-        prevalences_percent=(0, 100), source_percent=100, train=1, validation=1, test=2, labelled=1,
+        prevalences_percent=(0, 100), source_percent=100, test_percent=100, train=1, validation=1, test=2, labelled=1,
         labelled_validation=1, shape_voxels=(24, 24, 4),
     ),
     segmenter_fit=FitConfig(epochs=1, iterations_per_epoch=2, batch_size=2, average_decay=0.5),

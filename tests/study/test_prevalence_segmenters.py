@@ -30,14 +30,16 @@ def pipeline(asked, tmp_path):
 def test_it_looks_as_the_translator_does(asked, tmp_path, dimensions):
     settings = [f"patch.dimensions={dimensions}", *(["patch.depth_voxels=8"] if dimensions == "3" else [])]
     pipeline = configured(asked(tmp_path), settings)
-    config = segmenter_config("target", pipeline, SHORT)
-    assert config.patch.spatial == pipeline.config.patch.spatial
+    config, watching = (segmenter_config(side, pipeline, SHORT) for side in ("target", "source"))
+    assert config.patch.spatial == watching.patch.spatial == pipeline.config.patch.spatial
+    assert watching.patch.channels == 1
+    assert config.patch.channels == (1 if dimensions == "3" else 3)
     assert config.grid == pipeline.config.grid
     assert config.domain.window == SEEN_HU["target"]
     assert config.domain.name == "plain"
     # Only the source's segmenter looks at images that are not of its domain.
     assert not config.patch.intensity.varies
-    assert segmenter_config("source", pipeline, SHORT).patch.intensity.varies
+    assert watching.patch.intensity.varies
 
 
 def test_it_is_trained_once_and_a_translator_can_be_held_to_it(asked, pipeline, tmp_path, monkeypatch):

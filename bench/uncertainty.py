@@ -14,19 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
-from scipy import ndimage, stats
+from scipy import ndimage
 
-from medgan.data.layouts import stem
 from medgan.data.volumes import read_volume
 from medgan.evaluation.fidelity import body_mask
 from medgan.evaluation.matching import Case, ImageSet, Role, match, read_images
 from medgan.evaluation.statistics import bootstrap_interval
+from medgan.evaluation.uncertainty import map_beside, spearman, uncertainty_figures
 
 SMOOTHING_VOXELS = 1.0
 """Of the steepness: noise is no edge."""
-UNSURE_PERCENT = 90
 
 
 def main() -> None:
@@ -61,7 +59,7 @@ def main() -> None:
 
 def map_of(case: Case, synthetic: str, maps: str | None) -> Path:
     """The map of an output: beside it, or at its place in another folder."""
-    beside = case.synthetic.with_name(f"{stem(case.synthetic)}_uncertainty.nii.gz")
+    beside = map_beside(case.synthetic)
     if maps is None:
         return beside
     return Path(maps) / beside.relative_to(synthetic)
@@ -73,24 +71,16 @@ def judged(case: Case, map_path: Path) -> dict[str, str | float]:
         read_volume(path).voxels for path in (case.synthetic, case.partners["reference"], map_path)
     )
     inside = read_volume(case.partners["mask"]).voxels > 0 if "mask" in case.partners else body_mask(truth)
-    orders = {"spearman": unsure}
-    orders["spearman_of_steepness"] = ndimage.gaussian_gradient_magnitude(
-        output, (SMOOTHING_VOXELS, SMOOTHING_VOXELS, 0)
-    )
+    steepness = ndimage.gaussian_gradient_magnitude(output, (SMOOTHING_VOXELS, SMOOTHING_VOXELS, 0))
+    orders = {"spearman_of_steepness": steepness}
     if "source" in case.partners:
         orders["spearman_of_change"] = np.abs(output - read_volume(case.partners["source"]).voxels)
     error = np.abs(output - truth)
     moving = inside & (unsure > 0)
-    most = inside & (unsure >= np.percentile(unsure[inside], UNSURE_PERCENT))
-    figures = {name: spearman(order[inside], error[inside]) for name, order in orders.items()}
+    figures: dict[str, str | float] = {**uncertainty_figures(unsure, error, inside)}
+    figures |= {name: spearman(order[inside], error[inside]) for name, order in orders.items()}
     figures |= {f"{name}_where_unsure": spearman(order[moving], error[moving]) for name, order in orders.items()}
-    figures["error_in_most_unsure_tenth"] = float(error[most].mean() / error[inside].mean())
     return {"subject": case.subject, "image": case.name} | figures
-
-
-def spearman(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Spearman's rank correlation; not a number where either does not vary."""
-    return float(stats.spearmanr(one, other).statistic) if one.size and np.ptp(one) and np.ptp(other) else float("nan")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medgan.commands import benefit, config, convert, data, evaluate, segment, study, train
+from medgan.commands import benefit, config, convert, data, evaluate, faithfulness, segment, study, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,7 @@ app.command()(convert.convert)
 app.command()(evaluate.evaluate)
 app.command()(segment.segment)
 app.command("segment-train")(segment.segment_train)
+app.command()(faithfulness.faithfulness)
 app.command()(study.sweep)
 app.command()(benefit.benefit)
 app.command()(config.pipelines)

@@ -105,6 +105,18 @@ def reconstruction(fake: Tensor, real: Tensor, weight: Tensor | None = None) -> 
     return (weight * distance).sum() / weight.sum().clamp_min(torch.finfo(distance.dtype).eps)
 
 
+def semantic_consistency(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of a segmenter's scores of a translated image with its labels of the image before.
+
+    Args:
+        scores: Raw scores of the translation, (B, classes, *spatial).
+        labels: The likeliest class of each voxel of the image, (B, *spatial).
+
+    Source: Hoffman et al. 2018, arXiv:1711.03213, one of the two sums of Eq. 4, with the task loss of Eq. 1.
+    """
+    return F.cross_entropy(scores, labels)
+
+
 def smoothness(displacement: Tensor) -> Tensor:
     """Mean squared norm of the spatial gradient of a displacement field's components, in (voxels per voxel) squared.
 

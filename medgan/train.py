@@ -77,10 +77,11 @@ def train(order: Order, console: Console) -> Trained:
     seen = pipeline.training_data(cohort, split, Cache(default_folder()))
     facts = fixed_facts(pipeline, cohort, split, data, fabric)
     facts["phantom"] = data is None or order.phantom or run.facts().get("phantom", False)
-    if not order.resume:
-        run.start(config, split, facts)
     seed_everything(config.seed, verbose=False)
     learner = pipeline.learner()
+    # After everything that can be refused: a folder that is begun is a run.
+    if not order.resume:
+        run.start(config, split, facts)
     with tracked(order, pipeline, run, facts, cohort) as tracker:
         recorder = Recorder(run.path, tracker, console)
         loop = Fit(learner, seen.patches, seen.held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder)

@@ -64,4 +64,5 @@ class CTContrast(Pipeline[CTContrastConfig]):
             generator=config.generator,
             discriminator=config.discriminator,
             seed=config.seed,
+            grid=config.grid,
         )

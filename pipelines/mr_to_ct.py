@@ -51,7 +51,7 @@ class MRToCT(Pipeline[MRToCTConfig]):
             "discriminator": config.discriminator,
         }
         if config.translator == "cyclegan":
-            return CycleGAN(config.cyclegan, **parts, seed=config.seed)
+            return CycleGAN(config.cyclegan, **parts, seed=config.seed, grid=config.grid)
         if config.translator == "cut":
             return CUT(config.cut, **parts)
         if config.translator == "registered":

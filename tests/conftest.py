@@ -224,3 +224,45 @@ def make_translator() -> Callable[..., "Translator"]:
         return CycleGAN(CycleGANConfig(**game), **parts, seed=seed)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
+    """The model folder of a segmenter that was trained to find the vessel of ``ct``: ``segmenters("2.5", seed=1)``."""
+    from medgan.data.domains import Domain, Window
+    from medgan.data.preparation import GridConfig, Prepared
+    from medgan.data.transforms import PatchConfig
+    from medgan.segmentation.labelled import Labelled
+    from medgan.segmentation.settings import SegmenterConfig, SegmenterNetworkConfig
+    from medgan.segmentation.training import train_segmenter
+    from medgan.training.device import make_fabric
+    from medgan.training.fit import FitConfig
+
+    window = Window(lower=-200.0, upper=1000.0)
+    box, affine = ((1, 31), (1, 31), (0, 8)), np.diag([2.0, 2.0, 5.0, 1.0])
+    made: dict[tuple[str, int], Path] = {}
+
+    def subject(number):
+        voxels = ct(number, contrast=True, shape=(32, 32, 8))
+        labels = ((voxels > 150) & (voxels < 500)).astype(np.uint8)
+        return Labelled(f"s{number}", Prepared(voxels, affine, box, (window.lower, window.upper)), labels)
+
+    def make(dimensions="2", seed=0):
+        if (dimensions, seed) not in made:
+            config = SegmenterConfig(
+                labels={"vessel": 1},
+                domain=Domain(name="contrast", modality="CT", unit="HU", air=-1024.0, window=window),
+                grid=GridConfig(spacing_mm=(None, None, None)),
+                augmentation="none",
+                patch=PatchConfig(dimensions=dimensions, size_voxels=16, depth_voxels=8 if dimensions == "3" else None),
+                network=SegmenterNetworkConfig(channels=8, downs=1, norm="instance"),
+                rate=1e-2,
+                fit=FitConfig(epochs=1, iterations_per_epoch=60, batch_size=4, average_decay=0.5, keep="last"),
+            )
+            folder = tmp_path_factory.mktemp("segmenter")
+            fabric = make_fabric("cpu", "32")
+            train_segmenter([subject(n) for n in range(3)], [], config, seed=seed, folder=folder, fabric=fabric)
+            made[dimensions, seed] = folder / "model"
+        return made[dimensions, seed]
+
+    return make

@@ -16,6 +16,7 @@ from medgan.losses import (
     least_squares,
     patch_nce,
     reconstruction,
+    semantic_consistency,
     smoothness,
 )
 
@@ -202,3 +203,15 @@ def test_only_queries_learn_from_patch_nce_and_turn_towards_their_keys():
     loss.backward()
     assert keys.grad is None
     assert patch_nce(queries - 0.1 * queries.grad, keys, 1.0) < loss
+
+
+@SHAPES
+def test_semantic_consistency_is_the_mean_surprise_at_the_labels_of_the_image(spatial):
+    random = torch.Generator().manual_seed(0)
+    scores = torch.randn((2, 3, *spatial), generator=random)
+    labels = torch.randint(3, (2, *spatial), generator=random)
+    likely = torch.exp(scores) / torch.exp(scores).sum(dim=1, keepdim=True)
+    expected = -torch.log(likely.gather(1, labels[:, None])).mean()
+    torch.testing.assert_close(semantic_consistency(scores, labels), expected)
+    sure = 50.0 * nn.functional.one_hot(labels, 3).movedim(-1, 1)
+    torch.testing.assert_close(semantic_consistency(sure, labels), torch.zeros(()))

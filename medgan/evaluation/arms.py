@@ -14,7 +14,17 @@ from medgan.errors import MedganError
 from medgan.evaluation.baselines import PairedLookups, UnpairedLookups, do_nothing
 from medgan.evaluation.crossing import LOOKUP, CrossingLookups, shifted
 from medgan.evaluation.fidelity import Array, body_mask
-from medgan.evaluation.judging import Figures, LabelNames, Modalities, Scans, changes, errors, intensities, read_scans
+from medgan.evaluation.judging import (
+    Figures,
+    LabelNames,
+    Modalities,
+    Scans,
+    changes,
+    errors,
+    intensities,
+    read_scans,
+    worth_of_map,
+)
 from medgan.evaluation.matching import Case, Failure, Image
 from medgan.evaluation.tissues import TissueMap, distribution_distance_hu, quantile_sample, soft_tissue, tissue_map
 
@@ -50,7 +60,7 @@ class Pairs:
     def without_training(self, case: Case) -> list[Figures]:
         """The synthetic image and the arms that need no other subject; the look-ups learn from the pair."""
         scans = read_scans(case, self._names, self._modalities)
-        rows = [_against_truth(case, SYNTHETIC, scans.synthetic, scans)]
+        rows = [_against_truth(case, SYNTHETIC, scans.synthetic, scans) | worth_of_map(scans)]
         assert scans.reference is not None
         if not self._trained:
             self._learn_from(case, scans)

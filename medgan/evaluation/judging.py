@@ -13,13 +13,14 @@ from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.bone import Bone, bone_figures
 from medgan.evaluation.calibration import calibration, clipped_percent
-from medgan.evaluation.enhancement import Enhancement, mr_fidelity
+from medgan.evaluation.enhancement import Enhancement, in_scale_of, mr_fidelity, unit
 from medgan.evaluation.fidelity import Array, Mask, bias_hu, fidelity, mae_hu
 from medgan.evaluation.matching import Case, Role
 from medgan.evaluation.multiscale import ms_ssim
 from medgan.evaluation.regions import Modality, air_around, body, core, true_tissues
 from medgan.evaluation.sharpness import high_frequency_power, taper
 from medgan.evaluation.tissues import TISSUES, TissueMap, change_by_tissue, code, distribution, tissue_map
+from medgan.evaluation.uncertainty import map_beside, uncertainty_figures
 
 LabelNames = Mapping[str, int | list[int]]
 """The value of each label, or several values that are judged as one."""
@@ -57,6 +58,8 @@ class Scans:
     """Where each named label is."""
     grid: Grid
     modalities: Modalities = Modalities()
+    uncertainty: NDArray[np.float32] | None = None
+    """The map that lies beside the synthetic image, if there is one."""
 
     @cached_property
     def core(self) -> Mask:
@@ -110,7 +113,8 @@ def read_scans(case: Case, label_names: LabelNames | None, modalities: Modalitie
     modalities = modalities or Modalities()
     inside = _body(synthetic.voxels, source, reference, modalities) if mask is None else mask > 0
     regions = _regions(case.partners["labels"], found["labels"], label_names) if "labels" in found else {}
-    return Scans(synthetic.voxels, source, reference, inside, regions, synthetic.grid, modalities)
+    unsure = _uncertainty(synthetic, case.synthetic)
+    return Scans(synthetic.voxels, source, reference, inside, regions, synthetic.grid, modalities, unsure)
 
 
 def read_label_names(folder: Path) -> LabelNames | None:
@@ -190,6 +194,18 @@ def _mr_errors(volume: Array, scans: Scans) -> Figures:
     return {**found, **scans.enhancement.figures(volume)}
 
 
+def worth_of_map(scans: Scans) -> Figures:
+    """Whether the uncertainty map tells where the synthetic image is wrong; empty where there is none."""
+    if scans.uncertainty is None:
+        return {}
+    assert scans.reference is not None
+    reference, synthetic = scans.reference, scans.synthetic
+    if scans.modalities.reference == "MR":
+        reference = reference * (100 / unit(reference, scans.inside))
+        synthetic = in_scale_of(reference, synthetic, scans.inside)
+    return {**uncertainty_figures(scans.uncertainty, np.abs(synthetic - reference), scans.inside)}
+
+
 def changes(volume: Array, scans: Scans) -> Figures:
     """Mean absolute change from the source in each tissue and label; empty without a source, or between modalities."""
     if scans.source is None or not scans.modalities.hounsfield:
@@ -206,6 +222,15 @@ def intensities(volume: Array, tissues: TissueMap) -> Figures:
         for tissue in TISSUES
         for figure, value in distribution(volume[tissues == code(tissue)]).items()
     }
+
+
+def _uncertainty(synthetic: Volume, path: Path) -> NDArray[np.float32] | None:
+    beside = map_beside(path)
+    if not beside.is_file():
+        return None
+    found = read_volume(beside)
+    _check_grid(synthetic, found, "uncertainty map")
+    return found.voxels
 
 
 def _body(synthetic: Array, source: Array | None, reference: Array | None, modalities: Modalities) -> Mask:
@@ -231,7 +256,7 @@ def _regions(path: Path, labels: NDArray[np.float32], names: LabelNames | None) 
     return {name: np.isin(labels, value) for name, value in names.items()}
 
 
-def _check_grid(synthetic: Volume, partner: Volume, role: Role) -> None:
+def _check_grid(synthetic: Volume, partner: Volume, role: str) -> None:
     if synthetic.grid.size != partner.grid.size:
         what = f"has {synthetic.grid.size} voxels and its {role} {partner.path} {partner.grid.size}"
     elif not np.allclose(synthetic.grid.affine, partner.grid.affine, rtol=0, atol=GRID_TOLERANCE_MM):

@@ -37,6 +37,9 @@ MEASURES = (
     Measure("false_enhancement_percent_of_voxels", 0),
     Measure("enhancement_percent|true_enhancement_percent"),
     Measure("false_bone_ml|clipped_percent|false_enhancement_percent|elsewhere_mae_percent", 0, shown=False),
+    Measure("uncertainty_spearman", math.inf, digits=2),
+    Measure("uncertainty_spearman_where_unsure", math.inf, digits=2, shown=False),
+    Measure("error_in_most_unsure_tenth", math.inf, digits=2),
     Measure(".*_(sd|p5|p50|p95)_hu|enhancing_percent_of_voxels", shown=False),
 )
 

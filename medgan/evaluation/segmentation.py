@@ -116,22 +116,26 @@ def score_mask(
     return scores
 
 
-def lesion_counts(found: Mask, truth: Mask, least: float = LESION_OVERLAP) -> LesionCounts:
+def lesion_counts(
+    found: Mask, truth: Mask, least: float = LESION_OVERLAP, *, smallest_voxels: float = 1
+) -> LesionCounts:
     """Which lesions were found: a lesion is where at least a share ``least`` of its voxels is marked.
 
     A finding is false where less than that share of its own voxels is true: one that spreads over everything finds all
-    lesions and is false itself.
+    lesions and is false itself. Connected parts of fewer than ``smallest_voxels`` are neither lesions nor findings.
     """
-    hits, false = _shares(truth, found) >= least, _shares(found, truth) < least
+    hits = _shares(truth, found, smallest_voxels) >= least
+    false = _shares(found, truth, smallest_voxels) < least
     return LesionCounts(int(hits.sum()), int((~hits).sum()), int(false.sum()))
 
 
-def _shares(mask: Mask, other: Mask) -> NDArray[np.float64]:
-    """Of each connected part of a mask, the share of its voxels that the other marks too."""
+def _shares(mask: Mask, other: Mask, smallest_voxels: float) -> NDArray[np.float64]:
+    """Of each connected part of a mask that is large enough, the share of its voxels that the other marks too."""
     parts, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
     if not count:
         return np.zeros(0)
-    return np.asarray(ndimage.mean(other.astype(np.float64), parts, np.arange(1, count + 1)))
+    shares = ndimage.mean(other.astype(np.float64), parts, np.arange(1, count + 1))
+    return np.asarray(shares)[np.bincount(parts.ravel())[1:] >= smallest_voxels]
 
 
 def _surfaces(found: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_mm: float) -> Scores:

@@ -75,7 +75,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         order.input,
         order.output,
         model.domains(order.direction)[0].name,
-        subjects=_subjects(order, model, folder),
+        subjects=subjects_of_part(order, model, folder),
         maps=order.maps,
     )
     for note in plan.notes:
@@ -129,8 +129,12 @@ class Batch(StudyBatch):
         )
 
 
-def _subjects(order: ConvertOrder, model: Model, folder: Path) -> tuple[str, ...] | None:
-    """Who is converted: the subjects of a part of the split that the model was trained on, or everyone."""
+def subjects_of_part(order: ConvertOrder, model: Model, folder: Path) -> tuple[str, ...] | None:
+    """Who is converted: the subjects of a part of the split that the model was trained on, or everyone (None).
+
+    Raises:
+        ConfigError: A part without a cohort CSV, or without the model's own split.
+    """
     if order.part is None:
         if order.split:
             raise ConfigError("--split says nothing without --part; add --part test, or leave it out.")

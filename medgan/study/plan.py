@@ -25,7 +25,7 @@ class StudyOrder:
 
     pipeline: str
     kind: str
-    """sweep, ablation or misalignment."""
+    """sweep, ablation, misalignment or lesion-prevalence."""
     name: str
     """Of the study's folder; the same name goes on with the study."""
     data: Path | None = None
@@ -37,6 +37,13 @@ class StudyOrder:
     out: Path = Path("runs")
     tracking: str | None = None
     device: str = "auto"
+    phantom: bool = False
+    """Whether ``data`` holds the built-in phantom, rendered elsewhere."""
+
+    @property
+    def on_phantom(self) -> bool:
+        """Whether the built-in phantom stands in for data."""
+        return self.data is None or self.phantom
 
     @property
     def folder(self) -> Path:
@@ -98,7 +105,7 @@ def configured(order: StudyOrder, settings: Sequence[str] = ()) -> Pipeline[Any]
         *([order.config] if order.config else []),
         from_overrides([*order.overrides, *settings]),
     ]
-    return catalog.load(order.pipeline).configured(*layers, on_phantom=order.data is None, on_cpu=on_cpu)
+    return catalog.load(order.pipeline).configured(*layers, on_phantom=order.on_phantom, on_cpu=on_cpu)
 
 
 def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
@@ -137,7 +144,7 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     for child in children:
         if child.run.config.exists():
             refuse_other_split(Split.load(child.run.split), split, child.run.split)
-    return Plan(children, left_out, table, order.data is None, path, split.hash, cohort.fingerprint())
+    return Plan(children, left_out, table, order.on_phantom, path, split.hash, cohort.fingerprint())
 
 
 def _usable_cells(order: StudyOrder, cells: Sequence[Cell]) -> tuple[list[tuple[Cell, Pipeline[Any]]], dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import chain
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -13,12 +14,14 @@ from torch.optim import Adam, Optimizer
 from medgan import losses
 from medgan.config import Config
 from medgan.data.domains import DomainPair
+from medgan.data.preparation import GridConfig
 from medgan.data.transforms import PatchConfig
-from medgan.errors import ConfigError
+from medgan.errors import ConfigError, ModelError
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
 from medgan.translators.replay import ReplayPool
+from medgan.translators.semantic import SemanticConsistency
 from medgan.translators.translator import Translator, attached, bare, collapse_advice
 from medgan.translators.validation import unpaired_metrics
 
@@ -40,6 +43,10 @@ class CycleGANConfig(Config):
     ramp_iterations: NonNegativeInt = 0
     """Iterations over which identity and change terms grow to their weight; before discriminators know anything they
     would only teach the generators to do nothing."""
+    semantic: NonNegativeFloat = 0.0
+    """Weight of semantic consistency: the labels that a frozen segmenter of the source finds shall stay, both ways."""
+    semantic_model: Path | None = None
+    """The model folder of that segmenter; it is recorded as it is written here, so better a relative path."""
     gradient_penalty: NonNegativeFloat = 10.0
     """Weight of the gradient penalty of the Wasserstein game."""
     pool: NonNegativeInt = 50
@@ -51,6 +58,15 @@ class CycleGANConfig(Config):
     def _starts_with_something(self) -> Self:
         if self.anchor_iterations and not self.anchor:
             raise ValueError(f"anchor_iterations={self.anchor_iterations} train on an anchor of no weight; set anchor")
+        return self
+
+    @model_validator(mode="after")
+    def _asks_a_segmenter(self) -> Self:
+        if bool(self.semantic) != (self.semantic_model is not None):
+            raise ValueError(
+                f"semantic={self.semantic:g} and semantic_model={self.semantic_model} belong together: give both the "
+                "weight and the segmenter's model folder, or neither"
+            )
         return self
 
 
@@ -69,6 +85,7 @@ class CycleGAN(Translator):
         generator: GeneratorConfig,
         discriminator: DiscriminatorConfig,
         seed: int,
+        grid: GridConfig | None = None,
     ) -> None:
         super().__init__(pair, patch, generator)
         if config.change and not self.same_unit:
@@ -86,6 +103,9 @@ class CycleGAN(Translator):
         self.generator_optimizer: Optimizer = Adam(generators, config.generator_rate, betas)
         self.discriminator_optimizer: Optimizer = Adam(discriminators, config.discriminator_rate, betas)
         self.target_pool, self.source_pool = ReplayPool(config.pool, seed), ReplayPool(config.pool, seed + 1)
+        # No network of the learner: it is not trained, averaged or shipped.
+        folder = config.semantic_model
+        self.semantics = SemanticConsistency(folder, pair, patch, grid) if folder else None
 
     def networks(self) -> dict[str, nn.Module]:
         """Both generators and both discriminators."""
@@ -103,6 +123,8 @@ class CycleGAN(Translator):
             setattr(self, name, network)
         self.generator_optimizer = optimizers["generator"]
         self.discriminator_optimizer = optimizers["discriminator"]
+        if self.semantics:
+            self.semantics.place(fabric)
 
     def training_step(self, batch: Batch) -> Terms:
         """Generators first, then discriminators on new and replayed images."""
@@ -149,6 +171,9 @@ class CycleGAN(Translator):
         if config.change:
             moved = losses.identity(centre_source, fake_target) + losses.identity(centre_target, fake_source)
             terms["change"] = growth * config.change * moved
+        if self.semantics:
+            kept = self.semantics.loss(source, fake_target, self.around)
+            terms["semantic"] = config.semantic * (kept + self.semantics.loss(target, fake_source, self.around))
         return terms
 
     def anchor_terms(self, batch: Batch) -> Terms:
@@ -191,11 +216,26 @@ class CycleGAN(Translator):
         return next(filter(None, advice), None)
 
     def memory(self) -> dict[str, Any]:
-        """The replay pools and the iteration."""
-        return {"target": self.target_pool.state(), "source": self.source_pool.state(), "iteration": self.iteration}
+        """The replay pools, the iteration, and which segmenter watches."""
+        return {
+            "target": self.target_pool.state(),
+            "source": self.source_pool.state(),
+            "iteration": self.iteration,
+            "semantic": self.semantics.sha256 if self.semantics else None,
+        }
 
     def remember(self, memory: Mapping[str, Any]) -> None:
-        """Restore the replay pools and the iteration."""
+        """Restore the replay pools and the iteration.
+
+        Raises:
+            ModelError: Another segmenter lies where the run's was.
+        """
+        own = self.semantics.sha256 if self.semantics else None
+        if memory.get("semantic") != own:
+            raise ModelError(
+                f"{self.config.semantic_model}: is not the segmenter that the run began with; put that back, or start "
+                "a new run."
+            )
         device = attached(self).device
         self.target_pool.restore(memory["target"], device)
         self.source_pool.restore(memory["source"], device)

@@ -355,3 +355,18 @@ def test_unpaired_ct_from_mr_is_described_by_its_own_tissues(limbs):
     assert set(found.rows["arm"]) == {"synthetic", "real"}
     assert means(found, "bone_mean_hu")["synthetic"] == pytest.approx(620, abs=20)
     assert not [name for name in found.rows if name.startswith("change_")]
+
+
+def test_an_uncertainty_map_is_judged_by_the_error_of_the_synthetic_image_alone(study):
+    places = study((32, 32, 9), rest=0.5)
+    for subject in SUBJECTS:
+        synthetic, reference = (
+            read_volume(study.root / f"{role}/{subject}.nii.gz") for role in ("synthetic", "reference")
+        )
+        error = np.abs(synthetic.voxels - reference.voxels)
+        write_volume(error, synthetic.grid, study.root / f"synthetic/{subject}_uncertainty.nii.gz", np.dtype("f4"))
+    found = evaluate(**places, source=study.root / "source")
+    assert len(found.rows) == 3 * len(SUBJECTS)
+    correlation = means(found, "uncertainty_spearman")
+    assert correlation["synthetic"] == pytest.approx(1)
+    assert np.isnan([correlation["do_nothing"], correlation["intensity_lookup"]]).all()

@@ -6,7 +6,15 @@ import pytest
 
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.fidelity import fidelity
-from medgan.evaluation.judging import Modalities, changes, errors, intensities, read_label_names, read_scans
+from medgan.evaluation.judging import (
+    Modalities,
+    changes,
+    errors,
+    intensities,
+    read_label_names,
+    read_scans,
+    worth_of_map,
+)
 from medgan.evaluation.matching import Case
 
 SHAPES = pytest.mark.parametrize("shape", [(24, 24), (24, 24, 1), (24, 24, 9)], ids=["2d", "slice", "3d"])
@@ -169,3 +177,24 @@ def test_a_file_without_label_names_is_named(tmp_path, text):
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(DataError, match=r"labels\.json names no labels"):
         read_label_names(tmp_path)
+
+
+@pytest.mark.parametrize(("modality", "scale"), [("CT", 1), ("MR", 1), ("MR", 3)])
+def test_an_uncertainty_map_beside_the_image_is_compared_with_its_error(tmp_path, modality, scale):
+    shape = (24, 24, 3)
+    truth = 50 + np.random.default_rng(1).uniform(0, 9, shape)
+    case = a_case(tmp_path, shape, reference=truth, mask=np.ones(shape, np.uint8))
+    # Most voxels are right, so the scale of an MR is known.
+    error = np.maximum(np.random.default_rng(0).uniform(-2, 1, shape), 0)
+    save(tmp_path / "synthetic.nii", scale * (truth + error))
+    assert worth_of_map(read_scans(case, None, Modalities(modality, modality))) == {}
+    save(tmp_path / "synthetic_uncertainty.nii.gz", error**2)
+    found = worth_of_map(read_scans(case, None, Modalities(modality, modality)))
+    assert found["uncertainty_spearman_where_unsure"] > 0.999
+
+
+def test_an_uncertainty_map_on_another_grid_is_refused(tmp_path):
+    case = a_case(tmp_path, (24, 24, 3))
+    save(tmp_path / "synthetic_uncertainty.nii.gz", np.ones((24, 24, 4)))
+    with pytest.raises(GeometryError, match="uncertainty map"):
+        read_scans(case, None)

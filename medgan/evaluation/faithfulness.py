@@ -1,0 +1,155 @@
+"""What a translation keeps of the labels: organs that stay as they were, lesions that it invents or erases.
+
+A frozen segmenter of the source labels the input, a frozen one of the target labels the output. Where their maps
+disagree the translation has redrawn something, or a segmenter errs; what the segmenters alone cost is known from the
+same figures of real pairs, with the target's real image as the output.
+
+Lesions are counted one by one as in :func:`medgan.evaluation.segmentation.lesion_counts`, from ``SMALLEST_MM3`` on:
+smaller pieces are noise of a segmenter. A lesion of the input is *kept* if at least a tenth of its voxels carry the
+label in the output, too, else it was *erased*; one of the output of which less than a tenth carries it in the input was
+*invented*. A lesion that shrinks to a small part of itself is therefore erased, and one that grows around itself is
+invented: neither would be found where it was.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
+
+from medgan.config import Config
+from medgan.errors import GeometryError
+from medgan.evaluation.fidelity import Mask
+from medgan.evaluation.judging import LabelNames
+from medgan.evaluation.regions import overlap
+from medgan.evaluation.segmentation import lesion_counts
+
+SMALLEST_MM3 = 500.0
+"""A ball of 10 mm across, from which on a lesion in CT counts as measurable (RECIST 1.1: Eisenhauer et al. 2009,
+doi:10.1016/j.ejca.2008.10.026)."""
+
+LabelMap = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """What became of the lesions of one image; counts of connected pieces."""
+
+    kept: int
+    """Of the input's, those that the output has, too."""
+    erased: int
+    """Of the input's, those that the output lacks."""
+    invented: int
+    """Of the output's, those that the input lacks."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How far the labels of an output are those of its input."""
+
+    dice: Mapping[str, float]
+    """By organ: 1 where both maps agree, 0 where one of them lacks it, not a number where neither has it."""
+    lesions: Mapping[str, Lesions]
+    """By lesion label."""
+
+    @property
+    def worst(self) -> float:
+        """The lowest Dice of an organ that either map has; not a number where there is none."""
+        return min((value for value in self.dice.values() if not np.isnan(value)), default=float("nan"))
+
+    def figures(self) -> dict[str, float]:
+        """All of it as a row: ``dice_liver``, ``lesion_kept``, ``lesion_erased``, ``lesion_invented``."""
+        row = {f"dice_{name}": value for name, value in self.dice.items()}
+        for name, found in self.lesions.items():
+            row |= {f"{name}_kept": found.kept, f"{name}_erased": found.erased, f"{name}_invented": found.invented}
+        return row
+
+
+class KeepingRule(Config):
+    """When a synthetic image is rejected: it would teach labels that it no longer shows."""
+
+    dice: float = Field(default=0.7, ge=0, le=1)
+    """Lowest Dice of any organ that either map has."""
+    erased: NonNegativeInt | None = 0
+    """Most lesions that may be erased; null does not count them."""
+    invented: NonNegativeInt | None = 0
+    """Most lesions that may be invented; null does not count them."""
+
+    def objection(self, keeping: Keeping) -> str | None:
+        """Why an image is rejected, or nothing if it is not."""
+        low = {name: value for name, value in keeping.dice.items() if value < self.dice}
+        if low:
+            name = min(low, key=low.__getitem__)
+            return f"dice of {name} {low[name]:.2f} is below {self.dice:g}"
+        for what, most in (("erased", self.erased), ("invented", self.invented)):
+            count = sum(getattr(found, what) for found in keeping.lesions.values())
+            if most is not None and count > most:
+                return f"{count} lesions {what}, more than {most}"
+        return None
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """Synthetic images that may be learnt from, and those that may not."""
+
+    accepted: tuple[str, ...]
+    rejected: Mapping[str, str]
+    """Why, by image."""
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many were rejected, of how many that were made."""
+        return len(self.rejected), len(self.rejected) + len(self.accepted)
+
+
+def sift(found: Mapping[str, Keeping], rule: KeepingRule) -> Sifted:
+    """Part synthetic images by a rule.
+
+    Args:
+        found: What each keeps of its labels, by image.
+        rule: What is asked of them.
+    """
+    objections = {image: rule.objection(keeping) for image, keeping in found.items()}
+    return Sifted(
+        accepted=tuple(image for image, why in objections.items() if why is None),
+        rejected={image: why for image, why in objections.items() if why is not None},
+    )
+
+
+def label_keeping(
+    before: LabelMap,
+    after: LabelMap,
+    names: LabelNames,
+    *,
+    spacing_mm: tuple[float, float, float],
+    lesions: Collection[str] = (),
+) -> Keeping:
+    """Compare the labels of an input with those of its translation.
+
+    Args:
+        before: Of the input by a segmenter of the source, (X, Y, Z).
+        after: Of the output by a segmenter of the target, on the same grid and with the same values.
+        names: The values of each label; several are one.
+        spacing_mm: The voxels' size.
+        lesions: Names of labels that are counted in pieces; all others are organs.
+
+    Raises:
+        GeometryError: The maps are of different shapes.
+    """
+    if before.shape != after.shape:
+        raise GeometryError(
+            f"label maps of {before.shape} and {after.shape} voxels cannot be compared; segment the translation on the "
+            "grid of its input."
+        )
+    there = {name: (np.isin(before, value), np.isin(after, value)) for name, value in names.items()}
+    return Keeping(
+        dice={name: overlap(*masks) for name, masks in there.items() if name not in lesions},
+        lesions={name: became(*masks, spacing_mm) for name, masks in there.items() if name in lesions},
+    )
+
+
+def became(before: Mask, after: Mask, spacing_mm: tuple[float, float, float]) -> Lesions:
+    """Count the input's lesions that the output keeps or erases, and those that it invents; masks are (X, Y, Z)."""
+    counts = lesion_counts(after, before, smallest_voxels=SMALLEST_MM3 / float(np.prod(spacing_mm)))
+    return Lesions(kept=counts.found, erased=counts.missed, invented=counts.false)

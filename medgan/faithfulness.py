@@ -1,0 +1,202 @@
+"""What a model's translations keep of their inputs, study by study: the story of ``medgan faithfulness``.
+
+Two questions, each where the model allows it: do frozen segmenters find the same labels in input and output, and does
+the way back still find the input when the image in between is disturbed?
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from medgan.data.grid import Volume
+from medgan.data.layouts import read_table
+from medgan.data.preparation import prepare
+from medgan.data.streams import replacing
+from medgan.data.volumes import read_volume
+from medgan.errors import ConfigError, MedganError
+from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
+from medgan.evaluation.statistics import bootstrap_interval
+from medgan.inference.batch import conversion_fabric, local_model
+from medgan.inference.convert import ConvertOrder, subjects_of_part
+from medgan.inference.hidden import cycle_errors
+from medgan.inference.jobs import Job, find_jobs, is_table
+from medgan.inference.translate import translate
+from medgan.segmentation.keeping import LabelKeeper
+from medgan.segmentation.model import load_segmenter
+from medgan.training.architecture import Direction
+from medgan.training.model_folder import Model, read_model
+
+ROWS, SUMMARY = "faithfulness.csv", "faithfulness.json"
+BACK: Mapping[Direction, Direction] = {"to_target": "to_source", "to_source": "to_target"}
+
+
+@dataclass(frozen=True)
+class FaithfulnessOrder:
+    """What a user asks of ``medgan faithfulness``."""
+
+    conversion: ConvertOrder
+    """Of whom, with which model, in which direction; ``output`` is the folder of the two files."""
+    input_segmenter: Path | None = None
+    """The model folder of a segmenter of what goes in."""
+    output_segmenter: Path | None = None
+    """The one of what comes out, with the same labels."""
+    lesions: tuple[str, ...] = ()
+    """Labels that are counted one by one."""
+    rule: KeepingRule = field(default_factory=KeepingRule)
+    """When a translation would be rejected from training data."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found."""
+
+    rows: pd.DataFrame
+    """A row a study: ``subject, image``, figures, and ``rejected``: why, or empty."""
+    rejected: tuple[int, int] | None
+    """How many translations were rejected, of how many; None without segmenters."""
+    failures: Mapping[str, str]
+    """Why, by image."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every study was checked, 1 if some were not, 2 if none was."""
+        if self.rows.empty:
+            return 2
+        return 1 if self.failures else 0
+
+
+def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
+    """Check every study, and write ``faithfulness.csv`` and ``faithfulness.json``; a bad study stops no other.
+
+    Raises:
+        ConfigError: One segmenter without the other, or nothing that could be checked.
+        DataError: There is no study, or no place for the files.
+        ModelError: A model that cannot be used.
+    """
+    asked = order.conversion
+    folder = local_model(asked.model, asked.tracking)
+    model = read_model(folder)
+    fabric = conversion_fabric(asked.device)
+    check = Check(model, asked.direction, fabric, _keeper(order, fabric))
+    domain = model.domains(asked.direction)[0].name
+    plan = find_jobs(asked.input, asked.output, domain, subjects=subjects_of_part(asked, model, folder))
+    if plan.folder is None:
+        raise ConfigError(f"{asked.output} names an image; give a folder for {ROWS} and {SUMMARY}.")
+    subjects = {study.image: study.subject for study in read_table(asked.input)} if is_table(asked.input) else {}
+    rows, kept, failures = [], {}, {}
+    for number, job in enumerate(plan.jobs, 1):
+        console.out(f"{number}/{len(plan.jobs)} {job.name}", highlight=False)
+        try:
+            figures, keeping = check.study(job)
+        except (MedganError, OSError) as error:
+            failures[job.name] = str(error)
+            console.out(f"not checked: {error}", highlight=False)
+            continue
+        rows.append({"subject": subjects.get(job.source, job.name), "image": job.name} | figures)
+        if keeping:
+            kept[job.name] = keeping
+    found = _sifted(pd.DataFrame(rows), kept, order.rule, failures)
+    _write(found, order)
+    return found
+
+
+def _sifted(rows: pd.DataFrame, kept: Mapping[str, Keeping], rule: KeepingRule, failures: Mapping[str, str]) -> Checked:
+    """The rows with what is rejected, where there is something to judge by."""
+    if not kept:
+        return Checked(rows, None, failures)
+    sifted = sift(kept, rule)
+    reasons = [sifted.rejected.get(image, "") for image in rows["image"]]
+    return Checked(rows.assign(rejected=reasons), sifted.counts, failures)
+
+
+class Check:
+    """Everything that can be asked of one study.
+
+    Args:
+        model: The translator.
+        direction: Which way.
+        fabric: Device and precision.
+        keeper: Of labels, if there are segmenters.
+
+    Raises:
+        ConfigError: There is neither a way back nor a segmenter.
+    """
+
+    def __init__(self, model: Model, direction: Direction, fabric: Fabric, keeper: LabelKeeper | None) -> None:
+        self.model, self.direction, self.fabric, self.keeper = model, direction, fabric, keeper
+        self.returns = BACK[direction] in model.generators
+        if not self.returns and keeper is None:
+            raise ConfigError(
+                f"model '{model.description.name}' has no way back, so only its labels can be checked; give "
+                "--input-segmenter and --output-segmenter."
+            )
+
+    def study(self, job: Job) -> tuple[dict[str, float], Keeping | None]:
+        """The figures of one study, and which labels it keeps."""
+        volume = read_volume(job.source)
+        figures = self._cycle(volume) if self.returns else {}
+        if self.keeper is None:
+            return figures, None
+        output = translate(volume, self.model, self.direction, self.fabric).voxels.astype(np.float32)
+        keeping = self.keeper.keeping(volume, replace(volume, voxels=output))
+        return figures | keeping.figures(), keeping
+
+    def _cycle(self, volume: Volume) -> dict[str, float]:
+        given, description = self.model.domains(self.direction)[0], self.model.description
+        there, back = (
+            self.fabric.to_device(self.model.generator(way)) for way in (self.direction, BACK[self.direction])
+        )
+        return cycle_errors(
+            there,
+            back,
+            prepare(volume, given, description.grid),
+            given,
+            patch=description.patch,
+            multiple=description.generator.network.multiple,
+            fabric=self.fabric,
+        ).figures()
+
+
+def _keeper(order: FaithfulnessOrder, fabric: Fabric) -> LabelKeeper | None:
+    folders = order.input_segmenter, order.output_segmenter
+    if folders[0] is None or folders[1] is None:
+        if any(folders) or order.lesions:
+            raise ConfigError(
+                "labels are compared between two segmenters: give both --input-segmenter and --output-segmenter."
+            )
+        return None
+    return LabelKeeper(load_segmenter(folders[0]), load_segmenter(folders[1]), fabric, order.lesions)
+
+
+def _write(found: Checked, order: FaithfulnessOrder) -> None:
+    """The two files; the summary names no subject."""
+    folder = order.conversion.output
+    with replacing(folder / ROWS) as stream:
+        stream.write(found.rows.to_csv(index=False, float_format="%.6g").encode())
+    content = {
+        "figures": means(found.rows),
+        "rejected": found.rejected,
+        "rule": order.rule.model_dump(mode="json") if found.rejected else None,
+        "failures": len(found.failures),
+    }
+    with replacing(folder / SUMMARY) as stream:
+        stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def means(rows: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
+    """Every figure's mean with its bootstrap interval over subjects; what is not known is null."""
+    if rows.empty:
+        return {}
+    figures = [column for column in rows.columns if column not in ("subject", "image", "rejected")]
+    by_subject = rows.groupby("subject")[figures].mean()
+    found = {figure: asdict(bootstrap_interval(by_subject[figure])) for figure in figures}
+    return {
+        figure: {key: None if np.isnan(value) else value for key, value in interval.items()}
+        for figure, interval in found.items()
+    }

@@ -1,0 +1,112 @@
+"""Semantic consistency: a frozen segmenter of the source holds the labels of an image and of its translation together.
+
+Without it a discriminator that has seen more lesions in one domain than in the other may ask for lesions that were not
+there, or for none where there were some.
+
+Source: Hoffman et al. 2018, CyCADA, arXiv:1711.03213, section 3.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from medgan import losses
+from medgan.data.domains import Domain, DomainPair
+from medgan.data.preparation import GridConfig
+from medgan.data.transforms import PatchConfig
+from medgan.errors import ModelError
+from medgan.networks.outputs import centre_channel
+from medgan.segmentation.model import load_segmenter
+
+Around = Callable[[Tensor, Tensor], Tensor]
+"""From a stack of slices and a new middle slice to the stack with that in its middle."""
+
+
+class SemanticConsistency:
+    """The frozen segmenter of one domain pair and patch.
+
+    It looks at translator patches through its own window: between two windows of HU intensities are carried over.
+
+    Args:
+        folder: The segmenter's model folder.
+        pair: What the translator translates.
+        patch: How the translator looks.
+        grid: On which grid it looks; None asks for no particular one.
+
+    Raises:
+        ModelError: No segmenter, or one that cannot see what the translator sees.
+    """
+
+    def __init__(self, folder: Path, pair: DomainPair, patch: PatchConfig, grid: GridConfig | None) -> None:
+        model = load_segmenter(folder)
+        own = model.config
+        _check_domain(folder, own.domain, pair)
+        _check_patch(folder, own.patch, patch, own.network.multiple)
+        if grid is not None and own.grid != grid:
+            raise ModelError(
+                f"{folder}: sees voxels of {_spacing(own.grid)} mm and the translator of {_spacing(grid)} mm; train "
+                "the segmenter with the translator's grid.spacing_mm."
+            )
+        self.network, self.stacked = model.network, own.patch.channels > 1
+        self.sha256 = model.description.weights_sha256
+        translators, seen = pair.source.window, own.domain.window
+        self.gain = (translators.upper - translators.lower) / (seen.upper - seen.lower)
+        self.offset = (translators.upper + translators.lower - seen.upper - seen.lower) / (seen.upper - seen.lower)
+
+    def place(self, fabric: Fabric) -> None:
+        """Onto the device."""
+        self.network = fabric.to_device(self.network)
+
+    def loss(self, image: Tensor, translated: Tensor, around: Around) -> Tensor:
+        """How far the segmenter's scores of a translation are from its labels of the image.
+
+        Args:
+            image: (B, C, *shape) in [-1, 1] of the translator's window.
+            translated: (B, 1, *shape) in the same.
+            around: How a translated slice is put between its neighbours.
+        """
+        with torch.no_grad():
+            labels = self.scores(image if self.stacked else centre_channel(image)).argmax(dim=1)
+        seen = around(image, translated) if self.stacked else translated
+        return losses.semantic_consistency(self.scores(seen), labels)
+
+    def scores(self, image: Tensor) -> Tensor:
+        """The segmenter's raw scores (B, labels + 1, *shape) of what it sees, (B, C, *shape)."""
+        scores: Tensor = self.network((image * self.gain + self.offset).clamp(-1, 1))
+        return scores.float()
+
+
+def _check_domain(folder: Path, own: Domain, pair: DomainPair) -> None:
+    source, target = pair.source, pair.target
+    if source.unit != target.unit:
+        raise ModelError(
+            f"{folder}: one segmenter cannot look at both {source.name} ({source.unit}) and {target.name} "
+            f"({target.unit}); semantic consistency is for domains that measure the same: set cyclegan.semantic=0."
+        )
+    if own.unit != source.unit or (own.window.percentiles and own.window != source.window):
+        raise ModelError(
+            f"{folder}: segments {own.name} ({own.modality}, {own.unit}, window {own.window.lower:g} to "
+            f"{own.window.upper:g}), which is not how the translator sees {source.name} ({source.modality}, "
+            f"{source.unit}, window {source.window.lower:g} to {source.window.upper:g}); give a segmenter of "
+            f"{source.name}."
+        )
+
+
+def _check_patch(folder: Path, own: PatchConfig, patch: PatchConfig, multiple: int) -> None:
+    if own.spatial != patch.spatial or own.channels not in (1, patch.channels):
+        raise ModelError(
+            f"{folder}: sees patches in {own.dimensions}D and the translator in {patch.dimensions}D; train the "
+            f"segmenter with patch.dimensions={patch.dimensions}."
+        )
+    if any(size % multiple for size in patch.shape):
+        raise ModelError(
+            f"{folder}: its network takes axes that are multiples of {multiple}, and the translator's patch has "
+            f"{' x '.join(map(str, patch.shape))} voxels; change patch.size_voxels, or the segmenter's network.downs."
+        )
+
+
+def _spacing(grid: GridConfig) -> str:
+    return " x ".join("own" if size is None else f"{size:g}" for size in grid.spacing_mm)

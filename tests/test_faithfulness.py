@@ -1,0 +1,157 @@
+"""Whole checks of a model that changes nothing and of one that darkens its input, on made-up scans with a vessel."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from medgan import cli
+from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.preparation import GridConfig
+from medgan.data.transforms import PatchConfig
+from medgan.errors import ConfigError
+from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
+from medgan.inference.convert import ConvertOrder
+from medgan.training.architecture import GeneratorConfig, ResNetConfig
+from medgan.training.model_folder import write_model
+
+CONTRAST, PLAIN = (
+    Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window(lower=-300.0, upper=700.0))
+    for name in ("contrast", "plain")
+)
+
+
+def raw_map(share):
+    """The raw map at which a one-sided change holds a share of the largest change; an untrained one holds 2 %."""
+    return float(torch.logit(torch.tensor(share)) - torch.logit(torch.tensor(0.02)))
+
+
+def save_model(folder, *, removes_hu=0.0, directions=("to_target", "to_source")):
+    """A change that is the same everywhere within its limits: ``removes_hu`` on the way there, none on the way back."""
+    pair, patch = DomainPair(source=CONTRAST, target=PLAIN, paired=False), PatchConfig(size_voxels=16)
+    network = ResNetConfig(channels=4, downs=1, blocks=1, norm="group", skips=True)
+    generator = GeneratorConfig(network=network, change="one-sided", largest=500.0)
+    networks = {direction: generator.build(pair, patch, direction) for direction in directions}
+    for direction, net in networks.items():
+        *others, bias = net.parameters()
+        for parameter in others:
+            torch.nn.init.zeros_(parameter)
+        share = removes_hu / generator.largest if direction == "to_target" else 0.0
+        torch.nn.init.constant_(bias, raw_map(max(share, 1e-6)))
+    write_model(
+        folder, networks,
+        {
+            "name": "ct_contrast", "pair": pair, "grid": GridConfig(spacing_mm=(None, None, None)), "patch": patch,
+            "generator": generator, "intensities": {}, "split_hash": "0", "data_fingerprint": "0", "metrics": {},
+            "epoch": 1, "phantom": False,
+        },
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def asked(paired, tmp_path, segmenters):
+    """What a user asks: ``asked(removes_hu=200, labels=True)``."""
+
+    def make(removes_hu=0.0, *, labels=False, directions=("to_target", "to_source"), data=None, **changes):
+        model = save_model(tmp_path / "model", removes_hu=removes_hu, directions=directions)
+        own = {"input_segmenter": segmenters(), "output_segmenter": segmenters()} if labels else {}
+        conversion = ConvertOrder(data or paired, tmp_path / "out", str(model), device="cpu")
+        return FaithfulnessOrder(conversion, **(own | changes))
+
+    return make
+
+
+def run(order):
+    return check_faithfulness(order, Console(quiet=True))
+
+
+def test_a_model_that_changes_nothing_keeps_everything_and_hides_nothing(asked, tmp_path):
+    found = run(asked(labels=True))
+    assert found.exit_code == 0
+    assert found.rejected == (0, 4)
+    assert (found.rows["dice_vessel"] > 0.99).all()
+    assert (found.rows["cycle_percent"] < 0.05).all()
+    assert (found.rows["cycle_8bit_excess_percent"] < 0.05).all()
+    record = json.loads((tmp_path / "out/faithfulness.json").read_text())
+    assert record["rejected"] == [0, 4]
+    assert record["figures"]["dice_vessel"]["n"] == 4
+    assert len(pd.read_csv(tmp_path / "out/faithfulness.csv")) == 4
+    assert "s0" not in (tmp_path / "out/faithfulness.json").read_text()
+
+
+def test_a_model_that_removes_the_vessel_is_rejected_image_by_image(asked):
+    found = run(asked(240.0, labels=True))
+    assert found.rejected == (4, 4)
+    assert found.rows["rejected"].str.startswith("dice of vessel 0.").all()
+    assert found.rows["cycle_percent"].min() > 1  # nothing brings it back
+
+
+def test_without_segmenters_the_cycle_alone_is_checked(asked):
+    found = run(asked())
+    assert found.rejected is None
+    assert [column for column in found.rows if column.startswith("dice")] == []
+    assert means(found.rows)["cycle_percent"]["n"] == 4
+
+
+def test_without_a_way_back_labels_alone_are_checked(asked):
+    one_way = {"directions": ("to_target",)}
+    found = run(asked(labels=True, **one_way))
+    assert "cycle_percent" not in found.rows
+    assert "dice_vessel" in found.rows
+    with pytest.raises(ConfigError, match=r"'ct_contrast' has no way back.*--input-segmenter"):
+        run(asked(**one_way))
+
+
+@pytest.mark.parametrize("given", ["input_segmenter", "lesions"])
+def test_labels_need_both_segmenters(asked, segmenters, given):
+    with pytest.raises(ConfigError, match="give both --input-segmenter and --output-segmenter"):
+        run(asked(**{given: segmenters() if given == "input_segmenter" else ("vessel",)}))
+
+
+def test_a_bad_study_is_named_and_stops_no_other(asked, save_cohort, tmp_path):
+    table = save_cohort(tmp_path / "cohort", paired=True, subjects=4)
+    (tmp_path / "cohort/s1_contrast.nii.gz").write_bytes(b"no image")
+    found = run(asked(data=table))
+    assert found.exit_code == 1
+    assert list(found.failures) == ["s1_contrast.nii.gz"]
+    assert found.rows["subject"].tolist() == ["s0", "s2", "s3"]
+
+
+def test_several_images_of_a_subject_are_one_in_a_mean(asked, save_cohort, tmp_path):
+    table = save_cohort(tmp_path / "cohort", paired=True, subjects=4)
+    with table.open() as stream:
+        rows = list(csv.reader(stream))
+    rows = [[row[0].replace("s1", "s0"), *row[1:]] for row in rows]
+    with table.open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    found = run(asked(data=table))
+    assert len(found.rows) == 4
+    interval = means(found.rows)["cycle_percent"]
+    assert interval["n"] == 3
+    by_hand = found.rows.groupby("subject")["cycle_percent"].mean().mean()
+    assert interval["mean"] == pytest.approx(by_hand)
+
+
+def test_the_command_says_every_mean_and_how_many_were_rejected(paired, segmenters, tmp_path):
+    model = save_model(tmp_path / "model", removes_hu=240.0)
+    command = ["faithfulness", paired, tmp_path / "out", "--model", model, "--device", "cpu", "--quiet"]
+    watched = ["--input-segmenter", segmenters(), "--output-segmenter", segmenters()]
+    quiet = CliRunner().invoke(cli.app, [str(each) for each in [*command, *watched]])
+    assert (quiet.exit_code, quiet.stdout) == (0, "")
+    told = CliRunner().invoke(cli.app, [str(each) for each in [*command[:-1], *watched, "--threshold", "0"]])
+    assert "dice_vessel: 0" in told.stdout
+    assert "cycle_noise_excess_percent: " in told.stdout
+    assert told.stdout.splitlines()[-1] == "rejected: 0 of 4"
+
+
+def test_what_is_not_known_is_null():
+    rows = pd.DataFrame({"subject": ["a"], "image": ["a"], "dice_liver": [np.nan], "cycle_percent": [2.0]})
+    found = means(rows)
+    assert found["dice_liver"] == {"mean": None, "lower": None, "upper": None, "n": 0}
+    assert found["cycle_percent"] == {"mean": 2.0, "lower": None, "upper": None, "n": 1}

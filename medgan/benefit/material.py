@@ -48,12 +48,13 @@ def gather_material(
         LeakageError: A test subject among any of them.
         MedganError: Whatever keeps them from being made.
     """
-    source, target = plan.pair.names
     own = set(plan.subsets[subset])
     kinds = {kind for arm in plan.arms for kind in arm.kinds}
-    real = tuple(study for study in plan.subjects.with_labels("train", source) if study.subject in own)
-    labelled_target = tuple(study for study in plan.subjects.with_labels("train", target) if study.subject in own)
-    train: dict[Kind, tuple[Study, ...]] = {"source": real, "target": labelled_target}
+    real, other = (
+        tuple(each for each in plan.subjects.with_labels("train", name) if each.subject in own)
+        for name in plan.pair.names
+    )
+    train: dict[Kind, tuple[Study, ...]] = {"source": real, "target": other}
     translated = None
     if any(arm.translates for arm in plan.arms):
         model = translator_run(plan, subset, parent, tracking, console)
@@ -66,12 +67,11 @@ def gather_material(
         train["matched"] = _matched(plan, subset, real, folder / "matched")
     for kind, studies in train.items():
         plan.guard.admit(studies, f"the {kind} training images")
-    validation = plan.subjects.with_labels("validation", source) + (translated.validation if translated else ())
-    target_validation = plan.subjects.with_labels("validation", target)
+    validation, target_validation = (plan.subjects.with_labels("validation", name) for name in plan.pair.names)
+    validation += translated.validation if translated else ()
     plan.guard.admit([*validation, *target_validation], "the validation")
-    return Material(
-        {kind: studies for kind, studies in train.items() if kind in kinds}, validation, target_validation, translated
-    )
+    needed = {kind: studies for kind, studies in train.items() if kind in kinds}
+    return Material(needed, validation, target_validation, translated)
 
 
 def _matched(plan: BenefitPlan, subset: int, real: tuple[Study, ...], folder: Path) -> tuple[Study, ...]:

@@ -233,3 +233,16 @@ def test_leak_a_child_that_was_begun_under_another_split(story, asked, work, mon
             run_benefit(asked(work, name="in_parts", overrides=SHORT), QUIET, keeping)
     finally:
         identity.write_text(kept)
+
+
+def test_each_subset_has_its_own_translator_and_segmenters(asked, work):
+    settings = ["arms=[real+synthetic]", "subsets=2", "labelled=2", "retrain_translator=true"]
+    found = run_benefit(asked(work, name="subsets", overrides=settings), QUIET)
+    assert found.failures == ()
+    trained = [Split.load(found.folder / f"translator,subset={subset}" / "split.json").train for subset in (0, 1)]
+    assert all(len(subjects) == 2 for subjects in trained)
+    assert found.rows.groupby("subset").size().to_dict() == {0: 8, 1: 8}
+    assert result(found)["subsets"] == 2
+    assert result(found)["rejected"] == {"real+synthetic": [0, 4]}
+    weights = [folder.read_bytes() for folder in found.folder.glob("real+synthetic*/model/weights.safetensors")]
+    assert weights[0] != weights[1]

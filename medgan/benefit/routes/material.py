@@ -90,23 +90,26 @@ def synthetic_cts(plan: RoutesPlan, fold: Fold, folder: Path) -> dict[Path, Path
 def exam(case: Case, synthetic: Path, label: Path) -> Exam:
     """A test subject, ready to be judged."""
     mr, ct = _scans(case)
-    where = core(body(mr.voxels, "MR"), body(ct.voxels, "CT"))
     true = Bone(read_volume(label).voxels == 1, ct.grid.spacing_mm)
-    return Exam(case, mr, read_volume(synthetic), true, where)
+    return Exam(case, mr, read_volume(synthetic), true, _judged_region(mr, ct))
 
 
 def fitted_lookup(fold: Fold) -> CrossingLookup:
-    """The mean HU of each MR intensity in the bodies of the fold's training subjects."""
+    """The mean HU of each MR intensity in the fold's training subjects, in the region that bone is judged in."""
     lookups = CrossingLookups()
     for case in fold.training:
         mr, ct = _scans(case)
-        lookups.add(case.subject, mr.voxels, ct.voxels, body(ct.voxels, "CT"))
+        lookups.add(case.subject, mr.voxels, ct.voxels, _judged_region(mr, ct))
     return lookups.without("")
 
 
 def voxel_ml(grid: Grid) -> float:
     """The volume of a grid's voxels."""
     return float(np.prod(grid.spacing_mm)) / 1000
+
+
+def _judged_region(mr: Volume, ct: Volume) -> Mask:
+    return core(body(mr.voxels, "MR"), body(ct.voxels, "CT"))
 
 
 def _scans(case: Case) -> tuple[Volume, Volume]:

@@ -143,6 +143,8 @@ def make_plan(order: RoutesOrder) -> RoutesPlan:
     config = load(RoutesConfig, *user_layers(order.config, order.overrides))
     descriptions = [read_description(model) for model in order.models]
     _check_models(order, descriptions)
+    if not order.table.is_file():
+        raise ConfigError(f"{order.table} does not exist; give the cohort CSV that the models were trained on.")
     pair = descriptions[0].pair
     cohort = find_cohort(order.data, pair)
     folds = tuple(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from medgan.benefit.routes.bone import LEAST_ML
-from medgan.benefit.routes.children import Child, children_of, read_rows, run_child
+from medgan.benefit.routes.children import Child, check_identity, children_of, read_rows, run_child
 from medgan.benefit.routes.material import gather
 from medgan.benefit.routes.plan import RoutesOrder, RoutesPlan, make_plan
 from medgan.benefit.routes.table import render, routes_table
@@ -53,16 +53,19 @@ def run_routes(order: RoutesOrder, console: Console) -> Routes:
 
     Raises:
         LeakageError: A test subject would reach, or has reached, a training.
-        MedganError: Whatever keeps the study from starting.
+        ConfigError: Among others, children of this name that were begun or finished with other settings.
+        MedganError: Whatever else keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
     plan = make_plan(order)
+    children = [child for fold in plan.folds for child in children_of(plan, fold)]
+    for child in children:
+        check_identity(plan, child)
     announce(plan, console)
     record = order.folder / RECORD
     with parent_run(plan, read_record(record)) as tracker:
         before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
         write_record(record, described(plan) | before)
-        children = [child for fold in plan.folds for child in children_of(plan, fold)]
         failures = run_children(plan, children, tracker, console)
         rows = read_rows(children)
         table = pd.DataFrame() if rows.empty else routes_table(rows, plan.config.labelled)

@@ -94,3 +94,8 @@ def test_models_that_cannot_be_compared_are_refused(asked, folds, save_run, tmp_
 def test_without_models_there_is_nothing_to_test(asked, tmp_path):
     with pytest.raises(ConfigError, match="--model"):
         make_plan(replace(asked(tmp_path), models=()))
+
+
+def test_a_cohort_is_a_table(asked, tmp_path):
+    with pytest.raises(ConfigError, match=r"cohort\.csv does not exist"):
+        make_plan(asked(tmp_path, data=tmp_path))

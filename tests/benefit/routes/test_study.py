@@ -12,7 +12,7 @@ from rich.console import Console
 
 from medgan.benefit.routes import study as module
 from medgan.benefit.routes.study import Routes, run_routes
-from medgan.errors import DataError, LeakageError
+from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.training.recorder import Recorder
 
 from .conftest import SUBJECTS
@@ -47,9 +47,9 @@ def stop(patch):
 
 
 @pytest.fixture(scope="module")
-def story(asked, work):
+def story(asked, work, folds):
     whole = run_routes(asked(work / "whole"), QUIET)
-    order = asked(work / "parts")
+    order = asked(work / "parts", models=folds[:1])
     with pytest.MonkeyPatch.context() as patch:
         stop(patch)
         with pytest.raises(KeyboardInterrupt) as stopped:
@@ -76,7 +76,7 @@ def test_it_goes_on_where_it_was_stopped(story):
     assert stamps(story.resumed.folder) | story.before == stamps(story.resumed.folder)
     assert {path for path in story.before if "fold=0" in path}
     assert "children: finished before" in story.told
-    pd.testing.assert_frame_equal(story.resumed.rows, story.whole.rows)
+    pd.testing.assert_frame_equal(story.resumed.rows, story.whole.rows.query("fold == 0"))
 
 
 def test_the_folder_tells_all(story):
@@ -95,7 +95,7 @@ def test_all_is_one_run_with_a_child_for_each_route(story):
     client, folder = MlflowClient(tracking_uri(story)), story.resumed.folder
     parent = client.get_run(json.loads((folder / "routes.json").read_text())["mlflow_run_id"])
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    assert len(children) == 12
+    assert len(children) == 6
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
     by_name = {run.info.run_name: run for run in children}
     own = story.resumed.rows.query("route == 'synthetic_ct' and labelled == 2 and fold == 0")
@@ -108,9 +108,13 @@ def tracking_uri(story):
 
 
 def test_models_in_another_order_would_mix_who_was_learnt_from(story, asked, work, folds):
-    (story.whole.folder / "mr,labelled=1,fold=0,seed=0" / "rows.csv").unlink()
     with pytest.raises(LeakageError, match="another split"):
         run_routes(asked(work / "whole", models=folds[::-1]), QUIET)
+
+
+def test_finished_children_of_other_settings_are_not_taken_over(story, asked, work):
+    with pytest.raises(ConfigError, match="segmenter"):
+        run_routes(asked(work / "whole", overrides=["segmenter.rate=0.1"]), QUIET)
 
 
 def test_a_child_that_fails_is_named_and_the_others_go_on(asked, tmp_path, monkeypatch, folds):

@@ -35,17 +35,9 @@ def routes(
     if data is None:
         raise ConfigError("--study routes tests finished models: give the cohort that they were trained on by --data.")
     order = RoutesOrder(
-        pipeline,
-        tuple(models),
-        data,
-        name or "routes",
-        config,
-        tuple(overrides),
-        read_seeds(seeds or "1"),
-        out,
-        tracking,
-        device,
-    )
+        pipeline, tuple(models), data, name or "routes", config, tuple(overrides), read_seeds(seeds or "1"), out,
+        tracking, device,
+    )  # fmt: skip
     found = run_routes(order, console(quiet))
     say(quiet, f"table: {found.folder / TABLE}; by subject: {found.folder / ROWS}")
     say(quiet, found.tracked)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medgan.commands import config, convert, data, evaluate, study, train
+from medgan.commands import config, convert, data, evaluate, segment, study, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +16,8 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(convert.convert)
 app.command()(evaluate.evaluate)
+app.command()(segment.segment)
+app.command("segment-train")(segment.segment_train)
 app.command()(study.sweep)
 app.command()(config.pipelines)
 app.add_typer(data.app, name="data")

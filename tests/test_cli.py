@@ -39,6 +39,8 @@ COMMANDS = [
     ["train"],
     ["convert"],
     ["evaluate"],
+    ["segment"],
+    ["segment-train"],
     ["sweep"],
     ["study", "ablation"],
     ["study", "misalignment"],

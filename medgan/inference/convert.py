@@ -1,11 +1,6 @@
 """``medgan convert``: many studies through one model; a bad one is named and never stops the rest."""
 
-import os
-import re
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +11,15 @@ from rich.console import Console
 
 from medgan.data.splits import Part, Split
 from medgan.data.volumes import Volume, file_hash, read_volume
-from medgan.errors import ConfigError, MedganError
-from medgan.inference.jobs import MANIFEST, SUMMARY, Job, MapKind, Plan, find_jobs, is_table
-from medgan.inference.record import ConvertSummary, Manifest, Outcome, Status, show_end, shown, write_summary
-from medgan.inference.sidecar import as_map, kept, model_facts, write_outputs
+from medgan.errors import ConfigError
+from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
+from medgan.inference.jobs import SUMMARY, Job, MapKind, find_jobs, is_table
+from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
+from medgan.inference.sidecar import as_map, model_facts, write_outputs
 from medgan.inference.translate import translate
 from medgan.inference.uncertainty import seed_of, uncertainty
 from medgan.networks.outputs import ChangeOutput
-from medgan.tracking import download_model
 from medgan.training.architecture import Direction
-from medgan.training.device import make_fabric
 from medgan.training.model_folder import Model, read_model
 
 
@@ -72,7 +66,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
     started = time.monotonic()
     if order.uncertainty is not None and order.uncertainty < 2:
         raise ConfigError(f"--uncertainty {order.uncertainty}: a standard deviation needs 2 translations or more.")
-    folder = model_folder(order)
+    folder = local_model(order.model, order.tracking)
     model = read_model(folder)
     generator = model.generator(order.direction)
     if order.change_map and not isinstance(generator, ChangeOutput):
@@ -95,7 +89,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
     return summary
 
 
-class Batch:
+class Batch(StudyBatch):
     """The conversion of many studies with one model.
 
     Args:
@@ -105,42 +99,14 @@ class Batch:
     """
 
     def __init__(self, order: ConvertOrder, model: Model, fabric: Fabric) -> None:
+        super().__init__(order.jobs)
         self.order, self.model, self.fabric = order, model, fabric
         self.facts = model_facts(model, order.direction, change_map=order.change_map, uncertainty=order.uncertainty)
-        self.computing = threading.Lock()
-
-    def run(self, plan: Plan) -> Iterator[Outcome]:
-        """Convert each study; the outcomes come as studies end, and are in the manifest by then."""
-        manifest = Manifest(plan.folder / MANIFEST if plan.folder else None)
-        with ThreadPoolExecutor(self.order.jobs) as workers:
-            try:
-                for future in as_completed([workers.submit(self.outcome, job, plan.folder) for job in plan.jobs]):
-                    manifest.add(future.result())
-                    yield future.result()
-            except BaseException:
-                workers.shutdown(cancel_futures=True)
-                raise
-
-    def outcome(self, job: Job, folder: Path | None) -> Outcome:
-        """Convert one study, whatever may be wrong with it."""
-        started = time.monotonic()
-        status: Status = "failed"
-        try:
-            status, message = self.converted(job)
-        except MedganError as error:
-            message = str(error)
-        except MemoryError:
-            message = "out of memory; convert it with --jobs 1, or on a larger machine."
-        except Exception as error:  # whatever a study brings about, the others are still to be converted
-            message = f"unexpected {type(error).__name__}: {error}"
-        output = job.output.relative_to(folder).as_posix() if folder else job.output.name
-        message = _without_place(message, job, folder)
-        return Outcome(status, job.name, output, round(time.monotonic() - started, 3), message)
 
     def converted(self, job: Job) -> tuple[Status, str]:
         """Convert one study, unless its output is there already; how it ended, and its warnings."""
         facts = self.facts | {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
-        if self._is_kept(job, facts):
+        if is_kept(job, facts, overwrite=self.order.overwrite):
             return "kept", ""
         volume = read_volume(job.source)
         with self.computing:
@@ -161,36 +127,6 @@ class Batch:
         return uncertainty(
             volume, self.model, self.order.direction, self.fabric, samples=self.order.uncertainty, seed=seed
         )
-
-    def _is_kept(self, job: Job, facts: dict[str, object]) -> bool:
-        try:
-            return kept(job, facts)
-        except MedganError:
-            if not self.order.overwrite:
-                raise
-            return False
-
-
-def _without_place(message: str, job: Job, folder: Path | None) -> str:
-    """A message that names a study or an output as the records do, without the path of this machine in front."""
-    places = {f"{folder or job.output.parent}{os.sep}": "", str(job.source): job.name}
-    for place, name in places.items():
-        if message.startswith(place):
-            return name + message.removeprefix(place)
-    return message
-
-
-def model_folder(order: ConvertOrder) -> Path:
-    """Where the model is; one that MLflow recorded is fetched."""
-    if re.match(r"(runs|models):/", order.model):
-        return download_model(order.model, order.tracking)
-    return Path(order.model)
-
-
-def conversion_fabric(device: str) -> Fabric:
-    """32 bits on a CPU, where results shall not depend on its kind; on a GPU what it computes best."""
-    fabric = make_fabric(device, "32")
-    return make_fabric(device, "auto") if fabric.device.type == "cuda" else fabric
 
 
 def _subjects(order: ConvertOrder, model: Model, folder: Path) -> tuple[str, ...] | None:

@@ -60,6 +60,7 @@ def find_jobs(
     *,
     subjects: Collection[str] | None = None,
     maps: Collection[MapKind] = (),
+    own: Collection[str] = (MANIFEST, SUMMARY),
 ) -> Plan:
     """The studies of INPUT and where each goes; refuses what would overwrite an input or another output.
 
@@ -69,6 +70,7 @@ def find_jobs(
         domain: Of a cohort, the domain whose images are converted.
         subjects: Of a cohort, only these; None is everyone.
         maps: What is written beside each output.
+        own: Names of the batch's own files in the output folder.
 
     Raises:
         DataError: INPUT does not exist or holds no image to convert.
@@ -86,7 +88,7 @@ def find_jobs(
     if not named:
         raise DataError(f"{source} holds no image to convert; give NIfTI, DICOM, PNG or TIFF images.")
     plan = Plan(*_placed(source, named, output), tuple(notes))
-    _check_names(plan, maps)
+    _check_names(plan, maps, own)
     _check_inputs_stay(plan, maps)
     return plan
 
@@ -144,8 +146,8 @@ def _placed(source: Path, named: Sequence[tuple[str, Path]], output: Path) -> tu
     return tuple(jobs), output
 
 
-def _check_names(plan: Plan, maps: Collection[MapKind]) -> None:
-    taken = {plan.folder / name: "the batch itself" for name in (MANIFEST, SUMMARY)} if plan.folder else {}
+def _check_names(plan: Plan, maps: Collection[MapKind], own: Collection[str]) -> None:
+    taken = {plan.folder / name: "the batch itself" for name in own} if plan.folder else {}
     clashes = []
     for job in plan.jobs:
         for path in (*job.images(maps), job.sidecar):

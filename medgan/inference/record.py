@@ -99,7 +99,7 @@ def write_summary(path: Path, summary: ConvertSummary, facts: Mapping[str, Any])
         "failures": failures,
         "seconds": summary.seconds,
         "device": summary.device,
-        **{name.lower(): facts[name] for name in ("Model", "Direction", "Versions")},
+        **{name.lower(): facts[name] for name in ("Model", "Direction", "Labels", "Versions") if name in facts},
     }
     part = path.with_name(f".{path.name}.part")
     try:
@@ -111,10 +111,10 @@ def write_summary(path: Path, summary: ConvertSummary, facts: Mapping[str, Any])
         raise unwritable(path, error) from None
 
 
-def shown(outcomes: Iterator[Outcome], total: int, console: Console) -> Iterator[Outcome]:
+def shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str = "converting") -> Iterator[Outcome]:
     """The outcomes as they come, with a progress bar."""
     bar = Progress(
-        TextColumn("converting"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -127,10 +127,10 @@ def shown(outcomes: Iterator[Outcome], total: int, console: Console) -> Iterator
         yield from bar.track(outcomes, total=total)
 
 
-def show_end(summary: ConvertSummary, output: Path, console: Console) -> None:
+def show_end(summary: ConvertSummary, output: Path, console: Console, done: str = "converted") -> None:
     """Tell which studies were not converted and why, and how many there were of each kind."""
     if summary.failed:
-        table = Table("study", "what happened", title="not converted", title_justify="left")
+        table = Table("study", "what happened", title=f"not {done}", title_justify="left")
         for outcome in summary.outcomes:
             if outcome.status == "failed":
                 table.add_row(Text(outcome.input), Text(outcome.message))

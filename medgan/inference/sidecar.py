@@ -25,6 +25,8 @@ from medgan.training.model_folder import Model, library_versions
 NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
 MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty")
 """What an output depends on; one that agrees in all of it is kept."""
+OURS = ("Synthetic", "Segmentation")
+"""What the sidecars that medgan writes say of themselves."""
 
 Facts = dict[str, Any]
 
@@ -89,7 +91,7 @@ def kept(job: Job, facts: Facts) -> bool:
         return False
     if not there:
         return False
-    differing = [name for name in MADE_FROM if sidecar.get(name) != facts[name]]
+    differing = [name for name in MADE_FROM if sidecar.get(name) != facts.get(name)]
     if differing:
         raise DataError(f"{job.output}: exists, made with another {' and '.join(differing)}; add --overwrite.")
     for path in there:
@@ -104,10 +106,9 @@ def read_sidecar(path: Path) -> Facts | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    is_ours = (
-        isinstance(content, dict) and content.get("Synthetic") is True and isinstance(content.get("Outputs"), dict)
-    )
-    return content if is_ours else None
+    if not isinstance(content, dict) or not isinstance(content.get("Outputs"), dict):
+        return None
+    return content if any(content.get(mark) is True for mark in OURS) else None
 
 
 def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, facts: Facts) -> None:
@@ -158,7 +159,7 @@ def unwritable(path: Path, error: OSError) -> DataError:
 def _maps(facts: Facts) -> list[MapKind]:
     """The maps that a sidecar tells of."""
     kinds: dict[MapKind, str] = {"change": "ChangeMap", "uncertainty": "Uncertainty"}
-    return [kind for kind, name in kinds.items() if facts[name] is not None]
+    return [kind for kind, name in kinds.items() if facts.get(name) is not None]
 
 
 def _with_change(model: Model, direction: Direction) -> ChangeOutput:

@@ -14,6 +14,7 @@ from medgan.evaluation.regions import overlap
 from medgan.segmentation.apply import segment_prepared
 from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.segmentation.model import SEGMENTER
+from medgan.segmentation.patches import IMAGE, LABELS
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms
 from medgan.training.panel import panel
@@ -56,8 +57,8 @@ class Segmenter(Learner):
 
     def training_step(self, batch: Batch) -> Terms:
         """One step down Dice loss plus cross-entropy (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z)."""
-        scores: Tensor = self.network(batch["image"])
-        labels = batch["labels"]
+        scores: Tensor = self.network(batch[IMAGE])
+        labels = batch[LABELS]
         terms = {"dice": self.dice(scores, labels), "cross_entropy": F.cross_entropy(scores, labels[:, 0])}
         self.descend(self.optimizer, terms)
         return {name: term.detach() for name, term in terms.items()}

@@ -31,7 +31,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 SOFT_TISSUE = Domain(name="ct", modality="CT", unit="HU", air=-1024.0, window=Window(lower=-200.0, upper=300.0))
 
 STANDARD = PatchConfig(
-    size_voxels=96,
+    size_voxels=128,
     rotation_degrees=15.0,
     scaling=0.15,
     intensity=IntensityConfig(gamma=0.3, contrast=0.2, brightness=0.1, noise=0.05),
@@ -78,9 +78,9 @@ class SegmenterConfig(Config):
     as they are."""
     patch: PatchConfig = STANDARD
     network: SegmenterNetworkConfig = SegmenterNetworkConfig()
-    rate: PositiveFloat = 2e-3
+    rate: PositiveFloat = 4e-3
     weight_decay: NonNegativeFloat = 1e-4
-    fit: FitConfig = FitConfig(epochs=10, iterations_per_epoch=30, batch_size=8, average_decay=0.99)
+    fit: FitConfig = FitConfig(epochs=40, iterations_per_epoch=100, batch_size=4, average_decay=0.99)
 
     @field_validator("labels", mode="before")
     @classmethod

@@ -63,3 +63,32 @@ def test_a_coil_profile_is_smooth_and_the_same_in_every_slice():
 def test_zeros_vary_nothing():
     assert not IntensityConfig().varies
     assert torch.allclose(varied(image((1, 8, 8)), 3), image((1, 8, 8)))
+
+
+@SHAPES
+def test_contrast_scales_the_distances_to_the_mean_within_its_bounds(shape):
+    given = 0.3 * image(shape)  # far enough from the window's ends
+    scales = []
+    for seed in range(30):
+        found = varied(given, seed, contrast=0.2)
+        assert float(found.mean()) == pytest.approx(float(given.mean()), abs=1e-5)
+        scales.append(float(found.std() / given.std()))
+        torch.testing.assert_close((found - found.mean()) / scales[-1], given - given.mean(), atol=1e-5, rtol=0)
+    assert min(scales) >= 0.8 - 1e-4
+    assert max(scales) <= 1.2 + 1e-4
+    assert np.ptp(scales) > 0.1
+    assert sum(abs(scale - 1) < 1e-6 for scale in scales) in range(5, 26), "half of the patches stay"
+
+
+@SHAPES
+def test_brightness_shifts_all_intensities_alike_within_its_bounds(shape):
+    given = 0.3 * image(shape)
+    shifts = []
+    for seed in range(30):
+        shift = varied(given, seed, brightness=0.1) - given
+        torch.testing.assert_close(shift, torch.full_like(shift, float(shift.mean())), atol=1e-6, rtol=0)
+        shifts.append(float(shift.mean()) / 2)  # the window is 2 wide
+    assert max(map(abs, shifts)) <= 0.1 + 1e-6
+    assert np.ptp(shifts) > 0.05
+    assert IntensityConfig(brightness=0.1).varies
+    assert IntensityConfig(contrast=0.1).varies

@@ -5,7 +5,7 @@ import pytest
 
 from medgan.config import load
 from medgan.data.preparation import Prepared
-from medgan.data.transforms import PatchConfig, cut, patch_chain
+from medgan.data.transforms import PatchConfig, cut, cut_labels, patch_chain
 from medgan.errors import ConfigError
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
@@ -191,3 +191,25 @@ def test_depth_is_for_blocks_only():
 @pytest.mark.parametrize(("written", "dimensions"), [(2, "2"), (2.5, "2.5"), (3.0, "3"), ("2.5", "2.5")])
 def test_dimensions_may_be_written_as_numbers(written, dimensions):
     assert load(PatchConfig, {"dimensions": written}).dimensions == dimensions
+
+
+@DIMENSIONS
+def test_labels_are_cut_with_their_image_and_keep_their_values(dimensions):
+    config = PatchConfig(dimensions=dimensions, size_voxels=24, flip=True)
+    labels = (np.random.default_rng(0).random((40, 20, 12)) > 0.5).astype(np.uint8) * 200
+    image = study(labels * 5.0 - SPAN)
+    for seed in range(5):
+        patch = patch_chain(config, ["source", "labels"], seed, labels=["labels"])({"source": image, "labels": labels})
+        found = patch["labels"].numpy()
+        assert set(np.unique(found)) <= {0, 200}, "beyond the volume there is background"
+        shown = (patch["source"].numpy() + 1) / 2 > 0.25
+        assert np.mean(shown == (found > 0)) > 0.85
+
+
+def test_labels_beyond_the_volume_are_background_in_plane_and_the_last_slice_along_z():
+    labels = np.full((2, 3, 2), 7, dtype=np.uint8)
+    labels[..., 1] = 9
+    found = cut_labels(labels, (-1, 0, -1), (4, 4, 5))
+    assert found.shape == (4, 4, 5)
+    assert found[:, :, 0].tolist() == [[0] * 4, [7, 7, 7, 0], [7, 7, 7, 0], [0] * 4]
+    assert found[1, 0].tolist() == [7, 7, 9, 9, 9]

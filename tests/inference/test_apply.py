@@ -4,7 +4,7 @@ import torch
 
 from medgan.data.preparation import Prepared
 from medgan.data.transforms import PatchConfig
-from medgan.inference.apply import MARGIN_VOXELS, apply
+from medgan.inference.apply import MARGIN_VOXELS, apply, looked_at, maps
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import ResNetConfig
 
@@ -71,3 +71,17 @@ def test_a_thin_stack_continues_with_its_last_slice_as_in_training(fabric):
 
     found = apply(mean_along_z, given, PatchConfig(dimensions="3", size_voxels=16), 4, fabric)
     np.testing.assert_allclose(found, given.normalised(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+@pytest.mark.parametrize("mirroring", [False, True])
+def test_all_maps_of_the_part_that_is_looked_at_are_given(fabric, dimensions, mirroring):
+    patch = PatchConfig(dimensions=dimensions, size_voxels=16, flip=True, mirroring=mirroring)
+    given = study((50, 44, 16), body=((20, 31), (18, 25), (1, 15)))
+
+    def two(image):
+        return torch.cat([centre_channel(image), -centre_channel(image)], dim=1)
+
+    found = maps(two, given, patch, 4, fabric)
+    part = given.normalised()[looked_at(given)]
+    np.testing.assert_allclose(found, np.stack([part, -part]), atol=1e-5)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from medgan.networks.generators import ResNetGenerator
 from medgan.networks.outputs import ChangeOutput, ImageOutput, centre_channel
-from medgan.networks.sliding import block_borders, over_blocks, over_slices
+from medgan.networks.sliding import block_borders, maps_over_blocks, maps_over_slices, over_blocks, over_slices
 
 
 def volume(*shape):
@@ -96,3 +96,15 @@ def test_a_thin_stack_is_continued_by_its_last_slices_and_in_plane_by_air():
     thin, narrow = volume(16, 16, 3) / 2, volume(10, 16, 8) / 2
     torch.testing.assert_close(over_blocks(darkest, thin, block=(16, 16, 8)), thin.min().expand_as(thin))
     torch.testing.assert_close(over_blocks(darkest, narrow, block=(16, 16, 8)), torch.full_like(narrow, -1))
+
+
+def test_all_maps_of_a_network_are_carried_over_slices_and_blocks():
+    scan = torch.randn(16, 16, 8)
+
+    def two(image):
+        centre = image[:, image.shape[1] // 2].unsqueeze(1)
+        return torch.cat([centre, 2 * centre], dim=1)
+
+    expected = torch.stack([scan, 2 * scan])
+    torch.testing.assert_close(maps_over_slices(two, scan, neighbours=1, multiple=4), expected)
+    torch.testing.assert_close(maps_over_blocks(two, scan, block=(16, 16, 8)), expected)

@@ -1,0 +1,65 @@
+"""``medgan segment`` and ``medgan segment-train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medgan.commands.common import ConfigFile, Debug, Device, Overrides, Quiet, TrackingUri, console, explained, say
+
+
+def segment(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort CSV.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
+    ],
+    model: Annotated[str, typer.Option(help="Segmenter's model folder, runs:/ID/model or models:/NAME@ALIAS.")],
+    domain: Annotated[
+        str | None, typer.Option(help="Of a cohort CSV, the domain to segment; else the one the model was trained on.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
+    tracking: TrackingUri = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean."""
+    with explained(debug):
+        from medgan.segmentation.segment import SegmentOrder
+        from medgan.segmentation.segment import segment as run_segmentation
+
+        order = SegmentOrder(
+            source, output, model, domain=domain, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device
+        )
+        if run_segmentation(order, console(quiet)).failed:
+            raise typer.Exit(1)
+
+
+def segment_train(
+    overrides: Overrides = None,
+    data: Annotated[Path | None, typer.Option(help="Cohort of images with masks: CSV or nnU-Net raw.")] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="Whose images to learn from: contrast, t1, plain:CT; else `domain.name`.")
+    ] = None,
+    config: ConfigFile = None,
+    out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="The run's name; else the time.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name, or the last one.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and patches.")] = 0,
+    tracking: TrackingUri = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a segmenter on a cohort's masks and record the run in MLflow."""
+    with explained(debug):
+        from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
+
+        order = SegmentTrainOrder(data, domain, config, overrides or (), seed, out, name, resume, tracking, device)
+        trained = train_on_cohort(order, console(quiet))
+        description = trained.model.description
+        dice = description.metrics.get("val/dice", float("nan"))
+        say(quiet, f"model: {trained.run.model} (epoch {description.epoch}, validation Dice {dice:.3f})")
+        say(quiet, trained.tracked)
+        say(quiet, f"next:  medgan segment INPUT OUTPUT --model {trained.run.model}")

@@ -1,0 +1,99 @@
+"""Many studies through one model: a bad one is named and never stops the rest, whatever the model does."""
+
+import os
+import re
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from medgan.errors import MedganError
+from medgan.inference.jobs import MANIFEST, Job, Plan
+from medgan.inference.record import Manifest, Outcome, Status
+from medgan.inference.sidecar import kept
+from medgan.tracking import download_model
+from medgan.training.device import make_fabric
+
+
+class StudyBatch(ABC):
+    """Jobs that are done one by one or side by side.
+
+    Args:
+        jobs: Studies in memory: one is computed while the others are read or written.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.computing = threading.Lock()
+
+    @abstractmethod
+    def converted(self, job: Job) -> tuple[Status, str]:
+        """Do one study, unless its output is there already; how it ended, and its warnings."""
+
+    def run(self, plan: Plan) -> Iterator[Outcome]:
+        """Do each study; the outcomes come as studies end, and are in the manifest by then."""
+        manifest = Manifest(plan.folder / MANIFEST if plan.folder else None)
+        with ThreadPoolExecutor(self.jobs) as workers:
+            try:
+                for future in as_completed([workers.submit(self.outcome, job, plan.folder) for job in plan.jobs]):
+                    manifest.add(future.result())
+                    yield future.result()
+            except BaseException:
+                workers.shutdown(cancel_futures=True)
+                raise
+
+    def outcome(self, job: Job, folder: Path | None) -> Outcome:
+        """Do one study, whatever may be wrong with it."""
+        started = time.monotonic()
+        status: Status = "failed"
+        try:
+            status, message = self.converted(job)
+        except MedganError as error:
+            message = str(error)
+        except MemoryError:
+            message = "out of memory; do it with --jobs 1, or on a larger machine."
+        except Exception as error:  # whatever a study brings about, the others are still to be converted
+            message = f"unexpected {type(error).__name__}: {error}"
+        output = job.output.relative_to(folder).as_posix() if folder else job.output.name
+        message = _without_place(message, job, folder)
+        return Outcome(status, job.name, output, round(time.monotonic() - started, 3), message)
+
+
+def is_kept(job: Job, facts: Mapping[str, object], *, overwrite: bool) -> bool:
+    """Whether a job's outputs are there already; with ``overwrite``, whatever else is in their place does not matter.
+
+    Raises:
+        DataError: Something else lies there, and is not to be overwritten.
+    """
+    try:
+        return kept(job, dict(facts))
+    except MedganError:
+        if not overwrite:
+            raise
+        return False
+
+
+def local_model(model: str, tracking: str | None) -> Path:
+    """The folder of a model: itself, or a model that MLflow recorded (``runs:/ID/model``), fetched."""
+    if re.match(r"(runs|models):/", model):
+        return download_model(model, tracking)
+    return Path(model)
+
+
+def conversion_fabric(device: str) -> Fabric:
+    """32 bits on a CPU, where results shall not depend on its kind; on a GPU what it computes best."""
+    fabric = make_fabric(device, "32")
+    return make_fabric(device, "auto") if fabric.device.type == "cuda" else fabric
+
+
+def _without_place(message: str, job: Job, folder: Path | None) -> str:
+    """A message that names a study or an output as the records do, without the path of this machine in front."""
+    places = {f"{folder or job.output.parent}{os.sep}": "", str(job.source): job.name}
+    for place, name in places.items():
+        if message.startswith(place):
+            return name + message.removeprefix(place)
+    return message

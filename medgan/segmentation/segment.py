@@ -1,0 +1,114 @@
+"""``medgan segment``: many studies through one segmenter, each label map on its study's voxel grid."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from medgan.data.streams import replacing
+from medgan.data.volumes import file_hash, read_volume
+from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
+from medgan.inference.jobs import MANIFEST, SUMMARY, Job, find_jobs
+from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
+from medgan.inference.sidecar import as_json, write_outputs
+from medgan.segmentation.apply import segment_study
+from medgan.segmentation.labelled import LABELS_JSON
+from medgan.segmentation.model import SegmenterModel, load_segmenter
+from medgan.training.model_folder import library_versions
+
+NOT_FOR_CLINICAL_USE = "Label map by a network, for research. Not for diagnosis."
+
+
+@dataclass(frozen=True)
+class SegmentOrder:
+    """What a user asks of ``medgan segment``."""
+
+    input: Path
+    """An image, a folder, a DICOM series folder, or a cohort CSV."""
+    output: Path
+    """A folder; for one study also a file name that ends in .nii.gz."""
+    model: str
+    """A segmenter's model folder, ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``."""
+    domain: str | None = None
+    """Of a cohort, the domain whose images are segmented; None is the one that the model was trained on."""
+    overwrite: bool = False
+    jobs: int = 1
+    tracking: str | None = None
+    """The MLflow store of a recorded model."""
+    device: str = "auto"
+
+
+def segment(order: SegmentOrder, console: Console) -> ConvertSummary:
+    """Segment all studies of an order.
+
+    Raises:
+        ConfigError: An output that would overwrite an input or another output; nothing was written.
+        DataError: There is nothing to segment, or no place for the records.
+        ModelError: The model cannot be used.
+    """
+    started = time.monotonic()
+    model = load_segmenter(local_model(order.model, order.tracking))
+    plan = find_jobs(
+        order.input, order.output, order.domain or model.config.domain.name, own=(MANIFEST, SUMMARY, LABELS_JSON)
+    )
+    for note in plan.notes:
+        console.print(note, highlight=False, markup=False)
+    batch = SegmentBatch(order, model, conversion_fabric(order.device))
+    outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "segmenting"))
+    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+    if plan.folder:
+        write_summary(plan.folder / SUMMARY, summary, batch.facts)
+        with replacing(plan.folder / LABELS_JSON) as stream:
+            stream.write(as_json({"labels": batch.facts["Labels"]}).encode())
+    show_end(summary, order.output, console, "segmented")
+    return summary
+
+
+class SegmentBatch(StudyBatch):
+    """The segmentation of many studies with one model.
+
+    Args:
+        order: What was asked.
+        model: Loaded once.
+        fabric: Device and precision.
+    """
+
+    def __init__(self, order: SegmentOrder, model: SegmenterModel, fabric: Fabric) -> None:
+        super().__init__(order.jobs)
+        self.order, self.model, self.fabric = order, model, fabric
+        self.facts = segmenter_facts(model)
+
+    def converted(self, job: Job) -> tuple[Status, str]:
+        """Segment one study, unless its output is there already; how it ended, and its warnings."""
+        facts = self.facts | {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
+        if is_kept(job, facts, overwrite=self.order.overwrite):
+            return "kept", ""
+        volume = read_volume(job.source)
+        with self.computing:
+            labels = segment_study(self.model, volume, self.fabric)
+        warnings = self._warnings()
+        write_outputs(job, {job.output: labels}, volume.grid, facts | {"Warnings": warnings})
+        return "done", "; ".join(warnings)
+
+    def _warnings(self) -> list[str]:
+        phantom = self.model.description.origin.phantom
+        return ["the model was trained on the built-in phantom, not on patients"] if phantom else []
+
+
+def segmenter_facts(model: SegmenterModel) -> dict[str, Any]:
+    """What the sidecars of one batch share."""
+    return {
+        "Segmentation": True,
+        "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
+        "Labels": {str(value): name for value, name in model.names.items()},
+        "Model": {
+            "Name": "segmenter",
+            "WeightsSHA256": model.description.weights_sha256,
+            "DescriptionSHA256": hashlib.sha256(model.description.model_dump_json().encode()).hexdigest(),
+        },
+        "Versions": library_versions(),
+    }

@@ -1,0 +1,99 @@
+import json
+
+import nibabel as nib
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from medgan.cli import app
+from medgan.config import read_yaml
+from medgan.data.splits import Split
+from medgan.errors import ConfigError
+from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
+
+TINY = (
+    "grid.spacing_mm=[null, null, null]",
+    "patch.size_voxels=16",
+    "network={channels: 4, downs: 2}",
+    "fit={epochs: 2, iterations_per_epoch: 3, batch_size: 2}",
+)
+QUIET = Console(quiet=True)
+
+
+def medgan(*arguments):
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+@pytest.fixture(scope="module")
+def run(save_cohort, tmp_path_factory):
+    """The folder of a run, its cohort and what the command printed."""
+    folder = tmp_path_factory.mktemp("run")
+    table = save_cohort(folder / "cohort")
+    asked = ["segment-train", "--data", table, "--out", folder / "runs", "--name", "one", "--seed", 7, *TINY]
+    return folder / "runs" / "segmenter" / "one", table, medgan(*asked, "labels={disc: 1}")
+
+
+def test_a_run_is_a_model_folder_a_split_and_metrics_and_says_what_to_do_next(run):
+    folder, _, result = run
+    assert result.exit_code == 0, result.stderr
+    model, tracked, following = result.stdout.splitlines()
+    assert model.startswith(f"model: {folder / 'model'} (epoch ")
+    assert "MLflow run " in tracked
+    assert following == f"next:  medgan segment INPUT OUTPUT --model {folder / 'model'}"
+    description = load_segmenter(folder / "model").description
+    split = Split.load(folder / "split.json")
+    assert (split.train, split.validation, split.test) == (("s0", "s1"), ("s2",), ("s3",))
+    assert (description.origin.split_hash, description.seed) == (split.hash, 7)
+    assert (description.trained, description.validated) == (2, 1)
+    assert (folder / "metrics.csv").read_text().count("\n") == 3
+
+
+def test_the_model_segments_what_it_has_not_seen(run, tmp_path):
+    folder, table, _ = run
+    asked = ["segment", table.parent / "s3.nii.gz", tmp_path / "out" / "s3.nii.gz", "--model", folder / "model"]
+    result = medgan(*asked, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert nib.load(tmp_path / "out" / "s3.nii.gz").shape == (24, 24, 4)
+
+
+def test_a_finished_run_is_resumed_as_it_is_and_not_with_other_settings(run):
+    folder, table, _ = run
+    before = (folder / "model" / "model.json").read_text()
+    order = SegmentTrainOrder(None, out=folder.parents[1], name="one", resume=True, device="cpu")
+    train_on_cohort(order, QUIET)
+    assert json.loads((folder / "model" / "model.json").read_text()) == json.loads(before)
+    with pytest.raises(ConfigError, match="--resume goes on with the run's own settings"):
+        train_on_cohort(SegmentTrainOrder(table, out=folder.parents[1], resume=True, overrides=["rate=1"]), QUIET)
+
+
+def test_without_labels_all_that_masks_mark_is_learnt_in_the_domain_that_was_named(save_cohort, tmp_path):
+    table = save_cohort(tmp_path / "cohort")
+    table.write_text(table.read_text().replace(",ct,", ",plain,"))
+    order = SegmentTrainOrder(
+        table, "plain:CT", overrides=[*TINY, "domain.window.lower=-150"], out=tmp_path / "runs", name="x"
+    )
+    config = train_on_cohort(order, QUIET).model.config
+    assert config.labels == {"label_1": (1,), "label_2": (2,), "label_3": (3,)}
+    assert (config.domain.name, config.domain.window.lower, config.domain.window.upper) == ("plain", -150, 300)
+    assert read_yaml(tmp_path / "runs" / "segmenter" / "x" / "config.yaml")["domain"]["name"] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ([], "nothing to learn from; name a cohort with masks by --data"),
+        (["--data", "no"], "no is empty or does not exist"),
+        (["--data", "cohort/cohort.csv", "labels={disc: 0}"], "Input should be greater than 0"),
+        (["--data", "cohort/cohort.csv", "fit.epoch=3"], "did you mean 'fit.epochs'?"),
+        (["--data", "cohort/cohort.csv", "--domain", "mr"], "has no image of domain mr"),
+        (["--resume"], "there is no run to resume"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(save_cohort, tmp_path, monkeypatch, asked, message):
+    save_cohort(tmp_path / "cohort")
+    monkeypatch.chdir(tmp_path)
+    result = medgan("segment-train", "--device", "cpu", *asked)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,82 @@
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from rich.console import Console
+
+from medgan.data.volumes import read_volume
+from medgan.errors import ConfigError, DataError
+from medgan.segmentation.apply import segment_study
+from medgan.segmentation.segment import SegmentOrder, segment
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def order(save_cohort, trained, tmp_path):
+    table = save_cohort(tmp_path / "in", subjects=3)
+    return SegmentOrder(table, tmp_path / "out", str(trained[0] / "model"), device="cpu")
+
+
+def ends(summary):
+    return {outcome.input: outcome.status for outcome in summary.outcomes}
+
+
+def test_every_study_gets_a_label_map_on_its_grid(order, trained, fabric):
+    assert ends(segment(order, QUIET)) == {f"s{n}.nii.gz": "done" for n in range(3)}
+    for number in range(3):
+        source, made = (nib.load(folder / f"s{number}.nii.gz") for folder in (order.input.parent, order.output))
+        assert made.get_data_dtype() == np.uint8
+        assert made.shape == source.shape
+        np.testing.assert_array_equal(made.affine, source.affine)
+        expected = segment_study(trained[1], read_volume(order.input.parent / f"s{number}.nii.gz"), fabric)
+        np.testing.assert_array_equal(np.asarray(made.dataobj), expected)
+
+
+def test_what_the_values_mean_lies_beside_them(order):
+    segment(order, QUIET)
+    named = {"1": "disc", "2": "square"}
+    assert json.loads((order.output / "labels.json").read_text()) == {"labels": named}
+    assert json.loads((order.output / "s0.json").read_text())["Labels"] == named
+    assert json.loads((order.output / "summary.json").read_text())["labels"] == named
+
+
+def test_what_is_there_is_kept_and_what_is_another_models_is_not_overwritten(order, trained, config, subjects, fabric):
+    segment(order, QUIET)
+    assert set(ends(segment(order, QUIET)).values()) == {"kept"}
+    sidecar = order.output / "s0.json"
+    content = json.loads(sidecar.read_text())
+    content["Model"]["WeightsSHA256"] = "another"
+    sidecar.write_text(json.dumps(content))
+    again = segment(order, QUIET)
+    assert ends(again) == {"s0.nii.gz": "failed", "s1.nii.gz": "kept", "s2.nii.gz": "kept"}
+    assert again.exit_code == 1
+    assert ends(segment(replace(order, overwrite=True), QUIET))["s0.nii.gz"] == "done"
+
+
+def test_a_broken_study_never_stops_the_rest(order):
+    (order.input.parent / "s1.nii.gz").write_bytes(b"broken")
+    summary = segment(replace(order, jobs=2), QUIET)
+    assert ends(summary) == {"s0.nii.gz": "done", "s1.nii.gz": "failed", "s2.nii.gz": "done"}
+    failures = json.loads((order.output / "summary.json").read_text())["failures"]
+    assert list(failures) == ["s1.nii.gz"]
+
+
+def test_of_a_cohort_another_domain_may_be_segmented(order):
+    order.input.write_text(order.input.read_text().replace("s2,ct", "s2,plain"))
+    assert set(ends(segment(order, QUIET))) == {"s0.nii.gz", "s1.nii.gz"}
+    other = replace(order, domain="plain", output=order.output / "plain")
+    assert set(ends(segment(other, QUIET))) == {"s2.nii.gz"}
+    with pytest.raises(DataError, match="no image of domain mr"):
+        segment(replace(order, domain="mr"), QUIET)
+
+
+def test_a_file_may_be_named_and_a_study_may_not_take_the_place_of_the_labels_names(order):
+    source = order.input.parent / "s0.nii.gz"
+    segment(replace(order, input=source, output=order.output / "organs.nii.gz"), QUIET)
+    assert sorted(path.name for path in order.output.iterdir()) == ["organs.json", "organs.nii.gz"]
+    source.rename(source.with_name("labels.nii.gz"))
+    with pytest.raises(ConfigError, match=r"labels.nii.gz and the batch itself would both write .*labels.json"):
+        segment(replace(order, input=order.input.parent), QUIET)

@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from medgan.config import from_overrides, load, to_yaml
+from medgan.errors import ConfigError
+from medgan.segmentation.settings import SegmenterConfig
+
+
+def test_a_label_is_one_value_or_several():
+    config = load(SegmenterConfig, from_overrides(["labels={kidney: [7, 8], liver: 5}"]))
+    assert config.labels == {"kidney": (7, 8), "liver": (5,)}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("labels={}", "labels"),
+        ("labels={a: 1, b: [1, 2]}", "value 1 belongs to both a and b"),
+        ("labels={a: 0}", "greater than 0"),
+        ("labels={a/b: 1}", "labels"),
+        ("augmentation=strong", "augmentation"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load(SegmenterConfig, {"labels": {}}, from_overrides([override]))
+
+
+def test_settings_are_read_back_as_they_were_written(tmp_path, config):
+    (tmp_path / "config.yaml").write_text(to_yaml(config("2.5")))
+    assert load(SegmenterConfig, tmp_path / "config.yaml") == config("2.5")
+
+
+def test_standard_augmentation_mirrors_nothing_and_none_changes_nothing(config):
+    assert not config().seen.flip
+    assert config().seen.intensity.varies
+    still = config(augmentation="none", patch={"flip": True, "mirroring": True}).seen
+    assert (still.flip, still.mirroring, still.rotation_degrees, still.scaling) == (False, False, 0, 0)
+    assert not still.intensity.varies
+    assert still.shape == config().patch.shape
+
+
+@pytest.mark.parametrize(("dimensions", "shape"), [("2", (1, 16, 12)), ("2.5", (3, 16, 12)), ("3", (1, 16, 12, 8))])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_a_network_scores_every_voxel_for_background_and_each_name(config, dimensions, shape, norm):
+    network = config(dimensions, network={"norm": norm}).build()
+    assert network(torch.zeros(2, *shape)).shape == (2, 3, *shape[1:])

@@ -19,6 +19,7 @@ from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.crossing import LOOKUP
 from medgan.evaluation.fidelity import Mask
+from medgan.inference.batch import conversion_fabric
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, read_labelled
 from medgan.segmentation.model import Origin, SegmenterModel, load_segmenter
@@ -100,7 +101,7 @@ def finder(plan: RoutesPlan, child: Child, material: Material, tracker: Tracker,
         lookup = fitted_lookup(child.fold)
         return lambda exam: thresholded(lookup.arms(exam.mr.voxels, exam.mr.voxels.shape)[LOOKUP])
     model = trained(plan, child, material, tracker, resume=resume)
-    fabric = make_fabric(plan.order.device, "32")
+    fabric = conversion_fabric(plan.order.device)
     return lambda exam: segment_study(model, exam.mr if child.route == DIRECT else exam.synthetic, fabric) == 1
 
 

@@ -17,7 +17,7 @@ SEGMENTER = SegmenterConfig(
     labels={LABEL: (1,)},
     grid=GridConfig(spacing_mm=(None, None, None)),
     patch=PatchConfig(dimensions="2.5", size_voxels=128, neighbours=1, flip=True, rotation_degrees=15.0, scaling=0.15),
-    fit=FitConfig(epochs=4, iterations_per_epoch=120, batch_size=8, average_decay=0.98, keep="last", validate_every=4),
+    fit=FitConfig(epochs=4, iterations_per_epoch=150, batch_size=8, average_decay=0.98, keep="last", validate_every=4),
 )
 """Small enough that the segmenters of a fold are trained in minutes on one core."""
 

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -15,11 +16,12 @@ from medgan.benefit.routes.plan import DIRECT
 from medgan.evaluation.statistics import LEVEL, summarise
 
 NAMES = {
-    "mr": "segmenter on MR",
-    "synthetic_ct": "CT segmenter on synthetic CT",
-    "threshold": "200 HU of synthetic CT",
-    "lookup_threshold": "200 HU of intensity look-up",
+    "mr": "segmenter of MR",
+    "synthetic_ct": "segmenter of sCT",
+    "threshold": "sCT > 200 HU",
+    "lookup_threshold": "look-up > 200 HU",
 }
+"""In the order of the lines; short, so that a line fits 80 columns."""
 TITLES = {"dice": "Dice of bone", "surface_dice": "Surface Dice of bone, 2 mm"}
 
 
@@ -50,16 +52,15 @@ def routes_table(rows: pd.DataFrame, labelled: Sequence[int]) -> pd.DataFrame:
 def render(table: pd.DataFrame) -> Group:
     """The table for people, one a metric."""
     note = (
-        f"Means over unseen subjects with {LEVEL:.0%} bootstrap intervals; differences are to the segmenter on MR with "
-        "as many labelled subjects, paired by subject; p of Wilcoxon's test, not corrected for their number. Judged "
-        "where MR and CT show the same body. Labelled subjects are few, the translator's training pairs are all of "
-        "the fold: see routes.json."
+        f"n: labelled subjects. sCT: synthetic CT, seen by a segmenter that learnt on true CT. Means over unseen "
+        f"subjects with {LEVEL:.0%} bootstrap intervals, where MR and CT show the same body. Differences are to the "
+        "segmenter of MR with as many labels, paired by subject; p of Wilcoxon's test, not corrected for their number."
     )
     return Group(*(_of_metric(table[table["metric"] == metric], title) for metric, title in TITLES.items()), Text(note))
 
 
 def _of_metric(rows: pd.DataFrame, title: str) -> Table:
-    shown = Table("labelled", "route", title=title, title_justify="left")
+    shown = Table("n", "route", title=title, title_justify="left", box=SIMPLE_HEAD)
     for column in ("mean", "difference", "p"):
         shown.add_column(column, justify="right")
     for number, own in rows.groupby("labelled"):

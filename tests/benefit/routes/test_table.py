@@ -68,13 +68,13 @@ def test_a_number_without_figures_is_left_out_and_without_mr_there_is_no_differe
     assert table["difference"].isna().all()
 
 
-def test_every_line_is_told_with_its_interval(table, tmp_path):
+def test_every_line_is_told_with_its_interval_in_80_columns(table, tmp_path):
     with (tmp_path / "told").open("w+") as stream:
-        Console(file=stream, width=120).print(render(table))
+        Console(file=stream, width=80).print(render(table))
         stream.seek(0)
         told = stream.read()
     assert "Dice of bone" in told
     assert "Surface Dice of bone, 2 mm" in told
-    line = next(line for line in told.splitlines() if "CT segmenter on synthetic CT" in line)
+    line = next(line for line in told.splitlines() if "segmenter of sCT" in line)
     assert "0.500 [0.500, 0.500]" in line
     assert "+0.100 [" in line

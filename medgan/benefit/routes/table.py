@@ -16,10 +16,10 @@ from medgan.benefit.routes.plan import DIRECT
 from medgan.evaluation.statistics import LEVEL, summarise
 
 NAMES = {
-    "mr": "segmenter of MR",
-    "synthetic_ct": "segmenter of sCT",
-    "threshold": "sCT > 200 HU",
-    "lookup_threshold": "look-up > 200 HU",
+    "mr": "MR segmenter",
+    "synthetic_ct": "sCT segmenter",
+    "threshold": "sCT threshold",
+    "lookup_threshold": "MR look-up",
 }
 """In the order of the lines; short, so that a line fits 80 columns."""
 TITLES = {"dice": "Dice of bone", "surface_dice": "Surface Dice of bone, 2 mm"}
@@ -52,15 +52,16 @@ def routes_table(rows: pd.DataFrame, labelled: Sequence[int]) -> pd.DataFrame:
 def render(table: pd.DataFrame) -> Group:
     """The table for people, one a metric."""
     note = (
-        f"n: labelled subjects. sCT: synthetic CT, seen by a segmenter that learnt on true CT. Means over unseen "
-        f"subjects with {LEVEL:.0%} bootstrap intervals, where MR and CT show the same body. Differences are to the "
-        "segmenter of MR with as many labels, paired by subject; p of Wilcoxon's test, not corrected for their number."
+        "n: labelled subjects. sCT segmenter: learnt on true CT, looks at synthetic CT. sCT threshold: 200 HU of "
+        "synthetic CT. MR look-up: 200 HU of the mean HU of each MR intensity. Means over unseen subjects with "
+        f"{LEVEL:.0%} bootstrap intervals, where MR and CT show the same body. Differences are to the MR segmenter of "
+        "as many labels, paired by subject; p of Wilcoxon's test, not corrected for their number."
     )
     return Group(*(_of_metric(table[table["metric"] == metric], title) for metric, title in TITLES.items()), Text(note))
 
 
 def _of_metric(rows: pd.DataFrame, title: str) -> Table:
-    shown = Table("n", "route", title=title, title_justify="left", box=SIMPLE_HEAD)
+    shown = Table("n", "route", title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("mean", "difference", "p"):
         shown.add_column(column, justify="right")
     for number, own in rows.groupby("labelled"):

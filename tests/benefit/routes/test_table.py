@@ -75,6 +75,6 @@ def test_every_line_is_told_with_its_interval_in_80_columns(table, tmp_path):
         told = stream.read()
     assert "Dice of bone" in told
     assert "Surface Dice of bone, 2 mm" in told
-    line = next(line for line in told.splitlines() if "segmenter of sCT" in line)
+    line = next(line for line in told.splitlines() if "sCT segmenter" in line)
     assert "0.500 [0.500, 0.500]" in line
     assert "+0.100 [" in line

@@ -48,8 +48,7 @@ def gather_material(
         LeakageError: A test subject among any of them.
         MedganError: Whatever keeps them from being made.
     """
-    own = set(plan.subsets[subset])
-    kinds = {kind for arm in plan.arms for kind in arm.kinds}
+    own, kinds = set(plan.subsets[subset]), {kind for arm in plan.arms for kind in arm.kinds}
     real, other = (
         tuple(each for each in plan.subjects.with_labels("train", name) if each.subject in own)
         for name in plan.pair.names

@@ -25,7 +25,13 @@ class BenefitConfig(Config):
     """Extra images for a hundred real ones: validation chooses one of these for all arms. 0 is trained for comparison
     and never chosen."""
     keep_labels_above: float | None = Field(default=None, ge=0, le=1)
-    """Translations whose label-keeping is lower are not trained on, and counted; null keeps all."""
+    """Translations whose label-keeping (the lowest Dice of an organ) is lower are not trained on, and counted;
+    null keeps all."""
+    source_segmenter: Path | None = None
+    """Model folder of the frozen segmenter that finds the labels in source images, for ``keep_labels_above``."""
+    target_segmenter: Path | None = None
+    """That of one which finds them in translations; null takes the source's, which should have learnt on varied
+    intensities."""
     lesions: tuple[str, ...] = ()
     """Labels whose connected parts are counted one by one: they get a lesion-wise F1."""
     phantom_subjects: PositiveInt = 60

@@ -64,12 +64,13 @@ class Guard:
             raise LeakageError(f"{purpose} would see who is tested: {_named(leaks)}. Correct the cohort or its split.")
         return tuple(studies)
 
-    def check_translator(self, split: Split, run: Path) -> None:
-        """Refuse a translator that has seen a test subject in either domain, as itself or under another name.
+    def check_model(self, split: Split, run: Path, task: str = "translator") -> None:
+        """Refuse a model that has seen a test subject in either domain, as itself or under another name.
 
         Args:
             split: Who it was trained and validated on.
             run: Its run folder, for people.
+            task: What it does, for people.
 
         Raises:
             LeakageError: Names them.
@@ -78,8 +79,8 @@ class Guard:
             split.refuse_trained(self.tested)
         except LeakageError as error:
             raise LeakageError(
-                f"the translator of {run} cannot serve this study: {error} Give the cohort the translator's split "
-                "(its `split` column), or let the study train a translator of its own."
+                f"the {task} of {run} cannot serve this study: {error} Give the cohort the {task}'s split (its `split` "
+                f"column), or train another {task} without these subjects."
             ) from None
 
     def check_before(self, before: Split, path: Path) -> None:

@@ -147,7 +147,7 @@ def make_plan(order: BenefitOrder) -> BenefitPlan:
     if order.model:
         if config.retrain_translator:
             raise ConfigError("retrain_translator trains a translator on each subset; leave --model out.")
-        plan.guard.check_translator(split_of_model(order.model), order.model.parent)
+        plan.guard.check_model(translator_split(order.model), order.model.parent)
     _freeze(plan)
     return plan
 
@@ -193,13 +193,22 @@ def gather(order: BenefitOrder, config: BenefitConfig, translator: Pipeline[Any]
     if order.data is None and not translator.pair.paired:
         other = table.with_name(UNPAIRED)
     labelled, translated = (find_cohort(each, translator.pair) for each in (table, other))
-    frozen = split_of_model(order.model) if order.model else None
+    frozen = translator_split(order.model) if order.model else None
     split = study_split(labelled, translator.pair, translator.config.split, frozen)
     return Subjects(labelled, table, translated, other, split)
 
 
-def split_of_model(model: Path) -> Split:
+def translator_split(model: Path) -> Split:
+    """The frozen split of a finished translator; see :func:`frozen_split`."""
+    return frozen_split(model, read_description(model).split_hash)
+
+
+def frozen_split(model: Path, split_hash: str) -> Split:
     """The frozen split that a model was trained on, from its run folder.
+
+    Args:
+        model: The model folder.
+        split_hash: What the model says of its split.
 
     Raises:
         ModelError: It is not there, or is not the model's: nobody could say whom the model has seen.
@@ -211,7 +220,7 @@ def split_of_model(model: Path) -> Split:
             "folder within its run, or let the study train a translator."
         )
     split = Split.load(path)
-    if split.hash != read_description(model).split_hash:
+    if split.hash != split_hash:
         raise ModelError(f"{path} is not the split that {model} was trained on; give the model of that run.")
     return split
 

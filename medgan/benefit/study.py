@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from medgan.benefit.arms import BY_NAME, SWEPT
+from medgan.benefit.keeping import label_keeper
 from medgan.benefit.material import Material, gather_material
 from medgan.benefit.plan import QUICK_NOTE, BenefitOrder, BenefitPlan, make_plan
 from medgan.benefit.pool import run_tasks
@@ -18,7 +19,7 @@ from medgan.benefit.records import read_json, write_json
 from medgan.benefit.show import render
 from medgan.benefit.tables import means, read_curves, read_figures, worst_cases
 from medgan.benefit.tasks import Child, Task, child_of
-from medgan.benefit.translated import LabelKeeping, check_keeping
+from medgan.benefit.translated import LabelKeeping
 from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
 from medgan.study.children import Failure
@@ -54,8 +55,8 @@ def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | N
     Args:
         order: What was asked.
         console: Where progress and the tables are shown.
-        keeping: By what translations are judged where ``keep_labels_above`` is set: from a labelled image and its
-            translation to how well the labels still fit, 0 to 1.
+        keeping: By what translations are judged where ``keep_labels_above`` is set, instead of the settings'
+            segmenters: from a labelled image and its translation to how well the labels still fit, 0 to 1.
 
     Raises:
         LeakageError: A test subject would reach, or has reached, a training.
@@ -63,7 +64,7 @@ def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | N
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
     plan = make_plan(order)
-    check_keeping(plan.config, keeping)
+    keeping = keeping or label_keeper(plan)
     announce(plan, console)
     record = order.folder / RECORD
     with parent_run(plan, read_json(record)) as tracker:

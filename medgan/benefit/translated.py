@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from medgan.benefit.config import BenefitConfig
 from medgan.benefit.plan import BenefitPlan
 from medgan.config import flattened
 from medgan.data.splits import Split
 from medgan.data.studies import Study
-from medgan.errors import ConfigError, DataError
+from medgan.errors import DataError
 from medgan.inference.batch import conversion_fabric
 from medgan.inference.convert import Batch, ConvertOrder
 from medgan.inference.jobs import find_jobs
@@ -68,14 +67,14 @@ def translator_run(plan: BenefitPlan, subset: int, parent: str, tracking: str, c
             train(_training(plan, run, split, started, parent, tracking), console)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped in {name}; the same command goes on from there.") from None
-    plan.guard.check_translator(Split.load(run.split), run.path)
+    plan.guard.check_model(Split.load(run.split), run.path)
     return run.model
 
 
 def _check_begun(plan: BenefitPlan, run: RunFolder, split: Split) -> None:
     """Keep a translator of another study from being taken for this one's."""
     before = Split.load(run.split)
-    plan.guard.check_translator(before, run.path)
+    plan.guard.check_model(before, run.path)
     refuse_other_split(before, split, run.split)
     refuse_other_settings(run, plan.translator.config)
 
@@ -96,19 +95,6 @@ def _training(plan: BenefitPlan, run: RunFolder, split: Path, resume: bool, pare
         phantom=plan.phantom,
         parent=parent,
     )
-
-
-def check_keeping(config: BenefitConfig, keeping: LabelKeeping | None) -> None:
-    """Refuse a threshold with nothing to judge by, before anything is trained.
-
-    Raises:
-        ConfigError: Just that.
-    """
-    if config.keep_labels_above is not None and keeping is None:
-        raise ConfigError(
-            f"keep_labels_above={config.keep_labels_above:g} needs a measure of label-keeping, and this study has "
-            "none; leave it unset."
-        )
 
 
 def translate_labelled(

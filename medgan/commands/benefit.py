@@ -1,7 +1,9 @@
 """``medgan benefit``: does translation help a segmenter on subjects that no model has seen?"""
 
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,17 +19,39 @@ from medgan.commands.common import (
     explained,
     say,
 )
+from medgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from medgan.benefit.plan import BenefitOrder
+
+
+class Kind(StrEnum):
+    """What is asked of a translation."""
+
+    ARMS = "arms"
+    ROUTES = "routes"
+    LESION_PREVALENCE = "lesion-prevalence"
 
 
 def benefit(
     pipeline: PipelineName,
     overrides: Overrides = None,
+    study: Annotated[
+        Kind,
+        typer.Option(
+            help="arms: segmenters trained with and without translations. routes: labels on MR, or on synthetic CT. "
+            "lesion-prevalence: do translators invent or erase what their targets had more or less of?"
+        ),
+    ] = Kind.ARMS,
     data: Annotated[
         Path | None, typer.Option(help="Cohort CSV with masks, or a folder with cohort.csv; else a phantom.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="How many seeds, or which; else 3, and with --quick 1.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="How many seeds, or which; else 3 for arms, and 1 with --quick or otherwise.")
+    ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Model folder of a finished run; else the study trains its translator.")
+        list[Path] | None,
+        typer.Option(help="Model folder of a finished run, of each fold for routes; else the study trains its own."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of an hour: shows it runs, no more.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Segmenters that are trained at the same time.")] = 1,
@@ -39,34 +63,61 @@ def benefit(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train one segmenter with and without translated images, and compare them on unseen subjects of both domains.
+    """Does translation help, on subjects that no model has seen? By default one segmenter with and without it, in arms.
 
     The same command goes on with a study that was stopped.
     """
     with explained(debug):
-        from medgan.benefit.plan import BenefitOrder
-        from medgan.benefit.study import ROWS, run_benefit
-        from medgan.report.benefit import write_report
-        from medgan.study.grid import read_seeds
+        _refuse_what_does_not_apply(study, data, model or [], quick, jobs)
+        settings = overrides or []
+        if study is Kind.ROUTES:
+            from medgan.commands.routes import routes
 
-        order = BenefitOrder(
-            pipeline,
-            name or ("benefit-quick" if quick else "benefit"),
-            data,
-            config,
-            overrides or [],
-            read_seeds(seeds or ("1" if quick else "3")),
-            model,
-            quick,
-            out,
-            tracking,
-            device,
-            jobs,
-        )
-        found = run_benefit(order, console(quiet))
-        if not found.rows.empty:
-            say(quiet, f"report: {write_report(found.folder)}")
-        say(quiet, f"figures: {found.folder / ROWS}")
-        say(quiet, found.tracked)
-        if found.exit_code:
-            raise typer.Exit(found.exit_code)
+            routes(
+                pipeline, models=model or [], data=data, overrides=settings, seeds=seeds, config=config, out=out,
+                name=name, tracking=tracking, device=device, quiet=quiet,
+            )  # fmt: skip
+        elif study is Kind.LESION_PREVALENCE:
+            from medgan.commands.prevalence import lesion_prevalence
+
+            lesion_prevalence(
+                pipeline, overrides=settings, seeds=seeds, settings=config, out=out, name=name, tracking=tracking,
+                device=device, quiet=quiet,
+            )  # fmt: skip
+        else:
+            from medgan.benefit.plan import BenefitOrder
+            from medgan.study.grid import read_seeds
+
+            order = BenefitOrder(
+                pipeline, name or ("benefit-quick" if quick else "benefit"), data, config, settings,
+                read_seeds(seeds or ("1" if quick else "3")), model[0] if model else None, quick, out, tracking,
+                device, jobs,
+            )  # fmt: skip
+            _compare_arms(order, quiet)
+
+
+def _refuse_what_does_not_apply(study: Kind, data: Path | None, models: Sequence[Path], quick: bool, jobs: int) -> None:
+    """Refuse options that the kind of study would not heed.
+
+    Raises:
+        ConfigError: Names them.
+    """
+    given = {"--quick": quick, "--jobs": jobs > 1} if study is not Kind.ARMS else {"a second --model": len(models) > 1}
+    if study is Kind.LESION_PREVALENCE:
+        given |= {"--data": data is not None, "--model": bool(models)}
+    if unheeded := [option for option, is_given in given.items() if is_given]:
+        raise ConfigError(f"--study {study} does not take {' or '.join(unheeded)}; leave it out.")
+
+
+def _compare_arms(order: "BenefitOrder", quiet: bool) -> None:
+    """Run a study of arms, say where its results are, and end with 1 if a segmenter failed."""
+    from medgan.benefit.study import ROWS, run_benefit
+    from medgan.report.benefit import write_report
+
+    found = run_benefit(order, console(quiet))
+    if not found.rows.empty:
+        say(quiet, f"report: {write_report(found.folder)}")
+    say(quiet, f"figures: {found.folder / ROWS}")
+    say(quiet, found.tracked)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)

@@ -130,35 +130,6 @@ def misalignment(
         run(order, misaligned(order, wanted), quiet, lambda rows: crossovers(rows, wanted, metric))
 
 
-@app.command("lesion-prevalence")
-def lesion_prevalence(
-    pipeline: PipelineName,
-    overrides: Overrides = None,
-    study_config: Annotated[
-        Path | None, typer.Option(help="YAML with the study's own settings: design, semantic, segmenter_fit.")
-    ] = None,
-    seeds: Seeds = "1",
-    config: ConfigFile = None,
-    out: Out = Path("runs"),
-    name: Name = None,
-    tracking: TrackingUri = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Targets in which none, half or all have lesions: does a translator invent or erase them?"""
-    with explained(debug):
-        from medgan.commands.prevalence import KIND
-        from medgan.commands.prevalence import lesion_prevalence as run_study
-        from medgan.study.grid import read_seeds
-        from medgan.study.plan import StudyOrder
-
-        order = StudyOrder(
-            pipeline, KIND, name or KIND, None, config, overrides or [], read_seeds(seeds), out, tracking, device
-        )
-        run_study(order, study_config, quiet)
-
-
 def run(
     order: "StudyOrder",
     cells: "Sequence[Cell]",

@@ -66,12 +66,12 @@ def test_equal_masks_are_no_leak(cohort, guard):
 
 
 def test_a_translator_that_saw_others_may_serve(cohort, guard):
-    guard.check_translator(split(cohort, ("s0", "s1"), ("s5",)), RUN)
+    guard.check_model(split(cohort, ("s0", "s1"), ("s5",)), RUN)
 
 
 def test_a_translator_that_saw_a_test_subject_as_itself_is_refused(cohort, guard):
     with pytest.raises(LeakageError, match=r"translator of runs/ct_contrast/one cannot .*'s5' is in its train part"):
-        guard.check_translator(split(cohort, ("s0", "s5")), RUN)
+        guard.check_model(split(cohort, ("s0", "s5")), RUN)
 
 
 def test_a_translator_that_saw_a_test_subjects_target_image_under_another_name_is_refused(cohort, guard):
@@ -79,7 +79,7 @@ def test_a_translator_that_saw_a_test_subjects_target_image_under_another_name_i
     plain = hashes["s6"]["s6_plain.nii.gz"]
     seen = Split(train=("x",), validation=(), test=(), files={"x": {"x.nii.gz": plain}})
     with pytest.raises(LeakageError, match=r"'s6' has the image s6_plain.nii.gz of its train subject 'x'"):
-        guard.check_translator(seen, RUN)
+        guard.check_model(seen, RUN)
 
 
 def test_a_study_that_learnt_from_whom_it_would_test_now_does_not_go_on(cohort, guard):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medgan.benefit.plan import BenefitOrder, make_plan, split_of_model
+from medgan.benefit.plan import BenefitOrder, make_plan, translator_split
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, LeakageError, ModelError
 from medgan.study.grid import read_seeds
@@ -169,10 +169,11 @@ def test_a_given_translator_cannot_be_trained_on_each_subset(asked, tmp_path, tr
         make_plan(asked(tmp_path, model=trained(train=("s0",)), overrides=["retrain_translator=true"]))
 
 
-def test_a_model_whose_split_is_not_there_or_not_its_own_is_refused(tmp_path, trained):
-    with pytest.raises(ModelError, match=r"no split\.json beside it"):
-        split_of_model(tmp_path / "elsewhere" / "model")
+def test_a_model_whose_split_is_not_there_or_not_its_own_is_refused(trained):
     model = trained(train=("s0",))
+    (model.parent / "split.json").unlink()
+    with pytest.raises(ModelError, match=r"no split\.json beside it"):
+        translator_split(model)
     Split(train=("s1",), validation=(), test=(), files={}).save(model.parent / "split.json")
     with pytest.raises(ModelError, match="is not the split that"):
-        split_of_model(model)
+        translator_split(model)

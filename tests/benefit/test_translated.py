@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from medgan.benefit.config import BenefitConfig
 from medgan.benefit.plan import make_plan
-from medgan.benefit.translated import check_keeping, sifted, translate_labelled, translator_run
+from medgan.benefit.translated import sifted, translate_labelled, translator_run
 from medgan.data.splits import Split
 from medgan.data.studies import Study
 from medgan.errors import ConfigError, DataError, LeakageError
@@ -52,14 +51,6 @@ def test_an_image_is_judged_with_its_own_translation():
 def test_without_a_threshold_all_are_kept():
     assert sifted(SOURCES, DRAWN, None, None) == (tuple(DRAWN), {})
     assert sifted(SOURCES, DRAWN, lambda source, drawn: 0.0, None) == (tuple(DRAWN), {})
-
-
-def test_a_threshold_needs_something_to_judge_by():
-    asked_for = BenefitConfig(keep_labels_above=0.7)
-    with pytest.raises(ConfigError, match=r"keep_labels_above=0.7 needs a measure of label-keeping"):
-        check_keeping(asked_for, None)
-    check_keeping(asked_for, lambda source, drawn: 1.0)
-    check_keeping(BenefitConfig(), None)
 
 
 def test_nothing_left_is_an_error_with_the_reasons():

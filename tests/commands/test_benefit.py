@@ -76,3 +76,31 @@ def test_a_leak_is_wrong_use_and_told_in_one_line(studied, monkeypatch):
     result = medgan("-p", "ct_contrast")
     assert result.exit_code == 2
     assert result.stderr == "medgan: a test subject was seen\n"
+
+
+def test_routes_take_a_model_of_each_fold(monkeypatch):
+    asked = {}
+    monkeypatch.setattr("medgan.commands.routes.routes", lambda pipeline, **how: asked.update(how, pipeline=pipeline))
+    result = medgan(
+        "--study", "routes", "-p", "mr_to_ct", "--model", "a", "--model", "b", "--data", "c", "labelled=[2]"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert (asked["pipeline"], asked["models"], asked["data"]) == ("mr_to_ct", [Path("a"), Path("b")], Path("c"))
+    assert (asked["overrides"], asked["seeds"]) == (["labelled=[2]"], None)
+
+
+@pytest.mark.parametrize(
+    ("study", "option"),
+    [
+        ("arms", ["--model", "a", "--model", "b"]),
+        ("routes", ["--quick"]),
+        ("routes", ["--jobs", "2"]),
+        ("lesion-prevalence", ["--data", "c"]),
+        ("lesion-prevalence", ["--model", "a"]),
+    ],
+)
+def test_an_option_that_a_study_would_not_heed_is_refused(study, option):
+    result = medgan("--study", study, "-p", "ct_contrast", *option)
+    assert result.exit_code == 2
+    assert f"--study {study} does not take" in result.stderr
+    assert option[0] in result.stderr

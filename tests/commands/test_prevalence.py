@@ -25,14 +25,16 @@ def studied(monkeypatch, tmp_path):
 
 
 def medgan(*arguments):
-    return CliRunner().invoke(cli.app, ["study", "lesion-prevalence", "-p", "ct_contrast", *map(str, arguments)])
+    return CliRunner().invoke(
+        cli.app, ["benefit", "--study", "lesion-prevalence", "-p", "ct_contrast", *map(str, arguments)]
+    )
 
 
 def test_it_asks_for_what_it_was_told(studied, tmp_path):
     orders, _ = studied
     own = tmp_path / "own.yaml"
     own.write_text("design: {test: 5, prevalences_percent: [0, 100]}\nsemantic: 3\n")
-    result = medgan("fit.epochs=2", "--study-config", own, "--seeds", "0,1")
+    result = medgan("fit.epochs=2", "--config", own, "--seeds", "0,1")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[0] == "cyclegan recall: slope"
     ((order, config),) = orders
@@ -49,6 +51,6 @@ def test_a_translator_without_figures_is_exit_code_1(studied):
 def test_settings_of_the_study_that_cannot_be_are_exit_code_2(studied, tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text("design: {prevalences_percent: [50]}\n")
-    result = medgan("--study-config", own)
+    result = medgan("--config", own)
     assert result.exit_code == 2
     assert "a slope needs at least two prevalences" in result.stderr

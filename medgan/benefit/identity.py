@@ -4,11 +4,11 @@ import hashlib
 import json
 from typing import Any
 
-from medgan.benefit.records import read_json
 from medgan.benefit.tasks import IDENTITY, Task
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash
 from medgan.errors import ConfigError, LeakageError
+from medgan.study.records import read_json
 
 
 def identity(task: Task) -> dict[str, Any]:

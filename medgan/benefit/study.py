@@ -15,7 +15,6 @@ from medgan.benefit.material import Material, gather_material
 from medgan.benefit.plan import QUICK_NOTE, BenefitOrder, BenefitPlan, make_plan
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.ratio import Sweep, choose_ratio
-from medgan.benefit.records import read_json, write_json
 from medgan.benefit.show import render
 from medgan.benefit.tables import means, read_curves, read_figures, worst_cases
 from medgan.benefit.tasks import Child, Task, child_of
@@ -24,6 +23,7 @@ from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
 from medgan.study.children import Failure
 from medgan.study.compare import plain
+from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
 
 ROWS, COMPARISONS, CURVES, RESULT = "benefit.csv", "comparisons.csv", "curves.csv", "benefit.json"

@@ -6,9 +6,9 @@ from pathlib import Path
 from medgan.benefit.arms import Arm
 from medgan.benefit.material import Material
 from medgan.benefit.plan import BenefitPlan
-from medgan.benefit.records import read_json
 from medgan.data.studies import Study
 from medgan.segmentation.settings import SegmenterConfig
+from medgan.study.records import read_json
 
 IDENTITY, SCORE, FIGURES = "child.json", "validation.json", "rows.csv"
 """In a child's folder: what it is, from its beginning; what validation said, when it is trained; what it found in the

@@ -37,7 +37,8 @@ from medgan.study.prevalence_table import (
     slopes,
     written,
 )
-from medgan.study.study import RECORD, read_record, write_record
+from medgan.study.records import read_json, write_json
+from medgan.study.study import RECORD
 from medgan.tracking import Tracker, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.fit import FitConfig
@@ -105,10 +106,10 @@ def run_prevalence(order: StudyOrder, config: PrevalenceConfig, console: Console
     check_translators(order.pipeline, ["cyclegan", "pix2pix"])
     cohorts = rendered(config.design, catalog.load(order.pipeline).phantom)
     parts = list(planned(order, config, cohorts))
-    before = read_record(order.folder / RECORD)
+    before = read_json(order.folder / RECORD)
     with _parent(order, config, before) as tracker:
         begun = _described(order, config, parts) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
-        write_record(order.folder / RECORD, begun)
+        write_json(order.folder / RECORD, begun)
         judge = _judge(order, config, cohorts, parts, console)
         failures = [
             failure
@@ -236,4 +237,4 @@ def _write(study: Prevalence, begun: Mapping[str, Any]) -> None:
         "findings": dict(study.findings),
         "failures": [asdict(failure) for failure in study.failures],
     }
-    write_record(study.folder / RECORD, dict(begun) | found)
+    write_json(study.folder / RECORD, dict(begun) | found)

@@ -1,6 +1,5 @@
 """A study from its cells to its table: one parent run in MLflow, a child for each cell and seed, resumable anywhere."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from medgan.data.streams import replacing
-from medgan.errors import DataError
 from medgan.study.children import Failure, read_rows, run_children
 from medgan.study.compare import headlines, metrics_of, paired_table, plain, render
 from medgan.study.grid import Cell
 from medgan.study.plan import Plan, StudyOrder, make_plan
+from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
 
 ROWS, TABLE, RECORD = "study.csv", "table.csv", "study.json"
@@ -64,15 +62,15 @@ def run_study(order: StudyOrder, cells: Sequence[Cell], console: Console, findin
     for cell, reason in plan.left_out.items():
         console.out(f"left out: {cell}: {reason}", highlight=False)
     record = order.folder / RECORD
-    with parent_run(order, plan, read_record(record)) as tracker:
+    with parent_run(order, plan, read_json(record)) as tracker:
         before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
-        write_record(record, described(order, plan) | before)
+        write_json(record, described(order, plan) | before)
         failures = run_children(order, plan, tracker.id, tracker.uri, console)
         rows = read_rows(plan.children)
         table = pd.DataFrame() if rows.empty else paired_table(rows, plan.cells[0])
         found = dict(findings(rows)) if findings and not rows.empty else {}
         study = Study(order.folder, rows, table, found, failures, plan.left_out, tracker.describe())
-        write_record(record, described(order, plan) | before | results(study))
+        write_json(record, described(order, plan) | before | results(study))
         rows.to_csv(order.folder / ROWS, index=False, float_format="%.6g")
         table.to_csv(order.folder / TABLE, index=False, float_format="%.6g")
         tracker.artifact(order.folder / TABLE)
@@ -123,27 +121,6 @@ def results(study: Study) -> dict[str, Any]:
         "findings": dict(study.findings),
         "failures": [asdict(failure) for failure in study.failures],
     }
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """``study.json``; nothing where there is none.
-
-    Raises:
-        DataError: It is damaged.
-    """
-    if not path.exists():
-        return {}
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise DataError(f"{path}: is not JSON; remove it, and the study gets a new MLflow run.") from None
-    return record
-
-
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write ``study.json`` in one step."""
-    with replacing(path) as stream:
-        stream.write((json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
 
 
 def show(study: Study, plan: Plan, console: Console) -> None:

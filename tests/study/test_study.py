@@ -18,7 +18,8 @@ from medgan.phantom.kinds import KINDS
 from medgan.study.children import is_finished
 from medgan.study.grid import Cell
 from medgan.study.plan import make_plan
-from medgan.study.study import Study, read_record, run_study
+from medgan.study.records import read_json
+from medgan.study.study import Study, run_study
 from medgan.tracking import resolve_uri
 from medgan.training.recorder import Recorder
 
@@ -77,7 +78,7 @@ def child(study, cell):
 
 def runs_of(study):
     client = MlflowClient(resolve_uri())
-    (parent_id,) = {read_record(study.folder / "study.json")["mlflow_run_id"]}
+    (parent_id,) = {read_json(study.folder / "study.json")["mlflow_run_id"]}
     experiment = client.get_experiment_by_name("ct_contrast").experiment_id
     children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent_id}'")
     return client, client.get_run(parent_id), {run.info.run_name: run for run in children}
@@ -213,7 +214,7 @@ def test_a_phantom_stays_one_in_its_model_though_the_study_shares_its_files(aske
     study = run_study(order, [CELLS[2]], Console(quiet=True))
     assert study.exit_code == 0, study.failures
     assert json.loads((child(study, "regression") / "model" / "model.json").read_text())["phantom"] is True
-    assert read_record(study.folder / "study.json")["phantom"] is True
+    assert read_json(study.folder / "study.json")["phantom"] is True
 
 
 def test_a_test_subject_that_cannot_be_converted_fails_its_child_by_name(asked, tmp_path, save_cohort, monkeypatch):

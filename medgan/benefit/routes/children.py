@@ -24,7 +24,7 @@ from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, read_labelled
 from medgan.segmentation.model import Origin, SegmenterModel, load_segmenter
 from medgan.segmentation.training import train_segmenter
-from medgan.study.study import read_record, write_record
+from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.recorder import Recorder
@@ -83,7 +83,7 @@ def run_child(plan: RoutesPlan, child: Child, material: Material, parent: Tracke
     begun = check_identity(plan, child)
     with _tracker(plan, child, begun, parent) as tracker:
         child.folder.mkdir(parents=True, exist_ok=True)
-        write_record(child.folder / IDENTITY, identity(plan, child) | {"mlflow_run_id": tracker.id})
+        write_json(child.folder / IDENTITY, identity(plan, child) | {"mlflow_run_id": tracker.id})
         find = finder(plan, child, material, tracker, resume=bool(begun))
         rows = pd.DataFrame([_judged(child, exam, find(exam)) for exam in material.exams])
         # A subject's scans are averaged: the subject is the unit of evidence.
@@ -177,7 +177,7 @@ def check_identity(plan: RoutesPlan, child: Child) -> dict[str, Any]:
         LeakageError: It was begun under another split.
         ConfigError: It was begun with other settings.
     """
-    begun = read_record(child.folder / IDENTITY)
+    begun = read_json(child.folder / IDENTITY)
     if not begun:
         return {}
     now = json.loads(json.dumps(identity(plan, child)))

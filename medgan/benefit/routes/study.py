@@ -23,7 +23,7 @@ from medgan.evaluation.bone import TOLERANCE_MM
 from medgan.evaluation.regions import BONE_HU
 from medgan.study.children import Failure
 from medgan.study.compare import plain
-from medgan.study.study import read_record, write_record
+from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
 
 ROWS, TABLE, RECORD = "rows.csv", "table.csv", "routes.json"
@@ -63,16 +63,16 @@ def run_routes(order: RoutesOrder, console: Console) -> Routes:
         check_identity(plan, child)
     announce(plan, console)
     record = order.folder / RECORD
-    with parent_run(plan, read_record(record)) as tracker:
+    with parent_run(plan, read_json(record)) as tracker:
         before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
-        write_record(record, described(plan) | before)
+        write_json(record, described(plan) | before)
         failures = run_children(plan, children, tracker, console)
         rows = read_rows(children)
         table = pd.DataFrame() if rows.empty else routes_table(rows, plan.config.labelled)
         found = Routes(order.folder, rows, table, failures, tracker.describe())
         rows.to_csv(order.folder / ROWS, index=False, float_format="%.6g")
         table.to_csv(order.folder / TABLE, index=False, float_format="%.6g")
-        write_record(record, described(plan) | before | results(found))
+        write_json(record, described(plan) | before | results(found))
         tracker.artifact(order.folder / TABLE)
         tracker.tags({"failed_children": f"{len(failures)} of {len(children)}"})
     show(found, console)

@@ -19,7 +19,7 @@ from medgan.benefit.routes.plan import make_plan
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.bone import Bone
-from medgan.study.study import write_record
+from medgan.study.records import write_json
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def test_a_child_goes_on_only_as_it_was_begun(plan, tmp_path, changed):
     one = replace(child(plan, "mr"), folder=tmp_path / "child")
     assert check_identity(plan, one) == {}
     one.folder.mkdir()
-    write_record(one.folder / "child.json", identity(plan, one) | {"mlflow_run_id": "1"})
+    write_json(one.folder / "child.json", identity(plan, one) | {"mlflow_run_id": "1"})
     assert check_identity(plan, one)["mlflow_run_id"] == "1"
-    write_record(one.folder / "child.json", identity(plan, one) | {changed: "other"})
+    write_json(one.folder / "child.json", identity(plan, one) | {changed: "other"})
     with pytest.raises(LeakageError if changed == "split_hash" else ConfigError, match="was begun"):
         check_identity(plan, one)
 

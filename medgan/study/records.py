@@ -1,6 +1,7 @@
 """Small records on disk as JSON."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record in one step."""
     with replacing(path) as stream:
         stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

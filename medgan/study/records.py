@@ -20,7 +20,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise DataError(f"{path}: is not JSON; remove it, or put its folder away, and what it recorded is done anew.") from None
+        raise DataError(
+            f"{path}: is not JSON; remove it, or put its folder away, and what it recorded is done anew."
+        ) from None
     return content
 
 

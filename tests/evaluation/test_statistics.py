@@ -241,7 +241,7 @@ def closed_testing(p):
 
 
 @given(arrays(np.float64, st.integers(1, 7), elements=st.floats(0, 1)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_holm_is_closed_testing_with_bonferroni(p):
     np.testing.assert_allclose(holm(p), closed_testing(p))
 
@@ -258,7 +258,8 @@ def test_a_p_value_that_is_not_known_is_not_counted():
 
 def test_in_null_studies_of_seven_arms_holm_finds_something_in_one_of_twenty_at_most():
     rng = np.random.default_rng(1)
-    figures = rng.normal(size=(500, 8, 9))
+    figures = rng.normal(size=(200, 8, 9))
     p = [[signed_rank_p(study[0] - arm) for arm in study[1:]] for study in figures]
-    assert np.mean([min(each) < 0.05 for each in p]) > 0.1
-    assert np.mean([holm(each).min() < 0.05 for each in p]) < 0.07
+    found = [each for each in p if min(each) < 0.05]  # a correction finds nothing anew
+    assert len(found) > 0.1 * len(p)
+    assert sum(holm(each).min() < 0.05 for each in found) < 0.07 * len(p)

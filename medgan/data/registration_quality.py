@@ -42,7 +42,7 @@ class Quality:
     """What registration did to a pair."""
 
     mutual_information_before: float
-    """In nats, inside the fixed body (where the finest levels look) and the moved scan; before, as the headers say."""
+    """In nats, near the fixed body where the moved scan looks; before, as the headers say."""
     mutual_information_after: float
     dice_before: float
     """Of the two body masks, where both scans look; 0 where they do not overlap."""
@@ -61,11 +61,11 @@ class Quality:
 def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: sitk.Transform) -> Quality:
     """Figures of a registration; ``transform`` is ``rigid``, or contains it and a deformation."""
     still = sitk.Transform(3, sitk.sitkIdentity)
-    body, deep = voxels_of(fixed.body) > 0, voxels_of(fixed.inside) > 0
+    body, near = voxels_of(fixed.body) > 0, voxels_of(fixed.near) > 0
     seen_before, seen = (_seen(fixed, moving, t) for t in (still, transform))
     body_before, body_after = (_moved(moving.body, fixed, t, sitk.sitkNearestNeighbor) > 0 for t in (still, transform))
-    image = voxels_of(fixed.image)[deep & seen]
-    before, after = (_moved(moving.image, fixed, t, sitk.sitkLinear)[deep & seen] for t in (still, transform))
+    image = voxels_of(fixed.image)[near & seen]
+    before, after = (_moved(moving.image, fixed, t, sitk.sitkLinear)[near & seen] for t in (still, transform))
     points = _points(fixed.body)
     ends = np.array([transform.TransformPoint(point) for point in points.tolist()])
     centre = np.array(centred(fixed, moving).GetTranslation())

@@ -72,7 +72,7 @@ def test_the_page_is_whole_and_needs_nothing_else(make_study):
 
 @pytest.mark.parametrize("phantom", [True, False])
 def test_a_phantom_is_called_one_in_the_title_and_nothing_else_is(without_plots, phantom):
-    text = write_report(without_plots(phantom=phantom)).read_text()
+    text = write_report(without_plots(phantom=phantom)).read_text(encoding="utf-8")
     title, heading = (re.search(f"<{tag}>(.*?)</{tag}>", text)[1].lower() for tag in ("title", "h1"))
     assert ("phantom" in title, "phantom" in heading) == (phantom, phantom)
 

@@ -154,7 +154,7 @@ def test_a_segmenter_that_is_refused_leaves_no_run_behind(order, work, segmenter
 
 def test_a_stopped_training_goes_on_with_it_as_if_it_had_not_stopped(order, segmenters, mlflow_runs, monkeypatch):
     asked = [f"cyclegan.semantic_model={segmenters()}", "cyclegan.semantic=1"]
-    whole = train(order(name="whole", overrides=asked), Console(quiet=True))
+    whole = train(order(name="semantic_whole", overrides=asked), Console(quiet=True))
     iteration = Recorder.iteration
 
     def stopping(self, number):
@@ -165,11 +165,11 @@ def test_a_stopped_training_goes_on_with_it_as_if_it_had_not_stopped(order, segm
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "iteration", stopping)
         with pytest.raises(Interrupted):
-            train(order(name="parts", overrides=asked), Console(quiet=True))
-    parts = train(order(name="parts", resume=True), Console(quiet=True))
+            train(order(name="semantic_parts", overrides=asked), Console(quiet=True))
+    parts = train(order(name="semantic_parts", resume=True), Console(quiet=True))
     for name in ("model/weights.safetensors", "metrics.csv"):
         assert (whole.run.path / name).read_bytes() == (parts.run.path / name).read_bytes()
-    _, (run,) = mlflow_runs("parts")
+    _, (run,) = mlflow_runs("semantic_parts")
     assert run.data.metrics["train/semantic"] > 0
     assert run.data.params["cyclegan.semantic"] == "1.0"
 

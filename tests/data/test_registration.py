@@ -26,6 +26,17 @@ def test_a_known_motion_is_recovered_across_modalities(scan, sides, rigid, quick
     assert error_mm(register(*pair, quick.rigid), truth) < 1.25  # half a voxel
 
 
+@pytest.mark.parametrize(("half_width", "deep"), [(16, True), (3, False)])
+def test_a_body_that_is_all_surface_is_looked_at_whole(tmp_path, half_width, deep):
+    volume = Volume(np.full((40, 40, 8), -1000, np.float32), made_up_grid((40, 40, 8), np.diag([2, 2, 5, 1])), tmp_path)
+    body = np.zeros((40, 40, 8), bool)
+    body[20 - half_width : 20 + half_width, 20 - half_width : 20 + half_width] = True
+    ready = side(volume, body, domain_named("ct"), RegistrationConfig())
+    inside, near = (voxels_of(mask) > 0 for mask in (ready.inside, ready.near))
+    assert np.array_equal(inside, near) != deep
+    assert not deep or (inside.any() and not (inside & ~body).any())
+
+
 def test_an_aligned_pair_stays(scan, sides, quick):
     assert error_mm(register(*sides((scan("MR"), "MR"), (scan("CT"), "CT")), quick.rigid), np.eye(4)) < 0.6
 

@@ -24,17 +24,6 @@ class Painter(nn.Module):
         """Channels that the network must take."""
         return 2 + names + condition + noise
 
-    def draw(
-        self, context: Tensor, hidden: Tensor, masks: Tensor, condition: Tensor, noise: Tensor | None = None
-    ) -> Tensor:
-        """What the network would put everywhere, (B, 1, *spatial) in [-1, 1]; arguments as :meth:`forward`'s."""
-        if noise is None:
-            noise = self._noise(context)
-        spread = condition[(..., *[None] * (context.dim() - 2))].expand(-1, -1, *context.shape[2:])
-        seen = [context * (1 - hidden), hidden, masks * hidden, spread, noise]
-        raw = self.network(torch.cat([channel.to(context.dtype) for channel in seen], dim=1))
-        return torch.tanh(raw)
-
     def forward(
         self, context: Tensor, hidden: Tensor, masks: Tensor, condition: Tensor, noise: Tensor | None = None
     ) -> Tensor:
@@ -51,7 +40,12 @@ class Painter(nn.Module):
         Returns:
             (B, 1, *spatial) in [-1, 1].
         """
-        return composite(context, hidden, self.draw(context, hidden, masks, condition, noise))
+        if noise is None:
+            noise = self._noise(context)
+        spread = condition[(..., *[None] * (context.dim() - 2))].expand(-1, -1, *context.shape[2:])
+        seen = [context * (1 - hidden), hidden, masks * hidden, spread, noise]
+        raw = self.network(torch.cat([channel.to(context.dtype) for channel in seen], dim=1))
+        return composite(context, hidden, torch.tanh(raw))
 
     def _noise(self, context: Tensor) -> Tensor:
         shape = (len(context), self.noise, *context.shape[2:])

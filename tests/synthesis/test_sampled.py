@@ -12,7 +12,7 @@ from medgan.synthesis.shapes import organ_of
 
 
 class Draw(nn.Module):
-    """Draws a bright lesion in the middle of a patch, as bright as z says, on a level of its own; notes what was asked."""
+    """Draws a lesion in the middle of a patch, as bright as z says, on a level of its own; notes what it was asked."""
 
     latent = 2
 

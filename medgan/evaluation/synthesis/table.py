@@ -18,7 +18,7 @@ ALARMS = ("COPIES", "COLLAPSED", "IN PART")
 def render(found: Synthesis) -> Group:
     """Each measure of the synthetic patches beside real and broken ones, the two verdicts, notes and failures."""
     arms = list(found.figures.columns[2:])
-    table = Table(Column("measure", overflow="fold", min_width=NAME_WIDTH), "right")
+    table = Table(Column("measure", overflow="fold", min_width=NAME_WIDTH), "right", pad_edge=False)
     for arm in arms:
         table.add_column(arm, justify="right")
     for row in found.figures.to_dict("records"):

@@ -20,8 +20,8 @@ def memorisation_verdict(found: Nearest, threshold: Threshold) -> str:
         beyond = f", {certain} of them beyond doubt" if certain else ""
         return f"Memorisation: COPIES. {share} are copies of training patches{beyond}; see nearest.png and nearest.csv."
     return (
-        f"Memorisation: none found. {share} lie nearer to a training patch than {100 - PERCENTILE:.0f} % of real patches "
-        f"of other subjects do; by chance up to {PERCENTILE:.0f} % would."
+        f"Memorisation: none found. {share} lie nearer to a training patch than {100 - PERCENTILE:.0f} % of other "
+        f"subjects' real patches do; by chance up to {PERCENTILE:.0f} % would."
     )
 
 

@@ -14,8 +14,8 @@ MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 """The batch's own files in the output folder."""
 MAX_NAMED = 5
 
-MapKind = Literal["change", "uncertainty"]
-"""What may lie beside an output: how much the model changed, and how unsure it is."""
+MapKind = Literal["change", "uncertainty", "labels"]
+"""What may lie beside an output: how much the model changed, how unsure it is, and what a synthetic case shows."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Job:
         return self.output.with_name(stem(self.output) + ".json")
 
     def map(self, kind: MapKind) -> Path:
-        """``NAME_change.nii.gz`` or ``NAME_uncertainty.nii.gz`` beside ``NAME.nii.gz``."""
+        """``NAME_change.nii.gz``, ``NAME_uncertainty.nii.gz`` or ``NAME_labels.nii.gz`` beside ``NAME.nii.gz``."""
         return self.output.with_name(f"{stem(self.output)}_{kind}.nii.gz")
 
     def images(self, maps: Collection[MapKind] = get_args(MapKind)) -> tuple[Path, ...]:

@@ -42,7 +42,7 @@ class Spade(nn.Module):
         """X (B, channels, *spatial) and maps (B, maps, *spatial of any size) to x's shape."""
         seen = self.shared(F.interpolate(maps, size=x.shape[2:]))
         result: Tensor = F.group_norm(x, self.groups) * (1 + self.gamma(seen)) + self.beta(seen)
-        return result
+        return result + self.beside(x)
 
 
 class SpadeBlock(nn.Module):
@@ -133,4 +133,4 @@ class SpadeGenerator(nn.Module):
         for up in self.up:
             x = up(torch.cat([F.interpolate(x, scale_factor=2), fine.pop()], dim=1), maps)
         result: Tensor = self.last(F.leaky_relu(x, 0.2))
-        return result
+        return result + self.beside(x)

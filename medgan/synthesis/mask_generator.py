@@ -134,7 +134,7 @@ def _reach(mask: Labels, spacing_mm: Spacing, flat: bool) -> NDArray[np.float64]
     """The farthest marked voxel from the centre along each axis, mm."""
     voxels = np.argwhere(mask)
     far = np.abs(voxels - voxels.mean(axis=0)).max(axis=0) * np.asarray(spacing_mm)
-    return far[: 2 if flat else 3]
+    return np.asarray(far[: 2 if flat else 3])
 
 
 def _distances(

@@ -39,10 +39,10 @@ class Spade(nn.Module):
         self.gamma, self.beta = (convolution(spatial, hidden, channels, 3) for _ in range(2))
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
-        """X (B, channels, *spatial) and maps (B, maps, *spatial of any size) to x's shape."""
+        """Features (B, channels, *spatial) and maps (B, maps, *spatial of any size) to the features' shape."""
         seen = self.shared(F.interpolate(maps, size=x.shape[2:]))
         result: Tensor = F.group_norm(x, self.groups) * (1 + self.gamma(seen)) + self.beta(seen)
-        return result + self.beside(x)
+        return result
 
 
 class SpadeBlock(nn.Module):
@@ -69,7 +69,7 @@ class SpadeBlock(nn.Module):
             self.beside = CONVOLUTION[spatial](inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
-        """X (B, inputs, *spatial) with maps (B, maps, *spatial of any size) to (B, outputs, *spatial)."""
+        """Features (B, inputs, *spatial) with maps (B, maps, *spatial of any size) to (B, outputs, *spatial)."""
         result: Tensor = x
         for norm, conv in zip(self.norms, self.convolutions, strict=True):
             result = conv(F.leaky_relu(norm(result, maps), 0.2))
@@ -133,4 +133,4 @@ class SpadeGenerator(nn.Module):
         for up in self.up:
             x = up(torch.cat([F.interpolate(x, scale_factor=2), fine.pop()], dim=1), maps)
         result: Tensor = self.last(F.leaky_relu(x, 0.2))
-        return result + self.beside(x)
+        return result

@@ -55,7 +55,7 @@ def test_learnt_on_holes_it_beats_the_mean_and_a_smooth_surface(dimensions):
     network = {"kind": "spade", "channels": 8, "hidden": 8}
     settings = {"adversarial": "none", "network": network, "noise": 0, "generator_rate": 4e-3, "momentum": 0.9}
     lesions = {"patch": {"dimensions": dimensions, "depth_voxels": 8 if dimensions == "3" else None}}
-    learner = Inpainting(load(InpaintingConfig, settings), load(LesionConfig, lesions))
+    learner = Inpainting(load(InpaintingConfig, settings), LesionConfig(**lesions))
     learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
     for step in range(200 if dimensions == "2" else 100):
         image = waves(dimensions, 8, seed=step)

@@ -45,7 +45,7 @@ def trained(request):
     settings["hiding"] = {"margin_voxels": [1, 2], "margin_slices": [0, 0], "healthy_share": 0.3}
     depth = 8 if dimensions == "3" else None
     lesions = {"labels": {"bright": 1, "dark": 2}, "patch": {"dimensions": dimensions, "depth_voxels": depth}}
-    learner = MaskToLesion(load(MaskToLesionConfig, settings), load(LesionConfig, lesions))
+    learner = MaskToLesion(load(MaskToLesionConfig, settings), LesionConfig(**lesions))
     learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
     steps = 200 if dimensions == "2" else 90
     for step in range(steps):

@@ -33,7 +33,7 @@ FIT = FitConfig(epochs=2, iterations_per_epoch=3, batch_size=2, precision="32", 
 
 def lesions(dimensions):
     patch = {"dimensions": dimensions, "size_voxels": 16, "depth_voxels": 8 if dimensions == "3" else None}
-    return load(LesionConfig, {"labels": {"bright": 1, "dark": 2}, "patch": patch, "condition": {"classes": True}})
+    return LesionConfig(labels={"bright": 1, "dark": 2}, patch=patch, condition={"classes": True})
 
 
 def learner(dimensions, **settings):

@@ -73,7 +73,8 @@ class SpadeBlock(nn.Module):
         result: Tensor = x
         for norm, conv in zip(self.norms, self.convolutions, strict=True):
             result = conv(F.leaky_relu(norm(result, maps), 0.2))
-        return result + self.beside(x)
+        added: Tensor = result + self.beside(x)
+        return added
 
 
 class SpadeGenerator(nn.Module):

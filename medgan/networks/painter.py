@@ -36,7 +36,7 @@ class Painter(nn.Module):
             condition: (B, D), D may be 0.
             noise: (B, ``self.noise``, *spatial), standard normal; equal noise paints equal lesions. Without it a
                 network in training draws it, and one in evaluation takes the same draw each time, so that its arguments
-                say everything. Never zeros: it has not seen any, and paints harder edges and brighter lesions from them.
+                say everything. Zeros it has never seen: it paints brighter lesions with darker rims from them.
 
         Returns:
             (B, 1, *spatial) in [-1, 1].

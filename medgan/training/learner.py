@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric, is_wrapped
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -37,6 +37,8 @@ class Judgement:
     """By tracking key, ``val/<metric>_<unit>``."""
     panel: NDArray[np.uint8]
     """The fixed cases at a fixed window, (height, width)."""
+    complete: bool = True
+    """Whether these networks may become the best model: those that still grow may not, however well they do."""
 
 
 class Learner(ABC):
@@ -53,6 +55,8 @@ class Learner(ABC):
 
     def __init__(self) -> None:
         self.fabric: Fabric | None = None
+        self.budget = 1
+        """Iterations of the whole run, which the loop sets before :meth:`attach`."""
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
@@ -93,3 +97,9 @@ class Learner(ABC):
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack(list(terms.values())).sum())
         optimizer.step()
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """A network without Fabric's wrapper, for a gradient of its input: in 32 bits, and outside Fabric's backward."""
+    module: nn.Module = network.module if is_wrapped(network) else network  # type: ignore[assignment]
+    return module

@@ -5,7 +5,7 @@ Printed by seed: the mean length of the critic's gradient between real and gener
 the first quarter of the turns; how many modes the averaged generator draws at least 1 % of its points into, within 3
 standard deviations; and the share of points that lie in any mode.
 
-    python bench/ring.py [--seeds 5] [--turns 6000] [--critic-steps 2]
+    python bench/ring.py [--seeds 5] [--turns 3000] [--critic-steps 3]
 """
 
 import argparse
@@ -27,7 +27,7 @@ from medgan.training.averages import Averages
 from medgan.training.learner import Terms
 
 MODES, RADIUS, DEVIATION = 8, 2.0, 0.1
-LATENT, WIDTH, BATCH, RATE = 4, 64, 128, 2e-3
+LATENT, WIDTH, BATCH, RATE = 4, 64, 128, 1e-2
 EVERY, JUDGED = 50, 2000
 """Turns between two looks at the gradient, and points that are drawn in the end."""
 
@@ -71,8 +71,8 @@ def main() -> None:
     """Print a row for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--turns", type=int, default=6000, help="of the critic")
-    parser.add_argument("--critic-steps", type=int, default=2, help="to one of the generator")
+    parser.add_argument("--turns", type=int, default=3000, help="of the critic")
+    parser.add_argument("--critic-steps", type=int, default=3, help="to one of the generator")
     given = parser.parse_args()
     rows = []
     for seed in range(given.seeds):

@@ -81,7 +81,7 @@ class ProgressiveConfig(Config):
 
         In the last iteration of all it is ``levels``: whatever the shares, a run ends at full size.
         """
-        return growth(iteration / max(budget - 1, 1), self.shares, self.fade_share)
+        return growth(iteration / (budget - 1) if budget > 1 else 1.0, self.shares, self.fade_share)
 
 
 def growth(done: float, shares: Sequence[float], fade_share: float) -> float:

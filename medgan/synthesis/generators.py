@@ -7,6 +7,7 @@ from pydantic import Field
 from medgan.synthesis.generator import LesionGenerator
 from medgan.synthesis.inpainting import Inpainting, InpaintingConfig
 from medgan.synthesis.mask_to_lesion import MaskToLesion, MaskToLesionConfig
+from medgan.synthesis.progressive import Progressive, ProgressiveConfig
 from medgan.synthesis.settings import LesionConfig
 from medgan.training.fit import FitConfig
 
@@ -14,7 +15,9 @@ from medgan.training.fit import FitConfig
 class SynthesisConfig(LesionConfig):
     """Settings of a generator: what it learns from, which one it is, and how long it is trained."""
 
-    generator: Annotated[MaskToLesionConfig | InpaintingConfig, Field(discriminator="kind")] = MaskToLesionConfig()
+    generator: Annotated[MaskToLesionConfig | InpaintingConfig | ProgressiveConfig, Field(discriminator="kind")] = (
+        MaskToLesionConfig()
+    )
     fit: FitConfig = FitConfig(epochs=20, iterations_per_epoch=100, batch_size=8)
 
 
@@ -23,4 +26,6 @@ def learner_of(config: SynthesisConfig) -> LesionGenerator:
     generator = config.generator
     if isinstance(generator, MaskToLesionConfig):
         return MaskToLesion(generator, config)
+    if isinstance(generator, ProgressiveConfig):
+        return Progressive(generator, config)
     return Inpainting(generator, config)

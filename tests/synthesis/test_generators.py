@@ -4,7 +4,7 @@ from medgan.config import load
 from medgan.synthesis.generators import SynthesisConfig, learner_of
 from medgan.synthesis.settings import LesionConfig
 
-KINDS = ["mask_to_lesion", "inpainting"]
+KINDS = ["mask_to_lesion", "inpainting", "progressive"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

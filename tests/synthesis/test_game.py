@@ -81,7 +81,7 @@ def test_the_discriminator_may_judge_fields_or_the_whole(kind, receptive_field):
 
 
 def test_batch_norm_and_a_gradient_penalty_are_refused():
-    with pytest.raises(ValidationError, match=r"set discriminator\\.norm=instance or none"):
+    with pytest.raises(ValidationError, match=r"set discriminator\.norm=instance or none"):
         DCGANConfig(adversarial="wasserstein")
 
 

@@ -1,8 +1,8 @@
 """Losses of discriminators that classify: C + 1 outputs, of which the last says "made by the generator".
 
 A softmax does not change when one number is taken from all of its scores, so the score of the last output may be fixed
-at 0 and C scores are enough (Salimans et al. 2016, arXiv:1606.03498, section 5). With Z = sum over c of exp(score_c) the
-probability of class c is exp(score_c) / (Z + 1), and that of a fake 1 / (Z + 1). All is computed from log Z, which
+at 0 and C scores are enough (Salimans et al. 2016, arXiv:1606.03498, section 5). With Z = sum over c of exp(score_c)
+the probability of class c is exp(score_c) / (Z + 1), and that of a fake 1 / (Z + 1). All is computed from log Z, which
 ``logsumexp`` gives without overflow.
 """
 

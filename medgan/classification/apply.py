@@ -106,9 +106,9 @@ def patch_starts(study: Prepared, extent: Sequence[int]) -> Iterator[Start]:
         extent: Of a patch in voxels; 1 along z for slices.
     """
     size = study.voxels.shape
-    axes = [_along(*each) for each in zip(size, study.body, extent, strict=True)]
+    x, y, z = (_along(*each) for each in zip(size, study.body, extent, strict=True))
     one_patch = all(whole <= length for whole, length in zip(size, extent, strict=True) if length > 1)
-    for start in product(*axes):
+    for start in product(x, y, z):
         middle = tuple(
             min(max(first + length // 2, 0), whole - 1)
             for first, length, whole in zip(start, extent, size, strict=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from medgan.classification.apply import Classified, classify_volume
 from medgan.classification.model import ClassifierModel, load_classifier
-from medgan.classification.table import SIDECAR, TABLE, ClassTable
+from medgan.classification.table import TABLE, ClassTable
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import StudyBatch, conversion_fabric, local_model

@@ -47,8 +47,7 @@ class ClassTable:
 
     @property
     def columns(self) -> list[str]:
-        """``image``, ``class``, the probability ``p_NAME`` of each class, how many patches, and where the one is that
-        decides, in RAS+ mm."""
+        """``image``, ``class``, the probability of each class, and of the patch that decides where it is in RAS+ mm."""
         return ["image", "class", *(f"p_{name}" for name in self.classes), "patches", "x_mm", "y_mm", "z_mm"]
 
     def knows(self, image: str, source: str) -> bool:

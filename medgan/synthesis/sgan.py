@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from medgan.class_losses import fake_loss, feature_matching, labelled_loss, real_loss
-from medgan.classification.model import CLASSIFIER
 from medgan.classification.settings import ClassifierConfig
 from medgan.config import Config
 from medgan.networks.latent import LatentGenerator
@@ -78,6 +77,7 @@ class SGAN(ClassifierLearner):
         """Take over the placed ones."""
         super().attach(fabric, networks, optimizers)
         self.generator, self.generator_optimizer = networks[GENERATOR], optimizers[GENERATOR]
+        self.classifier.mark_forward_method("features")
 
     def training_step(self, batch: Batch) -> Terms:
         """One step of the discriminator, then one of the generator."""

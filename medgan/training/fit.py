@@ -197,7 +197,10 @@ class Fit:
         moved: Batch = self.fabric.to_device(batch)
         if not self.config.channels_last:
             return moved
-        return {key: value.contiguous(memory_format=channels_last(value.dim())) for key, value in moved.items()}
+        return {
+            key: value.contiguous(memory_format=channels_last(value.dim())) if value.dim() >= 4 else value
+            for key, value in moved.items()
+        }
 
     def _placed(self) -> State:
         """Networks on the device and wrapped for precision; the state refers to the bare ones."""

@@ -102,9 +102,7 @@ def train_classifier(
     )  # fmt: skip
 
 
-def _check(
-    labelled: ClassPatches, unlabelled: Tensor, validation: Sequence[Labelled], config: FewLabelsConfig
-) -> None:
+def _check(labelled: ClassPatches, unlabelled: Tensor, validation: Sequence[Labelled], config: FewLabelsConfig) -> None:
     if not len(labelled):
         raise DataError("there is no labelled patch to learn from; check the split and the `mask` column.")
     if config.method.kind == "sgan" and not len(unlabelled):

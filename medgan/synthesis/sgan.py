@@ -77,7 +77,6 @@ class SGAN(ClassifierLearner):
         """Take over the placed ones."""
         super().attach(fabric, networks, optimizers)
         self.generator, self.generator_optimizer = networks[GENERATOR], optimizers[GENERATOR]
-        self.classifier.mark_forward_method("features")
 
     def training_step(self, batch: Batch) -> Terms:
         """One step of the discriminator, then one of the generator."""
@@ -112,5 +111,10 @@ class SGAN(ClassifierLearner):
 
     def features(self, image: Tensor) -> Tensor:
         """The discriminator's last inner layer for (B, 1, *shape), as (B, F)."""
-        found: Tensor = self.classifier.features(image)
-        return found.flatten(1)
+        layers = self.classifier.layers
+        assert isinstance(layers, nn.Module)
+        assert self.fabric is not None, "attach comes first"
+        # Not by a method of the network: what Fabric has wrapped may be called as a whole only.
+        with self.fabric.autocast():
+            found: Tensor = layers(image)
+        return found.float().flatten(1)

@@ -25,8 +25,9 @@ from medgan.training.architecture import Direction, GeneratorConfig
 
 SCHEMA_VERSION = 1
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.json", "MODEL_CARD.md"
-TRANSLATION, SEGMENTATION, CLASSIFICATION = "translation", "segmentation", "classification"
-COMMANDS = {TRANSLATION: "convert", SEGMENTATION: "segment", CLASSIFICATION: "classify"}
+TRANSLATION, SEGMENTATION, SYNTHESIS = "translation", "segmentation", "synthesis"
+CLASSIFICATION = "classification"
+COMMANDS = {TRANSLATION: "convert", SEGMENTATION: "segment", SYNTHESIS: "augment", CLASSIFICATION: "classify"}
 """By task, the command that uses a model of it."""
 
 D = TypeVar("D", bound=Config)

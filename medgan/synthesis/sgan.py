@@ -17,13 +17,13 @@ from medgan.class_losses import fake_loss, feature_matching, labelled_loss, real
 from medgan.classification.settings import ClassifierConfig
 from medgan.config import Config
 from medgan.networks.latent import LatentGenerator
+from medgan.networks.whole import WholeDiscriminator
 from medgan.segmentation.patches import IMAGE
 from medgan.synthesis.classifier import ClassifierLearner
 from medgan.synthesis.few_labels import CLASS, UNLABELLED
+from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.settings import LesionConfig
-from medgan.training.learner import Batch, Networks, Terms
-
-GENERATOR = "generator"
+from medgan.training.learner import Batch, Networks, Terms, bare
 
 
 class SGANConfig(Config):
@@ -80,10 +80,13 @@ class SGAN(ClassifierLearner):
 
     def training_step(self, batch: Batch) -> Terms:
         """One step of the discriminator, then one of the generator."""
-        discriminator = self.discriminator_terms(batch, self.drawn(batch).detach())
+        fake = self.drawn(batch)
+        discriminator = self.discriminator_terms(batch, fake.detach())
         self.descend(self.classifier_optimizer, discriminator)
-        generator = self.generator_terms(batch, self.drawn(batch))
+        self.classifier.requires_grad_(False)
+        generator = self.generator_terms(batch, fake)
         self.descend(self.generator_optimizer, generator)
+        self.classifier.requires_grad_(True)
         return {name: term.detach() for name, term in (discriminator | generator).items()}
 
     def drawn(self, batch: Batch) -> Tensor:
@@ -111,10 +114,8 @@ class SGAN(ClassifierLearner):
 
     def features(self, image: Tensor) -> Tensor:
         """The discriminator's last inner layer for (B, 1, *shape), as (B, F)."""
-        layers = self.classifier.layers
-        assert isinstance(layers, nn.Module)
+        network = bare(self.classifier)
+        assert isinstance(network, WholeDiscriminator)
         assert self.fabric is not None, "attach comes first"
-        # Not by a method of the network: what Fabric has wrapped may be called as a whole only.
         with self.fabric.autocast():
-            found: Tensor = layers(image)
-        return found.float().flatten(1)
+            return network.features(image).float().flatten(1)

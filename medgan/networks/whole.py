@@ -92,15 +92,18 @@ class ConditionalPatches(nn.Module):
 
     Args:
         network: What looks, at (B, inputs + D, *spatial).
+        condition: D; with 0 it is shown the image alone, whatever the condition.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, condition: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.condition = network, condition
 
-    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, inputs, *spatial) and (B, D) to the network's scores."""
-        scores: Tensor = self.network(torch.cat([image, constant_maps(condition, image)], dim=1))
+        if self.condition:
+            image = torch.cat([image, constant_maps(given(condition), image)], dim=1)
+        scores: Tensor = self.network(image)
         return scores
 
 

@@ -79,7 +79,9 @@ def test_a_condition_is_laid_over_the_image_as_constant_maps(shape):
     assert torch.equal(maps.flatten(2).amax(dim=2), condition)
     network = PatchDiscriminator(len(shape), 3, receptive_field=1, channels=4)
     image = torch.randn(2, 1, *shape)
-    assert torch.equal(ConditionalPatches(network)(image, condition), network(torch.cat([image, maps], dim=1)))
+    assert torch.equal(ConditionalPatches(network, 2)(image, condition), network(torch.cat([image, maps], dim=1)))
+    seen = torch.cat([image, maps], dim=1)
+    assert torch.equal(ConditionalPatches(network, 0)(seen, condition), network(seen))
 
 
 @TWO_AND_THREE

@@ -32,7 +32,7 @@ from medgan.phantom.cohort import PAIRED, write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import Labelled, read_labelled
 from medgan.synthesis.classifier_training import FewLabelsConfig, train_classifier
-from medgan.synthesis.few_labels import ClassPatches, cut_class_patches
+from medgan.synthesis.few_labels import ClassPatches, cut_labelled
 from medgan.training.device import make_fabric
 
 TRAINING, TESTING = 48, 16
@@ -44,7 +44,8 @@ COLUMNS = ("labels", "seed", "method", "accuracy", "cpu_s")
 DEFAULTS = {
     "labels": {"lesion": [label.value for label in HEAD_LESIONS]},
     "network": {"channels": 16},
-    "fit": {"epochs": 1, "iterations_per_epoch": 600},
+    "method": {"kind": "sgan", "channels": 16},
+    "fit": {"epochs": 1, "iterations_per_epoch": 500, "batch_size": 16},
 }
 
 
@@ -92,8 +93,8 @@ def patches(out: Path, config: FewLabelsConfig) -> tuple[ClassPatches, ClassPatc
         cases: list[Labelled] = [
             read_labelled(study, config.domain, config.grid, config.labels, Cache(Path(folder))) for study in studies
         ]
-        pool = cut_class_patches(cases[:TRAINING], config, POOL, seed=0)
-        return pool, cut_class_patches(cases[TRAINING:], config, JUDGED, seed=1)
+        pool = cut_labelled(cases[:TRAINING], config, POOL, seed=0)
+        return pool, cut_labelled(cases[TRAINING:], config, JUDGED, seed=1)
 
 
 def measure(

@@ -17,7 +17,7 @@ from medgan.classification.settings import ClassifierConfig
 from medgan.config import Config
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.segmentation.patches import IMAGE
-from medgan.synthesis.few_labels import CLASS, ClassPatches, cut_class_patches
+from medgan.synthesis.few_labels import CLASS, ClassPatches, cut_labelled
 from medgan.synthesis.generator import volume
 from medgan.synthesis.settings import LesionConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms
@@ -77,7 +77,7 @@ class ClassifierLearner(Learner):
         if self._judged is None:
             couples = enumerate(zip(held_out.source, held_out.labels, strict=True))
             cases = [Labelled(f"held out {number}", image, labels) for number, (image, labels) in couples]
-            found = cut_class_patches(cases, self.lesions, JUDGED, seed=0)
+            found = cut_labelled(cases, self.lesions, JUDGED, seed=0)
             self._judged = ClassPatches(self.fabric.to_device(found.images), found.classes)
         return self._judged
 

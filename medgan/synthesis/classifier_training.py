@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from lightning_fabric import Fabric, seed_everything
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 from rich.console import Console
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from medgan.synthesis.classifier import SupervisedConfig
 from medgan.synthesis.few_labels import ClassPatches, FewLabels, VariationConfig
 from medgan.synthesis.settings import LesionConfig
 from medgan.synthesis.sgan import SGANConfig
-from medgan.training.fit import Fit, FitConfig
+from medgan.training.fit import Fit, FitConfig, Fitted
 from medgan.training.recorder import Recorder
 
 Method = Annotated[SGANConfig | SupervisedConfig, Field(discriminator="kind")]
@@ -30,6 +30,10 @@ class FewLabelsConfig(LesionConfig):
 
     lesion_share: float = Field(default=0.5, ge=0, le=1)
     """The share of patches with a lesion in their middle; the others are healthy: nothing in them is labelled."""
+    labelled_patches: PositiveInt = 100
+    """How many patches show their class."""
+    unlabelled_patches: NonNegativeInt = 2000
+    """How many do not; from subjects with masks, and from those without where there are any."""
     method: Method = SGANConfig()
     """sgan learns from unlabelled patches, too; supervised from the labels alone."""
     network: ClassifierNetworkConfig = ClassifierNetworkConfig()
@@ -82,33 +86,46 @@ def train_classifier(
         DataError: Nothing to learn from, or nobody to choose the epoch.
         TrainingError: A training that broke down; with advice.
     """
-    kind = config.method.kind
-    shown = unlabelled if kind == "sgan" else unlabelled[:0]
-    _check(labelled, shown, validation, config)
+    patches = patches_of(labelled, unlabelled, config, seed=seed)
+    if not validation and config.fit.keep == "best":
+        raise DataError("there is no labelled subject to choose the epoch; add one, or set fit.keep=last.")
     _note_settings(folder, config, resume)
     seed_everything(seed, verbose=False)
     loop = Fit(
         config.method.learner(config.classifier, config),
-        FewLabels(labelled, shown, config.variation, seed=seed),
+        patches,
         LabelledHeldOut.of(validation),
         config.fit,
         fabric=fabric,
         folder=folder / "state",
         recorder=recorder or Recorder(folder, None, Console(quiet=True)),
     )
-    return write_classifier(
-        folder / "model", loop.run(resume=resume), config.classifier, method=kind, seed=seed,
-        labelled=labelled.counts(config.classifier.classes), unlabelled=len(shown), origin=origin or Origin(),
-    )  # fmt: skip
+    fitted = loop.run(resume=resume)
+    return write_trained(folder / "model", fitted, config, patches, seed=seed, origin=origin or Origin())
 
 
-def _check(labelled: ClassPatches, unlabelled: Tensor, validation: Sequence[Labelled], config: FewLabelsConfig) -> None:
+def patches_of(labelled: ClassPatches, unlabelled: Tensor, config: FewLabelsConfig, *, seed: int) -> FewLabels:
+    """What a training of these settings sees of the patches; the supervised method nothing of the unlabelled ones.
+
+    Raises:
+        DataError: Nothing to learn from.
+    """
+    shown = unlabelled if config.method.kind == "sgan" else unlabelled[:0]
     if not len(labelled):
         raise DataError("there is no labelled patch to learn from; check the split and the `mask` column.")
-    if config.method.kind == "sgan" and not len(unlabelled):
+    if config.method.kind == "sgan" and not len(shown):
         raise DataError("sgan learns from unlabelled patches; give some, or set method.kind=supervised.")
-    if not validation and config.fit.keep == "best":
-        raise DataError("there is no labelled subject to choose the epoch; add one, or set fit.keep=last.")
+    return FewLabels(labelled, shown, config.variation, seed=seed)
+
+
+def write_trained(
+    folder: Path, fitted: Fitted, config: FewLabelsConfig, patches: FewLabels, *, seed: int, origin: Origin
+) -> ClassifierModel:
+    """Write the classifier that was kept, and what it learnt from."""
+    return write_classifier(
+        folder, fitted, config.classifier, method=config.method.kind, seed=seed, origin=origin,
+        labelled=patches.labelled.counts(config.classifier.classes), unlabelled=len(patches.unlabelled),
+    )  # fmt: skip
 
 
 def _note_settings(folder: Path, config: FewLabelsConfig, resume: bool) -> None:

@@ -10,7 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medgan.config import Config
+from medgan.data.cache import Cache
 from medgan.data.patches import Batch
+from medgan.data.splits import Split
+from medgan.data.studies import Cohort
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.patches import IMAGE, LABELS
 from medgan.synthesis.condition import class_of
@@ -101,7 +104,7 @@ def vary(patch: Tensor, config: VariationConfig, random: np.random.Generator) ->
     return ((patch - mean) * factor + mean + shift + deviation * noise).clamp(-1, 1)
 
 
-def cut_class_patches(cases: Sequence[Labelled], lesions: LesionConfig, count: int, *, seed: int) -> ClassPatches:
+def cut_labelled(cases: Sequence[Labelled], lesions: LesionConfig, count: int, *, seed: int) -> ClassPatches:
     """Unvaried patches of labelled cases with their classes, by the masks.
 
     Args:
@@ -114,3 +117,33 @@ def cut_class_patches(cases: Sequence[Labelled], lesions: LesionConfig, count: i
     drawn = [patches[number] for number in range(count)]
     classes = [class_of(patch[LABELS].numpy(), len(lesions.names)) for patch in drawn]
     return ClassPatches(torch.stack([patch[IMAGE] for patch in drawn]), torch.tensor(classes))
+
+
+def cut_unlabelled(
+    cases: Sequence[Labelled], unmasked: Sequence[Labelled], lesions: LesionConfig, count: int, *, seed: int
+) -> Tensor:
+    """Unvaried patches whose class is not shown, (count, 1, *shape) in [-1, 1]; each case as often as any other.
+
+    Args:
+        cases: Prepared studies with labels, which only say where to cut: as for labelled patches.
+        unmasked: Prepared studies of which nobody knows where lesions are: cut anywhere on tissue.
+        lesions: Which patches.
+        count: How many.
+        seed: Of which ones.
+    """
+    anywhere = lesions.model_copy(update={"lesion_share": 0.0})
+    from_unmasked = round(count * len(unmasked) / max(len(cases) + len(unmasked), 1))
+    parts = ((cases, lesions, count - from_unmasked), (unmasked, anywhere, from_unmasked))
+    drawn = []
+    for own, places, number in parts:
+        # Not the seed of the labelled ones: theirs would be the same patches.
+        patches = LesionPatches(own, unvaried(places), seed=seed + 1) if number else None
+        drawn += [patches[each][IMAGE] for each in range(number)] if patches else []
+    return torch.stack(drawn) if drawn else torch.zeros(0, 1, *lesions.shape)
+
+
+def read_unmasked(cohort: Cohort, split: Split, lesions: LesionConfig, cache: Cache) -> list[Labelled]:
+    """The training subjects' images without a mask, on the networks' grid; their label maps are empty."""
+    domain, studies = lesions.domain, split.part(cohort, "train").of_domain(lesions.domain.name).studies
+    images = [(each.subject, cache.prepared(each, domain, lesions.grid)) for each in studies if not each.mask]
+    return [Labelled(subject, image, np.zeros(image.voxels.shape, np.uint8)) for subject, image in images]

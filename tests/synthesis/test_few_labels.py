@@ -10,7 +10,7 @@ from medgan.synthesis.few_labels import (
     ClassPatches,
     FewLabels,
     VariationConfig,
-    cut_class_patches,
+    cut_labelled,
     vary,
 )
 from medgan.synthesis.settings import LesionConfig
@@ -96,7 +96,7 @@ def test_a_cut_patch_is_of_the_class_that_its_mask_says(dimensions):
     case = Labelled("s", Prepared(voxels, np.eye(4), ((0, 60), (0, 60), (0, 8)), (0.0, 200.0)), labels)
     patch = {"dimensions": dimensions, "size_voxels": 8, "depth_voxels": 4 if dimensions == 3 else None}
     lesions = LesionConfig(labels={"dim": 1, "bright": 2}, patch=patch, lesion_share=0.6)
-    cut = cut_class_patches([case], lesions, 40, seed=0)
+    cut = cut_labelled([case], lesions, 40, seed=0)
     brightest = cut.images.flatten(1).amax(1)
     assert set(cut.classes.tolist()) == {0, 1, 2}
     torch.testing.assert_close(brightest, cut.classes * 0.3)

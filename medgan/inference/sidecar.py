@@ -25,7 +25,7 @@ from medgan.training.model_folder import Model, library_versions
 NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
 MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty", "Augmentation")
 """What an output depends on; one that agrees in all of it is kept."""
-OURS = ("Synthetic", "Segmentation")
+OURS = ("Synthetic", "Segmentation", "Classification")
 """What the sidecars that medgan writes say of themselves."""
 
 Facts = dict[str, Any]

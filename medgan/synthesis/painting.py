@@ -72,7 +72,7 @@ class PaintingConfig(Config):
     momentum: float = Field(default=0.5, ge=0, lt=1)
     """Adam's first beta."""
     generator_rate: PositiveFloat = 1e-3
-    discriminator_rate: PositiveFloat = 4e-4
+    discriminator_rate: PositiveFloat = 1e-3
 
     def build(self, lesions: LesionConfig) -> Painter:
         """A fresh painter of patches as ``lesions`` has them."""

@@ -12,6 +12,7 @@ from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from medgan.pipeline import Pipeline
+    from medgan.translation import TranslationPipeline
 
 PIPELINES = "medgan.pipelines"
 
@@ -44,4 +45,19 @@ def load(name: str) -> "type[Pipeline[Any]]":
     module = importlib.import_module(f"{PIPELINES}.{name}")
     own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
     (found,) = [each for each in own if issubclass(each, Pipeline)]
+    return found
+
+
+def load_translation(name: str) -> "type[TranslationPipeline[Any]]":
+    """The pipeline called ``name``, for what only translations can do.
+
+    Raises:
+        ConfigError: There is none, or it does something else.
+    """
+    from medgan.translation import TranslationPipeline
+
+    found = load(name)
+    if not issubclass(found, TranslationPipeline):
+        others = [other for other in names() if issubclass(load(other), TranslationPipeline)]
+        raise ConfigError(f"pipeline '{name}' translates no images; choose one of {', '.join(others)}.")
     return found

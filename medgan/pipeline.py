@@ -1,69 +1,39 @@
-"""What every task shares: its settings, its data, its training and its model folder."""
+"""What every task shares: its settings, the built-in subjects that stand in for data, and what a training needs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-import numpy as np
-import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt
 from torch.utils.data import Dataset
 
 from medgan.config import Config, Settings, load, merged, read_yaml, shipped
-from medgan.data.agreement import agreement
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
-from medgan.data.gain import on_scale_of
-from medgan.data.misalignment import misaligned
-from medgan.data.patches import AnchoredDataset, Batch, PatchDataset
-from medgan.data.preparation import GridConfig, Prepared
+from medgan.data.patches import Batch
 from medgan.data.splits import Split, SplitConfig
-from medgan.data.studies import Cohort, Study, find_cohort
-from medgan.data.transforms import PatchConfig
-from medgan.data.volumes import read_grid
-from medgan.errors import ConfigError, DataError, GeometryError
+from medgan.data.studies import Cohort, find_cohort
 from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
-from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, check_change
-from medgan.training.fit import FitConfig
-from medgan.training.learner import HeldOut
-from medgan.translators.translator import Translator
+from medgan.training.fit import FitConfig, Fitted
+from medgan.training.learner import HeldOut, Learner
 
 Size = Literal["auto", "small", "full"]
 PHANTOM_SUBJECTS, PHANTOM_SEED = 24, 0
-Sides = tuple[list[Prepared], list[Prepared]]
 
 
-class PhantomPairs(Config):
-    """Simulated pairs beside the real studies; see ``cyclegan.anchor``."""
-
-    subjects: NonNegativeInt = 0
-    """How many to render; 0 trains on the real studies alone."""
-    shape_voxels: tuple[PositiveInt, PositiveInt, PositiveInt] = (192, 192, 24)
-    """Their grid: the field of view is about 370 x 370 x 120 mm, so more voxels are finer ones."""
-    seed: NonNegativeInt = 1000
-
-
-class TranslationConfig(Config):
-    """Settings that every translation task has."""
+class PipelineConfig(Config):
+    """Settings that every task has."""
 
     size: Size = "auto"
     """small is for a CPU, full for a GPU; auto takes what the device asks for."""
     seed: NonNegativeInt = 0
     """Of weights, patches and replay."""
     split: SplitConfig = SplitConfig()
-    grid: GridConfig = GridConfig()
-    patch: PatchConfig = PatchConfig()
-    generator: GeneratorConfig = GeneratorConfig()
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
     fit: FitConfig = FitConfig()
-    phantom_pairs: PhantomPairs = PhantomPairs()
-    misalignment_voxels: NonNegativeInt = 0
-    """Moves each training pair's target in plane by so many voxels, in a direction that seed and subject draw, to learn
-    what badly registered pairs cost; who is validated or tested is never moved, and unpaired training does not care."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +46,7 @@ class TrainingData:
     """By domain, the lowest .1 and the highest 99.9 percentile of the training studies."""
 
 
-C = TypeVar("C", bound=TranslationConfig)
+C = TypeVar("C", bound=PipelineConfig)
 
 
 class Pipeline(ABC, Generic[C]):
@@ -86,7 +56,7 @@ class Pipeline(ABC, Generic[C]):
         config: The resolved settings.
     """
 
-    settings: ClassVar[type[TranslationConfig]]
+    settings: ClassVar[type[PipelineConfig]]
     phantom: ClassVar[str]
     """The built-in subjects that stand in where no data is given."""
 
@@ -94,20 +64,37 @@ class Pipeline(ABC, Generic[C]):
         self.config = config
         self.sized_by_device = False
         """Whether ``size: auto`` took the size from the device, which people are told."""
-        try:
-            check_change(config.generator, self.pair)
-        except ValueError as error:
-            raise ConfigError(f"{error}.") from None
-        check_patch(config, self.pair)
 
     @property
     @abstractmethod
     def pair(self) -> DomainPair:
-        """What is translated into what."""
+        """The domains that subjects are found and divided by; a task of one domain has it on both sides."""
 
     @abstractmethod
-    def learner(self) -> Translator:
+    def learner(self) -> Learner:
         """A fresh learner."""
+
+    @abstractmethod
+    def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> TrainingData:
+        """What the training sees of a divided cohort.
+
+        Raises:
+            DataError: A part that lacks what the task needs.
+        """
+
+    @abstractmethod
+    def write_model(
+        self, folder: Path, fitted: Fitted, split: Split, intensities: dict[str, tuple[float, float]], facts: Settings
+    ) -> None:
+        """Write the networks that were kept, and all that their use must know.
+
+        Args:
+            folder: The model folder.
+            fitted: What the training gave.
+            split: Who was trained on.
+            intensities: See :class:`TrainingData`.
+            facts: What ``run.json`` tells of the run, ``data_fingerprint`` and ``phantom`` among it.
+        """
 
     @classmethod
     def name(cls) -> str:
@@ -115,10 +102,16 @@ class Pipeline(ABC, Generic[C]):
         return cls.__module__.rsplit(".", 1)[-1]
 
     @classmethod
-    def configured(cls, *layers: Path | Mapping[str, Any], on_phantom: bool, on_cpu: bool) -> "Pipeline[C]":
+    def variant(cls, asked: Settings) -> str | None:
+        """The form of a task that is asked for and has shipped settings of its own; None where none is."""
+        del asked
+        return None
+
+    @classmethod
+    def configured(cls, *layers: Path | Mapping[str, Any], on_phantom: bool, on_cpu: bool) -> Self:
         """The pipeline with its settings: defaults, shipped files, then ``layers``; a later one wins.
 
-        Of the shipped files count ``NAME``, ``NAME_small``, ``NAME_TRANSLATOR`` for a translator that is asked for, and
+        Of the shipped files count ``NAME``, ``NAME_small``, ``NAME_VARIANT`` for a variant that is asked for, and
         ``NAME_phantom``, in this order.
 
         Args:
@@ -133,109 +126,27 @@ class Pipeline(ABC, Generic[C]):
         by_device = size == "auto"
         if by_device:
             size = "small" if on_cpu else "full"
+        variant = cls.variant(asked)
         wanted = [cls.name()]
         wanted += [f"{cls.name()}_small"] if size == "small" else []
-        wanted += [f"{cls.name()}_{asked['translator']}"] if "translator" in asked else []
+        wanted += [f"{cls.name()}_{variant}"] if variant else []
         wanted += [f"{cls.name()}_phantom"] if on_phantom else []
         ours = [path for path in map(shipped, wanted) if path]
         pipeline = cls(load(cls.settings, *ours, asked | {"size": size}))  # type: ignore[arg-type]
         pipeline.sized_by_device = by_device
         return pipeline
 
-    def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> TrainingData:
-        """Patches of the training subjects, and the validation subjects whole; where the last epoch is kept, none.
-
-        Raises:
-            DataError: A part without an image of either domain, or without a pair where pairs are wanted.
-        """
-        train, validation = split.part(cohort, "train"), split.part(cohort, "validation")
-        chooses = self.config.fit.keep == "best"
-        for part, studies in (("training", train), ("validation", validation)):
-            if part == "validation" and not studies.studies and not chooses:
-                continue
-            if lacking := self._lacking(studies):
-                raise DataError(
-                    f"{cohort.root}: no {part} subject has {lacking}; add subjects, or divide them anew "
-                    "(split.validation, split.test, or the CSV's `split` column)."
-                )
-        source, target = self._misaligned(train, *self.prepared(train, cache))
-        held_out = self.held_out(validation, cache)
-        config = self.config
-        regions = self.regions(source, target)
-        patches = PatchDataset(
-            source, target, paired=self.pair.paired, config=config.patch, seed=config.seed, regions=regions
-        )
-        intensities = {self.pair.source.name: seen(source), self.pair.target.name: seen(target)}
-        if self.pair.paired or not config.phantom_pairs.subjects:
-            return TrainingData(patches, held_out, intensities)
-        anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
-        return TrainingData(AnchoredDataset(patches, anchors), held_out, intensities)
-
-    def held_out(self, cohort: Cohort, cache: Cache) -> HeldOut:
-        """The validation subjects, whole."""
-        source, target = self.prepared(cohort, cache)
-        return HeldOut(source, target, self.regions(source, target))
-
-    def regions(self, source: Sequence[Prepared], target: Sequence[Prepared]) -> list[Prepared]:
-        """Where each pair may be compared; empty for unpaired studies."""
-        couples = zip(source, target, strict=True) if self.pair.paired else ()
-        return [agreement(one, other, self.pair) for one, other in couples]
-
     def cohort(self, data: Path | None) -> Cohort:
         """The studies to work on; without data the phantom, rendered once and kept."""
         if data:
             return find_cohort(data, self.pair)
         folder = self.rendered(PHANTOM_SUBJECTS, PHANTOM_SEED, KINDS[self.phantom].shape)
-        return find_cohort(folder / (PAIRED if self.pair.paired else UNPAIRED), self.pair)
+        return find_cohort(folder / self.phantom_table, self.pair)
 
-    def prepared(self, cohort: Cohort, cache: Cache) -> Sides:
-        """Source and target studies on the networks' grid; of paired subjects, pair by pair."""
-        source, target = self.pair.source, self.pair.target
-        if not self.pair.paired:
-            return (
-                [cache.prepared(study, source, self.config.grid) for study in cohort.of_domain(source.name).studies],
-                [cache.prepared(study, target, self.config.grid) for study in cohort.of_domain(target.name).studies],
-            )
-        return self._paired(cohort, cache)
-
-    def _paired(self, cohort: Cohort, cache: Cache) -> Sides:
-        source, target = self.pair.source, self.pair.target
-        couples = [
-            (cache.prepared(one, source, self.config.grid), cache.prepared(other, target, self.config.grid))
-            for one, other in map(self._on_one_grid, cohort.pairs(self.pair))
-        ]
-        if source.unit == target.unit == "arbitrary":
-            couples = [(one, on_scale_of(one, other, agreement(one, other, self.pair))) for one, other in couples]
-        return [one for one, _ in couples], [other for _, other in couples]
-
-    def _misaligned(self, cohort: Cohort, source: list[Prepared], target: list[Prepared]) -> Sides:
-        voxels, seed = self.config.misalignment_voxels, self.config.seed
-        if not voxels or not self.pair.paired:
-            return source, target
-        subjects = [one.subject for one, _ in cohort.pairs(self.pair)]
-        couples = zip(target, subjects, strict=True)
-        return source, [misaligned(study, voxels, subject=subject, seed=seed) for study, subject in couples]
-
-    def _lacking(self, cohort: Cohort) -> str:
-        """What a part of a cohort must have and has not; empty where it has all."""
-        if self.pair.paired:
-            return "" if cohort.pairs(self.pair) else f"both {' and '.join(self.pair.names)}"
-        return " or ".join(name for name in self.pair.names if not cohort.of_domain(name).studies)
-
-    def _on_one_grid(self, couple: tuple[Study, Study]) -> tuple[Study, Study]:
-        source, target = (read_grid(study.image) for study in couple)
-        if source.size != target.size or not np.allclose(source.affine, target.affine, atol=1e-3):
-            raise GeometryError(
-                f"{couple[0].image} {source.shape} and {couple[1].image} {target.shape} are on different voxel grids, "
-                "so they cannot be trained as a pair; register them first with `medgan data register`."
-            )
-        return couple
-
-    def _phantom_pairs(self, cache: Cache) -> Sides:
-        """Simulated subjects with their truth, for the anchor; the split of the real ones does not concern them."""
-        wanted = self.config.phantom_pairs
-        folder = self.rendered(wanted.subjects, wanted.seed, wanted.shape_voxels)
-        return self._paired(find_cohort(folder / PAIRED, self.pair), cache)
+    @property
+    def phantom_table(self) -> str:
+        """Which of the phantom's tables stands in for data."""
+        return PAIRED if self.pair.paired else UNPAIRED
 
     def rendered(self, subjects: int, seed: int, shape: tuple[int, int, int]) -> Path:
         """A cohort's folder of the pipeline's phantom, rendered once and kept."""
@@ -244,33 +155,3 @@ class Pipeline(ABC, Generic[C]):
         if not (folder / PAIRED).exists():
             write_phantom(folder, kind=self.phantom, subjects=subjects, seed=seed, shape=shape)
         return folder
-
-
-def check_patch(config: TranslationConfig, pair: DomainPair) -> None:
-    """Refuse patches that the networks cannot take: a batch is sent through them without memory or arithmetic.
-
-    Raises:
-        ConfigError: An axis that cannot be halved so often, or too short for a discriminator.
-    """
-    patch = config.patch
-    with torch.device("meta"):
-        networks = {
-            "generator.network": config.generator.network.build(patch.spatial, patch.channels),
-            "discriminator": config.discriminator.build(patch.spatial, patch.channels, pair.target),
-        }
-        batch = torch.empty(config.fit.batch_size, patch.channels, *patch.shape)
-        for name, network in networks.items():
-            try:
-                network(batch)
-            except (RuntimeError, ValueError) as error:
-                reason = str(error).splitlines()[0].rstrip(".")
-                raise ConfigError(
-                    f"patches of {' x '.join(map(str, patch.shape))} voxels do not fit {name} ({reason}); change "
-                    "patch.size_voxels, generator.network.downs or discriminator.receptive_field."
-                ) from None
-
-
-def seen(studies: Sequence[Prepared]) -> tuple[float, float]:
-    """The lowest .1 and the highest 99.9 percentile of the studies' intensities."""
-    percentiles = np.array([np.percentile(study.voxels, [0.1, 99.9]) for study in studies])
-    return float(percentiles[:, 0].min()), float(percentiles[:, 1].max())

@@ -16,10 +16,9 @@ from medgan.data.studies import Cohort
 from medgan.errors import ConfigError
 from medgan.pipeline import Pipeline
 from medgan.tracking import Tracker, code_revision
-from medgan.training.card import model_card
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, Fitted
-from medgan.training.model_folder import CARD, library_versions, write_model
+from medgan.training.model_folder import library_versions
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import RunFolder, new_run, run_to_resume
 
@@ -86,7 +85,7 @@ def train(order: Order, console: Console) -> Trained:
         recorder = Recorder(run.path, tracker, console)
         loop = Fit(learner, seen.patches, seen.held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder)
         fitted = loop.run(resume=order.resume)
-        write_model_folder(pipeline, run, split, fitted, seen.intensities, facts)
+        pipeline.write_model(run.model, fitted, split, seen.intensities, facts)
         tracker.artifact(run.path / "metrics.csv")
         model_uri = tracker.model(run.model, order.register)
         return Trained(run, fitted, tracker.describe(), model_uri)
@@ -174,34 +173,3 @@ def tracked(order: Order, pipeline: Pipeline[Any], run: RunFolder, facts: dict[s
         tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)
         tracker.artifact(run.config)
     return tracker
-
-
-def write_model_folder(
-    pipeline: Pipeline[Any],
-    run: RunFolder,
-    split: Split,
-    fitted: Fitted,
-    intensities: dict[str, tuple[float, float]],
-    facts: dict[str, Any],
-) -> None:
-    """Write the networks that were kept, and all that conversion must know."""
-    config, pair = pipeline.config, pipeline.pair
-    description = write_model(
-        run.model,
-        fitted.networks,
-        {
-            "name": pipeline.name(),
-            "pair": pair,
-            "grid": config.grid,
-            "patch": config.patch,
-            "generator": config.generator,
-            "intensities": intensities,
-            "split_hash": split.hash,
-            "data_fingerprint": facts["data_fingerprint"],
-            "metrics": fitted.metrics,
-            "epoch": fitted.epoch,
-            "phantom": facts["phantom"],
-        },
-    )
-    card = model_card(description, trained=len(split.train), validated=len(split.validation))
-    (run.model / CARD).write_text(card)

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from medgan.data.domains import Domain, DomainPair, Window
-from medgan.pipeline import Pipeline, TranslationConfig
+from medgan.translation import TranslationConfig, TranslationPipeline
 from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
 from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
 from medgan.translators.translator import Translator
@@ -31,7 +31,7 @@ class CTContrastConfig(TranslationConfig):
         return self
 
 
-class CTContrast(Pipeline[CTContrastConfig]):
+class CTContrast(TranslationPipeline[CTContrastConfig]):
     """Contrast CT is the source, non-contrast CT the target."""
 
     settings = CTContrastConfig

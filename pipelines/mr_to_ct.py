@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from medgan.data.domains import Domain, DomainPair, Window
-from medgan.pipeline import Pipeline, TranslationConfig
+from medgan.translation import TranslationConfig, TranslationPipeline
 from medgan.translators.cut import CUT, CUTConfig
 from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
 from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
@@ -27,7 +27,7 @@ class MRToCTConfig(TranslationConfig):
     cut: CUTConfig = CUTConfig()
 
 
-class MRToCT(Pipeline[MRToCTConfig]):
+class MRToCT(TranslationPipeline[MRToCTConfig]):
     """MR is the source, CT the target."""
 
     settings = MRToCTConfig

@@ -19,13 +19,14 @@ from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, ModelError
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.phantom.kinds import KINDS
-from medgan.pipeline import PHANTOM_SEED, Pipeline
+from medgan.pipeline import PHANTOM_SEED
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.study.plan import given_table, refuse_other_split
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
 from medgan.training.run_folder import RunFolder
+from medgan.translation import TranslationPipeline
 
 QUICK_NOTE = "quick: fewer seeds, arms and iterations; the figures show that all of it runs and are no evidence"
 
@@ -101,7 +102,7 @@ class BenefitPlan:
         return self.order.folder / "split.json"
 
     @property
-    def translator(self) -> Pipeline[Any]:
+    def translator(self) -> TranslationPipeline[Any]:
         """The pipeline that translates, with its settings."""
         return translator_pipeline(self.order, self.config)
 
@@ -152,14 +153,16 @@ def make_plan(order: BenefitOrder) -> BenefitPlan:
     return plan
 
 
-def translator_pipeline(order: BenefitOrder, config: BenefitConfig) -> Pipeline[Any]:
+def translator_pipeline(order: BenefitOrder, config: BenefitConfig) -> TranslationPipeline[Any]:
     """The pipeline that translates, with its settings.
 
     Raises:
         ConfigError: Settings that cannot be.
     """
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
-    return catalog.load(order.pipeline).configured(config.translator, on_phantom=order.data is None, on_cpu=on_cpu)
+    return catalog.load_translation(order.pipeline).configured(
+        config.translator, on_phantom=order.data is None, on_cpu=on_cpu
+    )
 
 
 def segmenter_config(config: BenefitConfig, pair: DomainPair, subjects: Subjects) -> SegmenterConfig:
@@ -180,7 +183,7 @@ def segmenter_config(config: BenefitConfig, pair: DomainPair, subjects: Subjects
     return found
 
 
-def gather(order: BenefitOrder, config: BenefitConfig, translator: Pipeline[Any]) -> Subjects:
+def gather(order: BenefitOrder, config: BenefitConfig, translator: TranslationPipeline[Any]) -> Subjects:
     """The study's cohorts and their split.
 
     A phantom subject has both scans with labels; a translator that learns without pairs gets one scan of each.
@@ -225,7 +228,7 @@ def frozen_split(model: Path, split_hash: str) -> Split:
     return split
 
 
-def _phantom_table(config: BenefitConfig, translator: Pipeline[Any]) -> Path:
+def _phantom_table(config: BenefitConfig, translator: TranslationPipeline[Any]) -> Path:
     shape = KINDS[translator.phantom].shape
     return translator.rendered(config.phantom_subjects, PHANTOM_SEED, shape) / PAIRED
 

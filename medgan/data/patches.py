@@ -1,10 +1,11 @@
 """Training patches by number: patch ``n`` is the same whenever and wherever drawn, so that a run can go on anywhere."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
+from monai.data import MetaTensor, get_track_meta, set_track_meta
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -116,3 +117,14 @@ def plain(patch: dict[str, Tensor]) -> Batch:
         key: value.as_tensor() if isinstance(value, MetaTensor) else torch.as_tensor(value)
         for key, value in patch.items()
     }
+
+
+@contextmanager
+def plain_tensors() -> Iterator[None]:
+    """MONAI without metadata, which costs a third of a small patch and is dropped in the end."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)

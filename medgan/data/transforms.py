@@ -19,6 +19,8 @@ from medgan.data.preparation import Prepared, normalise
 Dimensions = Literal["2", "2.5", "3"]
 SOURCE = "source"
 """The key of the image that is translated."""
+CENTRE = "centre"
+"""The key of the voxel that a patch is asked around."""
 MARGIN = 1.5
 """How much larger than the patch the read region is, so that rotation and scaling find voxels at the corners."""
 
@@ -66,6 +68,11 @@ class PatchConfig(Config):
             raise ValueError("mirroring shows the network mirror images, which it learns with flip=true only")
         return self
 
+    def still(self) -> Self:
+        """The same patch without turning, scaling, mirroring and change of intensities."""
+        unmoved = {"flip": False, "mirroring": False, "rotation_degrees": 0.0, "scaling": 0.0}
+        return self.model_copy(update=unmoved | {"intensity": IntensityConfig()})
+
     @property
     def spatial(self) -> int:
         """Axes that the network convolves over: 2 or 3."""
@@ -84,14 +91,20 @@ class PatchConfig(Config):
 
 
 def patch_chain(
-    config: PatchConfig, keys: Sequence[str], seed: int | None = None, *, labels: Collection[str] = ()
+    config: PatchConfig,
+    keys: Sequence[str],
+    seed: int | None = None,
+    *,
+    labels: Collection[str] = (),
+    cut: "type[RandBodyPatchd] | None" = None,
 ) -> Compose:
     """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], one place and motion for all keys.
 
     Those of the keys that are in ``labels`` hold label maps (X, Y, Z) instead, on the first study's grid: their values
-    stay what they are, the nearest voxel's, and beyond the volume there is background (0).
+    stay what they are, the nearest voxel's, and beyond the volume there is background (0). ``cut`` says around which
+    point the patch lies; by default any of the body.
     """
-    steps: list[Any] = [RandBodyPatchd(keys, config)]
+    steps: list[Any] = [(cut or RandBodyPatchd)(keys, config)]
     if config.flip:
         steps.append(RandFlipd(keys, prob=0.5, spatial_axis=0))
     turn = float(np.deg2rad(config.rotation_degrees))
@@ -134,7 +147,7 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """{key: Prepared or label map} to {key: tensor}."""
         self.randomize()
-        result = dict(data)
+        result = {key: value for key, value in data.items() if key != CENTRE}
         keys = list(self.key_iterator(result))
         # The first study's body places all of them: MR and CT of one patient have bodies that differ by some voxels.
         extent = self._extent()
@@ -163,6 +176,19 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         lower, upper = first + patch / 3, last - patch / 3
         centre = lower + self.share[axis] * (upper - lower) if upper > lower else (first + last) / 2
         return round(centre - size / 2)
+
+
+class CentredPatchd(RandBodyPatchd):
+    """Cut the region around the voxel that ``data["centre"]`` names, (x, y, z); the key is used up."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """{key: Prepared or label map, "centre": (3,)} to {key: tensor}."""
+        self.centre = data[CENTRE]
+        return super().__call__(data)
+
+    def _start(self, axis: int, size: int, study: Prepared) -> int:
+        del study
+        return round(float(self.centre[axis]) - (size - 1) / 2)
 
 
 def cut(study: Prepared, start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:

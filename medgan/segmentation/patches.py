@@ -1,13 +1,11 @@
 """Labelled patches by number: patch ``n`` is the same whenever and wherever drawn, as in :mod:`medgan.data.patches`."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
-from monai.data import get_track_meta, set_track_meta
 from torch.utils.data import Dataset
 
-from medgan.data.patches import Batch, chances, plain
+from medgan.data.patches import Batch, chances, plain, plain_tensors
 from medgan.data.transforms import SOURCE, PatchConfig, patch_chain
 from medgan.segmentation.labelled import Labelled
 
@@ -47,18 +45,7 @@ class LabelledPatches(Dataset[Batch]):
         group = self.groups[which]
         subject = group[int(random.choice(len(group), p=self.chance[which]))]
         self.chain.set_random_state(int(random.integers(2**31)))
-        with _plain_tensors():
+        with plain_tensors():
             patch = plain(self.chain({SOURCE: subject.image, LABELS: subject.labels}))
         middle = self.config.channels // 2
         return {IMAGE: patch[SOURCE], LABELS: patch[LABELS][middle : middle + 1].long()}
-
-
-@contextmanager
-def _plain_tensors() -> Iterator[None]:
-    """MONAI without metadata, which costs a third of a small patch and is dropped in the end."""
-    before = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(before)

@@ -101,10 +101,7 @@ class SegmenterConfig(Config):
     @property
     def seen(self) -> PatchConfig:
         """The patch as it is varied in training."""
-        if self.augmentation == "standard":
-            return self.patch
-        still = {"flip": False, "mirroring": False, "rotation_degrees": 0.0, "scaling": 0.0}
-        return self.patch.model_copy(update=still | {"intensity": IntensityConfig()})
+        return self.patch if self.augmentation == "standard" else self.patch.still()
 
     def build(self) -> nn.Module:
         """A fresh network: (B, channels, *shape) in [-1, 1] to raw scores (B, names + 1, *shape)."""

@@ -12,11 +12,11 @@ from typing import Literal, get_args
 from medgan.config import Config
 from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError
-from medgan.pipeline import TranslationConfig
 from medgan.study.grid import Cell
 from medgan.study.needs import adversarial_game, check_translators
 from medgan.study.plan import StudyOrder, configured
 from medgan.training.architecture import ResNetConfig, UNetConfig
+from medgan.translation import TranslationConfig
 
 Group = Literal["losses", "discriminators", "generators"]
 SHARED = ("translator=pix2pix",)

@@ -11,10 +11,10 @@ from medgan.data.splits import Split, split_subjects
 from medgan.errors import ConfigError
 from medgan.inference.jobs import is_table
 from medgan.phantom.cohort import PAIRED, UNPAIRED
-from medgan.pipeline import Pipeline, TranslationConfig
 from medgan.study.grid import Cell
 from medgan.training.device import make_fabric
 from medgan.training.run_folder import RunFolder
+from medgan.translation import TranslationConfig, TranslationPipeline
 
 MAX_NAMED = 5
 
@@ -57,7 +57,7 @@ class Child:
 
     cell: Cell
     seed: int
-    pipeline: Pipeline[Any]
+    pipeline: TranslationPipeline[Any]
     """Of the cell, whatever the seed."""
     run: RunFolder
 
@@ -94,7 +94,7 @@ class Plan:
         return tuple(dict.fromkeys(child.cell.name for child in self.children))
 
 
-def configured(order: StudyOrder, settings: Sequence[str] = ()) -> Pipeline[Any]:
+def configured(order: StudyOrder, settings: Sequence[str] = ()) -> TranslationPipeline[Any]:
     """The pipeline as a child has it: the order's settings, then its own.
 
     Raises:
@@ -105,7 +105,7 @@ def configured(order: StudyOrder, settings: Sequence[str] = ()) -> Pipeline[Any]
         *([order.config] if order.config else []),
         from_overrides([*order.overrides, *settings]),
     ]
-    return catalog.load(order.pipeline).configured(*layers, on_phantom=order.on_phantom, on_cpu=on_cpu)
+    return catalog.load_translation(order.pipeline).configured(*layers, on_phantom=order.on_phantom, on_cpu=on_cpu)
 
 
 def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
@@ -147,8 +147,10 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     return Plan(children, left_out, table, order.on_phantom, path, split.hash, cohort.fingerprint())
 
 
-def _usable_cells(order: StudyOrder, cells: Sequence[Cell]) -> tuple[list[tuple[Cell, Pipeline[Any]]], dict[str, str]]:
-    kept: list[tuple[Cell, Pipeline[Any]]] = []
+def _usable_cells(
+    order: StudyOrder, cells: Sequence[Cell]
+) -> tuple[list[tuple[Cell, TranslationPipeline[Any]]], dict[str, str]]:
+    kept: list[tuple[Cell, TranslationPipeline[Any]]] = []
     left_out: dict[str, str] = {}
     for cell in cells:
         try:

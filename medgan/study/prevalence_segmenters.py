@@ -11,7 +11,6 @@ from medgan.data.domains import Window
 from medgan.data.intensity import IntensityConfig
 from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError
-from medgan.pipeline import Pipeline
 from medgan.segmentation.labelled import read_labelled
 from medgan.segmentation.model import Origin, SegmenterModel, load_segmenter
 from medgan.segmentation.settings import STANDARD, SegmenterConfig
@@ -20,6 +19,7 @@ from medgan.study.plan import StudyOrder
 from medgan.study.prevalence_design import LABELS, PrevalenceCohorts
 from medgan.training.fit import FitConfig
 from medgan.training.model_folder import CARD
+from medgan.translation import TranslationPipeline
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")
@@ -41,7 +41,7 @@ def trained(
     order: StudyOrder,
     fit: FitConfig,
     cohorts: PrevalenceCohorts,
-    pipeline: Pipeline[Any],
+    pipeline: TranslationPipeline[Any],
     side: Side,
     fabric: Fabric,
     console: Console,
@@ -72,7 +72,7 @@ def trained(
     )  # fmt: skip
 
 
-def segmenter_config(side: Side, pipeline: Pipeline[Any], fit: FitConfig) -> SegmenterConfig:
+def segmenter_config(side: Side, pipeline: TranslationPipeline[Any], fit: FitConfig) -> SegmenterConfig:
     """Settings of a side's segmenter, on the translator's grid.
 
     That of the source looks in slices or in blocks as the translator does, which can then be held to it. The detector

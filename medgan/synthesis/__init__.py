@@ -1,0 +1,1 @@
+"""Lesion generators, and how what they draw becomes a labelled case."""

@@ -1,0 +1,149 @@
+"""What all lesion generators share: the patches that they are judged on, and how mode collapse is found."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from medgan.data.patches import Batch
+from medgan.errors import DataError
+from medgan.evaluation.synthesis.sliced_wasserstein import sliced_wasserstein
+from medgan.segmentation.labelled import Labelled, LabelledHeldOut
+from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.synthesis.joint import joint, split_joint
+from medgan.synthesis.patches import CONDITION, LesionPatches
+from medgan.synthesis.settings import LesionConfig
+from medgan.training.learner import HeldOut, Judgement, Learner, Networks
+from medgan.training.panel import panel
+
+GENERATOR = "generator"
+"""The name of the one network that is kept."""
+JUDGED, SHOWN = 64, 4
+"""Patches that a validation compares, and those of its panel."""
+PROJECTIONS = 128
+COLLAPSED = 0.1
+"""Samples that differ among themselves less than this share of what real patches do are one and the same."""
+
+
+class LesionGenerator(Learner):
+    """A learner whose kept network draws lesions.
+
+    Args:
+        lesions: What is learnt from.
+    """
+
+    kept = (GENERATOR,)
+
+    def __init__(self, lesions: LesionConfig) -> None:
+        super().__init__()
+        self.lesions = lesions
+        self._judged: Batch | None = None
+
+    def held_out_patches(self, held_out: HeldOut) -> Batch:
+        """The same ``JUDGED`` patches of the held-out subjects at each call, unvaried, on the learner's device.
+
+        Raises:
+            DataError: No held-out subject has a lesion.
+        """
+        assert isinstance(held_out, LabelledHeldOut), "a lesion generator is judged on labelled subjects"
+        assert self.fabric is not None, "attach comes first"
+        if self._judged is None:
+            couples = enumerate(zip(held_out.source, held_out.labels, strict=True))
+            cases = [Labelled(f"held out {number}", image, labels) for number, (image, labels) in couples]
+            try:
+                patches = LesionPatches(cases, unvaried(self.lesions), seed=0)
+            except DataError:
+                raise DataError(
+                    "no validation subject has a lesion to judge by; choose others, or set fit.keep=last and "
+                    "split.validation=0."
+                ) from None
+            self._judged = default_collate([patches[number] for number in range(JUDGED)])
+        return {key: self.fabric.to_device(value) for key, value in self._judged.items()}
+
+
+class Sampler(LesionGenerator):
+    """A generator from noise: its network maps z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape).
+
+    Args:
+        lesions: What is learnt from.
+        latent: The length of z.
+    """
+
+    best = "val/sliced_wasserstein"
+
+    def __init__(self, lesions: LesionConfig, latent: int) -> None:
+        super().__init__(lesions)
+        self.latent, self.diversity = latent, 1.0
+
+    def joint(self, batch: Batch) -> Tensor:
+        """Image and labels of a batch as the discriminator sees them, (B, 1 + K, *shape)."""
+        return joint(batch[IMAGE], batch[LABELS], len(self.lesions.names))
+
+    def noise(self, like: Tensor) -> Tensor:
+        """Z (B, latent) from N(0, 1) for a batch as long as ``like``, on its device."""
+        return torch.randn(like.shape[0], self.latent, device=like.device)
+
+    @torch.no_grad()
+    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+        """The distance of samples to held-out patches that ask for the same, and how much samples differ.
+
+        ``val/sliced_wasserstein`` is the sliced Wasserstein distance of joint patches, in units of [-1, 1];
+        ``val/diversity`` the mean distance between samples as a share of that between real patches.
+        """
+        batch = self.held_out_patches(held_out)
+        real, condition = self.joint(batch).cpu(), batch[CONDITION]
+        z = torch.randn(JUDGED, self.latent, generator=torch.Generator().manual_seed(0)).to(condition.device)
+        fake = kept[GENERATOR](z, condition).float().cpu()
+        distance = sliced_wasserstein(fake.numpy(), real.numpy(), projections=PROJECTIONS, seed=0)
+        self.diversity = spread(fake) / max(spread(real), 1e-6)
+        metrics = {"val/sliced_wasserstein": distance, "val/diversity": self.diversity}
+        return Judgement(metrics, shown(real, fake, len(self.lesions.names)))
+
+    def diagnose(self, means: Mapping[str, float]) -> str | None:
+        """Say when the last validation found mode collapse."""
+        del means
+        if self.diversity >= COLLAPSED:
+            return None
+        return (
+            f"mode collapse: samples differ by {self.diversity:.0%} of what real patches do; lower the generator's "
+            "rate, change the adversarial loss (wasserstein), or give it more lesions to learn from."
+        )
+
+    def memory(self) -> dict[str, Any]:
+        """The last diversity."""
+        return {"diversity": self.diversity}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Restore it."""
+        self.diversity = float(memory["diversity"])
+
+
+def unvaried(lesions: LesionConfig) -> LesionConfig:
+    """The same patches without turning, scaling, mirroring and change of intensities."""
+    return lesions.model_copy(update={"patch": lesions.patch.still()})
+
+
+def spread(patches: Tensor) -> float:
+    """Mean distance between two patches of a batch (B, C, *shape): the root of the mean squared difference."""
+    flat = patches.flatten(1)
+    distances = torch.pdist(flat) / flat.shape[1] ** 0.5
+    return float(distances.mean())
+
+
+def shown(real: Tensor, fake: Tensor, names: int) -> NDArray[np.uint8]:
+    """Real patches above, samples below, each with its label map beside; the middle slice of blocks."""
+    rows = []
+    for stack in (real[:SHOWN], fake[:SHOWN]):
+        image, labels = split_joint(stack)
+        rows.append([volume(tile) for pair in zip(image, 2 * labels / names - 1, strict=True) for tile in pair])
+    return panel(rows, -1.0, 1.0)
+
+
+def volume(patch: Tensor) -> NDArray[np.float32]:
+    """A patch (1, *shape) as (X, Y, Z)."""
+    voxels = patch[0].float().cpu().numpy()
+    return np.asarray(voxels if voxels.ndim == 3 else voxels[..., None], dtype=np.float32)

@@ -63,7 +63,12 @@ images and labels fit."""
 BY_NAME = {arm.name: arm for arm in ARMS}
 
 
-def swept(method: Method, names: tuple[ArmName, ...]) -> Arm | None:
-    """The arm whose validation chooses a method's ratio: on top of standard augmentation, if that is asked for."""
+def swept(method: Method, names: tuple[ArmName, ...]) -> Arm:
+    """The arm whose validation chooses a method's ratio: on top of standard augmentation, if that is asked for.
+
+    Args:
+        method: Of an arm in ``names`` that is not shuffled.
+        names: The arms that are trained.
+    """
     own = [arm for arm in ARMS if arm.method == method and arm.name in names and not arm.shuffled]
-    return next(iter(sorted(own, key=lambda arm: not arm.standard)), None)
+    return min(own, key=lambda arm: not arm.standard)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from medgan.benefit.augmentation.arms import ARMS, BY_NAME, FURTHER, ArmName, Method
 from medgan.config import Config, load, shipped
 from medgan.data.splits import SplitConfig
+from medgan.synthesis.insertion import InsertionConfig
 
 
 class AugmentationConfig(Config):
@@ -29,6 +30,10 @@ class AugmentationConfig(Config):
     """Labels whose connected parts are counted one by one: they get a lesion-wise F1."""
     phantom_subjects: PositiveInt = 120
     """How many subjects are rendered where no data is given."""
+    insertion: InsertionConfig = InsertionConfig()
+    """What methods put into real cases: more lesions in healthy tissue, or another shape of the recipient's organ."""
+    generator_placement: Literal["add", "replace", "whole"] | None = None
+    """That of the generator, where it differs: ``whole`` takes a joint sample as it is; null is ``insertion.placement``."""
     synthesis: dict[str, Any] = Field(default_factory=dict)
     """Settings of the pipeline that trains the generator, as ``synthesis.generator.kind=mask_to_lesion``."""
     segmenter: dict[str, Any] = Field(default_factory=dict)
@@ -38,6 +43,12 @@ class AugmentationConfig(Config):
     def _can_choose(self) -> Self:
         if not any(self.ratios_percent):
             raise ValueError("ratios_percent needs a ratio above 0: one of them is what the arms are trained with")
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_is_shuffled(self) -> Self:
+        if "standard+shuffled" in self.arms and not {"generator", "standard+generator"} & set(self.arms):
+            raise ValueError("standard+shuffled takes the ratio of the generator: name standard+generator, too")
         return self
 
     @model_validator(mode="after")

@@ -28,5 +28,9 @@ class LeakageError(MedganError):
     """A subject that would be tested although an earlier stage trained on it."""
 
 
+class InsertionError(MedganError):
+    """A synthetic lesion for which a recipient has no place, or for which donors have no shape."""
+
+
 class TrainingError(MedganError):
     """A training that cannot go on: not-a-number terms, a collapsed discriminator, a state of another run."""

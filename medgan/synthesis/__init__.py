@@ -1,1 +1,1 @@
-"""Lesion generators, and how what they draw becomes a labelled case."""
+"""Lesions that nobody has: generators that learn them, insertion into healthy anatomy, labelled synthetic cohorts."""

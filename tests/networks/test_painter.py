@@ -1,0 +1,90 @@
+"""A painter leaves what it was given, and its arguments say all that it draws."""
+
+import pytest
+import torch
+from torch import nn
+
+from medgan.networks.generators import ResNetGenerator
+from medgan.networks.painter import Painter
+from medgan.networks.spade import SpadeGenerator
+
+SHAPES = {2: (16, 16), 3: (16, 16, 8)}
+NAMES, CONDITION, NOISE = 2, 3, 1
+TABLE = pytest.mark.parametrize(
+    ("spatial", "network"),
+    [(spatial, network) for spatial in (2, 3) for network in ("spade", "concatenation")],
+    ids=[f"{spatial}d-{network}" for spatial in (2, 3) for network in ("spade", "concatenation")],
+)
+
+
+def painter(spatial, network, condition=CONDITION, noise=NOISE):
+    torch.manual_seed(0)
+    inputs = Painter.inputs(NAMES, condition, noise)
+    if network == "spade":
+        return Painter(SpadeGenerator(spatial, inputs, channels=4, hidden=4), noise)
+    return Painter(ResNetGenerator(spatial, inputs, channels=4, blocks=1, skips=True), noise)
+
+
+def arguments(spatial, condition=CONDITION):
+    torch.manual_seed(1)
+    shape = SHAPES[spatial]
+    image, hidden = torch.rand(2, 1, *shape) * 2 - 1, (torch.rand(2, 1, *shape) < 0.4).float()
+    masks = (torch.rand(2, NAMES, *shape) < 0.2).float()
+    return image * (1 - hidden), hidden, masks, torch.randn(2, condition)
+
+
+@TABLE
+def test_outside_the_hidden_region_the_context_comes_back_to_the_bit(spatial, network):
+    context, hidden, masks, condition = arguments(spatial)
+    result = painter(spatial, network)(context, hidden, masks, condition)
+    assert result.shape == context.shape
+    assert torch.equal(result[hidden == 0], context[hidden == 0])
+    assert (result[hidden == 1] != context[hidden == 1]).all()
+    assert result.abs().max() <= 1
+
+
+@TABLE
+def test_the_context_mask_and_condition_matter_inside_and_what_is_hidden_does_not(spatial, network):
+    paint = painter(spatial, network).eval()
+    context, hidden, masks, condition = arguments(spatial)
+    before = paint(context, hidden, masks, condition)
+    assert not torch.equal(before, paint(context, hidden, 1 - masks, condition))
+    assert not torch.equal(before, paint(context, hidden, masks, condition + 1))
+    assert not torch.equal(before[hidden == 1], paint(-context, hidden, masks, condition)[hidden == 1])
+    assert torch.equal(before, paint(context + 0.3 * hidden, hidden, masks, condition))
+    assert torch.equal(before, paint(context, hidden, masks * hidden, condition))
+
+
+@TABLE
+def test_noise_makes_several_lesions_of_one_mask(spatial, network):
+    paint, given = painter(spatial, network), arguments(spatial)
+    one, other = (torch.randn(2, NOISE, *SHAPES[spatial]) for _ in range(2))
+    assert torch.equal(paint(*given, noise=one), paint(*given, noise=one))
+    assert not torch.equal(paint(*given, noise=one), paint(*given, noise=other))
+    assert not torch.equal(paint(*given), paint(*given))
+    paint.eval()
+    assert torch.equal(paint(*given), paint(*given, noise=torch.zeros_like(one)))
+
+
+@TABLE
+def test_neither_condition_nor_noise_is_needed(spatial, network):
+    context, hidden, masks, condition = arguments(spatial, condition=0)
+    result = painter(spatial, network, condition=0, noise=0)(context, hidden, masks, condition)
+    assert result.isfinite().all()
+
+
+def test_the_channels_are_context_hidden_masks_condition_and_noise():
+    seen = []
+
+    class Network(nn.Module):
+        def forward(self, maps):
+            seen.append(maps)
+            return maps[:, :1]
+
+    context, hidden, masks, condition = arguments(2)
+    noise = torch.randn(2, NOISE, *SHAPES[2])
+    Painter(Network(), NOISE)(context, hidden, masks, condition, noise)
+    (maps,) = seen
+    assert maps.shape[1] == Painter.inputs(NAMES, CONDITION, NOISE)
+    everywhere = condition[..., None, None] * torch.ones(SHAPES[2])
+    assert torch.equal(maps, torch.cat([context, hidden, masks * hidden, everywhere, noise], dim=1))

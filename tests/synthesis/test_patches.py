@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+
+from medgan.data.preparation import Prepared
+from medgan.errors import DataError
+from medgan.segmentation.labelled import Labelled
+from medgan.synthesis.condition import ConditionConfig
+from medgan.synthesis.patches import LesionPatches, components, place_in_body
+from medgan.synthesis.settings import LesionConfig
+
+SHAPE = (40, 40, 12)
+PATCHES = {"2d": {"dimensions": 2, "size_voxels": 12}, "3d": {"dimensions": 3, "size_voxels": 12, "depth_voxels": 6}}
+STILL = {"rotation_degrees": 0, "scaling": 0}
+
+
+def case(subject="s1", lesions=((20, 20, 5), (8, 30, 9))):
+    random = np.random.default_rng(len(lesions))
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    for x, y, z in lesions:
+        labels[x - 1 : x + 2, y - 1 : y + 2, z : z + 2] = 1
+    voxels = (100 + 60 * labels + random.normal(0, 5, SHAPE)).astype(np.float32)
+    voxels[:2] = 0
+    return Labelled(subject, Prepared(voxels, np.eye(4), ((2, 40), (0, 40), (0, 12)), (0.0, 200.0)), labels)
+
+
+def config(patch, **changes):
+    return LesionConfig(patch=PATCHES[patch] | changes.pop("vary", STILL), **changes)
+
+
+@pytest.fixture(params=PATCHES)
+def kind(request):
+    return request.param
+
+
+def test_a_patch_is_a_function_of_seed_and_number(kind):
+    vary = {"rotation_degrees": 20, "scaling": 0.2, "flip": True, "intensity": {"noise": 0.05}}
+    first, again, other = (LesionPatches([case()], config(kind, vary=vary), seed=seed) for seed in (3, 3, 4))
+    for number in (5, 0, 5):
+        assert all(torch.equal(first[number][key], again[number][key]) for key in first[number])
+    assert not torch.equal(first[0]["image"], other[0]["image"])
+    assert not torch.equal(first[0]["image"], first[1]["image"])
+
+
+def test_a_lesion_lies_in_the_middle_of_its_patch_but_for_the_jitter(kind):
+    patches = LesionPatches([case()], config(kind, lesion_share=1, jitter=0), seed=0)
+    for number in range(8):
+        at = torch.nonzero(patches[number]["labels"][0]).double()
+        middle = (torch.tensor(patches.config.shape) - 1) / 2
+        assert (at.mean(dim=0) - middle).abs().max() <= 0.5
+
+
+def test_jitter_moves_lesions_by_no_more_than_its_share_of_the_patch(kind):
+    patches = LesionPatches([case()], config(kind, lesion_share=1, jitter=0.25), seed=0)
+    middle = (torch.tensor(patches.config.shape) - 1) / 2
+    off = [torch.nonzero(patches[n]["labels"][0]).double().mean(dim=0) - middle for n in range(40)]
+    reach = torch.stack(off)[:, :2].abs().amax()
+    assert 1.5 < reach <= 0.25 * 12 + 0.5
+
+
+def test_image_and_labels_show_the_same_place(kind):
+    patches = LesionPatches([case()], config(kind, lesion_share=1), seed=0)
+    patch = patches[3]
+    inside = patch["labels"] > 0
+    assert patch["image"].shape == patch["labels"].shape == (1, *patches.config.shape)
+    assert patch["image"][inside].min() > patch["image"][~inside].max()
+
+
+def test_the_others_are_healthy_and_on_tissue(kind):
+    patches = LesionPatches([case()], config(kind, lesion_share=0), seed=0)
+    middle = tuple(size // 2 for size in patches.config.shape)
+    for number in range(16):
+        patch = patches[number]
+        assert not patch["labels"].any()
+        assert patch["image"][(0, *middle)] > -0.9
+
+
+def test_as_many_patches_have_a_lesion_as_is_asked(kind):
+    patches = LesionPatches([case()], config(kind, lesion_share=0.5, jitter=0), seed=0)
+    share = np.mean([bool(patches[number]["labels"].any()) for number in range(60)])
+    assert 0.35 < share < 0.65
+
+
+def test_where_everything_is_organ_there_are_no_healthy_patches(kind):
+    full = case()
+    patches = LesionPatches(
+        [Labelled("s1", full.image, np.ones(SHAPE, dtype=np.uint8))], config(kind, lesion_share=0), seed=0
+    )
+    assert patches[0]["labels"].any()
+
+
+def test_every_lesion_is_drawn_as_often_whoever_has_it():
+    lesions = [case("one", ((20, 20, 5),)), case("many", ((8, 8, 2), (8, 30, 2), (30, 8, 8)))]
+    ask = config("3d", lesion_share=1, condition=ConditionConfig(scanners={"a": ("one",), "b": ("many",)}))
+    patches = LesionPatches(lesions, ask, seed=0)
+    of_one = np.mean([patches[number]["condition"][0].item() for number in range(120)])
+    assert 0.15 < of_one < 0.35
+
+
+def test_the_condition_is_what_the_patch_shows(kind):
+    ask = config(kind, lesion_share=0.5, condition=ConditionConfig(classes=True, size_edges_voxels=(9, 18)))
+    patches = LesionPatches([case()], ask, seed=0)
+    for number in range(12):
+        patch = patches[number]
+        vector = patch["condition"].tolist()
+        marked = int(patch["labels"].gt(0).sum())
+        assert vector[:2] == ([0, 1] if marked else [1, 0])
+        assert vector[2:] == [float(0 < marked < 9), float(9 <= marked < 18), float(marked >= 18)]
+    assert patches.config.condition_size == 5
+
+
+def test_a_place_is_told_in_the_bodys_box():
+    image = case().image
+    assert place_in_body(np.array([2, 39, 5.5]), image) == [-1, 1, 0]
+    assert place_in_body(np.array([0, 60, 0]), image) == [-1, 1, -1]
+
+
+def test_what_touches_at_a_corner_is_one_lesion():
+    labels = np.zeros((6, 6, 6), dtype=np.uint8)
+    labels[1, 1, 1], labels[2, 2, 2], labels[4, 4, 4:] = 1, 2, 1
+    assert sorted(len(each.voxels) for each in components(labels)) == [2, 2]
+
+
+def test_subjects_without_a_lesion_teach_none():
+    with pytest.raises(DataError, match="none of 1 subjects has a voxel of lesion; check `labels` and the masks"):
+        LesionPatches([case(lesions=())], config("2d"), seed=0)

@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar, get_args
+from typing import Any, TypeGuard, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
@@ -32,14 +32,20 @@ def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:
 
     Args:
         schema: The settings' type.
-        layers: YAML files or plain mappings; a later layer wins, key by key.
+        layers: YAML files or plain mappings; a later layer wins, key by key. A mapping whose keys are free forgets its
+            default where a layer gives one.
 
     Raises:
         ConfigError: A file that is not YAML, an unknown key (with the nearest known one), or a value out of range.
     """
     settings = schema.model_construct().model_dump()
-    for layer in layers:
-        settings = merged(settings, read_yaml(layer) if isinstance(layer, Path) else layer)
+    given = [read_yaml(layer) if isinstance(layer, Path) else layer for layer in layers]
+    for name, field in schema.model_fields.items():
+        # Whose keys are names of the user's, as `labels`: whoever names some means these alone.
+        if get_origin(field.annotation) is dict and any(name in layer for layer in given):
+            settings[name] = {}
+    for layer in given:
+        settings = merged(settings, layer)
     try:
         return schema.model_validate(settings)
     except ValidationError as error:

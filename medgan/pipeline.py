@@ -59,6 +59,8 @@ class Pipeline(ABC, Generic[C]):
     settings: ClassVar[type[PipelineConfig]]
     phantom: ClassVar[str]
     """The built-in subjects that stand in where no data is given."""
+    used_by: ClassVar[str]
+    """The command that a model is for, without ``--model``."""
 
     def __init__(self, config: C) -> None:
         self.config = config

@@ -54,6 +54,8 @@ class Trained:
 
     run: RunFolder
     fitted: Fitted
+    used_by: str
+    """The command that the model is for, without ``--model``."""
     tracked: str
     """Where to look at the run in MLflow."""
     model_uri: str | None
@@ -88,7 +90,7 @@ def train(order: Order, console: Console) -> Trained:
         pipeline.write_model(run.model, fitted, split, seen.intensities, facts)
         tracker.artifact(run.path / "metrics.csv")
         model_uri = tracker.model(run.model, order.register)
-        return Trained(run, fitted, tracker.describe(), model_uri)
+        return Trained(run, fitted, pipeline.used_by, tracker.describe(), model_uri)
 
 
 def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:

@@ -70,6 +70,8 @@ class TranslationPipeline(Pipeline[C]):
         ConfigError: A change map between domains that have none, or patches that the networks cannot take.
     """
 
+    used_by = "medgan convert INPUT OUTPUT"
+
     def __init__(self, config: C) -> None:
         super().__init__(config)
         try:

@@ -36,7 +36,7 @@ def train(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train a pipeline's translator and record the run in MLflow."""
+    """Train a pipeline's translator or lesion generator and record the run in MLflow."""
     with explained(debug):
         from medgan.train import Order
         from medgan.train import train as run_training
@@ -46,4 +46,4 @@ def train(
         trained = run_training(order, console(quiet))
         say(quiet, f"model: {trained.run.model} (averages after epoch {trained.fitted.epoch})")
         say(quiet, trained.tracked)
-        say(quiet, f"next:  medgan convert INPUT OUTPUT --model {trained.run.model}")
+        say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")

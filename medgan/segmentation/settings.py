@@ -65,22 +65,11 @@ class SegmenterNetworkConfig(Config):
         return int(2**self.downs)
 
 
-class SegmenterConfig(Config):
-    """Settings of a segmenter."""
+class Labelling(Config):
+    """What is learnt from label maps."""
 
     labels: dict[Name, tuple[PositiveInt, ...]] = Field(min_length=1, max_length=MOST_LABELS)
     """What is learnt, by name: the values that mark it in the masks, merged where there are several."""
-    domain: Domain = SOFT_TISSUE
-    """What it is trained on and looks at: CT in a fixed window of HU, or MR by percentiles."""
-    grid: GridConfig = GridConfig()
-    augmentation: Literal["none", "standard"] = "standard"
-    """standard varies training patches as ``patch`` says: rotation, scaling, mirroring and intensities; none shows them
-    as they are."""
-    patch: PatchConfig = STANDARD
-    network: SegmenterNetworkConfig = SegmenterNetworkConfig()
-    rate: PositiveFloat = 4e-3
-    weight_decay: NonNegativeFloat = 1e-4
-    fit: FitConfig = FitConfig(epochs=40, iterations_per_epoch=100, batch_size=4, average_decay=0.99)
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -97,6 +86,22 @@ class SegmenterConfig(Config):
                 if owner.setdefault(value, name) != name:
                     raise ValueError(f"labels: value {value} belongs to both {owner[value]} and {name}")
         return self
+
+
+class SegmenterConfig(Labelling):
+    """Settings of a segmenter."""
+
+    domain: Domain = SOFT_TISSUE
+    """What it is trained on and looks at: CT in a fixed window of HU, or MR by percentiles."""
+    grid: GridConfig = GridConfig()
+    augmentation: Literal["none", "standard"] = "standard"
+    """standard varies training patches as ``patch`` says: rotation, scaling, mirroring and intensities; none shows them
+    as they are."""
+    patch: PatchConfig = STANDARD
+    network: SegmenterNetworkConfig = SegmenterNetworkConfig()
+    rate: PositiveFloat = 4e-3
+    weight_decay: NonNegativeFloat = 1e-4
+    fit: FitConfig = FitConfig(epochs=40, iterations_per_epoch=100, batch_size=4, average_decay=0.99)
 
     @property
     def seen(self) -> PatchConfig:

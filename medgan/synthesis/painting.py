@@ -7,11 +7,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from medgan.evaluation.synthesis.sliced_wasserstein import sliced_wasserstein
-from medgan.synthesis.generator import GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, volume
-from medgan.synthesis.joint import masks
-from medgan.synthesis.patches import CONDITION
-from medgan.synthesis.settings import LesionConfig
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -19,10 +14,15 @@ from torch.optim import Adam, Optimizer
 from medgan import losses
 from medgan.config import Config
 from medgan.data.patches import Batch
+from medgan.evaluation.synthesis.sliced_wasserstein import sliced_wasserstein
 from medgan.networks.painter import Painter
 from medgan.networks.spade import SpadeGenerator, SpadeNorm
 from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.synthesis.generator import GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, volume
 from medgan.synthesis.hiding import HidingConfig
+from medgan.synthesis.joint import masks
+from medgan.synthesis.patches import CONDITION
+from medgan.synthesis.settings import LesionConfig
 from medgan.training.architecture import DiscriminatorConfig, ResNetConfig, UNetConfig
 from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare
 from medgan.training.panel import panel

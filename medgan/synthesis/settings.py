@@ -1,15 +1,13 @@
 """What lesion generators learn from: which labels of which images, in patches of which kind."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from medgan.config import Config
 from medgan.data.domains import Domain, Window
 from medgan.data.preparation import GridConfig
 from medgan.data.transforms import PatchConfig
-from medgan.segmentation.settings import MOST_LABELS, Name
+from medgan.segmentation.settings import MOST_LABELS, Labelling, Name
 from medgan.synthesis.condition import ConditionConfig
 
 FLAIR = Domain(
@@ -17,7 +15,7 @@ FLAIR = Domain(
 )
 
 
-class LesionConfig(Config):
+class LesionConfig(Labelling):
     """Settings of what is learnt from; "lesion" is whatever the labels mark, a small organ as well."""
 
     labels: dict[Name, tuple[PositiveInt, ...]] = Field(default={"lesion": (1,)}, min_length=1, max_length=MOST_LABELS)
@@ -31,13 +29,6 @@ class LesionConfig(Config):
     jitter: float = Field(default=0.1, ge=0, le=0.5)
     """How far a lesion's centre may lie from the patch's, as a share of the patch's edge."""
     condition: ConditionConfig = ConditionConfig()
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _one_value_is_a_list(cls, labels: Any) -> Any:
-        if not isinstance(labels, Mapping):
-            return labels
-        return {name: (value,) if isinstance(value, int) else value for name, value in labels.items()}
 
     @model_validator(mode="after")
     def _no_neighbours(self) -> Self:

@@ -197,7 +197,9 @@ class Fit:
         moved: Batch = self.fabric.to_device(batch)
         if not self.config.channels_last:
             return moved
-        return {key: value.contiguous(memory_format=channels_last(value.dim())) for key, value in moved.items()}
+        # A condition (B, D) is no image.
+        images = {key: value for key, value in moved.items() if value.dim() >= 4}
+        return moved | {key: each.contiguous(memory_format=channels_last(each.dim())) for key, each in images.items()}
 
     def _placed(self) -> State:
         """Networks on the device and wrapped for precision; the state refers to the bare ones."""

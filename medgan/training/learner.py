@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric, is_wrapped
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -93,3 +93,9 @@ class Learner(ABC):
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack(list(terms.values())).sum())
         optimizer.step()
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """A network without Fabric's wrapper, for a gradient of its input: in 32 bits, and outside Fabric's backward."""
+    module: nn.Module = network.module if is_wrapped(network) else network  # type: ignore[assignment]
+    return module

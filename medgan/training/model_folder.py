@@ -25,8 +25,8 @@ from medgan.training.architecture import Direction, GeneratorConfig
 
 SCHEMA_VERSION = 1
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.json", "MODEL_CARD.md"
-TRANSLATION, SEGMENTATION = "translation", "segmentation"
-COMMANDS = {TRANSLATION: "convert", SEGMENTATION: "segment"}
+TRANSLATION, SEGMENTATION, SYNTHESIS = "translation", "segmentation", "synthesis"
+COMMANDS = {TRANSLATION: "convert", SEGMENTATION: "segment", SYNTHESIS: "augment"}
 """By task, the command that uses a model of it."""
 
 D = TypeVar("D", bound=Config)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric, is_wrapped
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from medgan.data.preparation import Prepared, denormalise
 from medgan.data.transforms import PatchConfig
 from medgan.inference.apply import apply
 from medgan.training.architecture import Direction, GeneratorConfig
-from medgan.training.learner import Learner
+from medgan.training.learner import Learner, bare
 from medgan.training.panel import panel
 
 __all__ = [
@@ -93,12 +93,6 @@ def attached(learner: Learner) -> Fabric:
     """The learner's device and precision."""
     assert learner.fabric is not None, "attach comes first"
     return learner.fabric
-
-
-def bare(network: nn.Module) -> nn.Module:
-    """A network without Fabric's wrapper, for a gradient of its input: in 32 bits, and outside Fabric's backward."""
-    module: nn.Module = network.module if is_wrapped(network) else network  # type: ignore[assignment]
-    return module
 
 
 def target_bounds(pair: DomainPair, study: Prepared) -> tuple[float, float]:

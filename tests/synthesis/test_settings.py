@@ -1,6 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
+from medgan.config import load
+from medgan.errors import ConfigError
 from medgan.synthesis.condition import ConditionConfig
 from medgan.synthesis.settings import LesionConfig
 
@@ -23,3 +25,18 @@ def test_patch_and_condition_have_the_sizes_that_networks_are_built_for(dimensio
 def test_neighbouring_slices_are_for_translators():
     with pytest.raises(ValidationError, match=r"patch.dimensions=2.5 translates a slice by its neighbours"):
         LesionConfig(patch={"dimensions": 2.5})
+
+
+def test_labels_that_are_named_are_the_only_ones():
+    asked = {"labels": {"anterior": 1, "posterior": 2}}
+    assert load(LesionConfig, asked).labels == {"anterior": (1,), "posterior": (2,)}
+    assert load(LesionConfig, {"labels": {"anterior": 1}}, {"labels": {"posterior": 2}}).names == (
+        "anterior",
+        "posterior",
+    )
+    assert load(LesionConfig, {}).names == ("lesion",)
+
+
+def test_a_value_belongs_to_one_name():
+    with pytest.raises(ConfigError, match="labels: value 1 belongs to both a and b"):
+        load(LesionConfig, {"labels": {"a": 1, "b": [1, 2]}})

@@ -1,0 +1,137 @@
+"""The model folder of a lesion generator: the three files that :mod:`medgan.training.model_folder` describes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from medgan.config import Config
+from medgan.segmentation.model import Origin
+from medgan.synthesis.generator import GENERATOR
+from medgan.synthesis.generators import SynthesisConfig
+from medgan.training.fit import Fitted
+from medgan.training.model_folder import (
+    CARD,
+    SCHEMA_VERSION,
+    described,
+    library_versions,
+    load_weights,
+    write_description,
+    write_weights,
+)
+
+
+class GeneratorDescription(Config):
+    """All that must be known to draw lesions with a model."""
+
+    task: Literal["synthesis"] = "synthesis"
+    schema_version: int = SCHEMA_VERSION
+    config: SynthesisConfig
+    seed: int
+    subjects: tuple[str, ...]
+    """Who it learnt from; whoever is not among them may not receive its lesions for training."""
+    validated: int
+    """Subjects that chose the epoch."""
+    origin: Origin
+    metrics: dict[str, float]
+    """Validation metrics of the network that was kept."""
+    epoch: int
+    weights_sha256: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class GeneratorModel:
+    """A loaded generator: its description and its network, on the CPU and in evaluation mode."""
+
+    description: GeneratorDescription
+    network: nn.Module
+
+    @property
+    def config(self) -> SynthesisConfig:
+        """The settings it was trained with."""
+        return self.description.config
+
+
+TEMPLATE = """# Generator of {names}
+
+{kind}, trained by medgan {medgan}. **Not a medical device: for research only, not for diagnosis.**
+
+| | |
+|---|---|
+| Draws | {names} |
+| In | {domain}, {modality}, window {lower:g} to {upper:g}{percentiles} |
+| Grid | {spacing} |
+| Patches | {dimensions}D, {shape} voxels |
+| Conditions | {condition} |
+| Training subjects | {trained} train, {validated} validation; {data} |
+| Split | `{split}` |
+| Network kept | average after epoch {epoch} |
+{metrics}
+
+Write an augmented cohort with `medgan augment DATA OUT --model THIS_FOLDER`, and see whether it helps with
+`medgan benefit --study augmentation`: the figures above chose the epoch and are no evidence of benefit.
+"""
+
+
+def load_generator(folder: Path) -> GeneratorModel:
+    """Load and verify a generator's model folder.
+
+    Raises:
+        ModelError: A missing or altered file, a newer schema, or a model that is no lesion generator.
+    """
+    description = described(folder, GeneratorDescription)
+    config = description.config
+    network = config.generator.build(config)
+    load_weights(folder, {GENERATOR: network}, description.weights_sha256)
+    return GeneratorModel(description, network)
+
+
+def write_generator(
+    folder: Path,
+    fitted: Fitted,
+    config: SynthesisConfig,
+    *,
+    seed: int,
+    subjects: tuple[str, ...],
+    validated: int,
+    origin: Origin,
+) -> GeneratorModel:
+    """Write the network that was kept, its description and its card; the model as it would be loaded."""
+    # A pipeline's settings are more than a generator's: its folder holds what drawing needs.
+    own = {name: getattr(config, name) for name in SynthesisConfig.model_fields}
+    description = GeneratorDescription(
+        config=SynthesisConfig(**own), seed=seed, subjects=subjects, validated=validated, origin=origin,
+        metrics=fitted.metrics, epoch=fitted.epoch,
+        weights_sha256=write_weights(folder, fitted.networks), versions=library_versions(),
+    )  # fmt: skip
+    write_description(folder, description)
+    (folder / CARD).write_text(_card(description))
+    return load_generator(folder)
+
+
+def _card(description: GeneratorDescription) -> str:
+    config = description.config
+    window = config.domain.window
+    spacing = ["own" if size is None else f"{size:g} mm" for size in config.grid.spacing_mm]
+    return TEMPLATE.format(
+        names=", ".join(config.names),
+        kind=config.generator.kind,
+        medgan=description.versions["medgan"],
+        domain=config.domain.name,
+        modality=config.domain.modality,
+        lower=window.lower,
+        upper=window.upper,
+        percentiles=" percentile" if window.percentiles else f" {config.domain.unit}",
+        spacing=" x ".join(spacing),
+        dimensions=config.patch.dimensions,
+        shape=" x ".join(map(str, config.shape)),
+        condition=", ".join(config.condition.blocks(config.names)) or "none",
+        trained=len(description.subjects),
+        validated=description.validated,
+        data="the built-in digital phantom, no patient" if description.origin.phantom else "real studies",
+        split=description.origin.split_hash[:12] or "none",
+        epoch=description.epoch,
+        metrics="\n".join(f"| `{key}` | {value:.4g} |" for key, value in sorted(description.metrics.items())),
+    )

@@ -1,0 +1,75 @@
+"""Lesions, or small organs, that few subjects have: learnt from these, drawn anew into labelled cases."""
+
+from pathlib import Path
+
+from medgan.config import Settings
+from medgan.data.cache import Cache
+from medgan.data.domains import DomainPair
+from medgan.data.splits import Split
+from medgan.data.studies import Cohort
+from medgan.errors import DataError
+from medgan.phantom.cohort import PAIRED
+from medgan.pipeline import Pipeline, PipelineConfig, TrainingData
+from medgan.segmentation.labelled import LabelledHeldOut
+from medgan.segmentation.model import Origin
+from medgan.synthesis.generator import LesionGenerator
+from medgan.synthesis.generators import SynthesisConfig, learner_of
+from medgan.synthesis.model import write_generator
+from medgan.synthesis.patches import LesionPatches
+from medgan.synthesis.training import read_cases
+from medgan.training.fit import Fitted
+
+
+class LesionAugmentationConfig(PipelineConfig, SynthesisConfig):
+    """Settings of ``lesion_augmentation``."""
+
+
+class LesionAugmentation(Pipeline[LesionAugmentationConfig]):
+    """One domain, whose labelled images teach a generator."""
+
+    settings = LesionAugmentationConfig
+    phantom = "head_mr"
+    phantom_table = PAIRED
+    used_by = "medgan augment COHORT OUTPUT"
+
+    @classmethod
+    def variant(cls, asked: Settings) -> str | None:
+        """The generator."""
+        kind: str | None = asked.get("generator", {}).get("kind")
+        return kind
+
+    @property
+    def pair(self) -> DomainPair:
+        """The one domain, on both sides."""
+        return DomainPair(source=self.config.domain, target=self.config.domain, paired=False)
+
+    def learner(self) -> LesionGenerator:
+        """The generator that the settings name."""
+        return learner_of(self.config)
+
+    def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> TrainingData:
+        """Patches of the training subjects' lesions, and the validation subjects whole.
+
+        Raises:
+            DataError: Nobody has a mask, or a lesion, to learn from or to be judged by.
+        """
+        config = self.config
+        train, validation = (read_cases(cohort, split, part, config, cache) for part in ("train", "validation"))
+        if not train or (config.fit.keep == "best" and not validation):
+            raise DataError(
+                f"{cohort.root}: no {'validation' if train else 'training'} subject has a {config.domain.name} image "
+                "with a mask; name masks in the cohort's `mask` column, or set domain.name."
+            )
+        patches = LesionPatches(train, config, seed=config.seed)
+        return TrainingData(patches, LabelledHeldOut.of(validation), {})
+
+    def write_model(
+        self, folder: Path, fitted: Fitted, split: Split, intensities: dict[str, tuple[float, float]], facts: Settings
+    ) -> None:
+        """Write the generator that was kept, and all that drawing with it must know."""
+        del intensities
+        origin = Origin(split_hash=split.hash, data_fingerprint=facts["data_fingerprint"], phantom=facts["phantom"])
+        write_generator(
+            folder, fitted, self.config, seed=self.config.seed, subjects=split.train, validated=len(split.validation),
+            origin=origin,
+        )  # fmt: skip

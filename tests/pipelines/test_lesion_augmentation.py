@@ -1,0 +1,112 @@
+import csv
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from medgan import catalog
+from medgan.data.cache import Cache
+from medgan.data.splits import split_subjects
+from medgan.data.studies import find_cohort
+from medgan.errors import ConfigError, DataError
+from medgan.phantom.kinds import KINDS
+from medgan.study.plan import StudyOrder
+from medgan.study.plan import configured as study_configured
+from medgan.synthesis.model import load_generator
+from medgan.train import Order, train
+
+TINY = [
+    "patch.size_voxels=16",
+    "generator={kind: mask_to_lesion, warm_up_iterations: 1, discriminator: {receptive_field: 16, channels: 4}}",
+    "generator.network={kind: spade, channels: 4, downs: 1, hidden: 4}",
+    'fit={epochs: 2, iterations_per_epoch: 2, batch_size: 2, precision: "32"}',
+]
+
+
+def configured(**settings):
+    return catalog.load("lesion_augmentation").configured(settings, on_phantom=False, on_cpu=True)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """The CSV of five subjects with a bright lesion each, but for a sixth without a mask."""
+    folder = tmp_path_factory.mktemp("lesions")
+    rows = []
+    for number in range(6):
+        voxels = np.random.default_rng(number).normal(100, 5, (32, 32, 4)).astype(np.float32)
+        labels = np.zeros(voxels.shape, dtype=np.uint8)
+        labels[10 + number : 15 + number, 14:19, 1:3] = 1
+        affine = np.diag([1.0, 1.0, 3.0, 1.0])
+        nib.Nifti1Image(voxels + 80 * labels, affine).to_filename(folder / f"s{number}.nii.gz")
+        nib.Nifti1Image(labels, affine).to_filename(folder / f"s{number}_lesion.nii.gz")
+        part = "validation" if number == 4 else "train"
+        rows.append(
+            [f"s{number}", "flair", f"s{number}.nii.gz", f"s{number}_lesion.nii.gz" if number < 5 else "", part]
+        )
+    with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["subject", "domain", "image", "mask", "split"], *rows])
+    return folder / "cohort.csv"
+
+
+def test_one_command_trains_a_generator_and_says_what_it_is_for(cohort, tmp_path):
+    order = Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="one", device="cpu")
+    done = train(order, Console(quiet=True))
+    model = load_generator(done.run.model)
+    assert done.used_by == "medgan augment COHORT OUTPUT"
+    assert model.description.validated == 1
+    assert not model.description.origin.phantom
+    assert (done.run.path / "split.json").exists()
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(cohort, tmp_path, monkeypatch):
+    from medgan.training.fit import Fit, Interrupted
+
+    order = Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="whole", device="cpu")
+    whole = load_generator(train(order, Console(quiet=True)).run.model)
+    finish = Fit._finish_epoch
+
+    def stop_after_one(self):
+        finish(self)
+        raise Interrupted
+
+    monkeypatch.setattr(Fit, "_finish_epoch", stop_after_one)
+    with pytest.raises(Interrupted):
+        train(
+            Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="half", device="cpu"),
+            Console(quiet=True),
+        )
+    monkeypatch.setattr(Fit, "_finish_epoch", finish)
+    resumed = Order("lesion_augmentation", cohort, out=tmp_path, name="half", resume=True, device="cpu")
+    again = load_generator(train(resumed, Console(quiet=True)).run.model)
+    one, other = whole.network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_images_without_a_mask_teach_nothing(cohort):
+    pipeline = configured(patch={"size_voxels": 16})
+    found = find_cohort(cohort, pipeline.pair)
+    seen = pipeline.training_data(
+        found, split_subjects(found, pipeline.pair, pipeline.config.split), Cache(cohort.parent / "cache")
+    )
+    assert [case.subject for case in seen.patches.cases] == ["s0", "s1", "s2", "s3"]
+
+
+def test_a_cohort_without_masks_is_refused(cohort, tmp_path):
+    rows = [row.split(",") for row in cohort.read_text(encoding="utf-8").splitlines()]
+    bare = cohort.with_name("bare.csv")
+    bare.write_text("\n".join(",".join([*row[:3], row[4]]) for row in rows), encoding="utf-8")
+    with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
+        train(Order("lesion_augmentation", bare, overrides=TINY, out=tmp_path, device="cpu"), Console(quiet=True))
+
+
+def test_the_phantom_has_the_domain_that_is_learnt_by_default():
+    pipeline = configured()
+    assert pipeline.config.domain.name in KINDS[pipeline.phantom].scans
+    assert KINDS[pipeline.phantom].mask == "lesions"
+
+
+def test_what_compares_translations_refuses_it_by_name():
+    with pytest.raises(ConfigError, match="translates no images; choose one of ct_contrast, mr_contr"):
+        study_configured(StudyOrder("lesion_augmentation", "sweep", "one"))

@@ -1,0 +1,23 @@
+import pytest
+
+from medgan.config import load
+from medgan.synthesis.generators import SynthesisConfig, learner_of
+from medgan.synthesis.settings import LesionConfig
+
+KINDS = ["mask_to_lesion", "inpainting"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_settings_name_a_generator_and_its_learner_keeps_what_they_build(kind, dimensions):
+    config = load(SynthesisConfig, {"generator": {"kind": kind}, "patch": {"dimensions": dimensions}})
+    learner = learner_of(config)
+    assert config.generator.kind == kind
+    assert learner.kept == ("generator",)
+    ours = {name: weights.shape for name, weights in learner.networks()["generator"].state_dict().items()}
+    theirs = {name: weights.shape for name, weights in config.generator.build(config).state_dict().items()}
+    assert ours == theirs
+
+
+def test_a_generators_settings_hold_what_it_learns_from():
+    assert isinstance(SynthesisConfig(), LesionConfig)

@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from medgan.data.preparation import Prepared
+from medgan.errors import ConfigError, DataError, ModelError
+from medgan.segmentation.labelled import Labelled
+from medgan.segmentation.model import Origin, load_segmenter
+from medgan.synthesis.generators import SynthesisConfig
+from medgan.synthesis.model import load_generator
+from medgan.synthesis.training import train_generator
+from medgan.training.device import make_fabric
+
+PATCHES = {"2d": {"dimensions": 2, "size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}
+
+
+def case(number):
+    random = np.random.default_rng(number)
+    labels = np.zeros((32, 32, 8), dtype=np.uint8)
+    labels[12:18, 14:19, 2:6] = 1
+    voxels = (100 + 60 * labels + random.normal(0, 5, labels.shape)).astype(np.float32)
+    return Labelled(f"s{number}", Prepared(voxels, np.eye(4), ((0, 32), (0, 32), (0, 8)), (0.0, 200.0)), labels)
+
+
+def settings(dimensions="2d", **fit):
+    fit = {"epochs": 2, "iterations_per_epoch": 2, "batch_size": 2, "precision": "32"} | fit
+    network = {"kind": "spade", "channels": 4, "downs": 1, "hidden": 4, "norm": "group"}
+    game = {"network": network, "warm_up_iterations": 1, "discriminator": {"receptive_field": 16, "channels": 4}}
+    return SynthesisConfig(patch=PATCHES[dimensions], generator={"kind": "mask_to_lesion", **game}, fit=fit)
+
+
+def trained(folder, config, **changes):
+    cases = {"train": [case(0), case(1)], "validation": [case(2)]} | changes
+    return train_generator(
+        cases.pop("train"), cases.pop("validation"), config, folder=folder, fabric=make_fabric("cpu", "32"),
+        **{"seed": 3} | cases,
+    )  # fmt: skip
+
+
+def weights(model):
+    return torch.cat([value.double().flatten() for value in model.network.state_dict().values()])
+
+
+@pytest.mark.parametrize("dimensions", PATCHES)
+def test_a_model_folder_is_all_that_drawing_needs(tmp_path, dimensions):
+    config = settings(dimensions)
+    made = trained(tmp_path, config, origin=Origin(split_hash="abc", phantom=True))
+    loaded = load_generator(tmp_path / "model")
+    assert loaded.config == config
+    assert loaded.description.subjects == ("s0", "s1")
+    assert torch.equal(weights(made), weights(loaded))
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "mask_to_lesion" in card
+    assert "the built-in digital phantom, no patient" in card
+    context, hidden = torch.zeros(1, 1, *config.shape), torch.ones(1, 1, *config.shape)
+    assert loaded.network(context, hidden, hidden, torch.zeros(1, 0)).shape == context.shape
+
+
+def test_equal_seeds_give_equal_models_and_others_do_not(tmp_path):
+    one, again, other = (trained(tmp_path / str(n), settings(), seed=seed) for n, seed in enumerate((3, 3, 4)))
+    assert torch.equal(weights(one), weights(again))
+    assert not torch.equal(weights(one), weights(other))
+
+
+def test_what_is_resumed_has_the_settings_it_was_begun_with(tmp_path):
+    trained(tmp_path, settings())
+    with pytest.raises(ConfigError, match=r"config.yaml: the training was begun with other settings"):
+        trained(tmp_path, settings(batch_size=3), resume=True)
+
+
+def test_somebody_must_teach_and_somebody_choose(tmp_path):
+    with pytest.raises(DataError, match="no labelled case to learn from"):
+        trained(tmp_path, settings(), train=[])
+    with pytest.raises(DataError, match=r"no labelled case to choose the epoch; add one, or set fit.keep=last"):
+        trained(tmp_path, settings(), validation=[])
+    assert trained(tmp_path, settings(keep="last"), validation=[]).description.validated == 0
+
+
+def test_a_generator_is_no_segmenter(tmp_path):
+    trained(tmp_path, settings())
+    with pytest.raises(ModelError, match="a model for synthesis, not for segmentation; use it with `medgan augment`"):
+        load_segmenter(tmp_path / "model")
+
+
+def test_an_altered_weight_file_is_refused(tmp_path):
+    trained(tmp_path, settings())
+    description = tmp_path / "model" / "model.json"
+    content = json.loads(description.read_text(encoding="utf-8"))
+    description.write_text(json.dumps(content | {"weights_sha256": "0" * 64}))
+    with pytest.raises(ModelError, match="its SHA-256 differs"):
+        load_generator(tmp_path / "model")

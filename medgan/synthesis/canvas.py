@@ -7,6 +7,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.blending import feather
 from medgan.synthesis.shapes import Piece, Voxel
@@ -21,8 +22,10 @@ class Site:
 
     image: NDArray[np.float32]
     """(X, Y, Z), the recipient with what was inserted before, in its unit; not to be written to."""
-    bounds: tuple[float, float]
-    """Of the recipient."""
+    subject: str
+    """The recipient's."""
+    recipient: Prepared
+    """As it was."""
     spacing_mm: NDArray[np.float64]
     box: Box
     inserted: NDArray[np.float32]
@@ -52,7 +55,7 @@ class Canvas:
         self.labels = recipient.labels.copy()
         self.lesions: list[dict[str, Any]] = []
         self.sources: list[str] = []
-        self.unplaced = 0
+        self.refused = 0
 
     def holds(self, piece: Piece, place: Voxel) -> bool:
         """Whether all that a piece marks lies in the image."""
@@ -79,7 +82,7 @@ class Canvas:
         new, old = piece.labels[inner], self.labels[box]
         hidden = (piece.labels > 0 if region is None else region)[inner]
         return Site(
-            self.image, self.recipient.image.bounds, self.spacing_mm, box,
+            self.image, self.recipient.subject, self.recipient.image, self.spacing_mm, box,
             piece.intensities(self.recipient.image.bounds)[inner], np.where(hidden, new, old), hidden,
             feather(hidden, feather_mm, self.spacing_mm), np.array(place),
         )  # fmt: skip
@@ -103,7 +106,7 @@ class Canvas:
         """The changed recipient."""
         image = replace(self.recipient.image, voxels=self.image)
         parents = dict.fromkeys([self.recipient.subject, *(source for source in self.sources if source)])
-        facts = how | {"lesions": self.lesions, "unplaced": self.unplaced}
+        facts = how | {"lesions": self.lesions, "refused": self.refused}
         return Synthetic(Labelled(self.recipient.subject, image, self.labels), tuple(parents), facts)
 
 

@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medgan.data.domains import Domain
-from medgan.errors import ConfigError, InsertionError
+from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.canvas import Canvas
-from medgan.synthesis.insertion import InsertionConfig
+from medgan.synthesis.insertion import UNVARIED, InsertionConfig, refuse_whole
 from medgan.synthesis.placement import body_coordinates, voxel_at
-from medgan.synthesis.shapes import Lesion, Piece, ShapeConfig, Voxel, cut, organ_of, reach_of
+from medgan.synthesis.shapes import Lesion, Piece, Voxel, cut, organ_of, reach_of
 from medgan.synthesis.synthesiser import Synthetic
-
-AS_IT_IS = ShapeConfig(rotation_degrees=0, scaling=0, deformation_mm=0, mirroring=False)
 
 
 class CarveMix:
@@ -37,8 +35,7 @@ class CarveMix:
 
     def __init__(self, config: InsertionConfig, domain: Domain) -> None:
         del domain
-        if config.placement == "whole":
-            raise ConfigError(f"placement=whole is for networks that draw image and labels; {self.name} does not.")
+        refuse_whole(config, self.name)
         self.config = config
 
     def synthesise(self, recipient: Labelled, donors: Sequence[Labelled], rng: np.random.Generator) -> Synthetic:
@@ -90,7 +87,7 @@ def draw_distance(deepest_mm: float, rng: np.random.Generator) -> float:
 def _piece(donor: Labelled, whole: Lesion, canvas: Canvas, drawn_mm: float, rng: np.random.Generator) -> Piece:
     margin = np.ceil(max(drawn_mm, 0.0) / canvas.spacing_mm).astype(int) * (np.array(donor.labels.shape) > 1)
     x, y, z = (np.array(reach_of(donor, whole, np.eye(3), canvas.spacing_mm)) + margin).tolist()
-    return cut(donor, whole, np.eye(3), (x, y, z), canvas.spacing_mm, AS_IT_IS, rng)
+    return cut(donor, whole, np.eye(3), (x, y, z), canvas.spacing_mm, UNVARIED, rng)
 
 
 def _carved(canvas: Canvas, piece: Piece, place: Voxel, drawn_mm: float) -> Synthetic:

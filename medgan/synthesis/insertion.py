@@ -30,9 +30,12 @@ from medgan.synthesis.shapes import (
 from medgan.synthesis.synthesiser import Synthetic
 
 ATTEMPTS = 10
-"""Pieces that are drawn for one lesion before it is given up: another shape may fit where this one did not."""
+"""Shapes that are drawn for one lesion before it is given up."""
 BENDING = 3.0
 """Deviations of the deformation that a piece leaves room for."""
+
+
+UNVARIED = ShapeConfig(rotation_degrees=0, scaling=0, deformation_mm=0, mirroring=False)
 
 
 class InsertionConfig(Config):
@@ -69,9 +72,12 @@ class Inserter(ABC):
     name: str
 
     def __init__(self, config: InsertionConfig, domain: Domain) -> None:
-        if config.placement == "whole":
-            raise ConfigError(f"placement=whole is for networks that draw image and labels; {self.name} does not.")
+        self.check(config)
         self.config, self.domain = config, domain
+
+    def check(self, config: InsertionConfig) -> None:
+        """Refuse what the method cannot do."""
+        refuse_whole(config, self.name)
 
     @abstractmethod
     def fill(self, site: Site, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -94,6 +100,11 @@ class Inserter(ABC):
         margin = np.ceil(room_mm / spacing).astype(int) * (np.array(donor.labels.shape) > 1)
         x, y, z = (np.maximum(reach_of(donor, lesion, matrix, spacing), least) + margin).tolist()
         return cut(donor, lesion, matrix, (x, y, z), spacing, config, rng)
+
+    def fits(self, canvas: Canvas, region: NDArray[np.bool_]) -> bool:
+        """Whether a region, (x, y, z) around a piece's middle, is not too large for the method."""
+        del canvas, region
+        return True
 
     def gap_mm(self, canvas: Canvas) -> float:
         """How far a new lesion keeps from other labels: blending leaves those alone, and no two become one."""
@@ -122,15 +133,10 @@ class Inserter(ABC):
         allowed = anatomy.allowed(canvas.recipient, self.domain, rim_mm=config.place.rim_mm, gap_mm=gap_mm)
         counts = [len(lesions_of(donor)) for donor in donors if donor.labels.any()]
         for _ in range(min(int(rng.choice(counts)), config.most)):
-            for _ in range(ATTEMPTS):
-                piece = self.added(canvas, donors, rng)
-                lesion = piece.labels > 0
-                place = find_place(allowed, lesion, anatomy, canvas.recipient.image, config.place.tries, rng)
-                if place is not None:
-                    break
-            else:
-                canvas.unplaced += 1
+            found = self._placed(canvas, donors, allowed, anatomy, rng)
+            if found is None:
                 continue
+            piece, place = found
             site = canvas.site(piece, place, config.feather_mm)
             canvas.insert(site, self.fill(site, rng), piece.source)
             allowed[site.box] &= feather(site.hidden, gap_mm, canvas.spacing_mm) == 0
@@ -140,6 +146,25 @@ class Inserter(ABC):
                 "allow more with place.tail_percent or place.rim_mm, or take another recipient."
             )
 
+    def _placed(
+        self,
+        canvas: Canvas,
+        donors: Sequence[Labelled],
+        allowed: NDArray[np.bool_],
+        anatomy: Anatomy,
+        rng: np.random.Generator,
+    ) -> tuple[Piece, Voxel] | None:
+        """A lesion and where its middle goes; None where none of those that were drawn fits."""
+        for _ in range(ATTEMPTS):
+            piece = self.added(canvas, donors, rng)
+            lesion = piece.labels > 0
+            if self.fits(canvas, lesion):
+                place = find_place(allowed, lesion, anatomy, canvas.recipient.image, self.config.place.tries, rng)
+                if place is not None:
+                    return piece, place
+            canvas.refused += 1
+        return None
+
     def _replace(self, canvas: Canvas, donors: Sequence[Labelled], rng: np.random.Generator) -> None:
         recipient = canvas.recipient
         organ = organ_of(recipient)
@@ -148,10 +173,23 @@ class Inserter(ABC):
         centre, least = organ.centre, reach_of(recipient, organ, np.eye(3), canvas.spacing_mm)
         for _ in range(ATTEMPTS):
             piece = self.exchanged(canvas, donors, least, rng)
-            if canvas.holds(piece, centre):
-                site = canvas.site(
-                    piece, centre, self.config.feather_mm, (piece.labels > 0) | canvas.under(piece, centre)
-                )
+            region = (piece.labels > 0) | canvas.under(piece, centre)
+            if canvas.holds(piece, centre) and self.fits(canvas, region):
+                site = canvas.site(piece, centre, self.config.feather_mm, region)
                 canvas.insert(site, self.fill(site, rng), piece.source)
                 return
-        raise InsertionError(f"{recipient.subject}: the image is too small for any of the donors' shapes.")
+            canvas.refused += 1
+        raise InsertionError(
+            f"{recipient.subject}: none of the donors' shapes fits, with what it replaces, into the image "
+            "and into what the method sees at once; use larger patches."
+        )
+
+
+def refuse_whole(config: InsertionConfig, method: str) -> None:
+    """Refuse ``placement: whole``.
+
+    Raises:
+        ConfigError: Says for what it is.
+    """
+    if config.placement == "whole":
+        raise ConfigError(f"placement=whole is for networks that draw image and labels; {method} does not.")

@@ -36,8 +36,8 @@ class PlacementConfig(Config):
 
     rim_mm: NonNegativeFloat = 3.0
     """How far from the body's surface."""
-    tail_percent: float = Field(default=2.0, ge=0, lt=50)
-    """Share of real surroundings on either side whose intensities do not count as tissue for lesions."""
+    tail_percent: float = Field(default=10.0, ge=0, lt=50)
+    """Share of real surroundings on either side whose intensities do not count as tissue: some lesions touch fluid."""
     tries: PositiveInt = 2000
     """Places that are tried for a lesion, drawn where real lesions are likelier more often."""
 
@@ -138,7 +138,9 @@ def find_place(
     if not len(places):
         return None
     # The largest of log-density plus Gumbel noise are a draw without replacement by density.
-    order = np.argsort(-(np.log(likely) + rng.gumbel(size=len(places))), kind="stable")[:tries]
+    keys = -(np.log(likely) + rng.gumbel(size=len(places)))
+    first = np.argpartition(keys, tries)[:tries] if tries < len(keys) else np.arange(len(keys))
+    order = first[np.argsort(keys[first])]
     offsets = np.argwhere(lesion) - np.array(lesion.shape) // 2
     limit = np.array(allowed.shape)
     for place in places[order]:

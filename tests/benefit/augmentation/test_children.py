@@ -21,12 +21,11 @@ from medgan.tracking import Tracker
 
 
 @pytest.fixture
-def task_of(plan, tmp_path):
+def task_of(plan):
     """Tasks below an MLflow run: ``task_of("real", test=False)``."""
-    uri = f"sqlite:///{tmp_path / 'runs.db'}"
-    with Tracker.start(uri, experiment="few", run_name="study", parameters={}, tags={}) as parent:
+    with Tracker.start(None, experiment="few", run_name="study", parameters={}, tags={}) as parent:
         yield lambda arm, draw=plan.of_size(2)[0], ratio=100, **more: Task(
-            plan, child_of(plan, BY_NAME[arm], draw, ratio), parent.id, uri, **more
+            plan, child_of(plan, BY_NAME[arm], draw, ratio), parent.id, parent.uri, **more
         )
 
 

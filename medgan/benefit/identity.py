@@ -67,7 +67,6 @@ def check_begun(folder: Path, begun: dict[str, Any], now: Mapping[str, Any]) -> 
     changed = [key for key, value in json.loads(json.dumps(dict(now))).items() if begun.get(key) != value]
     if changed:
         raise ConfigError(
-            f"{folder} was begun with other {' and '.join(changed)}; choose another --name, or put that "
-            "folder away."
+            f"{folder} was begun with other {' and '.join(changed)}; choose another --name, or put that folder away."
         )
     return begun

@@ -49,7 +49,8 @@ def benefit(
         Path | None, typer.Option(help="Cohort CSV with masks, or a folder with cohort.csv; else a phantom.")
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="How many seeds, or which; else 3 for arms and augmentation, 1 with --quick or otherwise.")
+        str | None,
+        typer.Option(help="How many seeds, or which; else 3 for arms and augmentation, 1 with --quick or otherwise."),
     ] = None,
     model: Annotated[
         list[Path] | None,

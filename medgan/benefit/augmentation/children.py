@@ -37,11 +37,16 @@ def run_child(task: Task) -> None:
     """
     child, plan = task.child, task.plan
     plan.guard.admit([*task.studies, *plan.part("validation")], f"the training of {child.name}")
-    begun = check_begun(child.folder, read_json(child.folder / IDENTITY), identity(task))
+    begun = check_identity(task)
     if not child.trained:
         train_child(task, begun)
     if task.test and not child.finished:
         judge_child(task)
+
+
+def check_identity(task: Task) -> dict[str, Any]:
+    """What a child was begun with; see :func:`medgan.benefit.identity.check_begun`."""
+    return check_begun(task.child.folder, read_json(task.child.folder / IDENTITY), identity(task))
 
 
 def identity(task: Task) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class AugmentationConfig(Config):
     comparison and never chosen."""
     cases: PositiveInt = 100
     """Synthetic cases that each method makes of each draw of subjects; the ratio says how often they are seen."""
-    split: SplitConfig = SplitConfig(validation=0.12, test=0.35)
+    split: SplitConfig = SplitConfig(validation=0.2, test=0.35)
     """Who is tested and who chooses the ratio, where the cohort does not say."""
     lesions: tuple[str, ...] = ()
     """Labels whose connected parts are counted one by one: they get a lesion-wise F1."""
@@ -33,7 +33,7 @@ class AugmentationConfig(Config):
     insertion: InsertionConfig = InsertionConfig()
     """What methods put into real cases: more lesions in healthy tissue, or another shape of the recipient's organ."""
     generator_placement: Literal["add", "replace", "whole"] | None = None
-    """That of the generator, where it differs: ``whole`` takes a joint sample as it is; null is ``insertion.placement``."""
+    """That of the generator, where it differs, as ``whole`` for joint samples; null is ``insertion.placement``."""
     synthesis: dict[str, Any] = Field(default_factory=dict)
     """Settings of the pipeline that trains the generator, as ``synthesis.generator.kind=mask_to_lesion``."""
     segmenter: dict[str, Any] = Field(default_factory=dict)

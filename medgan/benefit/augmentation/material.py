@@ -92,7 +92,9 @@ def run_cases(task: CasesTask) -> None:
     if begun := check_begun(task.child.folder, read_record(task.child.folder), now):
         check_parents(begun, draw, task.child.folder)
         return
-    made = list(synthesised(synthesiser_of(plan, method, draw), real_cases(plan, studies), draw.seed, plan.config.cases))
+    made = list(
+        synthesised(synthesiser_of(plan, method, draw), real_cases(plan, studies), draw.seed, plan.config.cases)
+    )
     cases = [each for each in made if isinstance(each, Synthetic)]
     reasons = [str(each) for each in made if isinstance(each, InsertionError)]
     if not cases:

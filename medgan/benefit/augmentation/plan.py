@@ -19,12 +19,12 @@ from medgan.data.splits import Part, Split, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
-from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.phantom.kinds import KINDS
+from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.synthesis.generators import SynthesisConfig
 from medgan.study.plan import given_table, refuse_other_split
+from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.device import make_fabric
 
 QUICK_NOTE = "quick: fewer sizes, arms, seeds and steps; the figures show that all of it runs and are no evidence"
@@ -177,7 +177,9 @@ def segmenter_config(config: AugmentationConfig, labels: Labels) -> SegmenterCon
     return found
 
 
-def synthesis_config(order: AugmentationOrder, config: AugmentationConfig, segmenter: SegmenterConfig) -> SynthesisConfig:
+def synthesis_config(
+    order: AugmentationOrder, config: AugmentationConfig, segmenter: SegmenterConfig
+) -> SynthesisConfig:
     """The generators' settings: the pipeline's, for what the segmenter segments; the last epoch is kept.
 
     Raises:

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from medgan.benefit.augmentation.arms import BY_NAME, Arm, ArmName, Method, swept
-from medgan.benefit.augmentation.children import run_child
+from medgan.benefit.augmentation.children import check_identity, run_child
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
 from medgan.benefit.augmentation.tasks import Task, child_of
 from medgan.benefit.pool import run_tasks
@@ -30,7 +30,12 @@ class Sweep:
 
 
 def choose_ratios(
-    plan: AugmentationPlan, size: int, ready: Mapping[Method, Sequence[Draw]], parent: str, tracking: str, console: Console
+    plan: AugmentationPlan,
+    size: int,
+    ready: Mapping[Method, Sequence[Draw]],
+    parent: str,
+    tracking: str,
+    console: Console,
 ) -> list[Sweep]:
     """Train each method's swept arm with every ratio and seed, and take the best mean; no test subject is touched.
 
@@ -51,10 +56,13 @@ def choose_ratios(
     if len(plan.config.ratios_percent) < 2:
         return [Sweep(size, method, plan.config.ratios[0], None, {}) for method in ready]
     tried = {
-        method: _tried(plan, swept(method, plan.config.arms), draws, parent, tracking) for method, draws in ready.items()
+        method: _tried(plan, swept(method, plan.config.arms), draws, parent, tracking)
+        for method, draws in ready.items()
     }
     # The arm without synthetic cases is the same for several methods, and is trained once.
     once = {task.child.folder: task for ratios in tried.values() for tasks in ratios.values() for task in tasks}
+    for task in once.values():
+        check_identity(task)
     failures = run_tasks(list(once.values()), run_child, plan.order.jobs, console)
     return [_chosen(plan, size, method, ratios, failures, console) for method, ratios in tried.items()]
 

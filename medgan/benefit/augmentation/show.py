@@ -72,7 +72,9 @@ def _differences(title: str, comparisons: pd.DataFrame, slopes: pd.DataFrame) ->
 
 
 def _table(title: str, names: Sequence[str], figures: Sequence[str], *more: str) -> Table:
-    shown = Table(*(Column(name, overflow="fold") for name in names), title=title, title_justify="left", show_lines=True)
+    shown = Table(
+        *(Column(name, overflow="fold") for name in names), title=title, title_justify="left", show_lines=True
+    )
     for name in (*figures, *more):
         shown.add_column(name, justify="right")
     return shown

@@ -1,4 +1,4 @@
-"""A study of augmentation from its order to its tables: one parent run in MLflow, a child for each network, resumable."""
+"""A study of augmentation from order to tables: one parent run in MLflow, a child for each network, resumable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from medgan.benefit.augmentation.arms import BY_NAME, Method
-from medgan.benefit.augmentation.children import run_child
+from medgan.benefit.augmentation.children import check_identity, run_child
 from medgan.benefit.augmentation.generators import generator_task, run_generator
 from medgan.benefit.augmentation.material import cases_task, run_cases
 from medgan.benefit.augmentation.plan import QUICK_NOTE, AugmentationOrder, AugmentationPlan, Draw, make_plan
 from medgan.benefit.augmentation.ratio import Sweep, choose_ratios
 from medgan.benefit.augmentation.show import render
-from medgan.benefit.augmentation.tables import comparisons, means, read_curves, read_figures, slopes, with_mean
+from medgan.benefit.augmentation.tables import ALL, comparisons, means, read_curves, read_figures, slopes, with_mean
 from medgan.benefit.augmentation.tasks import Child, Task, child_of
 from medgan.benefit.pool import run_tasks
 from medgan.study.children import Failure
@@ -54,6 +54,7 @@ class OfSize:
     """What has been run with one number of training subjects."""
 
     children: tuple[Child, ...]
+    comparisons: pd.DataFrame
     sweeps: tuple[Sweep, ...]
     failures: tuple[Failure, ...]
 
@@ -97,10 +98,10 @@ def run_size(plan: AugmentationPlan, size: int, tracker: Tracker, console: Conso
     Where a draw's generator or cases fail, the arms that need them are left out for this draw alone: differences are
     taken within a draw.
     """
-    draws, jobs = plan.of_size(size), plan.order.jobs
+    draws, jobs, config = plan.of_size(size), plan.order.jobs, plan.config
     failures: list[Failure] = []
     ready: dict[Method, tuple[Draw, ...]] = {}
-    for method in plan.config.methods:
+    for method in config.methods:
         making = [cases_task(plan, method, draw) for draw in draws]
         if method == "generator":
             training = [generator_task(plan, draw, tracker.id, tracker.uri) for draw in draws]
@@ -119,8 +120,12 @@ def run_size(plan: AugmentationPlan, size: int, tracker: Tracker, console: Conso
         for arm in plan.arms
         if arm.method is None or draw in ready.get(arm.method, ())
     ]
+    for task in tasks:
+        check_identity(task)
     failures += run_tasks(tasks, run_child, jobs, console)
-    return OfSize(tuple(task.child for task in tasks), tuple(sweeps), tuple(failures))
+    children = tuple(task.child for task in tasks)
+    compared = comparisons(with_mean(read_figures(children)), config.comparisons)
+    return OfSize(children, compared, tuple(sweeps), tuple(failures))
 
 
 def collect(plan: AugmentationPlan, done: Sequence[OfSize], tracker: Tracker) -> Augmentation:
@@ -131,7 +136,7 @@ def collect(plan: AugmentationPlan, done: Sequence[OfSize], tracker: Tracker) ->
         plan.order.folder,
         rows,
         means(all_organs),
-        comparisons(all_organs, plan.config.comparisons),
+        pd.concat([each.comparisons for each in done], ignore_index=True),
         slopes(all_organs, plan.config.comparisons),
         tuple(sweep for each in done for sweep in each.sweeps),
         tuple(failure for each in done for failure in each.failures),
@@ -165,13 +170,13 @@ def results(plan: AugmentationPlan, found: Augmentation) -> dict[str, Any]:
 
 
 def gains(found: pd.DataFrame) -> dict[str, float]:
-    """What the generator adds to standard augmentation, by tracking key: ``gain/n=5/mean_dice``."""
+    """What the generator adds to standard augmentation, by tracking key: ``gain/n5/mean_dice``."""
     arm = BY_NAME["standard+generator"]
     if found.empty:
         return {}
-    own = found[(found["arm"] == arm.name) & (found["reference"] == arm.reference) & (found["seed"] == "all")]
+    own = found[(found["arm"] == arm.name) & (found["reference"] == arm.reference) & (found["seed"] == ALL)]
     own = own[own["metric"].isin(["dice", "lesion_f1"])]
-    keys = "gain/n=" + own["size"].astype(str) + "/" + own["organ"] + "_" + own["metric"]
+    keys = "gain/n" + own["size"].astype(str) + "/" + own["organ"] + "_" + own["metric"]
     return dict(zip(keys, own["mean"], strict=True))
 
 

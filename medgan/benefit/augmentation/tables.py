@@ -76,24 +76,25 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparisons(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """How much each arm exceeds its reference on the same test subjects, by size: all seeds together, then each apart.
+    """How much each arm exceeds its reference on the same test subjects, by size: all seeds together, then each.
 
     Args:
         rows: As ``with_mean`` gives them.
         pairs: Arm and reference.
 
     Returns:
-        ``size, seed``, the latter ``ALL`` or one; then as ``medgan.evaluation.comparisons.compare_arms`` gives them,
-        whose correction for many comparisons is within a size.
+        ``size, seed``, the latter ``ALL`` or, of several, one; then the columns of
+        ``medgan.evaluation.comparisons.compare_arms``, whose correction for many comparisons is within a size.
     """
     found = []
     for size, own in rows.groupby("size"):
         # One test set; a seed stands for its subset of subjects, too.
         own = own.assign(subset=0, test_set="test")
         found.append(compare_arms(own, pairs, METRICS).assign(size=size, seed=ALL))
-        for seed, one in own.groupby("seed"):
-            apart = compare_arms(one, pairs, SEED_METRICS, draws=SEED_DRAWS)
-            found.append(apart.assign(size=size, seed=str(seed)))
+        apart = own.groupby("seed") if own["seed"].nunique() > 1 else ()
+        for seed, one in apart:
+            table = compare_arms(one, pairs, SEED_METRICS, draws=SEED_DRAWS)
+            found.append(table.assign(size=size, seed=str(seed)))
     if not found:
         return pd.DataFrame(columns=["size", "seed"])
     table = pd.concat(found, ignore_index=True).drop(columns="test_set")

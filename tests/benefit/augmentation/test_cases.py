@@ -34,9 +34,7 @@ def test_the_record_says_whom_each_was_made_of_and_tells_other_voxels_apart(tmp_
     assert read_record(tmp_path / "a") == one
     assert one["cases"] == [{"subject": "s1", "parents": ["s1", "s2"], "how": {"size": 3}}]
     assert one["method"] == "copy-paste"
-    hashes = {
-        write_cases(tmp_path / str(n), [Synthetic(case("s1", n), ("s1",), {})], {})["sha256"] for n in (0, 0, 1)
-    }
+    hashes = {write_cases(tmp_path / str(n), [Synthetic(case("s1", n), ("s1",), {})], {})["sha256"] for n in (0, 0, 1)}
     assert len(hashes) == 2
     assert one["sha256"] in hashes
 

@@ -24,8 +24,8 @@ from medgan.tracking import Tracker
 def task_of(plan):
     """Tasks below an MLflow run: ``task_of("real", test=False)``."""
     with Tracker.start(None, experiment="few", run_name="study", parameters={}, tags={}) as parent:
-        yield lambda arm, draw=plan.of_size(2)[0], ratio=100, **more: Task(
-            plan, child_of(plan, BY_NAME[arm], draw, ratio), parent.id, parent.uri, **more
+        yield lambda arm, draw=None, ratio=100, **more: Task(
+            plan, child_of(plan, BY_NAME[arm], draw or plan.of_size(2)[0], ratio), parent.id, parent.uri, **more
         )
 
 

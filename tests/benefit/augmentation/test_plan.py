@@ -65,7 +65,7 @@ def test_a_second_image_of_a_subject_is_refused(asked, save_cohort, tmp_path):
 def test_a_test_image_under_a_training_name_is_refused(asked, save_cohort, tmp_path):
     table = save_cohort(tmp_path / "data")
     (tmp_path / "data/s1_image.nii.gz").write_bytes((tmp_path / "data/s6_image.nii.gz").read_bytes())
-    with pytest.raises(LeakageError, match="'s1' has the image s1_image.nii.gz of test subject 's6'"):
+    with pytest.raises(LeakageError, match=r"'s1' has the image s1_image.nii.gz of test subject 's6'"):
         make_plan(asked(tmp_path, data=table))
 
 
@@ -73,7 +73,9 @@ def test_a_study_goes_on_with_its_own_split_alone(asked, save_cohort, tmp_path):
     plan = make_plan(asked(tmp_path))
     assert Split.load(plan.split_path) == plan.split
     make_plan(asked(tmp_path))
-    swapped = save_cohort(tmp_path / "data", ("test", "train", "train", "train", "train", "validation", "test", "train"))
+    swapped = save_cohort(
+        tmp_path / "data", ("test", "train", "train", "train", "train", "validation", "test", "train")
+    )
     with pytest.raises(LeakageError, match="'s0' is in its train part"):
         make_plan(asked(tmp_path, data=swapped))
 

@@ -34,7 +34,9 @@ def swept(asked, tmp_path, monkeypatch):
             key = (task.child.arm.name, task.child.ratio_percent)
             if key not in fails:
                 write_json(task.child.folder / SCORE, {"val_dice": SCORES[key][task.child.draw.seed]})
-        return [Failure(task.child.name, "no") for task in tasks if (task.child.arm.name, task.child.ratio_percent) in fails]
+        return [
+            Failure(task.child.name, "no") for task in tasks if (task.child.arm.name, task.child.ratio_percent) in fails
+        ]
 
     monkeypatch.setattr(module, "run_tasks", run_tasks)
     arms = "arms=[real, standard, standard+copy-paste, standard+carve-mix]"

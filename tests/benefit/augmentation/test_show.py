@@ -47,7 +47,15 @@ def test_all_sizes_and_seeds_stand_in_one_line(tmp_path):
 def test_lesions_are_told_where_they_are_counted(tmp_path):
     means = pd.DataFrame(
         [
-            {"arm": "standard", "size": 5, "organ": "lesion", "metric": metric, "mean": value, "lower": 0.4, "upper": 0.6}
+            {
+                "arm": "standard",
+                "size": 5,
+                "organ": "lesion",
+                "metric": metric,
+                "mean": value,
+                "lower": 0.4,
+                "upper": 0.6,
+            }
             for metric, value in (("dice", 0.5), ("lesion_f1", 0.55))
         ]
     )

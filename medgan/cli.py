@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from medgan.commands import benefit, config, convert, data, evaluate, faithfulness, segment, study, train
+from medgan.commands import (
+    augment,
+    benefit,
+    classify,
+    config,
+    convert,
+    data,
+    evaluate,
+    faithfulness,
+    segment,
+    study,
+    train,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,7 +28,9 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(convert.convert)
 app.command()(evaluate.evaluate)
+app.command()(augment.augment)
 app.command()(segment.segment)
+app.command()(classify.classify)
 app.command("segment-train")(segment.segment_train)
 app.command()(faithfulness.faithfulness)
 app.command()(study.sweep)

@@ -55,7 +55,7 @@ def test_every_form_that_is_shipped_is_whole_and_says_what_its_files_say(name, s
 @pytest.mark.parametrize("stem", SHIPPED)
 def test_every_shipped_file_belongs_to_a_pipeline(stem):
     name = stem
-    for form in ("_small", "_quick", "_phantom", "_benefit", "_cyclegan"):
+    for form in ("_small", "_quick", "_phantom", "_benefit", "_cyclegan", "_progressive", "_conditional", "_acgan"):
         name = name.removesuffix(form)
     assert name in catalog.names()
 

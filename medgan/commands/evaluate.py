@@ -18,9 +18,11 @@ TRAINING = "Cohort to fit baselines on, cohort.csv[:SOURCE,REFERENCE]; else the 
 
 
 def evaluate(
-    synthetic: Annotated[Path, typer.Option(help="What `medgan convert` wrote.")],
-    reference: Annotated[str, typer.Option(help="The truth, or other subjects: FOLDER or cohort.csv:DOMAIN.")],
-    out: Annotated[Path, typer.Option(help="Folder for evaluation.csv and summary.json.")],
+    synthetic: Annotated[str, typer.Option(help="What `medgan convert` wrote, or an augmented cohort.csv.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    reference: Annotated[
+        str | None, typer.Option(help="The truth, or other subjects: FOLDER or cohort.csv:DOMAIN.")
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="The inputs, for the baselines: FOLDER or cohort.csv:DOMAIN.")
     ] = None,
@@ -34,14 +36,33 @@ def evaluate(
     split: Annotated[
         Path | None, typer.Option(help="split.json of the run: fits baselines on its training part, and refuses that.")
     ] = None,
+    synthesis: Annotated[bool, typer.Option("--synthesis", help="Judge made lesions, not translations.")] = False,
+    dimensions: Annotated[Literal["2", "3"], typer.Option(help="Of --synthesis's patches.")] = "2",
+    patch_voxels: Annotated[int, typer.Option(help="Edge of --synthesis's patches around lesions.")] = 32,
+    window_hu: Annotated[tuple[float, float], typer.Option(help="What --synthesis sees of a CT.")] = (-200.0, 300.0),
+    seed: Annotated[int, typer.Option(help="Of --synthesis's features and draws.")] = 0,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Judge synthetic images beside what needs no network, with intervals over subjects.
 
     CT from MR: --source-modality MR. Contrast MR from MR: --source-modality MR --reference-modality MR.
+
+    Made lesions: --synthesis, with an augmented cohort; see docs/synthesis-quality.md.
     """
     with explained(debug):
+        if synthesis:
+            from medgan.evaluation.synthesis.evaluate import Question, evaluate_synthesis
+            from medgan.evaluation.synthesis.table import render as render_synthesis
+
+            question = Question(dimensions, patch_voxels, reference_modality, window_hu, seed)
+            judged = evaluate_synthesis(synthetic, reference, out, question, split=split)
+            console(quiet).print(render_synthesis(judged))
+            if judged.exit_code:
+                raise typer.Exit(judged.exit_code)
+            return
+        if reference is None:
+            raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
         from medgan.evaluation.evaluate import evaluate as run_evaluation
         from medgan.evaluation.judging import Modalities
         from medgan.evaluation.table import render

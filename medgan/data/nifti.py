@@ -46,6 +46,13 @@ def read_grid(path: Path) -> Grid:
     return grid_of(path, raw_header(path))
 
 
+def whole_type(path: Path) -> np.dtype[Any] | None:
+    """The type of a file's voxels, in this machine's byte order; None where they are fractions or scaled."""
+    header = raw_header(path)
+    dtype = np.dtype(header.get_data_dtype()).newbyteorder("=")
+    return dtype if dtype.kind in "iu" and _scaling(path, header) is None else None
+
+
 def write(voxels: NDArray[Any], grid: Grid, path: Path, dtype: DTypeLike) -> None:
     """Write voxels on a grid, whole or not at all: slope 1, intercept 0, and no text or extension of the input's.
 
@@ -75,14 +82,20 @@ def write(voxels: NDArray[Any], grid: Grid, path: Path, dtype: DTypeLike) -> Non
 
 def _scaled(path: Path, header: Nifti1Header, raw: NDArray[Any]) -> NDArray[np.float32]:
     """The intensities that stored voxels (X, Y, Z) stand for."""
+    scaling = _scaling(path, header)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
+        if scaling:
+            raw = raw * np.float64(scaling[0]) + np.float64(scaling[1])
+        return raw.astype(np.float32)
+
+
+def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float] | None:
+    """Slope and intercept; None where stored voxels are the intensities."""
     try:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
         raise DataError(f"{path}: the intensity scaling is unusable ({error}); export the study again.") from None
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
-        if slope is not None and (slope, intercept) != (1, 0):
-            raw = raw * np.float64(slope) + np.float64(intercept)
-        return raw.astype(np.float32)
+    return None if slope is None or (slope, intercept) == (1, 0) else (slope, intercept)
 
 
 def _stored(path: Path, voxels: NDArray[Any], grid: Grid, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -32,6 +32,8 @@ class PatchConfig(Config):
     """2: single slices. 2.5: a slice with its neighbours as channels. 3: blocks."""
     size_voxels: PositiveInt = 128
     """Edge of the patch in plane, and along superior in 3D when ``depth_voxels`` is not set."""
+    length_voxels: PositiveInt | None = None
+    """Extent along anterior of a patch that is not square in plane."""
     depth_voxels: PositiveInt | None = None
     """Extent of a 3D patch along superior; thin stacks want fewer than in plane."""
     neighbours: PositiveInt = 1
@@ -86,7 +88,7 @@ class PatchConfig(Config):
     @property
     def shape(self) -> tuple[int, ...]:
         """The patch's spatial shape, (H, W) or (H, W, D)."""
-        plane = (self.size_voxels, self.size_voxels)
+        plane = (self.size_voxels, self.length_voxels or self.size_voxels)
         return (*plane, self.depth_voxels or self.size_voxels) if self.spatial == 3 else plane
 
 
@@ -157,8 +159,8 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         return result
 
     def _extent(self) -> list[int]:
-        plane = int(self.config.size_voxels * MARGIN)
-        return [plane, plane, self.config.shape[2] if self.config.spatial == 3 else self.config.channels]
+        plane = [int(size * MARGIN) for size in self.config.shape[:2]]
+        return [*plane, self.config.shape[2] if self.config.spatial == 3 else self.config.channels]
 
     def _region(
         self, study: Prepared | NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]
@@ -169,7 +171,7 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
     def _start(self, axis: int, size: int, study: Prepared) -> int:
         """First index of the region: its patch stays over the body where the body is larger than the patch."""
         first, last = study.body[axis]
-        patch = self.config.size_voxels if axis < 2 else size
+        patch = self.config.shape[axis] if axis < 2 else size
         if axis == 2 and self.config.spatial == 2:
             return min(first + int(self.share[2] * (last - first)), last - 1) - size // 2
         # A sixth of the patch may reach over the body's edge, so that skin and air are learnt too.

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,7 +13,7 @@ from medgan.data import dicom, images, nifti
 from medgan.data.grid import Grid, Volume
 from medgan.errors import DataError
 
-__all__ = ["Grid", "Volume", "file_hash", "find_images", "read_grid", "read_volume", "write_volume"]
+__all__ = ["Grid", "Volume", "file_hash", "find_images", "read_grid", "read_volume", "stored_type", "write_volume"]
 
 IMAGE_SUFFIXES = (*nifti.SUFFIXES, *images.SUFFIXES)
 """Names that claim to be an image that medgan reads; DICOM is told by its content, too."""
@@ -45,6 +45,15 @@ def read_volume(path: Path) -> Volume:
 def read_grid(path: Path) -> Grid:
     """The grid of an image, after the same checks as in ``read_volume``, but without reading its voxels."""
     return _format_of(path).read_grid(path)
+
+
+def stored_type(path: Path) -> np.dtype[Any]:
+    """The type in which an image of the same kind is stored without loss of what ``read_volume`` reads.
+
+    That of a NIfTI file, where it holds whole numbers without scaling; float32 for all else.
+    """
+    own = nifti.whole_type(path) if path.is_file() and _is_named(path, nifti.SUFFIXES) else None
+    return np.dtype(np.float32) if own is None else own
 
 
 def write_volume(voxels: NDArray[np.generic], grid: Grid, path: Path, dtype: DTypeLike) -> None:

@@ -14,8 +14,11 @@ MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 """The batch's own files in the output folder."""
 MAX_NAMED = 5
 
-MapKind = Literal["change", "uncertainty"]
-"""What may lie beside an output: how much the model changed, and how unsure it is."""
+Named = tuple[str, Path]
+"""An input's name in records, and where it lies."""
+
+MapKind = Literal["change", "uncertainty", "labels"]
+"""What may lie beside an output: how much the model changed, how unsure it is, and what a synthetic case shows."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Job:
         return self.output.with_name(stem(self.output) + ".json")
 
     def map(self, kind: MapKind) -> Path:
-        """``NAME_change.nii.gz`` or ``NAME_uncertainty.nii.gz`` beside ``NAME.nii.gz``."""
+        """``NAME_change.nii.gz``, ``NAME_uncertainty.nii.gz`` or ``NAME_labels.nii.gz`` beside ``NAME.nii.gz``."""
         return self.output.with_name(f"{stem(self.output)}_{kind}.nii.gz")
 
     def images(self, maps: Collection[MapKind] = get_args(MapKind)) -> tuple[Path, ...]:
@@ -76,6 +79,28 @@ def find_jobs(
         DataError: INPUT does not exist or holds no image to convert.
         ConfigError: Two studies for one output name, or an output in the place of an input.
     """
+    named, notes = find_inputs(source, output, domain, subjects=subjects)
+    plan = Plan(*_placed(source, named, output), notes)
+    _check_names(plan, maps, own)
+    _check_inputs_stay(plan, maps)
+    return plan
+
+
+def find_inputs(
+    source: Path, output: Path, domain: str, *, subjects: Collection[str] | None = None
+) -> tuple[list[Named], tuple[str, ...]]:
+    """The images of INPUT by their names in records, and what the user should know of the choice.
+
+    Args:
+        source: As for :func:`find_jobs`.
+        output: Images under it are no inputs.
+        domain: Of a cohort, the domain whose images are meant.
+        subjects: Of a cohort, only these; None is everyone.
+
+    Raises:
+        DataError: INPUT does not exist or holds no image.
+        ConfigError: OUTPUT is the input folder.
+    """
     notes: list[str] = []
     if not os.path.lexists(source):
         raise DataError(f"{source} does not exist; give an image, a folder or a cohort CSV.")
@@ -87,10 +112,7 @@ def find_jobs(
         named = [(source.name, source)]
     if not named:
         raise DataError(f"{source} holds no image to convert; give NIfTI, DICOM, PNG or TIFF images.")
-    plan = Plan(*_placed(source, named, output), tuple(notes))
-    _check_names(plan, maps, own)
-    _check_inputs_stay(plan, maps)
-    return plan
+    return named, tuple(notes)
 
 
 def is_table(source: Path) -> bool:
@@ -98,7 +120,7 @@ def is_table(source: Path) -> bool:
     return source.suffix.lower() == ".csv" and not source.is_dir()
 
 
-def _of_table(table: Path, domain: str, subjects: Collection[str] | None) -> Iterator[tuple[str, Path]]:
+def _of_table(table: Path, domain: str, subjects: Collection[str] | None) -> Iterator[Named]:
     studies = read_table(table)
     own = [study for study in studies if study.domain == domain]
     if not own:
@@ -111,7 +133,7 @@ def _of_table(table: Path, domain: str, subjects: Collection[str] | None) -> Ite
         yield study.image.relative_to(table.parent).as_posix(), study.image
 
 
-def _below(folder: Path, output: Path, notes: list[str]) -> Iterator[tuple[str, Path]]:
+def _below(folder: Path, output: Path, notes: list[str]) -> Iterator[Named]:
     here, there = folder.resolve(), output.resolve()
     if here == there:
         raise ConfigError(f"OUTPUT is the input folder {folder}; give another, so that no input is overwritten.")
@@ -126,7 +148,7 @@ def _below(folder: Path, output: Path, notes: list[str]) -> Iterator[tuple[str, 
         yield (here.name if image == folder else image.relative_to(folder).as_posix()), image
 
 
-def _placed(source: Path, named: Sequence[tuple[str, Path]], output: Path) -> tuple[tuple[Job, ...], Path | None]:
+def _placed(source: Path, named: Sequence[Named], output: Path) -> tuple[tuple[Job, ...], Path | None]:
     """The jobs, and the folder of their records."""
     if output.name.lower().endswith(NIFTI) and not output.is_dir():
         if len(named) > 1:

@@ -23,9 +23,9 @@ from medgan.training.architecture import Direction
 from medgan.training.model_folder import Model, library_versions
 
 NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
-MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty")
+MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty", "Augmentation")
 """What an output depends on; one that agrees in all of it is kept."""
-OURS = ("Synthetic", "Segmentation")
+OURS = ("Synthetic", "Segmentation", "Classification")
 """What the sidecars that medgan writes say of themselves."""
 
 Facts = dict[str, Any]
@@ -158,7 +158,7 @@ def unwritable(path: Path, error: OSError) -> DataError:
 
 def _maps(facts: Facts) -> list[MapKind]:
     """The maps that a sidecar tells of."""
-    kinds: dict[MapKind, str] = {"change": "ChangeMap", "uncertainty": "Uncertainty"}
+    kinds: dict[MapKind, str] = {"change": "ChangeMap", "uncertainty": "Uncertainty", "labels": "LabelMap"}
     return [kind for kind, name in kinds.items() if facts.get(name) is not None]
 
 

@@ -115,7 +115,7 @@ def initialise(module: nn.Module, deviation: float = 0.02) -> None:
             nn.init.normal_(layer.weight, 0.0, deviation)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)):
+        elif isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm)) and layer.affine:
             nn.init.normal_(layer.weight, 1.0, deviation)
             nn.init.zeros_(layer.bias)
 

@@ -39,7 +39,7 @@ class Spade(nn.Module):
         self.gamma, self.beta = (convolution(spatial, hidden, channels, 3) for _ in range(2))
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
-        """X (B, channels, *spatial) and maps (B, maps, *spatial of any size) to x's shape."""
+        """Features (B, channels, *spatial) and maps (B, maps, *spatial of any size) to the features' shape."""
         seen = self.shared(F.interpolate(maps, size=x.shape[2:]))
         result: Tensor = F.group_norm(x, self.groups) * (1 + self.gamma(seen)) + self.beta(seen)
         return result
@@ -69,11 +69,12 @@ class SpadeBlock(nn.Module):
             self.beside = CONVOLUTION[spatial](inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
-        """X (B, inputs, *spatial) with maps (B, maps, *spatial of any size) to (B, outputs, *spatial)."""
+        """Features (B, inputs, *spatial) with maps (B, maps, *spatial of any size) to (B, outputs, *spatial)."""
         result: Tensor = x
         for norm, conv in zip(self.norms, self.convolutions, strict=True):
             result = conv(F.leaky_relu(norm(result, maps), 0.2))
-        return result + self.beside(x)
+        added: Tensor = result + self.beside(x)
+        return added
 
 
 class SpadeGenerator(nn.Module):

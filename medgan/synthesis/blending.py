@@ -36,9 +36,10 @@ def feathered(before: Array, inserted: Array, share: Array) -> Array:
 def soft_poisson(before: Array, inserted: Array, share: Array, spacing_mm: NDArray[np.float64]) -> Array:
     """The image whose gradients are the inserted ones in the lesion and the recipient's away from it.
 
-    Between neighbours p and q the wanted difference is the mean share of the two times the inserted difference, plus
-    the rest times the recipient's. The least-squares solution inside the share's support, with the recipient's values
-    around it, has no step at the border: a constant that the inserted image is off by vanishes.
+    Between neighbours p and q the wanted difference is the larger of their shares times the inserted difference, plus
+    the rest times the recipient's: a lesion keeps all of its contrast. The least-squares solution inside the share's
+    support, with the recipient's values around it, has no step at the border: a constant that the inserted image is
+    off by vanishes.
 
     Args:
         before: The recipient, (X, Y, Z).
@@ -88,8 +89,8 @@ def _equations(
         low, high = (_shifted(axis, side) for side in (0, 1))
         for own, other in ((low, high), (high, low)):
             known, donor, soft = ([field[own], field[other]] for field in fields)
-            mean = (soft[0] + soft[1]) / 2
-            wanted = mean * (donor[0] - donor[1]) + (1 - mean) * (known[0] - known[1])
+            most = np.maximum(soft[0], soft[1])
+            wanted = most * (donor[0] - donor[1]) + (1 - most) * (known[0] - known[1])
             here, there = number[own], number[other]
             mine = here >= 0
             border, within = mine & (there < 0), mine & (there >= 0)

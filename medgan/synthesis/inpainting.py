@@ -48,7 +48,7 @@ class SemanticConfig(Config):
     window_voxels: PositiveInt = 7
     """Edge of the neighbourhood in which a known voxel's distance to the hole counts."""
     prior: NonNegativeFloat = 0.003
-    """Weight of the prior: that the discriminator takes the sample for real or, without one, that z is a likely draw."""
+    """Weight of the prior: that a discriminator takes the sample for real or, without one, that z is a likely draw."""
     seed: int = 0
 
 
@@ -65,7 +65,8 @@ class SemanticInpainting(nn.Module):
         config: The search.
         realness: The sampler's discriminator.
 
-    Source: Yeh et al. 2017, arXiv:1607.07539, section 3: importance weighted context loss and prior loss. Their Poisson blending is left to what inserts the patch.
+    Source: Yeh et al. 2017, arXiv:1607.07539, section 3: importance weighted context loss and prior loss. Their Poisson
+    blending is left to what inserts the patch.
     """
 
     def __init__(

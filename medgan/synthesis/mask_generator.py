@@ -107,7 +107,15 @@ class MaskGenerator:
         size = sizes.mean() + kept * (sizes[near] - sizes.mean()) + novelty * sizes.std() * rng.standard_normal()
         radius = float(np.exp(np.clip(size, sizes.min(), sizes.max())))
         shape = self.mean + (weights @ self.modes).reshape(self.mean.shape)
-        return _whole(self._sampled(shape, radius, spacing_mm))
+        return _whole(self._sampled(self._of_unit_size(shape), radius, spacing_mm))
+
+    def _of_unit_size(self, shape: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The shape grown or shrunk alike everywhere until it is as large as the unit ball (or disc).
+
+        Where distance maps of long things are mixed that point different ways, only their middles overlap.
+        """
+        unit = np.pi if self.flat else 4 / 3 * np.pi
+        return np.asarray(shape - np.quantile(shape.max(axis=0), 1 - unit / np.prod(2 * self.reach)))
 
     def _sampled(self, shape: NDArray[np.float64], radius: float, spacing_mm: Spacing) -> NDArray[np.float64]:
         """A shape's distance maps (names, x, y, z) at the voxels of a grid."""
@@ -134,7 +142,7 @@ def _reach(mask: Labels, spacing_mm: Spacing, flat: bool) -> NDArray[np.float64]
     """The farthest marked voxel from the centre along each axis, mm."""
     voxels = np.argwhere(mask)
     far = np.abs(voxels - voxels.mean(axis=0)).max(axis=0) * np.asarray(spacing_mm)
-    return far[: 2 if flat else 3]
+    return np.asarray(far[: 2 if flat else 3])
 
 
 def _distances(

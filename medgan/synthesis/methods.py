@@ -9,7 +9,7 @@ from medgan.errors import ConfigError
 from medgan.synthesis.carve_mix import CarveMix
 from medgan.synthesis.copy_paste import CopyPaste
 from medgan.synthesis.insertion import InsertionConfig
-from medgan.synthesis.painted import Painted
+from medgan.synthesis.painted import Masks, Painted
 from medgan.synthesis.sampled import Sampled
 from medgan.synthesis.settings import LesionConfig
 from medgan.synthesis.soft_poisson import SoftPoisson
@@ -32,15 +32,20 @@ def baseline(name: str, config: InsertionConfig, domain: Domain) -> Synthesiser:
     return BASELINES[name](config, domain)
 
 
-def by_network(network: nn.Module, lesions: LesionConfig, config: InsertionConfig) -> Synthesiser:
+def by_network(
+    network: nn.Module, lesions: LesionConfig, config: InsertionConfig, masks: Masks = "real"
+) -> Synthesiser:
     """A trained generator: one with a latent vector draws image and labels, any other paints what masks ask for.
 
     Args:
         network: The kept network, in evaluation mode, on its device.
         lesions: What it was trained on.
         config: What is inserted, where.
+        masks: Where those that are painted come from.
 
     Raises:
         ConfigError: A placement that it does not know.
     """
-    return (Sampled if hasattr(network, "latent") else Painted)(network, lesions, config)
+    if hasattr(network, "latent"):
+        return Sampled(network, lesions, config)
+    return Painted(network, lesions, config, masks)

@@ -138,7 +138,7 @@ class Painted(Inserter):
         margin = np.where(flat, 0, np.ceil(self.gap_mm(canvas) / canvas.spacing_mm).astype(int))
         half = np.maximum(np.array(mask.shape) // 2, least) + margin
         labels = np.pad(mask, [(int(gap), int(gap)) for gap in half - np.array(mask.shape) // 2])
-        return Piece("", labels, np.zeros(labels.shape, dtype=np.float32))
+        return Piece("", labels, np.zeros(labels.shape, dtype=np.float32), (-1.0, 1.0))
 
     def _shapes(self, donors: Sequence[Labelled]) -> MaskGenerator:
         """The shape model of some donors, fitted once for as long as they stay the same."""

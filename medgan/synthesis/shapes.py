@@ -11,7 +11,6 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy import ndimage
 
 from medgan.config import Config
-from medgan.data.preparation import denormalise
 from medgan.segmentation.labelled import Labelled
 
 CORNERS = ndimage.generate_binary_structure(3, 3)
@@ -70,7 +69,9 @@ class Piece:
     labels: NDArray[np.uint8]
     """(x, y, z), odd along each axis; a lesion lies around the middle voxel."""
     image: NDArray[np.float32]
-    """(x, y, z) in [-1, 1] over the source's window, not clipped."""
+    """(x, y, z) in the source's unit."""
+    bounds: tuple[float, float]
+    """The intensities that are -1 and +1 of the source."""
 
     @property
     def half(self) -> Voxel:
@@ -79,8 +80,11 @@ class Piece:
         return x, y, z
 
     def intensities(self, bounds: tuple[float, float]) -> NDArray[np.float32]:
-        """The image in the unit of a recipient with these bounds."""
-        return denormalise(self.image, bounds)
+        """The image in the unit of a recipient: what lies where in the one window lies there in the other."""
+        if bounds == self.bounds:
+            return self.image
+        (low, high), (lower, upper) = self.bounds, bounds
+        return np.asarray((self.image - low) / (high - low) * (upper - lower) + lower, dtype=np.float32)
 
 
 _lesions: WeakKeyDictionary[Labelled, tuple[Lesion, ...]] = WeakKeyDictionary()
@@ -163,10 +167,8 @@ def cut(
     coordinates = np.where(np.abs(coordinates - np.rint(coordinates)) < 1e-6, np.rint(coordinates), coordinates)
     if case.labels.shape[2] == 1:
         coordinates[2] = 0
-    scale = case.image.bounds
     image = ndimage.map_coordinates(case.image.voxels, coordinates, order=1, mode="nearest")
-    normal = (image - scale[0]) / (scale[1] - scale[0]) * 2 - 1
-    return Piece(case.subject, _labels_at(lesion, coordinates), np.asarray(normal, dtype=np.float32))
+    return Piece(case.subject, _labels_at(lesion, coordinates), np.asarray(image), case.image.bounds)
 
 
 def _part(case: Labelled, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Lesion:

@@ -146,7 +146,8 @@ class Fit:
             judgement = self.learner.validate(self.held_out, self.state.averages.networks)
             row |= judgement.metrics
             panel = judgement.panel
-            self._remember_best(judgement.metrics)
+            if judgement.complete:
+                self._remember_best(judgement.metrics)
         progress.history.append(row)
         progress.sums, progress.counts = {}, {}
         self.recorder.epoch(progress.history, panel)
@@ -210,6 +211,7 @@ class Fit:
         wrapped = {name: self._wrapped(network.train()) for name, network in networks.items()}
         averages = Averages({name: networks[name] for name in self.learner.kept}, self.config.average_decay)
         placed: dict[str, Any] = {name: self.fabric.setup_optimizers(each) for name, each in optimizers.items()}
+        self.learner.budget = self.config.epochs * self.config.iterations_per_epoch
         self.learner.attach(self.fabric, wrapped, placed)
         return State(self.fabric, self.learner, networks, optimizers, averages, Progress())
 

@@ -37,6 +37,8 @@ class Judgement:
     """By tracking key, ``val/<metric>_<unit>``."""
     panel: NDArray[np.uint8]
     """The fixed cases at a fixed window, (height, width)."""
+    complete: bool = True
+    """Whether these networks may become the best model: those that still grow may not, however well they do."""
 
 
 class Learner(ABC):
@@ -53,6 +55,8 @@ class Learner(ABC):
 
     def __init__(self) -> None:
         self.fabric: Fabric | None = None
+        self.budget = 1
+        """Iterations of the whole run, which the loop sets before :meth:`attach`."""
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:

@@ -26,7 +26,8 @@ from medgan.training.architecture import Direction, GeneratorConfig
 SCHEMA_VERSION = 1
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.json", "MODEL_CARD.md"
 TRANSLATION, SEGMENTATION, SYNTHESIS = "translation", "segmentation", "synthesis"
-COMMANDS = {TRANSLATION: "convert", SEGMENTATION: "segment", SYNTHESIS: "augment"}
+CLASSIFICATION = "classification"
+COMMANDS = {TRANSLATION: "convert", SEGMENTATION: "segment", SYNTHESIS: "augment", CLASSIFICATION: "classify"}
 """By task, the command that uses a model of it."""
 
 D = TypeVar("D", bound=Config)

@@ -79,16 +79,16 @@ def test_a_pair_whose_bodies_differ_is_cut_at_one_place(dimensions):
 
 
 @DIMENSIONS
-@pytest.mark.parametrize("size", [16, 17])
-def test_patches_are_centred_all_over_the_body_and_nowhere_else(dimensions, size):
-    config = PatchConfig(dimensions=dimensions, size_voxels=size, **STILL)
+@pytest.mark.parametrize(("size", "length"), [(16, 16), (17, 17), (16, 30)])
+def test_patches_are_centred_all_over_the_body_and_nowhere_else(dimensions, size, length):
+    config = PatchConfig(dimensions=dimensions, size_voxels=size, length_voxels=length, **STILL)
     body = ((30, 80), (20, 70), (10, 50))
     studies = places((120, 110, 60), body)
     centres = []
     for seed in range(60):
         patches = drawn(config, studies, seed)
         centres.append([centre(patches[axis], config) for axis in AXES])
-    reach = [size / 3, size / 3, size / 3 if dimensions == "3" else 0]
+    reach = [size / 3, length / 3, size / 3 if dimensions == "3" else 0]
     for axis, values in enumerate(np.array(centres).T):
         lower, upper = body[axis][0] + reach[axis], body[axis][1] - reach[axis]
         assert lower - 1 <= values.min() < lower + 0.15 * (upper - lower), AXES[axis]
@@ -180,6 +180,17 @@ def test_beyond_the_volume_there_is_air_in_plane_and_the_last_slice_along_z(star
         if 0 <= x < 10 and 0 <= y < 12:
             expected[place] = voxels[x, y, np.clip(z, 0, 4)] / SPAN
     np.testing.assert_allclose(cut(study(voxels), start, extent), expected, atol=1e-6)
+
+
+@DIMENSIONS
+def test_a_patch_may_be_longer_along_anterior(dimensions):
+    config = PatchConfig(dimensions=dimensions, size_voxels=8, length_voxels=12)
+    assert config.shape == ((8, 12, 8) if dimensions == "3" else (8, 12))
+    studies = places((40, 50, 30))
+    patch = drawn(config.still(), studies, 0)["y"]
+    assert patch.shape[1:] == config.shape
+    along = patch[0].reshape(8, 12, -1)[4, :, 0]
+    np.testing.assert_allclose(np.diff(along), 1, atol=1e-3)
 
 
 def test_depth_is_for_blocks_only():

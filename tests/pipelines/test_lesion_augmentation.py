@@ -110,3 +110,10 @@ def test_the_phantom_has_the_domain_that_is_learnt_by_default():
 def test_what_compares_translations_refuses_it_by_name():
     with pytest.raises(ConfigError, match="translates no images; choose one of ct_contrast, mr_contr"):
         study_configured(StudyOrder("lesion_augmentation", "sweep", "one"))
+
+
+def test_a_progressive_generator_finds_its_rate_still_high_when_it_reaches_full_size():
+    config = configured(generator={"kind": "progressive"}).config
+    assert config.fit.constant_share == 0.9
+    assert config.generator.build(config).shapes == [(6, 6), (12, 12), (24, 24), (48, 48)]
+    assert configured().config.fit.constant_share == 0.5

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import nibabel as nib
@@ -10,7 +9,7 @@ from medgan.data.layouts import read_table
 from medgan.data.preparation import GridConfig
 from medgan.data.studies import Cohort
 from medgan.errors import DataError, GeometryError
-from medgan.segmentation.labelled import LabelledHeldOut, is_phantom, labels_of, named_labels, read_labelled
+from medgan.segmentation.labelled import LabelledHeldOut, is_phantom, read_labelled
 from medgan.segmentation.settings import SOFT_TISSUE
 
 OWN = GridConfig(spacing_mm=(None, None, None))
@@ -65,14 +64,6 @@ def test_a_study_without_a_mask_or_with_an_image_for_one_is_refused(save_cohort,
         read(replace(study, mask=None))
 
 
-def test_a_cohorts_labels_are_named_beside_it_or_by_their_values(save_cohort, tmp_path):
-    table = save_cohort(tmp_path / "cohort", subjects=2)
-    cohort = Cohort(tuple(read_table(table)), table.parent)
-    assert labels_of(cohort) == {"label_1": (1,), "label_2": (2,), "label_3": (3,)}
-    (table.parent / "labels.json").write_text(json.dumps({"labels": {"0": "air", "5": "liver", "7": "kidney"}}))
-    assert labels_of(cohort) == {"liver": (5,), "kidney": (7,)}
-
-
 @pytest.mark.parametrize(
     ("content", "expected"),
     [(None, False), ("", False), ("[]", False), ('{"labels": {}}', False), ('{"phantom": true, "labels": {}}', True)],
@@ -81,21 +72,6 @@ def test_a_phantom_is_told_by_what_lies_beside_it(tmp_path, content, expected):
     if content is not None:
         (tmp_path / "labels.json").write_text(content)
     assert is_phantom(Cohort((), tmp_path)) is expected
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": ["liver"]}', '{"labels": {"liver": 5}}'])
-def test_a_file_that_does_not_say_what_labels_mean_is_refused(tmp_path, content):
-    (tmp_path / "labels.json").write_text(content)
-    with pytest.raises(DataError, match=r"labels.json: does not say what labels mean"):
-        named_labels(tmp_path / "labels.json")
-
-
-def test_masks_that_mark_nothing_name_nothing(save_cohort, tmp_path):
-    table = save_cohort(tmp_path / "cohort", subjects=1)
-    study = read_table(table)[0]
-    nib.Nifti1Image(np.zeros((24, 24, 4), np.uint8), np.eye(4)).to_filename(study.mask)
-    with pytest.raises(DataError, match="no mask marks anything"):
-        labels_of(Cohort((study,), table.parent))
 
 
 def test_held_out_subjects_keep_their_order(subjects):

@@ -1,16 +1,18 @@
 import pytest
 
 from medgan.config import load
-from medgan.synthesis.generators import SynthesisConfig, learner_of
+from medgan.synthesis.generators import LEARNERS, SynthesisConfig, learner_of
 from medgan.synthesis.settings import LesionConfig
 
-KINDS = ["mask_to_lesion", "inpainting"]
+KINDS = [settings().kind for settings in LEARNERS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_settings_name_a_generator_and_its_learner_keeps_what_they_build(kind, dimensions):
-    config = load(SynthesisConfig, {"generator": {"kind": kind}, "patch": {"dimensions": dimensions}})
+    patch = {"dimensions": dimensions, "size_voxels": 32}
+    asked = {"generator": {"kind": kind}, "patch": patch, "condition": {"classes": True}}
+    config = load(SynthesisConfig, asked)
     learner = learner_of(config)
     assert config.generator.kind == kind
     assert learner.kept == ("generator",)

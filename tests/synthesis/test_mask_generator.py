@@ -70,6 +70,15 @@ def test_new_masks_are_none_of_the_real_ones_and_as_large(flat):
 
 
 @BOTH
+def test_mixtures_of_long_shapes_that_point_different_ways_are_no_smaller(flat):
+    masks = [blob(radii, flat) for radii in ((9, 3, 4), (3, 9, 4))] * 4
+    generator = MaskGenerator.fit(masks, [ONE] * len(masks), 1, MaskGeneratorConfig(novelty=1.0))
+    rng = np.random.default_rng(0)
+    sizes = [radius_mm(generator.draw(ONE, rng), ONE, flat) for _ in range(30)]
+    assert np.median(sizes) == pytest.approx(radius_mm(masks[0], ONE, flat), rel=0.06)
+
+
+@BOTH
 def test_what_goes_together_is_kept(flat):
     # Large ones are long in this cohort; independent draws of size and shape would lose it.
     _, generator = fitted(flat)

@@ -137,8 +137,9 @@ class Line(Learner):
     best = "val/score"
     late: ClassVar = {}
 
-    def __init__(self, scores=(), terms=None, advice=None):
+    def __init__(self, scores=(), terms=None, advice=None, complete=1):
         super().__init__()
+        self.complete = complete
         self.line = nn.Linear(1, 1)
         nn.init.zeros_(self.line.weight)
         self.optimizer = torch.optim.SGD(self.line.parameters(), 1.0)
@@ -162,7 +163,8 @@ class Line(Learner):
     def validate(self, held_out, kept):
         self.judged.append(kept["line"].weight.item())
         panel = torch.zeros(4, 4, dtype=torch.uint8).numpy()
-        return Judgement({"val/score": self.scores[len(self.judged) - 1] if self.scores else 0.0}, panel)
+        score = self.scores[len(self.judged) - 1] if self.scores else 0.0
+        return Judgement({"val/score": score}, panel, complete=len(self.judged) >= self.complete)
 
     def diagnose(self, means):
         return self.advice
@@ -212,6 +214,15 @@ def test_the_model_is_of_the_best_or_the_last_epoch(fit_line, keep, epoch):
 
 def test_without_a_score_that_is_a_number_the_last_epoch_is_kept(fit_line):
     assert fit_line(Line(scores=(math.nan,) * 4)).run().epoch == 4
+
+
+@pytest.mark.parametrize(("complete", "epoch"), [(1, 1), (3, 3), (9, 4)])
+def test_the_best_model_is_of_those_that_were_complete_or_else_the_last(fit_line, complete, epoch):
+    assert fit_line(Line(scores=(1.0, 2.0, 3.0, 4.0), complete=complete)).run().epoch == epoch
+
+
+def test_a_learner_knows_how_many_iterations_its_run_has(fit_line):
+    assert fit_line(Line(), epochs=3, iterations_per_epoch=5).learner.budget == 15
 
 
 @pytest.mark.parametrize(("every", "judged"), [(1, 4), (2, 2), (3, 2), (9, 1)])

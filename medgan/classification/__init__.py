@@ -1,0 +1,1 @@
+"""Classifiers of patches: what lies in a small part of an image, learnt from few labels."""

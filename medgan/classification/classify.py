@@ -1,0 +1,126 @@
+"""``medgan classify``: many images through one classifier, one table of what each holds."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from rich.console import Console
+
+from medgan.classification.apply import Classified, classify_volume
+from medgan.classification.model import ClassifierModel, load_classifier
+from medgan.classification.table import TABLE, ClassTable
+from medgan.data.volumes import file_hash, read_volume
+from medgan.errors import ConfigError
+from medgan.inference.batch import StudyBatch, conversion_fabric, local_model
+from medgan.inference.jobs import SUMMARY, Job, Plan, find_inputs
+from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
+from medgan.training.model_folder import library_versions
+
+NOT_FOR_CLINICAL_USE = "Classes by a network, for research. Not for diagnosis."
+RULE = "an image is what the patch is that is least likely healthy; patches of the trained size, overlapping by half"
+
+
+@dataclass(frozen=True)
+class ClassifyOrder:
+    """What a user asks of ``medgan classify``."""
+
+    input: Path
+    """An image, a folder, a DICOM series folder, or a cohort CSV."""
+    output: Path
+    """A folder."""
+    model: str
+    """A classifier's model folder, ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``."""
+    domain: str | None = None
+    """Of a cohort, the domain whose images are classified; None is the one that the model was trained on."""
+    overwrite: bool = False
+    jobs: int = 1
+    tracking: str | None = None
+    """The MLflow store of a recorded model."""
+    device: str = "auto"
+
+
+def classify(order: ClassifyOrder, console: Console) -> ConvertSummary:
+    """Classify all images of an order; the table is written at the end, also of a batch that is stopped.
+
+    Raises:
+        ConfigError: An output that is no folder or the input's; nothing was written.
+        DataError: There is nothing to classify, no place for the table, or another table in its place.
+        ModelError: The model cannot be used.
+    """
+    started = time.monotonic()
+    model = load_classifier(local_model(order.model, order.tracking))
+    plan = _plan(order, model)
+    for note in plan.notes:
+        console.print(note, highlight=False, markup=False)
+    facts = classifier_facts(model)
+    table = ClassTable(order.output, model.classes, facts, overwrite=order.overwrite)
+    batch = ClassifyBatch(order, model, conversion_fabric(order.device), table)
+    try:
+        outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "classifying"))
+    finally:
+        table.write()
+    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+    write_summary(order.output / SUMMARY, summary, facts)
+    show_end(summary, order.output / TABLE, console, "classified")
+    return summary
+
+
+class ClassifyBatch(StudyBatch):
+    """The classification of many images with one model.
+
+    Args:
+        order: What was asked.
+        model: Loaded once.
+        fabric: Device and precision.
+        table: Where the classes go.
+    """
+
+    def __init__(self, order: ClassifyOrder, model: ClassifierModel, fabric: Fabric, table: ClassTable) -> None:
+        super().__init__(order.jobs)
+        self.model, self.fabric, self.table = model, fabric, table
+
+    def converted(self, job: Job) -> tuple[Status, str]:
+        """Classify one image, unless the table has it already; how it ended, and its warnings."""
+        source = file_hash(job.source)
+        if self.table.knows(job.name, source):
+            return "kept", ""
+        volume = read_volume(job.source)
+        with self.computing:
+            found = classify_volume(self.model, volume, self.fabric)
+        self.table.add(job.name, source, found)
+        return "done", "; ".join(self._warnings(found))
+
+    def _warnings(self, found: Classified) -> list[str]:
+        warnings = []
+        if self.model.description.origin.phantom:
+            warnings.append("the model was trained on the built-in phantom, not on patients")
+        if self.model.config.domain.window.percentiles and found.patches == 1:
+            warnings.append("a single patch: its intensities were scaled by its own percentiles, not by its study's")
+        return warnings
+
+
+def classifier_facts(model: ClassifierModel) -> dict[str, Any]:
+    """What the table's sidecar says of its origin."""
+    return {
+        "Classification": True,
+        "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
+        "Classes": list(model.classes),
+        "Rule": RULE,
+        "Model": {
+            "Name": "classifier",
+            "WeightsSHA256": model.description.weights_sha256,
+            "DescriptionSHA256": hashlib.sha256(model.description.model_dump_json().encode()).hexdigest(),
+        },
+        "Versions": library_versions(),
+    }
+
+
+def _plan(order: ClassifyOrder, model: ClassifierModel) -> Plan:
+    """The images; all of them end in one table."""
+    if order.output.exists() and not order.output.is_dir():
+        raise ConfigError(f"{order.output} is a file and no folder; give a folder for {TABLE} and its records.")
+    named, notes = find_inputs(order.input, order.output, order.domain or model.config.domain.name)
+    return Plan(tuple(Job(path, name, order.output / TABLE) for name, path in named), order.output, notes)

@@ -1,0 +1,58 @@
+"""A classifier's settings: which classes, in patches of which images, by which network."""
+
+from typing import Self
+
+from pydantic import Field, PositiveInt, model_validator
+from torch import nn
+
+from medgan.config import Config
+from medgan.data.domains import Domain
+from medgan.data.preparation import GridConfig
+from medgan.networks.blocks import Norm
+from medgan.networks.latent import halvings
+from medgan.networks.whole import WholeDiscriminator
+from medgan.segmentation.settings import MOST_LABELS, Name
+
+HEALTHY = "healthy"
+"""The class of patches in which nothing is labelled; always the first."""
+
+
+class ClassifierNetworkConfig(Config):
+    """The discriminator of DCGAN with a score for each class."""
+
+    channels: PositiveInt = 32
+    """At the finest inner map; they double with each coarser one, up to eight times."""
+    norm: Norm = "group"
+    """Not ``batch`` where generated images are judged, too: its statistics would be theirs as well."""
+
+    def build(self, shape: tuple[int, ...], classes: int) -> WholeDiscriminator:
+        """The network: patches (B, 1, *shape) in [-1, 1] to raw scores (B, classes)."""
+        return WholeDiscriminator(shape, 1, classes, channels=self.channels, norm=self.norm)
+
+
+class ClassifierConfig(Config):
+    """What a classifier is: all that its network is built from, and how it is shown an image."""
+
+    names: tuple[Name, ...] = Field(min_length=1, max_length=MOST_LABELS)
+    """What a patch may hold; one that holds none of it is healthy."""
+    domain: Domain
+    grid: GridConfig
+    shape: tuple[PositiveInt, ...] = Field(min_length=2, max_length=3)
+    """Of a patch in voxels of the grid: (X, Y) in an axial slice, or (X, Y, Z)."""
+    network: ClassifierNetworkConfig = ClassifierNetworkConfig()
+
+    @model_validator(mode="after")
+    def _a_network_can_be_built(self) -> Self:
+        if HEALTHY in self.names:
+            raise ValueError(f"'{HEALTHY}' is what a patch is that holds none of the names; choose another name")
+        halvings(self.shape)
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All classes in the order of the scores, healthy first."""
+        return (HEALTHY, *self.names)
+
+    def build(self) -> nn.Module:
+        """A fresh network: (B, 1, *shape) in [-1, 1] to raw scores (B, classes)."""
+        return self.network.build(self.shape, len(self.classes))

@@ -1,0 +1,34 @@
+"""``medgan classify``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, explained
+
+
+def classify(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort CSV.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for classes.csv and its records.")],
+    model: Annotated[str, typer.Option(help="Classifier's model folder, runs:/ID/model or models:/NAME@ALIAS.")],
+    domain: Annotated[
+        str | None, typer.Option(help="Of a cohort CSV, the domain to classify; else the one the model was trained on.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table of other inputs or models.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Images read ahead.")] = 1,
+    tracking: TrackingUri = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Classify images by their patches; classes.csv has the class and the probability of each, image by image."""
+    with explained(debug):
+        from medgan.classification.classify import ClassifyOrder
+        from medgan.classification.classify import classify as run_classification
+
+        order = ClassifyOrder(
+            source, output, model, domain=domain, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device
+        )
+        if run_classification(order, console(quiet)).failed:
+            raise typer.Exit(1)

@@ -1,0 +1,175 @@
+"""The patches of an evaluation: synthetic, real that were trained on, and real of other subjects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.data.domains import Domain
+from medgan.data.grid import same_grid
+from medgan.data.labels import Labels, carried, labels_of, merged
+from medgan.data.layouts import Study
+from medgan.data.preparation import GridConfig, Prepared, prepare
+from medgan.data.splits import Split
+from medgan.data.studies import Cohort
+from medgan.data.volumes import read_grid, read_volume
+from medgan.errors import DataError, GeometryError
+from medgan.evaluation.matching import Failure
+from medgan.evaluation.synthesis.patches import Origin, Patches, joined, lesion_patches
+from medgan.evaluation.synthesis.rows import Row
+
+LEAST = 8
+"""Patches of each kind, without which no covariance and no neighbourhood says anything."""
+OWN_GRID = GridConfig(spacing_mm=(None, None, None))
+
+Case = tuple[Prepared, NDArray[np.uint8]]
+"""An image on its own grid in RAS+, and its labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What is compared."""
+
+    synthetic: Patches
+    training: Patches
+    """Real ones that all are compared with."""
+    held_out: Patches
+    """Real ones of other subjects."""
+    suspected: Patches
+    """Real ones that a generator may have seen: the training ones, or all where that is not known."""
+    names: tuple[str, ...]
+    """What the labels mean, from 1; empty where there are none."""
+    split_known: bool
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How images become patches.
+
+    Args:
+        domain: What they are: the window of intensities.
+        shape: Of the patches, (H, W) or (H, W, D); images of just this shape are patches already.
+        labels: Names and values of the label maps; empty where there are none, and images are patches.
+    """
+
+    domain: Domain
+    shape: tuple[int, ...]
+    labels: Labels
+
+    def patches(self, rows: Sequence[Row], real: Sequence[Row], failures: list[Failure]) -> Patches:
+        """All patches of some images; images that cannot be used are added to ``failures``.
+
+        Args:
+            rows: The images.
+            real: Among them the recipients of synthetic ones.
+            failures: Added to.
+        """
+        recipients = {row.study.subject: row.study for row in real}
+        kept = lru_cache(maxsize=2)(self._case)  # several synthetic images share a recipient
+        parts = []
+        for row in sorted(rows, key=lambda row: (row.recipient or "", str(row.study.image))):
+            try:
+                before = recipients.get(row.recipient) if row.recipient else None
+                parts.append(self._of_row(row, kept(before) if before else None))
+            except DataError as error:
+                failures.append(Failure(row.study.image.name, str(error)))
+        return joined(parts)
+
+    def _of_row(self, row: Row, before: Case | None) -> Patches:
+        image, labels = self._case(row.study)
+        if not self.labels or _fits(image.voxels.shape, self.shape):
+            return _whole(image, labels, row)
+        changed = None
+        if before is not None and before[0].voxels.shape == image.voxels.shape:
+            changed = (before[0].voxels != image.voxels) | (before[1] != labels)
+        return lesion_patches(
+            image, labels, self.shape, row.study.image.name, row.study.subject,
+            recipient=row.recipient, changed=changed,
+        )  # fmt: skip
+
+    def _case(self, study: Study) -> Case:
+        image = prepare(read_volume(study.image), self.domain, OWN_GRID)
+        if not self.labels:
+            return image, np.zeros(image.voxels.shape, dtype=np.uint8)
+        if study.mask is None:
+            raise DataError(f"{study.image} has no mask; name one in the cohort's `mask` column.")
+        mask = read_volume(study.mask)
+        if not same_grid(mask.grid, read_grid(study.image)):
+            raise GeometryError(f"{study.mask} and {study.image} are on different voxel grids; resample the mask.")
+        return image, carried(merged(mask, self.labels), mask.grid.affine, image)
+
+
+def gather(
+    synthetic: Sequence[Row],
+    real: Sequence[Row],
+    domain: Domain,
+    shape: tuple[int, ...],
+    *,
+    split: Split | None,
+    seed: int,
+) -> Material:
+    """Cut all patches and divide the real ones by subject.
+
+    Who trained the generator is said by ``split``, else by the ``split`` column of the real rows. Where neither tells,
+    half of the real subjects are compared with the other half, and all of them are suspected to have been copied.
+
+    Raises:
+        DataError: Fewer than ``LEAST`` patches of a kind, or one real subject.
+    """
+    labels = _labels(real)
+    reader, failures = Reader(domain, shape, labels), list[Failure]()
+    made = reader.patches(synthetic, real, failures)
+    all_real = reader.patches(real, (), failures)
+    trained, known = _trained(real, split, seed)
+    which = np.isin([origin.subject for origin in all_real.origins], sorted(trained))
+    training, held_out = all_real.at(np.flatnonzero(which)), all_real.at(np.flatnonzero(~which))
+    for kind, patches in (("synthetic", made), ("real training", training), ("real held-out", held_out)):
+        if len(patches) < LEAST:
+            raise DataError(
+                f"{len(patches)} {kind} patches cannot be judged, at least {LEAST} can; give more images, or 2D "
+                "patches (--dimensions 2), of which a lesion has up to three."
+                + (f" First of the images that failed: {failures[0].reason}" if failures else "")
+            )
+    if made.images.shape[1:] != all_real.images.shape[1:]:
+        joined([made, all_real])  # says which shapes there are
+    suspected = training if known else all_real
+    return Material(made, training, held_out, suspected, tuple(labels), known, tuple(failures))
+
+
+def _labels(real: Sequence[Row]) -> Labels:
+    masked = [row.study for row in real if row.study.mask]
+    if not masked:
+        return {}
+    folders = {study.image.parent for study in masked}
+    root = next((up for folder in folders for up in (folder, *folder.parents) if (up / "labels.json").is_file()), None)
+    return labels_of(Cohort(tuple(masked), root or Path()))
+
+
+def _trained(real: Sequence[Row], split: Split | None, seed: int) -> tuple[set[str], bool]:
+    """The subjects that a generator was trained on, and whether that is known."""
+    subjects = sorted({row.study.subject for row in real})
+    if len(subjects) < 2:
+        raise DataError("there is one real subject: nobody is left to show how alike real ones are; give two or more.")
+    if split:
+        return set(split.train), True
+    named = {row.study.subject for row in real if row.study.split == "train"}
+    if named and named != set(subjects):
+        return named, True
+    drawn = np.random.default_rng(seed).permutation(subjects)
+    return set(drawn[: (len(drawn) + 1) // 2].tolist()), False
+
+
+def _fits(image: tuple[int, ...], patch: tuple[int, ...]) -> bool:
+    return image == (patch if len(patch) == 3 else (*patch, 1))
+
+
+def _whole(image: Prepared, labels: NDArray[np.uint8], row: Row) -> Patches:
+    """An image that is a patch; one slice is a patch of two dimensions."""
+    voxels = image.normalised()
+    if voxels.shape[2] == 1:
+        voxels, labels = voxels[..., 0], labels[..., 0]
+    return Patches(voxels[None], labels[None], (Origin(row.study.subject, row.study.image.name, row.recipient),))

@@ -1,0 +1,157 @@
+"""Patches with a lesion in their middle, cut from real and synthetic images by one rule."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medgan.data.preparation import Prepared
+from medgan.data.transforms import cut, cut_labels
+from medgan.errors import DataError
+
+SLICES = (0.25, 0.5, 0.75)
+"""Where 2D patches lie within a lesion, as shares of the slices that it is in."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a patch was cut."""
+
+    subject: str
+    lesion: str
+    """Which one, of which image."""
+    recipient: str | None = None
+    """The real subject in whose image a synthetic lesion lies."""
+    centre: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+    """The patch's, in voxels of the image; not a number where the image is the patch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Patches of one kind, as many images as labels as origins."""
+
+    images: Floats
+    """(N, *shape) in [-1, 1]."""
+    labels: NDArray[np.uint8]
+    """(N, *shape): 0 is background, n the n-th name."""
+    origins: tuple[Origin, ...]
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """(N,), whose anatomy each shows: the recipient's, else the subject's."""
+        return np.array([origin.recipient or origin.subject for origin in self.origins])
+
+    @property
+    def lesions(self) -> NDArray[np.str_]:
+        """(N,), which lesion each shows."""
+        return np.array([origin.lesion for origin in self.origins])
+
+    @property
+    def classes(self) -> NDArray[np.intp]:
+        """(N,), the label that most voxels of each have; 0 where nothing is labelled."""
+        flat = self.labels.reshape(len(self), -1)
+        return np.array([np.bincount(patch[patch > 0], minlength=1).argmax() for patch in flat], dtype=np.intp)
+
+    def at(self, which: Iterable[int]) -> "Patches":
+        """Some of them, in the asked order."""
+        chosen = [int(number) for number in which]
+        return Patches(self.images[chosen], self.labels[chosen], tuple(self.origins[number] for number in chosen))
+
+    def drawn(self, count: int, seed: int) -> "Patches":
+        """``count`` of them by chance, each once, in their order; all where there are no more."""
+        if count >= len(self):
+            return self
+        return self.at(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+
+def joined(parts: Sequence[Patches]) -> Patches:
+    """Patches of one shape, one after another.
+
+    Raises:
+        DataError: There are none, or of several shapes.
+    """
+    shapes = sorted({part.images.shape[1:] for part in parts if len(part)})
+    if not shapes:
+        raise DataError("there are no patches: no image that could be read has a lesion; check masks and labels.")
+    if len(shapes) > 1:
+        raise DataError(
+            f"patches of the shapes {' and '.join(map(str, shapes))} do not compare; give images of one size, or a "
+            "cohort with a `mask` column, around whose lesions patches of one size are cut."
+        )
+    kept = [part for part in parts if len(part)]
+    return Patches(
+        np.concatenate([part.images for part in kept]),
+        np.concatenate([part.labels for part in kept]),
+        tuple(origin for part in kept for origin in part.origins),
+    )
+
+
+def lesion_patches(
+    image: Prepared,
+    labels: NDArray[np.uint8],
+    shape: Sequence[int],
+    name: str,
+    subject: str,
+    *,
+    recipient: str | None = None,
+    changed: NDArray[np.bool_] | None = None,
+) -> Patches:
+    """A patch around each lesion's centre, in 2D three slices of each; beyond the image there is air.
+
+    A lesion is what hangs together by faces, edges or corners, whatever its names; large or small, it counts once.
+
+    Args:
+        image: The study.
+        labels: (X, Y, Z) on its grid.
+        shape: Of the patches, (H, W) or (H, W, D).
+        name: Of the image; lesions are numbered below it.
+        subject: Whose it is.
+        recipient: The real subject whose image a synthetic one was made from.
+        changed: (X, Y, Z), the voxels that are not the recipient's. Only lesions with such a voxel are synthetic,
+            and only they are cut; without it, all are.
+    """
+    numbered, count = ndimage.label(labels > 0, structure=np.ones((3, 3, 3)))
+    images, maps, origins = [], [], []
+    for number, box in enumerate(ndimage.find_objects(numbered, count), start=1):
+        voxels = np.argwhere(numbered[box] == number) + np.array([part.start for part in box])
+        if changed is not None and not changed[tuple(voxels.T)].any():
+            continue
+        for centre in _centres(voxels, len(shape)):
+            extent = tuple(shape) if len(shape) == 3 else (*shape, 1)
+            start = [round(float(c) - (size - 1) / 2) for c, size in zip(centre, extent, strict=True)]
+            images.append(cut(image, start, extent).reshape(shape))
+            maps.append(cut_labels(labels, start, extent).reshape(shape).astype(np.uint8))
+            x, y, z = centre.tolist()
+            origins.append(Origin(subject, f"{name}#{number}", recipient, (x, y, z)))
+    if not images:
+        return Patches(np.empty((0, *shape), np.float32), np.empty((0, *shape), np.uint8), ())
+    return Patches(np.stack(images), np.stack(maps), tuple(origins))
+
+
+def smooth(images: Floats) -> Floats:
+    """Patches (N, *shape) smoothed by a Gaussian of one voxel: their structure with little of their noise."""
+    return np.asarray(ndimage.gaussian_filter(images, (0, *[1.0] * (images.ndim - 1)), mode="nearest"))
+
+
+def coarse(images: Floats) -> Floats:
+    """Patches (N, *shape) smoothed and halved; an odd last row, column or slice is left out."""
+    spatial = images.ndim - 1
+    even = smooth(images)[(slice(None), *(slice(2 * (size // 2)) for size in images.shape[1:]))]
+    split = [part for size in even.shape[1:] for part in (size // 2, 2)]
+    return np.asarray(even.reshape(len(even), *split).mean(axis=tuple(range(2, 2 * spatial + 1, 2))))
+
+
+def _centres(voxels: NDArray[np.intp], spatial: int) -> list[NDArray[np.float64]]:
+    """The centre of a lesion's voxels (N, 3), or those of some of its slices, each slice once."""
+    if spatial == 3:
+        return [voxels.mean(axis=0)]
+    heights = np.unique(voxels[:, 2])
+    chosen = sorted({int(heights[int(share * len(heights))]) for share in SLICES})
+    return [voxels[voxels[:, 2] == height].mean(axis=0) for height in chosen]

@@ -1,0 +1,88 @@
+"""Which images of a place are real and which are synthetic."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from medgan.data.layouts import Study, read_table, stem
+from medgan.errors import ConfigError, DataError
+from medgan.evaluation.matching import read_images
+
+Place = str | Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image and what is known of where it comes from."""
+
+    study: Study
+    synthetic: bool
+    """Whether its sidecar says so."""
+    recipient: str | None
+    """The real subject whose image a synthetic one was made from."""
+
+
+def read_rows(place: Place) -> list[Row]:
+    """The images of ``cohort.csv``, a folder with one, ``cohort.csv:DOMAIN``, or of a folder of images.
+
+    Raises:
+        DataError: The place holds no image, or does not exist.
+        ConfigError: A cohort of several domains, of which none is named.
+    """
+    table, domain = _table(place)
+    if table is None:
+        found = read_images(place)
+        return [_row(Study(image.subject, "", image.path)) for image in found.images]
+    studies = read_table(table)
+    domains = sorted({study.domain for study in studies})
+    if domain and domain not in domains:
+        raise DataError(f"{table} has no image of domain {domain}; it has {', '.join(domains)}.")
+    if not domain and len(domains) > 1:
+        raise ConfigError(f"{table} has images of {', '.join(domains)}; say which, as in {table}:{domains[0]}.")
+    return [_row(study) for study in studies if study.domain == (domain or domains[0])]
+
+
+def divided(synthetic: Place, reference: Place | None) -> tuple[list[Row], list[Row]]:
+    """Synthetic rows and real ones: by the sidecars of one cohort, or those of two places.
+
+    Raises:
+        DataError: One place, in which no image, or every one, is marked as synthetic.
+    """
+    given = read_rows(synthetic)
+    marked = [row for row in given if row.synthetic]
+    if reference is not None:
+        return marked or given, [row for row in read_rows(reference) if not row.synthetic]
+    if not marked:
+        raise DataError(
+            f"no sidecar in {synthetic} marks an image as synthetic; give an augmented cohort as `medgan augment` "
+            "writes it, or the real images with --reference."
+        )
+    if len(marked) == len(given):
+        raise DataError(f"{synthetic} holds synthetic images only; give the real ones with --reference.")
+    return marked, [row for row in given if not row.synthetic]
+
+
+def _table(place: Place) -> tuple[Path | None, str]:
+    """The cohort's CSV and the domain that is named after it, where the place is a cohort."""
+    before, colon, domain = str(place).rpartition(":")
+    if not colon or Path(place).exists():
+        before, domain = str(place), ""
+    path = Path(before)
+    table = path / "cohort.csv" if path.is_dir() else path
+    return (table, domain) if table.is_file() and table.suffix.lower() == ".csv" else (None, domain)
+
+
+def _row(study: Study) -> Row:
+    facts = _sidecar(study.image)
+    parents = facts.get("Parents")
+    known = isinstance(parents, list) and parents and isinstance(parents[0], str)
+    return Row(study, facts.get("Synthetic") is True, parents[0] if known and isinstance(parents, list) else None)
+
+
+def _sidecar(image: Path) -> dict[str, object]:
+    """What lies beside an image as ``NAME.json``; empty where that is no sidecar."""
+    try:
+        content = json.loads((image.parent / f"{stem(image)}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,195 @@
+"""From a latent vector to a patch of any shape, in 2D and 3D: the generators of DCGAN and its conditional forms."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medgan.networks.blocks import CONVOLUTION, TRANSPOSED, Norm, UpSampling, has_bias, initialise, normalisation
+from medgan.networks.conditional_norm import ConditionalNorm
+
+Entry = Literal["concatenation", "normalisation"]
+"""How a condition enters a generator: beside the latent vector, or as scale and shift of every norm."""
+
+Layer = Callable[..., nn.Module]
+
+COARSEST = 4
+"""Voxels below which no axis is halved: DCGAN's smallest map."""
+
+
+def halvings(shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Strides from a patch down to its smallest map, fine to coarse: an axis is halved while it is even and long.
+
+    Examples:
+        >>> halvings((32, 48))
+        [(2, 2), (2, 2), (2, 2)]
+        >>> halvings((32, 8))  # 16 x 4, 8 x 4, 4 x 4
+        [(2, 2), (2, 1), (2, 1)]
+
+    Raises:
+        ValueError: No axis can be halved.
+    """
+    strides, size = [], tuple(shape)
+    while any(_halves(length) for length in size):
+        strides.append(tuple(2 if _halves(length) else 1 for length in size))
+        size = tuple(length // stride for length, stride in zip(size, strides[-1], strict=True))
+    if not strides:
+        raise ValueError(
+            f"patch of {tuple(shape)} voxels: no axis is even and at least {2 * COARSEST} long, so none can be halved"
+        )
+    return strides
+
+
+def smallest_map(shape: Sequence[int]) -> tuple[int, ...]:
+    """The size that :func:`halvings` leads to."""
+    steps = zip(*halvings(shape), strict=True)
+    return tuple(length // 2 ** sum(step == 2 for step in axis) for length, axis in zip(shape, steps, strict=True))
+
+
+def widths(channels: int, levels: int) -> list[int]:
+    """Channels at each level, fine to coarse: they double with each, up to eight times."""
+    return [channels * min(2**level, 8) for level in range(levels)]
+
+
+class LatentGenerator(nn.Module):
+    """A stack of up-sampling convolutions from a latent vector to a patch, bounded to [-1, 1] by tanh.
+
+    DCGAN's guidelines: no pooling, no dense hidden layer (the first is a transposed convolution whose kernel is the
+    smallest map), batch norm in all layers but the last, ReLU. A condition enters beside the latent vector (Mirza and
+    Osindero 2014, arXiv:1411.1784, section 3.2) or through every norm (:class:`ConditionalNorm`).
+
+    Args:
+        shape: Voxels of the patch; see :func:`halvings`.
+        outputs: Channels of the patch.
+        latent: Values of the latent vector, which is drawn from N(0, 1).
+        condition: D, values of the condition; with 0 the network ignores whatever condition it is shown.
+        entry: How the condition enters.
+        channels: At the finest inner map; they double with each coarser one, up to eight times.
+        norm: ``batch`` is DCGAN's; an ``entry`` of normalisation needs batch or instance.
+        upsampling: ``transposed`` is DCGAN's; ``resize`` draws no checkerboard.
+
+    Source: Radford, Metz and Chintala 2016, arXiv:1511.06434, section 3.
+
+    Raises:
+        ValueError: A shape that cannot be halved, or a norm that takes no condition.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: int = 1,
+        *,
+        latent: int = 100,
+        condition: int = 0,
+        entry: Entry = "concatenation",
+        channels: int = 64,
+        norm: Norm = "batch",
+        upsampling: UpSampling = "transposed",
+    ) -> None:
+        super().__init__()
+        spatial, strides = len(shape), halvings(shape)
+        self.latent, self.spatial = latent, spatial
+        self.concatenated = condition if entry == "concatenation" else 0
+        self.normed = condition if entry == "normalisation" else 0
+        wide, bias = widths(channels, len(strides))[::-1], has_bias(norm)
+        transposed: Layer = TRANSPOSED[spatial]
+        first = transposed(latent + self.concatenated, wide[0], smallest_map(shape), bias=bias)
+        inner = zip(pairwise(wide), strides[:0:-1], strict=True)
+        self.grow = nn.ModuleList(
+            [first, *(_growth(spatial, *between, stride, upsampling, bias=bias) for between, stride in inner)]
+        )
+        self.norms = nn.ModuleList(_norm(spatial, width, self.normed, norm) for width in wide)
+        self.last = _growth(spatial, wide[-1], outputs, strides[0], upsampling, bias=True)
+        initialise(self)
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """(B, latent) and (B, D) to a patch (B, outputs, *shape) in [-1, 1]."""
+        if self.concatenated:
+            z = torch.cat([z, given(condition)], dim=1)
+        x = z.unflatten(1, (-1, *(1,) * self.spatial))
+        for grow, norm in zip(self.grow, self.norms, strict=True):
+            x = grow(x)
+            x = F.relu(norm(x, given(condition)) if self.normed else norm(x))
+        return torch.tanh(self.last(x))
+
+
+class LayeredGenerator(nn.Module):
+    """A lesion laid over a background that is the same whatever the lesion's condition.
+
+    ``image = (1 - m) * background(z, c') + m * lesion(z, c)``, m the largest of the drawn maps, scaled to [0, 1], and
+    c' the condition without the part that is the lesion's alone. With z kept and that part swapped, what changes is
+    therefore inside the old and the new mask. Layers joined by a drawn mask are those of Yang et al. 2017,
+    arXiv:1703.01560; that one of them does not see the condition is ours.
+
+    Args:
+        background: Draws (B, 1, *shape) from z and c'.
+        lesion: Draws (B, 1 + K, *shape) from z and c: what a lesion looks like, and a map of each name.
+        own: The first so many values of the condition, which the background is not shown: class and size.
+    """
+
+    def __init__(self, background: LatentGenerator, lesion: LatentGenerator, own: int) -> None:
+        super().__init__()
+        self.background, self.lesion, self.own = background, lesion, own
+        self.latent = lesion.latent
+
+    def forward(self, z: Tensor, condition: Tensor) -> Tensor:
+        """(B, latent) and (B, D) to a joint patch (B, 1 + K, *shape) in [-1, 1]."""
+        behind, drawn = self.background(z, condition[:, self.own :]), self.lesion(z, condition)
+        maps = drawn[:, 1:]
+        share = (maps.amax(dim=1, keepdim=True) + 1) / 2
+        return torch.cat([torch.lerp(behind, drawn[:, :1], share), maps], dim=1)
+
+
+class ResizedConvolution(nn.Module):
+    """Interpolation to ``stride`` times the size and a 3-wide convolution."""
+
+    def __init__(self, spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], *, bias: bool) -> None:
+        super().__init__()
+        self.stride, self.mode = tuple(float(step) for step in stride), {2: "bilinear", 3: "trilinear"}[spatial]
+        self.layer = CONVOLUTION[spatial](inputs, outputs, 3, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, *size) to (B, outputs, *(stride * size))."""
+        x = F.interpolate(x, scale_factor=self.stride, mode=self.mode, align_corners=False)
+        result: Tensor = self.layer(x)
+        return result
+
+
+def kernels(stride: Sequence[int]) -> tuple[int, ...]:
+    """4-wide where an axis is halved or doubled and 3-wide where it is kept: with padding 1 the sizes come out even."""
+    return tuple(2 + step for step in stride)
+
+
+def _halves(length: int) -> bool:
+    return length % 2 == 0 and length // 2 >= COARSEST
+
+
+def _growth(
+    spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], upsampling: UpSampling, *, bias: bool
+) -> nn.Module:
+    if upsampling == "resize":
+        return ResizedConvolution(spatial, inputs, outputs, stride, bias=bias)
+    transposed: Layer = TRANSPOSED[spatial]
+    return transposed(inputs, outputs, kernels(stride), stride, padding=1, bias=bias)
+
+
+def _norm(spatial: int, channels: int, condition: int, norm: Norm) -> nn.Module:
+    if not condition:
+        return normalisation(norm, channels, spatial)
+    if norm not in ("batch", "instance"):
+        raise ValueError(f"norm={norm} takes no condition: choose batch or instance, or concatenate the condition")
+    return ConditionalNorm(spatial, channels, condition, norm)
+
+
+def given(condition: Tensor | None) -> Tensor:
+    """The condition, where a network was built for one.
+
+    Raises:
+        ValueError: None was shown.
+    """
+    if condition is None:
+        raise ValueError("the network was built for a condition and was shown none")
+    return condition

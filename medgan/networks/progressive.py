@@ -1,0 +1,209 @@
+"""A generator and a critic that grow from coarse to fine, in 2D and 3D.
+
+Source: Karras et al. 2018, arXiv:1710.10196. A level is a resolution: at level 0 both see patches of 1 / 2^levels the
+full size along each axis, and each level doubles it. How far a network has grown is a real number in its buffer
+``grown``: 2 is level 2, and 2.25 is level 3 fading in with alpha = 0.25.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medgan.networks.blocks import CONVOLUTION
+from medgan.networks.equalised import HE_GAIN, equalised, minibatch_deviation, pixel_norm
+
+POOLING = {2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def double(image: Tensor) -> Tensor:
+    """Twice the size along each axis: every voxel repeated."""
+    return F.interpolate(image, scale_factor=2, mode="nearest")
+
+
+def halve(image: Tensor) -> Tensor:
+    """Half the size along each axis: means of 2 x 2 (x 2) voxels."""
+    halved: Tensor = POOLING[image.dim() - 2](image, 2)
+    return halved
+
+
+def stage(grown: float) -> tuple[int, float]:
+    """The finest level that takes part, and its alpha, in (0, 1]; at level 0 it is 1."""
+    level = math.ceil(grown)
+    return level, 1 - (level - grown)
+
+
+def seen_at(image: Tensor, grown: float, levels: int) -> Tensor:
+    """A real patch (B, C, *full) as the critic is shown it: at its level's size and, while that fades in, blended.
+
+    Source: Karras et al. 2018, figure 2: real images fade as the generated ones do.
+    """
+    level, alpha = stage(grown)
+    for _ in range(levels - level):
+        image = halve(image)
+    return image if alpha == 1 else torch.lerp(double(halve(image)), image, alpha)
+
+
+class Growing(nn.Module):
+    """What both networks share: their shapes and widths by level, and how far they have grown.
+
+    Args:
+        shape: Of a full patch, two or three axes, each a multiple of 2^levels.
+        levels: How often the size doubles.
+        channels: Of the full size; they double with every level towards the coarse.
+        most_channels: Where that ends.
+    """
+
+    grown: Tensor
+
+    def __init__(self, shape: Sequence[int], levels: int, channels: int, most_channels: int) -> None:
+        super().__init__()
+        if any(size % 2**levels or size < 2**levels for size in shape):
+            raise ValueError(f"a patch of {tuple(shape)} cannot be halved {levels} times")
+        self.spatial, self.levels = len(shape), levels
+        self.shapes = [tuple(size // 2 ** (levels - level) for size in shape) for level in range(levels + 1)]
+        self.widths = [min(channels * 2 ** (levels - level), most_channels) for level in range(levels + 1)]
+        self.register_buffer("grown", torch.tensor(float(levels)))
+
+    def convolution(self, inputs: int, outputs: int) -> nn.Sequential:
+        """3-wide, equalised, leaky; in deep features zeros beyond the border are no tissue, but tell where it is."""
+        return nn.Sequential(equalised(CONVOLUTION[self.spatial](inputs, outputs, 3, padding=1)), nn.LeakyReLU(0.2))
+
+    def pointwise(self, inputs: int, outputs: int, gain: float = HE_GAIN) -> nn.Conv2d | nn.Conv3d:
+        """1-wide and equalised: between features and images."""
+        return equalised(CONVOLUTION[self.spatial](inputs, outputs, 1), gain)
+
+
+class Normed(nn.Sequential):
+    """Layers, and after each of them pixel norm."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, *spatial) to what the layers make of it."""
+        for layer in self:
+            features = pixel_norm(layer(features))
+        return features
+
+
+class ProgressiveGenerator(Growing):
+    """Draws patches from noise, and from a condition that stands beside it.
+
+    Unlike the paper's its images are bounded, by tanh at each level: label maps are -1 or +1 almost everywhere.
+
+    Args:
+        shape: Of a full patch.
+        outputs: Channels of a patch.
+        levels: How often the size doubles.
+        latent: Length of the noise, N(0, 1).
+        condition: Length of the condition; 0 for none.
+        channels: Of the full size.
+        most_channels: Of any size.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: int,
+        *,
+        levels: int,
+        latent: int = 128,
+        condition: int = 0,
+        channels: int = 16,
+        most_channels: int = 128,
+    ) -> None:
+        super().__init__(shape, levels, channels, most_channels)
+        self.latent = latent
+        widths, start = self.widths, math.prod(self.shapes[0])
+        self.start = equalised(nn.Linear(latent + condition, widths[0] * start))
+        self.blocks = nn.ModuleList([Normed(self.convolution(widths[0], widths[0]))])
+        for before, width in pairwise(widths):
+            self.blocks.append(Normed(self.convolution(before, width), self.convolution(width, width)))
+        self.to_joint = nn.ModuleList(self.pointwise(width, outputs, gain=1.0) for width in widths)
+
+    def forward(self, z: Tensor, condition: Tensor, full: bool = True) -> Tensor:
+        """Noise (B, latent) and condition (B, D) to patches (B, outputs, *shape) in [-1, 1].
+
+        Args:
+            z: The noise.
+            condition: May be of length 0.
+            full: False leaves a patch at the size of the level that the generator has grown to.
+        """
+        joint = self.at(z, condition, *stage(float(self.grown)))
+        return F.interpolate(joint, self.shapes[-1], mode="nearest") if full else joint
+
+    def at(self, z: Tensor, condition: Tensor, level: int, alpha: float = 1.0) -> Tensor:
+        """Patches of ``level``'s size, of which (1 - alpha) is the level before, its size doubled."""
+        features = self.start(torch.cat([pixel_norm(z), condition], dim=1))
+        features = pixel_norm(F.leaky_relu(features, 0.2).unflatten(1, (self.widths[0], *self.shapes[0])))
+        before = features
+        for number, block in enumerate(self.blocks[: level + 1]):
+            before = features
+            features = block(double(features) if number else features)
+        joint = torch.tanh(self.to_joint[level](features))
+        if level == 0 or alpha == 1:
+            return joint
+        return torch.lerp(double(torch.tanh(self.to_joint[level - 1](before))), joint, alpha)
+
+
+class ProgressiveCritic(Growing):
+    """One score a patch: the generator's mirror image, without a norm.
+
+    The condition enters as an inner product of the last features with its embedding (Miyato and Koyama 2018,
+    arXiv:1802.05637): the score tells whether a patch is real and whether it is what was asked for.
+
+    Args:
+        shape: Of a full patch.
+        inputs: Channels of a patch.
+        levels: How often the size halves.
+        condition: Length of the condition; 0 for none.
+        channels: Of the full size.
+        most_channels: Of any size.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        inputs: int,
+        *,
+        levels: int,
+        condition: int = 0,
+        channels: int = 16,
+        most_channels: int = 128,
+    ) -> None:
+        super().__init__(shape, levels, channels, most_channels)
+        widths, start = self.widths, math.prod(self.shapes[0])
+        self.from_joint = nn.ModuleList(
+            nn.Sequential(self.pointwise(inputs, width), nn.LeakyReLU(0.2)) for width in widths
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(self.convolution(width, width), self.convolution(width, before))
+            for before, width in pairwise(widths)
+        )
+        self.last = self.convolution(widths[0] + 1, widths[0])
+        self.dense = equalised(nn.Linear(widths[0] * start, widths[0]))
+        self.score = equalised(nn.Linear(widths[0], 1), gain=1.0)
+        self.embed = equalised(nn.Linear(condition, widths[0], bias=False), gain=1.0) if condition else None
+
+    def forward(self, joint: Tensor, condition: Tensor) -> Tensor:
+        """Patches (B, inputs, *shape of the level it has grown to) and conditions (B, D) to raw scores (B, 1)."""
+        return self.at(joint, condition, *stage(float(self.grown)))
+
+    def at(self, joint: Tensor, condition: Tensor, level: int, alpha: float = 1.0) -> Tensor:
+        """Scores of patches of ``level``'s size; (1 - alpha) of what is seen is what the level before sees."""
+        features = self.from_joint[level](joint)
+        if level:
+            features = halve(self.blocks[level - 1](features))
+            if alpha != 1:
+                features = torch.lerp(self.from_joint[level - 1](halve(joint)), features, alpha)
+        for number in range(level - 1, 0, -1):
+            features = halve(self.blocks[number - 1](features))
+        features = self.last(minibatch_deviation(features))
+        features = F.leaky_relu(self.dense(features.flatten(1)), 0.2)
+        score: Tensor = self.score(features)
+        if self.embed is None:
+            return score
+        # Divided by the root of the length, it starts as large as the score itself.
+        agreement: Tensor = (self.embed(condition) * features).sum(dim=1, keepdim=True) / math.sqrt(features.shape[1])
+        return score + agreement

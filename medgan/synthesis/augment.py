@@ -1,0 +1,242 @@
+"""``medgan augment``: an augmented, labelled cohort; a case that cannot be made is named and never stops the rest."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from pydantic import field_validator
+from rich.console import Console
+
+from medgan.config import from_overrides, load, merged, read_yaml
+from medgan.data.cache import Cache, default_folder
+from medgan.data.domains import Domain, domain_named
+from medgan.data.preparation import GridConfig
+from medgan.data.splits import Split
+from medgan.data.studies import Study
+from medgan.data.volumes import file_hash, read_volume, stored_type
+from medgan.errors import ConfigError, DataError, ModelError
+from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
+from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan
+from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
+from medgan.inference.sidecar import write_outputs
+from medgan.segmentation.labelled import Labelled, Labels
+from medgan.synthesis.augmented import COHORT, own_facts, write_cohort
+from medgan.synthesis.insertion import InsertionConfig
+from medgan.synthesis.material import Material, find_material, split_of_model
+from medgan.synthesis.methods import baseline, by_network
+from medgan.synthesis.model import GeneratorModel, load_generator
+from medgan.synthesis.native import native_image, native_labels, whole_case
+from medgan.synthesis.painted import Masks
+from medgan.synthesis.synthesiser import Synthesiser
+
+SYNTHETIC = "synthetic"
+"""The folder of the cases that are made."""
+
+
+class AugmentConfig(InsertionConfig):
+    """Settings of ``medgan augment``."""
+
+    masks: Masks = "real"
+    """Where the masks that a network paints come from: real ones, varied, or a shape model of the real ones."""
+    labels: Labels | None = None
+    """Of a method without a network: what is inserted, by name; null is all that the masks mark."""
+    grid: GridConfig = GridConfig(spacing_mm=(None, None, None))
+    """Of a method without a network: the grid on which cases are made; by default the images' own."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _one_value_is_a_list(cls, labels: Any) -> Any:
+        if not isinstance(labels, Mapping):
+            return labels
+        return {name: (value,) if isinstance(value, int) else value for name, value in labels.items()}
+
+
+@dataclass(frozen=True)
+class AugmentOrder:
+    """What a user asks of ``medgan augment``."""
+
+    data: Path
+    """A cohort with masks."""
+    output: Path
+    model: str | None = None
+    """A generator's model folder, ``runs:/ID/model`` or ``models:/NAME@ALIAS``; or else a method."""
+    method: str | None = None
+    domain: str | None = None
+    """Whose images are augmented; None is what the model was trained on."""
+    ratio_percent: float = 100.0
+    """Synthetic cases for a hundred real training cases."""
+    seed: int = 0
+    subjects: tuple[str, ...] = ()
+    """The recipients; none is every labelled training subject."""
+    split: Path | None = None
+    """Where the split is; None is the model's own, without a model the cohort's."""
+    config: Path | None = None
+    overrides: Sequence[str] = ()
+    overwrite: bool = False
+    jobs: int = 1
+    tracking: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class CaseJob(Job):
+    """One case to make."""
+
+    number: int
+    recipient: Study
+
+
+def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
+    """Write an augmented cohort: the real rows as they are, and the synthetic ones in the training part.
+
+    Case ``n`` is a function of the seed, its number, the donors and the settings alone: a run that was stopped goes on,
+    and a larger ratio adds cases to those of a smaller one.
+
+    Raises:
+        ConfigError: A wrong order, or an output that is something else; nothing was written.
+        DataError: A cohort that cannot be used.
+        LeakageError: A recipient or donor that is validated or tested on.
+        ModelError: A model that cannot be used, or whose split is not known.
+    """
+    started = time.monotonic()
+    if (order.model is None) == (order.method is None):
+        raise ConfigError("give either --model, a trained generator, or --method, such as copy-paste.")
+    config = load(
+        AugmentConfig, read_yaml(order.config) if order.config else {}, merged({}, from_overrides(order.overrides))
+    )
+    _check_output(order)
+    batch = _batch(order, config, conversion_fabric(order.device))
+    for study, error in batch.material.broken.items():
+        console.print(f"no donor: {study.subject}: {error}", highlight=False, markup=False)
+    plan = Plan(tuple(_jobs(order, batch.material)), order.output)
+    outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "augmenting"))
+    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+    made = {outcome.output for outcome in outcomes if outcome.status != "failed"}
+    done = [job for job in batch.cases(plan) if job.output.relative_to(order.output).as_posix() in made]
+    write_cohort(order.output, batch.material, [(job.name, job.output, job.map("labels")) for job in done])
+    write_summary(order.output / SUMMARY, summary, batch.facts)
+    show_end(summary, order.output, console, "made")
+    return summary
+
+
+class AugmentBatch(StudyBatch):
+    """The making of many cases by one method.
+
+    Args:
+        order: What was asked.
+        material: Who is donor and recipient.
+        synthesiser: The method.
+        domain: Of the images.
+        facts: What the sidecars of all cases share.
+        fabric: Device and precision.
+    """
+
+    def __init__(
+        self,
+        order: AugmentOrder,
+        material: Material,
+        synthesiser: Synthesiser,
+        domain: Domain,
+        facts: dict[str, Any],
+        fabric: Fabric,
+    ) -> None:
+        super().__init__(order.jobs)
+        self.order, self.material, self.synthesiser, self.domain = order, material, synthesiser, domain
+        self.facts, self.fabric = facts, fabric
+
+    def cases(self, plan: Plan) -> list[CaseJob]:
+        """The plan's jobs."""
+        return [job for job in plan.jobs if isinstance(job, CaseJob)]
+
+    def converted(self, job: Job) -> tuple[Status, str]:
+        """Make one case, unless it is there already; how it ended, and its warnings."""
+        assert isinstance(job, CaseJob)
+        material, study = self.material, job.recipient
+        if study in material.broken:
+            raise material.broken[study]
+        made = self.facts["Augmentation"] | {"Number": job.number}
+        facts = self.facts | {
+            "Augmentation": made,
+            "Sources": [material.cohort.relative(study.image)],
+            "SourceSHA256": file_hash(study.image),
+        }
+        if is_kept(job, facts, overwrite=self.order.overwrite):
+            return "kept", ""
+        recipient = material.cases[study]
+        with self.computing:
+            rng = np.random.default_rng([self.order.seed, job.number])
+            synthetic = self.synthesiser.synthesise(recipient, material.donors, rng)
+        facts |= {"Parents": list(synthetic.parents), "How": synthetic.how}
+        self._write(job, synthetic.case, facts)
+        return "done", ""
+
+    def _write(self, job: CaseJob, case: Labelled, facts: dict[str, Any]) -> None:
+        study, recipient, labels = job.recipient, self.material.cases[job.recipient], self.material.labels
+        assert study.mask is not None
+        if case.labels.shape != recipient.labels.shape:
+            image, marked, grid = whole_case(case, labels, stored_type(study.image))
+        else:
+            volume, mask = read_volume(study.image), read_volume(study.mask)
+            image, marked = native_image(volume, recipient, case), native_labels(mask, recipient, case, labels)
+            grid = volume.grid
+        write_outputs(job, {job.output: image, job.map("labels"): marked}, grid, facts)
+
+
+def _batch(order: AugmentOrder, config: AugmentConfig, fabric: Fabric) -> AugmentBatch:
+    """The method, and the cohort's training cases on its grid."""
+    model: GeneratorModel | None = None
+    asked: tuple[Domain, GridConfig, Labels | None]
+    split = Split.load(order.split) if order.split else None
+    if order.model is not None:
+        folder = local_model(order.model, order.tracking)
+        model = load_generator(folder)
+        _check_use(order, config, model)
+        split = split_of_model(folder, model.description.origin.split_hash, order.split)
+        asked = model.config.domain, model.config.grid, model.config.labels
+        synthesiser = by_network(fabric.to_device(model.network), model.config, config, config.masks)
+    else:
+        if order.domain is None:
+            raise ConfigError("--method needs --domain, whose images are augmented: flair, t1 or plain:CT.")
+        asked = domain_named(order.domain), config.grid, config.labels
+        synthesiser = baseline(order.method or "", config, asked[0])
+    domain, grid, labels = asked
+    material = find_material(order.data, domain, grid, labels, split, order.subjects, Cache(default_folder()))
+    facts = own_facts(material, domain, model, synthesiser.name, config.model_dump(mode="json"), grid, order.seed)
+    return AugmentBatch(order, material, synthesiser, domain, facts, fabric)
+
+
+def _check_use(order: AugmentOrder, config: AugmentConfig, model: GeneratorModel) -> None:
+    if order.domain is not None or config.labels is not None or config.grid != AugmentConfig().grid:
+        raise ConfigError("a model brings its own domain, labels and grid; leave these out.")
+    if model.config.generator.kind == "inpainting":
+        raise ModelError(f"{order.model} paints healthy tissue; give a generator of lesions, such as mask_to_lesion.")
+
+
+def _check_output(order: AugmentOrder) -> None:
+    """Refuse to write over a cohort of somebody else's."""
+    root = order.data if order.data.is_dir() else order.data.parent
+    if order.output.resolve() == root.resolve():
+        raise ConfigError(f"OUTPUT is the cohort's folder {root}; give another, so that nothing of it is overwritten.")
+    if order.output.exists() and not order.output.is_dir():
+        raise ConfigError(f"{order.output} is a file and no folder; give a folder.")
+    if (order.output / COHORT).exists() and not (order.output / MANIFEST).exists():
+        raise ConfigError(f"{order.output / COHORT} exists and is no output of `medgan augment`; give another OUTPUT.")
+
+
+def _jobs(order: AugmentOrder, material: Material) -> list[CaseJob]:
+    """The cases; each round goes once through all recipients in an order of its own."""
+    recipients = material.recipients
+    count = round(order.ratio_percent / 100 * len(recipients))
+    if not count:
+        raise DataError(f"{order.ratio_percent:g} % of {len(recipients)} training images are none; ask for more.")
+    jobs: list[CaseJob] = []
+    for turn in range(-(-count // len(recipients))):
+        for index in np.random.default_rng([order.seed, turn]).permutation(len(recipients)):
+            study, number = recipients[int(index)], len(jobs)
+            name = f"{study.subject.replace('/', '_')}_synthetic_{number:04d}"
+            jobs.append(CaseJob(study.image, name, order.output / SYNTHETIC / f"{name}.nii.gz", number, study))
+    return jobs[:count]

@@ -1,0 +1,143 @@
+"""The adversarial game of generators from noise: their networks' settings, and one turn of the game."""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from lightning_fabric import Fabric
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from medgan import losses
+from medgan.config import Config
+from medgan.networks.blocks import Norm, UpSampling
+from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
+from medgan.networks.latent import Entry, LatentGenerator
+from medgan.networks.whole import ConditionalPatches, Judged, WholeDiscriminator
+from medgan.synthesis.generator import GENERATOR, Sampler
+from medgan.synthesis.patches import CONDITION
+from medgan.synthesis.settings import LesionConfig
+from medgan.training.learner import Batch, Networks, Terms, bare
+
+DISCRIMINATOR = "discriminator"
+
+
+class LatentConfig(Config):
+    """A generator from noise; the defaults are DCGAN's."""
+
+    latent: PositiveInt = 100
+    """The length of z."""
+    channels: PositiveInt = 64
+    """At the finest inner map; they double with each coarser one, up to eight times."""
+    norm: Norm = "batch"
+    upsampling: UpSampling = "transposed"
+
+    def build(
+        self, lesions: LesionConfig, outputs: int, *, condition: int = 0, entry: Entry = "concatenation"
+    ) -> LatentGenerator:
+        """The network: z (B, latent) and a condition (B, D) to (B, outputs, *shape) in [-1, 1]."""
+        settings = self.model_dump()
+        return LatentGenerator(lesions.shape, outputs, condition=condition, entry=entry, **settings)
+
+
+class JudgeConfig(Config):
+    """A discriminator of joint patches; the defaults are DCGAN's."""
+
+    receptive_field: ReceptiveField | Literal["whole"] = "whole"
+    """whole: one score for the patch. A number: a score for each field of so many voxels, a PatchGAN."""
+    channels: PositiveInt = 64
+    norm: Norm = "batch"
+
+    def build(self, lesions: LesionConfig, *, condition: int = 0, entry: Judged = "concatenation") -> nn.Module:
+        """The network: joint patches (B, 1 + K, *shape) and a condition (B, D) to raw scores."""
+        seen = 1 + len(lesions.names)
+        if self.receptive_field == "whole":
+            return WholeDiscriminator(
+                lesions.shape, seen, condition=condition, entry=entry, channels=self.channels, norm=self.norm
+            )
+        patches = PatchDiscriminator(lesions.spatial, seen + condition, **self.model_dump())
+        return ConditionalPatches(patches, condition)
+
+
+class GameConfig(Config):
+    """The game's settings; the defaults are DCGAN's."""
+
+    adversarial: losses.Adversarial = "vanilla"
+    """vanilla is the non-saturating game; wasserstein comes with its gradient penalty."""
+    gradient_penalty: NonNegativeFloat = 10.0
+    """Weight of the gradient penalty of the Wasserstein game."""
+    generator_rate: PositiveFloat = 2e-4
+    discriminator_rate: PositiveFloat = 2e-4
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    """Adam's first beta."""
+    generator: LatentConfig = LatentConfig()
+    discriminator: JudgeConfig = JudgeConfig()
+
+    @model_validator(mode="after")
+    def _a_penalty_of_each_image(self) -> Self:
+        if self.adversarial == "wasserstein" and self.discriminator.norm == "batch":
+            raise ValueError(
+                "adversarial=wasserstein penalises the gradient of each image's own score, which batch norm mixes; "
+                "set discriminator.norm=instance or none"
+            )
+        return self
+
+
+class Game(Sampler):
+    """One generator and one discriminator, both of which may see the condition.
+
+    Args:
+        config: The game's settings.
+        lesions: What is learnt from.
+        generator: The kept network; see :class:`Sampler`.
+        discriminator: Joint patches (B, 1 + K, *shape) and condition (B, D) to raw scores.
+    """
+
+    def __init__(
+        self, config: GameConfig, lesions: LesionConfig, generator: nn.Module, discriminator: nn.Module
+    ) -> None:
+        super().__init__(lesions, config.generator.latent)
+        self.game = config
+        self.generator, self.discriminator = generator, discriminator
+        betas = (config.momentum, 0.999)
+        self.generator_optimizer: Optimizer = Adam(generator.parameters(), config.generator_rate, betas)
+        self.discriminator_optimizer: Optimizer = Adam(discriminator.parameters(), config.discriminator_rate, betas)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Generator and discriminator."""
+        return {GENERATOR: self.generator, DISCRIMINATOR: self.discriminator}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One for each."""
+        return {GENERATOR: self.generator_optimizer, DISCRIMINATOR: self.discriminator_optimizer}
+
+    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
+        """Take over the placed ones."""
+        self.fabric = fabric
+        self.generator, self.discriminator = networks[GENERATOR], networks[DISCRIMINATOR]
+        self.generator_optimizer, self.discriminator_optimizer = optimizers[GENERATOR], optimizers[DISCRIMINATOR]
+
+    def training_step(self, batch: Batch) -> Terms:
+        """Discriminator first, then the generator, which is asked for what the real patches show."""
+        real, condition = self.joint(batch), batch[CONDITION]
+        fake = self.generator(self.noise(real), condition)
+        discriminator = self.discriminator_terms(real, fake.detach(), condition)
+        self.descend(self.discriminator_optimizer, discriminator)
+        self.discriminator.requires_grad_(False)
+        generator = self.generator_terms(fake, condition)
+        self.descend(self.generator_optimizer, generator)
+        self.discriminator.requires_grad_(True)
+        return {name: term.detach() for name, term in (discriminator | generator).items()}
+
+    def generator_terms(self, fake: Tensor, condition: Tensor) -> Terms:
+        """What the discriminator thinks of fake (B, 1 + K, *shape), which was asked for condition (B, D)."""
+        return {GENERATOR: losses.generator_loss(self.game.adversarial, self.discriminator(fake, condition))}
+
+    def discriminator_terms(self, real: Tensor, fake: Tensor, condition: Tensor) -> Terms:
+        """The discriminator's terms; real and fake (B, 1 + K, *shape) have the same condition (B, D)."""
+        scores = self.discriminator(real, condition), self.discriminator(fake, condition)
+        terms = {DISCRIMINATOR: losses.discriminator_loss(self.game.adversarial, *scores)}
+        if self.game.adversarial == "wasserstein":
+            penalty = losses.gradient_penalty(lambda between: bare(self.discriminator)(between, condition), real, fake)
+            terms["gradient_penalty"] = self.game.gradient_penalty * penalty
+        return terms

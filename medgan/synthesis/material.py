@@ -1,0 +1,180 @@
+"""What an augmented cohort is made of: one cohort, its split, and the training cases that are donors and recipients."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medgan.data.cache import Cache
+from medgan.data.domains import Domain, DomainPair
+from medgan.data.preparation import GridConfig
+from medgan.data.splits import Split, SplitConfig, split_subjects
+from medgan.data.studies import Cohort, Study, find_cohort
+from medgan.data.volumes import file_hash, read_volume
+from medgan.errors import DataError, LeakageError, MedganError, ModelError
+from medgan.segmentation.labelled import LABELS_JSON, Labelled, Labels, labels_of, read_labelled
+from medgan.training.run_folder import RunFolder
+
+MAX_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything real that goes into an augmented cohort."""
+
+    cohort: Cohort
+    split: Split
+    recipients: tuple[Study, ...]
+    """Labelled images of training subjects that get synthetic ones."""
+    cases: Mapping[Study, Labelled]
+    """All labelled training images that can be read; the donors."""
+    broken: Mapping[Study, MedganError]
+    """Those that cannot, and why."""
+    labels: Labels
+
+    @property
+    def donors(self) -> Sequence[Labelled]:
+        """In the cohort's order."""
+        return tuple(self.cases.values())
+
+    @property
+    def donors_hash(self) -> str:
+        """SHA-256 over the donors' subjects, images and masks: a case depends on all of them."""
+        lines = [
+            "\t".join([study.subject, *(file_hash(path) for path in (study.image, study.mask) if path)])
+            for study in self.cases
+        ]
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def find_material(
+    data: Path,
+    domain: Domain,
+    grid: GridConfig,
+    labels: Labels | None,
+    split: Split | None,
+    subjects: Sequence[str],
+    cache: Cache,
+) -> Material:
+    """Read a cohort's training cases.
+
+    Args:
+        data: The cohort.
+        domain: Whose images are augmented.
+        grid: The networks' grid.
+        labels: What is synthesised; None is all that the cohort's masks mark.
+        split: Whom a model has learnt from; None is the cohort's own ``split`` column, else a drawn split.
+        subjects: The recipients; none is every training subject with a mask.
+        cache: Keeps prepared images.
+
+    Raises:
+        DataError: No cohort, subjects that the split does not know, or no labelled training case that can be read.
+        LeakageError: A recipient or donor that is validated or tested on, by name or by content.
+    """
+    pair = DomainPair(source=domain, target=domain, paired=False)
+    cohort = find_cohort(data, pair)
+    parts = split or split_subjects(cohort, pair, SplitConfig())
+    _check_parts(cohort, parts)
+    _check_recipients(parts, subjects)
+    training = [study for study in parts.part(cohort, "train").studies if study.mask]
+    _check_content(training, parts)
+    names = labels or _readable_labels(cohort)
+    cases: dict[Study, Labelled] = {}
+    broken: dict[Study, MedganError] = {}
+    for study in training:
+        try:
+            cases[study] = read_labelled(study, domain, grid, names, cache)
+        except MedganError as error:
+            broken[study] = error
+    if not cases:
+        reasons = "; ".join(str(error) for error in list(broken.values())[:MAX_NAMED])
+        raise DataError(f"{cohort.root}: no labelled training image can be read. {reasons or 'Name masks in its CSV.'}")
+    recipients = tuple(study for study in training if not subjects or study.subject in subjects)
+    if not recipients:
+        raise DataError(f"{cohort.root}: no {domain.name} image of {', '.join(subjects)} has a mask.")
+    return Material(cohort, parts, recipients, cases, broken, names)
+
+
+def split_of_model(model: Path, split_hash: str, given: Path | None) -> Split:
+    """The split that a generator was trained on: the given one, or ``split.json`` in its run folder.
+
+    Raises:
+        ModelError: It is not there, or is not the model's: nobody could say whom the model has seen.
+    """
+    path = given or RunFolder(model.parent).split
+    if not path.is_file():
+        raise ModelError(
+            f"{model}: there is no {path.name} beside it, so nobody can say whom the model has seen; give the `model` "
+            "folder within its run, or the run's split.json with --split."
+        )
+    split = Split.load(path)
+    if split.hash != split_hash:
+        raise ModelError(f"{path} is not the split that {model} was trained on; give the split.json of its own run.")
+    return split
+
+
+def part_of(split: Split, subject: str) -> str | None:
+    """The part that a subject is in."""
+    return next((part for part in ("train", "validation", "test") if subject in getattr(split, part)), None)
+
+
+def _check_parts(cohort: Cohort, split: Split) -> None:
+    unknown = [subject for subject in cohort.subjects() if part_of(split, subject) is None]
+    if unknown:
+        raise DataError(
+            f"{cohort.root}: the split does not know {_named(unknown)}; give the cohort that was split, or another "
+            "--split."
+        )
+    moved = [
+        f"'{study.subject}' is in the cohort's train part and in the split's {part_of(split, study.subject)} part"
+        for study in cohort.studies
+        if study.split == "train" and part_of(split, study.subject) != "train"
+    ]
+    if moved:
+        raise LeakageError(f"{_named(moved)}: correct the cohort's `split` column, or use a model of its own split.")
+
+
+def _check_recipients(split: Split, subjects: Sequence[str]) -> None:
+    outside = [
+        f"'{subject}' ({'in its ' + part + ' part' if (part := part_of(split, subject)) else 'in none of its parts'})"
+        for subject in subjects
+        if part_of(split, subject) != "train"
+    ]
+    if outside:
+        raise LeakageError(
+            f"synthetic cases are made of the split's training subjects alone, not of {_named(outside)}: they would be "
+            "tested on what a training has seen."
+        )
+
+
+def _check_content(training: Sequence[Study], split: Split) -> None:
+    """Refuse an image of a validation or test subject under a training subject's name."""
+    kept = {*split.validation, *split.test}
+    owner = {digest: subject for subject, files in split.files.items() if subject in kept for digest in files.values()}
+    leaks = [
+        f"'{study.subject}' has the image {study.image.name} of '{owner[digest]}'"
+        for study in training
+        if (digest := file_hash(study.image)) in owner
+    ]
+    if leaks:
+        raise LeakageError(f"{_named(leaks)}, who is not trained on: correct the cohort or its split.")
+
+
+def _readable_labels(cohort: Cohort) -> Labels:
+    """What the masks mark; one that cannot be read is named when its case is made, and stops nobody here."""
+    if (cohort.root / LABELS_JSON).is_file():
+        return labels_of(cohort)
+    readable = []
+    for study in cohort.studies:
+        try:
+            if study.mask:
+                read_volume(study.mask)
+                readable.append(study)
+        except MedganError:
+            continue
+    return labels_of(Cohort(tuple(readable), cohort.root))
+
+
+def _named(things: Sequence[str]) -> str:
+    more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
+    return ", ".join(things[:MAX_NAMED]) + more

@@ -1,0 +1,166 @@
+"""Progressive GAN on joint image and label patches: both networks begin at a coarse size and grow.
+
+Sources: Karras et al. 2018, arXiv:1710.10196; on joint patches Bowles et al. 2018, arXiv:1810.10863.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any, Literal
+
+from lightning_fabric import Fabric
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import nn
+from torch.optim import Adam, Optimizer
+
+from medgan.config import Config
+from medgan.data.patches import Batch
+from medgan.errors import ConfigError
+from medgan.networks.progressive import ProgressiveCritic, ProgressiveGenerator, seen_at
+from medgan.synthesis.generator import GENERATOR, Sampler
+from medgan.synthesis.patches import CONDITION
+from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.wasserstein import CRITIC, WassersteinConfig, WassersteinGame
+from medgan.training.learner import HeldOut, Judgement, Networks, Terms
+
+
+class ProgressiveConfig(Config):
+    """Progressive GAN; rates and moments are the paper's."""
+
+    kind: Literal["progressive"] = "progressive"
+    latent: PositiveInt = 128
+    """Length of the noise."""
+    shares: tuple[PositiveFloat, ...] = Field(default=(0.3, 0.3, 0.2, 0.2), min_length=1)
+    """How the iterations are shared among the levels, coarse to fine; only their ratios count. There is one level more
+    than the size doubles, so the first sees patches of 1 / 2^(levels - 1) of the size."""
+    fade_share: float = Field(default=0.5, ge=0, le=1)
+    """The share of a level's iterations in which it fades in."""
+    channels: PositiveInt = 16
+    """Channels at full size; they double with each level towards the coarse."""
+    most_channels: PositiveInt = 128
+    generator_rate: PositiveFloat = 1e-3
+    critic_rate: PositiveFloat = 1e-3
+    game: WassersteinConfig = WassersteinConfig()
+
+    @property
+    def levels(self) -> int:
+        """How often the size doubles."""
+        return len(self.shares) - 1
+
+    def build(self, lesions: LesionConfig) -> ProgressiveGenerator:
+        """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape) in [-1, 1].
+
+        Raises:
+            ConfigError: A patch that cannot be halved as often as there are levels beyond the first.
+        """
+        self._check(lesions)
+        return ProgressiveGenerator(
+            lesions.shape, 1 + len(lesions.names), levels=self.levels, latent=self.latent,
+            condition=lesions.condition_size, channels=self.channels, most_channels=self.most_channels,
+        )  # fmt: skip
+
+    def build_critic(self, lesions: LesionConfig) -> ProgressiveCritic:
+        """Its critic: joint patches of the level it has grown to and their conditions to scores (B, 1)."""
+        self._check(lesions)
+        return ProgressiveCritic(
+            lesions.shape, 1 + len(lesions.names), levels=self.levels,
+            condition=lesions.condition_size, channels=self.channels, most_channels=self.most_channels,
+        )  # fmt: skip
+
+    def _check(self, lesions: LesionConfig) -> None:
+        multiple = 2**self.levels
+        if any(size % multiple for size in lesions.shape):
+            raise ConfigError(
+                f"a patch of {' x '.join(map(str, lesions.shape))} voxels cannot be halved {self.levels} times; make "
+                f"its edges multiples of {multiple}, or give `shares` fewer levels than {len(self.shares)}."
+            )
+
+    def grown(self, iteration: int, budget: int) -> float:
+        """How far the networks have grown in ``iteration`` (from 0) of ``budget``: 1.25 is level 2 at alpha = 0.25.
+
+        In the last iteration of all it is ``levels``: whatever the shares, a run ends at full size.
+        """
+        return growth(iteration / (budget - 1) if budget > 1 else 1.0, self.shares, self.fade_share)
+
+
+def growth(done: float, shares: Sequence[float], fade_share: float) -> float:
+    """How far networks have grown when ``done`` (0 to 1) of a run lies behind them.
+
+    Args:
+        done: Share of the run.
+        shares: Of each level, coarse to fine; only their ratios count.
+        fade_share: Of each level but the first, the share in which it fades in along a line.
+    """
+    ends = [end / sum(shares) for end in accumulate(shares)]
+    level = bisect_right(ends[:-1], done)
+    if level == 0 or done >= 1:
+        return float(level)
+    start, fade = ends[level - 1], fade_share * (ends[level] - ends[level - 1])
+    return level - 1 + (min((done - start) / fade, 1.0) if fade else 1.0)
+
+
+class Progressive(Sampler):
+    """A generator and a critic that grow together while they play the Wasserstein game.
+
+    Args:
+        config: The settings.
+        lesions: What is learnt from.
+    """
+
+    def __init__(self, config: ProgressiveConfig, lesions: LesionConfig) -> None:
+        super().__init__(lesions, config.latent)
+        self.config, self.iteration = config, 0
+        self.growing = config.build(lesions), config.build_critic(lesions)
+        self.generator: nn.Module
+        self.critic: nn.Module
+        self.generator, self.critic = self.growing
+        betas = (0.0, 0.99)
+        self.placed: Mapping[str, Optimizer] = {
+            GENERATOR: Adam(self.generator.parameters(), config.generator_rate, betas),
+            CRITIC: Adam(self.critic.parameters(), config.critic_rate, betas),
+        }
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Generator and critic."""
+        return {GENERATOR: self.generator, CRITIC: self.critic}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One for each."""
+        return dict(self.placed)
+
+    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
+        """Work with the wrapped ones from now on."""
+        self.fabric, self.placed = fabric, optimizers
+        self.generator, self.critic = networks[GENERATOR], networks[CRITIC]
+        self.game = WassersteinGame(self.config.game, self.critic, optimizers, self.descend)
+
+    def training_step(self, batch: Batch) -> Terms:
+        """Grow, then one turn of the game at that size."""
+        grown = self.config.grown(self.iteration, self.budget)
+        for network in self.growing:
+            network.grown.fill_(grown)
+        real, condition = seen_at(self.joint(batch), grown, self.config.levels), batch[CONDITION]
+        terms = self.game.turn(
+            self.iteration, real, condition, lambda: self.generator(self.noise(real), condition, full=False)
+        )
+        self.iteration += 1
+        return terms
+
+    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+        """As every sampler; a generator that still grows is not to become the model."""
+        judgement = super().validate(held_out, kept)
+        grown = float(kept[GENERATOR].get_buffer("grown"))
+        complete = grown == self.config.levels
+        if not complete:
+            self.diversity = 1.0  # Coarse samples differ less than full patches do: no sign of a collapse.
+        return replace(judgement, metrics=judgement.metrics | {"val/grown_levels": grown}, complete=complete)
+
+    def memory(self) -> dict[str, Any]:
+        """The iteration beside what every sampler keeps."""
+        return super().memory() | {"iteration": self.iteration}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Restore it."""
+        super().remember(memory)
+        self.iteration = int(memory["iteration"])

@@ -1,0 +1,100 @@
+"""A classifier that answers by a rule, its model folder, and images on disk with and without a bright spot."""
+
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medgan.classification.model import CLASSIFIER, ClassifierModel, write_classifier
+from medgan.classification.settings import ClassifierConfig
+from medgan.data.domains import Domain, Window
+from medgan.data.preparation import GridConfig
+from medgan.segmentation.model import Origin
+from medgan.training.device import make_fabric
+from medgan.training.fit import Fitted
+
+AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+CT = Domain(name="ct", modality="CT", unit="HU", air=-1024.0, window=Window(lower=-1000.0, upper=1000.0))
+SHAPES = {"2": (8, 8), "3": (8, 8, 8)}
+
+
+class Brightest(nn.Module):
+    """Scores of healthy, spot and cyst: the brightest voxel of a patch says whether it holds a spot."""
+
+    def forward(self, image):
+        brightest = image.flatten(1).amax(1)
+        return torch.stack([torch.zeros_like(brightest), 20 * (brightest - 0.5), brightest - 9], dim=1)
+
+
+@pytest.fixture(scope="session")
+def fabric():
+    return make_fabric("cpu", "32")
+
+
+@pytest.fixture(scope="session")
+def config():
+    """Settings: ``config("3")``."""
+
+    def make(dimensions="2", **changes):
+        whole = {"names": ("spot", "cyst"), "domain": CT, "shape": SHAPES[dimensions], "network": {"channels": 4}}
+        return ClassifierConfig(**whole | {"grid": GridConfig(spacing_mm=(None, None, None))} | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory, config):
+    """A model folder of a network as it is at the start: ``saved("3")``."""
+
+    def save(dimensions="2", *, seed=0, phantom=False, **changes):
+        torch.manual_seed(seed)
+        made = config(dimensions, **changes)
+        fitted = Fitted({CLASSIFIER: made.build()}, 2, {"val/accuracy": 0.75})
+        folder = tmp_path_factory.mktemp("classifier") / "model"
+        write_classifier(
+            folder, fitted, made, method="sgan", seed=seed, labelled={"healthy": 9, "spot": 5, "cyst": 4},
+            unlabelled=100, origin=Origin(split_hash="abc", phantom=phantom),
+        )  # fmt: skip
+        return folder
+
+    return save
+
+
+@pytest.fixture
+def ruled(config):
+    """A loaded classifier that follows the rule: ``ruled("3")``."""
+
+    def make(dimensions="2", **changes):
+        return ClassifierModel(SimpleNamespace(config=config(dimensions, **changes)), Brightest())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    """Soft tissue with a rim of air, and one voxel that is bright: ``drawn(spot=(6, 13, 1))``."""
+
+    def draw(shape=(20, 20, 3), spot=None, hu=0.0):
+        voxels = np.full(shape, -1000.0)
+        voxels[1:-1, 1:-1] = hu
+        if spot:
+            voxels[spot] = 1000.0
+        return voxels
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def save_images(drawn):
+    """Write images into a folder: ``save_images(folder, {"a": (5, 5, 1), "b": None})``."""
+
+    def save(folder, spots, affine=AFFINE):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, spot in spots.items():
+            nib.Nifti1Image(drawn(spot=spot).astype(np.int16), affine).to_filename(folder / f"{name}.nii.gz")
+        return folder
+
+    return save

@@ -1,0 +1,183 @@
+"""Growth is continuous: exactly the smaller network at alpha = 0, nothing of it at alpha = 1."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from medgan.networks.progressive import ProgressiveCritic, ProgressiveGenerator, halve, seen_at, stage
+
+SHAPES = {"2d": (16, 24), "3d": (16, 24, 8)}
+TABLE = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+LEVELS, CHANNELS, BATCH = 2, 3, 3
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def generator(shape, condition=2, **settings):
+    given = {"latent": 5, "channels": 2, "most_channels": 6} | settings
+    return ProgressiveGenerator(shape, CHANNELS, levels=LEVELS, condition=condition, **given)
+
+
+def critic(shape, condition=2):
+    return ProgressiveCritic(shape, CHANNELS, levels=LEVELS, condition=condition, channels=2, most_channels=6)
+
+
+def noise(condition=2):
+    return torch.randn(BATCH, 5), torch.randn(BATCH, condition)
+
+
+def repeated(image):
+    for axis in range(2, image.dim()):
+        image = image.repeat_interleave(2, dim=axis)
+    return image
+
+
+def at_size(shape, level):
+    return tuple(size // 2 ** (LEVELS - level) for size in shape)
+
+
+@TABLE
+@pytest.mark.parametrize("level", [1, 2])
+def test_at_alpha_0_the_grown_generator_draws_exactly_the_smaller_ones_patch_at_twice_the_size(shape, level):
+    network, given = generator(shape), noise()
+    assert torch.equal(network.at(*given, level, 0.0), repeated(network.at(*given, level - 1)))
+
+
+@TABLE
+@pytest.mark.parametrize("level", [1, 2])
+def test_at_alpha_0_the_grown_critic_gives_exactly_the_smaller_ones_score_of_the_halved_patch(shape, level):
+    network, condition = critic(shape), torch.randn(BATCH, 2)
+    joint = torch.randn(BATCH, CHANNELS, *at_size(shape, level))
+    assert torch.equal(network.at(joint, condition, level, 0.0), network.at(halve(joint), condition, level - 1))
+
+
+@TABLE
+@pytest.mark.parametrize("level", [1, 2])
+def test_at_alpha_1_the_old_branch_has_no_influence(shape, level):
+    drawing, judging, given = generator(shape), critic(shape), noise()
+    joint = torch.randn(BATCH, CHANNELS, *at_size(shape, level))
+    before = drawing.at(*given, level), judging.at(joint, given[1], level)
+    faded = drawing.at(*given, level, 0.5), judging.at(joint, given[1], level, 0.5)
+    with torch.no_grad():
+        for branch in (drawing.to_joint[level - 1], judging.from_joint[level - 1][0]):
+            branch.parametrizations.weight.original.add_(1.0)
+    assert torch.equal(drawing.at(*given, level), before[0])
+    assert torch.equal(judging.at(joint, given[1], level), before[1])
+    # While it fades it has some: the test could see it.
+    assert not torch.equal(drawing.at(*given, level, 0.5), faded[0])
+    assert not torch.equal(judging.at(joint, given[1], level, 0.5), faded[1])
+
+
+@TABLE
+def test_output_and_score_have_no_jump_while_the_buffer_grows(shape):
+    drawing, judging, given = generator(shape).eval(), critic(shape), noise()
+    real = torch.rand(BATCH, CHANNELS, *shape) * 2 - 1
+    before = None
+    for step in range(16 * LEVELS + 1):
+        drawing.grown.fill_(step / 16)
+        judging.grown.fill_(step / 16)
+        found = drawing(*given), judging(seen_at(real, step / 16, LEVELS), given[1])
+        assert found[0].shape == (BATCH, CHANNELS, *shape)
+        assert found[0].abs().max() <= 1
+        if before is not None:
+            # A sixteenth of a level moves the output by a sixteenth of the difference at most: 2 / 16.
+            assert (found[0] - before[0]).abs().max() <= 2 / 16 + 1e-6
+            assert (found[1] - before[1]).abs().max() < 0.5
+        before = found
+
+
+@TABLE
+def test_real_patches_fade_as_generated_ones_do(shape):
+    real = torch.randn(2, CHANNELS, *shape)
+    pool = {2: F.avg_pool2d, 3: F.avg_pool3d}[len(shape)]
+    assert torch.equal(seen_at(real, 2.0, LEVELS), real)
+    torch.testing.assert_close(seen_at(real, 0.0, LEVELS), pool(real, 4))
+    half = pool(real, 2)
+    torch.testing.assert_close(seen_at(real, 0.75, LEVELS), 0.75 * half + 0.25 * repeated(pool(half, 2)))
+
+
+@pytest.mark.parametrize(
+    ("grown", "level", "alpha"), [(0.0, 0, 1.0), (0.25, 1, 0.25), (1.0, 1, 1.0), (1.5, 2, 0.5), (2.0, 2, 1.0)]
+)
+def test_the_number_in_the_buffer_names_level_and_alpha(grown, level, alpha):
+    assert stage(grown) == (level, alpha)
+
+
+@TABLE
+def test_patches_of_every_level_have_its_size_and_the_exported_network_is_full_grown(shape):
+    network, given = generator(shape), noise()
+    for level in range(LEVELS + 1):
+        network.grown.fill_(float(level))
+        assert network(*given, full=False).shape == (BATCH, CHANNELS, *at_size(shape, level))
+    fresh = generator(shape)
+    assert fresh.grown.item() == LEVELS
+    fresh.load_state_dict(network.state_dict())
+    assert torch.equal(fresh(*given), network(*given))
+
+
+@TABLE
+def test_how_far_a_network_has_grown_travels_with_its_weights(shape):
+    network, given = generator(shape), noise()
+    network.grown.fill_(1.25)
+    other = generator(shape)
+    other.load_state_dict(network.state_dict())
+    assert other.grown.item() == 1.25
+    assert torch.equal(other(*given), network(*given))
+
+
+@TABLE
+@pytest.mark.parametrize("condition", [0, 2])
+def test_every_part_learns_at_its_level_and_what_lies_beyond_rests(shape, condition):
+    drawing, judging, given = generator(shape, condition), critic(shape, condition), noise(condition)
+    for network in (drawing, judging):
+        network.grown.fill_(0.5)
+    judging(drawing(*given, full=False), given[1]).sum().backward()
+    resting = ("blocks.2", "to_joint.2", "from_joint.2")
+    for network, beyond in ((drawing, resting), (judging, (*resting, "blocks.1"))):
+        for name, parameter in network.named_parameters():
+            assert (parameter.grad is None) == name.startswith(beyond), name
+            assert name.startswith(beyond) or parameter.dim() == 1 or parameter.grad.abs().sum() > 0, name
+
+
+@TABLE
+def test_the_condition_changes_patch_and_score(shape):
+    drawing, judging, (z, condition) = generator(shape), critic(shape), noise()
+    joint = drawing(z, condition)
+    assert not torch.allclose(drawing(z, -condition), joint)
+    assert not torch.allclose(judging(joint, -condition), judging(joint, condition))
+
+
+@TABLE
+def test_the_score_does_not_depend_on_the_order_of_the_batch(shape):
+    network, condition = critic(shape), torch.randn(BATCH, 2)
+    joint = torch.randn(BATCH, CHANNELS, *shape)
+    order = torch.tensor([2, 0, 1])
+    torch.testing.assert_close(network(joint[order], condition[order]), network(joint, condition)[order])
+
+
+@TABLE
+def test_a_critic_tells_a_collapsed_batch_by_its_deviation(shape):
+    network, condition = critic(shape), torch.zeros(BATCH, 2)
+    joint = torch.randn(BATCH, CHANNELS, *shape)
+    equal = joint[:1].expand_as(joint)
+    assert not torch.allclose(network(equal, condition)[0], network(joint, condition)[0])
+
+
+def test_widths_double_towards_the_coarse_up_to_the_most():
+    assert generator((32, 48, 32), channels=4, most_channels=12).widths == [12, 8, 4]
+
+
+@TABLE
+def test_a_deep_copy_draws_the_same(shape):
+    network, given = generator(shape), noise()
+    assert torch.equal(copy.deepcopy(network)(*given), network(*given))
+
+
+def test_a_patch_that_cannot_be_halved_so_often_is_refused():
+    with pytest.raises(ValueError, match="halved 2 times"):
+        generator((16, 18))

@@ -1,0 +1,73 @@
+import csv
+import json
+
+import pytest
+
+from medgan.data.layouts import Study, read_table
+from medgan.data.splits import Split
+from medgan.data.studies import Cohort
+from medgan.errors import DataError
+from medgan.synthesis.augmented import write_cohort
+from medgan.synthesis.material import Material
+
+
+@pytest.fixture
+def material(tmp_path):
+    """A cohort of a file, and of a series in a folder; nothing of it is read."""
+    root = tmp_path / "cohort"
+    (root / "a").mkdir(parents=True)
+    (root / "series").mkdir()
+    (root / "series" / "1.dcm").write_bytes(b"slice")
+    (root / "a" / "one.nii.gz").write_bytes(b"image")
+    (root / "a" / "mask.nii.gz").write_bytes(b"mask")
+    studies = (
+        Study("s0", "t1", root / "a" / "one.nii.gz", root / "a" / "mask.nii.gz"),
+        Study("s1", "t1", root / "series"),
+    )
+    split = Split(train=("s0",), validation=(), test=("s1",), files={})
+    return Material(Cohort(studies, root), split, studies[:1], {}, {}, {"lesion": (2, 3)})
+
+
+def test_real_files_are_reached_beside_the_table_and_keep_their_part(material, tmp_path):
+    out = tmp_path / "out"
+    image, mask = out / "synthetic" / "x.nii.gz", out / "synthetic" / "x_labels.nii.gz"
+    image.parent.mkdir(parents=True)
+    image.touch(), mask.touch()
+    write_cohort(out, material, [("s0_synthetic_0000", image, mask)])
+    real, series, made = read_table(out / "cohort.csv")
+    assert real.image.read_bytes() == b"image"
+    assert real.mask.read_bytes() == b"mask"
+    assert (series.image / "1.dcm").read_bytes() == b"slice"
+    assert [study.split for study in (real, series, made)] == ["train", "test", "train"]
+    assert (made.subject, made.image, made.mask) == ("s0_synthetic_0000", image, mask)
+    with (out / "cohort.csv").open(newline="") as stream:
+        assert next(csv.reader(stream)) == ["subject", "domain", "image", "mask", "split"]
+
+
+def test_label_values_keep_their_names(material, tmp_path):
+    write_cohort(tmp_path / "out", material, [])
+    named = json.loads((tmp_path / "out" / "labels.json").read_text())
+    assert named == {"labels": {"2": "lesion", "3": "lesion"}}
+    (material.cohort.root / "labels.json").write_text('{"labels": {"2": "wml"}, "phantom": true}')
+    write_cohort(tmp_path / "out", material, [])
+    assert json.loads((tmp_path / "out" / "labels.json").read_text())["phantom"] is True
+
+
+def test_where_there_are_no_links_files_are_copied(material, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no links here")
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    for _ in range(2):  # what is there stays
+        write_cohort(tmp_path / "out", material, [])
+    real, series = read_table(tmp_path / "out" / "cohort.csv")
+    assert not real.image.is_symlink()
+    assert real.image.read_bytes() == b"image"
+    assert (series.image / "1.dcm").read_bytes() == b"slice"
+
+
+def test_a_place_that_cannot_be_written_is_said(material, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "real").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_cohort(tmp_path / "out", material, [])

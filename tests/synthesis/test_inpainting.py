@@ -1,0 +1,139 @@
+"""What lay behind a lesion: painted by one who has seen nothing but healthy tissue, or searched in a sampler."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.restoration import inpaint_biharmonic
+from torch import nn
+
+from medgan.config import load
+from medgan.synthesis.inpainting import (
+    Inpainting,
+    InpaintingConfig,
+    SemanticConfig,
+    SemanticInpainting,
+    importance,
+)
+from medgan.synthesis.settings import LesionConfig
+from medgan.training.device import make_fabric
+
+SHAPES = {"2": (16, 16), "3": (16, 16, 4)}
+BOTH = pytest.mark.parametrize("dimensions", ["2", "3"], ids=["2d", "3d"])
+
+
+def waves(dimensions, count, seed):
+    """Stripes of one width and any phase: what is hidden of them follows from what is seen, but not smoothly."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.arange(16), np.arange(16), indexing="ij")
+    planes = np.stack([0.7 * np.sin(1.1 * x + rng.uniform(0, 2 * np.pi)) + 0 * y for _ in range(count)])
+    image = planes[:, None].astype(np.float32)
+    if dimensions == "3":
+        image = np.repeat(image[..., None], 4, axis=-1)
+    return torch.from_numpy(image)
+
+
+def hole(dimensions, count):
+    hidden = torch.zeros(count, 1, *SHAPES[dimensions])
+    hidden[:, :, 5:11, 5:11] = 1
+    return hidden
+
+
+class Stripes(nn.Module):
+    """A sampler that knows the world: z turns into the phase, and the label maps are empty or full."""
+
+    def forward(self, z, condition):
+        phase = torch.atan2(z[:, 0], z[:, 1])[:, None, None]
+        x = torch.arange(16.0)[None, :, None]
+        image = 0.7 * torch.sin(1.1 * x + phase).expand(-1, -1, 16)
+        lesion = torch.tanh(z[:, 2])[:, None, None].expand(-1, 16, 16)
+        return torch.stack([image + 0.2 * (lesion + 1), lesion], dim=1)
+
+
+@BOTH
+def test_learnt_on_holes_it_beats_the_mean_and_a_smooth_surface(dimensions):
+    torch.manual_seed(0)
+    network = {"kind": "spade", "channels": 8, "hidden": 8, "downs": 1}
+    settings = {"adversarial": "none", "network": network, "noise": 0, "generator_rate": 4e-3, "momentum": 0.9}
+    lesions = {"patch": {"dimensions": dimensions, "depth_voxels": 4 if dimensions == "3" else None}}
+    learner = Inpainting(load(InpaintingConfig, settings), LesionConfig(**lesions))
+    learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
+    batch = 8 if dimensions == "2" else 4
+    for step in range(100 if dimensions == "2" else 60):
+        image = waves(dimensions, batch, seed=step)
+        labels = torch.zeros(image.shape, dtype=torch.long)
+        learner.training_step({"image": image, "labels": labels, "condition": torch.zeros(batch, 0)})
+    truth, hidden = waves(dimensions, 4, seed=1000), hole(dimensions, 4)
+    context, inside = truth * (1 - hidden), hidden > 0
+    with torch.no_grad():
+        painted = learner.painter.eval()(context, hidden, torch.zeros_like(hidden), torch.zeros(4, 0))
+    smooth = torch.from_numpy(
+        np.stack([inpaint_biharmonic(*each) for each in zip(context[:, 0].numpy(), inside[:, 0].numpy(), strict=True)])
+    )[:, None]
+    fills = {"mean": truth[~inside].mean(), "smooth": smooth[inside], "learnt": painted[inside]}
+    error = {name: float((fill - truth[inside]).abs().mean()) for name, fill in fills.items()}
+    assert error["learnt"] < 0.5 * min(error["mean"], error["smooth"]), error
+
+
+@BOTH
+def test_no_lesion_is_ever_hidden(dimensions):
+    learner = Inpainting(InpaintingConfig(), LesionConfig())
+    image = torch.zeros(8, 1, *SHAPES[dimensions])
+    labels = torch.zeros(image.shape, dtype=torch.long)
+    labels[:, :, 6:9, 6:9] = 1
+    hidden = learner.hidden({"image": image, "labels": labels}, np.random.default_rng(0))
+    assert hidden.any()
+    assert not hidden[labels > 0].any()
+
+
+@BOTH
+def test_a_known_voxel_counts_by_the_share_of_hidden_ones_around_it(dimensions):
+    hidden = torch.zeros(1, 1, *SHAPES[dimensions])
+    hidden[(0, 0, 4, 4, 2)[: hidden.dim()]] = 1
+    weight = importance(hidden, 3)
+    near = torch.nn.functional.max_pool2d(hidden[..., 2] if dimensions == "3" else hidden, 3, 1, 1)
+    plane = weight[..., 2] if dimensions == "3" else weight
+    share = 1 / 9 if dimensions == "2" else 1 / 27
+    expected = share * (near - (hidden[..., 2] if dimensions == "3" else hidden))
+    torch.testing.assert_close(plane, expected)
+
+
+def test_the_search_finds_the_sample_that_fits_around_the_hole():
+    truth, hidden = waves("2", 4, seed=3), hole("2", 4)
+    context = truth * (1 - hidden)
+    painter = SemanticInpainting(Stripes(), 3, SemanticConfig(steps=300, rate=0.05))
+    with torch.no_grad():
+        painted = painter(context, hidden, torch.zeros_like(hidden), torch.zeros(4, 0))
+    assert torch.equal(painted[hidden == 0], context[hidden == 0])
+    assert float((painted - truth)[hidden > 0].abs().mean()) < 0.08
+
+
+def test_the_search_asks_for_the_masks_it_is_given():
+    truth, hidden = waves("2", 2, seed=3), hole("2", 2)
+    painter = SemanticInpainting(Stripes(), 3, SemanticConfig(steps=200, rate=0.05))
+    empty, full = (
+        painter(truth * (1 - hidden), hidden, torch.full_like(hidden, mask), torch.zeros(2, 0)) for mask in (0, 1)
+    )
+    assert float((full - empty)[hidden > 0].mean()) > 0.1
+
+
+def test_the_search_repeats_itself_and_leaves_the_sampler_alone():
+    sampler = nn.Sequential(nn.Linear(3, 2 * 256), nn.Unflatten(1, (2, 16, 16)))
+    sampler.forward = lambda z, condition, forward=sampler.forward: forward(z)
+    before = [parameter.clone() for parameter in sampler.parameters()]
+    painter = SemanticInpainting(sampler, 3, SemanticConfig(steps=5))
+    given = waves("2", 2, seed=3), hole("2", 2), torch.zeros(2, 1, 16, 16), torch.zeros(2, 0)
+    assert torch.equal(painter(*given), painter(*given))
+    assert all(torch.equal(*pair) for pair in zip(before, sampler.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in sampler.parameters())
+
+
+def test_a_strong_prior_draws_towards_what_the_discriminator_takes_for_real():
+    truth, hidden = waves("2", 2, seed=3), hole("2", 2)
+    given = truth * (1 - hidden), hidden, torch.zeros(2, 1, 16, 16), torch.zeros(2, 0)
+    bright, dark = (
+        SemanticInpainting(
+            Stripes(), 3, SemanticConfig(steps=200, rate=0.05, prior=20.0), lambda joint, sign=sign: sign * joint[:, :1]
+        )(*given)
+        for sign in (1, -1)
+    )
+    assert float((bright - dark)[hidden > 0].mean()) > 0.1

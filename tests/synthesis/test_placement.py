@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from medgan.data.preparation import Prepared
+from medgan.errors import InsertionError
+from medgan.segmentation.labelled import Labelled
+from medgan.synthesis.placement import Anatomy, body_coordinates, find_place, voxel_at
+from medgan.synthesis.shapes import lesions_of
+
+
+def disc(radius):
+    x, y = np.meshgrid(*[np.arange(-radius, radius + 1)] * 2, indexing="ij")
+    return (np.hypot(x, y) <= radius)[..., None]
+
+
+def prepared(shape, body):
+    return Prepared(np.zeros(shape, np.float32), np.eye(4), body, (0.0, 1.0))
+
+
+def test_tissue_is_what_lies_around_real_lesions(shape, with_lesions):
+    anatomy = Anatomy.of(with_lesions(shape, 3), 10.0)
+    # The brain is 100 of 0 to 200, so 0 of -1 to 1; lesions of 160 and air of 0 are other tissue.
+    assert -0.05 < anatomy.tissue[0] < 0 < anatomy.tissue[1] < 0.05
+    assert anatomy.density.sum() == pytest.approx(1)
+
+
+def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, domain, with_lesions):
+    (case,) = with_lesions(shape, 1)
+    dark = case.image.voxels.copy()
+    dark[20:26, 12:16] = 60  # fluid
+    case = Labelled("s", Prepared(dark, case.image.affine, case.image.body, case.image.bounds), case.labels)
+    anatomy = Anatomy.of(with_lesions(shape, 3), 1.0)
+    allowed = anatomy.allowed(case, domain, rim_mm=3.0, gap_mm=2.5)
+    assert allowed.mean() > 0.2
+    assert not allowed[case.image.voxels < 50].any()
+    assert not allowed[20:26, 12:16].any()
+    grid = np.argwhere(allowed) * [1, 1, 2]
+    for voxels, least in ((np.argwhere(case.labels), 2.5), (np.argwhere(dark == 0), 3.0)):
+        nearest = min(np.linalg.norm(grid - voxel * [1, 1, 2], axis=1).min() for voxel in voxels)
+        assert nearest > least
+
+
+def test_places_in_the_body_and_back():
+    image = prepared((20, 30, 5), ((4, 16), (0, 30), (0, 5)))
+    np.testing.assert_allclose(body_coordinates(image, (4, 0, 2)), [-1 + 1 / 12, -1 + 1 / 30, 0])
+    for voxel in ((4, 0, 0), (15, 29, 4), (9, 3, 2)):
+        assert voxel_at(image, body_coordinates(image, voxel)) == voxel
+
+
+def test_a_place_holds_all_of_a_lesion_and_none_is_found_where_it_does_not_fit():
+    allowed = np.zeros((30, 30, 1), dtype=bool)
+    allowed[3:12, 3:12] = allowed[20:24, 20:24] = True
+    image = prepared(allowed.shape, ((0, 30), (0, 30), (0, 1)))
+    anywhere = Anatomy((0.0, 1.0), np.full((32, 32, 32), 32.0**-3))
+    random = np.random.default_rng(0)
+    places = {find_place(allowed, disc(3), anywhere, image, 500, random) for _ in range(60)}
+    assert places == {(x, y, 0) for x, y in np.argwhere(np.ones((3, 3))) + 6}
+    assert find_place(allowed, disc(5), anywhere, image, 500, random) is None
+    assert find_place(np.zeros_like(allowed), disc(1), anywhere, image, 500, random) is None
+
+
+def test_a_lesion_never_leaves_the_image():
+    allowed = np.ones((6, 6, 1), dtype=bool)
+    image = prepared(allowed.shape, ((0, 6), (0, 6), (0, 1)))
+    anywhere = Anatomy((0.0, 1.0), np.full((32, 32, 32), 32.0**-3))
+    random = np.random.default_rng(0)
+    places = {find_place(allowed, disc(2), anywhere, image, 100, random) for _ in range(40)}
+    assert places == {(x, y, 0) for x in (2, 3) for y in (2, 3)}
+
+
+def test_places_follow_the_density_of_real_lesions(shape, with_lesions):
+    cases = with_lesions(shape, 8, radii=(1.5,))  # all near one place
+    anatomy = Anatomy.of(cases, 1.0)
+    image = cases[0].image
+    real = np.array([body_coordinates(image, lesion.centre) for case in cases for lesion in lesions_of(case)])
+    everywhere = np.argwhere(np.ones(shape, dtype=bool))
+    likely = anatomy.likelihood(image, everywhere)
+    best = body_coordinates(image, everywhere[likely.argmax()])
+    np.testing.assert_allclose(best, real.mean(axis=0), atol=0.15)
+    random = np.random.default_rng(0)
+    found = [find_place(np.ones(shape, bool), np.ones((1, 1, 1), bool), anatomy, image, 10, random) for _ in range(80)]
+    drawn = body_coordinates(image, np.array(found))
+    np.testing.assert_allclose(drawn.mean(axis=0), real.mean(axis=0), atol=0.15)
+
+
+def test_without_lesions_nothing_is_known(shape, with_lesions):
+    with pytest.raises(InsertionError, match="no donor has a lesion"):
+        Anatomy.of(with_lesions(shape, 2, radii=()), 2.0)

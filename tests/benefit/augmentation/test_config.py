@@ -3,6 +3,7 @@ import pytest
 from medgan.benefit.augmentation.config import AugmentationConfig, configured
 from medgan.config import load
 from medgan.errors import ConfigError
+from medgan.phantom.tissues import HeadTissue
 
 
 def test_what_is_asked_for_decides_what_is_made():
@@ -48,4 +49,4 @@ def test_the_shipped_settings_can_be(quick, on_phantom):
 def test_the_phantoms_lesions_are_counted_one_by_one():
     config = configured("lesion_augmentation", on_phantom=True, quick=False)
     assert config.lesions == ("lesion",)
-    assert config.segmenter["labels"] == {"lesion": 1}
+    assert config.segmenter["labels"] == {"lesion": [HeadTissue.LESION, HeadTissue.ENHANCING_LESION]}

@@ -53,9 +53,13 @@ def test_it_is_trained_once(trained, monkeypatch):
     run_generator(task)
 
 
+def unbent(plan):
+    return replace(plan, config=plan.config.model_copy(update={"bend": False}))
+
+
 def test_methods_are_known_by_their_names(trained):
     task, _ = trained
-    plan, draw = task.plan, task.child.draw
+    plan, draw = unbent(task.plan), task.child.draw
     assert [synthesiser_of(plan, method, draw).name for method in ("copy-paste", "carve-mix")] == [
         "copy-paste",
         "carve-mix",
@@ -69,7 +73,7 @@ def test_methods_are_known_by_their_names(trained):
 
 def test_bending_is_a_method_and_may_follow_every_other(trained):
     task, _ = trained
-    plan, draw = task.plan, task.child.draw
+    plan, draw = unbent(task.plan), task.child.draw
     bending = replace(plan, config=plan.config.model_copy(update={"bend": True}))
     assert isinstance(synthesiser_of(plan, "elastic", draw), Elastic)
     assert isinstance(synthesiser_of(bending, "elastic", draw), Elastic)

@@ -14,8 +14,8 @@ class Synthetic:
     """A case that was made and not acquired."""
 
     case: Labelled
-    """Outside the changed voxels image and labels equal the recipient's to the bit; so do affine, body and bounds. Only a
-    case that is drawn as a whole (``placement: whole``) is as large as a patch, with an affine and a body of its own."""
+    """Outside the changed voxels image and labels equal the recipient's to the bit; so do affine, body and bounds.
+    Only a case that is drawn whole (``placement: whole``) is as large as a patch, with affine and body of its own."""
     parents: tuple[str, ...]
     """The subjects that it was made from: the recipient first, then the donors that went into it."""
     how: dict[str, Any]

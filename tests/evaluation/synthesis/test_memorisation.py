@@ -99,3 +99,32 @@ def test_real_patches_are_compared_with_other_subjects_only(make_lesions):
     assert np.isinf(nearest(patch, patch, real=True).distance[0])
     assert nearest(patch, patch, real=False).distance[0] == pytest.approx(0, abs=1e-3)
     assert Threshold.of(nearest(patch, patch, real=True)) == Threshold(0.0, 0.0, 0.0)
+
+
+def test_a_lesion_pasted_with_its_rim_into_other_tissue_is_found(world):
+    training, held_out, threshold = world
+    cross = ndimage.generate_binary_structure(training.labels.ndim - 1, 1)[None]
+    inside = ndimage.binary_dilation(training.labels[:10] == 1, cross, iterations=4)
+    pasted = Patches(
+        np.where(inside, noisy(training.images[:10]), held_out.images[:10]), training.labels[:10], held_out.origins[:10]
+    )
+    found = nearest(pasted, training, real=False)
+    assert threshold.suspects(found).mean() >= 0.7
+    assert threshold.exceeded(found)
+    assert (found.which == np.arange(10))[threshold.suspects(found)].all()
+
+
+def test_only_what_is_marked_is_correlated(make_lesions):
+    one, other = make_lesions(2, (16, 16)).images, make_lesions(3, (16, 16), seed=1).images
+    where = np.zeros(one.shape, dtype=bool)
+    where[:, 5:12, 4:13] = True
+    found = aligned_distances(one, other, where)
+    smooth = [ndimage.gaussian_filter(each, (0, 1, 1), mode="nearest") for each in (one, other)]
+    marked = [
+        (flip(smooth[0][0])[2 + x : 14 + x, 2 + y : 14 + y], flip(where[0])[2 + x : 14 + x, 2 + y : 14 + y])
+        for flip in (lambda a: a, lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[::-1, ::-1])
+        for x in range(-2, 3)
+        for y in range(-2, 3)
+    ]
+    best = max(np.corrcoef(image[at], smooth[1][2][2:14, 2:14][at])[0, 1] for image, at in marked)
+    assert found[0, 2] == pytest.approx(np.sqrt(1 - best), abs=1e-3)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, model_validator
 from scipy import ndimage
 from torch import Tensor
-from torch.nn import functional as F
 
 from medgan.config import Config
 
@@ -47,12 +46,6 @@ class HidingConfig(Config):
         plane = int(rng.integers(self.margin_voxels[0], self.margin_voxels[1] + 1))
         slices = int(rng.integers(self.margin_slices[0], self.margin_slices[1] + 1))
         return [plane, plane, slices][:spatial]
-
-
-def dilated(region: Tensor, margins: Sequence[int]) -> Tensor:
-    """A region of 0 and 1, (B, 1, *spatial), grown by a number of voxels along each axis."""
-    pool = {2: F.max_pool2d, 3: F.max_pool3d}[region.dim() - 2]
-    return pool(region, [2 * margin + 1 for margin in margins], 1, list(margins))
 
 
 def hide(image: Tensor, labels: Tensor, config: HidingConfig, rng: np.random.Generator) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from medgan import losses
@@ -67,11 +68,11 @@ class PaintingConfig(Config):
     gradient_penalty: NonNegativeFloat = 10.0
     """Weight of the gradient penalty of the Wasserstein game."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig(receptive_field=16, channels=32, norm="none")
-    """It sees the patch beside the masks and the hidden region."""
+    """It sees the patch beside the hidden region and the masks, and is asked where something is hidden."""
     momentum: float = Field(default=0.5, ge=0, lt=1)
     """Adam's first beta."""
     generator_rate: PositiveFloat = 1e-3
-    discriminator_rate: PositiveFloat = 4e-4
+    discriminator_rate: PositiveFloat = 1e-3
 
     def build(self, lesions: LesionConfig) -> Painter:
         """A fresh painter of patches as ``lesions`` has them."""
@@ -160,14 +161,14 @@ class Painting(LesionGenerator):
     def adversarial_terms(self, seen: Tensor, fake: Tensor) -> Terms:
         """What the discriminator thinks of fake (B, 1, *spatial) beside hidden region and masks."""
         assert self.config.adversarial != "none"
-        scores = self.discriminator(torch.cat([seen, fake], dim=1))
+        scores = of_hidden(self.discriminator(torch.cat([seen, fake], dim=1)), seen[:, :1])
         return {"generator": losses.generator_loss(self.config.adversarial, scores)}
 
     def discriminator_terms(self, seen: Tensor, real: Tensor, fake: Tensor) -> Terms:
         """The conditional discriminator's terms; its input is (B, 2 + names, *spatial)."""
         assert self.config.adversarial != "none"
         real_pair, fake_pair = torch.cat([seen, real], dim=1), torch.cat([seen, fake], dim=1)
-        scores = self.discriminator(real_pair), self.discriminator(fake_pair)
+        scores = [of_hidden(self.discriminator(pair), seen[:, :1]) for pair in (real_pair, fake_pair)]
         terms = {"discriminator": losses.discriminator_loss(self.config.adversarial, *scores)}
         if self.config.adversarial == "wasserstein":
             penalty = losses.gradient_penalty(bare(self.discriminator), real_pair, fake_pair)
@@ -207,3 +208,17 @@ class Painting(LesionGenerator):
     def remember(self, memory: Mapping[str, Any]) -> None:
         """Restore the iteration."""
         self.iteration = int(memory["iteration"])
+
+
+def of_hidden(scores: Tensor, hidden: Tensor) -> Tensor:
+    """The scores of places where something is hidden, (N,): elsewhere real and painted patches are the same.
+
+    Without this the discriminator mostly judges what it cannot tell apart, and learns little.
+
+    Args:
+        scores: Of overlapping patches, (B, 1, *patches).
+        hidden: (B, 1, *spatial) of 0 and 1; where it holds nothing at all, every score counts.
+    """
+    pool = {2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[hidden.dim() - 2]
+    places = pool(hidden, scores.shape[2:]) > 0
+    return scores[places] if bool(places.any()) else scores.flatten()

@@ -14,6 +14,7 @@ from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.synthesis.joint import masks
 from medgan.synthesis.mask_to_lesion import MaskToLesion, MaskToLesionConfig
+from medgan.synthesis.painting import of_hidden
 from medgan.synthesis.patches import LesionPatches
 from medgan.synthesis.settings import LesionConfig
 from medgan.training.device import make_fabric
@@ -104,12 +105,21 @@ def test_the_terms_are_weighted_l1_in_the_hidden_region_and_the_conditional_game
     real = given["image"]
     with torch.no_grad():
         fake = painter(real * (1 - hidden), hidden, wanted, given["condition"])
-        scores = [judge(torch.cat([hidden, wanted, patch], dim=1)) for patch in (real, fake)]
+        scores = [of_hidden(judge(torch.cat([hidden, wanted, patch], dim=1)), hidden) for patch in (real, fake)]
     assert 0 < hidden.mean() < 1
     weight = hidden * torch.where(wanted.sum(dim=1, keepdim=True) > 0, 3.0, 1.0)
     torch.testing.assert_close(terms["l1"], 10 * (weight * (fake - real).abs()).sum() / weight.sum())
     game = (((scores[0] - 1) ** 2).mean() + (scores[1] ** 2).mean()) / 2
     torch.testing.assert_close(terms["discriminator"], game)
+
+
+@BOTH
+def test_the_game_is_about_places_where_something_is_hidden(dimensions):
+    hidden = torch.zeros(1, 1, *lesions(dimensions).shape)
+    scores = torch.arange(4.0**2 if dimensions == "2" else 4.0**3).view(1, 1, *[4] * (hidden.dim() - 2))
+    assert torch.equal(of_hidden(scores, hidden), scores.flatten())
+    hidden[(0, 0, 5, 9, 3)[: hidden.dim()]] = 1
+    assert of_hidden(scores, hidden).tolist() == [scores[(0, 0, 1, 2, 1)[: hidden.dim()]]]
 
 
 @BOTH

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Method = Literal["copy-paste", "carve-mix", "generator"]
+Method = Literal["elastic", "copy-paste", "carve-mix", "generator"]
 """What makes synthetic cases of the real ones."""
 ArmName = Literal[
     "real",
@@ -11,6 +11,7 @@ ArmName = Literal[
     "copy-paste",
     "carve-mix",
     "generator",
+    "standard+elastic",
     "standard+copy-paste",
     "standard+carve-mix",
     "standard+generator",
@@ -43,6 +44,7 @@ ARMS = (
     Arm("copy-paste", "copy-paste", standard=False, reference="real"),
     Arm("carve-mix", "carve-mix", standard=False, reference="real"),
     Arm("generator", "generator", standard=False, reference="real"),
+    Arm("standard+elastic", "elastic", standard=True, reference="standard"),
     Arm("standard+copy-paste", "copy-paste", standard=True, reference="standard"),
     Arm("standard+carve-mix", "carve-mix", standard=True, reference="standard"),
     Arm("standard+generator", "generator", standard=True, reference="standard"),
@@ -52,6 +54,7 @@ ARMS = (
 
 FURTHER: tuple[tuple[ArmName, ArmName], ...] = (
     ("generator", "copy-paste"),
+    ("standard+generator", "standard+elastic"),
     ("standard+generator", "standard+copy-paste"),
     ("standard+generator", "standard+carve-mix"),
     ("standard+generator", "generator"),

@@ -32,6 +32,8 @@ class AugmentationConfig(Config):
     """How many subjects are rendered where no data is given."""
     insertion: InsertionConfig = InsertionConfig()
     """What methods put into real cases: more lesions in healthy tissue, or another shape of the recipient's organ."""
+    bend: bool = False
+    """Bend the cases of every method afterwards by ``insertion.shape``, as ``elastic`` bends real ones."""
     generator_placement: Literal["add", "replace", "whole"] | None = None
     """That of the generator, where it differs, as ``whole`` for joint samples; null is ``insertion.placement``."""
     synthesis: dict[str, Any] = Field(default_factory=dict)

@@ -3,6 +3,7 @@
 from medgan.benefit.augmentation.arms import Method
 from medgan.benefit.augmentation.generators import trained_generator
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
+from medgan.synthesis.elastic import Bent, Elastic
 from medgan.synthesis.methods import baseline, by_network
 from medgan.synthesis.synthesiser import Synthesiser
 from medgan.training.device import make_fabric
@@ -16,6 +17,14 @@ def synthesiser_of(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthe
         LeakageError: A generator that has learnt from anybody else.
         ModelError: One that is incomplete or altered.
     """
+    elastic = Elastic(plan.config.insertion.variation)
+    if method == "elastic":
+        return elastic
+    made = _inserter(plan, method, draw)
+    return Bent(made, elastic) if plan.config.bend else made
+
+
+def _inserter(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthesiser:
     insertion = plan.config.insertion
     if method != "generator":
         return baseline(method, insertion, plan.segmenter.domain)

@@ -11,6 +11,7 @@ from medgan.benefit.augmentation.methods import synthesiser_of
 from medgan.benefit.augmentation.plan import Draw, make_plan
 from medgan.errors import ConfigError, LeakageError
 from medgan.study.records import read_json, write_json
+from medgan.synthesis.elastic import Bent, Elastic
 from medgan.tracking import Tracker
 
 
@@ -52,9 +53,13 @@ def test_it_is_trained_once(trained, monkeypatch):
     run_generator(task)
 
 
+def unbent(plan):
+    return replace(plan, config=plan.config.model_copy(update={"bend": False}))
+
+
 def test_methods_are_known_by_their_names(trained):
     task, _ = trained
-    plan, draw = task.plan, task.child.draw
+    plan, draw = unbent(task.plan), task.child.draw
     assert [synthesiser_of(plan, method, draw).name for method in ("copy-paste", "carve-mix")] == [
         "copy-paste",
         "carve-mix",
@@ -64,6 +69,19 @@ def test_methods_are_known_by_their_names(trained):
     added = replace(plan, config=plan.config.model_copy(update={"generator_placement": "add"}))
     assert synthesiser_of(added, "generator", draw).config.placement == "add"
     assert synthesiser_of(added, "copy-paste", draw).config.placement == "replace"
+
+
+def test_bending_is_a_method_and_may_follow_every_other(trained):
+    task, _ = trained
+    plan, draw = unbent(task.plan), task.child.draw
+    bending = replace(plan, config=plan.config.model_copy(update={"bend": True}))
+    assert isinstance(synthesiser_of(plan, "elastic", draw), Elastic)
+    assert isinstance(synthesiser_of(bending, "elastic", draw), Elastic)
+    for method in ("copy-paste", "generator"):
+        assert not isinstance(synthesiser_of(plan, method, draw), Bent)
+        bent = synthesiser_of(bending, method, draw)
+        assert isinstance(bent, Bent)
+        assert bent.name == synthesiser_of(plan, method, draw).name
 
 
 def test_a_test_subject_is_not_learnt_from(plan):

@@ -72,6 +72,8 @@ def identity(plan: AugmentationPlan, method: Method, draw: Draw) -> dict[str, An
         "images": content_hash(plan.studies(draw)),
         "wanted": plan.config.cases,
         "insertion": plan.config.insertion.model_dump(mode="json"),
+        "placement": (plan.config.generator_placement if learnt else None) or plan.config.insertion.placement,
+        "bend": plan.config.bend,
         "labels": {name: list(values) for name, values in plan.segmenter.labels.items()},
         "grid": plan.segmenter.grid.model_dump(mode="json"),
         "generator": learnt,

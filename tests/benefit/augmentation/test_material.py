@@ -107,11 +107,13 @@ def test_cases_of_another_split_are_refused(task, brightened):
         run_cases(task)
 
 
-def test_cases_that_were_made_otherwise_are_refused(task, brightened):
+@pytest.mark.parametrize(("setting", "value", "told"), [("cases", 4, "wanted"), ("bend", False, "bend")])
+def test_cases_that_were_made_otherwise_are_refused(task, brightened, setting, value, told):
     run_cases(task)
-    more = replace(task.plan, config=task.plan.config.model_copy(update={"cases": 4}))
-    with pytest.raises(ConfigError, match="other wanted"):
-        run_cases(replace(task, plan=more))
+    assert getattr(task.plan.config, setting) != value
+    other = replace(task.plan, config=task.plan.config.model_copy(update={setting: value}))
+    with pytest.raises(ConfigError, match=f"other {told}"):
+        run_cases(replace(task, plan=other))
 
 
 def test_exchanged_labels_are_those_of_another_recipient(task, brightened):

@@ -20,7 +20,7 @@ from medgan.synthesis.training import read_cases
 from medgan.training.fit import Fitted
 
 
-class LesionAugmentationConfig(PipelineConfig, SynthesisConfig):
+class LesionAugmentationConfig(SynthesisConfig, PipelineConfig):
     """Settings of ``lesion_augmentation``."""
 
 

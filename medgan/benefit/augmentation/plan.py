@@ -185,9 +185,10 @@ def synthesis_config(
     Raises:
         ConfigError: Settings that cannot be, or a pipeline that trains no lesion generator.
     """
-    found = pipeline_of(order, config.synthesis).config
-    if not isinstance(found, SynthesisConfig):
+    # Before its settings are read, which another task would not know.
+    if not issubclass(catalog.load(order.pipeline).settings, SynthesisConfig):
         raise ConfigError(f"'{order.pipeline}' trains no lesion generator; use --pipeline lesion_augmentation.")
+    found = pipeline_of(order, config.synthesis).config
     own = {name: getattr(found, name) for name in SynthesisConfig.model_fields}
     # Validation subjects are not among the few: they must not choose an epoch.
     own["fit"] = found.fit.model_copy(update={"keep": "last"})

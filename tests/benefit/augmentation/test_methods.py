@@ -7,7 +7,8 @@ from medgan.benefit.augmentation.plan import make_plan
 from medgan.errors import ConfigError
 
 
-def test_a_baseline_inserts_as_the_settings_say(plan):
+def test_a_baseline_inserts_as_the_settings_say(asked, tmp_path):
+    plan = make_plan(asked(tmp_path, overrides=["bend=false"]))
     made = synthesiser_of(plan, "copy-paste", plan.draws[0])
     assert made.config == plan.config.insertion
     assert made.config.placement == "replace"

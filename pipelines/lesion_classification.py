@@ -54,8 +54,9 @@ class LesionClassification(Pipeline[LesionClassificationConfig]):
                 "with a mask; name masks in the cohort's `mask` column, or set domain.name."
             )
         labelled = cut_labelled(train, config, config.labelled_patches, seed=config.seed)
-        unmasked = read_unmasked(cohort, split, config, cache)
-        unlabelled = cut_unlabelled(train, unmasked, config, config.unlabelled_patches, seed=config.seed)
+        wanted = config.unlabelled_patches if config.method.kind == "sgan" else 0
+        unmasked = read_unmasked(cohort, split, config, cache) if wanted else []
+        unlabelled = cut_unlabelled(train, unmasked, config, wanted, seed=config.seed)
         self.patches = patches_of(labelled, unlabelled, config, seed=config.seed)
         return TrainingData(self.patches, LabelledHeldOut.of(validation), {})
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def _key(studies: Sequence[Study]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def stretched(labels: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def stretched(labels: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Labels (X, Y, Z) of any shape over another, by nearest index; the same where the shapes are equal."""
     index = [
         np.rint(np.linspace(0, before - 1, after)).astype(int)

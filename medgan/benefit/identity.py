@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from medgan.benefit.tasks import IDENTITY, Task
@@ -13,11 +15,7 @@ from medgan.study.records import read_json
 
 def identity(task: Task) -> dict[str, Any]:
     """What a child's folder must have been begun with to be this child: settings, images, labels and split."""
-    images = {
-        kind: sorted(f"{study.subject} {file_hash(study.image)} {_mask_hash(study)}" for study in studies)
-        for kind, studies in (("train", task.studies), ("extra", task.extra), ("validation", task.validation))
-    }
-    hashed = {kind: hashlib.sha256("\n".join(lines).encode()).hexdigest() for kind, lines in images.items()}
+    images = {"train": task.studies, "extra": task.extra, "validation": task.validation}
     return {
         "arm": task.child.arm.name,
         "seed": task.child.seed,
@@ -26,12 +24,15 @@ def identity(task: Task) -> dict[str, Any]:
         "split_hash": task.plan.subjects.split.hash,
         "lesions": list(task.plan.config.lesions),
         "segmenter": task.config.model_dump(mode="json"),
-        "images": hashed,
+        "images": {kind: content_hash(studies) for kind, studies in images.items()},
     }
 
 
-def _mask_hash(study: Study) -> str:
-    return file_hash(study.mask) if study.mask else ""
+def content_hash(studies: Iterable[Study]) -> str:
+    """SHA-256 over who is there, with which images and masks, in whatever order."""
+    files = ((study.subject, study.image, study.mask) for study in studies)
+    lines = sorted(" ".join([who, file_hash(image), file_hash(mask) if mask else ""]) for who, image, mask in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def check_identity(task: Task) -> dict[str, Any]:
@@ -41,20 +42,31 @@ def check_identity(task: Task) -> dict[str, Any]:
         LeakageError: It was begun under another split, and may have seen who is tested now.
         ConfigError: It was begun with other settings or other images.
     """
-    path = task.child.folder / IDENTITY
-    begun = read_json(path)
+    return check_begun(task.child.folder, read_json(task.child.folder / IDENTITY), identity(task))
+
+
+def check_begun(folder: Path, begun: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder was begun with, which is the same as now; nothing where it was not begun.
+
+    Args:
+        folder: For people.
+        begun: What its record says.
+        now: What it must say; ``split_hash`` among it.
+
+    Raises:
+        LeakageError: It was begun under another split, and may have seen who is tested now.
+        ConfigError: It was begun with other settings or other images.
+    """
     if not begun:
         return {}
-    now = identity(task)
     if begun.get("split_hash") != now["split_hash"]:
         raise LeakageError(
-            f"{task.child.folder} was begun under another split of the subjects and may have seen who is tested now; "
+            f"{folder} was begun under another split of the subjects and may have seen who is tested now; "
             "put that folder away, or choose another --name."
         )
-    changed = [key for key, value in json.loads(json.dumps(now)).items() if begun.get(key) != value]
+    changed = [key for key, value in json.loads(json.dumps(dict(now))).items() if begun.get(key) != value]
     if changed:
         raise ConfigError(
-            f"{task.child.folder} was begun with other {' and '.join(changed)}; choose another --name, or put that "
-            "folder away."
+            f"{folder} was begun with other {' and '.join(changed)}; choose another --name, or put that folder away."
         )
     return begun

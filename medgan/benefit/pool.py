@@ -2,30 +2,59 @@
 
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from typing import Protocol, TypeAlias, TypeVar
 
 import torch
 from rich.console import Console
 
-from medgan.benefit.children import run_child
-from medgan.benefit.tasks import Task
 from medgan.errors import LeakageError, MedganError, TrainingError
 from medgan.study.children import Failure
 
-Ended = Iterator[tuple[Task, BaseException | None]]
+
+class Named(Protocol):
+    """What of a child is told."""
+
+    @property
+    def name(self) -> str:
+        """How people and folders call it."""
+
+    @property
+    def outcome(self) -> str:
+        """What is said of it when it has ended."""
+
+
+class Work(Protocol):
+    """A child and all that a process must know to bring it to its end."""
+
+    @property
+    def child(self) -> Named:
+        """The child."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+
+
+T = TypeVar("T", bound=Work)
+Ended: TypeAlias = Iterator[tuple[T, BaseException | None]]
 """Tasks as they end, each with what ended it early."""
 
 
-def run_tasks(tasks: Sequence[Task], jobs: int, console: Console) -> tuple[Failure, ...]:
+def run_tasks(
+    tasks: Sequence[T], run: Callable[[T], None], jobs: int, console: Console, *, what: str = "segmenters"
+) -> tuple[Failure, ...]:
     """Bring every child to its end; one that fails is named, and does not stop the others.
 
     Args:
         tasks: The children.
+        run: Brings one to its end; a function of a module, so that other processes find it.
         jobs: How many at the same time.
         console: Where it is told how far the study is.
+        what: The children are, for people.
 
     Raises:
         LeakageError: A child would see a test subject: nothing of such a study is to be believed.
@@ -33,15 +62,15 @@ def run_tasks(tasks: Sequence[Task], jobs: int, console: Console) -> tuple[Failu
     """
     left = [task for task in tasks if not task.done]
     if len(left) < len(tasks):
-        console.out(f"{len(tasks) - len(left)} of {len(tasks)} segmenters: finished before", highlight=False)
-    ended = in_turn(left) if jobs == 1 else in_processes(left, jobs)
+        console.out(f"{len(tasks) - len(left)} of {len(tasks)} {what}: finished before", highlight=False)
+    ended = in_turn(left, run) if jobs == 1 else in_processes(left, run, jobs)
     try:
         return tuple(_failures(ended, len(tasks) - len(left), len(tasks), console))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from there.") from None
 
 
-def _failures(ended: Ended, before: int, total: int, console: Console) -> Iterator[Failure]:
+def _failures(ended: Ended[T], before: int, total: int, console: Console) -> Iterator[Failure]:
     """Those that failed, while all are told of as they end."""
     for number, (task, error) in enumerate(ended, before + 1):
         place = f"{number}/{total} {task.child.name}"
@@ -50,7 +79,7 @@ def _failures(ended: Ended, before: int, total: int, console: Console) -> Iterat
         if isinstance(error, LeakageError):
             raise error
         if error is None:
-            console.out(f"{place}: validation Dice {task.child.score:.3f}", highlight=False)
+            console.out(f"{place}: {task.child.outcome}", highlight=False)
             continue
         unexpected = "" if isinstance(error, MedganError) else f"unexpected {type(error).__name__}: "
         failure = Failure(task.child.name, f"{unexpected}{error}")
@@ -58,30 +87,30 @@ def _failures(ended: Ended, before: int, total: int, console: Console) -> Iterat
         yield failure
 
 
-def in_turn(tasks: Sequence[Task]) -> Ended:
+def in_turn(tasks: Sequence[T], run: Callable[[T], None]) -> Ended[T]:
     """One after the other, in this process."""
     for task in tasks:
         error: BaseException | None = None
         try:
-            run_child(task)
+            run(task)
         except (Exception, KeyboardInterrupt) as caught:
             error = caught
         yield task, error
 
 
-def in_processes(tasks: Sequence[Task], jobs: int) -> Ended:
+def in_processes(tasks: Sequence[T], run: Callable[[T], None], jobs: int) -> Ended[T]:
     """Several at the same time. A process gets its next child when its last one has ended: a stop then stops them all.
 
     Raises:
         TrainingError: A process was killed.
     """
-    waiting, running = iter(tasks), dict[Future[None], Task]()
+    waiting, running = iter(tasks), dict[Future[None], T]()
     threads = max(1, torch.get_num_threads() // jobs)
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, spawning, initializer=_prepare, initargs=(threads,)) as pool:
         while True:
             try:
-                running |= {pool.submit(run_child, task): task for task in islice(waiting, jobs - len(running))}
+                running |= {pool.submit(run, task): task for task in islice(waiting, jobs - len(running))}
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from medgan.benefit.arms import BY_NAME, ArmName
+from medgan.benefit.children import run_child
 from medgan.benefit.material import Material
 from medgan.benefit.plan import BenefitPlan
 from medgan.benefit.pool import run_tasks
@@ -41,7 +42,7 @@ def choose_ratio(plan: BenefitPlan, material: Material, parent: str, tracking: s
     if 0 in plan.config.ratios_percent and swept.reference in {arm.name for arm in plan.arms}:
         tasks[0] = _task(plan, material, swept.reference, 0, parent, tracking)
     console.out(f"ratio of extra to real images: trying {_listed(sorted(tasks))} with {swept.name}", highlight=False)
-    failures = run_tasks([tasks[ratio] for ratio in sorted(tasks)], plan.order.jobs, console)
+    failures = run_tasks([tasks[ratio] for ratio in sorted(tasks)], run_child, plan.order.jobs, console)
     scores = {ratio: task.child.score for ratio, task in sorted(tasks.items()) if task.child.trained}
     if not any(scores):
         raise TrainingError(f"no ratio could be trained: {_reasons(failures)}")

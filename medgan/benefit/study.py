@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from medgan.benefit.arms import BY_NAME, SWEPT
+from medgan.benefit.children import run_child
 from medgan.benefit.keeping import label_keeper
 from medgan.benefit.material import Material, gather_material
 from medgan.benefit.plan import QUICK_NOTE, BenefitOrder, BenefitPlan, make_plan
@@ -75,7 +76,7 @@ def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | N
         ]
         sweep = choose_ratio(plan, materials[0], tracker.id, tracker.uri, console)
         tasks = study_tasks(plan, materials, sweep.ratio_percent, tracker)
-        failures = run_tasks(tasks, order.jobs, console)
+        failures = run_tasks(tasks, run_child, order.jobs, console)
         children = [task.child for task in tasks]
         found = collect(plan, children, failures, tracker)
         write_results(plan, found, children, materials, sweep)

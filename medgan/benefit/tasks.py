@@ -46,6 +46,11 @@ class Child:
         """Mean Dice of the validation subjects, of a child that is trained."""
         return float(read_json(self.folder / SCORE)["val_dice"])
 
+    @property
+    def outcome(self) -> str:
+        """What is said of it when it has ended."""
+        return f"validation Dice {self.score:.3f}"
+
 
 def child_of(plan: BenefitPlan, arm: Arm, *, seed: int, subset: int, ratio_percent: int) -> Child:
     """The child of a plan, and its folder."""

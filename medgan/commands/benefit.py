@@ -1,4 +1,4 @@
-"""``medgan benefit``: does translation help a segmenter on subjects that no model has seen?"""
+"""``medgan benefit``: does translation, or synthesis, help a segmenter on subjects that no model has seen?"""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What is asked of a translation."""
+    """What is asked of a translation or a synthesis."""
 
     ARMS = "arms"
     ROUTES = "routes"
+    AUGMENTATION = "augmentation"
     LESION_PREVALENCE = "lesion-prevalence"
 
 
@@ -40,6 +41,7 @@ def benefit(
         Kind,
         typer.Option(
             help="arms: segmenters trained with and without translations. routes: labels on MR, or on synthetic CT. "
+            "augmentation: few real cases, with and without synthetic ones. "
             "lesion-prevalence: do translators invent or erase what their targets had more or less of?"
         ),
     ] = Kind.ARMS,
@@ -47,7 +49,8 @@ def benefit(
         Path | None, typer.Option(help="Cohort CSV with masks, or a folder with cohort.csv; else a phantom.")
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="How many seeds, or which; else 3 for arms, and 1 with --quick or otherwise.")
+        str | None,
+        typer.Option(help="How many seeds, or which; else 3 for arms and augmentation, 1 with --quick or otherwise."),
     ] = None,
     model: Annotated[
         list[Path] | None,
@@ -63,7 +66,7 @@ def benefit(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Does translation help, on subjects that no model has seen? By default one segmenter with and without it, in arms.
+    """Does it help, on subjects that no model has seen? By default one segmenter with and without translation, in arms.
 
     The same command goes on with a study that was stopped.
     """
@@ -75,6 +78,13 @@ def benefit(
 
             routes(
                 pipeline, models=model or [], data=data, overrides=settings, seeds=seeds, config=config, out=out,
+                name=name, tracking=tracking, device=device, quiet=quiet,
+            )  # fmt: skip
+        elif study is Kind.AUGMENTATION:
+            from medgan.commands.augmentation import augmentation
+
+            augmentation(
+                pipeline, data=data, overrides=settings, seeds=seeds, quick=quick, jobs=jobs, config=config, out=out,
                 name=name, tracking=tracking, device=device, quiet=quiet,
             )  # fmt: skip
         elif study is Kind.LESION_PREVALENCE:
@@ -102,9 +112,14 @@ def _refuse_what_does_not_apply(study: Kind, data: Path | None, models: Sequence
     Raises:
         ConfigError: Names them.
     """
-    given = {"--quick": quick, "--jobs": jobs > 1} if study is not Kind.ARMS else {"a second --model": len(models) > 1}
-    if study is Kind.LESION_PREVALENCE:
-        given |= {"--data": data is not None, "--model": bool(models)}
+    given = {
+        Kind.ARMS: {"a second --model": len(models) > 1},
+        Kind.AUGMENTATION: {"--model": bool(models)},
+        Kind.ROUTES: {"--quick": quick, "--jobs": jobs > 1},
+        Kind.LESION_PREVALENCE: {
+            "--quick": quick, "--jobs": jobs > 1, "--data": data is not None, "--model": bool(models),
+        },
+    }[study]  # fmt: skip
     if unheeded := [option for option, is_given in given.items() if is_given]:
         raise ConfigError(f"--study {study} does not take {' or '.join(unheeded)}; leave it out.")
 

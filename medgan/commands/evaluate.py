@@ -1,12 +1,15 @@
 """``medgan evaluate``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from medgan.commands.common import Debug, Quiet, console, explained
 from medgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from medgan.evaluation.synthesis.evaluate import Question
 
 SourceModality = Annotated[
     Literal["CT", "MR"], typer.Option(help="What the sources are. MR: its intensities are no HU; see docs/evaluate.md.")
@@ -52,14 +55,10 @@ def evaluate(
     """
     with explained(debug):
         if synthesis:
-            from medgan.evaluation.synthesis.evaluate import Question, evaluate_synthesis
-            from medgan.evaluation.synthesis.table import render as render_synthesis
+            from medgan.evaluation.synthesis.evaluate import Question
 
             question = Question(dimensions, patch_voxels, reference_modality, window_hu, seed)
-            judged = evaluate_synthesis(synthetic, reference, out, question, split=split)
-            console(quiet).print(render_synthesis(judged))
-            if judged.exit_code:
-                raise typer.Exit(judged.exit_code)
+            _judge_synthesis(synthetic, reference, out, question, split, quiet)
             return
         if reference is None:
             raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
@@ -74,6 +73,18 @@ def evaluate(
         console(quiet).print(render(found))
         if found.exit_code:
             raise typer.Exit(found.exit_code)
+
+
+def _judge_synthesis(
+    synthetic: str, reference: str | None, out: Path, question: "Question", split: Path | None, quiet: bool
+) -> None:
+    from medgan.evaluation.synthesis.evaluate import evaluate_synthesis
+    from medgan.evaluation.synthesis.table import render
+
+    judged = evaluate_synthesis(synthetic, reference, out, question, split=split)
+    console(quiet).print(render(judged))
+    if judged.exit_code:
+        raise typer.Exit(judged.exit_code)
 
 
 def named(organs: list[str] | None) -> dict[str, int | list[int]] | None:

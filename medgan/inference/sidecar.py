@@ -158,7 +158,7 @@ def unwritable(path: Path, error: OSError) -> DataError:
 
 def _maps(facts: Facts) -> list[MapKind]:
     """The maps that a sidecar tells of."""
-    kinds: dict[MapKind, str] = {"change": "ChangeMap", "uncertainty": "Uncertainty", "labels": "LabelMap"}
+    kinds: dict[MapKind, str] = {"change": "ChangeMap", "uncertainty": "Uncertainty"}
     return [kind for kind, name in kinds.items() if facts.get(name) is not None]
 
 

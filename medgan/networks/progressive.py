@@ -50,6 +50,9 @@ def seen_at(image: Tensor, grown: float, levels: int) -> Tensor:
 class Growing(nn.Module):
     """What both networks share: their shapes and widths by level, and how far they have grown.
 
+    torch.compile leaves both as they are: it would compile anew for every alpha, and compiled code has no second
+    derivative, which the gradient penalty takes.
+
     Args:
         shape: Of a full patch, two or three axes, each a multiple of 2^levels.
         levels: How often the size doubles.
@@ -122,6 +125,7 @@ class ProgressiveGenerator(Growing):
             self.blocks.append(Normed(self.convolution(before, width), self.convolution(width, width)))
         self.to_joint = nn.ModuleList(self.pointwise(width, outputs, gain=1.0) for width in widths)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, z: Tensor, condition: Tensor, full: bool = True) -> Tensor:
         """Noise (B, latent) and condition (B, D) to patches (B, outputs, *shape) in [-1, 1].
 
@@ -186,6 +190,7 @@ class ProgressiveCritic(Growing):
         self.score = equalised(nn.Linear(widths[0], 1), gain=1.0)
         self.embed = equalised(nn.Linear(condition, widths[0], bias=False), gain=1.0) if condition else None
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, joint: Tensor, condition: Tensor) -> Tensor:
         """Patches (B, inputs, *shape of the level it has grown to) and conditions (B, D) to raw scores (B, 1)."""
         return self.at(joint, condition, *stage(float(self.grown)))

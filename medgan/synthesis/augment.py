@@ -1,7 +1,7 @@
 """``medgan augment``: an augmented, labelled cohort; a case that cannot be made is named and never stops the rest."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from rich.console import Console
 from medgan.config import from_overrides, load, merged, read_yaml
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, domain_named
+from medgan.data.layouts import stem
 from medgan.data.preparation import GridConfig
 from medgan.data.splits import Split
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
-from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan
+from medgan.inference.jobs import MANIFEST, SUMMARY, Job, MapKind, Plan
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import write_outputs
 from medgan.segmentation.labelled import Labelled, Labels
@@ -89,6 +90,16 @@ class CaseJob(Job):
     number: int
     recipient: Study
 
+    @property
+    def labels(self) -> Path:
+        """``NAME_labels.nii.gz`` beside ``NAME.nii.gz``."""
+        return self.output.with_name(f"{stem(self.output)}_labels.nii.gz")
+
+    def images(self, maps: Collection[MapKind] = ()) -> tuple[Path, ...]:
+        """The case and its label map; there are no other maps."""
+        del maps
+        return self.output, self.labels
+
 
 def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
     """Write an augmented cohort: the real rows as they are, and the synthetic ones in the training part.
@@ -117,7 +128,7 @@ def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
     summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
     made = {outcome.output for outcome in outcomes if outcome.status != "failed"}
     done = [job for job in batch.cases(plan) if job.output.relative_to(order.output).as_posix() in made]
-    write_cohort(order.output, batch.material, [(job.name, job.output, job.map("labels")) for job in done])
+    write_cohort(order.output, batch.material, [(job.name, job.output, job.labels) for job in done])
     write_summary(order.output / SUMMARY, summary, batch.facts)
     show_end(summary, order.output, console, "made")
     return summary
@@ -183,7 +194,7 @@ class AugmentBatch(StudyBatch):
             volume, mask = read_volume(study.image), read_volume(study.mask)
             image, marked = native_image(volume, recipient, case), native_labels(mask, recipient, case, labels)
             grid = volume.grid
-        write_outputs(job, {job.output: image, job.map("labels"): marked}, grid, facts)
+        write_outputs(job, {job.output: image, job.labels: marked}, grid, facts)
 
 
 def _batch(order: AugmentOrder, config: AugmentConfig, fabric: Fabric) -> AugmentBatch:

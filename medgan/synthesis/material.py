@@ -79,13 +79,7 @@ def find_material(
     training = [study for study in parts.part(cohort, "train").studies if study.mask]
     _check_content(training, parts)
     names = labels or _readable_labels(cohort)
-    cases: dict[Study, Labelled] = {}
-    broken: dict[Study, MedganError] = {}
-    for study in training:
-        try:
-            cases[study] = read_labelled(study, domain, grid, names, cache)
-        except MedganError as error:
-            broken[study] = error
+    cases, broken = _read(training, domain, grid, names, cache)
     if not cases:
         reasons = "; ".join(str(error) for error in list(broken.values())[:MAX_NAMED])
         raise DataError(f"{cohort.root}: no labelled training image can be read. {reasons or 'Name masks in its CSV.'}")
@@ -93,6 +87,20 @@ def find_material(
     if not recipients:
         raise DataError(f"{cohort.root}: no {domain.name} image of {', '.join(subjects)} has a mask.")
     return Material(cohort, parts, recipients, cases, broken, names)
+
+
+def _read(
+    studies: Sequence[Study], domain: Domain, grid: GridConfig, labels: Labels, cache: Cache
+) -> tuple[dict[Study, Labelled], dict[Study, MedganError]]:
+    """The cases that can be read, and why the others cannot."""
+    cases: dict[Study, Labelled] = {}
+    broken: dict[Study, MedganError] = {}
+    for study in studies:
+        try:
+            cases[study] = read_labelled(study, domain, grid, labels, cache)
+        except MedganError as error:
+            broken[study] = error
+    return cases, broken
 
 
 def split_of_model(model: Path, split_hash: str, given: Path | None) -> Split:

@@ -159,7 +159,7 @@ def cut(
     """
     shape = [2 * extent + 1 for extent in half]
     offsets = np.stack(np.meshgrid(*(np.arange(-extent, extent + 1) for extent in half), indexing="ij"))
-    place = offsets * spacing_mm.reshape(3, 1, 1, 1) + _deformation(shape, spacing_mm, config, rng)
+    place = offsets * spacing_mm.reshape(3, 1, 1, 1) + deformation(shape, spacing_mm, config, rng)
     source_mm = np.einsum("ij,j...->i...", np.linalg.inv(matrix), place)
     coordinates = source_mm / voxel_sizes(case.image.affine).reshape(3, 1, 1, 1) + np.reshape(
         lesion.centre, (3, 1, 1, 1)
@@ -168,7 +168,7 @@ def cut(
     if case.labels.shape[2] == 1:
         coordinates[2] = 0
     image = ndimage.map_coordinates(case.image.voxels, coordinates, order=1, mode="nearest")
-    return Piece(case.subject, _labels_at(lesion, coordinates), np.asarray(image), case.image.bounds)
+    return Piece(case.subject, labels_at(lesion, coordinates), np.asarray(image), case.image.bounds)
 
 
 def _part(case: Labelled, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Lesion:
@@ -176,7 +176,7 @@ def _part(case: Labelled, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> 
     return Lesion(np.where(inside, case.labels[box], np.uint8(0)), (x, y, z))
 
 
-def _labels_at(lesion: Lesion, coordinates: NDArray[np.float64]) -> NDArray[np.uint8]:
+def labels_at(lesion: Lesion, coordinates: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The likeliest label at places (3, x, y, z) of the source: each label is interpolated, not its number."""
     grown = np.pad(lesion.labels, 1)
     inside = coordinates - np.reshape(lesion.corner, (3, 1, 1, 1)) + 1
@@ -195,7 +195,7 @@ def _labels_at(lesion: Lesion, coordinates: NDArray[np.float64]) -> NDArray[np.u
     return result
 
 
-def _deformation(
+def deformation(
     shape: Sequence[int], spacing_mm: NDArray[np.float64], config: ShapeConfig, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Smooth displacements (3, x, y, z) in mm that leave the middle voxel where it is."""

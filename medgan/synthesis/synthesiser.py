@@ -14,7 +14,8 @@ class Synthetic:
     """A case that was made and not acquired."""
 
     case: Labelled
-    """Outside the changed voxels image and labels equal the recipient's to the bit; so do affine, body and bounds."""
+    """Outside the changed voxels image and labels equal the recipient's to the bit; so do affine, body and bounds.
+    Only a case that is drawn whole (``placement: whole``) is as large as a patch, with affine and body of its own."""
     parents: tuple[str, ...]
     """The subjects that it was made from: the recipient first, then the donors that went into it."""
     how: dict[str, Any]
@@ -22,7 +23,7 @@ class Synthetic:
 
 
 class Synthesiser(Protocol):
-    """One way to make labelled cases; it keeps nothing between calls, so equal arguments give equal cases."""
+    """One way to make labelled cases; equal arguments give equal cases, whatever was made before."""
 
     name: str
     """As users ask for it: ``copy-paste``."""

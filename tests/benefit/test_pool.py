@@ -10,41 +10,40 @@ from medgan.errors import LeakageError, TrainingError
 
 
 def task(name, done=False):
-    return SimpleNamespace(child=SimpleNamespace(name=name, score=0.5), done=done)
+    return SimpleNamespace(child=SimpleNamespace(name=name, outcome="validation Dice 0.500"), done=done)
 
 
 @pytest.fixture
-def running(monkeypatch):
+def running():
     """Children that end as ``ends`` says; the names of those that ran."""
     ends, ran = {}, []
 
-    def run_child(task):
+    def run(task):
         ran.append(task.child.name)
         if task.child.name in ends:
             raise ends[task.child.name]
 
-    monkeypatch.setattr("medgan.benefit.pool.run_child", run_child)
-    return ends, ran
+    return ends, ran, run
 
 
-def told(tmp_path, tasks):
+def told(tmp_path, tasks, run):
     with (tmp_path / "told.txt").open("w+") as stream:
-        failures = run_tasks(tasks, 1, Console(file=stream, width=200))
+        failures = run_tasks(tasks, run, 1, Console(file=stream, width=200))
         stream.seek(0)
         return failures, stream.read().splitlines()
 
 
 def test_what_is_finished_is_not_run_again(running, tmp_path):
-    _, ran = running
-    failures, lines = told(tmp_path, [task("a", done=True), task("b")])
+    _, ran, run = running
+    failures, lines = told(tmp_path, [task("a", done=True), task("b")], run)
     assert (failures, ran) == ((), ["b"])
     assert lines == ["1 of 2 segmenters: finished before", "2/2 b: validation Dice 0.500"]
 
 
 def test_one_that_fails_is_named_and_stops_no_other(running, tmp_path):
-    ends, ran = running
+    ends, ran, run = running
     ends |= {"a": TrainingError("broke down"), "b": ZeroDivisionError("by zero")}
-    failures, _ = told(tmp_path, [task("a"), task("b"), task("c")])
+    failures, _ = told(tmp_path, [task("a"), task("b"), task("c")], run)
     assert ran == ["a", "b", "c"]
     assert [(each.child, each.reason) for each in failures] == [
         ("a", "broke down"),
@@ -53,26 +52,27 @@ def test_one_that_fails_is_named_and_stops_no_other(running, tmp_path):
 
 
 def test_a_leak_stops_everything(running, tmp_path):
-    ends, ran = running
+    ends, ran, run = running
     ends["a"] = LeakageError("seen")
     with pytest.raises(LeakageError, match="seen"):
-        told(tmp_path, [task("a"), task("b")])
+        told(tmp_path, [task("a"), task("b")], run)
     assert ran == ["a"]
 
 
 def test_a_stop_between_children_says_how_to_go_on(running, tmp_path, monkeypatch):
-    def stopped(tasks):
+    def stopped(tasks, run):
         raise KeyboardInterrupt
         yield
 
+    _, _, run = running
     monkeypatch.setattr("medgan.benefit.pool.in_turn", stopped)
     with pytest.raises(KeyboardInterrupt, match="stopped; the same command goes on from there"):
-        told(tmp_path, [task("a")])
+        told(tmp_path, [task("a")], run)
 
 
 def test_a_stop_says_where_and_how_to_go_on(running, tmp_path):
-    ends, ran = running
+    ends, ran, run = running
     ends["a"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt, match="stopped in a; the same command goes on from there"):
-        told(tmp_path, [task("a"), task("b")])
+        told(tmp_path, [task("a"), task("b")], run)
     assert ran == ["a"]

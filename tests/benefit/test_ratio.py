@@ -17,7 +17,7 @@ def validation(monkeypatch):
     """Segmenters that are not trained: ``validation`` gives the Dice of each ratio; those without one fail."""
     scores, tasks = {}, []
 
-    def run_tasks(asked, jobs, console):
+    def run_tasks(asked, run, jobs, console):
         tasks.extend(asked)
         for task in asked:
             if task.child.ratio_percent in scores:

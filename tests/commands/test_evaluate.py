@@ -1,5 +1,7 @@
 import pytest
+from typer.testing import CliRunner
 
+from medgan.cli import app
 from medgan.commands import evaluate
 from medgan.errors import ConfigError
 
@@ -13,3 +15,21 @@ def test_organs_are_named_by_their_label_values():
 def test_an_organ_without_values_is_refused(organ):
     with pytest.raises(ConfigError, match="NAME=VALUE"):
         evaluate.named([organ])
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_without_real_images_it_says_what_to_give(tmp_path):
+    found = run("--synthetic", tmp_path, "--out", tmp_path / "out")
+    assert found.exit_code == 2
+    assert "--reference is missing" in found.output
+    assert "--synthesis" in found.output
+
+
+def test_made_lesions_are_asked_for_with_synthesis(tmp_path):
+    found = run("--synthesis", "--synthetic", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert found.exit_code == 2
+    assert "nowhere" in found.output
+    assert "--reference is missing" not in found.output

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from medgan.data.nifti import read, write
+from medgan.data.nifti import read, whole_type, write
 from medgan.errors import DataError, MedganError
 
 CT = np.arange(-30, 30, dtype=np.int16).reshape(3, 4, 5)
@@ -198,3 +198,21 @@ def test_the_order_in_memory_does_not_matter(tmp_path, write_nifti, order):
     grid = read(write_nifti(tmp_path / "in.nii", CT)).grid
     write(np.array(CT, order=order), grid, tmp_path / "out.nii.gz", np.int16)
     np.testing.assert_array_equal(nib.load(tmp_path / "out.nii.gz").dataobj, CT)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, ">i2", np.float32, np.float64])
+@pytest.mark.parametrize("slope", [None, (1, 0), (2, 0), (1, -1024)])
+def test_the_whole_type_of_a_file_is_that_of_its_voxels_unless_they_are_scaled(tmp_path, dtype, slope):
+    image = nib.Nifti1Image(CT.astype(dtype), np.eye(4), dtype=dtype)
+    image.header.set_data_dtype(dtype)
+    image.to_filename(tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    order = ">" if image.header.endianness == ">" else "<"
+    if slope:
+        content[112:120] = np.array(slope, order + "f4").tobytes()  # scl_slope and scl_inter
+    (tmp_path / "a.nii").write_bytes(content)
+    whole = np.dtype(dtype).kind in "iu" and slope in (None, (1, 0))
+    found = whole_type(tmp_path / "a.nii")
+    assert found == (np.dtype(dtype).newbyteorder("=") if whole else None)
+    if whole:
+        np.testing.assert_array_equal(read(tmp_path / "a.nii").voxels, CT.astype(found))

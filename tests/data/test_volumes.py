@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
-from medgan.data.volumes import Grid, Volume, file_hash, find_images, read_grid, read_volume, write_volume
+from medgan.data.volumes import Grid, Volume, file_hash, find_images, read_grid, read_volume, stored_type, write_volume
 from medgan.errors import DataError
 
 CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
@@ -150,6 +150,15 @@ def test_images_are_sought_in_a_folder_that_exists(tmp_path):
 def test_a_named_pipe_does_not_stop_the_search(tmp_path, write_nifti):
     os.mkfifo(tmp_path / "pipe")
     assert find_images(tmp_path) == []
+
+
+def test_only_whole_numbers_in_nifti_keep_their_type(tmp_path, studies):
+    nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)).to_filename(tmp_path / "mask.nii.gz")
+    nib.Nifti1Image(np.zeros((2, 2, 2), np.float64), np.eye(4)).to_filename(tmp_path / "image.nii.gz")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "slice.png")
+    assert stored_type(tmp_path / "mask.nii.gz") == np.uint8
+    others = (tmp_path / "image.nii.gz", tmp_path / "slice.png", studies["series"])
+    assert {stored_type(path) for path in others} == {np.dtype(np.float32)}
 
 
 def test_the_hash_of_a_file_is_its_sha256(studies):

@@ -181,3 +181,14 @@ def test_a_deep_copy_draws_the_same(shape):
 def test_a_patch_that_cannot_be_halved_so_often_is_refused():
     with pytest.raises(ValueError, match="halved 2 times"):
         generator((16, 18))
+
+
+@TABLE
+def test_a_critic_that_is_compiled_scores_the_same_and_keeps_its_second_derivative(shape):
+    network, condition = critic(shape), torch.randn(BATCH, 2)
+    joint = torch.randn(BATCH, CHANNELS, *shape, requires_grad=True)
+    scores = torch.compile(network)(joint, condition)
+    assert torch.equal(scores, network(joint, condition))
+    (gradient,) = torch.autograd.grad(scores.sum(), joint, create_graph=True)
+    gradient.square().sum().backward()
+    assert network.dense.parametrizations.weight.original.grad.abs().sum() > 0

@@ -47,31 +47,37 @@ def order(cohort, tmp_path):
     return AugmentOrder(cohort, tmp_path / "out", method="copy-paste", domain="flair", device="cpu", seed=5)
 
 
-@pytest.fixture
-def model(cohort, tmp_path):
-    """The model folder of a painter that nobody has trained, in a run with the cohort's split."""
+PAINTER = {
+    "kind": "mask_to_lesion",
+    "network": {"kind": "spade", "channels": 4, "downs": 1, "hidden": 4},
+    "adversarial": "none",
+}
+
+
+def write_model(cohort, folder, generator):
+    """The model folder of a generator that nobody has trained, in a run with the cohort's split."""
     config = SynthesisConfig.model_validate(
         {
             "labels": {"lesion": 4},
             "domain": domain_named("flair").model_dump(),
             "patch": {"size_voxels": 24},
-            "generator": {
-                "kind": "mask_to_lesion",
-                "network": {"kind": "spade", "channels": 4, "downs": 1, "hidden": 4},
-                "adversarial": "none",
-            },
+            "generator": generator,
         }
     )
     hashes = {f"s{n}": {f"s{n}.nii.gz": file_hash(cohort / f"s{n}.nii.gz")} for n in range(5)}
     split = Split(train=("s0", "s1", "s2"), validation=("s3",), test=("s4",), files=hashes)
-    split.save(tmp_path / "run" / "split.json")
-    folder = tmp_path / "run" / "model"
+    split.save(folder / "split.json")
     networks: dict[str, nn.Module] = {"generator": config.generator.build(config)}
     write_generator(
-        folder, Fitted(networks, epoch=1, metrics={}), config, seed=0, subjects=split.train, validated=1,
+        folder / "model", Fitted(networks, epoch=1, metrics={}), config, seed=0, subjects=split.train, validated=1,
         origin=Origin(split_hash=split.hash),
     )  # fmt: skip
-    return folder
+    return folder / "model"
+
+
+@pytest.fixture
+def model(cohort, tmp_path):
+    return write_model(cohort, tmp_path / "run", PAINTER)
 
 
 def ends(summary):
@@ -240,6 +246,28 @@ def test_a_trained_painter_inserts_and_is_named(order, model):
     assert told["How"]["method"] == "painted"
     generated = replace(made, output=order.output.parent / "drawn", overrides=("masks=generated",))
     assert augment(generated, QUIET).exit_code == 0
+
+
+def test_a_whole_sample_lies_where_its_recipients_lesions_are(order, cohort, tmp_path):
+    sampler = write_model(cohort, tmp_path / "sampler", {"kind": "dcgan"})
+    made = replace(order, method=None, domain=None, model=str(sampler), overrides=("placement=whole",))
+    assert augment(made, QUIET).exit_code == 0
+    assert {status for _, status in ends(augment(made, QUIET))} == {"kept"}
+    for row in rows_of(order.output)[5:]:
+        image, mask = (nib.load(order.output / row[column]) for column in ("image", "mask"))
+        assert image.shape[:2] == mask.shape[:2] == (24, 24)
+        assert image.get_data_dtype() == np.int16
+        assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 4}
+        real = nib.load(cohort / (row["subject"].split("_")[0] + "_mask.nii.gz"))
+        lesions = nib.affines.apply_affine(real.affine, np.argwhere(np.asarray(real.dataobj)).mean(axis=0))
+        middle = nib.affines.apply_affine(image.affine, (11.5, 11.5, 0))
+        assert np.abs(middle - lesions)[:2].max() < 8
+
+
+def test_a_painter_of_healthy_tissue_makes_no_lesions(order, cohort, tmp_path):
+    healthy = write_model(cohort, tmp_path / "healthy", PAINTER | {"kind": "inpainting"})
+    with pytest.raises(ModelError, match="paints healthy tissue"):
+        augment(replace(order, method=None, domain=None, model=str(healthy)), QUIET)
 
 
 def test_a_model_binds_its_split_and_its_settings(order, model, cohort):

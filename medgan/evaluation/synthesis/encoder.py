@@ -11,16 +11,16 @@ from torch.nn import functional as F
 from medgan.evaluation.synthesis.frechet import Features
 from medgan.evaluation.synthesis.patches import Patches
 
-CODE = 16
+CODE = 8
 """Numbers through which a patch passes: what is where."""
-WIDTHS = (8, 16)
+WIDTHS = (4, 8)
 """Channels at half and at a quarter of the size; their mean activations say how the texture is."""
 STEPS, BATCH, RATE = 200, 16, 3e-3
 MODES = {2: "bilinear", 3: "trilinear"}
 
 
 class Autoencoder(nn.Module):
-    """Patches (B, C, *shape) through a code (B, 16) and back, at half their size.
+    """Patches (B, C, *shape) through a code (B, 8) and back, at half their size.
 
     Args:
         channels: C.
@@ -45,7 +45,7 @@ class Autoencoder(nn.Module):
         return shown
 
     def encoded(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """The code (B, 16) and the mean strength of each channel's activations (B, 24)."""
+        """The code (B, 8) and the mean strength of each channel's activations (B, 12)."""
         fine = F.leaky_relu(self.first(patches), 0.2)
         rough = F.leaky_relu(self.second(fine), 0.2)
         textures = [hidden.abs().flatten(2).mean(dim=2) for hidden in (fine, rough)]

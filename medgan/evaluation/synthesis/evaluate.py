@@ -27,6 +27,8 @@ from medgan.evaluation.synthesis.verdicts import collapse_verdict, memorisation_
 SYNTHETIC, REAL = "synthetic", "real"
 MOST = 400
 """Patches of a set that are judged, drawn by chance; of what may have been copied all are looked at."""
+FEW = 50
+"""Patches in a column, below which one comparison says little."""
 SMALLEST = 16
 """Voxels of a patch's edge, below which nothing can be said of its structure."""
 
@@ -171,7 +173,7 @@ def _notes(material: Material, count: int, training: int) -> list[str]:
             "Who trained the generator is not known (no --split, no split column): real subjects are halved by chance, "
             "and any of them may have been copied."
         )
-    if count < 30:
+    if count < FEW:
         lines.append(f"{count} patches are few: differences from the floor below its own size are chance.")
     if not material.names:
         lines.append("Without label maps, images are judged as they are: lesions and shapes are not.")

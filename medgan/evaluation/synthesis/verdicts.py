@@ -41,7 +41,6 @@ def collapse_verdict(synthetic: Mapping[str, float], real: Mapping[str, float], 
     if any(share < COLLAPSED for share in known.values()) or synthetic["modes"] < COLLAPSED * real["modes"]:
         return f"Mode collapse: COLLAPSED. Samples come in {facts}."
     if synthetic["twins_percent"] > 100 * PARTLY:
-        return (
-            f"Mode collapse: IN PART. {synthetic['twins_percent']:.0f} % of samples have a twin. They come in {facts}."
-        )
+        twins = f"{synthetic['twins_percent']:.0f} % of the samples have a twin"
+        return f"Mode collapse: IN PART. {twins}; they come in {facts}."
     return f"Mode collapse: none found. Samples come in {facts}."

@@ -1,0 +1,34 @@
+"""From a method's name to what makes synthetic cases of a draw."""
+
+from medgan.benefit.augmentation.arms import Method
+from medgan.benefit.augmentation.generators import trained_generator
+from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
+from medgan.synthesis.elastic import Bent, Elastic
+from medgan.synthesis.methods import baseline, by_network
+from medgan.synthesis.synthesiser import Synthesiser
+from medgan.training.device import make_fabric
+
+
+def synthesiser_of(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthesiser:
+    """What makes a method's cases of a draw.
+
+    Raises:
+        ConfigError: A placement that the method does not know, or a generator that was trained with other settings.
+        LeakageError: A generator that has learnt from anybody else.
+        ModelError: One that is incomplete or altered.
+    """
+    elastic = Elastic(plan.config.insertion.variation)
+    if method == "elastic":
+        return elastic
+    made = _inserter(plan, method, draw)
+    return Bent(made, elastic) if plan.config.bend else made
+
+
+def _inserter(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthesiser:
+    insertion = plan.config.insertion
+    if method != "generator":
+        return baseline(method, insertion, plan.segmenter.domain)
+    model = trained_generator(plan, draw)
+    network = make_fabric(plan.order.device, "32").to_device(model.network)
+    placement = plan.config.generator_placement or insertion.placement
+    return by_network(network, model.config, insertion.model_copy(update={"placement": placement}))

@@ -1,0 +1,117 @@
+import io
+import json
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from medgan.errors import ConfigError, DataError
+from medgan.evaluation.synthesis.evaluate import Question, evaluate_synthesis
+from medgan.evaluation.synthesis.figures import MEASURES
+from medgan.evaluation.synthesis.table import render
+
+
+def lesions_of_others(voxels, mask, random):
+    """New lesions in the place of the recipient's own, drawn like them."""
+    old = mask == 1
+    voxels[old] -= 60
+    mask[:] = 0
+    for first in (9, 30):
+        size = random.integers(4, 9, size=3)
+        start = [int(c - s // 2) for c, s in zip((first, first, 9), size, strict=True)]
+        place = tuple(slice(a, a + s) for a, s in zip(start, size, strict=True))
+        voxels[place] += random.uniform(40, 90)
+        mask[place] = 1
+
+
+@pytest.fixture(scope="module")
+def judged(save_lesions, tmp_path_factory):
+    """``judged("2")``: the evaluation of an augmented cohort, its folder, and what the terminal shows."""
+    folder = tmp_path_factory.mktemp("judged")
+    table = save_lesions(folder / "cohort", subjects=12, synthetic=6, paint=lesions_of_others, split=True)
+
+    def judge(dimensions):
+        out = folder / dimensions
+        found = evaluate_synthesis(table, None, out, Question(dimensions, 16))
+        text = io.StringIO()
+        Console(width=80, file=text).print(render(found))
+        return found, out, text.getvalue()
+
+    return cache(judge)
+
+
+@pytest.mark.parametrize("dimensions", ["2", "3"])
+def test_every_figure_stands_beside_real_and_broken_patches(judged, dimensions):
+    found, out, shown = judged(dimensions)
+    assert found.exit_code == 0
+    table = pd.read_csv(out / "synthesis.csv").set_index("measure")
+    assert list(table.index) == list(MEASURES)
+    assert list(table.columns) == ["name", "synthetic", "real", "blurred", "collapsed", "copied"]
+    for measure in ("frechet", "sliced_wasserstein"):
+        assert table.loc[measure, "collapsed"] > table.loc[measure, "real"]
+    assert table.loc["copies_percent", "copied"] == 100
+    assert table.loc["twins_percent", "collapsed"] == 100
+    assert found.features in table.loc["frechet", "name"]
+    assert found.features in " ".join(shown.split())
+    assert (out / "nearest.png").stat().st_size > 0
+    assert (out / "samples.png").stat().st_size > 0
+
+
+def test_the_verdicts_are_told_and_written(judged):
+    found, out, shown = judged("2")
+    content = json.loads((out / "synthesis.json").read_text())
+    for verdict in (found.memorisation, found.collapse):
+        assert verdict in " ".join(shown.split())
+        assert verdict in content.values()
+    assert "Memorisation: none found" in found.memorisation
+    assert set(content["figures"]["sliced_wasserstein"]) == {"synthetic", "real", "blurred", "collapsed", "copied"}
+    assert content["failures"] == []
+
+
+def test_equal_seeds_give_equal_results(judged):
+    found, out, _ = judged("2")
+    again = evaluate_synthesis(out.parent / "cohort" / "cohort.csv", None, out.parent / "again", Question("2", 16))
+    pd.testing.assert_frame_equal(again.figures, found.figures)
+    pd.testing.assert_frame_equal(again.nearest, found.nearest)
+
+
+def test_copies_given_as_samples_are_found_and_traced(save_lesions, tmp_path):
+    real = save_lesions(tmp_path / "real", subjects=10)
+    found = evaluate_synthesis(real, real, tmp_path / "out", Question("2", 16))
+    assert "Memorisation: COPIES" in found.memorisation
+    rows = pd.read_csv(tmp_path / "out" / "nearest.csv")
+    assert rows["suspect"].all()
+    assert (rows["sample"] == rows["nearest"]).all()
+
+
+def test_images_without_labels_are_patches_themselves(make_lesions, tmp_path):
+    for name, seed in (("real", 0), ("made", 1)):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(make_lesions(24, (16, 16), seed=seed).images):
+            grey = np.rint((image + 1) * 127).astype(np.uint8)
+            Image.fromarray(grey).save(tmp_path / name / f"{name}{number}.png")
+    question = Question("2", 16, modality="MR")
+    found = evaluate_synthesis(tmp_path / "made", tmp_path / "real", tmp_path / "out", question)
+    figures = found.figures.set_index("measure")
+    assert np.isnan(figures.loc["shape_diversity", "synthetic"])
+    assert figures.loc["diversity", "synthetic"] == pytest.approx(1, abs=0.3)
+    assert any("Without label maps" in note for note in found.notes)
+    assert any("is not known" in note for note in found.notes)
+
+
+def test_what_cannot_be_judged_is_told_in_the_exit_code(save_lesions, tmp_path):
+    table = save_lesions(tmp_path / "cohort", synthetic=7, paint=lesions_of_others, split=True)
+    (tmp_path / "cohort" / "made2_mask.nii.gz").write_bytes(b"")
+    found = evaluate_synthesis(table, None, tmp_path / "out", Question("2", 16))
+    assert found.exit_code == 1
+    assert [failure.image for failure in found.failures] == ["made2.nii.gz"]
+
+
+def test_wrong_questions_are_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ConfigError, match="patches of 8 voxels are too small to judge; ask for 16"):
+        evaluate_synthesis(tmp_path, None, tmp_path / "out", Question("2", 8))
+    with pytest.raises(DataError, match="nowhere"):
+        evaluate_synthesis(tmp_path / "nowhere", None, tmp_path / "out", Question())

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medgan.evaluation.synthesis import controls
+from medgan.evaluation.synthesis.memorisation import Threshold, aligned_distances, nearest
+from medgan.evaluation.synthesis.patches import Origin, Patches
+
+
+@pytest.fixture(scope="module")
+def world(shape, make_lesions):
+    """Training patches, others of other subjects, and the threshold that both give."""
+    training, held_out = make_lesions(40, shape), make_lesions(40, shape, seed=1)
+    return training, held_out, Threshold.of(nearest(held_out, training, real=True))
+
+
+def noisy(images):
+    return images + np.random.default_rng(0).normal(0, 0.05, images.shape).astype(np.float32)
+
+
+def shifted(images):
+    return np.roll(images, 1, axis=(1, 2))
+
+
+def mirrored(images):
+    return images[:, ::-1].copy()
+
+
+def brighter(images):
+    return 0.7 * images + 0.2
+
+
+def turned(images):
+    return ndimage.rotate(images, 5, axes=(1, 2), reshape=False, order=1, mode="nearest")
+
+
+@pytest.mark.parametrize("change", [noisy, shifted, mirrored, brighter, turned])
+def test_copies_are_found_and_traced_to_what_they_copy(world, make_lesions, change):
+    training, held_out, threshold = world
+    planted = Patches(change(training.images[:3]), training.labels[:3], make_lesions(3, (2, 2), seed=9).origins)
+    samples = Patches(
+        np.concatenate([planted.images, held_out.images]),
+        np.concatenate([planted.labels, held_out.labels]),
+        (*planted.origins, *held_out.origins),
+    )
+    found = nearest(samples, training, real=False)
+    assert threshold.suspects(found)[:3].all()
+    assert found.which[:3].tolist() == [0, 1, 2]
+    assert threshold.suspects(found)[3:].mean() <= 0.05
+    assert threshold.exceeded(found)
+
+
+def test_new_real_patches_are_no_copies(world, shape, make_lesions):
+    training, _, threshold = world
+    found = nearest(make_lesions(40, shape, seed=2), training, real=True)
+    assert threshold.suspects(found).mean() < 0.1
+    assert not threshold.exceeded(found)
+
+
+@pytest.mark.parametrize("broken", [controls.blurred, lambda real: controls.collapsed(real, 0)], ids=["blur", "one"])
+def test_smooth_or_equal_samples_are_not_taken_for_copies(world, broken):
+    training, held_out, threshold = world
+    found = nearest(broken(held_out), training, real=False)
+    assert threshold.suspects(found).mean() < 0.1
+
+
+def test_a_single_copy_among_many_is_enough(world):
+    training, held_out, threshold = world
+    one = Patches(np.concatenate([training.images[:1], held_out.images[1:]]), held_out.labels, held_out.origins)
+    found = nearest(one, training, real=False)
+    assert threshold.certainly(found).tolist() == [True] + [False] * 39
+    assert threshold.exceeded(found)
+
+
+def test_distance_is_of_the_highest_correlation_of_any_mirroring_and_shift():
+    ramp = np.tile(np.arange(16.0, dtype=np.float32), (16, 1))
+    patches = np.stack([ramp, ramp[:, ::-1], ramp.T, np.zeros_like(ramp)])
+    found = aligned_distances(patches, patches)
+    assert found[0, 1] == pytest.approx(0, abs=1e-3), "a mirror image"
+    assert found[0, 2] == pytest.approx(1, abs=1e-3), "a ramp along the other axis is not correlated"
+    assert found[0, 3] == found[3, 3] == 1, "nothing correlates with nothing"
+
+
+def placed(patches, subject, recipient, centre):
+    return Patches(patches.images, patches.labels, (Origin(subject, f"{subject}#1", recipient, centre),))
+
+
+def test_what_surrounds_an_inserted_lesion_is_no_copy_but_a_lesion_from_elsewhere_is(make_lesions):
+    patch = make_lesions(1, (16, 16))
+    training = placed(patch, "s1", None, (50.0, 50.0, 9.0))
+    same_place = placed(patch, "made", "s1", (52.0, 49.0, 9.0))
+    elsewhere = placed(patch, "made", "s1", (90.0, 49.0, 9.0))
+    assert np.isinf(nearest(same_place, training, real=False).distance[0])
+    assert nearest(elsewhere, training, real=False).distance[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_real_patches_are_compared_with_other_subjects_only(make_lesions):
+    patch = make_lesions(1, (16, 16))
+    assert np.isinf(nearest(patch, patch, real=True).distance[0])
+    assert nearest(patch, patch, real=False).distance[0] == pytest.approx(0, abs=1e-3)
+    assert Threshold.of(nearest(patch, patch, real=True)) == Threshold(0.0, 0.0, 0.0)
+
+
+def test_a_lesion_pasted_with_its_rim_into_other_tissue_is_found(world):
+    training, held_out, threshold = world
+    cross = ndimage.generate_binary_structure(training.labels.ndim - 1, 1)[None]
+    inside = ndimage.binary_dilation(training.labels[:10] == 1, cross, iterations=4)
+    pasted = Patches(
+        np.where(inside, noisy(training.images[:10]), held_out.images[:10]), training.labels[:10], held_out.origins[:10]
+    )
+    found = nearest(pasted, training, real=False)
+    assert threshold.suspects(found).mean() >= 0.7
+    assert threshold.exceeded(found)
+    assert (found.which == np.arange(10))[threshold.suspects(found)].all()
+
+
+def test_only_what_is_marked_is_correlated(make_lesions):
+    one, other = make_lesions(2, (16, 16)).images, make_lesions(3, (16, 16), seed=1).images
+    where = np.zeros(one.shape, dtype=bool)
+    where[:, 5:12, 4:13] = True
+    found = aligned_distances(one, other, where)
+    smooth = [ndimage.gaussian_filter(each, (0, 1, 1), mode="nearest") for each in (one, other)]
+    marked = [
+        (flip(smooth[0][0])[2 + x : 14 + x, 2 + y : 14 + y], flip(where[0])[2 + x : 14 + x, 2 + y : 14 + y])
+        for flip in (lambda a: a, lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[::-1, ::-1])
+        for x in range(-2, 3)
+        for y in range(-2, 3)
+    ]
+    best = max(np.corrcoef(image[at], smooth[1][2][2:14, 2:14][at])[0, 1] for image, at in marked)
+    assert found[0, 2] == pytest.approx(np.sqrt(1 - best), abs=1e-3)

@@ -1,0 +1,97 @@
+import csv
+
+import nibabel as nib
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from medgan import catalog
+from medgan.classification.model import load_classifier
+from medgan.cli import app
+from medgan.data.cache import Cache
+from medgan.data.splits import split_subjects
+from medgan.data.studies import find_cohort
+from medgan.errors import DataError
+from medgan.train import Order, train
+
+TINY = [
+    "patch.size_voxels=16",
+    "network={channels: 4}",
+    "method={kind: sgan, channels: 4, latent: 3}",
+    "labelled_patches=8",
+    "unlabelled_patches=12",
+    'fit={epochs: 2, iterations_per_epoch: 2, batch_size: 4, precision: "32"}',
+]
+
+
+def configured(**settings):
+    return catalog.load("lesion_classification").configured(settings, on_phantom=False, on_cpu=True)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """The CSV of five subjects with a bright lesion each; s2 and s3 have no mask, s4 is for validation."""
+    folder = tmp_path_factory.mktemp("lesions")
+    rows = []
+    for number in range(5):
+        voxels = np.random.default_rng(number).normal(100, 5, (48, 48, 4)).astype(np.float32)
+        labels = np.zeros(voxels.shape, dtype=np.uint8)
+        labels[10 + number : 15 + number, 8:13, 1:3] = 1
+        affine = np.diag([1.0, 1.0, 3.0, 1.0])
+        nib.Nifti1Image(voxels + 80 * labels, affine).to_filename(folder / f"s{number}.nii.gz")
+        nib.Nifti1Image(labels, affine).to_filename(folder / f"s{number}_lesion.nii.gz")
+        mask = "" if number in (2, 3) else f"s{number}_lesion.nii.gz"
+        rows.append([f"s{number}", "flair", f"s{number}.nii.gz", mask, "validation" if number == 4 else "train"])
+    with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["subject", "domain", "image", "mask", "split"], *rows])
+    return folder / "cohort.csv"
+
+
+def training_data(cohort, tmp_path, **settings):
+    pipeline = configured(**settings)
+    studies = find_cohort(cohort, pipeline.pair)
+    split = split_subjects(studies, pipeline.pair, pipeline.config.split)
+    return pipeline.training_data(studies, split, Cache(tmp_path))
+
+
+def test_one_command_trains_a_classifier_and_another_uses_it(cohort, tmp_path):
+    order = Order("lesion_classification", cohort, overrides=TINY, out=tmp_path, name="one", device="cpu")
+    done = train(order, Console(quiet=True))
+    assert done.used_by == "medgan classify INPUT OUTPUT"
+    description = load_classifier(done.run.model).description
+    assert (description.method, description.unlabelled) == ("sgan", 12)
+    assert sum(description.labelled.values()) == 8
+    asked = ["classify", cohort, tmp_path / "out", "--model", done.run.model, "--device", "cpu"]
+    assert CliRunner().invoke(app, [str(each) for each in asked]).exit_code == 0
+    with (tmp_path / "out" / "classes.csv").open(newline="") as stream:
+        assert [row["image"] for row in csv.DictReader(stream)] == [f"s{number}.nii.gz" for number in range(5)]
+
+
+def test_labels_come_from_masks_and_unlabelled_patches_from_all_training_subjects(cohort, tmp_path):
+    patch = {"size_voxels": 16}
+    seen = training_data(cohort, tmp_path, patch=patch, labelled_patches=30, unlabelled_patches=40, lesion_share=1.0)
+    known, unknown = seen.patches.labelled, seen.patches.unlabelled
+    assert known.classes.tolist() == [1] * 30
+    assert unknown.shape == (40, 1, 16, 16)
+    # Half of the subjects have masks, and all of their patches a lesion; those of the others lie anywhere.
+    with_lesion = (unknown.flatten(1).amax(1) > 0.99).tolist()
+    assert all(with_lesion[:20])
+    assert not all(with_lesion[20:])
+
+
+def test_the_supervised_method_has_no_unlabelled_patches(cohort, tmp_path):
+    settings = {"patch": {"size_voxels": 16}, "labelled_patches": 6, "method": {"kind": "supervised"}}
+    assert len(training_data(cohort, tmp_path, **settings).patches.unlabelled) == 0
+
+
+def test_the_last_epoch_is_kept_unless_somebody_is_to_choose():
+    assert configured().config.fit.keep == "last"
+
+
+def test_a_cohort_without_masks_teaches_nothing(cohort, tmp_path):
+    bare = cohort.with_name("bare.csv")
+    rows = cohort.read_text(encoding="utf-8").splitlines()
+    bare.write_text("\n".join([rows[0], *(",".join([*row.split(",")[:3], "", "train"]) for row in rows[1:])]) + "\n")
+    with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
+        training_data(bare, tmp_path)

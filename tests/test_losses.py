@@ -12,6 +12,7 @@ from medgan.losses import (
     discriminator_loss,
     generator_loss,
     gradient_penalty,
+    grain,
     identity,
     least_squares,
     patch_nce,
@@ -215,3 +216,24 @@ def test_semantic_consistency_is_the_mean_surprise_at_the_labels_of_the_image(sp
     torch.testing.assert_close(semantic_consistency(scores, labels), expected)
     sure = 50.0 * nn.functional.one_hot(labels, 3).movedim(-1, 1)
     torch.testing.assert_close(semantic_consistency(sure, labels), torch.zeros(()))
+
+
+@pytest.mark.parametrize("spatial", [(8, 8), (8, 8, 8)], ids=["2d", "3d"])
+def test_grain_is_the_difference_of_mean_roughness_inside_by_hand(spatial):
+    flat, rough, inside = (torch.zeros(2, 1, *spatial) for _ in range(3))
+    middle = (4, 4, 4)[: len(spatial)]
+    rough[(slice(None), 0, *middle)] = 1.0
+    inside[(slice(None), 0, *[slice(at - 1, at + 2) for at in middle])] = 1
+    n = 3 ** len(spatial)
+    # The one voxel differs from its neighbourhood's mean by 1 - 1/n, its n - 1 neighbours from theirs by 1/n.
+    torch.testing.assert_close(grain(rough, flat, inside), torch.tensor(2 * (1 - 1 / n) / n))
+    torch.testing.assert_close(grain(rough, rough, inside), torch.tensor(0.0))
+    assert grain(rough, flat, 0 * inside) == 0
+
+
+@SHAPES
+def test_grain_does_not_ask_where_which_voxel_is(spatial):
+    torch.manual_seed(0)
+    one, other = torch.randn(2, 4, 1, *spatial)
+    everywhere = torch.ones_like(one)
+    assert grain(one, other, everywhere) < 0.4 * grain(0.2 * one, other, everywhere)

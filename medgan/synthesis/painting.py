@@ -63,8 +63,11 @@ class PaintingConfig(Config):
     """Weight of the mean absolute distance to the truth inside the hidden region, relative to the adversarial term."""
     lesion_weight: PositiveFloat = 2.0
     """How much more a lesion's voxel counts in it than one of the margin."""
+    grain: NonNegativeFloat = 10.0
+    """Weight of the distance of the painted region's roughness to the true one: L1 alone paints without an image's
+    noise, and a segmenter would learn that lesions are smooth."""
     warm_up_iterations: NonNegativeInt = 500
-    """Iterations at the start on the L1 term alone."""
+    """Iterations at the start without the game."""
     gradient_penalty: NonNegativeFloat = 10.0
     """Weight of the gradient penalty of the Wasserstein game."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig(receptive_field=16, channels=32, norm="none")
@@ -131,7 +134,7 @@ class Painting(LesionGenerator):
         rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
         asked = self.asked(batch, self.hidden(batch, rng))
         real, fake = batch[IMAGE], self.painter(*asked)
-        terms = self.l1_terms(real, fake, asked)
+        terms = self.truth_terms(real, fake, asked)
         if self.plays and self.iteration >= self.config.warm_up_iterations:
             seen = torch.cat(asked[1:3], dim=1)
             self.discriminator.requires_grad_(True)
@@ -152,11 +155,14 @@ class Painting(LesionGenerator):
         wanted = masks(batch[LABELS], len(self.lesions.names)).to(image.dtype) * hidden
         return image * (1 - hidden), hidden, wanted, batch[CONDITION]
 
-    def l1_terms(self, real: Tensor, fake: Tensor, asked: tuple[Tensor, ...]) -> Terms:
-        """The distance of fake to real (B, 1, *spatial) inside the hidden region; outside there is none."""
+    def truth_terms(self, real: Tensor, fake: Tensor, asked: tuple[Tensor, ...]) -> Terms:
+        """The distances of fake to real (B, 1, *spatial) inside the hidden region; outside there are none."""
         _, hidden, wanted, _ = asked
         weight = hidden + (self.config.lesion_weight - 1) * wanted.sum(dim=1, keepdim=True)
-        return {"l1": self.config.l1 * losses.reconstruction(fake, real, weight)}
+        terms = {"l1": self.config.l1 * losses.reconstruction(fake, real, weight)}
+        if self.config.grain:
+            terms["grain"] = self.config.grain * losses.grain(fake, real, hidden)
+        return terms
 
     def adversarial_terms(self, seen: Tensor, fake: Tensor) -> Terms:
         """What the discriminator thinks of fake (B, 1, *spatial) beside hidden region and masks."""

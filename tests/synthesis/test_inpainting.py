@@ -53,7 +53,14 @@ class Stripes(nn.Module):
 def test_learnt_on_holes_it_beats_the_mean_and_a_smooth_surface(dimensions):
     torch.manual_seed(0)
     network = {"kind": "spade", "channels": 8, "hidden": 8, "downs": 1}
-    settings = {"adversarial": "none", "network": network, "noise": 0, "generator_rate": 4e-3, "momentum": 0.9}
+    settings = {
+        "adversarial": "none",
+        "grain": 0.0,
+        "network": network,
+        "noise": 0,
+        "generator_rate": 4e-3,
+        "momentum": 0.9,
+    }
     lesions = {"patch": {"dimensions": dimensions, "depth_voxels": 4 if dimensions == "3" else None}}
     learner = Inpainting(load(InpaintingConfig, settings), LesionConfig(**lesions))
     learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from medgan.config import load
 from medgan.data.preparation import Prepared
+from medgan.losses import grain
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.synthesis.joint import masks
 from medgan.synthesis.mask_to_lesion import MaskToLesion, MaskToLesionConfig
@@ -93,7 +94,7 @@ def test_every_game_trains_all_networks(dimensions, adversarial, network):
 @BOTH
 def test_the_terms_are_weighted_l1_in_the_hidden_region_and_the_conditional_game(dimensions):
     made, given = (
-        learner(dimensions, adversarial="least_squares", l1=10.0, lesion_weight=3.0, noise=0),
+        learner(dimensions, adversarial="least_squares", l1=10.0, grain=5.0, lesion_weight=3.0, noise=0),
         batch(dimensions),
     )
     painter, judge = (copy.deepcopy(made.networks()[name].module) for name in ("generator", "discriminator"))
@@ -109,6 +110,7 @@ def test_the_terms_are_weighted_l1_in_the_hidden_region_and_the_conditional_game
     assert 0 < hidden.mean() < 1
     weight = hidden * torch.where(wanted.sum(dim=1, keepdim=True) > 0, 3.0, 1.0)
     torch.testing.assert_close(terms["l1"], 10 * (weight * (fake - real).abs()).sum() / weight.sum())
+    torch.testing.assert_close(terms["grain"], 5 * grain(fake, real, hidden))
     game = (((scores[0] - 1) ** 2).mean() + (scores[1] ** 2).mean()) / 2
     torch.testing.assert_close(terms["discriminator"], game)
 
@@ -126,12 +128,12 @@ def test_the_game_is_about_places_where_something_is_hidden(dimensions):
 def test_the_game_begins_after_the_warm_up_and_a_resumed_run_knows_when(dimensions):
     made, given = learner(dimensions, warm_up_iterations=2), batch(dimensions)
     before = weights(made.networks()["discriminator"])
-    assert [set(made.training_step(given)) for _ in range(2)] == [{"l1"}, {"l1"}]
+    assert [set(made.training_step(given)) for _ in range(2)] == [{"l1", "grain"}, {"l1", "grain"}]
     assert torch.equal(before, weights(made.networks()["discriminator"]))
     resumed = learner(dimensions, warm_up_iterations=2)
     resumed.remember(made.memory())
     for each in (made, resumed):
-        assert set(each.training_step(given)) == {"l1", "generator", "discriminator"}
+        assert set(each.training_step(given)) == {"l1", "grain", "generator", "discriminator"}
 
 
 def test_each_step_moves_its_own_network_only():

@@ -11,7 +11,12 @@ from medgan.segmentation.settings import MOST_LABELS, Labelling, Name
 from medgan.synthesis.condition import ConditionConfig
 
 FLAIR = Domain(
-    name="flair", modality="MR", unit="arbitrary", air=0.0, window=Window(lower=0.5, upper=99.5, percentiles=True)
+    name="flair",
+    modality="MR",
+    unit="arbitrary",
+    air=0.0,
+    # Lesions are the brightest voxels of all: without room above, a percentile would cut them off.
+    window=Window(lower=0.5, upper=99.5, percentiles=True, headroom=0.6),
 )
 
 

@@ -15,6 +15,7 @@ from medgan.data.preparation import Prepared, normalise, prepare
 from medgan.data.transforms import cut
 from medgan.data.volumes import Volume
 from medgan.errors import DataError, ModelError
+from medgan.inference.translate import check_plane
 
 TISSUE = -0.9
 """Patches of a larger image are looked at where their middle is brighter than this, of -1 to 1: a classifier learns
@@ -52,9 +53,11 @@ def classify_volume(model: ClassifierModel, volume: Volume, fabric: Fabric) -> C
 
     Raises:
         DataError: Nothing in it is brighter than air.
+        GeometryError: It has no axial plane for the network to look at.
         ModelError: The network answers with values that are no numbers.
     """
     prepared = prepare(volume, model.config.domain, model.config.grid)
+    check_plane(volume, prepared)
     extent = (*model.config.shape, 1)[:3]
     starts = list(patch_starts(prepared, extent))
     if not starts:

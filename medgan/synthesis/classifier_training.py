@@ -26,7 +26,10 @@ Method = Annotated[SGANConfig | SupervisedConfig, Field(discriminator="kind")]
 
 
 class FewLabelsConfig(LesionConfig):
-    """Settings of a classifier of patches and of how it learns."""
+    """Settings of a classifier of patches and of how it learns.
+
+    Of ``patch`` its size counts; the few patches are cut unvaried, and varied in training as ``variation`` says.
+    """
 
     lesion_share: float = Field(default=0.5, ge=0, le=1)
     """The share of patches with a lesion in their middle; the others are healthy: nothing in them is labelled."""
@@ -34,8 +37,9 @@ class FewLabelsConfig(LesionConfig):
     """How many patches show their class."""
     unlabelled_patches: NonNegativeInt = 2000
     """How many do not; from subjects with masks, and from those without where there are any."""
-    method: Method = SGANConfig()
-    """sgan learns from unlabelled patches, too; supervised from the labels alone."""
+    method: Method = SupervisedConfig()
+    """supervised learns from the labels alone; sgan from unlabelled patches, too. Which is better was measured: see
+    decision record 32."""
     network: ClassifierNetworkConfig = ClassifierNetworkConfig()
     variation: VariationConfig = VariationConfig()
     """Of patches in training, whatever the method."""

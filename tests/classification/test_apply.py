@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from medgan.classification.apply import classify_volume, patch_starts, probabilities
 from medgan.data.grid import Volume, made_up_grid
 from medgan.data.preparation import Prepared
-from medgan.errors import DataError, ModelError
+from medgan.errors import DataError, GeometryError, ModelError
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 
@@ -65,6 +65,11 @@ def test_a_patch_image_is_one_patch_whatever_its_middle_shows(ruled, fabric):
 def test_air_alone_is_nothing_to_classify(ruled, fabric):
     with pytest.raises(DataError, match=r"scan.nii.gz: nothing in it is brighter than air"):
         classify_volume(ruled(), volume(np.full((20, 20, 3), -1000.0)), fabric)
+
+
+def test_a_sagittal_slice_is_refused(ruled, drawn, fabric):
+    with pytest.raises(GeometryError, match=r"scan.nii.gz.* no axial image"):
+        classify_volume(ruled(), volume(drawn((20, 20, 20))[:1]), fabric)
 
 
 def test_a_network_that_broke_down_is_said(ruled, drawn, fabric):

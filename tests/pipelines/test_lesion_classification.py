@@ -69,8 +69,8 @@ def test_one_command_trains_a_classifier_and_another_uses_it(cohort, tmp_path):
 
 
 def test_labels_come_from_masks_and_unlabelled_patches_from_all_training_subjects(cohort, tmp_path):
-    patch = {"size_voxels": 16}
-    seen = training_data(cohort, tmp_path, patch=patch, labelled_patches=30, unlabelled_patches=40, lesion_share=1.0)
+    counts = {"labelled_patches": 30, "unlabelled_patches": 40, "lesion_share": 1.0}
+    seen = training_data(cohort, tmp_path, patch={"size_voxels": 16}, method={"kind": "sgan"}, **counts)
     known, unknown = seen.patches.labelled, seen.patches.unlabelled
     assert known.classes.tolist() == [1] * 30
     assert unknown.shape == (40, 1, 16, 16)
@@ -81,7 +81,7 @@ def test_labels_come_from_masks_and_unlabelled_patches_from_all_training_subject
 
 
 def test_the_supervised_method_has_no_unlabelled_patches(cohort, tmp_path):
-    settings = {"patch": {"size_voxels": 16}, "labelled_patches": 6, "method": {"kind": "supervised"}}
+    settings = {"patch": {"size_voxels": 16}, "labelled_patches": 6}
     assert len(training_data(cohort, tmp_path, **settings).patches.unlabelled) == 0
 
 

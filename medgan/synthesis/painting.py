@@ -63,9 +63,9 @@ class PaintingConfig(Config):
     """Weight of the mean absolute distance to the truth inside the hidden region, relative to the adversarial term."""
     lesion_weight: PositiveFloat = 2.0
     """How much more a lesion's voxel counts in it than one of the margin."""
-    grain: NonNegativeFloat = 10.0
-    """Weight of the distance of the painted region's roughness to the true one: L1 alone paints without an image's
-    noise, and a segmenter would learn that lesions are smooth."""
+    grain: NonNegativeFloat = 0.0
+    """Weight of the distance of the hidden region's roughness to the true one: L1 alone paints without noise. At 10 a
+    painter uses its noise for it but, without a game and after few steps, also draws the region's outline."""
     warm_up_iterations: NonNegativeInt = 500
     """Iterations at the start without the game."""
     gradient_penalty: NonNegativeFloat = 10.0

@@ -41,7 +41,7 @@ def trained(request):
     """A painter after some hundred steps, and how many dimensions it has."""
     dimensions, network = request.param
     torch.manual_seed(0)
-    settings = {"adversarial": "none", "grain": 0.0, "network": NETWORKS[network], "noise": 0, "momentum": 0.9}
+    settings = {"adversarial": "none", "network": NETWORKS[network], "noise": 0, "momentum": 0.9}
     settings["hiding"] = {"margin_voxels": [1, 2], "margin_slices": [0, 0], "healthy_share": 0.3}
     depth = 4 if dimensions == "3" else None
     lesions = {"labels": {"bright": 1, "dark": 2}, "patch": {"dimensions": dimensions, "depth_voxels": depth}}

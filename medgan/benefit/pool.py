@@ -1,9 +1,7 @@
 """Children of a study one after the other, or several at the same time, each in a process of its own."""
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +11,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import torch
 from rich.console import Console
 
+from medgan.benefit.parent import end_with_parent
 from medgan.errors import LeakageError, MedganError, TrainingError
 from medgan.study.children import Failure
 
@@ -132,12 +131,4 @@ def _prepare(threads: int) -> None:
     """A process of its own: its share of the cores, and Ctrl-C is for the training that is under way."""
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A study that was killed must not go on training beside the one that takes its place."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a process of a pool has a parent"
-    parent.join()
-    os._exit(1)
+    end_with_parent()

@@ -1,13 +1,7 @@
 """Children in turn; several processes are in test_study, which trains."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from types import SimpleNamespace
 
-import psutil
 import pytest
 from rich.console import Console
 
@@ -82,35 +76,3 @@ def test_a_stop_says_where_and_how_to_go_on(running, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="stopped in a; the same command goes on from there"):
         told(tmp_path, [task("a"), task("b")], run)
     assert ran == ["a"]
-
-
-SLEEPER = """
-import os, pathlib, time
-from types import SimpleNamespace
-from medgan.benefit.pool import in_processes
-
-def sleep(task):
-    pathlib.Path(task.child.name).write_text(str(os.getpid()))
-    time.sleep(600)
-
-if __name__ == "__main__":
-    list(in_processes([SimpleNamespace(child=SimpleNamespace(name="process.txt"), done=False)], sleep, 1))
-"""
-
-
-def appears(path):
-    for _ in range(600):
-        if path.exists() and path.read_text(encoding="utf-8"):
-            return int(path.read_text(encoding="utf-8"))
-        time.sleep(0.1)
-    pytest.fail("the process did not start")
-
-
-def test_a_killed_study_leaves_no_training_behind(tmp_path):
-    (tmp_path / "study.py").write_text(SLEEPER, encoding="utf-8")
-    study = subprocess.Popen([sys.executable, "study.py"], cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    training = psutil.Process(appears(tmp_path / "process.txt"))
-    study.send_signal(signal.SIGKILL)
-    study.wait()
-    training.wait(timeout=20)
-    assert not training.is_running()

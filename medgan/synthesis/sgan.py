@@ -32,8 +32,8 @@ class SGANConfig(Config):
     kind: Literal["sgan"] = "sgan"
     generator_wants: Literal["feature_matching", "real"] = "feature_matching"
     """feature_matching: the mean features of real patches (Salimans et al.). real: to be taken for one (Odena)."""
-    game_weight: NonNegativeFloat = 3.0
-    """Of telling unlabelled patches from generated ones, beside the labels."""
+    game_weight: NonNegativeFloat = 1.0
+    """Of telling unlabelled patches from generated ones, beside the labels; 1 is Salimans et al.'s."""
     latent: PositiveInt = 64
     """The length of z."""
     channels: PositiveInt = 32

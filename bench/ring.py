@@ -1,6 +1,7 @@
 """Eight modes in a ring: whether the Wasserstein game finds them, and whether its critic keeps a gradient of length 1.
 
 The step is the one of `medgan.synthesis.progressive`; only the networks are small and the "images" points in the plane.
+Rate and turns are the bench's own: at the learner's a game of this length finds one mode (docs/adr/0033).
 Printed by seed: the mean length of the critic's gradient between real and generated points, lowest and highest after
 the first quarter of the turns; how many modes the averaged generator draws at least 1 % of its points into, within 3
 standard deviations; and the share of points that lie in any mode.

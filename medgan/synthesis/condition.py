@@ -10,9 +10,6 @@ from pydantic import Field, PositiveInt, model_validator
 from medgan.config import Config
 from medgan.segmentation.settings import Name
 
-HEALTHY = "healthy"
-"""The class of a patch without a label."""
-
 
 class ConditionConfig(Config):
     """Which blocks the vector has; with none a generator is unconditional."""

@@ -62,11 +62,11 @@ class Canvas:
         voxels = np.argwhere(piece.labels) - piece.half + place
         return bool(len(voxels) and (voxels >= 0).all() and (voxels < self.labels.shape).all())
 
-    def under(self, piece: Piece, place: Voxel) -> NDArray[np.bool_]:
-        """What is marked now under a piece, (x, y, z) of it; what is beyond the image is not."""
-        result = np.zeros(piece.labels.shape, dtype=bool)
+    def under(self, piece: Piece, place: Voxel) -> NDArray[np.uint8]:
+        """The labels that lie under a piece now, (x, y, z) of it; beyond the image there are none."""
+        result = np.zeros(piece.labels.shape, dtype=np.uint8)
         box, inner = self._cut(piece, place)
-        result[inner] = self.labels[box] > 0
+        result[inner] = self.labels[box]
         return result
 
     def site(self, piece: Piece, place: Voxel, feather_mm: float, region: NDArray[np.bool_] | None = None) -> Site:

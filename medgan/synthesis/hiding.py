@@ -32,6 +32,9 @@ class HidingConfig(Config):
     """The share of patches with a lesion in which healthy tissue is hidden instead, as in all patches without one."""
     visible_share: float = Field(default=0.3, ge=0, lt=1)
     """How likely each lesion beside the first stays visible, so that it tells how bright this patient's are."""
+    outline_share: float = Field(default=0.0, ge=0, le=1)
+    """The share of the patches whose lesions are hidden in which only their outlines are, and those between names: for
+    organs that change their shape and keep their inside (``insertion.renew=changed``)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -60,12 +63,16 @@ def hide(image: Tensor, labels: Tensor, config: HidingConfig, rng: np.random.Gen
     Returns:
         (B, 1, *spatial) of 0 and 1, of the image's type and on its device.
     """
-    marked, tissue = (labels > 0)[:, 0].cpu().numpy(), (image > TISSUE)[:, 0].cpu().numpy()
+    drawn = labels[:, 0].cpu().numpy()
+    marked, tissue = drawn > 0, (image > TISSUE)[:, 0].cpu().numpy()
     regions = []
     for number, lesions in enumerate(marked):
         margins = config.margins(rng, lesions.ndim)
         if lesions.any() and rng.random() >= config.healthy_share:
-            region = grown(some_of(lesions, config.visible_share, rng), margins)
+            if config.outline_share and rng.random() < config.outline_share:
+                region = grown(outline(drawn[number]), margins)
+            else:
+                region = grown(some_of(lesions, config.visible_share, rng), margins)
         else:
             lender = marked[(number + 1) % len(marked)]
             region = grown(
@@ -84,6 +91,11 @@ def holes(image: Tensor, labels: Tensor, config: HidingConfig, rng: np.random.Ge
 def grown(mask: Mask, margins: Sequence[int]) -> Mask:
     """The mask with a margin of voxels along each axis."""
     return np.asarray(ndimage.maximum_filter(mask, [2 * margin + 1 for margin in margins], mode="constant"))
+
+
+def outline(labels: NDArray[np.integer]) -> Mask:
+    """Voxels that differ from a neighbour, on both sides of every edge of a label map."""
+    return np.asarray(ndimage.maximum_filter(labels, 3) != ndimage.minimum_filter(labels, 3))
 
 
 def some_of(lesions: Mask, visible_share: float, rng: np.random.Generator) -> Mask:

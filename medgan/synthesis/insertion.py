@@ -51,6 +51,9 @@ class InsertionConfig(Config):
     place: PlacementConfig = PlacementConfig()
     feather_mm: NonNegativeFloat = 3.0
     """Width around a lesion over which inserted and own image are mixed."""
+    renew: Literal["all", "changed"] = "all"
+    """With ``replace``, what a painter paints: all of the old and the new organ, or only where the label changes, so
+    that what stays inside and outside keeps its own image."""
 
     @property
     def variation(self) -> ShapeConfig:
@@ -105,6 +108,10 @@ class Inserter(ABC):
         """Whether a region, (x, y, z) around a piece's middle, is not too large for the method."""
         del canvas, region
         return True
+
+    def renewed(self, new: NDArray[np.uint8], old: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Whose content is new where labels take the place of others, (x, y, z) each."""
+        return np.asarray((new > 0) | (old > 0))
 
     def gap_mm(self, canvas: Canvas) -> float:
         """How far a new lesion keeps from other labels: blending leaves those alone, and no two become one."""
@@ -173,7 +180,7 @@ class Inserter(ABC):
         centre, least = organ.centre, reach_of(recipient, organ, np.eye(3), canvas.spacing_mm)
         for _ in range(ATTEMPTS):
             piece = self.exchanged(canvas, donors, least, rng)
-            region = (piece.labels > 0) | canvas.under(piece, centre)
+            region = self.renewed(piece.labels, canvas.under(piece, centre))
             if canvas.holds(piece, centre) and self.fits(canvas, region):
                 site = canvas.site(piece, centre, self.config.feather_mm, region)
                 canvas.insert(site, self.fill(site, rng), piece.source)

@@ -29,9 +29,9 @@ Masks = Literal["real", "generated"]
 class Painted(Inserter):
     """Lesions by a network that paints what a mask asks for into the tissue around it.
 
-    What is hidden is the new content (with ``replace`` where the old organ was and the new one will be) and the width
-    of ``feather_mm`` around it; over that width what is painted goes over into what was there. A 2D painter paints each
-    slice of a lesion with the same noise.
+    What is hidden is the new content (with ``replace`` where the old organ was and the new one will be, or only where
+    the two differ) and the width of ``feather_mm`` around it; over that width what is painted goes over into what was
+    there. A 2D painter paints each slice of a lesion with the same noise.
 
     Args:
         network: Context (B, 1, *shape), hidden (B, 1, *shape), masks (B, K, *shape) and condition (B, D) to the patch
@@ -62,6 +62,11 @@ class Painted(Inserter):
             return super().exchanged(canvas, donors, least, rng)
         return self._generated(canvas, donors, least, rng)
 
+    def renewed(self, new: NDArray[np.uint8], old: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """All that is or was organ, or what changes its label; where nothing does, all."""
+        changed = new != old
+        return changed if self.config.renew == "changed" and changed.any() else super().renewed(new, old)
+
     def fits(self, canvas: Canvas, region: NDArray[np.bool_]) -> bool:
         """Whether a region, (x, y, z) around a piece's middle, can be hidden within the painter's patch."""
         reach = np.abs(np.argwhere(region) - np.array(region.shape) // 2).max(axis=0)
@@ -74,7 +79,7 @@ class Painted(Inserter):
         """What the painter makes of the site, mixed with the recipient over the feather's width."""
         hidden, labels = (np.zeros(site.image.shape, dtype=np.uint8) for _ in range(2))
         hidden[site.box] = site.share > 0
-        labels[site.box] = np.where(site.hidden, site.labels, 0)
+        labels[site.box] = site.labels
         image = Prepared(site.image, site.recipient.affine, site.recipient.body, site.recipient.bounds)
         starts, extent = self._starts(site), (*self.lesions.shape, 1)[:3]
         context = np.stack([cut(image, start, extent) for start in starts])

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 from scipy import ndimage
 
-from medgan.synthesis.hiding import HidingConfig, ellipsoid, grown, hide, holes, moved, some_of
+from medgan.synthesis.hiding import HidingConfig, ellipsoid, grown, hide, holes, moved, outline, some_of
 
 SHAPES = [(24, 24), (24, 24, 8)]
 BOTH = pytest.mark.parametrize("shape", SHAPES, ids=["2d", "3d"])
@@ -120,3 +120,22 @@ def test_an_ellipsoid_has_the_radii_it_says(shape):
 def test_margins_the_wrong_way_round_are_refused():
     with pytest.raises(ValidationError, match=r"margin_voxels is the smallest and the largest margin, not \[4, 1\]"):
         HidingConfig(margin_voxels=(4, 1))
+
+
+@BOTH
+def test_an_outline_lies_on_both_sides_of_every_edge(shape):
+    labels = np.zeros(shape, dtype=np.int64)
+    labels[:8], labels[8:16] = 1, 2
+    rows = np.unique(np.argwhere(outline(labels))[:, 0])
+    assert rows.tolist() == [7, 8, 15, 16]
+
+
+@BOTH
+def test_only_outlines_are_hidden_where_that_is_asked(shape):
+    image, labels = patches(shape)
+    ask = HidingConfig(outline_share=1, healthy_share=0, margin_voxels=(0, 0), margin_slices=(0, 0))
+    hidden = hide(image, labels, ask, np.random.default_rng(0))[:-1, 0].numpy() > 0
+    middle = hidden[:, 9, 10]
+    assert not middle[..., 1:-1].any()
+    assert hidden[:, 8, 10].all()
+    assert hidden[:, 7, 10].all()

@@ -92,6 +92,22 @@ def test_an_organ_is_painted_anew_and_the_old_one_is_gone(shape, domain, with_or
         np.testing.assert_allclose(case.image.voxels[gone], 80, rtol=1e-5)
 
 
+def test_an_organ_may_keep_what_does_not_change_its_label(shape, domain, with_organ):
+    recipient, *donors = with_organ(shape, 3)
+    lesions = settings(shape, domain, names=("front", "behind"))
+    network = Paint((0.2, 0.4), -0.2)
+    ask = {"placement": "replace", "renew": "changed", "feather_mm": 0}
+    case = run(network, lesions, recipient, donors, **ask).case
+    changed = case.labels != recipient.labels
+    assert changed.any()
+    stays = ~changed & (recipient.labels > 0)
+    assert stays.any()
+    np.testing.assert_array_equal(case.image.voxels[~changed], recipient.image.voxels[~changed])
+    for number, value in ((1, 120), (2, 140)):
+        np.testing.assert_allclose(case.image.voxels[changed & (case.labels == number)], value, rtol=1e-5)
+    np.testing.assert_allclose(case.image.voxels[changed & (case.labels == 0)], 80, rtol=1e-5)
+
+
 def test_what_is_asked_for_is_what_the_mask_shows(domain, with_lesions):
     shape = (48, 48, 1)
     recipient, *donors = with_lesions(shape, 3)

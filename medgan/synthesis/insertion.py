@@ -46,6 +46,8 @@ class InsertionConfig(Config):
     sample of image and labels is the whole case; only for networks that draw both."""
     most: PositiveInt = 10
     """Lesions added to a case: as many as a drawn donor has, and no more than this."""
+    shapes: Literal["others", "own"] = "others"
+    """With ``replace``, whose shape the organ takes, varied: another donor's, or its own, which fits in better."""
     shape: ShapeConfig | None = None
     """How shapes are varied; null is as lesions are, or with ``replace`` as organs are."""
     place: PlacementConfig = PlacementConfig()
@@ -124,7 +126,9 @@ class Inserter(ABC):
         return self.shape(canvas, donor, lesion, (0, 0, 0), rng)
 
     def exchanged(self, canvas: Canvas, donors: Sequence[Labelled], least: Voxel, rng: np.random.Generator) -> Piece:
-        """An organ to take the place of the recipient's, of another donor where there is one."""
+        """An organ to take the place of the recipient's: of another donor where there is one, or its own, varied."""
+        if self.config.shapes == "own":
+            donors = [canvas.recipient]
         with_organ = [donor for donor in donors if donor.labels.any()]
         others = [donor for donor in with_organ if donor.subject != canvas.recipient.subject] or with_organ
         if not others:

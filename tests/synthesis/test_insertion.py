@@ -123,6 +123,14 @@ def test_an_organ_comes_from_another_subject_unless_there_is_none(shape, domain,
     assert made(CopyPaste, config, domain, recipient, [recipient]).parents == ("s0",)
 
 
+def test_an_organ_may_take_its_own_shape_varied(shape, domain, with_organ):
+    recipient, other = with_organ(shape, 2)
+    config = InsertionConfig(placement="replace", shapes="own")
+    made = CopyPaste(config, domain).synthesise(recipient, [recipient, other], np.random.default_rng(0))
+    assert made.parents == (recipient.subject,)
+    assert not np.array_equal(made.case.labels, recipient.labels)
+
+
 def test_shapes_vary_as_lesions_or_as_organs_unless_told():
     assert InsertionConfig().variation == ShapeConfig()
     assert InsertionConfig(placement="replace").variation == ORGAN

@@ -17,8 +17,8 @@ MAX_NAMED = 5
 Named = tuple[str, Path]
 """An input's name in records, and where it lies."""
 
-MapKind = Literal["change", "uncertainty", "labels"]
-"""What may lie beside an output: how much the model changed, how unsure it is, and what a synthetic case shows."""
+MapKind = Literal["change", "uncertainty"]
+"""What may lie beside an output: how much the model changed, and how unsure it is."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Job:
         return self.output.with_name(stem(self.output) + ".json")
 
     def map(self, kind: MapKind) -> Path:
-        """``NAME_change.nii.gz``, ``NAME_uncertainty.nii.gz`` or ``NAME_labels.nii.gz`` beside ``NAME.nii.gz``."""
+        """``NAME_change.nii.gz`` or ``NAME_uncertainty.nii.gz`` beside ``NAME.nii.gz``."""
         return self.output.with_name(f"{stem(self.output)}_{kind}.nii.gz")
 
     def images(self, maps: Collection[MapKind] = get_args(MapKind)) -> tuple[Path, ...]:

@@ -1,5 +1,6 @@
 """Lesions, or small organs, that few subjects have: learnt from these, drawn anew into labelled cases."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from medgan.config import Settings
@@ -35,8 +36,9 @@ class LesionAugmentation(Pipeline[LesionAugmentationConfig]):
     @classmethod
     def variant(cls, asked: Settings) -> str | None:
         """The generator."""
-        kind: str | None = asked.get("generator", {}).get("kind")
-        return kind
+        generator = asked.get("generator")
+        # What is no mapping is refused with the other settings.
+        return generator.get("kind") if isinstance(generator, Mapping) else None
 
     @property
     def pair(self) -> DomainPair:

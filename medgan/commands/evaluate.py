@@ -55,6 +55,10 @@ def evaluate(
     """
     with explained(debug):
         if synthesis:
+            _refuse_what_synthesis_does_not_heed({
+                "--source": source, "--mask": mask, "--labels": labels, "--organ": organ, "--training": training,
+                "--paired or --unpaired": paired,
+            })  # fmt: skip
             from medgan.evaluation.synthesis.evaluate import Question
 
             question = Question(dimensions, patch_voxels, reference_modality, window_hu, seed)
@@ -73,6 +77,16 @@ def evaluate(
         console(quiet).print(render(found))
         if found.exit_code:
             raise typer.Exit(found.exit_code)
+
+
+def _refuse_what_synthesis_does_not_heed(given: dict[str, object]) -> None:
+    """Refuse options that concern translations alone; those that were not given are None.
+
+    Raises:
+        ConfigError: Names them.
+    """
+    if unheeded := [option for option, value in given.items() if value is not None and value != []]:
+        raise ConfigError(f"--synthesis does not take {' or '.join(unheeded)}; leave it out.")
 
 
 def _judge_synthesis(

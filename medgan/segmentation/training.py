@@ -6,7 +6,6 @@ from pathlib import Path
 from lightning_fabric import Fabric, seed_everything
 from rich.console import Console
 
-from medgan.config import load, read_yaml, to_yaml
 from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.segmentation.model import Origin, SegmenterModel, write_segmenter
@@ -15,6 +14,7 @@ from medgan.segmentation.segmenter import Segmenter
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.training.fit import Fit
 from medgan.training.recorder import Recorder
+from medgan.training.run_folder import note_settings
 
 
 def train_segmenter(
@@ -56,7 +56,7 @@ def train_segmenter(
         TrainingError: A training that broke down; with advice.
     """
     _check(train, validation, config, extra, extra_share)
-    _note_settings(folder, config, resume)
+    note_settings(folder, config, resume)
     seed_everything(seed, verbose=False)
     patches = LabelledPatches(train, config.seen, seed=seed, extra=extra, extra_share=extra_share)
     loop = Fit(
@@ -91,12 +91,3 @@ def _check(
         raise DataError("there is no labelled subject to train on; check the split and the `mask` column.")
     if not validation and config.fit.keep == "best":
         raise DataError("there is no labelled subject to choose the epoch; add one, or set fit.keep=last.")
-
-
-def _note_settings(folder: Path, config: SegmenterConfig, resume: bool) -> None:
-    """Write the settings into the folder; on resume hold them against what is there."""
-    path = folder / "config.yaml"
-    if resume and path.exists() and load(SegmenterConfig, read_yaml(path)) != config:
-        raise ConfigError(f"{path}: the training was begun with other settings; give those, or another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_yaml(config))

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from medgan.classification.model import ClassifierModel, write_classifier
 from medgan.classification.settings import ClassifierConfig, ClassifierNetworkConfig
-from medgan.config import load, read_yaml, to_yaml
-from medgan.errors import ConfigError, DataError
+from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.segmentation.model import Origin
 from medgan.synthesis.classifier import SupervisedConfig
@@ -21,6 +20,7 @@ from medgan.synthesis.settings import LesionConfig
 from medgan.synthesis.sgan import SGANConfig
 from medgan.training.fit import Fit, FitConfig, Fitted
 from medgan.training.recorder import Recorder
+from medgan.training.run_folder import note_settings
 
 Method = Annotated[SGANConfig | SupervisedConfig, Field(discriminator="kind")]
 
@@ -93,7 +93,7 @@ def train_classifier(
     patches = patches_of(labelled, unlabelled, config, seed=seed)
     if not validation and config.fit.keep == "best":
         raise DataError("there is no labelled subject to choose the epoch; add one, or set fit.keep=last.")
-    _note_settings(folder, config, resume)
+    note_settings(folder, config, resume)
     seed_everything(seed, verbose=False)
     loop = Fit(
         config.method.learner(config.classifier, config),
@@ -130,12 +130,3 @@ def write_trained(
         folder, fitted, config.classifier, method=config.method.kind, seed=seed, origin=origin,
         labelled=patches.labelled.counts(config.classifier.classes), unlabelled=len(patches.unlabelled),
     )  # fmt: skip
-
-
-def _note_settings(folder: Path, config: FewLabelsConfig, resume: bool) -> None:
-    """Write the settings into the folder; on resume hold them against what is there."""
-    path = folder / "config.yaml"
-    if resume and path.exists() and load(FewLabelsConfig, read_yaml(path)) != config:
-        raise ConfigError(f"{path}: the training was begun with other settings; give those, or another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_yaml(config))

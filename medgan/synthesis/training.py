@@ -6,11 +6,10 @@ from pathlib import Path
 from lightning_fabric import Fabric, seed_everything
 from rich.console import Console
 
-from medgan.config import load, read_yaml, to_yaml
 from medgan.data.cache import Cache
 from medgan.data.splits import Part, Split
 from medgan.data.studies import Cohort
-from medgan.errors import ConfigError, DataError
+from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelled
 from medgan.segmentation.model import Origin
 from medgan.synthesis.generators import SynthesisConfig, learner_of
@@ -19,6 +18,7 @@ from medgan.synthesis.patches import LesionPatches
 from medgan.synthesis.settings import LesionConfig
 from medgan.training.fit import Fit
 from medgan.training.recorder import Recorder
+from medgan.training.run_folder import note_settings
 
 
 def read_cases(cohort: Cohort, split: Split, part: Part, config: LesionConfig, cache: Cache) -> list[Labelled]:
@@ -61,7 +61,7 @@ def train_generator(
         raise DataError("there is no labelled case to learn from; check the split and the `mask` column.")
     if not validation and config.fit.keep == "best":
         raise DataError("there is no labelled case to choose the epoch; add one, or set fit.keep=last.")
-    _note_settings(folder, config, resume)
+    note_settings(folder, config, resume)
     seed_everything(seed, verbose=False)
     loop = Fit(
         learner_of(config),
@@ -76,12 +76,3 @@ def train_generator(
         folder / "model", loop.run(resume=resume), config, seed=seed, subjects=tuple(case.subject for case in train),
         validated=len(validation), origin=origin or Origin(),
     )  # fmt: skip
-
-
-def _note_settings(folder: Path, config: SynthesisConfig, resume: bool) -> None:
-    """Write the settings into the folder; on resume hold them against what is there."""
-    path = folder / "config.yaml"
-    if resume and path.exists() and load(type(config), read_yaml(path)) != config:
-        raise ConfigError(f"{path}: the training was begun with other settings; give those, or another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_yaml(config))

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medgan.config import Config, to_yaml
+from medgan.config import Config, load, read_yaml, to_yaml
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
 
@@ -103,3 +103,16 @@ def run_to_resume(root: Path, name: str | None) -> RunFolder:
     if not runs or not runs[-1].config.exists():
         raise ConfigError(f"{root / name if name else root}: there is no run to resume; start it without --resume.")
     return runs[-1]
+
+
+def note_settings(folder: Path, config: Config, resume: bool) -> None:
+    """Write the settings of a training that is no run of its own into its folder; on resume hold them against those.
+
+    Raises:
+        ConfigError: A training that is resumed with other settings.
+    """
+    path = folder / "config.yaml"
+    if resume and path.exists() and load(type(config), read_yaml(path)) != config:
+        raise ConfigError(f"{path}: the training was begun with other settings; give those, or another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_yaml(config))

@@ -33,3 +33,9 @@ def test_made_lesions_are_asked_for_with_synthesis(tmp_path):
     assert found.exit_code == 2
     assert "nowhere" in found.output
     assert "--reference is missing" not in found.output
+
+
+def test_made_lesions_are_not_judged_by_what_concerns_translations(tmp_path):
+    found = run("--synthesis", "--synthetic", tmp_path, "--out", tmp_path / "out", "--labels", tmp_path, "--unpaired")
+    assert found.exit_code == 2
+    assert "--synthesis does not take --labels or --paired or --unpaired" in " ".join(found.output.split())

@@ -117,3 +117,8 @@ def test_a_progressive_generator_finds_its_rate_still_high_when_it_reaches_full_
     assert config.fit.constant_share == 0.9
     assert config.generator.build(config).shapes == [(6, 6), (12, 12), (24, 24), (48, 48)]
     assert configured().config.fit.constant_share == 0.5
+
+
+def test_a_generator_that_is_only_named_is_refused_like_any_other_setting():
+    with pytest.raises(ConfigError, match="setting 'generator'"):
+        configured(generator="dcgan")

@@ -8,7 +8,7 @@ import pytest
 from medgan.config import Config, read_yaml
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
-from medgan.training.run_folder import RunFolder, new_run, run_to_resume
+from medgan.training.run_folder import RunFolder, new_run, note_settings, run_to_resume
 
 SPLIT = Split(train=("a",), validation=("b",), test=(), files={})
 
@@ -74,3 +74,13 @@ def test_a_damaged_run_folder_is_named(tmp_path):
     (run.path / "run.json").write_text("{")
     with pytest.raises(DataError, match=r"run.json: is not JSON"):
         RunFolder(run.path).facts()
+
+
+def test_a_training_goes_on_with_its_own_settings_alone(tmp_path):
+    folder = tmp_path / "child"
+    note_settings(folder, Settings(), resume=True)
+    note_settings(folder, Settings(), resume=True)
+    with pytest.raises(ConfigError, match=r"config.yaml: the training was begun with other settings"):
+        note_settings(folder, Settings(epochs=4), resume=True)
+    note_settings(folder, Settings(epochs=4), resume=False)
+    assert read_yaml(folder / "config.yaml") == {"epochs": 4}

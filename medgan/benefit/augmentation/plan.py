@@ -141,10 +141,12 @@ def make_plan(order: AugmentationOrder) -> AugmentationPlan:
     """Settle what will run, and freeze the split where that is not done yet.
 
     Raises:
-        ConfigError: Settings that cannot be, more subjects asked for than there are, or another split than before.
+        ConfigError: A pipeline that trains no lesion generator, settings that cannot be, more subjects asked for than
+            there are, or another split than before.
         DataError: A cohort without labels to learn from or to test on.
         LeakageError: A test subject that would be, or was, learnt from.
     """
+    _check_pipeline(order)
     layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(order.overrides)]
     config = configured(order.pipeline, *layers, on_phantom=order.data is None, quick=order.quick)
     domain = segmenter_config(config, {"any": (1,)}).domain
@@ -183,16 +185,19 @@ def synthesis_config(
     """The generators' settings: the pipeline's, for what the segmenter segments; the last epoch is kept.
 
     Raises:
-        ConfigError: Settings that cannot be, or a pipeline that trains no lesion generator.
+        ConfigError: Settings that cannot be.
     """
-    # Before its settings are read, which another task would not know.
-    if not issubclass(catalog.load(order.pipeline).settings, SynthesisConfig):
-        raise ConfigError(f"'{order.pipeline}' trains no lesion generator; use --pipeline lesion_augmentation.")
     found = pipeline_of(order, config.synthesis).config
     own = {name: getattr(found, name) for name in SynthesisConfig.model_fields}
     # Validation subjects are not among the few: they must not choose an epoch.
     own["fit"] = found.fit.model_copy(update={"keep": "last"})
     return SynthesisConfig(**own | {name: getattr(segmenter, name) for name in ("labels", "domain", "grid")})
+
+
+def _check_pipeline(order: AugmentationOrder) -> None:
+    """Before its settings are read, which another task would not know, and before its phantom is rendered."""
+    if not issubclass(catalog.load(order.pipeline).settings, SynthesisConfig):
+        raise ConfigError(f"'{order.pipeline}' trains no lesion generator; use --pipeline lesion_augmentation.")
 
 
 def in_one(domain: Domain) -> DomainPair:

@@ -87,9 +87,13 @@ def evaluate_synthesis(
         split: The generator's ``split.json``: its training part may have been copied, all others are held out.
 
     Raises:
-        ConfigError: Patches that are too small, a domain that is not named or whose modality is not known.
+        ConfigError: Patches that are too small, an empty window, a domain that is not named or whose modality is not
+            known.
         DataError: No or too few patches of a kind, one real subject, or files that cannot be read or written.
     """
+    lower, upper = question.window_hu
+    if lower >= upper:
+        raise ConfigError(f"--window-hu {lower:g} {upper:g} is empty: give the lower end first.")
     if question.size_voxels < SMALLEST:
         raise ConfigError(f"patches of {question.size_voxels} voxels are too small to judge; ask for {SMALLEST}.")
     made, real = divided(synthetic, reference)

@@ -46,12 +46,15 @@ def divided(synthetic: Place, reference: Place | None) -> tuple[list[Row], list[
     """Synthetic rows and real ones: by the sidecars of one cohort, or those of two places.
 
     Raises:
-        DataError: One place, in which no image, or every one, is marked as synthetic.
+        DataError: One place, in which no image, or every one, is marked as synthetic; or a reference of marked ones.
     """
     given = read_rows(synthetic)
     marked = [row for row in given if row.synthetic]
     if reference is not None:
-        return marked or given, [row for row in read_rows(reference) if not row.synthetic]
+        real = [row for row in read_rows(reference) if not row.synthetic]
+        if not real:
+            raise DataError(f"{reference} holds synthetic images only; give real ones with --reference.")
+        return marked or given, real
     if not marked:
         raise DataError(
             f"no sidecar in {synthetic} marks an image as synthetic; give an augmented cohort as `medgan augment` "

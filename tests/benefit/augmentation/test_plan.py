@@ -3,6 +3,7 @@ import pytest
 from medgan.benefit.augmentation.plan import make_plan
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, LeakageError
+from medgan.pipeline import Pipeline
 
 from .conftest import UNLABELLED
 
@@ -44,9 +45,10 @@ def test_validation_subjects_choose_no_epoch(plan, asked, tmp_path):
         make_plan(asked(tmp_path / "other", overrides=["segmenter.fit.keep=best"]))
 
 
-def test_a_pipeline_that_makes_no_lesions_is_refused(asked, tmp_path):
+def test_a_pipeline_that_makes_no_lesions_is_refused_before_its_phantom_is_rendered(asked, monkeypatch, tmp_path):
+    monkeypatch.setattr(Pipeline, "rendered", lambda *asked: pytest.fail("rendered"))
     with pytest.raises(ConfigError, match="'mr_to_ct' trains no lesion generator"):
-        make_plan(asked(tmp_path, pipeline="mr_to_ct"))
+        make_plan(asked(tmp_path, pipeline="mr_to_ct", data=None))
 
 
 def test_lesions_must_be_labels(asked, tmp_path):

@@ -113,5 +113,7 @@ def test_what_cannot_be_judged_is_told_in_the_exit_code(save_lesions, tmp_path):
 def test_wrong_questions_are_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ConfigError, match="patches of 8 voxels are too small to judge; ask for 16"):
         evaluate_synthesis(tmp_path, None, tmp_path / "out", Question("2", 8))
+    with pytest.raises(ConfigError, match="--window-hu 300 -200 is empty"):
+        evaluate_synthesis(tmp_path, None, tmp_path / "out", Question(window_hu=(300.0, -200.0)))
     with pytest.raises(DataError, match="nowhere"):
         evaluate_synthesis(tmp_path / "nowhere", None, tmp_path / "out", Question())

@@ -54,6 +54,8 @@ def test_one_place_must_hold_both(cohort):
         divided(cohort("real", [REAL]), None)
     with pytest.raises(DataError, match="holds synthetic images only; give the real ones with --reference"):
         divided(cohort("made", [MADE]), None)
+    with pytest.raises(DataError, match="holds synthetic images only; give real ones with --reference"):
+        divided(cohort("one", [REAL, MADE]), cohort("marked", [MADE]))
 
 
 def test_a_domain_is_asked_for_where_there_are_several(cohort):

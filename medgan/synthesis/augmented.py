@@ -88,10 +88,16 @@ def _real_row(folder: Path, material: Material, study: Study) -> list[str]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A link to a real file or series folder; a copy where the file system has no links."""
-    if os.path.lexists(target):
+    """A link to a real file or series folder; a copy where the file system has no links. What was there before goes:
+    it may belong to another cohort.
+    """
+    if target.is_symlink() and target.resolve() == source.resolve():
         return
     try:
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        elif os.path.lexists(target):
+            target.unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             target.symlink_to(source.resolve(), target_is_directory=source.is_dir())

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_where_there_are_no_links_files_are_copied(material, tmp_path, monkeypat
         raise OSError("no links here")
 
     monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
-    for _ in range(2):  # what is there stays
+    for _ in range(2):
         write_cohort(tmp_path / "out", material, [])
     real, series = read_table(tmp_path / "out" / "cohort.csv")
     assert not real.image.is_symlink()
@@ -71,3 +72,24 @@ def test_a_place_that_cannot_be_written_is_said(material, tmp_path):
     (tmp_path / "out" / "real").write_text("in the way")
     with pytest.raises(DataError, match="cannot be written"):
         write_cohort(tmp_path / "out", material, [])
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_real_files_of_another_cohort_are_replaced(material, tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(
+            "pathlib.Path.symlink_to", lambda *given, **named: (_ for _ in ()).throw(OSError("no links"))
+        )
+    out = tmp_path / "out"
+    write_cohort(out, material, [])
+    other = tmp_path / "other"
+    material.cohort.root.rename(other)
+    (other / "a" / "one.nii.gz").write_bytes(b"another")
+    studies = tuple(
+        Study(study.subject, study.domain, *(path and other / path.relative_to(material.cohort.root) for path in paths))
+        for study, paths in ((each, (each.image, each.mask)) for each in material.cohort.studies)
+    )
+    write_cohort(out, replace(material, cohort=Cohort(studies, other), recipients=studies[:1]), [])
+    real, series = read_table(out / "cohort.csv")
+    assert real.image.read_bytes() == b"another"
+    assert (series.image / "1.dcm").read_bytes() == b"slice"

@@ -15,8 +15,10 @@ def pipelines() -> None:
     with explained():
         from medgan import catalog
 
-        for name, summary in catalog.summaries().items():
-            typer.echo(f"{name:16s} {summary}")
+        found = catalog.summaries()
+        width = max(map(len, found))
+        for name, summary in found.items():
+            typer.echo(f"{name:{width}s} {summary}")
 
 
 @app.command("show")

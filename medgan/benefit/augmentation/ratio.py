@@ -12,7 +12,6 @@ from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
 from medgan.benefit.augmentation.tasks import Task, child_of
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.ratio import best
-from medgan.errors import TrainingError
 from medgan.study.children import Failure
 
 
@@ -36,7 +35,7 @@ def choose_ratios(
     parent: str,
     tracking: str,
     console: Console,
-) -> list[Sweep]:
+) -> tuple[list[Sweep], tuple[Failure, ...]]:
     """Train each method's swept arm with every ratio and seed, and take the best mean; no test subject is touched.
 
     The children with the chosen ratio are the study's own: they are trained once.
@@ -49,12 +48,14 @@ def choose_ratios(
         tracking: Where that is.
         console: Where it is told what was chosen.
 
+    Returns:
+        What was chosen, and which methods have no choice because none of their ratios could be trained.
+
     Raises:
-        TrainingError: No ratio of a method could be trained.
         KeyboardInterrupt: Asked to stop.
     """
     if len(plan.config.ratios_percent) < 2:
-        return [Sweep(size, method, plan.config.ratios[0], None, {}) for method in ready]
+        return [Sweep(size, method, plan.config.ratios[0], None, {}) for method in ready], ()
     tried = {
         method: _tried(plan, swept(method, plan.config.arms), draws, parent, tracking)
         for method, draws in ready.items()
@@ -64,7 +65,14 @@ def choose_ratios(
     for task in once.values():
         check_identity(task)
     failures = run_tasks(list(once.values()), run_child, plan.order.jobs, console)
-    return [_chosen(plan, size, method, ratios, failures, console) for method, ratios in tried.items()]
+    reasons = "; ".join(f"{failure.child}: {failure.reason}" for failure in failures)
+    sweeps = {method: _chosen(plan, size, method, ratios, console) for method, ratios in tried.items()}
+    lost = tuple(
+        Failure(f"{method},n={size}", f"none of its ratios could be trained: {reasons}")
+        for method, sweep in sweeps.items()
+        if sweep is None
+    )
+    return [sweep for sweep in sweeps.values() if sweep], lost
 
 
 def _tried(
@@ -85,18 +93,16 @@ def _chosen(
     size: int,
     method: Method,
     tried: Mapping[int, Sequence[Task]],
-    failures: Sequence[Failure],
     console: Console,
-) -> Sweep:
-    """The ratio above 0 with the best mean over seeds; one that failed with a seed is no choice."""
+) -> Sweep | None:
+    """The ratio above 0 with the best mean over seeds; one that failed with a seed is no choice. None where all did."""
     scores = {
         ratio: float(np.mean([task.child.score for task in tasks]))
         for ratio, tasks in tried.items()
         if all(task.child.trained for task in tasks)
     }
     if not any(scores):
-        reasons = "; ".join(f"{failure.child}: {failure.reason}" for failure in failures)
-        raise TrainingError(f"no ratio of {method} could be trained with n={size}: {reasons}")
+        return None
     ratio = best(scores)
     told = ", ".join(f"{each} % {score:.4f}" for each, score in scores.items())
     console.out(f"n={size} {method}: ratio {ratio} %, by validation Dice ({told})", highlight=False)

@@ -96,7 +96,7 @@ def run_size(plan: AugmentationPlan, size: int, tracker: Tracker, console: Conso
     """Generators, synthetic cases, ratios and segmenters of one number of training subjects.
 
     Where a draw's generator or cases fail, the arms that need them are left out for this draw alone: differences are
-    taken within a draw.
+    taken within a draw. A method of which no ratio could be trained is left out for this size.
     """
     draws, jobs, config = plan.of_size(size), plan.order.jobs, plan.config
     failures: list[Failure] = []
@@ -112,13 +112,14 @@ def run_size(plan: AugmentationPlan, size: int, tracker: Tracker, console: Conso
         failures += failed
         if made := tuple(task.child.draw for task in making if task.child.name not in unmade):
             ready[method] = made
-    sweeps = choose_ratios(plan, size, ready, tracker.id, tracker.uri, console)
+    sweeps, lost = choose_ratios(plan, size, ready, tracker.id, tracker.uri, console)
+    failures += lost
     ratios = {sweep.method: sweep.ratio_percent for sweep in sweeps}
     tasks = [
         Task(plan, child_of(plan, arm, draw, ratios[arm.method] if arm.method else 0), tracker.id, tracker.uri)
         for draw in draws
         for arm in plan.arms
-        if arm.method is None or draw in ready.get(arm.method, ())
+        if arm.method is None or (arm.method in ratios and draw in ready[arm.method])
     ]
     for task in tasks:
         check_identity(task)

@@ -9,7 +9,6 @@ from medgan.benefit.augmentation import ratio as module
 from medgan.benefit.augmentation.plan import make_plan
 from medgan.benefit.augmentation.ratio import choose_ratios
 from medgan.benefit.tasks import SCORE
-from medgan.errors import TrainingError
 from medgan.study.children import Failure
 from medgan.study.records import write_json
 
@@ -44,9 +43,11 @@ def swept(asked, tmp_path, monkeypatch):
     def run(*overrides):
         plan = make_plan(asked(tmp_path, seeds=(0, 1), overrides=[arms, "ratios_percent=[0, 25, 100]", *overrides]))
         ready = {method: plan.of_size(2) for method in plan.config.methods}
-        return choose_ratios(plan, 2, ready, "parent", "uri", QUIET)
+        sweeps, found.lost = choose_ratios(plan, 2, ready, "parent", "uri", QUIET)
+        return sweeps
 
-    return SimpleNamespace(run=run, asks=asks, fails=fails)
+    found = SimpleNamespace(run=run, asks=asks, fails=fails, lost=())
+    return found
 
 
 def test_the_best_mean_over_seeds_is_taken_for_each_method_and_zero_never(swept):
@@ -69,10 +70,12 @@ def test_a_ratio_that_failed_with_a_seed_is_no_choice(swept):
     assert {sweep.method: sweep.ratio_percent for sweep in swept.run()} == {"copy-paste": 25, "carve-mix": 25}
 
 
-def test_it_fails_where_nothing_could_be_trained(swept):
+def test_a_method_of_which_nothing_could_be_trained_is_named_and_stops_no_other(swept):
     swept.fails |= {("standard+carve-mix", 25), ("standard+carve-mix", 100)}
-    with pytest.raises(TrainingError, match="no ratio of carve-mix could be trained with n=2"):
-        swept.run()
+    assert [sweep.method for sweep in swept.run()] == ["copy-paste"]
+    (lost,) = swept.lost
+    assert lost.child == "carve-mix,n=2"
+    assert lost.reason.startswith("none of its ratios could be trained: ")
 
 
 def test_a_single_ratio_is_taken_as_it_is(swept):

@@ -79,6 +79,8 @@ def to_yaml(config: Config) -> str:
     """The resolved settings as YAML, in the order in which they are declared."""
     stream = io.StringIO()
     writer = YAML()
+    # The writer leaves a next-line character (U+0085) as it is, and the reader takes it for a line break.
+    writer.allow_unicode = "\x85" not in config.model_dump_json()
     writer.dump(config.model_dump(mode="json"), stream)
     return stream.getvalue()
 

@@ -247,7 +247,9 @@ def test_written_settings_are_read_back_the_same(tmp_path_factory, name, note, r
     assert load(Settings, file) == written
 
 
-@pytest.mark.parametrize("text", ["no", "1e-4", "null", "2", "true", "~", "- a", "# b", "a: b", "", "é\n ü", "012"])
+@pytest.mark.parametrize(
+    "text", ["no", "1e-4", "null", "2", "true", "~", "- a", "# b", "a: b", "", "é\n ü", "012", "é\x85"]
+)
 def test_text_that_looks_like_something_else_stays_text(tmp_path, text):
     file = tmp_path / "run.yaml"
     file.write_text(to_yaml(Settings(name=text)), encoding="utf-8")

@@ -84,7 +84,7 @@ class Sampler(LesionGenerator):
         return joint(batch[IMAGE], batch[LABELS], len(self.lesions.names))
 
     def noise(self, like: Tensor) -> Tensor:
-        """Z (B, latent) from N(0, 1) for a batch as long as ``like``, on its device."""
+        """Noise (B, latent) from N(0, 1) for a batch as long as ``like``, on its device."""
         return torch.randn(like.shape[0], self.latent, device=like.device)
 
     @torch.no_grad()

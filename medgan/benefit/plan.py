@@ -16,7 +16,7 @@ from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
-from medgan.errors import ConfigError, ModelError
+from medgan.errors import ConfigError
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED
@@ -25,7 +25,7 @@ from medgan.segmentation.settings import SegmenterConfig
 from medgan.study.plan import given_table, refuse_other_split
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
-from medgan.training.run_folder import RunFolder
+from medgan.training.run_folder import split_of_model
 from medgan.translation import TranslationPipeline
 
 QUICK_NOTE = "quick: fewer seeds, arms and iterations; the figures show that all of it runs and are no evidence"
@@ -207,25 +207,8 @@ def translator_split(model: Path) -> Split:
 
 
 def frozen_split(model: Path, split_hash: str) -> Split:
-    """The frozen split that a model was trained on, from its run folder.
-
-    Args:
-        model: The model folder.
-        split_hash: What the model says of its split.
-
-    Raises:
-        ModelError: It is not there, or is not the model's: nobody could say whom the model has seen.
-    """
-    path = RunFolder(model.parent).split
-    if not path.is_file():
-        raise ModelError(
-            f"{model}: there is no {path.name} beside it, so nobody can say whom the model has seen; give the `model` "
-            "folder within its run, or let the study train a translator."
-        )
-    split = Split.load(path)
-    if split.hash != split_hash:
-        raise ModelError(f"{path} is not the split that {model} was trained on; give the model of that run.")
-    return split
+    """The frozen split that a model was trained on; see :func:`medgan.training.run_folder.split_of_model`."""
+    return split_of_model(model, split_hash, otherwise="let the study train a translator")
 
 
 def _phantom_table(config: BenefitConfig, translator: TranslationPipeline[Any]) -> Path:

@@ -27,12 +27,13 @@ from medgan.inference.sidecar import write_outputs
 from medgan.segmentation.labelled import Labelled, Labels
 from medgan.synthesis.augmented import COHORT, own_facts, write_cohort
 from medgan.synthesis.insertion import InsertionConfig
-from medgan.synthesis.material import Material, find_material, split_of_model
+from medgan.synthesis.material import Material, find_material
 from medgan.synthesis.methods import baseline, by_network
 from medgan.synthesis.model import GeneratorModel, load_generator
 from medgan.synthesis.native import native_image, native_labels, whole_case
 from medgan.synthesis.painted import Masks
 from medgan.synthesis.synthesiser import Synthesiser
+from medgan.training.run_folder import split_of_model
 
 SYNTHETIC = "synthetic"
 """The folder of the cases that are made."""
@@ -206,7 +207,8 @@ def _batch(order: AugmentOrder, config: AugmentConfig, fabric: Fabric) -> Augmen
         folder = local_model(order.model, order.tracking)
         model = load_generator(folder)
         _check_use(order, config, model)
-        split = split_of_model(folder, model.description.origin.split_hash, order.split)
+        trained_on, instead = model.description.origin.split_hash, "the run's split.json with --split"
+        split = split_of_model(folder, trained_on, given=order.split, otherwise=instead)
         asked = model.config.domain, model.config.grid, model.config.labels
         synthesiser = by_network(fabric.to_device(model.network), model.config, config, config.masks)
     else:

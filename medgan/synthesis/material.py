@@ -11,9 +11,8 @@ from medgan.data.preparation import GridConfig
 from medgan.data.splits import Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.volumes import file_hash, read_volume
-from medgan.errors import DataError, LeakageError, MedganError, ModelError
+from medgan.errors import DataError, LeakageError, MedganError
 from medgan.segmentation.labelled import LABELS_JSON, Labelled, Labels, labels_of, read_labelled
-from medgan.training.run_folder import RunFolder
 
 MAX_NAMED = 5
 
@@ -101,24 +100,6 @@ def _read(
         except MedganError as error:
             broken[study] = error
     return cases, broken
-
-
-def split_of_model(model: Path, split_hash: str, given: Path | None) -> Split:
-    """The split that a generator was trained on: the given one, or ``split.json`` in its run folder.
-
-    Raises:
-        ModelError: It is not there, or is not the model's: nobody could say whom the model has seen.
-    """
-    path = given or RunFolder(model.parent).split
-    if not path.is_file():
-        raise ModelError(
-            f"{model}: there is no {path.name} beside it, so nobody can say whom the model has seen; give the `model` "
-            "folder within its run, or the run's split.json with --split."
-        )
-    split = Split.load(path)
-    if split.hash != split_hash:
-        raise ModelError(f"{path} is not the split that {model} was trained on; give the split.json of its own run.")
-    return split
 
 
 def part_of(split: Split, subject: str) -> str | None:

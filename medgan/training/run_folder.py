@@ -9,7 +9,7 @@ from typing import Any
 
 from medgan.config import Config, load, read_yaml, to_yaml
 from medgan.data.splits import Split
-from medgan.errors import ConfigError, DataError
+from medgan.errors import ConfigError, DataError, ModelError
 
 
 @dataclass(frozen=True)
@@ -116,3 +116,27 @@ def note_settings(folder: Path, config: Config, resume: bool) -> None:
         raise ConfigError(f"{path}: the training was begun with other settings; give those, or another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(to_yaml(config))
+
+
+def split_of_model(model: Path, split_hash: str, *, given: Path | None = None, otherwise: str) -> Split:
+    """The frozen split that a model was trained on.
+
+    Args:
+        model: The model folder.
+        split_hash: What the model says of its split.
+        given: Where the split is; None is the run folder around the model.
+        otherwise: What else the user can do where there is none.
+
+    Raises:
+        ModelError: It is not there, or is not the model's: nobody could say whom the model has seen.
+    """
+    path = given or RunFolder(model.parent).split
+    if not path.is_file():
+        raise ModelError(
+            f"{model}: there is no {path.name} beside it, so nobody can say whom the model has seen; give the `model` "
+            f"folder within its run, or {otherwise}."
+        )
+    split = Split.load(path)
+    if split.hash != split_hash:
+        raise ModelError(f"{path} is not the split that {model} was trained on; give that of its own run.")
+    return split

@@ -8,8 +8,8 @@ from medgan.data.cache import Cache
 from medgan.data.domains import domain_named
 from medgan.data.preparation import GridConfig
 from medgan.data.splits import Split
-from medgan.errors import DataError, LeakageError, ModelError
-from medgan.synthesis.material import find_material, part_of, split_of_model
+from medgan.errors import DataError, LeakageError
+from medgan.synthesis.material import find_material, part_of
 
 OWN = GridConfig(spacing_mm=(None, None, None))
 
@@ -89,15 +89,3 @@ def test_who_is_not_in_the_split_or_not_trained_on_is_refused(cohort):
     nobody = fixed(train=("s5",), test=("s0", "s1", "s2", "s3", "s4"))
     with pytest.raises(DataError, match="no labelled training image"):
         found(cohort, nobody)
-
-
-def test_a_models_split_is_beside_it_or_given_and_its_own(tmp_path):
-    split, other = fixed(train=("s0",)), fixed(train=("s1",))
-    split.save(tmp_path / "run" / "split.json")
-    model = tmp_path / "run" / "model"
-    assert split_of_model(model, split.hash, None) == split
-    with pytest.raises(ModelError, match="is not the split that"):
-        split_of_model(model, other.hash, None)
-    with pytest.raises(ModelError, match="nobody can say"):
-        split_of_model(tmp_path / "model", split.hash, None)
-    assert split_of_model(tmp_path / "model", split.hash, tmp_path / "run" / "split.json") == split

@@ -7,8 +7,8 @@ import pytest
 
 from medgan.config import Config, read_yaml
 from medgan.data.splits import Split
-from medgan.errors import ConfigError, DataError
-from medgan.training.run_folder import RunFolder, new_run, note_settings, run_to_resume
+from medgan.errors import ConfigError, DataError, ModelError
+from medgan.training.run_folder import RunFolder, new_run, note_settings, run_to_resume, split_of_model
 
 SPLIT = Split(train=("a",), validation=("b",), test=(), files={})
 
@@ -84,3 +84,16 @@ def test_a_training_goes_on_with_its_own_settings_alone(tmp_path):
         note_settings(folder, Settings(epochs=4), resume=True)
     note_settings(folder, Settings(epochs=4), resume=False)
     assert read_yaml(folder / "config.yaml") == {"epochs": 4}
+
+
+def test_a_models_split_is_beside_it_or_given_and_its_own(tmp_path):
+    other = Split(train=("z",), validation=(), test=(), files={})
+    SPLIT.save(tmp_path / "run" / "split.json")
+    model = tmp_path / "run" / "model"
+    assert split_of_model(model, SPLIT.hash, otherwise="wait") == SPLIT
+    with pytest.raises(ModelError, match="is not the split that"):
+        split_of_model(model, other.hash, otherwise="wait")
+    with pytest.raises(ModelError, match=r"nobody can say .* within its run, or wait\."):
+        split_of_model(tmp_path / "model", SPLIT.hash, otherwise="wait")
+    given = tmp_path / "run" / "split.json"
+    assert split_of_model(tmp_path / "model", SPLIT.hash, given=given, otherwise="wait") == SPLIT

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -34,8 +34,8 @@ class AugmentationConfig(Config):
     """What methods put into real cases: more lesions in healthy tissue, or another shape of the recipient's organ."""
     bend: bool = False
     """Bend the cases of every method afterwards by ``insertion.shape``, as ``elastic`` bends real ones."""
-    generator_placement: Literal["add", "replace", "whole"] | None = None
-    """That of the generator, where it differs, as ``whole`` for joint samples; null is ``insertion.placement``."""
+    generator_insertion: dict[str, Any] = Field(default_factory=dict)
+    """Where the generator's insertion differs, as ``generator_insertion.placement=whole`` for joint samples."""
     synthesis: dict[str, Any] = Field(default_factory=dict)
     """Settings of the pipeline that trains the generator, as ``synthesis.generator.kind=mask_to_lesion``."""
     segmenter: dict[str, Any] = Field(default_factory=dict)
@@ -45,6 +45,11 @@ class AugmentationConfig(Config):
     def _can_choose(self) -> Self:
         if not any(self.ratios_percent):
             raise ValueError("ratios_percent needs a ratio above 0: one of them is what the arms are trained with")
+        return self
+
+    @model_validator(mode="after")
+    def _can_insert(self) -> Self:
+        self.insertion_of("generator")
         return self
 
     @model_validator(mode="after")
@@ -69,6 +74,15 @@ class AugmentationConfig(Config):
         """What the arms need, in their order."""
         needed = [BY_NAME[name].method for name in self.arms]
         return tuple(dict.fromkeys(method for method in needed if method))
+
+    def insertion_of(self, method: Method) -> InsertionConfig:
+        """How a method inserts.
+
+        Raises:
+            ConfigError: ``generator_insertion`` has a setting that insertion does not.
+        """
+        own = self.generator_insertion if method == "generator" else {}
+        return load(InsertionConfig, self.insertion.model_dump(), own)
 
     @property
     def comparisons(self) -> tuple[tuple[ArmName, ArmName], ...]:

@@ -25,10 +25,9 @@ def synthesiser_of(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthe
 
 
 def _inserter(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthesiser:
-    insertion = plan.config.insertion
+    insertion = plan.config.insertion_of(method)
     if method != "generator":
         return baseline(method, insertion, plan.segmenter.domain)
     model = trained_generator(plan, draw)
     network = make_fabric(plan.order.device, "32").to_device(model.network)
-    placement = plan.config.generator_placement or insertion.placement
-    return by_network(network, model.config, insertion.model_copy(update={"placement": placement}))
+    return by_network(network, model.config, insertion)

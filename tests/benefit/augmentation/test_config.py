@@ -50,3 +50,14 @@ def test_the_phantoms_lesions_are_counted_one_by_one():
     config = configured("lesion_augmentation", on_phantom=True, quick=False)
     assert config.lesions == ("lesion",)
     assert config.segmenter["labels"] == {"lesion": [HeadTissue.LESION, HeadTissue.ENHANCING_LESION]}
+
+
+def test_the_insertion_of_the_generator_may_differ_from_that_of_others():
+    config = load(AugmentationConfig, {"insertion": {"placement": "replace"}, "generator_insertion": {"shapes": "own"}})
+    assert config.insertion_of("copy-paste") == config.insertion
+    assert config.insertion_of("generator") == config.insertion.model_copy(update={"shapes": "own"})
+
+
+def test_a_setting_that_insertion_does_not_have_is_refused_before_anything_is_trained():
+    with pytest.raises(ConfigError, match="unknown setting 'shape_of'"):
+        load(AugmentationConfig, {"generator_insertion": {"shape_of": "own"}})

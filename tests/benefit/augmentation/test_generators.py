@@ -66,7 +66,7 @@ def test_methods_are_known_by_their_names(trained):
     ]
     generator = synthesiser_of(plan, "generator", draw)
     assert generator.config.placement == "replace"
-    added = replace(plan, config=plan.config.model_copy(update={"generator_placement": "add"}))
+    added = replace(plan, config=plan.config.model_copy(update={"generator_insertion": {"placement": "add"}}))
     assert synthesiser_of(added, "generator", draw).config.placement == "add"
     assert synthesiser_of(added, "copy-paste", draw).config.placement == "replace"
 

@@ -1,6 +1,6 @@
 """What an uncertainty map is worth: does it order the voxels by their error where the truth is known?
 
-Printed over subjects, with bootstrap intervals: Spearman's correlation of the map with the absolute error inside the
+Printed over subjects, with Student's intervals: Spearman's correlation of the map with the absolute error inside the
 body; the same only where the map is not 0 (that air, fat and bone do not change is known without it); the same for what
 can be had without any map, the steepness of the output and with --source the size of the change; and the mean error in
 the most unsure tenth of the body as a multiple of the mean over all of it.
@@ -20,7 +20,7 @@ from scipy import ndimage
 from medgan.data.volumes import read_volume
 from medgan.evaluation.fidelity import body_mask
 from medgan.evaluation.matching import Case, ImageSet, Role, match, read_images
-from medgan.evaluation.statistics import bootstrap_interval
+from medgan.evaluation.statistics import t_interval
 from medgan.evaluation.uncertainty import map_beside, spearman, uncertainty_figures
 
 SMOOTHING_VOXELS = 1.0
@@ -53,7 +53,7 @@ def main() -> None:
     if frame.empty:
         parser.exit(2, "nothing was judged\n")
     by_subject = frame.drop(columns="image").groupby("subject").mean()
-    summary = {name: vars(bootstrap_interval(by_subject[name])) for name in by_subject}
+    summary = {name: vars(t_interval(by_subject[name])) for name in by_subject}
     console.print(pd.DataFrame(summary).T.round(3).to_string())
 
 

@@ -21,7 +21,7 @@ from medgan.data.streams import replacing
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, MedganError
 from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
-from medgan.evaluation.statistics import bootstrap_interval
+from medgan.evaluation.statistics import t_interval
 from medgan.inference.batch import conversion_fabric, local_model
 from medgan.inference.convert import ConvertOrder, subjects_of_part
 from medgan.inference.hidden import cycle_errors
@@ -190,12 +190,12 @@ def _write(found: Checked, order: FaithfulnessOrder) -> None:
 
 
 def means(rows: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
-    """Every figure's mean with its bootstrap interval over subjects; what is not known is null."""
+    """Every figure's mean with Student's interval over subjects; what is not known is null."""
     if rows.empty:
         return {}
     figures = [column for column in rows.columns if column not in ("subject", "image", "rejected")]
     by_subject = rows.groupby("subject")[figures].mean()
-    found = {figure: asdict(bootstrap_interval(by_subject[figure])) for figure in figures}
+    found = {figure: asdict(t_interval(by_subject[figure])) for figure in figures}
     return {
         figure: {key: None if np.isnan(value) else value for key, value in interval.items()}
         for figure, interval in found.items()

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
+from scipy import stats
 from typer.testing import CliRunner
 
 from medgan import cli
@@ -136,6 +137,14 @@ def test_several_images_of_a_subject_are_one_in_a_mean(asked, save_cohort, tmp_p
     assert interval["n"] == 3
     by_hand = found.rows.groupby("subject")["cycle_percent"].mean().mean()
     assert interval["mean"] == pytest.approx(by_hand)
+
+
+def test_means_have_students_intervals_and_one_subject_has_none():
+    rows = pd.DataFrame({"subject": ["a", "b", "c"], "image": "", "dice_liver": [0.9, 0.7, 0.8], "dice_kidney": np.nan})
+    rows.loc[0, "dice_kidney"] = 0.5
+    found, expected = means(rows), stats.ttest_1samp([0.9, 0.7, 0.8], 0).confidence_interval()
+    assert [found["dice_liver"][key] for key in ("lower", "upper")] == pytest.approx([expected.low, expected.high])
+    assert found["dice_kidney"] == {"mean": 0.5, "lower": None, "upper": None, "n": 1}
 
 
 def test_the_command_says_every_mean_and_how_many_were_rejected(paired, segmenters, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medgan.errors import DataError
-from medgan.evaluation.statistics import DRAWS, bootstrap_interval, holm, signed_rank_p, t_interval
+from medgan.evaluation.statistics import holm, signed_rank_p, t_interval
 
 TRAINING = ["seed", "subset"]
 """What tells the trainings of one arm apart."""
@@ -16,13 +16,11 @@ FAMILY = ["test_set", "organ"]
 """Within these, and a metric, the p-values of all pairs of arms are corrected together."""
 FOUND = (
     *("arm", "reference", "test_set", "organ", "metric", "mean", "lower", "upper", "n", "p_value", "p_holm"),
-    *("bootstrap_lower", "bootstrap_upper", "trainings", "lowest_training", "highest_training"),
+    *("trainings", "lowest_training", "highest_training"),
 )
 
 
-def compare_arms(
-    rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metrics: Sequence[str], *, draws: int = DRAWS
-) -> pd.DataFrame:
+def compare_arms(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metrics: Sequence[str]) -> pd.DataFrame:
     """How much each arm exceeds its reference on the same subjects.
 
     The subject is the unit: seeds and subsets of one are no independent evidence, so differences are taken within a
@@ -33,14 +31,13 @@ def compare_arms(
             that is not a number is not defined there.
         pairs: Arm and reference; those of which an arm is not in ``rows`` are passed over.
         metrics: Columns to compare.
-        draws: Bootstrap samples.
 
     Returns:
         ``FOUND``, a row per pair, test set, organ and metric that has a value. ``lower`` and ``upper`` are Student's
-        95 % interval of the mean over ``n`` subjects, with the bootstrap's beside it; ``p_value`` is of Wilcoxon's
-        signed-rank test, ``p_holm`` the same corrected over the pairs. All of these hold for the segmenters as they
-        were trained; ``lowest_training`` and ``highest_training`` say how far the mean difference of single trainings
-        goes, of which there are ``trainings``.
+        95 % interval of the mean over ``n`` subjects; ``p_value`` is of Wilcoxon's signed-rank test, ``p_holm`` the
+        same corrected over the pairs. All of these hold for the segmenters as they were trained; ``lowest_training``
+        and ``highest_training`` say how far the mean difference of single trainings goes, of which there are
+        ``trainings``.
 
     Raises:
         DataError: An arm with more than one row for a subject: several ratios, say.
@@ -54,7 +51,7 @@ def compare_arms(
         for metric in metrics:
             named = dict(zip(FAMILY, family, strict=True)) | {"metric": metric}
             each = [
-                {"arm": arm, "reference": other} | named | _difference(values[metric], arm, other, draws)
+                {"arm": arm, "reference": other} | named | _difference(values[metric], arm, other)
                 for arm, other in trained
             ]
             found += _corrected([row for row in each if row["n"]])
@@ -69,17 +66,14 @@ def _refuse_repeated(rows: pd.DataFrame) -> None:
         raise DataError(f"more than one row for {what}; compare one ratio of synthetic images at a time.")
 
 
-def _difference(values: pd.Series, arm: str, reference: str, draws: int) -> dict[str, Any]:
+def _difference(values: pd.Series, arm: str, reference: str) -> dict[str, Any]:
     """The figures of one pair of arms from the values of one metric by arm, seed, subset and subject."""
     with np.errstate(invalid="ignore"):
         difference = values.loc[arm].sub(values.loc[reference]).dropna()
     by_subject = difference.groupby(level="subject").mean()
     by_training = difference.groupby(level=TRAINING).mean()
-    bootstrap = bootstrap_interval(by_subject, draws=draws)
     return asdict(t_interval(by_subject)) | {
         "p_value": signed_rank_p(by_subject),
-        "bootstrap_lower": bootstrap.lower,
-        "bootstrap_upper": bootstrap.upper,
         "trainings": len(by_training),
         "lowest_training": by_training.min(),
         "highest_training": by_training.max(),

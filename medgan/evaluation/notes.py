@@ -43,7 +43,9 @@ def notes(facts: Facts, subjects: int) -> Iterator[str]:
     else:
         yield "Unpaired: intensities are compared with those of real images of other subjects."
         yield "Tissues are the source's (without sources, each image's own); those of real images are their own."
-    yield f"Means and {LEVEL:.0%} bootstrap intervals are over {subjects} subjects; images of one subject are averaged."
+    yield (
+        f"Means and Student's {LEVEL:.0%} intervals are over {subjects} subjects; images of one subject are averaged."
+    )
     if facts.matching.paired and facts.has_source:
         yield "core: where the bodies of source and reference agree, less 3 voxels at their edge in each slice."
     if facts.validated:

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from medgan.evaluation.statistics import Interval, bootstrap_interval
+from medgan.evaluation.statistics import Interval, t_interval
 
 
 def slope(values: pd.DataFrame) -> Interval:
-    """The slope of the least-squares line through all measurements, with its bootstrap interval over subjects.
+    """The slope of the least-squares line through all measurements, with Student's interval over subjects.
 
-    Every subject is measured at every place, so that this slope is the mean of the subjects' own: a bootstrap of
-    subjects with all their measurements is the bootstrap of that mean.
+    Every subject is measured at every place, so that this slope is the mean of the subjects' own, and has the interval
+    of a mean.
 
     Args:
         values: A row a subject, a column a place; the columns' names are the places, at least two. Subjects without a
@@ -22,4 +22,4 @@ def slope(values: pd.DataFrame) -> Interval:
     whole = values.dropna()
     places = np.asarray(whole.columns, dtype=np.float64)
     from_mean = places - places.mean()
-    return bootstrap_interval(whole.to_numpy(dtype=np.float64) @ from_mean / (from_mean**2).sum())
+    return t_interval(whole.to_numpy(dtype=np.float64) @ from_mean / (from_mean**2).sum())

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.special import stdtrit
 
-DRAWS = 10_000
 LEVEL = 0.95
 ROUNDING = 1e-12
 """Values whose relative difference is smaller are equal."""
@@ -42,67 +41,41 @@ class PairedDifference(Interval):
     """Of Wilcoxon's signed-rank test, two-sided; not a number below 2 subjects."""
 
 
-def bootstrap_interval(values: ArrayLike, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0) -> Interval:
-    """The mean over subjects with its bias-corrected and accelerated bootstrap interval.
+def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
+    """The mean over subjects with Student's t interval: that of every mean and every paired difference of medgan.
 
     Missing values are left out and ``n`` says how many remain; one subject or an infinite value gives a mean without
     bounds, and equal values give bounds at the mean.
 
     Args:
         values: One value per subject.
-        draws: Bootstrap samples.
-        level: Coverage of the interval.
-        seed: Of the bootstrap; the same values give the same interval.
+        level: Coverage of the interval: exact for normal values, nearly so for symmetric ones, too low for strongly
+            skewed ones. Bounds may lie beyond what a value can be: a Dice above 1.
 
-    With few subjects it is too short: see decision record 24 and ``t_interval``.
+    What it covers at 4 to 24 subjects, and what the bootstrap does: ``bench/coverage.py``, decision record 38.
 
-    Source: Efron 1987, doi:10.1080/01621459.1987.10478410, as implemented by ``scipy.stats.bootstrap``.
+    Source: Student 1908, doi:10.1093/biomet/6.1.1.
     """
     known = _known(values)
-    plain = _without_spread(known)
-    if plain:
-        return plain
-    found = stats.bootstrap(
-        (known,), np.mean, n_resamples=draws, confidence_level=level, rng=np.random.default_rng(seed), method="BCa"
-    ).confidence_interval
-    return Interval(float(known.mean()), float(found.low), float(found.high), known.size)
-
-
-def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
-    """The mean over subjects with Student's t interval, which covers with few subjects, too.
-
-    Missing, infinite, single and equal values are treated as in ``bootstrap_interval``.
-
-    Args:
-        values: One value per subject.
-        level: Coverage of the interval: exact for normal values, and nearly so for symmetric ones.
-
-    What both intervals cover at 4 to 24 subjects: ``bench/coverage.py``.
-    """
-    known = _known(values)
-    plain = _without_spread(known)
-    if plain:
-        return plain
-    mean = float(known.mean())
+    mean = float(known.mean()) if known.size else np.nan
+    if known.size < 2 or not np.isfinite(mean):
+        return Interval(mean, np.nan, np.nan, known.size)
+    if np.ptp(known) <= ROUNDING * np.abs(known).max():
+        return Interval(mean, mean, mean, known.size)
     half = float(stdtrit(known.size - 1, (1 + level) / 2) * known.std(ddof=1) / np.sqrt(known.size))
     return Interval(mean, mean - half, mean + half, known.size)
 
 
-def paired_difference(
-    a: pd.Series, b: pd.Series, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0
-) -> PairedDifference:
+def paired_difference(a: pd.Series, b: pd.Series, *, level: float = LEVEL) -> PairedDifference:
     """How much ``a`` exceeds ``b`` in the same subjects.
 
     Args:
         a: One value per subject, the index being the subject.
         b: The same; subjects that only one of them knows are left out.
-        draws: Bootstrap samples of the difference.
         level: Coverage of the interval.
-        seed: Of the bootstrap.
     """
     difference = _known(_minus(a, b))
-    interval = bootstrap_interval(difference, draws=draws, level=level, seed=seed)
-    return PairedDifference(**asdict(interval), p_value=signed_rank_p(difference))
+    return PairedDifference(**asdict(t_interval(difference, level=level)), p_value=signed_rank_p(difference))
 
 
 def signed_rank_p(differences: ArrayLike) -> float:
@@ -172,7 +145,7 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | No
     for arm in frame["arm"].unique():
         for metric in metrics:
             values = table.loc[arm][metric]
-            row = {"arm": arm, "metric": metric} | asdict(bootstrap_interval(values))
+            row = {"arm": arm, "metric": metric} | asdict(t_interval(values))
             if baseline is not None and baseline in table.index and arm != baseline:
                 row |= _against(values, table.loc[baseline][metric])
             rows.append(row)
@@ -225,18 +198,6 @@ def _minus(a: pd.Series, b: pd.Series) -> pd.Series:
     shared = a.index.intersection(b.index)
     with np.errstate(invalid="ignore"):
         return a.loc[shared] - b.loc[shared]
-
-
-def _without_spread(known: NDArray[np.float64]) -> Interval | None:
-    """The interval of values from which none can be estimated: too few, infinite, or equal; None of all others."""
-    if known.size == 0:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    mean = float(known.mean())
-    if known.size < 2 or not np.isfinite(mean):
-        return Interval(mean, np.nan, np.nan, known.size)
-    if np.ptp(known) <= ROUNDING * np.abs(known).max():
-        return Interval(mean, mean, mean, known.size)
-    return None
 
 
 def _known(values: ArrayLike) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ NEEDED = ("pipeline", "phantom", "seeds", "subsets", "ratio_percent", "budget", 
 KEYS = ["arm", "seed", "subset", "subject", "test_set", "organ"]
 NAMES = ["arm", "reference", "test_set", "organ", "metric"]
 ESTIMATES = ["mean", "lower", "upper", "n", "p_value", "p_holm"]
-BESIDE = ["bootstrap_lower", "bootstrap_upper", "trainings", "lowest_training", "highest_training"]
+BESIDE = ["trainings", "lowest_training", "highest_training"]
 CURVE = ["arm", "seed", "subset", "epoch", "val_dice"]
 
 

@@ -73,7 +73,7 @@ def paired_table(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 def render(table: pd.DataFrame, reference: str, metrics: Sequence[str]) -> Group:
     """The table for people: one a metric, a line a cell; no difference is left out for being small."""
-    note = f"Means over subjects, seeds averaged within each, with {LEVEL:.0%} bootstrap intervals over subjects."
+    note = f"Means over subjects, seeds averaged within each, with Student's {LEVEL:.0%} intervals over subjects."
     return Group(*(_of_metric(table[table["metric"] == metric], reference, metric) for metric in metrics), Text(note))
 
 

@@ -4,7 +4,6 @@ Wolterink et al. 2017 (arXiv:1708.01155) found unpaired training to be the bette
 fit exactly; here the misfit is made, so the shift at which that begins can be read off.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -13,13 +12,12 @@ import pandas as pd
 
 from medgan.errors import ConfigError
 from medgan.evaluation.arms import SYNTHETIC
-from medgan.evaluation.statistics import LEVEL
+from medgan.evaluation.statistics import t_interval
 from medgan.study.compare import headlines, higher_is_better, metrics_of
 from medgan.study.grid import Cell
 from medgan.study.needs import adversarial_game, check_translators
 from medgan.study.plan import StudyOrder, configured
 
-DRAWS = 2000
 UNPAIRED = "cyclegan"
 ARMS = ("pix2pix", "l1")
 """The paired arms: the adversarial one, and L1 alone."""
@@ -97,27 +95,41 @@ def crossovers(rows: pd.DataFrame, shifts: Sequence[int], metric: str | None = N
     return found
 
 
-def described(excess: pd.DataFrame, *, draws: int = DRAWS, seed: int = 0) -> str:
-    """A crossover with its percentile interval, bootstrapped over subjects.
+def described(excess: pd.DataFrame) -> str:
+    """A crossover in words, with its interval where there is one.
 
     Args:
         excess: A row a subject, a column a shift, rising: how much worse paired training is than unpaired.
-        draws: Bootstrap samples.
-        seed: Of the bootstrap.
     """
     if excess.empty:
         return "unknown: an arm has no figures"
     shifts = [float(shift) for shift in excess.columns]
-    values = excess.to_numpy(dtype=float)
-    chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    drawn = [crossover(shifts, means) for means in values[chosen].mean(axis=1)]
-    tail = (1 - LEVEL) / 2
-    lower, upper = np.quantile(
-        [math.inf if each is None else each for each in drawn], [tail, 1 - tail], method="nearest"
-    )
-    bounds = f" [{_place(lower, shifts)}, {_place(upper, shifts)}]" if len(values) > 1 else ""
-    place = crossover(shifts, values.mean(axis=0))
-    return f"{_place(math.inf if place is None else place, shifts)}{bounds}"
+    bounds = crossover_bounds(excess)
+    interval = "" if bounds is None else f" [{_place(bounds[0], shifts)}, {_place(bounds[1], shifts)}]"
+    return f"{_place(crossover(shifts, excess.mean()), shifts)}{interval}"
+
+
+def crossover_bounds(excess: pd.DataFrame) -> tuple[float | None, float | None] | None:
+    """Where the crossover may be, by inverting Student's interval: it is no mean over subjects.
+
+    From the shift at which the upper bound of the mean excess first rises above 0, before which paired training is
+    surely better, to that at which the lower bound does. Bounds are interpolated between the shifts, where the true
+    ones lie nearer to the mean: that makes it a little wider, never narrower.
+
+    Args:
+        excess: As for ``described``.
+
+    Returns:
+        Lower and upper bound, each None where it lies beyond the last shift; nothing below two subjects.
+
+    Source: Fieller 1954, doi:10.1111/j.2517-6161.1954.tb00159.x, who inverts it for a ratio of means.
+    """
+    shifts = [float(shift) for shift in excess.columns]
+    at_each = [t_interval(excess[shift]) for shift in excess]
+    if not np.isfinite([interval.lower for interval in at_each]).all():
+        return None
+    upper, lower = [interval.upper for interval in at_each], [interval.lower for interval in at_each]
+    return crossover(shifts, upper), crossover(shifts, lower)
 
 
 def crossover(shifts: Sequence[float], excess: Iterable[float]) -> float | None:
@@ -136,7 +148,7 @@ def crossover(shifts: Sequence[float], excess: Iterable[float]) -> float | None:
     return None
 
 
-def _place(shift: float, shifts: Sequence[float]) -> str:
-    if math.isinf(shift):
+def _place(shift: float | None, shifts: Sequence[float]) -> str:
+    if shift is None:
         return f"none up to {shifts[-1]:g}"
     return f"at {shift:g}, the first shift" if shift == shifts[0] else f"{shift:.2g} voxels"

@@ -83,8 +83,8 @@ def show(table: pd.DataFrame, console: Console) -> None:
         _show(table[table["measure"] == measure], str(measure), console)
     console.print(
         Text(
-            f"slope: change from a target without lesions to one in which every subject has some, with its {LEVEL:.0%} "
-            "bootstrap interval over subjects; real: the detector on their real target images."
+            f"slope: change from a target without lesions to one in which every subject has some, with Student's "
+            f"{LEVEL:.0%} interval over subjects; real: the detector on their real target images."
         )
     )
 

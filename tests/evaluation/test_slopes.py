@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from medgan.evaluation.slopes import slope
 
@@ -22,6 +23,19 @@ def test_the_slope_is_that_of_the_least_squares_line_through_all_points(places):
     values = measured(places=places)
     x = np.tile(np.array(places, dtype=float), len(values))
     assert slope(values).mean == pytest.approx(np.polyfit(x, values.to_numpy().ravel(), 1)[0])
+
+
+def test_the_interval_is_students_of_the_subjects_own_slopes():
+    values = measured(subjects=6)
+    own = [np.polyfit(PLACES, row, 1)[0] for row in values.to_numpy()]
+    found = slope(values)
+    assert (found.lower, found.upper) == pytest.approx(tuple(stats.ttest_1samp(own, 0).confidence_interval()))
+
+
+def test_one_subject_has_a_slope_without_an_interval():
+    found = slope(measured(subjects=1))
+    assert np.isfinite(found.mean)
+    assert np.isnan([found.lower, found.upper]).all()
 
 
 def test_differences_between_subjects_do_not_widen_the_interval():

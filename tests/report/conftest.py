@@ -45,7 +45,7 @@ def made_up_rows(seeds=(0, 1, 2), subjects=SUBJECTS):
 @cache
 def made_up_comparisons():
     """As they are in ``benefit.json``; worked out once for all tests."""
-    found = compare_arms(made_up_rows(), PAIRS, ["dice", "hd95_mm"], draws=100)
+    found = compare_arms(made_up_rows(), PAIRS, ["dice", "hd95_mm"])
     return json.loads(found.to_json(orient="records"))
 
 

@@ -22,6 +22,13 @@ def test_what_is_not_known_is_not_a_number(make_study):
     assert found.comparisons[["lower", "upper", "p_holm", "trainings"]].isna().all(axis=None)
 
 
+def test_a_study_of_before_whose_comparisons_also_have_a_bootstrap_can_be_read(make_study):
+    row = {"arm": "a", "reference": "b", "test_set": "out", "organ": "liver", "metric": "dice", "mean": 0.1, "n": 4}
+    found = read_findings(make_study(comparisons=[row | {"lower": 0.0, "upper": 0.2, "bootstrap_lower": 0.05}]))
+    assert found.comparisons["upper"].tolist() == [0.2]
+    assert "bootstrap_lower" not in found.comparisons
+
+
 def test_names_stay_text(make_study, tmp_path):
     folder = make_study()
     rows = pd.read_csv(folder / "benefit.csv")

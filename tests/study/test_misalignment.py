@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from medgan.errors import ConfigError
-from medgan.study.misalignment import crossover, crossovers, described, misalignment, read_shifts
+from medgan.study.misalignment import crossover, crossover_bounds, crossovers, described, misalignment, read_shifts
 from medgan.study.plan import configured
 
 SHIFTS = (0, 1, 2, 3, 4, 6)
@@ -79,6 +80,35 @@ def test_subjects_that_disagree_widen_the_interval():
     place, lower, upper = map(float, re.findall(r"[\d.]+", words))
     assert words.endswith("]")
     assert lower < place < upper
+
+
+def excesses(random, subjects=6, place=2.5, shifts=SHIFTS):
+    """Subjects, and each of their figures, vary by one around a line that crosses 0 at the place."""
+    noise = random.normal(size=(subjects, 1)) + random.normal(size=(subjects, len(shifts)))
+    return pd.DataFrame(np.array(shifts) - place + noise, columns=shifts)
+
+
+@pytest.mark.parametrize("subjects", [4, 12])
+def test_the_interval_holds_the_true_crossover_about_as_often_as_it_says(subjects):
+    random = np.random.default_rng(subjects)
+    bounds = [crossover_bounds(excesses(random, subjects, place=3.0)) for _ in range(150)]
+    held = [lower <= 3 <= (np.inf if upper is None else upper) for lower, upper in bounds]
+    assert np.mean(held) > 0.91  # .95 less two standard errors; at a measured shift it is nearly exact
+    assert np.mean(held) < 1
+
+
+def test_at_its_bounds_a_t_test_is_sure_who_is_better():
+    excess = excesses(np.random.default_rng(0), subjects=12, shifts=(0, 6))
+    for bound, sign in zip(crossover_bounds(excess), (-1, 1), strict=True):
+        found = stats.ttest_1samp((1 - bound / 6) * excess[0] + bound / 6 * excess[6], 0)
+        assert np.sign(found.statistic) == sign
+        assert 0.001 < found.pvalue < 0.05  # below: bounds between shifts are a little too far out, never too near
+
+
+def test_an_excess_that_is_never_sure_has_no_upper_bound():
+    lines = pd.DataFrame([[-1.0, 3.0], [-2.0, -1.5], [-1.5, 1.0]], columns=[0, 1])
+    assert crossover_bounds(lines)[1] is None
+    assert described(lines).endswith(", none up to 1]")
 
 
 def test_one_subject_gives_no_interval_and_a_first_shift_is_called_so():

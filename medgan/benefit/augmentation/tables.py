@@ -21,7 +21,6 @@ ALL = "all"
 CURVES = ("arm", "size", "seed", "ratio_percent", "epoch", "val_dice")
 SEED_METRICS = ("dice", "lesion_f1")
 """What is compared for each seed apart; the files would hold too much otherwise."""
-SEED_DRAWS = 1000
 
 
 def read_figures(children: Sequence[Child]) -> pd.DataFrame:
@@ -93,7 +92,7 @@ def comparisons(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Data
         found.append(compare_arms(own, pairs, METRICS).assign(size=size, seed=ALL))
         apart = own.groupby("seed") if own["seed"].nunique() > 1 else ()
         for seed, one in apart:
-            table = compare_arms(one, pairs, SEED_METRICS, draws=SEED_DRAWS)
+            table = compare_arms(one, pairs, SEED_METRICS)
             found.append(table.assign(size=size, seed=str(seed)))
     if not found:
         return pd.DataFrame(columns=["size", "seed"])

@@ -54,7 +54,7 @@ def render(table: pd.DataFrame) -> Group:
     note = (
         "n: labelled subjects. sCT segmenter: learnt on true CT, looks at synthetic CT. sCT threshold: 200 HU of "
         "synthetic CT. MR look-up: 200 HU of the mean HU of each MR intensity. Means over unseen subjects with "
-        f"{LEVEL:.0%} bootstrap intervals, where MR and CT show the same body. Differences are to the MR segmenter of "
+        f"Student's {LEVEL:.0%} intervals, where MR and CT show the same body. Differences are to the MR segmenter of "
         "as many labels, paired by subject; p of Wilcoxon's test, not corrected for their number."
     )
     return Group(*(_of_metric(table[table["metric"] == metric], title) for metric, title in TITLES.items()), Text(note))

@@ -1,4 +1,4 @@
-"""One process at a time in a folder that a training, a study or an augmentation writes to."""
+"""One process at a time in a folder that a training, a study or a batch with one table writes to."""
 
 import errno
 import json

@@ -5,10 +5,13 @@ import platform
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from medgan import cli
 from medgan.errors import DataError, InUseError
 from medgan.training.folder_lock import LOCK, alone_in
 
@@ -126,3 +129,31 @@ def test_a_holder_that_did_not_say_who_it_is_still_holds(tmp_path, content):
         (tmp_path / LOCK).write_text(content)
         with pytest.raises(InUseError, match="is in use by another process, and"), alone_in(tmp_path, QUIET):
             pytest.fail("two are in the folder")
+
+
+WRITERS = {
+    "train": "train -p ct_contrast --name one",
+    "segment-train": "segment-train --data {cohort} --domain contrast:CT labels.any=1 --name one",
+    "sweep": "sweep fit.epochs=1,2 -p ct_contrast --name one",
+    "ablation": "study ablation -p ct_contrast --name one",
+    "misalignment": "study misalignment -p mr_to_ct --name one",
+    "arms": "benefit -p ct_contrast --name one",
+    "augmentation": "benefit -p lesion_augmentation --study augmentation --name one --jobs 2",
+    "routes": "benefit -p mr_to_ct --study routes --name one --data {cohort}",
+    "lesion-prevalence": "benefit -p ct_contrast --study lesion-prevalence --name one",
+    "augment": "augment {cohort} runs/cohort/one --method copy-paste --domain contrast",
+}
+
+
+@pytest.mark.parametrize("command", WRITERS.values(), ids=WRITERS)
+def test_a_command_that_writes_to_a_folder_in_use_ends_at_once_and_touches_nothing(
+    tmp_path, monkeypatch, unpaired, command
+):
+    monkeypatch.chdir(tmp_path)
+    words = command.format(cohort=unpaired).split()
+    kind = words[words.index("-p") + 1] if "-p" in words else {"augment": "cohort"}.get(words[0], "segmenter")
+    with alone_in(Path("runs") / kind / "one", QUIET):
+        result = CliRunner().invoke(cli.app, words)
+        assert result.exit_code == 2, result.output
+        assert f"runs/{kind}/one is in use by process {os.getpid()} on " in result.stderr
+        assert [path.name for path in Path("runs").rglob("*") if path.is_file()] == [LOCK]

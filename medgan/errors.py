@@ -24,6 +24,10 @@ class ModelError(MedganError):
     """A model folder that is incomplete, altered, or made for something else."""
 
 
+class InUseError(MedganError):
+    """A folder in which another process is at work."""
+
+
 class LeakageError(MedganError):
     """A subject that would be tested although an earlier stage trained on it."""
 

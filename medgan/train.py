@@ -18,6 +18,7 @@ from medgan.pipeline import Pipeline
 from medgan.tracking import Tracker, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, Fitted
+from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import library_versions
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import RunFolder, new_run, run_to_resume
@@ -70,27 +71,30 @@ def train(order: Order, console: Console) -> Trained:
         Interrupted: Asked to stop; the run can be resumed.
     """
     run, pipeline, data = resumed(order) if order.resume else started(order)
-    config = pipeline.config
-    announce(order, pipeline, run, console)
-    cohort = pipeline.cohort(data)
-    split = frozen_split(order, pipeline, cohort, run)
-    fabric = make_fabric(order.device, config.fit.precision)
-    seen = pipeline.training_data(cohort, split, Cache(default_folder()))
-    facts = fixed_facts(pipeline, cohort, split, data, fabric)
-    facts["phantom"] = data is None or order.phantom or run.facts().get("phantom", False)
-    seed_everything(config.seed, verbose=False)
-    learner = pipeline.learner()
-    # After everything that can be refused: a folder that is begun is a run.
-    if not order.resume:
-        run.start(config, split, facts)
-    with tracked(order, pipeline, run, facts, cohort) as tracker:
-        recorder = Recorder(run.path, tracker, console)
-        loop = Fit(learner, seen.patches, seen.held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder)
-        fitted = loop.run(resume=order.resume)
-        pipeline.write_model(run.model, fitted, split, seen.intensities, facts)
-        tracker.artifact(run.path / "metrics.csv")
-        model_uri = tracker.model(run.model, order.register)
-        return Trained(run, fitted, pipeline.used_by, tracker.describe(), model_uri)
+    with alone_in(run.path, console):
+        config = pipeline.config
+        announce(order, pipeline, run, console)
+        cohort = pipeline.cohort(data)
+        split = frozen_split(order, pipeline, cohort, run)
+        fabric = make_fabric(order.device, config.fit.precision)
+        seen = pipeline.training_data(cohort, split, Cache(default_folder()))
+        facts = fixed_facts(pipeline, cohort, split, data, fabric)
+        facts["phantom"] = data is None or order.phantom or run.facts().get("phantom", False)
+        seed_everything(config.seed, verbose=False)
+        learner = pipeline.learner()
+        # After everything that can be refused: a folder that is begun is a run.
+        if not order.resume:
+            run.start(config, split, facts)
+        with tracked(order, pipeline, run, facts, cohort) as tracker:
+            recorder = Recorder(run.path, tracker, console)
+            loop = Fit(
+                learner, seen.patches, seen.held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder
+            )
+            fitted = loop.run(resume=order.resume)
+            pipeline.write_model(run.model, fitted, split, seen.intensities, facts)
+            tracker.artifact(run.path / "metrics.csv")
+            model_uri = tracker.model(run.model, order.register)
+            return Trained(run, fitted, pipeline.used_by, tracker.describe(), model_uri)
 
 
 def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:

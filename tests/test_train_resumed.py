@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from medgan.errors import InUseError
+from medgan.inference.convert import ConvertOrder, convert
 from medgan.train import train
+from medgan.training.folder_lock import alone_in
 
 PATIENCE_S = 240
 LONG = ["fit={epochs: 8, iterations_per_epoch: 20, batch_size: 2, workers: 0}"]
@@ -111,6 +114,17 @@ def test_a_run_killed_and_stopped_is_one_run_in_mlflow_with_every_step(story, ml
         history = {point.step: point.value for point in client.get_metric_history(run.info.run_id, key)}
         assert history == {int(float(row["epoch"])): float(row[key]) for row in rows}, key
     assert len(client.list_artifacts(run.info.run_id, "samples")) == 8
+
+
+def test_a_run_that_another_process_is_in_is_not_resumed_beside_it_and_can_still_be_read(
+    story, order, tmp_path, unpaired
+):
+    with alone_in(story.whole, Console(quiet=True)):
+        with pytest.raises(InUseError, match="whole is in use by process"):
+            train(order(name="whole", resume=True), Console(quiet=True))
+        asked = ConvertOrder(unpaired, tmp_path, str(story.whole / "model"), device="cpu")
+        assert convert(asked, Console(quiet=True)).exit_code == 0
+    assert train(order(name="whole", resume=True), Console(quiet=True)).run.path == story.whole
 
 
 def test_libraries_say_nothing_of_their_own(story):

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from medgan.benefit.arms import ARMS, BY_NAME, FURTHER, ArmName
 from medgan.config import Config, load, shipped
+from medgan.errors import ConfigError
 
 
 class BenefitConfig(Config):
@@ -75,9 +76,21 @@ def configured(pipeline: str, *layers: Path | Mapping[str, Any], on_phantom: boo
         quick: Whether a short form is asked for, whose figures are no evidence.
 
     Raises:
-        ConfigError: Settings that cannot be.
+        ConfigError: Settings that cannot be, or that are asked for and not shipped for this pipeline.
     """
     wanted = [f"{pipeline}_benefit"]
     wanted += [f"{pipeline}_benefit_phantom"] if on_phantom else []
     wanted += [f"{pipeline}_benefit_quick"] if quick else []
-    return load(BenefitConfig, *[path for path in map(shipped, wanted) if path], *layers)
+    config = load(BenefitConfig, *[path for path in map(shipped, wanted) if path], *layers)
+    if quick and not shipped(wanted[-1]):
+        raise ConfigError(
+            f"no short form of a study of '{pipeline}' is shipped; leave --quick out and say what is shorter, as "
+            "ratios_percent=[100] translator.fit.epochs=5 segmenter.fit.epochs=5."
+        )
+    if on_phantom and not shipped(wanted[1]) and "labels" not in config.segmenter:
+        raise ConfigError(
+            f"no settings are shipped for a study of '{pipeline}' on the built-in phantom, whose every tissue has its "
+            "own label; give a cohort with masks by --data, or say what is segmented, as segmenter.labels={NAME: [N]} "
+            "(`medgan data phantom` lists the numbers in labels.json)."
+        )
+    return config

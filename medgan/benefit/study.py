@@ -26,6 +26,7 @@ from medgan.study.children import Failure
 from medgan.study.compare import plain
 from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
+from medgan.training.folder_lock import alone_in
 
 ROWS, COMPARISONS, CURVES, RESULT = "benefit.csv", "comparisons.csv", "curves.csv", "benefit.json"
 RECORD = "study.json"
@@ -64,27 +65,30 @@ def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | N
         MedganError: Whatever keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
-    plan = make_plan(order)
-    keeping = keeping or label_keeper(plan)
-    announce(plan, console)
-    record = order.folder / RECORD
-    with parent_run(plan, read_json(record)) as tracker:
-        write_json(record, described(plan) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
-        materials = [
-            gather_material(plan, subset, tracker.id, tracker.uri, keeping, console)
-            for subset in range(len(plan.subsets))
-        ]
-        sweep = choose_ratio(plan, materials[0], tracker.id, tracker.uri, console)
-        tasks = study_tasks(plan, materials, sweep.ratio_percent, tracker)
-        failures = run_tasks(tasks, run_child, order.jobs, console)
-        children = [task.child for task in tasks]
-        found = collect(plan, children, failures, tracker)
-        write_results(plan, found, children, materials, sweep)
-        # What names subjects stays on this disk.
-        tracker.artifact(order.folder / CURVES)
-        tracker.artifact(order.folder / COMPARISONS)
-        tracker.metrics(gains(found.comparisons), step=0)
-        tracker.tags({"failed_children": f"{len(failures)} of {len(tasks)}", "ratio_percent": str(sweep.ratio_percent)})
+    with alone_in(order.folder, console):
+        plan = make_plan(order)
+        keeping = keeping or label_keeper(plan)
+        announce(plan, console)
+        record = order.folder / RECORD
+        with parent_run(plan, read_json(record)) as tracker:
+            write_json(record, described(plan) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
+            materials = [
+                gather_material(plan, subset, tracker.id, tracker.uri, keeping, console)
+                for subset in range(len(plan.subsets))
+            ]
+            sweep = choose_ratio(plan, materials[0], tracker.id, tracker.uri, console)
+            tasks = study_tasks(plan, materials, sweep.ratio_percent, tracker)
+            failures = run_tasks(tasks, run_child, order.jobs, console)
+            children = [task.child for task in tasks]
+            found = collect(plan, children, failures, tracker)
+            write_results(plan, found, children, materials, sweep)
+            # What names subjects stays on this disk.
+            tracker.artifact(order.folder / CURVES)
+            tracker.artifact(order.folder / COMPARISONS)
+            tracker.metrics(gains(found.comparisons), step=0)
+            tracker.tags(
+                {"failed_children": f"{len(failures)} of {len(tasks)}", "ratio_percent": str(sweep.ratio_percent)}
+            )
     show(plan, found, console)
     return found
 

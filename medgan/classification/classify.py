@@ -17,6 +17,7 @@ from medgan.errors import ConfigError
 from medgan.inference.batch import StudyBatch, conversion_fabric, local_model
 from medgan.inference.jobs import SUMMARY, Job, Plan, find_inputs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
+from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import library_versions
 
 NOT_FOR_CLINICAL_USE = "Classes by a network, for research. Not for diagnosis."
@@ -46,6 +47,7 @@ def classify(order: ClassifyOrder, console: Console) -> ConvertSummary:
     """Classify all images of an order; the table is written at the end, also of a batch that is stopped.
 
     Raises:
+        InUseError: Another process is in the output folder.
         ConfigError: An output that is no folder or the input's; nothing was written.
         DataError: There is nothing to classify, no place for the table, or another table in its place.
         ModelError: The model cannot be used.
@@ -56,14 +58,15 @@ def classify(order: ClassifyOrder, console: Console) -> ConvertSummary:
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
     facts = classifier_facts(model)
-    table = ClassTable(order.output, model.classes, facts, overwrite=order.overwrite)
-    batch = ClassifyBatch(order, model, conversion_fabric(order.device), table)
-    try:
-        outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "classifying"))
-    finally:
-        table.write()
-    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
-    write_summary(order.output / SUMMARY, summary, facts)
+    with alone_in(order.output, console):
+        table = ClassTable(order.output, model.classes, facts, overwrite=order.overwrite)
+        batch = ClassifyBatch(order, model, conversion_fabric(order.device), table)
+        try:
+            outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "classifying"))
+        finally:
+            table.write()
+        summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+        write_summary(order.output / SUMMARY, summary, facts)
     show_end(summary, order.output / TABLE, console, "classified")
     return summary
 

@@ -33,7 +33,10 @@ def routes(
     from medgan.study.grid import read_seeds
 
     if data is None:
-        raise ConfigError("--study routes tests finished models: give the cohort that they were trained on by --data.")
+        raise ConfigError(
+            "--study routes tests finished models, and trains none: give each fold's model folder by --model and the "
+            f"cohort that they were trained on by --data (`medgan train -p {pipeline} --data COHORT split.fold=0`)."
+        )
     order = RoutesOrder(
         pipeline, tuple(models), data, name or "routes", config, tuple(overrides), read_seeds(seeds or "1"), out,
         tracking, device,

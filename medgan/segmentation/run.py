@@ -19,6 +19,7 @@ from medgan.segmentation.settings import SOFT_TISSUE, SegmenterConfig
 from medgan.segmentation.training import train_segmenter
 from medgan.tracking import Tracker, code_revision
 from medgan.training.device import make_fabric
+from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import library_versions
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import RunFolder, new_run, run_to_resume
@@ -63,22 +64,24 @@ def train_on_cohort(order: SegmentTrainOrder, console: Console) -> SegmentTraine
         Interrupted: Asked to stop; the run can be resumed.
     """
     run, config, cohort, seed = _resumed(order) if order.resume else _started(order)
-    split = Split.load(run.split) if order.resume else split_subjects(cohort, _pair(config.domain), SplitConfig())
-    split.check(cohort)
-    train, validation = (_labelled(cohort, split, part, config) for part in ("train", "validation"))
-    fabric = make_fabric(order.device, config.fit.precision)
-    if not order.resume:
-        facts = {"data": str(order.data.resolve() if order.data else None), "seed": seed, "device": str(fabric.device)}
-        run.start(config, split, facts | {"git_revision": code_revision(), "versions": library_versions()})
-    origin = Origin(split_hash=split.hash, data_fingerprint=cohort.fingerprint(), phantom=is_phantom(cohort))
-    with _tracked(order, run, config, origin) as tracker:
-        model = train_segmenter(
-            train, validation, config, seed=seed, folder=run.path, fabric=fabric, resume=order.resume, origin=origin,
-            recorder=Recorder(run.path, tracker, console),
-        )  # fmt: skip
-        tracker.artifact(run.path / "metrics.csv")
-        tracker.model(run.model, None)
-        return SegmentTrained(run, model, tracker.describe())
+    with alone_in(run.path, console):
+        split = Split.load(run.split) if order.resume else split_subjects(cohort, _pair(config.domain), SplitConfig())
+        split.check(cohort)
+        train, validation = (_labelled(cohort, split, part, config) for part in ("train", "validation"))
+        fabric = make_fabric(order.device, config.fit.precision)
+        if not order.resume:
+            data = str(order.data.resolve() if order.data else None)
+            facts = {"data": data, "seed": seed, "device": str(fabric.device), "git_revision": code_revision()}
+            run.start(config, split, facts | {"versions": library_versions()})
+        origin = Origin(split_hash=split.hash, data_fingerprint=cohort.fingerprint(), phantom=is_phantom(cohort))
+        with _tracked(order, run, config, origin) as tracker:
+            model = train_segmenter(
+                train, validation, config, seed=seed, folder=run.path, fabric=fabric, resume=order.resume,
+                origin=origin, recorder=Recorder(run.path, tracker, console),
+            )  # fmt: skip
+            tracker.artifact(run.path / "metrics.csv")
+            tracker.model(run.model, None)
+            return SegmentTrained(run, model, tracker.describe())
 
 
 Begun = tuple[RunFolder, SegmenterConfig, Cohort, int]

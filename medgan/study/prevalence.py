@@ -42,6 +42,7 @@ from medgan.study.study import RECORD
 from medgan.tracking import Tracker, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.fit import FitConfig
+from medgan.training.folder_lock import alone_in
 
 ROWS, TABLE = "detections.csv", "slopes.csv"
 SHORTER = ("fit.epochs=8", "fit.validate_every=4")
@@ -104,23 +105,24 @@ def run_prevalence(order: StudyOrder, config: PrevalenceConfig, console: Console
     if order.data is not None:
         raise ConfigError("the study renders its own subjects, whose lesions are known; leave --data out.")
     check_translators(order.pipeline, ["cyclegan", "pix2pix"])
-    cohorts = rendered(config.design, catalog.load(order.pipeline).phantom)
-    parts = list(planned(order, config, cohorts))
-    before = read_json(order.folder / RECORD)
-    with _parent(order, config, before) as tracker:
-        begun = _described(order, config, parts) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
-        write_json(order.folder / RECORD, begun)
-        judge = _judge(order, config, cohorts, parts, console)
-        failures = [
-            failure
-            for part in parts
-            for failure in run_children(part.order, part.plan, tracker.id, tracker.uri, console)
-        ]
-        study = _found(order, _rows(judge, cohorts, parts), failures, tracker.describe())
-        _write(study, begun)
-        tracker.artifact(order.folder / TABLE)
-        children = sum(len(part.plan.children) for part in parts)
-        tracker.tags({"failed_children": f"{len(failures)} of {children}", **study.findings})
+    with alone_in(order.folder, console):
+        cohorts = rendered(config.design, catalog.load(order.pipeline).phantom)
+        parts = list(planned(order, config, cohorts))
+        before = read_json(order.folder / RECORD)
+        with _parent(order, config, before) as tracker:
+            begun = _described(order, config, parts) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
+            write_json(order.folder / RECORD, begun)
+            judge = _judge(order, config, cohorts, parts, console)
+            failures = [
+                failure
+                for part in parts
+                for failure in run_children(part.order, part.plan, tracker.id, tracker.uri, console)
+            ]
+            study = _found(order, _rows(judge, cohorts, parts), failures, tracker.describe())
+            _write(study, begun)
+            tracker.artifact(order.folder / TABLE)
+            children = sum(len(part.plan.children) for part in parts)
+            tracker.tags({"failed_children": f"{len(failures)} of {children}", **study.findings})
     show(study.table, console)
     return study
 

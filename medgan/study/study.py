@@ -15,6 +15,7 @@ from medgan.study.grid import Cell
 from medgan.study.plan import Plan, StudyOrder, make_plan
 from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
+from medgan.training.folder_lock import alone_in
 
 ROWS, TABLE, RECORD = "study.csv", "table.csv", "study.json"
 
@@ -56,25 +57,28 @@ def run_study(order: StudyOrder, cells: Sequence[Cell], console: Console, findin
         MedganError: Whatever keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
-    plan = make_plan(order, cells)
-    if plan.phantom:
-        console.out("no --data: training on the built-in phantom, which never stands for a patient", highlight=False)
-    for cell, reason in plan.left_out.items():
-        console.out(f"left out: {cell}: {reason}", highlight=False)
-    record = order.folder / RECORD
-    with parent_run(order, plan, read_json(record)) as tracker:
-        before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
-        write_json(record, described(order, plan) | before)
-        failures = run_children(order, plan, tracker.id, tracker.uri, console)
-        rows = read_rows(plan.children)
-        table = pd.DataFrame() if rows.empty else paired_table(rows, plan.cells[0])
-        found = dict(findings(rows)) if findings and not rows.empty else {}
-        study = Study(order.folder, rows, table, found, failures, plan.left_out, tracker.describe())
-        write_json(record, described(order, plan) | before | results(study))
-        rows.to_csv(order.folder / ROWS, index=False, float_format="%.6g")
-        table.to_csv(order.folder / TABLE, index=False, float_format="%.6g")
-        tracker.artifact(order.folder / TABLE)
-        tracker.tags({"failed_children": f"{len(failures)} of {len(plan.children)}", **found})
+    with alone_in(order.folder, console):
+        plan = make_plan(order, cells)
+        if plan.phantom:
+            console.out(
+                "no --data: training on the built-in phantom, which never stands for a patient", highlight=False
+            )
+        for cell, reason in plan.left_out.items():
+            console.out(f"left out: {cell}: {reason}", highlight=False)
+        record = order.folder / RECORD
+        with parent_run(order, plan, read_json(record)) as tracker:
+            before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
+            write_json(record, described(order, plan) | before)
+            failures = run_children(order, plan, tracker.id, tracker.uri, console)
+            rows = read_rows(plan.children)
+            table = pd.DataFrame() if rows.empty else paired_table(rows, plan.cells[0])
+            found = dict(findings(rows)) if findings and not rows.empty else {}
+            study = Study(order.folder, rows, table, found, failures, plan.left_out, tracker.describe())
+            write_json(record, described(order, plan) | before | results(study))
+            rows.to_csv(order.folder / ROWS, index=False, float_format="%.6g")
+            table.to_csv(order.folder / TABLE, index=False, float_format="%.6g")
+            tracker.artifact(order.folder / TABLE)
+            tracker.tags({"failed_children": f"{len(failures)} of {len(plan.children)}", **found})
     show(study, plan, console)
     return study
 

@@ -33,6 +33,7 @@ from medgan.synthesis.model import GeneratorModel, load_generator
 from medgan.synthesis.native import native_image, native_labels, whole_case
 from medgan.synthesis.painted import Masks
 from medgan.synthesis.synthesiser import Synthesiser
+from medgan.training.folder_lock import alone_in
 from medgan.training.run_folder import split_of_model
 
 SYNTHETIC = "synthetic"
@@ -121,16 +122,17 @@ def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
         AugmentConfig, read_yaml(order.config) if order.config else {}, merged({}, from_overrides(order.overrides))
     )
     _check_output(order)
-    batch = _batch(order, config, conversion_fabric(order.device))
-    for study, error in batch.material.broken.items():
-        console.print(f"no donor: {study.subject}: {error}", highlight=False, markup=False)
-    plan = Plan(tuple(_jobs(order, batch.material)), order.output)
-    outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "augmenting"))
-    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
-    made = {outcome.output for outcome in outcomes if outcome.status != "failed"}
-    done = [job for job in batch.cases(plan) if job.output.relative_to(order.output).as_posix() in made]
-    write_cohort(order.output, batch.material, [(job.name, job.output, job.labels) for job in done])
-    write_summary(order.output / SUMMARY, summary, batch.facts)
+    with alone_in(order.output, console):
+        batch = _batch(order, config, conversion_fabric(order.device))
+        for study, error in batch.material.broken.items():
+            console.print(f"no donor: {study.subject}: {error}", highlight=False, markup=False)
+        plan = Plan(tuple(_jobs(order, batch.material)), order.output)
+        outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "augmenting"))
+        summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+        made = {outcome.output for outcome in outcomes if outcome.status != "failed"}
+        done = [job for job in batch.cases(plan) if job.output.relative_to(order.output).as_posix() in made]
+        write_cohort(order.output, batch.material, [(job.name, job.output, job.labels) for job in done])
+        write_summary(order.output / SUMMARY, summary, batch.facts)
     show_end(summary, order.output, console, "made")
     return summary
 

@@ -27,7 +27,23 @@ def test_a_quick_study_trains_fewer_and_shorter_and_sweeps_nothing():
 
 
 def test_a_pipeline_without_a_file_has_the_defaults():
-    assert configured("mr_contrast", on_phantom=True, quick=False) == BenefitConfig()
+    assert configured("mr_contrast", on_phantom=False, quick=False) == BenefitConfig()
+
+
+def test_without_a_shipped_form_a_study_of_the_phantom_must_be_told_what_is_segmented():
+    for pipeline in ("mr_contrast", "mr_to_ct"):
+        with pytest.raises(
+            ConfigError, match=rf"'{pipeline}' on the built-in phantom.* --data, or .*segmenter.labels="
+        ):
+            configured(pipeline, on_phantom=True, quick=False)
+    told = {"segmenter": {"labels": {"lesion": [26]}}}
+    assert configured("mr_contrast", told, on_phantom=True, quick=False).segmenter == told["segmenter"]
+
+
+@pytest.mark.parametrize("on_phantom", [True, False])
+def test_a_study_that_has_no_short_form_is_not_run_at_full_length_under_that_name(on_phantom):
+    with pytest.raises(ConfigError, match=r"no short form of a study of 'mr_contrast' is shipped; leave --quick out"):
+        configured("mr_contrast", on_phantom=on_phantom, quick=True)
 
 
 @pytest.mark.parametrize(

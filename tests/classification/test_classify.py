@@ -13,7 +13,8 @@ from medgan.classification.classify import ClassifyOrder, classify
 from medgan.classification.model import load_classifier
 from medgan.data.domains import Domain, Window
 from medgan.data.volumes import read_volume
-from medgan.errors import ConfigError, DataError
+from medgan.errors import ConfigError, DataError, InUseError
+from medgan.training.folder_lock import alone_in
 
 QUIET = Console(quiet=True)
 SPOTS = {"a": (5, 5, 1), "b": None, "c": (12, 9, 2)}
@@ -114,4 +115,10 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_done(order):
         classify(replace(order, output=file), QUIET)
     with pytest.raises(DataError, match="does not exist"):
         classify(replace(order, input=order.input / "nowhere"), QUIET)
+    assert not order.output.exists()
+
+
+def test_a_table_that_another_process_will_write_is_not_begun(order):
+    with alone_in(order.output, QUIET), pytest.raises(InUseError, match="out is in use by process"):
+        classify(order, QUIET)
     assert not order.output.exists()

@@ -23,6 +23,7 @@ from medgan.study.children import Failure
 from medgan.study.compare import plain
 from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
+from medgan.training.folder_lock import alone_in
 
 ROWS, COMPARISONS, CURVES, RESULT = "augmentation.csv", "comparisons.csv", "curves.csv", "augmentation.json"
 RECORD = "study.json"
@@ -73,21 +74,22 @@ def run_augmentation(order: AugmentationOrder, console: Console) -> Augmentation
         MedganError: Whatever keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
-    plan = make_plan(order)
-    announce(plan, console)
-    record = order.folder / RECORD
-    done: list[OfSize] = []
-    with parent_run(plan, read_json(record)) as tracker:
-        write_json(record, described(plan) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
-        for size in plan.sizes:
-            done.append(run_size(plan, size, tracker, console))
-            found = collect(plan, done, tracker)
-            write_results(plan, found, [child for each in done for child in each.children])
-        # What names subjects stays on this disk.
-        tracker.artifact(order.folder / CURVES)
-        tracker.artifact(order.folder / COMPARISONS)
-        tracker.metrics(gains(found.comparisons), step=0)
-        tracker.tags({"failed_children": str(len(found.failures))})
+    with alone_in(order.folder, console):
+        plan = make_plan(order)
+        announce(plan, console)
+        record = order.folder / RECORD
+        done: list[OfSize] = []
+        with parent_run(plan, read_json(record)) as tracker:
+            write_json(record, described(plan) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
+            for size in plan.sizes:
+                done.append(run_size(plan, size, tracker, console))
+                found = collect(plan, done, tracker)
+                write_results(plan, found, [child for each in done for child in each.children])
+            # What names subjects stays on this disk.
+            tracker.artifact(order.folder / CURVES)
+            tracker.artifact(order.folder / COMPARISONS)
+            tracker.metrics(gains(found.comparisons), step=0)
+            tracker.tags({"failed_children": str(len(found.failures))})
     show(plan, found, console)
     return found
 

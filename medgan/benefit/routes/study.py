@@ -25,6 +25,7 @@ from medgan.study.children import Failure
 from medgan.study.compare import plain
 from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
+from medgan.training.folder_lock import alone_in
 
 ROWS, TABLE, RECORD = "rows.csv", "table.csv", "routes.json"
 
@@ -57,24 +58,25 @@ def run_routes(order: RoutesOrder, console: Console) -> Routes:
         MedganError: Whatever else keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
-    plan = make_plan(order)
-    children = [child for fold in plan.folds for child in children_of(plan, fold)]
-    for child in children:
-        check_identity(plan, child)
-    announce(plan, console)
-    record = order.folder / RECORD
-    with parent_run(plan, read_json(record)) as tracker:
-        before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
-        write_json(record, described(plan) | before)
-        failures = run_children(plan, children, tracker, console)
-        rows = read_rows(children)
-        table = pd.DataFrame() if rows.empty else routes_table(rows, plan.config.labelled)
-        found = Routes(order.folder, rows, table, failures, tracker.describe())
-        rows.to_csv(order.folder / ROWS, index=False, float_format="%.6g")
-        table.to_csv(order.folder / TABLE, index=False, float_format="%.6g")
-        write_json(record, described(plan) | before | results(found))
-        tracker.artifact(order.folder / TABLE)
-        tracker.tags({"failed_children": f"{len(failures)} of {len(children)}"})
+    with alone_in(order.folder, console):
+        plan = make_plan(order)
+        children = [child for fold in plan.folds for child in children_of(plan, fold)]
+        for child in children:
+            check_identity(plan, child)
+        announce(plan, console)
+        record = order.folder / RECORD
+        with parent_run(plan, read_json(record)) as tracker:
+            before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
+            write_json(record, described(plan) | before)
+            failures = run_children(plan, children, tracker, console)
+            rows = read_rows(children)
+            table = pd.DataFrame() if rows.empty else routes_table(rows, plan.config.labelled)
+            found = Routes(order.folder, rows, table, failures, tracker.describe())
+            rows.to_csv(order.folder / ROWS, index=False, float_format="%.6g")
+            table.to_csv(order.folder / TABLE, index=False, float_format="%.6g")
+            write_json(record, described(plan) | before | results(found))
+            tracker.artifact(order.folder / TABLE)
+            tracker.tags({"failed_children": f"{len(failures)} of {len(children)}"})
     show(found, console)
     return found
 

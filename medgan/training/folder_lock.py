@@ -1,0 +1,91 @@
+"""One process at a time in a folder that a training, a study or a batch with one table writes to."""
+
+import errno
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+from rich.console import Console
+
+from medgan.errors import DataError, InUseError
+
+LOCK = ".lock"
+"""The file in the folder that is locked, and says by whom."""
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What a file system answers that has no locks: NFS without lockd, Lustre mounted without flock, some of FUSE."""
+
+
+@contextmanager
+def alone_in(folder: Path, console: Console) -> Iterator[None]:
+    """Keep other processes out of ``folder`` while the block runs; it is made where it is missing.
+
+    The operating system holds the lock, and gives it up when this process ends, however that is: a lock file that a
+    killed process left behind locks nobody out. Folders below ``folder`` are not locked with it. A folder in which the
+    block leaves nothing, because it was refused, is removed again.
+
+    Args:
+        folder: Where the block writes.
+        console: Where it is told that the folder cannot be locked.
+
+    Raises:
+        InUseError: Another process, or another lock of this one, is in the folder.
+        DataError: The folder cannot be made or written to.
+    """
+    lock = FileLock(folder / LOCK, blocking=False, on_acquired=_sign)
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    _acquire(lock, folder, console)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            # While the lock is held. Who has opened the file and not yet locked it will find that it has lost its name,
+            # and be refused: filelock looks for that.
+            (folder / LOCK).unlink(missing_ok=True)
+            for each in made:
+                each.rmdir()
+        lock.release()
+
+
+def _acquire(lock: BaseFileLock, folder: Path, console: Console) -> None:
+    """Make the folder and take its lock, at once or not at all; see :func:`alone_in` for what is raised."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InUseError(
+            f"{folder} is in use by {_holder(folder / LOCK)}, and two would overwrite each other's files. Wait until "
+            "it has ended, or stop it, and give the same command again; or choose another folder (--name, OUTPUT)."
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise DataError(
+                f"{folder}: cannot be written to ({error.strerror}); check the disk and its access."
+            ) from None
+        console.out(
+            f"{folder}: this file system has no locks ({error.strerror}); see that nobody else works in the folder",
+            highlight=False,
+        )
+
+
+def _sign(descriptor: int) -> None:
+    """Write into a lock file that was just locked who did so."""
+    holder = {
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "since": datetime.now().astimezone().isoformat(" ", "seconds"),
+    }
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps(holder).encode())
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, in words, as far as that can be told: Windows lets nobody read a locked file."""
+    try:
+        return "process {pid} on {host} (since {since})".format(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another process"

@@ -56,7 +56,8 @@ class RegistrationConfig(Config):
     """How deep below the fixed body's surface the metric looks at the two finest levels: flesh is pressed differently
     on each table, and the skin would draw a rigid transform off the bones. 0 looks near the body at all levels."""
     edge_mm: NonNegativeFloat = 40.0
-    """How far the moving scan's outermost voxels are repeated beyond it, so that sliding out of it gains nothing."""
+    """How far the moving scan's outermost voxels are repeated beyond it at the two coarsest levels, so that sliding out
+    of it gains nothing. At the finest, what is repeated is not what is there: it drew limbs along their axis."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,11 @@ def register(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Eule
     doi 10.1002/mp.16529.
     """
     coarsest, second, *finer = config.level_spacings_mm
-    near, inside = fixed.near, fixed.inside
-    climbed = [_climb(fixed, moving, start, coarsest, near, config) for start in _starts(fixed, moving, config)]
-    climbed = [
-        _climb(fixed, moving, transform, second, near, config) for transform in _best(climbed, config.kept_starts)
-    ]
+    climbed = [_climb(fixed, moving, start, coarsest, config) for start in _starts(fixed, moving, config)]
+    climbed = [_climb(fixed, moving, start, second, config) for start in _best(climbed, config.kept_starts)]
     kept = _best(climbed, math.ceil(config.kept_starts / 2))
     for spacing_mm in finer:
-        climbed = [_climb(fixed, moving, transform, spacing_mm, inside, config) for transform in kept]
+        climbed = [_climb(fixed, moving, start, spacing_mm, config, fine=True) for start in kept]
         kept = _best(climbed, len(kept))
     score, transform = min(climbed, key=lambda found: found[0])
     if math.isinf(score):
@@ -165,10 +163,15 @@ def _climb(
     moving: Side,
     start: sitk.Euler3DTransform,
     spacing_mm: float,
-    where: sitk.Image,
     config: RegistrationConfig,
+    *,
+    fine: bool = False,
 ) -> tuple[float, sitk.Euler3DTransform]:
-    """The negative mutual information and the transform after one level; infinite where the scans do not overlap."""
+    """The negative mutual information and the transform after one level; infinite where the scans do not overlap.
+
+    Far from the goal the metric needs the skin, and edges that are repeated; close to it both draw it off.
+    """
+    where, edge_mm = (fixed.inside, 0.0) if fine else (fixed.near, config.edge_mm)
     transform = sitk.Euler3DTransform(start)
     level = shrunk(fixed.image, spacing_mm)
     method = metric(level, where, config)
@@ -182,7 +185,7 @@ def _climb(
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
     try:
-        method.Execute(level, with_edges(shrunk(moving.image, spacing_mm), config.edge_mm))
+        method.Execute(level, with_edges(shrunk(moving.image, spacing_mm), edge_mm))
     except RuntimeError:  # "all samples map outside moving image buffer"
         return math.inf, start
     return float(method.GetMetricValue()), transform

@@ -16,7 +16,16 @@ from medgan.benefit.augmentation.material import cases_task, run_cases
 from medgan.benefit.augmentation.plan import QUICK_NOTE, AugmentationOrder, AugmentationPlan, Draw, make_plan
 from medgan.benefit.augmentation.ratio import Sweep, choose_ratios
 from medgan.benefit.augmentation.show import render
-from medgan.benefit.augmentation.tables import ALL, comparisons, means, read_curves, read_figures, slopes, with_mean
+from medgan.benefit.augmentation.tables import (
+    ALL,
+    SEED_METRICS,
+    comparisons,
+    means,
+    read_curves,
+    read_figures,
+    slopes,
+    with_mean,
+)
 from medgan.benefit.augmentation.tasks import Child, Task, child_of
 from medgan.benefit.pool import run_tasks
 from medgan.study.children import Failure
@@ -176,7 +185,7 @@ def gains(found: pd.DataFrame) -> dict[str, float]:
     if found.empty:
         return {}
     own = found[(found["arm"] == arm.name) & (found["reference"] == arm.reference) & (found["seed"] == ALL)]
-    own = own[own["metric"].isin(["dice", "lesion_f1"])]
+    own = own[own["metric"].isin(SEED_METRICS)]
     keys = "gain/n" + own["size"].astype(str) + "/" + own["organ"] + "_" + own["metric"]
     return dict(zip(keys, own["mean"], strict=True))
 

@@ -18,6 +18,7 @@ from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medgan.data.components import components
 from medgan.errors import GeometryError
 from medgan.evaluation.regions import overlap
 
@@ -137,7 +138,7 @@ def lesion_counts(
 
 def _shares(mask: Mask, other: Mask, smallest_voxels: float) -> NDArray[np.float64]:
     """Of each connected part of a mask that is large enough, the share of its voxels that the other marks too."""
-    parts, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    parts, count = components(mask)
     if not count:
         return np.zeros(0)
     shares = ndimage.mean(other.astype(np.float64), parts, np.arange(1, count + 1))

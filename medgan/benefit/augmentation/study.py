@@ -28,6 +28,7 @@ from medgan.benefit.augmentation.tables import (
 )
 from medgan.benefit.augmentation.tasks import Child, Task, child_of
 from medgan.benefit.pool import run_tasks
+from medgan.data.sidecars import left_out
 from medgan.study.children import Failure
 from medgan.study.compare import plain
 from medgan.study.records import read_json, write_json
@@ -196,6 +197,8 @@ def announce(plan: AugmentationPlan, console: Console) -> None:
         console.out("no --data: a study of the built-in phantom, which never stands for a patient", highlight=False)
     if plan.order.quick:
         console.out(QUICK_NOTE, highlight=False)
+    if told := left_out(plan.left_out):
+        console.out(told, highlight=False)
     fit, split = plan.segmenter.fit, plan.split
     console.out(
         f"{plan.order.folder}: {', '.join(plan.segmenter.labels)} in {plan.segmenter.domain.name}; "

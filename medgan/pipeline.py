@@ -66,6 +66,8 @@ class Pipeline(ABC, Generic[C]):
         self.config = config
         self.sized_by_device = False
         """Whether ``size: auto`` took the size from the device, which people are told."""
+        self.left_out = ""
+        """What of the cohort is not learnt from, which people are told; empty where all is."""
 
     @property
     @abstractmethod

@@ -75,6 +75,8 @@ def train(order: Order, console: Console) -> Trained:
         config = pipeline.config
         announce(order, pipeline, run, console)
         cohort = pipeline.cohort(data)
+        if pipeline.left_out:
+            console.out(pipeline.left_out, highlight=False)
         split = frozen_split(order, pipeline, cohort, run)
         fabric = make_fabric(order.device, config.fit.precision)
         seen = pipeline.training_data(cohort, split, Cache(default_folder()))

@@ -6,6 +6,7 @@ from pathlib import Path
 from medgan.config import Settings
 from medgan.data.cache import Cache
 from medgan.data.domains import DomainPair
+from medgan.data.sidecars import left_out, without_augmented
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
@@ -17,7 +18,7 @@ from medgan.synthesis.generator import LesionGenerator
 from medgan.synthesis.generators import SynthesisConfig, learner_of
 from medgan.synthesis.model import write_generator
 from medgan.synthesis.patches import LesionPatches
-from medgan.synthesis.training import read_cases
+from medgan.synthesis.training import healthy_of, read_cases, subjects_of
 from medgan.training.fit import Fitted
 
 
@@ -45,6 +46,12 @@ class LesionAugmentation(Pipeline[LesionAugmentationConfig]):
         """The one domain, on both sides."""
         return DomainPair(source=self.config.domain, target=self.config.domain, paired=False)
 
+    def cohort(self, data: Path | None) -> Cohort:
+        """The real studies: a generator that learnt from what others made would copy their mistakes."""
+        found, made = without_augmented(super().cohort(data))
+        self.left_out = left_out(made)
+        return found
+
     def learner(self) -> LesionGenerator:
         """The generator that the settings name."""
         return learner_of(self.config)
@@ -62,6 +69,7 @@ class LesionAugmentation(Pipeline[LesionAugmentationConfig]):
                 f"{cohort.root}: no {'validation' if train else 'training'} subject has a {config.domain.name} image "
                 "with a mask; name masks in the cohort's `mask` column, or set domain.name."
             )
+        self.learnt, self.healthy, self.judges = subjects_of(train), healthy_of(train), subjects_of(validation)
         patches = LesionPatches(train, config, seed=config.seed)
         return TrainingData(patches, LabelledHeldOut.of(validation), {})
 
@@ -72,6 +80,6 @@ class LesionAugmentation(Pipeline[LesionAugmentationConfig]):
         del intensities
         origin = Origin(split_hash=split.hash, data_fingerprint=facts["data_fingerprint"], phantom=facts["phantom"])
         write_generator(
-            folder, fitted, self.config, seed=self.config.seed, subjects=split.train, validated=len(split.validation),
-            origin=origin,
+            folder, fitted, self.config, seed=self.config.seed, subjects=self.learnt, validated=len(self.judges),
+            origin=origin, healthy=self.healthy, without_mask=len(set(split.train) - set(self.learnt)),
         )  # fmt: skip

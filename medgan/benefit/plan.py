@@ -14,9 +14,10 @@ from medgan.benefit.leakage import Guard
 from medgan.benefit.subjects import Subjects, check_labels, draw_subsets, study_split
 from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Split
-from medgan.data.studies import find_cohort
-from medgan.errors import ConfigError
+from medgan.data.studies import Cohort, find_cohort
+from medgan.errors import ConfigError, DataError
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED
@@ -196,9 +197,19 @@ def gather(order: BenefitOrder, config: BenefitConfig, translator: TranslationPi
     if order.data is None and not translator.pair.paired:
         other = table.with_name(UNPAIRED)
     labelled, translated = (find_cohort(each, translator.pair) for each in (table, other))
+    _refuse_augmented(labelled, table)
     frozen = translator_split(order.model) if order.model else None
     split = study_split(labelled, translator.pair, translator.config.split, frozen)
     return Subjects(labelled, table, translated, other, split)
+
+
+def _refuse_augmented(cohort: Cohort, table: Path) -> None:
+    """Cases that were made of others would be real in every arm, and in the translator's training."""
+    if made := without_augmented(cohort)[1]:
+        raise DataError(
+            f"{table}: {made} of {len(cohort.studies)} images are synthetic cases of `medgan augment`, which a benefit "
+            "study would count as real; give the cohort of real cases."
+        )
 
 
 def translator_split(model: Path) -> Split:

@@ -7,12 +7,25 @@ from medgan.benefit.arms import Arm
 from medgan.benefit.material import Material
 from medgan.benefit.plan import BenefitPlan
 from medgan.data.studies import Study
+from medgan.evaluation.segmentation import METRICS
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.study.records import read_json
 
 IDENTITY, SCORE, FIGURES = "child.json", "validation.json", "rows.csv"
 """In a child's folder: what it is, from its beginning; what validation said, when it is trained; what it found in the
 test subjects, when it is finished."""
+
+
+def has_figures(folder: Path) -> bool:
+    """Whether a child's test subjects were judged by every metric there is; if not, they are to be judged again.
+
+    A study that goes on may have been begun when there were fewer.
+    """
+    path = folder / FIGURES
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8") as stream:
+        return set(METRICS) <= set(stream.readline().rstrip("\n").split(","))
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Child:
     @property
     def finished(self) -> bool:
         """Whether its figures are there."""
-        return (self.folder / FIGURES).is_file()
+        return has_figures(self.folder)
 
     @property
     def score(self) -> float:

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from medgan.data.components import components
 from medgan.data.domains import Domain
 
 CT_BODY_HU = -300.0
@@ -37,7 +38,7 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain, *, to_the_edge: bool
         (X, Y, Z); empty where everything is air, or all alike in MR.
     """
     solid = ndimage.binary_opening(_not_air(voxels, domain), ndimage.generate_binary_structure(3, 1) & _IN_PLANE)
-    parts, count = ndimage.label(solid)
+    parts, count = components(solid, corners=False)
     if count == 0:
         return np.zeros(voxels.shape, dtype=bool)
     sizes = np.bincount(parts.ravel())

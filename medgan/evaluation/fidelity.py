@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
+from medgan.data.components import components
 from medgan.errors import DataError, GeometryError
 
 Array = NDArray[np.floating[Any] | np.integer[Any]]
@@ -118,7 +119,7 @@ def body_mask(hu: Array) -> Mask:
         True inside, (X, Y, Z); nowhere if nothing is denser than -300 HU.
     """
     tissue = ndimage.binary_opening(hu > BODY_HU, IN_PLANE)
-    pieces, count = ndimage.label(tissue)
+    pieces, count = components(tissue, corners=False)
     if count == 0:
         return np.zeros(hu.shape, dtype=bool)
     sizes = np.bincount(pieces.ravel())

@@ -3,7 +3,8 @@
 Empty masks. Where neither marks anything there was nothing to find, and every figure is undefined (not a number):
 counted as perfect, such subjects would lift every mean. Where only one of the two marks something nothing agrees: Dice,
 surface Dice and lesion F1 are 0, and the distance is the longest there is, the volume's diagonal, so that finding
-nothing is never better than finding it badly. A volume error needs a true volume and is undefined without one.
+nothing is never better than finding it badly. A volume error needs a true volume and is undefined without one. False
+lesions are a count, and 0 is one: a healthy subject in which nothing is found has none.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,13 +18,14 @@ from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medgan.data.components import components
 from medgan.errors import GeometryError
 from medgan.evaluation.regions import overlap
 
 Mask = NDArray[np.bool_]
 Scores = dict[str, float]
 
-METRICS = ("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1")
+METRICS = ("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1", "false_lesions")
 
 TOLERANCE_MM = 2.0
 """How far two surfaces may be apart and still agree."""
@@ -40,6 +42,8 @@ class LesionCounts:
     missed: int
     false: int
     """Findings that are no lesion."""
+    apart: int
+    """Of these, findings that share no voxel with any lesion."""
 
     @property
     def f1(self) -> float:
@@ -65,7 +69,7 @@ def score_labels(
         names: What each value means.
         spacing_mm: Voxel size along each axis.
         tolerance_mm: Of the surface Dice.
-        lesions: Names that are counted one by one; others have no ``lesion_f1``.
+        lesions: Names that are counted one by one; others have no ``lesion_f1`` and no ``false_lesions``.
 
     Raises:
         GeometryError: The maps have different shapes.
@@ -97,7 +101,9 @@ def score_mask(
         ``dice``: twice the shared voxels over the sum of both. ``hd95_mm``: the larger of the two 95th percentiles of
         the distances from one surface's voxels to the other's. ``surface_dice``: the share of both surfaces, by area,
         that the other comes within the tolerance of (Nikolov et al. 2021, doi:10.2196/26151). ``volume_error_percent``:
-        found minus true volume over the true one. ``lesion_f1``: see :func:`lesion_counts`.
+        found minus true volume over the true one. ``lesion_f1``: see :func:`lesion_counts`. ``false_lesions``:
+        how many findings share no voxel with any lesion, also where there is none; a finding that is larger than the
+        lesion it lies on is not among them, whatever the F1 says of it.
 
     Raises:
         GeometryError: The masks have different shapes.
@@ -112,7 +118,8 @@ def score_mask(
     if true:
         scores["volume_error_percent"] = 100 * (marked - true) / true
     if counted:
-        scores["lesion_f1"] = lesion_counts(found, truth).f1
+        counts = lesion_counts(found, truth)
+        scores |= {"lesion_f1": counts.f1, "false_lesions": float(counts.apart)}
     return scores
 
 
@@ -125,13 +132,13 @@ def lesion_counts(
     lesions and is false itself. Connected parts of fewer than ``smallest_voxels`` are neither lesions nor findings.
     """
     hits = _shares(truth, found, smallest_voxels) >= least
-    false = _shares(found, truth, smallest_voxels) < least
-    return LesionCounts(int(hits.sum()), int((~hits).sum()), int(false.sum()))
+    true = _shares(found, truth, smallest_voxels)
+    return LesionCounts(int(hits.sum()), int((~hits).sum()), int((true < least).sum()), int((true == 0).sum()))
 
 
 def _shares(mask: Mask, other: Mask, smallest_voxels: float) -> NDArray[np.float64]:
     """Of each connected part of a mask that is large enough, the share of its voxels that the other marks too."""
-    parts, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    parts, count = components(mask)
     if not count:
         return np.zeros(0)
     shares = ndimage.mean(other.astype(np.float64), parts, np.arange(1, count + 1))

@@ -16,6 +16,7 @@ from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, domain_named
 from medgan.data.layouts import stem
 from medgan.data.preparation import GridConfig
+from medgan.data.sidecars import AUGMENTATION, left_out
 from medgan.data.splits import Split
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume, stored_type
@@ -106,6 +107,8 @@ class CaseJob(Job):
 def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
     """Write an augmented cohort: the real rows as they are, and the synthetic ones in the training part.
 
+    Rows that an earlier augmentation made are no part of it: only real cases are donors and recipients.
+
     Case ``n`` is a function of the seed, its number, the donors and the settings alone: a run that was stopped goes on,
     and a larger ratio adds cases to those of a smaller one.
 
@@ -124,6 +127,8 @@ def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
     _check_output(order)
     with alone_in(order.output, console):
         batch = _batch(order, config, conversion_fabric(order.device))
+        if told := left_out(batch.material.left_out):
+            console.print(told, highlight=False, markup=False)
         for study, error in batch.material.broken.items():
             console.print(f"no donor: {study.subject}: {error}", highlight=False, markup=False)
         plan = Plan(tuple(_jobs(order, batch.material)), order.output)
@@ -172,9 +177,9 @@ class AugmentBatch(StudyBatch):
         material, study = self.material, job.recipient
         if study in material.broken:
             raise material.broken[study]
-        made = self.facts["Augmentation"] | {"Number": job.number}
+        made = self.facts[AUGMENTATION] | {"Number": job.number}
         facts = self.facts | {
-            "Augmentation": made,
+            AUGMENTATION: made,
             "Sources": [material.cohort.relative(study.image)],
             "SourceSHA256": file_hash(study.image),
         }

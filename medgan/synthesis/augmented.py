@@ -11,6 +11,7 @@ from typing import Any
 
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
+from medgan.data.sidecars import AUGMENTATION
 from medgan.data.streams import replacing
 from medgan.data.studies import Study
 from medgan.errors import DataError
@@ -41,7 +42,7 @@ def own_facts(
         "Domain": domain.name,
         "Unit": domain.unit,
         "Model": None if model is None else _model_facts(model),
-        "Augmentation": {
+        AUGMENTATION: {
             "Method": method,
             "Settings": settings,
             "SpacingMM": list(grid.spacing_mm),

@@ -13,7 +13,7 @@ from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.canvas import Canvas
 from medgan.synthesis.insertion import UNVARIED, InsertionConfig, refuse_whole
-from medgan.synthesis.placement import body_coordinates, voxel_at
+from medgan.synthesis.places import body_coordinates, voxel_at
 from medgan.synthesis.shapes import Lesion, Piece, Voxel, cut, organ_of, reach_of
 from medgan.synthesis.synthesiser import Synthetic
 

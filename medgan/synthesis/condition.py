@@ -45,14 +45,19 @@ class ConditionConfig(Config):
         return {block: length for block, length in lengths.items() if length}
 
     def vector(
-        self, names: Sequence[str], labels: NDArray[np.integer], place: Sequence[float], subject: str
+        self,
+        names: Sequence[str],
+        labels: NDArray[np.integer],
+        place: Sequence[float] | NDArray[np.float64],
+        subject: str,
     ) -> NDArray[np.float32]:
         """The condition that a patch fulfils, (D,).
 
         Args:
             names: Of the labels.
             labels: The patch's label map, n the n-th name; any shape.
-            place: Right, anterior and superior of its centre in the body, -1 to 1 each.
+            place: Right, anterior and superior of its centre in the body, as
+                :func:`medgan.synthesis.places.body_coordinates` gives it; what lies beyond -1 to 1 is taken as there.
             subject: Whose it is.
         """
         parts: list[NDArray[np.float32]] = []
@@ -64,7 +69,7 @@ class ConditionConfig(Config):
             number = int(np.searchsorted(self.size_edges_voxels, marked, side="right"))
             parts.append(one_hot(number if marked else None, bins))
         if self.location:
-            parts.append(np.asarray(place, dtype=np.float32))
+            parts.append(np.clip(np.asarray(place, dtype=np.float32), -1, 1))
         if self.scanners:
             number_of = {who: number for number, seen in enumerate(self.scanners.values()) for who in seen}
             parts.append(one_hot(number_of.get(subject), len(self.scanners)))

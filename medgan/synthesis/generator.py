@@ -25,8 +25,11 @@ GENERATOR = "generator"
 JUDGED, SHOWN = 64, 4
 """Patches that a validation compares, and those of its panel."""
 PROJECTIONS = 128
-COLLAPSED = 0.1
-"""Samples that differ among themselves less than this share of what real patches do are one and the same."""
+ALL_ALIKE = 0.1
+"""Samples that differ among themselves less than this share of what real patches do are one and the same, and the
+training stops. Everything counts: noise, labels, and patches of all classes and places. A sound training may vary
+little at first, so this is far below ``COLLAPSED`` of :mod:`medgan.evaluation.synthesis.diversity`, the verdict on a
+finished generator, which compares smoothed images within a class, apart from labelled shapes."""
 
 
 class LesionGenerator(Learner):
@@ -106,7 +109,7 @@ class Sampler(LesionGenerator):
     def diagnose(self, means: Mapping[str, float]) -> str | None:
         """Say when the last validation found mode collapse."""
         del means
-        if self.diversity >= COLLAPSED:
+        if self.diversity >= ALL_ALIKE:
             return None
         return (
             f"mode collapse: samples differ by {self.diversity:.0%} of what real patches do; lower the generator's "

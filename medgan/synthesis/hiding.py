@@ -11,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from medgan.config import Config
+from medgan.data.components import components
 
 TISSUE = -0.9
 """Holes are centred on what is brighter than this, of -1 to 1: in the body, not beside it."""
@@ -100,7 +101,7 @@ def outline(labels: NDArray[np.integer]) -> Mask:
 
 def some_of(lesions: Mask, visible_share: float, rng: np.random.Generator) -> Mask:
     """The lesions to hide: one of them for sure, any other unless it stays visible."""
-    numbered, count = ndimage.label(lesions, structure=np.ones([3] * lesions.ndim))
+    numbered, count = components(lesions)
     chosen = rng.random(count) >= visible_share
     chosen[rng.integers(count)] = True
     return np.asarray(chosen[numbered - 1] & lesions)

@@ -16,13 +16,13 @@ from pydantic import Field, PositiveInt
 from scipy import ndimage
 
 from medgan.config import Config
+from medgan.data.components import components
 from medgan.errors import DataError
 
 Labels = NDArray[np.uint8]
 Spacing = Sequence[float]
 FAR = 1.5
 """Distances are cut off here, in radii: far from an edge they say nothing of its shape."""
-CORNERS = np.ones((3, 3, 3))
 
 
 class MaskGeneratorConfig(Config):
@@ -191,6 +191,6 @@ def _whole(distances: NDArray[np.float64]) -> Labels:
     deepest = distances.max(axis=0)
     marked = deepest > 0
     marked[np.unravel_index(int(deepest.argmax()), deepest.shape)] = True
-    parts, count = ndimage.label(marked, CORNERS)
+    parts, count = components(marked)
     largest = 1 + int(np.argmax(ndimage.sum_labels(marked, parts, range(1, count + 1))))
     return np.where(parts == largest, distances.argmax(axis=0) + 1, 0).astype(np.uint8)

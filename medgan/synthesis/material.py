@@ -8,6 +8,7 @@ from pathlib import Path
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.preparation import GridConfig
+from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.volumes import file_hash, read_volume
@@ -30,6 +31,9 @@ class Material:
     broken: Mapping[Study, MedganError]
     """Those that cannot, and why."""
     labels: Labels
+    left_out: int = 0
+    """Images of the cohort's table that an earlier augmentation made: they are neither donors nor recipients, and no
+    part of ``cohort``."""
 
     @property
     def donors(self) -> Sequence[Labelled]:
@@ -55,7 +59,7 @@ def find_material(
     subjects: Sequence[str],
     cache: Cache,
 ) -> Material:
-    """Read a cohort's training cases.
+    """Read a cohort's real training cases; those that an earlier augmentation made are left out.
 
     Args:
         data: The cohort.
@@ -67,11 +71,12 @@ def find_material(
         cache: Keeps prepared images.
 
     Raises:
-        DataError: No cohort, subjects that the split does not know, or no labelled training case that can be read.
+        DataError: No cohort, none but synthetic cases, subjects that the split does not know, or no labelled training
+            case that can be read.
         LeakageError: A recipient or donor that is validated or tested on, by name or by content.
     """
     pair = DomainPair(source=domain, target=domain, paired=False)
-    cohort = find_cohort(data, pair)
+    cohort, made_before = without_augmented(find_cohort(data, pair))
     parts = split or split_subjects(cohort, pair, SplitConfig())
     _check_parts(cohort, parts)
     _check_recipients(parts, subjects)
@@ -85,7 +90,7 @@ def find_material(
     recipients = tuple(study for study in training if not subjects or study.subject in subjects)
     if not recipients:
         raise DataError(f"{cohort.root}: no {domain.name} image of {', '.join(subjects)} has a mask.")
-    return Material(cohort, parts, recipients, cases, broken, names)
+    return Material(cohort, parts, recipients, cases, broken, names, made_before)
 
 
 def _read(

@@ -30,9 +30,13 @@ class GeneratorDescription(Config):
     config: SynthesisConfig
     seed: int
     subjects: tuple[str, ...]
-    """Who it learnt from; whoever is not among them may not receive its lesions for training."""
+    """Who it learnt from, each with a mask; whoever is not among them may not receive its lesions for training."""
+    healthy: tuple[str, ...] = ()
+    """Those of them whose masks mark nothing: they teach healthy patches alone."""
+    without_mask: int = 0
+    """Training subjects of the split that taught nothing, since they have no mask."""
     validated: int
-    """Subjects that chose the epoch."""
+    """Subjects with a mask that judged the epochs."""
     origin: Origin
     metrics: dict[str, float]
     """Validation metrics of the network that was kept."""
@@ -65,7 +69,8 @@ TEMPLATE = """# Generator of {names}
 | Grid | {spacing} |
 | Patches | {dimensions}D, {shape} voxels |
 | Conditions | {condition} |
-| Training subjects | {trained} train, {validated} validation; {data} |
+| Learnt from | {learnt}; {data} |
+| Validation subjects | {validated} |
 | Split | `{split}` |
 | Network kept | average after epoch {epoch} |
 {metrics}
@@ -97,18 +102,35 @@ def write_generator(
     subjects: tuple[str, ...],
     validated: int,
     origin: Origin,
+    healthy: tuple[str, ...] = (),
+    without_mask: int = 0,
 ) -> GeneratorModel:
-    """Write the network that was kept, its description and its card; the model as it would be loaded."""
+    """Write the network that was kept, its description and its card; the model as it would be loaded.
+
+    Arguments are those of :class:`GeneratorDescription`.
+    """
     # A pipeline's settings are more than a generator's: its folder holds what drawing needs.
     own = {name: getattr(config, name) for name in SynthesisConfig.model_fields}
     description = GeneratorDescription(
         config=SynthesisConfig(**own), seed=seed, subjects=subjects, validated=validated, origin=origin,
+        healthy=healthy, without_mask=without_mask,
         metrics=fitted.metrics, epoch=fitted.epoch,
         weights_sha256=write_weights(folder, fitted.networks), versions=library_versions(),
     )  # fmt: skip
     write_description(folder, description)
     (folder / CARD).write_text(_card(description))
     return load_generator(folder)
+
+
+def _learnt(description: GeneratorDescription) -> str:
+    """How many subjects taught lesions, how many healthy patches alone, and how many nothing."""
+    healthy, without = len(description.healthy), description.without_mask
+    told = f"training subjects: {len(description.subjects) - healthy} with a lesion"
+    if healthy:
+        told += f", {healthy} healthy" + (
+            "" if description.config.lesion_share < 1 else " (no patch of these is shown)"
+        )
+    return told + (f"; left out: {without} without a mask" if without else "")
 
 
 def _card(description: GeneratorDescription) -> str:
@@ -128,7 +150,7 @@ def _card(description: GeneratorDescription) -> str:
         dimensions=config.patch.dimensions,
         shape=" x ".join(map(str, config.shape)),
         condition=", ".join(config.condition.blocks(config.names)) or "none",
-        trained=len(description.subjects),
+        learnt=_learnt(description),
         validated=description.validated,
         data="the built-in digital phantom, no patient" if description.origin.phantom else "real studies",
         split=description.origin.split_hash[:12] or "none",

@@ -18,7 +18,7 @@ from medgan.synthesis.canvas import Canvas, Site
 from medgan.synthesis.insertion import Inserter, InsertionConfig
 from medgan.synthesis.joint import masks
 from medgan.synthesis.mask_generator import MaskGenerator, MaskGeneratorConfig
-from medgan.synthesis.patches import place_in_body
+from medgan.synthesis.places import body_coordinates
 from medgan.synthesis.settings import LesionConfig
 from medgan.synthesis.shapes import Lesion, Piece, Voxel, lesions_of, organ_of
 
@@ -106,7 +106,7 @@ class Painted(Inserter):
             config.condition.vector(
                 config.names,
                 patch.astype(np.int64),
-                place_in_body(site.place.astype(float), site.recipient),
+                body_coordinates(site.recipient, site.place),
                 site.subject,
             )
             for patch in labels

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch.utils.data import Dataset
 
+from medgan.data.components import voxels_of
 from medgan.data.patches import Batch, plain, plain_tensors
-from medgan.data.preparation import Prepared
-from medgan.data.transforms import CENTRE, SOURCE, CentredPatchd, patch_chain
+from medgan.data.transforms import CENTRE, MARGIN, SOURCE, CentredPatchd, patch_chain
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.synthesis.places import body_coordinates
 from medgan.synthesis.settings import LesionConfig
 
 CONDITION = "condition"
@@ -70,7 +70,7 @@ class LesionPatches(Dataset[Batch]):
             patch = plain(self.chain({SOURCE: case.image, LABELS: case.labels, CENTRE: centre}))
         labels = patch[LABELS].long()
         condition = self.config.condition.vector(
-            self.config.names, labels.numpy(), place_in_body(centre, case.image), case.subject
+            self.config.names, labels.numpy(), body_coordinates(case.image, centre), case.subject
         )
         return {IMAGE: patch[SOURCE], LABELS: labels, CONDITION: torch.from_numpy(condition)}
 
@@ -93,13 +93,14 @@ class LesionPatches(Dataset[Batch]):
         return np.array([random.integers(first, last) for first, last in case.image.body], dtype=np.float64)
 
     def _healthy(self, case: Labelled, centre: NDArray[np.float64]) -> bool:
-        """Whether a patch there lies on tissue and shows no label, however it is turned."""
+        """Whether a patch there lies on tissue and shows no label, however it is turned and scaled."""
         lower, upper = case.image.bounds
         value = case.image.voxels[tuple(centre.astype(int))]
         if (value - lower) / (upper - lower) * 2 - 1 <= TISSUE:
             return False
-        # The diagonal: a turned patch reaches as far.
-        reach = np.ceil(np.array(self._extent()) * np.array([0.71, 0.71, 0.5])).astype(int)
+        # Half the diagonal: a turned patch reaches as far, and a scaled one farther, but no farther than what is read.
+        in_plane = min(0.71 * (1 + self.config.patch.scaling), MARGIN / 2)
+        reach = np.ceil(np.array(self._extent()) * [in_plane, in_plane, 0.5]).astype(int)
         around = tuple(slice(max(int(c) - r, 0), int(c) + r + 1) for c, r in zip(centre, reach, strict=True))
         return not case.labels[around].any()
 
@@ -111,15 +112,4 @@ class LesionPatches(Dataset[Batch]):
 
 def components(labels: NDArray[np.uint8]) -> list[Component]:
     """The lesions of a label map: what hangs together by faces, edges or corners, whatever its names."""
-    numbered, count = ndimage.label(labels > 0, structure=np.ones((3, 3, 3)))
-    boxes = ndimage.find_objects(numbered, count)
-    return [
-        Component(np.argwhere(numbered[box] == number) + np.array([part.start for part in box]))
-        for number, box in enumerate(boxes, start=1)
-    ]
-
-
-def place_in_body(centre: NDArray[np.float64], image: Prepared) -> list[float]:
-    """A voxel's place along each axis of the body's box, -1 at its first and 1 at its last voxel."""
-    ends = zip(centre, image.body, strict=True)
-    return [float(np.clip(2 * (at - first) / max(last - 1 - first, 1) - 1, -1, 1)) for at, (first, last) in ends]
+    return [Component(voxels) for voxels in voxels_of(labels)]

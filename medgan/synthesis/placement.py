@@ -17,6 +17,7 @@ from medgan.data.domains import Domain
 from medgan.data.preparation import Prepared
 from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
+from medgan.synthesis.places import body_coordinates
 from medgan.synthesis.shapes import Voxel, lesions_of, marked_box
 
 BINS = 32
@@ -99,19 +100,6 @@ class Anatomy:
         result = np.zeros(len(places))
         result[inside] = self.density[tuple(cells[inside].T)]
         return result
-
-
-def body_coordinates(image: Prepared, voxels: NDArray[np.int64] | Voxel) -> NDArray[np.float64]:
-    """Voxels (..., 3) as places in the body's box, -1 to 1 along right, anterior and superior."""
-    first, last = np.array(image.body, dtype=np.float64).T
-    return np.asarray((np.asarray(voxels) + 0.5 - first) / (last - first) * 2 - 1)
-
-
-def voxel_at(image: Prepared, place: NDArray[np.float64]) -> Voxel:
-    """The voxel at a place (3,) in the body's box."""
-    first, last = np.array(image.body, dtype=np.float64).T
-    x, y, z = np.floor((place + 1) / 2 * (last - first) + first).astype(int).tolist()
-    return x, y, z
 
 
 def find_place(

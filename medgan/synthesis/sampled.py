@@ -15,7 +15,7 @@ from medgan.synthesis.blending import soft_poisson
 from medgan.synthesis.canvas import Canvas, Site
 from medgan.synthesis.insertion import ATTEMPTS, UNVARIED, Inserter, InsertionConfig
 from medgan.synthesis.joint import split_joint
-from medgan.synthesis.patches import place_in_body
+from medgan.synthesis.places import body_coordinates
 from medgan.synthesis.settings import LesionConfig
 from medgan.synthesis.shapes import Lesion, Piece, Voxel, cut, lesions_of, organ_of, reach_of
 from medgan.synthesis.synthesiser import Synthetic
@@ -111,7 +111,7 @@ class Sampled(Inserter):
         extent = (*self.lesions.shape, 1)[:3]
         start = [round(at - (size - 1) / 2) for at, size in zip(lesion.centre, extent, strict=True)]
         labels = cut_labels(donor.labels, start, extent).astype(np.int64)
-        place = place_in_body(np.array(lesion.centre, dtype=float), donor.image)
+        place = body_coordinates(donor.image, lesion.centre)
         return self.lesions.condition.vector(self.lesions.names, labels, place, donor.subject)
 
 

@@ -11,10 +11,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy import ndimage
 
 from medgan.config import Config
+from medgan.data.components import boxes, components
 from medgan.segmentation.labelled import Labelled
-
-CORNERS = ndimage.generate_binary_structure(3, 3)
-"""Voxels that touch at a corner are one lesion, as where lesions are counted."""
 
 Voxel = tuple[int, int, int]
 
@@ -93,9 +91,10 @@ _lesions: WeakKeyDictionary[Labelled, tuple[Lesion, ...]] = WeakKeyDictionary()
 def lesions_of(case: Labelled) -> tuple[Lesion, ...]:
     """Each connected thing in a label map; those that touch are one, whatever their names."""
     if case not in _lesions:
-        parts, _ = ndimage.label(case.labels, CORNERS)
-        boxes = ndimage.find_objects(parts)
-        _lesions[case] = tuple(_part(case, box, parts[box] == number) for number, box in enumerate(boxes, start=1))
+        parts, _ = components(case.labels)
+        _lesions[case] = tuple(
+            _part(case, box, parts[box] == number) for number, box in enumerate(boxes(parts), start=1)
+        )
     return _lesions[case]
 
 

@@ -27,6 +27,17 @@ def read_cases(cohort: Cohort, split: Split, part: Part, config: LesionConfig, c
     return [read_labelled(study, config.domain, config.grid, config.labels, cache) for study in studies]
 
 
+def subjects_of(cases: Sequence[Labelled]) -> tuple[str, ...]:
+    """Whose cases they are, each once, in their order."""
+    return tuple(dict.fromkeys(case.subject for case in cases))
+
+
+def healthy_of(cases: Sequence[Labelled]) -> tuple[str, ...]:
+    """Those of whom no case has a labelled voxel."""
+    ill = {case.subject for case in cases if case.labels.any()}
+    return tuple(subject for subject in subjects_of(cases) if subject not in ill)
+
+
 def train_generator(
     train: Sequence[Labelled],
     validation: Sequence[Labelled],
@@ -73,6 +84,6 @@ def train_generator(
         recorder=recorder or Recorder(folder, None, Console(quiet=True)),
     )
     return write_generator(
-        folder / "model", loop.run(resume=resume), config, seed=seed, subjects=tuple(case.subject for case in train),
-        validated=len(validation), origin=origin or Origin(),
+        folder / "model", loop.run(resume=resume), config, seed=seed, subjects=subjects_of(train),
+        validated=len(subjects_of(validation)), origin=origin or Origin(), healthy=healthy_of(train),
     )  # fmt: skip

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from medgan.benefit.plan import BenefitOrder, make_plan, translator_split
+from medgan.data.layouts import stem
 from medgan.data.splits import Split
-from medgan.errors import ConfigError, LeakageError, ModelError
+from medgan.errors import ConfigError, DataError, LeakageError, ModelError
 from medgan.study.grid import read_seeds
 
 
@@ -89,6 +90,14 @@ def test_without_target_labels_the_oracle_is_left_out(asked, tmp_path, own):
     plan = make_plan(asked(tmp_path, data=bare))
     assert plan.left_out == {"oracle": "no labelled plain image to train or validate on"}
     assert "oracle" not in [arm.name for arm in plan.arms]
+
+
+def test_cases_that_augment_made_are_refused_since_every_arm_would_take_them_for_real(asked, tmp_path, own):
+    with own.open(newline="") as stream:
+        image = own.parent / next(csv.DictReader(stream))["image"]
+    image.with_name(f"{stem(image)}.json").write_text('{"Augmentation": {}}')
+    with pytest.raises(DataError, match=r"1 of \d+ images are synthetic cases of `medgan augment`"):
+        make_plan(asked(tmp_path, data=own))
 
 
 def test_a_folder_without_a_table_is_refused(asked, tmp_path):

@@ -107,7 +107,7 @@ def test_the_table_has_the_columns_that_a_report_reads(story):
     rows = pd.read_csv(story.whole.folder / "benefit.csv")
     assert list(rows.columns) == [
         *("arm", "seed", "subset", "ratio_percent", "subject", "test_set", "organ"),
-        *("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1"),
+        *("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1", "false_lesions"),
     ]
     chosen = result(story.whole)["ratio_percent"]
     ratios = rows.groupby("arm")["ratio_percent"].unique().map(list).to_dict()

@@ -29,12 +29,12 @@ def rows(*values):
 
 
 def test_figures_of_finished_children_are_read_whatever_subjects_are_called(tmp_path):
-    one = child(tmp_path, lines=["real,0,0,0,NA,in,liver,0.5,,,,", "real,0,0,0,007,out,liver,,3.5,,,"])
+    one = child(tmp_path, lines=["real,0,0,0,NA,in,liver,0.5,,,,,", "real,0,0,0,007,out,liver,,3.5,,,,"])
     found = read_figures([one, child(tmp_path, seed=1)])
     assert found["subject"].tolist() == ["NA", "007"]
     assert found["dice"].tolist()[0] == 0.5
     assert found["hd95_mm"].tolist()[1] == 3.5
-    assert found[list(METRICS)].isna().to_numpy().sum() == 8
+    assert found[list(METRICS)].isna().to_numpy().sum() == 10
 
 
 def test_without_finished_children_there_are_columns(tmp_path):

@@ -1,11 +1,13 @@
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from medgan.benefit.arms import ARMS, BY_NAME
 from medgan.benefit.material import Material
 from medgan.benefit.plan import make_plan
-from medgan.benefit.tasks import Task, child_of
+from medgan.benefit.tasks import Task, child_of, has_figures
+from medgan.evaluation.segmentation import METRICS
 
 
 @pytest.fixture
@@ -34,8 +36,17 @@ def test_a_child_is_trained_before_it_is_finished(plan):
     (child.folder / "validation.json").write_text('{"val_dice": 0.25}')
     assert (child.trained, child.score, task.done) == (True, 0.25, False)
     assert replace(task, test=False).done
-    (child.folder / "rows.csv").write_text("")
+    (child.folder / "rows.csv").write_text(",".join(METRICS) + "\n")
     assert task.done
+
+
+def test_figures_of_before_there_was_a_metric_are_to_be_found_again(tmp_path):
+    assert not has_figures(tmp_path)
+    table = pd.DataFrame(0.5, index=[0], columns=["subject", *METRICS])
+    table.drop(columns="false_lesions").to_csv(tmp_path / "rows.csv", index=False)
+    assert not has_figures(tmp_path)
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    assert has_figures(tmp_path)
 
 
 def test_arms_differ_in_augmentation_alone(plan):

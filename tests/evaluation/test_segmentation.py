@@ -61,7 +61,7 @@ def test_figures_do_not_hang_on_the_order_of_axes_or_of_the_two_but_for_the_volu
     swapped = score_mask(truth, found, SPACING)
     for name in METRICS:
         assert again[name] == pytest.approx(scores[name], nan_ok=True, rel=1e-5)
-        if name not in ("volume_error_percent", "lesion_f1"):
+        if name not in ("volume_error_percent", "lesion_f1", "false_lesions"):
             assert swapped[name] == pytest.approx(scores[name], nan_ok=True, rel=1e-5)
 
 
@@ -116,10 +116,10 @@ DIAGONAL = math.hypot(4 * 1.5, 3 * 2.0, 2 * 5.0)
 @pytest.mark.parametrize(
     ("found", "truth", "expected"),
     [
-        (EMPTY, EMPTY, [math.nan] * 5),
-        (SOME, EMPTY, [0, DIAGONAL, 0, math.nan, 0]),
-        (EMPTY, SOME, [0, DIAGONAL, 0, -100, 0]),
-        (SOME, SOME, [1, 0, 1, 0, 1]),
+        (EMPTY, EMPTY, [*[math.nan] * 5, 0]),
+        (SOME, EMPTY, [0, DIAGONAL, 0, math.nan, 0, 1]),
+        (EMPTY, SOME, [0, DIAGONAL, 0, -100, 0, 0]),
+        (SOME, SOME, [1, 0, 1, 0, 1, 0]),
     ],
     ids=["nothing to find", "found where nothing is", "missed", "found"],
 )
@@ -134,25 +134,40 @@ def test_lesions_are_counted_one_by_one():
     found = box((30, 10), (0, 1), (0, 1))  # a tenth of the first
     found |= box((30, 10), (24, 29), (5, 9))  # the third and as much again thrice
     found |= box((30, 10), (12, 14), (8, 9))  # nothing there
-    assert lesion_counts(found, truth) == LesionCounts(found=2, missed=1, false=1)
-    assert LesionCounts(2, 1, 1).f1 == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    assert lesion_counts(found, truth) == LesionCounts(found=2, missed=1, false=1, apart=1)
+    assert LesionCounts(2, 1, 1, 0).f1 == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
     assert score_mask(found, truth, (1.0, 1.0), counted=True)["lesion_f1"] == pytest.approx(2 / 3)
-    assert math.isnan(score_mask(found, truth, (1.0, 1.0))["lesion_f1"])
+    uncounted = score_mask(found, truth, (1.0, 1.0))
+    assert math.isnan(uncounted["lesion_f1"])
+    assert math.isnan(uncounted["false_lesions"])
+
+
+@pytest.mark.parametrize("rest", [(), (1,), (3,)], ids=["2d", "one slice", "3d"])
+def test_false_lesions_are_counted_in_healthy_subjects_and_touch_no_true_one(rest):
+    shape, thin = (30, 10, *rest), [(0, 1)] * len(rest)
+    twice = box(shape, (0, 2), (0, 2), *thin) | box(shape, (8, 9), (7, 8), *thin)
+    healthy = score_mask(twice, np.zeros(shape, dtype=bool), [1.0] * len(shape), counted=True)
+    assert healthy["false_lesions"] == 2
+    truth = box(shape, (2, 3), (0, 1), *thin)  # beside the first finding, and in one of the next
+    beside = score_mask(twice, truth, [1.0] * len(shape), counted=True)
+    assert beside["false_lesions"] == 2
+    larger = box(shape, (2, 26), (0, 1), *thin) | twice
+    assert score_mask(larger, truth, [1.0] * len(shape), counted=True)["false_lesions"] == 1
 
 
 def test_a_lesion_that_is_hardly_touched_is_missed():
     truth, found = box((30, 2), (0, 20), (0, 1)), box((30, 2), (19, 20), (0, 2))
-    assert lesion_counts(found, truth) == LesionCounts(found=0, missed=1, false=0)
+    assert lesion_counts(found, truth) == LesionCounts(found=0, missed=1, false=0, apart=0)
 
 
 def test_a_finding_that_covers_everything_finds_all_and_is_false():
     truth = box((20, 20), (2, 3), (2, 3)) | box((20, 20), (10, 11), (10, 11))
-    assert lesion_counts(np.ones((20, 20), dtype=bool), truth) == LesionCounts(found=2, missed=0, false=1)
+    assert lesion_counts(np.ones((20, 20), dtype=bool), truth) == LesionCounts(found=2, missed=0, false=1, apart=0)
 
 
 def test_lesions_that_touch_at_a_corner_are_one():
     truth = box((4, 4, 4), (0, 1), (0, 1), (0, 1)) | box((4, 4, 4), (1, 2), (1, 2), (1, 2))
-    assert lesion_counts(truth, truth) == LesionCounts(found=1, missed=0, false=0)
+    assert lesion_counts(truth, truth) == LesionCounts(found=1, missed=0, false=0, apart=0)
 
 
 def test_every_name_is_judged_by_its_own_voxels():

@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from medgan import catalog
 from medgan.data.cache import Cache
-from medgan.data.splits import split_subjects
+from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError
 from medgan.phantom.kinds import KINDS
@@ -56,8 +57,26 @@ def test_one_command_trains_a_generator_and_says_what_it_is_for(cohort, tmp_path
     model = load_generator(done.run.model)
     assert done.used_by == "medgan augment COHORT OUTPUT"
     assert model.description.validated == 1
+    assert model.description.subjects == ("s0", "s1", "s2", "s3")
+    card = (done.run.model / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "| Learnt from | training subjects: 4 with a lesion; left out: 1 without a mask; real studies |" in card
+    assert "| Validation subjects | 1 |" in card
     assert not model.description.origin.phantom
     assert (done.run.path / "split.json").exists()
+
+
+def test_a_generator_does_not_learn_from_cases_that_augment_made(cohort, tmp_path):
+    folder = shutil.copytree(cohort.parent, tmp_path / "augmented")
+    for made in ("s1", "s2"):
+        (folder / f"{made}.json").write_text('{"Synthetic": true, "Augmentation": {"Method": "copy-paste"}}')
+    assert len(find_cohort(folder, configured().pair).subjects()) == 6  # a segmenter learns from all of them
+    order = Order("lesion_augmentation", folder, overrides=TINY, out=tmp_path, name="own", device="cpu")
+    with (tmp_path / "told.txt").open("w+") as stream:
+        done = train(order, Console(file=stream, width=200))
+        stream.seek(0)
+        assert "2 synthetic cases of `medgan augment` are left out: only real ones are learnt from" in stream.read()
+    assert load_generator(done.run.model).description.subjects == ("s0", "s3")
+    assert set(Split.load(done.run.path / "split.json").train) == {"s0", "s3", "s5"}
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(cohort, tmp_path, monkeypatch):

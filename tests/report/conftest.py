@@ -38,7 +38,7 @@ def made_up_rows(seeds=(0, 1, 2), subjects=SUBJECTS):
     frame.insert(3, "ratio_percent", 100)
     return frame.assign(
         dice=dice.clip(0, 1), hd95_mm=40 * (1 - dice), surface_dice=(dice + 0.03).clip(0, 1),
-        volume_error_percent=100 * (dice - 0.95), lesion_f1=np.nan,
+        volume_error_percent=100 * (dice - 0.95), lesion_f1=np.nan, false_lesions=np.nan,
     )  # fmt: skip
 
 

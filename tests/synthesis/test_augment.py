@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 from dataclasses import replace
 
@@ -20,6 +21,14 @@ from medgan.synthesis.model import write_generator
 from medgan.training.fit import Fitted
 
 QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def make_console():
+    """Consoles whose text is in ``file.getvalue()``."""
+    return lambda: Console(file=io.StringIO(), width=200)
+
+
 AFFINE = np.array([[-1.0, 0, 0, 20], [0, 1, 0, -30], [0, 0, 2, 4], [0, 0, 0, 1]])
 SHAPE = (36, 36, 8)
 PARTS = ("train", "train", "train", "validation", "test")
@@ -132,6 +141,22 @@ def test_a_case_lies_on_its_recipients_grid_and_differs_where_lesions_are_new(or
         assert 0 < new.sum() < np.count_nonzero(image != old) < 0.2 * image.size
         assert image[new].mean() > 150
         assert old[new].mean() < 110
+
+
+def test_cases_of_an_earlier_augmentation_are_neither_donors_nor_recipients(order, cohort, tmp_path, make_console):
+    """Also where the real ones are a phantom's, whose sidecars say that they are synthetic."""
+    for number in range(5):
+        (cohort / f"s{number}.json").write_text(json.dumps({"phantom": True, "Synthetic": True}))
+    augment(order, QUIET)
+    console = make_console()
+    summary = augment(replace(order, data=order.output, output=tmp_path / "again", seed=6), console)
+    assert (len(summary.outcomes), summary.exit_code) == (3, 0)
+    assert "3 synthetic cases of `medgan augment` are left out" in console.file.getvalue()
+    rows = rows_of(tmp_path / "again")
+    assert [row["subject"] for row in rows[:5]] == [f"s{number}" for number in range(5)]
+    parents = [json.loads(path.read_text())["Parents"] for path in (tmp_path / "again" / "synthetic").glob("*.json")]
+    assert len(parents) == len(rows[5:]) == 3
+    assert {parent for each in parents for parent in each} <= {"s0", "s1", "s2"}
 
 
 def test_every_case_says_what_it_was_made_of(order, cohort):

@@ -44,6 +44,11 @@ def test_blocks_follow_one_another_in_the_order_that_is_told():
     assert len(vector) == sum(ALL.blocks(NAMES).values())
 
 
+def test_a_place_beside_the_body_is_taken_as_at_its_edge():
+    vector = ConditionConfig(location=True).vector(NAMES, marked((8, 8)), np.array([-1.4, 0.25, 3.0]), "s1")
+    assert vector.tolist() == [-1, 0.25, 1]
+
+
 def test_a_subject_that_no_scanner_has_seen_is_in_none():
     assert ALL.vector(NAMES, marked((8, 8)), (0, 0, 0), "new")[-2:].tolist() == [0, 0]
 

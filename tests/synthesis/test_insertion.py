@@ -5,11 +5,12 @@ import pytest
 from scipy import ndimage
 from scipy.stats import ks_2samp
 
+from medgan.data.components import components
 from medgan.errors import ConfigError, InsertionError
 from medgan.synthesis.copy_paste import CopyPaste
 from medgan.synthesis.insertion import InsertionConfig
 from medgan.synthesis.placement import Anatomy
-from medgan.synthesis.shapes import CORNERS, ORGAN, ShapeConfig, lesions_of, organ_of
+from medgan.synthesis.shapes import ORGAN, ShapeConfig, lesions_of, organ_of
 from medgan.synthesis.soft_poisson import SoftPoisson
 
 METHODS = (CopyPaste, SoftPoisson)
@@ -45,8 +46,8 @@ def test_new_lesions_lie_in_allowed_tissue_and_touch_no_label(method, shape, dom
     place = CONFIG.place
     allowed = Anatomy.of(donors, place.tail_percent).allowed(recipient, domain, rim_mm=place.rim_mm, gap_mm=2.5)
     assert allowed[new].all()
-    _, before = ndimage.label(recipient.labels, CORNERS)
-    _, after = ndimage.label(synthetic.case.labels, CORNERS)
+    _, before = components(recipient.labels)
+    _, after = components(synthetic.case.labels)
     assert after - before == len(synthetic.how["lesions"]) > 0
     assert sum(lesion["voxels"] for lesion in synthetic.how["lesions"]) == np.count_nonzero(new)
 
@@ -98,7 +99,7 @@ def test_an_organ_takes_another_shape_and_none_of_the_old_one_is_left(method, sh
     config = InsertionConfig(placement="replace")
     synthetic = made(method, config, domain, recipient, donors, seed)
     case = synthetic.case
-    _, parts = ndimage.label(case.labels, CORNERS)
+    _, parts = components(case.labels)
     assert parts == 1
     assert set(np.unique(case.labels)) == {0, 1, 2}
     assert not np.array_equal(case.labels, recipient.labels)

@@ -6,7 +6,8 @@ from medgan.data.preparation import Prepared
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.condition import ConditionConfig
-from medgan.synthesis.patches import LesionPatches, components, place_in_body
+from medgan.synthesis.patches import LesionPatches, components
+from medgan.synthesis.places import body_coordinates
 from medgan.synthesis.settings import LesionConfig
 
 SHAPE = (40, 40, 12)
@@ -109,10 +110,32 @@ def test_the_condition_is_what_the_patch_shows(kind):
     assert patches.config.condition_size == 5
 
 
-def test_a_place_is_told_in_the_bodys_box():
-    image = case().image
-    assert place_in_body(np.array([2, 39, 5.5]), image) == [-1, 1, 0]
-    assert place_in_body(np.array([0, 60, 0]), image) == [-1, 1, -1]
+def test_a_place_is_told_in_the_bodys_box_as_where_lesions_are_inserted(kind):
+    ask = config(kind, lesion_share=1, jitter=0, condition=ConditionConfig(location=True))
+    subject = case(lesions=((20, 20, 5),))
+    x, y, z = LesionPatches([subject], ask, seed=0)[0]["condition"].tolist()
+    assert (x, y) == pytest.approx(body_coordinates(subject.image, (20, 20, 0))[:2])
+    heights = [body_coordinates(subject.image, (20, 20, at))[2] for at in ((5, 6) if kind == "2d" else (5.5,))]
+    assert min(abs(z - height) for height in heights) < 1e-6
+
+
+def test_healthy_patches_keep_clear_of_lesions_however_they_are_scaled():
+    """In one case every place is 47 or 48 voxels from a lesion: a patch of 64 that shows more than half as much again
+    reaches it. The other case is healthy.
+    """
+    labels = np.zeros((128, 128, 1), dtype=np.uint8)
+    labels[10] = 1
+    voxels, bodies = (
+        np.full(labels.shape, 100, dtype=np.float32),
+        (((57, 59), (0, 128), (0, 1)), ((0, 128),) * 2 + ((0, 1),)),
+    )
+    near, free = (
+        Labelled(name, Prepared(voxels, np.eye(4), body, (0.0, 200.0)), marked)
+        for name, body, marked in zip("ab", bodies, (labels, np.zeros_like(labels)), strict=True)
+    )
+    wide = LesionConfig(patch={"size_voxels": 64, "rotation_degrees": 0, "scaling": 0.9}, lesion_share=0)
+    patches = LesionPatches([near, free], wide, seed=0)
+    assert not any(patches[number]["labels"].any() for number in range(40))
 
 
 def test_what_touches_at_a_corner_is_one_lesion():

@@ -4,7 +4,8 @@ import pytest
 from medgan.data.preparation import Prepared
 from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.placement import Anatomy, body_coordinates, find_place, voxel_at
+from medgan.synthesis.placement import Anatomy, find_place
+from medgan.synthesis.places import body_coordinates
 from medgan.synthesis.shapes import lesions_of
 
 
@@ -38,13 +39,6 @@ def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, 
     for voxels, least in ((np.argwhere(case.labels), 2.5), (np.argwhere(dark == 0), 3.0)):
         nearest = min(np.linalg.norm(grid - voxel * [1, 1, 2], axis=1).min() for voxel in voxels)
         assert nearest > least
-
-
-def test_places_in_the_body_and_back():
-    image = prepared((20, 30, 5), ((4, 16), (0, 30), (0, 5)))
-    np.testing.assert_allclose(body_coordinates(image, (4, 0, 2)), [-1 + 1 / 12, -1 + 1 / 30, 0])
-    for voxel in ((4, 0, 0), (15, 29, 4), (9, 3, 2)):
-        assert voxel_at(image, body_coordinates(image, voxel)) == voxel
 
 
 def test_a_place_holds_all_of_a_lesion_and_none_is_found_where_it_does_not_fit():

@@ -58,6 +58,17 @@ def test_a_model_folder_is_all_that_drawing_needs(tmp_path, dimensions):
     assert loaded.network(context, hidden, hidden, torch.zeros(1, 0)).shape == context.shape
 
 
+@pytest.mark.parametrize(("share", "unused"), [(0.8, ""), (1.0, " (no patch of these is shown)")])
+def test_the_card_counts_whom_lesions_were_learnt_from(tmp_path, share, unused):
+    healthy = Labelled("h", case(3).image, np.zeros_like(case(3).labels))
+    config = settings(epochs=1, iterations_per_epoch=1).model_copy(update={"lesion_share": share})
+    again = Labelled("s0", healthy.image, healthy.labels)  # one with a lesion, whose other image has none
+    made = trained(tmp_path, config, train=[case(0), again, case(1), healthy])
+    assert (made.description.subjects, made.description.healthy) == (("s0", "s1", "h"), ("h",))
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"| Learnt from | training subjects: 2 with a lesion, 1 healthy{unused}; real studies |" in card
+
+
 def test_equal_seeds_give_equal_models_and_others_do_not(tmp_path):
     one, again, other = (trained(tmp_path / str(n), settings(), seed=seed) for n, seed in enumerate((3, 3, 4)))
     assert torch.equal(weights(one), weights(again))

@@ -15,6 +15,7 @@ from medgan.benefit.augmentation.config import AugmentationConfig, configured
 from medgan.benefit.leakage import Guard
 from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Part, Split, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.volumes import read_volume
@@ -97,6 +98,8 @@ class AugmentationPlan:
     split: Split
     draws: tuple[Draw, ...]
     """By size, then by seed."""
+    left_out: int = 0
+    """Labelled images that an earlier augmentation made: nothing of the study counts them as real."""
 
     @cached_property
     def guard(self) -> Guard:
@@ -151,11 +154,12 @@ def make_plan(order: AugmentationOrder) -> AugmentationPlan:
     config = configured(order.pipeline, *layers, on_phantom=order.data is None, quick=order.quick)
     domain = segmenter_config(config, {"any": (1,)}).domain
     table = given_table(order.data) if order.data else _phantom_table(order, config)
-    cohort = labelled_cohort(table, domain)
+    cohort, made_before = without_augmented(labelled_cohort(table, domain))
     segmenter = segmenter_config(config, labels_of(cohort))
     split = split_subjects(cohort, in_one(domain), config.split)
     drawn = tuple(draws(order, config, cohort, split, segmenter.labels))
-    plan = AugmentationPlan(order, config, segmenter, synthesis_config(order, config, segmenter), cohort, split, drawn)
+    synthesis = synthesis_config(order, config, segmenter)
+    plan = AugmentationPlan(order, config, segmenter, synthesis, cohort, split, drawn, made_before)
     plan.guard.admit([*plan.part("train"), *plan.part("validation")], "the training")
     _freeze(plan)
     return plan

@@ -13,7 +13,7 @@ from medgan.benefit.augmentation.arms import ArmName
 from medgan.benefit.augmentation.tables import ALL, MEAN
 from medgan.evaluation.statistics import LEVEL
 
-TITLES = {"dice": "Dice", "lesion_f1": "Lesion-wise F1"}
+TITLES = {"dice": "Dice", "lesion_f1": "Lesion-wise F1", "false_lesions": "False lesions per subject"}
 """The metrics that are printed; the files hold all."""
 
 
@@ -33,6 +33,8 @@ def render(means: pd.DataFrame, comparisons: pd.DataFrame, slopes: pd.DataFrame,
         "subjects; differences are paired by subject, with the mean of each seed behind them; p of Wilcoxon's test, "
         "corrected over the lines of a size (Holm). The slope is what a difference changes as n doubles."
     )
+    if "false_lesions" in set(means["metric"]):
+        note += " False lesions touch no true one, in healthy subjects, too; fewer are better."
     of = "" if organ == MEAN else f" of {organ}"
     tables: list[Table] = []
     for metric, title in TITLES.items():

@@ -16,9 +16,19 @@ from medgan.benefit.augmentation.material import cases_task, run_cases
 from medgan.benefit.augmentation.plan import QUICK_NOTE, AugmentationOrder, AugmentationPlan, Draw, make_plan
 from medgan.benefit.augmentation.ratio import Sweep, choose_ratios
 from medgan.benefit.augmentation.show import render
-from medgan.benefit.augmentation.tables import ALL, comparisons, means, read_curves, read_figures, slopes, with_mean
+from medgan.benefit.augmentation.tables import (
+    ALL,
+    SEED_METRICS,
+    comparisons,
+    means,
+    read_curves,
+    read_figures,
+    slopes,
+    with_mean,
+)
 from medgan.benefit.augmentation.tasks import Child, Task, child_of
 from medgan.benefit.pool import run_tasks
+from medgan.data.sidecars import left_out
 from medgan.study.children import Failure
 from medgan.study.compare import plain
 from medgan.study.records import read_json, write_json
@@ -178,7 +188,7 @@ def gains(found: pd.DataFrame) -> dict[str, float]:
     if found.empty:
         return {}
     own = found[(found["arm"] == arm.name) & (found["reference"] == arm.reference) & (found["seed"] == ALL)]
-    own = own[own["metric"].isin(["dice", "lesion_f1"])]
+    own = own[own["metric"].isin(SEED_METRICS)]
     keys = "gain/n" + own["size"].astype(str) + "/" + own["organ"] + "_" + own["metric"]
     return dict(zip(keys, own["mean"], strict=True))
 
@@ -189,6 +199,8 @@ def announce(plan: AugmentationPlan, console: Console) -> None:
         console.out("no --data: a study of the built-in phantom, which never stands for a patient", highlight=False)
     if plan.order.quick:
         console.out(QUICK_NOTE, highlight=False)
+    if told := left_out(plan.left_out):
+        console.out(told, highlight=False)
     fit, split = plan.segmenter.fit, plan.split
     console.out(
         f"{plan.order.folder}: {', '.join(plan.segmenter.labels)} in {plan.segmenter.domain.name}; "

@@ -19,7 +19,7 @@ MEAN = "mean"
 ALL = "all"
 """The seeds together."""
 CURVES = ("arm", "size", "seed", "ratio_percent", "epoch", "val_dice")
-SEED_METRICS = ("dice", "lesion_f1")
+SEED_METRICS = ("dice", "lesion_f1", "false_lesions")
 """What is compared for each seed apart; the files would hold too much otherwise."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medgan.benefit.augmentation.arms import Arm, Method
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
-from medgan.benefit.tasks import FIGURES, SCORE
+from medgan.benefit.tasks import SCORE, has_figures
 from medgan.data.studies import Study
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.study.records import read_json
@@ -37,7 +37,7 @@ class Child:
     @property
     def finished(self) -> bool:
         """Whether its figures are there."""
-        return (self.folder / FIGURES).is_file()
+        return has_figures(self.folder)
 
     @property
     def score(self) -> float:

@@ -7,6 +7,7 @@ voxels are closed slice by slice, then connected parts under 0.1 ml go. Marrow u
 import numpy as np
 from scipy import ndimage
 
+from medgan.data.components import components
 from medgan.evaluation.bone import Bone, bone_surface_dice
 from medgan.evaluation.fidelity import IN_PLANE, Array, Mask
 from medgan.evaluation.regions import BONE_HU, body, overlap
@@ -35,7 +36,7 @@ def cleaned(mask: Mask, voxel_ml: float) -> Mask:
     """
     around = [(1, 1), (1, 1), (0, 0)]
     closed = ndimage.binary_closing(np.pad(mask, around), IN_PLANE)[1:-1, 1:-1]
-    parts, _ = ndimage.label(closed, np.ones((3, 3, 3)))
+    parts, _ = components(closed)
     large = np.bincount(parts.ravel()) * voxel_ml >= LEAST_ML
     large[0] = False
     return np.asarray(large[parts])

@@ -9,7 +9,8 @@ from scipy.spatial.distance import cdist
 from medgan.evaluation.synthesis.patches import Patches, coarse
 
 COLLAPSED = 0.5
-"""Samples that differ less than this share of what real patches do have collapsed."""
+"""Of a finished generator: samples that differ less than this share of what real patches do have collapsed. A training
+is stopped at far less, by a distance of its own: ``ALL_ALIKE`` of :mod:`medgan.synthesis.generator`."""
 TWIN = 0.5
 """Of the 5th percentile of real patches' distances to their nearest other: a sample nearer to another has a twin."""
 PARTLY = 0.2

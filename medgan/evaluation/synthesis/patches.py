@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medgan.data.components import voxels_of
 from medgan.data.preparation import Prepared
 from medgan.data.transforms import cut, cut_labels
 from medgan.errors import DataError
@@ -117,10 +118,8 @@ def lesion_patches(
         changed: (X, Y, Z), the voxels that are not the recipient's. Only lesions with such a voxel are synthetic,
             and only they are cut; without it, all are.
     """
-    numbered, count = ndimage.label(labels > 0, structure=np.ones((3, 3, 3)))
     images, maps, origins = [], [], []
-    for number, box in enumerate(ndimage.find_objects(numbered, count), start=1):
-        voxels = np.argwhere(numbered[box] == number) + np.array([part.start for part in box])
+    for number, voxels in enumerate(voxels_of(labels), start=1):
         if changed is not None and not changed[tuple(voxels.T)].any():
             continue
         for centre in _centres(voxels, len(shape)):

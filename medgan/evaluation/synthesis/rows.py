@@ -1,10 +1,10 @@
 """Which images of a place are real and which are synthetic."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from medgan.data.layouts import Study, read_table, stem
+from medgan.data.layouts import Study, read_table
+from medgan.data.sidecars import sidecar
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.matching import read_images
 
@@ -76,16 +76,7 @@ def _table(place: Place) -> tuple[Path | None, str]:
 
 
 def _row(study: Study) -> Row:
-    facts = _sidecar(study.image)
+    facts = sidecar(study.image)
     parents = facts.get("Parents")
     known = isinstance(parents, list) and parents and isinstance(parents[0], str)
     return Row(study, facts.get("Synthetic") is True, parents[0] if known and isinstance(parents, list) else None)
-
-
-def _sidecar(image: Path) -> dict[str, object]:
-    """What lies beside an image as ``NAME.json``; empty where that is no sidecar."""
-    try:
-        content = json.loads((image.parent / f"{stem(image)}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -1,6 +1,8 @@
 import pytest
+from rich.console import Console
 
 from medgan.benefit.augmentation.plan import make_plan
+from medgan.benefit.augmentation.study import announce
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.pipeline import Pipeline
@@ -26,6 +28,18 @@ def test_only_training_subjects_with_a_label_are_drawn(asked, tmp_path):
     plan = make_plan(asked(tmp_path, overrides=["sizes=[4]"]))
     assert set(plan.draws[0].subjects) == {"s0", "s1", "s2", "s3", "s4"} - {f"s{UNLABELLED}"}
     assert [study.subject for study in plan.studies(plan.draws[0])] == list(plan.draws[0].subjects)
+
+
+def test_cases_that_augment_made_are_nobody_in_a_study(asked, save_cohort, tmp_path):
+    table = save_cohort(tmp_path / "cohort", parts=("train",) * 6 + ("validation", "test"))
+    (table.parent / "s5_image.json").write_text('{"Synthetic": true, "Augmentation": {"Method": "copy-paste"}}')
+    plan = make_plan(asked(tmp_path, data=table, overrides=["sizes=[4]"]))
+    assert plan.left_out == 1
+    assert set(plan.draws[0].subjects) == {"s0", "s1", "s2", "s3"}
+    with (tmp_path / "told.txt").open("w+") as stream:
+        announce(plan, Console(file=stream, width=200))
+        stream.seek(0)
+        assert "1 synthetic case of `medgan augment` is left out" in stream.read()
 
 
 def test_more_subjects_than_there_are_is_refused(asked, tmp_path):

@@ -41,7 +41,7 @@ def test_all_sizes_and_seeds_stand_in_one_line(tmp_path):
     assert "seeds +0.015 +0.009" in text
     assert "-0.004" in text
     assert "-0.016 [-0.020, -0.010]" in text
-    assert "Lesion" not in text
+    assert "esion" not in text
 
 
 def test_lesions_are_told_where_they_are_counted(tmp_path):
@@ -56,10 +56,13 @@ def test_lesions_are_told_where_they_are_counted(tmp_path):
                 "lower": 0.4,
                 "upper": 0.6,
             }
-            for metric, value in (("dice", 0.5), ("lesion_f1", 0.55))
+            for metric, value in (("dice", 0.5), ("lesion_f1", 0.55), ("false_lesions", 0.51))
         ]
     )
     empty = pd.DataFrame(columns=["arm", "reference", "organ", "metric", "size", "seed", "mean", "lower", "upper"])
     text = told(tmp_path, means, empty, empty)
     assert "Lesion-wise F1 of lesion" in text
     assert "0.550 [0.400, 0.600]" in text
+    assert "False lesions per subject of lesion" in text
+    assert "0.510 [0.400, 0.600]" in text
+    assert "fewer are better" in text

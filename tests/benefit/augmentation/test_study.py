@@ -124,6 +124,14 @@ def test_all_is_one_run_with_a_child_for_each_network(story):
     )
 
 
+def test_the_parent_run_tells_what_the_generator_adds_in_lesions_too():
+    key = {"arm": "standard+generator", "reference": "standard", "size": 5, "seed": "all", "organ": "lesion"}
+    values = {"dice": 0.01, "hd95_mm": -1.0, "lesion_f1": 0.03, "false_lesions": -0.5}
+    found = pd.DataFrame([key | {"metric": metric, "mean": mean} for metric, mean in values.items()])
+    told = {name.removeprefix("gain/n5/lesion_"): mean for name, mean in gains(found).items()}
+    assert told == {metric: values[metric] for metric in ("dice", "lesion_f1", "false_lesions")}
+
+
 def test_a_finished_study_is_not_taken_for_one_of_other_settings(story, asked):
     out = story.whole.folder.parents[1]
     with pytest.raises(ConfigError, match="segmenter"):

@@ -29,7 +29,9 @@ def rows():
             for arm, size, seed, subject, organ in product(GAIN, SIZES, SEEDS, SUBJECTS, ("front", "back"))
         ]
     )
-    return found.assign(hd95_mm=1.0, surface_dice=0.5, volume_error_percent=np.nan, lesion_f1=np.nan)
+    return found.assign(
+        hd95_mm=1.0, surface_dice=0.5, volume_error_percent=np.nan, lesion_f1=np.nan, false_lesions=np.nan
+    )
 
 
 def one(table, **wanted):
@@ -65,6 +67,21 @@ def test_differences_are_told_for_all_seeds_and_for_each(rows):
         for seed in SEEDS:
             assert one(table, size=size, seed=str(seed), **key)["mean"] == pytest.approx(gain * 1.025)
     assert one(table, size=4, seed=ALL, **key | {"organ": MEAN})["mean"] == pytest.approx(0.03 * 1.025)
+
+
+def test_false_alarms_in_healthy_subjects_are_compared_where_the_f1_has_nothing_to_say(rows):
+    """In healthy a and b the generator alone finds something, twice in a: 3 false lesions in 6 subjects."""
+    few = rows[(rows["size"] == 4) & (rows["organ"] == "front")]
+    found = {("standard+generator", "a"): 2.0, ("standard+generator", "b"): 1.0}
+    counts = np.array([found.get(key, 0.0) for key in zip(few["arm"], few["subject"], strict=True)])
+    healthy = few["subject"].isin(["a", "b"])
+    few = few.assign(false_lesions=counts, lesion_f1=np.where(healthy, np.where(counts > 0, 0.0, np.nan), 1.0))
+    table = comparisons(few, PAIRS[1:])
+    for seed in (ALL, *map(str, SEEDS)):
+        hidden, told = (one(table, seed=seed, metric=metric) for metric in ("lesion_f1", "false_lesions"))
+        assert (hidden["mean"], hidden["n"]) == (0, 4)
+        assert (told["mean"], told["n"]) == (pytest.approx(3 / 6), 6)
+    assert one(means(few), arm="standard", metric="false_lesions")["mean"] == 0
 
 
 def test_a_seed_that_one_arm_lacks_is_not_compared(rows):

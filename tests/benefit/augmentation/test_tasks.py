@@ -1,5 +1,6 @@
 from medgan.benefit.augmentation.arms import BY_NAME
 from medgan.benefit.augmentation.tasks import Task, cases_folder, child_of, generator_folder
+from medgan.evaluation.segmentation import METRICS
 from medgan.study.records import write_json
 
 
@@ -31,5 +32,5 @@ def test_what_is_trained_is_done_where_nobody_is_to_be_tested(plan):
     write_json(swept.child.folder / "validation.json", {"val_dice": 0.25})
     assert (swept.done, tested.done) == (True, False)
     assert swept.child.outcome == "validation Dice 0.250"
-    (tested.child.folder / "rows.csv").touch()
+    (tested.child.folder / "rows.csv").write_text(",".join(METRICS) + "\n")
     assert tested.done

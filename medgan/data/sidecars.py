@@ -1,0 +1,52 @@
+"""What the JSON beside an image says of it, and which images are cases that ``medgan augment`` made."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from medgan.data.layouts import Study, stem
+from medgan.data.studies import Cohort
+from medgan.errors import DataError
+
+AUGMENTATION = "Augmentation"
+"""The key of how a case was made. ``Synthetic`` alone does not tell: phantoms and translations have it, too."""
+
+
+def sidecar(image: Path) -> dict[str, object]:
+    """What lies beside an image as ``NAME.json``; empty where that is no sidecar."""
+    try:
+        content = json.loads((image.parent / f"{stem(image)}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_augmented(study: Study) -> bool:
+    """Whether a study is a case that ``medgan augment`` made of others, by its sidecar or that of the file it links to.
+
+    Whoever learns from it as from a real one learns from what a generator or its donors gave it.
+    """
+    return any(isinstance(sidecar(image).get(AUGMENTATION), dict) for image in (study.image, study.image.resolve()))
+
+
+def without_augmented(cohort: Cohort) -> tuple[Cohort, int]:
+    """The studies that ``medgan augment`` did not make, and how many it did.
+
+    Raises:
+        DataError: It made all of them.
+    """
+    own = tuple(study for study in cohort.studies if not is_augmented(study))
+    if cohort.studies and not own:
+        raise DataError(
+            f"{cohort.root}: all {len(cohort.studies)} images are synthetic cases of `medgan augment`; give the cohort "
+            "of real cases that they were made of."
+        )
+    return replace(cohort, studies=own), len(cohort.studies) - len(own)
+
+
+def left_out(count: int) -> str:
+    """What people are told of cases that are not taken for real ones; empty where there are none."""
+    if not count:
+        return ""
+    what = "case of `medgan augment` is" if count == 1 else "cases of `medgan augment` are"
+    return f"{count} synthetic {what} left out: only real ones are learnt from"

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from medgan.data.layouts import Study
+from medgan.data.sidecars import is_augmented, left_out, sidecar, without_augmented
+from medgan.data.studies import Cohort
+from medgan.errors import DataError
+
+NOTES = {
+    "made": {"Synthetic": True, "Augmentation": {"Method": "copy-paste"}, "Parents": ["a", "b"]},
+    "phantom": {"phantom": True, "Synthetic": True, "kind": "head_mr"},
+    "translated": {"Synthetic": True, "Direction": "to_target", "Augmentation": None},
+    "real": {"Modality": "MR"},
+    "a list": ["Augmentation"],
+}
+
+
+@pytest.fixture
+def studies(tmp_path):
+    """A study for each note, and one without."""
+    for name, note in NOTES.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(note))
+    (tmp_path / "broken.json").write_text('{"Augmentation": ')
+    names = (*NOTES, "broken", "alone")
+    for name in names:
+        (tmp_path / f"{name}.nii.gz").touch()
+    return {name: Study(name, "flair", tmp_path / f"{name}.nii.gz") for name in names}
+
+
+def test_only_a_case_that_was_made_of_others_is_augmented(studies):
+    assert [name for name, study in studies.items() if is_augmented(study)] == ["made"]
+    assert sidecar(studies["phantom"].image) == NOTES["phantom"]
+    assert sidecar(studies["a list"].image) == sidecar(studies["broken"].image) == {}
+
+
+def test_a_link_to_an_augmented_case_is_one(studies, tmp_path):
+    link = tmp_path / "elsewhere" / "innocent.nii.gz"
+    link.parent.mkdir()
+    link.symlink_to(studies["made"].image)
+    assert is_augmented(Study("innocent", "flair", link))
+
+
+def test_a_cohort_without_them_is_the_rest_in_its_order(studies, tmp_path):
+    cohort = Cohort(tuple(studies.values()), tmp_path)
+    own, made = without_augmented(cohort)
+    assert own == Cohort(tuple(study for study in cohort.studies if study.subject != "made"), tmp_path)
+    assert left_out(made).startswith("1 synthetic case of `medgan augment` is left out")
+    assert left_out(0) == ""
+
+
+def test_a_cohort_of_nothing_else_is_refused(studies, tmp_path):
+    with pytest.raises(
+        DataError, match="all 1 images are synthetic cases of `medgan augment`; give the cohort of real"
+    ):
+        without_augmented(Cohort((studies["made"],), tmp_path))

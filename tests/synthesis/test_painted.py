@@ -120,7 +120,7 @@ def test_what_is_asked_for_is_what_the_mask_shows(domain, with_lesions):
     x, y, _ = synthetic.how["lesions"][0]["place"]
     (left, right), (back, front), _ = recipient.image.body
     np.testing.assert_allclose(
-        asked[2:4], [2 * (x - left) / (right - 1 - left) - 1, 2 * (y - back) / (front - 1 - back) - 1], rtol=1e-5
+        asked[2:5], [2 * (x + 0.5 - left) / (right - left) - 1, 2 * (y + 0.5 - back) / (front - back) - 1, 0], rtol=1e-5
     )
 
 

@@ -16,7 +16,7 @@ def test_every_arm_and_difference_is_shown_with_its_interval(tmp_path):
     )
     difference = {"arm": "real+standard", "reference": "real", "lower": -0.25, "upper": 0.05, "p_holm": 0.03125}
     comparisons = pd.DataFrame([difference | keys | {"test_set": where, "mean": -0.1} for where in ("in", "out")])
-    with (tmp_path / "told.txt").open("w+") as stream:
+    with (tmp_path / "told.txt").open("w+", encoding="utf-8") as stream:
         Console(file=stream, width=160).print(render(means, comparisons, ["real", "real+standard"], ("mr", "ct")))
         stream.seek(0)
         told = stream.read()

@@ -27,7 +27,7 @@ def running():
 
 
 def told(tmp_path, tasks, run):
-    with (tmp_path / "told.txt").open("w+") as stream:
+    with (tmp_path / "told.txt").open("w+", encoding="utf-8") as stream:
         failures = run_tasks(tasks, run, 1, Console(file=stream, width=200))
         stream.seek(0)
         return failures, stream.read().splitlines()

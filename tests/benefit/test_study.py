@@ -56,7 +56,7 @@ def stop_second_child(patch):
 
 
 def told(path, order):
-    with path.open("w+") as stream:
+    with path.open("w+", encoding="utf-8") as stream:
         found = run_benefit(order, Console(file=stream, width=160), keeping)
         stream.seek(0)
         return found, stream.read()

@@ -71,7 +71,7 @@ def test_a_generator_does_not_learn_from_cases_that_augment_made(cohort, tmp_pat
         (folder / f"{made}.json").write_text('{"Synthetic": true, "Augmentation": {"Method": "copy-paste"}}')
     assert len(find_cohort(folder, configured().pair).subjects()) == 6  # a segmenter learns from all of them
     order = Order("lesion_augmentation", folder, overrides=TINY, out=tmp_path, name="own", device="cpu")
-    with (tmp_path / "told.txt").open("w+") as stream:
+    with (tmp_path / "told.txt").open("w+", encoding="utf-8") as stream:
         done = train(order, Console(file=stream, width=200))
         stream.seek(0)
         assert "2 synthetic cases of `medgan augment` are left out: only real ones are learnt from" in stream.read()

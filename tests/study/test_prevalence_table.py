@@ -72,7 +72,7 @@ def test_differences_are_paired_by_subject():
 
 
 def test_the_table_shows_every_prevalence_and_the_real_images(tmp_path):
-    with (tmp_path / "told.txt").open("w+") as told:
+    with (tmp_path / "told.txt").open("w+", encoding="utf-8") as told:
         show(slopes(rows()), Console(file=told, width=120))
         told.seek(0)
         text = told.read()

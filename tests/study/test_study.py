@@ -66,7 +66,7 @@ def story(asked, work):
         with pytest.raises(KeyboardInterrupt) as stop:
             run_study(order, CELLS, Console(quiet=True))
     before = stamps(order.folder / "l1=10,seed=0")
-    with (work / "told.txt").open("w+") as told:
+    with (work / "told.txt").open("w+", encoding="utf-8") as told:
         resumed = run_study(order, CELLS, Console(file=told, width=120))
         told.seek(0)
         return Story(whole, str(stop.value), before, resumed, told.read())

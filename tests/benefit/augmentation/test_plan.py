@@ -36,7 +36,7 @@ def test_cases_that_augment_made_are_nobody_in_a_study(asked, save_cohort, tmp_p
     plan = make_plan(asked(tmp_path, data=table, overrides=["sizes=[4]"]))
     assert plan.left_out == 1
     assert set(plan.draws[0].subjects) == {"s0", "s1", "s2", "s3"}
-    with (tmp_path / "told.txt").open("w+") as stream:
+    with (tmp_path / "told.txt").open("w+", encoding="utf-8") as stream:
         announce(plan, Console(file=stream, width=200))
         stream.seek(0)
         assert "1 synthetic case of `medgan augment` is left out" in stream.read()

@@ -8,7 +8,7 @@ KEY = {"arm": "standard+generator", "reference": "standard", "metric": "dice"}
 
 
 def told(tmp_path, *tables):
-    with (tmp_path / "told.txt").open("w+") as stream:
+    with (tmp_path / "told.txt").open("w+", encoding="utf-8") as stream:
         Console(file=stream, width=200).print(render(*tables, ["standard", "standard+generator"]))
         stream.seek(0)
         return stream.read()

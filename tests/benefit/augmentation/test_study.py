@@ -67,7 +67,7 @@ def story(asked, tmp_path_factory):
             with pytest.raises(KeyboardInterrupt) as stopped:
                 run_augmentation(order, QUIET)
         before = stamps(order.folder)
-        with (work / "told.txt").open("w+") as told:
+        with (work / "told.txt").open("w+", encoding="utf-8") as told:
             resumed = run_augmentation(order, Console(file=told, width=200))
             told.seek(0)
             return Story(whole, str(stopped.value), before, resumed, told.read())

@@ -55,7 +55,7 @@ def story(asked, work, folds):
         with pytest.raises(KeyboardInterrupt) as stopped:
             run_routes(order, QUIET)
     before = stamps(order.folder)
-    with (work / "told.txt").open("w+") as told:
+    with (work / "told.txt").open("w+", encoding="utf-8") as told:
         resumed = run_routes(order, Console(file=told, width=140))
         told.seek(0)
         return Story(whole, str(stopped.value), before, resumed, told.read())

@@ -69,7 +69,7 @@ def test_a_number_without_figures_is_left_out_and_without_mr_there_is_no_differe
 
 
 def test_every_line_is_told_with_its_interval_in_80_columns(table, tmp_path):
-    with (tmp_path / "told").open("w+") as stream:
+    with (tmp_path / "told").open("w+", encoding="utf-8") as stream:
         Console(file=stream, width=80).print(render(table))
         stream.seek(0)
         told = stream.read()

@@ -78,7 +78,7 @@ def test_a_forked_reader_that_outlives_a_killed_training_keeps_nobody_out(tmp_pa
         process.wait()
         os.kill(int(reader), 0)
         with alone_in(tmp_path / "run", QUIET):
-            pass
+            assert names(tmp_path / "run") == [LOCK]
     finally:
         os.kill(int(reader), signal.SIGKILL)
 
@@ -86,7 +86,7 @@ def test_a_forked_reader_that_outlives_a_killed_training_keeps_nobody_out(tmp_pa
 def test_a_study_and_its_children_are_locked_apart(tmp_path, holding):
     holding(tmp_path / "study" / "arm,seed=0")
     with alone_in(tmp_path / "study", QUIET), alone_in(tmp_path / "study" / "arm,seed=1", QUIET):
-        pass
+        assert {path.parent.name for path in tmp_path.rglob(LOCK)} == {"study", "arm,seed=0", "arm,seed=1"}
 
 
 def test_the_folder_is_free_after_an_error_and_gone_if_nothing_was_begun(tmp_path):

@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 
 from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair, domain_named
-from medgan.data.grid import Volume, made_up_grid
+from medgan.data.grid import Grid, Volume, made_up_grid
 from medgan.data.itk import matrix_lps
 from medgan.data.registration import RegistrationConfig, Side, register, side
 from medgan.data.studies import find_cohort
@@ -77,15 +77,14 @@ def tried(arm: str, given: argparse.Namespace) -> Iterator[dict[str, object]]:
         began = time.process_time()
         found = places(register(still, ready(moved, modality), RegistrationConfig()), points)
         seconds = time.process_time() - began
-        voxel_mm = min(fixed[0].grid.spacing_mm[:2])
-        row = {"arm": arm, "subject": subject, "start": apart(points, transformed(truth, points)) / voxel_mm}
-        row["given"] = apart(found, transformed(truth, points)) / voxel_mm
+        row = {"arm": arm, "subject": subject, **errors("start", points, transformed(truth, points), fixed[0].grid)}
+        row |= errors("given", found, transformed(truth, points), fixed[0].grid)
         if arm.startswith("sts"):
             key = (arm, subject)
             if key not in OWN:
                 OWN[key] = places(register(still, ready(moving, modality), RegistrationConfig()), points)
-            row["own"] = apart(found, transformed(truth, OWN[key])) / voxel_mm
-            row["own_to_given"] = apart(OWN[key], points) / voxel_mm
+            row |= errors("own", found, transformed(truth, OWN[key]), fixed[0].grid)
+            row |= errors("own_to_given", OWN[key], points, fixed[0].grid)
         print(" ".join(f"{k}={v:.2f}" if isinstance(v, float) else str(v) for k, v in row.items()), flush=True)
         yield row | {"seconds": seconds}
 
@@ -95,9 +94,9 @@ OWN: dict[tuple[str, str], NDArray[np.float64]] = {}
 
 
 def summarised(rows: pd.DataFrame) -> pd.Series:
-    """An arm in one row: errors in voxels in plane, and how many are below one."""
+    """An arm in one row: errors in voxels, and how many are below one."""
     summary = {"transforms": len(rows), "start": rows["start"].median()}
-    for error in ("given", "own"):
+    for error in ("given", "own", "given_by_axis", "own_by_axis"):
         if error in rows and rows[error].notna().any():
             summary |= {f"{error}_median": rows[error].median(), f"{error}_worst": rows[error].max()}
             summary[f"{error}_below_1"] = int((rows[error] < 1).sum())
@@ -179,9 +178,12 @@ def transformed(matrix: NDArray[np.float64], points: NDArray[np.generic]) -> NDA
     return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3])
 
 
-def apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """The mean distance of points (N, 3)."""
-    return float(np.linalg.norm(one - other, axis=1).mean())
+def errors(name: str, one: NDArray[np.float64], other: NDArray[np.float64], grid: Grid) -> dict[str, float]:
+    """The mean distance of points (N, 3) in RAS+ mm, in voxels in plane and with each axis in its own voxels."""
+    apart = one - other
+    in_plane = np.linalg.norm(apart, axis=1).mean() / min(grid.spacing_mm[:2])
+    by_axis = np.linalg.norm(apart @ np.linalg.inv(grid.affine[:3, :3]).T, axis=1).mean()
+    return {name: float(in_plane), f"{name}_by_axis": float(by_axis)}
 
 
 if __name__ == "__main__":

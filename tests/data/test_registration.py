@@ -26,6 +26,18 @@ def test_a_known_motion_is_recovered_across_modalities(scan, sides, rigid, quick
     assert error_mm(register(*pair, quick.rigid), truth) < 1.25  # half a voxel
 
 
+@pytest.mark.parametrize(("fixed", "moving"), [("MR", "CT"), ("CT", "MR")])
+def test_what_lies_beyond_a_scan_that_ends_early_is_not_made_up(scan, sides, rigid, quick, fixed, moving):
+    """With the edges repeated at the finest levels, too, both are off by 1.4 mm."""
+    truth = rigid((2, -2, 3), (2, -2, 2))
+    whole = scan(moving, truth, seed=1)
+    affine = whole.grid.affine @ [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 10], [0, 0, 0, 1]]
+    voxels = whole.voxels[:, :, 10:]
+    ends_early = Volume(voxels, made_up_grid(voxels.shape, affine), whole.path)
+    pair = sides((scan(fixed), fixed), (ends_early, moving))
+    assert error_mm(register(*pair, quick.rigid), truth) < 1.25
+
+
 @pytest.mark.parametrize(("half_width", "deep"), [(16, True), (3, False)])
 def test_a_body_that_is_all_surface_is_looked_at_whole(tmp_path, half_width, deep):
     volume = Volume(np.full((40, 40, 8), -1000, np.float32), made_up_grid((40, 40, 8), np.diag([2, 2, 5, 1])), tmp_path)

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from medgan.report.verdict import judged
 
@@ -88,7 +89,9 @@ def learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure:
             for _, training in own.groupby(["seed", "subset"]):
                 axes.plot(training["epoch"], training["val_dice"], color=colour, linewidth=0.5, alpha=0.45)
             mean = own.groupby("epoch")["val_dice"].mean()
-            axes.plot(mean.index, mean, color=colour, linewidth=2, label=arm)
+            # a mark, too: a training that validates once has no line
+            axes.plot(mean.index, mean, color=colour, linewidth=2, marker="o", markersize=3.5, label=arm)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("Dice of validation subjects")
         axes.spines[["top", "right"]].set_visible(False)

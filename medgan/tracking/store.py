@@ -76,7 +76,9 @@ def connect(uri: str) -> MlflowClient:
     with FileLock(f"{database}.lock"):
         # MLflow would try for minutes to open a file that is no database.
         with contextlib.closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA schema_version")
+            (tables,) = connection.execute("PRAGMA schema_version").fetchone()
+        if not tables:
+            _make_tables(database)
         return MlflowClient(uri)
 
 
@@ -119,6 +121,17 @@ def first_line(error: Exception) -> str:
 
 def _database(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _make_tables(database: Path) -> None:
+    """MLflow's tables, made in a file beside it that then takes its place.
+
+    MLflow makes them in some fifty steps and cannot go on with a database in which it was stopped at one of these.
+    """
+    making = database.with_name(f"{database.name}.new")
+    making.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{making.as_posix()}")
+    making.replace(database)
 
 
 def _artifact_root(uri: str) -> str | None:

@@ -43,6 +43,14 @@ def test_where_nothing_differs_there_are_no_limits(make_study, mean):
     assert common_limits(read_findings(make_study(comparisons=[row])).effects()) is None
 
 
+def test_an_arm_that_was_validated_once_is_still_seen(found):
+    once = found.curves[found.curves["epoch"] == found.curves["epoch"].max()]
+    (axes,) = learning_curves(once, ["real"]).axes
+    (seen,) = (line for line in axes.lines if line.get_label() == "real")
+    assert len(seen.get_xdata()) == 1
+    assert seen.get_marker() == "o"
+
+
 def test_the_thick_curve_of_an_arm_is_the_mean_of_its_trainings(found):
     (axes,) = learning_curves(found.curves, ["real"]).axes
     *thin, thick = axes.lines

@@ -73,6 +73,23 @@ def test_four_trainings_that_start_together_share_one_new_database(tmp_path):
     assert len(client.search_runs([experiment.experiment_id])) == 4
 
 
+def test_a_first_start_that_is_killed_leaves_no_half_made_database(tmp_path):
+    database = tmp_path / "runs.db"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["medgan.tracking"])
+    start = context.Process(target=Tracker.start, args=(f"sqlite:///{database}",), kwargs=FACTS)
+    start.start()
+    making = tmp_path / "runs.db.new"
+    while start.is_alive() and not (making.is_file() and making.stat().st_size > 100_000):  # half of its tables
+        time.sleep(0.01)
+    start.kill()
+    start.join()
+    assert start.exitcode == -9
+    assert making.is_file()
+    with Tracker.start(f"sqlite:///{database}", **FACTS) as run:
+        assert MlflowClient(f"sqlite:///{database}").get_run(run.id).info.run_name == "first"
+
+
 def test_artifacts_lie_beside_the_database_and_nothing_in_the_current_folder(database, tmp_path):
     picture = tmp_path / "epoch_001.png"
     picture.write_bytes(b"png")

@@ -128,7 +128,7 @@ def measure(
         found = torch.cat([model.network(part) for part in judged.images.split(250)]).argmax(dim=1)
     accuracy = float((found == judged.classes).float().mean())
     new = not path.exists()
-    with path.open("a", newline="") as stream:
+    with path.open("a", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(
             [*([COLUMNS] if new else []), (labels, seed, method, accuracy, round(time.process_time() - started, 2))]
         )

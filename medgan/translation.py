@@ -200,7 +200,7 @@ class TranslationPipeline(Pipeline[C]):
             },
         )
         card = model_card(description, trained=len(split.train), validated=len(split.validation))
-        (folder / CARD).write_text(card)
+        (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def check_patch(config: TranslationConfig, pair: DomainPair) -> None:

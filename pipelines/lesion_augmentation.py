@@ -13,12 +13,12 @@ from medgan.errors import DataError
 from medgan.phantom.cohort import PAIRED
 from medgan.pipeline import Pipeline, PipelineConfig, TrainingData
 from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.segmentation.model import Origin
 from medgan.synthesis.generator import LesionGenerator
 from medgan.synthesis.generators import SynthesisConfig, learner_of
 from medgan.synthesis.model import write_generator
 from medgan.synthesis.patches import LesionPatches
 from medgan.synthesis.training import healthy_of, read_cases, subjects_of
+from medgan.training.description import Origin
 from medgan.training.fit import Fitted
 
 

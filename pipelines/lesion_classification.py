@@ -11,11 +11,11 @@ from medgan.errors import DataError
 from medgan.phantom.cohort import PAIRED
 from medgan.pipeline import Pipeline, PipelineConfig, TrainingData
 from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.segmentation.model import Origin
 from medgan.synthesis.classifier import ClassifierLearner
 from medgan.synthesis.classifier_training import FewLabelsConfig, patches_of, write_trained
 from medgan.synthesis.few_labels import cut_labelled, cut_unlabelled, read_unmasked
 from medgan.synthesis.training import read_cases
+from medgan.training.description import Origin
 from medgan.training.fit import Fitted
 
 

@@ -11,10 +11,10 @@ from medgan.benefit.tasks import IDENTITY, SCORE, Task
 from medgan.data.cache import Cache, default_folder
 from medgan.data.studies import Study
 from medgan.segmentation.labelled import Labelled, read_labelled
-from medgan.segmentation.model import Origin
 from medgan.segmentation.training import train_segmenter
 from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
+from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.recorder import Recorder
 

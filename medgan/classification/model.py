@@ -8,12 +8,10 @@ from typing import Literal
 from torch import nn
 
 from medgan.classification.settings import ClassifierConfig
-from medgan.config import Config
-from medgan.segmentation.model import Origin
+from medgan.training.description import Origin, TrainedDescription, card_facts
 from medgan.training.fit import Fitted
 from medgan.training.model_folder import (
     CARD,
-    SCHEMA_VERSION,
     described,
     library_versions,
     load_weights,
@@ -25,25 +23,17 @@ CLASSIFIER = "classifier"
 """The name of the one network."""
 
 
-class ClassifierDescription(Config):
+class ClassifierDescription(TrainedDescription):
     """All that must be known to classify an image with a model."""
 
     task: Literal["classification"] = "classification"
-    schema_version: int = SCHEMA_VERSION
     method: str
     """How it learnt: ``sgan``, with a generator and unlabelled patches, or ``supervised``, from the labels alone."""
     config: ClassifierConfig
-    seed: int
     labelled: dict[str, int]
     """Training patches whose class was known, by class."""
     unlabelled: int
     """Training patches whose class was not."""
-    origin: Origin
-    metrics: dict[str, float]
-    """Validation metrics of the network that was kept."""
-    epoch: int
-    weights_sha256: str
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -114,29 +104,18 @@ def write_classifier(
         weights_sha256=write_weights(folder, {CLASSIFIER: fitted.networks[CLASSIFIER]}), versions=library_versions(),
     )  # fmt: skip
     write_description(folder, description)
-    (folder / CARD).write_text(_card(description))
+    (folder / CARD).write_text(_card(description), encoding="utf-8")
     return load_classifier(folder)
 
 
 def _card(description: ClassifierDescription) -> str:
     config = description.config
-    window = config.domain.window
     return TEMPLATE.format(
+        **card_facts(description, config.domain, config.grid),
         names=", ".join(config.names),
-        medgan=description.versions["medgan"],
         classes=", ".join(config.classes),
-        domain=config.domain.name,
-        modality=config.domain.modality,
-        lower=window.lower,
-        upper=window.upper,
-        percentiles=" percentile" if window.percentiles else f" {config.domain.unit}",
-        spacing=" x ".join("own" if size is None else f"{size:g} mm" for size in config.grid.spacing_mm),
         shape=" x ".join(map(str, config.shape)),
         labelled=", ".join(f"{count} {name}" for name, count in description.labelled.items()),
         unlabelled=description.unlabelled,
         method=description.method,
-        data="the built-in digital phantom, no patient" if description.origin.phantom else "real studies",
-        split=description.origin.split_hash[:12] or "none",
-        epoch=description.epoch,
-        metrics="\n".join(f"| `{key}` | {value:.4g} |" for key, value in sorted(description.metrics.items())),
     )

@@ -54,7 +54,7 @@ def entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
 
 
 def _read(entry: Path, facts: Path) -> Prepared:
-    known = json.loads(facts.read_text())
+    known = json.loads(facts.read_text(encoding="utf-8"))
     return Prepared(
         voxels=np.load(entry, mmap_mode="r"),
         affine=np.array(known["affine"]),

@@ -6,12 +6,11 @@ from typing import Literal
 
 from torch import nn
 
-from medgan.config import Config
 from medgan.segmentation.settings import SegmenterConfig
+from medgan.training.description import Origin, TrainedDescription, card_facts
 from medgan.training.fit import Fitted
 from medgan.training.model_folder import (
     CARD,
-    SCHEMA_VERSION,
     described,
     library_versions,
     load_weights,
@@ -23,23 +22,11 @@ SEGMENTER = "segmenter"
 """The name of the one network."""
 
 
-class Origin(Config):
-    """Where a segmenter's subjects come from, as its model folder tells it."""
-
-    split_hash: str = ""
-    """Of the split whose training and validation subjects it saw."""
-    data_fingerprint: str = ""
-    phantom: bool = False
-    """Trained on the built-in phantom: no model for patients."""
-
-
-class SegmenterDescription(Config):
+class SegmenterDescription(TrainedDescription):
     """All that must be known to segment a study with a model."""
 
     task: Literal["segmentation"] = "segmentation"
-    schema_version: int = SCHEMA_VERSION
     config: SegmenterConfig
-    seed: int
     trained: int
     """Subjects that it learnt from."""
     extra: int
@@ -48,12 +35,6 @@ class SegmenterDescription(Config):
     """The share of training patches that were drawn from these."""
     validated: int
     """Subjects that chose the epoch."""
-    origin: Origin
-    metrics: dict[str, float]
-    """Validation metrics of the network that was kept."""
-    epoch: int
-    weights_sha256: str
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -125,32 +106,20 @@ def write_segmenter(
         weights_sha256=write_weights(folder, fitted.networks), versions=library_versions(),
     )  # fmt: skip
     write_description(folder, description)
-    (folder / CARD).write_text(_card(description))
+    (folder / CARD).write_text(_card(description), encoding="utf-8")
     return load_segmenter(folder)
 
 
 def _card(description: SegmenterDescription) -> str:
     config = description.config
-    window = config.domain.window
-    spacing = ["own" if size is None else f"{size:g} mm" for size in config.grid.spacing_mm]
     return TEMPLATE.format(
+        **card_facts(description, config.domain, config.grid),
         names=", ".join(config.labels),
-        medgan=description.versions["medgan"],
         labels=", ".join(f"{number} {name}" for number, name in enumerate(config.labels, start=1)),
-        domain=config.domain.name,
-        modality=config.domain.modality,
-        lower=window.lower,
-        upper=window.upper,
-        percentiles=" percentile" if window.percentiles else f" {config.domain.unit}",
-        spacing=" x ".join(spacing),
         dimensions=config.patch.dimensions,
         shape=" x ".join(map(str, config.patch.shape)),
         augmentation=config.augmentation,
         trained=description.trained,
         extra=description.extra,
         validated=description.validated,
-        data="the built-in digital phantom, no patient" if description.origin.phantom else "real studies",
-        split=description.origin.split_hash[:12] or "none",
-        epoch=description.epoch,
-        metrics="\n".join(f"| `{key}` | {value:.4g} |" for key, value in sorted(description.metrics.items())),
     )

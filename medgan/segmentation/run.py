@@ -14,10 +14,11 @@ from medgan.data.splits import Part, Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, find_cohort
 from medgan.errors import ConfigError
 from medgan.segmentation.labelled import Labelled, is_phantom, labels_of, read_labelled
-from medgan.segmentation.model import Origin, SegmenterModel
+from medgan.segmentation.model import SegmenterModel
 from medgan.segmentation.settings import SOFT_TISSUE, SegmenterConfig
 from medgan.segmentation.training import train_segmenter
 from medgan.tracking import Tracker, code_revision
+from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import library_versions

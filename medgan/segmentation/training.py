@@ -8,10 +8,11 @@ from rich.console import Console
 
 from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.segmentation.model import Origin, SegmenterModel, write_segmenter
+from medgan.segmentation.model import SegmenterModel, write_segmenter
 from medgan.segmentation.patches import LabelledPatches
 from medgan.segmentation.segmenter import Segmenter
 from medgan.segmentation.settings import SegmenterConfig
+from medgan.training.description import Origin
 from medgan.training.fit import Fit
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import note_settings

@@ -12,11 +12,12 @@ from medgan.data.intensity import IntensityConfig
 from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError
 from medgan.segmentation.labelled import read_labelled
-from medgan.segmentation.model import Origin, SegmenterModel, load_segmenter
+from medgan.segmentation.model import SegmenterModel, load_segmenter
 from medgan.segmentation.settings import STANDARD, SegmenterConfig
 from medgan.segmentation.training import train_segmenter
 from medgan.study.plan import StudyOrder
 from medgan.study.prevalence_design import LABELS, PrevalenceCohorts
+from medgan.training.description import Origin
 from medgan.training.fit import FitConfig
 from medgan.training.model_folder import CARD
 from medgan.translation import TranslationPipeline

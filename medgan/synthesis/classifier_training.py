@@ -13,11 +13,11 @@ from medgan.classification.model import ClassifierModel, write_classifier
 from medgan.classification.settings import ClassifierConfig, ClassifierNetworkConfig
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.segmentation.model import Origin
 from medgan.synthesis.classifier import SupervisedConfig
 from medgan.synthesis.few_labels import ClassPatches, FewLabels, VariationConfig
 from medgan.synthesis.settings import LesionConfig
 from medgan.synthesis.sgan import SGANConfig
+from medgan.training.description import Origin
 from medgan.training.fit import Fit, FitConfig, Fitted
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import note_settings

@@ -6,14 +6,12 @@ from typing import Literal
 
 from torch import nn
 
-from medgan.config import Config
-from medgan.segmentation.model import Origin
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.generators import SynthesisConfig
+from medgan.training.description import Origin, TrainedDescription, card_facts
 from medgan.training.fit import Fitted
 from medgan.training.model_folder import (
     CARD,
-    SCHEMA_VERSION,
     described,
     library_versions,
     load_weights,
@@ -22,13 +20,11 @@ from medgan.training.model_folder import (
 )
 
 
-class GeneratorDescription(Config):
+class GeneratorDescription(TrainedDescription):
     """All that must be known to draw lesions with a model."""
 
     task: Literal["synthesis"] = "synthesis"
-    schema_version: int = SCHEMA_VERSION
     config: SynthesisConfig
-    seed: int
     subjects: tuple[str, ...]
     """Who it learnt from, each with a mask; whoever is not among them may not receive its lesions for training."""
     healthy: tuple[str, ...] = ()
@@ -37,12 +33,6 @@ class GeneratorDescription(Config):
     """Training subjects of the split that taught nothing, since they have no mask."""
     validated: int
     """Subjects with a mask that judged the epochs."""
-    origin: Origin
-    metrics: dict[str, float]
-    """Validation metrics of the network that was kept."""
-    epoch: int
-    weights_sha256: str
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -118,7 +108,7 @@ def write_generator(
         weights_sha256=write_weights(folder, fitted.networks), versions=library_versions(),
     )  # fmt: skip
     write_description(folder, description)
-    (folder / CARD).write_text(_card(description))
+    (folder / CARD).write_text(_card(description), encoding="utf-8")
     return load_generator(folder)
 
 
@@ -135,25 +125,13 @@ def _learnt(description: GeneratorDescription) -> str:
 
 def _card(description: GeneratorDescription) -> str:
     config = description.config
-    window = config.domain.window
-    spacing = ["own" if size is None else f"{size:g} mm" for size in config.grid.spacing_mm]
     return TEMPLATE.format(
+        **card_facts(description, config.domain, config.grid),
         names=", ".join(config.names),
         kind=config.generator.kind,
-        medgan=description.versions["medgan"],
-        domain=config.domain.name,
-        modality=config.domain.modality,
-        lower=window.lower,
-        upper=window.upper,
-        percentiles=" percentile" if window.percentiles else f" {config.domain.unit}",
-        spacing=" x ".join(spacing),
         dimensions=config.patch.dimensions,
         shape=" x ".join(map(str, config.shape)),
         condition=", ".join(config.condition.blocks(config.names)) or "none",
         learnt=_learnt(description),
         validated=description.validated,
-        data="the built-in digital phantom, no patient" if description.origin.phantom else "real studies",
-        split=description.origin.split_hash[:12] or "none",
-        epoch=description.epoch,
-        metrics="\n".join(f"| `{key}` | {value:.4g} |" for key, value in sorted(description.metrics.items())),
     )

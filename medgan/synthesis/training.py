@@ -11,11 +11,11 @@ from medgan.data.splits import Part, Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelled
-from medgan.segmentation.model import Origin
 from medgan.synthesis.generators import SynthesisConfig, learner_of
 from medgan.synthesis.model import GeneratorModel, write_generator
 from medgan.synthesis.patches import LesionPatches
 from medgan.synthesis.settings import LesionConfig
+from medgan.training.description import Origin
 from medgan.training.fit import Fit
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import note_settings

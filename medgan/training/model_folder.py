@@ -122,7 +122,7 @@ def write_weights(folder: Path, networks: Mapping[str, nn.Module]) -> str:
 
 def write_description(folder: Path, description: Config) -> None:
     """Write ``model.json``."""
-    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n")
+    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read_model(folder: Path) -> Model:
@@ -179,7 +179,7 @@ def described(folder: Path, kind: type[D]) -> D:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: is not a model folder, {name} is missing; give the `model` folder of a run.")
     try:
-        content = json.loads((folder / DESCRIPTION).read_text())
+        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         found = content.get("schema_version") if isinstance(content, dict) else None
         if isinstance(found, int) and found > SCHEMA_VERSION:
             raise ModelError(

@@ -56,13 +56,13 @@ class RunFolder:
         self.note(facts | {"started": datetime.now().astimezone().isoformat(), "host": platform.platform()})
         # The settings come last: a folder with them is a whole run.
         part = self.path / "config.yaml.part"
-        part.write_text(to_yaml(config))
+        part.write_text(to_yaml(config), encoding="utf-8")
         part.replace(self.config)
 
     def note(self, facts: dict[str, Any]) -> None:
         """Add facts to ``run.json``."""
         part = self.path / "run.json.part"
-        part.write_text(json.dumps(self.facts() | facts, indent=2) + "\n")
+        part.write_text(json.dumps(self.facts() | facts, indent=2) + "\n", encoding="utf-8")
         part.replace(self.path / "run.json")
 
     def facts(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class RunFolder:
         if not path.exists():
             return {}
         try:
-            facts: dict[str, Any] = json.loads(path.read_text())
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             raise DataError(f"{path}: is not JSON; the run folder is damaged, start the run anew.") from None
         return facts
@@ -115,7 +115,7 @@ def note_settings(folder: Path, config: Config, resume: bool) -> None:
     if resume and path.exists() and load(type(config), read_yaml(path)) != config:
         raise ConfigError(f"{path}: the training was begun with other settings; give those, or another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_yaml(config))
+    path.write_text(to_yaml(config), encoding="utf-8")
 
 
 def split_of_model(model: Path, split_hash: str, *, given: Path | None = None, otherwise: str) -> Split:

@@ -7,7 +7,8 @@ from medgan.benefit.judge import images_to_test, seen_as, true_labels
 from medgan.benefit.plan import make_plan
 from medgan.data.domains import Domain, Window
 from medgan.data.volumes import read_volume
-from medgan.segmentation.model import Origin, SegmenterDescription, SegmenterModel
+from medgan.segmentation.model import SegmenterDescription, SegmenterModel
+from medgan.training.description import Origin
 
 
 @pytest.fixture

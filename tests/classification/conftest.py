@@ -12,7 +12,7 @@ from medgan.classification.model import CLASSIFIER, ClassifierModel, write_class
 from medgan.classification.settings import ClassifierConfig
 from medgan.data.domains import Domain, Window
 from medgan.data.preparation import GridConfig
-from medgan.segmentation.model import Origin
+from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fitted
 

@@ -13,7 +13,7 @@ def model(tmp_path_factory):
     from medgan.classification.settings import ClassifierConfig
     from medgan.data.domains import domain_named
     from medgan.data.preparation import GridConfig
-    from medgan.segmentation.model import Origin
+    from medgan.training.description import Origin
     from medgan.training.fit import Fitted
 
     torch.manual_seed(0)

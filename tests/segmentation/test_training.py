@@ -8,8 +8,9 @@ from PIL import Image
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.regions import overlap
 from medgan.segmentation.apply import segment_study
-from medgan.segmentation.model import Origin, load_segmenter
+from medgan.segmentation.model import load_segmenter
 from medgan.segmentation.training import train_segmenter
+from medgan.training.description import Origin
 from medgan.training.fit import Fit, Interrupted
 
 

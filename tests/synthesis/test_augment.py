@@ -14,10 +14,10 @@ from medgan.data.splits import Split
 from medgan.data.volumes import file_hash
 from medgan.errors import ConfigError, DataError, LeakageError, ModelError
 from medgan.inference.sidecar import as_json
-from medgan.segmentation.model import Origin
 from medgan.synthesis.augment import AugmentOrder, augment
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.synthesis.model import write_generator
+from medgan.training.description import Origin
 from medgan.training.fit import Fitted
 
 QUIET = Console(quiet=True)

@@ -8,10 +8,10 @@ from medgan.classification.model import load_classifier
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled
-from medgan.segmentation.model import Origin
 from medgan.synthesis.classifier_training import FewLabelsConfig, train_classifier
 from medgan.synthesis.few_labels import ClassPatches
 from medgan.synthesis.sgan import SGAN
+from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.fit import Interrupted
 

@@ -7,10 +7,11 @@ import torch
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.segmentation.labelled import Labelled
-from medgan.segmentation.model import Origin, load_segmenter
+from medgan.segmentation.model import load_segmenter
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.synthesis.model import load_generator
 from medgan.synthesis.training import train_generator
+from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 
 PATCHES = {"2d": {"dimensions": 2, "size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}

@@ -17,10 +17,11 @@ from medgan.data.volumes import read_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged
-from medgan.segmentation.model import Origin, load_segmenter
+from medgan.segmentation.model import load_segmenter
 from medgan.segmentation.training import train_segmenter
 from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, add_metrics, code_revision
+from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.recorder import Recorder
 

@@ -14,11 +14,11 @@ from medgan.data.cache import Cache, default_folder
 from medgan.data.studies import Study
 from medgan.errors import LeakageError
 from medgan.segmentation.labelled import Labelled, read_labelled
-from medgan.segmentation.model import Origin
 from medgan.study.records import read_json, write_json
 from medgan.synthesis.model import GeneratorModel, load_generator
 from medgan.synthesis.training import train_generator
 from medgan.tracking import Tracker, code_revision
+from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import CARD
 from medgan.training.recorder import Recorder

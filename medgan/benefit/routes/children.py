@@ -22,10 +22,11 @@ from medgan.evaluation.fidelity import Mask
 from medgan.inference.batch import conversion_fabric
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, read_labelled
-from medgan.segmentation.model import Origin, SegmenterModel, load_segmenter
+from medgan.segmentation.model import SegmenterModel, load_segmenter
 from medgan.segmentation.training import train_segmenter
 from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
+from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.recorder import Recorder
 

@@ -1,0 +1,47 @@
+"""What the models of one network say of themselves, whatever their task, and the rows that their cards share."""
+
+from medgan.config import Config
+from medgan.data.domains import Domain
+from medgan.data.preparation import GridConfig
+from medgan.training.model_folder import SCHEMA_VERSION
+
+
+class Origin(Config):
+    """Where a model's subjects come from, as its model folder tells it."""
+
+    split_hash: str = ""
+    """Of the split whose training and validation subjects it saw."""
+    data_fingerprint: str = ""
+    phantom: bool = False
+    """Trained on the built-in phantom: no model for patients."""
+
+
+class TrainedDescription(Config):
+    """How the network was trained and chosen; each task adds its name and its settings."""
+
+    schema_version: int = SCHEMA_VERSION
+    seed: int
+    origin: Origin
+    metrics: dict[str, float]
+    """Validation metrics of the network that was kept."""
+    epoch: int
+    weights_sha256: str
+    versions: dict[str, str]
+
+
+def card_facts(description: TrainedDescription, domain: Domain, grid: GridConfig) -> dict[str, object]:
+    """What every card's template asks for: what goes in, on which grid, and how the network was chosen."""
+    window = domain.window
+    return {
+        "medgan": description.versions["medgan"],
+        "domain": domain.name,
+        "modality": domain.modality,
+        "lower": window.lower,
+        "upper": window.upper,
+        "percentiles": " percentile" if window.percentiles else f" {domain.unit}",
+        "spacing": " x ".join("own" if size is None else f"{size:g} mm" for size in grid.spacing_mm),
+        "data": "the built-in digital phantom, no patient" if description.origin.phantom else "real studies",
+        "split": description.origin.split_hash[:12] or "none",
+        "epoch": description.epoch,
+        "metrics": "\n".join(f"| `{key}` | {value:.4g} |" for key, value in sorted(description.metrics.items())),
+    }

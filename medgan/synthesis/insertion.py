@@ -140,7 +140,7 @@ class Inserter(ABC):
 
     def _add(self, canvas: Canvas, donors: Sequence[Labelled], rng: np.random.Generator) -> None:
         config, gap_mm = self.config, self.gap_mm(canvas)
-        anatomy = Anatomy.of(donors, config.place.tail_percent)
+        anatomy = Anatomy.of(donors, config.place.tissue_percent)
         allowed = anatomy.allowed(canvas.recipient, self.domain, rim_mm=config.place.rim_mm, gap_mm=gap_mm)
         counts = [len(lesions_of(donor)) for donor in donors if donor.labels.any()]
         for _ in range(min(int(rng.choice(counts)), config.most)):
@@ -154,7 +154,7 @@ class Inserter(ABC):
         if not canvas.lesions:
             raise InsertionError(
                 f"{canvas.recipient.subject} has no tissue like that around real lesions where one would fit; "
-                "allow more with place.tail_percent or place.rim_mm, or take another recipient."
+                "allow more with place.tissue_percent or place.rim_mm, or take another recipient."
             )
 
     def _placed(

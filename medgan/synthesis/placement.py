@@ -1,5 +1,6 @@
 """Where a lesion may lie: tissue like that around real lesions, at places where real lesions are, over no label."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -37,8 +38,9 @@ class PlacementConfig(Config):
 
     rim_mm: NonNegativeFloat = 3.0
     """How far from the body's surface."""
-    tail_percent: float = Field(default=10.0, ge=0, lt=50)
-    """Share of real surroundings on either side whose intensities do not count as tissue: some lesions touch fluid."""
+    tissue_percent: float = Field(default=70.0, gt=0, le=100)
+    """Share of real surroundings whose intensities count as tissue: the narrowest range that holds so many, since most
+    lesions lie in one tissue, and what else they touch (cortex, fluid) is brighter or darker."""
     tries: PositiveInt = 2000
     """Places that are tried for a lesion, drawn where real lesions are likelier more often."""
 
@@ -47,9 +49,9 @@ class PlacementConfig(Config):
 class Anatomy:
     """What the real lesions of some cases say of where others may be.
 
-    A place is allowed where the body, its rim taken off, has intensities between the percentiles of the tissue around
-    real lesions (each image in its own window, noise smoothed, single voxels closed and opened away), and where no
-    label is nearer than the blending reaches. Among the allowed places one is drawn by the density of the real lesions'
+    A place is allowed where the body, its rim taken off, has intensities of the tissue around most of the real lesions
+    (each image in its own window, noise smoothed, single voxels closed and opened away), and where no label is nearer
+    than the blending reaches. Among the allowed places one is drawn by the density of the real lesions'
     centres in body coordinates.
     """
 
@@ -59,7 +61,7 @@ class Anatomy:
     """(BINS, BINS, BINS) over the body's box, adding up to 1."""
 
     @classmethod
-    def of(cls, cases: Sequence[Labelled], tail_percent: float) -> Self:
+    def of(cls, cases: Sequence[Labelled], tissue_percent: float) -> Self:
         """Measured on labelled cases.
 
         Raises:
@@ -68,9 +70,8 @@ class Anatomy:
         around = np.concatenate([np.empty(0, np.float32), *(_surroundings(case) for case in cases)])
         if not around.size:
             raise InsertionError("no donor has a lesion with tissue around it; give cases with lesions.")
-        lower, upper = np.percentile(around, [tail_percent, 100 - tail_percent])
         places = [body_coordinates(case.image, lesion.centre) for case in cases for lesion in lesions_of(case)]
-        return cls((float(lower), float(upper)), _density(np.array(places)))
+        return cls(_narrowest(around, tissue_percent), _density(np.array(places)))
 
     def allowed(self, case: Labelled, domain: Domain, *, rim_mm: float, gap_mm: float) -> NDArray[np.bool_]:
         """Where new lesions may lie, (X, Y, Z).
@@ -155,6 +156,17 @@ def _surroundings(case: Labelled) -> NDArray[np.float32]:
         shell = _smooth(case.image, box)[(distance >= near) & (distance <= far)]
         _around[case] = shell[:: max(1, len(shell) // MOST_SAMPLES)]
     return _around[case]
+
+
+def _narrowest(values: NDArray[np.float32], percent: float) -> tuple[float, float]:
+    """The narrowest interval that holds so many of the values: the highest density region of one mode.
+
+    Source: Hyndman 1996, doi 10.1080/00031305.1996.10474359.
+    """
+    rising = np.sort(values)
+    held = math.ceil(len(rising) * percent / 100)
+    first = int(np.argmin(rising[held - 1 :] - rising[: len(rising) - held + 1]))
+    return float(rising[first]), float(rising[first + held - 1])
 
 
 def _smooth(image: Prepared, box: tuple[slice, ...] = (slice(None),) * 3) -> NDArray[np.float32]:

@@ -19,10 +19,25 @@ def prepared(shape, body):
 
 
 def test_tissue_is_what_lies_around_real_lesions(shape, with_lesions):
-    anatomy = Anatomy.of(with_lesions(shape, 3), 10.0)
+    anatomy = Anatomy.of(with_lesions(shape, 3), 80.0)
     # The brain is 100 of 0 to 200, so 0 of -1 to 1; lesions of 160 and air of 0 are other tissue.
     assert -0.05 < anatomy.tissue[0] < 0 < anatomy.tissue[1] < 0.05
     assert anatomy.density.sum() == pytest.approx(1)
+
+
+def test_what_lesions_touch_besides_is_no_tissue(shape, with_lesions):
+    """A quarter of what lies around them is brighter, as cortex is on T2: percentiles at both ends would let it in."""
+    cases = []
+    for case in with_lesions(shape, 3):
+        voxels = case.image.voxels.copy()
+        for lesion in lesions_of(case):
+            x, y, _ = np.indices(voxels.shape) - np.array(lesion.centre)[:, None, None, None]
+            voxels[(x > 0) & (y > 0) & (np.hypot(x, y) < 7) & (case.labels == 0)] = 140
+        image = Prepared(voxels, case.image.affine, case.image.body, case.image.bounds)
+        cases.append(Labelled(case.subject, image, case.labels))
+    lower, upper = Anatomy.of(cases, 70.0).tissue
+    assert -0.05 < lower < 0 < upper < 0.1
+    assert Anatomy.of(cases, 100.0).tissue[1] > 0.3  # 140 of 0 to 200
 
 
 def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, domain, with_lesions):
@@ -30,7 +45,7 @@ def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, 
     dark = case.image.voxels.copy()
     dark[20:26, 12:16] = 60  # fluid
     case = Labelled("s", Prepared(dark, case.image.affine, case.image.body, case.image.bounds), case.labels)
-    anatomy = Anatomy.of(with_lesions(shape, 3), 1.0)
+    anatomy = Anatomy.of(with_lesions(shape, 3), 98.0)
     allowed = anatomy.allowed(case, domain, rim_mm=3.0, gap_mm=2.5)
     assert allowed.mean() > 0.2
     assert not allowed[case.image.voxels < 50].any()

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from medgan.benefit.identity import check_identity, identity
 from medgan.benefit.judge import judge_child
-from medgan.benefit.tasks import IDENTITY, SCORE, Task
+from medgan.benefit.segmenters import IDENTITY, SCORE
+from medgan.benefit.tasks import Task
 from medgan.data.cache import Cache, default_folder
 from medgan.data.studies import Study
 from medgan.segmentation.labelled import Labelled, read_labelled

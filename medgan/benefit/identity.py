@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from medgan.benefit.tasks import IDENTITY, Task
+from medgan.benefit.segmenters import IDENTITY
+from medgan.benefit.tasks import Task
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash
 from medgan.errors import ConfigError, LeakageError

@@ -10,7 +10,8 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from medgan.benefit.plan import BenefitPlan
-from medgan.benefit.tasks import FIGURES, Child
+from medgan.benefit.segmenters import FIGURES
+from medgan.benefit.tasks import Child
 from medgan.data.domains import Domain
 from medgan.data.streams import replacing
 from medgan.data.studies import Study
@@ -66,14 +67,7 @@ def judge_child(plan: BenefitPlan, child: Child, tracking: str, run_id: str) -> 
     rows = pd.DataFrame([row for tested in images_to_test(plan) for row in _rows(plan, child, model, tested, fabric)])
     # A subject's images are averaged: the subject is the unit of evidence.
     own = rows.groupby(["subject", "test_set", "organ"], sort=False, as_index=False)[list(METRICS)].mean()
-    for place, (key, value) in enumerate(
-        {
-            "arm": child.arm.name,
-            "seed": child.seed,
-            "subset": child.subset,
-            "ratio_percent": child.ratio_percent,
-        }.items()
-    ):
+    for place, (key, value) in enumerate(child.facts.items()):
         own.insert(place, key, value)
     means = own.groupby(["test_set", "organ"])[list(METRICS)].mean().stack()
     add_metrics(tracking, run_id, {f"test/{where}/{organ}_{metric}": v for (where, organ, metric), v in means.items()})

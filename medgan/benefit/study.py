@@ -11,13 +11,15 @@ from rich.text import Text
 
 from medgan.benefit.arms import BY_NAME, SWEPT
 from medgan.benefit.children import run_child
+from medgan.benefit.judge import KEYS
 from medgan.benefit.keeping import label_keeper
 from medgan.benefit.material import Material, gather_material
 from medgan.benefit.plan import QUICK_NOTE, BenefitOrder, BenefitPlan, make_plan
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.ratio import Sweep, choose_ratio
+from medgan.benefit.segmenters import read_curves, read_figures
 from medgan.benefit.show import render
-from medgan.benefit.tables import means, read_curves, read_figures, worst_cases
+from medgan.benefit.tables import means, worst_cases
 from medgan.benefit.tasks import Child, Task, child_of
 from medgan.benefit.translated import LabelKeeping
 from medgan.evaluation.comparisons import compare_arms
@@ -38,7 +40,7 @@ class Benefit:
 
     folder: Path
     rows: pd.DataFrame
-    """See ``medgan.benefit.tables.read_figures``."""
+    """See ``medgan.benefit.segmenters.read_figures``."""
     means: pd.DataFrame
     comparisons: pd.DataFrame
     failures: tuple[Failure, ...]
@@ -111,7 +113,7 @@ def study_tasks(plan: BenefitPlan, materials: Sequence[Material], ratio: int, tr
 
 def collect(plan: BenefitPlan, children: Sequence[Child], failures: tuple[Failure, ...], tracker: Tracker) -> Benefit:
     """The figures of all children, and what follows from them."""
-    rows = read_figures(children)
+    rows = read_figures(children, KEYS)
     return Benefit(
         plan.order.folder,
         rows,
@@ -129,7 +131,7 @@ def write_results(
     folder = plan.order.folder
     found.rows.to_csv(folder / ROWS, index=False, float_format="%.6g")
     found.comparisons.to_csv(folder / COMPARISONS, index=False, float_format="%.6g")
-    read_curves(children).to_csv(folder / CURVES, index=False, float_format="%.6g")
+    read_curves(children, ("arm", "seed", "subset")).to_csv(folder / CURVES, index=False, float_format="%.6g")
     fit = plan.segmenter.fit
     write_json(
         folder / RESULT,

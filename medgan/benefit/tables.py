@@ -9,40 +9,14 @@ from typing import Any
 import pandas as pd
 
 from medgan.benefit.arms import SWEPT
-from medgan.benefit.judge import KEYS, LABEL_MAPS, TRUTH, images_to_test
+from medgan.benefit.judge import LABEL_MAPS, TRUTH, images_to_test
 from medgan.benefit.plan import BenefitPlan
-from medgan.benefit.tasks import FIGURES, Child
+from medgan.benefit.tasks import Child
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.statistics import t_interval
 
-CURVES = ("arm", "seed", "subset", "epoch", "val_dice")
 WORST = 6
 """Cases that are shown."""
-
-
-def read_figures(children: Sequence[Child]) -> pd.DataFrame:
-    """The figures of all finished children: ``KEYS``, then ``METRICS``; empty means not defined."""
-    frames = []
-    for child in children:
-        if child.finished:
-            # Text first: a subject called NA or 007 stays one.
-            frame = pd.read_csv(child.folder / FIGURES, dtype=str, keep_default_na=False)
-            numbers = ["seed", "subset", "ratio_percent", *METRICS]
-            frame[numbers] = frame[numbers].apply(pd.to_numeric)
-            frames.append(frame)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEYS, *METRICS])
-
-
-def read_curves(children: Sequence[Child]) -> pd.DataFrame:
-    """Mean Dice of the validation subjects by epoch: ``CURVES``."""
-    frames = []
-    for child in children:
-        path = child.folder / "metrics.csv"
-        if path.is_file() and "val/dice" in (told := pd.read_csv(path)):
-            frame = told[["epoch", "val/dice"]].dropna().rename(columns={"val/dice": "val_dice"})
-            frame = frame.assign(arm=child.arm.name, seed=child.seed, subset=child.subset)
-            frames.append(frame.astype({"epoch": int})[list(CURVES)])
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(CURVES))
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,30 +6,13 @@ from pathlib import Path
 from medgan.benefit.arms import Arm
 from medgan.benefit.material import Material
 from medgan.benefit.plan import BenefitPlan
+from medgan.benefit.segmenters import SegmenterChild
 from medgan.data.studies import Study
-from medgan.evaluation.segmentation import METRICS
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.records import read_json
-
-IDENTITY, SCORE, FIGURES = "child.json", "validation.json", "rows.csv"
-"""In a child's folder: what it is, from its beginning; what validation said, when it is trained; what it found in the
-test subjects, when it is finished."""
-
-
-def has_figures(folder: Path) -> bool:
-    """Whether a child's test subjects were judged by every metric there is; if not, they are to be judged again.
-
-    A study that goes on may have been begun when there were fewer.
-    """
-    path = folder / FIGURES
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8") as stream:
-        return set(METRICS) <= set(stream.readline().rstrip("\n").split(","))
 
 
 @dataclass(frozen=True)
-class Child:
+class Child(SegmenterChild):
     """One segmenter: an arm with a seed, a subset of subjects and a ratio."""
 
     arm: Arm
@@ -40,29 +23,9 @@ class Child:
     folder: Path
 
     @property
-    def name(self) -> str:
-        """How people and folders call it."""
-        return self.folder.name
-
-    @property
-    def trained(self) -> bool:
-        """Whether its model is there."""
-        return (self.folder / SCORE).is_file()
-
-    @property
-    def finished(self) -> bool:
-        """Whether its figures are there."""
-        return has_figures(self.folder)
-
-    @property
-    def score(self) -> float:
-        """Mean Dice of the validation subjects, of a child that is trained."""
-        return float(read_json(self.folder / SCORE)["val_dice"])
-
-    @property
-    def outcome(self) -> str:
-        """What is said of it when it has ended."""
-        return f"validation Dice {self.score:.3f}"
+    def facts(self) -> dict[str, str | int]:
+        """Its arm, seed, subset and ratio."""
+        return {"arm": self.arm.name, "seed": self.seed, "subset": self.subset, "ratio_percent": self.ratio_percent}
 
 
 def child_of(plan: BenefitPlan, arm: Arm, *, seed: int, subset: int, ratio_percent: int) -> Child:

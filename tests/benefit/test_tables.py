@@ -6,11 +6,14 @@ import pandas as pd
 import pytest
 
 from medgan.benefit.arms import BY_NAME
-from medgan.benefit.tables import means, read_curves, read_figures, worst_cases
+from medgan.benefit.judge import KEYS
+from medgan.benefit.segmenters import read_curves, read_figures
+from medgan.benefit.tables import means, worst_cases
 from medgan.benefit.tasks import Child
 from medgan.data.studies import Study
 from medgan.evaluation.segmentation import METRICS
 
+FACTS = ("arm", "seed", "subset")
 HEADER = "arm,seed,subset,ratio_percent,subject,test_set,organ," + ",".join(METRICS)
 
 
@@ -30,7 +33,7 @@ def rows(*values):
 
 def test_figures_of_finished_children_are_read_whatever_subjects_are_called(tmp_path):
     one = child(tmp_path, lines=["real,0,0,0,NA,in,liver,0.5,,,,,", "real,0,0,0,007,out,liver,,3.5,,,,"])
-    found = read_figures([one, child(tmp_path, seed=1)])
+    found = read_figures([one, child(tmp_path, seed=1)], KEYS)
     assert found["subject"].tolist() == ["NA", "007"]
     assert found["dice"].tolist()[0] == 0.5
     assert found["hd95_mm"].tolist()[1] == 3.5
@@ -38,14 +41,14 @@ def test_figures_of_finished_children_are_read_whatever_subjects_are_called(tmp_
 
 
 def test_without_finished_children_there_are_columns(tmp_path):
-    assert list(read_figures([child(tmp_path)]).columns) == HEADER.split(",")
-    assert read_curves([child(tmp_path, seed=1)]).empty
+    assert list(read_figures([child(tmp_path)], KEYS).columns) == HEADER.split(",")
+    assert read_curves([child(tmp_path, seed=1)], FACTS).empty
 
 
 def test_curves_have_the_epochs_that_were_judged(tmp_path):
     one = child(tmp_path, seed=3)
     (one.folder / "metrics.csv").write_text("epoch,train/dice,val/dice\n1.0,.9,\n2.0,.8,.25\n4.0,.7,.5\n")
-    assert read_curves([one]).to_dict("records") == [
+    assert read_curves([one], FACTS).to_dict("records") == [
         {"arm": "real", "seed": 3, "subset": 0, "epoch": 2, "val_dice": 0.25},
         {"arm": "real", "seed": 3, "subset": 0, "epoch": 4, "val_dice": 0.5},
     ]
@@ -76,7 +79,7 @@ def test_the_worst_cases_are_of_the_translating_arm_with_files_to_look_at(tmp_pa
     lines = [f"{arm},0,0,100,{name},out,liver,{dice},,,," for name, dice in (("a", 0.9), ("b", 0.1), ("c", 0.5))]
     children = [child(tmp_path / "study", lines=["real,0,0,0,a,out,liver,0.0,,,,"])]
     children.append(child(tmp_path / "study", arm, lines=lines))
-    found = worst_cases(plan, children, read_figures(children))
+    found = worst_cases(plan, children, read_figures(children, KEYS))
     assert [(case["subject"], case["dice"]) for case in found] == [("b", 0.1), ("c", 0.5), ("a", 0.9)]
     assert found[0] | {"dice": 0} == {
         "arm": arm,

@@ -6,7 +6,7 @@ import pytest
 from medgan.benefit.arms import ARMS, BY_NAME
 from medgan.benefit.material import Material
 from medgan.benefit.plan import make_plan
-from medgan.benefit.tasks import Task, child_of, has_figures
+from medgan.benefit.tasks import Task, child_of
 from medgan.evaluation.segmentation import METRICS
 
 
@@ -40,13 +40,15 @@ def test_a_child_is_trained_before_it_is_finished(plan):
     assert task.done
 
 
-def test_figures_of_before_there_was_a_metric_are_to_be_found_again(tmp_path):
-    assert not has_figures(tmp_path)
+def test_figures_of_before_there_was_a_metric_are_to_be_found_again(plan):
+    child = child_of(plan, BY_NAME["real"], seed=0, subset=0, ratio_percent=0)
+    child.folder.mkdir(parents=True)
+    assert not child.finished
     table = pd.DataFrame(0.5, index=[0], columns=["subject", *METRICS])
-    table.drop(columns="false_lesions").to_csv(tmp_path / "rows.csv", index=False)
-    assert not has_figures(tmp_path)
-    table.to_csv(tmp_path / "rows.csv", index=False)
-    assert has_figures(tmp_path)
+    table.drop(columns="false_lesions").to_csv(child.folder / "rows.csv", index=False)
+    assert not child.finished
+    table.to_csv(child.folder / "rows.csv", index=False)
+    assert child.finished
 
 
 def test_arms_differ_in_augmentation_alone(plan):

@@ -9,9 +9,9 @@ from rich.console import Console
 from medgan.benefit.augmentation.cases import read_record
 from medgan.benefit.augmentation.generators import real_cases
 from medgan.benefit.augmentation.material import synthetic_cases
-from medgan.benefit.augmentation.tasks import Child, Task
+from medgan.benefit.augmentation.tasks import Task
 from medgan.benefit.identity import check_begun, content_hash
-from medgan.benefit.tasks import FIGURES, IDENTITY, SCORE
+from medgan.benefit.segmenters import FIGURES, IDENTITY, SCORE
 from medgan.data.streams import replacing
 from medgan.data.volumes import read_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
@@ -53,11 +53,7 @@ def check_identity(task: Task) -> dict[str, Any]:
 def identity(task: Task) -> dict[str, Any]:
     """What a child's folder must have been begun with to be this child: settings, images, synthetic cases and split."""
     plan, child = task.plan, task.child
-    return {
-        "arm": child.arm.name,
-        "size": child.draw.size,
-        "seed": child.draw.seed,
-        "ratio_percent": child.ratio_percent,
+    return child.facts | {
         "split_hash": plan.split.hash,
         "lesions": list(plan.config.lesions),
         "segmenter": task.config.model_dump(mode="json"),
@@ -113,7 +109,7 @@ def judge_child(task: Task) -> None:
         truth = merged(read_volume(study.mask), plan.segmenter.labels)
         found = segment_study(model, volume, fabric)
         scores = score_labels(found, truth, model.names, volume.grid.spacing_mm, lesions=plan.config.lesions)
-        rows += [_row(child, study.subject, organ) | figures for organ, figures in scores.items()]
+        rows += [child.facts | {"subject": study.subject, "organ": organ} | own for organ, own in scores.items()]
     table = pd.DataFrame(rows)
     means = table.groupby("organ")[list(METRICS)].mean().stack()
     run_id = read_json(child.folder / IDENTITY)["mlflow_run_id"]
@@ -124,19 +120,13 @@ def judge_child(task: Task) -> None:
         stream.write(table.to_csv(index=False, float_format="%.6g").encode())
 
 
-def _row(child: Child, subject: str, organ: str) -> dict[str, Any]:
-    keys = (child.arm.name, child.draw.size, child.draw.seed, child.ratio_percent, subject, organ)
-    return dict(zip(KEYS, keys, strict=True))
-
-
 def _tracker(task: Task, begun: dict[str, Any]) -> Tracker:
     child, plan = task.child, task.plan
     return Tracker.start(
         task.tracking,
         experiment=plan.order.pipeline,
         run_name=child.name,
-        parameters=task.config.model_dump(mode="json")
-        | {"seed": child.draw.seed, "size": child.draw.size, "ratio_percent": child.ratio_percent},
+        parameters=task.config.model_dump(mode="json") | child.facts,
         tags={
             "pipeline": plan.order.pipeline,
             "study": "augmentation",

@@ -22,6 +22,9 @@ class AugmentationConfig(Config):
     ratios_percent: tuple[NonNegativeInt, ...] = (0, 25, 50, 100, 200)
     """Synthetic cases for a hundred real ones: validation chooses one of these for each method and size. 0 is told for
     comparison and never chosen."""
+    healthy: NonNegativeInt = 0
+    """Subjects whose masks mark nothing, besides the few: all that learns from these learns from them, too, and methods
+    add lesions to them. Where lesions are rare, healthy scans seldom are."""
     cases: PositiveInt = 100
     """Synthetic cases that each method makes of each draw of subjects; the ratio says how often they are seen."""
     split: SplitConfig = SplitConfig(validation=0.2, test=0.35)
@@ -49,7 +52,9 @@ class AugmentationConfig(Config):
 
     @model_validator(mode="after")
     def _can_insert(self) -> Self:
-        self.insertion_of("generator")
+        placements = {self.insertion.placement, self.insertion_of("generator").placement}
+        if self.healthy and "replace" in placements:
+            raise ValueError("healthy subjects have no organ whose place another could take; set healthy=0")
         return self
 
     @model_validator(mode="after")

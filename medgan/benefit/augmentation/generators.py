@@ -9,7 +9,7 @@ from rich.console import Console
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
 from medgan.benefit.augmentation.tasks import generator_folder
 from medgan.benefit.identity import check_begun, content_hash
-from medgan.benefit.tasks import IDENTITY
+from medgan.benefit.segmenters import IDENTITY
 from medgan.data.cache import Cache, default_folder
 from medgan.data.studies import Study
 from medgan.errors import LeakageError

@@ -74,8 +74,15 @@ class Draw:
 
     size: int
     seed: int
-    subjects: tuple[str, ...]
-    """In the order in which they were drawn."""
+    labelled: tuple[str, ...]
+    """Those with a labelled voxel, in the order in which they were drawn."""
+    healthy: tuple[str, ...] = ()
+    """Those besides whose masks mark nothing."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.labelled + self.healthy
 
     @property
     def name(self) -> str:
@@ -230,7 +237,7 @@ def labelled_cohort(table: Path, domain: Domain) -> Cohort:
 def draws(
     order: AugmentationOrder, config: AugmentationConfig, cohort: Cohort, split: Split, labels: Labels
 ) -> list[Draw]:
-    """Who is learnt from, by size and seed; subjects without a labelled voxel are not drawn.
+    """Who is learnt from, by size and seed; a size counts subjects with a labelled voxel, and ``healthy`` the others.
 
     A seed shuffles the training part once, and a size takes as many from its beginning: the fewer are among the more.
 
@@ -239,14 +246,24 @@ def draws(
     """
     studies = sorted(split.part(cohort, "train").studies, key=lambda study: study.subject)
     pool = [study.subject for study in studies if study.mask and merged(read_volume(study.mask), labels).any()]
+    others = [study.subject for study in studies if study.subject not in pool]
     sizes = sorted(set(config.sizes))
-    if sizes[-1] > len(pool):
-        raise ConfigError(
-            f"sizes={list(config.sizes)}: {len(pool)} of {len(split.train)} training subjects have a voxel of "
-            f"{', '.join(labels)}; ask for fewer, or make split.test smaller."
-        )
+    for asked, number, there, have in (
+        (f"sizes={list(config.sizes)}", sizes[-1], pool, "a"),
+        (f"healthy={config.healthy}", config.healthy, others, "no"),
+    ):
+        if number > len(there):
+            raise ConfigError(
+                f"{asked}: {len(there)} of {len(split.train)} training subjects have {have} voxel of "
+                f"{', '.join(labels)}; ask for fewer, or make split.test smaller."
+            )
     shuffled = {seed: np.random.default_rng(seed).permutation(pool).tolist() for seed in order.seeds}
-    return [Draw(size, seed, tuple(shuffled[seed][:size])) for size in sizes for seed in order.seeds]
+    healthy = {seed: np.random.default_rng(seed).permutation(others).tolist() for seed in order.seeds}
+    return [
+        Draw(size, seed, tuple(shuffled[seed][:size]), tuple(healthy[seed][: config.healthy]))
+        for size in sizes
+        for seed in order.seeds
+    ]
 
 
 def pipeline_of(order: AugmentationOrder, *layers: Settings) -> Pipeline[Any]:

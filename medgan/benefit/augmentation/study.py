@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from medgan.benefit.augmentation.arms import BY_NAME, Method
-from medgan.benefit.augmentation.children import check_identity, run_child
+from medgan.benefit.augmentation.children import KEYS, check_identity, run_child
 from medgan.benefit.augmentation.generators import generator_task, run_generator
 from medgan.benefit.augmentation.material import cases_task, run_cases
 from medgan.benefit.augmentation.plan import QUICK_NOTE, AugmentationOrder, AugmentationPlan, Draw, make_plan
@@ -21,13 +21,12 @@ from medgan.benefit.augmentation.tables import (
     SEED_METRICS,
     comparisons,
     means,
-    read_curves,
-    read_figures,
     slopes,
     with_mean,
 )
 from medgan.benefit.augmentation.tasks import Child, Task, child_of
 from medgan.benefit.pool import run_tasks
+from medgan.benefit.segmenters import read_curves, read_figures
 from medgan.data.sidecars import left_out
 from medgan.study.children import Failure
 from medgan.study.compare import plain
@@ -45,7 +44,7 @@ class Augmentation:
 
     folder: Path
     rows: pd.DataFrame
-    """See ``medgan.benefit.augmentation.tables.read_figures``."""
+    """See ``medgan.benefit.segmenters.read_figures``."""
     means: pd.DataFrame
     comparisons: pd.DataFrame
     slopes: pd.DataFrame
@@ -137,13 +136,13 @@ def run_size(plan: AugmentationPlan, size: int, tracker: Tracker, console: Conso
         check_identity(task)
     failures += run_tasks(tasks, run_child, jobs, console)
     children = tuple(task.child for task in tasks)
-    compared = comparisons(with_mean(read_figures(children)), config.comparisons)
+    compared = comparisons(with_mean(read_figures(children, KEYS)), config.comparisons)
     return OfSize(children, compared, tuple(sweeps), tuple(failures))
 
 
 def collect(plan: AugmentationPlan, done: Sequence[OfSize], tracker: Tracker) -> Augmentation:
     """The figures of all children, and what follows from them."""
-    rows = read_figures([child for each in done for child in each.children])
+    rows = read_figures([child for each in done for child in each.children], KEYS)
     all_organs = with_mean(rows)
     return Augmentation(
         plan.order.folder,
@@ -162,7 +161,8 @@ def write_results(plan: AugmentationPlan, found: Augmentation, children: Sequenc
     folder = plan.order.folder
     found.rows.to_csv(folder / ROWS, index=False, float_format="%.6g")
     found.comparisons.to_csv(folder / COMPARISONS, index=False, float_format="%.6g")
-    read_curves(children).to_csv(folder / CURVES, index=False, float_format="%.6g")
+    curves = read_curves(children, ("arm", "size", "seed", "ratio_percent"))
+    curves.to_csv(folder / CURVES, index=False, float_format="%.6g")
     write_json(folder / RESULT, described(plan) | results(plan, found))
 
 
@@ -202,9 +202,10 @@ def announce(plan: AugmentationPlan, console: Console) -> None:
     if told := left_out(plan.left_out):
         console.out(told, highlight=False)
     fit, split = plan.segmenter.fit, plan.split
+    besides = f" and {plan.config.healthy} healthy ones" if plan.config.healthy else ""
     console.out(
         f"{plan.order.folder}: {', '.join(plan.segmenter.labels)} in {plan.segmenter.domain.name}; "
-        f"n = {', '.join(map(str, plan.sizes))} x {len(plan.order.seeds)} seeds x {len(plan.arms)} arms, "
+        f"n = {', '.join(map(str, plan.sizes))}{besides} x {len(plan.order.seeds)} seeds x {len(plan.arms)} arms, "
         f"{fit.epochs * fit.iterations_per_epoch} steps of {fit.batch_size} patches each; "
         f"{len(split.validation)} validation and {len(split.test)} test subjects",
         highlight=False,

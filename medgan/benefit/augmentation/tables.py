@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 
 from medgan.benefit.augmentation.children import KEYS
-from medgan.benefit.augmentation.tasks import Child
-from medgan.benefit.tasks import FIGURES
 from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.slopes import slope
@@ -18,22 +16,8 @@ MEAN = "mean"
 """The mean of all organs of a subject, beside them."""
 ALL = "all"
 """The seeds together."""
-CURVES = ("arm", "size", "seed", "ratio_percent", "epoch", "val_dice")
 SEED_METRICS = ("dice", "lesion_f1", "false_lesions")
 """What is compared for each seed apart; the files would hold too much otherwise."""
-
-
-def read_figures(children: Sequence[Child]) -> pd.DataFrame:
-    """The figures of all finished children: ``KEYS``, then ``METRICS``; empty means not defined."""
-    frames = []
-    for child in children:
-        if child.finished:
-            # Text first: a subject called NA or 007 stays one.
-            frame = pd.read_csv(child.folder / FIGURES, dtype=str, keep_default_na=False)
-            numbers = ["size", "seed", "ratio_percent", *METRICS]
-            frame[numbers] = frame[numbers].apply(pd.to_numeric)
-            frames.append(frame)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEYS, *METRICS])
 
 
 def with_mean(rows: pd.DataFrame) -> pd.DataFrame:
@@ -43,20 +27,6 @@ def with_mean(rows: pd.DataFrame) -> pd.DataFrame:
     keys = [key for key in KEYS if key != "organ"]
     means = rows.groupby(keys, sort=False, as_index=False)[list(METRICS)].mean().assign(organ=MEAN)
     return pd.concat([rows, means[list(rows.columns)]], ignore_index=True)
-
-
-def read_curves(children: Sequence[Child]) -> pd.DataFrame:
-    """Mean Dice of the validation subjects by epoch: ``CURVES``."""
-    frames = []
-    for child in children:
-        path = child.folder / "metrics.csv"
-        if path.is_file() and "val/dice" in (told := pd.read_csv(path)):
-            frame = told[["epoch", "val/dice"]].dropna().rename(columns={"val/dice": "val_dice"})
-            frame = frame.assign(
-                arm=child.arm.name, size=child.draw.size, seed=child.draw.seed, ratio_percent=child.ratio_percent
-            )
-            frames.append(frame.astype({"epoch": int})[list(CURVES)])
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(CURVES))
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:

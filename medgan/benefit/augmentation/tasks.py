@@ -5,17 +5,16 @@ from pathlib import Path
 
 from medgan.benefit.augmentation.arms import Arm, Method
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
-from medgan.benefit.tasks import SCORE, has_figures
+from medgan.benefit.segmenters import SegmenterChild
 from medgan.data.studies import Study
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.records import read_json
 
 SEGMENTERS, GENERATORS, CASES = "segmenters", "generators", "cases"
 """Folders of a study."""
 
 
 @dataclass(frozen=True)
-class Child:
+class Child(SegmenterChild):
     """One segmenter: an arm on a draw of subjects with a ratio."""
 
     arm: Arm
@@ -25,29 +24,10 @@ class Child:
     folder: Path
 
     @property
-    def name(self) -> str:
-        """How people and folders call it."""
-        return self.folder.name
-
-    @property
-    def trained(self) -> bool:
-        """Whether its model is there."""
-        return (self.folder / SCORE).is_file()
-
-    @property
-    def finished(self) -> bool:
-        """Whether its figures are there."""
-        return has_figures(self.folder)
-
-    @property
-    def score(self) -> float:
-        """Mean Dice of the validation subjects, of a child that is trained."""
-        return float(read_json(self.folder / SCORE)["val_dice"])
-
-    @property
-    def outcome(self) -> str:
-        """What is said of it when it has ended."""
-        return f"validation Dice {self.score:.3f}"
+    def facts(self) -> dict[str, str | int]:
+        """Its arm, size, seed and ratio."""
+        size, seed = self.draw.size, self.draw.seed
+        return {"arm": self.arm.name, "size": size, "seed": seed, "ratio_percent": self.ratio_percent}
 
 
 def child_of(plan: AugmentationPlan, arm: Arm, draw: Draw, ratio_percent: int) -> Child:

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Method = Literal["elastic", "copy-paste", "carve-mix", "generator"]
-"""What makes synthetic cases of the real ones."""
+Method = Literal["healthy", "elastic", "copy-paste", "carve-mix", "generator"]
+"""What makes more cases of the real ones; ``healthy`` adds healthy scans as they are."""
 ArmName = Literal[
     "real",
     "standard",
     "copy-paste",
     "carve-mix",
     "generator",
+    "standard+healthy",
     "standard+elastic",
     "standard+copy-paste",
     "standard+carve-mix",
@@ -44,6 +45,7 @@ ARMS = (
     Arm("copy-paste", "copy-paste", standard=False, reference="real"),
     Arm("carve-mix", "carve-mix", standard=False, reference="real"),
     Arm("generator", "generator", standard=False, reference="real"),
+    Arm("standard+healthy", "healthy", standard=True, reference="standard"),
     Arm("standard+elastic", "elastic", standard=True, reference="standard"),
     Arm("standard+copy-paste", "copy-paste", standard=True, reference="standard"),
     Arm("standard+carve-mix", "carve-mix", standard=True, reference="standard"),
@@ -54,13 +56,16 @@ ARMS = (
 
 FURTHER: tuple[tuple[ArmName, ArmName], ...] = (
     ("generator", "copy-paste"),
+    ("standard+copy-paste", "standard+healthy"),
+    ("standard+generator", "standard+healthy"),
     ("standard+generator", "standard+elastic"),
     ("standard+generator", "standard+copy-paste"),
     ("standard+generator", "standard+carve-mix"),
     ("standard+generator", "generator"),
     ("standard+generator", "standard+shuffled"),
 )
-"""Comparisons beside each arm's own: is it the generator or only more variety, does it add to what is usual, and must
+"""Comparisons beside each arm's own: is it the lesions or only the heads that they
+lie in, is it the generator or only more variety, does it add to what is usual, and must
 images and labels fit."""
 
 BY_NAME = {arm.name: arm for arm in ARMS}

@@ -17,14 +17,14 @@ class AugmentationConfig(Config):
 
     sizes: tuple[PositiveInt, ...] = Field(default=(5, 10, 25, 50), min_length=1)
     """Training subjects; of one seed the fewer are among the more."""
-    arms: tuple[ArmName, ...] = tuple(arm.name for arm in ARMS)
+    arms: tuple[ArmName, ...] = tuple(arm.name for arm in ARMS if arm.method != "healthy")
     """The segmenters that are trained; an arm's reference should be among them."""
     ratios_percent: tuple[NonNegativeInt, ...] = (0, 25, 50, 100, 200)
     """Synthetic cases for a hundred real ones: validation chooses one of these for each method and size. 0 is told for
     comparison and never chosen."""
     healthy: NonNegativeInt = 0
-    """Subjects whose masks mark nothing, besides the few: all that learns from these learns from them, too, and methods
-    add lesions to them. Where lesions are rare, healthy scans seldom are."""
+    """Subjects whose masks mark nothing, besides the few: methods add lesions to them instead of to the few, and
+    ``standard+healthy`` learns from them as they are. Where lesions are rare, healthy scans seldom are."""
     cases: PositiveInt = 100
     """Synthetic cases that each method makes of each draw of subjects; the ratio says how often they are seen."""
     split: SplitConfig = SplitConfig(validation=0.2, test=0.35)
@@ -55,6 +55,8 @@ class AugmentationConfig(Config):
         placements = {self.insertion.placement, self.insertion_of("generator").placement}
         if self.healthy and "replace" in placements:
             raise ValueError("healthy subjects have no organ whose place another could take; set healthy=0")
+        if "standard+healthy" in self.arms and not self.healthy:
+            raise ValueError("standard+healthy learns from healthy subjects, too: say how many, as healthy=15")
         return self
 
     @model_validator(mode="after")

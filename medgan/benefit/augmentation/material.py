@@ -69,7 +69,7 @@ def identity(plan: AugmentationPlan, method: Method, draw: Draw) -> dict[str, An
         "size": draw.size,
         "seed": draw.seed,
         "split_hash": plan.split.hash,
-        "images": content_hash(plan.studies(draw)),
+        "images": content_hash([*plan.studies(draw), *(plan.recipients(draw, method) if draw.healthy else ())]),
         "wanted": plan.config.cases,
         "insertion": plan.config.insertion_of(method).model_dump(mode="json"),
         "bend": plan.config.bend,
@@ -88,25 +88,29 @@ def run_cases(task: CasesTask) -> None:
         DataError: Nothing could be placed in anybody.
     """
     plan, draw, method = task.plan, task.child.draw, task.child.method
-    studies = plan.guard.admit(plan.studies(draw), f"the {task.child.name}")
+    parents = [
+        plan.guard.admit(studies, f"the {task.child.name}")
+        for studies in (plan.recipients(draw, method), plan.studies(draw))
+    ]
     now = identity(plan, method, draw)
     if begun := check_begun(task.child.folder, read_record(task.child.folder), now):
         check_parents(begun, draw, task.child.folder)
         return
-    made = list(
-        synthesised(synthesiser_of(plan, method, draw), real_cases(plan, studies), draw.seed, plan.config.cases)
-    )
+    recipients, donors = (real_cases(plan, studies) for studies in parents)
+    made = list(synthesised(synthesiser_of(plan, method, draw), recipients, donors, draw.seed, plan.config.cases))
     cases = [each for each in made if isinstance(each, Synthetic)]
     reasons = [str(each) for each in made if isinstance(each, InsertionError)]
     if not cases:
-        raise DataError(f"{task.child.name}: nothing could be placed in any of {len(studies)} subjects: {reasons[0]}")
+        raise DataError(
+            f"{task.child.name}: nothing could be placed in any of {len(recipients)} subjects: {reasons[0]}"
+        )
     record = {"cases": [{"parents": list(each.parents)} for each in cases]}
     check_parents(record, draw, task.child.folder)
     write_cases(task.child.folder, cases, now | {"refused": len(reasons), "reasons": sorted(set(reasons))})
 
 
 def synthesised(
-    synthesiser: Synthesiser, real: list[Labelled], seed: int, wanted: int
+    synthesiser: Synthesiser, recipients: list[Labelled], donors: list[Labelled], seed: int, wanted: int
 ) -> Iterator[Synthetic | InsertionError]:
     """Cases, recipients taken in turn, and why some recipients could not have any.
 
@@ -114,7 +118,8 @@ def synthesised(
 
     Args:
         synthesiser: Makes them.
-        real: Recipients and donors; a recipient is no donor of its own, if there is another.
+        recipients: What is changed.
+        donors: Who lends lesions; a recipient is no donor of its own, if there is another.
         seed: Of all of them.
         wanted: How many.
     """
@@ -122,10 +127,10 @@ def synthesised(
     for number in range(wanted * MOST_TRIES):
         if made == wanted:
             return
-        own = number % len(real)
-        donors = [case for other, case in enumerate(real) if other != own] or real
+        recipient = recipients[number % len(recipients)]
+        others = [case for case in donors if case.subject != recipient.subject] or donors
         try:
-            yield synthesiser.synthesise(real[own], donors, np.random.default_rng([seed, number]))
+            yield synthesiser.synthesise(recipient, others, np.random.default_rng([seed, number]))
         except InsertionError as error:
             yield error
         else:

@@ -1,12 +1,28 @@
 """From a method's name to what makes synthetic cases of a draw."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from medgan.benefit.augmentation.arms import Method
 from medgan.benefit.augmentation.generators import trained_generator
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
+from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.elastic import Bent, Elastic
 from medgan.synthesis.methods import baseline, by_network
-from medgan.synthesis.synthesiser import Synthesiser
+from medgan.synthesis.synthesiser import Synthesiser, Synthetic
 from medgan.training.device import make_fabric
+
+
+class AsTheyAre:
+    """Adds nothing: what healthy scans alone do for a segmenter that generated lesions could be credited with."""
+
+    name = "healthy"
+
+    def synthesise(self, recipient: Labelled, donors: Sequence[Labelled], rng: np.random.Generator) -> Synthetic:
+        """See :class:`medgan.synthesis.synthesiser.Synthesiser`."""
+        del donors, rng
+        return Synthetic(recipient, (recipient.subject,), {"method": self.name})
 
 
 def synthesiser_of(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthesiser:
@@ -17,6 +33,8 @@ def synthesiser_of(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthe
         LeakageError: A generator that has learnt from anybody else.
         ModelError: One that is incomplete or altered.
     """
+    if method == "healthy":
+        return AsTheyAre()
     elastic = Elastic(plan.config.insertion.variation)
     if method == "elastic":
         return elastic

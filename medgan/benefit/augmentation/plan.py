@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medgan import catalog
-from medgan.benefit.augmentation.arms import BY_NAME, Arm
+from medgan.benefit.augmentation.arms import BY_NAME, Arm, Method
 from medgan.benefit.augmentation.config import AugmentationConfig, configured
 from medgan.benefit.leakage import Guard
 from medgan.config import Settings, from_overrides, load
@@ -77,7 +77,7 @@ class Draw:
     labelled: tuple[str, ...]
     """Those with a labelled voxel, in the order in which they were drawn."""
     healthy: tuple[str, ...] = ()
-    """Those besides whose masks mark nothing."""
+    """Those besides whose masks mark nothing: they receive lesions and lend none."""
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -138,9 +138,16 @@ class AugmentationPlan:
         return tuple(draw for draw in self.draws if draw.size == size)
 
     def studies(self, draw: Draw) -> tuple[Study, ...]:
-        """The labelled images of a draw, in its order."""
+        """The images with a labelled voxel of a draw, in its order: what is learnt from."""
+        return self._of(draw.labelled)
+
+    def recipients(self, draw: Draw, method: Method) -> tuple[Study, ...]:
+        """Those that a method changes: the healthy ones, where there are any."""
+        return self._of(draw.healthy if draw.healthy and method != "elastic" else draw.labelled)
+
+    def _of(self, subjects: tuple[str, ...]) -> tuple[Study, ...]:
         own = {study.subject: study for study in self.cohort.studies}
-        return tuple(own[subject] for subject in draw.subjects)
+        return tuple(own[subject] for subject in subjects)
 
     def part(self, name: Part) -> tuple[Study, ...]:
         """The labelled images of a part."""

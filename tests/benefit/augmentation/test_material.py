@@ -41,7 +41,7 @@ def test_what_is_there_is_not_made_again(task, brightened, monkeypatch):
 
 def test_a_case_is_a_function_of_its_number_alone(plan, brightened):
     real = real_cases(plan, plan.studies(plan.of_size(3)[0]))
-    few, many = (list(synthesised(brightened(), real, 5, wanted)) for wanted in (2, 6))
+    few, many = (list(synthesised(brightened(), real, real, 5, wanted)) for wanted in (2, 6))
     for one, other in zip(few, many[:2], strict=True):
         np.testing.assert_array_equal(one.case.image.voxels, other.case.image.voxels)
     levels = {float(each.case.image.voxels[0, 0, 0]) for each in many}

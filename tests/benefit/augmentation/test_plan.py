@@ -47,18 +47,22 @@ def test_more_subjects_than_there_are_is_refused(asked, tmp_path):
         make_plan(asked(tmp_path, overrides=["sizes=[5]"]))
 
 
-def test_healthy_subjects_are_learnt_from_besides_and_are_no_size(asked, tmp_path):
+def test_healthy_subjects_are_no_size_and_receive_what_the_few_lend(asked, tmp_path):
     added = ["insertion.placement=add", "generator_insertion={}", "sizes=[2]"]
     without, besides = (
         make_plan(asked(tmp_path / str(healthy), overrides=[*added, f"healthy={healthy}"])) for healthy in (0, 1)
     )
     (few,), (more,) = without.draws, besides.draws
     assert (more.size, more.labelled, more.healthy) == (2, few.subjects, (f"s{UNLABELLED}",))
-    assert [study.subject for study in besides.studies(more)] == [*few.subjects, f"s{UNLABELLED}"]
+    assert besides.studies(more) == without.studies(few)
+    assert [study.subject for study in besides.recipients(more, "copy-paste")] == [f"s{UNLABELLED}"]
+    assert besides.recipients(more, "elastic") == without.recipients(few, "copy-paste") == without.studies(few)
     with pytest.raises(ConfigError, match=r"healthy=2: 1 of 5 training subjects have no voxel of front, back"):
         make_plan(asked(tmp_path / "2", overrides=[*added, "healthy=2"]))
     with pytest.raises(ConfigError, match="no organ whose place another could take"):
         make_plan(asked(tmp_path / "3", overrides=["healthy=1"]))
+    with pytest.raises(ConfigError, match="say how many, as healthy=15"):
+        make_plan(asked(tmp_path / "4", overrides=["arms=[standard, standard+healthy]"]))
 
 
 def test_the_generator_draws_what_the_segmenter_segments(plan):

@@ -51,8 +51,8 @@ class Anatomy:
 
     A place is allowed where the body, its rim taken off, has intensities of the tissue around most of the real lesions
     (each image in its own window, noise smoothed, single voxels closed and opened away), and where no label is nearer
-    than the blending reaches. Among the allowed places one is drawn by the density of the real lesions'
-    centres in body coordinates.
+    than the blending reaches. Among the allowed places one is drawn by the density of the real lesions' centres in body
+    coordinates.
     """
 
     tissue: tuple[float, float]

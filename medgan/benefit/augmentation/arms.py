@@ -64,9 +64,8 @@ FURTHER: tuple[tuple[ArmName, ArmName], ...] = (
     ("standard+generator", "generator"),
     ("standard+generator", "standard+shuffled"),
 )
-"""Comparisons beside each arm's own: is it the lesions or only the heads that they
-lie in, is it the generator or only more variety, does it add to what is usual, and must
-images and labels fit."""
+"""Comparisons beside each arm's own: is it the lesions or only the heads that they lie in, is it the generator or only
+more variety, does it add to what is usual, and must images and labels fit."""
 
 BY_NAME = {arm.name: arm for arm in ARMS}
 

@@ -26,7 +26,9 @@ from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair, domain_named
 from medgan.data.grid import Grid, Volume, made_up_grid
 from medgan.data.itk import matrix_lps
-from medgan.data.registration import RegistrationConfig, Side, register, side
+from medgan.data.registration import register
+from medgan.data.registration_settings import RegistrationConfig
+from medgan.data.registration_side import Side, side
 from medgan.data.studies import find_cohort
 from medgan.data.volumes import read_volume
 from medgan.phantom.ct import default_spacing_mm, render_subject

@@ -6,7 +6,9 @@ import math
 import SimpleITK as sitk  # noqa: N813
 
 from medgan.data.itk import one_thread
-from medgan.data.registration import RegistrationConfig, Side, metric, shrunk, with_edges
+from medgan.data.registration import metric, shrunk, with_edges
+from medgan.data.registration_settings import RegistrationConfig
+from medgan.data.registration_side import Side
 from medgan.errors import DataError
 
 LEVELS_MM = (4.0, 2.0)

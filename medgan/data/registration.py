@@ -12,94 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from medgan.config import Config
-from medgan.data.domains import Domain, Window
-from medgan.data.grid import Volume
-from medgan.data.itk import one_thread, to_itk
+from medgan.data.itk import matrix_lps, one_thread
+from medgan.data.registration_settings import LEAST_BINS, RegistrationConfig
+from medgan.data.registration_side import LEAST_VOXELS, Side, look, on
 from medgan.errors import DataError
 
-CONTRASTS = {"CT": Window(lower=-250.0, upper=600.0), "MR": Window(lower=0.0, upper=99.5, percentiles=True)}
-"""What the histogram of the metric spans: beyond, a few bright voxels would leave the tissues in one bin."""
-LEAST_VOXELS = 4
-"""Along each axis, in a level and in a scan."""
-LEAST_BINS = 8
-LEAST_INSIDE = 0.2
-"""Share of the body that must lie deep enough for the metric to look there alone: a finger is all surface."""
 SAMPLES_A_CELL = 4
 """Of the joint histogram, at least: estimated from fewer, mutual information is too high, the more so the fewer."""
+ALIKE_VOXELS = 0.25
+"""Of a level: two climbs that end nearer to each other, on the mean over the scan's corners, found the same."""
 
+COARSE_LEVELS = 2
+"""They look at the skin, too, and continue the moving scan beyond its borders."""
 
-class RegistrationConfig(Config):
-    """How a moving scan is brought onto a fixed one."""
-
-    seed: NonNegativeInt = 0
-    """Of the voxels that the metric looks at; equal seeds give equal transforms."""
-    level_spacings_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (8.0, 4.0, 3.0, 2.0)
-    """Voxel size at each of the four resolution levels; a scan that is coarser is taken as it is. Averaging below the
-    voxels' own size is what tames the noise of a low-dose CT: finer levels are no more exact."""
-    samples: PositiveInt = 100_000
-    """Voxels that the metric looks at, drawn at random at each level. Along a limb mutual information is nearly flat:
-    with 30,000 its maximum moved by a voxel or two with the draw."""
-    bins: int = Field(default=40, ge=LEAST_BINS)
-    """Of the joint histogram, along each axis; fewer at levels with few voxels."""
-    iterations: PositiveInt = 300
-    """At most, at each level."""
-    start_rotation_degrees: NonNegativeFloat = 12.0
-    """The coarsest level also starts turned by this much to either side about each axis; 0 starts only unturned."""
-    kept_starts: PositiveInt = 4
-    """How many of the starts go on from the coarsest level to the second; half of them go on to the finest."""
-    margin_mm: NonNegativeFloat = 12.0
-    """Air around the fixed body that the metric looks at."""
-    inside_mm: NonNegativeFloat = 8.0
-    """How deep below the fixed body's surface the metric looks at the two finest levels: flesh is pressed differently
-    on each table, and the skin would draw a rigid transform off the bones. 0 looks near the body at all levels."""
-    edge_mm: NonNegativeFloat = 40.0
-    """How far the moving scan's outermost voxels are repeated beyond it at the two coarsest levels, so that sliding out
-    of it gains nothing. At the finest, what is repeated is not what is there: it drew limbs along their axis."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two scans, ready to register."""
-
-    image: sitk.Image
-    """Clipped intensities, float32; in CT without the table."""
-    body: sitk.Image
-    """The body mask, uint8."""
-    near: sitk.Image
-    """The body and a margin of air, uint8: where the metric looks at coarse levels."""
-    inside: sitk.Image
-    """The body without its outermost layer, uint8: where it looks at fine ones."""
-
-
-def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, config: RegistrationConfig) -> Side:
-    """A scan as registration wants it.
-
-    Args:
-        volume: (X, Y, Z).
-        body: (X, Y, Z), from :func:`medgan.data.body.body_mask`.
-        domain: Its modality chooses the window of the metric.
-        config: How far around and inside the body the metric looks.
-
-    Raises:
-        DataError: Too few voxels along an axis, or no body in it.
-    """
-    if min(volume.grid.size) < LEAST_VOXELS:
-        raise DataError(f"{volume.path} {volume.grid.size}: too thin to register; give a volume, not slices.")
-    if not body.any():
-        raise DataError(f"{volume.path}: no body is found in it, so there is nothing to register; look at the image.")
-    lower, upper = CONTRASTS[domain.modality].bounds(volume.voxels)
-    clipped = np.clip(volume.voxels, lower, upper)
-    if domain.modality == "CT":  # the table does not move with the patient
-        clipped[~body] = lower
-    mask = to_itk(body, volume.grid.affine)
-    distance_mm = sitk.SignedMaurerDistanceMap(mask, squaredDistance=False, useImageSpacing=True)
-    near = distance_mm <= config.margin_mm
-    inside = distance_mm <= -config.inside_mm if config.inside_mm else near
-    deep = np.count_nonzero(sitk.GetArrayViewFromImage(inside)) >= LEAST_INSIDE * np.count_nonzero(body)
-    return Side(to_itk(clipped, volume.grid.affine), mask, near, inside if deep else near)
+Climbed = list[tuple[float, sitk.Euler3DTransform]]
+"""The negative mutual information and the transform that climbs ended at."""
 
 
 @one_thread()
@@ -107,7 +35,9 @@ def register(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Eule
     """The rigid transform from the fixed to the moving scan that maximises Mattes' mutual information.
 
     The coarsest level is climbed from several starts (as the headers say, bodies' moments matched, and both turned a
-    little), since from one start alone a turn of 15 degrees often ends in a local maximum.
+    little), since from one start alone a turn of 15 degrees often ends in a local maximum; and in both directions,
+    since in a small scan one of them may slide out of it. The other levels look at the bones of a CT first, whichever
+    of the two it is: the one with bones is held fixed, and what is found is turned around.
 
     Raises:
         DataError: The scans do not overlap, wherever the search starts.
@@ -115,17 +45,43 @@ def register(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Eule
     Source: Mattes et al. 2003, doi 10.1109/TMI.2003.809072; four levels as in SynthRAD2023, Thummerer et al. 2023,
     doi 10.1002/mp.16529.
     """
-    coarsest, second, *finer = config.level_spacings_mm
-    climbed = [_climb(fixed, moving, start, coarsest, config) for start in _starts(fixed, moving, config)]
-    climbed = [_climb(fixed, moving, start, second, config) for start in _best(climbed, config.kept_starts)]
-    kept = _best(climbed, math.ceil(config.kept_starts / 2))
-    for spacing_mm in finer:
-        climbed = [_climb(fixed, moving, start, spacing_mm, config, fine=True) for start in kept]
-        kept = _best(climbed, len(kept))
-    score, transform = min(climbed, key=lambda found: found[0])
-    if math.isinf(score):
+    if fixed.bone is None and moving.bone is not None:
+        return inverse(_search(moving, fixed, config))
+    return _search(fixed, moving, config)
+
+
+def inverse(rigid: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
+    """The way back, which turns about the point that the centre of the way there went to.
+
+    The centre changes no point's place, but the search: about a distant one, turning and shifting are hard to tell
+    apart, and it stops half-way.
+    """
+    back = np.linalg.inv(matrix_lps(rigid))
+    centre = np.array(rigid.TransformPoint(rigid.GetCenter()))
+    turned = sitk.Euler3DTransform()
+    turned.SetCenter(centre.tolist())
+    turned.SetMatrix(back[:3, :3].ravel().tolist(), 1e-6)
+    turned.SetTranslation((back[:3, :3] @ centre + back[:3, 3] - centre).tolist())
+    return turned
+
+
+def _search(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler3DTransform:
+    """From the ends of the coarsest level, of which several go on, through all others."""
+    kept = [*_coarse(fixed, moving, config), *map(inverse, _coarse(moving, fixed, config))]
+    for number, spacing_mm in enumerate(config.level_spacings_mm[1:], start=1):
+        level = at_level(fixed, moving, number, config)
+        climbed = [_climb(level, start, config) for start in kept]
+        kept = _best(climbed, fixed, ALIKE_VOXELS * spacing_mm, math.ceil(config.kept_starts / 2))
+    if not kept:
         raise DataError("the scans share no tissue wherever the search starts; look at both images.")
-    return transform
+    return kept[0]
+
+
+def _coarse(fixed: Side, moving: Side, config: RegistrationConfig) -> list[sitk.Euler3DTransform]:
+    """The best of the different ends of the coarsest level."""
+    level = at_level(fixed, moving, 0, config)
+    climbed = [_climb(level, start, config) for start in _starts(fixed, moving, config)]
+    return _best(climbed, fixed, level.spacing_mm, config.kept_starts)
 
 
 def centred(fixed: Side, moving: Side) -> sitk.Euler3DTransform:
@@ -153,31 +109,54 @@ def _starts(fixed: Side, moving: Side, config: RegistrationConfig) -> Iterator[s
         yield turned
 
 
-def _best(climbed: list[tuple[float, sitk.Euler3DTransform]], number: int) -> list[sitk.Euler3DTransform]:
-    """The transforms with the lowest scores, at most so many."""
-    return [transform for _, transform in sorted(climbed, key=lambda found: found[0])[:number]]
+def _best(climbed: Climbed, fixed: Side, apart_mm: float, number: int) -> list[sitk.Euler3DTransform]:
+    """The transforms with the lowest scores, best first, at most so many, none nearer than ``apart_mm`` to a better."""
+    image, sides = fixed.image, itertools.product((0.0, 1.0), repeat=3)
+    indices = [[end * size for end, size in zip(ends, image.GetSize(), strict=True)] for ends in sides]
+    corners = [image.TransformContinuousIndexToPhysicalPoint(index) for index in indices]
+    kept: list[sitk.Euler3DTransform] = []
+    taken: list[NDArray[np.float64]] = []
+    for score, transform in sorted(climbed, key=lambda found: found[0]):
+        places = np.array([transform.TransformPoint(corner) for corner in corners])
+        alike = any(np.linalg.norm(places - other, axis=1).mean() <= apart_mm for other in taken)
+        if math.isfinite(score) and not alike and len(kept) < number:
+            kept.append(transform)
+            taken.append(places)
+    return kept
 
 
-def _climb(
-    fixed: Side,
-    moving: Side,
-    start: sitk.Euler3DTransform,
-    spacing_mm: float,
-    config: RegistrationConfig,
-    *,
-    fine: bool = False,
-) -> tuple[float, sitk.Euler3DTransform]:
-    """The negative mutual information and the transform after one level; infinite where the scans do not overlap.
+@dataclass(frozen=True)
+class Level:
+    """Both scans at one resolution."""
+
+    fixed: sitk.Image
+    moving: sitk.Image
+    where: sitk.Image
+    """Where the metric looks in the fixed scan."""
+    spacing_mm: float
+
+
+def at_level(fixed: Side, moving: Side, number: int, config: RegistrationConfig) -> Level:
+    """The level of a number, 0 the coarsest.
 
     Far from the goal the metric needs the skin, and edges that are repeated; close to it both draw it off.
     """
-    where, edge_mm = (fixed.inside, 0.0) if fine else (fixed.near, config.edge_mm)
+    spacing_mm = config.level_spacings_mm[number]
+    image, target = (shrunk(smoothed(side.image, spacing_mm), spacing_mm) for side in (fixed, moving))
+    coarse = number < COARSE_LEVELS
+    where = fixed.near if number == 0 else look(fixed, image, fixed.near if coarse else fixed.inside, config)
+    return Level(image, with_edges(target, config.edge_mm) if coarse else target, where, spacing_mm)
+
+
+def _climb(
+    level: Level, start: sitk.Euler3DTransform, config: RegistrationConfig
+) -> tuple[float, sitk.Euler3DTransform]:
+    """The negative mutual information and the transform after one level; infinite where the scans do not overlap."""
     transform = sitk.Euler3DTransform(start)
-    level, target = (shrunk(smoothed(side.image, spacing_mm), spacing_mm) for side in (fixed, moving))
-    method = metric(level, where, config)
+    method = metric(level.fixed, level.where, config)
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=spacing_mm / 2,
-        minStep=spacing_mm / 1000,
+        learningRate=level.spacing_mm / 2,
+        minStep=level.spacing_mm / 1000,
         numberOfIterations=config.iterations,
         relaxationFactor=0.7,
         gradientMagnitudeTolerance=1e-8,  # the steps decide: across a fat limb the metric is flat, not at its maximum
@@ -185,7 +164,7 @@ def _climb(
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
     try:
-        method.Execute(level, with_edges(target, edge_mm))
+        method.Execute(level.fixed, level.moving)
     except RuntimeError:  # "all samples map outside moving image buffer"
         return math.inf, start
     return float(method.GetMetricValue()), transform
@@ -194,12 +173,12 @@ def _climb(
 def metric(level: sitk.Image, where: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
     """Mattes' mutual information over seeded random voxels of ``level`` in a mask, ready for an optimizer."""
     method = sitk.ImageRegistrationMethod()
-    samples = min(config.samples, level.GetNumberOfPixels())
+    within = max(1, int(on(level, where).sum()))
+    samples = min(config.samples, within)
     bins = min(config.bins, math.isqrt(samples // SAMPLES_A_CELL))
     method.SetMetricAsMattesMutualInformation(max(LEAST_BINS, bins))
-    if samples < level.GetNumberOfPixels():
-        method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(samples / level.GetNumberOfPixels(), config.seed + 1)  # 0 is the clock's
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(samples / within, config.seed + 1)  # of all voxels, in the mask or not
     method.SetMetricFixedMask(where)
     method.SetInterpolator(sitk.sitkLinear)
     # By default ITK takes the gradient of an image that it blurs once more, which is not that of the metric: along it

@@ -16,9 +16,11 @@ from medgan.data.deformation import deformed
 from medgan.data.domains import Domain
 from medgan.data.grid import Grid, Volume, same_grid
 from medgan.data.itk import to_itk, voxels_of
-from medgan.data.registration import RegistrationConfig, register, side
+from medgan.data.registration import register
 from medgan.data.registration_picture import draw_pair
 from medgan.data.registration_quality import Limits, Quality, Status, judge, measure
+from medgan.data.registration_settings import RegistrationConfig
+from medgan.data.registration_side import side
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import DataError, GeometryError

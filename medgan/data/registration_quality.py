@@ -13,7 +13,8 @@ from scipy.stats import entropy
 
 from medgan.config import Config
 from medgan.data.itk import matrix_lps, voxels_of
-from medgan.data.registration import Side, centred
+from medgan.data.registration import centred
+from medgan.data.registration_side import Side
 
 Status = Literal["accepted", "refused", "failed"]
 
@@ -42,7 +43,8 @@ class Quality:
     """What registration did to a pair."""
 
     mutual_information_before: float
-    """In nats, near the fixed body where the moved scan looks; before, as the headers say."""
+    """In nats, where the registration looks (around the bones of a CT, else near the fixed body) and the moving scan
+    does; before, as the headers say."""
     mutual_information_after: float
     dice_before: float
     """Of the two body masks, where both scans look; 0 where they do not overlap."""
@@ -61,11 +63,10 @@ class Quality:
 def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: sitk.Transform) -> Quality:
     """Figures of a registration; ``transform`` is ``rigid``, or contains it and a deformation."""
     still = sitk.Transform(3, sitk.sitkIdentity)
-    body, near = voxels_of(fixed.body) > 0, voxels_of(fixed.near) > 0
+    body = voxels_of(fixed.body) > 0
     seen_before, seen = (_seen(fixed, moving, t) for t in (still, transform))
     body_before, body_after = (_moved(moving.body, fixed, t, sitk.sitkNearestNeighbor) > 0 for t in (still, transform))
-    image = voxels_of(fixed.image)[near & seen]
-    before, after = (_moved(moving.image, fixed, t, sitk.sitkLinear)[near & seen] for t in (still, transform))
+    before, after = (_information(fixed, moving, t, seen) for t in (still, transform))
     points = _points(fixed.body)
     ends = np.array([transform.TransformPoint(point) for point in points.tolist()])
     centre = np.array(centred(fixed, moving).GetTranslation())
@@ -73,8 +74,8 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
     turn = matrix_lps(rigid)[:3, :3]
     middle = np.array(rigid.TransformPoint(points.mean(axis=0).tolist()))
     return Quality(
-        mutual_information_before=mutual_information(image, before),
-        mutual_information_after=mutual_information(image, after),
+        mutual_information_before=before,
+        mutual_information_after=after,
         dice_before=dice(body & seen_before, body_before & seen_before),
         dice_after=dice(body & seen, body_after & seen),
         covered=float((body & seen).sum() / body.sum()),
@@ -114,6 +115,16 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Overlap of two masks of one shape: 1 where equal, 0 where apart or both empty."""
     total = int(one.sum()) + int(other.sum())
     return 2 * int((one & other).sum()) / total if total else 0.0
+
+
+def _information(fixed: Side, moving: Side, transform: sitk.Transform, seen: NDArray[np.bool_]) -> float:
+    """Mutual information of the fixed and the moved scan where the registration looks, among voxels that are seen."""
+    if fixed.bone is None and moving.bone is not None:
+        where = _moved(moving.bone, fixed, transform, sitk.sitkNearestNeighbor) > 0
+    else:
+        where = voxels_of(fixed.near if fixed.bone is None else fixed.bone) > 0
+    moved = _moved(moving.image, fixed, transform, sitk.sitkLinear)
+    return mutual_information(voxels_of(fixed.image)[where & seen], moved[where & seen])
 
 
 def _seen(fixed: Side, moving: Side, transform: sitk.Transform) -> NDArray[np.bool_]:

@@ -17,8 +17,8 @@ import SimpleITK as sitk  # noqa: N813
 
 if TYPE_CHECKING:
     from medgan.data.grid import Volume
-    from medgan.data.registration import Side
     from medgan.data.registration_pair import PairConfig
+    from medgan.data.registration_side import Side
 
 
 @pytest.fixture(scope="session")
@@ -159,10 +159,25 @@ def rigid() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def flesh_apart(scan) -> Callable[..., "Volume"]:
+    """A CT whose deep part, with its bone, moved otherwise than the rest: ``flesh_apart(deep=matrix, flesh=matrix)``."""
+
+    def make(deep=None, flesh=None):
+        volume = scan("CT", deep)
+        affine = volume.grid.affine
+        x_mm, y_mm = (affine[a, a] * np.arange(volume.voxels.shape[a]) + affine[a, 3] for a in (0, 1))
+        outside = (x_mm[:, None] / 22) ** 2 + (y_mm[None] / 16) ** 2 >= 1
+        volume.voxels[outside] = scan("CT", flesh).voxels[outside]
+        return volume
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def quick() -> "PairConfig":
     """Settings under which a registration of :func:`scan` takes a fraction of a second."""
-    from medgan.data.registration import RegistrationConfig
     from medgan.data.registration_pair import PairConfig
+    from medgan.data.registration_settings import RegistrationConfig
 
     levels = (8.0, 6.0, 4.0, 2.5)
     config = RegistrationConfig(
@@ -176,7 +191,7 @@ def sides(quick) -> Callable[..., list["Side"]]:
     """Volumes with their modalities, ready to register: ``sides((fixed, "MR"), (moving, "CT"))``."""
     from medgan.data.body import body_mask
     from medgan.data.domains import domain_named
-    from medgan.data.registration import side
+    from medgan.data.registration_side import side
 
     def make(*scans):
         domains = [domain_named(modality.lower()) for _, modality in scans]

@@ -6,7 +6,9 @@ from medgan.data.body import body_mask
 from medgan.data.domains import domain_named
 from medgan.data.grid import LPS_TO_RAS, Volume, made_up_grid
 from medgan.data.itk import matrix_lps, voxels_of
-from medgan.data.registration import RegistrationConfig, centred, register, side
+from medgan.data.registration import at_level, centred, inverse, metric, register
+from medgan.data.registration_settings import RegistrationConfig
+from medgan.data.registration_side import LEAST_LOOKED_AT, look, on, side
 from medgan.errors import DataError
 
 CORNERS = np.array([[x, y, z, 1] for x in (-25, 25) for y in (-20, 20) for z in (-35, 35)], dtype=float).T
@@ -54,18 +56,68 @@ def test_an_aligned_pair_stays(scan, sides, quick):
     assert error_mm(found, np.eye(4)) < 0.8  # a third of a voxel
 
 
-@pytest.mark.parametrize(("inside_mm", "bones_meet"), [(0.0, False), (8.0, True)])
-def test_skin_that_lies_differently_does_not_draw_the_bones_along(scan, rigid, quick, inside_mm, bones_meet):
-    fixed, moving = scan("MR"), scan("CT")
-    x_mm, y_mm = (
-        moving.grid.affine[a, a] * np.arange(moving.voxels.shape[a]) + moving.grid.affine[a, 3] for a in (0, 1)
-    )
-    deep = (x_mm[:, None] / 22) ** 2 + (y_mm[None] / 16) ** 2 < 1
-    moving.voxels[~deep] = scan("CT", rigid(shift_mm=(0, 7, 0))).voxels[~deep]
-    config = quick.rigid.model_copy(update={"inside_mm": inside_mm})
-    domains = [domain_named("mr"), domain_named("ct")]
-    pair = [side(v, body_mask(v.voxels, d), d, config) for v, d in zip((fixed, moving), domains, strict=True)]
-    assert bool(error_mm(register(*pair, config), np.eye(4)) < 1.25) == bones_meet
+@pytest.mark.parametrize(("bone_mm", "inside_mm", "bones_meet"), [(0.0, 0.0, False), (10.0, 8.0, True)])
+@pytest.mark.parametrize("ct_is_fixed", [False, True])
+def test_flesh_that_lies_differently_does_not_draw_the_bones_along(
+    scan, flesh_apart, rigid, quick, ct_is_fixed, bone_mm, inside_mm, bones_meet
+):
+    config = quick.rigid.model_copy(update={"bone_mm": bone_mm, "inside_mm": inside_mm, "iterations": 200})
+    scans = {"mr": scan("MR"), "ct": flesh_apart(flesh=rigid(shift_mm=(0, 7, 0)))}
+    domains = {name: domain_named(name) for name in scans}
+    ready = {
+        name: side(scans[name], body_mask(scans[name].voxels, domain), domain, config)
+        for name, domain in domains.items()
+    }
+    fixed, moving = ("ct", "mr") if ct_is_fixed else ("mr", "ct")
+    assert bool(error_mm(register(ready[fixed], ready[moving], config), np.eye(4)) < 1.5) == bones_meet
+
+
+def test_the_metric_looks_around_bones_first_and_at_the_rest_thinly(scan, sides, quick):
+    (ready,) = sides((scan("CT", shape=(80, 70, 60), spacing=(1.0, 1.0, 1.5)), "CT"))
+    bone, inside = (on(ready.image, mask) for mask in (ready.bone, ready.inside))
+    assert bone.any()
+    assert (inside & ~bone).any()
+    for share in (0.5, 0.8):
+        config = quick.rigid.model_copy(update={"bone_share": share})
+        looked_at = on(ready.image, look(ready, ready.image, ready.inside, config))
+        assert looked_at[bone].all()
+        assert not looked_at[~bone & ~inside].any()
+        least = max(LEAST_LOOKED_AT, bone.sum() / share)
+        assert looked_at.sum() == pytest.approx(min(least, (bone | inside).sum()), rel=0.02)
+
+
+def test_specks_of_bone_do_not_count_and_mr_has_none(scan, sides):
+    volume = scan("CT")
+    volume.voxels[volume.voxels > 200] = 40
+    volume.voxels[15:17, 15:17, 10:12] = 900
+    assert [ready.bone for ready in sides((volume, "CT"), (scan("MR"), "MR"))] == [None, None]
+
+
+def test_the_way_back_undoes_the_way_there_and_turns_about_the_same_tissue():
+    there = sitk.Euler3DTransform()
+    there.SetCenter((30.0, -200.0, 900.0))
+    there.SetRotation(0.1, -0.2, 0.3)
+    there.SetTranslation((5.0, 6.0, -7.0))
+    back = inverse(there)
+    np.testing.assert_allclose(matrix_lps(back) @ matrix_lps(there), np.eye(4), atol=1e-6)
+    np.testing.assert_allclose(back.TransformPoint(back.GetCenter()), there.GetCenter(), atol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [(2.5, 2.5, 2.5), (2.5, 2.5, 5.0)])
+def test_mutual_information_has_no_ripple_of_the_grids_period(scan, sides, quick, spacing):
+    """From half a voxel on it falls all the way as a noisy scan is shifted: no maximum that the search is caught in."""
+    shape = tuple(int(extent / mm) for extent, mm in zip((85, 75, 84), spacing, strict=True))
+    volumes = [scan("CT", shape=shape, spacing=spacing, seed=seed) for seed in (0, 1)]
+    for seed, volume in enumerate(volumes):
+        volume.voxels[:] += np.random.default_rng(seed).normal(0, 60, volume.voxels.shape)
+    level = at_level(*sides(*((volume, "CT") for volume in volumes)), 3, quick.rigid)
+    method = metric(level.fixed, level.where, quick.rigid)
+    for axis, step_mm in zip(np.eye(3), spacing, strict=True):
+        values = []
+        for quarters in range(2, 9):
+            method.SetInitialTransform(sitk.TranslationTransform(3, (axis * step_mm * quarters / 4).tolist()))
+            values.append(-method.MetricEvaluate(level.fixed, level.moving))
+        assert np.all(np.diff(values) < 0), values
 
 
 def test_equal_seeds_give_equal_transforms(scan, sides, rigid, quick):

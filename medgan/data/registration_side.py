@@ -1,0 +1,122 @@
+# mypy: untyped-calls-exclude="SimpleITK"
+"""One of two scans, ready to register: its intensities, and where the metric shall look in it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medgan.data.components import components
+from medgan.data.domains import Domain, Window
+from medgan.data.grid import Volume
+from medgan.data.itk import to_itk, voxels_of
+from medgan.data.registration_settings import RegistrationConfig
+from medgan.errors import DataError
+
+CONTRASTS = {"CT": Window(lower=-250.0, upper=600.0), "MR": Window(lower=0.0, upper=99.5, percentiles=True)}
+"""What the histogram of the metric spans: beyond, a few bright voxels would leave the tissues in one bin."""
+LEAST_VOXELS = 4
+"""Along each axis, in a level and in a scan."""
+LEAST_INSIDE = 0.2
+"""Share of the body that must lie deep enough for the metric to look there alone: a finger is all surface."""
+BONE_HU = 250.0
+BONE_SMOOTHING_VOXELS = 0.7
+"""A low-dose CT has single voxels of noise above :data:`BONE_HU`."""
+LEAST_BONE_ML = 2.0
+"""Of one bone; what is smaller may be a calcification, a clip or contrast agent."""
+LEAST_LOOKED_AT = 20_000
+"""Voxels of a level at which the metric looks, where there are so many: fewer would leave the histogram empty."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two scans, ready to register."""
+
+    image: sitk.Image
+    """Clipped intensities, float32; in CT without the table."""
+    body: sitk.Image
+    """The body mask, uint8."""
+    near: sitk.Image
+    """The body and a margin of air, uint8: where the metric looks at coarse levels."""
+    inside: sitk.Image
+    """The body without its outermost layer, uint8: where it looks at fine ones."""
+    bone: sitk.Image | None
+    """What lies around bones, within ``near``, uint8; None in MR, and in a CT without bone to speak of."""
+
+
+def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, config: RegistrationConfig) -> Side:
+    """A scan as registration wants it.
+
+    Args:
+        volume: (X, Y, Z).
+        body: (X, Y, Z), from :func:`medgan.data.body.body_mask`.
+        domain: Its modality chooses the window of the metric.
+        config: How far around and inside the body, and around bones, the metric looks.
+
+    Raises:
+        DataError: Too few voxels along an axis, or no body in it.
+    """
+    if min(volume.grid.size) < LEAST_VOXELS:
+        raise DataError(f"{volume.path} {volume.grid.size}: too thin to register; give a volume, not slices.")
+    if not body.any():
+        raise DataError(f"{volume.path}: no body is found in it, so there is nothing to register; look at the image.")
+    lower, upper = CONTRASTS[domain.modality].bounds(volume.voxels)
+    clipped = np.clip(volume.voxels, lower, upper)
+    if domain.modality == "CT":  # the table does not move with the patient
+        clipped[~body] = lower
+    affine = volume.grid.affine
+    distance_mm = _distance_mm(body, affine)
+    near = distance_mm <= config.margin_mm
+    inside = distance_mm <= -config.inside_mm if config.inside_mm else near
+    deep = np.count_nonzero(sitk.GetArrayViewFromImage(inside)) >= LEAST_INSIDE * np.count_nonzero(body)
+    bone = _bone(volume, body) if domain.modality == "CT" and config.bone_mm else np.zeros_like(body)
+    around = near * (_distance_mm(bone, affine) <= config.bone_mm) if bone.any() else None
+    return Side(to_itk(clipped, affine), to_itk(body, affine), near, inside if deep else near, around)
+
+
+def look(fixed: Side, level: sitk.Image, rest: sitk.Image, config: RegistrationConfig) -> sitk.Image:
+    """Where the metric looks at a level, uint8 on its grid: around bones, and at some of the rest.
+
+    Args:
+        fixed: The scan that is held still.
+        level: Its image at the level.
+        rest: ``near`` or ``inside`` of ``fixed``. It is thinned at random until bones have their share, or until
+            :data:`LEAST_LOOKED_AT` voxels are left; without bones it is taken as it is.
+        config: The bones' share, and the seed.
+    """
+    if fixed.bone is None:
+        return rest
+    bone = on(level, fixed.bone)
+    others = on(level, rest) & ~bone
+    near_bones = int(bone.sum())
+    wanted = max(near_bones * (1 / config.bone_share - 1), LEAST_LOOKED_AT - near_bones)
+    drawn = np.random.default_rng(config.seed).random(others.shape)
+    looked_at = bone | (others & (drawn < wanted / max(int(others.sum()), 1)))
+    mask = sitk.GetImageFromArray(np.ascontiguousarray(looked_at.T.astype(np.uint8)))
+    mask.CopyInformation(level)
+    return mask
+
+
+def _bone(volume: Volume, body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Bones of a CT (X, Y, Z) that are large enough to be some."""
+    dense = (ndimage.gaussian_filter(volume.voxels, BONE_SMOOTHING_VOXELS) > BONE_HU) & body
+    parts, _ = components(dense)
+    sizes_ml = np.bincount(parts.ravel()) * np.prod(volume.grid.spacing_mm) / 1000
+    sizes_ml[0] = 0
+    return np.asarray((sizes_ml >= LEAST_BONE_ML)[parts])
+
+
+def _distance_mm(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> sitk.Image:
+    """Of each voxel from the mask's surface, negative inside."""
+    distance_mm: sitk.Image = sitk.SignedMaurerDistanceMap(
+        to_itk(mask, affine), squaredDistance=False, useImageSpacing=True
+    )
+    return distance_mm
+
+
+def on(level: sitk.Image, mask: sitk.Image) -> NDArray[np.bool_]:
+    """A mask on the grid of a level, (X, Y, Z)."""
+    still = sitk.Transform(3, sitk.sitkIdentity)
+    return np.asarray(voxels_of(sitk.Resample(mask, level, still, sitk.sitkNearestNeighbor)) > 0)

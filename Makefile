@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/medgan train --pipeline ct_contrast --out $(DEMO)/runs --name demo
+	$(BIN)/medgan train --pipeline ct_contrast --out $(DEMO)/runs --name demo fit.epochs=8
 	$(BIN)/medgan data phantom $(DEMO)/phantom --subjects 24 --seed 0
 	$(BIN)/medgan convert $(DEMO)/phantom/cohort.csv $(DEMO)/synthetic --part test --change-map \
 		--model $(DEMO)/runs/ct_contrast/demo/model

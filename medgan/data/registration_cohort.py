@@ -25,7 +25,7 @@ from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import file_hash
 from medgan.errors import ConfigError, DataError, MedganError
 
-FORMAT = 1
+FORMAT = 2
 """Raised when registration changes what it writes for equal inputs and settings."""
 RECORD = "registration.json"
 """Beside a pair's images: what they were made from, and what came out."""

@@ -160,7 +160,7 @@ def rigid() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def flesh_apart(scan) -> Callable[..., "Volume"]:
-    """A CT whose deep part, with its bone, moved otherwise than the rest: ``flesh_apart(deep=matrix, flesh=matrix)``."""
+    """A CT whose deep part and bone moved otherwise than the rest: ``flesh_apart(deep=matrix, flesh=matrix)``."""
 
     def make(deep=None, flesh=None):
         volume = scan("CT", deep)

@@ -91,7 +91,7 @@ def learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure:
             mean = own.groupby("epoch")["val_dice"].mean()
             # a mark, too: a training that validates once has no line
             axes.plot(mean.index, mean, color=colour, linewidth=2, marker="o", markersize=3.5, label=arm)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
         axes.set_ylabel("Dice of validation subjects")
         axes.spines[["top", "right"]].set_visible(False)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medgan.data.agreement import eroded_in_plane
+from medgan.data.agreement import MARGIN_VOXELS, eroded_in_plane
 from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair, domain_named
 from medgan.data.registration_quality import dice
@@ -25,7 +25,6 @@ from medgan.data.volumes import read_volume
 
 CORTEX_HU, BONE_HU = 400.0, 200.0
 LEAST_CORTEX_VOXELS = 100
-MARGIN_VOXELS = 3
 MR, CT = domain_named("mr"), domain_named("ct")
 PAIR = DomainPair(source=MR, target=CT, paired=True)
 
@@ -52,12 +51,13 @@ def rows(before: Path, after: Path) -> Iterator[dict[str, object]]:
         mr, ct, moved = (read_volume(path).voxels for path in (source.image, target.image, registered[source.subject]))
         seen = moved > CT.air
         core = eroded_in_plane(body_mask(mr, MR, to_the_edge=True) & body_mask(ct, CT), MARGIN_VOXELS) & seen
+        bone, moved_bone = (ct > BONE_HU) & core, (moved > BONE_HU) & core
         yield {
             "subject": source.subject,
             "cortex_before": under_cortex(mr, ct),
             "cortex_after": under_cortex(mr, moved),
             "core_mae_hu": float(np.abs(moved - ct)[core].mean()),
-            "bone_dice": dice((moved > BONE_HU) & core, (ct > BONE_HU) & core) or np.nan,
+            "bone_dice": dice(moved_bone, bone) if (bone | moved_bone).any() else np.nan,
         }
 
 

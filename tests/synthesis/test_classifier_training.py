@@ -70,9 +70,10 @@ def test_the_model_folder_holds_the_discriminator_and_its_class_scores(tmp_path,
     trained(tmp_path, config, origin=Origin(split_hash="abc", phantom=True))
     loaded = load_classifier(tmp_path / "model")
     patches = spots(5, config, seed=4).images
-    # Without averaging the kept network is the discriminator of the last step.
+    # Without averaging the kept network is the discriminator of the last step; how tensors lie in memory may round
+    # its scores differently.
     discriminator = steps[-1].classifier.eval()
-    torch.testing.assert_close(loaded.network(patches), discriminator(patches).detach(), rtol=0, atol=0)
+    torch.testing.assert_close(loaded.network(patches), discriminator(patches).detach(), rtol=1e-5, atol=1e-7)
     # Given that a patch is real, its C + 1 probabilities are those of the C scores alone.
     scores = loaded.network(patches).double()
     with_fake = torch.softmax(torch.cat([scores, torch.zeros(5, 1)], dim=1), dim=1)

@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
+JOBS ?= 2
 
 .PHONY: setup demo test lint bench clean
 
@@ -32,7 +33,7 @@ demo: setup
 	@echo "benefit:    $(DEMO)/runs/ct_contrast/demo-benefit/benefit.html (quick: it runs, and is no evidence)"
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .

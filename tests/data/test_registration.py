@@ -6,7 +6,7 @@ from medgan.data.body import body_mask
 from medgan.data.domains import domain_named
 from medgan.data.grid import LPS_TO_RAS, Volume, made_up_grid
 from medgan.data.itk import matrix_lps, voxels_of
-from medgan.data.registration import at_level, centred, inverse, metric, register
+from medgan.data.registration import COARSE_LEVELS, at_level, centred, inverse, metric, register
 from medgan.data.registration_settings import RegistrationConfig
 from medgan.data.registration_side import LEAST_LOOKED_AT, look, on, side
 from medgan.errors import DataError
@@ -84,6 +84,18 @@ def test_the_metric_looks_around_bones_first_and_at_the_rest_thinly(scan, sides,
         assert not looked_at[~bone & ~inside].any()
         least = max(LEAST_LOOKED_AT, bone.sum() / share)
         assert looked_at.sum() == pytest.approx(min(least, (bone | inside).sum()), rel=0.02)
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_coarse_levels_look_at_the_skin_and_fine_ones_beneath_it(scan, sides, quick, modality):
+    (ready,) = sides((scan(modality), modality))
+    for number in range(len(quick.rigid.level_spacings_mm)):
+        level = at_level(ready, ready, number, quick.rigid)
+        where, near, inside = (on(level.fixed, mask) for mask in (level.where, ready.near, ready.inside))
+        around_bone = on(level.fixed, ready.bone) if ready.bone is not None else np.zeros_like(near)
+        skin = near & ~inside & ~around_bone
+        assert (where & inside).any()
+        assert (where & skin).any() == (number < COARSE_LEVELS)
 
 
 def test_specks_of_bone_do_not_count_and_mr_has_none(scan, sides):

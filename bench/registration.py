@@ -1,12 +1,13 @@
 """How well registration finds a motion that is known: random rigid transforms of real and of phantom pairs.
 
-The moving scan is cropped a little at random, so that its borders tell nothing, and moved by changing where its voxels
-lie: exactly, without interpolation. The error is the mean distance, over points of the fixed body's surface, between
-where the found and the true transform take them, in voxels in plane. Of real pairs the true alignment is not known:
-their own alignment is another's registration. For them the table has the error relative to that, and relative to what
-registration itself finds for the pair as it is, which the motion must not change.
+The moving scan is cropped a little at random, so that its borders tell nothing (``--crop 0`` leaves it whole), and
+moved by changing where its voxels lie: exactly, without interpolation. The error is the mean distance, over points of
+the fixed body's surface, between where the found and the true transform take them, in voxels in plane. Of real pairs
+the true alignment is not known: their own alignment is another's registration. For them the table has the error
+relative to that, and relative to what registration itself finds for the pair as it is, which the motion must not
+change.
 
-    python bench/registration.py [--sts FOLDER] [--arm ARM] [--transforms 20] [--csv FILE]
+    python bench/registration.py [--sts FOLDER] [--arm ARM] [--transforms 20] [--crop 0.05] [--csv FILE]
 """
 
 import argparse
@@ -35,8 +36,6 @@ from medgan.phantom.ct import default_spacing_mm, render_subject
 from medgan.phantom.tissues import Tissue
 
 MOST_DEGREES, MOST_MM = 15.0, 20.0
-CROP = 0.05
-"""Of the moving scan's extent, at most, at each of its six sides."""
 LPS = np.array([-1.0, -1.0, 1.0])
 MR, CT = domain_named("mr"), domain_named("ct")
 T1 = {
@@ -57,6 +56,9 @@ def main() -> None:
     parser.add_argument("--arm", action="append", choices=sorted(ARMS), help="only these arms")
     parser.add_argument("--transforms", type=int, default=20)
     parser.add_argument("--subjects", type=int, default=10, help="among whom the transforms are dealt out")
+    parser.add_argument(
+        "--crop", type=float, default=0.05, help="share of the moving scan's extent that is cut, at most"
+    )
     parser.add_argument("--csv", type=Path, help="write every transform's error here")
     given = parser.parse_args()
     rows = [row for arm in given.arm or ARMS for row in tried(arm, given)]
@@ -75,7 +77,7 @@ def tried(arm: str, given: argparse.Namespace) -> Iterator[dict[str, object]]:
         still = ready(fixed[0], fixed[1])
         points = surface(fixed[0], fixed[1])
         truth = drawn(rng, points.mean(axis=0))
-        moved = replaced(moving, rng, truth)
+        moved = replaced(moving, rng, truth, given.crop)
         began = time.process_time()
         found = places(register(still, ready(moved, modality), RegistrationConfig()), points)
         seconds = time.process_time() - began
@@ -148,9 +150,9 @@ def drawn(rng: np.random.Generator, centre: NDArray[np.float64]) -> NDArray[np.f
     return matrix
 
 
-def replaced(volume: Volume, rng: np.random.Generator, motion: NDArray[np.float64]) -> Volume:
-    """The scan, cropped at random and moved."""
-    low, high = (np.array(volume.grid.size) * rng.uniform(0, CROP, (2, 3))).astype(int)
+def replaced(volume: Volume, rng: np.random.Generator, motion: NDArray[np.float64], crop: float) -> Volume:
+    """The scan, moved, and cropped at random by at most a share of its extent at each of its six sides."""
+    low, high = (np.array(volume.grid.size) * rng.uniform(0, crop, (2, 3))).astype(int)
     voxels = volume.voxels[tuple(slice(a, size - b) for a, b, size in zip(low, high, volume.grid.size, strict=True))]
     affine = volume.grid.affine.copy()
     affine[:, 3] = affine @ [*low, 1]

@@ -37,8 +37,9 @@ def main() -> None:
     given = parser.parse_args()
     table = pd.DataFrame(rows(given.before, given.after)).set_index("subject")
     print(table.round(3).to_string())
-    print(table.mean().round(3).to_string())
-    judged = table.dropna(subset=["cortex_before", "cortex_after"])
+    cortex = ["cortex_before", "cortex_after"]
+    judged = table.dropna(subset=cortex)
+    print(pd.concat([judged[cortex].mean(), table.drop(columns=cortex).mean()]).round(3).to_string())
     print(f"MR darker under cortex in {(judged.cortex_after < judged.cortex_before).sum()} of {len(judged)}")
 
 
@@ -50,20 +51,24 @@ def rows(before: Path, after: Path) -> Iterator[dict[str, object]]:
             continue
         mr, ct, moved = (read_volume(path).voxels for path in (source.image, target.image, registered[source.subject]))
         seen = moved > CT.air
-        core = eroded_in_plane(body_mask(mr, MR, to_the_edge=True) & body_mask(ct, CT), MARGIN_VOXELS) & seen
+        body = body_mask(mr, MR, to_the_edge=True)
+        core = eroded_in_plane(body & body_mask(ct, CT), MARGIN_VOXELS) & seen
         bone, moved_bone = (ct > BONE_HU) & core, (moved > BONE_HU) & core
         yield {
             "subject": source.subject,
-            "cortex_before": under_cortex(mr, ct),
-            "cortex_after": under_cortex(mr, moved),
+            "cortex_before": under_cortex(mr, ct, body),
+            "cortex_after": under_cortex(mr, moved, body),
             "core_mae_hu": float(np.abs(moved - ct)[core].mean()),
             "bone_dice": dice(moved_bone, bone) if (bone | moved_bone).any() else np.nan,
         }
 
 
-def under_cortex(mr: NDArray[np.float32], ct: NDArray[np.float32]) -> float:
-    """The MR's mean brightness where a CT shows cortex, between its 1st and 99th percentile."""
-    cortex = ct > CORTEX_HU
+def under_cortex(mr: NDArray[np.float32], ct: NDArray[np.float32], body: NDArray[np.bool_]) -> float:
+    """The MR's mean brightness where a CT shows cortex, between its 1st and 99th percentile.
+
+    Only within the MR's body: air is as black as cortex is, and bone that was moved out of the body fits nothing.
+    """
+    cortex = (ct > CORTEX_HU) & body
     if cortex.sum() < LEAST_CORTEX_VOXELS:
         return np.nan
     lower, upper = np.percentile(mr[mr != 0], [1, 99])

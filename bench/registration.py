@@ -7,7 +7,8 @@ the true alignment is not known: their own alignment is another's registration. 
 relative to that, and relative to what registration itself finds for the pair as it is, which the motion must not
 change.
 
-    python bench/registration.py [--sts FOLDER] [--arm ARM] [--transforms 20] [--crop 0.05] [--csv FILE]
+    python bench/registration.py [--sts FOLDER] [--arm ARM] [--transforms 20] [--subjects 10] [--crop 0.05]
+        [--csv FILE]
 """
 
 import argparse
@@ -56,9 +57,7 @@ def main() -> None:
     parser.add_argument("--arm", action="append", choices=sorted(ARMS), help="only these arms")
     parser.add_argument("--transforms", type=int, default=20)
     parser.add_argument("--subjects", type=int, default=10, help="among whom the transforms are dealt out")
-    parser.add_argument(
-        "--crop", type=float, default=0.05, help="share of the moving scan's extent that is cut, at most"
-    )
+    parser.add_argument("--crop", type=float, default=0.05, help="cut from each side at most, as a share")
     parser.add_argument("--csv", type=Path, help="write every transform's error here")
     given = parser.parse_args()
     rows = [row for arm in given.arm or ARMS for row in tried(arm, given)]

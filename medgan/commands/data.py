@@ -81,7 +81,7 @@ def register_data(
 ) -> None:
     """Register raw pairs onto one grid; only trusted ones reach OUT/cohort.csv. Exit code 1 if some do not.
 
-    Settings say how: rigid.samples=60000, limits.least_covered=0.8. What was registered before is not done again.
+    Settings say how: rigid.samples=100000, limits.least_covered=0.8. What was registered before is not done again.
     """
     with explained(debug):
         from medgan.config import from_overrides, load

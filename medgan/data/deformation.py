@@ -28,7 +28,7 @@ def deformed(
         moving: The scan that is brought onto it.
         rigid: From :func:`medgan.data.registration.register`.
         knots_mm: Distance of the control points: what is much smaller does not bend.
-        config: The metric's settings.
+        config: The metric's settings. It looks near the whole body: flesh is what bends.
 
     Source: Rueckert et al. 1999, doi 10.1109/42.796284, with Mattes' metric and L-BFGS-B.
     """

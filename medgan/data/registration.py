@@ -21,7 +21,8 @@ from medgan.errors import DataError
 SAMPLES_A_CELL = 4
 """Of the joint histogram, at least: estimated from fewer, mutual information is too high, the more so the fewer."""
 ALIKE_VOXELS = 0.25
-"""Of a level: two climbs that end nearer to each other, on the mean over the scan's corners, found the same."""
+"""Of a level: two climbs that end nearer to each other, on the mean over the scan's corners, found the same; at the
+coarsest level a whole voxel."""
 
 COARSE_LEVELS = 2
 """They look at the skin, too, and continue the moving scan beyond its borders."""
@@ -171,14 +172,19 @@ def _climb(
 
 
 def metric(level: sitk.Image, where: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
-    """Mattes' mutual information over seeded random voxels of ``level`` in a mask, ready for an optimizer."""
+    """Mattes' mutual information at seeded random places of ``level`` in a mask, ready for an optimizer.
+
+    ITK draws voxels with replacement and a place within each: also where a mask has fewer voxels than there are samples
+    this is smoother than all voxels' centres.
+    """
     method = sitk.ImageRegistrationMethod()
     within = max(1, int(on(level, where).sum()))
     samples = min(config.samples, within)
     bins = min(config.bins, math.isqrt(samples // SAMPLES_A_CELL))
     method.SetMetricAsMattesMutualInformation(max(LEAST_BINS, bins))
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(samples / within, config.seed + 1)  # of all voxels, in the mask or not
+    # The share is of all voxels, in the mask or not; the seed 0 would be the clock's.
+    method.SetMetricSamplingPercentage(samples / within, config.seed + 1)
     method.SetMetricFixedMask(where)
     method.SetInterpolator(sitk.sitkLinear)
     # By default ITK takes the gradient of an image that it blurs once more, which is not that of the metric: along it

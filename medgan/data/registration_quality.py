@@ -2,6 +2,7 @@
 """Whether a registration can be trusted: figures before and after, and the limits that they must keep."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,8 +44,8 @@ class Quality:
     """What registration did to a pair."""
 
     mutual_information_before: float
-    """In nats, where the registration looks (around the bones of a CT, else near the fixed body) and the moving scan
-    does; before, as the headers say."""
+    """In nats, where the rigid registration looks (around the bones of a CT, else near the fixed body) and both scans
+    show something; before, as the headers say."""
     mutual_information_after: float
     dice_before: float
     """Of the two body masks, where both scans look; 0 where they do not overlap."""
@@ -66,7 +67,9 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
     body = voxels_of(fixed.body) > 0
     seen_before, seen = (_seen(fixed, moving, t) for t in (still, transform))
     body_before, body_after = (_moved(moving.body, fixed, t, sitk.sitkNearestNeighbor) > 0 for t in (still, transform))
-    before, after = (_information(fixed, moving, t, seen) for t in (still, transform))
+    where = _looked_at(fixed, moving, (still, transform))
+    before = _information(fixed, moving, still, where & seen_before)
+    after = _information(fixed, moving, transform, where & seen)
     points = _points(fixed.body)
     ends = np.array([transform.TransformPoint(point) for point in points.tolist()])
     centre = np.array(centred(fixed, moving).GetTranslation())
@@ -117,14 +120,22 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return 2 * int((one & other).sum()) / total if total else 0.0
 
 
-def _information(fixed: Side, moving: Side, transform: sitk.Transform, seen: NDArray[np.bool_]) -> float:
-    """Mutual information of the fixed and the moved scan where the registration looks, among voxels that are seen."""
+def _looked_at(fixed: Side, moving: Side, transforms: Sequence[sitk.Transform]) -> NDArray[np.bool_]:
+    """Voxels of the fixed grid where the rigid registration looks.
+
+    Around the bones of a moving scan these are all that any transform takes there: two transforms are compared on the
+    same voxels, since mutual information of a few is too high.
+    """
     if fixed.bone is None and moving.bone is not None:
-        where = _moved(moving.bone, fixed, transform, sitk.sitkNearestNeighbor) > 0
-    else:
-        where = voxels_of(fixed.near if fixed.bone is None else fixed.bone) > 0
+        placed = [_moved(moving.bone, fixed, transform, sitk.sitkNearestNeighbor) > 0 for transform in transforms]
+        return np.asarray(np.any(placed, axis=0))
+    return np.asarray(voxels_of(fixed.near if fixed.bone is None else fixed.bone) > 0)
+
+
+def _information(fixed: Side, moving: Side, transform: sitk.Transform, where: NDArray[np.bool_]) -> float:
+    """Mutual information of the fixed and the moved scan in a mask."""
     moved = _moved(moving.image, fixed, transform, sitk.sitkLinear)
-    return mutual_information(voxels_of(fixed.image)[where & seen], moved[where & seen])
+    return mutual_information(voxels_of(fixed.image)[where], moved[where])
 
 
 def _seen(fixed: Side, moving: Side, transform: sitk.Transform) -> NDArray[np.bool_]:

@@ -24,13 +24,14 @@ class RegistrationConfig(Config):
     start_rotation_degrees: NonNegativeFloat = 12.0
     """The coarsest level also starts turned by this much to either side about each axis; 0 starts only unturned."""
     kept_starts: PositiveInt = 4
-    """How many different ends of the coarsest level, of each direction, go on to the second; half as many go on to the
-    finest."""
+    """How many different ends of the coarsest level, of each direction, go on to the second; half as many, of both
+    together, go on to each finer one."""
     margin_mm: NonNegativeFloat = 12.0
-    """Air around the fixed body that the metric looks at."""
+    """Air around the body of the scan that is held fixed that the metric looks at."""
     inside_mm: NonNegativeFloat = 8.0
-    """How deep below the fixed body's surface the metric looks at the fine levels: flesh is pressed differently on each
-    table, and the skin would draw a rigid transform off the bones. 0 looks near the body at all levels."""
+    """How deep below the surface of the body that is held fixed the metric looks at the fine levels: flesh is pressed
+    differently on each table, and the skin would draw a rigid transform off the bones. 0 looks near the body at all
+    levels."""
     bone_mm: NonNegativeFloat = 10.0
     """How far around the bones of a CT the metric looks closest, from the second level on: bones are rigid, flesh is
     not. 0 gives bones no weight of their own."""

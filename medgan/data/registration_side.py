@@ -22,6 +22,7 @@ LEAST_VOXELS = 4
 LEAST_INSIDE = 0.2
 """Share of the body that must lie deep enough for the metric to look there alone: a finger is all surface."""
 BONE_HU = 250.0
+"""What a contrast agent brightens beyond it (aorta, bowel) is taken for bone, too."""
 BONE_SMOOTHING_VOXELS = 0.7
 """A low-dose CT has single voxels of noise above :data:`BONE_HU`."""
 LEAST_BONE_ML = 2.0

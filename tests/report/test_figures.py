@@ -49,6 +49,7 @@ def test_an_arm_that_was_validated_once_is_still_seen(found):
     (seen,) = (line for line in axes.lines if line.get_label() == "real")
     assert len(seen.get_xdata()) == 1
     assert seen.get_marker() == "o"
+    assert all(tick == int(tick) for tick in axes.get_xticks())
 
 
 def test_the_thick_curve_of_an_arm_is_the_mean_of_its_trainings(found):

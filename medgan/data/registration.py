@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medgan.data.itk import matrix_lps, one_thread
 from medgan.data.registration_settings import LEAST_BINS, RegistrationConfig
-from medgan.data.registration_side import LEAST_VOXELS, Side, look, on
+from medgan.data.registration_side import LEAST_VOXELS, Side, in_frame, look, on, own_frame
 from medgan.errors import DataError
 
 SAMPLES_A_CELL = 4
@@ -57,16 +57,32 @@ def inverse(rigid: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
     The centre changes no point's place, but the search: about a distant one, turning and shifting are hard to tell
     apart, and it stops half-way.
     """
-    back = np.linalg.inv(matrix_lps(rigid))
     centre = np.array(rigid.TransformPoint(rigid.GetCenter()))
-    turned = sitk.Euler3DTransform()
-    turned.SetCenter(centre.tolist())
-    turned.SetMatrix(back[:3, :3].ravel().tolist(), 1e-6)
-    turned.SetTranslation((back[:3, :3] @ centre + back[:3, 3] - centre).tolist())
-    return turned
+    return _about(centre, np.asarray(np.linalg.inv(matrix_lps(rigid)), dtype=float))
+
+
+def _about(centre: NDArray[np.float64], matrix: NDArray[np.float64]) -> sitk.Euler3DTransform:
+    """The rigid transform of a matrix (4, 4), written about a centre (3,); both in LPS+ mm."""
+    rigid = sitk.Euler3DTransform()
+    rigid.SetCenter(centre.tolist())
+    rigid.SetMatrix(matrix[:3, :3].ravel().tolist(), 1e-6)
+    rigid.SetTranslation((matrix[:3, :3] @ centre + matrix[:3, 3] - centre).tolist())
+    return rigid
 
 
 def _search(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler3DTransform:
+    """What is found with the fixed scan's axes as the axes of the world.
+
+    Along other axes a search takes another way, and where mutual information is flat it ends elsewhere: what is found
+    would depend on how the patient lay in the scanner.
+    """
+    frame = own_frame(fixed.image)
+    found = _through_levels(in_frame(fixed, frame), in_frame(moving, frame), config)
+    back = np.linalg.inv(frame)
+    return _about((back @ [*found.GetCenter(), 1.0])[:3], back @ matrix_lps(found) @ frame)
+
+
+def _through_levels(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler3DTransform:
     """From the ends of the coarsest level, of which several go on, through all others."""
     kept = [*_coarse(fixed, moving, config), *map(inverse, _coarse(moving, fixed, config))]
     for number, spacing_mm in enumerate(config.level_spacings_mm[1:], start=1):

@@ -77,6 +77,30 @@ def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, config: Regist
     return Side(to_itk(clipped, affine), to_itk(body, affine), near, inside if deep else near, around)
 
 
+def own_frame(image: sitk.Image) -> NDArray[np.float64]:
+    """(4, 4), from LPS+ mm to a scan's own axes, in mm from its middle; a rotation and a translation."""
+    axes = np.array(image.GetDirection()).reshape(3, 3)
+    axes[:, 2] *= np.sign(np.linalg.det(axes))  # a mirrored scan's frame is not mirrored
+    middle = image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
+    frame = np.eye(4)
+    frame[:3, :3] = axes.T
+    frame[:3, 3] = -axes.T @ middle
+    return frame
+
+
+def in_frame(ready: Side, frame: NDArray[np.float64]) -> Side:
+    """The same scan, and its masks, with the places of their voxels taken through a rigid matrix (4, 4)."""
+
+    def placed(image: sitk.Image) -> sitk.Image:
+        moved = sitk.Image(image)
+        moved.SetOrigin((frame @ [*image.GetOrigin(), 1.0])[:3].tolist())
+        moved.SetDirection((frame[:3, :3] @ np.array(image.GetDirection()).reshape(3, 3)).ravel().tolist())
+        return moved
+
+    bone = None if ready.bone is None else placed(ready.bone)
+    return Side(placed(ready.image), placed(ready.body), placed(ready.near), placed(ready.inside), bone)
+
+
 def look(fixed: Side, level: sitk.Image, rest: sitk.Image, config: RegistrationConfig) -> sitk.Image:
     """Where the metric looks at a level, uint8 on its grid: around bones, and at some of the rest.
 

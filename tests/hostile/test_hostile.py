@@ -1,0 +1,52 @@
+"""The table of hostile inputs: each is converted by the command line, and must end as its row says."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hostile import nifti_cases
+from hostile.case import Case
+from medgan.cli import app
+
+TABLES = (nifti_cases,)
+CASES = tuple(case for table in TABLES for case in table.CASES)
+EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
+
+
+@pytest.fixture(scope="module")
+def models(save_model, tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        pair: save_model(folder / pair / "model", pair, "none" if pair == "mr to ct" else "one-sided", directions=1)
+        for pair in ("ct", "mr", "mr to ct")
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_an_odd_input_ends_as_the_table_says(case: Case, models, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    case.make(folder)
+    options = [option.format(folder=folder) for option in case.options]
+    asked = ["convert", str(folder / case.source), str(output), "--model", str(models[case.model]), "--device", "cpu"]
+    ended = CliRunner().invoke(app, [*asked, *options])
+    manifest = output / "manifest.jsonl"
+    records = [json.loads(line) for line in manifest.read_text().splitlines()] if manifest.is_file() else []
+    said = ended.output + "\n".join(f"{record['input']}: {record['message']}" for record in records)
+    assert ended.exit_code in EXIT_CODES[case.outcome], said
+    assert "Traceback" not in said
+    assert "unexpected" not in said
+    for text in case.says:
+        assert text in said
+    warned = [record["message"] for record in records if record["status"] == "done" and record["message"]]
+    if case.outcome != "fails":
+        assert bool(warned) == (case.outcome == "warns"), said
+    made = {path.relative_to(output).as_posix() for path in output.rglob("*.nii.gz")} if output.is_dir() else set()
+    assert made if case.outputs == ("*",) else made == set(case.outputs), said
+
+
+def test_every_row_has_a_name_of_its_own():
+    assert len({case.name for case in CASES}) == len(CASES)

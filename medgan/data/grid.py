@@ -63,6 +63,10 @@ class Volume:
     grid: Grid
     path: Path
     """The file, or the folder of a DICOM series, that they were read from."""
+    modality: str | None = None
+    """What the file itself says that it is, in DICOM's words: CT, MR, PT; None where its format has no such word."""
+    notes: tuple[str, ...] = ()
+    """What is odd about the file although it can be used, each as a sentence part; whoever reports warnings adds it."""
 
 
 def geometry_fields(header: Nifti1Header) -> dict[str, NDArray[np.generic]]:

@@ -117,8 +117,9 @@ class Batch(StudyBatch):
             images[job.map("change")] = as_map(found.change, self.model, self.order.direction)
         if spread is not None:
             images[job.map("uncertainty")] = spread
-        write_outputs(job, images, volume.grid, facts | {"Warnings": list(found.warnings)})
-        return "done", "; ".join(found.warnings)
+        warnings = (*volume.notes, *found.warnings)
+        write_outputs(job, images, volume.grid, facts | {"Warnings": list(warnings)})
+        return "done", "; ".join(warnings)
 
     def _spread(self, volume: Volume, facts: dict[str, object]) -> NDArray[np.float32]:
         """How unsure the model is; the same input and model give the same map, whatever else is in the batch."""

@@ -14,6 +14,7 @@ from medgan.data.agreement import agreement
 from medgan.data.cache import Cache
 from medgan.data.domains import DomainPair
 from medgan.data.gain import on_scale_of
+from medgan.data.grid import apart, same_grid
 from medgan.data.misalignment import misaligned
 from medgan.data.patches import AnchoredDataset, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
@@ -164,9 +165,9 @@ class TranslationPipeline(Pipeline[C]):
 
     def _on_one_grid(self, couple: tuple[Study, Study]) -> tuple[Study, Study]:
         source, target = (read_grid(study.image) for study in couple)
-        if source.size != target.size or not np.allclose(source.affine, target.affine, atol=1e-3):
+        if not same_grid(source, target):
             raise GeometryError(
-                f"{couple[0].image} {source.shape} and {couple[1].image} {target.shape} are on different voxel grids, "
+                f"{couple[0].image} and {couple[1].image} ({apart(source, target)}) are on different voxel grids, "
                 "so they cannot be trained as a pair; register them first with `medgan data register`."
             )
         return couple

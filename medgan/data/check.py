@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.grid import same_grid
+from medgan.data.grid import apart, same_grid
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import Grid, read_grid, read_volume
 from medgan.errors import DataError, MedganError
@@ -150,9 +150,11 @@ def _masks(grids: dict[Study, Grid]) -> Iterator[Finding]:
     for study, grid in grids.items():
         if study.mask:
             try:
-                if not same_grid(grid, read_grid(study.mask)):
+                mask = read_grid(study.mask)
+                if not same_grid(grid, mask):
                     text = (
-                        f"{study.mask} and {study.image} are on different voxel grids; draw or resample the mask on it."
+                        f"{study.mask} and {study.image} are on different voxel grids ({apart(grid, mask)}); draw or "
+                        "resample the mask on it."
                     )
                     yield Finding("geometry", text, (study,))
             except Exception as error:  # as for images
@@ -174,7 +176,7 @@ def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterat
         for source, target in couples:
             if {source, target} <= grids.keys() and not same_grid(grids[source], grids[target]):
                 text = (
-                    f"{source.image} {grids[source].shape} and {target.image} {grids[target].shape} are on different "
+                    f"{source.image} and {target.image} ({apart(grids[source], grids[target])}) are on different "
                     "voxel grids, so they cannot be trained as a pair; register them first with `medgan data register`."
                 )
                 yield Finding("geometry", text, (source, target))

@@ -23,8 +23,11 @@ GEOMETRY_FIELDS = (
 LARGEST_COSINE = 1e-3
 """How far from a right angle two axes may be, as the cosine between them (0.06°): rounding passes, a tilt does not."""
 
-SAME_MM = 1e-3
-"""How far two affines may differ and still be one grid: more than the rounding of headers, less than any voxel."""
+SAME_VOXELS = 0.1
+"""How far two grids may lie apart at any corner and still be one, in voxels: what a DICOM slice may be off its even
+place, too. Headers are rounded, positions to .05 mm and spacings to 4 decimals at worst, and over 512 voxels of .5 mm
+that comes to a tenth of a voxel. An edge that lies so far off moves a voxel's value by a tenth of the step across it
+at most, and a label map by nothing: nearest neighbours change at half a voxel."""
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK count towards left and posterior, NIfTI towards right and anterior."""
@@ -102,8 +105,31 @@ def affine_from_lps(
 
 
 def same_grid(one: Grid, other: Grid) -> bool:
-    """Whether the voxels of both lie at the same places, but for the rounding of headers."""
-    return one.size == other.size and np.allclose(one.affine, other.affine, rtol=0, atol=SAME_MM)
+    """Whether the voxels of both lie at the same places, but for the rounding of headers (``SAME_VOXELS``)."""
+    return one.size == other.size and drift_voxels(one, other) <= SAME_VOXELS
+
+
+def drift_voxels(one: Grid, other: Grid) -> float:
+    """How far apart two grids of one size lie where they are farthest apart: at a corner, since affines are linear.
+
+    Elements of affines cannot be compared instead: an offset is in mm whatever the voxel, and an error of a direction
+    or a spacing grows with the number of voxels.
+
+    Returns:
+        The distance between the middles of the same corner voxel, in voxels of the grid in which it is more.
+    """
+    corners = np.array([[*np.multiply(index, np.subtract(one.size, 1)), 1.0] for index in np.ndindex(2, 2, 2)]).T
+    apart = ((other.affine - one.affine) @ corners)[:3]
+    return max(
+        float(np.linalg.norm(np.linalg.solve(grid.affine[:3, :3], apart), axis=0).max()) for grid in (one, other)
+    )
+
+
+def apart(one: Grid, other: Grid) -> str:
+    """What sets two grids apart that are not the same, in words for an error."""
+    if one.size != other.size:
+        return f"{one.size} and {other.size} voxels"
+    return f"{drift_voxels(one, other):.2g} voxels apart at a corner"
 
 
 def check_affine(path: Path, affine: NDArray[np.float64]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medgan.data.grid import apart, same_grid
 from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.bone import Bone, bone_figures
@@ -27,9 +28,6 @@ LabelNames = Mapping[str, int | list[int]]
 
 Figures = dict[str, str | float]
 """Part of a row: figures by name."""
-
-GRID_TOLERANCE_MM = 1e-3
-"""How far apart two affines may be and still be one grid: the rounding of float32 coordinates."""
 
 
 @dataclass(frozen=True)
@@ -257,11 +255,8 @@ def _regions(path: Path, labels: NDArray[np.float32], names: LabelNames | None) 
 
 
 def _check_grid(synthetic: Volume, partner: Volume, role: str) -> None:
-    if synthetic.grid.size != partner.grid.size:
-        what = f"has {synthetic.grid.size} voxels and its {role} {partner.path} {partner.grid.size}"
-    elif not np.allclose(synthetic.grid.affine, partner.grid.affine, rtol=0, atol=GRID_TOLERANCE_MM):
-        apart = np.abs(synthetic.grid.affine - partner.grid.affine).max()
-        what = f"and its {role} {partner.path} have the same shape but affines that differ by up to {apart:.3g} mm"
-    else:
-        return
-    raise GeometryError(f"{synthetic.path} {what}; compare images on one grid, resampled to it if need be.")
+    if not same_grid(synthetic.grid, partner.grid):
+        raise GeometryError(
+            f"{synthetic.path} and its {role} {partner.path} are not on one grid: "
+            f"{apart(synthetic.grid, partner.grid)}; compare images on one grid, resampled to it if need be."
+        )

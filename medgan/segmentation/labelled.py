@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain
-from medgan.data.grid import same_grid
+from medgan.data.grid import apart, same_grid
 from medgan.data.labels import LABELS_JSON, Labels, carried, labels_of, merged, named_labels
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.studies import Cohort, Study
@@ -55,9 +55,11 @@ def read_labelled(study: Study, domain: Domain, grid: GridConfig, labels: Labels
     if study.mask is None:
         raise DataError(f"{study.image} has no mask to learn from; name one in the cohort's `mask` column.")
     mask = read_volume(study.mask)
-    if not same_grid(mask.grid, read_grid(study.image)):
+    own = read_grid(study.image)
+    if not same_grid(mask.grid, own):
         raise GeometryError(
-            f"{study.mask} and {study.image} are on different voxel grids; resample the mask to its image's grid."
+            f"{study.mask} and {study.image} are on different voxel grids ({apart(mask.grid, own)}); resample the mask "
+            "to its image's grid."
         )
     image = cache.prepared(study, domain, grid)
     return Labelled(study.subject, image, carried(merged(mask, labels), mask.grid.affine, image))

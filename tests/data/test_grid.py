@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from nibabel.nifti1 import Nifti1Header
 from scipy.spatial.transform import Rotation
 
-from medgan.data.grid import GEOMETRY_FIELDS, Grid, affine_from_lps, check_affine, check_finite, made_up_grid
+from medgan.data.grid import (
+    GEOMETRY_FIELDS,
+    SAME_VOXELS,
+    Grid,
+    affine_from_lps,
+    apart,
+    check_affine,
+    check_finite,
+    drift_voxels,
+    made_up_grid,
+    same_grid,
+)
 from medgan.errors import DataError, GeometryError
 
 HERE = Path("study.nii.gz")
@@ -99,3 +110,85 @@ def test_voxels_that_are_no_numbers_are_counted():
     voxels[0, 0, :2] = np.nan, -np.inf
     with pytest.raises(DataError, match=r"study\.nii\.gz: 2 of 24 voxels are NaN or infinite"):
         check_finite(HERE, voxels)
+
+
+SIZES = pytest.mark.parametrize("size", [(512, 384), (512, 384, 1), (320, 512, 200)], ids=["2d", "a slice", "3d"])
+
+
+def moved(affine: np.ndarray, **change: np.ndarray | float) -> np.ndarray:
+    """An affine whose columns or whose place are another's."""
+    result = affine.copy()
+    result[:3, :3] = change.get("rotation", np.eye(3)) @ affine[:3, :3] * change.get("scale", 1.0)
+    result[:3, 3] += change.get("shift", 0.0)
+    return result
+
+
+@SIZES
+@given(case=upright_affines())
+def test_a_grid_is_the_same_by_the_share_of_a_voxel_that_it_was_shifted_by(size, case):
+    affine, _ = case
+    for axis in range(2):  # a slice has these two, whatever else it has
+        for share in (0.02, SAME_VOXELS * 0.9, SAME_VOXELS * 1.1, 0.5):
+            other = Grid(size, moved(affine, shift=share * affine[:3, axis]), {})
+            assert drift_voxels(Grid(size, affine, {}), other) == pytest.approx(share)
+            assert same_grid(Grid(size, affine, {}), other) == same_grid(other, Grid(size, affine, {}))
+            assert same_grid(Grid(size, affine, {}), other) == (share < SAME_VOXELS)
+
+
+@SIZES
+@given(case=upright_affines())
+def test_an_error_of_scale_counts_at_the_far_corner_where_it_has_grown(size, case):
+    affine, _ = case
+    one = Grid(size, affine, {})
+    steps = np.subtract(one.size, 1)
+    for share, same in ((0.05, True), (0.5, False)):
+        scale = 1 + share / np.linalg.norm(steps)
+        assert drift_voxels(one, Grid(size, moved(affine, scale=scale), {})) == pytest.approx(share)
+        assert same_grid(one, Grid(size, moved(affine, scale=scale), {})) is same
+
+
+@SIZES
+@given(case=upright_affines())
+def test_a_small_turn_counts_by_the_arc_at_the_far_corner(size, case):
+    affine, spacing = case
+    one = Grid(size, affine, {})
+    normal = affine[:3, 2] / spacing[2]
+    arm_mm = np.hypot(*np.multiply(np.subtract(one.size, 1), spacing)[:2])
+    widest = max(spacing[:2])
+    for share, same in ((0.05, True), (0.5, False)):  # in the wider voxel at least half, in the narrower at most all
+        angle = (share * min(spacing[:2]) if same else share * widest) / arm_mm
+        other = Grid(size, moved(affine, rotation=Rotation.from_rotvec(normal * angle).as_matrix()), {})
+        assert same_grid(one, other) is same
+
+
+@pytest.mark.parametrize(
+    ("voxel_mm", "off_mm", "same"),
+    [(4.0, 0.004, True), (0.5, 0.004, True), (0.5, 0.25, False), (0.02, 0.004, False), (0.02, 5e-4, True)],
+    ids=["4 um of 4 mm", "4 um of .5 mm", "half a voxel", "4 um of 20 um", ".5 um of 20 um"],
+)
+def test_micrometres_are_judged_by_the_voxel_and_not_by_themselves(voxel_mm, off_mm, same):
+    affine = np.diag([-voxel_mm, -voxel_mm, voxel_mm, 1])
+    assert same_grid(Grid((64, 64, 20), affine, {}), Grid((64, 64, 20), moved(affine, shift=off_mm), {})) is same
+
+
+def test_an_error_that_no_element_of_the_affine_shows_is_half_a_voxel_at_the_corner():
+    one, other = np.eye(4), np.diag([1.00099, 1, 1, 1])
+    assert np.allclose(one, other, rtol=0, atol=1e-3)
+    assert not same_grid(Grid((512, 512, 4), one, {}), Grid((512, 512, 4), other, {}))
+    assert same_grid(Grid((64, 64, 4), one, {}), Grid((64, 64, 4), other, {}))
+
+
+def test_mirrored_axes_and_other_numbers_of_voxels_are_no_same_grid():
+    one = Grid((8, 8, 4), np.eye(4), {})
+    flipped = np.diag([-1.0, 1, 1, 1])
+    flipped[0, 3] = 7  # covers the same place
+    assert not same_grid(one, Grid((8, 8, 4), flipped, {}))
+    assert not same_grid(one, Grid((8, 8, 5), np.eye(4), {}))
+    assert apart(one, Grid((8, 8, 5), np.eye(4), {})) == "(8, 8, 4) and (8, 8, 5) voxels"
+    assert (
+        apart(one, Grid((8, 8, 4), moved(np.eye(4), shift=np.array([0.5, 0, 0])), {})) == "0.5 voxels apart at a corner"
+    )
+
+
+def test_the_thickness_of_a_single_slice_moves_none_of_its_voxels():
+    assert same_grid(Grid((8, 8), np.diag([1.0, 1, 1, 1]), {}), Grid((8, 8, 1), np.diag([1.0, 1, 5, 1]), {}))

@@ -30,16 +30,25 @@ def names() -> list[str]:
     return list(summaries())
 
 
+def check(name: str) -> None:
+    """Refuse a pipeline that does not exist.
+
+    Raises:
+        ConfigError: The nearest name is suggested.
+    """
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"there is no pipeline '{name}'{hint}; see `medgan pipelines`.")
+
+
 def load(name: str) -> "type[Pipeline[Any]]":
     """The pipeline called ``name``: the one class of its module that is a pipeline.
 
     Raises:
         ConfigError: There is none; the nearest name is suggested.
     """
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ConfigError(f"there is no pipeline '{name}'{hint}; see `medgan pipelines`.")
+    check(name)
     from medgan.pipeline import Pipeline
 
     module = importlib.import_module(f"{PIPELINES}.{name}")

@@ -5,21 +5,35 @@ import io
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from medgan.errors import ConfigError
 
 Settings = dict[str, Any]
+SEE_SCHEMA = ". See `medgan config schema NAME` for what there is."
 
 
 class Config(BaseModel):
     """A group of settings: immutable, and a key that it does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_words(cls, settings: Any) -> Any:
+        """Take ``precision: 32`` for "32" where only words are known: YAML reads a number."""
+        if not isinstance(settings, Mapping):
+            return settings
+        words = {
+            name: f"{value:g}"
+            for name, value in settings.items()
+            if type(value) in (int, float) and name in cls.model_fields and _is_word(cls.model_fields[name].annotation)
+        }
+        return {**settings, **words}
 
 
 C = TypeVar("C", bound=Config)
@@ -143,24 +157,48 @@ def _explained(schema: type[Config], error: ValidationError) -> str:
     for problem in error.errors():
         place = _place(groups, problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown setting '{place}'{_suggestion(groups, problem['loc'])}")
+            lines.append(unknown_setting(place, _keys(groups)))
         else:
             message = problem["msg"].removeprefix("Value error, ")
             got = "" if isinstance(problem["input"], Mapping) else f" (got {problem['input']!r})"
             lines.append(f"setting '{place or schema.__name__}': {message}{got}")
-    return "; ".join(lines) + ". See `medgan config schema NAME` for what there is."
+    return "; ".join(lines) + SEE_SCHEMA
 
 
-def _suggestion(groups: Groups, loc: Location) -> str:
-    """The setting that was probably meant: of the same group, else of any, by its name."""
-    prefix, group, _ = _innermost(groups, loc)
-    siblings = [prefix + name for name in group.model_fields]
-    others = [prefix + name for prefix, group in groups.values() for name in group.model_fields]
-    for known in (siblings, others):
-        names = {key.rpartition(".")[2]: key for key in reversed(known) if key != _place(groups, loc)}
-        if close := difflib.get_close_matches(str(loc[-1]), names, n=1):
-            return f" (did you mean '{names[close[0]]}'?)"
-    return ""
+def keys_of(schema: type[Config]) -> list[str]:
+    """Every dotted key that settings of a type may have; of a union's members, those of all."""
+    return list(dict.fromkeys(_keys(_groups(schema))))
+
+
+def check_key(key: str, known: Sequence[str]) -> None:
+    """Refuse a dotted key of which no part leads to a known one.
+
+    Raises:
+        ConfigError: Names the part that is unknown, and the setting that was probably meant.
+    """
+    parts = key.split(".")
+    for length in range(1, len(parts) + 1):
+        begun = ".".join(parts[:length])
+        inside = any(each.startswith(f"{begun}.") for each in known)
+        if begun in known and not inside:
+            return  # a value, or a mapping whose keys are free
+        if begun not in known and not inside:
+            raise ConfigError(f"{unknown_setting(begun, known)}{SEE_SCHEMA}")
+
+
+def unknown_setting(key: str, known: Sequence[str]) -> str:
+    """That a setting is unknown, and which was probably meant: one of its group, else of any, by its name."""
+    group, _, name = key.rpartition(".")
+    siblings = [each for each in known if each.rpartition(".")[0] == group]
+    for nearby in (siblings, known):
+        names = {each.rpartition(".")[2]: each for each in reversed(nearby) if each != key}
+        if close := difflib.get_close_matches(name, names, n=1):
+            return f"unknown setting '{key}' (did you mean '{names[close[0]]}'?)"
+    return f"unknown setting '{key}'"
+
+
+def _keys(groups: Groups) -> list[str]:
+    return [prefix + name for prefix, group in groups.values() for name in group.model_fields]
 
 
 def _place(groups: Groups, loc: Location) -> str:
@@ -185,6 +223,11 @@ def _groups(schema: type[BaseModel], loc: Location = (), prefix: str = "") -> Gr
             tag = (member.model_fields[field.discriminator].default,) if isinstance(field.discriminator, str) else ()
             groups |= _groups(member, (*loc, name, *tag), f"{prefix}{name}.")
     return groups
+
+
+def _is_word(kind: object) -> bool:
+    """Whether a type is a choice of words; one of them may be another such choice."""
+    return get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind))
 
 
 def _is_group(kind: object) -> TypeGuard[type[BaseModel]]:

@@ -2,6 +2,7 @@ import csv
 import json
 import subprocess
 import sys
+from importlib.resources import files
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medgan import catalog, cli
+from medgan.commands import early
 from medgan.config import flattened, read_yaml
 
 HEAVY = {"torch", "monai", "mlflow", "lightning_fabric", "numpy", "scipy", "pandas", "matplotlib", "SimpleITK"}
@@ -133,6 +135,51 @@ def test_wrong_use_is_one_line_and_exit_code_2(command, message, tmp_path, monke
     assert last.startswith("medgan: ")
     assert message in last
     assert list(tmp_path.iterdir()) == []
+
+
+WRONG = [
+    ["train", "-p", "ct_contrats"],
+    ["train", "-p", "ct_contrast", "--data", "nosuch"],
+    ["train", "-p", "ct_contrast", "fit.epoch=3"],
+    ["train", "-p", "ct_contrast", "--config", "no.yaml"],
+    ["train", "-p", "ct_contrast", "--device", "gpu0"],
+    ["convert", "nosuch", "out", "--model", "m"],
+    ["convert", ".", "out", "--model", "m"],
+    ["evaluate", "--synthetic", "no", "--reference", "no", "--out", "x"],
+    ["sweep", "-p", "mr_to_ct", "pix2pix.l2=1,2"],
+    ["study", "ablation", "-p", "mr_to_ct", "--data", "nosuch"],
+    ["benefit", "-p", "ct_contrast", "arm=1"],
+    ["segment-train", "fit.epok=3"],
+    ["segment", "nosuch", "out", "--model", "m"],
+    ["classify", "nosuch", "out", "--model", "m"],
+    ["augment", "nosuch", "out", "--model", "m"],
+    ["faithfulness", "nosuch", "out", "--model", "m"],
+    ["data", "check", "nosuch"],
+    ["data", "register", "nosuch", "out", "-p", "mr_to_ct"],
+    ["config", "show", "ct_contrast", "fit.epoch=3"],
+    ["config", "schema", "nosuch"],
+]
+
+
+def test_wrong_use_is_told_before_anything_heavy_is_imported(tmp_path):
+    """All in one process, since a library that one of them imports would be seen after the next."""
+    script = f"""
+import json, sys
+from typer.testing import CliRunner
+from medgan.cli import app
+for command in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(app, command)
+    print(json.dumps([result.exit_code, result.stderr.startswith("medgan: "), sorted({HEAVY} & sys.modules.keys())]))
+"""
+    asked = [sys.executable, "-c", script, json.dumps(WRONG)]
+    done = subprocess.run(asked, capture_output=True, text=True, encoding="utf-8", check=True, cwd=tmp_path)
+    ends = dict(zip(map(" ".join, WRONG), map(json.loads, done.stdout.splitlines()), strict=True))
+    assert all(end == [2, True, []] for end in ends.values()), ends
+
+
+def test_the_shipped_keys_are_those_of_the_settings():
+    shipped = json.loads(files("medgan.configs").joinpath("keys.json").read_text(encoding="utf-8"))
+    assert shipped == early.shipped_keys(), "run: python -m medgan.commands.early > configs/keys.json"
 
 
 @pytest.mark.parametrize(

@@ -267,3 +267,18 @@ def test_nested_settings_are_flattened_to_dotted_keys():
         "fit.deep.er": 1,
         "name": None,
     }
+
+
+def test_a_number_is_taken_for_the_word_that_it_spells():
+    class Choice(Config):
+        """One of three words."""
+
+        precision: Literal["auto", "32", "2.5"] = "auto"
+
+    assert [load(Choice, from_overrides([f"precision={text}"])).precision for text in ("32", "2.5", "'32'")] == [
+        "32", "2.5", "32",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="precision"):
+        load(Choice, {"precision": 33})
+    with pytest.raises(ConfigError, match="precision"):
+        load(Choice, {"precision": True})

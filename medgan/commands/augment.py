@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import ConfigFile, Debug, Device, Overrides, Quiet, TrackingUri, console, explained, say
 
 
@@ -37,6 +38,7 @@ def augment(
 ) -> None:
     """Write a cohort with synthetic cases for training, made of its training subjects alone; --ratio says how many."""
     with explained(debug):
+        early.check_use(data=data, model=model, device=device)
         from medgan.synthesis.augment import AugmentOrder
         from medgan.synthesis.augment import augment as run_augmentation
 

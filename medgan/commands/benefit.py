@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import (
     ConfigFile,
     Debug,
@@ -72,6 +73,11 @@ def benefit(
     """
     with explained(debug):
         _refuse_what_does_not_apply(study, data, model or [], quick, jobs)
+        own = pipeline if study is Kind.LESION_PREVALENCE else study.value
+        early.check_use(
+            pipeline=pipeline, settings=own, overrides=overrides, config=None if own == pipeline else config, data=data,
+            device=device,
+        )  # fmt: skip
         settings = overrides or []
         if study is Kind.ROUTES:
             from medgan.commands.routes import routes

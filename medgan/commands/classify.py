@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, explained
 
 
@@ -24,6 +25,7 @@ def classify(
 ) -> None:
     """Classify images by their patches; classes.csv has the class and the probability of each, image by image."""
     with explained(debug):
+        early.check_use(source=source, model=model, device=device)
         from medgan.classification.classify import ClassifyOrder
         from medgan.classification.classify import classify as run_classification
 

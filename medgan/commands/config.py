@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import ConfigFile, Debug, Overrides, explained
 
 app = typer.Typer(no_args_is_help=True, help="Show what can be set.")
@@ -31,6 +32,7 @@ def show_config(
 ) -> None:
     """Print a pipeline's resolved settings as YAML; size=small or size=full chooses the form."""
     with explained(debug):
+        early.check_use(pipeline=name, settings=name, overrides=overrides, config=config)
         from medgan import catalog
         from medgan.config import Settings, from_overrides, to_yaml
 
@@ -43,6 +45,7 @@ def show_config(
 def show_schema(name: Annotated[str, typer.Argument(help="A pipeline.")], debug: Debug = False) -> None:
     """Print the JSON schema of a pipeline's settings, for editors."""
     with explained(debug):
+        early.check_use(pipeline=name)
         import json
 
         from medgan import catalog

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, explained
 
 Part = Literal["train", "validation", "test"]
@@ -41,6 +42,7 @@ def convert(
 ) -> None:
     """Translate studies; every output lies on its input's voxel grid."""
     with explained(debug):
+        early.check_use(source=source, model=model, device=device)
         from medgan.inference.convert import ConvertOrder
         from medgan.inference.convert import convert as run_conversion
 

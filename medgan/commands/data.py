@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import Debug, Overrides, PipelineName, Quiet, console, explained, say
 from medgan.errors import ConfigError
 
@@ -45,6 +46,7 @@ def check_data(
     Settings say what it shall be used for: translator=pix2pix also checks that pairs lie on one grid.
     """
     with explained(debug):
+        early.check_use(pipeline=pipeline, settings=pipeline, overrides=overrides, data=data)
         from medgan import catalog
         from medgan.config import from_overrides
         from medgan.data.check import check_cohort, render
@@ -84,6 +86,7 @@ def register_data(
     Settings say how: rigid.samples=100000, limits.least_covered=0.8. What was registered before is not done again.
     """
     with explained(debug):
+        early.check_use(pipeline=pipeline, data=data)
         from medgan.config import from_overrides, load
         from medgan.data.registration_cohort import register_cohort, render
         from medgan.data.registration_pair import PairConfig

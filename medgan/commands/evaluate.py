@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import Debug, Quiet, console, explained
 from medgan.errors import ConfigError
 
@@ -54,6 +55,7 @@ def evaluate(
     Made lesions: --synthesis, with an augmented cohort; see docs/synthesis-quality.md.
     """
     with explained(debug):
+        early.check_use(places=[synthetic, reference, source, mask, labels])
         if synthesis:
             _refuse_what_synthesis_does_not_heed({
                 "--source": source, "--mask": mask, "--labels": labels, "--organ": organ, "--training": training,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, explained, say
 from medgan.commands.convert import Part
 
@@ -37,6 +38,7 @@ def faithfulness(
 ) -> None:
     """What translations keep: labels, by two frozen segmenters, and no hidden input, by a disturbed way back."""
     with explained(debug):
+        early.check_use(source=source, model=model, device=device)
         from medgan.evaluation.faithfulness import KeepingRule
         from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
         from medgan.inference.convert import ConvertOrder

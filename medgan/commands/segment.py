@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import ConfigFile, Debug, Device, Overrides, Quiet, TrackingUri, console, explained, say
 
 
@@ -26,6 +27,7 @@ def segment(
 ) -> None:
     """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean."""
     with explained(debug):
+        early.check_use(source=source, model=model, device=device)
         from medgan.segmentation.segment import SegmentOrder
         from medgan.segmentation.segment import segment as run_segmentation
 
@@ -54,6 +56,7 @@ def segment_train(
 ) -> None:
     """Train a segmenter on a cohort's masks and record the run in MLflow."""
     with explained(debug):
+        early.check_use(settings="segmenter", overrides=overrides, config=config, data=data, device=device)
         from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
 
         order = SegmentTrainOrder(data, domain, config, overrides or (), seed, out, name, resume, tracking, device)

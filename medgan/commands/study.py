@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import (
     ConfigFile,
     Debug,
@@ -60,6 +61,9 @@ def sweep(
     The same command goes on with a sweep that was stopped, and more values add to it.
     """
     with explained(debug):
+        early.check_use(
+            pipeline=pipeline, settings=pipeline, overrides=axes, config=config, data=data, device=device, several=True
+        )
         from medgan.study.grid import grid, read_seeds
         from medgan.study.plan import StudyOrder
 
@@ -88,6 +92,9 @@ def ablation(
 ) -> None:
     """The pix2pix paper's ablations: losses, discriminators, generators, each against L1 + cGAN."""
     with explained(debug):
+        early.check_use(
+            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device
+        )
         from medgan.study.ablation import ablation as ablated
         from medgan.study.grid import read_seeds
         from medgan.study.plan import StudyOrder
@@ -117,6 +124,9 @@ def misalignment(
 ) -> None:
     """Paired training on pairs moved apart, against unpaired training: where does unpaired become better?"""
     with explained(debug):
+        early.check_use(
+            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device
+        )
         from medgan.study.grid import read_seeds
         from medgan.study.misalignment import crossovers, read_shifts
         from medgan.study.misalignment import misalignment as misaligned

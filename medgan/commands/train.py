@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from medgan.commands import early
 from medgan.commands.common import (
     ConfigFile,
     Debug,
@@ -38,6 +39,13 @@ def train(
 ) -> None:
     """Train a pipeline's translator or lesion generator and record the run in MLflow."""
     with explained(debug):
+        early.check_use(
+            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device
+        )
+        if resume and not config and not overrides:
+            from medgan.training.run_folder import run_to_resume
+
+            run_to_resume(out / pipeline, name)
         from medgan.train import Order
         from medgan.train import train as run_training
 

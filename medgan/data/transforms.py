@@ -49,13 +49,6 @@ class PatchConfig(Config):
     mirroring: bool = False
     """Translate a study and its mirror image and take the mean: twice the time; for networks trained with ``flip``."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_are_dimensions(cls, settings: Any) -> Any:
-        if isinstance(settings, Mapping) and isinstance(settings.get("dimensions"), int | float):
-            return {**settings, "dimensions": f"{settings['dimensions']:g}"}
-        return settings
-
     @model_validator(mode="after")
     def _depth_belongs_to_blocks(self) -> Self:
         if self.depth_voxels and self.dimensions != "3":

@@ -1,0 +1,102 @@
+"""Wrong use that can be told without torch is told at once, before anything heavy is imported.
+
+The commands' own checks stay: whoever calls medgan from Python meets them. Which settings there are is kept in
+``configs/keys.json``, made from the settings' types by ``python -m medgan.commands.early > configs/keys.json``.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from medgan import catalog
+from medgan.config import Config, check_key, flattened, keys_of, parse_override, read_yaml
+from medgan.errors import ConfigError, DataError, ModelError
+
+DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def check_use(
+    *,
+    pipeline: str | None = None,
+    settings: str | None = None,
+    overrides: Sequence[str] | None = None,
+    config: Path | None = None,
+    data: Path | None = None,
+    source: Path | None = None,
+    model: str | Path | None = None,
+    places: Sequence[str | None] = (),
+    device: str = "auto",
+    several: bool = False,
+) -> None:
+    """Refuse what a command could not do anyway.
+
+    Args:
+        pipeline: Must exist.
+        settings: Whose keys ``overrides`` and ``config`` may hold: a pipeline, or another name in ``keys.json``.
+        overrides: ``KEY=VALUE``.
+        config: A YAML file of settings.
+        data: A cohort.
+        source: INPUT.
+        model: A model folder, or a name that MLflow knows.
+        places: Sets of images: FOLDER, FOLDER:NAME or cohort.csv:DOMAIN.
+        device: What ``--device`` says.
+        several: Whether an override holds several values, ``KEY=A,B``.
+
+    Raises:
+        MedganError: What is wrong, and what to do.
+    """
+    if pipeline is not None:
+        catalog.check(pipeline)
+    if not DEVICES.fullmatch(device):
+        raise ConfigError(
+            f"this machine has no device '{device}'; --device takes auto, cpu, cuda, cuda:1 (the second GPU) or mps."
+        )
+    if settings is not None:
+        _check_settings(settings, overrides or (), config, several)
+    if data is not None and not _holds_something(data):
+        raise DataError(f"{data} is empty or does not exist; give a folder of studies or a cohort CSV.")
+    if source is not None and not os.path.lexists(source):
+        raise DataError(f"{source} does not exist; give an image, a folder or a cohort CSV.")
+    recorded = model is None or re.match(r"(runs|models):/", str(model))
+    if not recorded and not (Path(str(model)) / "model.json").is_file():
+        raise ModelError(f"{model}: is not a model folder, model.json is missing; give the `model` folder of a run.")
+    for place in places:
+        if place and not any(os.path.lexists(path) for path in (place, place.rpartition(":")[0] or place)):
+            raise DataError(f"{place} does not exist; give a folder of images, or cohort.csv:DOMAIN.")
+
+
+def _holds_something(data: Path) -> bool:
+    try:
+        return os.path.lexists(data) and (not data.is_dir() or any(data.iterdir()))
+    except OSError:
+        return True  # whoever reads it says what keeps it from being read
+
+
+def _check_settings(name: str, overrides: Sequence[str], config: Path | None, several: bool) -> None:
+    known = json.loads(files("medgan.configs").joinpath("keys.json").read_text(encoding="utf-8")).get(name)
+    given = list(flattened(read_yaml(config))) if config else []
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        given += [key.strip()] if several and equals else flattened(parse_override(override))
+    for key in given if known else ():
+        check_key(key, known)
+
+
+def shipped_keys() -> dict[str, list[str]]:
+    """The dotted keys of every pipeline's settings, and of those that studies and the segmenter have."""
+    from medgan.benefit.augmentation.config import AugmentationConfig
+    from medgan.benefit.config import BenefitConfig
+    from medgan.benefit.routes.config import RoutesConfig
+    from medgan.segmentation.settings import SegmenterConfig
+
+    kinds: dict[str, type[Config]] = {name: catalog.load(name).settings for name in catalog.names()}
+    kinds |= {"segmenter": SegmenterConfig, "arms": BenefitConfig}
+    kinds |= {"routes": RoutesConfig, "augmentation": AugmentationConfig}
+    return {name: keys_of(kind) for name, kind in kinds.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(shipped_keys(), indent=1))

@@ -78,19 +78,35 @@ def configured(pipeline: str, *layers: Path | Mapping[str, Any], on_phantom: boo
     Raises:
         ConfigError: Settings that cannot be, or that are asked for and not shipped for this pipeline.
     """
-    wanted = [f"{pipeline}_benefit"]
-    wanted += [f"{pipeline}_benefit_phantom"] if on_phantom else []
-    wanted += [f"{pipeline}_benefit_quick"] if quick else []
-    config = load(BenefitConfig, *[path for path in map(shipped, wanted) if path], *layers)
-    if quick and not shipped(wanted[-1]):
-        raise ConfigError(
-            f"no short form of a study of '{pipeline}' is shipped; leave --quick out and say what is shorter, as "
-            "ratios_percent=[100] translator.fit.epochs=5 segmenter.fit.epochs=5."
-        )
-    if on_phantom and not shipped(wanted[1]) and "labels" not in config.segmenter:
+    shorter = "ratios_percent=[100] translator.fit.epochs=5 segmenter.fit.epochs=5"
+    files = shipped_layers(pipeline, on_phantom=on_phantom, quick=quick, shorter=shorter)
+    config = load(BenefitConfig, *files, *layers)
+    if on_phantom and not shipped(f"{pipeline}_benefit_phantom") and "labels" not in config.segmenter:
         raise ConfigError(
             f"no settings are shipped for a study of '{pipeline}' on the built-in phantom, whose every tissue has its "
             "own label; give a cohort with masks by --data, or say what is segmented, as segmenter.labels={NAME: [N]} "
             "(`medgan data phantom` lists the numbers in labels.json)."
         )
     return config
+
+
+def shipped_layers(pipeline: str, *, on_phantom: bool, quick: bool, shorter: str) -> list[Path]:
+    """The shipped files of a pipeline's studies that count, a later one over an earlier.
+
+    Args:
+        pipeline: Whose: ``NAME_benefit.yaml``, and ``_phantom`` and ``_quick`` after it.
+        on_phantom: Whether the built-in phantom stands in for data.
+        quick: Whether a short form is asked for.
+        shorter: Settings that make such a study short, to advise where none is shipped.
+
+    Raises:
+        ConfigError: A short form that is asked for and not shipped: the study would be as long as without it.
+    """
+    short = f"{pipeline}_benefit_quick"
+    if quick and not shipped(short):
+        raise ConfigError(
+            f"no short form of a study of '{pipeline}' is shipped; leave --quick out and say what is shorter, as "
+            f"{shorter}."
+        )
+    wanted = [f"{pipeline}_benefit", *([f"{pipeline}_benefit_phantom"] * on_phantom), *([short] * quick)]
+    return [path for path in map(shipped, wanted) if path]

@@ -83,24 +83,6 @@ class Guard:
                 f"column), or train another {task} without these subjects."
             ) from None
 
-    def check_before(self, before: Split, path: Path) -> None:
-        """Refuse to go on with a study whose earlier trainings saw somebody who would be tested now.
-
-        Args:
-            before: The split that the study began with.
-            path: Where it lies.
-
-        Raises:
-            LeakageError: Names them.
-        """
-        try:
-            before.refuse_trained(self.tested)
-        except LeakageError as error:
-            raise LeakageError(
-                f"the study began with another split ({path}), and {error} Restore the data and split.*, or choose "
-                "another --name."
-            ) from None
-
 
 def _named(leaks: Sequence[str]) -> str:
     unique = list(dict.fromkeys(leaks))

@@ -23,7 +23,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.plan import given_table, refuse_other_split
+from medgan.study.plan import freeze_split, given_table
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
 from medgan.training.run_folder import split_of_model
@@ -150,7 +150,7 @@ def make_plan(order: BenefitOrder) -> BenefitPlan:
         if config.retrain_translator:
             raise ConfigError("retrain_translator trains a translator on each subset; leave --model out.")
         plan.guard.check_model(translator_split(order.model), order.model.parent)
-    _freeze(plan)
+    freeze_split(plan.split, plan.subjects.split, plan.guard.tested)
     return plan
 
 
@@ -241,13 +241,3 @@ def _usable(
         lacking["real+shuffled"] = "one labelled training subject: there is no other's mask"
     arms = tuple(BY_NAME[name] for name in config.arms if name not in lacking)
     return arms, {name: reason for name, reason in lacking.items() if name in config.arms}
-
-
-def _freeze(plan: BenefitPlan) -> None:
-    path, now = plan.split, plan.subjects.split
-    if not path.exists():
-        now.save(path)
-        return
-    before = Split.load(path)
-    plan.guard.check_before(before, path)
-    refuse_other_split(before, now, path)

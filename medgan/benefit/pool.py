@@ -2,9 +2,10 @@
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from itertools import islice
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -12,8 +13,8 @@ import torch
 from rich.console import Console
 
 from medgan.benefit.parent import end_with_parent
-from medgan.errors import LeakageError, MedganError, TrainingError
-from medgan.study.children import Failure
+from medgan.errors import TrainingError
+from medgan.study.failures import Failure, failure_of
 
 
 class Named(Protocol):
@@ -41,7 +42,7 @@ class Work(Protocol):
 
 
 T = TypeVar("T", bound=Work)
-Ended: TypeAlias = Iterator[tuple[T, BaseException | None]]
+Ended: TypeAlias = Generator[tuple[T, BaseException | None], None, None]
 """Tasks as they end, each with what ended it early."""
 
 
@@ -64,9 +65,9 @@ def run_tasks(
     left = [task for task in tasks if not task.done]
     if len(left) < len(tasks):
         console.out(f"{len(tasks) - len(left)} of {len(tasks)} {what}: finished before", highlight=False)
-    ended = in_turn(left, run) if jobs == 1 else in_processes(left, run, jobs)
     try:
-        return tuple(_failures(ended, len(tasks) - len(left), len(tasks), console))
+        with closing(in_turn(left, run) if jobs == 1 else in_processes(left, run, jobs)) as ended:
+            return tuple(_failures(ended, len(tasks) - len(left), len(tasks), console))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from there.") from None
 
@@ -75,15 +76,10 @@ def _failures(ended: Ended[T], before: int, total: int, console: Console) -> Ite
     """Those that failed, while all are told of as they end."""
     for number, (task, error) in enumerate(ended, before + 1):
         place = f"{number}/{total} {task.child.name}"
-        if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"stopped in {task.child.name}; the same command goes on from there.") from None
-        if isinstance(error, LeakageError):
-            raise error
         if error is None:
             console.out(f"{place}: {task.child.outcome}", highlight=False)
             continue
-        unexpected = "" if isinstance(error, MedganError) else f"unexpected {type(error).__name__}: "
-        failure = Failure(task.child.name, f"{unexpected}{error}")
+        failure = failure_of(task.child.name, error)
         console.out(f"{place}: failed: {failure.reason}", highlight=False)
         yield failure
 
@@ -124,7 +120,12 @@ def in_processes(tasks: Sequence[T], run: Callable[[T], None], jobs: int) -> End
                     f"a process that trained {names} was killed, perhaps for want of memory; run the same command with "
                     "fewer --jobs."
                 )
-            yield from ended
+            try:
+                yield from ended
+            except GeneratorExit:  # a leak: a training that is under way keeps its state, and stops too
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
 
 
 def _prepare(threads: int) -> None:

@@ -12,7 +12,7 @@ from medgan.benefit.plan import BenefitPlan
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.tasks import Task, child_of
 from medgan.errors import TrainingError
-from medgan.study.children import Failure
+from medgan.study.failures import Failure
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from medgan.benefit.tasks import Child, Task, child_of
 from medgan.benefit.translated import LabelKeeping
 from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
-from medgan.study.children import Failure
 from medgan.study.compare import plain
-from medgan.study.records import read_json, write_json
+from medgan.study.failures import Failure
+from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, code_revision
 from medgan.training.folder_lock import alone_in
 
 ROWS, COMPARISONS, CURVES, RESULT = "benefit.csv", "comparisons.csv", "curves.csv", "benefit.json"
-RECORD = "study.json"
+RECORD, KIND = "study.json", "benefit"
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,12 @@ def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | N
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
     with alone_in(order.folder, console):
+        begun = begun_before(order.folder, KIND)
         plan = make_plan(order)
         keeping = keeping or label_keeper(plan)
         announce(plan, console)
         record = order.folder / RECORD
-        with parent_run(plan, read_json(record)) as tracker:
+        with parent_run(plan, begun) as tracker:
             write_json(record, described(plan) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
             materials = [
                 gather_material(plan, subset, tracker.id, tracker.uri, keeping, console)
@@ -204,7 +205,7 @@ def parent_run(plan: BenefitPlan, before: Mapping[str, Any]) -> Tracker:
         parameters={"arms": [arm.name for arm in plan.arms], "seeds": list(order.seeds), "subsets": len(plan.subsets)},
         tags={
             "pipeline": order.pipeline,
-            "study": "benefit",
+            "study": KIND,
             "split_hash": plan.subjects.split.hash,
             "data_fingerprint": plan.subjects.labelled.fingerprint(),
             "git_revision": code_revision(),
@@ -217,7 +218,7 @@ def described(plan: BenefitPlan) -> dict[str, Any]:
     """What a study is, before it has results."""
     return {
         "pipeline": plan.order.pipeline,
-        "kind": "benefit",
+        "kind": KIND,
         "split_hash": plan.subjects.split.hash,
         "settings": plan.config.model_dump(mode="json"),
         "segmenter": plan.segmenter.model_dump(mode="json"),

@@ -75,7 +75,7 @@ def _check_begun(plan: BenefitPlan, run: RunFolder, split: Split) -> None:
     """Keep a translator of another study from being taken for this one's."""
     before = Split.load(run.split)
     plan.guard.check_model(before, run.path)
-    refuse_other_split(before, split, run.split)
+    refuse_other_split(before, split, run.split, plan.guard.tested)
     refuse_other_settings(run, plan.translator.config)
 
 

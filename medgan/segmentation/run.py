@@ -91,13 +91,14 @@ Begun = tuple[RunFolder, SegmenterConfig, Cohort, int]
 def _started(order: SegmentTrainOrder) -> Begun:
     if order.data is None:
         raise ConfigError("there is nothing to learn from; name a cohort with masks by --data.")
+    run = new_run(order.out / EXPERIMENT, order.name)
     asked = merged(read_yaml(order.config) if order.config else {}, from_overrides(order.overrides))
     if order.domain:
         asked = merged({"domain": _domain(order.domain).model_dump()}, asked)
     domain = load(SegmenterConfig, {"labels": {"any": 1}}, {"domain": asked.get("domain", {})}).domain
     cohort = find_cohort(order.data, _pair(domain))
     config = load(SegmenterConfig, {} if "labels" in asked else {"labels": labels_of(cohort)}, asked)
-    return new_run(order.out / EXPERIMENT, order.name), config, cohort, order.seed
+    return run, config, cohort, order.seed
 
 
 def _resumed(order: SegmentTrainOrder) -> Begun:

@@ -1,31 +1,23 @@
 """One child of a study from wherever it was left to its figures: trained, converted, judged, each step once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
-from medgan.errors import ConfigError, DataError, MedganError
+from medgan.errors import DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
 from medgan.evaluation.judging import Modalities
 from medgan.inference.convert import ConvertOrder, convert
+from medgan.study.failures import Failure, failure_of
 from medgan.study.plan import Child, Plan, StudyOrder
 from medgan.tracking import add_metrics
 from medgan.train import Order, train
 
 CONVERTED, JUDGED = "test", "evaluation"
 """Folders in a child's run folder; the second appears when the child is finished."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A child without figures, and why."""
-
-    child: str
-    reason: str
 
 
 def run_children(order: StudyOrder, plan: Plan, parent: str, tracking: str, console: Console) -> tuple[Failure, ...]:
@@ -39,6 +31,7 @@ def run_children(order: StudyOrder, plan: Plan, parent: str, tracking: str, cons
         console: Where it is told how far the study is.
 
     Raises:
+        LeakageError: A child has seen, or would see, who is tested.
         KeyboardInterrupt: Asked to stop.
     """
     failures = []
@@ -50,11 +43,8 @@ def run_children(order: StudyOrder, plan: Plan, parent: str, tracking: str, cons
         console.out(f"{place}: {'goes on' if child.run.config.exists() else 'starts'}", highlight=False)
         try:
             finish(order, plan, child, parent, tracking, console)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped in {child.name}; the same command goes on from there.") from None
-        except Exception as error:
-            unexpected = "" if isinstance(error, MedganError) else f"unexpected {type(error).__name__}: "
-            failures.append(Failure(child.name, f"{unexpected}{error}"))
+        except (Exception, KeyboardInterrupt) as error:
+            failures.append(failure_of(child.name, error))
             console.out(f"{place}: failed: {failures[-1].reason}", highlight=False)
     return tuple(failures)
 
@@ -68,13 +58,17 @@ def finish(order: StudyOrder, plan: Plan, child: Child, parent: str, tracking: s
     """Train, convert the test subjects and judge them against the cohort.
 
     Raises:
-        MedganError: Whatever keeps the child from its figures.
+        LeakageError: It was trained on another split, or is judged on whom it was trained on.
+        MedganError: Whatever else keeps the child from its figures.
         KeyboardInterrupt: Asked to stop.
     """
     train(child_order(order, plan, child, parent, tracking), console)
     facts = child.run.facts()
     if facts["split_hash"] != plan.split_hash:
-        raise ConfigError(f"{child.run.path} was trained on another split than the study's; put that folder away.")
+        raise LeakageError(
+            f"{child.run.path} was trained on another split than the study's and may have seen who is tested now; put "
+            "that folder away."
+        )
     asked = ConvertOrder(
         plan.table, child.run.path / CONVERTED, str(child.run.model), part="test", overwrite=True, device=order.device
     )

@@ -8,7 +8,8 @@ from typing import Any
 from medgan import catalog
 from medgan.config import Config, Settings, flattened, from_overrides, load
 from medgan.data.splits import Split, split_subjects
-from medgan.errors import ConfigError
+from medgan.data.studies import Cohort
+from medgan.errors import ConfigError, LeakageError
 from medgan.inference.jobs import is_table
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.study.grid import Cell
@@ -113,8 +114,9 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
 
     Raises:
         ConfigError: Settings that cannot be, a seed among them; cells that would not share a split; children of the
-            same name with other settings.
-        DataError: A cohort that cannot be used, or that changed since the study began.
+            same name with other settings; a cohort that changed since the study began.
+        DataError: A cohort that cannot be used.
+        LeakageError: A test subject that was trained on before.
     """
     if "seed" in from_overrides(order.overrides):
         raise ConfigError("every cell is trained with every seed; give seeds as --seeds, not as seed=N.")
@@ -136,14 +138,11 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     table = given or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
     cohort = drawer.cohort(table)
     split = split_subjects(cohort, drawer.pair, drawer.config.split)
-    path = order.folder / "split.json"
-    if path.exists():
-        refuse_other_split(Split.load(path), split, path)
-    else:
-        split.save(path)
+    path, tested = order.folder / "split.json", split.part(cohort, "test")
+    freeze_split(path, split, tested)
     for child in children:
         if child.run.config.exists():
-            refuse_other_split(Split.load(child.run.split), split, child.run.split)
+            refuse_other_split(Split.load(child.run.split), split, child.run.split, tested)
     return Plan(children, left_out, table, order.on_phantom, path, split.hash, cohort.fingerprint())
 
 
@@ -206,13 +205,45 @@ def refuse_other_settings(run: RunFolder, config: Config) -> None:
         )
 
 
-def refuse_other_split(before: Split, now: Split, path: Path) -> None:
-    """Keep results on different subjects from being compared.
+def freeze_split(path: Path, split: Split, tested: Cohort) -> None:
+    """Write a study's split, or hold the one that was written before against it.
+
+    Args:
+        path: Where it lies.
+        split: Who is where now.
+        tested: All images of the test subjects.
 
     Raises:
-        ConfigError: ``before``, which lies at ``path``, is not ``now``.
+        LeakageError: The study began with another split, by which somebody was trained on who is tested now.
+        ConfigError: The study began with another split.
+    """
+    if path.exists():
+        refuse_other_split(Split.load(path), split, path, tested)
+    else:
+        split.save(path)
+
+
+def refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) -> None:
+    """Keep results on different subjects from being compared, and trainings from being tested on what they saw.
+
+    Args:
+        before: Who was where when the trainings began.
+        now: Who is where now.
+        path: Where ``before`` lies.
+        tested: All images of the test subjects.
+
+    Raises:
+        LeakageError: By ``before`` somebody was trained on who is tested now.
+        ConfigError: ``before`` is not ``now``.
     """
     if before.hash != now.hash:
+        try:
+            before.refuse_trained(tested)
+        except LeakageError as error:
+            raise LeakageError(
+                f"{path} holds another split of the subjects, and {error} Restore the data and split.*, or choose "
+                "another --name."
+            ) from None
         files = "their files changed" if before.files != now.files else "they would be divided differently now"
         raise ConfigError(
             f"{path} holds another split of the subjects ({files}), and results on different subjects cannot be "

@@ -18,9 +18,10 @@ from rich.console import Console
 
 from medgan import catalog
 from medgan.config import Config, flattened, read_yaml
-from medgan.errors import ConfigError
-from medgan.study.children import CONVERTED, Failure, is_finished, run_children
+from medgan.errors import ConfigError, LeakageError
+from medgan.study.children import CONVERTED, is_finished, run_children
 from medgan.study.compare import plain
+from medgan.study.failures import Failure
 from medgan.study.grid import Cell
 from medgan.study.needs import adversarial_game, check_translators
 from medgan.study.plan import Child, Plan, StudyOrder, configured, make_plan
@@ -37,7 +38,7 @@ from medgan.study.prevalence_table import (
     slopes,
     written,
 )
-from medgan.study.records import read_json, write_json
+from medgan.study.records import begun_before, write_json
 from medgan.study.study import RECORD
 from medgan.tracking import Tracker, code_revision
 from medgan.training.device import make_fabric
@@ -106,9 +107,10 @@ def run_prevalence(order: StudyOrder, config: PrevalenceConfig, console: Console
         raise ConfigError("the study renders its own subjects, whose lesions are known; leave --data out.")
     check_translators(order.pipeline, ["cyclegan", "pix2pix"])
     with alone_in(order.folder, console):
+        before = begun_before(order.folder, order.kind)
+        _refuse_other_subjects(order.folder, before, config.design)
         cohorts = rendered(config.design, catalog.load(order.pipeline).phantom)
         parts = list(planned(order, config, cohorts))
-        before = read_json(order.folder / RECORD)
         with _parent(order, config, before) as tracker:
             begun = _described(order, config, parts) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
             write_json(order.folder / RECORD, begun)
@@ -125,6 +127,26 @@ def run_prevalence(order: StudyOrder, config: PrevalenceConfig, console: Console
             tracker.tags({"failed_children": f"{len(failures)} of {children}", **study.findings})
     show(study.table, console)
     return study
+
+
+def _refuse_other_subjects(folder: Path, before: Mapping[str, Any], design: PrevalenceDesign) -> None:
+    """Keep segmenters that were trained on some subjects from judging others, among whom may be the same.
+
+    Prevalences may be added: who is tested, and who the segmenters learn from, does not depend on them.
+
+    Raises:
+        LeakageError: The study was begun with another design.
+    """
+    earlier = before.get("settings", {}).get("design")
+    if earlier is None:
+        return
+    now = design.model_dump(mode="json")
+    changed = [key for key in now if key != "prevalences_percent" and earlier.get(key) != now[key]]
+    if changed:
+        raise LeakageError(
+            f"{folder} was begun with other subjects (design.{', design.'.join(changed)}), and its segmenters may have "
+            "learnt from who is tested now; choose another --name, or put that folder away."
+        )
 
 
 def _found(order: StudyOrder, rows: pd.DataFrame, failures: Sequence[Failure], tracked: str) -> Prevalence:

@@ -1,4 +1,4 @@
-"""Small records on disk as JSON."""
+"""Small records on disk as JSON, and what tells one study's folder from another's."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from medgan.data.streams import replacing
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError
+from medgan.training.run_folder import STUDIES, RunFolder
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -30,3 +31,26 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record in one step."""
     with replacing(path) as stream:
         stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def begun_before(folder: Path, kind: str) -> dict[str, Any]:
+    """The record of the study that was begun in a folder; nothing where none was.
+
+    Args:
+        folder: Where a study shall start or go on.
+        kind: What that study is called in its record.
+
+    Raises:
+        ConfigError: The folder holds a study of another kind, whose MLflow run would be taken for this one's, or the
+            run of a training.
+        DataError: The record is damaged.
+    """
+    if RunFolder(folder).config.exists():
+        raise ConfigError(f"{folder} holds the run of a training, and no study; choose another --name.")
+    records = [record for record in (read_json(folder / name) for name in STUDIES) if record]
+    for record in records:
+        if record.get("kind") != kind:
+            raise ConfigError(
+                f"{folder} holds a study of another kind, {record.get('kind')}, and no {kind}; choose another --name."
+            )
+    return records[0] if records else {}

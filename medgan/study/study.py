@@ -9,11 +9,12 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from medgan.study.children import Failure, read_rows, run_children
+from medgan.study.children import read_rows, run_children
 from medgan.study.compare import headlines, metrics_of, paired_table, plain, render
+from medgan.study.failures import Failure
 from medgan.study.grid import Cell
 from medgan.study.plan import Plan, StudyOrder, make_plan
-from medgan.study.records import read_json, write_json
+from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, code_revision
 from medgan.training.folder_lock import alone_in
 
@@ -58,6 +59,7 @@ def run_study(order: StudyOrder, cells: Sequence[Cell], console: Console, findin
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
     with alone_in(order.folder, console):
+        begun = begun_before(order.folder, order.kind)
         plan = make_plan(order, cells)
         if plan.phantom:
             console.out(
@@ -66,7 +68,7 @@ def run_study(order: StudyOrder, cells: Sequence[Cell], console: Console, findin
         for cell, reason in plan.left_out.items():
             console.out(f"left out: {cell}: {reason}", highlight=False)
         record = order.folder / RECORD
-        with parent_run(order, plan, read_json(record)) as tracker:
+        with parent_run(order, plan, begun) as tracker:
             before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
             write_json(record, described(order, plan) | before)
             failures = run_children(order, plan, tracker.id, tracker.uri, console)

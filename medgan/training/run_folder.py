@@ -11,6 +11,9 @@ from medgan.config import Config, load, read_yaml, to_yaml
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, ModelError
 
+STUDIES = ("study.json", "routes.json")
+"""The records of studies, each of which has a folder of its own among the runs."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -81,9 +84,10 @@ def new_run(root: Path, name: str | None) -> RunFolder:
     """A run folder of its own: ``name``, or the time.
 
     Raises:
-        ConfigError: The folder holds a run.
+        ConfigError: The folder holds a run, or a study.
     """
     run = RunFolder(root / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+    _refuse_study(run.path)
     if run.config.exists():
         raise ConfigError(f"{run.path} holds a run already; choose another --name, or go on with it by --resume.")
     return run
@@ -93,9 +97,10 @@ def run_to_resume(root: Path, name: str | None) -> RunFolder:
     """The run called ``name``, or the one that was started last.
 
     Raises:
-        ConfigError: There is no such run.
+        ConfigError: There is no such run, or the folder holds a study.
     """
     if name:
+        _refuse_study(root / name)
         runs = [RunFolder(root / name)]
     else:
         runs = [RunFolder(path) for path in sorted(root.glob("*")) if (path / "run.json").exists()]
@@ -103,6 +108,12 @@ def run_to_resume(root: Path, name: str | None) -> RunFolder:
     if not runs or not runs[-1].config.exists():
         raise ConfigError(f"{root / name if name else root}: there is no run to resume; start it without --resume.")
     return runs[-1]
+
+
+def _refuse_study(folder: Path) -> None:
+    """Keep a training out of the folder of a study, whose children have folders of their own."""
+    if record := next((name for name in STUDIES if (folder / name).exists()), None):
+        raise ConfigError(f"{folder} holds a study ({record}), and no training's run; choose another --name.")
 
 
 def note_settings(folder: Path, config: Config, resume: bool) -> None:

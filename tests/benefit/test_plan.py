@@ -157,7 +157,7 @@ def test_leak_a_resumed_study_would_test_whom_it_trained_on(asked, tmp_path, own
     order = asked(tmp_path, data=own)
     make_plan(order)
     changed(own, in_part(s0="test", s5="train"))
-    with pytest.raises(LeakageError, match=r"began with another split .*'s0' is in its train part"):
+    with pytest.raises(LeakageError, match=r"holds another split .*'s0' is in its train part"):
         make_plan(order)
 
 

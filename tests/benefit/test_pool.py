@@ -1,5 +1,7 @@
-"""Children in turn; several processes are in test_study, which trains."""
+"""Children in turn, and a leak in a process of its own; trainings in several processes are in test_study."""
 
+import importlib
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -57,6 +59,38 @@ def test_a_leak_stops_everything(running, tmp_path):
     with pytest.raises(LeakageError, match="seen"):
         told(tmp_path, [task("a"), task("b")], run)
     assert ran == ["a"]
+
+
+LEAKING = """
+import time
+from dataclasses import dataclass
+from medgan.errors import LeakageError
+
+@dataclass(frozen=True)
+class Child:
+    name: str
+
+@dataclass(frozen=True)
+class Task:
+    child: Child
+    done: bool = False
+
+def run(task):
+    if task.child.name == "leaks":
+        raise LeakageError("s5 was trained on")
+    time.sleep(600)
+"""
+
+
+def test_a_leak_in_one_process_stops_everything_in_the_others(tmp_path, monkeypatch):
+    (tmp_path / "leaking_children.py").write_text(LEAKING, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("leaking_children")
+    tasks = [made.Task(made.Child(name)) for name in ("trains", "leaks", "waits")]
+    began = time.monotonic()
+    with pytest.raises(LeakageError, match="s5 was trained on"):
+        run_tasks(tasks, made.run, 2, Console(quiet=True))
+    assert time.monotonic() - began < 300
 
 
 def test_a_stop_between_children_says_how_to_go_on(running, tmp_path, monkeypatch):

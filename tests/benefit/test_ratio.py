@@ -5,7 +5,7 @@ from medgan.benefit.material import Material
 from medgan.benefit.plan import make_plan
 from medgan.benefit.ratio import best, choose_ratio
 from medgan.errors import TrainingError
-from medgan.study.children import Failure
+from medgan.study.failures import Failure
 from medgan.study.records import write_json
 
 QUIET = Console(quiet=True)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from medgan import cli
 from medgan.benefit.augmentation.study import Augmentation
 from medgan.errors import LeakageError
-from medgan.study.children import Failure
+from medgan.study.failures import Failure
 
 
 def medgan(*arguments):

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medgan import cli
-from medgan.study.children import Failure
+from medgan.study.failures import Failure
 from medgan.study.prevalence import Prevalence
 
 

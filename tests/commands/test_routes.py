@@ -7,7 +7,7 @@ import typer
 from medgan.benefit.routes.study import Routes
 from medgan.commands.routes import routes
 from medgan.errors import ConfigError
-from medgan.study.children import Failure
+from medgan.study.failures import Failure
 
 
 @pytest.fixture

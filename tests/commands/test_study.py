@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from medgan import cli
 from medgan.errors import ConfigError
-from medgan.study.children import Failure
+from medgan.study.failures import Failure
 from medgan.study.study import Study
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medgan.data.splits import Split
-from medgan.errors import ConfigError, DataError
+from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.phantom.kinds import KINDS
 from medgan.study.grid import Cell
 from medgan.study.plan import make_plan
@@ -102,9 +102,16 @@ def test_a_child_with_other_settings_is_refused_by_what_changed(asked, tmp_path)
 
 
 def test_a_cohort_that_is_divided_differently_is_refused(asked, tmp_path, save_cohort):
+    table = save_cohort(tmp_path / "cohort", paired=True, subjects=6)
+    make_plan(asked(tmp_path / "runs", data=table, overrides=["split.validation=0.15"]), CELLS)
+    with pytest.raises(ConfigError, match=r"split\.json holds another split of the subjects .they would be divided"):
+        make_plan(asked(tmp_path / "runs", data=table, overrides=["split.validation=0.5"]), CELLS)
+
+
+def test_leak_a_cohort_whose_trained_subjects_would_be_tested_now(asked, tmp_path, save_cohort):
     table = save_cohort(tmp_path / "cohort", paired=True, subjects=5)
     make_plan(asked(tmp_path / "runs", data=table), CELLS)
-    with pytest.raises(ConfigError, match=r"split\.json holds another split of the subjects .they would be divided"):
+    with pytest.raises(LeakageError, match=r"split\.json holds another split .* 's1' is in its train part"):
         make_plan(asked(tmp_path / "runs", data=table, overrides=["split.seed=1"]), CELLS)
 
 
@@ -125,12 +132,12 @@ def test_a_damaged_split_is_refused(asked, tmp_path):
         make_plan(asked(tmp_path), CELLS)
 
 
-def test_a_child_of_another_split_is_refused(asked, tmp_path):
+def test_leak_a_child_of_another_split(asked, tmp_path):
     plan = make_plan(asked(tmp_path), CELLS)
     child = begun(plan)
     split = Split.load(plan.split)
     split.model_copy(update={"train": split.test, "test": split.train}).save(child.run.split)
-    with pytest.raises(ConfigError, match=r"seed=0/split\.json holds another split"):
+    with pytest.raises(LeakageError, match=r"seed=0/split\.json holds another split"):
         make_plan(asked(tmp_path), CELLS)
 
 

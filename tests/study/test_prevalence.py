@@ -10,10 +10,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from medgan.errors import ConfigError
+from medgan.errors import ConfigError, LeakageError
 from medgan.study.plan import StudyOrder
 from medgan.study.prevalence import Prevalence, PrevalenceConfig, planned, run_prevalence
 from medgan.study.prevalence_design import PrevalenceDesign, rendered
+from medgan.study.records import write_json
 from medgan.tracking import resolve_uri
 from medgan.training.fit import FitConfig
 from medgan.training.recorder import Recorder
@@ -142,3 +143,12 @@ def test_subjects_of_ones_own_are_refused(order, cohort):
 def test_a_pipeline_without_the_translators_is_refused(order):
     with pytest.raises(ConfigError, match="'mr_contrast' has no cyclegan"):
         run_prevalence(replace(order, pipeline="mr_contrast"), CONFIG, Console(quiet=True))
+
+
+def test_leak_segmenters_of_other_subjects_judge_nobody(order, tmp_path):
+    asked = replace(order, out=tmp_path)
+    design = CONFIG.design.model_copy(update={"seed": CONFIG.design.seed - 1, "prevalences_percent": (0, 50)})
+    settings = CONFIG.model_copy(update={"design": design}).model_dump(mode="json")
+    write_json(asked.folder / "study.json", {"kind": asked.kind, "settings": settings})
+    with pytest.raises(LeakageError, match=r"was begun with other subjects \(design\.seed\)"):
+        run_prevalence(asked, CONFIG, Console(quiet=True))

@@ -7,7 +7,8 @@ from typing import Any, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from medgan.benefit.augmentation.arms import ARMS, BY_NAME, FURTHER, ArmName, Method
-from medgan.config import Config, load, shipped
+from medgan.benefit.config import shipped_layers
+from medgan.config import Config, load
 from medgan.data.splits import SplitConfig
 from medgan.synthesis.insertion import InsertionConfig
 
@@ -108,9 +109,8 @@ def configured(pipeline: str, *layers: Path | Mapping[str, Any], on_phantom: boo
         quick: Whether a short form is asked for, whose figures are no evidence.
 
     Raises:
-        ConfigError: Settings that cannot be.
+        ConfigError: Settings that cannot be, or a short form that is not shipped for this pipeline.
     """
-    wanted = [f"{pipeline}_benefit"]
-    wanted += [f"{pipeline}_benefit_phantom"] if on_phantom else []
-    wanted += [f"{pipeline}_benefit_quick"] if quick else []
-    return load(AugmentationConfig, *[path for path in map(shipped, wanted) if path], *layers)
+    shorter = "sizes=[5] segmenter.fit.epochs=5 synthesis.fit.epochs=5"
+    files = shipped_layers(pipeline, on_phantom=on_phantom, quick=quick, shorter=shorter)
+    return load(AugmentationConfig, *files, *layers)

@@ -24,7 +24,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.plan import given_table, refuse_other_split
+from medgan.study.plan import freeze_split, given_table
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.device import make_fabric
 
@@ -175,7 +175,7 @@ def make_plan(order: AugmentationOrder) -> AugmentationPlan:
     synthesis = synthesis_config(order, config, segmenter)
     plan = AugmentationPlan(order, config, segmenter, synthesis, cohort, split, drawn, made_before)
     plan.guard.admit([*plan.part("train"), *plan.part("validation")], "the training")
-    _freeze(plan)
+    freeze_split(plan.split_path, plan.split, plan.guard.tested)
     return plan
 
 
@@ -287,13 +287,3 @@ def _phantom_table(order: AugmentationOrder, config: AugmentationConfig) -> Path
     pipeline = pipeline_of(order)
     shape = KINDS[pipeline.phantom].shape
     return pipeline.rendered(config.phantom_subjects, PHANTOM_SEED, shape) / pipeline.phantom_table
-
-
-def _freeze(plan: AugmentationPlan) -> None:
-    path, now = plan.split_path, plan.split
-    if not path.exists():
-        now.save(path)
-        return
-    before = Split.load(path)
-    plan.guard.check_before(before, path)
-    refuse_other_split(before, now, path)

@@ -12,7 +12,7 @@ from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
 from medgan.benefit.augmentation.tasks import Task, child_of
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.ratio import best
-from medgan.study.children import Failure
+from medgan.study.failures import Failure
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,14 @@ from medgan.benefit.augmentation.tasks import Child, Task, child_of
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.segmenters import read_curves, read_figures
 from medgan.data.sidecars import left_out
-from medgan.study.children import Failure
 from medgan.study.compare import plain
-from medgan.study.records import read_json, write_json
+from medgan.study.failures import Failure
+from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, code_revision
 from medgan.training.folder_lock import alone_in
 
 ROWS, COMPARISONS, CURVES, RESULT = "augmentation.csv", "comparisons.csv", "curves.csv", "augmentation.json"
-RECORD = "study.json"
+RECORD, KIND = "study.json", "augmentation"
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,12 @@ def run_augmentation(order: AugmentationOrder, console: Console) -> Augmentation
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
     with alone_in(order.folder, console):
+        begun = begun_before(order.folder, KIND)
         plan = make_plan(order)
         announce(plan, console)
         record = order.folder / RECORD
         done: list[OfSize] = []
-        with parent_run(plan, read_json(record)) as tracker:
+        with parent_run(plan, begun) as tracker:
             write_json(record, described(plan) | {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
             for size in plan.sizes:
                 done.append(run_size(plan, size, tracker, console))
@@ -222,7 +223,7 @@ def parent_run(plan: AugmentationPlan, before: Mapping[str, Any]) -> Tracker:
         parameters={"arms": [arm.name for arm in plan.arms], "seeds": list(order.seeds), "sizes": list(plan.sizes)},
         tags={
             "pipeline": order.pipeline,
-            "study": "augmentation",
+            "study": KIND,
             "split_hash": plan.split.hash,
             "data_fingerprint": plan.cohort.fingerprint(),
             "git_revision": code_revision(),
@@ -236,7 +237,7 @@ def described(plan: AugmentationPlan) -> dict[str, Any]:
     fit = plan.segmenter.fit
     return {
         "pipeline": plan.order.pipeline,
-        "kind": "augmentation",
+        "kind": KIND,
         "phantom": plan.phantom,
         "quick": plan.order.quick,
         "seeds": list(plan.order.seeds),

@@ -18,16 +18,16 @@ from medgan.benefit.routes.children import Child, check_identity, children_of, r
 from medgan.benefit.routes.material import gather
 from medgan.benefit.routes.plan import RoutesOrder, RoutesPlan, make_plan
 from medgan.benefit.routes.table import render, routes_table
-from medgan.errors import LeakageError, MedganError
 from medgan.evaluation.bone import TOLERANCE_MM
 from medgan.evaluation.regions import BONE_HU
-from medgan.study.children import Failure
 from medgan.study.compare import plain
-from medgan.study.records import read_json, write_json
+from medgan.study.failures import Failure, failure_of
+from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, code_revision
 from medgan.training.folder_lock import alone_in
 
 ROWS, TABLE, RECORD = "rows.csv", "table.csv", "routes.json"
+KIND = "routes"
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,14 @@ def run_routes(order: RoutesOrder, console: Console) -> Routes:
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
     with alone_in(order.folder, console):
+        begun = begun_before(order.folder, KIND)
         plan = make_plan(order)
         children = [child for fold in plan.folds for child in children_of(plan, fold)]
         for child in children:
             check_identity(plan, child)
         announce(plan, console)
         record = order.folder / RECORD
-        with parent_run(plan, read_json(record)) as tracker:
+        with parent_run(plan, begun) as tracker:
             before = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
             write_json(record, described(plan) | before)
             failures = run_children(plan, children, tracker, console)
@@ -102,13 +103,8 @@ def run_children(plan: RoutesPlan, children: list[Child], parent: Tracker, conso
             place = f"{children.index(child) + 1}/{len(children)} {child.name}"
             try:
                 run_child(plan, child, material, parent)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"stopped in {child.name}; the same command goes on from there.") from None
-            except LeakageError:
-                raise
-            except Exception as error:
-                unexpected = "" if isinstance(error, MedganError) else f"unexpected {type(error).__name__}: "
-                failures.append(Failure(child.name, f"{unexpected}{error}"))
+            except (Exception, KeyboardInterrupt) as error:
+                failures.append(failure_of(child.name, error))
                 console.out(f"{place}: failed: {failures[-1].reason}", highlight=False)
             else:
                 console.out(f"{place}: Dice {read_rows([child])['dice'].mean():.3f}", highlight=False)
@@ -139,7 +135,7 @@ def parent_run(plan: RoutesPlan, before: Mapping[str, Any]) -> Tracker:
         parameters={"labelled": list(plan.config.labelled), "seeds": list(order.seeds), "folds": len(plan.folds)},
         tags={
             "pipeline": order.pipeline,
-            "study": "routes",
+            "study": KIND,
             "data_fingerprint": plan.cohort.fingerprint(),
             "git_revision": code_revision(),
         },
@@ -152,7 +148,7 @@ def described(plan: RoutesPlan) -> dict[str, Any]:
     fit = plan.config.segmenter.fit
     return {
         "pipeline": plan.order.pipeline,
-        "kind": "routes",
+        "kind": KIND,
         "phantom": plan.phantom,
         "bone": {"above_hu": BONE_HU, "least_part_ml": LEAST_ML, "surface_tolerance_mm": TOLERANCE_MM},
         "seeds": list(plan.order.seeds),

@@ -46,6 +46,12 @@ def test_the_shipped_settings_can_be(quick, on_phantom):
         assert len(config.ratios_percent) == 1
 
 
+@pytest.mark.parametrize("on_phantom", [True, False])
+def test_a_study_that_has_no_short_form_is_not_run_at_full_length_under_that_name(on_phantom):
+    with pytest.raises(ConfigError, match=r"no short form of a study of 'lesion_classification' is shipped; leave"):
+        configured("lesion_classification", on_phantom=on_phantom, quick=True)
+
+
 def test_the_phantoms_lesions_are_counted_one_by_one():
     config = configured("lesion_augmentation", on_phantom=True, quick=False)
     assert config.lesions == ("lesion",)

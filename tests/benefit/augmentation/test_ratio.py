@@ -9,7 +9,7 @@ from medgan.benefit.augmentation import ratio as module
 from medgan.benefit.augmentation.plan import make_plan
 from medgan.benefit.augmentation.ratio import choose_ratios
 from medgan.benefit.segmenters import SCORE
-from medgan.study.children import Failure
+from medgan.study.failures import Failure
 from medgan.study.records import write_json
 
 QUIET = Console(quiet=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,16 +86,16 @@ class ClassifyBatch(StudyBatch):
         super().__init__(order.jobs)
         self.model, self.fabric, self.table = model, fabric, table
 
-    def converted(self, job: Job) -> tuple[Status, str]:
+    def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
         """Classify one image, unless the table has it already; how it ended, and its warnings."""
         source = file_hash(job.source)
         if self.table.knows(job.name, source):
-            return "kept", ""
+            return "kept", ()
         volume = read_volume(job.source)
         with self.computing:
             found = classify_volume(self.model, volume, self.fabric)
         self.table.add(job.name, source, found)
-        return "done", "; ".join(self._warnings(found))
+        return "done", self._warnings(found)
 
     def _warnings(self, found: Classified) -> list[str]:
         warnings = []

@@ -33,6 +33,9 @@ def convert(
             "stays as it is without, to the bit. Takes as long as N + 1 conversions.",
         ),
     ] = None,
+    suffix: Annotated[
+        str, typer.Option(help="Added to the outputs' names, for example _desc-synthetic; folders only.")
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
     tracking: TrackingUri = None,
@@ -48,7 +51,7 @@ def convert(
 
         order = ConvertOrder(
             source, output, model, direction=direction, part=part, split=split, change_map=change_map,
-            uncertainty=uncertainty, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device,
+            uncertainty=uncertainty, suffix=suffix, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device,
         )  # fmt: skip
         summary = run_conversion(order, console(quiet))
         if summary.failed:

@@ -18,6 +18,9 @@ from medgan.errors import DataError
 
 SUFFIXES = (".nii", ".nii.gz")
 
+DESCRIP_BYTES = 79
+"""The header's field has 80, and its last ends the text."""
+
 
 def read(path: Path) -> Volume:
     """The voxels of a NIfTI-1 or NIfTI-2 file, scaled by its slope and intercept.
@@ -53,7 +56,9 @@ def whole_type(path: Path) -> np.dtype[Any] | None:
     return dtype if dtype.kind in "iu" and _scaling(path, header) is None else None
 
 
-def write(voxels: NDArray[Any], grid: Grid, path: Path, dtype: DTypeLike) -> None:
+def write(
+    voxels: NDArray[Any], grid: Grid, path: Path, dtype: DTypeLike, *, descrip: str = "", labels: bool = False
+) -> None:
     """Write voxels on a grid, whole or not at all: slope 1, intercept 0, and no text or extension of the input's.
 
     A grid that was read from NIfTI-2 is written as NIfTI-2, whose fields are wider. Equal voxels give equal bytes.
@@ -63,6 +68,8 @@ def write(voxels: NDArray[Any], grid: Grid, path: Path, dtype: DTypeLike) -> Non
         grid: Where they lie; its raw fields are copied to the bit.
         path: ``.nii`` or ``.nii.gz``; missing folders are made.
         dtype: How they are stored: int16 for CT, uint8 for a mask.
+        descrip: What the header says of the image, where readers show its description; cut to 79 letters of ASCII.
+        labels: Whether the values are labels, which the header's intent then says.
 
     Raises:
         DataError: Voxels that do not fit the grid or the type, or a file that cannot be written.
@@ -73,6 +80,9 @@ def write(voxels: NDArray[Any], grid: Grid, path: Path, dtype: DTypeLike) -> Non
     header = Nifti2Header() if grid.fields["pixdim"].dtype == np.float64 else Nifti1Header()
     header.set_data_dtype(stored.dtype)
     header.set_slope_inter(1.0, 0.0)
+    header["descrip"] = descrip.encode("ascii", "replace")[:DESCRIP_BYTES]
+    if labels:
+        header.set_intent("label")
     for name, value in grid.fields.items():
         header[name] = value
     with replacing(path) as stream:

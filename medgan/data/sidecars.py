@@ -11,6 +11,9 @@ from medgan.errors import DataError
 AUGMENTATION = "Augmentation"
 """The key of how a case was made. ``Synthetic`` alone does not tell: phantoms and translations have it, too."""
 
+SUFFIX = "Suffix"
+"""The key of what the image's name has after its source's."""
+
 
 def sidecar(image: Path) -> dict[str, object]:
     """What lies beside an image as ``NAME.json``; empty where that is no sidecar."""

@@ -56,9 +56,11 @@ def stored_type(path: Path) -> np.dtype[Any]:
     return np.dtype(np.float32) if own is None else own
 
 
-def write_volume(voxels: NDArray[np.generic], grid: Grid, path: Path, dtype: DTypeLike) -> None:
+def write_volume(
+    voxels: NDArray[np.generic], grid: Grid, path: Path, dtype: DTypeLike, *, descrip: str = "", labels: bool = False
+) -> None:
     """Write voxels (X, Y, Z) as NIfTI on a grid, whole or not at all; see ``medgan.data.nifti.write``."""
-    nifti.write(voxels, grid, path, dtype)
+    nifti.write(voxels, grid, path, dtype, descrip=descrip, labels=labels)
 
 
 def find_images(folder: Path) -> list[Path]:

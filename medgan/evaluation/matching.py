@@ -5,8 +5,8 @@ in a folder, such as ``plain`` for ``sub-01/plain.nii.gz``). An image's *name* i
 ending; its *subject* is the CSV's, else the first folder of the name, else the name.
 
 Two images belong together if their names are equal, or one's ends with the other's (``convert`` keeps the names below
-its input folder); or else if each is the only one of their subject in its set. A synthetic image takes its subject from
-its source.
+its input folder, and its sidecars tell of a ``--suffix``); or else if each is the only one of their subject in its set.
+A synthetic image takes its subject from its source.
 """
 
 from collections import defaultdict
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from medgan.data.layouts import read_table, stem
+from medgan.data.sidecars import SUFFIX, sidecar
 from medgan.data.volumes import find_images
 from medgan.errors import DataError
 
@@ -207,7 +208,7 @@ def _below(folder: Path, wanted: str) -> list[Image]:
     keys = {_key(path) for path in found}
     maps = {path for path in found if stem(path).endswith(MAPS) and _plain_key(path) in keys}
     paths = [path for path in found if path not in maps and (not wanted or stem(path) == wanted)]
-    names = [_name(path, folder) for path in paths]
+    names = [_without_suffix(_name(path, folder), path) for path in paths]
     return [Image(name.split("/")[0], name, path) for name, path in zip(names, paths, strict=True)]
 
 
@@ -221,6 +222,12 @@ def _plain_key(path: Path) -> tuple[Path, str]:
 
 def _name(path: Path, folder: Path) -> str:
     return (path.relative_to(folder).parent / stem(path)).as_posix()
+
+
+def _without_suffix(name: str, path: Path) -> str:
+    """The name that an output of ``medgan convert --suffix`` has from its source."""
+    suffix = sidecar(path).get(SUFFIX)
+    return name.removesuffix(suffix) if isinstance(suffix, str) else name
 
 
 def _last(name: str) -> str:

@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class StudyBatch(ABC):
         self.computing = threading.Lock()
 
     @abstractmethod
-    def converted(self, job: Job) -> tuple[Status, str]:
+    def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
         """Do one study, unless its output is there already; how it ended, and its warnings."""
 
     def run(self, plan: Plan) -> Iterator[Outcome]:
@@ -50,8 +50,10 @@ class StudyBatch(ABC):
         """Do one study, whatever may be wrong with it."""
         started = time.monotonic()
         status: Status = "failed"
+        warnings: Sequence[str] = ()
+        message = ""
         try:
-            status, message = self.converted(job)
+            status, warnings = self.converted(job)
         except MedganError as error:
             message = str(error)
         except MemoryError:
@@ -59,8 +61,9 @@ class StudyBatch(ABC):
         except Exception as error:  # whatever a study brings about, the others are still to be converted
             message = f"unexpected {type(error).__name__}: {error}"
         output = job.output.relative_to(folder).as_posix() if folder else job.output.name
-        message = _without_place(message, job, folder)
-        return Outcome(status, job.name, output, round(time.monotonic() - started, 3), message)
+        warnings = tuple(_without_place(warning, job, folder) for warning in warnings)
+        message = _without_place(message, job, folder) or "; ".join(warnings)
+        return Outcome(status, job.name, output, round(time.monotonic() - started, 3), message, warnings)
 
 
 def is_kept(job: Job, facts: Mapping[str, object], *, overwrite: bool) -> bool:

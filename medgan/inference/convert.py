@@ -1,6 +1,7 @@
 """``medgan convert``: many studies through one model; a bad one is named and never stops the rest."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 
+from medgan.data.sidecars import SUFFIX
 from medgan.data.splits import Part, Split
 from medgan.data.volumes import Volume, file_hash, read_volume
 from medgan.errors import ConfigError
@@ -41,6 +43,8 @@ class ConvertOrder:
     change_map: bool = False
     uncertainty: int | None = None
     """Translations of the varied study from which a map of the standard deviation is made; None makes none."""
+    suffix: str = ""
+    """What the outputs' names have after their inputs'."""
     overwrite: bool = False
     jobs: int = 1
     """Studies in memory: one is computed while the others are read or written."""
@@ -77,6 +81,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         model.domains(order.direction)[0].name,
         subjects=subjects_of_part(order, model, folder),
         maps=order.maps,
+        suffix=order.suffix,
     )
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
@@ -102,12 +107,14 @@ class Batch(StudyBatch):
         super().__init__(order.jobs)
         self.order, self.model, self.fabric = order, model, fabric
         self.facts = model_facts(model, order.direction, change_map=order.change_map, uncertainty=order.uncertainty)
+        if order.suffix:
+            self.facts[SUFFIX] = order.suffix
 
-    def converted(self, job: Job) -> tuple[Status, str]:
+    def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
         """Convert one study, unless its output is there already; how it ended, and its warnings."""
         facts = self.facts | {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
         if is_kept(job, facts, overwrite=self.order.overwrite):
-            return "kept", ""
+            return "kept", ()
         volume = read_volume(job.source)
         with self.computing:
             found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=self.order.change_map)
@@ -119,7 +126,7 @@ class Batch(StudyBatch):
             images[job.map("uncertainty")] = spread
         warnings = (*volume.notes, *found.warnings)
         write_outputs(job, images, volume.grid, facts | {"Warnings": list(warnings)})
-        return "done", "; ".join(warnings)
+        return "done", warnings
 
     def _spread(self, volume: Volume, facts: dict[str, object]) -> NDArray[np.float32]:
         """How unsure the model is; the same input and model give the same map, whatever else is in the batch."""

@@ -1,6 +1,7 @@
 """What there is to convert: from INPUT to jobs whose outputs mirror its names, checked before any runs."""
 
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,8 @@ from medgan.errors import ConfigError, DataError
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 """The batch's own files in the output folder."""
 MAX_NAMED = 5
+SUFFIX = re.compile(r"([_.-][A-Za-z0-9_.-]*[A-Za-z0-9])?")
+"""What may be added to the outputs' names: nothing that could be a folder or another kind of file."""
 
 Named = tuple[str, Path]
 """An input's name in records, and where it lies."""
@@ -40,6 +43,10 @@ class Job:
         """``NAME_change.nii.gz`` or ``NAME_uncertainty.nii.gz`` beside ``NAME.nii.gz``."""
         return self.output.with_name(f"{stem(self.output)}_{kind}.nii.gz")
 
+    def kind(self, image: Path) -> MapKind | None:
+        """Which map one of its images is; None for the output itself."""
+        return next((kind for kind in get_args(MapKind) if image == self.map(kind)), None)
+
     def images(self, maps: Collection[MapKind] = get_args(MapKind)) -> tuple[Path, ...]:
         """The images that it writes; the output is the first."""
         return (self.output, *(self.map(kind) for kind in get_args(MapKind) if kind in maps))
@@ -64,6 +71,7 @@ def find_jobs(
     subjects: Collection[str] | None = None,
     maps: Collection[MapKind] = (),
     own: Collection[str] = (MANIFEST, SUMMARY),
+    suffix: str = "",
 ) -> Plan:
     """The studies of INPUT and where each goes; refuses what would overwrite an input or another output.
 
@@ -74,13 +82,15 @@ def find_jobs(
         subjects: Of a cohort, only these; None is everyone.
         maps: What is written beside each output.
         own: Names of the batch's own files in the output folder.
+        suffix: What the outputs' names have after their inputs'.
 
     Raises:
         DataError: INPUT does not exist or holds no image to convert.
-        ConfigError: Two studies for one output name, or an output in the place of an input.
+        ConfigError: A suffix that no file name can have, two studies for one output name, or an output in the place of
+            an input.
     """
     named, notes = find_inputs(source, output, domain, subjects=subjects)
-    plan = Plan(*_placed(source, named, output), notes)
+    plan = Plan(*_placed(source, named, output, suffix), notes)
     _check_names(plan, maps, own)
     _check_inputs_stay(plan, maps)
     return plan
@@ -148,11 +158,17 @@ def _below(folder: Path, output: Path, notes: list[str]) -> Iterator[Named]:
         yield (here.name if image == folder else image.relative_to(folder).as_posix()), image
 
 
-def _placed(source: Path, named: Sequence[Named], output: Path) -> tuple[tuple[Job, ...], Path | None]:
+def _placed(source: Path, named: Sequence[Named], output: Path, suffix: str) -> tuple[tuple[Job, ...], Path | None]:
     """The jobs, and the folder of their records."""
+    if not SUFFIX.fullmatch(suffix):
+        raise ConfigError(
+            f"--suffix '{suffix}': write _, - or . and then letters, digits, _, - or ., for example _syn."
+        )
     if output.name.lower().endswith(NIFTI) and not output.is_dir():
         if len(named) > 1:
             raise ConfigError(f"{output} names one file, but {source} holds {len(named)} images; give a folder.")
+        if suffix:
+            raise ConfigError(f"{output} names the file itself; give a folder, or leave --suffix out.")
         name, image = named[0]
         return (Job(image, name, output),), None
     if output.exists() and not output.is_dir():
@@ -160,11 +176,8 @@ def _placed(source: Path, named: Sequence[Named], output: Path) -> tuple[tuple[J
     jobs = []
     for name, image in named:
         mirrored = PurePosixPath(name)
-        jobs.append(
-            Job(
-                image, name, output / mirrored.with_name((mirrored.name if image.is_dir() else stem(image)) + ".nii.gz")
-            )
-        )
+        plain = mirrored.name if image.is_dir() else stem(image)
+        jobs.append(Job(image, name, output / mirrored.with_name(f"{plain}{suffix}.nii.gz")))
     return tuple(jobs), output
 
 

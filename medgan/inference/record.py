@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from rich.text import Text
 from medgan.inference.sidecar import as_json, unwritable
 
 Status = Literal["done", "kept", "failed"]
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Outcome:
     seconds: float
     message: str = ""
     """Of a failure, what happened; else the warnings."""
+    warnings: tuple[str, ...] = ()
+    """What to know before using the output, one by one."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,33 @@ def shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str 
         yield from bar.track(outcomes, total=total)
 
 
+def warning_kinds(outcomes: Iterable[Outcome]) -> dict[str, list[tuple[str, str]]]:
+    """The warnings of a batch by kind, most frequent first, each as input and text.
+
+    A kind is what a warning says before its first colon, whatever numbers are in it.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for outcome in outcomes:
+        for warning in outcome.warnings:
+            kinds[re.sub(r"\d+", "", warning.partition(":")[0])].append((outcome.input, warning))
+    return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
+
+
+def show_warnings(summary: ConvertSummary, console: Console) -> None:
+    """Tell what was odd, a line for each kind and not for each study."""
+    done = len(summary.outcomes) - summary.failed
+    for given in warning_kinds(summary.outcomes).values():
+        (first, text), names = given[0], [name for name, _ in given]
+        like = "" if len({warning for _, warning in given}) == 1 else f"such as of {first}: "
+        more = f", and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        who = "" if len(names) == done else f" ({', '.join(names[:MAX_NAMED])}{more})"
+        line = f"warning: {len(names)} of {done}: {like}{text}{who}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def show_end(summary: ConvertSummary, output: Path, console: Console, done: str = "converted") -> None:
-    """Tell which studies were not converted and why, and how many there were of each kind."""
+    """Tell what was odd, which studies were not converted and why, and how many there were of each kind."""
+    show_warnings(summary, console)
     if summary.failed:
         table = Table("study", "what happened", title=f"not {done}", title_justify="left")
         for outcome in summary.outcomes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgan.data.nifti import DESCRIP_BYTES
 from medgan.data.volumes import Grid, file_hash, write_volume
 from medgan.errors import DataError
 from medgan.inference.jobs import Job, MapKind
@@ -132,7 +133,10 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
         with TemporaryDirectory(prefix=".unfinished-", dir=job.output.parent) as name:
             folder = Path(name)
             for path, voxels in images.items():
-                write_volume(voxels, grid, folder / path.name, voxels.dtype)
+                write_volume(
+                    voxels, grid, folder / path.name, voxels.dtype,
+                    descrip=header_text(facts, job.kind(path)), labels=bool(facts.get("Segmentation")),
+                )  # fmt: skip
             hashes = {path.name: file_hash(folder / path.name) for path in images}
             (folder / job.sidecar.name).write_text(as_json(facts | {"Outputs": hashes}), encoding="utf-8")
             for path in (job.sidecar, *reversed(list(images))):
@@ -142,6 +146,20 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
                 path.unlink(missing_ok=True)  # a map of the output that was just replaced
     except OSError as error:
         raise unwritable(job.output, error) from None
+
+
+def header_text(facts: Facts, kind: MapKind | None = None) -> str:
+    """What an image's own header says of it, for whoever loses the sidecar; at most 79 letters.
+
+    Args:
+        facts: The sidecar's.
+        kind: Of a map beside the output, which.
+    """
+    what = "LABEL MAP" if facts.get("Segmentation") else f"SYNTHETIC {kind} map" if kind else "SYNTHETIC"
+    model = facts.get("Model") or {}
+    name, weights = model.get("Name", ""), str(model.get("WeightsSHA256", ""))[:8]
+    room = DESCRIP_BYTES - len(f"{what}, medgan  {weights}, not for diagnosis")
+    return " ".join(f"{what}, medgan {name[:room]} {weights}".split()) + ", not for diagnosis"
 
 
 def as_json(content: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,17 @@ class SegmentBatch(StudyBatch):
         self.order, self.model, self.fabric = order, model, fabric
         self.facts = segmenter_facts(model)
 
-    def converted(self, job: Job) -> tuple[Status, str]:
+    def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
         """Segment one study, unless its output is there already; how it ended, and its warnings."""
         facts = self.facts | {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
         if is_kept(job, facts, overwrite=self.order.overwrite):
-            return "kept", ""
+            return "kept", ()
         volume = read_volume(job.source)
         with self.computing:
             labels = segment_study(self.model, volume, self.fabric)
         warnings = self._warnings()
         write_outputs(job, {job.output: labels}, volume.grid, facts | {"Warnings": warnings})
-        return "done", "; ".join(warnings)
+        return "done", warnings
 
     def _warnings(self) -> list[str]:
         phantom = self.model.description.origin.phantom

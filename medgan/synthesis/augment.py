@@ -171,7 +171,7 @@ class AugmentBatch(StudyBatch):
         """The plan's jobs."""
         return [job for job in plan.jobs if isinstance(job, CaseJob)]
 
-    def converted(self, job: Job) -> tuple[Status, str]:
+    def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
         """Make one case, unless it is there already; how it ended, and its warnings."""
         assert isinstance(job, CaseJob)
         material, study = self.material, job.recipient
@@ -184,14 +184,14 @@ class AugmentBatch(StudyBatch):
             "SourceSHA256": file_hash(study.image),
         }
         if is_kept(job, facts, overwrite=self.order.overwrite):
-            return "kept", ""
+            return "kept", ()
         recipient = material.cases[study]
         with self.computing:
             rng = np.random.default_rng([self.order.seed, job.number])
             synthetic = self.synthesiser.synthesise(recipient, material.donors, rng)
         facts |= {"Parents": list(synthetic.parents), "How": synthetic.how}
         self._write(job, synthetic.case, facts)
-        return "done", ""
+        return "done", ()
 
     def _write(self, job: CaseJob, case: Labelled, facts: dict[str, Any]) -> None:
         study, recipient, labels = job.recipient, self.material.cases[job.recipient], self.material.labels

@@ -137,3 +137,14 @@ def test_maps_beside_their_images_are_not_judged(tmp_path):
     names = ("a.nii", "a_change.nii", "a_uncertainty.nii", "b_change.nii")
     put(*(tmp_path / "fake" / name for name in names))
     assert {image.name for image in read_images(tmp_path / "fake").images} == {"a", "b_change"}
+
+
+def test_an_output_with_a_suffix_is_matched_by_the_name_of_its_source(tmp_path):
+    put(*(tmp_path / "fake" / f"{name}_desc-synthetic.nii.gz" for name in "ab"), tmp_path / "fake/b_other.nii.gz")
+    put(*(tmp_path / "real" / f"{name}.nii.gz" for name in "ab"))
+    for name in "ab":
+        (tmp_path / "fake" / f"{name}_desc-synthetic.json").write_text('{"Suffix": "_desc-synthetic"}')
+    (tmp_path / "fake" / "b_other.json").write_text('{"Suffix": ["_other"]}')
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {}, paired=True)
+    assert partners(found) == {"a": "a.nii.gz", "b": "b.nii.gz"}
+    assert [failure.image for failure in found.failures] == ["b_other"]

@@ -15,7 +15,7 @@ class Named(StudyBatch):
             raise DataError(f"{job.source}: cannot be read.")
         if job.name == "odd":
             raise ZeroDivisionError("by 0")
-        return "done", ""
+        return "done", ()
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

@@ -357,3 +357,18 @@ def test_a_real_series_lies_where_simpleitk_puts_it(medgan_data, model_folder, t
         np.testing.assert_allclose(getattr(ours, part)(), getattr(theirs, part)(), atol=1e-4)
     before, after = (sitk.GetArrayFromImage(image) for image in (theirs, ours))
     np.testing.assert_array_equal(after[before < -50], before[before < -50])
+
+
+def test_a_suffix_is_told_by_the_sidecar_and_outputs_without_it_stay_apart(model_folder, save_study, tmp_path):
+    save_study(tmp_path / "in" / "a.nii.gz")
+    out = tmp_path / "out"
+    run(tmp_path / "in", out, model_folder)
+    options = {"suffix": "_desc-synthetic", "change_map": True}
+    assert ends(run(tmp_path / "in", out, model_folder, **options)) == {"a.nii.gz": "done"}
+    assert {path.name for path in out.glob("a*")} == {
+        *("a.json", "a.nii.gz", "a_desc-synthetic.json", "a_desc-synthetic.nii.gz"),
+        "a_desc-synthetic_change.nii.gz",
+    }
+    assert "Suffix" not in json.loads((out / "a.json").read_text())
+    assert json.loads((out / "a_desc-synthetic.json").read_text())["Suffix"] == "_desc-synthetic"
+    assert ends(run(tmp_path / "in", out, model_folder, **options)) == {"a.nii.gz": "kept"}

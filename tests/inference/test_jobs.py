@@ -129,3 +129,37 @@ def test_of_a_cohort_the_domains_images_are_converted(folder, tmp_path):
         find_jobs(table, tmp_path / "out", "plain", subjects={"one"})
     with pytest.raises(ConfigError, match="is an input"):
         find_jobs(table, folder, "contrast")
+
+
+def test_a_suffix_is_in_the_names_of_all_that_is_written(folder, tmp_path):
+    plan = find_jobs(folder, tmp_path / "out", "contrast", suffix="_desc-synthetic")
+    assert all(job.output.name.endswith("_desc-synthetic.nii.gz") for job in plan.jobs)
+    assert {job.name for job in plan.jobs} == set(names(find_jobs(folder, tmp_path / "out", "contrast")))
+    job = next(job for job in plan.jobs if job.name == "a.nii.gz")
+    assert job.output == tmp_path / "out" / "a_desc-synthetic.nii.gz"
+    assert job.sidecar.name == "a_desc-synthetic.json"
+    assert [path.name for path in job.images()] == [
+        "a_desc-synthetic.nii.gz", "a_desc-synthetic_change.nii.gz", "a_desc-synthetic_uncertainty.nii.gz",
+    ]  # fmt: skip
+    assert [job.kind(path) for path in job.images()] == [None, "change", "uncertainty"]
+
+
+@pytest.mark.parametrize("suffix", ["/x", "_a/../b", "syn", "_", ".", "_a b", "_\n", "_\x1b[2J", "_ä"])
+def test_a_suffix_that_could_be_a_folder_or_no_name_is_refused(folder, tmp_path, suffix):
+    with pytest.raises(ConfigError, match="--suffix"):
+        find_jobs(folder, tmp_path / "out", "contrast", suffix=suffix)
+
+
+def test_a_suffix_beside_a_files_name_is_refused(folder, tmp_path):
+    with pytest.raises(ConfigError, match="names the file itself; give a folder, or leave --suffix out"):
+        find_jobs(folder / "a.nii.gz", tmp_path / "x.nii.gz", "contrast", suffix="_syn")
+
+
+def test_a_suffix_that_makes_two_names_one_is_refused(save_study, tmp_path):
+    for name in ("a.nii.gz", "a_change.nii.gz"):
+        save_study(tmp_path / "in" / name, (4, 4))
+    find_jobs(tmp_path / "in", tmp_path / "out", "contrast", suffix="_syn", maps=["change"])
+    save_study(tmp_path / "in" / "b.nii", (4, 4))
+    save_study(tmp_path / "in" / "b.nii.gz", (4, 4))
+    with pytest.raises(ConfigError, match="would both write"):
+        find_jobs(tmp_path / "in", tmp_path / "out", "contrast", suffix="_syn")

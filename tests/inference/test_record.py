@@ -70,3 +70,28 @@ def test_the_progress_bar_passes_everything_on():
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     assert list(shown(iter([DONE, FAILED]), 2, console)) == [DONE, FAILED]
     assert "2/2" in console.file.getvalue()
+
+
+def test_warnings_are_counted_by_kind_and_not_told_study_by_study(tmp_path):
+    phantom, outside = "trained on the phantom", "intensities outside what the model saw: {} to 9000 HU here"
+    summary = ConvertSummary(
+        (
+            *(
+                Outcome("done", f"s{n}.nii", "", 1, warnings=(phantom, *([outside.format(n)] if n < 5 else [])))
+                for n in range(40)
+            ),
+            Outcome("done", "[odd].nii", "", 1, warnings=(phantom, "7 exact copies were left out")),
+            FAILED,
+        ),
+        1.6,
+        "cpu",
+    )
+    console = Console(file=io.StringIO(), width=60)
+    show_end(summary, tmp_path, console)
+    said = [line for line in console.file.getvalue().splitlines() if line.startswith("warning")]
+    assert said == [
+        "warning: 41 of 41: trained on the phantom",
+        "warning: 5 of 41: such as of s0.nii: intensities outside what the model saw: 0 to 9000 HU here "
+        "(s0.nii, s1.nii, s2.nii, and 2 more)",
+        "warning: 1 of 41: 7 exact copies were left out ([odd].nii)",
+    ]

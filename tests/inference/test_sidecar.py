@@ -1,12 +1,13 @@
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import DataError
 from medgan.inference.jobs import Job
-from medgan.inference.sidecar import as_map, kept, map_meaning, model_facts, read_sidecar, write_outputs
+from medgan.inference.sidecar import as_map, header_text, kept, map_meaning, model_facts, read_sidecar, write_outputs
 from medgan.training.model_folder import read_model
 
 
@@ -151,3 +152,40 @@ def test_what_medgan_did_not_write_is_no_sidecar(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
     assert read_sidecar(tmp_path / "a.json") is None
     assert read_sidecar(tmp_path / "missing.json") is None
+
+
+def test_the_headers_say_that_the_images_are_synthetic_and_by_which_model(written, facts):
+    weights = facts["Model"]["WeightsSHA256"][:8]
+    said = {path: nib.load(path).header["descrip"].item().decode() for path in written.images()}
+    assert said == {
+        written.output: f"SYNTHETIC, medgan tiny {weights}, not for diagnosis",
+        written.map("change"): f"SYNTHETIC change map, medgan tiny {weights}, not for diagnosis",
+        written.map("uncertainty"): f"SYNTHETIC uncertainty map, medgan tiny {weights}, not for diagnosis",
+    }
+    assert nib.load(written.output).header.get_intent()[0] == "none"
+
+
+@pytest.mark.parametrize("kind", [None, "change", "uncertainty"])
+@pytest.mark.parametrize("name", ["x" * 200, "modèle à rayons \u4e16", ""])
+def test_a_header_has_room_for_any_models_name(written, facts, job, name, kind):
+    facts = facts | {"Model": {"Name": name, "WeightsSHA256": "0123456789abcdef"}}
+    text = header_text(facts, kind)
+    assert len(text) <= 79
+    assert text.startswith("SYNTHETIC")
+    assert text.endswith(" 01234567, not for diagnosis")
+    volume = read_volume(job.source)
+    write_outputs(job, {job.output: volume.voxels}, volume.grid, facts | {"ChangeMap": None, "Uncertainty": None})
+    assert nib.load(job.output).header["descrip"].item().decode("ascii").startswith("SYNTHETIC, medgan")
+
+
+def test_a_label_maps_header_says_that_its_values_are_labels(job):
+    volume = read_volume(job.source)
+    facts = {"Segmentation": True, "Model": {"Name": "segmenter", "WeightsSHA256": "0123456789"}}
+    write_outputs(job, {job.output: (volume.voxels > 0).astype(np.uint8)}, volume.grid, facts)
+    header = nib.load(job.output).header
+    assert header["descrip"].item() == b"LABEL MAP, medgan segmenter 01234567, not for diagnosis"
+    assert header.get_intent()[0] == "label"
+
+
+def test_a_case_made_without_a_model_is_synthetic_by_its_header_too():
+    assert header_text({"Synthetic": True}) == "SYNTHETIC, medgan, not for diagnosis"

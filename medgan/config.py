@@ -2,25 +2,40 @@
 
 import difflib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from medgan import documents
 from medgan.errors import ConfigError
 
 Settings = dict[str, Any]
 SEE_SCHEMA = ". See `medgan config schema NAME` for what there is."
+Channels = Annotated[int, Field(gt=0, le=4096)]
+"""Of a network's map; bounds such as these keep a stranger's ``model.json`` from asking for terabytes."""
+Downs = Annotated[int, Field(gt=0, le=12)]
+"""How often a network halves its input: twelve times takes 4096 voxels along an axis."""
+Layers = Annotated[int, Field(ge=0, le=256)]
+"""How often a block is repeated."""
+Voxels = Annotated[int, Field(gt=0, le=4096)]
+"""Of a patch along one axis."""
+MOST_VOXELS = 512**3
+"""Of a whole patch."""
+MOST_PROBLEMS = 10
+"""Of one file's settings that a message names."""
 
 
 class Config(BaseModel):
-    """A group of settings: immutable, and a key that it does not know is an error."""
+    """A group of settings: immutable, its numbers finite, and a key that it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, ser_json_inf_nan="strings"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -39,6 +54,16 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 Location = tuple[int | str, ...]
 Groups = dict[Location, tuple[str, type[BaseModel]]]
+
+
+def check_size(shape: Sequence[int]) -> None:
+    """Refuse a patch that no machine holds.
+
+    Raises:
+        ValueError: More than ``MOST_VOXELS``.
+    """
+    if math.prod(shape) > MOST_VOXELS:
+        raise ValueError(f"a patch of {' x '.join(map(str, shape))} voxels is larger than 512 x 512 x 512")
 
 
 def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:
@@ -69,13 +94,13 @@ def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:
 def read_yaml(path: Path) -> Settings:
     """The mapping in a YAML 1.2 file; an empty file is an empty mapping."""
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = documents.read_yaml(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such config file; list the shipped ones with `medgan pipelines`.") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.") from None
-    except (ValueError, YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML ({_reason(error)}); correct the file.") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({error}); correct the file.") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -143,18 +168,25 @@ def parse_override(override: str) -> Settings:
     if not equals or not key.strip():
         raise ConfigError(f"{override!r} is not a setting; write KEY=VALUE, for example `fit.epochs=3`.")
     try:
-        value: Any = YAML(typ="safe", pure=True).load(text)
-    except (ValueError, YAMLError):
+        value = documents.parse_yaml(text)
+    except ValueError:
         value = text
     for part in reversed(key.strip().split(".")):
         value = {part: value}
     return dict(value)
 
 
+def first_problem(error: ValidationError) -> str:
+    """The first of the values that do not fit, for files that no user writes: where, and what is wrong with it."""
+    problem = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else problem["msg"]
+
+
 def _explained(schema: type[Config], error: ValidationError) -> str:
     lines = []
     groups = _groups(schema)
-    for problem in error.errors():
+    for problem in error.errors()[:MOST_PROBLEMS]:
         place = _place(groups, problem["loc"])
         if problem["type"] == "extra_forbidden":
             lines.append(unknown_setting(place, _keys(groups)))
@@ -162,6 +194,8 @@ def _explained(schema: type[Config], error: ValidationError) -> str:
             message = problem["msg"].removeprefix("Value error, ")
             got = "" if isinstance(problem["input"], Mapping) else f" (got {problem['input']!r})"
             lines.append(f"setting '{place or schema.__name__}': {message}{got}")
+    if (others := error.error_count() - MOST_PROBLEMS) > 0:
+        lines.append(f"and {others} more")
     return "; ".join(lines) + SEE_SCHEMA
 
 
@@ -232,10 +266,3 @@ def _is_word(kind: object) -> bool:
 
 def _is_group(kind: object) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _reason(error: Exception) -> str:
-    """What a parser found, and in which line, on one line."""
-    if isinstance(error, MarkedYAMLError) and error.problem and error.problem_mark:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return str(error).partition("\n")[0]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import AllowInfNan, Field, PositiveInt, ValidationError, model_validator
 
 from medgan.config import (
     Config,
@@ -36,7 +36,7 @@ class Fit(Config):
     epochs: PositiveInt = 3
     rate: float = 1e-4
     note: str = "no"
-    limit: float = math.inf
+    limit: Annotated[float, AllowInfNan(True)] = math.inf
 
 
 class Settings(Config):
@@ -228,6 +228,17 @@ def test_settings_that_have_no_default_are_asked_for():
         load(Needy)
 
 
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e400"])
+def test_a_number_is_finite_unless_its_setting_says_otherwise(value):
+    assert "setting 'fit.rate': Input should be a finite number" in message(f"fit.rate={value}")
+
+
+def test_of_many_wrong_settings_the_first_are_named():
+    told = message(*(f"fit.x{number}=1" for number in range(25)))
+    assert "unknown setting 'fit.x9'" in told
+    assert "; and 15 more." in told
+
+
 def test_settings_cannot_be_changed_afterwards():
     with pytest.raises(ValidationError, match="frozen"):
         load(Settings).name = "other"
@@ -237,11 +248,11 @@ def test_settings_cannot_be_changed_afterwards():
 @given(
     name=st.none() | st.text(max_size=20),
     note=st.text(max_size=200),
-    rate=st.floats(allow_nan=False),
+    limit=st.floats(allow_nan=False),
     edge=st.floats(allow_nan=False, allow_infinity=False),
 )
-def test_written_settings_are_read_back_the_same(tmp_path_factory, name, note, rate, edge):
-    written = Settings(name=name, fit=Fit(note=note, rate=rate), shape=Square(edge_mm=edge, corners=(4, 5, 6)))
+def test_written_settings_are_read_back_the_same(tmp_path_factory, name, note, limit, edge):
+    written = Settings(name=name, fit=Fit(note=note, limit=limit), shape=Square(edge_mm=edge, corners=(4, 5, 6)))
     file = tmp_path_factory.mktemp("written") / "run.yaml"
     file.write_text(to_yaml(written), encoding="utf-8")
     assert load(Settings, file) == written

@@ -14,7 +14,7 @@ from medgan.training.model_folder import (
     CARD,
     described,
     library_versions,
-    load_weights,
+    load_networks,
     write_description,
     write_weights,
 )
@@ -81,9 +81,8 @@ def load_classifier(folder: Path) -> ClassifierModel:
         ModelError: A missing or altered file, a newer schema, or a model that is no classifier.
     """
     description = described(folder, ClassifierDescription)
-    network = description.config.build()
-    load_weights(folder, {CLASSIFIER: network}, description.weights_sha256)
-    return ClassifierModel(description, network)
+    networks = load_networks(folder, lambda: {CLASSIFIER: description.config.build()}, description.weights_sha256)
+    return ClassifierModel(description, networks[CLASSIFIER])
 
 
 def write_classifier(

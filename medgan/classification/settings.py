@@ -2,10 +2,10 @@
 
 from typing import Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
-from medgan.config import Config
+from medgan.config import Channels, Config, Voxels, check_size
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
 from medgan.networks.blocks import Norm
@@ -20,7 +20,7 @@ HEALTHY = "healthy"
 class ClassifierNetworkConfig(Config):
     """The discriminator of DCGAN with a score for each class."""
 
-    channels: PositiveInt = 32
+    channels: Channels = 32
     """At the finest inner map; they double with each coarser one, up to eight times."""
     norm: Norm = "group"
     """Not ``batch`` where generated images are judged, too: its statistics would be theirs as well."""
@@ -37,7 +37,7 @@ class ClassifierConfig(Config):
     """What a patch may hold; one that holds none of it is healthy."""
     domain: Domain
     grid: GridConfig
-    shape: tuple[PositiveInt, ...] = Field(min_length=2, max_length=3)
+    shape: tuple[Voxels, ...] = Field(min_length=2, max_length=3)
     """Of a patch in voxels of the grid: (X, Y) in an axial slice, or (X, Y, Z)."""
     network: ClassifierNetworkConfig = ClassifierNetworkConfig()
 
@@ -45,6 +45,7 @@ class ClassifierConfig(Config):
     def _a_network_can_be_built(self) -> Self:
         if HEALTHY in self.names:
             raise ValueError(f"'{HEALTHY}' is what a patch is that holds none of the names; choose another name")
+        check_size(self.shape)
         halvings(self.shape)
         return self
 

@@ -17,6 +17,7 @@ from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.streams import replacing
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume
+from medgan.documents import read_json
 
 FORMAT = 4
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
@@ -54,7 +55,7 @@ def entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
 
 
 def _read(entry: Path, facts: Path) -> Prepared:
-    known = json.loads(facts.read_text(encoding="utf-8"))
+    known = read_json(facts)
     return Prepared(
         voxels=np.load(entry, mmap_mode="r"),
         affine=np.array(known["affine"]),

@@ -20,7 +20,7 @@ class Window(Config):
     """Intensity that becomes +1: HU for CT, a percentile of the volume where ``percentiles`` is set."""
     percentiles: bool = False
     """Read the bounds as percentiles of each volume's non-zero voxels (MR, arbitrary units)."""
-    headroom: float = Field(default=0.0, ge=0)
+    headroom: float = Field(default=0.0, ge=0, le=100)
     """With percentiles: room above the upper one, as a share of the distance between the two, for what contrast agent
     makes brighter than anything was."""
 
@@ -46,7 +46,7 @@ class Window(Config):
 class Domain(Config):
     """One side of a translation: a kind of scan."""
 
-    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    name: str = Field(pattern=r"^[a-z0-9_]+$", max_length=100)
     """The word in a cohort's ``domain`` column."""
     modality: Literal["CT", "MR"]
     unit: Literal["HU", "arbitrary"]

@@ -1,6 +1,5 @@
 """Label maps: what their values mean, several values as one name, and onto another grid."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from scipy import ndimage
 from medgan.data.preparation import Prepared
 from medgan.data.studies import Cohort
 from medgan.data.volumes import Volume, read_volume
+from medgan.documents import read_json
 from medgan.errors import DataError
 
 Labels = Mapping[str, tuple[int, ...]]
@@ -42,7 +42,7 @@ def named_labels(path: Path) -> dict[str, tuple[int, ...]]:
         DataError: The file cannot be read as {"labels": {"5": "liver"}}.
     """
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        names = read_json(path)["labels"]
         found: dict[str, tuple[int, ...]] = {str(name): (int(value),) for value, name in names.items() if int(value)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise DataError(f'{path}: does not say what labels mean; write {{"labels": {{"5": "liver"}}}}.') from None

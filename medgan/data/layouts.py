@@ -6,7 +6,6 @@ of a pair.
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.volumes import find_images
+from medgan.documents import read_json
 from medgan.errors import DataError
 
 COLUMNS = ("subject", "domain", "image")
@@ -189,7 +189,7 @@ def read_nnunet(path: Path) -> list[Study]:
 def _description(path: Path) -> tuple[dict[int, str], str]:
     """What ``dataset.json`` says of channels (``modality`` before nnU-Net 2) and of the files' ending."""
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
         names = description.get("channel_names") or description["modality"]
         channels = {int(number): str(name).lower() for number, name in names.items()}
         return channels, str(description.get("file_ending", ".nii.gz"))

@@ -1,6 +1,7 @@
 """From a study on disk to voxels that a network sees: orientation, spacing, body; the part that is cached."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Orientation, Spacing
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
+from pydantic import Field
 from scipy import ndimage
 from torch import Tensor
 
@@ -21,10 +22,14 @@ FWHM_TO_DEVIATION = 1 / 2.355
 """A Gaussian's standard deviation in units of its full width at half maximum."""
 
 
+Size = Annotated[float, Field(ge=0.01, le=100)]
+"""Of a voxel in mm, from a specimen's micro-CT to a localiser's slices."""
+
+
 class GridConfig(Config):
     """The grid on which networks see a study; outputs return to the study's own grid."""
 
-    spacing_mm: tuple[PositiveFloat | None, PositiveFloat | None, PositiveFloat | None] = (1.5, 1.5, None)
+    spacing_mm: tuple[Size | None, Size | None, Size | None] = (1.5, 1.5, None)
     """Voxel size along right, anterior and superior; null keeps the study's own along that axis."""
 
 

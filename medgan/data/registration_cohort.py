@@ -23,6 +23,7 @@ from medgan.data.registration_quality import Quality, Status
 from medgan.data.streams import replacing
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import file_hash
+from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, MedganError
 
 FORMAT = 2
@@ -187,7 +188,7 @@ def _key(job: PairJob) -> str:
 def _recalled(job: PairJob, record: Path, key: str) -> Outcome | None:
     """What an earlier run found, if it was the same and its files are still there."""
     try:
-        known: Mapping[str, object] = json.loads(record.read_text(encoding="utf-8"))
+        known: Mapping[str, object] = read_json(record, strict=False)
         if known["key"] != key:
             return None
         outcome = Outcome(job.name, known["status"], str(known["reason"]), Quality(**known["quality"]), job)  # type: ignore[arg-type]

@@ -1,11 +1,11 @@
 """What the JSON beside an image says of it, and which images are cases that ``medgan augment`` made."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from medgan.data.layouts import Study, stem
 from medgan.data.studies import Cohort
+from medgan.documents import read_json
 from medgan.errors import DataError
 
 AUGMENTATION = "Augmentation"
@@ -18,7 +18,7 @@ SUFFIX = "Suffix"
 def sidecar(image: Path) -> dict[str, object]:
     """What lies beside an image as ``NAME.json``; empty where that is no sidecar."""
     try:
-        content = json.loads((image.parent / f"{stem(image)}.json").read_text(encoding="utf-8"))
+        content = read_json(image.parent / f"{stem(image)}.json", strict=False)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

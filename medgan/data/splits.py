@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from medgan.config import Config
 from medgan.data.domains import DomainPair
 from medgan.data.studies import Cohort, Study
+from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, LeakageError
 
 Part = Literal["train", "validation", "test"]
@@ -86,7 +87,7 @@ class Split(Config):
             DataError: No such file, not a split, or one that was altered after it was saved.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             stored = content.pop("hash")
             split = cls.model_validate(content)
         except FileNotFoundError:

@@ -2,6 +2,7 @@
 """Bytes in and out of files: gzip or plain, every failure by name, and a file that is written whole or not at all."""
 
 import gzip
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,19 @@ def is_gzip(path: Path) -> bool:
     """Whether a file's first two bytes say that it is compressed."""
     with path.open("rb") as file:
         return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def shared(path: Path) -> None:
+    """Give a file or folder the access that any new one beside it has, where a library gave it to its owner alone."""
+    twin = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    if path.is_dir():
+        twin.mkdir()
+        path.chmod(stat.S_IMODE(twin.stat().st_mode))
+        twin.rmdir()
+    else:
+        twin.touch()
+        path.chmod(stat.S_IMODE(twin.stat().st_mode))
+        twin.unlink()
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from monai.transforms import Compose, MapTransform, RandAffined, RandFlipd, RandomizableTransform
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
-from medgan.config import Config
+from medgan.config import Config, Voxels, check_size
 from medgan.data.intensity import IntensityConfig, RandIntensityd
 from medgan.data.preparation import Prepared, normalise
 
@@ -30,13 +30,13 @@ class PatchConfig(Config):
 
     dimensions: Dimensions = "2"
     """2: single slices. 2.5: a slice with its neighbours as channels. 3: blocks."""
-    size_voxels: PositiveInt = 128
+    size_voxels: Voxels = 128
     """Edge of the patch in plane, and along superior in 3D when ``depth_voxels`` is not set."""
-    length_voxels: PositiveInt | None = None
+    length_voxels: Voxels | None = None
     """Extent along anterior of a patch that is not square in plane."""
-    depth_voxels: PositiveInt | None = None
+    depth_voxels: Voxels | None = None
     """Extent of a 3D patch along superior; thin stacks want fewer than in plane."""
-    neighbours: PositiveInt = 1
+    neighbours: int = Field(default=1, gt=0, le=64)
     """Slices on each side that a 2.5D network sees beside the one it translates."""
     flip: bool = False
     """Mirror left and right in half of the patches; only where the anatomy allows it."""
@@ -55,6 +55,11 @@ class PatchConfig(Config):
             raise ValueError(
                 f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours instead"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        check_size((self.channels, *self.shape))
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,5 @@
 """One case in memory, on one grid, and every figure about it that needs no other case."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from medgan.data.grid import apart, same_grid
 from medgan.data.volumes import Grid, Volume, read_volume
+from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.bone import Bone, bone_figures
 from medgan.evaluation.calibration import calibration, clipped_percent
@@ -127,7 +127,7 @@ def read_label_names(folder: Path) -> LabelNames | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return dict(_named(*entry) for entry in content.get("labels", content).items())
     except (ValueError, TypeError, AttributeError):
         raise DataError(f'{path} names no labels; write `{{"liver": 5, "kidneys": [7, 8]}}`.') from None

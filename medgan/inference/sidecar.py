@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medgan.data.nifti import DESCRIP_BYTES
 from medgan.data.volumes import Grid, file_hash, write_volume
+from medgan.documents import read_json
 from medgan.errors import DataError
 from medgan.inference.jobs import Job, MapKind
 from medgan.inference.uncertainty import has_dropout, variations
@@ -104,7 +105,7 @@ def kept(job: Job, facts: Facts) -> bool:
 def read_sidecar(path: Path) -> Facts | None:
     """The sidecar of an output, or None where there is none that medgan wrote."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, strict=False)
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or not isinstance(content.get("Outputs"), dict):

@@ -73,7 +73,7 @@ class ChangeOutput(Output):
         super().__init__(network)
         self.one_sided, self.sign = one_sided, sign
         self.largest, self.lower, self.upper, self.ramp = largest, lower, upper, ramp
-        self.offset = float(torch.logit(torch.tensor(start))) if one_sided else 0.0
+        self.offset = float(torch.logit(torch.tensor(start, device="cpu"))) if one_sided else 0.0
         _flatten_start(network)
 
     def change(self, image: Tensor) -> Tensor:

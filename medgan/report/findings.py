@@ -1,6 +1,5 @@
 """What a benefit study left in its folder, read and checked before anything is drawn."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from medgan.documents import read_json
 from medgan.errors import DataError
 
 RECORD, ROWS, CURVES = "benefit.json", "benefit.csv", "curves.csv"
@@ -73,7 +73,7 @@ def read_findings(folder: Path) -> Findings:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path}: missing; let `medgan benefit` run to its end first.") from None
     except (OSError, ValueError) as error:

@@ -1,6 +1,5 @@
 """Labelled subjects: a prepared study and its label map on the networks' grid."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from medgan.data.labels import LABELS_JSON, Labels, carried, labels_of, merged, 
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import read_grid, read_volume
+from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
 from medgan.training.learner import HeldOut
 
@@ -68,7 +68,7 @@ def read_labelled(study: Study, domain: Domain, grid: GridConfig, labels: Labels
 def is_phantom(cohort: Cohort) -> bool:
     """Whether a cohort is the built-in phantom, whose ``labels.json`` says so."""
     try:
-        content = json.loads((cohort.root / LABELS_JSON).read_text(encoding="utf-8"))
+        content = read_json(cohort.root / LABELS_JSON)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("phantom") is True

@@ -13,7 +13,7 @@ from medgan.training.model_folder import (
     CARD,
     described,
     library_versions,
-    load_weights,
+    load_networks,
     write_description,
     write_weights,
 )
@@ -82,9 +82,8 @@ def load_segmenter(folder: Path) -> SegmenterModel:
         ModelError: A missing or altered file, a newer schema, or a model that is no segmenter.
     """
     description = described(folder, SegmenterDescription)
-    network = description.config.build()
-    load_weights(folder, {SEGMENTER: network}, description.weights_sha256)
-    return SegmenterModel(description, network)
+    networks = load_networks(folder, lambda: {SEGMENTER: description.config.build()}, description.weights_sha256)
+    return SegmenterModel(description, networks[SEGMENTER])
 
 
 def write_segmenter(

@@ -7,7 +7,6 @@ from monai.networks.nets import UNet
 from pydantic import (
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -15,7 +14,7 @@ from pydantic import (
 )
 from torch import nn
 
-from medgan.config import Config
+from medgan.config import Channels, Config, Downs, Layers
 from medgan.data.domains import Domain, Window
 from medgan.data.intensity import IntensityConfig
 from medgan.data.preparation import GridConfig
@@ -25,7 +24,7 @@ from medgan.training.fit import FitConfig
 MOST_LABELS = 255
 """Label maps are stored in 8 bits."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 """What metrics and tables call a label."""
 
 SOFT_TISSUE = Domain(name="ct", modality="CT", unit="HU", air=-1024.0, window=Window(lower=-200.0, upper=300.0))
@@ -42,10 +41,10 @@ STANDARD = PatchConfig(
 class SegmenterNetworkConfig(Config):
     """A U-Net (Ronneberger et al. 2015, arXiv:1505.04597) as MONAI builds it."""
 
-    channels: PositiveInt = 16
+    channels: Channels = 16
     """Channels at full size; they double with each down-sampling."""
-    downs: PositiveInt = 3
-    residual_units: NonNegativeInt = 0
+    downs: Downs = 3
+    residual_units: Layers = 0
     """Convolutions within each residual unit; 0 is a single convolution a size, twice as fast as 2."""
     norm: Literal["instance", "batch"] = "batch"
     dropout: float = Field(default=0.0, ge=0, lt=1)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medgan import documents
 from medgan.data.streams import replacing
 from medgan.errors import ConfigError, DataError
 from medgan.training.run_folder import STUDIES, RunFolder
@@ -19,11 +20,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        content = documents.read_json(path)
+    except (OSError, ValueError) as error:
         raise DataError(
-            f"{path}: is not JSON; remove it, or put its folder away, and what it recorded is done anew."
+            f"{path}: cannot be read ({error}); remove it, or put its folder away, and what it recorded is done anew."
         ) from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: is no record; remove it, or put its folder away, and it is made anew.")
     return content
 
 

@@ -16,12 +16,12 @@ class ConditionConfig(Config):
 
     classes: bool = False
     """One-hot: healthy, then each name; a patch is of the name that most of its labelled voxels have."""
-    size_edges_voxels: tuple[PositiveInt, ...] = ()
+    size_edges_voxels: tuple[PositiveInt, ...] = Field(default=(), max_length=255)
     """One-hot bins of a patch's labelled voxels: the sizes at which one bin ends and the next begins. A healthy patch
     is in none."""
     location: bool = False
     """Where the patch is centred: right, anterior and superior in the body, from -1 to 1 each."""
-    scanners: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    scanners: dict[Name, tuple[str, ...]] = Field(default_factory=dict, max_length=255)
     """One-hot: which subjects each scanner has seen; a subject of none is in none."""
 
     @model_validator(mode="after")

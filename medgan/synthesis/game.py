@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Literal, Self
 
 from lightning_fabric import Fabric
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from medgan import losses
-from medgan.config import Config
+from medgan.config import Channels, Config
 from medgan.networks.blocks import Norm, UpSampling
 from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
 from medgan.networks.latent import Entry, LatentGenerator
@@ -25,9 +25,9 @@ DISCRIMINATOR = "discriminator"
 class LatentConfig(Config):
     """A generator from noise; the defaults are DCGAN's."""
 
-    latent: PositiveInt = 100
+    latent: Channels = 100
     """The length of z."""
-    channels: PositiveInt = 64
+    channels: Channels = 64
     """At the finest inner map; they double with each coarser one, up to eight times."""
     norm: Norm = "batch"
     upsampling: UpSampling = "transposed"
@@ -45,7 +45,7 @@ class JudgeConfig(Config):
 
     receptive_field: ReceptiveField | Literal["whole"] = "whole"
     """whole: one score for the patch. A number: a score for each field of so many voxels, a PatchGAN."""
-    channels: PositiveInt = 64
+    channels: Channels = 64
     norm: Norm = "batch"
 
     def build(self, lesions: LesionConfig, *, condition: int = 0, entry: Judged = "concatenation") -> nn.Module:

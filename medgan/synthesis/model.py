@@ -14,7 +14,7 @@ from medgan.training.model_folder import (
     CARD,
     described,
     library_versions,
-    load_weights,
+    load_networks,
     write_description,
     write_weights,
 )
@@ -78,9 +78,8 @@ def load_generator(folder: Path) -> GeneratorModel:
     """
     description = described(folder, GeneratorDescription)
     config = description.config
-    network = config.generator.build(config)
-    load_weights(folder, {GENERATOR: network}, description.weights_sha256)
-    return GeneratorModel(description, network)
+    networks = load_networks(folder, lambda: {GENERATOR: config.generator.build(config)}, description.weights_sha256)
+    return GeneratorModel(description, networks[GENERATOR])
 
 
 def write_generator(

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from medgan import losses
-from medgan.config import Config
+from medgan.config import Channels, Config, Downs, Layers
 from medgan.data.patches import Batch
 from medgan.evaluation.synthesis.sliced_wasserstein import sliced_wasserstein
 from medgan.networks.painter import Painter
@@ -37,10 +37,10 @@ class SpadeConfig(Config):
     """A U-Net whose decoder sees context and masks anew after every norm."""
 
     kind: Literal["spade"] = "spade"
-    channels: PositiveInt = 16
+    channels: Channels = 16
     """Channels at full size; they double with each down-sampling."""
-    downs: PositiveInt = 2
-    hidden: PositiveInt = 16
+    downs: Downs = 2
+    hidden: Channels = 16
     """Width of the layer between the maps and the scales and shifts that they give: 128 in the paper."""
     norm: SpadeNorm = "group"
 
@@ -54,7 +54,7 @@ class PaintingConfig(Config):
 
     network: Annotated[SpadeConfig | ResNetConfig | UNetConfig, Field(discriminator="kind")] = SpadeConfig()
     """resnet and unet take the masks at their first layer, by concatenation, as pix2pix does."""
-    noise: NonNegativeInt = 1
+    noise: Layers = 1
     """Channels of noise, from which one mask may become several lesions; 0 paints one."""
     hiding: HidingConfig = HidingConfig()
     adversarial: losses.Adversarial | Literal["none"] = "hinge"

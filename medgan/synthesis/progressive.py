@@ -10,11 +10,11 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from lightning_fabric import Fabric
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-from medgan.config import Config
+from medgan.config import Channels, Config
 from medgan.data.patches import Batch
 from medgan.errors import ConfigError
 from medgan.networks.progressive import ProgressiveCritic, ProgressiveGenerator, seen_at
@@ -29,16 +29,16 @@ class ProgressiveConfig(Config):
     """Progressive GAN; rates and moments are the paper's."""
 
     kind: Literal["progressive"] = "progressive"
-    latent: PositiveInt = 128
+    latent: Channels = 128
     """Length of the noise."""
-    shares: tuple[PositiveFloat, ...] = Field(default=(0.3, 0.3, 0.2, 0.2), min_length=1)
+    shares: tuple[PositiveFloat, ...] = Field(default=(0.3, 0.3, 0.2, 0.2), min_length=1, max_length=12)
     """How the iterations are shared among the levels, coarse to fine; only their ratios count. There is one level more
     than the size doubles, so the first sees patches of 1 / 2^(levels - 1) of the size."""
     fade_share: float = Field(default=0.5, ge=0, le=1)
     """The share of a level's iterations in which it fades in."""
-    channels: PositiveInt = 16
+    channels: Channels = 16
     """Channels at full size; they double with each level towards the coarse."""
-    most_channels: PositiveInt = 128
+    most_channels: Channels = 128
     generator_rate: PositiveFloat = 1e-3
     critic_rate: PositiveFloat = 1e-3
     game: WassersteinConfig = WassersteinConfig()

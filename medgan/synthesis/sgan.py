@@ -9,13 +9,13 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from medgan.class_losses import fake_loss, feature_matching, labelled_loss, real_loss
 from medgan.classification.settings import ClassifierConfig
-from medgan.config import Config
+from medgan.config import Channels, Config
 from medgan.networks.latent import LatentGenerator
 from medgan.networks.whole import WholeDiscriminator
 from medgan.segmentation.patches import IMAGE
@@ -34,9 +34,9 @@ class SGANConfig(Config):
     """feature_matching: the mean features of real patches (Salimans et al.). real: to be taken for one (Odena)."""
     game_weight: NonNegativeFloat = 1.0
     """Of telling unlabelled patches from generated ones, beside the labels; 1 is Salimans et al.'s."""
-    latent: PositiveInt = 64
+    latent: Channels = 64
     """The length of z."""
-    channels: PositiveInt = 32
+    channels: Channels = 32
     """Of the generator at its finest inner map."""
     rate: PositiveFloat = 5e-4
     generator_rate: PositiveFloat = 5e-4

@@ -12,6 +12,7 @@ from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from medgan.data.streams import shared
 from medgan.errors import ModelError
 from medgan.tracking.store import connect, data_folder, first_line, resolve_uri, usable, without_password
 
@@ -73,6 +74,7 @@ def _local_folder(location: str, store: str) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             part = mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=store)
+            shared(Path(part))  # a temporary folder is its owner's alone
             _take_place(Path(part), kept)
     return kept
 

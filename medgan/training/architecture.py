@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import nn
 
-from medgan.config import Config
+from medgan.config import Channels, Config, Downs, Layers
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.transforms import PatchConfig
 from medgan.networks.blocks import Norm, UpSampling
@@ -20,10 +20,10 @@ class ResNetConfig(Config):
     """CycleGAN's generator; the defaults are the reference's, but for the up-sampling, which draws no checkerboard."""
 
     kind: Literal["resnet"] = "resnet"
-    channels: PositiveInt = 64
+    channels: Channels = 64
     """Channels at full size; they double with each down-sampling, up to eight times."""
-    downs: PositiveInt = 2
-    blocks: NonNegativeInt = 9
+    downs: Downs = 2
+    blocks: Layers = 9
     """Residual blocks at the coarsest size: 9 in the reference, 6 for small images."""
     norm: Norm = "instance"
     upsampling: UpSampling = "resize"
@@ -48,9 +48,9 @@ class UNetConfig(Config):
     """pix2pix's generator; the defaults are the reference's."""
 
     kind: Literal["unet"] = "unet"
-    channels: PositiveInt = 64
+    channels: Channels = 64
     """Channels after the first down-sampling; they double with each, up to eight times."""
-    downs: Annotated[int, Field(ge=2)] = 8
+    downs: Annotated[Downs, Field(ge=2)] = 8
     norm: Norm = "batch"
     upsampling: UpSampling = "transposed"
     dropout: NonNegativeFloat = 0.5
@@ -114,9 +114,9 @@ class DiscriminatorConfig(Config):
 
     receptive_field: ReceptiveField = 70
     """Voxels along each axis that one score judges."""
-    channels: PositiveInt = 64
+    channels: Channels = 64
     norm: Norm = "instance"
-    windows_hu: tuple[tuple[float, float], ...] = ()
+    windows_hu: tuple[tuple[float, float], ...] = Field(default=(), max_length=32)
     """Windows through which it sees a CT, each as a channel; none is the domain's own window, as always in MR."""
 
     def build(self, spatial: int, inputs: int, domain: Domain) -> nn.Module:

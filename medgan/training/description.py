@@ -1,17 +1,19 @@
 """What the models of one network say of themselves, whatever their task, and the rows that their cards share."""
 
+from typing import Literal
+
 from medgan.config import Config
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
-from medgan.training.model_folder import SCHEMA_VERSION
+from medgan.training.model_folder import SCHEMA_VERSION, Line, Metrics
 
 
 class Origin(Config):
     """Where a model's subjects come from, as its model folder tells it."""
 
-    split_hash: str = ""
+    split_hash: Line = ""
     """Of the split whose training and validation subjects it saw."""
-    data_fingerprint: str = ""
+    data_fingerprint: Line = ""
     phantom: bool = False
     """Trained on the built-in phantom: no model for patients."""
 
@@ -19,14 +21,14 @@ class Origin(Config):
 class TrainedDescription(Config):
     """How the network was trained and chosen; each task adds its name and its settings."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     seed: int
     origin: Origin
-    metrics: dict[str, float]
+    metrics: Metrics
     """Validation metrics of the network that was kept."""
     epoch: int
     weights_sha256: str
-    versions: dict[str, str]
+    versions: dict[str, Line]
 
 
 def card_facts(description: TrainedDescription, domain: Domain, grid: GridConfig) -> dict[str, object]:

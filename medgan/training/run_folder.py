@@ -9,6 +9,7 @@ from typing import Any
 
 from medgan.config import Config, load, read_yaml, to_yaml
 from medgan.data.splits import Split
+from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, ModelError
 
 STUDIES = ("study.json", "routes.json")
@@ -74,9 +75,13 @@ class RunFolder:
         if not path.exists():
             return {}
         try:
-            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise DataError(f"{path}: is not JSON; the run folder is damaged, start the run anew.") from None
+            facts = read_json(path)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path}: cannot be read ({error}); the run folder is damaged, start the run anew."
+            ) from None
+        if not isinstance(facts, dict):
+            raise DataError(f"{path}: holds no facts of a run; the run folder is damaged, start the run anew.")
         return facts
 
 

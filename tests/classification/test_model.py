@@ -55,6 +55,6 @@ def test_other_commands_name_the_one_that_it_is_for(saved, load):
 
 def test_a_model_for_something_else_is_refused(saved):
     folder = saved()
-    (folder / "model.json").write_text('{"task": "segmentation"}')
+    (folder / "model.json").write_text('{"schema_version": 1, "task": "segmentation"}')
     with pytest.raises(ModelError, match="use it with `medgan segment`"):
         load_classifier(folder)

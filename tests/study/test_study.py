@@ -232,5 +232,5 @@ def test_a_damaged_record_says_what_to_do(asked, tmp_path):
     order = replace(asked(tmp_path), tracking="sqlite:///unused.db")
     order.folder.mkdir(parents=True)
     (order.folder / "study.json").write_text("{")
-    with pytest.raises(DataError, match="is not JSON; remove it"):
+    with pytest.raises(DataError, match=r"cannot be read \(.+\); remove it"):
         run_study(order, CELLS, Console(quiet=True))

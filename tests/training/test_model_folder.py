@@ -170,3 +170,149 @@ def test_nothing_but_safetensors_is_loaded(folder, tmp_path):
     with pytest.raises(ModelError, match="weights do not fit"):
         read_model(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def rewritten(folder, weights, **changes):
+    """The folder with other weights, which its description says are its own."""
+    save_file(weights, folder / "weights.safetensors")
+    alter(folder, weights_sha256=file_hash(folder / "weights.safetensors"), **changes)
+
+
+def bytes_of(header, data=b""):
+    """A weight file of any header, true or not."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_weights_that_are_not_finite_are_refused(folder, value):
+    weights = load_file(folder / "weights.safetensors")
+    name = sorted(weights)[3]
+    weights[name].view(-1)[-1] = value
+    rewritten(folder, weights)
+    with pytest.raises(ModelError, match=rf"weights of {name} are not finite"):
+        read_model(folder)
+
+
+def test_weights_of_another_type_are_refused(folder):
+    weights = load_file(folder / "weights.safetensors")
+    name = min(weights)
+    rewritten(folder, weights | {name: weights[name].half()})
+    with pytest.raises(ModelError, match=rf"weights do not fit .*{name} is F16 .*, not F32"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 7,
+        (2**62).to_bytes(8, "little") + b"{}",
+        bytes_of({"to_target.x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}),
+        bytes_of({"to_target.x": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 0]}}),
+        bytes_of({"to_target.x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 4]}}, b"\0" * 16),
+        bytes_of({"to_target.x": {"dtype": "F9", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
+        bytes_of(b"[" * 100_000),
+        bytes_of(b'{"a": '),
+    ],
+    ids=["empty", "short", "long header", "tera", "overflow", "offsets", "type", "deep", "cut"],
+)
+def test_a_weight_file_that_lies_of_itself_is_refused(folder, content):
+    (folder / "weights.safetensors").write_bytes(content)
+    alter(folder, weights_sha256=file_hash(folder / "weights.safetensors"))
+    with pytest.raises(ModelError, match=r"weights do not fit the networks described \(.+\); copy the folder again"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"kind": "resnet", "channels": 4096, "downs": 12, "blocks": 256},
+        {"kind": "unet", "channels": 4096, "downs": 12},
+    ],
+    ids=["resnet", "unet"],
+)
+def test_the_largest_network_that_can_be_described_costs_nothing_to_refuse(folder, network):
+    content = json.loads((folder / "model.json").read_text())
+    content["generator"]["network"] = network
+    content["patch"] |= {"dimensions": "3"}
+    alter(folder, **content)
+    with pytest.raises(ModelError, match="weights do not fit the networks described"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("kept", [b'{"schema_version": 1}', None])
+def test_a_bomb_in_the_description_is_named(folder, kept):
+    (folder / "model.json").write_bytes(kept or b'{"a":' + b"[" * 100_000)
+    with pytest.raises(ModelError, match=r"model.json: cannot be read \((nested deeper|name: Field required)"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize("version", [0, -1, "1", 1.0, True, None, [1], 10**19])
+def test_a_schema_that_was_never_written_is_refused(folder, version):
+    alter(folder, schema_version=version)
+    with pytest.raises(ModelError, match=r"cannot be read \(its schema_version is|written by a newer medgan"):
+        read_model(folder)
+
+
+def test_a_description_without_schema_is_refused(folder):
+    content = json.loads((folder / "model.json").read_text())
+    del content["schema_version"]
+    (folder / "model.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="its schema_version is None; medgan writes 1"):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("name", "tiny\x1b[2J"),
+        ("name", "x" * 10_000),
+        ("split_hash", "a\nb"),
+        ("versions", {"medgan": "1\r"}),
+        ("directions", []),
+        ("directions", ["to_target", "to_source", "to_target"]),
+        ("generator.network.channels", 10**12),
+        ("generator.network.channels", 0),
+        ("generator.network.downs", 64),
+        ("generator.network.blocks", 10**9),
+        ("generator.network.dropout", "Infinity"),
+        ("generator.largest", "NaN"),
+        ("generator.upper", "Infinity"),
+        ("grid.spacing_mm", [1e-9, 1e-9, 1e-9]),
+        ("grid.spacing_mm", [1e30, 1, 1]),
+        ("grid.spacing_mm", [1] * 1000),
+        ("patch.size_voxels", 10**9),
+        ("patch.length_voxels", 10**9),
+        ("patch.neighbours", 10**9),
+        ("patch.rotation_degrees", "NaN"),
+        ("patch", {"dimensions": "3", "size_voxels": 4096}),
+        ("pair.source.window.lower", "-Infinity"),
+        ("pair.source.window.headroom", "Infinity"),
+        ("pair.source.air", "NaN"),
+        ("pair.source.name", "../../x"),
+        ("pair.source.name", "x" * 10_000),
+        ("intensities", {"contrast": ["NaN", "NaN"]}),
+        ("epoch", 1e300),
+        ("unknown", 1),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_no_model_of_ours_says_is_refused_by_its_name(folder, place, value):
+    content = json.loads((folder / "model.json").read_text())
+    *groups, key = place.split(".")
+    inner = content
+    for group in groups:
+        inner = inner[group]
+    inner[key] = value
+    (folder / "model.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=rf"model.json: cannot be read \({groups[0] if groups else key}.*: .+\); copy"):
+        read_description(folder)
+
+
+def test_others_may_read_a_model_as_any_file(tmp_path):
+    description = describe()
+    (tmp_path / "any").touch()
+    write_model(tmp_path / "model", build(description), description)
+    allowed = (tmp_path / "any").stat().st_mode
+    assert {path.stat().st_mode for path in (tmp_path / "model").iterdir()} == {allowed}

@@ -72,7 +72,7 @@ def test_where_there_is_no_run_there_is_nothing_to_resume(tmp_path, name):
 def test_a_damaged_run_folder_is_named(tmp_path):
     run = begin(tmp_path, "one")
     (run.path / "run.json").write_text("{")
-    with pytest.raises(DataError, match=r"run.json: is not JSON"):
+    with pytest.raises(DataError, match=r"run.json: cannot be read"):
         RunFolder(run.path).facts()
 
 

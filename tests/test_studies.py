@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from medgan.cli import app
 
 STUDIES = {
-    "sweep": "sweep -p ct_contrast seed_of=nothing,1",
+    "sweep": "sweep -p ct_contrast pix2pix.l1=1,2",
     "ablation": "study ablation -p ct_contrast",
     "misalignment": "study misalignment -p ct_contrast",
     "benefit": "benefit -p ct_contrast",
-    "routes": "benefit -p ct_contrast --study routes --model nosuch/model --data nosuch.csv",
+    "routes": "benefit -p ct_contrast --study routes --model {here}/model --data {here}/cohort.csv",
     "augmentation": "benefit -p ct_contrast --study augmentation",
     "lesion-prevalence": "benefit -p ct_contrast --study lesion-prevalence",
 }
@@ -21,7 +21,7 @@ STUDIES = {
 TRAININGS = {
     "train": ("train -p ct_contrast", "ct_contrast"),
     "train --resume": ("train -p ct_contrast --resume", "ct_contrast"),
-    "segment-train": ("segment-train --data nosuch.csv", "segmenter"),
+    "segment-train": ("segment-train --data {here}/cohort.csv", "segmenter"),
     "segment-train --resume": ("segment-train --resume", "segmenter"),
 }
 OTHERS = [(one, other) for one in STUDIES for other in STUDIES if one != other]
@@ -30,8 +30,11 @@ OTHERS = [(one, other) for one in STUDIES for other in STUDIES if one != other]
 def refused(command, folder):
     """What the command says when it is given a folder that is not its own, and leaves as it was."""
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    asked = ["--name", folder.name, "--out", str(folder.parent.parent), "--device", "cpu"]
-    ended = CliRunner().invoke(app, [*shlex.split(command), *asked], env={"COLUMNS": "400"})
+    here = folder.parents[1]
+    (here / "model").mkdir()
+    (here / "cohort.csv").write_text("subject,domain,image\n", encoding="utf-8")
+    asked = ["--name", folder.name, "--out", str(here), "--device", "cpu"]
+    ended = CliRunner().invoke(app, [*shlex.split(command.format(here=here)), *asked], env={"COLUMNS": "400"})
     assert ended.exit_code == 2, ended.output
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     return ended.output

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from medgan.config import Config, first_problem
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.preparation import GridConfig
-from medgan.data.streams import shared
+from medgan.data.streams import shared, write_text
 from medgan.data.transforms import PatchConfig
 from medgan.documents import read_json
 from medgan.errors import ModelError
@@ -128,7 +128,7 @@ def write_weights(folder: Path, networks: Mapping[str, nn.Module]) -> str:
 
 def write_description(folder: Path, description: Config) -> None:
     """Write ``model.json``."""
-    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
 
 
 def read_model(folder: Path) -> Model:

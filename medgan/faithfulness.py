@@ -17,7 +17,7 @@ from rich.console import Console
 from medgan.data.grid import Volume
 from medgan.data.layouts import read_table
 from medgan.data.preparation import prepare
-from medgan.data.streams import write_csv, write_text
+from medgan.data.streams import replacing
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, MedganError
 from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
@@ -85,7 +85,7 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
     fabric = conversion_fabric(asked.device)
     check = Check(model, asked.direction, fabric, _keeper(order, fabric))
     domain = model.domains(asked.direction)[0].name
-    plan = find_jobs(asked.input, asked.output, domain, subjects=subjects_of_part(asked, model, folder))
+    plan = find_jobs(asked.input, asked.output, domain, subjects=subjects_of_part(asked, model, folder, console))
     if plan.folder is None:
         raise ConfigError(f"{asked.output} names an image; give a folder for {ROWS} and {SUMMARY}.")
     subjects = {study.image: study.subject for study in read_table(asked.input)} if is_table(asked.input) else {}
@@ -177,14 +177,16 @@ def _keeper(order: FaithfulnessOrder, fabric: Fabric) -> LabelKeeper | None:
 def _write(found: Checked, order: FaithfulnessOrder) -> None:
     """The two files; the summary names no subject."""
     folder = order.conversion.output
-    write_csv(folder / ROWS, found.rows)
+    with replacing(folder / ROWS) as stream:
+        stream.write(found.rows.to_csv(index=False, float_format="%.6g").encode())
     content = {
         "figures": means(found.rows),
         "rejected": found.rejected,
         "rule": order.rule.model_dump(mode="json") if found.rejected else None,
         "failures": len(found.failures),
     }
-    write_text(folder / SUMMARY, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    with replacing(folder / SUMMARY) as stream:
+        stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def means(rows: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:

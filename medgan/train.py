@@ -78,6 +78,8 @@ def train(order: Order, console: Console) -> Trained:
         if pipeline.left_out:
             console.out(pipeline.left_out, highlight=False)
         split = frozen_split(order, pipeline, cohort, run)
+        if split.unchecked:
+            console.out(split.unchecked, highlight=False)
         fabric = make_fabric(order.device, config.fit.precision)
         seen = pipeline.training_data(cohort, split, Cache(default_folder()))
         facts = fixed_facts(pipeline, cohort, split, data, fabric)
@@ -142,6 +144,7 @@ def frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: Run
         return split_subjects(cohort, pipeline.pair, pipeline.config.split)
     split = Split.load(frozen)
     split.check(cohort)
+    split.refuse_twins(cohort)
     return split
 
 

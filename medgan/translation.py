@@ -19,7 +19,6 @@ from medgan.data.misalignment import misaligned
 from medgan.data.patches import AnchoredDataset, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split
-from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_grid
@@ -199,10 +198,11 @@ class TranslationPipeline(Pipeline[C]):
                 "metrics": fitted.metrics,
                 "epoch": fitted.epoch,
                 "phantom": facts["phantom"],
+                "trained_on": split.trained_on,
             },
         )
         card = model_card(description, trained=len(split.train), validated=len(split.validation))
-        write_text(folder / CARD, card)
+        (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def check_patch(config: TranslationConfig, pair: DomainPair) -> None:

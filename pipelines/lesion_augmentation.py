@@ -78,7 +78,7 @@ class LesionAugmentation(Pipeline[LesionAugmentationConfig]):
     ) -> None:
         """Write the generator that was kept, and all that drawing with it must know."""
         del intensities
-        origin = Origin(split_hash=split.hash, data_fingerprint=facts["data_fingerprint"], phantom=facts["phantom"])
+        origin = Origin.of(split, data_fingerprint=facts["data_fingerprint"], phantom=facts["phantom"])
         write_generator(
             folder, fitted, self.config, seed=self.config.seed, subjects=self.learnt, validated=len(self.judges),
             origin=origin, healthy=self.healthy, without_mask=len(set(split.train) - set(self.learnt)),

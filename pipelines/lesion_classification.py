@@ -65,5 +65,5 @@ class LesionClassification(Pipeline[LesionClassificationConfig]):
     ) -> None:
         """Write the classifier that was kept, and all that its use must know."""
         del intensities
-        origin = Origin(split_hash=split.hash, data_fingerprint=facts["data_fingerprint"], phantom=facts["phantom"])
+        origin = Origin.of(split, data_fingerprint=facts["data_fingerprint"], phantom=facts["phantom"])
         write_trained(folder, fitted, self.config, self.patches, seed=self.config.seed, origin=origin)

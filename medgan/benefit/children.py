@@ -55,7 +55,7 @@ def train_child(task: Task, begun: dict[str, Any]) -> None:
             resume=bool(begun),
             extra=extra,
             extra_share=child.arm.share(child.ratio_percent),
-            origin=Origin(split_hash=plan.subjects.split.hash, phantom=plan.phantom),
+            origin=Origin.of(plan.subjects.split, phantom=plan.phantom),
         )
     found = model.description
     write_json(child.folder / SCORE, {"val_dice": found.metrics["val/dice"], "epoch": found.epoch})

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,8 @@ def make_plan(order: BenefitOrder) -> BenefitPlan:
         if config.retrain_translator:
             raise ConfigError("retrain_translator trains a translator on each subset; leave --model out.")
         plan.guard.check_model(translator_split(order.model), order.model.parent)
-    freeze_split(plan.split, plan.subjects.split, plan.guard.tested)
-    return plan
+    frozen = freeze_split(plan.split, subjects.split, plan.guard.tested)
+    return replace(plan, subjects=replace(subjects, split=frozen))
 
 
 def translator_pipeline(order: BenefitOrder, config: BenefitConfig) -> TranslationPipeline[Any]:

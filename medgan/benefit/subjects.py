@@ -53,6 +53,7 @@ class Subjects:
             validation=tuple(sorted(there & set(self.split.validation))),
             test=tuple(sorted(there & set(self.split.test))),
             files=self.translated.file_hashes(),
+            images=self.translated.image_hashes() if self.split.images else {},
         )
 
 
@@ -75,6 +76,7 @@ def study_split(cohort: Cohort, pair: DomainPair, config: SplitConfig, frozen: S
         validation=tuple(sorted(there & set(frozen.validation))),
         test=tuple(sorted(there & set(frozen.test))),
         files=cohort.file_hashes(),
+        images=cohort.image_hashes(),
     )
 
 

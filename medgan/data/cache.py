@@ -6,7 +6,6 @@ deleted at any time.
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,16 @@ import numpy as np
 from medgan.config import Config
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig, Prepared, prepare
-from medgan.data.streams import replacing, write_text
+from medgan.data.remembered import default_folder
+from medgan.data.streams import replacing
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume
 from medgan.documents import read_json
 
+__all__ = ["Cache", "default_folder", "entry_key"]
+
 FORMAT = 4
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
-
-
-def default_folder() -> Path:
-    """``MEDGAN_CACHE``, else ``medgan`` in the user's cache folder."""
-    if folder := os.environ.get("MEDGAN_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "medgan"
 
 
 class Cache:
@@ -69,4 +64,5 @@ def _write(prepared: Prepared, entry: Path, facts: Path) -> None:
         np.save(stream, prepared.voxels)
     # The facts come last: an entry without them is made anew.
     content = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
-    write_text(facts, json.dumps(content))
+    with replacing(facts) as stream:
+        stream.write(json.dumps(content).encode())

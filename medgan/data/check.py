@@ -1,6 +1,5 @@
 """What can be wrong with a cohort, looked for before anything trains on it: ``medgan data check``."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from rich.text import Text
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.grid import apart, same_grid
 from medgan.data.studies import Cohort, Study
-from medgan.data.volumes import Grid, read_grid, read_volume
+from medgan.data.volumes import Grid, read_grid, read_volume, voxel_hash
 from medgan.errors import DataError, MedganError
 
 Kind = Literal["unreadable", "geometry", "duplicate", "leakage", "intensity", "spacing", "pairing"]
@@ -51,7 +50,7 @@ class Reading:
     p99: float
     maximum: float
     content: str
-    """SHA-256 of the decoded voxels: equal for one image under two headers."""
+    """See :func:`medgan.data.volumes.voxel_hash`: equal for one image in two files."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,7 @@ def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
 
 def _read(study: Study) -> tuple[Reading, Grid]:
     volume = read_volume(study.image)
-    voxels = np.ascontiguousarray(volume.voxels)
-    minimum, p1, p99, maximum = (float(value) for value in np.percentile(voxels, [0, 1, 99, 100]))
-    content = hashlib.sha256(repr(voxels.shape).encode())
-    content.update(voxels.data)
+    minimum, p1, p99, maximum = (float(value) for value in np.percentile(volume.voxels, [0, 1, 99, 100]))
     reading = Reading(
         shape=volume.grid.size,
         spacing_mm=volume.grid.spacing_mm,
@@ -109,7 +105,7 @@ def _read(study: Study) -> tuple[Reading, Grid]:
         p1=p1,
         p99=p99,
         maximum=maximum,
-        content=content.hexdigest(),
+        content=voxel_hash(volume),
     )
     return reading, volume.grid
 

@@ -2,22 +2,26 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from medgan.config import Config
 from medgan.data.domains import DomainPair
-from medgan.data.streams import write_text
-from medgan.data.studies import Cohort, Study
+from medgan.data.studies import Cohort
+from medgan.data.volumes import known_by
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, LeakageError
 
 Part = Literal["train", "validation", "test"]
+SeenPart = Literal["train", "validation"]
+TrainedOn = dict[SeenPart, tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...]]
+"""Hashes of the images that a model learnt from, and of those that chose it: ``medgan.data.volumes.image_hash``."""
 MAX_NAMED = 10
 
 
@@ -55,6 +59,8 @@ class Split(Config):
     """Subjects that no training may see."""
     files: dict[str, dict[str, str]]
     """For each subject, the SHA-256 of each of its files, named relatively to the cohort's folder."""
+    images: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """For each subject, the hash of what each of its images shows; see ``Cohort.image_hashes``. Empty in old files."""
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -67,12 +73,46 @@ class Split(Config):
     @property
     def hash(self) -> str:
         """SHA-256 over who is where, and with which files."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
+
+    def _content(self) -> dict[str, Any]:
+        """All of it; of a split that was drawn before images had hashes, what its file and its hash held then."""
+        return self.model_dump(mode="json", exclude=set() if self.images else {"images"})
+
+    def same_as(self, other: Self) -> bool:
+        """Whether both divide the same files alike; what their images show counts where both know it."""
+        if self.images and other.images:
+            return self.hash == other.hash
+        return self.model_copy(update={"images": {}}).hash == other.model_copy(update={"images": {}}).hash
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """The images that a model of this split has seen, by hash; None where the split does not know them."""
+        if not self.images:
+            return None
+        parts: dict[SeenPart, tuple[str, ...]] = {"train": self.train, "validation": self.validation}
+        return {
+            part: tuple(sorted({digest for who in subjects for digest in self.images.get(who, {}).values()}))
+            for part, subjects in parts.items()
+        }
+
+    @property
+    def unchecked(self) -> str:
+        """What cannot be told from this split, for people; empty where all can."""
+        if self.images:
+            return ""
+        return (
+            "the split was drawn by an earlier medgan and does not know what its images show: an image that was stored "
+            "anew under another subject's name is not found"
+        )
 
     def save(self, path: Path) -> None:
         """Write the split and its hash as JSON, in one step: a reader finds the old file or the new one."""
-        write_text(path, json.dumps({"hash": self.hash} | self.model_dump(mode="json"), indent=2))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_text(json.dumps({"hash": self.hash} | self._content(), indent=2), encoding="utf-8")
+        unfinished.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -120,6 +160,8 @@ class Split(Config):
     def refuse_trained(self, tested: Cohort | Iterable[str]) -> None:
         """Refuse to test what the training saw: its subjects, or their images under other subjects' names.
 
+        Images are compared by what they show, and by their files' bytes where that is not known.
+
         Args:
             tested: Subjects, or a cohort, whose images are then compared by content as well.
 
@@ -130,17 +172,42 @@ class Split(Config):
         subjects = tested.subjects() if isinstance(tested, Cohort) else tested
         leaks = [f"'{subject}' is in its {seen[subject]} part" for subject in subjects if subject in seen]
         if isinstance(tested, Cohort):
-            owner = {digest: subject for subject, _, digest in _listed(self.files) if subject in seen}
-            images = Cohort(tuple(Study(s.subject, s.domain, s.image) for s in tested.studies), tested.root)
+            owners = self.owners(get_args(SeenPart))
             leaks += [
-                f"'{subject}' has the image {name} of its {seen[owner[digest]]} subject '{owner[digest]}'"
-                for subject, name, digest in _listed(images.file_hashes())
-                if digest in owner and subject not in seen
+                f"'{study.subject}' has the image {tested.relative(study.image)} of its {seen[owner]} subject '{owner}'"
+                for study in dict.fromkeys(tested.studies)
+                if study.subject not in seen and (owner := owner_of(study.image, owners))
             ]
         if leaks:
             raise LeakageError(
                 f"the model has seen what it would be tested on: {_named(leaks)}. Test on other subjects."
             )
+
+    def owners(self, parts: Iterable[Part]) -> dict[str, str]:
+        """By the hash of a file or an image: the subject of these parts whose it is."""
+        subjects = {subject for part in parts for subject in getattr(self, part)}
+        known = (*_listed(self.files), *_listed(self.images))
+        return {digest: subject for subject, _, digest in known if subject in subjects}
+
+    def refuse_twins(self, cohort: Cohort | None = None) -> None:
+        """Refuse one image under two subjects in different parts: one of them would be tested on the other.
+
+        Args:
+            cohort: Is read where the split does not know what its images show.
+
+        Raises:
+            LeakageError: Names the subjects, their parts and the image's files.
+        """
+        images = self.images or (cohort.image_hashes() if cohort else {})
+        part = {subject: part for part in get_args(Part) for subject in getattr(self, part)}
+        _refuse(
+            {
+                ", ".join(f"'{subject}' ({part[subject]})" for subject in owners): names
+                for owners, names in _twins({subject: images[subject] for subject in part if subject in images}).items()
+                if len({part[subject] for subject in owners}) > 1
+            },
+            "in different parts",
+        )
 
 
 def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Split:
@@ -152,6 +219,8 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
 
     Raises:
         DataError: Too few subjects (for any fold), a subject in two parts of the column, or some subjects in none.
+        LeakageError: One image under two subjects: in two parts of the column, or anywhere where parts are drawn, since
+            another draw would part them.
         ConfigError: Folds of a cohort that fixes its own parts.
     """
     carriers = _carriers(cohort, pair)
@@ -173,7 +242,46 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
     parts = {"train": train, "validation": validation, "test": test}
     shares = {"train": 1.0, "validation": config.validation, "test": 0.0 if given else config.folds or config.test}
     _refuse_too_few(parts, carriers, [name for name, share in shares.items() if share], config.folds or 0)
-    return Split(files=cohort.file_hashes(), **{name: tuple(sorted(subjects)) for name, subjects in parts.items()})
+    split = Split(
+        files=cohort.file_hashes(),
+        images=cohort.image_hashes(),
+        **{name: tuple(sorted(subjects)) for name, subjects in parts.items()},
+    )
+    if given:
+        split.refuse_twins()
+    else:
+        twins = {
+            ", ".join(f"'{subject}'" for subject in owners): names for owners, names in _twins(split.images).items()
+        }
+        _refuse(twins, "that any draw may part")
+    return split
+
+
+def owner_of(image: Path, owners: Mapping[str, str]) -> str | None:
+    """Whose image it is among ``Split.owners``, by what it shows or by its bytes; None where nobody's."""
+    return next((owners[digest] for digest in known_by(image) if digest in owners), None)
+
+
+def _twins(images: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, ...], list[str]]:
+    """By the subjects who share an image: its names."""
+    by_content: dict[str, list[tuple[str, str]]] = {}
+    for subject, name, digest in _listed(images):
+        by_content.setdefault(digest, []).append((subject, name))
+    twins: dict[tuple[str, ...], list[str]] = {}
+    for found in by_content.values():
+        owners = tuple(sorted({subject for subject, _ in found}))
+        if len(owners) > 1:
+            twins.setdefault(owners, []).extend(name for _, name in found)
+    return twins
+
+
+def _refuse(twins: Mapping[str, Sequence[str]], how: str) -> None:
+    if twins:
+        shown = [f"{owners}: {_named(names)}" for owners, names in twins.items()]
+        raise LeakageError(
+            f"one image under several subjects {how}, so that a test would see what was trained on: "
+            f"{_named(shown, '; ')}. Give them one subject, or remove all but one."
+        )
 
 
 def _carriers(cohort: Cohort, pair: DomainPair) -> dict[str, set[str]]:
@@ -255,5 +363,7 @@ def _listed(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str, 
             yield subject, name, digest
 
 
-def _named(things: Sequence[str]) -> str:
-    return ", ".join(things[:MAX_NAMED]) + (f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else "")
+def _named(things: Sequence[str], between: str = ", ") -> str:
+    return between.join(things[:MAX_NAMED]) + (
+        f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from medgan.data import layouts
 from medgan.data.domains import DomainPair
 from medgan.data.layouts import Study
-from medgan.data.volumes import file_hash
+from medgan.data.volumes import file_hash, shown_hash
 from medgan.errors import DataError
 
 __all__ = ["Cohort", "Study", "find_cohort"]
@@ -53,6 +53,17 @@ class Cohort:
         for study in self.studies:
             for path in filter(None, (study.image, study.mask)):
                 hashes[study.subject].setdefault(self.relative(path), file_hash(path))
+        return hashes
+
+    def image_hashes(self) -> dict[str, dict[str, str]]:
+        """For each subject, its images' names and what they show, whatever file that is stored in.
+
+        Left out are images that cannot be read or that show nothing: see :func:`medgan.data.volumes.shown_hash`.
+        """
+        hashes: dict[str, dict[str, str]] = {}
+        for study in self.studies:
+            if shown := shown_hash(study.image):
+                hashes.setdefault(study.subject, {})[self.relative(study.image)] = shown
         return hashes
 
     def fingerprint(self) -> str:

@@ -1,3 +1,4 @@
+# mypy: untyped-calls-exclude="nibabel"
 """The one entry to images on disk: read and write volumes, find them in a folder, tell one from another."""
 
 import hashlib
@@ -7,13 +8,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import DTypeLike, NDArray
 
 from medgan.data import dicom, images, nifti
 from medgan.data.grid import Grid, Volume
-from medgan.errors import DataError
+from medgan.data.remembered import remembered
+from medgan.errors import DataError, MedganError
 
-__all__ = ["Grid", "Volume", "file_hash", "find_images", "read_grid", "read_volume", "stored_type", "write_volume"]
+__all__ = [
+    "Grid", "Volume", "file_hash", "find_images", "image_hash", "known_by", "read_grid", "read_volume", "shown_hash",
+    "stored_type", "voxel_hash", "write_volume",
+]  # fmt: skip
 
 IMAGE_SUFFIXES = (*nifti.SUFFIXES, *images.SUFFIXES)
 """Names that claim to be an image that medgan reads; DICOM is told by its content, too."""
@@ -22,6 +28,10 @@ FOREIGN = (".hdr", ".img", ".mgh", ".mgz", ".mha", ".mhd", ".nhdr", ".nrrd")
 """Volume formats that medgan does not read, but does not overlook either."""
 
 NOT_IMAGES = (".bval", ".bvec", ".csv", ".html", ".json", ".md", ".pdf", ".py", ".tsv", ".txt", ".xml", ".yaml", ".yml")
+
+
+SHOWS = "shows"
+"""Said of an image that does not have one value everywhere."""
 
 
 class Format(Protocol):
@@ -90,6 +100,10 @@ def find_images(folder: Path) -> list[Path]:
 
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file's bytes; of a DICOM series, over the sorted hashes of its files, whatever their names."""
+    return remembered("bytes 1", path, lambda: _byte_hash(path))
+
+
+def _byte_hash(path: Path) -> str:
     try:
         if path.is_dir():
             digests = sorted(file_hash(file) for file in dicom.dicom_files(path))
@@ -98,6 +112,64 @@ def file_hash(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from None
+
+
+def image_hash(path: Path) -> str:
+    """The :func:`voxel_hash` of an image, kept in the user's cache folder for as long as its file stays as it is.
+
+    Raises:
+        MedganError: The image cannot be read; see :func:`read_volume`.
+    """
+    return _content(path)[0]
+
+
+def shown_hash(path: Path) -> str | None:
+    """By what an image is known again under another name: its :func:`image_hash`.
+
+    None where it cannot be read, or has one value everywhere and so shows nobody.
+    """
+    try:
+        digest, shows = _content(path)
+    except MedganError:
+        return None
+    return digest if shows == SHOWS else None
+
+
+def known_by(image: Path) -> tuple[str, ...]:
+    """The hashes by which an image is known again under another name: of what it shows, and of its bytes.
+
+    None where it cannot be read: whoever reads it says so.
+    """
+    try:
+        return tuple(filter(None, (shown_hash(image), file_hash(image))))
+    except DataError:
+        return ()
+
+
+def voxel_hash(volume: Volume) -> str:
+    """SHA-256 over shape, spacing and intensities in RAS order.
+
+    It is the same for one image whatever its compression, its stored type, the order and place of its voxels, and the
+    text in its header.
+    """
+    axes = io_orientation(volume.grid.affine)
+    voxels = apply_orientation(volume.voxels, axes)
+    spacing_mm = np.array(volume.grid.spacing_mm, np.float32)[np.argsort(axes[:, 0])]
+    digest = hashlib.sha256(f"{voxels.shape} {' '.join(f'{mm:.3f}' for mm in spacing_mm)}".encode())
+    for index in range(voxels.shape[2]):  # slice by slice, so that no second volume is made; + 0 turns -0 into 0
+        digest.update(np.ascontiguousarray(voxels[..., index] + np.float32(0), dtype="<f4").data)
+    return digest.hexdigest()
+
+
+def _content(path: Path) -> tuple[str, str]:
+    """An image's hash, and whether it shows anything."""
+
+    def read() -> str:
+        volume = read_volume(path)
+        return f"{voxel_hash(volume)} {SHOWS if np.ptp(volume.voxels) else 'blank'}"
+
+    digest, shows = remembered("voxels 1", path, read, on_disk=True).split()
+    return digest, shows
 
 
 def _format_of(path: Path) -> Format:

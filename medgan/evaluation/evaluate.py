@@ -10,7 +10,6 @@ from typing import Any, Literal
 import pandas as pd
 
 from medgan.data.splits import Split
-from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.judging import LabelNames, Modalities, read_label_names
@@ -99,11 +98,16 @@ def evaluate(
     matching = match(read_images(synthetic), references, others, paired)
     _refuse_unpaired_mr(matching, kinds)
     parts = Split.load(split) if split else None
+    if parts:
+        parts.refuse_twins()
     validated = refuse_trained(matching.cases, parts) if parts else 0
     pairs = training_pairs(training, parts, str(source) if source else None, str(reference)) if training else None
     _make(out)
     judge = Pairs(label_names, kinds, trained=bool(pairs)) if matching.paired else Unpaired(label_names, kinds)
-    facts = Facts(matching, kinds, source is not None, validated, len(_subjects(pairs.cases)) if pairs else None)
+    facts = Facts(
+        matching, kinds, source is not None, validated,
+        trained=len(_subjects(pairs.cases)) if pairs else None, unchecked=parts.unchecked if parts else "",
+    )  # fmt: skip
     found = _judged(judge, references, pairs.cases if pairs else (), facts)
     _write(found, out, {"synthetic": synthetic, "reference": reference} | {str(k): v for k, v in places.items()})
     return found
@@ -157,7 +161,7 @@ def _make(out: Path) -> None:
 
 
 def _write(found: Evaluation, out: Path, places: Mapping[str, Place | None]) -> None:
-    write_csv(out / "evaluation.csv", found.rows)
+    found.rows.to_csv(out / "evaluation.csv", index=False, float_format="%.6g")
     content = {
         "places": {role: None if place is None else str(place) for role, place in places.items()},
         "paired": found.paired,
@@ -167,7 +171,7 @@ def _write(found: Evaluation, out: Path, places: Mapping[str, Place | None]) -> 
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }
-    write_text(out / "summary.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    (out / "summary.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _nested(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:

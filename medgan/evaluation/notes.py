@@ -19,6 +19,8 @@ class Facts:
     """Evaluated subjects that chose the model's epoch."""
     trained: int | None = None
     """Subjects of a training cohort on whom the baselines are fitted; nothing if on the other evaluated ones."""
+    unchecked: str = ""
+    """What the model's split cannot tell of what it has seen."""
 
     def looked_up(self, subjects: int) -> bool:
         """Whether there are arms that learn from other subjects: they need some, and a unit to learn."""
@@ -50,6 +52,8 @@ def notes(facts: Facts, subjects: int) -> Iterator[str]:
         yield "core: where the bodies of source and reference agree, less 3 voxels at their edge in each slice."
     if facts.validated:
         yield f"{facts.validated} of the subjects chose the model's epoch: their figures are no independent evidence."
+    if facts.unchecked:
+        yield f"{facts.unchecked[0].upper()}{facts.unchecked[1:]}."
     yield from _about_baselines(facts, subjects)
 
 

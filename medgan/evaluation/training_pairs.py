@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
-from medgan.data.splits import Split
+from medgan.data.splits import SeenPart, Split, owner_of
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.matching import Case, Matching, match, read_images
 
@@ -30,22 +31,34 @@ def training_pairs(training: str | Path, split: Split | None, source: str | None
 
 
 def refuse_trained(cases: Iterable[Case], split: Split) -> int:
-    """Refuse evaluated subjects that the model was trained on.
+    """Refuse evaluated subjects that the model was trained on, by name or by what their real images show.
 
     Returns:
         How many of the subjects chose the model (the validation part): not refused, but to be told.
 
     Raises:
-        LeakageError: Naming subjects of the training part.
+        LeakageError: Naming subjects of the training part, or those who have an image of one.
     """
-    subjects = {case.subject for case in cases}
-    seen = sorted(subjects & set(split.train))
+    trained, validated = (split.owners([part]) for part in get_args(SeenPart))
+    subjects: set[str] = set()
+    seen: dict[str, str] = {}
+    chose: set[str] = set()
+    for case in cases:
+        subjects.add(case.subject)
+        real = [path for role, path in case.partners.items() if role in ("source", "reference")]
+        if case.subject in split.train:
+            seen[case.subject] = case.subject
+        elif owner := next(filter(None, (owner_of(path, trained) for path in real)), None):
+            seen[case.subject] = f"{case.subject}, who has an image of '{owner}'"
+        elif case.subject in split.validation or any(owner_of(path, validated) for path in real):
+            chose.add(case.subject)
     if seen:
         raise LeakageError(
-            f"{len(seen)} of the {len(subjects)} evaluated subjects were trained on ({', '.join(seen[:5])}); judge "
-            "others, such as those that `medgan convert --part test` converts."
+            f"{len(seen)} of the {len(subjects)} evaluated subjects were trained on "
+            f"({', '.join(sorted(seen.values())[:5])}); judge others, such as those that `medgan convert --part test` "
+            "converts."
         )
-    return len(subjects & set(split.validation))
+    return len(chose)
 
 
 def _table_and_domains(training: str, source: str | None, reference: str) -> tuple[str, list[str]]:

@@ -10,8 +10,10 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 
+from medgan.data.layouts import read_table
 from medgan.data.sidecars import SUFFIX
 from medgan.data.splits import Part, Split
+from medgan.data.studies import Cohort
 from medgan.data.volumes import Volume, file_hash, read_volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
@@ -79,7 +81,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         order.input,
         order.output,
         model.domains(order.direction)[0].name,
-        subjects=subjects_of_part(order, model, folder),
+        subjects=subjects_of_part(order, model, folder, console),
         maps=order.maps,
         suffix=order.suffix,
     )
@@ -137,11 +139,12 @@ class Batch(StudyBatch):
         )
 
 
-def subjects_of_part(order: ConvertOrder, model: Model, folder: Path) -> tuple[str, ...] | None:
+def subjects_of_part(order: ConvertOrder, model: Model, folder: Path, console: Console) -> tuple[str, ...] | None:
     """Who is converted: the subjects of a part of the split that the model was trained on, or everyone (None).
 
     Raises:
         ConfigError: A part without a cohort CSV, or without the model's own split.
+        LeakageError: Of the test part, images that the model was trained on under another subject's name.
     """
     if order.part is None:
         if order.split:
@@ -158,5 +161,12 @@ def subjects_of_part(order: ConvertOrder, model: Model, folder: Path) -> tuple[s
             f"{path} is not the split that the model was trained on, so it cannot tell whom the model has never seen; "
             "give the split.json of the model's own run."
         )
+    if split.unchecked:
+        console.print(split.unchecked, highlight=False, markup=False)
+    if order.part == "test":
+        domain = model.domains(order.direction)[0].name
+        cohort = Cohort(tuple(read_table(order.input)), order.input.parent)
+        split.refuse_twins()
+        split.refuse_trained(split.part(cohort, "test").of_domain(domain))
     subjects: tuple[str, ...] = getattr(split, order.part)
     return subjects

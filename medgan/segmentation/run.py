@@ -68,13 +68,14 @@ def train_on_cohort(order: SegmentTrainOrder, console: Console) -> SegmentTraine
     with alone_in(run.path, console):
         split = Split.load(run.split) if order.resume else split_subjects(cohort, _pair(config.domain), SplitConfig())
         split.check(cohort)
+        split.refuse_twins(cohort)
         train, validation = (_labelled(cohort, split, part, config) for part in ("train", "validation"))
         fabric = make_fabric(order.device, config.fit.precision)
         if not order.resume:
             data = str(order.data.resolve() if order.data else None)
             facts = {"data": data, "seed": seed, "device": str(fabric.device), "git_revision": code_revision()}
             run.start(config, split, facts | {"versions": library_versions()})
-        origin = Origin(split_hash=split.hash, data_fingerprint=cohort.fingerprint(), phantom=is_phantom(cohort))
+        origin = Origin.of(split, data_fingerprint=cohort.fingerprint(), phantom=is_phantom(cohort))
         with _tracked(order, run, config, origin) as tracker:
             model = train_segmenter(
                 train, validation, config, seed=seed, folder=run.path, fabric=fabric, resume=order.resume,

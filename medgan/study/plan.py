@@ -139,7 +139,7 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     cohort = drawer.cohort(table)
     split = split_subjects(cohort, drawer.pair, drawer.config.split)
     path, tested = order.folder / "split.json", split.part(cohort, "test")
-    freeze_split(path, split, tested)
+    split = freeze_split(path, split, tested)
     for child in children:
         if child.run.config.exists():
             refuse_other_split(Split.load(child.run.split), split, child.run.split, tested)
@@ -205,7 +205,7 @@ def refuse_other_settings(run: RunFolder, config: Config) -> None:
         )
 
 
-def freeze_split(path: Path, split: Split, tested: Cohort) -> None:
+def freeze_split(path: Path, split: Split, tested: Cohort) -> Split:
     """Write a study's split, or hold the one that was written before against it.
 
     Args:
@@ -213,17 +213,20 @@ def freeze_split(path: Path, split: Split, tested: Cohort) -> None:
         split: Who is where now.
         tested: All images of the test subjects.
 
+    Returns:
+        The split to go on with: ``before``, whose hash the records of what is done hold.
+
     Raises:
         LeakageError: The study began with another split, by which somebody was trained on who is tested now.
         ConfigError: The study began with another split.
     """
     if path.exists():
-        refuse_other_split(Split.load(path), split, path, tested)
-    else:
-        split.save(path)
+        return refuse_other_split(Split.load(path), split, path, tested)
+    split.save(path)
+    return split
 
 
-def refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) -> None:
+def refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) -> Split:
     """Keep results on different subjects from being compared, and trainings from being tested on what they saw.
 
     Args:
@@ -232,11 +235,14 @@ def refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) ->
         path: Where ``before`` lies.
         tested: All images of the test subjects.
 
+    Returns:
+        The split to go on with: ``before``, whose hash the records of what is done hold.
+
     Raises:
         LeakageError: By ``before`` somebody was trained on who is tested now.
         ConfigError: ``before`` is not ``now``.
     """
-    if before.hash != now.hash:
+    if not before.same_as(now):
         try:
             before.refuse_trained(tested)
         except LeakageError as error:
@@ -249,3 +255,4 @@ def refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) ->
             f"{path} holds another split of the subjects ({files}), and results on different subjects cannot be "
             "compared. Restore the data and split.*, or choose another --name."
         )
+    return before

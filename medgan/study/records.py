@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgan import documents
-from medgan.data.streams import write_text
+from medgan.data.streams import replacing
 from medgan.errors import ConfigError, DataError
 from medgan.training.run_folder import STUDIES, RunFolder
 
@@ -32,7 +32,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record in one step."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    with replacing(path) as stream:
+        stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def begun_before(folder: Path, kind: str) -> dict[str, Any]:

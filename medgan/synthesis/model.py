@@ -6,7 +6,6 @@ from typing import Literal
 
 from torch import nn
 
-from medgan.data.streams import write_text
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.description import Origin, TrainedDescription, card_facts
@@ -108,7 +107,7 @@ def write_generator(
         weights_sha256=write_weights(folder, fitted.networks), versions=library_versions(),
     )  # fmt: skip
     write_description(folder, description)
-    write_text(folder / CARD, _card(description))
+    (folder / CARD).write_text(_card(description), encoding="utf-8")
     return load_generator(folder)
 
 

@@ -1,10 +1,11 @@
 """What the models of one network say of themselves, whatever their task, and the rows that their cards share."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from medgan.config import Config
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
+from medgan.data.splits import Split, TrainedOn
 from medgan.training.model_folder import SCHEMA_VERSION, Line, Metrics
 
 
@@ -16,6 +17,15 @@ class Origin(Config):
     data_fingerprint: Line = ""
     phantom: bool = False
     """Trained on the built-in phantom: no model for patients."""
+    trained_on: TrainedOn | None = None
+    """Which images it may have seen, by hash; None in folders that an earlier medgan wrote."""
+
+    @classmethod
+    def of(cls, split: Split, *, phantom: bool, data_fingerprint: str = "") -> Self:
+        """That of a model whose subjects are those of a split."""
+        return cls(
+            split_hash=split.hash, data_fingerprint=data_fingerprint, phantom=phantom, trained_on=split.trained_on
+        )
 
 
 class TrainedDescription(Config):
@@ -29,6 +39,11 @@ class TrainedDescription(Config):
     epoch: int
     weights_sha256: str
     versions: dict[str, Line]
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """As a translation model's description says it."""
+        return self.origin.trained_on
 
 
 def card_facts(description: TrainedDescription, domain: Domain, grid: GridConfig) -> dict[str, object]:

@@ -141,7 +141,7 @@ def test_leak_a_given_translator_saw_a_test_subjects_unpaired_target_under_anoth
 
 def test_leak_a_test_image_is_a_training_subjects_too(asked, tmp_path, own):
     shutil.copy(own.parent / "s5_contrast.nii.gz", own.parent / "s0_contrast.nii.gz")
-    with pytest.raises(LeakageError, match=r"'s0' has the image s0_contrast.nii.gz of test subject 's5'"):
+    with pytest.raises(LeakageError, match=r"'s0' \(train\), 's5' \(test\): s0_contrast"):
         make_plan(asked(tmp_path, data=own))
 
 
@@ -149,7 +149,7 @@ def test_leak_a_test_subjects_target_is_an_unpaired_target_of_the_training(asked
     shutil.copy(own.parent / "s6_plain.nii.gz", own.parent / "other.nii.gz")
     with own.open("a") as stream:
         stream.write("x,plain,other.nii.gz,,train\n")
-    with pytest.raises(LeakageError, match=r"'x' has the image other.nii.gz of test subject 's6'"):
+    with pytest.raises(LeakageError, match=r"'s6' \(test\), 'x' \(train\): other"):
         make_plan(asked(tmp_path, data=own))
 
 

@@ -1,7 +1,10 @@
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,11 +13,13 @@ from medgan.config import load
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.splits import Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
+from medgan.data.volumes import image_hash
 from medgan.errors import ConfigError, DataError, LeakageError
 
 CONTRAST, PLAIN = (Domain(name=n, modality="CT", unit="HU", air=-1024, window=Window()) for n in ("contrast", "plain"))
 UNPAIRED = DomainPair(source=CONTRAST, target=PLAIN, paired=False)
 PAIRED = DomainPair(source=CONTRAST, target=PLAIN, paired=True)
+ONE = DomainPair(source=CONTRAST, target=CONTRAST, paired=False)
 PARTS = ("train", "validation", "test")
 
 
@@ -235,6 +240,86 @@ def test_a_trained_image_under_another_subjects_name_is_refused(folder, tmp_path
         LeakageError, match=f"'stranger' has the image .*renamed.png of its train subject '{split.train[0]}'"
     ):
         split.refuse_trained(Cohort((Study("stranger", "contrast", copy),)))
+
+
+def scan(path, seed, **header):
+    """An image of its own for each seed; what else is said changes the file and not what it shows."""
+    image = nib.Nifti1Image(np.random.default_rng(seed).integers(-900, 900, (4, 5, 6)).astype(np.int16), np.eye(4))
+    for name, value in header.items():
+        image.header[name] = value
+    image.to_filename(path)
+    return path
+
+
+def twins(folder, parts="train train validation test test", twin=4):
+    """Five subjects with a scan each in CSV's parts; that of s1 is also that of subject ``twin``, recompressed."""
+    folder.mkdir(exist_ok=True)
+    names = parts.split()
+    for number in range(len(names)):
+        scan(folder / f"s{number}.nii.gz", 1 if number == twin else number)
+    (folder / f"s{twin}.nii.gz").unlink()
+    scan(folder / f"s{twin}.nii", 1, descrip="another export")
+    rows = [
+        f"s{number},contrast,s{number}.nii{'' if number == twin else '.gz'},{part.strip('-')}"
+        for number, part in enumerate(names)
+    ]
+    (folder / "cohort.csv").write_text("\n".join(["subject,domain,image,split", *rows]))
+    return find_cohort(folder, ONE)
+
+
+@pytest.mark.parametrize(("twin", "part"), [(2, "validation"), (4, "test")])
+def test_one_image_under_two_subjects_in_two_parts_is_refused_by_name(tmp_path, twin, part):
+    with pytest.raises(LeakageError, match=rf"'s1' \(train\), 's{twin}' \({part}\): s1.nii.gz, s{twin}.nii\."):
+        split_subjects(twins(tmp_path, twin=twin), ONE, SplitConfig())
+
+
+def test_in_one_part_of_the_column_two_names_are_no_leak_and_in_a_drawn_split_they_could_be(tmp_path):
+    assert split_subjects(twins(tmp_path / "given", twin=0), ONE, SplitConfig()).train == ("s0", "s1")
+    drawn = twins(tmp_path / "drawn", parts="- " * 5, twin=0)
+    for config in (SplitConfig(), SplitConfig(validation=0, test=0), SplitConfig(folds=2, fold=1)):
+        with pytest.raises(LeakageError, match=r"'s0', 's1': s0.nii, s1.nii.gz\. Give them one subject"):
+            split_subjects(drawn, ONE, config)
+
+
+def test_images_of_one_value_are_nobodys(tmp_path):
+    cohort = twins(tmp_path)
+    for name in ("s1.nii.gz", "s4.nii"):
+        nib.Nifti1Image(np.full((4, 5, 6), -1000, np.int16), np.eye(4)).to_filename(tmp_path / name)
+    assert sorted(split_subjects(cohort, ONE, SplitConfig()).images) == ["s0", "s2", "s3"]
+
+
+def test_a_trained_image_is_known_again_in_another_file(tmp_path):
+    split = split_subjects(twins(tmp_path, twin=0), ONE, SplitConfig())
+    copy = scan(tmp_path / "copy.nii", 2, descrip="again")
+    with pytest.raises(LeakageError, match=r"'stranger' has the image copy\.nii of its validation subject 's2'"):
+        split.refuse_trained(Cohort((Study("stranger", "contrast", copy),), tmp_path))
+    unread = Cohort((Study("stranger", "contrast", tmp_path / "gone.nii"),))
+    assert split.refuse_trained(unread) is None
+
+
+def test_a_split_tells_which_images_a_model_has_seen(tmp_path):
+    split = split_subjects(twins(tmp_path, twin=0), ONE, SplitConfig())
+    hashes = {study.subject: image_hash(study.image) for study in find_cohort(tmp_path, ONE).studies}
+    assert hashes["s0"] == hashes["s1"]
+    assert split.trained_on == {"train": (hashes["s1"],), "validation": (hashes["s2"],)}
+    assert split.unchecked == ""
+
+
+def test_a_split_of_an_earlier_medgan_keeps_its_hash_and_says_what_it_cannot_tell(tmp_path):
+    cohort = twins(tmp_path)
+    old = Split(train=("s0", "s1"), validation=("s2",), test=("s3", "s4"), files={"s0": {"s0.nii.gz": "f"}})
+    content = {"train": ["s0", "s1"], "validation": ["s2"], "test": ["s3", "s4"], "files": {"s0": {"s0.nii.gz": "f"}}}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    (tmp_path / "split.json").write_text(json.dumps({"hash": digest} | content))
+    loaded = Split.load(tmp_path / "split.json")
+    assert (loaded, loaded.hash, loaded.trained_on) == (old, digest, None)
+    assert "does not know what its images show" in loaded.unchecked
+    loaded.save(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == {"hash": digest} | content
+    assert loaded.same_as(old.model_copy(update={"images": {"s0": {"s0.nii.gz": "i"}}}))
+    loaded.refuse_twins()
+    with pytest.raises(LeakageError, match=r"'s1' \(train\), 's4' \(test\)"):
+        loaded.refuse_twins(cohort)
 
 
 def test_equal_masks_are_no_leak(tmp_path):

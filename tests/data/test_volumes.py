@@ -7,7 +7,19 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
-from medgan.data.volumes import Grid, Volume, file_hash, find_images, read_grid, read_volume, stored_type, write_volume
+from medgan.data.volumes import (
+    Grid,
+    Volume,
+    file_hash,
+    find_images,
+    image_hash,
+    known_by,
+    read_grid,
+    read_volume,
+    shown_hash,
+    stored_type,
+    write_volume,
+)  # fmt: skip
 from medgan.errors import DataError
 
 CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
@@ -180,6 +192,55 @@ def test_what_cannot_be_hashed_is_named(tmp_path):
         file_hash(tmp_path / "gone")
     with pytest.raises(DataError, match="a folder without DICOM files"):
         file_hash(tmp_path)
+
+
+def test_an_image_has_one_hash_however_it_is_stored(write_nifti, tmp_path):
+    affine = np.diag([-0.7, 0.7, 2.5, 1.0])
+    moved, flipped, turned = affine.copy(), affine.copy(), affine[:, [2, 0, 1, 3]]
+    moved[:3, 3] = 9, -8, 7
+    flipped[:, 0] *= -1
+    first = write_nifti(tmp_path / "first.nii.gz", CT, affine)
+    others = [
+        write_nifti(tmp_path / "plain.nii", CT, affine, descrip=b"another export"),
+        write_nifti(tmp_path / "float.nii.gz", CT.astype(np.float64), affine, endianness=">"),
+        write_nifti(tmp_path / "scaled.nii.gz", CT * 2 - 20, affine, scl_slope=0.5, scl_inter=10),
+        write_nifti(tmp_path / "moved.nii", CT, moved),
+        write_nifti(tmp_path / "flipped.nii", CT[::-1], flipped),
+        write_nifti(tmp_path / "turned.nii", CT.transpose(2, 0, 1), turned),
+    ]
+    assert {image_hash(path) for path in others} == {image_hash(first)}
+    assert len({file_hash(path) for path in (first, *others)}) == 7
+
+
+def test_another_voxel_order_or_spacing_is_another_image(write_nifti, tmp_path):
+    changed = CT.copy()
+    changed[1, 1, 1] += 1
+    paths = [
+        write_nifti(tmp_path / "first.nii", CT),
+        write_nifti(tmp_path / "changed.nii", changed),
+        write_nifti(tmp_path / "mirrored.nii", CT[::-1]),
+        write_nifti(tmp_path / "spaced.nii", CT, np.diag([1, 1, 1.01, 1])),
+    ]
+    assert len({image_hash(path) for path in paths}) == 4
+
+
+def test_a_series_and_the_volume_made_of_it_are_one_image(studies, tmp_path):
+    series = read_volume(studies["series"])
+    write_volume(series.voxels, series.grid, tmp_path / "made.nii.gz", np.int16)
+    assert image_hash(tmp_path / "made.nii.gz") == image_hash(studies["series"])
+
+
+def test_what_cannot_be_read_or_shows_nothing_is_known_by_its_bytes_alone(write_nifti, tmp_path):
+    blank = write_nifti(tmp_path / "blank.nii", np.full((3, 4, 5), -1000, np.int16))
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_text("no image")
+    with pytest.raises(DataError, match=r"broken\.nii\.gz"):
+        image_hash(broken)
+    assert len(image_hash(blank)) == 64
+    assert shown_hash(blank) is shown_hash(broken) is None
+    assert known_by(blank) == (file_hash(blank),)
+    assert known_by(broken) == (file_hash(broken),)
+    assert known_by(tmp_path / "gone.nii") == ()
 
 
 def test_the_real_slices_of_many_patients_are_single_studies_and_the_series_is_one(medgan_data):

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from medgan.data.splits import Split
+from medgan.data.volumes import image_hash
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.evaluation.matching import Case
 from medgan.evaluation.training_pairs import refuse_trained, training_pairs
@@ -64,3 +67,19 @@ def test_who_was_trained_on_is_refused_and_who_chose_the_model_counted():
     assert refuse_trained(cases("d"), PARTS) == 0
     with pytest.raises(LeakageError, match=r"1 of the 2 evaluated subjects were trained on \(a\)"):
         refuse_trained(cases("a", "d"), PARTS)
+
+
+@pytest.mark.parametrize("role", ["source", "reference"])
+def test_whose_real_image_was_trained_on_under_another_name_is_refused_or_counted(tmp_path, role):
+    """The split knows the images by their voxels; their files it has never seen."""
+    stored = {name: tmp_path / f"{name}.nii.gz" for name in "acd"}
+    for seed, path in enumerate(stored.values()):
+        nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5) + seed, np.eye(4)).to_filename(path)
+    shown = {name: {f"{name}.nii": image_hash(stored[name])} for name in "ac"}
+    split = PARTS.model_copy(update={"images": shown})
+    renamed = {name: Case(f"new {name}", f"new {name}", Path("made"), {role: path}) for name, path in stored.items()}
+    assert refuse_trained([renamed["c"], renamed["d"]], split) == 1
+    with pytest.raises(LeakageError, match=r"\(new a, who has an image of 'a'\)"):
+        refuse_trained(renamed.values(), split)
+    masks = [Case("new a", "new a", Path("made"), {"mask": stored["a"]})]
+    assert refuse_trained(masks, split) == 0

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from medgan.data.grid import GEOMETRY_FIELDS
 from medgan.data.splits import Split
-from medgan.data.volumes import file_hash
-from medgan.errors import ConfigError, DataError, ModelError
+from medgan.data.volumes import file_hash, image_hash
+from medgan.errors import ConfigError, DataError, LeakageError, ModelError
 from medgan.inference.convert import Batch, ConvertOrder, convert
 from medgan.inference.jobs import find_jobs
 from medgan.training.model_folder import read_model
@@ -262,6 +262,22 @@ def test_of_a_cohort_the_test_subjects_of_the_models_split_are_converted(cohort,
     unseen = run(table, tmp_path / "test", model, direction=direction, part="test")
     assert set(ends(unseen)) == {f"two/{domain}.nii.gz"}
     assert (tmp_path / "test" / "two" / f"{domain}.nii.gz").exists()
+
+
+def test_a_test_image_that_was_trained_on_under_another_name_is_refused(cohort, save_study, save_model, tmp_path):
+    """The trained file is gone: its voxels' hash in the split is what tells."""
+    table, _ = cohort
+    seen = save_study(tmp_path / "seen.nii", seed=1)
+    split = Split(
+        train=("one",), validation=(), test=("two",), files={}, images={"one": {"seen.nii": image_hash(seen)}}
+    )
+    seen.unlink()
+    split.save(tmp_path / "other" / "split.json")
+    model = save_model(tmp_path / "other" / "model", split_hash=split.hash)
+    with pytest.raises(LeakageError, match=r"'two' has the image two/contrast\.nii\.gz of its train subject 'one'"):
+        run(table, tmp_path / "out", model, part="test")
+    assert not (tmp_path / "out").exists()
+    assert len(ends(run(table, tmp_path / "out", model))) == 2
 
 
 def test_a_part_needs_a_cohort_and_the_models_own_split(cohort, tmp_path):

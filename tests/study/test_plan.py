@@ -44,6 +44,13 @@ def test_the_split_is_frozen_once_whatever_the_seeds(asked, tmp_path, cohort):
     assert (first.table, first.phantom) == (cohort, False)
 
 
+def test_a_study_that_an_earlier_medgan_began_goes_on_with_its_split(asked, tmp_path):
+    first = make_plan(asked(tmp_path), CELLS)
+    old = Split.load(first.split).model_copy(update={"images": {}})
+    old.save(first.split)
+    assert make_plan(asked(tmp_path), CELLS).split_hash == old.hash != first.split_hash
+
+
 def test_an_unpaired_cell_shares_the_split_of_the_paired_ones(asked, tmp_path):
     unpaired = Cell("cyclegan", ("translator=cyclegan",))
     plan = make_plan(asked(tmp_path), [unpaired, *CELLS])

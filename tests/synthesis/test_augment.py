@@ -257,7 +257,7 @@ def test_only_training_subjects_receive(order):
 
 def test_a_tested_image_under_another_name_is_refused(order, cohort):
     (cohort / "s1.nii.gz").write_bytes((cohort / "s4.nii.gz").read_bytes())
-    with pytest.raises(LeakageError, match=r"'s1' has the image s1.nii.gz of 's4'"):
+    with pytest.raises(LeakageError, match=r"'s1' \(train\), 's4' \(test\): s1.nii"):
         augment(order, QUIET)
 
 

@@ -117,7 +117,7 @@ def run_generator(task: GeneratorTask) -> None:
             fabric=make_fabric(plan.order.device, config.fit.precision),
             recorder=Recorder(child.folder, tracker, Console(quiet=True)),
             resume=bool(begun),
-            origin=Origin(split_hash=plan.split.hash, phantom=plan.phantom),
+            origin=Origin.of(plan.split, phantom=plan.phantom),
         )
 
 

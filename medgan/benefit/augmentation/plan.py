@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,7 @@ def make_plan(order: AugmentationOrder) -> AugmentationPlan:
     synthesis = synthesis_config(order, config, segmenter)
     plan = AugmentationPlan(order, config, segmenter, synthesis, cohort, split, drawn, made_before)
     plan.guard.admit([*plan.part("train"), *plan.part("validation")], "the training")
-    freeze_split(plan.split_path, plan.split, plan.guard.tested)
-    return plan
+    return replace(plan, split=freeze_split(plan.split_path, plan.split, plan.guard.tested))
 
 
 def segmenter_config(config: AugmentationConfig, labels: Labels) -> SegmenterConfig:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from medgan.data.domains import Domain, Window, domain_named
 from medgan.data.splits import Split
-from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.matching import Failure
 from medgan.evaluation.synthesis.controls import blurred, collapsed, copied
@@ -193,8 +192,8 @@ def _make(out: Path) -> None:
 
 
 def _write(found: Synthesis, threshold: Mapping[str, float], out: Path) -> None:
-    write_csv(out / "synthesis.csv", found.figures)
-    write_csv(out / "nearest.csv", found.nearest)
+    found.figures.to_csv(out / "synthesis.csv", index=False, float_format="%.6g")
+    found.nearest.to_csv(out / "nearest.csv", index=False, float_format="%.6g")
     arms = list(found.figures.columns[2:])
     content: dict[str, Any] = {
         "memorisation": found.memorisation,
@@ -208,4 +207,4 @@ def _write(found: Synthesis, threshold: Mapping[str, float], out: Path) -> None:
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }
-    write_text(out / "synthesis.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    (out / "synthesis.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import Cohort
 from medgan.errors import ConfigError
 from medgan.pipeline import Pipeline
-from medgan.tracking import Tracker, code_revision
+from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, Fitted
 from medgan.training.folder_lock import alone_in
@@ -71,6 +71,8 @@ def train(order: Order, console: Console) -> Trained:
         Interrupted: Asked to stop; the run can be resumed.
     """
     run, pipeline, data = resumed(order) if order.resume else started(order)
+    before = run.facts()
+    check_store(order.tracking or before.get("tracking_uri"))
     with alone_in(run.path, console):
         config = pipeline.config
         announce(order, pipeline, run, console)
@@ -83,13 +85,18 @@ def train(order: Order, console: Console) -> Trained:
         fabric = make_fabric(order.device, config.fit.precision)
         seen = pipeline.training_data(cohort, split, Cache(default_folder()))
         facts = fixed_facts(pipeline, cohort, split, data, fabric)
-        facts["phantom"] = data is None or order.phantom or run.facts().get("phantom", False)
+        facts["phantom"] = data is None or order.phantom or before.get("phantom", False)
         seed_everything(config.seed, verbose=False)
         learner = pipeline.learner()
-        # After everything that can be refused: a folder that is begun is a run.
-        if not order.resume:
-            run.start(config, split, facts)
-        with tracked(order, pipeline, run, facts, cohort) as tracker:
+        with tracked(order, pipeline, run.name, facts, before) as tracker:
+            recorded = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
+            # After everything that can be refused: a folder that is begun is a run.
+            if not order.resume:
+                run.start(config, split, facts | recorded)
+            if "mlflow_run_id" not in before:
+                run.note(recorded)
+                describe_data(tracker, pipeline, cohort, facts)
+                tracker.artifact(run.config)
             recorder = Recorder(run.path, tracker, console)
             loop = Fit(
                 learner, seen.patches, seen.held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder
@@ -165,22 +172,21 @@ def fixed_facts(
     }
 
 
-def tracked(order: Order, pipeline: Pipeline[Any], run: RunFolder, facts: dict[str, Any], cohort: Cohort) -> Tracker:
-    """The MLflow run: a new one, or on resume the one that was begun."""
+def tracked(order: Order, pipeline: Pipeline[Any], name: str, facts: dict[str, Any], before: dict[str, Any]) -> Tracker:
+    """The MLflow run: a new one, or the one that ``before``, what ``run.json`` told at the start, says was begun."""
     tags = {key: str(facts[key]) for key in ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")}
-    before = run.facts()
-    tracker = Tracker.start(
+    return Tracker.start(
         order.tracking or before.get("tracking_uri"),
         experiment=pipeline.name(),
-        run_name=run.name,
+        run_name=name,
         parameters=pipeline.config.model_dump(mode="json"),
         tags=tags,
         run_id=before.get("mlflow_run_id"),
         parent=order.parent,
     )
-    if "mlflow_run_id" not in before:
-        run.note({"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
-        counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
-        tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)
-        tracker.artifact(run.config)
-    return tracker
+
+
+def describe_data(tracker: Tracker, pipeline: Pipeline[Any], cohort: Cohort, facts: dict[str, Any]) -> None:
+    """Record which data a run sees, without a name of it."""
+    counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
+    tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)

@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from medgan.data.splits import Split
@@ -219,11 +220,22 @@ def test_a_training_that_breaks_down_is_a_failed_run(order, work, mlflow_runs):
     assert not (work / "runs" / "ct_contrast" / "broken" / "model").exists()
 
 
-def test_a_store_that_cannot_be_used_leaves_a_run_that_can_be_resumed_elsewhere(order, work):
+def test_a_store_that_cannot_be_used_is_refused_before_any_study_is_read(order, save_cohort, tmp_path):
+    data = save_cohort(tmp_path / "cohort")
+    (tmp_path / "cohort" / "s0_contrast.nii.gz").write_bytes(b"")
     with pytest.raises(ConfigError, match="cannot be used"):
-        quietly(order(name="nowhere", tracking="http://127.0.0.1:9"))
-    trained = quietly(order(name="nowhere", resume=True, data=None))
-    assert trained.fitted.epoch in (1, 2)
+        quietly(order(data=data, out=tmp_path / "runs", tracking="http://127.0.0.1:9"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_store_that_fails_at_the_start_leaves_no_run(order, tmp_path, monkeypatch):
+    """As when the experiment of the pipeline was deleted: the store answers, and takes no run."""
+    store = f"sqlite:///{tmp_path}/runs.db"
+    client = MlflowClient(store)
+    client.delete_experiment(client.create_experiment("ct_contrast"))
+    with pytest.raises(ConfigError, match="was deleted"):
+        quietly(order(out=tmp_path / "runs", name="nowhere", tracking=store))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_without_validation_subjects_the_last_epoch_is_kept(order):

@@ -27,7 +27,7 @@ from medgan.evaluation.segmentation import METRICS
 from medgan.study.compare import plain
 from medgan.study.failures import Failure
 from medgan.study.records import begun_before, write_json
-from medgan.tracking import Tracker, code_revision
+from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
 
 ROWS, COMPARISONS, CURVES, RESULT = "benefit.csv", "comparisons.csv", "curves.csv", "benefit.json"
@@ -67,6 +67,7 @@ def run_benefit(order: BenefitOrder, console: Console, keeping: LabelKeeping | N
         MedganError: Whatever keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
+    check_store(order.tracking)
     with alone_in(order.folder, console):
         begun = begun_before(order.folder, KIND)
         plan = make_plan(order)

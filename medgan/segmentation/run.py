@@ -17,7 +17,7 @@ from medgan.segmentation.labelled import Labelled, is_phantom, labels_of, read_l
 from medgan.segmentation.model import SegmenterModel
 from medgan.segmentation.settings import SOFT_TISSUE, SegmenterConfig
 from medgan.segmentation.training import train_segmenter
-from medgan.tracking import Tracker, code_revision
+from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.folder_lock import alone_in
@@ -65,18 +65,23 @@ def train_on_cohort(order: SegmentTrainOrder, console: Console) -> SegmentTraine
         Interrupted: Asked to stop; the run can be resumed.
     """
     run, config, cohort, seed = _resumed(order) if order.resume else _started(order)
+    before = run.facts()
+    check_store(order.tracking or before.get("tracking_uri"))
     with alone_in(run.path, console):
         split = Split.load(run.split) if order.resume else split_subjects(cohort, _pair(config.domain), SplitConfig())
         split.check(cohort)
         split.refuse_twins(cohort)
         train, validation = (_labelled(cohort, split, part, config) for part in ("train", "validation"))
         fabric = make_fabric(order.device, config.fit.precision)
-        if not order.resume:
-            data = str(order.data.resolve() if order.data else None)
-            facts = {"data": data, "seed": seed, "device": str(fabric.device), "git_revision": code_revision()}
-            run.start(config, split, facts | {"versions": library_versions()})
         origin = Origin.of(split, data_fingerprint=cohort.fingerprint(), phantom=is_phantom(cohort))
-        with _tracked(order, run, config, origin) as tracker:
+        with _tracked(order, run.name, config.model_dump(mode="json") | {"seed": seed}, origin, before) as tracker:
+            recorded = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
+            if order.resume:
+                run.note(recorded)
+            else:
+                data = str(order.data.resolve() if order.data else None)
+                facts = {"data": data, "seed": seed, "device": str(fabric.device), "git_revision": code_revision()}
+                run.start(config, split, facts | {"versions": library_versions()} | recorded)
             model = train_segmenter(
                 train, validation, config, seed=seed, folder=run.path, fabric=fabric, resume=order.resume,
                 origin=origin, recorder=Recorder(run.path, tracker, console),
@@ -129,17 +134,15 @@ def _labelled(cohort: Cohort, split: Split, part: Part, config: SegmenterConfig)
     return [read_labelled(study, config.domain, config.grid, config.labels, cache) for study in studies]
 
 
-def _tracked(order: SegmentTrainOrder, run: RunFolder, config: SegmenterConfig, origin: Origin) -> Tracker:
-    """The MLflow run: a new one, or on resume the one that was begun."""
-    before = run.facts()
-    parameters: dict[str, Any] = config.model_dump(mode="json") | {"seed": before["seed"]}
-    tracker = Tracker.start(
+def _tracked(
+    order: SegmentTrainOrder, name: str, parameters: dict[str, Any], origin: Origin, before: dict[str, Any]
+) -> Tracker:
+    """The MLflow run: a new one, or the one that ``before``, what ``run.json`` told at the start, says was begun."""
+    return Tracker.start(
         order.tracking or before.get("tracking_uri"),
         experiment=EXPERIMENT,
-        run_name=run.name,
+        run_name=name,
         parameters=parameters,
         tags={"split_hash": origin.split_hash, "data_fingerprint": origin.data_fingerprint},
         run_id=before.get("mlflow_run_id"),
     )
-    run.note({"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri})
-    return tracker

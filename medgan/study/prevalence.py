@@ -40,7 +40,7 @@ from medgan.study.prevalence_table import (
 )
 from medgan.study.records import begun_before, write_json
 from medgan.study.study import RECORD
-from medgan.tracking import Tracker, code_revision
+from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.fit import FitConfig
 from medgan.training.folder_lock import alone_in
@@ -106,6 +106,7 @@ def run_prevalence(order: StudyOrder, config: PrevalenceConfig, console: Console
     if order.data is not None:
         raise ConfigError("the study renders its own subjects, whose lesions are known; leave --data out.")
     check_translators(order.pipeline, ["cyclegan", "pix2pix"])
+    check_store(order.tracking)
     with alone_in(order.folder, console):
         before = begun_before(order.folder, order.kind)
         _refuse_other_subjects(order.folder, before, config.design)

@@ -15,7 +15,7 @@ from medgan.study.failures import Failure
 from medgan.study.grid import Cell
 from medgan.study.plan import Plan, StudyOrder, make_plan
 from medgan.study.records import begun_before, write_json
-from medgan.tracking import Tracker, code_revision
+from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
 
 ROWS, TABLE, RECORD = "study.csv", "table.csv", "study.json"
@@ -58,6 +58,7 @@ def run_study(order: StudyOrder, cells: Sequence[Cell], console: Console, findin
         MedganError: Whatever keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
+    check_store(order.tracking)
     with alone_in(order.folder, console):
         begun = begun_before(order.folder, order.kind)
         plan = make_plan(order, cells)

@@ -3,6 +3,6 @@
 from medgan.tracking.models import download_model
 from medgan.tracking.revision import code_revision
 from medgan.tracking.run import Tracker, add_metrics
-from medgan.tracking.store import data_folder, resolve_uri
+from medgan.tracking.store import check_store, data_folder, resolve_uri
 
-__all__ = ["Tracker", "add_metrics", "code_revision", "data_folder", "download_model", "resolve_uri"]
+__all__ = ["Tracker", "add_metrics", "check_store", "code_revision", "data_folder", "download_model", "resolve_uri"]

@@ -9,12 +9,11 @@ from urllib.request import url2pathname
 
 import mlflow.artifacts
 from mlflow.entities import LoggedModelStatus
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from medgan.data.streams import shared
 from medgan.errors import ModelError
-from medgan.tracking.store import connect, data_folder, first_line, resolve_uri, usable, without_password
+from medgan.tracking.store import STORE_ERRORS, connect, data_folder, first_line, resolve_uri, usable, without_password
 
 
 def download_model(uri: str, tracking_uri: str | None = None) -> Path:
@@ -37,7 +36,7 @@ def download_model(uri: str, tracking_uri: str | None = None) -> Path:
     try:
         location = _run_model(client, named["run"]) if named["run"] else _registered_model(client, named)
         folder = _local_folder(location, store)
-    except (MlflowException, OSError) as error:
+    except STORE_ERRORS as error:
         raise ModelError(
             f"{uri} cannot be fetched from {without_password(store)} ({first_line(error)}); "
             "check the name, or say with --tracking where the model was recorded."

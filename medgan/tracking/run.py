@@ -34,6 +34,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from medgan.config import flattened
 from medgan.errors import ConfigError
 from medgan.tracking.store import (
+    STORE_ERRORS,
     connect,
     experiment_id,
     first_line,
@@ -181,7 +182,7 @@ class Tracker:
             return None
         try:
             result = action()
-        except (MlflowException, OSError) as error:
+        except STORE_ERRORS as error:
             if not self._lost:
                 log.warning(
                     "MLflow at %s does not take what is recorded (%s). The training goes on; metrics.csv, samples/ and "

@@ -14,10 +14,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from sqlalchemy.exc import SQLAlchemyError
 
 from medgan.errors import ConfigError
 
 FIRST_ANSWER_S = 5
+STORE_ERRORS = (MlflowException, OSError, sqlite3.Error, SQLAlchemyError)
+"""What a store that cannot be used, or is lost, may raise."""
 
 
 def data_folder() -> Path:
@@ -52,14 +55,33 @@ def resolve_uri(flag: str | None = None) -> str:
 
 @contextlib.contextmanager
 def usable(uri: str) -> Iterator[None]:
-    """What MLflow raises in here, as a :class:`ConfigError` with advice."""
+    """What MLflow, the database and its driver raise in here, as a :class:`ConfigError` with advice."""
     try:
         yield
-    except (MlflowException, OSError, sqlite3.Error) as error:
+    except ImportError as error:
+        raise ConfigError(
+            f"MLflow at {without_password(uri)} cannot be used: its driver is missing ({error}). Install {error.name} "
+            "beside medgan, or name another store by --tracking."
+        ) from None
+    except STORE_ERRORS as error:
         raise ConfigError(
             f"MLflow at {without_password(uri)} cannot be used ({first_line(error)}); start the server or correct the "
             "address (--tracking, MLFLOW_TRACKING_URI), or record into a file with `--tracking sqlite:///runs.db`."
         ) from None
+
+
+def check_store(flag: str | None) -> None:
+    """Refuse a store that cannot be used, before anything is computed that could not be recorded.
+
+    Args:
+        flag: As for :func:`resolve_uri`.
+
+    Raises:
+        ConfigError: No such server, database or driver; with advice.
+    """
+    uri = resolve_uri(flag)
+    with usable(uri):
+        connect(uri)
 
 
 def connect(uri: str) -> MlflowClient:

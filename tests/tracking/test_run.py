@@ -2,6 +2,7 @@ import contextlib
 import json
 import logging
 import math
+import sqlite3
 import time
 
 import pytest
@@ -206,3 +207,33 @@ def test_a_lost_store_is_left_alone_for_a_while(database, caplog):
             run.metrics({"train/cycle": 1.0}, step=step)
     assert time.monotonic() - began < 2
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("loss", ["full", "damaged", "closed", "gone"])
+def test_a_database_that_is_lost_ends_no_training(tmp_path, full_disk, caplog, loss):
+    """Full, overwritten in part, closed under the client, or deleted: named once, and the training goes on."""
+    run = start(f"sqlite:///{tmp_path}/lost.db")
+    run.metrics({"train/cycle": 3.0}, step=1)
+    database = tmp_path / "lost.db"
+    if loss == "full":
+        full_disk(database.stat().st_size)
+    elif loss == "damaged":
+        database.write_bytes(database.read_bytes()[:100] + bytes(5000))
+    elif loss == "closed":
+        run._client = ClosedClient()
+    else:
+        database.unlink()
+    with caplog.at_level(logging.WARNING, "medgan"), run:
+        for step in range(300):
+            run.metrics({f"train/{loss}_{step}": 1.0}, step=step)
+    (warning, *more) = [record.getMessage() for record in caplog.records if record.name.startswith("medgan")]
+    assert not more
+    assert "does not take what is recorded" in warning
+    assert "metrics.csv, samples/ and model/ in the run folder are complete" in warning
+
+
+class ClosedClient:
+    """A client whose database was closed under it."""
+
+    def __getattr__(self, name):
+        raise sqlite3.ProgrammingError("Cannot operate on a closed database.")

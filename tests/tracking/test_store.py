@@ -8,7 +8,7 @@ from mlflow.telemetry.client import get_telemetry_client
 from mlflow.tracking import MlflowClient
 
 from medgan.errors import ConfigError
-from medgan.tracking import Tracker, data_folder, resolve_uri
+from medgan.tracking import Tracker, check_store, data_folder, resolve_uri
 
 FACTS = {"experiment": "ct_contrast", "run_name": "first", "parameters": {}, "tags": {}}
 
@@ -114,6 +114,18 @@ def test_a_file_that_is_no_database_is_refused_at_once(tmp_path):
     with pytest.raises(ConfigError, match=r"notes\.db cannot be used \(file is not a database\)"):
         Tracker.start(f"sqlite:///{tmp_path}/notes.db", **FACTS)
     assert time.monotonic() - began < 5
+
+
+def test_a_driver_that_is_missing_is_named_without_the_password():
+    with pytest.raises(ConfigError, match=r"its driver is missing \(No module named 'pymysql'\)") as refusal:
+        check_store("mysql+pymysql://anna:secret@127.0.0.1:9/runs")
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("uri", ["nonsense://host", "sqlite+nothing:///a.db", "http://[::1"])
+def test_a_store_of_no_known_kind_is_named(uri):
+    with pytest.raises(ConfigError, match="cannot be used"):
+        check_store(uri)
 
 
 def test_a_deleted_experiment_is_not_filled_again(store):

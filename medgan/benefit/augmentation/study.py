@@ -31,7 +31,7 @@ from medgan.data.sidecars import left_out
 from medgan.study.compare import plain
 from medgan.study.failures import Failure
 from medgan.study.records import begun_before, write_json
-from medgan.tracking import Tracker, code_revision
+from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
 
 ROWS, COMPARISONS, CURVES, RESULT = "augmentation.csv", "comparisons.csv", "curves.csv", "augmentation.json"
@@ -83,6 +83,7 @@ def run_augmentation(order: AugmentationOrder, console: Console) -> Augmentation
         MedganError: Whatever keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
+    check_store(order.tracking)
     with alone_in(order.folder, console):
         begun = begun_before(order.folder, KIND)
         plan = make_plan(order)

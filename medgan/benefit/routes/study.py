@@ -23,7 +23,7 @@ from medgan.evaluation.regions import BONE_HU
 from medgan.study.compare import plain
 from medgan.study.failures import Failure, failure_of
 from medgan.study.records import begun_before, write_json
-from medgan.tracking import Tracker, code_revision
+from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
 
 ROWS, TABLE, RECORD = "rows.csv", "table.csv", "routes.json"
@@ -58,6 +58,7 @@ def run_routes(order: RoutesOrder, console: Console) -> Routes:
         MedganError: Whatever else keeps the study from starting.
         KeyboardInterrupt: Asked to stop; the same order goes on.
     """
+    check_store(order.tracking)
     with alone_in(order.folder, console):
         begun = begun_before(order.folder, KIND)
         plan = make_plan(order)

@@ -17,7 +17,7 @@ from rich.console import Console
 from medgan.data.grid import Volume
 from medgan.data.layouts import read_table
 from medgan.data.preparation import prepare
-from medgan.data.streams import replacing
+from medgan.data.streams import write_csv, write_text
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, MedganError
 from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
@@ -177,16 +177,14 @@ def _keeper(order: FaithfulnessOrder, fabric: Fabric) -> LabelKeeper | None:
 def _write(found: Checked, order: FaithfulnessOrder) -> None:
     """The two files; the summary names no subject."""
     folder = order.conversion.output
-    with replacing(folder / ROWS) as stream:
-        stream.write(found.rows.to_csv(index=False, float_format="%.6g").encode())
+    write_csv(folder / ROWS, found.rows)
     content = {
         "figures": means(found.rows),
         "rejected": found.rejected,
         "rule": order.rule.model_dump(mode="json") if found.rejected else None,
         "failures": len(found.failures),
     }
-    with replacing(folder / SUMMARY) as stream:
-        stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_text(folder / SUMMARY, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def means(rows: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:

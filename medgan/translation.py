@@ -19,6 +19,7 @@ from medgan.data.misalignment import misaligned
 from medgan.data.patches import AnchoredDataset, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split
+from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_grid
@@ -202,7 +203,7 @@ class TranslationPipeline(Pipeline[C]):
             },
         )
         card = model_card(description, trained=len(split.train), validated=len(split.validation))
-        (folder / CARD).write_text(card, encoding="utf-8")
+        write_text(folder / CARD, card)
 
 
 def check_patch(config: TranslationConfig, pair: DomainPair) -> None:

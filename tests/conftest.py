@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,14 @@ def no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("MEDGAN_HOME", str(home / "data"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield home
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """``full_disk(bytes)``: from then on no file may grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def slab(seed: int, vessel_hu: float, shape: tuple[int, int, int] = (32, 32, 3)) -> NDArray[np.float32]:

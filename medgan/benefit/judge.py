@@ -13,7 +13,7 @@ from medgan.benefit.plan import BenefitPlan
 from medgan.benefit.segmenters import FIGURES
 from medgan.benefit.tasks import Child
 from medgan.data.domains import Domain
-from medgan.data.streams import replacing
+from medgan.data.streams import write_csv
 from medgan.data.studies import Study
 from medgan.data.volumes import Volume, read_volume, write_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
@@ -71,8 +71,7 @@ def judge_child(plan: BenefitPlan, child: Child, tracking: str, run_id: str) -> 
         own.insert(place, key, value)
     means = own.groupby(["test_set", "organ"])[list(METRICS)].mean().stack()
     add_metrics(tracking, run_id, {f"test/{where}/{organ}_{metric}": v for (where, organ, metric), v in means.items()})
-    with replacing(child.folder / FIGURES) as stream:
-        stream.write(own.to_csv(index=False, float_format="%.6g").encode())
+    write_csv(child.folder / FIGURES, own)
 
 
 def _rows(

@@ -22,6 +22,7 @@ from medgan.benefit.show import render
 from medgan.benefit.tables import means, worst_cases
 from medgan.benefit.tasks import Child, Task, child_of
 from medgan.benefit.translated import LabelKeeping
+from medgan.data.streams import write_csv
 from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
 from medgan.study.compare import plain
@@ -131,9 +132,9 @@ def write_results(
 ) -> None:
     """The study's files; ``benefit.json`` comes last."""
     folder = plan.order.folder
-    found.rows.to_csv(folder / ROWS, index=False, float_format="%.6g")
-    found.comparisons.to_csv(folder / COMPARISONS, index=False, float_format="%.6g")
-    read_curves(children, ("arm", "seed", "subset")).to_csv(folder / CURVES, index=False, float_format="%.6g")
+    write_csv(folder / ROWS, found.rows)
+    write_csv(folder / COMPARISONS, found.comparisons)
+    write_csv(folder / CURVES, read_curves(children, ("arm", "seed", "subset")))
     fit = plan.segmenter.fit
     write_json(
         folder / RESULT,

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn
 
 from medgan.classification.settings import ClassifierConfig
+from medgan.data.streams import write_text
 from medgan.training.description import Origin, TrainedDescription, card_facts
 from medgan.training.fit import Fitted
 from medgan.training.model_folder import (
@@ -103,7 +104,7 @@ def write_classifier(
         weights_sha256=write_weights(folder, {CLASSIFIER: fitted.networks[CLASSIFIER]}), versions=library_versions(),
     )  # fmt: skip
     write_description(folder, description)
-    (folder / CARD).write_text(_card(description), encoding="utf-8")
+    write_text(folder / CARD, _card(description))
     return load_classifier(folder)
 
 

@@ -39,8 +39,21 @@ def explained(debug: bool = False) -> Iterator[None]:
     except Exception as error:
         if debug or isinstance(error, typer.Exit):
             raise
+        if known := _of_the_machine(error):
+            typer.secho(f"medgan: {known}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(2) from None
         typer.secho(f"medgan: unexpected {type(error).__name__}: {error}; see it whole with --debug.", err=True)
         raise typer.Exit(3) from None
+
+
+def _of_the_machine(error: Exception) -> str:
+    """What a disk, a folder or the memory is to blame for, in words; empty for everything else."""
+    if isinstance(error, MemoryError):
+        return "out of memory; do less at once (--jobs 1, fit.batch_size, patch.size_voxels), or take a larger machine."
+    if not isinstance(error, OSError) or error.errno is None:
+        return ""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror}; check the disk (is it full?) and its access, then give the same command again."
 
 
 def console(quiet: bool = False) -> "Console":

@@ -50,6 +50,7 @@ def check_data(
         from medgan import catalog
         from medgan.config import from_overrides
         from medgan.data.check import check_cohort, render
+        from medgan.data.streams import write_text
         from medgan.data.studies import find_cohort
 
         asked = from_overrides(overrides or [])
@@ -57,7 +58,7 @@ def check_data(
         report = check_cohort(find_cohort(data, pair), pair)
         console().print(render(report))
         if table:
-            report.frame().to_csv(table, index=False)
+            write_text(table, report.frame().to_csv(index=False))
         if report.findings:
             raise typer.Exit(1)
 

@@ -14,7 +14,7 @@ from medgan.config import Config
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.remembered import default_folder
-from medgan.data.streams import replacing
+from medgan.data.streams import replacing, write_text
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume
 from medgan.documents import read_json
@@ -64,5 +64,4 @@ def _write(prepared: Prepared, entry: Path, facts: Path) -> None:
         np.save(stream, prepared.voxels)
     # The facts come last: an entry without them is made anew.
     content = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
-    with replacing(facts) as stream:
-        stream.write(json.dumps(content).encode())
+    write_text(facts, json.dumps(content))

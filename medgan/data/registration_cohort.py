@@ -20,7 +20,7 @@ from rich.text import Text
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.registration_pair import PairConfig, PairFiles, register_pair
 from medgan.data.registration_quality import Quality, Status
-from medgan.data.streams import replacing
+from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import file_hash
 from medgan.documents import read_json
@@ -97,8 +97,8 @@ def register_cohort(
     with ProcessPoolExecutor(min(jobs, len(todo)), spawn) if jobs > 1 and todo else nullcontext() as pool:
         done = iter(pool.map(run, todo) if pool else map(run, todo))
         outcomes = [next(done) if isinstance(item, PairJob) else item for item in planned]
-    _write(out / "quality.csv", frame(outcomes).to_csv(index=False))
-    _write(out / "cohort.csv", _table(outcomes))
+    write_text(out / "quality.csv", frame(outcomes).to_csv(index=False))
+    write_text(out / "cohort.csv", _table(outcomes))
     return outcomes
 
 
@@ -112,7 +112,7 @@ def run(job: PairJob) -> Outcome:
         _cleared(job, record)
         quality, status, reason = register_pair(job.studies, job.domains, job.files, job.config)
         content = {"key": key, "status": status, "reason": reason, "quality": asdict(quality)}
-        _write(record, json.dumps(content, indent=2))  # last: where it exists, everything else does
+        write_text(record, json.dumps(content, indent=2))  # last: where it exists, everything else does
         return Outcome(job.name, status, reason, quality, job)
     except Exception as error:  # whatever a library trips over is this subject's, and the next one is still done
         _cleared(job, record)
@@ -222,8 +222,3 @@ def _table(outcomes: Iterable[Outcome]) -> str:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *(row for each in outcomes for row in _rows(each))])
     return stream.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as stream:
-        stream.write(text.encode())

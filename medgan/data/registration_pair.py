@@ -21,9 +21,10 @@ from medgan.data.registration_picture import draw_pair
 from medgan.data.registration_quality import Limits, Quality, Status, judge, measure
 from medgan.data.registration_settings import RegistrationConfig
 from medgan.data.registration_side import side
+from medgan.data.streams import unwritable
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume, write_volume
-from medgan.errors import DataError, GeometryError
+from medgan.errors import GeometryError
 
 
 class PairConfig(Config):
@@ -172,4 +173,4 @@ def _write_transform(transform: sitk.Transform, path: Path) -> None:
         sitk.WriteTransform(transform, str(part))
         part.replace(path)
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be written ({error}); check the disk, then repeat.") from None
+        raise unwritable(path, error) from None

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import Field, model_validator
 
 from medgan.config import Config
 from medgan.data.domains import DomainPair
+from medgan.data.streams import write_text
 from medgan.data.studies import Cohort
 from medgan.data.volumes import known_by
 from medgan.documents import read_json
@@ -109,10 +109,7 @@ class Split(Config):
 
     def save(self, path: Path) -> None:
         """Write the split and its hash as JSON, in one step: a reader finds the old file or the new one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps({"hash": self.hash} | self._content(), indent=2), encoding="utf-8")
-        unfinished.replace(path)
+        write_text(path, json.dumps({"hash": self.hash} | self._content(), indent=2))
 
     @classmethod
     def load(cls, path: Path) -> Self:

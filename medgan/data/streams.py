@@ -1,17 +1,24 @@
 # mypy: untyped-calls-exclude="isal"
 """Bytes in and out of files: gzip or plain, every failure by name, and a file that is written whole or not at all."""
 
+import errno
 import gzip
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from isal import igzip, isal_zlib
 
 from medgan.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a disk answers that is full, to this user at least."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -57,6 +64,14 @@ def shared(path: Path) -> None:
         twin.unlink()
 
 
+def unwritable(path: Path, error: Exception) -> DataError:
+    """The error for a file that the disk did not take."""
+    reason = getattr(error, "strerror", None) or error
+    full = getattr(error, "errno", None) in FULL
+    advice = "make room" if full else "check the disk and its access"
+    return DataError(f"{path}: cannot be written ({reason}); {advice}, then give the same command again.")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream into a hidden file beside ``path``, which takes its place once complete and is removed otherwise.
@@ -78,9 +93,27 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 yield file
         part.replace(path)
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}); check the disk, then repeat."
-        ) from None
+        raise unwritable(path, error) from None
     finally:
         with suppress(OSError):  # gone after success; after a failure its folder may be missing, too
             part.unlink()
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file in UTF-8, whole or not at all; its path.
+
+    Raises:
+        DataError: As for :func:`replacing`.
+    """
+    with replacing(path) as stream:
+        stream.write(text.encode())
+    return path
+
+
+def write_csv(path: Path, table: "pd.DataFrame") -> Path:
+    """Write a table with six digits and without its index, whole or not at all; its path.
+
+    Raises:
+        DataError: As for :func:`replacing`.
+    """
+    return write_text(path, table.to_csv(index=False, float_format="%.6g"))

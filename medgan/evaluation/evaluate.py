@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from medgan.data.splits import Split
+from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.judging import LabelNames, Modalities, read_label_names
@@ -161,7 +162,7 @@ def _make(out: Path) -> None:
 
 
 def _write(found: Evaluation, out: Path, places: Mapping[str, Place | None]) -> None:
-    found.rows.to_csv(out / "evaluation.csv", index=False, float_format="%.6g")
+    write_csv(out / "evaluation.csv", found.rows)
     content = {
         "places": {role: None if place is None else str(place) for role, place in places.items()},
         "paired": found.paired,
@@ -171,7 +172,7 @@ def _write(found: Evaluation, out: Path, places: Mapping[str, Place | None]) -> 
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }
-    (out / "summary.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(out / "summary.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _nested(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,6 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -15,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from medgan.inference.sidecar import as_json, unwritable
+from medgan.data.streams import unwritable, write_text
+from medgan.inference.sidecar import as_json
 
 Status = Literal["done", "kept", "failed"]
 MAX_NAMED = 3
@@ -106,14 +106,7 @@ def write_summary(path: Path, summary: ConvertSummary, facts: Mapping[str, Any])
         "device": summary.device,
         **{name.lower(): facts[name] for name in ("Model", "Direction", "Labels", "Versions") if name in facts},
     }
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(as_json(content), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise unwritable(path, error) from None
+    write_text(path, as_json(content))
 
 
 def shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str = "converting") -> Iterator[Outcome]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.data.nifti import DESCRIP_BYTES
+from medgan.data.streams import unwritable, write_text
 from medgan.data.volumes import Grid, file_hash, write_volume
 from medgan.documents import read_json
 from medgan.errors import DataError
@@ -139,7 +140,7 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
                     descrip=header_text(facts, job.kind(path)), labels=bool(facts.get("Segmentation")),
                 )  # fmt: skip
             hashes = {path.name: file_hash(folder / path.name) for path in images}
-            (folder / job.sidecar.name).write_text(as_json(facts | {"Outputs": hashes}), encoding="utf-8")
+            write_text(folder / job.sidecar.name, as_json(facts | {"Outputs": hashes}))
             for path in (job.sidecar, *reversed(list(images))):
                 (folder / path.name).replace(path)
         for path in job.images():
@@ -166,13 +167,6 @@ def header_text(facts: Facts, kind: MapKind | None = None) -> str:
 def as_json(content: Mapping[str, Any]) -> str:
     """JSON for people, too."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def unwritable(path: Path, error: OSError) -> DataError:
-    """The error for a file that the disk did not take."""
-    return DataError(
-        f"{path}: cannot be written ({error.strerror or error}); check the disk and its access, then repeat."
-    )
 
 
 def _maps(facts: Facts) -> list[MapKind]:

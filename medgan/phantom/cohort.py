@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.data.grid import Grid, made_up_grid
-from medgan.data.streams import replacing
+from medgan.data.streams import write_text
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError
 from medgan.phantom.kinds import KINDS, Kind
@@ -68,10 +68,10 @@ def write_phantom(
             note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": unit, "seed": seed, "number": number}
             _write_note(out / _name(number), domain, note | described[domain])
     labels = {int(label): label.name.lower() for label in chosen.labels}
-    _write_text(out / "labels.json", _json({"phantom": True, "kind": kind, "labels": labels}))
+    write_text(out / "labels.json", _json({"phantom": True, "kind": kind, "labels": labels}))
     parts = split_parts(subjects)
-    _write_text(out / UNPAIRED, _table(_unpaired(chosen, parts)))
-    return _write_text(out / PAIRED, _table(_paired(chosen, parts)))
+    write_text(out / UNPAIRED, _table(_unpaired(chosen, parts)))
+    return write_text(out / PAIRED, _table(_paired(chosen, parts)))
 
 
 def split_parts(subjects: int) -> list[str]:
@@ -110,7 +110,7 @@ def _write_volumes(folder: Path, volumes: Mapping[str, NDArray[Any]], grid: Grid
 
 def _write_note(folder: Path, domain: str, note: Mapping[str, Any]) -> None:
     """A scan's sidecar."""
-    _write_text(folder / f"{domain}.json", _json({**note, "subject": folder.name, "domain": domain}))
+    write_text(folder / f"{domain}.json", _json({**note, "subject": folder.name, "domain": domain}))
 
 
 def _grid(shape: Size, spacing_mm: Point) -> Grid:
@@ -145,12 +145,6 @@ def _table(rows: Iterable[Row]) -> str:
 
 def _json(content: Mapping[Any, Any]) -> str:
     return json.dumps(content, indent=2) + "\n"
-
-
-def _write_text(path: Path, text: str) -> Path:
-    with replacing(path) as stream:
-        stream.write(text.encode())
-    return path
 
 
 def _name(number: int) -> str:

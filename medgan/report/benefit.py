@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medgan.data.streams import replacing
+from medgan.data.streams import write_text
 from medgan.errors import MedganError
 from medgan.report.figures import common_limits, embedded, forest, learning_curves
 from medgan.report.findings import Findings, read_findings
@@ -47,8 +47,7 @@ def write_report(folder: Path) -> Path:
         command=command(found),
     )
     path = folder / REPORT
-    with replacing(path) as stream:
-        stream.write(page.encode())
+    write_text(path, page)
     return path
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from medgan.data.streams import write_text
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.training.description import Origin, TrainedDescription, card_facts
 from medgan.training.fit import Fitted
@@ -105,7 +106,7 @@ def write_segmenter(
         weights_sha256=write_weights(folder, fitted.networks), versions=library_versions(),
     )  # fmt: skip
     write_description(folder, description)
-    (folder / CARD).write_text(_card(description), encoding="utf-8")
+    write_text(folder / CARD, _card(description))
     return load_segmenter(folder)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from medgan.data.streams import replacing
+from medgan.data.streams import write_text
 from medgan.data.volumes import file_hash, read_volume
 from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
 from medgan.inference.jobs import MANIFEST, SUMMARY, Job, find_jobs
@@ -63,8 +63,7 @@ def segment(order: SegmentOrder, console: Console) -> ConvertSummary:
     summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
     if plan.folder:
         write_summary(plan.folder / SUMMARY, summary, batch.facts)
-        with replacing(plan.folder / LABELS_JSON) as stream:
-            stream.write(as_json({"labels": batch.facts["Labels"]}).encode())
+        write_text(plan.folder / LABELS_JSON, as_json({"labels": batch.facts["Labels"]}))
     show_end(summary, order.output, console, "segmented")
     return summary
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from medgan import catalog
 from medgan.config import Config, flattened, read_yaml
+from medgan.data.streams import write_csv
 from medgan.errors import ConfigError, LeakageError
 from medgan.study.children import CONVERTED, is_finished, run_children
 from medgan.study.compare import plain
@@ -254,8 +255,8 @@ def _described(order: StudyOrder, config: PrevalenceConfig, parts: Sequence[Part
 
 
 def _write(study: Prevalence, begun: Mapping[str, Any]) -> None:
-    study.rows.to_csv(study.folder / ROWS, index=False, float_format="%.6g")
-    study.table.to_csv(study.folder / TABLE, index=False, float_format="%.6g")
+    write_csv(study.folder / ROWS, study.rows)
+    write_csv(study.folder / TABLE, study.table)
     found = {
         "table": plain(study.table),
         "semantic_differences": plain(study.differences),

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from medgan.config import Config
 from medgan.data.cache import default_folder
 from medgan.data.layouts import Study, read_table
-from medgan.data.streams import replacing
+from medgan.data.streams import write_text
 from medgan.errors import ConfigError
 from medgan.phantom.cohort import COLUMNS, PAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
@@ -150,5 +150,4 @@ def _of_group(root: Path, group: str, domains: Sequence[str], parts: Sequence[st
 def _write_table(path: Path, rows: Iterator[Sequence[str]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    with replacing(path) as stream:
-        stream.write(text.getvalue().encode())
+    write_text(path, text.getvalue())

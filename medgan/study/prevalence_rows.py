@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from medgan.data.layouts import Study, stem
-from medgan.data.streams import replacing
+from medgan.data.streams import write_csv
 from medgan.data.volumes import read_volume
 from medgan.evaluation.faithfulness import SMALLEST_MM3, label_keeping
 from medgan.evaluation.segmentation import lesion_counts
@@ -89,8 +89,7 @@ def detections(judge: Judge, child: Path, converted: Path, root: Path) -> pd.Dat
             subject: converted / _output(study.image.relative_to(root)) for subject, study in judge.inputs.items()
         }
         frame = judge.rows(images)
-        with replacing(path) as stream:
-            stream.write(frame.to_csv(index=False, float_format="%.6g").encode())
+        write_csv(path, frame)
     return pd.read_csv(path, dtype={"subject": str})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgan import documents
-from medgan.data.streams import replacing
+from medgan.data.streams import write_text
 from medgan.errors import ConfigError, DataError
 from medgan.training.run_folder import STUDIES, RunFolder
 
@@ -32,8 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record in one step."""
-    with replacing(path) as stream:
-        stream.write((json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def begun_before(folder: Path, kind: str) -> dict[str, Any]:

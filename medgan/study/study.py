@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from medgan.data.streams import write_csv
 from medgan.study.children import read_rows, run_children
 from medgan.study.compare import headlines, metrics_of, paired_table, plain, render
 from medgan.study.failures import Failure
@@ -78,8 +79,8 @@ def run_study(order: StudyOrder, cells: Sequence[Cell], console: Console, findin
             found = dict(findings(rows)) if findings and not rows.empty else {}
             study = Study(order.folder, rows, table, found, failures, plan.left_out, tracker.describe())
             write_json(record, described(order, plan) | before | results(study))
-            rows.to_csv(order.folder / ROWS, index=False, float_format="%.6g")
-            table.to_csv(order.folder / TABLE, index=False, float_format="%.6g")
+            write_csv(order.folder / ROWS, rows)
+            write_csv(order.folder / TABLE, table)
             tracker.artifact(order.folder / TABLE)
             tracker.tags({"failed_children": f"{len(failures)} of {len(plan.children)}", **found})
     show(study, plan, console)

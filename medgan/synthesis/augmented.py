@@ -12,9 +12,8 @@ from typing import Any
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import AUGMENTATION
-from medgan.data.streams import replacing
+from medgan.data.streams import replacing, unwritable
 from medgan.data.studies import Study
-from medgan.errors import DataError
 from medgan.inference.sidecar import NOT_FOR_CLINICAL_USE, as_json
 from medgan.segmentation.labelled import LABELS_JSON
 from medgan.synthesis.material import Material, part_of
@@ -105,7 +104,7 @@ def _link(source: Path, target: Path) -> None:
         except OSError:
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
     except OSError as error:
-        raise DataError(f"{target}: cannot be written ({error.strerror or error}); check the disk.") from None
+        raise unwritable(target, error) from None
 
 
 def _label_names(material: Material) -> bytes:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from medgan.data.streams import write_text
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.description import Origin, TrainedDescription, card_facts
@@ -107,7 +108,7 @@ def write_generator(
         weights_sha256=write_weights(folder, fitted.networks), versions=library_versions(),
     )  # fmt: skip
     write_description(folder, description)
-    (folder / CARD).write_text(_card(description), encoding="utf-8")
+    write_text(folder / CARD, _card(description))
     return load_generator(folder)
 
 

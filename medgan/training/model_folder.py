@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import torch
 from pydantic import AllowInfNan, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from medgan.config import Config, first_problem
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.preparation import GridConfig
 from medgan.data.splits import TrainedOn
-from medgan.data.streams import shared
+from medgan.data.streams import replacing, write_text
 from medgan.data.transforms import PatchConfig
 from medgan.documents import read_json
 from medgan.errors import ModelError
@@ -121,17 +121,14 @@ def write_model(folder: Path, networks: Mapping[str, nn.Module], description: Ma
 
 def write_weights(folder: Path, networks: Mapping[str, nn.Module]) -> str:
     """Write all networks' weights by name into a model folder, made when missing; the file's SHA-256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {key: value.contiguous() for key, value in _named(networks)}
-    save_file(weights, folder / WEIGHTS)
-    # safetensors gives a file to its owner alone; a model is shared as any other file is.
-    shared(folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as stream:
+        stream.write(save({key: value.contiguous() for key, value in _named(networks)}))
     return _sha256(folder / WEIGHTS)
 
 
 def write_description(folder: Path, description: Config) -> None:
     """Write ``model.json``."""
-    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
 
 
 def read_model(folder: Path) -> Model:

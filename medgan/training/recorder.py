@@ -1,6 +1,7 @@
 """What a run leaves to look at while it trains: the progress bar, metrics.csv, sample panels, the tracking run."""
 
 import csv
+import io
 import time
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from medgan.data.streams import replacing, write_text
 from medgan.tracking import Tracker
 from medgan.training import state
 
@@ -76,8 +78,8 @@ class Recorder:
         self._write_metrics(history)
         if panel is not None:
             path = self.folder / "samples" / f"epoch_{number:04d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(panel).save(path)
+            with replacing(path) as stream:
+                Image.fromarray(panel).save(stream, format="PNG")
             if self.tracker:
                 self.tracker.panel(path)
         if self.tracker:
@@ -87,12 +89,11 @@ class Recorder:
 
     def _write_metrics(self, history: list[dict[str, float]]) -> None:
         columns = list(dict.fromkeys(key for row in history for key in row)) or ["epoch"]
-        part = self.folder / "metrics.csv.part"
-        with part.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, columns)
-            writer.writeheader()
-            writer.writerows(history)
-        part.replace(self.folder / "metrics.csv")
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(history)
+        write_text(self.folder / "metrics.csv", text.getvalue())
 
 
 def duration(seconds: float) -> str:

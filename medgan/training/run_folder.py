@@ -9,6 +9,7 @@ from typing import Any
 
 from medgan.config import Config, load, read_yaml, to_yaml
 from medgan.data.splits import Split
+from medgan.data.streams import write_text
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, ModelError
 
@@ -55,19 +56,14 @@ class RunFolder:
             split: The frozen split.
             facts: What ``run.json`` tells: data, device, versions, git state.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         split.save(self.split)
         self.note(facts | {"started": datetime.now().astimezone().isoformat(), "host": platform.platform()})
         # The settings come last: a folder with them is a whole run.
-        part = self.path / "config.yaml.part"
-        part.write_text(to_yaml(config), encoding="utf-8")
-        part.replace(self.config)
+        write_text(self.config, to_yaml(config))
 
     def note(self, facts: dict[str, Any]) -> None:
         """Add facts to ``run.json``."""
-        part = self.path / "run.json.part"
-        part.write_text(json.dumps(self.facts() | facts, indent=2) + "\n", encoding="utf-8")
-        part.replace(self.path / "run.json")
+        write_text(self.path / "run.json", json.dumps(self.facts() | facts, indent=2) + "\n")
 
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` tells."""
@@ -130,8 +126,7 @@ def note_settings(folder: Path, config: Config, resume: bool) -> None:
     path = folder / "config.yaml"
     if resume and path.exists() and load(type(config), read_yaml(path)) != config:
         raise ConfigError(f"{path}: the training was begun with other settings; give those, or another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_yaml(config), encoding="utf-8")
+    write_text(path, to_yaml(config))
 
 
 def split_of_model(model: Path, split_hash: str, *, given: Path | None = None, otherwise: str) -> Split:

@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -21,6 +23,18 @@ def failing(error):
     ("error", "code", "line"),
     [
         (DataError("a.nii: empty; copy it again."), 2, "medgan: a.nii: empty; copy it again."),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out/a.csv"),
+            2,
+            "medgan: out/a.csv: No space left on device; check the disk (is it full?) and its access, then give the "
+            "same command again.",
+        ),
+        (
+            MemoryError(),
+            2,
+            "medgan: out of memory; do less at once (--jobs 1, fit.batch_size, patch.size_voxels), or take a larger "
+            "machine.",
+        ),
         (KeyboardInterrupt(), 130, "medgan: stopped"),
         (ZeroDivisionError("of mine"), 3, "medgan: unexpected ZeroDivisionError: of mine; see it whole with --debug."),
         (typer.Exit(1), 1, ""),

@@ -1,5 +1,4 @@
 import gzip
-import resource
 
 import numpy as np
 import pytest
@@ -55,17 +54,13 @@ def test_an_interrupted_write_leaves_everything_as_it_was(tmp_path, name, before
 
 
 @pytest.mark.parametrize("name", ["a.bin", "a.bin.gz"])
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, name):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, hard))
-    try:
-        with (
-            pytest.raises(DataError, match=rf"{name}: cannot be written \(File too large\)"),
-            replacing(tmp_path / name) as stream,
-        ):
-            stream.write(CONTENT)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, name, full_disk):
+    full_disk(len(CONTENT) // 2)
+    with (
+        pytest.raises(DataError, match=rf"{name}: cannot be written \(File too large\); make room"),
+        replacing(tmp_path / name) as stream,
+    ):
+        stream.write(CONTENT)
     assert list(tmp_path.iterdir()) == []
 
 

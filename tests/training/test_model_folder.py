@@ -9,7 +9,7 @@ from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.preparation import GridConfig
 from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import file_hash
-from medgan.errors import ModelError
+from medgan.errors import DataError, ModelError
 from medgan.training.architecture import GeneratorConfig, ResNetConfig, UNetConfig
 from medgan.training.model_folder import SCHEMA_VERSION, read_description, read_model, write_model
 
@@ -316,3 +316,12 @@ def test_others_may_read_a_model_as_any_file(tmp_path):
     write_model(tmp_path / "model", build(description), description)
     allowed = (tmp_path / "any").stat().st_mode
     assert {path.stat().st_mode for path in (tmp_path / "model").iterdir()} == {allowed}
+
+
+def test_a_full_disk_is_named_and_leaves_no_weights(tmp_path, full_disk):
+    description = describe()
+    networks = build(description)
+    full_disk(100)
+    with pytest.raises(DataError, match=r"weights.safetensors: cannot be written \(File too large\); make room"):
+        write_model(tmp_path / "model", networks, description)
+    assert list((tmp_path / "model").iterdir()) == []

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from medgan.errors import DataError
 from medgan.training.recorder import Recorder, duration
 from medgan.training.state import Progress
 
@@ -49,6 +50,19 @@ def test_panels_are_pictures_by_epoch(recorder, tmp_path):
     recorder.epoch([{"epoch": 1.0}, {"epoch": 12.0}], panel(9))
     assert [path.name for path in sorted((tmp_path / "samples").iterdir())] == ["epoch_0001.png", "epoch_0012.png"]
     assert np.array_equal(np.asarray(Image.open(tmp_path / "samples" / "epoch_0012.png")), panel(9))
+
+
+def test_a_full_disk_is_named_and_the_table_before_is_kept(recorder, tmp_path, full_disk):
+    history = [{"epoch": 1.0, "train/l1": 0.5}]
+    recorder.epoch(history, None)
+    full_disk(100)
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"metrics.csv: cannot be written \(File too large\); make room"):
+        recorder.epoch(history * 50, None)
+    assert (tmp_path / "metrics.csv").read_text().split() == ["epoch,train/l1", "1.0,0.5"]
+    with pytest.raises(DataError, match=r"epoch_0001.png: cannot be written \(File too large\); make room"):
+        recorder.epoch(history, noise)
+    assert list((tmp_path / "samples").iterdir()) == []
 
 
 def test_an_epoch_says_what_validation_found(recorder, said):

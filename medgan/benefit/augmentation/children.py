@@ -12,7 +12,7 @@ from medgan.benefit.augmentation.material import synthetic_cases
 from medgan.benefit.augmentation.tasks import Task
 from medgan.benefit.identity import check_begun, content_hash
 from medgan.benefit.segmenters import FIGURES, IDENTITY, SCORE
-from medgan.data.streams import replacing
+from medgan.data.streams import write_csv
 from medgan.data.volumes import read_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.segmentation.apply import segment_study
@@ -116,8 +116,7 @@ def judge_child(task: Task) -> None:
     add_metrics(
         task.tracking, run_id, {f"test/{organ}_{metric}": v for (organ, metric), v in means.items() if not np.isnan(v)}
     )
-    with replacing(child.folder / FIGURES) as stream:
-        stream.write(table.to_csv(index=False, float_format="%.6g").encode())
+    write_csv(child.folder / FIGURES, table)
 
 
 def _tracker(task: Task, begun: dict[str, Any]) -> Tracker:

@@ -28,6 +28,7 @@ from medgan.benefit.augmentation.tasks import Child, Task, child_of
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.segmenters import read_curves, read_figures
 from medgan.data.sidecars import left_out
+from medgan.data.streams import write_csv
 from medgan.study.compare import plain
 from medgan.study.failures import Failure
 from medgan.study.records import begun_before, write_json
@@ -161,10 +162,10 @@ def collect(plan: AugmentationPlan, done: Sequence[OfSize], tracker: Tracker) ->
 def write_results(plan: AugmentationPlan, found: Augmentation, children: Sequence[Child]) -> None:
     """The study's files; ``augmentation.json`` comes last."""
     folder = plan.order.folder
-    found.rows.to_csv(folder / ROWS, index=False, float_format="%.6g")
-    found.comparisons.to_csv(folder / COMPARISONS, index=False, float_format="%.6g")
+    write_csv(folder / ROWS, found.rows)
+    write_csv(folder / COMPARISONS, found.comparisons)
     curves = read_curves(children, ("arm", "size", "seed", "ratio_percent"))
-    curves.to_csv(folder / CURVES, index=False, float_format="%.6g")
+    write_csv(folder / CURVES, curves)
     write_json(folder / RESULT, described(plan) | results(plan, found))
 
 

@@ -14,7 +14,7 @@ from medgan.benefit.routes.bone import METRICS, cleaned, thresholded
 from medgan.benefit.routes.material import Exam, Material, fitted_lookup, voxel_ml
 from medgan.benefit.routes.plan import DIRECT, TRAINED, UNTRAINED, Fold, Route, RoutesPlan
 from medgan.data.cache import Cache, default_folder
-from medgan.data.streams import replacing
+from medgan.data.streams import write_csv
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.crossing import LOOKUP
@@ -90,8 +90,7 @@ def run_child(plan: RoutesPlan, child: Child, material: Material, parent: Tracke
         # A subject's scans are averaged: the subject is the unit of evidence.
         rows = rows.groupby(list(KEYS), sort=False, as_index=False)[list(METRICS)].mean()
         tracker.metrics({f"test/{metric}": rows[metric].mean() for metric in METRICS}, step=0)
-        with replacing(child.folder / FIGURES) as stream:
-            stream.write(rows.to_csv(index=False, float_format="%.6g").encode())
+        write_csv(child.folder / FIGURES, rows)
 
 
 def finder(plan: RoutesPlan, child: Child, material: Material, tracker: Tracker, *, resume: bool) -> Finder:

@@ -18,6 +18,7 @@ from medgan.benefit.routes.children import Child, check_identity, children_of, r
 from medgan.benefit.routes.material import gather
 from medgan.benefit.routes.plan import RoutesOrder, RoutesPlan, make_plan
 from medgan.benefit.routes.table import render, routes_table
+from medgan.data.streams import write_csv
 from medgan.evaluation.bone import TOLERANCE_MM
 from medgan.evaluation.regions import BONE_HU
 from medgan.study.compare import plain
@@ -74,8 +75,8 @@ def run_routes(order: RoutesOrder, console: Console) -> Routes:
             rows = read_rows(children)
             table = pd.DataFrame() if rows.empty else routes_table(rows, plan.config.labelled)
             found = Routes(order.folder, rows, table, failures, tracker.describe())
-            rows.to_csv(order.folder / ROWS, index=False, float_format="%.6g")
-            table.to_csv(order.folder / TABLE, index=False, float_format="%.6g")
+            write_csv(order.folder / ROWS, rows)
+            write_csv(order.folder / TABLE, table)
             write_json(record, described(plan) | before | results(found))
             tracker.artifact(order.folder / TABLE)
             tracker.tags({"failed_children": f"{len(failures)} of {len(children)}"})

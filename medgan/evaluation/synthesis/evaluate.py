@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medgan.data.domains import Domain, Window, domain_named
 from medgan.data.splits import Split
+from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.matching import Failure
 from medgan.evaluation.synthesis.controls import blurred, collapsed, copied
@@ -192,8 +193,8 @@ def _make(out: Path) -> None:
 
 
 def _write(found: Synthesis, threshold: Mapping[str, float], out: Path) -> None:
-    found.figures.to_csv(out / "synthesis.csv", index=False, float_format="%.6g")
-    found.nearest.to_csv(out / "nearest.csv", index=False, float_format="%.6g")
+    write_csv(out / "synthesis.csv", found.figures)
+    write_csv(out / "nearest.csv", found.nearest)
     arms = list(found.figures.columns[2:])
     content: dict[str, Any] = {
         "memorisation": found.memorisation,
@@ -207,4 +208,4 @@ def _write(found: Synthesis, threshold: Mapping[str, float], out: Path) -> None:
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }
-    (out / "synthesis.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(out / "synthesis.json", json.dumps(content, indent=2, allow_nan=False) + "\n")

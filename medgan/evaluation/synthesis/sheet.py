@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from medgan.errors import DataError
+from medgan.data.streams import replacing
 from medgan.evaluation.synthesis.memorisation import Nearest
 from medgan.evaluation.synthesis.patches import Patches
 
@@ -50,10 +50,8 @@ def contact_sheet(
     tiles += [blank] * (-len(tiles) % min(COLUMNS, len(tiles)))
     width = min(COLUMNS, len(tiles))
     rows = [np.hstack(tiles[first : first + width]) for first in range(0, len(tiles), width)]
-    try:
-        Image.fromarray(np.vstack(rows)).save(path, format="PNG")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}); check the disk.") from None
+    with replacing(path) as stream:
+        Image.fromarray(np.vstack(rows)).save(stream, format="PNG")
 
 
 def _tile(image: NDArray[np.float32], labels: NDArray[np.uint8]) -> Picture:

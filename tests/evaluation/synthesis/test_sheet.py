@@ -50,5 +50,6 @@ def test_a_patch_is_shown_upright_from_the_feet(make_lesions, tmp_path):
 def test_a_sheet_that_cannot_be_written_is_said(make_lesions, tmp_path):
     samples = make_lesions(2, (16, 16))
     found = nearest(samples, samples, real=False)
+    (tmp_path / "nowhere").write_text("a file")
     with pytest.raises(DataError, match="cannot be written"):
         contact_sheet(samples, samples, found, np.array([False, False]), [0], tmp_path / "nowhere" / "s.png")

@@ -19,7 +19,7 @@ from medgan.data.layouts import read_table
 from medgan.data.preparation import prepare
 from medgan.data.streams import write_csv, write_text
 from medgan.data.volumes import read_volume
-from medgan.errors import ConfigError, MedganError
+from medgan.errors import ConfigError, DataError, MedganError
 from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
 from medgan.evaluation.statistics import t_interval
 from medgan.inference.batch import conversion_fabric, local_model
@@ -139,6 +139,8 @@ class Check:
 
     def study(self, job: Job) -> tuple[dict[str, float], Keeping | None]:
         """The figures of one study, and which labels it keeps."""
+        if job.problem:
+            raise DataError(job.problem)
         volume = read_volume(job.source)
         figures = self._cycle(volume) if self.returns else {}
         if self.keeper is None:

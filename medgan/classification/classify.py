@@ -18,6 +18,7 @@ from medgan.errors import ConfigError
 from medgan.inference.batch import StudyBatch, conversion_fabric, local_model
 from medgan.inference.jobs import SUMMARY, Job, Plan, find_inputs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
+from medgan.text import record_name
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import library_versions
 
@@ -66,7 +67,9 @@ def classify(order: ClassifyOrder, console: Console) -> ConvertSummary:
             outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "classifying"))
         finally:
             table.write()
-        summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+        summary = ConvertSummary(
+            outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device), plan.passed_over
+        )
         write_summary(order.output / SUMMARY, summary, facts)
     show_end(summary, order.output / TABLE, console, "classified")
     return summary
@@ -126,5 +129,6 @@ def _plan(order: ClassifyOrder, model: ClassifierModel) -> Plan:
     """The images; all of them end in one table."""
     if order.output.exists() and not order.output.is_dir():
         raise ConfigError(f"{order.output} is a file and no folder; give a folder for {TABLE} and its records.")
-    named, notes = find_inputs(order.input, order.output, order.domain or model.config.domain.name)
-    return Plan(tuple(Job(path, name, order.output / TABLE) for name, path in named), order.output, notes)
+    inputs = find_inputs(order.input, order.output, order.domain or model.config.domain.name)
+    jobs = tuple(Job(path, record_name(name), order.output / TABLE) for name, path in inputs.named)
+    return Plan(jobs, order.output, inputs.notes, inputs.passed_over)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medgan.errors import MedganError
+from medgan.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ def explained(debug: bool = False) -> Iterator[None]:
     except MedganError as error:
         if debug:
             raise
-        typer.secho(f"medgan: {error}", err=True, fg=typer.colors.RED)
+        typer.secho(printable(f"medgan: {error}", lines=True), err=True, fg=typer.colors.RED)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as stop:
         typer.secho(f"medgan: {str(stop) or 'stopped'}", err=True)
@@ -40,9 +41,10 @@ def explained(debug: bool = False) -> Iterator[None]:
         if debug or isinstance(error, typer.Exit):
             raise
         if known := _of_the_machine(error):
-            typer.secho(f"medgan: {known}", err=True, fg=typer.colors.RED)
+            typer.secho(printable(f"medgan: {known}"), err=True, fg=typer.colors.RED)
             raise typer.Exit(2) from None
-        typer.secho(f"medgan: unexpected {type(error).__name__}: {error}; see it whole with --debug.", err=True)
+        message = f"medgan: unexpected {type(error).__name__}: {error}; see it whole with --debug."
+        typer.secho(printable(message, lines=True), err=True)
         raise typer.Exit(3) from None
 
 
@@ -60,10 +62,14 @@ def console(quiet: bool = False) -> "Console":
     """Where progress and tables go: stderr, so that stdout stays clean."""
     from rich.console import Console
 
-    return Console(stderr=True, quiet=quiet)
+    from medgan.commands.rendering import Printable
+
+    shown = Console(stderr=True, quiet=quiet)
+    shown.push_render_hook(Printable(shown))
+    return shown
 
 
 def say(quiet: bool, line: str) -> None:
     """One line of result."""
     if not quiet:
-        typer.echo(line)
+        typer.echo(printable(line, lines=True))

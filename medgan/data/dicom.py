@@ -10,6 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from medgan.data.grid import Grid, Volume, check_affine, check_finite, made_up_grid
 from medgan.data.series import Slice, in_order, is_stack, positions_mm, series_affine
+from medgan.data.streams import special
 from medgan.errors import DataError
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -50,9 +51,10 @@ def read_grid(path: Path) -> Grid:
 def is_dicom(path: Path) -> bool:
     """Whether a file says that it is DICOM: by its suffix, or by ``DICM`` at byte 128, since exports often have none.
 
-    A DICOMDIR is an index, not an image. A file that cannot be opened counts as DICOM: reading it tells why.
+    A DICOMDIR is an index, not an image. Neither is a pipe or a device, which is not opened. A file that cannot be
+    opened counts as DICOM: reading it tells why.
     """
-    if path.name.upper() == "DICOMDIR":
+    if path.name.upper() == "DICOMDIR" or special(path):
         return False
     if path.suffix.lower() in SUFFIXES:
         return True

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.volumes import find_images
+from medgan.data.listing import find_images
+from medgan.data.streams import is_folder
 from medgan.documents import read_json
 from medgan.errors import DataError
 
@@ -44,7 +45,7 @@ class Study:
 def stem(image: Path) -> str:
     """A study's name without its ending: ``a/case.nii.gz`` is ``case``; a series folder keeps its dots."""
     ending = next((e for e in ENDINGS if image.name.lower().endswith(e)), "")
-    return image.name if image.is_dir() else image.name[: len(image.name) - len(ending)]
+    return image.name if is_folder(image) else image.name[: len(image.name) - len(ending)]
 
 
 def read_table(path: Path) -> list[Study]:
@@ -136,7 +137,7 @@ def read_folders(path: Path, pair: DomainPair) -> list[Study]:
     return [
         Study(_subject(image.relative_to(folder), image), name, image)
         for name, folder in sides(path, pair).items()
-        for image in find_images(folder)
+        for image in find_images(folder).images
     ]
 
 
@@ -153,7 +154,7 @@ def read_bids(path: Path, pair: DomainPair) -> list[Study]:
     """
     studies = []
     for subject in sorted(path.glob("sub-*/")):
-        for image in find_images(subject):
+        for image in find_images(subject).images:
             if image.is_dir() and not os.access(image, os.R_OK | os.X_OK):
                 raise DataError(f"{image} cannot be read; check its permissions.")
             if image.name.startswith(subject.name + "_") and image.name.endswith(NIFTI):

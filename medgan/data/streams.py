@@ -1,12 +1,17 @@
 # mypy: untyped-calls-exclude="isal"
-"""Bytes in and out of files: gzip or plain, every failure by name, and a file that is written whole or not at all."""
+"""Bytes in and out of files: gzip or plain, every failure by name, and a file that is written whole or not at all.
+
+Only regular files are opened for reading: opening a pipe may wait for ever, and a device may never end.
+"""
 
 import errno
 import gzip
+import os
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -25,6 +30,70 @@ GZIP_MAGIC = b"\x1f\x8b"
 GZIP_LEVEL = 1
 """Of isal's 0 to 3: at 1 a CT takes 2 % more room than at 3 and the least time."""
 
+SPECIAL = {
+    stat.S_ISFIFO: "a named pipe, not a file",
+    stat.S_ISSOCK: "a socket, not a file",
+    stat.S_ISCHR: "a device, not a file",
+    stat.S_ISBLK: "a device, not a file",
+}
+
+
+def special(path: Path) -> str | None:
+    """What a pipe, a socket or a device is, also behind a link; None for all else, and what cannot be reached."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None
+    return next((kind for is_kind, kind in SPECIAL.items() if is_kind(mode)), None)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, or a link to one, that can be reached."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what must not be opened.
+
+    Raises:
+        DataError: A pipe, a socket or a device, or nothing that can be reached.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if kind := special(path):
+        raise DataError(f"{path}: {kind}; remove it.")
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file for reading, its bytes as they are.
+
+    Raises:
+        DataError: See :func:`check_regular`; a pipe is never waited for.
+        OSError: It cannot be opened.
+    """
+
+    def opener(name: str, flags: int) -> int:  # a pipe that takes the file's place meanwhile does not block either
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    check_regular(path)
+    return path.open("rb") if os.name == "nt" else open(path, "rb", opener=opener)
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """The error for a file or folder that cannot be read."""
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return DataError(
+            f"{path}: a link to a file that is not there; fetch that (`git annex get`, `datalad get`), or remove it."
+        )
+    if error.errno == errno.ELOOP:
+        return DataError(f"{path}: a link that leads back to itself; remove it.")
+    return DataError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions.")
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
@@ -34,26 +103,27 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         DataError: Whatever breaks while they are read: missing, no permission, truncated, corrupt.
     """
     try:
-        with path.open("rb") as file:
-            compressed = is_gzip(path)
+        with open_regular(path) as file:
+            compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            file.seek(0)
             yield cast("IO[bytes]", igzip.IGzipFile(fileobj=file, mode="rb")) if compressed else file
     except EOFError:
         raise DataError(f"{path}: truncated, the gzip stream ends too early; copy it again.") from None
     except (gzip.BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]  # isal's stub has no class here
         raise DataError(f"{path}: corrupt gzip ({error}); copy it again.") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file and its access.") from None
+        raise unreadable(path, error) from None
 
 
 def is_gzip(path: Path) -> bool:
     """Whether a file's first two bytes say that it is compressed."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
 
 
 def shared(path: Path) -> None:
     """Give a file or folder the access that any new one beside it has, where a library gave it to its owner alone."""
-    twin = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    twin = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.part")
     if path.is_dir():
         twin.mkdir()
         path.chmod(stat.S_IMODE(twin.stat().st_mode))
@@ -66,6 +136,8 @@ def shared(path: Path) -> None:
 
 def unwritable(path: Path, error: Exception) -> DataError:
     """The error for a file that the disk did not take."""
+    if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+        return DataError(f"{path}: the name or the path is longer than this disk takes; give a shorter OUTPUT.")
     reason = getattr(error, "strerror", None) or error
     full = getattr(error, "errno", None) in FULL
     advice = "make room" if full else "check the disk and its access"
@@ -82,7 +154,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         DataError: The file cannot be written: no permission, no space, a file where a folder should be.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    part = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.part")  # short: every disk takes it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:

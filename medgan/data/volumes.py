@@ -1,9 +1,7 @@
 # mypy: untyped-calls-exclude="nibabel"
-"""The one entry to images on disk: read and write volumes, find them in a folder, tell one from another."""
+"""The one entry to images on disk: read and write volumes, tell one from another."""
 
 import hashlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,20 +12,27 @@ from numpy.typing import DTypeLike, NDArray
 from medgan.data import dicom, images, nifti
 from medgan.data.grid import Grid, Volume
 from medgan.data.remembered import remembered
+from medgan.data.streams import open_regular, unreadable
 from medgan.errors import DataError, MedganError
 
 __all__ = [
-    "Grid", "Volume", "file_hash", "find_images", "image_hash", "known_by", "read_grid", "read_volume", "shown_hash",
-    "stored_type", "voxel_hash", "write_volume",
+    "Grid", "Volume", "file_hash", "image_hash", "known_by", "read_grid", "read_volume", "shown_hash", "stored_type",
+    "voxel_hash", "write_volume",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = (*nifti.SUFFIXES, *images.SUFFIXES)
 """Names that claim to be an image that medgan reads; DICOM is told by its content, too."""
 
-FOREIGN = (".hdr", ".img", ".mgh", ".mgz", ".mha", ".mhd", ".nhdr", ".nrrd")
-"""Volume formats that medgan does not read, but does not overlook either."""
+FOREIGN = {
+    (".nii.bz2", ".nii.xz", ".nii.zst", ".nii.zip"): "packed in a way that medgan does not read; unpack it first",
+    (".hdr", ".img", ".hdr.gz", ".img.gz"): "a .hdr/.img pair; convert the pair to one .nii.gz first",
+    (".mgh", ".mgz"): "FreeSurfer volumes are not read; convert it with `mri_convert` first",
+    (".mnc",): "MINC volumes are not read; convert it with `mnc2nii` first",
+    (".mha", ".mhd", ".nhdr", ".nrrd", ".gipl", ".b2nd"): "such volumes are not read; convert it to .nii.gz first",
+}
+"""Volume formats that medgan does not read, but does not overlook either, and what to do."""
 
-NOT_IMAGES = (".bval", ".bvec", ".csv", ".html", ".json", ".md", ".pdf", ".py", ".tsv", ".txt", ".xml", ".yaml", ".yml")
+FOREIGN_SUFFIXES = tuple(suffix for suffixes in FOREIGN for suffix in suffixes)
 
 
 SHOWS = "shows"
@@ -62,7 +67,7 @@ def stored_type(path: Path) -> np.dtype[Any]:
 
     That of a NIfTI file, where it holds whole numbers without scaling; float32 for all else.
     """
-    own = nifti.whole_type(path) if path.is_file() and _is_named(path, nifti.SUFFIXES) else None
+    own = nifti.whole_type(path) if path.is_file() and is_named(path, nifti.SUFFIXES) else None
     return np.dtype(np.float32) if own is None else own
 
 
@@ -71,31 +76,6 @@ def write_volume(
 ) -> None:
     """Write voxels (X, Y, Z) as NIfTI on a grid, whole or not at all; see ``medgan.data.nifti.write``."""
     nifti.write(voxels, grid, path, dtype, descrip=descrip, labels=labels)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Every image under a folder, sorted: files, and folders that are one DICOM series.
-
-    Whether the DICOM files of one folder are a series or single slices is told in ``dicom.studies_among``. Hidden files
-    and files that are no images are passed over. Broken images, volumes in formats that medgan does not read, and
-    folders that cannot be listed are in the result: reading them says what is wrong. A linked folder is followed,
-    and one that is reached twice is listed once.
-
-    Raises:
-        DataError: ``folder`` is missing or not a folder.
-    """
-    try:
-        if not folder.is_dir():
-            raise DataError(f"{folder}: not a folder; check the path.")
-    except OSError as error:
-        raise _unreadable(folder, error) from None
-    unreadable: list[Path] = []
-    found: list[Path] = []
-    for directory, files in _walk(folder, unreadable):
-        slices = [path for path in files if not _is_named(path, IMAGE_SUFFIXES) and dicom.is_dicom(path)]
-        found += dicom.studies_among(directory, slices)
-        found += [path for path in {*files}.difference(slices) if _is_named(path, (*IMAGE_SUFFIXES, *FOREIGN))]
-    return sorted({*found, *unreadable})
 
 
 def file_hash(path: Path) -> str:
@@ -108,10 +88,10 @@ def _byte_hash(path: Path) -> str:
         if path.is_dir():
             digests = sorted(file_hash(file) for file in dicom.dicom_files(path))
             return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def image_hash(path: Path) -> str:
@@ -176,52 +156,24 @@ def _format_of(path: Path) -> Format:
     try:
         if path.is_dir():
             return dicom
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             empty = not file.read(1)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if empty:
         raise DataError(f"{path}: an empty file; copy or export it again.")
-    if _is_named(path, nifti.SUFFIXES):
+    if is_named(path, nifti.SUFFIXES):
         return nifti
-    if _is_named(path, images.SUFFIXES):
+    if is_named(path, images.SUFFIXES):
         return images
     if dicom.is_dicom(path):
         return dicom
-    if _is_named(path, FOREIGN):
-        raise DataError(f"{path}: {path.suffix} volumes are not read; convert it to .nii.gz first.")
+    for suffixes, why in FOREIGN.items():
+        if is_named(path, suffixes):
+            raise DataError(f"{path}: {why}.")
     raise DataError(f"{path}: not an image that medgan reads; give NIfTI, DICOM, PNG or TIFF.")
 
 
-def _walk(folder: Path, unreadable: list[Path]) -> Iterator[tuple[Path, list[Path]]]:
-    """Every folder under ``folder`` with its visible files; those that cannot be listed go to ``unreadable``."""
-    seen = {folder.resolve()}
-
-    def note(error: OSError) -> None:
-        unreadable.append(Path(error.filename))
-
-    for name, directories, files in os.walk(folder, onerror=note, followlinks=True):
-        directory = Path(name)
-        new = []
-        for child in sorted(directories):
-            real = (directory / child).resolve()
-            if not child.startswith(".") and real not in seen:
-                seen.add(real)
-                new.append(child)
-        directories[:] = new
-        yield (
-            directory,
-            [
-                directory / file
-                for file in sorted(files)
-                if not file.startswith(".") and not _is_named(Path(file), NOT_IMAGES)
-            ],
-        )
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions.")
-
-
-def _is_named(path: Path, suffixes: tuple[str, ...]) -> bool:
+def is_named(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a name ends so, in any case."""
     return path.name.lower().endswith(suffixes)

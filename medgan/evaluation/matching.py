@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from medgan.data.layouts import read_table, stem
+from medgan.data.listing import find_images
 from medgan.data.sidecars import SUFFIX, sidecar
-from medgan.data.volumes import find_images
 from medgan.errors import DataError
 
 Role = Literal["reference", "source", "mask", "labels"]
@@ -204,7 +204,7 @@ def _of_cohort(table: Path, domain: str, column: Literal["image", "mask"]) -> li
 
 def _below(folder: Path, wanted: str) -> list[Image]:
     """The images below a folder, but for maps: ``NAME_change`` beside ``NAME`` is no image of the domain."""
-    found = find_images(folder)
+    found = find_images(folder).images
     keys = {_key(path) for path in found}
     maps = {path for path in found if stem(path).endswith(MAPS) and _plain_key(path) in keys}
     paths = [path for path in found if path not in maps and (not wanted or stem(path) == wanted)]

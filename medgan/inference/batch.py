@@ -11,10 +11,11 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from medgan.errors import MedganError
+from medgan.errors import DataError, MedganError
 from medgan.inference.jobs import MANIFEST, Job, Plan
 from medgan.inference.record import Manifest, Outcome, Status
 from medgan.inference.sidecar import kept
+from medgan.text import printable
 from medgan.tracking import download_model
 from medgan.training.device import make_fabric
 
@@ -53,17 +54,23 @@ class StudyBatch(ABC):
         warnings: Sequence[str] = ()
         message = ""
         try:
+            if job.problem:
+                raise DataError(job.problem)
             status, warnings = self.converted(job)
         except MedganError as error:
             message = str(error)
         except MemoryError:
             message = "out of memory; do it with --jobs 1, or on a larger machine."
+        except OSError as error:
+            message = (
+                f"{error.filename or job.name}: {error.strerror or error}; check the disk, the file and its access."
+            )
         except Exception as error:  # whatever a study brings about, the others are still to be converted
             message = f"unexpected {type(error).__name__}: {error}"
         output = job.output.relative_to(folder).as_posix() if folder else job.output.name
-        warnings = tuple(_without_place(warning, job, folder) for warning in warnings)
-        message = _without_place(message, job, folder) or "; ".join(warnings)
-        return Outcome(status, job.name, output, round(time.monotonic() - started, 3), message, warnings)
+        warnings = tuple(printable(_without_place(warning, job, folder)) for warning in warnings)
+        message = printable(_without_place(message, job, folder)) or "; ".join(warnings)
+        return Outcome(status, job.name, printable(output), round(time.monotonic() - started, 3), message, warnings)
 
 
 def is_kept(job: Job, facts: Mapping[str, object], *, overwrite: bool) -> bool:

@@ -89,7 +89,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         console.print(note, highlight=False, markup=False)
     batch = Batch(order, model, conversion_fabric(order.device))
     outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console))
-    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device), plan.passed_over)
     if plan.folder:
         write_summary(plan.folder / SUMMARY, summary, batch.facts)
     show_end(summary, order.output, console)

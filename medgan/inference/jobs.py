@@ -1,15 +1,20 @@
 """What there is to convert: from INPUT to jobs whose outputs mirror its names, checked before any runs."""
 
+import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 from medgan.data.layouts import NIFTI, read_table, stem
-from medgan.data.volumes import find_images
+from medgan.data.listing import find_images, told
+from medgan.data.streams import check_regular, is_folder
 from medgan.errors import ConfigError, DataError
+from medgan.text import printable, record_name
 
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 """The batch's own files in the output folder."""
@@ -17,8 +22,14 @@ MAX_NAMED = 5
 SUFFIX = re.compile(r"([_.-][A-Za-z0-9_.-]*[A-Za-z0-9])?")
 """What may be added to the outputs' names: nothing that could be a folder or another kind of file."""
 
+LONGEST_SUFFIX = 100
+LONGEST_NAME_BYTES = 255
+"""What file systems take for one name, in bytes."""
+LONGEST_ENDING_BYTES = len("_uncertainty.nii.gz")
+"""Of what is written beside an output."""
+
 Named = tuple[str, Path]
-"""An input's name in records, and where it lies."""
+"""An input's path below INPUT or the cohort's folder, with forward slashes, and where it lies."""
 
 MapKind = Literal["change", "uncertainty"]
 """What may lie beside an output: how much the model changed, and how unsure it is."""
@@ -31,8 +42,11 @@ class Job:
     source: Path
     """The file, or the folder of a DICOM series."""
     name: str
-    """Its path below INPUT or below the cohort's folder, with forward slashes: what records call it."""
+    """Its path below INPUT or below the cohort's folder, with forward slashes: what records call it. What a terminal
+    or UTF-8 cannot hold is escaped."""
     output: Path
+    problem: str = field(default="", kw_only=True)
+    """Why it cannot be converted, as far as its names tell."""
 
     @property
     def sidecar(self) -> Path:
@@ -61,6 +75,19 @@ class Plan:
     """Where manifest and summary go; None where OUTPUT is the name of one file."""
     notes: tuple[str, ...] = ()
     """What the user should know of the choice."""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """Why, by name, for each file of INPUT that is neither converted nor known to be no image."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of INPUT."""
+
+    named: tuple[Named, ...]
+    notes: tuple[str, ...] = ()
+    """What the user should know of the choice."""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """Why, by name in records, for each file that is neither an image nor known to be none."""
 
 
 def find_jobs(
@@ -73,7 +100,10 @@ def find_jobs(
     own: Collection[str] = (MANIFEST, SUMMARY),
     suffix: str = "",
 ) -> Plan:
-    """The studies of INPUT and where each goes; refuses what would overwrite an input or another output.
+    """The studies of INPUT and where each goes.
+
+    A study whose output would take the place of an input, or of what another study writes, has a problem: it fails,
+    and the others are converted.
 
     Args:
         source: An image, a folder (searched to the bottom), a folder that is one DICOM series, or a cohort CSV.
@@ -86,20 +116,24 @@ def find_jobs(
 
     Raises:
         DataError: INPUT does not exist or holds no image to convert.
-        ConfigError: A suffix that no file name can have, two studies for one output name, or an output in the place of
-            an input.
+        ConfigError: A suffix that no file name can have, no place for any output, or OUTPUT is where a cohort's images
+            lie.
     """
-    named, notes = find_inputs(source, output, domain, subjects=subjects)
-    plan = Plan(*_placed(source, named, output, suffix), notes)
-    _check_names(plan, maps, own)
-    _check_inputs_stay(plan, maps)
-    return plan
+    inputs = find_inputs(source, output, domain, subjects=subjects)
+    jobs, folder = _placed(source, inputs.named, output, suffix)
+    real = [job for job in jobs if _is_real(job.source)]
+    over = _over_inputs(real, maps)
+    problems = _clashes(real, folder, maps, own) | over
+    if problems and (len(problems) == len(jobs) or (over and is_table(source))):
+        more = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
+        raise ConfigError("; ".join([*problems.values()][:MAX_NAMED]) + more)
+    jobs = tuple(replace(job, problem=problems.get(job, "")) for job in jobs)
+    notes = (*inputs.notes, *(_shortened(real) if folder else ()), *_alike(real))
+    return Plan(jobs, folder, notes, inputs.passed_over)
 
 
-def find_inputs(
-    source: Path, output: Path, domain: str, *, subjects: Collection[str] | None = None
-) -> tuple[list[Named], tuple[str, ...]]:
-    """The images of INPUT by their names in records, and what the user should know of the choice.
+def find_inputs(source: Path, output: Path, domain: str, *, subjects: Collection[str] | None = None) -> Inputs:
+    """The images of INPUT.
 
     Args:
         source: As for :func:`find_jobs`.
@@ -111,23 +145,23 @@ def find_inputs(
         DataError: INPUT does not exist or holds no image.
         ConfigError: OUTPUT is the input folder.
     """
-    notes: list[str] = []
     if not os.path.lexists(source):
         raise DataError(f"{source} does not exist; give an image, a folder or a cohort CSV.")
     if is_table(source):
-        named = list(_of_table(source, domain, subjects))
-    elif source.is_dir():
-        named = list(_below(source, output, notes))
+        inputs = Inputs(tuple(_of_table(source, domain, subjects)))
+    elif is_folder(source):
+        inputs = _below(source, output)
     else:
-        named = [(source.name, source)]
-    if not named:
-        raise DataError(f"{source} holds no image to convert; give NIfTI, DICOM, PNG or TIFF images.")
-    return named, tuple(notes)
+        inputs = Inputs(((source.name, source),))
+    if not inputs.named:
+        rest = "".join(f" {line}." for line in told(inputs.passed_over))
+        raise DataError(f"{source} holds no image to convert; give NIfTI, DICOM, PNG or TIFF images.{rest}")
+    return inputs
 
 
 def is_table(source: Path) -> bool:
     """Whether INPUT is a cohort CSV."""
-    return source.suffix.lower() == ".csv" and not source.is_dir()
+    return source.suffix.lower() == ".csv" and not is_folder(source)
 
 
 def _of_table(table: Path, domain: str, subjects: Collection[str] | None) -> Iterator[Named]:
@@ -143,59 +177,126 @@ def _of_table(table: Path, domain: str, subjects: Collection[str] | None) -> Ite
         yield study.image.relative_to(table.parent).as_posix(), study.image
 
 
-def _below(folder: Path, output: Path, notes: list[str]) -> Iterator[Named]:
-    here, there = folder.resolve(), output.resolve()
+def _below(folder: Path, output: Path) -> Inputs:
+    here, there = Path(os.path.realpath(folder)), Path(os.path.realpath(output))
     if here == there:
         raise ConfigError(f"OUTPUT is the input folder {folder}; give another, so that no input is overwritten.")
-    images = find_images(folder)
-    # By where the name lies: a linked image, as in git-annex, counts as lying where its link does.
-    own = [image for image in images if not (image.parent.resolve() / image.name).is_relative_to(there)]
-    if len(own) < len(images):
-        notes.append(
-            f"left out because they lie under OUTPUT ({output}): {len(images) - len(own)} of {len(images)} images"
-        )
-    for image in own:
-        yield (here.name if image == folder else image.relative_to(folder).as_posix()), image
+
+    def outside(paths: Iterable[Path]) -> list[Path]:
+        # By where the name lies: a linked image, as in git-annex, counts as lying where its link does.
+        return [path for path in paths if not (Path(os.path.realpath(path.parent)) / path.name).is_relative_to(there)]
+
+    listing = find_images(folder)
+    images = outside(listing.images)
+    notes = []
+    if len(images) < len(listing.images):
+        count = len(listing.images)
+        notes.append(f"left out because they lie under OUTPUT ({output}): {count - len(images)} of {count} images")
+    passed_over = {
+        record_name(path.relative_to(folder).as_posix()): listing.passed_over[path]
+        for path in outside(listing.passed_over)
+    }
+    named = [(here.name if image == folder else image.relative_to(folder).as_posix(), image) for image in images]
+    return Inputs(tuple(named), tuple(notes), passed_over)
 
 
 def _placed(source: Path, named: Sequence[Named], output: Path, suffix: str) -> tuple[tuple[Job, ...], Path | None]:
     """The jobs, and the folder of their records."""
-    if not SUFFIX.fullmatch(suffix):
+    if not SUFFIX.fullmatch(suffix) or len(suffix) > LONGEST_SUFFIX:
         raise ConfigError(
-            f"--suffix '{suffix}': write _, - or . and then letters, digits, _, - or ., for example _syn."
+            f"--suffix '{suffix}': write _, - or . and then letters, digits, _, - or ., {LONGEST_SUFFIX} at most, for "
+            "example _syn."
         )
-    if output.name.lower().endswith(NIFTI) and not output.is_dir():
+    if output.name.lower().endswith(NIFTI) and not is_folder(output):
         if len(named) > 1:
             raise ConfigError(f"{output} names one file, but {source} holds {len(named)} images; give a folder.")
         if suffix:
             raise ConfigError(f"{output} names the file itself; give a folder, or leave --suffix out.")
         name, image = named[0]
-        return (Job(image, name, output),), None
-    if output.exists() and not output.is_dir():
+        return (Job(image, record_name(name), output),), None
+    if os.path.lexists(output) and not is_folder(output):
         raise ConfigError(f"{output} is a file and no folder; give a folder, or a file name that ends in .nii.gz.")
     jobs = []
     for name, image in named:
         mirrored = PurePosixPath(name)
-        plain = mirrored.name if image.is_dir() else stem(image)
-        jobs.append(Job(image, name, output / mirrored.with_name(f"{plain}{suffix}.nii.gz")))
+        own = mirrored.name if is_folder(image) else stem(image)
+        jobs.append(Job(image, record_name(name), output / mirrored.with_name(fitting(own, suffix) + ".nii.gz")))
     return tuple(jobs), output
 
 
-def _check_names(plan: Plan, maps: Collection[MapKind], own: Collection[str]) -> None:
-    taken = {plan.folder / name: "the batch itself" for name in own} if plan.folder else {}
-    clashes = []
-    for job in plan.jobs:
+def fitting(name: str, suffix: str = "") -> str:
+    """A name with a suffix that every output may bear: cut, and unique by a hash, where it is too long.
+
+    Args:
+        name: The input's, without its ending.
+        suffix: What is added to it; ASCII.
+    """
+    encoded, room = os.fsencode(name), LONGEST_NAME_BYTES - LONGEST_ENDING_BYTES - len(suffix)
+    if len(encoded) > room:
+        mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}"
+        name = encoded[: room - len(mark)].decode(errors="ignore") + mark
+    return name + suffix
+
+
+def _is_real(source: Path) -> bool:
+    """Whether an input is a file or folder that could be converted; broken links, pipes and devices could not."""
+    try:
+        check_regular(source)
+    except DataError:
+        return False
+    return True
+
+
+def _shortened(jobs: Iterable[Job]) -> Iterator[str]:
+    """What is said of outputs that bear a shorter name than their inputs."""
+    for job in jobs:
+        if fitting(stem(job.source)) != stem(job.source):
+            yield f"its name is too long for an output, so it becomes {printable(job.output.name)}: {job.name}"
+
+
+def _alike(jobs: Iterable[Job]) -> Iterator[str]:
+    """What is said of outputs whose names differ, but not for every disk."""
+    groups: dict[str, dict[Path, str]] = defaultdict(dict)
+    for job in jobs:
+        groups[unicodedata.normalize("NFC", str(job.output)).casefold()][job.output] = job.name
+    for names in (group.values() for group in groups.values()):
+        if len(names) > 1:
+            yield (
+                f"these names differ by case or by the form of an accent only, and a disk that does not tell them "
+                f"apart holds one of their outputs: {', '.join(names)}"
+            )
+
+
+def _clashes(
+    jobs: Sequence[Job], folder: Path | None, maps: Collection[MapKind], own: Collection[str]
+) -> dict[Job, str]:
+    """For each job that writes where another or the batch itself does, what is wrong."""
+    writers: dict[Path, list[str]] = defaultdict(list)
+    if folder:
+        for name in own:
+            writers[folder / name].append("the batch itself")
+    for job in jobs:
         for path in (*job.images(maps), job.sidecar):
-            if path in taken:
-                clashes.append(f"{job.name} and {taken[path]} would both write {path}")
-            taken[path] = job.name
-    if clashes:
-        more = f", and {len(clashes) - MAX_NAMED} more" if len(clashes) > MAX_NAMED else ""
-        raise ConfigError(f"{'; '.join(clashes[:MAX_NAMED])}{more}. Rename one of each, or convert them apart.")
+            writers[path].append(job.name)
+    folders = Counter(parent for path in writers for parent in path.parents)
+    problems: dict[Job, str] = {}
+    for job in jobs:
+        for path in (*job.images(maps), job.sidecar):
+            others = [name for name in writers[path] if name != job.name]
+            if path in folders:
+                others = ["what goes into a folder of that name"]
+            if others:
+                told_of = f"{job.name} and {others[0]} would both write {path}"
+                problems.setdefault(job, f"{told_of}; rename one of them, or convert them apart.")
+    return problems
 
 
-def _check_inputs_stay(plan: Plan, maps: Collection[MapKind]) -> None:
-    inputs = {job.source.resolve() for job in plan.jobs}
-    for path in (path for job in plan.jobs for path in job.images(maps)):
-        if path.resolve() in inputs:
-            raise ConfigError(f"{path} is an input, and would be overwritten; give another OUTPUT.")
+def _over_inputs(jobs: Sequence[Job], maps: Collection[MapKind]) -> dict[Job, str]:
+    """For each job that would overwrite an input, what is wrong."""
+    inputs = {os.path.realpath(job.source) for job in jobs}
+    return {
+        job: f"{path} is an input, and would be overwritten; give another OUTPUT."
+        for job in jobs
+        for path in job.images(maps)
+        if os.path.realpath(path) in inputs
+    }

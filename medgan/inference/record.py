@@ -5,7 +5,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from medgan.data.streams import unwritable, write_text
+from medgan.data.listing import told
+from medgan.data.streams import check_regular, unwritable, write_text
 from medgan.inference.sidecar import as_json
 
 Status = Literal["done", "kept", "failed"]
@@ -43,6 +44,8 @@ class ConvertSummary:
     """In the order in which the studies ended."""
     seconds: float
     device: str
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """Why, by name, for each file of INPUT that is neither converted nor known to be no image."""
 
     def counts(self) -> dict[str, int]:
         """How many studies ended how."""
@@ -75,6 +78,8 @@ class Manifest:
         if path:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if path.exists():
+                    check_regular(path)
                 with path.open("ab+") as file:
                     _end_line(file)
             except OSError as error:
@@ -102,6 +107,7 @@ def write_summary(path: Path, summary: ConvertSummary, facts: Mapping[str, Any])
     content: dict[str, Any] = {
         **summary.counts(),
         "failures": failures,
+        "passed_over": dict(summary.passed_over),
         "seconds": summary.seconds,
         "device": summary.device,
         **{name.lower(): facts[name] for name in ("Model", "Direction", "Labels", "Versions") if name in facts},
@@ -150,7 +156,7 @@ def show_warnings(summary: ConvertSummary, console: Console) -> None:
 
 
 def show_end(summary: ConvertSummary, output: Path, console: Console, done: str = "converted") -> None:
-    """Tell what was odd, which studies were not converted and why, and how many there were of each kind."""
+    """Tell what was odd, which studies were not converted and why, what was passed over, and how many ended how."""
     show_warnings(summary, console)
     if summary.failed:
         table = Table("study", "what happened", title=f"not {done}", title_justify="left")
@@ -158,6 +164,8 @@ def show_end(summary: ConvertSummary, output: Path, console: Console, done: str 
             if outcome.status == "failed":
                 table.add_row(Text(outcome.input), Text(outcome.message))
         console.print(table)
+    for line in told(summary.passed_over):
+        console.print(line, highlight=False, markup=False)
     said = ", ".join(f"{count} {status}" for status, count in summary.counts().items() if count)
     console.print(f"{said} in {summary.seconds:.1f} s: {output}", highlight=False, markup=False)
 

@@ -22,6 +22,7 @@ from medgan.errors import DataError
 from medgan.inference.jobs import Job, MapKind
 from medgan.inference.uncertainty import has_dropout, variations
 from medgan.networks.outputs import ChangeOutput
+from medgan.text import printable
 from medgan.training.architecture import Direction
 from medgan.training.model_folder import Model, library_versions
 
@@ -98,7 +99,7 @@ def kept(job: Job, facts: Facts) -> bool:
     if differing:
         raise DataError(f"{job.output}: exists, made with another {' and '.join(differing)}; add --overwrite.")
     for path in there:
-        if sidecar["Outputs"].get(path.name) != file_hash(path):
+        if sidecar["Outputs"].get(printable(path.name)) != file_hash(path):
             raise DataError(f"{path}: exists, but was changed since it was written; move it away, or add --overwrite.")
     return len(there) == len(wanted)
 
@@ -139,12 +140,12 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
                     voxels, grid, folder / path.name, voxels.dtype,
                     descrip=header_text(facts, job.kind(path)), labels=bool(facts.get("Segmentation")),
                 )  # fmt: skip
-            hashes = {path.name: file_hash(folder / path.name) for path in images}
+            hashes = {printable(path.name): file_hash(folder / path.name) for path in images}
             write_text(folder / job.sidecar.name, as_json(facts | {"Outputs": hashes}))
             for path in (job.sidecar, *reversed(list(images))):
                 (folder / path.name).replace(path)
         for path in job.images():
-            if before and path not in images and path.name in before["Outputs"]:
+            if before and path not in images and printable(path.name) in before["Outputs"]:
                 path.unlink(missing_ok=True)  # a map of the output that was just replaced
     except OSError as error:
         raise unwritable(job.output, error) from None

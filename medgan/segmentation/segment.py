@@ -60,7 +60,7 @@ def segment(order: SegmentOrder, console: Console) -> ConvertSummary:
         console.print(note, highlight=False, markup=False)
     batch = SegmentBatch(order, model, conversion_fabric(order.device))
     outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "segmenting"))
-    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
+    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device), plan.passed_over)
     if plan.folder:
         write_summary(plan.folder / SUMMARY, summary, batch.facts)
         write_text(plan.folder / LABELS_JSON, as_json({"labels": batch.facts["Labels"]}))

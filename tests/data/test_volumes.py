@@ -1,5 +1,4 @@
 import hashlib
-import os
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +10,6 @@ from medgan.data.volumes import (
     Grid,
     Volume,
     file_hash,
-    find_images,
     image_hash,
     known_by,
     read_grid,
@@ -72,8 +70,8 @@ def test_what_is_no_image_is_refused_by_name(tmp_path, reader):
     messages = {
         "gone.nii.gz": r"cannot be read \(No such file or directory\); check the path",
         "empty.nii.gz": "an empty file; copy or export it again",
-        "scan.mha": r"\.mha volumes are not read; convert it to \.nii\.gz first",
-        "pair.hdr": r"\.hdr volumes are not read",
+        "scan.mha": r"such volumes are not read; convert it to \.nii\.gz first",
+        "pair.hdr": "a .hdr/.img pair; convert the pair",
         "notes.txt": "not an image that medgan reads; give NIfTI, DICOM, PNG or TIFF",
         "folder": "a folder without DICOM files",
         "notes.txt/inside.nii": r"cannot be read \(Not a directory\)",
@@ -93,75 +91,6 @@ def test_what_may_not_be_read_is_refused_by_name(shared_folder, bound_by_permiss
             read_volume(path)
         with bound_by_permissions(), pytest.raises(DataError, match=rf"{path}: cannot be .* \(Permission denied\)"):
             file_hash(path)
-
-
-def test_images_are_found_at_any_depth_broken_ones_too_and_nothing_else(tmp_path, studies, write_nifti, write_series):
-    deep = tmp_path / "deep" / "er"
-    deep.mkdir(parents=True)
-    write_nifti(deep / "ct.nii", CT)
-    write_series(deep / "singles", [3], series="1.7")
-    write_series(deep / "singles", [9], series="1.8", prefix="x")
-    for name in ("broken.nii.gz", "broken.dcm", "broken.png", "scan.nrrd"):
-        (deep / name).write_bytes(b"not at all")
-    (deep / "lost.nii").symlink_to(deep / "gone.nii")
-    for name in ("cohort.csv", "ct.json", "notes.txt", ".ct.nii.gz.1a2b.part", ".hidden.nii", "DICOMDIR"):
-        (deep / name).write_bytes(bytes(128) + b"DICM")
-    np.save(deep / "ct.npy", CT)
-    (tmp_path / ".cache").mkdir()
-    write_nifti(tmp_path / ".cache" / "ct.nii", CT)
-    names = [
-        "broken.dcm",
-        "broken.nii.gz",
-        "broken.png",
-        "ct.nii",
-        "lost.nii",
-        "scan.nrrd",
-        "singles/99.dcm",
-        "singles/x99.dcm",
-    ]
-    found = find_images(tmp_path)
-    assert found == sorted([*studies.values(), *(deep / name for name in names)])
-    for path in [path for path in found if path.stem in ("broken", "lost", "scan")]:
-        with pytest.raises(DataError, match=path.name):
-            read_volume(path)
-
-
-def test_linked_folders_are_followed_once_and_in_no_circle(tmp_path, write_nifti):
-    (tmp_path / "root" / "one").mkdir(parents=True)
-    write_nifti(tmp_path / "root" / "one" / "ct.nii", CT)
-    (tmp_path / "elsewhere").mkdir()
-    write_nifti(tmp_path / "elsewhere" / "ct.nii", CT)
-    (tmp_path / "root" / "linked").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "root" / "one" / "circle").symlink_to(tmp_path / "root")
-    (tmp_path / "elsewhere" / "circle").symlink_to(tmp_path / "root" / "one")
-    found = find_images(tmp_path / "root")
-    assert len({path.resolve() for path in found}) == len(found) == 2
-
-
-def test_a_folder_that_cannot_be_listed_is_found_so_that_reading_it_says_so(
-    shared_folder, bound_by_permissions, write_nifti
-):
-    ct = write_nifti(shared_folder / "ct.nii", CT)
-    closed = shared_folder / "closed"
-    closed.mkdir()
-    closed.chmod(0)
-    with bound_by_permissions():
-        assert find_images(shared_folder) == [closed, ct]
-        assert find_images(closed) == [closed]
-        with pytest.raises(DataError, match=rf"{closed}: cannot be listed \(Permission denied\)"):
-            read_volume(closed)
-
-
-def test_images_are_sought_in_a_folder_that_exists(tmp_path):
-    (tmp_path / "file").touch()
-    for name in ("gone", "file"):
-        with pytest.raises(DataError, match=rf"{name}: not a folder"):
-            find_images(tmp_path / name)
-
-
-def test_a_named_pipe_does_not_stop_the_search(tmp_path, write_nifti):
-    os.mkfifo(tmp_path / "pipe")
-    assert find_images(tmp_path) == []
 
 
 def test_only_whole_numbers_in_nifti_keep_their_type(tmp_path, studies):
@@ -241,12 +170,6 @@ def test_what_cannot_be_read_or_shows_nothing_is_known_by_its_bytes_alone(write_
     assert known_by(blank) == (file_hash(blank),)
     assert known_by(broken) == (file_hash(broken),)
     assert known_by(tmp_path / "gone.nii") == ()
-
-
-def test_the_real_slices_of_many_patients_are_single_studies_and_the_series_is_one(medgan_data):
-    assert len(find_images(medgan_data / "tcga_luad")) == 66
-    assert medgan_data / "torso_ct" / "dicom_series" in find_images(medgan_data / "torso_ct")
-    assert len(find_images(medgan_data / "torso_ct")) == 6
 
 
 @pytest.mark.parametrize(

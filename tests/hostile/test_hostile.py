@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hostile import nifti_cases
+from hostile import entry_cases, nifti_cases
 from hostile.case import Case
 from medgan.cli import app
 
-TABLES = (nifti_cases,)
+TABLES = (nifti_cases, entry_cases)
 CASES = tuple(case for table in TABLES for case in table.CASES)
 EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
 
@@ -39,12 +39,13 @@ def test_an_odd_input_ends_as_the_table_says(case: Case, models, tmp_path, monke
     assert ended.exit_code in EXIT_CODES[case.outcome], said
     assert "Traceback" not in said
     assert "unexpected" not in said
+    assert "\x1b" not in ended.output  # no name steers the terminal
     for text in case.says:
         assert text in said
     warned = [record["message"] for record in records if record["status"] == "done" and record["message"]]
     if case.outcome != "fails":
         assert bool(warned) == (case.outcome == "warns"), said
-    made = {path.relative_to(output).as_posix() for path in output.rglob("*.nii.gz")} if output.is_dir() else set()
+    made = {path.relative_to(output).as_posix() for path in output.rglob("*.nii.gz") if path.is_file()}
     assert made if case.outputs == ("*",) else made == set(case.outputs), said
 
 

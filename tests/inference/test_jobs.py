@@ -1,9 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from medgan.errors import ConfigError, DataError
-from medgan.inference.jobs import find_jobs
+from medgan.inference.jobs import find_jobs, fitting
 
 
 def names(plan):
@@ -75,6 +77,78 @@ def test_two_studies_for_one_name_are_named(save_study, tmp_path, first, second)
         (tmp_path / "in" / name).write_bytes(b"any")
     with pytest.raises(ConfigError, match=rf"(?s)({first}|{second}) and .* would both write"):
         find_jobs(tmp_path / "in", tmp_path / "out", "contrast", maps=["change", "uncertainty"])
+
+
+def test_of_studies_some_of_which_clash_the_others_go_on(save_study, tmp_path):
+    for name in ("x.nii", "x.nii.gz", "y.nii.gz", "summary.nii.gz", "z.nii", "z.nii.gz/deep.nii.gz"):
+        save_study(tmp_path / "in" / name, (4, 4))
+    plan = find_jobs(tmp_path / "in", tmp_path / "out", "contrast")
+    problems = {job.name: job.problem for job in plan.jobs}
+    assert [name for name, problem in problems.items() if not problem] == ["y.nii.gz", "z.nii.gz/deep.nii.gz"]
+    assert "x.nii and x.nii.gz would both write" in problems["x.nii"]
+    assert "x.nii.gz and x.nii would both write" in problems["x.nii.gz"]
+    assert "summary.nii.gz and the batch itself" in problems["summary.nii.gz"]
+    assert "z.nii and what goes into a folder of that name" in problems["z.nii"]
+
+
+def test_an_input_that_cannot_be_opened_takes_nobodys_name(save_study, tmp_path):
+    save_study(tmp_path / "in" / "x.nii.gz", (4, 4))
+    (tmp_path / "in" / "x.nii").symlink_to("gone")
+    os.mkfifo(tmp_path / "in" / "x.dcm")
+    assert not any(job.problem for job in find_jobs(tmp_path / "in", tmp_path / "out", "contrast").jobs)
+
+
+def test_an_output_that_would_replace_an_input_fails_alone(folder, tmp_path, save_study):
+    stored = save_study(tmp_path / "out" / "linked.nii.gz", (4, 4))
+    (folder / "linked.nii.gz").symlink_to(stored)
+    plan = find_jobs(folder, tmp_path / "out", "contrast")
+    assert {job.name for job in plan.jobs if "would be overwritten" in job.problem} == {"linked.nii.gz"}
+
+
+def test_names_that_differ_by_case_or_accent_form_are_said(save_study, tmp_path):
+    for name in ("A.nii.gz", "a.nii.gz", "\u00fc.nii.gz", "u\u0308.nii.gz", "b.nii.gz"):
+        save_study(tmp_path / "in" / name, (4, 4))
+    notes = find_jobs(tmp_path / "in", tmp_path / "out", "contrast").notes
+    assert [note.rpartition(": ")[2] for note in notes] == ["A.nii.gz, a.nii.gz", "u\u0308.nii.gz, \u00fc.nii.gz"]
+
+
+@pytest.mark.parametrize(("letter", "count"), [("n", 248), ("\u00fc", 124), ("\U0001f9e0", 62)])
+def test_a_name_too_long_for_its_outputs_is_cut_and_stays_unique(tmp_path, letter, count):
+    (tmp_path / "in").mkdir()
+    for end in "ab" if letter == "n" else ("",):
+        name = letter * (count - len(end)) + end + ".nii.gz"
+        (tmp_path / "in" / name).write_bytes(b"any")
+    plan = find_jobs(tmp_path / "in", tmp_path / "out", "contrast")
+    written = {path.name for job in plan.jobs for path in (*job.images(), job.sidecar)}
+    assert max(len(os.fsencode(name)) for name in written) <= 255
+    assert len({job.output for job in plan.jobs}) == len(plan.jobs)
+    for job, note in zip(plan.jobs, plan.notes, strict=True):
+        assert job.output.name in note
+        assert job.name in note
+
+
+def test_a_name_that_just_fits_is_kept():
+    assert fitting("n" * 236) == "n" * 236
+    assert len(fitting("n" * 237)) == 236
+
+
+def test_records_name_what_is_no_utf_8_and_outputs_mirror_it(tmp_path):
+    (tmp_path / "in").mkdir()
+    name = b"lat\xedn\x1b.nii".decode(errors="surrogateescape")
+    (tmp_path / "in" / name).write_bytes(b"any")
+    (job,) = find_jobs(tmp_path / "in", tmp_path / "out", "contrast").jobs
+    assert job.name == r"lat\xedn\x1b.nii"
+    assert os.fsencode(job.output.name) == b"lat\xedn\x1b.nii.gz"
+
+
+def test_what_is_passed_over_is_told_also_where_there_is_nothing_else(folder, tmp_path):
+    (folder / "b" / "all.zip").write_bytes(b"any")
+    plan = find_jobs(folder, tmp_path / "out", "contrast")
+    assert plan.passed_over == {"b/all.zip": "packed; unpack it first"}
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "all.zip").write_bytes(b"any")
+    with pytest.raises(DataError, match=r"holds no image .* passed over, packed; unpack it first \(1\): all\.zip"):
+        find_jobs(tmp_path / "only", tmp_path / "out", "contrast")
 
 
 def test_a_study_may_not_take_the_batchs_own_names(save_study, tmp_path):
@@ -159,6 +233,8 @@ def test_a_suffix_that_makes_two_names_one_is_refused(save_study, tmp_path):
     for name in ("a.nii.gz", "a_change.nii.gz"):
         save_study(tmp_path / "in" / name, (4, 4))
     find_jobs(tmp_path / "in", tmp_path / "out", "contrast", suffix="_syn", maps=["change"])
+    (tmp_path / "in" / "a.nii.gz").unlink()
+    (tmp_path / "in" / "a_change.nii.gz").unlink()
     save_study(tmp_path / "in" / "b.nii", (4, 4))
     save_study(tmp_path / "in" / "b.nii.gz", (4, 4))
     with pytest.raises(ConfigError, match="would both write"):

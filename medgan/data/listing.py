@@ -1,0 +1,154 @@
+"""What lies under a folder: its images, and every file that is passed over, with the reason."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medgan.data import dicom
+from medgan.data.streams import is_folder, special
+from medgan.data.volumes import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, is_named
+from medgan.errors import DataError
+
+NOT_IMAGES = (
+    *(".bval", ".bvec", ".cfg", ".css", ".csv", ".doc", ".docx", ".htm", ".html", ".ini", ".ipynb", ".js", ".json"),
+    *(".jsonl", ".log", ".m", ".md", ".odt", ".pdf", ".py", ".rst", ".rtf", ".sh", ".toml", ".tsv", ".txt", ".xls"),
+    *(".xlsx", ".xml", ".yaml", ".yml"),
+)
+"""Kinds of file that hold no image, and are not mentioned."""
+
+KINDS = {
+    (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"): "packed; unpack it first",
+    (".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp"): "a picture that medgan does not read; give PNG or TIFF",
+    (".npy", ".npz", ".mat", ".pkl", ".h5", ".hdf5", ".pt"): "numbers without a voxel grid; save them as NIfTI",
+    (".raw", ".zraw", ".bin", ".dat"): "voxels without a header that names them; save them as NIfTI",
+    (".par", ".rec"): "perhaps a Philips volume, which medgan does not read; convert it with `dcm2niix`",
+    (".v",): "perhaps an ECAT volume, which medgan does not read; convert it to NIfTI",
+    (".head", ".brik"): "perhaps an AFNI volume, which medgan does not read; convert it with `3dAFNItoNIFTI`",
+    ("dicomdir",): "an index of DICOM files, no image",
+}
+"""What files are that are passed over, by how their names end."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that a folder holds."""
+
+    images: tuple[Path, ...]
+    """Sorted: files, and folders that are one DICOM series."""
+    passed_over: Mapping[Path, str]
+    """Why, for each file that is neither read nor known to be no image, and each folder that is not looked into."""
+
+
+def find_images(folder: Path) -> Listing:
+    """Every image under a folder, and what is passed over.
+
+    Whether the DICOM files of one folder are a series or single slices is told in ``dicom.studies_among``. What is
+    named like an image and cannot be read is among the images, since reading it says what is wrong: broken files,
+    broken links, pipes and devices, volumes in formats that medgan does not read, folders that cannot be listed.
+    Hidden files and folders, and files that are known to be no images, are not mentioned. A linked folder is followed,
+    and one that is reached twice is listed once.
+
+    Raises:
+        DataError: ``folder`` is missing or not a folder.
+    """
+    if not is_folder(folder):
+        raise DataError(f"{folder}: not a folder, or not to be reached; check the path and its permissions.")
+    images: set[Path] = set()
+    passed_over: dict[Path, str] = {}
+    claiming = []
+    for directory, files in _walk(folder, images, passed_over):
+        if directory != folder and is_named(directory, (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES)):
+            claiming.append(directory)
+        _sort(directory, files, images, passed_over)
+    images.update(each for each in claiming if not any(image.is_relative_to(each) for image in images))
+    return Listing(tuple(sorted(images)), dict(sorted(passed_over.items())))
+
+
+def told(passed_over: Mapping[str, str], most: int = 5) -> Iterator[str]:
+    """Lines for people on what was passed over: how many of each kind, and the first names.
+
+    Args:
+        passed_over: Why, by name.
+        most: Names for each reason.
+    """
+    for reason in sorted(set(passed_over.values())):
+        names = [name for name, why in passed_over.items() if why == reason]
+        more = f", and {len(names) - most} more" if len(names) > most else ""
+        yield f"passed over, {reason} ({len(names)}): {', '.join(names[:most])}{more}"
+
+
+def _walk(folder: Path, images: set[Path], passed_over: dict[Path, str]) -> Iterator[tuple[Path, list[Path]]]:
+    """Every folder with its visible files, real folders before linked ones.
+
+    Those that cannot be listed go to ``images``, those that are reached twice to ``passed_over``.
+    """
+    above = {_identity(parent) for parent in Path(os.path.realpath(folder)).parents}
+    seen, real, linked = set[tuple[int, int]](), [folder], list[Path]()
+    while real or linked:
+        directory = (real or linked).pop()
+        try:
+            place = _identity(directory)
+            if place in seen or place in above:
+                passed_over[directory] = "a link to a folder that is listed already, or that holds this one"
+                continue
+            seen.add(place)
+            with os.scandir(directory) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            images.add(directory)
+            continue
+        files = []
+        for entry in listed:
+            if not _is_folder(entry):
+                files.append(Path(entry.path))
+            elif not entry.name.startswith("."):
+                (linked if entry.is_symlink() else real).append(Path(entry.path))
+        yield directory, files
+
+
+def _sort(directory: Path, files: Iterable[Path], images: set[Path], passed_over: dict[Path, str]) -> None:
+    """Tell images from what is none, among the files of one folder."""
+    slices = []
+    for path in files:
+        claims = is_named(path, (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES))
+        if path.name.startswith("."):
+            if claims and not path.name.startswith("._"):  # what macOS adds to every file that it copies
+                passed_over[path] = "hidden"
+        elif is_named(path, NOT_IMAGES):
+            continue
+        elif not is_named(path, IMAGE_SUFFIXES) and dicom.is_dicom(path):
+            slices.append(path)
+        elif claims or is_named(path, dicom.SUFFIXES):
+            images.add(path)
+        else:
+            passed_over[path] = _reason(path)
+    try:
+        images.update(dicom.studies_among(directory, slices))
+    except Exception:  # whatever these files bring about, the other folders are still listed; reading them says what
+        images.add(directory)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """By what a folder is known again under another name."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _reason(path: Path) -> str:
+    """Why a file is passed over."""
+    if kind := special(path):
+        return kind
+    try:
+        if not path.stat().st_size:
+            return "an empty file"
+    except OSError as error:
+        return "a link to a file that is not there" if path.is_symlink() else f"not to be reached ({error.strerror})"
+    return next((why for suffixes, why in KINDS.items() if is_named(path, suffixes)), "not a file that medgan knows")

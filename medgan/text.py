@@ -1,0 +1,31 @@
+"""Text from outside, such as a file's name, as a terminal and a record may hold it.
+
+A name may hold line ends, sequences that steer a terminal, and bytes that are no UTF-8: Python's surrogates.
+"""
+
+import re
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line separators, characters that turn the direction of writing, and surrogates."""
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Text with what would steer a terminal, or is no UTF-8, as escapes such as ``\x1b``.
+
+    Args:
+        text: Anything.
+        lines: Leave line ends and tabs as they are: in a message of several lines.
+    """
+    return _UNSAFE.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escape(found[0]), text)
+
+
+def record_name(name: str) -> str:
+    r"""A file's name as records call it: :func:`printable`, with ``\`` doubled, so that names that differ still do."""
+    return printable(name.replace("\\", "\\\\"))
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

@@ -7,9 +7,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lightning_fabric import Fabric
+from rich.console import Console
 
 from medgan.errors import DataError, MedganError
 from medgan.inference.jobs import MANIFEST, Job, Plan
@@ -18,6 +20,7 @@ from medgan.inference.sidecar import kept
 from medgan.text import printable
 from medgan.tracking import download_model
 from medgan.training.device import make_fabric
+from medgan.training.folder_lock import alone_in
 
 
 class StudyBatch(ABC):
@@ -71,6 +74,12 @@ class StudyBatch(ABC):
         warnings = tuple(printable(_without_place(warning, job, folder)) for warning in warnings)
         message = printable(_without_place(message, job, folder)) or "; ".join(warnings)
         return Outcome(status, job.name, printable(output), round(time.monotonic() - started, 3), message, warnings)
+
+
+def alone_with(plan: Plan, console: Console) -> AbstractContextManager[None]:
+    """Keep other processes from a plan's outputs; see :func:`medgan.training.folder_lock.alone_in`."""
+    output = plan.jobs[0].output
+    return alone_in(plan.folder or output.parent, console, None if plan.folder else output.name)
 
 
 def is_kept(job: Job, facts: Mapping[str, object], *, overwrite: bool) -> bool:

@@ -16,7 +16,7 @@ from medgan.data.splits import Part, Split
 from medgan.data.studies import Cohort
 from medgan.data.volumes import Volume, file_hash, read_volume
 from medgan.errors import ConfigError
-from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
+from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, is_kept, local_model
 from medgan.inference.jobs import SUMMARY, Job, MapKind, find_jobs, is_table
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import as_map, model_facts, write_outputs
@@ -66,6 +66,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
 
     Raises:
         ConfigError: Something that was asked for contradicts something else; nothing was written.
+        InUseError: Another process writes there.
         DataError: There is nothing to convert, or no place for the records.
         ModelError: The model cannot be used.
     """
@@ -88,10 +89,12 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
     batch = Batch(order, model, conversion_fabric(order.device))
-    outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console))
-    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device), plan.passed_over)
-    if plan.folder:
-        write_summary(plan.folder / SUMMARY, summary, batch.facts)
+    with alone_with(plan, console):
+        outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console))
+        seconds = round(time.monotonic() - started, 3)
+        summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over)
+        if plan.folder:
+            write_summary(plan.folder / SUMMARY, summary, batch.facts)
     show_end(summary, order.output, console)
     return summary
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from medgan.data.streams import write_text
 from medgan.data.volumes import file_hash, read_volume
-from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
+from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, is_kept, local_model
 from medgan.inference.jobs import MANIFEST, SUMMARY, Job, find_jobs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import as_json, write_outputs
@@ -48,6 +48,7 @@ def segment(order: SegmentOrder, console: Console) -> ConvertSummary:
 
     Raises:
         ConfigError: An output that would overwrite an input or another output; nothing was written.
+        InUseError: Another process writes there.
         DataError: There is nothing to segment, or no place for the records.
         ModelError: The model cannot be used.
     """
@@ -59,11 +60,13 @@ def segment(order: SegmentOrder, console: Console) -> ConvertSummary:
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
     batch = SegmentBatch(order, model, conversion_fabric(order.device))
-    outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "segmenting"))
-    summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device), plan.passed_over)
-    if plan.folder:
-        write_summary(plan.folder / SUMMARY, summary, batch.facts)
-        write_text(plan.folder / LABELS_JSON, as_json({"labels": batch.facts["Labels"]}))
+    with alone_with(plan, console):
+        outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "segmenting"))
+        seconds = round(time.monotonic() - started, 3)
+        summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over)
+        if plan.folder:
+            write_summary(plan.folder / SUMMARY, summary, batch.facts)
+            write_text(plan.folder / LABELS_JSON, as_json({"labels": batch.facts["Labels"]}))
     show_end(summary, order.output, console, "segmented")
     return summary
 

@@ -1,6 +1,7 @@
 """One process at a time in a folder that a training, a study or a batch with one table writes to."""
 
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUP
 
 
 @contextmanager
-def alone_in(folder: Path, console: Console) -> Iterator[None]:
+def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterator[None]:
     """Keep other processes out of ``folder`` while the block runs; it is made where it is missing.
 
     The operating system holds the lock, and gives it up when this process ends, however that is: a lock file that a
@@ -31,43 +32,45 @@ def alone_in(folder: Path, console: Console) -> Iterator[None]:
     Args:
         folder: Where the block writes.
         console: Where it is told that the folder cannot be locked.
+        file: Keep them from this file of the folder alone: others may be written meanwhile.
 
     Raises:
         InUseError: Another process, or another lock of this one, is in the folder.
         DataError: The folder cannot be made or written to.
     """
-    lock = FileLock(folder / LOCK, blocking=False, on_acquired=_sign)
+    path = folder / (LOCK if file is None else f".{hashlib.sha256(os.fsencode(file)).hexdigest()[:16]}{LOCK}")
+    lock = FileLock(path, blocking=False, on_acquired=_sign)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    _acquire(lock, folder, console)
+    _acquire(lock, path, folder / file if file else folder, console)
     try:
         yield
     finally:
         with suppress(OSError):
             # While the lock is held. Who has opened the file and not yet locked it will find that it has lost its name,
             # and be refused: filelock looks for that.
-            (folder / LOCK).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             for each in made:
                 each.rmdir()
         lock.release()
 
 
-def _acquire(lock: BaseFileLock, folder: Path, console: Console) -> None:
-    """Make the folder and take its lock, at once or not at all; see :func:`alone_in` for what is raised."""
+def _acquire(lock: BaseFileLock, path: Path, place: Path, console: Console) -> None:
+    """Make the folder of ``path`` and lock ``place`` by it, at once or not at all; see :func:`alone_in` for errors."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise InUseError(
-            f"{folder} is in use by {_holder(folder / LOCK)}, and two would overwrite each other's files. Wait until "
+            f"{place} is in use by {_holder(path)}, and two would overwrite each other's files. Wait until "
             "it has ended, or stop it, and give the same command again; or choose another folder (--name, OUTPUT)."
         ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise DataError(
-                f"{folder}: cannot be written to ({error.strerror}); check the disk and its access."
+                f"{path.parent}: cannot be written to ({error.strerror}); check the disk and its access."
             ) from None
         console.out(
-            f"{folder}: this file system has no locks ({error.strerror}); see that nobody else works in the folder",
+            f"{path.parent}: this file system has no locks ({error.strerror}); see that nobody else works in it",
             highlight=False,
         )
 

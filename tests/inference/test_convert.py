@@ -16,9 +16,10 @@ from rich.console import Console
 from medgan.data.grid import GEOMETRY_FIELDS
 from medgan.data.splits import Split
 from medgan.data.volumes import file_hash, image_hash
-from medgan.errors import ConfigError, DataError, LeakageError, ModelError
+from medgan.errors import ConfigError, DataError, InUseError, LeakageError, ModelError
 from medgan.inference.convert import Batch, ConvertOrder, convert
 from medgan.inference.jobs import find_jobs
+from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import read_model
 
 QUIET = Console(quiet=True)
@@ -388,3 +389,20 @@ def test_a_suffix_is_told_by_the_sidecar_and_outputs_without_it_stay_apart(model
     assert "Suffix" not in json.loads((out / "a.json").read_text())
     assert json.loads((out / "a_desc-synthetic.json").read_text())["Suffix"] == "_desc-synthetic"
     assert ends(run(tmp_path / "in", out, model_folder, **options)) == {"a.nii.gz": "kept"}
+
+
+def test_a_second_conversion_into_one_folder_or_file_is_told_who_is_there(save_study, model_folder, tmp_path):
+    study, out = save_study(tmp_path / "a.nii.gz", (4, 4)), tmp_path / "out"
+    with alone_in(out, QUIET), pytest.raises(InUseError, match=rf"out is in use by process {os.getpid()} on"):
+        run(study, out, model_folder)
+    with (
+        alone_in(out, QUIET, "x.nii.gz"),
+        pytest.raises(InUseError, match=rf"out/x\.nii\.gz is in use by process {os.getpid()} on"),
+    ):
+        run(study, out / "x.nii.gz", model_folder)
+    assert not out.exists()
+    run(study, out / "x.nii.gz", model_folder)
+    run(study, out, model_folder)
+    assert {path.name for path in out.iterdir()} == {
+        *("x.nii.gz", "x.json", "a.nii.gz", "a.json", "manifest.jsonl", "summary.json")
+    }

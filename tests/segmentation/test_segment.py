@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from medgan.data.volumes import read_volume
-from medgan.errors import DataError
+from medgan.errors import DataError, InUseError
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.segment import SegmentOrder, segment
+from medgan.training.folder_lock import alone_in
 
 QUIET = Console(quiet=True)
 
@@ -71,6 +72,11 @@ def test_of_a_cohort_another_domain_may_be_segmented(order):
     assert set(ends(segment(other, QUIET))) == {"s2.nii.gz"}
     with pytest.raises(DataError, match="no image of domain mr"):
         segment(replace(order, domain="mr"), QUIET)
+
+
+def test_a_second_segmentation_into_one_folder_is_told_who_is_there(order):
+    with alone_in(order.output, QUIET), pytest.raises(InUseError, match="is in use by process"):
+        segment(order, QUIET)
 
 
 def test_a_file_may_be_named_and_a_study_may_not_take_the_place_of_the_labels_names(order):

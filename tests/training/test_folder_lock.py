@@ -89,6 +89,17 @@ def test_a_study_and_its_children_are_locked_apart(tmp_path, holding):
         assert {path.parent.name for path in tmp_path.rglob(LOCK)} == {"study", "arm,seed=0", "arm,seed=1"}
 
 
+def test_two_files_of_one_folder_are_locked_apart(tmp_path):
+    with alone_in(tmp_path / "out", QUIET, "a.nii.gz"), alone_in(tmp_path / "out", QUIET, "b.nii.gz"):
+        with (
+            pytest.raises(InUseError, match=rf"out/a\.nii\.gz is in use by process {os.getpid()} on"),
+            alone_in(tmp_path / "out", QUIET, "a.nii.gz"),
+        ):
+            pytest.fail("two write one file")
+        assert len(names(tmp_path / "out")) == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_folder_is_free_after_an_error_and_gone_if_nothing_was_begun(tmp_path):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), alone_in(tmp_path / "runs" / "ct_contrast" / "one", QUIET):

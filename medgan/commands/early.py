@@ -58,7 +58,7 @@ def check_use(
         _check_settings(settings, overrides or (), config, several)
     if data is not None and not _holds_something(data):
         raise DataError(f"{data} is empty or does not exist; give a folder of studies or a cohort CSV.")
-    if source is not None and not os.path.lexists(source):
+    if source is not None and not os.path.lexists(source) and not _may_be_series(source):
         raise DataError(f"{source} does not exist; give an image, a folder or a cohort CSV.")
     recorded = model is None or re.match(r"(runs|models):/", str(model))
     if not recorded and not (Path(str(model)) / "model.json").is_file():
@@ -66,6 +66,11 @@ def check_use(
     for place in places:
         if place and not any(os.path.lexists(path) for path in (place, place.rpartition(":")[0] or place)):
             raise DataError(f"{place} does not exist; give a folder of images, or cohort.csv:DOMAIN.")
+
+
+def _may_be_series(source: Path) -> bool:
+    """Whether INPUT may be one of several DICOM series in a folder: they have names, but no file of that name."""
+    return source.name.startswith("series") and source.parent.is_dir()
 
 
 def _holds_something(data: Path) -> bool:

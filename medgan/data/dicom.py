@@ -1,55 +1,57 @@
-# mypy: untyped-calls-exclude="SimpleITK"
-"""DICOM through SimpleITK and GDCM: single slices, and folders that are one series."""
+"""DICOM: single slices, folders that are one series, and series that share a folder with others."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 
+from medgan.data.dicom_folder import MAX_NAMED, Parted, is_series, part
+from medgan.data.dicom_header import dataset, read_header, text
+from medgan.data.dicom_pixels import stored_values
 from medgan.data.grid import Grid, Volume, check_affine, check_finite, made_up_grid
-from medgan.data.series import Slice, in_order, is_stack, positions_mm, series_affine
-from medgan.data.streams import special
+from medgan.data.series import Slice, in_order, series_affine
+from medgan.data.streams import open_regular, special
 from medgan.errors import DataError
+
+__all__ = ["dicom_files", "is_dicom", "is_series", "read", "read_grid", "studies_among"]
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 MAGIC, MAGIC_OFFSET = b"DICM", 128
-
-SERIES, POSITION, FRAMES = "0020|000e", "0020|0032", "0028|0008"
+FIRST_GROUPS = (b"\x02\0", b"\x08\0")
+"""A data set without preamble begins with an element of one of these groups."""
 
 
 def read(path: Path) -> Volume:
-    """One DICOM slice, or the series that a folder holds, with the rescale slope and intercept applied.
+    """One DICOM slice, or a series of them, with the rescale slope and intercept applied.
 
     Args:
-        path: A file (voxels (X, Y, 1)), or a folder whose DICOM files are one series (voxels (X, Y, Z), ordered along
-            the slice normal). Files need no suffix; sub-folders and other files do not count.
+        path: A file (voxels (X, Y, 1)); a folder whose DICOM files are one series (voxels (X, Y, Z), ordered along
+            the slice normal); or one of several series in a folder, ``FOLDER/series_2``. Files need no suffix and no
+            preamble. What lies beside a series is left out: reports, indexes, localizers, exact copies, sub-folders.
 
     Raises:
-        DataError: Not DICOM, truncated, colour, multi-frame, or several series in one folder.
-        GeometryError: Slices missing, doubled, unevenly spaced, unlike each other, or from a tilted gantry.
+        DataError: Not DICOM, pixels that are not all there, no scaling, colour, multi-frame, or several series.
+        GeometryError: No place or size, slices missing, doubled, unevenly spaced, unlike each other, or from a tilted
+            gantry.
     """
-    slices = _slices(path)
+    slices, notes = _slices(path)
     grid = _grid(path, slices)
-    names = [str(one.path) for one in slices]
-    try:
-        with _quiet():  # as float from the start: slices of PET and MR differ in slope, and so in stored type
-            image = sitk.ReadImage(names if len(names) > 1 else names[0], sitk.sitkFloat32, "GDCMImageIO")
-    except RuntimeError as error:
-        raise DataError(f"{path}: the DICOM pixels cannot be decoded ({_reason(error)}); export it again.") from None
-    voxels = np.asarray(sitk.GetArrayFromImage(image).T, dtype=np.float32)
+    voxels = np.empty(grid.size, np.float32, order="F")
+    for z, one in enumerate(slices):
+        slope, intercept = one.scaling or (1.0, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
+            voxels[..., z] = (stored_values(one.path) * slope + intercept).T
     check_finite(path, voxels)
-    return Volume(voxels, grid, path)
+    return Volume(voxels, grid, path, slices[0].modality, notes)
 
 
 def read_grid(path: Path) -> Grid:
     """The grid of a DICOM slice or series, after the same checks of its headers as in ``read``."""
-    return _grid(path, _slices(path))
+    return _grid(path, _slices(path)[0])
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file says that it is DICOM: by its suffix, or by ``DICM`` at byte 128, since exports often have none.
+    """Whether a file is DICOM: by its suffix, by ``DICM`` at byte 128, or because it begins as a bare data set does.
 
     A DICOMDIR is an index, not an image. Neither is a pipe or a device, which is not opened. A file that cannot be
     opened counts as DICOM: reading it tells why.
@@ -61,94 +63,93 @@ def is_dicom(path: Path) -> bool:
     try:
         if not path.is_file():
             return False
-        with path.open("rb") as file:
-            file.seek(MAGIC_OFFSET)
-            return file.read(len(MAGIC)) == MAGIC
+        with open_regular(path) as file:
+            head = file.read(MAGIC_OFFSET + len(MAGIC))
     except OSError:
         return True
+    return head[MAGIC_OFFSET:] == MAGIC or (head[:2] in FIRST_GROUPS and _is_bare(path))
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files directly in a folder, by name; hidden files do not count.
+def dicom_files(path: Path) -> list[Path]:
+    """The DICOM files of a series, or all those directly in a folder, by name; hidden files do not count.
 
     Raises:
         DataError: There is none, or the folder cannot be listed.
     """
+    if is_series(path):
+        return sorted(one.path for one in _slices(path)[0])
     try:
-        files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_dicom(path)]
+        files = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and is_dicom(file)]
     except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be listed ({error.strerror}); check the folder and its permissions."
-        ) from None
+        raise DataError(f"{path}: cannot be listed ({error.strerror}); check the folder and its permissions.") from None
     if not files:
-        raise DataError(f"{folder}: a folder without DICOM files; give a file, or the folder of one DICOM series.")
+        raise DataError(f"{path}: a folder without DICOM files; give a file, or the folder of one DICOM series.")
     return files
 
 
-def studies_among(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """What the DICOM files of one folder are: one study, the folder itself, or a study each.
+def studies_among(folder: Path, files: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """What the DICOM files of one folder are: the path of each study, and what is none, with its reason.
 
-    One study: they share one SeriesInstanceUID and lie at two positions or more; or they are several series of which
-    one at least is a stack of four even positions. Reading the folder then says that its series are mixed: to take
-    such files for single pictures would lose that they are volumes. Everything else is a collection of single slices,
-    as teaching sets and exported key images are.
-
-    Args:
-        folder: Where the files lie.
-        files: Its DICOM files. One that cannot be read does not count here, but reading the result names it.
+    See :func:`medgan.data.dicom_folder.part`. Every path can be read; reading a broken one says what is wrong.
     """
-    series: dict[str, list[Slice]] = {}
-    for path in files:
-        try:
-            one = read_slice(path)
-        except DataError:
-            continue
-        series.setdefault(one.series, []).append(one)
-    if len(series) == 1:
-        whole = len(positions_mm(next(iter(series.values())))) > 1
+    if not files:
+        return [], {}
+    parted = part(folder, files)
+    return parted.studies(), dict(parted.left)
+
+
+def _slices(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
+    """The slice that a file is, or the ordered slices of a series; and what is odd about them."""
+    notes: tuple[str, ...] = ()
+    if path.is_dir() or is_series(path):
+        slices, notes = _series(path)
     else:
-        whole = any(is_stack(slices) for slices in series.values())
-    return [folder] if whole else list(files)
+        slices = [read_header(path).slice()]
+    return slices, (*notes, *_notes(slices))
 
 
-def read_slice(path: Path) -> Slice:
-    """The header of one DICOM image.
-
-    Raises:
-        DataError: Not a DICOM image, truncated, colour, or more than one frame.
-    """
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        with _quiet():
-            reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise DataError(
-            f"{path}: not DICOM, truncated, or no image ({_reason(error)}); copy it again, or move reports and "
-            "structure sets out of the folder."
-        ) from None
-    if reader.GetNumberOfComponents() > 1:
-        raise DataError(f"{path}: the pixels are RGB colours, not intensities; give the original grey-scale images.")
-    x, y, frames = (*reader.GetSize(), 1)[:3]
-    if frames > 1 or int(_tag(reader, FRAMES) or 1) > 1:
-        raise DataError(f"{path}: multi-frame DICOM ({frames} frames); convert it to NIfTI first with `dcm2niix`.")
-    return Slice(
-        path=path,
-        series=_tag(reader, SERIES),
-        size=(x, y),
-        spacing_mm=np.array(reader.GetSpacing()),
-        origin_mm=np.array(reader.GetOrigin()),
-        direction=np.array(reader.GetDirection()).reshape(3, 3),
-        positioned=bool(_tag(reader, POSITION)),
-    )
+def _series(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
+    folder = path if path.is_dir() else path.parent
+    parted = part(folder, dicom_files(folder))
+    if path.is_dir():
+        found = parted.series if parted.whole else ()
+    else:
+        found = tuple(one for one in parted.series if one.name == path.name)
+    if found:
+        return in_order(path, found[0].slices()), found[0].notes
+    if path.is_dir() and len(parted.singles) == 1 and not parted.series:
+        return [read_header(parted.singles[0]).slice()], ()
+    raise _not_one(path, parted)
 
 
-def _slices(path: Path) -> list[Slice]:
-    """The slice that a file is, or the ordered slices of the series in a folder."""
+def _not_one(path: Path, parted: Parted) -> DataError:
+    """Why a folder, or a name in it, is not one series."""
+    names = [one.name for one in parted.series]
+    shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
     if not path.is_dir():
-        return [read_slice(path)]
-    return in_order(path, [read_slice(file) for file in dicom_files(path)])
+        return DataError(f"{path}: no series of that name; {parted.folder} has {shown or 'no series but itself'}.")
+    if names:
+        beside = f" and {len(parted.singles)} other images" if parted.singles else ""
+        return DataError(
+            f"{path}: mixed series, {len(names)} volumes ({shown}){beside}; name one, such as {path / names[0]}, or "
+            "give each series its own folder."
+        )
+    if parted.singles:
+        return DataError(
+            f"{path}: {len(parted.singles)} single DICOM images, of mixed series or at one place, are no volume; give "
+            "the folder to `medgan convert`, which takes each for itself, or each series its own folder."
+        )
+    why = next(iter(parted.left.items()))
+    return DataError(f"{path}: no DICOM image ({why[0].name}: {why[1]}); give the folder of one DICOM series.")
+
+
+def _notes(slices: Sequence[Slice]) -> tuple[str, ...]:
+    first, notes = slices[0], []
+    if not first.positioned:
+        notes.append("no ImagePositionPatient: it was put at the origin")
+    if first.modality is None and first.scaling is None:
+        notes.append("neither Modality nor RescaleSlope: the stored values were taken as they are")
+    return tuple(notes)
 
 
 def _grid(path: Path, slices: Sequence[Slice]) -> Grid:
@@ -157,22 +158,10 @@ def _grid(path: Path, slices: Sequence[Slice]) -> Grid:
     return made_up_grid((*slices[0].size, len(slices)), affine)
 
 
-def _tag(reader: sitk.ImageFileReader, tag: str) -> str:
-    """A tag's text without DICOM's padding; empty where the file has no such tag."""
-    return str(reader.GetMetaData(tag)).strip(" \0") if reader.HasMetaDataKey(tag) else ""
-
-
-def _reason(error: RuntimeError) -> str:
-    """The last line of an ITK message, without the object's address."""
-    return str(error).strip().splitlines()[-1].rpartition("): ")[2]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ITK's warnings off stderr: what they could say about a series has been checked before."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+def _is_bare(path: Path) -> bool:
+    """Whether a file without preamble is a DICOM data set: it names a class or a modality where DICOM has them."""
     try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        data = dataset(path, ["SOPClassUID", "Modality", "Rows"])
+    except DataError:
+        return False
+    return text(data, "SOPClassUID").startswith("1.2.840.10008.") or bool(text(data, "Modality") and "Rows" in data)

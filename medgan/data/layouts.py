@@ -15,6 +15,7 @@ from typing import Any
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.listing import find_images
 from medgan.data.streams import is_folder
+from medgan.data.volumes import is_series
 from medgan.documents import read_json
 from medgan.errors import DataError
 
@@ -117,7 +118,7 @@ def _inside(folder: Path, entry: str, column: str) -> Path:
     if not place.is_relative_to(root):
         raise DataError(f"{column} '{entry}' leads out of {folder}; keep a cohort's files beside its CSV")
     path = folder / place.relative_to(root)
-    if not path.exists():
+    if not (path.exists() or is_series(path)):
         raise DataError(f"{column} '{entry}' does not exist")
     return path
 
@@ -142,6 +143,11 @@ def read_folders(path: Path, pair: DomainPair) -> list[Study]:
 
 
 def _subject(below: Path, image: Path) -> str:
+    if len(below.parts) == 1 and is_series(image):
+        raise DataError(
+            f"{image.parent} holds several DICOM series and no folder for each subject, so whose they are is unknown; "
+            "give each subject a folder there, or list the series in a CSV."
+        )
     return below.parts[0] if len(below.parts) > 1 else stem(image)
 
 

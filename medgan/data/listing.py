@@ -124,7 +124,9 @@ def _sort(directory: Path, files: Iterable[Path], images: set[Path], passed_over
         else:
             passed_over[path] = _reason(path)
     try:
-        images.update(dicom.studies_among(directory, slices))
+        studies, left = dicom.studies_among(directory, slices)
+        images.update(studies)
+        passed_over.update(left)
     except Exception:  # whatever these files bring about, the other folders are still listed; reading them says what
         images.add(directory)
 

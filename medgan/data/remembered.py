@@ -29,7 +29,7 @@ def remembered(question: str, path: Path, find_out: Callable[[], str], *, on_dis
 
     Args:
         question: What is asked, with a number that is raised when answers change.
-        path: A file, or a folder whose own files count.
+        path: A file, or a folder whose own files count; a series in a folder is as its folder.
         find_out: Gives the answer, one line; what it raises is not remembered.
         on_disk: Whether later processes shall know it too, from the user's cache folder.
     """
@@ -53,7 +53,8 @@ def remembered(question: str, path: Path, find_out: Callable[[], str], *, on_dis
 def _state(path: Path) -> str | None:
     """Sizes and times of a file, or of the files in a folder; None where these cannot be relied on."""
     try:
-        states = [(file.name, file.stat()) for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+        place = path if path.exists() else path.parent
+        states = [(file.name, file.stat()) for file in (sorted(place.iterdir()) if place.is_dir() else [place])]
     except OSError:
         return None
     now = time.time_ns()

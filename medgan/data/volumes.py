@@ -10,14 +10,15 @@ from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import DTypeLike, NDArray
 
 from medgan.data import dicom, images, nifti
+from medgan.data.dicom import is_series
 from medgan.data.grid import Grid, Volume
 from medgan.data.remembered import remembered
 from medgan.data.streams import open_regular, unreadable
 from medgan.errors import DataError, MedganError
 
 __all__ = [
-    "Grid", "Volume", "file_hash", "image_hash", "known_by", "read_grid", "read_volume", "shown_hash", "stored_type",
-    "voxel_hash", "write_volume",
+    "Grid", "Volume", "file_hash", "image_hash", "is_series", "known_by", "read_grid", "read_volume", "shown_hash",
+    "stored_type", "voxel_hash", "write_volume",
 ]  # fmt: skip
 
 IMAGE_SUFFIXES = (*nifti.SUFFIXES, *images.SUFFIXES)
@@ -85,7 +86,7 @@ def file_hash(path: Path) -> str:
 
 def _byte_hash(path: Path) -> str:
     try:
-        if path.is_dir():
+        if path.is_dir() or is_series(path):
             digests = sorted(file_hash(file) for file in dicom.dicom_files(path))
             return hashlib.sha256("\n".join(digests).encode()).hexdigest()
         with open_regular(path) as file:
@@ -154,7 +155,7 @@ def _content(path: Path) -> tuple[str, str]:
 
 def _format_of(path: Path) -> Format:
     try:
-        if path.is_dir():
+        if path.is_dir() or is_series(path):
             return dicom
         with open_regular(path) as file:
             empty = not file.read(1)

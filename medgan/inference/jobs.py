@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from medgan.data.layouts import NIFTI, read_table, stem
 from medgan.data.listing import find_images, told
 from medgan.data.streams import check_regular, is_folder
+from medgan.data.volumes import is_series
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable, record_name
 
@@ -145,7 +146,7 @@ def find_inputs(source: Path, output: Path, domain: str, *, subjects: Collection
         DataError: INPUT does not exist or holds no image.
         ConfigError: OUTPUT is the input folder.
     """
-    if not os.path.lexists(source):
+    if not (os.path.lexists(source) or is_series(source)):
         raise DataError(f"{source} does not exist; give an image, a folder or a cohort CSV.")
     if is_table(source):
         inputs = Inputs(tuple(_of_table(source, domain, subjects)))
@@ -239,7 +240,9 @@ def fitting(name: str, suffix: str = "") -> str:
 
 
 def _is_real(source: Path) -> bool:
-    """Whether an input is a file or folder that could be converted; broken links, pipes and devices could not."""
+    """Whether an input is there and could be converted; broken links, pipes and devices could not."""
+    if is_series(source):
+        return True
     try:
         check_regular(source)
     except DataError:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from dicom_files import save, save_stack, slice_of
 from medgan.data.dicom import dicom_files, is_dicom, read, read_grid, studies_among
 from medgan.errors import DataError, GeometryError
 
@@ -92,7 +93,7 @@ def test_a_series_that_is_no_volume_is_refused_by_name(tmp_path, write_series):
         ):
             reader(tmp_path / "gap")
         with pytest.raises(
-            DataError, match=r"mixed: mixed series, 2 SeriesInstanceUIDs; give each series its own folder"
+            DataError, match=r"mixed: 4 single DICOM images, of mixed series.* or each series its own folder"
         ):
             reader(tmp_path / "mixed")
 
@@ -106,9 +107,17 @@ def test_what_is_no_grey_single_frame_is_refused_by_name(tmp_path, write_dicom):
         read(tmp_path / "colour.dcm")
 
 
-@pytest.mark.parametrize("kind", ["half", "head", "text.dcm", "junk"])
+BROKEN = {
+    "half": "PixelData holds 20 bytes, where 4 × 5 pixels take 40",
+    "head": "no ",
+    "text.dcm": r"not DICOM, or truncated \(",
+    "junk": r"not DICOM, or truncated \(",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
 def test_broken_files_are_named_and_nothing_else_is_printed(tmp_path, write_dicom, write_series, capfd, kind):
-    content = write_dicom(tmp_path / "whole.dcm", PIXELS).read_bytes()
+    content = write_dicom(tmp_path / "whole.dcm", PIXELS, (-7.5, 3.25, 4)).read_bytes()
     broken = {
         "half": content[:-20],
         "head": content[:200],
@@ -118,9 +127,7 @@ def test_broken_files_are_named_and_nothing_else_is_printed(tmp_path, write_dico
     path = write_series(tmp_path / "series", [0, 2]) / kind
     path.write_bytes(broken[kind])
     for study in (path, path.parent):
-        with pytest.raises(
-            DataError, match=rf"series/{kind}: not DICOM, truncated, or no image \(Cannot read requested"
-        ):
+        with pytest.raises(DataError, match=rf"series/{kind}: {BROKEN[kind]}"):
             read(study)
     assert capfd.readouterr() == ("", "")
 
@@ -137,7 +144,10 @@ def test_dicom_is_told_by_its_suffix_or_its_magic(tmp_path, write_dicom):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "folder").mkdir()
-    assert {path.name for path in tmp_path.iterdir() if is_dicom(path)} == {"CT.1.3.12.16573", "BROKEN.DCM"}
+    save(tmp_path / "000001", slice_of(np.zeros((5, 4))), bare=True)
+    (tmp_path / "begins alike").write_bytes(b"\x08\0\x16\0 but is none" + bytes(200))
+    names = {path.name for path in tmp_path.iterdir() if is_dicom(path)}
+    assert names == {"CT.1.3.12.16573", "BROKEN.DCM", "000001"}
 
 
 STUDIES = {
@@ -148,8 +158,6 @@ STUDIES = {
     "a lone slice": ([("1", [0])], False),
     "slices of many series": ([("1", [0]), ("2", [5]), ("3", [9, 9])], False),
     "a few slices of two series": ([("1", [0, 2, 4]), ("2", [0, 2, 4])], False),
-    "two whole series": ([("1", [0, 2, 4, 6]), ("2", [0, 2, 4, 6])], True),
-    "a series and its localizer": ([("1", [0]), ("2", [0, 2, 4, 6])], True),
 }
 
 
@@ -158,7 +166,7 @@ def test_the_files_of_a_folder_are_one_study_or_one_each(tmp_path, write_series,
     for number, heights in series:
         write_series(tmp_path, heights, prefix=number, series=f"1.2.{number}")
     files = dicom_files(tmp_path)
-    assert studies_among(tmp_path, files) == ([tmp_path] if whole else files)
+    assert studies_among(tmp_path, files) == ([tmp_path] if whole else files, {})
 
 
 def test_a_broken_file_stays_with_its_series_and_is_listed_among_single_slices(tmp_path, write_series):
@@ -166,8 +174,32 @@ def test_a_broken_file_stays_with_its_series_and_is_listed_among_single_slices(t
         write_series(tmp_path / folder, heights)
         (tmp_path / folder / "broken.dcm").write_bytes(b"broken")
     series, singles = tmp_path / "series", tmp_path / "singles"
-    assert studies_among(series, dicom_files(series)) == [series]
-    assert studies_among(singles, dicom_files(singles)) == [singles / "99.dcm", singles / "broken.dcm"]
+    assert studies_among(series, dicom_files(series)) == ([series], {})
+    assert studies_among(singles, dicom_files(singles)) == ([singles / "99.dcm", singles / "broken.dcm"], {})
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_series_says_its_modality_and_nothing_about_how_it_is_shown_changes_its_hu(tmp_path, bare):
+    plain = read(save_stack(tmp_path / "plain", bare=bare))
+    shown = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 40, "WindowWidth": 80, "PixelPaddingValue": 0}
+    odd = read(save_stack(tmp_path / "odd", bare=bare, **shown))
+    np.testing.assert_array_equal(odd.voxels, plain.voxels)
+    assert plain.modality == odd.modality == "CT"
+    assert plain.notes == odd.notes == ()
+
+
+def test_without_a_position_a_lone_slice_is_read_and_says_so(tmp_path):
+    volume = read(save(tmp_path / "a.dcm", slice_of(np.zeros((5, 4)), ImagePositionPatient=None)))
+    np.testing.assert_array_equal(volume.grid.affine[:3, 3], 0)
+    assert volume.notes == ("no ImagePositionPatient: it was put at the origin",)
+
+
+def test_stored_values_without_modality_or_scaling_are_taken_as_they_are_and_said_so(tmp_path):
+    bare = {"Modality": None, "SOPClassUID": "1.2.3.4", "RescaleSlope": None, "RescaleIntercept": None}
+    volume = read(save(tmp_path / "a.dcm", slice_of(np.full((5, 4), -24), **bare)))
+    assert volume.voxels.min() == volume.voxels.max() == 1000
+    assert volume.modality is None
+    assert volume.notes == ("neither Modality nor RescaleSlope: the stored values were taken as they are",)
 
 
 def test_real_series_of_thick_overlapping_slices(medgan_data):

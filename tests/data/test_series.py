@@ -12,9 +12,9 @@ from medgan.errors import DataError, GeometryError
 FOLDER = Path("study")
 
 
-def one(position, name="slice", *, series="1.2", size=(4, 5), spacing=(0.5, 0.75, 1), turn=None, positioned=True):
+def one(position, name="slice", *, size=(4, 5), spacing=(0.5, 0.75, 1), turn=None, positioned=True, **more):
     direction = np.eye(3) if turn is None else turn
-    return Slice(FOLDER / name, series, size, np.array(spacing), np.array(position, float), direction, positioned)
+    return Slice(FOLDER / name, size, np.array(spacing), np.array(position, float), direction, positioned, **more)
 
 
 def stack(heights, **options):
@@ -61,7 +61,30 @@ REFUSED = {
     "duplicate": (stack([0, 2, 2, 4]), GeometryError, r"duplicate positions, 1\.dcm and 2\.dcm lie at one place"),
     "all at one place": (stack([3, 3]), GeometryError, r"duplicate positions"),
     "tilted": ([one((0, 0.4 * z, 2 * z)) for z in range(5)], GeometryError, r"sheared.* 11\.31° off the slice normal"),
-    "mixed series": ([*stack([0, 2]), *stack([4], series="9")], DataError, r"mixed series, 2 SeriesInstanceUIDs"),
+    "two spacings": (
+        stack([0, 4, 8, 12, 16, 17.08, 24.08, 31.08, 38.08, 45.08]),
+        GeometryError,
+        r"2 slice spacings, 4 mm from \(1, 2, 0\) and 7 mm from \(1, 2, 17\.08\) on; put the slices of each range",
+    ),
+    "two spacings, one twice the other": (stack([0, 2, 4, 6, 10, 14, 18]), GeometryError, r"2 slice spacings, 2 mm"),
+    "every other one missing in part": (stack([0, 2, 4, 6, 8, 12, 14, 16]), GeometryError, r"missing slices, 1 at"),
+    "phases at one place": (
+        [*stack([0, 2], phases={"EchoTime": "5"}), *stack([0, 2], phases={"EchoTime": "20"})],
+        GeometryError,
+        r"duplicate positions, .* of EchoTime (5 and 20|20 and 5); put the files of each phase",
+    ),
+    "phases in turns": (
+        [*stack([0, 4, 8], phases={"EchoNumbers": "1"}), *stack([2, 6, 10], phases={"EchoNumbers": "2"})],
+        GeometryError,
+        r"slices of EchoNumbers 1, 2 in turns",
+    ),
+    "mixed frames": ([*stack([0, 2]), *stack([4], frame="9")], GeometryError, r"mixed frames of reference, so they"),
+    "mixed modalities": (
+        [*stack([0], modality="CT"), *stack([2], modality="MR")],
+        DataError,
+        r"mixed modalities, (CT and MR|MR and CT)",
+    ),
+    "scaled in part": ([*stack([0, 2]), *stack([4], scaling=(1, 0))], DataError, r"only one has a RescaleSlope"),
     "mixed sizes": ([*stack([0, 2]), *stack([4], size=(8, 8))], GeometryError, r"mixed sizes, \(8, 8\) and \(4, 5\)"),
     "mixed spacings": ([*stack([0, 2]), *stack([4], spacing=(1, 1, 1))], GeometryError, r"mixed pixel spacings"),
     "mixed orientations": ([*stack([0, 2]), *stack([4], turn=TURNED)], GeometryError, r"mixed orientations"),
@@ -89,11 +112,19 @@ def test_any_tilt_of_a_gantry_is_noticed(degrees, spacing, count):
         ([0, 2, 2, 4, 6, 6], True),
         ([0, 2, 4], False),
         ([0, 2, 4, 60], False),
+        ([0, 2, 4, 6, 8, 10, 12, 60], True),
+        ([0, 1, 4, 9, 16, 25, 36, 49], False),
         ([0, 0, 0, 0], False),
     ],
 )
 def test_a_stack_is_four_even_positions(heights, stacked):
     assert is_stack(stack(heights)) is stacked
+
+
+@pytest.mark.parametrize("acquisitions", ["1122", "1234", "1111", "112233", "111222"])
+def test_acquisitions_one_after_the_other_are_one_volume(acquisitions):
+    slices = [one((0, 0, z), phases={"AcquisitionNumber": number}) for z, number in enumerate(acquisitions)]
+    assert len(in_order(FOLDER, slices)) == len(acquisitions)
 
 
 def test_positions_are_distinct_and_ascending():

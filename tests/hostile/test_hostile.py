@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hostile import entry_cases, nifti_cases
+from hostile import dicom_cases, entry_cases, nifti_cases
 from hostile.case import Case
 from medgan.cli import app
 
-TABLES = (nifti_cases, entry_cases)
+TABLES = (nifti_cases, entry_cases, dicom_cases)
 CASES = tuple(case for table in TABLES for case in table.CASES)
 EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
 
@@ -34,7 +34,9 @@ def test_an_odd_input_ends_as_the_table_says(case: Case, models, tmp_path, monke
     asked = ["convert", str(folder / case.source), str(output), "--model", str(models[case.model]), "--device", "cpu"]
     ended = CliRunner().invoke(app, [*asked, *options])
     manifest = output / "manifest.jsonl"
-    records = [json.loads(line) for line in manifest.read_text().splitlines()] if manifest.is_file() else []
+    records = (
+        [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()] if manifest.is_file() else []
+    )
     said = ended.output + "\n".join(f"{record['input']}: {record['message']}" for record in records)
     assert ended.exit_code in EXIT_CODES[case.outcome], said
     assert "Traceback" not in said

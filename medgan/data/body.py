@@ -75,8 +75,9 @@ _IN_PLANE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], axis
 def _not_air(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]:
     if domain.modality == "CT":
         return np.asarray(voxels > CT_BODY_HU)
-    logarithm = np.log1p(np.maximum(voxels, 0))
-    threshold = np.expm1(threshold_otsu(logarithm.ravel()))
+    logarithm = np.maximum(voxels, 0)
+    threshold = np.expm1(threshold_otsu(np.log1p(logarithm, out=logarithm).ravel()))
+    del logarithm
     lowest, highest = np.percentile(voxels, RANGE_PERCENTILES)
     least, most = (lowest + share * (highest - lowest) for share in MR_AIR_SHARES)
     return np.asarray(voxels > np.clip(threshold, least, most))

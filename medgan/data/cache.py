@@ -21,7 +21,7 @@ from medgan.documents import read_json
 
 __all__ = ["Cache", "default_folder", "entry_key"]
 
-FORMAT = 4
+FORMAT = 5
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
 
 

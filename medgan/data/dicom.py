@@ -154,8 +154,9 @@ def _notes(slices: Sequence[Slice]) -> tuple[str, ...]:
 
 def _grid(path: Path, slices: Sequence[Slice]) -> Grid:
     affine = series_affine(slices)
-    check_affine(path, affine)
-    return made_up_grid((*slices[0].size, len(slices)), affine)
+    size = (*slices[0].size, len(slices))
+    check_affine(path, affine, size)
+    return made_up_grid(size, affine)
 
 
 def _is_bare(path: Path) -> bool:

@@ -39,7 +39,7 @@ class Window(Config):
         inside = voxels[voxels != 0]
         if inside.size == 0:
             return 0.0, 1.0
-        lower, upper = np.percentile(inside, [self.lower, self.upper])
+        lower, upper = np.percentile(inside, [self.lower, self.upper], overwrite_input=True)  # a copy
         return float(lower), float(lower + (1 + self.headroom) * max(upper - lower, 1e-6))
 
 

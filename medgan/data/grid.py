@@ -1,8 +1,9 @@
 # mypy: untyped-calls-exclude="nibabel"
 """Where voxels lie: the grid of a volume, and what must hold for an output to lie on it exactly."""
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,18 @@ SAME_VOXELS = 0.1
 place, too. Headers are rounded, positions to .05 mm and spacings to 4 decimals at worst, and over 512 voxels of .5 mm
 that comes to a tenth of a voxel. An edge that lies so far off moves a voxel's value by a tenth of the step across it
 at most, and a label map by nothing: nearest neighbours change at half a voxel."""
+
+SMALLEST_SPACING_MM = 0.01
+"""Ten times finer than any clinical scanner's voxels; what is finer was written in another unit."""
+
+LARGEST_PIXEL_MM = 20.0
+"""Of the second longest side of a voxel: only the distance of slices may be longer."""
+
+LARGEST_FIELD_MM = 3000.0
+"""A whole body is two metres long."""
+
+SLAB_VOXELS = 1 << 21
+"""Voxels that are worked on at a time."""
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK count towards left and posterior, NIfTI towards right and anterior."""
@@ -70,6 +83,17 @@ class Volume:
     """What the file itself says that it is, in DICOM's words: CT, MR, PT; None where its format has no such word."""
     notes: tuple[str, ...] = ()
     """What is odd about the file although it can be used, each as a sentence part; whoever reports warnings adds it."""
+
+
+def slabs(size: tuple[int, ...], depth: float = 1.0) -> Iterator[slice]:
+    """The last axis in parts of at most ``SLAB_VOXELS``: what is done by slabs needs little memory beside a volume.
+
+    Args:
+        size: Of the volume.
+        depth: How many slices each slice is made from.
+    """
+    step = max(1, int(SLAB_VOXELS / max(math.prod(size[:-1]) * depth, 1)))
+    yield from (slice(first, min(first + step, size[-1])) for first in range(0, size[-1], step))
 
 
 def geometry_fields(header: Nifti1Header) -> dict[str, NDArray[np.generic]]:
@@ -132,10 +156,16 @@ def apart(one: Grid, other: Grid) -> str:
     return f"{drift_voxels(one, other):.2g} voxels apart at a corner"
 
 
-def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
-    """Refuse an affine (4, 4) that is not finite, flattens an axis, or whose axes are not at right angles.
+def check_affine(path: Path, affine: NDArray[np.float64], size: tuple[int, int, int]) -> None:
+    """Refuse an affine (4, 4) that is not finite, flattens or shears the axes, or makes voxels no scanner's.
 
-    Sheared axes come from CT with a tilted gantry. SimpleITK reads them without complaint and alters them.
+    Sheared axes come from CT with a tilted gantry. SimpleITK reads them without complaint and alters them. Voxels of a
+    metre or a micrometre come from a header in another unit; resampled, they would fill any memory, or be nothing.
+
+    Args:
+        path: The study, for the message.
+        affine: Voxel index → mm.
+        size: (X, Y, Z) in voxels.
 
     Raises:
         GeometryError: Naming the file, what is wrong with its axes, and what to do.
@@ -152,6 +182,12 @@ def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
             f"{path}: the voxel axes are sheared, {np.degrees(np.arcsin(min(cosine, 1.0))):.2f}° off a right angle "
             "(a tilted gantry?); resample the study to an orthogonal grid first, for example with `dcm2niix`."
         )
+    field = spacing * size
+    if spacing.min() < SMALLEST_SPACING_MM or sorted(spacing)[1] > LARGEST_PIXEL_MM or field.max() > LARGEST_FIELD_MM:
+        raise GeometryError(
+            f"{path}: voxels of {_text(spacing)} mm and a field of view of {_text(field)} mm are no scan of a patient; "
+            "correct the spacing, or the unit of length, in the header, or export the study again."
+        )
 
 
 def check_finite(path: Path, voxels: NDArray[np.float32]) -> None:
@@ -160,7 +196,8 @@ def check_finite(path: Path, voxels: NDArray[np.float32]) -> None:
     Raises:
         DataError: Naming the file and how many voxels are NaN or infinite.
     """
-    wrong = voxels.size - int(np.count_nonzero(np.isfinite(voxels)))
+    parts = (voxels[..., slab] for slab in slabs(voxels.shape))
+    wrong = sum(part.size - int(np.count_nonzero(np.isfinite(part))) for part in parts)
     if wrong:
         raise DataError(f"{path}: {wrong} of {voxels.size} voxels are NaN or infinite; replace them (CT: by -1024 HU).")
 

@@ -11,7 +11,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import array_from_file
 from numpy.typing import DTypeLike, NDArray
 
-from medgan.data.grid import Grid, Volume, check_finite
+from medgan.data.grid import Grid, Volume, check_finite, slabs
 from medgan.data.nifti_header import grid_of, raw_header, voxel_offset
 from medgan.data.streams import opened, replacing
 from medgan.errors import DataError
@@ -34,12 +34,16 @@ def read(path: Path) -> Volume:
     """
     header = raw_header(path)
     grid = grid_of(path, header)
+    voxels = np.empty(grid.size, np.float32, order="F")
+    start, dtype = voxel_offset(path, header), header.get_data_dtype()
     with opened(path) as stream:
-        start = voxel_offset(path, header)
-        raw = array_from_file(grid.size, header.get_data_dtype(), cast("Any", stream), start, mmap=False)
+        for slab in slabs(grid.size):
+            part = voxels[..., slab]
+            raw = array_from_file(part.shape, dtype, cast("Any", stream), start, mmap=False)
+            part[...] = _scaled(path, header, raw)
+            start += raw.nbytes
         while stream.read(1 << 20):  # the checksum of a gzip stream stands at its end, and is compared only there
             pass
-    voxels = _scaled(path, header, raw)
     check_finite(path, voxels)
     return Volume(voxels, grid, path)
 
@@ -76,9 +80,9 @@ def write(
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise DataError(f"{path}: volumes are written as NIfTI; let the name end in .nii.gz.")
-    stored = _stored(path, voxels, grid, np.dtype(dtype))
+    _check_stored(path, voxels, grid, np.dtype(dtype))
     header = Nifti2Header() if grid.fields["pixdim"].dtype == np.float64 else Nifti1Header()
-    header.set_data_dtype(stored.dtype)
+    header.set_data_dtype(np.dtype(dtype))
     header.set_slope_inter(1.0, 0.0)
     header["descrip"] = descrip.encode("ascii", "replace")[:DESCRIP_BYTES]
     if labels:
@@ -87,7 +91,9 @@ def write(
         header[name] = value
     with replacing(path) as stream:
         header.write_to(stream)
-        stream.write(np.ascontiguousarray(stored.T).data)  # in the file the first axis runs fastest
+        for slab in slabs(grid.size):
+            # In the file the first axis runs fastest.
+            stream.write(np.ascontiguousarray(voxels[..., slab].T, dtype).data)
 
 
 def _scaled(path: Path, header: Nifti1Header, raw: NDArray[Any]) -> NDArray[np.float32]:
@@ -108,17 +114,17 @@ def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float] | None:
     return None if slope is None or (slope, intercept) == (1, 0) else (slope, intercept)
 
 
-def _stored(path: Path, voxels: NDArray[Any], grid: Grid, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The voxels in the type of the file, if nothing is lost by that but the precision of floats."""
+def _check_stored(path: Path, voxels: NDArray[Any], grid: Grid, dtype: np.dtype[Any]) -> None:
+    """Refuse voxels that would lose more than the precision of floats in the type of the file."""
     if voxels.shape != grid.size:
         raise DataError(f"{path}: voxels {voxels.shape} do not fit a grid of {grid.size}; nothing was written.")
-    if not np.isfinite(voxels).all():
-        raise DataError(f"{path}: NaN or infinite voxels would be written; nothing was written.")
     limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
     lowest, highest = voxels.min(), voxels.max()
+    if not (np.isfinite(lowest) and np.isfinite(highest)):  # NaN is the minimum of whatever it is in
+        raise DataError(f"{path}: NaN or infinite voxels would be written; nothing was written.")
     if lowest < limits.min or highest > limits.max:
         raise DataError(f"{path}: {dtype} cannot hold {lowest:g} to {highest:g}; clip them first, or store float32.")
-    stored = voxels.astype(dtype)
-    if dtype.kind in "iu" and not np.array_equal(stored, voxels):
-        raise DataError(f"{path}: {dtype} would cut off the fractions; round the intensities first.")
-    return stored
+    if dtype.kind in "iu" and voxels.dtype != dtype:
+        parts = (voxels[..., slab] for slab in slabs(grid.size))
+        if any(not np.array_equal(part.astype(dtype), part) for part in parts):
+            raise DataError(f"{path}: {dtype} would cut off the fractions; round the intensities first.")

@@ -59,11 +59,12 @@ def grid_of(path: Path, header: Nifti1Header) -> Grid:
     """Where a checked header's voxels lie; the file's path is for the messages.
 
     Raises:
-        GeometryError: Zero, negative or infinite spacing, or an affine that is singular or sheared.
+        GeometryError: Zero, negative, infinite or impossible spacing, or an affine that is singular or sheared.
     """
     affine = _affine_mm(path, header)
-    check_affine(path, affine)
-    return Grid(shape=_shape(header), affine=affine, fields=geometry_fields(header))
+    grid = Grid(shape=_shape(header), affine=affine, fields=geometry_fields(header))
+    check_affine(path, affine, grid.size)
+    return grid
 
 
 def voxel_offset(path: Path, header: Nifti1Header) -> int:

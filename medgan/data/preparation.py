@@ -1,25 +1,42 @@
 """From a study on disk to voxels that a network sees: orientation, spacing, body; the part that is cached."""
 
+import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
-from monai.transforms import Orientation, Spacing
+from monai.data.utils import compute_shape_offset, zoom_affine
 from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
-from torch import Tensor
 
 from medgan.config import Config
 from medgan.data.body import body_box
 from medgan.data.domains import Domain
+from medgan.data.grid import slabs
 from medgan.data.volumes import Volume
+from medgan.errors import GeometryError
 
 FWHM_TO_DEVIATION = 1 / 2.355
 """A Gaussian's standard deviation in units of its full width at half maximum."""
+
+TRUNCATE = 4.0
+"""How many standard deviations of the Gaussian are computed."""
+
+SAME_SPACING_MM = 1e-3
+"""An axis whose voxels are so nearly as wanted keeps its own."""
+
+ROUNDING = 1e-12
+"""Share of the largest intensity that interpolation's rounding may add to a zero: MR windows count what is not 0."""
+
+LARGEST_GROWTH = 64
+"""How many times a study's own voxels the resampled grid may have: 6 mm along each axis become 1.5 mm."""
+
+ALWAYS_VOXELS = 1 << 24
+"""A grid of so many voxels (64 MB) is never refused, however small the study."""
 
 
 Size = Annotated[float, Field(ge=0.01, le=100)]
@@ -38,7 +55,7 @@ class Prepared:
     """A study on the networks' grid."""
 
     voxels: NDArray[np.float32]
-    """(X, Y, Z), RAS+, in the domain's unit, not yet windowed."""
+    """(X, Y, Z), RAS+, in the domain's unit, not yet windowed; maybe a view of the study's own, never to be changed."""
     affine: NDArray[np.float64]
     """(4, 4), voxel index to RAS+ millimetres."""
     body: tuple[tuple[int, int], ...]
@@ -56,40 +73,101 @@ def prepare(volume: Volume, domain: Domain, grid: GridConfig) -> Prepared:
 
     Where voxels grow, a Gaussian removes first what the coarser grid cannot hold (aliased noise would otherwise be
     learnt as texture). Interpolation is linear: it invents no intensities. In CT nothing is thinner than air: scanners
-    fill what they did not see with -2048 HU or less, which would bleed into the skin.
+    fill what they did not see with -2048 HU or less, which would bleed into the skin. Beside the volume and the result
+    it needs the memory of some slices; where neither spacing nor intensities change, the result is a view.
+
+    Raises:
+        GeometryError: The resampled grid is out of all proportion to the volume.
     """
-    real = np.maximum(volume.voxels, np.float32(domain.air)) if domain.modality == "CT" else volume.voxels
-    voxels, affine = _image(Orientation(axcodes="RAS", labels=None)(_tensor(real, volume.grid.affine)))
+    lowest = domain.air if domain.modality == "CT" else None
+    voxels, affine = _upright(volume)
     before = voxel_sizes(affine)
-    after = [wanted or own for wanted, own in zip(grid.spacing_mm, before, strict=True)]
-    if not np.allclose(after, before, rtol=1e-4):
-        smooth = ndimage.gaussian_filter(voxels, [_smoothing(factor) for factor in after / before], mode="nearest")
-        voxels, affine = _image(Spacing(after, padding_mode="border")(_tensor(smooth, affine)))
-    return Prepared(voxels, affine, body=body_box(voxels, domain), bounds=domain.window.bounds(voxels))
+    after = np.array([wanted or own for wanted, own in zip(grid.spacing_mm, before, strict=True)])
+    if np.allclose(after, before, rtol=1e-4):
+        raised = lowest is not None and voxels.min() < lowest
+        result = np.maximum(voxels, np.float32(lowest)) if raised else voxels
+    else:
+        after = np.where(np.abs(after - before) <= SAME_SPACING_MM, before, after)
+        upright = zoom_affine(affine, after, diagonal=False)
+        size, upright[:3, 3] = compute_shape_offset(voxels.shape, affine, upright)
+        _check_growth(volume, size)
+        result = _resampled(voxels, np.linalg.solve(affine, upright), tuple(size.tolist()), lowest)
+        affine = upright
+    return Prepared(result, affine, body=body_box(result, domain), bounds=domain.window.bounds(result))
 
 
 def normalise(voxels: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.float32]:
-    """Intensities of any shape to [-1, 1], linear between the bounds and clipped beyond them."""
+    """Intensities of any shape to [-1, 1], linear between the bounds and clipped beyond them; a copy."""
     lower, upper = bounds
-    return np.asarray(np.clip((voxels - lower) / (upper - lower), 0, 1) * 2 - 1, dtype=np.float32)
+    result = np.asarray(voxels - lower, dtype=np.float32)
+    result /= upper - lower
+    np.clip(result, 0, 1, out=result)
+    result *= 2
+    result -= 1
+    return result
 
 
 def denormalise(voxels: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.float32]:
-    """[-1, 1] back to intensities; the inverse of :func:`normalise` inside the window."""
+    """[-1, 1] back to intensities; the inverse of :func:`normalise` inside the window; a copy."""
     lower, upper = bounds
-    return np.asarray((voxels + 1) / 2 * (upper - lower) + lower, dtype=np.float32)
+    result = np.asarray(voxels + 1, dtype=np.float32)
+    result /= 2
+    result *= upper - lower
+    result += lower
+    return result
 
 
-def _tensor(voxels: NDArray[np.float32], affine: NDArray[np.float64]) -> MetaTensor:
-    """(X, Y, Z) as MONAI's (1, X, Y, Z) with its affine."""
-    return MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine))
+def _upright(volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """A view of the voxels (X, Y, Z) whose axes are nearest to RAS+, and its affine (4, 4)."""
+    axes = io_orientation(volume.grid.affine)
+    affine = volume.grid.affine @ inv_ornt_aff(axes, volume.grid.size)
+    return np.asarray(apply_orientation(volume.voxels, axes)), affine
 
 
-def _image(tensor: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """MONAI's (1, X, Y, Z) as voxels (X, Y, Z) and affine (4, 4)."""
-    assert isinstance(tensor, MetaTensor)
-    voxels = np.ascontiguousarray(tensor.numpy()[0], dtype=np.float32)
-    return voxels, np.asarray(tensor.affine.numpy(), dtype=np.float64)
+def _check_growth(volume: Volume, size: NDArray[np.int_]) -> None:
+    """Refuse a grid that would need far more memory than the study itself, before any is taken for it."""
+    voxels, own = math.prod(size.tolist()), math.prod(volume.grid.size)
+    if voxels > max(LARGEST_GROWTH * own, ALWAYS_VOXELS):
+        field = " × ".join(f"{length:g}" for length in np.array(volume.grid.spacing_mm) * volume.grid.size)
+        raise GeometryError(
+            f"{volume.path}: on the network's grid its field of view of {field} mm would be {voxels:,} voxels, "
+            f"{voxels / own:.0f} times its own {own:,}; correct its spacing, or give a finer study."
+        )
+
+
+def _resampled(
+    voxels: NDArray[np.float32], index: NDArray[np.float64], size: tuple[int, int, int], lowest: float | None
+) -> NDArray[np.float32]:
+    """Voxels blurred and interpolated, a slab of slices at a time.
+
+    Args:
+        voxels: (X, Y, Z).
+        index: (4, 4), from the result's voxels to the given ones; but for rounding it scales and shifts.
+        size: (X, Y, Z) of the result.
+        lowest: What is below it counts as this much; None leaves everything as it is.
+    """
+    result = np.empty(size, np.float32)
+    matrix, factor = index[:3, :3], index.diagonal()[:3]
+    if np.allclose(matrix, np.diag(factor), atol=1e-12):
+        matrix = factor  # along each axis by itself: faster
+    sigma = [_smoothing(length) for length in factor]
+    beyond = int(TRUNCATE * sigma[2] + 0.5)  # slices that the Gaussian sees on either side
+    depth = voxels.shape[2]
+    for place in slabs((*voxels.shape[:2], size[2]), factor[2] / (1 + beyond)):  # not much thinner than what it needs
+        first, last = place.start, place.stop
+        ends = [index[2] @ (*corner, 1) for corner in product((0, size[0] - 1), (0, size[1] - 1), (first, last - 1))]
+        start = min(max(math.floor(min(ends)), 0), depth - 1) - beyond
+        stop = min(max(math.ceil(max(ends)), 0), depth - 1) + 1 + beyond
+        start, stop = max(start, 0), min(stop, depth)
+        slab = voxels[:, :, start:stop]
+        if lowest is not None:
+            slab = np.maximum(slab, np.float32(lowest))
+        slab = ndimage.gaussian_filter(slab, sigma, mode="nearest", truncate=TRUNCATE)
+        offset = (index @ (0, 0, first, 1))[:3] - (0, 0, start)
+        found = result[..., place]
+        ndimage.affine_transform(slab, matrix, offset, found.shape, found, order=1, mode="nearest")
+        found[np.abs(found) <= ROUNDING * max(-slab.min(), slab.max())] = 0
+    return result
 
 
 def _smoothing(factor: float) -> float:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from medgan.data.preparation import Prepared
+from medgan.data.preparation import Prepared, normalise
 from medgan.data.transforms import PatchConfig
 from medgan.networks.sliding import Network, maps_over_blocks, maps_over_slices
 
@@ -34,8 +34,9 @@ def apply(
     Returns:
         (X, Y, Z) in [-1, 1]; away from the body the input.
     """
+    found = maps(generator, study, patch, multiple, fabric)[0]
     result = study.normalised()
-    result[looked_at(study)] = maps(generator, study, patch, multiple, fabric)[0]
+    result[looked_at(study)] = found
     return result
 
 
@@ -53,8 +54,9 @@ def maps(network: nn.Module, study: Prepared, patch: PatchConfig, multiple: int,
     Returns:
         (n, *the part's shape).
     """
-    part = study.normalised()[looked_at(study)]
+    part = normalise(study.voxels[looked_at(study)], study.bounds)
     volume = fabric.to_device(torch.from_numpy(np.ascontiguousarray(part)))
+    del part
     with fabric.autocast():
         return np.asarray(_drawn(network, volume, patch, multiple).float().cpu().numpy())
 
@@ -89,4 +91,6 @@ def _seen(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: 
 def _grown(volume: torch.Tensor, fewest: tuple[int, int, int]) -> torch.Tensor:
     """(X, Y, Z) with at least so many voxels along each axis."""
     x, y, z = (max(0, wanted - size) for wanted, size in zip(fewest, volume.shape, strict=True))
+    if not x + y + z:
+        return volume
     return F.pad(volume[None, None], (0, z, 0, y, 0, x), mode="replicate")[0, 0]

@@ -129,8 +129,9 @@ class Batch(StudyBatch):
             images[job.map("change")] = as_map(found.change, self.model, self.order.direction)
         if spread is not None:
             images[job.map("uncertainty")] = spread
-        warnings = (*volume.notes, *found.warnings)
-        write_outputs(job, images, volume.grid, facts | {"Warnings": list(warnings)})
+        warnings, grid = (*volume.notes, *found.warnings), volume.grid
+        del volume, found, spread  # of the study's memory only what is written is still needed
+        write_outputs(job, images, grid, facts | {"Warnings": list(warnings)})
         return "done", warnings
 
     def _spread(self, volume: Volume, facts: dict[str, object]) -> NDArray[np.float32]:

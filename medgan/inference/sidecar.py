@@ -73,8 +73,11 @@ def spread_meaning(model: Model, direction: Direction, samples: int) -> str:
 
 
 def as_map(change_hu: NDArray[np.float32], model: Model, direction: Direction) -> NDArray[np.float32]:
-    """What the change map holds: a change that goes only one way as an amount, never negative, any other as it is."""
-    return np.abs(change_hu) if _with_change(model, direction).one_sided else change_hu
+    """What the change map holds: a change that goes only one way as an amount, never negative, any other as it is.
+
+    It takes the change's place in memory.
+    """
+    return np.abs(change_hu, out=change_hu) if _with_change(model, direction).one_sided else change_hu
 
 
 def kept(job: Job, facts: Facts) -> bool:

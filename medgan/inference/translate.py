@@ -16,7 +16,8 @@ from scipy import ndimage
 
 from medgan.data.body import body_mask
 from medgan.data.domains import Domain
-from medgan.data.preparation import Prepared, denormalise, prepare
+from medgan.data.grid import slabs
+from medgan.data.preparation import Prepared, denormalise, normalise, prepare
 from medgan.data.volumes import Grid, Volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.apply import apply
@@ -26,9 +27,6 @@ from medgan.training.model_folder import Model, ModelDescription
 
 SMALLEST_PLANE_VOXELS = 4
 """Below it an axis in plane is no axial image: a coronal or a sagittal slice has one voxel there."""
-
-SLAB_VOXELS = 1 << 22
-"""Voxels that are carried back at a time; what is needed beside input and output does not grow with the study."""
 
 TOLERANCE = 0.1
 """How far intensities may reach beyond the training's before a warning, as a share of their range there."""
@@ -111,30 +109,38 @@ def translate(
     study = prepare(volume, given, description.grid)
     check_plane(volume, study)
     body = body_mask(study.voxels, given, to_the_edge=True)
-    output = study.normalised()
+    warnings = tuple(_input_warnings(study, body, given, description))
     if body.any():
         output = apply(generator, study, description.patch, description.generator.network.multiple, fabric)
         _check_answer(volume, output)
-    if isinstance(generator, ChangeOutput):
-        limits = ChangeLimits.of_generator(generator, description.generator, given, study.bounds)
-        result = _changed(volume, study, output, limits, wanted, keep_change)
     else:
-        image = denormalise(output, output_bounds(given, wanted, study, description))
+        output = study.normalised()
+    # From here on little is held beside input, output and one map: studies fill memory.
+    affine, bounds = study.affine, study.bounds
+    if isinstance(generator, ChangeOutput):
+        limits = ChangeLimits.of_generator(generator, description.generator, given, bounds)
+        change = _change_in_place(output, study)
+        del study, output, body
+        result = _changed(volume, change, affine, limits, wanted, keep_change)
+    else:
+        image = denormalise(output, output_bounds(given, wanted, bounds, description))
         image[~body] = wanted.air
-        result = _drawn(volume.grid, study.affine, image, wanted)
-    warnings = _input_warnings(study, body, given, description)
+        del study, output, body
+        result = _drawn(volume.grid, affine, image, wanted)
     return replace(result, warnings=(*warnings, *result.warnings))
 
 
-def output_bounds(given: Domain, wanted: Domain, study: Prepared, description: ModelDescription) -> tuple[float, float]:
-    """The intensities of a drawn image's -1 and +1.
+def output_bounds(
+    given: Domain, wanted: Domain, bounds: tuple[float, float], description: ModelDescription
+) -> tuple[float, float]:
+    """The intensities of a drawn image's -1 and +1, of a study with these bounds.
 
     A fixed window is the answer itself. Where units are arbitrary, MR made of MR keeps the study's own scale, and MR
     made of CT takes the scale of the training's studies.
     """
     if not wanted.window.percentiles:
         return wanted.window.lower, wanted.window.upper
-    return study.bounds if given.window.percentiles else description.intensities[wanted.name]
+    return bounds if given.window.percentiles else description.intensities[wanted.name]
 
 
 def on_grid(
@@ -151,33 +157,36 @@ def on_grid(
         The slab's slices along Z, and its values (X, Y, slices).
     """
     index = np.linalg.inv(affine) @ grid.affine
-    x, y, z = grid.size
-    step = max(1, SLAB_VOXELS // (x * y))
-    for first in range(0, z, step):
-        last = min(first + step, z)
-        start = (index @ (0, 0, first, 1))[:3]
-        slab = ndimage.affine_transform(
-            values, index[:3, :3], start, output_shape=(x, y, last - first), order=1, mode="nearest"
-        )
-        yield slice(first, last), slab
+    x, y, _ = grid.size
+    for place in slabs(grid.size):
+        start = (index @ (0, 0, place.start, 1))[:3]
+        shape = (x, y, place.stop - place.start)
+        yield place, ndimage.affine_transform(values, index[:3, :3], start, output_shape=shape, order=1, mode="nearest")
+
+
+def _change_in_place(output: NDArray[np.float32], study: Prepared) -> NDArray[np.float32]:
+    """The network's output (X, Y, Z) in [-1, 1] made into its difference from the study, in the study's unit."""
+    lower, upper = study.bounds
+    for z in range(output.shape[2]):
+        output[..., z] -= normalise(study.voxels[..., z], study.bounds)
+    output *= np.float32((upper - lower) / 2)
+    return output
 
 
 def _changed(
     volume: Volume,
-    study: Prepared,
-    output: NDArray[np.float32],
+    change: NDArray[np.float32],
+    affine: NDArray[np.float64],
     limits: ChangeLimits,
     wanted: Domain,
     keep_change: bool,
 ) -> Translation:
-    """The input's own intensities plus the change; ``output`` (X, Y, Z) is on the network's grid."""
-    lower, upper = study.bounds
-    change = (output - study.normalised()) * np.float32((upper - lower) / 2)
+    """The input's own intensities plus the change, (X, Y, Z) on a grid of its own."""
     is_ct = wanted.modality == "CT"
     voxels = np.empty(volume.grid.size, np.int16 if is_ct else np.float32, order="F")
     kept = np.empty(volume.grid.size, np.float32, order="F") if keep_change else None
     beyond = fractions = False
-    for slab, found in on_grid(change, study.affine, volume.grid):
+    for slab, found in on_grid(change, affine, volume.grid):
         before = volume.voxels[..., slab]
         found = np.clip(found, *limits.of(before))
         if kept is not None:
@@ -213,7 +222,8 @@ def check_plane(volume: Volume, study: Prepared) -> None:
         x, y, z = study.voxels.shape
         raise GeometryError(
             f"{volume.path}: {x} × {y} × {z} voxels along right, anterior and superior, on the network's grid, are "
-            f"no axial image of at least {SMALLEST_PLANE_VOXELS} × {SMALLEST_PLANE_VOXELS}; give the whole volume."
+            f"no axial image of at least {SMALLEST_PLANE_VOXELS} × {SMALLEST_PLANE_VOXELS}; give the whole volume, "
+            "or correct its spacing."
         )
 
 

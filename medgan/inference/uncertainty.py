@@ -183,7 +183,7 @@ def _answer(
     given, wanted = model.domains(direction)
     generator, description = model.generator(direction), model.description
     if not isinstance(generator, ChangeOutput):
-        image = denormalise(output, output_bounds(given, wanted, study, description))
+        image = denormalise(output, output_bounds(given, wanted, study.bounds, description))
         yield from on_grid(image, varied.affine, volume.grid)
         return
     lower, upper = study.bounds

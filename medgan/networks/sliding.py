@@ -31,13 +31,16 @@ def maps_over_slices(
         batch_size: Slices at a time.
     """
     width, height, depth = volume.shape
-    slices = F.pad(volume.permute(2, 0, 1)[:, None], _growth((width, height), multiple), mode="replicate")
-    results = []
+    slices, growth = volume.permute(2, 0, 1)[:, None], _growth((width, height), multiple)
+    results = torch.empty(0)
     for first in range(0, depth, batch_size):
         wanted = torch.arange(first, min(first + batch_size, depth))
         stack = [slices[(wanted + offset).clamp(0, depth - 1)] for offset in range(-neighbours, neighbours + 1)]
-        results.append(network(torch.cat(stack, dim=1)).float()[..., :width, :height])
-    return torch.cat(results).permute(1, 2, 3, 0)
+        maps = network(F.pad(torch.cat(stack, dim=1), growth, mode="replicate")).float()[..., :width, :height]
+        if first == 0:
+            results = maps.new_empty(depth, *maps.shape[1:])
+        results[first : first + batch_size] = maps
+    return results.permute(1, 2, 3, 0)
 
 
 def over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...], overlap: float = 0.5) -> Tensor:

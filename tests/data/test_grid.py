@@ -46,7 +46,7 @@ def test_voxels_have_three_axes_whatever_the_file_stores(shape, size):
 @given(upright_affines())
 def test_right_angles_pass_and_their_spacing_is_told(case):
     affine, spacing = case
-    check_affine(HERE, affine)
+    check_affine(HERE, affine, (4, 5, 6))
     assert Grid((2, 2, 2), affine, {}).spacing_mm == pytest.approx(spacing)
 
 
@@ -57,14 +57,14 @@ def test_a_shear_is_refused_whatever_the_orientation(case, slope, axes):
     shear[axes] = slope
     unit = affine / np.array([*np.linalg.norm(affine[:3, :3], axis=0), 1])
     with pytest.raises(GeometryError, match=r"study\.nii\.gz: the voxel axes are sheared.*resample"):
-        check_affine(HERE, unit @ shear)
+        check_affine(HERE, unit @ shear, (4, 5, 6))
 
 
 def test_the_tilt_of_a_gantry_is_told_in_degrees():
     affine = np.eye(4)
     affine[1, 2] = np.tan(np.radians(15))
     with pytest.raises(GeometryError, match=r"15\.00°"):
-        check_affine(HERE, affine)
+        check_affine(HERE, affine, (4, 5, 6))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,37 @@ def test_an_affine_that_places_nothing_is_refused(value, message):
     affine = np.eye(4)
     affine[1, 1] = value
     with pytest.raises(GeometryError, match=message):
-        check_affine(HERE, affine)
+        check_affine(HERE, affine, (4, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "size", "told"),
+    [
+        ((900, 900, 3000), (512, 512, 40), "460800 × 460800 × 120000 mm"),
+        ((100, 100, 100), (8, 8, 8), "800 × 800 × 800 mm"),
+        ((0.9, 0.9, 1e30), (512, 512, 1), "460.8 × 460.8 × 1e\\+30 mm"),
+        ((0.9, 100, 0.9), (32, 32, 32), "28.8 × 3200 × 28.8 mm"),
+        ((0.0009, 0.0009, 0.003), (512, 512, 40), "0.4608 × 0.4608 × 0.12 mm"),
+        ((1, 1, 1e-30), (8, 8, 1), "8 × 8 × 1e-30 mm"),
+    ],
+)
+def test_voxels_in_another_unit_are_refused_with_their_field_of_view(spacing, size, told):
+    with pytest.raises(GeometryError, match=rf"study\.nii\.gz: voxels of .* field of view of {told}.*unit"):
+        check_affine(HERE, np.diag([*spacing, 1.0]), size)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "size"),
+    [
+        ((1.4, 1.4, 5), (512, 512, 400)),
+        ((0.1, 0.1, 0.1), (64, 64, 4)),
+        ((8, 8, 8), (64, 64, 250)),
+        ((1, 1, 60), (9, 9, 3)),
+    ],
+    ids=["whole body", "finger", "SPECT", "localizer"],
+)
+def test_what_scanners_make_is_not_refused(spacing, size):
+    check_affine(HERE, np.diag([*spacing, 1.0]), size)
 
 
 @given(upright_affines())

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from medgan.data import grid as grid_module
 from medgan.data.nifti import read, whole_type, write
 from medgan.errors import DataError, MedganError
 
@@ -216,3 +217,13 @@ def test_the_whole_type_of_a_file_is_that_of_its_voxels_unless_they_are_scaled(t
     assert found == (np.dtype(dtype).newbyteorder("=") if whole else None)
     if whole:
         np.testing.assert_array_equal(read(tmp_path / "a.nii").voxels, CT.astype(found))
+
+
+@pytest.mark.parametrize("name", ["study.nii", "study.nii.gz"])
+def test_slabs_read_and_write_what_a_whole_file_holds(tmp_path, write_nifti, name, monkeypatch):
+    monkeypatch.setattr(grid_module, "SLAB_VOXELS", 25)  # two slices of five
+    path = write_nifti(tmp_path / name, CT, scl_slope=0.1, scl_inter=3)
+    volume = read(path)
+    np.testing.assert_array_equal(volume.voxels, nib.load(path).get_fdata(dtype=np.float32))
+    write(CT, volume.grid, tmp_path / "out" / name, np.int16)
+    np.testing.assert_array_equal(nib.load(tmp_path / "out" / name).dataobj, CT)

@@ -124,8 +124,16 @@ def test_a_missing_handedness_is_taken_for_right_as_nibabel_does(tmp_path, write
     assert grid.fields["pixdim"][0] == handedness
 
 
-@pytest.mark.parametrize(("unit", "spacing"), [(0, 2), (1, 2000), (2, 2), (3, 0.002), (10, 2)])
-def test_the_affine_is_in_millimetres_whatever_the_unit(tmp_path, write_nifti, unit, spacing):
+@pytest.mark.parametrize(("unit", "units_per_mm"), [(0, 1), (1, 1e-3), (2, 1), (3, 1e3), (10, 1)])
+def test_the_affine_is_in_millimetres_whatever_the_unit(tmp_path, write_nifti, unit, units_per_mm):
+    stored = np.diag([units_per_mm] * 3 + [1]) @ QFORM
+    path = write_nifti(tmp_path / "study.nii", CT, stored, xyzt_units=unit)
+    assert read_grid(path).spacing_mm == pytest.approx([2] * 3)
+    assert sitk.ReadImage(path).GetSpacing() == pytest.approx([2] * 3)
+
+
+@pytest.mark.parametrize(("unit", "field"), [(1, "6000 × 8000 × 10000"), (3, "0.006 × 0.008 × 0.01")])
+def test_a_unit_that_makes_no_scan_of_a_patient_is_refused(tmp_path, write_nifti, unit, field):
     path = write_nifti(tmp_path / "study.nii", CT, QFORM, xyzt_units=unit)
-    assert read_grid(path).spacing_mm == pytest.approx([spacing] * 3)
-    assert sitk.ReadImage(path).GetSpacing() == pytest.approx([spacing] * 3)
+    with pytest.raises(GeometryError, match=f"field of view of {field}.* unit of length"):
+        read_grid(path)

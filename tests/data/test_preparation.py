@@ -5,12 +5,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Spacing
 from scipy.spatial.transform import Rotation
 
+from medgan.data import grid as grid_module
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import made_up_grid
 from medgan.data.preparation import GridConfig, denormalise, normalise, prepare
 from medgan.data.volumes import Volume
+from medgan.errors import GeometryError
 
 CT = Domain(name="ct", modality="CT", unit="HU", air=-1024, window=Window(lower=-300, upper=700))
 MR = Domain(name="mr", modality="MR", unit="arbitrary", air=0, window=Window(lower=0, upper=100))
@@ -107,6 +112,46 @@ def test_what_a_ct_scanner_did_not_see_is_air(padding, spacing):
     assert prepared.voxels.min() == -1024
     assert prepared.voxels.max() == pytest.approx(40)
     assert given.voxels.min() == padding
+
+
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, None), (0.5, 2.5, 7.0), (2.0, 1.0, 1.3)])
+@pytest.mark.parametrize("tilt", [(0, 0, 0), (12, -8, 20)], ids=["straight", "oblique"])
+def test_slabs_leave_no_seam(spacing, tilt, monkeypatch):
+    given = volume(np.random.default_rng(0).normal(0, 100, (20, 22, 40)), affine("PIR", tilt))
+    whole = prepare(given, MR, GridConfig(spacing_mm=spacing))
+    monkeypatch.setattr(grid_module, "SLAB_VOXELS", 500)
+    np.testing.assert_allclose(prepare(given, MR, GridConfig(spacing_mm=spacing)).voxels, whole.voxels, atol=1e-4)
+
+
+@pytest.mark.parametrize("tilt", [(0, 0, 0), (12, -8, 20)], ids=["straight", "oblique"])
+def test_resampling_is_monais(tilt):
+    stored = affine(tilt=tilt)
+    given = volume(np.random.default_rng(0).normal(0, 100, (20, 22, 9)), stored)
+    finer = prepare(given, MR, GridConfig(spacing_mm=(0.5, 0.7, 2.0)))  # nothing is blurred
+    tensor = MetaTensor(torch.from_numpy(given.voxels)[None], affine=torch.from_numpy(stored))
+    expected = Spacing((0.5, 0.7, 2.0), padding_mode="border")(tensor)
+    np.testing.assert_allclose(finer.voxels, expected.numpy()[0], atol=1e-4)
+    np.testing.assert_allclose(finer.affine, expected.affine.numpy(), atol=1e-9)
+
+
+def test_zeros_stay_zeros_whatever_rounding_makes_of_them():
+    mr = np.zeros((40, 33, 9))
+    mr[10:20] = 1000
+    prepared = prepare(volume(mr, affine(spacing=(1, 1, 3))), MR, GridConfig(spacing_mm=(0.7, 0.9, 1.1)))
+    assert np.abs(prepared.voxels[prepared.voxels != 0]).min() > 1e-6
+
+
+def test_a_grid_out_of_all_proportion_is_refused_before_it_is_allocated():
+    coarse = volume(np.zeros((100, 100, 100)), affine(spacing=(8, 8, 8)))
+    with pytest.raises(
+        GeometryError, match=r"study\.nii\.gz: .* field of view of 800 × 800 × 800 mm .* correct its spacing"
+    ):
+        prepare(coarse, MR, GridConfig(spacing_mm=(1.0, 1.0, 1.0)))
+
+
+def test_what_is_not_resampled_is_not_copied():
+    given = volume(np.zeros((24, 24, 3)), affine("LPS"))
+    assert np.shares_memory(prepare(given, CT, AS_STORED).voxels, given.voxels)
 
 
 def test_negative_mr_intensities_are_kept():

@@ -25,7 +25,7 @@ class Case:
     """The images that must exist below OUTPUT, no more and no fewer, by name; ``("*",)`` is at least one."""
     source: str = "."
     """INPUT, relative to the folder."""
-    model: Literal["ct", "mr", "mr to ct"] = "ct"
+    model: Literal["ct", "ct 3d", "mr", "mr to ct"] = "ct"
     """The tiny model that converts it: contrast CT to plain CT, T1 to T1 with gadolinium, MR to CT."""
     options: tuple[str, ...] = ()
     """More of the command line; ``{folder}`` is the input's folder."""

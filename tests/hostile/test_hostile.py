@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hostile import dicom_cases, entry_cases, nifti_cases
+from hostile import dicom_cases, entry_cases, grid_cases, nifti_cases
 from hostile.case import Case
 from medgan.cli import app
 
-TABLES = (nifti_cases, entry_cases, dicom_cases)
+TABLES = (nifti_cases, entry_cases, dicom_cases, grid_cases)
 CASES = tuple(case for table in TABLES for case in table.CASES)
 EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
 
@@ -18,10 +18,12 @@ EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
 @pytest.fixture(scope="module")
 def models(save_model, tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return {
+    flat = {
         pair: save_model(folder / pair / "model", pair, "none" if pair == "mr to ct" else "one-sided", directions=1)
         for pair in ("ct", "mr", "mr to ct")
     }
+    blocks = save_model(folder / "ct 3d" / "model", dimensions="3", spacing=(1.5, 1.5, 3.0), directions=1)
+    return flat | {"ct 3d": blocks}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -5,13 +5,13 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from medgan.data import grid as grid_module
 from medgan.data.body import body_mask
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import made_up_grid
 from medgan.data.preparation import GridConfig, prepare
 from medgan.data.volumes import Volume, read_volume
 from medgan.errors import GeometryError, ModelError
-from medgan.inference import translate as module
 from medgan.inference.translate import on_grid, translate
 from medgan.training.model_folder import read_model
 
@@ -59,7 +59,7 @@ def test_a_field_comes_back_from_the_networks_grid_to_where_it_was(axes, kind, s
 
 @pytest.mark.parametrize("slab_voxels", [1, 2000, 1 << 22])
 def test_slabs_leave_no_seam(slab_voxels, monkeypatch):
-    monkeypatch.setattr(module, "SLAB_VOXELS", slab_voxels)
+    monkeypatch.setattr(grid_module, "SLAB_VOXELS", slab_voxels)
     values = np.random.default_rng(0).normal(size=(14, 15, 9)).astype(np.float32)
     own, grid = affine("RAS", (1.5, 1.5, 2.0)), made_up_grid((25, 21, 13), affine("oblique", (0.8, 0.9, 1.1)))
     index = np.linalg.inv(own) @ grid.affine
@@ -163,7 +163,8 @@ def test_where_no_body_is_nothing_changes(save_study, model_folder, fabric, tmp_
 
 @pytest.mark.parametrize("change", ["one-sided", "none"])
 def test_a_model_that_answers_with_no_numbers_is_refused(save_study, save_model, fabric, tmp_path, change):
-    model = read_model(save_model(tmp_path / "model", change=change, push=float("nan")))
+    model = read_model(save_model(tmp_path / "model", change=change))
+    next(model.generator("to_target").parameters()).data.fill_(float("nan"))
     with pytest.raises(ModelError, match=r"study\.nii\.gz: the model answers with \d+ values that are no numbers"):
         translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_target", fabric)
 

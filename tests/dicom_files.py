@@ -1,15 +1,27 @@
 """Small DICOM files of one made-up body, written with pydicom: right as they are, wrong where a test says so."""
 
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    MRImageStorage,
+    RLELossless,
+)
 
 from hostile.nifti_cases import ct
 
@@ -45,7 +57,7 @@ def slice_of(
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
     data.RescaleSlope, data.RescaleIntercept = 1, -1024
-    data.add_new("PixelData", "OW", np.clip(np.rint(hu) + 1024, 0, 4095).astype("<u2").tobytes())
+    data.add_new("PixelData", "OW", pixels(hu))
     return alter(data, **changed)
 
 
@@ -108,3 +120,59 @@ def save_stack(
     for k, data in enumerate(stack(**changed) if slices is None else slices):
         save(folder / name.format(k), data, bare=bare)
     return folder
+
+
+def pixels(hu: np.ndarray, dtype: str = "<u2", intercept: int = 1024) -> bytes:
+    """HU as stored values of a type."""
+    return np.maximum(np.rint(hu) + intercept, np.iinfo(dtype).min).astype(dtype).tobytes()
+
+
+def compressed(
+    hu: np.ndarray, kind: str, change: Callable[[bytes], list[bytes]] = lambda fragment: [fragment], **changed: Any
+) -> Dataset:
+    """A slice whose pixels are compressed without loss, as ``RLE``, ``JPEG`` or ``JPEG2000``.
+
+    Args:
+        hu: (rows, columns).
+        kind: The compression.
+        change: Other fragments than the only one.
+        changed: Attributes by keyword.
+    """
+    data = slice_of(hu)
+    if kind == "RLE":
+        data.compress(RLELossless)
+        _, fragment = generate_fragments(data.PixelData)
+    else:
+        data.file_meta.TransferSyntaxUID = {"JPEG": JPEGLosslessSV1, "JPEG2000": JPEG2000Lossless}[kind]
+        fragment = _by_gdcm(hu, kind)
+    data.PixelData = encapsulate(change(fragment))
+    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+    return alter(data, **changed)
+
+
+def _by_gdcm(hu: np.ndarray, kind: str) -> bytes:
+    """The stored values as one compressed stream."""
+    with tempfile.TemporaryDirectory() as folder:
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.UseCompressionOn()
+        writer.SetCompressor(kind)
+        writer.SetFileName(str(Path(folder) / "a.dcm"))
+        writer.Execute(sitk.GetImageFromArray(np.frombuffer(pixels(hu), "<u2").reshape(1, *hu.shape)))
+        _, fragment = generate_fragments(dcmread(Path(folder) / "a.dcm").PixelData)
+    return fragment
+
+
+def in_syntax(uid: str, data: Dataset) -> Dataset:
+    """The same slice in another transfer syntax without compression of the pixels."""
+    data.file_meta.TransferSyntaxUID = uid
+    if uid == ExplicitVRBigEndian:
+        data.PixelData = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
+    return data
+
+
+def garbage_above(hu: np.ndarray) -> Dataset:
+    """A slice with an overlay in the bits above the stored twelve, as old scanners have it."""
+    data = slice_of(hu)
+    data.PixelData = (np.frombuffer(data.PixelData, "<u2") | 0xB000).tobytes()
+    return data

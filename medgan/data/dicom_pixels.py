@@ -5,6 +5,7 @@ GDCM and SimpleITK fill what is missing with whatever lay in memory. So lengths 
 and compressed pixels are handed to GDCM alone, without the rest of the header.
 """
 
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ ALLOCATED = (8, 16, 32)
 
 START = {b"\xff\xd8": "JPEG", b"\xff\x4f": "JPEG 2000"}
 END = b"\xff\xd9"
+RLE_HEADER = 64
 AGAIN = "copy or export it again"
 
 
@@ -43,7 +45,10 @@ def stored_values(path: Path) -> NDArray[Any]:
     if not data.get("PixelData"):
         raise DataError(f"{path}: no PixelData, so it is truncated or was emptied; {AGAIN}.")
     shape = _shape(path, data)
-    if data.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian).is_encapsulated:
+    syntax = data.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian)
+    if not syntax.is_transfer_syntax:
+        raise DataError(f"{path}: stored in transfer syntax {syntax}, which is not read; export it uncompressed.")
+    if syntax.is_encapsulated:
         return _unpacked(path, data, shape)
     return _native(path, data, shape)
 
@@ -80,6 +85,7 @@ def _native(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:
         )
     unsigned = {**shape, "BitsStored": shape["BitsAllocated"], "HighBit": shape["BitsAllocated"] - 1}
     raw = _decoded(path, _alone(data, unsigned | {"PixelRepresentation": 0}))
+    raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)
     bits = np.uint8(shape["BitsAllocated"])
     top = raw << (bits - 1 - shape["HighBit"])  # to the top and back: what lies above the stored bits drops out
     signed = np.dtype(f"i{raw.itemsize}") if shape["PixelRepresentation"] else raw.dtype
@@ -108,6 +114,8 @@ def _check_stream(path: Path, data: Dataset, shape: dict[str, int]) -> None:
     if frames > 1:
         raise DataError(f"{path}: {frames} compressed frames, where its header has one; {AGAIN}.")
     stream = b"".join(fragments)
+    if rle:
+        _check_rle(path, stream, shape)
     if rle or stream[:2] not in START:
         return
     if not stream.rstrip(b"\0").endswith(END):
@@ -115,6 +123,32 @@ def _check_stream(path: Path, data: Dataset, shape: dict[str, int]) -> None:
     size = _coded_size(stream)
     if size and size != (shape["Rows"], shape["Columns"]):
         raise _wrong_size(path, size, shape)
+
+
+def _check_rle(path: Path, stream: bytes, shape: dict[str, int]) -> None:
+    """Refuse RLE whose segments, one a byte of each pixel, unpack to another number of bytes than there are pixels."""
+    count, *starts = struct.unpack("<16I", stream[:RLE_HEADER]) if len(stream) >= RLE_HEADER else (0,)
+    ends = [*starts[1:count], len(stream)]
+    held = [_unpacked_length(stream[start:end]) for start, end in zip(starts[:count], ends, strict=False)]
+    if held != [shape["Rows"] * shape["Columns"]] * (shape["BitsAllocated"] // 8):
+        raise DataError(
+            f"{path}: the RLE pixels unpack to {' and '.join(map(str, held)) or 0} bytes, where {shape['Columns']} × "
+            f"{shape['Rows']} pixels of {shape['BitsAllocated']} bits belong; {AGAIN}."
+        )
+
+
+def _unpacked_length(segment: bytes) -> int:
+    """Bytes that an RLE segment unpacks to; a pad byte at its end is none."""
+    at = length = 0
+    while at < len(segment):
+        control = segment[at]
+        if control < 128:  # so many bytes and one follow as they are
+            length += min(control + 1, len(segment) - at - 1)
+            at += control + 2
+        else:  # the next byte is repeated; 128 means nothing
+            length += 257 - control if control > 128 and at + 1 < len(segment) else 0
+            at += 2 if control > 128 else 1
+    return length
 
 
 def _coded_size(stream: bytes) -> tuple[int, int] | None:
@@ -152,7 +186,8 @@ def _decoded(path: Path, alone: Dataset) -> NDArray[Any]:
     try:
         return np.array(pixel_array(alone, raw=True))
     except Exception as error:
-        raise DataError(f"{path}: the DICOM pixels cannot be decoded ({error}); {AGAIN}.") from None
+        reason = str(error).strip().splitlines()[-1].strip(" )")
+        raise DataError(f"{path}: the DICOM pixels cannot be decoded ({reason}); {AGAIN}.") from None
 
 
 def _by_gdcm(path: Path, alone: Dataset) -> NDArray[Any]:

@@ -1,25 +1,27 @@
 """DICOM that is odd or broken: pixels, geometry, scaling, and what lies beside a series."""
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_fragments
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    JPEG2000Lossless,
-    JPEGLosslessSV1,
-    RLELossless,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from dicom_files import ROOT, alter, report, save, save_stack, slice_of, stack
+from dicom_files import (
+    ROOT,
+    compressed,
+    garbage_above,
+    in_syntax,
+    pixels,
+    report,
+    save,
+    save_stack,
+    slice_of,
+    stack,
+)
 from hostile.case import Case, Outcome
 from hostile.nifti_cases import ct
 
@@ -65,42 +67,14 @@ def folder_of(
     return Case(f"dicom/{what}", make, outcome, says, outputs)
 
 
-def pixels(hu: np.ndarray, dtype: str = "<u2", intercept: int = 1024) -> bytes:
-    return np.maximum(np.rint(hu) + intercept, np.iinfo(dtype).min).astype(dtype).tobytes()
-
-
-def compressed(compressor: str, change: Callable[[bytes], list[bytes]] | None = None, **changed: Any) -> Dataset:
-    """A slice whose pixels are compressed, losslessly; ``change`` gives other fragments than the only one."""
-    data = slice_of(HU)
-    if compressor == "RLE":
-        data.compress(RLELossless)
-    else:
-        data.file_meta.TransferSyntaxUID = {"JPEG": JPEGLosslessSV1, "JPEG2000": JPEG2000Lossless}[compressor]
-        data.PixelData = encapsulate([stream_of(compressor)])
-    if change:
-        _, fragment = generate_fragments(data.PixelData)
-        data.PixelData = encapsulate(change(fragment))
-    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
-    return alter(data, **changed)
-
-
-def stream_of(compressor: str) -> bytes:
-    """The stored values of ``HU`` as one compressed stream, by GDCM."""
-    with tempfile.TemporaryDirectory() as folder:
-        writer = sitk.ImageFileWriter()
-        writer.SetImageIO("GDCMImageIO")
-        writer.UseCompressionOn()
-        writer.SetCompressor(compressor)
-        writer.SetFileName(str(Path(folder) / "a.dcm"))
-        writer.Execute(sitk.GetImageFromArray(np.frombuffer(pixels(HU), "<u2").reshape(1, 32, 32)))
-        _, fragment = generate_fragments(dcmread(Path(folder) / "a.dcm").PixelData)
-    return fragment
-
-
 def packed(what: str, data: Callable[[], Dataset], outcome: Outcome, *says: str) -> Case:
     """One compressed slice."""
     outputs = () if outcome == "fails" else ("odd.nii.gz",)
     return Case(f"dicom/{what}", lambda folder: save(folder / "odd.dcm", data()), outcome, says, outputs)
+
+
+def whole(fragment: bytes) -> list[bytes]:
+    return [fragment]
 
 
 def rewritten(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -119,20 +93,6 @@ def with_frames(word: str) -> Callable[[bytes], bytes]:
     padded = word.ljust(len(word) + len(word) % 2).encode()
     element = b"\x28\0\x08\0IS" + len(padded).to_bytes(2, "little") + padded
     return lambda content: content.replace(ROWS, element + ROWS)
-
-
-def in_syntax(uid: str, data: Dataset) -> Dataset:
-    data.file_meta.TransferSyntaxUID = uid
-    if uid == ExplicitVRBigEndian:
-        data.PixelData = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
-    return data
-
-
-def garbage_above() -> Dataset:
-    """An overlay in the bits above the stored twelve, as old scanners have it."""
-    data = slice_of(HU)
-    data.PixelData = (np.frombuffer(data.PixelData, "<u2") | 0xB000).tobytes()
-    return data
 
 
 def multi_frame() -> Dataset:
@@ -257,7 +217,7 @@ PIXELS = (
     ),
     right("int32", BitsAllocated=32, BitsStored=32, HighBit=31, PixelData=pixels(HU, "<u4")),
     Case("dicom/float_pixels", lambda f: save(f / "a.dcm", float_pixels()), "fails", ("floating-point",), ()),
-    Case("dicom/garbage_above", lambda f: save(f / "a.dcm", garbage_above()), "converts", outputs=("a.nii.gz",)),
+    Case("dicom/garbage_above", lambda f: save(f / "a.dcm", garbage_above(HU)), "converts", outputs=("a.nii.gz",)),
     Case("dicom/multi_frame", lambda f: save(f / "a.dcm", multi_frame()), "fails", ("multi-frame", "3 frames"), ()),
     Case(
         "dicom/cut_in_pixels", rewritten(lambda b: b[:-700]), "fails", ("odd.dcm: PixelData holds",), ("good.nii.gz",)
@@ -276,14 +236,16 @@ PIXELS = (
 
 COMPRESSED = tuple(
     packed(
-        f"{kind}_{what}".lower(), lambda kind=kind, change=change, more=more: compressed(kind, change, **more), *ends
+        f"{kind}_{what}".lower(),
+        lambda kind=kind, change=change, more=more: compressed(HU, kind, change, **more),
+        *ends,
     )
     for kind in ("RLE", "JPEG", "JPEG2000")
     for what, change, more, ends in (
-        ("good", None, {}, ("converts",)),
+        ("good", whole, {}, ("converts",)),
         ("cut", lambda b: [b[: len(b) // 4 * 2]], {}, ("fails", "odd.dcm: ")),
         ("two_frames", lambda b: [b, b], {}, ("fails", "odd.dcm: 2 compressed frames")),
-        ("other_size", None, {"Rows": 64, "Columns": 64}, ("fails", "odd.dcm: ")),
+        ("other_size", whole, {"Rows": 64, "Columns": 64}, ("fails", "odd.dcm: ")),
     )
 )
 

@@ -1,14 +1,20 @@
 """Prepared studies kept on disk, so that a second epoch reads patches and not gzip.
 
 An entry is named by its content: the study's bytes, the domain and the grid. Nothing is ever stale, and an entry may be
-deleted at any time.
+deleted at any time. Each has a checksum, against which a process holds it when it first opens it: an entry that
+was damaged is made anew, and said so.
 """
 
+import functools
 import hashlib
 import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 
 from medgan.config import Config
 from medgan.data.domains import Domain
@@ -24,6 +30,12 @@ __all__ = ["Cache", "default_folder", "entry_key"]
 FORMAT = 5
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
 
+BLOCK = 2**22
+"""Bytes of a file that are read at once."""
+
+
+log = logging.getLogger(__name__)
+
 
 class Cache:
     """Prepared studies by content; several processes may share the folder."""
@@ -37,9 +49,12 @@ class Cache:
         facts = entry.with_suffix(".json")
         try:
             return _read(entry, facts)
-        except (OSError, EOFError, ValueError, LookupError):  # not there yet, or damaged
-            _write(prepare(read_volume(study.image), domain, grid), entry, facts)
-            return _read(entry, facts)
+        except FileNotFoundError:
+            pass
+        except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+            log.warning("%s: a prepared study that is damaged (%s) is made anew of %s", entry, error, study.image)
+        _write(prepare(read_volume(study.image), domain, grid), entry, facts)
+        return _read(entry, facts)
 
 
 def entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
@@ -51,6 +66,8 @@ def entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
 
 def _read(entry: Path, facts: Path) -> Prepared:
     known = read_json(facts)
+    if known.pop("checksums") != _checksums(entry, known):
+        raise ValueError("its checksum differs")
     return Prepared(
         voxels=np.load(entry, mmap_mode="r"),
         affine=np.array(known["affine"]),
@@ -64,4 +81,21 @@ def _write(prepared: Prepared, entry: Path, facts: Path) -> None:
         np.save(stream, prepared.voxels)
     # The facts come last: an entry without them is made anew.
     content = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
-    write_text(facts, json.dumps(content))
+    write_text(facts, json.dumps(content | {"checksums": _checksums(entry, content)}))
+
+
+def _checksums(entry: Path, facts: Mapping[str, Any]) -> list[int]:
+    """CRC-32 of an entry's file and of what is known of it."""
+    file = entry.stat()
+    return [_checksum(entry, file.st_size, file.st_mtime_ns), isal_zlib.crc32(json.dumps(facts).encode())]
+
+
+@functools.lru_cache(maxsize=100_000)
+def _checksum(entry: Path, size: int, modified_ns: int) -> int:
+    """CRC-32 of a file, read once a process while it has this size and time."""
+    del size, modified_ns
+    checksum = 0
+    with entry.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            checksum = isal_zlib.crc32(block, checksum)
+    return checksum

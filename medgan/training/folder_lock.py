@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 from rich.console import Console
 
+from medgan.documents import read_json
 from medgan.errors import DataError, InUseError
 
 LOCK = ".lock"
@@ -89,6 +90,6 @@ def _sign(descriptor: int) -> None:
 def _holder(path: Path) -> str:
     """Who holds a lock, in words, as far as that can be told: Windows lets nobody read a locked file."""
     try:
-        return "process {pid} on {host} (since {since})".format(**json.loads(path.read_bytes()))
+        return "process {pid} on {host} (since {since})".format(**read_json(path))
     except (OSError, ValueError, LookupError, TypeError):
         return "another process"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -110,8 +111,18 @@ def save_atomic(content: Mapping[str, Any], path: Path) -> None:
 
 
 def load_checked(path: Path) -> dict[str, Any]:
-    """The content that :func:`save_atomic` wrote; no code of the file is run."""
+    """The content that :func:`save_atomic` wrote; no code of the file is run.
+
+    ``torch.save`` writes a zip file with a checksum of each of its parts, at which ``torch.load`` does not look: a
+    changed weight would be trained on unnoticed.
+
+    Raises:
+        TrainingError: The file is missing, cut or changed.
+    """
     try:
+        with ZipFile(path) as parts:
+            if damaged := parts.testzip():
+                raise BadZipFile(f"{damaged} does not have its checksum, so a byte was changed")
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__

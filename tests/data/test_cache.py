@@ -1,6 +1,7 @@
 """The cache of prepared studies: by content, whole or not at all, shared by processes."""
 
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 
@@ -56,11 +57,10 @@ def test_first_and_second_read_are_what_preparing_gives_to_the_bit(cache, study)
 
 
 def test_a_second_read_comes_from_the_disk_and_is_not_to_be_written_on(cache, study):
-    marked = cache.prepared(study, CT, COARSE).voxels + 1
-    (entry,) = cache.folder.glob("*.npy")
-    np.save(entry, marked)
+    cache.prepared(study, CT, COARSE)
+    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.folder.iterdir()]
     second = cache.prepared(study, CT, COARSE)
-    assert np.array_equal(second.voxels, marked)
+    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.folder.iterdir()] == before
     assert isinstance(second.voxels, np.memmap)
     assert not second.voxels.flags.writeable
 
@@ -97,7 +97,9 @@ def test_other_settings_make_another_entry(cache, study, domain, grid):
     assert len(entries(cache)) == 4
 
 
-@pytest.mark.parametrize("damage", ["no facts", "no voxels", "half the voxels", "empty voxels", "half the facts"])
+@pytest.mark.parametrize(
+    "damage", ["no facts", "no voxels", "half the voxels", "empty voxels", "half the facts", "list"]
+)
 def test_a_damaged_entry_is_made_anew(cache, study, damage):
     expected = prepare(read_volume(study.image), CT, COARSE)
     cache.prepared(study, CT, COARSE)
@@ -112,11 +114,30 @@ def test_a_damaged_entry_is_made_anew(cache, study, damage):
             voxels.write_bytes(whole[voxels][: len(whole[voxels]) // 2])
         case "empty voxels":
             voxels.write_bytes(b"")
+        case "list":
+            facts.write_bytes(b"[]")
         case "half the facts":
             facts.write_bytes(whole[facts][: len(whole[facts]) // 2])
     assert_same(cache.prepared(study, CT, COARSE), expected)
     assert {path: path.read_bytes() for path in (voxels, facts)} == whole
     assert entries(cache) == sorted([voxels.name, facts.name])
+
+
+@pytest.mark.parametrize("part", ["*.npy", "*.json"])
+def test_a_changed_byte_is_noticed_and_said(cache, study, part, caplog):
+    expected = cache.prepared(study, CT, COARSE)
+    (path,) = cache.folder.glob(part)
+    whole = path.read_bytes()
+    place = whole.find(b"-") if part == "*.json" else len(whole) - 2  # of a voxel, or of the affine or bounds
+    assert place > 0
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 13]) + whole[place + 1 :])
+    os.utime(path, ns=(1, 1))
+    caplog.clear()
+    assert_same(cache.prepared(study, CT, COARSE), prepare(read_volume(study.image), CT, COARSE))
+    assert path.read_bytes() == whole
+    (record,) = caplog.records
+    assert "is damaged (its checksum differs) is made anew of" in record.getMessage()
+    assert expected.voxels.shape
 
 
 def test_a_study_that_cannot_be_read_leaves_no_entry(cache, tmp_path):

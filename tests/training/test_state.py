@@ -61,6 +61,25 @@ def test_a_damaged_state_is_an_error_that_names_the_file(make_state, tmp_path, c
         state.load(path)
 
 
+def test_no_changed_byte_is_trained_on(tmp_path):
+    path = tmp_path / "last.pt"
+    content = {"weights": torch.arange(40.0), "progress": {"iteration": 7}}
+    save_atomic(content, path)
+    whole = path.read_bytes()
+    weights = whole.find(content["weights"].numpy().tobytes())
+    assert weights > 0
+    for place in (*range(0, len(whole), 37), *range(weights, weights + 160, 13)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        try:
+            read = load_checked(path)
+        except TrainingError:
+            continue
+        # A byte between the parts, or of their names' dates.
+        assert place not in range(weights, weights + 160)
+        assert torch.equal(read["weights"], content["weights"])
+        assert read["progress"] == content["progress"]
+
+
 @pytest.mark.parametrize("other", [{"kind": "pix2pix"}, {"dimensions": "3"}, {"norm": "batch"}], ids=str)
 def test_a_state_of_other_networks_is_refused(make_state, tmp_path, other):
     make_state(**other).save(tmp_path / "last.pt")

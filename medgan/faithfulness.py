@@ -17,10 +17,12 @@ from rich.console import Console
 from medgan.data.grid import Volume
 from medgan.data.layouts import read_table
 from medgan.data.preparation import prepare
+from medgan.data.sidecars import ThisImage, this_image
 from medgan.data.streams import write_csv, write_text
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError, MedganError
 from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
+from medgan.evaluation.seen import NOBODY, Seen, seen_as
 from medgan.evaluation.statistics import t_interval
 from medgan.inference.batch import conversion_fabric, local_model
 from medgan.inference.convert import ConvertOrder, subjects_of_part
@@ -57,16 +59,36 @@ class Checked:
     """What was found."""
 
     rows: pd.DataFrame
-    """A row a study: ``subject, image``, figures, and ``rejected``: why, or empty."""
+    """A row a study: ``subject, image``, ``seen`` by the model, figures, and ``rejected``: why, or empty."""
     rejected: tuple[int, int] | None
-    """How many translations were rejected, of how many; None without segmenters."""
+    """How many translations of unseen studies were rejected, of how many; None without segmenters."""
     failures: Mapping[str, str]
     """Why, by image."""
 
     @property
+    def who(self) -> Seen:
+        """Who of the subjects the model has seen."""
+        return NOBODY if self.rows.empty else seen_as(zip(self.rows["subject"], self.rows["seen"], strict=True))
+
+    @property
+    def seen(self) -> pd.DataFrame:
+        """The rows of subjects that the model has seen: no evidence of how it does on others."""
+        return self.rows if self.rows.empty else self.rows[self.rows["subject"].isin(self.who.subjects)]
+
+    @property
+    def unseen(self) -> pd.DataFrame:
+        """All other rows."""
+        return self.rows if self.rows.empty else self.rows[~self.rows["subject"].isin(self.who.subjects)]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of whom the model has seen."""
+        return tuple(self.who.notes(len(self.unseen)))
+
+    @property
     def exit_code(self) -> int:
-        """0 if every study was checked, 1 if some were not, 2 if none was."""
-        if self.rows.empty:
+        """0 if every study was checked, 1 if some were not, 2 if none was that the model has not seen."""
+        if self.unseen.empty:
             return 2
         return 1 if self.failures else 0
 
@@ -93,12 +115,12 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
     for number, job in enumerate(plan.jobs, 1):
         console.out(f"{number}/{len(plan.jobs)} {job.name}", highlight=False)
         try:
-            figures, keeping = check.study(job)
+            seen, figures, keeping = check.study(job)
         except (MedganError, OSError) as error:
             failures[job.name] = str(error)
             console.out(f"not checked: {error}", highlight=False)
             continue
-        rows.append({"subject": subjects.get(job.source, job.name), "image": job.name} | figures)
+        rows.append({"subject": subjects.get(job.source, job.name), "image": job.name, "seen": seen} | figures)
         if keeping:
             kept[job.name] = keeping
     found = _sifted(pd.DataFrame(rows), kept, order.rule, failures)
@@ -108,11 +130,13 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
 
 def _sifted(rows: pd.DataFrame, kept: Mapping[str, Keeping], rule: KeepingRule, failures: Mapping[str, str]) -> Checked:
     """The rows with what is rejected, where there is something to judge by."""
+    found = Checked(rows, None, failures)
     if not kept:
-        return Checked(rows, None, failures)
-    sifted = sift(kept, rule)
-    reasons = [sifted.rejected.get(image, "") for image in rows["image"]]
-    return Checked(rows.assign(rejected=reasons), sifted.counts, failures)
+        return found
+    everything = sift(kept, rule)
+    unseen = sift({image: kept[image] for image in found.unseen["image"] if image in kept}, rule)
+    reasons = [everything.rejected.get(image, "") for image in rows["image"]]
+    return Checked(rows.assign(rejected=reasons), unseen.counts, failures)
 
 
 class Check:
@@ -137,17 +161,18 @@ class Check:
                 "--input-segmenter and --output-segmenter."
             )
 
-    def study(self, job: Job) -> tuple[dict[str, float], Keeping | None]:
-        """The figures of one study, and which labels it keeps."""
+    def study(self, job: Job) -> tuple[ThisImage, dict[str, float], Keeping | None]:
+        """Whether the model has seen a study, its figures, and which labels it keeps."""
         if job.problem:
             raise DataError(job.problem)
         volume = read_volume(job.source)
+        seen = this_image(volume, self.model.description.trained_on)
         figures = self._cycle(volume) if self.returns else {}
         if self.keeper is None:
-            return figures, None
+            return seen, figures, None
         output = translate(volume, self.model, self.direction, self.fabric).voxels.astype(np.float32)
         keeping = self.keeper.keeping(volume, replace(volume, voxels=output))
-        return figures | keeping.figures(), keeping
+        return seen, figures | keeping.figures(), keeping
 
     def _cycle(self, volume: Volume) -> dict[str, float]:
         given, description = self.model.domains(self.direction)[0], self.model.description
@@ -181,7 +206,9 @@ def _write(found: Checked, order: FaithfulnessOrder) -> None:
     folder = order.conversion.output
     write_csv(folder / ROWS, found.rows)
     content = {
-        "figures": means(found.rows),
+        "figures": means(found.unseen),
+        "seen": found.rows["seen"].value_counts().to_dict() if not found.rows.empty else {},
+        "figures_of_seen": means(found.seen),
         "rejected": found.rejected,
         "rule": order.rule.model_dump(mode="json") if found.rejected else None,
         "failures": len(found.failures),
@@ -193,7 +220,7 @@ def means(rows: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
     """Every figure's mean with Student's interval over subjects; what is not known is null."""
     if rows.empty:
         return {}
-    figures = [column for column in rows.columns if column not in ("subject", "image", "rejected")]
+    figures = [column for column in rows.columns if column not in ("subject", "image", "seen", "rejected")]
     by_subject = rows.groupby("subject")[figures].mean()
     found = {figure: asdict(t_interval(by_subject[figure])) for figure in figures}
     return {

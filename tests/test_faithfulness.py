@@ -15,6 +15,7 @@ from medgan import cli
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.preparation import GridConfig
 from medgan.data.transforms import PatchConfig
+from medgan.data.volumes import image_hash
 from medgan.errors import ConfigError
 from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
 from medgan.inference.convert import ConvertOrder
@@ -32,7 +33,7 @@ def raw_map(share):
     return float(torch.logit(torch.tensor(share)) - torch.logit(torch.tensor(0.02)))
 
 
-def save_model(folder, *, removes_hu=0.0, directions=("to_target", "to_source")):
+def save_model(folder, *, removes_hu=0.0, directions=("to_target", "to_source"), trained_on=None):
     """A change that is the same everywhere within its limits: ``removes_hu`` on the way there, none on the way back."""
     pair, patch = DomainPair(source=CONTRAST, target=PLAIN, paired=False), PatchConfig(size_voxels=16)
     network = ResNetConfig(channels=4, downs=1, blocks=1, norm="group", skips=True)
@@ -49,7 +50,7 @@ def save_model(folder, *, removes_hu=0.0, directions=("to_target", "to_source"))
         {
             "name": "ct_contrast", "pair": pair, "grid": GridConfig(spacing_mm=(None, None, None)), "patch": patch,
             "generator": generator, "intensities": {}, "split_hash": "0", "data_fingerprint": "0", "metrics": {},
-            "epoch": 1, "phantom": False,
+            "epoch": 1, "phantom": False, "trained_on": trained_on,
         },
     )  # fmt: skip
     return folder
@@ -59,8 +60,8 @@ def save_model(folder, *, removes_hu=0.0, directions=("to_target", "to_source"))
 def asked(paired, tmp_path, segmenters):
     """What a user asks: ``asked(removes_hu=200, labels=True)``."""
 
-    def make(removes_hu=0.0, *, labels=False, directions=("to_target", "to_source"), data=None, **changes):
-        model = save_model(tmp_path / "model", removes_hu=removes_hu, directions=directions)
+    def make(removes_hu=0.0, *, labels=False, directions=("to_target", "to_source"), data=None, seen=None, **changes):
+        model = save_model(tmp_path / "model", removes_hu=removes_hu, directions=directions, trained_on=seen)
         own = {"input_segmenter": segmenters(), "output_segmenter": segmenters()} if labels else {}
         conversion = ConvertOrder(data or paired, tmp_path / "out", str(model), device="cpu")
         return FaithfulnessOrder(conversion, **(own | changes))
@@ -124,6 +125,36 @@ def test_a_bad_study_is_named_and_stops_no_other(asked, save_cohort, tmp_path):
     assert found.rows["subject"].tolist() == ["s0", "s2", "s3"]
 
 
+def seen_in(table, **parts):
+    """What a model says it was trained on: ``seen_in(table, train=["s0"], validation=["s1"])``."""
+    return {
+        part: tuple(image_hash(table.parent / f"{subject}_contrast.nii.gz") for subject in subjects)
+        for part, subjects in parts.items()
+    }
+
+
+def test_studies_that_the_model_has_seen_are_in_no_mean_and_are_told_apart(asked, paired, tmp_path):
+    order = asked(240.0, labels=True, seen=seen_in(paired, train=["s0"], validation=["s1"]))
+    found = run(order)
+    assert found.rows.set_index("subject")["seen"].to_dict() == {
+        "s0": "train", "s1": "validation", "s2": "unseen", "s3": "unseen",
+    }  # fmt: skip
+    assert (found.who.train, found.who.validation) == (("s0",), ("s1",))
+    assert found.rejected == (2, 2)
+    assert found.exit_code == 0
+    record = json.loads((tmp_path / "out/faithfulness.json").read_text())
+    assert record["figures"] == means(found.rows[found.rows["subject"].isin(["s2", "s3"])])
+    assert record["figures_of_seen"] == means(found.rows[found.rows["subject"].isin(["s0", "s1"])])
+    assert record["seen"] == {"train": 1, "validation": 1, "unseen": 2}
+
+
+def test_where_all_are_seen_there_is_no_mean(asked, paired):
+    found = run(asked(seen=seen_in(paired, train=["s0", "s1", "s2", "s3"], validation=[])))
+    assert found.exit_code == 2
+    assert means(found.unseen) == {}
+    assert any("There is no figure for unseen subjects" in note for note in found.notes)
+
+
 def test_several_images_of_a_subject_are_one_in_a_mean(asked, save_cohort, tmp_path):
     table = save_cohort(tmp_path / "cohort", paired=True, subjects=4)
     with table.open() as stream:
@@ -156,7 +187,9 @@ def test_the_command_says_every_mean_and_how_many_were_rejected(paired, segmente
     told = CliRunner().invoke(cli.app, [str(each) for each in [*command[:-1], *watched, "--threshold", "0"]])
     assert "dice_vessel: 0" in told.stdout
     assert "cycle_noise_excess_percent: " in told.stdout
-    assert told.stdout.splitlines()[-1] == "rejected: 0 of 4"
+    rejected, unknown = told.stdout.splitlines()[-2:]
+    assert rejected == "rejected: 0 of 4"
+    assert unknown.startswith("Of 4 subjects it cannot be told whether the model was trained on them")
 
 
 def test_what_is_not_known_is_null():

@@ -1,6 +1,5 @@
 """``medgan classify``: many images through one classifier, one table of what each holds."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from medgan.errors import ConfigError
 from medgan.inference.batch import StudyBatch, conversion_fabric, local_model
 from medgan.inference.jobs import SUMMARY, Job, Plan, find_inputs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
+from medgan.inference.sidecar import model_origin
 from medgan.text import record_name
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import library_versions
@@ -116,11 +116,7 @@ def classifier_facts(model: ClassifierModel) -> dict[str, Any]:
         "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
         "Classes": list(model.classes),
         "Rule": RULE,
-        "Model": {
-            "Name": "classifier",
-            "WeightsSHA256": model.description.weights_sha256,
-            "DescriptionSHA256": hashlib.sha256(model.description.model_dump_json().encode()).hexdigest(),
-        },
+        "Model": model_origin("classifier", model.description),
         "Versions": library_versions(),
     }
 

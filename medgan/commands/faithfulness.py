@@ -1,5 +1,6 @@
 """``medgan faithfulness``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,11 +51,18 @@ def faithfulness(
             conversion, input_segmenter, output_segmenter, tuple(lesion or ()), KeepingRule(dice=threshold)
         )
         found = check_faithfulness(order, console(quiet))
-        for figure, interval in means(found.rows).items():
-            bounds = "" if interval["lower"] is None else f" [{interval['lower']:.3g}, {interval['upper']:.3g}]"
-            mean = "not defined" if interval["mean"] is None else f"{interval['mean']:.3g}"
-            say(quiet, f"{figure}: {mean}{bounds}, n = {interval['n']}")
+        _say_figures(means(found.unseen), quiet)
         if found.rejected:
             say(quiet, "rejected: {} of {}".format(*found.rejected))
+        for note in found.notes:
+            say(quiet, note)
+        _say_figures(means(found.seen), quiet, "seen by the model: ")
         if found.exit_code:
             raise typer.Exit(found.exit_code)
+
+
+def _say_figures(figures: Mapping[str, Mapping[str, float | int | None]], quiet: bool, before: str = "") -> None:
+    for figure, interval in figures.items():
+        bounds = "" if interval["lower"] is None else f" [{interval['lower']:.3g}, {interval['upper']:.3g}]"
+        mean = "not defined" if interval["mean"] is None else f"{interval['mean']:.3g}"
+        say(quiet, f"{before}{figure}: {mean}{bounds}, n = {interval['n']}")

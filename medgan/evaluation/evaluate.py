@@ -3,9 +3,9 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pandas as pd
 
@@ -17,10 +17,13 @@ from medgan.evaluation.judging import LabelNames, Modalities, read_label_names
 from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Role, match, read_images
 from medgan.evaluation.measures import distance_to_ideal
 from medgan.evaluation.notes import Facts, notes
+from medgan.evaluation.seen import NOBODY, Seen, seen_subjects
 from medgan.evaluation.statistics import compare, summarise
-from medgan.evaluation.training_pairs import refuse_trained, training_pairs
+from medgan.evaluation.training_pairs import training_pairs
 
 KEYS = ["subject", "image", "arm"]
+SEEN = "seen.csv"
+"""The rows of subjects that the model had seen, with the part of its split that they were in."""
 COLUMNS: dict[Role, Literal["image", "mask"]] = {"source": "image", "mask": "mask", "labels": "mask"}
 """The column that is meant where the place is a cohort: masks and labels are named beside their images."""
 
@@ -43,10 +46,14 @@ class Evaluation:
     failures: tuple[Failure, ...]
     comparisons: pd.DataFrame
     """A row per other arm and metric: the synthetic arm against it; see ``medgan.evaluation.statistics.compare``."""
+    who: Seen = NOBODY
+    """Who of the subjects the model had seen; they are in none of the above."""
+    seen: Self | None = None
+    """The same of those alone, whose figures are no evidence; None where there are none."""
 
     @property
     def exit_code(self) -> int:
-        """0 if everything was judged, 1 if some images were not, 2 if none was."""
+        """0 if everything was judged, 1 if some images were not, 2 if none was of a subject that is unseen."""
         if self.rows.empty:
             return 2
         return 1 if self.failures else 0
@@ -68,6 +75,9 @@ def evaluate(
 ) -> Evaluation:
     """Judge synthetic images and write ``evaluation.csv`` and ``summary.json``; what cannot be judged is listed.
 
+    Subjects that the model had seen, by the sidecars of its outputs or the validation part of ``split``, are judged
+    apart, in ``seen.csv``: no figure of the others has anything of theirs.
+
     Every place is a folder, ``cohort.csv:DOMAIN`` or ``FOLDER:NAME``; see ``medgan.evaluation.matching``.
 
     Args:
@@ -86,7 +96,8 @@ def evaluate(
         split: The run's ``split.json``: baselines are fitted on its training part, and none of that may be evaluated.
 
     Raises:
-        ConfigError: Unpaired MR, or domains of the training cohort that are not known.
+        ConfigError: Unpaired MR, domains of the training cohort that are not known, or a split by which the model was
+            not trained.
         DataError: A place holds no images, ``labels.json`` no labels, or ``out`` cannot be made.
         LeakageError: The model was trained on a subject that is evaluated.
     """
@@ -101,17 +112,36 @@ def evaluate(
     parts = Split.load(split) if split else None
     if parts:
         parts.refuse_twins()
-    validated = refuse_trained(matching.cases, parts) if parts else 0
+    who = seen_subjects(matching.cases, parts)
     pairs = training_pairs(training, parts, str(source) if source else None, str(reference)) if training else None
     _make(out)
-    judge = Pairs(label_names, kinds, trained=bool(pairs)) if matching.paired else Unpaired(label_names, kinds)
     facts = Facts(
-        matching, kinds, source is not None, validated,
+        matching, kinds, source is not None, who,
         trained=len(_subjects(pairs.cases)) if pairs else None, unchecked=parts.unchecked if parts else "",
     )  # fmt: skip
-    found = _judged(judge, references, pairs.cases if pairs else (), facts)
+    found = _judged_apart(label_names, references, pairs.cases if pairs else (), facts)
     _write(found, out, {"synthetic": synthetic, "reference": reference} | {str(k): v for k, v in places.items()})
     return found
+
+
+def _judged_apart(names: LabelNames | None, references: ImageSet, training: Sequence[Case], facts: Facts) -> Evaluation:
+    """The unseen subjects, and by themselves those that the model has seen."""
+
+    def judged(facts: Facts) -> Evaluation:
+        kinds = facts.modalities
+        judge = Pairs(names, kinds, trained=bool(training)) if facts.matching.paired else Unpaired(names, kinds)
+        return _judged(judge, references, training, facts)
+
+    everybody, who = facts.matching, facts.seen
+    parts = [
+        tuple(case for case in everybody.cases if (case.subject in who.subjects) is seen) for seen in (False, True)
+    ]
+    found = judged(replace(facts, matching=replace(everybody, cases=parts[0])))
+    if not parts[1]:
+        return replace(found, who=who)
+    seen = judged(replace(facts, matching=replace(everybody, cases=parts[1], failures=()), seen=NOBODY))
+    failures = tuple(dict.fromkeys((*found.failures, *seen.failures)))
+    return replace(found, failures=failures, who=who, seen=seen)
 
 
 def _judged(judge: Pairs | Unpaired, references: ImageSet, training: Sequence[Case], facts: Facts) -> Evaluation:
@@ -163,12 +193,18 @@ def _make(out: Path) -> None:
 
 def _write(found: Evaluation, out: Path, places: Mapping[str, Place | None]) -> None:
     write_csv(out / "evaluation.csv", found.rows)
+    (out / SEEN).unlink(missing_ok=True)  # of an earlier evaluation
+    if found.seen:
+        own = found.seen.rows[found.seen.rows["subject"].isin(found.who.subjects)]
+        parts = ["train" if subject in found.who.train else "validation" for subject in own["subject"]]
+        write_csv(out / SEEN, own.assign(seen=parts))
     content = {
         "places": {role: None if place is None else str(place) for role, place in places.items()},
         "paired": found.paired,
         "arms": _nested(found.summary, "arm"),
         "synthetic_against": _nested(found.comparisons, "baseline"),
         "pooled_soft_tissue_distance_hu": {arm: _plain(value) for arm, value in found.pooled_distance_hu.items()},
+        "seen": asdict(found.who) | {"arms": _nested(found.seen.summary, "arm") if found.seen else {}},
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from medgan.evaluation.judging import Modalities
 from medgan.evaluation.matching import Matching
+from medgan.evaluation.seen import NOBODY, Seen
 from medgan.evaluation.statistics import LEVEL
 
 
@@ -15,8 +16,8 @@ class Facts:
     matching: Matching
     modalities: Modalities
     has_source: bool
-    validated: int = 0
-    """Evaluated subjects that chose the model's epoch."""
+    seen: Seen = NOBODY
+    """Who of the subjects the model had seen."""
     trained: int | None = None
     """Subjects of a training cohort on whom the baselines are fitted; nothing if on the other evaluated ones."""
     unchecked: str = ""
@@ -50,8 +51,7 @@ def notes(facts: Facts, subjects: int) -> Iterator[str]:
     )
     if facts.matching.paired and facts.has_source:
         yield "core: where the bodies of source and reference agree, less 3 voxels at their edge in each slice."
-    if facts.validated:
-        yield f"{facts.validated} of the subjects chose the model's epoch: their figures are no independent evidence."
+    yield from facts.seen.notes(subjects)
     if facts.unchecked:
         yield f"{facts.unchecked[0].upper()}{facts.unchecked[1:]}."
     yield from _about_baselines(facts, subjects)

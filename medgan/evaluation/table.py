@@ -20,6 +20,7 @@ NAME_WIDTH = 18
 MAX_INTERVALS = 4
 """With more arms, only the synthetic one's intervals are shown; the files hold all."""
 MAX_FAILURES = 10
+SEEN_TITLE = "subjects that the model has seen: no evidence of how it does on others"
 
 Cells = Mapping[Hashable, Any]
 
@@ -33,14 +34,15 @@ def render(found: Evaluation) -> Group:
     failures = [Text(f"not judged: {f.image}: {f.reason}", style="red") for f in found.failures[:MAX_FAILURES]]
     if len(found.failures) > MAX_FAILURES:
         failures.append(Text(f"and {len(found.failures) - MAX_FAILURES} more, in summary.json", style="red"))
-    return Group(*([] if found.rows.empty else [_table(found)]), *notes, *failures)
+    seen = [_table(found.seen, SEEN_TITLE)] if found.seen and not found.seen.rows.empty else []
+    return Group(*([] if found.rows.empty else [_table(found)]), *notes, *seen, *failures)
 
 
-def _table(found: Evaluation) -> Table:
+def _table(found: Evaluation, title: str | None = None) -> Table:
     arms = list(found.summary["arm"].unique())
     against = next((arm for arm in (DO_NOTHING, LOOKUP) if arm in arms), None)
     differences = _differences(found, against)
-    table = Table(Column("metric", overflow="fold", min_width=NAME_WIDTH))  # a name that is cut names nothing
+    table = Table(Column("metric", overflow="fold", min_width=NAME_WIDTH), title=title, title_justify="left")
     for arm in arms:
         table.add_column(arm, justify="right")
     if against:

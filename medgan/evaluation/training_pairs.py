@@ -30,11 +30,11 @@ def training_pairs(training: str | Path, split: Split | None, source: str | None
     return Matching(tuple(wanted), True, len(wanted), ())
 
 
-def refuse_trained(cases: Iterable[Case], split: Split) -> int:
+def refuse_trained(cases: Iterable[Case], split: Split) -> set[str]:
     """Refuse evaluated subjects that the model was trained on, by name or by what their real images show.
 
     Returns:
-        How many of the subjects chose the model (the validation part): not refused, but to be told.
+        The subjects that chose the model (the validation part): not refused, but no evidence either.
 
     Raises:
         LeakageError: Naming subjects of the training part, or those who have an image of one.
@@ -58,7 +58,7 @@ def refuse_trained(cases: Iterable[Case], split: Split) -> int:
             f"({', '.join(sorted(seen.values())[:5])}); judge others, such as those that `medgan convert --part test` "
             "converts."
         )
-    return len(chose)
+    return chose
 
 
 def _table_and_domains(training: str, source: str | None, reference: str) -> tuple[str, list[str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from medgan.data.sidecars import ThisImage
 from medgan.errors import DataError, MedganError
 from medgan.inference.jobs import MANIFEST, Job, Plan
 from medgan.inference.record import Manifest, Outcome, Status
@@ -32,6 +33,8 @@ class StudyBatch(ABC):
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
+        self.seen: dict[str, ThisImage] = {}
+        """Whether the model has seen each input, by name in records."""
         self.computing = threading.Lock()
 
     @abstractmethod

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from medgan.data.layouts import read_table
-from medgan.data.sidecars import SUFFIX
+from medgan.data.sidecars import SUFFIX, TRAINING, training_facts, training_of
 from medgan.data.splits import Part, Split
 from medgan.data.studies import Cohort
 from medgan.data.volumes import Volume, file_hash, read_volume
@@ -92,7 +92,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
     with alone_with(plan, console):
         outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console))
         seconds = round(time.monotonic() - started, 3)
-        summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over)
+        summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over, batch.seen)
         if plan.folder:
             write_summary(plan.folder / SUMMARY, summary, batch.facts)
     show_end(summary, order.output, console)
@@ -119,8 +119,11 @@ class Batch(StudyBatch):
         """Convert one study, unless its output is there already; how it ended, and its warnings."""
         facts = self.facts | {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
         if is_kept(job, facts, overwrite=self.order.overwrite):
+            self.seen[job.name] = training_of(job.output)[0]
             return "kept", ()
         volume = read_volume(job.source)
+        description = self.model.description
+        facts[TRAINING] = training_facts(volume, description.trained_on, description.split_hash)
         with self.computing:
             found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=self.order.change_map)
             spread = self._spread(volume, facts) if self.order.uncertainty else None
@@ -132,6 +135,7 @@ class Batch(StudyBatch):
         warnings, grid = (*volume.notes, *found.warnings), volume.grid
         del volume, found, spread  # of the study's memory only what is written is still needed
         write_outputs(job, images, grid, facts | {"Warnings": list(warnings)})
+        self.seen[job.name] = training_of(job.output)[0]
         return "done", warnings
 
     def _spread(self, volume: Volume, facts: dict[str, object]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medgan.data.listing import told
+from medgan.data.sidecars import ThisImage
 from medgan.data.streams import check_regular, unwritable, write_text
 from medgan.inference.sidecar import as_json
 
@@ -46,11 +47,17 @@ class ConvertSummary:
     device: str
     passed_over: Mapping[str, str] = field(default_factory=dict)
     """Why, by name, for each file of INPUT that is neither converted nor known to be no image."""
+    seen: Mapping[str, ThisImage] = field(default_factory=dict)
+    """Whether the model has seen each converted input, by name; empty where that was not asked."""
 
     def counts(self) -> dict[str, int]:
         """How many studies ended how."""
         ended = [outcome.status for outcome in self.outcomes]
         return {status: ended.count(status) for status in get_args(Status)}
+
+    def seen_counts(self) -> dict[ThisImage, int]:
+        """How many inputs the model learnt from, chose its epoch by, never saw, and cannot tell of."""
+        return {part: list(self.seen.values()).count(part) for part in get_args(ThisImage)}
 
     @property
     def failed(self) -> int:
@@ -108,6 +115,7 @@ def write_summary(path: Path, summary: ConvertSummary, facts: Mapping[str, Any])
         **summary.counts(),
         "failures": failures,
         "passed_over": dict(summary.passed_over),
+        **({"seen": summary.seen_counts()} if summary.seen else {}),
         "seconds": summary.seconds,
         "device": summary.device,
         **{name.lower(): facts[name] for name in ("Model", "Direction", "Labels", "Versions") if name in facts},
@@ -155,9 +163,24 @@ def show_warnings(summary: ConvertSummary, console: Console) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def show_seen(summary: ConvertSummary, console: Console) -> None:
+    """Tell how many of the inputs the model was trained on, in one line."""
+    parts, total = summary.seen_counts(), len(summary.seen)
+    if not total:
+        return
+    if parts["unknown"] == total:
+        line = "whether the model was trained on these inputs cannot be told: an earlier medgan wrote it or them"
+    else:
+        chose = f", and {parts['validation']} chose its epoch" if parts["validation"] else ""
+        unsaid = f"; of {parts['unknown']} it cannot be told" if parts["unknown"] else ""
+        line = f"the model was trained on {parts['train'] or 'none'} of these {total} inputs{chose}{unsaid}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def show_end(summary: ConvertSummary, output: Path, console: Console, done: str = "converted") -> None:
-    """Tell what was odd, which studies were not converted and why, what was passed over, and how many ended how."""
+    """Tell what was odd, trained on, not converted and why, or passed over, and how many studies ended how."""
     show_warnings(summary, console)
+    show_seen(summary, console)
     if summary.failed:
         table = Table("study", "what happened", title=f"not {done}", title_justify="left")
         for outcome in summary.outcomes:

@@ -24,7 +24,8 @@ from medgan.inference.uncertainty import has_dropout, variations
 from medgan.networks.outputs import ChangeOutput
 from medgan.text import printable
 from medgan.training.architecture import Direction
-from medgan.training.model_folder import Model, library_versions
+from medgan.training.description import TrainedDescription
+from medgan.training.model_folder import Model, ModelDescription, library_versions
 
 NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
 MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty", "Augmentation")
@@ -45,14 +46,23 @@ def model_facts(model: Model, direction: Direction, *, change_map: bool, uncerta
         "Direction": direction,
         "Domain": wanted.name,
         "Unit": wanted.unit,
-        "Model": {
-            "Name": description.name,
-            "WeightsSHA256": description.weights_sha256,
-            "DescriptionSHA256": hashlib.sha256(description.model_dump_json().encode()).hexdigest(),
-        },
+        "Model": model_origin(description.name, description),
         "ChangeMap": map_meaning(model, direction) if change_map else None,
         "Uncertainty": spread_meaning(model, direction, uncertainty) if uncertainty else None,
         "Versions": library_versions(),
+    }
+
+
+def model_origin(name: str, description: ModelDescription | TrainedDescription) -> Facts:
+    """Which model it was: its name, and hashes of its weights and of its description.
+
+    What an earlier medgan did not write into a description is no part of its hash, which stays what it was.
+    """
+    content = description.model_dump_json(exclude_unset=True)
+    return {
+        "Name": name,
+        "WeightsSHA256": description.weights_sha256,
+        "DescriptionSHA256": hashlib.sha256(content.encode()).hexdigest(),
     }
 
 

@@ -1,6 +1,5 @@
 """``medgan segment``: many studies through one segmenter, each label map on its study's voxel grid."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ from typing import Any
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from medgan.data.sidecars import TRAINING, training_facts, training_of
 from medgan.data.streams import write_text
 from medgan.data.volumes import file_hash, read_volume
 from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, is_kept, local_model
 from medgan.inference.jobs import MANIFEST, SUMMARY, Job, find_jobs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
-from medgan.inference.sidecar import as_json, write_outputs
+from medgan.inference.sidecar import as_json, model_origin, write_outputs
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import LABELS_JSON
 from medgan.segmentation.model import SegmenterModel, load_segmenter
@@ -63,7 +63,7 @@ def segment(order: SegmentOrder, console: Console) -> ConvertSummary:
     with alone_with(plan, console):
         outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "segmenting"))
         seconds = round(time.monotonic() - started, 3)
-        summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over)
+        summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over, batch.seen)
         if plan.folder:
             write_summary(plan.folder / SUMMARY, summary, batch.facts)
             write_text(plan.folder / LABELS_JSON, as_json({"labels": batch.facts["Labels"]}))
@@ -89,12 +89,16 @@ class SegmentBatch(StudyBatch):
         """Segment one study, unless its output is there already; how it ended, and its warnings."""
         facts = self.facts | {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
         if is_kept(job, facts, overwrite=self.order.overwrite):
+            self.seen[job.name] = training_of(job.output)[0]
             return "kept", ()
         volume = read_volume(job.source)
+        origin = self.model.description.origin
+        facts[TRAINING] = training_facts(volume, origin.trained_on, origin.split_hash)
         with self.computing:
             labels = segment_study(self.model, volume, self.fabric)
         warnings = self._warnings()
         write_outputs(job, {job.output: labels}, volume.grid, facts | {"Warnings": warnings})
+        self.seen[job.name] = training_of(job.output)[0]
         return "done", warnings
 
     def _warnings(self) -> list[str]:
@@ -108,10 +112,6 @@ def segmenter_facts(model: SegmenterModel) -> dict[str, Any]:
         "Segmentation": True,
         "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
         "Labels": {str(value): name for value, name in model.names.items()},
-        "Model": {
-            "Name": "segmenter",
-            "WeightsSHA256": model.description.weights_sha256,
-            "DescriptionSHA256": hashlib.sha256(model.description.model_dump_json().encode()).hexdigest(),
-        },
+        "Model": model_origin("segmenter", model.description),
         "Versions": library_versions(),
     }

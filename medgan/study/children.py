@@ -10,6 +10,7 @@ from medgan.errors import DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
 from medgan.evaluation.judging import Modalities
+from medgan.evaluation.seen import named_briefly
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.study.failures import Failure, failure_of
 from medgan.study.plan import Child, Plan, StudyOrder
@@ -109,6 +110,7 @@ def judged(plan: Plan, child: Child) -> Evaluation:
     """The converted test subjects against the cohort: their own target images where it has them, else others'.
 
     Raises:
+        LeakageError: The child's model has seen one of them, as the outputs say.
         DataError: None of them could be judged.
     """
     pair = child.pipeline.pair
@@ -120,6 +122,11 @@ def judged(plan: Plan, child: Child) -> Evaluation:
         source=f"{plan.table}:{source}",
         modalities=Modalities(pair.source.modality, pair.target.modality),
     )
+    if found.who.subjects:
+        raise LeakageError(
+            f"{child.run.path} has seen who is tested: {named_briefly(sorted(found.who.subjects))}. Correct the cohort "
+            "or its split."
+        )
     if found.rows.empty:
         raise DataError("; ".join(failure.reason for failure in found.failures))
     return found

@@ -316,6 +316,58 @@ def test_who_was_trained_on_is_not_evaluated(limbs):
     assert not places["out"].exists()
 
 
+def say(folder, **parts):
+    """Write sidecars that say of which part of the model's split each input was."""
+    for subject, part in parts.items():
+        (folder / f"{subject}.json").write_text(json.dumps({"Training": {"SplitSHA256": "", "ThisImage": part}}))
+
+
+@pytest.mark.parametrize("with_pairs", [True, False], ids=["paired", "unpaired"])
+def test_whom_the_model_has_seen_is_in_no_figure_of_the_others_and_is_told_apart(study, with_pairs):
+    places = study((48, 48)) | {"source": study.root / "source", "paired": with_pairs}
+    say(places["synthetic"], s2="unseen", s3="unseen")
+    alone = evaluate(**places)
+    assert alone.seen is None
+    assert alone.who.unknown == ("s0", "s1")
+    contrast, _ = body((48, 48), 0)
+    save(places["synthetic"] / "s0.nii.gz", contrast + 500)  # figures with s0 or s1 among them would be others
+    say(places["synthetic"], s0="train", s1="validation", s2="unseen", s3="unseen")
+    found = evaluate(**places)
+    own = found.rows[found.rows["arm"] != "real"]
+    assert set(own["subject"]) == {"s2", "s3"}
+    assert found.exit_code == 0
+    same = alone.rows[alone.rows["subject"].isin(["s2", "s3"]) & (alone.rows["arm"] == "synthetic")]
+    pd.testing.assert_frame_equal(
+        own[own["arm"] == "synthetic"].reset_index(drop=True), same[list(own.columns)].reset_index(drop=True)
+    )
+    apart = pd.read_csv(places["out"] / "seen.csv")
+    assert apart.groupby("subject")["seen"].first().to_dict() == {"s0": "train", "s1": "validation"}
+    summary = json.loads((places["out"] / "summary.json").read_text())
+    assert (summary["seen"]["train"], summary["seen"]["validation"]) == (["s0"], ["s1"])
+    assert summary["seen"]["arms"]["synthetic"] != summary["arms"]["synthetic"]
+
+
+def test_where_all_are_seen_there_is_no_headline(study):
+    places = study((48, 48), subjects=["s0", "s1"])
+    say(places["synthetic"], s0="train", s1="train")
+    found = evaluate(**places)
+    assert found.rows.empty
+    assert found.exit_code == 2
+    assert any("There is no figure for unseen subjects" in note for note in found.notes)
+    assert len(found.seen.rows) == 2
+    say(places["synthetic"], s0="unseen", s1="unseen")
+    assert evaluate(**places).exit_code == 0
+    assert not (places["out"] / "seen.csv").exists()
+
+
+def test_with_a_split_who_chose_the_epoch_is_told_apart_too(study):
+    places = study((48, 48))
+    Split(train=(), validation=("s0",), test=SUBJECTS[1:], files={}).save(study.root / "split.json")
+    found = evaluate(**places, split=study.root / "split.json")
+    assert set(found.rows["subject"]) == set(SUBJECTS[1:])
+    assert set(found.seen.rows["subject"]) == {"s0"}
+
+
 def test_a_training_cohort_serves_from_ct_to_ct_too(study):
     places = study((48, 48), subjects=["s0", "s1"])
     lines = [f"{s},{d},{d}/{s}.nii.gz" for s in ("s0", "s1") for d in ("source", "reference")]

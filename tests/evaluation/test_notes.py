@@ -5,6 +5,7 @@ import pytest
 from medgan.evaluation.judging import Modalities
 from medgan.evaluation.matching import Matching
 from medgan.evaluation.notes import Facts, notes
+from medgan.evaluation.seen import Seen
 
 CT_CT, MR_CT, MR_MR = Modalities(), Modalities("MR", "CT"), Modalities("MR", "MR")
 
@@ -42,7 +43,7 @@ def test_look_ups_need_other_subjects_and_a_unit(setting, subjects, expected):
         (facts(MR_CT), "do_nothing is left out: the intensities of MR are no CT", "training subjects"),
         (facts(MR_CT, paired=False), "have no baseline", "fitted"),
         (facts(MR_MR), "MR has no unit", "left out"),
-        (facts(CT_CT, validated=2), "2 of the subjects chose the model's epoch", "left out"),
+        (facts(CT_CT, seen=Seen(validation=("a",))), "(these chose its epoch: a)", "trained on them"),
         (facts(CT_CT, has_source=False), "Without the source images", "core:"),
     ],
 )

@@ -1,6 +1,7 @@
 """The table: arms side by side, differences, notes and failures."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -80,3 +81,12 @@ def test_notes_and_the_first_failures_follow():
 def test_an_evaluation_of_nothing_still_shows_why():
     empty = Evaluation(pd.DataFrame(), pd.DataFrame(), True, {}, (), (Failure("a", "broken"),), pd.DataFrame())
     assert "a: broken" in text(empty)
+
+
+def test_subjects_that_the_model_has_seen_have_a_table_of_their_own():
+    seen = an_evaluation(mae_hu=(5.0, 40.0))
+    shown = text(replace(an_evaluation(mae_hu=(10.0, 40.0)), seen=seen))
+    first, _, second = shown.partition("subjects that the model has seen: no evidence of how it does on others")
+    assert "10.0 [10.0, 10.0]" in first
+    assert "5.0 [5.0, 5.0]" in second
+    assert "no evidence" not in text(seen)

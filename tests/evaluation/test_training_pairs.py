@@ -62,15 +62,15 @@ def cases(*names):
     return [Case(name, name, Path(name), {}) for name in names]
 
 
-def test_who_was_trained_on_is_refused_and_who_chose_the_model_counted():
-    assert refuse_trained(cases("d", "c"), PARTS) == 1
-    assert refuse_trained(cases("d"), PARTS) == 0
+def test_who_was_trained_on_is_refused_and_who_chose_the_model_named():
+    assert refuse_trained(cases("d", "c"), PARTS) == {"c"}
+    assert refuse_trained(cases("d"), PARTS) == set()
     with pytest.raises(LeakageError, match=r"1 of the 2 evaluated subjects were trained on \(a\)"):
         refuse_trained(cases("a", "d"), PARTS)
 
 
 @pytest.mark.parametrize("role", ["source", "reference"])
-def test_whose_real_image_was_trained_on_under_another_name_is_refused_or_counted(tmp_path, role):
+def test_whose_real_image_was_trained_on_under_another_name_is_refused_or_named(tmp_path, role):
     """The split knows the images by their voxels; their files it has never seen."""
     stored = {name: tmp_path / f"{name}.nii.gz" for name in "acd"}
     for seed, path in enumerate(stored.values()):
@@ -78,8 +78,8 @@ def test_whose_real_image_was_trained_on_under_another_name_is_refused_or_counte
     shown = {name: {f"{name}.nii": image_hash(stored[name])} for name in "ac"}
     split = PARTS.model_copy(update={"images": shown})
     renamed = {name: Case(f"new {name}", f"new {name}", Path("made"), {role: path}) for name, path in stored.items()}
-    assert refuse_trained([renamed["c"], renamed["d"]], split) == 1
+    assert refuse_trained([renamed["c"], renamed["d"]], split) == {"new c"}
     with pytest.raises(LeakageError, match=r"\(new a, who has an image of 'a'\)"):
         refuse_trained(renamed.values(), split)
     masks = [Case("new a", "new a", Path("made"), {"mask": stored["a"]})]
-    assert refuse_trained(masks, split) == 0
+    assert refuse_trained(masks, split) == set()

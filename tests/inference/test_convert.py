@@ -83,6 +83,57 @@ def test_a_bad_study_never_stops_the_rest(batch, model_folder, tmp_path):
     }
 
 
+def said(source, out, model, tmp_path, **options):
+    """What a batch prints, on one line each."""
+    with (tmp_path / "said.txt").open("w+") as stream:
+        convert(ConvertOrder(source, out, str(model), device="cpu", **options), Console(file=stream, width=200))
+        stream.seek(0)
+        return stream.read().splitlines()
+
+
+def test_it_is_said_of_every_input_whether_the_model_was_trained_on_it(save_model, save_study, tmp_path):
+    for number, name in enumerate("abcd"):
+        save_study(tmp_path / "in" / f"{name}.nii.gz", seed=number)
+    image = nib.load(tmp_path / "in" / "b.nii.gz")
+    digests = {name: image_hash(tmp_path / "in" / f"{name}.nii.gz") for name in "abcd"}
+    nib.Nifti1Image(np.asarray(image.dataobj, np.float32), image.affine).to_filename(tmp_path / "in" / "b.nii.gz")
+    seen = {"train": (digests["a"], digests["b"]), "validation": (digests["c"],)}
+    model = save_model(tmp_path / "run" / "model", trained_on=seen, split_hash="abc")
+    lines = said(tmp_path / "in", tmp_path / "out", model, tmp_path)
+    assert "the model was trained on 2 of these 4 inputs, and 1 chose its epoch" in lines
+    training = {path.stem: json.loads(path.read_text())["Training"] for path in (tmp_path / "out").glob("[abcd].json")}
+    assert {name: each["ThisImage"] for name, each in training.items()} == {
+        "a": "train", "b": "train", "c": "validation", "d": "unseen",
+    }  # fmt: skip
+    assert training["a"]["SplitSHA256"] == "abc"
+    counted = {"train": 2, "validation": 1, "unseen": 1, "unknown": 0}
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["seen"] == counted
+    again = said(tmp_path / "in", tmp_path / "out", model, tmp_path)
+    assert "the model was trained on 2 of these 4 inputs, and 1 chose its epoch" in again  # kept ones are counted, too
+    assert "the model was trained on none of these 1 inputs" in said(
+        tmp_path / "in" / "d.nii.gz", tmp_path / "one", model, tmp_path
+    )
+
+
+def test_a_model_that_does_not_know_what_it_was_trained_on_says_so(save_study, model_folder, tmp_path):
+    source = save_study(tmp_path / "in" / "a.nii.gz")
+    (line,) = [each for each in said(source, tmp_path / "out", model_folder, tmp_path) if "trained" in each]
+    assert line.startswith("whether the model was trained on these inputs cannot be told")
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["Training"]["ThisImage"] == "unknown"
+
+
+def test_what_a_batch_of_before_wrote_is_kept_though_its_sidecar_says_nothing_of_training(
+    save_study, model_folder, tmp_path
+):
+    source = save_study(tmp_path / "in" / "a.nii.gz")
+    run(source, tmp_path / "out", model_folder)
+    sidecar = tmp_path / "out" / "a.json"
+    content = json.loads(sidecar.read_text())
+    del content["Training"]
+    sidecar.write_text(json.dumps(content))
+    assert ends(run(source, tmp_path / "out", model_folder)) == {"a.nii.gz": "kept"}
+
+
 @pytest.mark.parametrize("direction", ["to_target", "to_source"])
 def test_shape_affine_codes_and_units_are_the_inputs_to_the_bit(save_study, model_folder, tmp_path, direction):
     turned = np.array([[-0.7, 0.1, 0, 31.4], [0.1, 0.7, 0, -2], [0, 0, -4.5, 900.1], [0, 0, 0, 1]])

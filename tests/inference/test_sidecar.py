@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import nibabel as nib
@@ -7,8 +8,17 @@ import pytest
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import DataError
 from medgan.inference.jobs import Job
-from medgan.inference.sidecar import as_map, header_text, kept, map_meaning, model_facts, read_sidecar, write_outputs
-from medgan.training.model_folder import read_model
+from medgan.inference.sidecar import (
+    as_map,
+    header_text,
+    kept,
+    map_meaning,
+    model_facts,
+    model_origin,
+    read_sidecar,
+    write_outputs,
+)
+from medgan.training.model_folder import ModelDescription, read_model
 
 
 @pytest.fixture
@@ -189,3 +199,14 @@ def test_a_label_maps_header_says_that_its_values_are_labels(job):
 
 def test_a_case_made_without_a_model_is_synthetic_by_its_header_too():
     assert header_text({"Synthetic": True}) == "SYNTHETIC, medgan, not for diagnosis"
+
+
+def test_a_description_without_what_was_added_to_descriptions_later_has_the_hash_that_it_had(model_folder, tmp_path):
+    """Else no output that an earlier medgan wrote would be kept."""
+    content = json.loads((model_folder / "model.json").read_text())
+    del content["trained_on"]
+    old = ModelDescription.model_validate(content)
+    before = hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+    assert model_origin("tiny", old)["DescriptionSHA256"] == before
+    seen = ModelDescription.model_validate(content | {"trained_on": {"train": ["0" * 64]}})
+    assert model_origin("tiny", seen)["DescriptionSHA256"] != before

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from medgan.data.volumes import read_volume
+from medgan.data.volumes import image_hash, read_volume
 from medgan.errors import DataError, InUseError
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.segment import SegmentOrder, segment
@@ -55,6 +56,19 @@ def test_what_is_there_is_kept_and_what_is_another_models_is_not_overwritten(ord
     assert ends(again) == {"s0.nii.gz": "failed", "s1.nii.gz": "kept", "s2.nii.gz": "kept"}
     assert again.exit_code == 1
     assert ends(segment(replace(order, overwrite=True), QUIET))["s0.nii.gz"] == "done"
+
+
+def test_it_is_said_whether_the_segmenter_was_trained_on_an_image(order, trained):
+    folder = order.output.parent / "model"
+    shutil.copytree(trained[0] / "model", folder)
+    description = json.loads((folder / "model.json").read_text())
+    seen = {"train": [image_hash(order.input.parent / "s1.nii.gz")], "validation": []}
+    description["origin"] |= {"trained_on": seen, "split_hash": "abc"}
+    (folder / "model.json").write_text(json.dumps(description))
+    segment(replace(order, model=str(folder)), QUIET)
+    said = [json.loads((order.output / f"s{number}.json").read_text())["Training"] for number in range(3)]
+    assert [each["ThisImage"] for each in said] == ["unseen", "train", "unseen"]
+    assert said[0]["SplitSHA256"] == "abc"
 
 
 def test_a_broken_study_never_stops_the_rest(order):

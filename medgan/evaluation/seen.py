@@ -1,0 +1,108 @@
+"""Who of the evaluated subjects the model had seen: by its split, or by what the sidecars of its outputs say."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from medgan.data.sidecars import ThisImage, training_of
+from medgan.data.splits import Split
+from medgan.errors import ConfigError, LeakageError
+from medgan.evaluation.matching import Case
+from medgan.evaluation.training_pairs import refuse_trained
+
+MAX_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Subjects of an evaluation, sorted, by what the model knows of them; all others it has never seen."""
+
+    train: tuple[str, ...] = ()
+    """It learnt from an image of theirs."""
+    validation: tuple[str, ...] = ()
+    """They chose its epoch."""
+    unknown: tuple[str, ...] = ()
+    """It cannot be told."""
+
+    @cached_property
+    def subjects(self) -> frozenset[str]:
+        """Those whose figures are no evidence of how the model does on others."""
+        return frozenset((*self.train, *self.validation))
+
+    def notes(self, judged: int) -> Iterator[str]:
+        """Sentences for people.
+
+        Args:
+            judged: How many subjects the figures are over.
+        """
+        if self.subjects:
+            parts = {"trained on them": self.train, "these chose its epoch": self.validation}
+            named = "; ".join(f"{why}: {named_briefly(whom)}" for why, whom in parts.items() if whom)
+            yield f"Left out of these figures, since the model has seen them ({named}); theirs are told apart."
+        if self.subjects and not judged:
+            yield (
+                "There is no figure for unseen subjects: the model has seen all of these. Judge others, such as those "
+                "that `medgan convert --part test` converts."
+            )
+        if self.unknown:
+            yield (
+                f"Of {len(self.unknown)} subjects it cannot be told whether the model was trained on them: an earlier "
+                "medgan, or another tool, made it or their images."
+            )
+
+
+NOBODY = Seen()
+
+
+def seen_as(said: Iterable[tuple[str, ThisImage]]) -> Seen:
+    """Subjects by what is said of their images: one that was learnt from is enough.
+
+    Args:
+        said: Subject, and whether the model has seen an image of theirs.
+    """
+    by_part = defaultdict(set)
+    for subject, part in said:
+        by_part[part].add(subject)
+    validation = by_part["validation"] - by_part["train"]
+    unknown = by_part["unknown"] - by_part["train"] - validation
+    return Seen(*(tuple(sorted(part)) for part in (by_part["train"], validation, unknown)))
+
+
+def seen_subjects(cases: Sequence[Case], split: Split | None) -> Seen:
+    """Who of the evaluated subjects the model had seen.
+
+    Args:
+        cases: The synthetic images.
+        split: The model's; None goes by the sidecars alone.
+
+    Raises:
+        LeakageError: With a split, subjects that the model learnt from.
+        ConfigError: A split by which the model was not trained.
+    """
+    said = []
+    for case in cases:
+        part, split_hash = training_of(case.synthetic)
+        said.append((case.subject, part))
+        if split and split_hash not in ("", split.hash):
+            raise ConfigError(
+                f"--split is not the split of the model that made {case.synthetic}, so it cannot tell whom that has "
+                "seen; give the split.json of the model's own run, or leave --split out."
+            )
+    seen = seen_as(said)
+    if split is None:
+        return seen
+    chose = refuse_trained(cases, split)
+    if seen.train:
+        raise LeakageError(
+            f"{len(seen.train)} of the evaluated subjects were trained on, as the JSON beside their images says "
+            f"({named_briefly(seen.train)}); judge others, such as those that `medgan convert --part test` converts."
+        )
+    return Seen(validation=tuple(sorted(chose.union(seen.validation))))
+
+
+def named_briefly(subjects: Iterable[str]) -> str:
+    """The first of them, and how many more there are."""
+    names = list(subjects)
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more

@@ -1,0 +1,73 @@
+"""Whom the model had seen, as sidecars and splits say it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medgan.data.splits import Split
+from medgan.errors import ConfigError, LeakageError
+from medgan.evaluation.matching import Case
+from medgan.evaluation.seen import NOBODY, Seen, seen_as, seen_subjects
+
+SPLIT = Split(train=("a",), validation=("c",), test=("d", "e"), files={})
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Synthetic images with sidecars: ``made(d="unseen", e=None)``; None is one that says nothing of training."""
+
+    def make(split_hash="", **said):
+        cases = []
+        for subject, part in said.items():
+            training = {} if part is None else {"Training": {"SplitSHA256": split_hash, "ThisImage": part}}
+            (tmp_path / f"{subject}.json").write_text(json.dumps({"Synthetic": True, **training}))
+            cases.append(Case(subject, subject, tmp_path / f"{subject}.nii.gz", {}))
+        return cases
+
+    return make
+
+
+def test_one_image_that_was_learnt_from_makes_its_subject_a_trained_one():
+    said = [
+        ("a", "unseen"),
+        ("a", "train"),
+        ("a", "validation"),
+        ("b", "unknown"),
+        ("b", "validation"),
+        ("c", "unseen"),
+    ]
+    assert seen_as(said) == Seen(train=("a",), validation=("b",))
+    assert seen_as([("d", "unknown"), ("d", "unseen")]) == Seen(unknown=("d",))
+
+
+def test_without_a_split_sidecars_tell(made):
+    cases = made(a="train", c="validation", d="unseen", e=None, f="unknown", g="nonsense")
+    assert seen_subjects(cases, None) == Seen(("a",), ("c",), ("e", "f", "g"))
+    assert seen_subjects([Case("x", "x", Path("nosuch.nii.gz"), {})], None) == Seen(unknown=("x",))
+
+
+def test_with_a_split_nothing_is_unknown_and_validation_subjects_are_seen(made):
+    assert seen_subjects(made(c=None, d=None), SPLIT) == Seen(validation=("c",))
+    assert seen_subjects(made(SPLIT.hash, d="unseen", e="validation"), SPLIT) == Seen(validation=("e",))
+
+
+def test_an_image_that_was_learnt_from_is_a_leak_whatever_the_split_calls_its_subject(made):
+    with pytest.raises(LeakageError, match=r"1 of the evaluated subjects were trained on, .* \(d\)"):
+        seen_subjects(made(SPLIT.hash, d="train", e="unseen"), SPLIT)
+
+
+def test_a_split_of_another_model_cannot_tell(made):
+    with pytest.raises(ConfigError, match=r"--split is not the split of the model that made .*d\.nii\.gz"):
+        seen_subjects(made("other", d="unseen"), SPLIT)
+
+
+def test_notes_name_who_was_left_out_and_say_when_nobody_is_left():
+    assert list(NOBODY.notes(3)) == []
+    (left_out,) = Seen(("a", "b"), ("c",)).notes(1)
+    assert "(trained on them: a, b; these chose its epoch: c)" in left_out
+    assert "There is no figure for unseen subjects" in list(Seen(("a",)).notes(0))[1]
+    (many,) = Seen(tuple("abcdefghijkl")).notes(1)
+    assert "i, j and 2 more)" in many
+    (unknown,) = Seen(unknown=("a", "b")).notes(2)
+    assert unknown.startswith("Of 2 subjects it cannot be told whether the model was trained on them")

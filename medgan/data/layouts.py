@@ -23,7 +23,7 @@ COLUMNS = ("subject", "domain", "image")
 """What a cohort's CSV must have; ``mask`` and ``split`` may follow."""
 SPLITS = {"": None, "train": "train", "validation": "validation", "val": "validation", "test": "test"}
 """What a cell of the ``split`` column may say, and what it means."""
-ENDINGS = (".nii.gz", ".nii", ".dcm", ".dicom", ".ima", ".png", ".tiff", ".tif")
+ENDINGS = (".nii.gz", ".nii", ".dcm", ".dicom", ".ima", ".png", ".tiff", ".tif", ".mha", ".mhd", ".nrrd", ".nhdr")
 NIFTI = (".nii.gz", ".nii")
 MR_SUFFIXES = ("t1w", "t2w", "pdw", "t2starw", "flair")
 MAX_PROBLEMS = 5

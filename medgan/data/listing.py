@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medgan.data import dicom
 from medgan.data.streams import is_folder, special
-from medgan.data.volumes import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, is_named
+from medgan.data.volumes import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, data_beside, is_named
 from medgan.errors import DataError
 
 NOT_IMAGES = (
@@ -61,6 +61,9 @@ def find_images(folder: Path) -> Listing:
         if directory != folder and is_named(directory, (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES)):
             claiming.append(directory)
         _sort(directory, files, images, passed_over)
+    for data in filter(None, map(data_beside, sorted(images))):
+        passed_over.pop(data, None)
+        images.discard(data)
     images.update(each for each in claiming if not any(image.is_relative_to(each) for image in images))
     return Listing(tuple(sorted(images)), dict(sorted(passed_over.items())))
 

@@ -9,7 +9,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import DTypeLike, NDArray
 
-from medgan.data import dicom, images, nifti
+from medgan.data import dicom, images, metaimage, nifti, nrrd
 from medgan.data.dicom import is_series
 from medgan.data.grid import Grid, Volume
 from medgan.data.remembered import remembered
@@ -21,15 +21,18 @@ __all__ = [
     "stored_type", "voxel_hash", "write_volume",
 ]  # fmt: skip
 
-IMAGE_SUFFIXES = (*nifti.SUFFIXES, *images.SUFFIXES)
+IMAGE_SUFFIXES = (*nifti.SUFFIXES, *images.SUFFIXES, *metaimage.SUFFIXES, *nrrd.SUFFIXES)
 """Names that claim to be an image that medgan reads; DICOM is told by its content, too."""
+
+KINDS = "NIfTI, DICOM, MetaImage, NRRD, PNG or TIFF"
+"""What medgan reads, in words."""
 
 FOREIGN = {
     (".nii.bz2", ".nii.xz", ".nii.zst", ".nii.zip"): "packed in a way that medgan does not read; unpack it first",
     (".hdr", ".img", ".hdr.gz", ".img.gz"): "a .hdr/.img pair; convert the pair to one .nii.gz first",
     (".mgh", ".mgz"): "FreeSurfer volumes are not read; convert it with `mri_convert` first",
     (".mnc",): "MINC volumes are not read; convert it with `mnc2nii` first",
-    (".mha", ".mhd", ".nhdr", ".nrrd", ".gipl", ".b2nd"): "such volumes are not read; convert it to .nii.gz first",
+    (".gipl", ".b2nd"): "such volumes are not read; convert it to .nii.gz first",
 }
 """Volume formats that medgan does not read, but does not overlook either, and what to do."""
 
@@ -49,7 +52,7 @@ class Format(Protocol):
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a NIfTI file, one DICOM slice, a folder that is one DICOM series, or a grey PNG or TIFF.
+    """Read NIfTI, MetaImage, NRRD, one DICOM slice, a folder that is one DICOM series, or a grey PNG or TIFF.
 
     Raises:
         DataError: Missing, empty, unreadable or broken files, and kinds of image that medgan refuses by name.
@@ -80,8 +83,23 @@ def write_volume(
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes; of a DICOM series, over the sorted hashes of its files, whatever their names."""
+    """The SHA-256 of a file's bytes; of a DICOM series, over the sorted hashes of its files, whatever their names.
+
+    Of a header and the voxels beside it, over both.
+    """
+    if data := data_beside(path):
+        return hashlib.sha256(f"{_byte_hash(path)} {_byte_hash(data)}".encode()).hexdigest()
     return remembered("bytes 1", path, lambda: _byte_hash(path))
+
+
+def data_beside(path: Path) -> Path | None:
+    """The file with the voxels of an image whose header is a file of its own; None where there is no such file."""
+    kind = next((each for each in (metaimage, nrrd) if is_named(path, each.SUFFIXES)), None)
+    try:
+        data = kind.read_header(path).data if kind else path
+    except DataError:
+        return None
+    return None if data == path else data
 
 
 def _byte_hash(path: Path) -> str:
@@ -149,7 +167,8 @@ def _content(path: Path) -> tuple[str, str]:
         volume = read_volume(path)
         return f"{voxel_hash(volume)} {SHOWS if np.ptp(volume.voxels) else 'blank'}"
 
-    digest, shows = remembered("voxels 1", path, read, on_disk=True).split()
+    answer = read() if data_beside(path) else remembered("voxels 1", path, read, on_disk=True)
+    digest, shows = answer.split()
     return digest, shows
 
 
@@ -163,16 +182,14 @@ def _format_of(path: Path) -> Format:
         raise unreadable(path, error) from None
     if empty:
         raise DataError(f"{path}: an empty file; copy or export it again.")
-    if is_named(path, nifti.SUFFIXES):
-        return nifti
-    if is_named(path, images.SUFFIXES):
-        return images
+    if named := next((each for each in (nifti, images, metaimage, nrrd) if is_named(path, each.SUFFIXES)), None):
+        return named
     if dicom.is_dicom(path):
         return dicom
     for suffixes, why in FOREIGN.items():
         if is_named(path, suffixes):
             raise DataError(f"{path}: {why}.")
-    raise DataError(f"{path}: not an image that medgan reads; give NIfTI, DICOM, PNG or TIFF.")
+    raise DataError(f"{path}: not an image that medgan reads; give {KINDS}.")
 
 
 def is_named(path: Path, suffixes: tuple[str, ...]) -> bool:

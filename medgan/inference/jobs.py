@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from medgan.data.layouts import NIFTI, read_table, stem
 from medgan.data.listing import find_images, told
 from medgan.data.streams import check_regular, is_folder
-from medgan.data.volumes import is_series
+from medgan.data.volumes import KINDS, is_series
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable, record_name
 
@@ -156,7 +156,7 @@ def find_inputs(source: Path, output: Path, domain: str, *, subjects: Collection
         inputs = Inputs(((source.name, source),))
     if not inputs.named:
         rest = "".join(f" {line}." for line in told(inputs.passed_over))
-        raise DataError(f"{source} holds no image to convert; give NIfTI, DICOM, PNG or TIFF images.{rest}")
+        raise DataError(f"{source} holds no image to convert; give images in {KINDS}.{rest}")
     return inputs
 
 

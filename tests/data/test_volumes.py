@@ -70,9 +70,9 @@ def test_what_is_no_image_is_refused_by_name(tmp_path, reader):
     messages = {
         "gone.nii.gz": r"cannot be read \(No such file or directory\); check the path",
         "empty.nii.gz": "an empty file; copy or export it again",
-        "scan.mha": r"such volumes are not read; convert it to \.nii\.gz first",
+        "scan.mha": "not a MetaImage file; check what was saved",
         "pair.hdr": "a .hdr/.img pair; convert the pair",
-        "notes.txt": "not an image that medgan reads; give NIfTI, DICOM, PNG or TIFF",
+        "notes.txt": "not an image that medgan reads; give NIfTI, DICOM, MetaImage, NRRD, PNG or TIFF",
         "folder": "a folder without DICOM files",
         "notes.txt/inside.nii": r"cannot be read \(Not a directory\)",
     }

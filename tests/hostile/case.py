@@ -27,5 +27,7 @@ class Case:
     """INPUT, relative to the folder."""
     model: Literal["ct", "ct 3d", "mr", "mr to ct"] = "ct"
     """The tiny model that converts it: contrast CT to plain CT, T1 to T1 with gadolinium, MR to CT."""
+    holds: Callable[[Path, Path], object] | None = None
+    """Looks at the input's folder and OUTPUT, and asserts what must hold of what was written."""
     options: tuple[str, ...] = ()
     """More of the command line; ``{folder}`` is the input's folder."""

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hostile import dicom_cases, entry_cases, grid_cases, nifti_cases
+from hostile import dicom_cases, entry_cases, format_cases, grid_cases, nifti_cases
 from hostile.case import Case
 from medgan.cli import app
 
-TABLES = (nifti_cases, entry_cases, dicom_cases, grid_cases)
+TABLES = (nifti_cases, entry_cases, format_cases, dicom_cases, grid_cases)
 CASES = tuple(case for table in TABLES for case in table.CASES)
 EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
 
@@ -51,6 +51,8 @@ def test_an_odd_input_ends_as_the_table_says(case: Case, models, tmp_path, monke
         assert bool(warned) == (case.outcome == "warns"), said
     made = {path.relative_to(output).as_posix() for path in output.rglob("*.nii.gz") if path.is_file()}
     assert made if case.outputs == ("*",) else made == set(case.outputs), said
+    if case.holds:
+        case.holds(folder, output)
 
 
 def test_every_row_has_a_name_of_its_own():

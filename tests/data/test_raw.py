@@ -1,0 +1,207 @@
+"""Both formats of voxels behind a text header: SimpleITK writes them, and its affine and voxels are the oracle."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from medgan.data.grid import LPS_TO_RAS
+from medgan.data.listing import find_images
+from medgan.data.volumes import file_hash, image_hash, read_grid, read_volume
+from medgan.errors import DataError, GeometryError
+
+SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+TURNED = (0.8, 0.6, 0.0, 0.0, 0.0, 1.0, 0.6, -0.8, 0.0)
+
+
+def voxels(shape=(5, 4, 3), dtype=np.int16):
+    numbers = np.arange(np.prod(shape)).reshape(shape) * 7 - (200 if np.dtype(dtype).kind in "if" else 0)
+    return (numbers % 100 if np.dtype(dtype).itemsize == 1 else numbers).astype(dtype)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write an image of SimpleITK: ``write(".mha", voxels, compressed=True)``; its path."""
+
+    def save(suffix, array=None, *, direction=TURNED, compressed=False):
+        image = sitk.GetImageFromArray(voxels() if array is None else array)
+        if image.GetDimension() == 3:
+            image.SetDirection(direction)
+        image.SetSpacing((0.5, 0.75, 2.5)[: image.GetDimension()])
+        image.SetOrigin((10, -20, 30.5)[: image.GetDimension()])
+        path = tmp_path / f"image{suffix}"
+        sitk.WriteImage(image, path, compressed)
+        return path
+
+    return save
+
+
+def changed(path, old, new):
+    content = path.read_bytes()
+    assert old in content, content[:500]
+    path.write_bytes(content.replace(old, new))
+    return path
+
+
+def oracle(path):
+    image = sitk.ReadImage(path)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image).T, LPS_TO_RAS @ affine
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32])
+def test_voxels_and_affine_are_those_that_simpleitk_reads(write, suffix, compressed, dtype):
+    path = write(suffix, voxels(dtype=dtype), compressed=compressed)
+    volume = read_volume(path)
+    expected, affine = oracle(path)
+    np.testing.assert_array_equal(volume.voxels, expected)
+    np.testing.assert_allclose(volume.grid.affine, affine, atol=1e-6)
+    assert volume.notes == ()
+    np.testing.assert_array_equal(read_grid(path).affine, volume.grid.affine)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float64])
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_every_type_of_number_is_read(write, suffix, dtype):
+    np.testing.assert_array_equal(read_volume(write(suffix, voxels(dtype=dtype))).voxels, voxels(dtype=dtype).T)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_slice_has_one_voxel_along_z(write, suffix):
+    volume = read_volume(write(suffix, voxels((5, 4))))
+    assert volume.voxels.shape == volume.grid.size == (4, 5, 1)
+    np.testing.assert_allclose(volume.grid.affine, LPS_TO_RAS @ np.diag([0.5, 0.75, 1, 1]) + [[0] * 3 + [x] for x in
+                               (-10, 20, 0, 0)])  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_truncated_file_is_named(write, suffix, compressed, tmp_path):
+    path = write(suffix, compressed=compressed)
+    data = max(tmp_path.iterdir(), key=lambda file: file.suffix not in (".mhd", ".nhdr"))
+    data.write_bytes(data.read_bytes()[:-7])
+    with pytest.raises(DataError, match=rf"image{suffix}|image\.z?raw.*: .*truncated"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_damaged_compressed_voxels_are_named(write, suffix):
+    path = write(suffix, compressed=True)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 255  # within the checksum
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"image\{suffix}: corrupt compressed voxels"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("suffix", "size"), [(".mha", b"DimSize = "), (".nrrd", b"sizes: ")])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_header_that_promises_more_than_its_file_holds_takes_no_memory(write, suffix, size, compressed):
+    path = changed(write(suffix, compressed=compressed), size + b"3 4 5", size + b"3000 40000 50000")
+    for reader in (read_volume, read_grid):
+        with pytest.raises(DataError, match="the header promises 12,000,000,000,000 bytes"):
+            reader(path)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_bytes_that_the_header_does_not_tell_of_are_noted(write, suffix):
+    path = write(suffix)
+    path.write_bytes(path.read_bytes() + b"more")
+    volume = read_volume(path)
+    assert volume.notes == ("its file holds more than its header tells of",)
+    np.testing.assert_array_equal(volume.voxels, voxels().T)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_voxels_that_are_no_numbers_are_refused(write, suffix):
+    with pytest.raises(DataError, match="1 of 60 voxels are NaN"):
+        read_volume(write(suffix, np.where(voxels() == voxels().max(), np.nan, 0).astype(np.float32)))
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("elsewhere", ["../image.raw", "/etc/passwd", "sub/image.raw", "LIST", "image%03d.raw 1 5 1"])
+def test_voxels_are_one_file_beside_their_header(write, suffix, elsewhere):
+    path = changed(write(suffix), b"image.raw", elsewhere.encode())
+    with pytest.raises(DataError, match=r"not in its own folder|in several files"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_voxels_that_are_gone_or_no_file_are_named(write, suffix, tmp_path):
+    path = write(suffix)
+    (tmp_path / "image.raw").unlink()
+    with pytest.raises(DataError, match=r"image\.raw: cannot be read \(No such file"):
+        read_volume(path)
+    (tmp_path / "image.raw").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"image\.raw: a device, not a file"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_a_header_and_its_voxels_are_one_image(write, suffix, tmp_path):
+    path = write(suffix, compressed=True)
+    listing = find_images(tmp_path)
+    assert listing.images == (path,)
+    assert not listing.passed_over
+    before = file_hash(path), image_hash(path)
+    write(suffix, voxels() + np.int16(1), compressed=True)
+    assert file_hash(path) != before[0]
+    assert image_hash(path) != before[1]
+
+
+def test_one_image_has_one_hash_in_every_format(write):
+    assert len({image_hash(write(suffix)) for suffix in (*SUFFIXES, ".nii.gz")}) == 1
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", [b"", b"text", bytes(2000), b"NRRD0004\ntype: short\n\n", b"ObjectType = Image\n"])
+def test_what_is_no_such_file_is_refused_by_name(tmp_path, suffix, content):
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\{suffix}: (not a|an empty file|its NRRD header has no)"):
+        read_volume(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_four_axes_are_refused(write, suffix, tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((2, 5, 4, 3), np.int16), isVector=False)
+    sitk.WriteImage(image, tmp_path / f"four{suffix}")
+    with pytest.raises(DataError, match=r"4D with shape|several values a voxel|are no grid"):
+        read_volume(tmp_path / f"four{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_colours_are_refused(suffix, tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((5, 4, 3, 3), np.uint8), isVector=True)
+    sitk.WriteImage(image, tmp_path / f"rgb{suffix}")
+    with pytest.raises(DataError, match="several values a voxel"):
+        read_volume(tmp_path / f"rgb{suffix}")
+
+
+SHEARED = {
+    ".mha": (b"TransformMatrix = 1 0 0 0 1 0 0 0 1", b"TransformMatrix = 1 0 0 0.1 1 0 0 0 1"),
+    ".nrrd": (b"(0,0.75,0)", b"(0.1,0.75,0)"),
+}
+FLAT = {
+    ".mha": (b"ElementSpacing = 0.5 0.75 2.5", b"ElementSpacing = 0.5 0 2.5"),
+    ".nrrd": (b"(0,0.75,0)", b"(0,0,0)"),
+}
+NAN = {
+    ".mha": (b"Offset = 10 -20 30.5", b"Offset = nan -20 30.5"),
+    ".nrrd": (b"(10,-20,30.5)", b"(nan,-20,30.5)"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(SHEARED, "sheared"), (FLAT, "is not positive"), (NAN, "not finite")],
+    ids=["sheared", "flat", "nan"],
+)
+def test_a_grid_that_no_output_could_lie_on_is_refused(write, suffix, change, message):
+    path = changed(write(suffix, direction=np.eye(3).ravel().tolist()), *change[suffix])
+    for reader in (read_volume, read_grid):
+        with pytest.raises(GeometryError, match=message):
+            reader(path)

@@ -71,19 +71,18 @@ def read(path: Path, header: TextHeader) -> Volume:
 
 def read_grid(path: Path, header: TextHeader) -> Grid:
     """The grid that a header tells of, once its file is known to be able to hold it."""
-    x, y, z = (*header.size, 1)[:3]
-    affine = _affine(path, header)
-    check_affine(path, affine, (x, y, z))
     check_regular(header.data)
     if header.compressed and header.skip < 0:
         raise DataError(f"{path}: where its compressed voxels begin is not said; save it anew.")
-    held = header.data.stat().st_size - max(header.skip, 0)
-    needed = _needed(header)
+    needed, held = _needed(header), header.data.stat().st_size - max(header.skip, 0)
     if needed > held * (LARGEST_EXPANSION if header.compressed else 1):
         raise DataError(
             f"{path}: the header promises {needed:,} bytes for shape {header.size}, but {header.data.name} can hold "
             f"fewer: it is truncated or forged; copy it again."
         )
+    x, y, z = (*header.size, 1)[:3]
+    affine = _affine(path, header)
+    check_affine(path, affine, (x, y, z))
     return made_up_grid((x, y, z), affine)
 
 

@@ -77,11 +77,9 @@ def train(order: Order, console: Console) -> Trained:
         config = pipeline.config
         announce(order, pipeline, run, console)
         cohort = pipeline.cohort(data)
-        if pipeline.left_out:
-            console.out(pipeline.left_out, highlight=False)
         split = frozen_split(order, pipeline, cohort, run)
-        if split.unchecked:
-            console.out(split.unchecked, highlight=False)
+        for line in filter(None, (cohort.note, pipeline.left_out, split.unchecked)):
+            console.out(line, highlight=False)
         fabric = make_fabric(order.device, config.fit.precision)
         seen = pipeline.training_data(cohort, split, Cache(default_folder()))
         facts = fixed_facts(pipeline, cohort, split, data, fabric)

@@ -98,7 +98,10 @@ def register_data(
         flags |= {} if qc is None else {"limits": {"least_dice": qc}}
         config = load(PairConfig, from_overrides(overrides or []), flags)
         pair, stays = _pair(pipeline, fixed, moving)
-        outcomes = register_cohort(find_cohort(data, pair), pair, out, config, fixed=stays, jobs=jobs)
+        cohort = find_cohort(data, pair)
+        if cohort.note:
+            say(quiet, cohort.note)
+        outcomes = register_cohort(cohort, pair, out, config, fixed=stays, jobs=jobs)
         console(quiet).print(render(outcomes))
         say(quiet, f"cohort: {out / 'cohort.csv'}")
         if any(outcome.status != "accepted" for outcome in outcomes):

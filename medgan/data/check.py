@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.endings import plain_spelling, subjects_named
 from medgan.data.grid import apart, same_grid
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import Grid, read_grid, read_volume, voxel_hash
@@ -91,6 +92,7 @@ def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
     findings += _pairs(cohort, pair, grids) if pair.paired else []
     findings += _duplicates(read, cohort)
     findings += _splits(cohort)
+    findings += _names(cohort)
     return Report(readings, tuple(findings), cohort)
 
 
@@ -181,7 +183,8 @@ def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterat
 def _duplicates(read: dict[Study, Reading], cohort: Cohort) -> Iterator[Finding]:
     by_content: dict[str, list[Study]] = defaultdict(list)
     for study, reading in read.items():
-        by_content[reading.content].append(study)
+        if reading.minimum < reading.maximum:  # one value everywhere shows nobody, and is a finding of its own
+            by_content[reading.content].append(study)
     for studies in by_content.values():
         subjects = sorted({study.subject for study in studies})
         images = ", ".join(cohort.relative(study.image) for study in studies)
@@ -204,6 +207,23 @@ def _splits(cohort: Cohort) -> Iterator[Finding]:
             yield Finding("leakage", text, studies)
 
 
+def _names(cohort: Cohort) -> Iterator[Finding]:
+    """Subjects who may be one and the same, by their names alone."""
+    if cohort.doubt:
+        advice = "give both images of a subject one name, or list the images in a CSV that says who is who."
+        yield Finding("leakage", f"{cohort.doubt}; {advice}", cohort.studies)
+    elif note := subjects_named(cohort.names()).note:
+        yield Finding("leakage", f"by their names, {note}; in the table, give them one subject.", cohort.studies)
+    alike: dict[str, list[str]] = defaultdict(list)
+    for subject in cohort.subjects():
+        alike[plain_spelling(subject)].append(subject)
+    for subjects in alike.values():
+        if len(subjects) > 1:
+            names = ", ".join(f"'{subject}'" for subject in subjects)
+            text = f"subjects {names} differ by their spelling alone; if they are one, give them one name."
+            yield Finding("leakage", text, cohort.of_subjects(subjects).studies)
+
+
 def render(report: Report) -> RenderableType:
     """The report for a terminal: a line for each study, then what was found."""
     columns = ("shape", "spacing mm", "axes", "min", "p1", "p99", "max", "findings")
@@ -218,7 +238,10 @@ def render(report: Report) -> RenderableType:
         f"{len(report.readings)} images of {len(report.cohort.subjects())} subjects, {unique} unique; "
         f"{len(report.findings) or 'no'} finding{'s' * (len(report.findings) != 1)}"
     )
-    return Group(table, *(Text(f"{finding.kind}: {finding.text}") for finding in report.findings), Text(summary))
+    notes = [Text(report.cohort.note)] if report.cohort.note else []
+    return Group(
+        table, *notes, *(Text(f"{finding.kind}: {finding.text}") for finding in report.findings), Text(summary)
+    )
 
 
 def _cells(reading: Reading) -> tuple[str, ...]:

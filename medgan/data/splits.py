@@ -149,8 +149,9 @@ class Split(Config):
         missing = [f"missing {file}" for file in before if file not in now]
         new = [f"new {file}" for file in now if file not in before]
         if changed or missing or new:
+            one = f"Now {cohort.note}. " if cohort.note else ""
             raise DataError(
-                f"{cohort.root} is not the cohort that was split: {_named(changed + missing + new)}. "
+                f"{cohort.root} is not the cohort that was split: {_named(changed + missing + new)}. {one}"
                 "Restore the files, or start a new run, which makes a new split."
             )
 
@@ -190,11 +191,13 @@ class Split(Config):
         """Refuse one image under two subjects in different parts: one of them would be tested on the other.
 
         Args:
-            cohort: Is read where the split does not know what its images show.
+            cohort: Is read where the split does not know what its images show; its names must be clear.
 
         Raises:
-            LeakageError: Names the subjects, their parts and the image's files.
+            LeakageError: Names the subjects, their parts and the image's files; or see :func:`refuse_doubt`.
         """
+        if cohort:
+            refuse_doubt(cohort)
         images = self.images or (cohort.image_hashes() if cohort else {})
         part = {subject: part for part in get_args(Part) for subject in getattr(self, part)}
         _refuse(
@@ -217,9 +220,10 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
     Raises:
         DataError: Too few subjects (for any fold), a subject in two parts of the column, or some subjects in none.
         LeakageError: One image under two subjects: in two parts of the column, or anywhere where parts are drawn, since
-            another draw would part them.
+            another draw would part them; or names of files that could be one subject's or two subjects'.
         ConfigError: Folds of a cohort that fixes its own parts.
     """
+    refuse_doubt(cohort)
     carriers = _carriers(cohort, pair)
     order = _stratified(cohort, pair, config.seed)
     given = _given(cohort)
@@ -252,6 +256,19 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
         }
         _refuse(twins, "that any draw may part")
     return split
+
+
+def refuse_doubt(cohort: Cohort) -> None:
+    """Refuse a cohort whose files' names leave open who is who.
+
+    Raises:
+        LeakageError: Shows some of the names and says what to do.
+    """
+    if cohort.doubt:
+        raise LeakageError(
+            f"{cohort.root}: {cohort.doubt}. A subject under two names could be trained on and tested. Give both "
+            "images of a subject one name, or list the images in a CSV `subject,domain,image`, which says who is who."
+        )
 
 
 def owner_of(image: Path, owners: Mapping[str, str]) -> str | None:

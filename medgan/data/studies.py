@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medgan.data import layouts
 from medgan.data.domains import DomainPair
+from medgan.data.endings import subjects_named
 from medgan.data.layouts import Study
 from medgan.data.volumes import file_hash, shown_hash
 from medgan.errors import DataError
@@ -29,10 +30,21 @@ class Cohort:
     studies: tuple[Study, ...]
     root: Path = Path()
     """The folder to which files are named relatively, so that a cohort may move."""
+    note: str = ""
+    """Who counts as one subject although the files' names differ, for people; empty where names are equal."""
+    doubt: str = ""
+    """Names of files that could be one subject's or two subjects', for people; empty where all is clear."""
 
     def subjects(self) -> list[str]:
         """Who is in it, each once, sorted."""
         return sorted({study.subject for study in self.studies})
+
+    def names(self) -> dict[str, set[str]]:
+        """By domain, who is in it."""
+        names: dict[str, set[str]] = {}
+        for study in self.studies:
+            names.setdefault(study.domain, set()).add(study.subject)
+        return names
 
     def of_domain(self, name: str) -> "Cohort":
         """The studies of one domain."""
@@ -125,7 +137,19 @@ def find_cohort(path: Path, pair: DomainPair) -> Cohort:
         raise DataError(
             f"{path} has no image of domain {' or '.join(missing)}; it has: {there}. Name the domain so there."
         )
-    return Cohort(wanted, root=table.parent if table.is_file() else path)
+    if table.is_file():  # a table says itself who is who
+        return Cohort(wanted, root=table.parent)
+    return _by_subject(Cohort(wanted, root=path))
+
+
+def _by_subject(cohort: Cohort) -> Cohort:
+    """The cohort whose subjects' names are without what their domain adds to each."""
+    found = subjects_named(cohort.names())
+    studies = tuple(
+        replace(study, subject=found.subjects.get((study.domain, study.subject), study.subject))
+        for study in cohort.studies
+    )
+    return replace(cohort, studies=studies, note=found.note, doubt=found.doubt)
 
 
 def _read_folder(path: Path, pair: DomainPair) -> list[Study]:

@@ -188,6 +188,60 @@ def test_a_subject_in_two_parts_is_leakage(cohort):
     assert (finding.kind, "'s1' is in test and train" in finding.text) == ("leakage", True)
 
 
+def renamed(folder, contrast, plain):
+    """The sound cohort with other names."""
+    for domain, pattern in (("contrast", contrast), ("plain", plain)):
+        for number in range(3):
+            (folder / domain / f"s{number}.nii.gz").rename(folder / domain / f"{pattern.format(number)}.nii.gz")
+    return find_cohort(folder, UNPAIRED)
+
+
+def printed(report):
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(render(report))
+    return console.export_text()
+
+
+def test_a_domains_ending_is_said_and_no_finding(cohort):
+    report = check_cohort(renamed(cohort((8, 7, 4)), "s{}_ce", "s{}_nc"), UNPAIRED)
+    assert report.findings == ()
+    assert "contrast/s0_ce and plain/s0_nc are one subject, s0" in printed(report)
+
+
+def test_names_that_could_be_one_subjects_are_leakage_and_those_that_share_nothing_are_not(cohort):
+    folder = cohort((8, 7, 4))
+    (finding,) = check_cohort(renamed(folder, "s{}_0", "s{}_1"), UNPAIRED).findings
+    assert (finding.kind, "contrast/s0_0 and plain/s0_1" in finding.text) == ("leakage", True)
+    shutil.rmtree(folder / "plain")
+    for number in range(3):
+        write(folder / "plain" / f"t{number}.nii.gz", ct((8, 7, 4), 10 + number))
+    assert check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("A7", "a7"), ("01", "1"), ("Mu\u0308ller", "Müller"), ("P-1", "P 01"), ("x_ce", "x_nc")]
+)
+def test_subjects_of_a_table_that_differ_by_writing_alone_are_leakage(tmp_path, one, other):
+    rows = ["subject,domain,image"]
+    names = [one, other] if "_" not in one else [one, other, "y_ce", "y_nc"]
+    for number, subject in enumerate(names):
+        domain = "plain" if number % 2 else "contrast"
+        write(tmp_path / f"{number}.nii.gz", ct((8, 7, 4), number))
+        rows.append(f"{subject},{domain},{number}.nii.gz")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows), encoding="utf-8")
+    (finding,) = check_cohort(find_cohort(tmp_path, UNPAIRED), UNPAIRED).findings
+    assert finding.kind == "leakage"
+    assert f"'{one}'" in finding.text or f"contrast/{one}" in finding.text
+    assert finding.studies[0].subject in (one, other)
+
+
+def test_blank_images_of_two_subjects_are_no_leakage(cohort):
+    folder = cohort((8, 7, 4))
+    for name in ("s0", "s1"):
+        write(folder / "contrast" / f"{name}.nii.gz", np.full((8, 7, 4), -1000, np.int16))
+    assert kinds(check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)) == ["intensity", "intensity"]
+
+
 def test_the_table_shows_every_study_and_every_finding_whatever_the_names(cohort):
     folder = cohort((8, 7, 4))
     shutil.copy(folder / "plain" / "s0.nii.gz", folder / "plain" / "[red]copy.nii.gz")

@@ -281,6 +281,39 @@ def test_in_one_part_of_the_column_two_names_are_no_leak_and_in_a_drawn_split_th
             split_subjects(drawn, ONE, config)
 
 
+def folders(root, contrast, plain, ids=range(8)):
+    """A folder for each domain, with an image of its own for each name."""
+    for side, (domain, pattern) in enumerate((("contrast", contrast), ("plain", plain))):
+        (root / domain).mkdir(parents=True)
+        for number in ids:
+            scan(root / domain / f"{pattern.format(number)}.nii.gz", 100 * side + number)
+    return find_cohort(root, UNPAIRED)
+
+
+def test_a_patient_with_a_domains_ending_at_the_name_is_in_one_part(tmp_path):
+    cohort = folders(tmp_path, "P{:03}_ce", "P{:03}_nc")
+    split = split_subjects(cohort, UNPAIRED, SplitConfig())
+    assert sorted([*split.train, *split.validation, *split.test]) == [f"P{number:03}" for number in range(8)]
+    assert set(split.files["P003"]) == {"contrast/P003_ce.nii.gz", "plain/P003_nc.nii.gz"}
+
+
+def test_names_that_could_be_one_subjects_are_not_divided_nor_gone_on_with(tmp_path):
+    cohort = folders(tmp_path, "P{:03}_0000", "P{:03}_0001")
+    with pytest.raises(LeakageError, match=r"contrast/P000_0000 and plain/P000_0001.* list the images in a CSV"):
+        split_subjects(cohort, UNPAIRED, SplitConfig())
+    before = Split(train=("P000_0000",), validation=(), test=("P000_0001",), files=cohort.file_hashes())
+    before.check(cohort)
+    with pytest.raises(LeakageError, match="one subject's or two subjects'"):
+        before.refuse_twins(cohort)
+
+
+def test_a_run_that_counted_two_subjects_where_there_is_one_is_not_gone_on_with(tmp_path):
+    cohort = folders(tmp_path, "P{:03}_ce", "P{:03}_nc")
+    files = {f"{study.subject}{study.domain}": {cohort.relative(study.image): "0"} for study in cohort.studies}
+    with pytest.raises(DataError, match="Now contrast/P000_ce and plain/P000_nc are one subject"):
+        Split(train=("P000_ce",), validation=(), test=("P000_nc",), files=files).check(cohort)
+
+
 def test_images_of_one_value_are_nobodys(tmp_path):
     cohort = twins(tmp_path)
     for name in ("s1.nii.gz", "s4.nii"):

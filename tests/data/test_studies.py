@@ -76,6 +76,44 @@ def test_every_layout_gives_one_subject_with_an_image_of_each_domain(tmp_path, l
     assert all((study.mask is not None) == (layout in (as_table, as_nnunet)) for study in cohort.studies)
 
 
+def as_endings(root):
+    for name in ("one", "two", "three"):
+        image(root / "contrast" / f"{name}_ce.nii.gz")
+        image(root / "plain" / f"{name}_nc" / "scan.nii.gz")
+
+
+def as_endings_in_roles(root):
+    for name in ("one", "two", "three"):
+        image(root / "source" / f"{name}-CE.nii.gz")
+        image(root / "target" / f"{name}.nii.gz")
+
+
+def as_endings_of_cases(root):
+    for name in ("one", "two", "three"):
+        image(root / "imagesTr" / f"{name}_ce_0000.nii.gz")
+        image(root / "imagesTr" / f"{name}_nc_0001.nii.gz")
+    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "contrast", "1": "plain"}}))
+
+
+@pytest.mark.parametrize("layout", [as_endings, as_endings_in_roles, as_endings_of_cases])
+def test_what_a_domain_adds_to_all_names_makes_no_other_subject(tmp_path, layout):
+    layout(tmp_path)
+    cohort = find_cohort(tmp_path, CT_PAIR)
+    assert cohort.subjects() == ["one", "three", "two"]
+    assert len(cohort.pairs(CT_PAIR)) == 3
+    assert "are one subject, one (3 subjects have both): names lose 'ce" in cohort.note
+    assert cohort.of_domain("plain").note == cohort.note
+
+
+def test_a_table_says_itself_who_is_who(tmp_path):
+    rows = [f"{name}_{end},{domain},files/{name}_{end}.nii.gz,,"
+            for name in ("one", "two") for domain, end in (("contrast", "ce"), ("plain", "nc"))]  # fmt: skip
+    for row in rows:
+        image(tmp_path / row.split(",")[2])
+    cohort = find_cohort(table(tmp_path, *rows), CT_PAIR)
+    assert (len(cohort.subjects()), cohort.note, cohort.doubt) == (4, "", "")
+
+
 def test_a_folder_in_no_layout_is_refused_with_the_four_layouts(tmp_path):
     image(tmp_path / "somewhere" / "one.nii.gz")
     with pytest.raises(DataError, match=r"(?s)CSV.*contrast/ and plain/.*BIDS.*nnU-Net"):

@@ -1,0 +1,155 @@
+"""Whose image a file's name says it is: what a domain adds to all of its names is no part of a subject's name.
+
+``contrast/PAT001_ce.nii.gz`` and ``plain/PAT001_nc.nii.gz`` are one subject, PAT001. Counted as two, a patient could be
+trained on and tested.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+MISSING = 0.1
+"""The share of a domain's names that may lack what the others have, and always one of four or more: nearly all."""
+SHARED = 0.2
+"""The share of the names without a namesake in the other domain that are alike in some way where they are in doubt."""
+PARTS = 3
+"""So many parts at the beginning of a name can be a subject's."""
+MAX_NAMED = 3
+
+Names = Mapping[str, Collection[str]]
+"""By domain, what its files call the subjects."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Who the subjects are."""
+
+    subjects: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """By domain and name: the subject, where that is not the name."""
+    note: str = ""
+    """What counts as the domains' endings, for people; empty where there are none."""
+    doubt: str = ""
+    """Names that could be one subject's or two subjects', for people; empty where all is clear."""
+
+
+def subjects_named(names: Names) -> Naming:
+    """Who is who in two domains.
+
+    An ending is the last part of a name after ``_``, ``-`` or ``.`` that holds a letter, in whatever case, if nearly
+    all names of a domain have it and it is not the other domain's. It is taken off where that gives the domains
+    subjects in common. Names that are alike across the domains in another way are in doubt: by what is before, within
+    or behind them (a number, a date, letters without a separator), or by another spelling.
+    """
+    if len(names) != 2:
+        return Naming()
+    one, other = names
+    endings = {domain: _common(filter(None, map(_ending, own)), len(own)) for domain, own in names.items()}
+    cut = {
+        domain: {name: _stem(name) if _ending(name) in endings[domain] else name for name in sorted(own)}
+        for domain, own in names.items()
+    }
+    shared = {*cut[one].values()} & {*cut[other].values()}
+    if endings[one] == endings[other] or not shared:
+        return Naming(doubt=_doubt(names, least=2))
+    words = " and ".join(f"'{ending}'" for own in endings.values() for ending in own)
+    double = [f"{domain}/{name}" for domain, own in cut.items() for name in _double(own)]
+    if double:
+        return Naming(doubt=f"without {words} at the end, names of {one} and {other} fall together: {_listed(double)}")
+    example = min(shared)
+    pair = " and ".join(
+        f"{domain}/{next(n for n, who in own.items() if who == example)}" for domain, own in cut.items()
+    )
+    return Naming(
+        {(domain, name): who for domain, own in cut.items() for name, who in own.items() if who != name},
+        f"{pair} are one subject, {example} ({len(shared)} subjects have both): names lose {words} at the end, which "
+        "their domain adds",
+        _doubt({domain: own.values() for domain, own in cut.items()}, least=1),
+    )
+
+
+def plain_spelling(name: str) -> str:
+    """A name without what differs by writing alone: case, Unicode form, leading zeros, separators and white space."""
+    return "-".join(_parts(name, by_kind=True))
+
+
+def _ending(name: str) -> str:
+    """The last part of a name, in lower case, if it holds a letter; else nothing."""
+    before, _, part = _split(name)
+    return part.casefold() if before and any(letter.isalpha() for letter in part) else ""
+
+
+def _stem(name: str) -> str:
+    return _split(name)[0]
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """What is before the last separator, the separator, and the part after it."""
+    match = re.fullmatch(r"(.+)([_.-])([^_.-]+)", name)
+    return (match[1], match[2], match[3]) if match else (name, "", "")
+
+
+def _common(parts: Iterable[str], names: int) -> set[str]:
+    """The parts that nearly all of so many names have; of one name, nothing can be said."""
+    missing = max(MISSING * names, 1) if names > 3 else 0
+    return {part for part, count in Counter(parts).items() if count >= names - missing and names > 1}
+
+
+def _doubt(names: Names, least: int) -> str:
+    """Names across two domains that are not equal, but alike in one of several ways, for so many subjects at least."""
+    (one, own), (other, others) = names.items()
+    lone = [{*own} - {*others}, {*others} - {*own}]
+    enough = max(least, SHARED * min(map(len, lone)))
+    for ways in zip(_ways(own), _ways(others), strict=True):
+        keys = [_keyed(way, side) for way, side in zip(ways, (own, others), strict=True)]
+        alike = sorted({*keys[0]} & {*keys[1]})
+        pairs = [(keys[0][key], keys[1][key]) for key in alike if keys[0][key] in lone[0] and keys[1][key] in lone[1]]
+        if len(pairs) >= enough:
+            named = _listed([f"{one}/{left} and {other}/{right}" for left, right in pairs])
+            return f"names of {one} and {other} could be one subject's or two subjects': {named}"
+    return ""
+
+
+def _ways(names: Collection[str]) -> list[Callable[[str], str]]:
+    """What of a domain's names may be the subject's: all but what nearly all have, or some parts at the beginning."""
+    everywhere = _common((part for name in names for part in {*_parts(name)}), len(names))
+
+    def own(name: str) -> str:
+        return "-".join(part for part in _parts(name) if part not in everywhere)
+
+    def beginning(count: int, name: str) -> str:
+        return "-".join(_parts(name, ends=False)[:count])
+
+    return [own, *(partial(beginning, count) for count in range(1, PARTS + 1))]
+
+
+def _keyed(way: Callable[[str], str], names: Collection[str]) -> dict[str, str]:
+    """The names by what of them may be the subject's; nothing where that does not tell nearly all of them apart."""
+    keyed = {key: name for name in sorted(names) if (key := way(name))}
+    return keyed if len(keyed) >= (1 - MISSING) * len(names) else {}
+
+
+def _parts(name: str, *, ends: bool = True, by_kind: bool = False) -> list[str]:
+    """The parts of a name in one spelling: without case, Unicode form and leading zeros.
+
+    Args:
+        name: As the file has it.
+        ends: Whether a part also ends where letters follow a number: ``P001CE`` is ``p1`` and ``ce``.
+        by_kind: Whether it ends where numbers follow letters, too: ``p``, ``1`` and ``ce``.
+    """
+    between = [r"[\s_.-]+", *([r"(?<=\d)(?=[^\W\d_])"] if ends else []), *([r"(?<=[^\W\d_])(?=\d)"] if by_kind else [])]
+    parts = re.split("|".join(between), unicodedata.normalize("NFKC", name).casefold())
+    return [re.sub(r"(?<!\d)0+(?=\d)", "", part) for part in parts if part]
+
+
+def _double(cut: Mapping[str, str]) -> list[str]:
+    """The names that end as the same subject."""
+    counts = Counter(cut.values())
+    return [name for name, who in cut.items() if counts[who] > 1]
+
+
+def _listed(things: list[str]) -> str:
+    more = len(things) - MAX_NAMED
+    return ", ".join(things[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

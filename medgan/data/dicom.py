@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medgan.data.dicom_folder import MAX_NAMED, Parted, is_series, part
+from medgan.data.dicom_folder import MAX_NAMED, Parted, aside_notes, is_series, part
 from medgan.data.dicom_header import dataset, read_header, text
 from medgan.data.dicom_pixels import stored_values
 from medgan.data.grid import Grid, Volume, check_affine, check_finite, made_up_grid
@@ -104,7 +104,8 @@ def _slices(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
     if path.is_dir() or is_series(path):
         slices, notes = _series(path)
     else:
-        slices = [read_header(path).slice()]
+        header = read_header(path)
+        slices, notes = [header.slice()], aside_notes([header])
     return slices, (*notes, *_notes(slices))
 
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,12 +96,15 @@ def part(folder: Path, files: Sequence[Path]) -> Parted:
     groups = _groups([header for header in images if header.path not in copies])
     if any(_is_volume(group) for group in groups):
         beside = {header.path: why for group in groups for header, why in _beside(group)}
+        if len(beside) == sum(len(group.headers) for group in groups):
+            beside = {}  # nothing but localizers, or nothing but captures: they are what there is
         left |= beside
         groups = [kept for group in groups if (kept := _without(group, beside))]
         whole = [group for group in groups if len(group.headers) > 1]
     else:
         beside = {}
         whole = [group for group in groups if len(groups) == 1 and _is_several(group)]
+    whole = [replace(group, notes=(*group.notes, *aside_notes(group.headers))) for group in whole]
     slices = {header.path for group in whole for header in group.headers}
     copies = {path: original for path, original in copies.items() if original in slices}
     left |= {path: f"an exact copy of {original.name}" for path, original in copies.items()}
@@ -110,8 +113,7 @@ def part(folder: Path, files: Sequence[Path]) -> Parted:
         notes = _notes(copies.keys() | beside.keys(), left)
         only = whole[0]
         problem = next(iter(broken.values()), only.problem)
-        series = (Series(only.name, only.headers, (*only.notes, *notes), problem),)
-        return Parted(folder, series, (), left)
+        return Parted(folder, (replace(only, notes=(*only.notes, *notes), problem=problem),), (), left)
     return Parted(folder, _named(folder, whole), tuple(sorted([*singles, *broken])), left)
 
 
@@ -165,31 +167,42 @@ def _groups(headers: Iterable[Header]) -> list[Series]:
 
 
 def _joined(groups: Sequence[Series]) -> list[Series]:
-    """Put slices that have a SeriesInstanceUID each together, where nothing but the UID speaks against it."""
-    alike = defaultdict(list)
-    for group in groups:
-        header = group.headers[0]
-        image = header.image
-        if len(group.headers) == 1 and not header.aside and isinstance(image, Slice) and header.series[1]:
-            orientation = tuple(np.round(image.direction.ravel(), 2).tolist())
-            alike[header.series[:2], image.size, image.modality, orientation].append((header, image))
-    joined = []
-    for members in alike.values():
-        slices = [image for _, image in members]
-        headers = tuple(header for header, _ in members)
-        framed = len({image.frame for image in slices}) == 1 and bool(slices[0].frame)
-        if not (is_stack(slices) or (framed and (len(positions_mm(slices)) > 3 or is_stack(slices, 3)))):
-            continue
-        problem = None
-        if not framed:
-            problem = DataError(
-                f"{headers[0].path.parent}: {len(headers)} slices with a SeriesInstanceUID each and no common "
-                "FrameOfReferenceUID, so nothing says that they are one volume; give them one SeriesInstanceUID."
-            )
-        note = f"stacked from {len(headers)} slices that have a SeriesInstanceUID each"
-        joined.append(Series("", headers, (note,), problem))
-    taken = {header.path for group in joined for header in group.headers}
+    """Put slices that are alone in their series together, where they lie like one volume.
+
+    Where study and frame of reference are the same, only the UIDs speak against it, and it is one. Where they are not,
+    nothing speaks for it but even positions: such slices are no single pictures either, and are refused.
+    """
+    alone = [
+        (group, group.headers[0], image)
+        for group in groups
+        if len(group.headers) == 1 and isinstance(image := group.headers[0].image, Slice) and not group.headers[0].aside
+    ]
+    joined: list[Series] = []
+    for framed in (True, False):
+        alike = defaultdict(list)
+        for _, header, image in alone:
+            if not framed or (header.series[1] and image.frame):
+                orientation = tuple(np.round(image.direction.ravel(), 2).tolist())
+                key = (header.series[:2], image.frame) if framed else header.series[0]
+                alike[key, image.size, image.modality, orientation].append((header, image))
+        for members in alike.values():
+            slices = [image for _, image in members]
+            if is_stack(slices) or (framed and (len(positions_mm(slices)) > FEW or is_stack(slices, FEW))):
+                joined.append(_one_of_many(tuple(header for header, _ in members), framed))
+        taken = {header.path for group in joined for header in group.headers}
+        alone = [one for one in alone if one[1].path not in taken]
     return [*(group for group in groups if group.headers[0].path not in taken), *joined]
+
+
+def _one_of_many(headers: tuple[Header, ...], framed: bool) -> Series:
+    """A volume of slices that are alone in their series each; without a common frame a problem."""
+    if framed:
+        return Series("", headers, (f"stacked from {len(headers)} slices that have a SeriesInstanceUID each",))
+    problem = DataError(
+        f"{headers[0].path.parent}: {len(headers)} slices lie like one volume, but have no common StudyInstanceUID, "
+        "SeriesInstanceUID and FrameOfReferenceUID that says so; give them common ones, or each a folder of its own."
+    )
+    return Series("", headers, problem=problem)
 
 
 def _is_volume(group: Series) -> bool:
@@ -199,7 +212,8 @@ def _is_volume(group: Series) -> bool:
     if several and (group.problem or len(slices) < len(group.headers)):
         return True
     across = {header.path for header, _ in _beside(group)}
-    slices = [one for one in slices if one.path not in across]
+    if len(across) < len(group.headers):
+        slices = [one for one in slices if one.path not in across]
     return bool(slices) and (is_stack(slices) or (several and not all(one.positioned for one in slices)))
 
 
@@ -225,9 +239,14 @@ def _beside(group: Series) -> list[tuple[Header, str]]:
     return found
 
 
+def aside_notes(headers: Sequence[Header]) -> tuple[str, ...]:
+    """What images are that are read although they are no part of a volume as a rule."""
+    return tuple(sorted({f"{header.aside}, by its header" for header in headers if header.aside}))
+
+
 def _without(group: Series, beside: Mapping[Path, str]) -> Series | None:
     headers = tuple(header for header in group.headers if header.path not in beside)
-    return Series(group.name, headers, group.notes, group.problem) if headers else None
+    return replace(group, headers=headers) if headers else None
 
 
 def _notes(paths: Collection[Path], left: Mapping[Path, str]) -> tuple[str, ...]:
@@ -247,5 +266,5 @@ def _named(folder: Path, whole: Sequence[Series]) -> tuple[Series, ...]:
         if number is None or numbers.count(number) > 1 or (folder / name).exists():
             uids = "\n".join(sorted("\\".join(header.series) for header in group.headers))
             name += "_" + hashlib.sha256(uids.encode()).hexdigest()[:6]
-        named.append(Series(name, group.headers, group.notes, group.problem))
+        named.append(replace(group, name=name))
     return tuple(sorted(named, key=lambda one: one.name))

@@ -99,6 +99,8 @@ def read_header(path: Path) -> Header:
         status = path.stat()
     except OSError as error:
         raise unreadable(path, error) from None
+    if not status.st_size:
+        raise DataError(f"{path}: an empty file; copy or export it again.")
     return _remembered(path, status.st_size, status.st_mtime_ns)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medgan.data.dicom import dicom_files, is_series
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import AUGMENTATION
@@ -92,6 +93,11 @@ def _link(source: Path, target: Path) -> None:
     it may belong to another cohort.
     """
     if target.is_symlink() and target.resolve() == source.resolve():
+        return
+    if is_series(source):  # of several in a folder: here it gets one of its own
+        shutil.rmtree(target, ignore_errors=True)
+        for file in dicom_files(source):
+            _link(file, target / file.name)
         return
     try:
         if target.is_dir() and not target.is_symlink():

@@ -101,20 +101,25 @@ def test_what_differs_is_no_copy(tmp_path, changed):
 
 
 UIDS = {
-    "all agree": ({}, True),
-    "another study": ({"StudyInstanceUID": f"{ROOT}.8"}, False),
-    "another patient": ({"PatientID": "P2"}, False),
-    "another size": ({"Rows": 16}, False),
-    "another orientation": ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, False),
+    "all agree": ({}, "stacked"),
+    "another study": ({"StudyInstanceUID": f"{ROOT}.8"}, "refused"),
+    "another frame of reference": ({"FrameOfReferenceUID": f"{ROOT}.8"}, "refused"),
+    "another patient": ({"PatientID": "P2"}, "single"),
+    "another size": ({"Rows": 16}, "single"),
+    "another modality": ({"Modality": "PT"}, "single"),
+    "another orientation": ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "single"),
 }
 
 
-@pytest.mark.parametrize(("changed", "stacked"), UIDS.values(), ids=UIDS)
-def test_slices_with_a_uid_each_are_stacked_where_all_else_agrees(tmp_path, changed, stacked):
+@pytest.mark.parametrize(("changed", "ends"), UIDS.values(), ids=UIDS)
+def test_slices_with_a_uid_each_are_stacked_where_all_else_agrees(tmp_path, changed, ends):
     uid = lambda k: {"SeriesInstanceUID": f"{ROOT}.3.{k}", **(changed if k > 1 else {})}  # noqa: E731
     folder = save_stack(tmp_path / "s", stack(each=uid))
-    assert parted(folder).whole is stacked
-    if stacked:
+    assert parted(folder).whole is (ends != "single")
+    if ends == "refused":
+        with pytest.raises(DataError, match="s: 4 slices lie like one volume, but have no common StudyInstanceUID"):
+            read(folder)
+    if ends == "stacked":
         assert read(folder).notes == ("stacked from 4 slices that have a SeriesInstanceUID each",)
 
 
@@ -133,6 +138,13 @@ def test_a_scout_that_lies_across_is_left_out_whatever_it_is_called(tmp_path):
     save(folder / "scout", slice_of(HU, n=99, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]))
     assert read(folder).grid.size[2] == 8
     assert read(folder).notes == ("left out beside the slices: 1, scout (a localizer, across the others)",)
+
+
+def test_localizers_and_captures_are_read_where_there_is_nothing_else_and_say_what_they_are(tmp_path):
+    scouts = save_stack(tmp_path / "s", Modality="MR", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    captures = save_stack(tmp_path / "c", SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    assert read(scouts).notes == ("a localizer, by its header",)
+    assert read(captures).notes == read(captures / "IM000.dcm").notes == ("a secondary capture, by its header",)
 
 
 def test_a_lone_slice_beside_a_volume_is_a_study_of_its_own(tmp_path):

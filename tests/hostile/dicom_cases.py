@@ -326,8 +326,11 @@ FOLDERS = (
            each=lambda k: {"SeriesInstanceUID": f"{ROOT}.3.{k}"}),
     series("uid_per_slice_uneven", "fails", "s: uneven", outputs=(), count=6, each=lambda k: {
         "SeriesInstanceUID": f"{ROOT}.3.{k}", "ImagePositionPatient": [0, 0, k**1.5]}),
-    series("uid_per_slice_no_frame", "fails", "no common FrameOfReferenceUID", outputs=(),
+    series("uid_per_slice_no_frame", "fails", "no common StudyInstanceUID", outputs=(),
            each=lambda k: {"SeriesInstanceUID": f"{ROOT}.3.{k}", "FrameOfReferenceUID": None}),
+    series("every_uid_per_slice", "fails", "s: 4 slices lie like one volume", outputs=(), each=lambda k: {
+        f"{name}InstanceUID": f"{ROOT}.{n}.{k}" for n, name in enumerate(("Study", "Series"))}),
+    series("captures", "warns", "a secondary capture", SOPClassUID="1.2.840.10008.5.1.4.1.1.7"),
     series("no_uids_at_all", "converts", SeriesInstanceUID="", StudyInstanceUID="", SOPInstanceUID=""),
     Case("dicom/flat_export", flat, "converts", outputs=("s/series_1.nii.gz", "s/series_4.nii.gz")),
     Case("dicom/one_series_of_a_flat_export", flat, "converts", outputs=("series_4.nii.gz",), source="s/series_4"),

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from dicom_files import ROOT, save_stack, stack
 from medgan.data.layouts import Study, read_table
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort
+from medgan.data.volumes import read_grid
 from medgan.errors import DataError
 from medgan.synthesis.augmented import write_cohort
 from medgan.synthesis.material import Material
@@ -43,6 +45,19 @@ def test_real_files_are_reached_beside_the_table_and_keep_their_part(material, t
     assert (made.subject, made.image, made.mask) == ("s0_synthetic_0000", image, mask)
     with (out / "cohort.csv").open(newline="") as stream:
         assert next(csv.reader(stream)) == ["subject", "domain", "image", "mask", "split"]
+
+
+def test_one_of_several_series_in_a_folder_gets_a_folder_of_its_own(material, tmp_path):
+    root = material.cohort.root
+    save_stack(root / "flat")
+    save_stack(root / "flat", stack(6, first=21, SeriesInstanceUID=f"{ROOT}.2", SeriesNumber=4), "B{:03d}")
+    series = Study("s2", "t1", root / "flat" / "series_4")
+    material = replace(
+        material, cohort=Cohort((series,), root), split=Split(train=("s2",), validation=(), test=(), files={})
+    )
+    for _ in range(2):
+        write_cohort(tmp_path / "out", material, [])
+        assert read_grid(read_table(tmp_path / "out" / "cohort.csv")[0].image).size == (32, 32, 6)
 
 
 def test_label_values_keep_their_names(material, tmp_path):

@@ -36,11 +36,13 @@ def read(path: Path) -> Volume:
     """
     slices, notes = _slices(path)
     grid = _grid(path, slices)
-    voxels = np.empty(grid.size, np.float32, order="F")
     for z, one in enumerate(slices):
+        stored = stored_values(one.path)
+        if not z:  # once the first slice has shown that the header's size is no fancy
+            voxels = np.empty(grid.size, np.float32, order="F")
         slope, intercept = one.scaling or (1.0, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
-            voxels[..., z] = (stored_values(one.path) * slope + intercept).T
+            voxels[..., z] = (stored * slope + intercept).T
     check_finite(path, voxels)
     return Volume(voxels, grid, path, slices[0].modality, notes)
 

@@ -104,7 +104,7 @@ def part(folder: Path, files: Sequence[Path]) -> Parted:
     else:
         beside = {}
         whole = [group for group in groups if len(groups) == 1 and _is_several(group)]
-    whole = [replace(group, notes=(*group.notes, *aside_notes(group.headers))) for group in whole]
+    whole = [_told(group, groups) for group in whole]
     slices = {header.path for group in whole for header in group.headers}
     copies = {path: original for path, original in copies.items() if original in slices}
     left |= {path: f"an exact copy of {original.name}" for path, original in copies.items()}
@@ -203,6 +203,18 @@ def _one_of_many(headers: tuple[Header, ...], framed: bool) -> Series:
         "SeriesInstanceUID and FrameOfReferenceUID that says so; give them common ones, or each a folder of its own."
     )
     return Series("", headers, problem=problem)
+
+
+def _told(group: Series, groups: Sequence[Series]) -> Series:
+    """A volume with what its headers say of it; without a SeriesInstanceUID, beside slices that have one, a problem."""
+    first, problem = group.headers[0], group.problem
+    others = [other.headers[0] for other in groups if other is not group]
+    if not first.series[2] and any(other.series[:2] == first.series[:2] for other in others):
+        problem = DataError(
+            f"{first.path}: no SeriesInstanceUID, which other slices of its study here have, so its series is unknown; "
+            "export it again."
+        )
+    return replace(group, notes=(*group.notes, *aside_notes(group.headers)), problem=problem)
 
 
 def _is_volume(group: Series) -> bool:

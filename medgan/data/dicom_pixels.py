@@ -27,6 +27,9 @@ SHAPE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepr
 OTHER_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
 ALLOCATED = (8, 16, 32)
 
+LARGEST_SLICE = 1 << 27
+"""Pixels of a compressed slice: what a stream of a few bytes may ask for is not held against its length otherwise."""
+
 START = {b"\xff\xd8": "JPEG", b"\xff\x4f": "JPEG 2000"}
 END = b"\xff\xd9"
 RLE_HEADER = 64
@@ -95,6 +98,8 @@ def _native(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:
 def _unpacked(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:
     """Compressed pixels, judged by their stream's ends and by their decoded size."""
     syntax = data.file_meta.TransferSyntaxUID
+    if shape["Rows"] * shape["Columns"] > LARGEST_SLICE:
+        raise DataError(f"{path}: {shape['Columns']} × {shape['Rows']} compressed pixels are no slice; {AGAIN}.")
     _check_stream(path, data, shape)
     alone = _alone(data, shape)
     pixels = _decoded(path, alone) if syntax == RLELossless else _by_gdcm(path, alone)

@@ -6,7 +6,10 @@ import pytest
 from dicom_files import ROOT, report, save, save_stack, slice_of, stack
 from medgan.data.dicom import dicom_files, read, read_grid, studies_among
 from medgan.data.dicom_folder import is_series, part
+from medgan.data.domains import DomainPair, domain_named
+from medgan.data.layouts import read_table
 from medgan.data.listing import find_images
+from medgan.data.studies import find_cohort
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import DataError
 
@@ -49,6 +52,37 @@ def test_a_flat_folder_as_such_is_refused_with_the_names_of_its_series(flat):
         read(flat)
     with pytest.raises(DataError, match=r"series_9: no series of that name; .* has series_1, series_4"):
         read(flat / "series_9")
+
+
+def test_a_cohort_names_series_in_its_table_and_needs_a_folder_for_each_subject(flat, tmp_path):
+    (tmp_path / "cohort.csv").write_text(
+        "subject,domain,image\na,contrast,series_1\na,plain,series_4\nb,plain,series_9\n"
+    )
+    a, b, c = read_table(tmp_path / "cohort.csv")
+    assert (a.image, b.image) == (flat / "series_1", flat / "series_4")
+    with pytest.raises(DataError, match="series_9: no series of that name"):
+        read_volume(c.image)
+    (tmp_path / "cohort.csv").unlink()
+    root = tmp_path.parent / "cohort"
+    for domain in ("contrast", "plain"):
+        shutil.copytree(flat, root / domain)
+    pair = DomainPair(source=domain_named("contrast:CT"), target=domain_named("plain:CT"), paired=False)
+    with pytest.raises(DataError, match=r"contrast holds several DICOM series and no folder for each subject"):
+        find_cohort(root, pair)
+    shutil.copytree(flat, root / "contrast" / "S1")
+    for path in (*dicom_files(root / "contrast"), *dicom_files(root / "plain")):
+        path.unlink()
+    save_stack(root / "plain" / "S1")
+    names = [(study.subject, study.image.name) for study in find_cohort(root, pair).studies]
+    assert names == [("S1", "series_1"), ("S1", "series_4"), ("S1", "S1")]
+
+
+def test_slices_that_lost_their_uid_are_not_taken_for_a_series(tmp_path):
+    folder = save_stack(tmp_path, stack(12, each=lambda k: {"SeriesInstanceUID": ""} if k > 5 else {}))
+    nameless, named = sorted(parted(folder).series, key=lambda one: len(one.headers[0].series[2]))
+    with pytest.raises(DataError, match=r"IM006\.dcm: no SeriesInstanceUID, which other slices of its study here have"):
+        read(folder / nameless.name)
+    assert read(folder / named.name).grid.size[2] == 6
 
 
 def test_a_folder_or_file_of_that_name_comes_first(flat):

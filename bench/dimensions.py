@@ -23,9 +23,9 @@ from medgan import catalog
 from medgan.config import from_overrides, shipped
 from medgan.data.body import body_mask
 from medgan.data.cache import Cache, default_folder
-from medgan.data.layouts import read_table
 from medgan.data.preparation import prepare
 from medgan.data.splits import Split, split_subjects
+from medgan.data.tables import read_table
 from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_volume
 from medgan.evaluation.evaluate import evaluate
@@ -180,7 +180,9 @@ def seam_figures(run: RunFolder, cohort: Path) -> dict[str, float]:
     if model.description.patch.spatial == 2:
         return {}
     test = Split.load(run.split).test
-    images = [study.image for study in read_table(cohort) if study.domain == "contrast" and study.subject in test]
+    images = [
+        study.image for study in read_table(cohort).studies if study.domain == "contrast" and study.subject in test
+    ]
     worst = max(images, key=lambda image: change_seams(image, model).largest_step)
     whole = PatchConfig(dimensions="3", size_voxels=max(SHAPE[:2]), depth_voxels=SHAPE[2])
     found, control = change_seams(worst, model), change_seams(worst, model, block=whole)

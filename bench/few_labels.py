@@ -25,7 +25,7 @@ from rich.console import Console
 
 from medgan.config import load, read_yaml, to_yaml, user_layers
 from medgan.data.cache import Cache
-from medgan.data.layouts import read_table
+from medgan.data.tables import read_table
 from medgan.errors import ConfigError
 from medgan.evaluation.statistics import t_interval
 from medgan.phantom.cohort import PAIRED, write_phantom
@@ -89,7 +89,7 @@ def patches(out: Path, config: FewLabelsConfig) -> tuple[ClassPatches, ClassPatc
     cohort = out.parent / "few_labels_phantom" / PAIRED
     if not cohort.exists():
         write_phantom(cohort.parent, kind="head_mr", subjects=TRAINING + TESTING, seed=5, lesions=1.0)
-    studies = [study for study in read_table(cohort) if study.domain == config.domain.name]
+    studies = [study for study in read_table(cohort).studies if study.domain == config.domain.name]
     with TemporaryDirectory() as folder:
         cases: list[Labelled] = [
             read_labelled(study, config.domain, config.grid, config.labels, Cache(Path(folder))) for study in studies

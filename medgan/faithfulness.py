@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from rich.console import Console
 
 from medgan.data.grid import Volume
-from medgan.data.layouts import read_table
 from medgan.data.preparation import prepare
 from medgan.data.sidecars import ThisImage, this_image
 from medgan.data.streams import write_csv, write_text
@@ -27,7 +26,7 @@ from medgan.evaluation.statistics import t_interval
 from medgan.inference.batch import conversion_fabric, local_model
 from medgan.inference.convert import ConvertOrder, subjects_of_part
 from medgan.inference.hidden import cycle_errors
-from medgan.inference.jobs import Job, find_jobs, is_table
+from medgan.inference.jobs import Job, cohort_at, find_jobs
 from medgan.inference.translate import translate
 from medgan.segmentation.keeping import LabelKeeper
 from medgan.segmentation.model import load_segmenter
@@ -107,10 +106,14 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
     fabric = conversion_fabric(asked.device)
     check = Check(model, asked.direction, fabric, _keeper(order, fabric))
     domain = model.domains(asked.direction)[0].name
-    plan = find_jobs(asked.input, asked.output, domain, subjects=subjects_of_part(asked, model, folder, console))
+    names, subjects = model.description.pair.names, subjects_of_part(asked, model, folder, console)
+    plan = find_jobs(asked.input, asked.output, domain, pair=names, subjects=subjects)
     if plan.folder is None:
         raise ConfigError(f"{asked.output} names an image; give a folder for {ROWS} and {SUMMARY}.")
-    subjects = {study.image: study.subject for study in read_table(asked.input)} if is_table(asked.input) else {}
+    for note in plan.notes:
+        console.print(note, highlight=False, markup=False)
+    cohort = cohort_at(asked.input, names)
+    owners = {study.image: study.subject for study in cohort.studies} if cohort else {}
     rows, kept, failures = [], {}, {}
     for number, job in enumerate(plan.jobs, 1):
         console.out(f"{number}/{len(plan.jobs)} {job.name}", highlight=False)
@@ -120,7 +123,7 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
             failures[job.name] = str(error)
             console.out(f"not checked: {error}", highlight=False)
             continue
-        rows.append({"subject": subjects.get(job.source, job.name), "image": job.name, "seen": seen} | figures)
+        rows.append({"subject": owners.get(job.source, job.name), "image": job.name, "seen": seen} | figures)
         if keeping:
             kept[job.name] = keeping
     found = _sifted(pd.DataFrame(rows), kept, order.rule, failures)

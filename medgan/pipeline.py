@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from medgan.config import Config, Settings, load, merged, read_yaml, shipped
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
+from medgan.data.location import Data
 from medgan.data.patches import Batch
 from medgan.data.splits import Split, SplitConfig
 from medgan.data.studies import Cohort, find_cohort
@@ -140,7 +141,7 @@ class Pipeline(ABC, Generic[C]):
         pipeline.sized_by_device = by_device
         return pipeline
 
-    def cohort(self, data: Path | None) -> Cohort:
+    def cohort(self, data: Data | None) -> Cohort:
         """The studies to work on; without data the phantom, rendered once and kept."""
         if data:
             return find_cohort(data, self.pair)

@@ -11,6 +11,7 @@ from rich.console import Console
 from medgan import catalog
 from medgan.config import Settings, from_overrides, load
 from medgan.data.cache import Cache, default_folder
+from medgan.data.location import Data, Location
 from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import Cohort
 from medgan.errors import ConfigError
@@ -29,7 +30,7 @@ class Order:
     """What a user asks of ``medgan train``."""
 
     pipeline: str
-    data: Path | None = None
+    data: Data | None = None
     """A cohort; None is the built-in phantom."""
     config: Path | None = None
     overrides: Sequence[str] = ()
@@ -106,7 +107,7 @@ def train(order: Order, console: Console) -> Trained:
             return Trained(run, fitted, pipeline.used_by, tracker.describe(), model_uri)
 
 
-def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
+def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Data | None]:
     """A new run: its folder, its pipeline with settings resolved, its data."""
     layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(order.overrides)]
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
@@ -115,7 +116,7 @@ def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
     return new_run(order.out / order.pipeline, order.name), pipeline, order.data
 
 
-def resumed(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
+def resumed(order: Order) -> tuple[RunFolder, Pipeline[Any], Data | None]:
     """The run to go on with, exactly as it was configured.
 
     Raises:
@@ -127,8 +128,7 @@ def resumed(order: Order) -> tuple[RunFolder, Pipeline[Any], Path | None]:
         )
     kind = catalog.load(order.pipeline)
     run = run_to_resume(order.out / order.pipeline, order.name)
-    data = order.data or (Path(run.facts()["data"]) if run.facts().get("data") else None)
-    return run, kind(load(kind.settings, run.config)), data
+    return run, kind(load(kind.settings, run.config)), order.data or Location.of_facts(run.facts())
 
 
 def announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Console) -> None:
@@ -154,12 +154,11 @@ def frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: Run
 
 
 def fixed_facts(
-    pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Path | None, fabric: Fabric
+    pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Data | None, fabric: Fabric
 ) -> dict[str, Any]:
     """What ``run.json`` tells of a run, beside its settings."""
-    return {
+    return (Location.of(data).facts() if data else {"data": None}) | {
         "pipeline": pipeline.name(),
-        "data": str(data.resolve()) if data else None,
         "data_fingerprint": cohort.fingerprint(),
         "split_hash": split.hash,
         "git_revision": code_revision(),

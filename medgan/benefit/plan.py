@@ -14,6 +14,7 @@ from medgan.benefit.leakage import Guard
 from medgan.benefit.subjects import Subjects, check_labels, draw_subsets, study_split
 from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.location import Data
 from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort, find_cohort
@@ -23,7 +24,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.plan import freeze_split, given_table
+from medgan.study.plan import freeze_split
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
 from medgan.training.run_folder import split_of_model
@@ -39,8 +40,8 @@ class BenefitOrder:
     pipeline: str
     name: str = "benefit"
     """Of the study's folder; the same name goes on with the study."""
-    data: Path | None = None
-    """A cohort CSV, or a folder that holds ``cohort.csv``; None is the built-in phantom."""
+    data: Data | None = None
+    """A cohort with masks; None is the built-in phantom."""
     config: Path | None = None
     overrides: Sequence[str] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -64,7 +65,7 @@ class BenefitOrder:
         words = ["medgan", "benefit", "--pipeline", self.pipeline, "--name", self.name]
         # A number alone would be how many, so one seed is followed by a comma.
         words += ["--seeds", "".join(f"{seed}," for seed in self.seeds)]
-        words += ["--data", "COHORT.csv"] if self.data else []
+        words += ["--data", "COHORT"] if self.data else []
         words += ["--config", self.config.name] if self.config else []
         words += ["--model", "MODEL"] if self.model else []
         words += ["--quick"] if self.quick else []
@@ -193,8 +194,9 @@ def gather(order: BenefitOrder, config: BenefitConfig, translator: TranslationPi
         ConfigError: Data that is no table.
         DataError: A cohort that cannot be used.
     """
-    table = other = given_table(order.data) if order.data else _phantom_table(config, translator)
-    if order.data is None and not translator.pair.paired:
+    table: Data = order.data or _phantom_table(config, translator)
+    other = table
+    if isinstance(table, Path) and order.data is None and not translator.pair.paired:
         other = table.with_name(UNPAIRED)
     labelled, translated = (find_cohort(each, translator.pair) for each in (table, other))
     _refuse_augmented(labelled, table)
@@ -203,7 +205,7 @@ def gather(order: BenefitOrder, config: BenefitConfig, translator: TranslationPi
     return Subjects(labelled, table, translated, other, split)
 
 
-def _refuse_augmented(cohort: Cohort, table: Path) -> None:
+def _refuse_augmented(cohort: Cohort, table: Data) -> None:
     """Cases that were made of others would be real in every arm, and in the translator's training."""
     if made := without_augmented(cohort)[1]:
         raise DataError(

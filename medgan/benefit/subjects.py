@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from medgan.benefit.leakage import Guard
 from medgan.data.domains import DomainPair
+from medgan.data.location import Data
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, Study
 from medgan.errors import ConfigError, DataError
@@ -19,12 +19,12 @@ class Subjects:
 
     labelled: Cohort
     """Every image that may have labels."""
-    table: Path
-    """Its CSV."""
+    table: Data
+    """Where it lies."""
     translated: Cohort
     """What a translator trains on; the same as ``labelled`` unless pairs must be hidden from it."""
-    translator_table: Path
-    """Its CSV."""
+    translator_table: Data
+    """Where it lies."""
     split: Split
     """Of ``labelled``."""
 

@@ -165,7 +165,9 @@ def _converted(plan: BenefitPlan, studies: Sequence[Study], model: Path, folder:
     """From each source image to its translation on disk."""
     order = ConvertOrder(plan.subjects.table, folder, str(model), overwrite=True, device=plan.order.device)
     wanted = {study.image for study in studies}
-    found = find_jobs(order.input, folder, plan.pair.source.name, subjects={study.subject for study in studies})
+    found = find_jobs(
+        order.input, folder, plan.pair.source.name, pair=plan.pair.names, subjects={study.subject for study in studies}
+    )
     jobs = replace(found, jobs=tuple(job for job in found.jobs if job.source in wanted))
     batch = Batch(order, read_model(model), conversion_fabric(order.device))
     failed: list[Outcome] = [outcome for outcome in batch.run(jobs) if outcome.status == "failed"]

@@ -12,6 +12,7 @@ from rich.console import Console
 from medgan.classification.apply import Classified, classify_volume
 from medgan.classification.model import ClassifierModel, load_classifier
 from medgan.classification.table import TABLE, ClassTable
+from medgan.data.location import Data
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import StudyBatch, conversion_fabric, local_model
@@ -30,8 +31,8 @@ RULE = "an image is what the patch is that is least likely healthy; patches of t
 class ClassifyOrder:
     """What a user asks of ``medgan classify``."""
 
-    input: Path
-    """An image, a folder, a DICOM series folder, or a cohort CSV."""
+    input: Data
+    """An image, a folder, a DICOM series folder, or a cohort (CSV, folders, BIDS or nnU-Net raw)."""
     output: Path
     """A folder."""
     model: str

@@ -10,7 +10,7 @@ from medgan.commands.common import ConfigFile, Debug, Device, Overrides, Quiet, 
 
 
 def augment(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Cohort of images with masks: a CSV or its folder.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Cohort with masks: CSV, folders, BIDS or nnU-Net raw.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder of the augmented cohort.")],
     overrides: Overrides = None,
     model: Annotated[

@@ -47,7 +47,7 @@ def benefit(
         ),
     ] = Kind.ARMS,
     data: Annotated[
-        Path | None, typer.Option(help="Cohort CSV with masks, or a folder with cohort.csv; else a phantom.")
+        Path | None, typer.Option(help="Cohort with masks: CSV, folders, BIDS or nnU-Net raw; else a phantom.")
     ] = None,
     seeds: Annotated[
         str | None,

@@ -10,11 +10,11 @@ from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, e
 
 
 def classify(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort CSV.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for classes.csv and its records.")],
     model: Annotated[str, typer.Option(help="Classifier's model folder, runs:/ID/model or models:/NAME@ALIAS.")],
     domain: Annotated[
-        str | None, typer.Option(help="Of a cohort CSV, the domain to classify; else the one the model was trained on.")
+        str | None, typer.Option(help="Of a cohort, the domain to classify; else the one the model was trained on.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table of other inputs or models.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Images read ahead.")] = 1,

@@ -12,15 +12,13 @@ Part = Literal["train", "validation", "test"]
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort CSV.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
     ],
     model: Annotated[str, typer.Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")],
     direction: Annotated[Literal["to_target", "to_source"], typer.Option(help="Which way.")] = "to_target",
-    part: Annotated[
-        Part | None, typer.Option(help="Of a cohort CSV, only these subjects of the model's split.")
-    ] = None,
+    part: Annotated[Part | None, typer.Option(help="Of a cohort, only these subjects of the model's split.")] = None,
     split: Annotated[Path | None, typer.Option(help="split.json for --part; else the one beside the model.")] = None,
     change_map: Annotated[
         bool, typer.Option("--change-map", help="Also write the change in HU (an iodine map).")

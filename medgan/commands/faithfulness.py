@@ -12,15 +12,13 @@ from medgan.commands.convert import Part
 
 
 def faithfulness(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort CSV.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="Folder for faithfulness.csv and faithfulness.json.")
     ],
     model: Annotated[str, typer.Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")],
     direction: Annotated[Literal["to_target", "to_source"], typer.Option(help="Which way.")] = "to_target",
-    part: Annotated[
-        Part | None, typer.Option(help="Of a cohort CSV, only these subjects of the model's split.")
-    ] = None,
+    part: Annotated[Part | None, typer.Option(help="Of a cohort, only these subjects of the model's split.")] = None,
     split: Annotated[Path | None, typer.Option(help="split.json for --part; else the one beside the model.")] = None,
     input_segmenter: Annotated[
         Path | None, typer.Option(help="Model folder of a frozen segmenter of the inputs: which labels are kept?")

@@ -10,13 +10,13 @@ from medgan.commands.common import ConfigFile, Debug, Device, Overrides, Quiet, 
 
 
 def segment(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort CSV.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
     ],
     model: Annotated[str, typer.Option(help="Segmenter's model folder, runs:/ID/model or models:/NAME@ALIAS.")],
     domain: Annotated[
-        str | None, typer.Option(help="Of a cohort CSV, the domain to segment; else the one the model was trained on.")
+        str | None, typer.Option(help="Of a cohort, the domain to segment; else the one the model was trained on.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
@@ -40,7 +40,7 @@ def segment(
 
 def segment_train(
     overrides: Overrides = None,
-    data: Annotated[Path | None, typer.Option(help="Cohort of images with masks: CSV or nnU-Net raw.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Cohort with masks: CSV, folders, BIDS or nnU-Net raw.")] = None,
     domain: Annotated[
         str | None, typer.Option(help="Whose images to learn from: contrast, t1, plain:CT; else `domain.name`.")
     ] = None,

@@ -36,7 +36,7 @@ Axes = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=A,B", help="Settings; several values, cut at commas outside [], {} and quotes."),
 ]
-Data = Annotated[Path | None, typer.Option(help="Cohort CSV, or a folder with cohort.csv; else a phantom.")]
+Data = Annotated[Path | None, typer.Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")]
 Seeds = Annotated[str, typer.Option(help="How many seeds, or which: 3 or 0,1,2.")]
 Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
 Name = Annotated[str | None, typer.Option(help="The study's name; the same name goes on with it.")]

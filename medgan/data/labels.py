@@ -26,7 +26,7 @@ def labels_of(cohort: Cohort) -> dict[str, tuple[int, ...]]:
     Raises:
         DataError: A file that names nothing, or no mask with a label in it.
     """
-    path = cohort.root / LABELS_JSON
+    path = cohort.beside(LABELS_JSON)
     if path.is_file():
         return named_labels(path)
     found = {value for study in cohort.studies if study.mask for value in label_values(read_volume(study.mask))} - {0}

@@ -1,32 +1,29 @@
-"""How studies lie on disk: a CSV table, plain folders, BIDS or nnU-Net raw.
+"""How studies lie on disk without a table: plain folders, one a domain, or nnU-Net raw; and what a study is.
 
 Each reader lists what is there, under the domain names that the layout gives it; ``medgan.data.studies`` keeps those
-of a pair.
+of a pair. Tables and BIDS have modules of their own.
 """
 
-import csv
-import io
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from medgan.data.domains import Domain, DomainPair
 from medgan.data.listing import find_images
 from medgan.data.streams import is_folder
 from medgan.data.volumes import is_series
 from medgan.documents import read_json
 from medgan.errors import DataError
 
-COLUMNS = ("subject", "domain", "image")
-"""What a cohort's CSV must have; ``mask`` and ``split`` may follow."""
-SPLITS = {"": None, "train": "train", "validation": "validation", "val": "validation", "test": "test"}
-"""What a cell of the ``split`` column may say, and what it means."""
 ENDINGS = (".nii.gz", ".nii", ".dcm", ".dicom", ".ima", ".png", ".tiff", ".tif", ".mha", ".mhd", ".nrrd", ".nhdr")
 NIFTI = (".nii.gz", ".nii")
-MR_SUFFIXES = ("t1w", "t2w", "pdw", "t2starw", "flair")
-MAX_PROBLEMS = 5
+ROLES = ("source", "target")
+"""What the folders of two domains may be called instead of by their names."""
+MASK_FOLDERS = ("masks", "labels", "segmentations")
+"""Folders beside those of the domains that hold masks."""
+MASK_ENDINGS = ("mask", "masks", "label", "labels", "seg", "segmentation", "roi")
+"""After ``_``, ``-`` or ``.``: the file ``NAME_mask`` beside ``NAME`` is its mask."""
+MR_WORDS = ("t1", "t2", "pd", "t2star", "flair")
+ENHANCED = ("t1ce", "t1gd", "t1c", "t1_ce", "t1_gd")
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,19 @@ class Study:
     """Labels on the image's voxel grid, for example a lesion's outline."""
     split: str | None = None
     """The part that the cohort's author chose: train, validation or test."""
+    session: str = ""
+    """The visit, where the layout says so: only images of one visit are a pair."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a layout's reader found."""
+
+    studies: Sequence[Study]
+    aside: Sequence[tuple[Path, str]] = ()
+    """Images that are known to be none of the studies, and what they are."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
 
 
 def stem(image: Path) -> str:
@@ -49,101 +59,98 @@ def stem(image: Path) -> str:
     return image.name if is_folder(image) else image.name[: len(image.name) - len(ending)]
 
 
-def read_table(path: Path) -> list[Study]:
-    """Studies of a CSV ``subject,domain,image[,mask][,split]``; paths are relative to it and stay in its folder.
+def domain_names(word: str, *, enhanced: bool = False) -> list[str]:
+    """What domains an image may be of by the word that the field calls it, the closest first.
+
+    ``T1w`` is ``t1`` or ``t1w``, ``FLAIR`` is ``flair``, and ``mr`` is any of T1w, T2w, PDw, T2starw and FLAIR; with
+    contrast agent ``_gd`` follows: ``t1_gd``. ``CT`` is ``ct``, and ``contrast`` with agent or ``plain`` without.
+    """
+    word = word.lower()
+    if word == "ct":
+        return ["contrast" if enhanced else "plain", "ct"]
+    if word in ENHANCED:
+        return ["t1_gd", word, "mr"]
+    short = word.removesuffix("w")
+    return [each + "_gd" * enhanced for each in (short, word)] + ["mr"] * (short in MR_WORDS)
+
+
+def sides(path: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The folder of each domain: ``<domain name>/`` in small or capital letters, or of two ``source/`` and ``target/``.
 
     Raises:
-        DataError: Not a table, a column missing, or rows that cannot be used; the rows are named by line.
+        DataError: Two folders that could be one domain's.
     """
-    try:
-        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), skipinitialspace=True)
-        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"{path} has no column {', '.join(missing)}; "
-                "its first line must be `subject,domain,image[,mask][,split]`."
-            )
-        studies, problems = _studies(rows, path.parent)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a CSV in UTF-8 ({error}); save the table as comma-separated text.") from None
-    if problems:
-        shown = "; ".join(problems[:MAX_PROBLEMS]) + ("; …" if len(problems) > MAX_PROBLEMS else "")
-        raise DataError(f"{path}: {len(problems)} of its rows cannot be used. {shown}. Correct or remove them.")
-    if not studies:
-        raise DataError(f"{path} has a header and no rows; list one image a line.")
-    return studies
-
-
-def _studies(rows: "csv.DictReader[str]", folder: Path) -> tuple[list[Study], list[str]]:
-    first_line: dict[tuple[str, Path], int] = {}
-    studies, problems = [], []
-    for row in rows:
-        line = rows.line_num
-        try:
-            study = _study(row, folder)
-            first = first_line.setdefault((study.domain, study.image), line)
-            if first != line:
-                raise DataError(f"image '{row['image']}' is already on line {first}")
-            studies.append(study)
-        except DataError as problem:
-            problems.append(f"Line {line}: {problem}")
-    return studies, problems
-
-
-def _study(row: Mapping[str | Any, str | Any], folder: Path) -> Study:
-    """One row, checked; the errors say what is wrong with it, and their reader says where."""
-    if None in row:
-        raise DataError("more cells than the header has columns")
-    cells = {column: (text or "").strip() for column, text in row.items()}
-    empty = [column for column in COLUMNS if not cells[column]]
-    if empty:
-        raise DataError(f"no {' and no '.join(empty)}")
-    part = cells.get("split", "").lower()
-    if part not in SPLITS:
-        raise DataError(f"split '{part}' is none of train, validation, test")
-    mask = cells.get("mask")
-    return Study(
-        cells["subject"],
-        cells["domain"],
-        _inside(folder, cells["image"], "image"),
-        _inside(folder, mask, "mask") if mask else None,
-        SPLITS[part],
-    )
-
-
-def _inside(folder: Path, entry: str, column: str) -> Path:
-    """The file that a cell names. By name alone: a link in the folder may point anywhere, as git-annex's do."""
-    root = Path(os.path.normpath(folder.absolute()))
-    place = Path(os.path.normpath(root / entry))
-    if not place.is_relative_to(root):
-        raise DataError(f"{column} '{entry}' leads out of {folder}; keep a cohort's files beside its CSV")
-    path = folder / place.relative_to(root)
-    if not (path.exists() or is_series(path)):
-        raise DataError(f"{column} '{entry}' does not exist")
-    return path
-
-
-def sides(path: Path, pair: DomainPair) -> dict[str, Path]:
-    """The folder of each domain of a pair: ``<domain name>/``, or else ``source/`` and ``target/``."""
+    folders = _folders(path)
     found = {}
-    for name, role in zip(pair.names, ("source", "target"), strict=True):
-        folder = next((path / word for word in (name, role) if (path / word).is_dir()), None)
-        if folder:
-            found[name] = folder
+    for name, role in zip(names, ROLES if len(set(names)) == len(ROLES) else names, strict=True):
+        word = next((word for word in (name, role) if word in folders), None)
+        if word:
+            if len(folders[word]) > 1:
+                raise DataError(f"{path} has {' and '.join(each.name for each in folders[word])}; leave one.")
+            found[name] = folders[word][0]
     return found
 
 
-def read_folders(path: Path, pair: DomainPair) -> list[Study]:
-    """Studies of plain folders: the subject is the first folder below the domain's, or else the file's stem."""
-    return [
-        Study(_subject(image.relative_to(folder), image), name, image)
-        for name, folder in sides(path, pair).items()
-        for image in find_images(folder).images
-    ]
+def _folders(path: Path) -> dict[str, list[Path]]:
+    """The folders in a folder, by their names in small letters."""
+    folders: dict[str, list[Path]] = {}
+    for folder in sorted(path.iterdir()):
+        if is_folder(folder):
+            folders.setdefault(folder.name.lower(), []).append(folder)
+    return folders
 
 
-def _subject(below: Path, image: Path) -> str:
-    if len(below.parts) == 1 and is_series(image):
+def read_folders(path: Path, names: Sequence[str], *, strict: bool = True) -> Listed:
+    """Studies of plain folders: the subject is the first folder below the domain's, or else the file's stem.
+
+    A mask is ``NAME_mask`` beside ``NAME``, or has the image's name below ``masks/`` or ``masks/<domain>/``.
+
+    Args:
+        path: The folder that holds those of the domains.
+        names: The domains that are asked for, the source first, where there are two.
+        strict: Whether an image of which nobody knows whose it is is an error.
+
+    Raises:
+        DataError: Such an image, or two folders that could be one domain's.
+    """
+    by_word = _folders(path)
+    drawn = {
+        _key(mask, folder): mask
+        for word in MASK_FOLDERS
+        if word not in names
+        for folder in by_word.get(word, [])
+        for mask in find_images(folder).images
+    }
+    masks = list(drawn.values())
+    studies = []
+    for name, folder in sides(path, names).items():
+        images = {image: _key(image, folder) for image in find_images(folder).images}
+        beside = {_masked(key): image for image, key in images.items() if _masked(key) in images.values()}
+        masks += beside.values()
+        for image, key in images.items():
+            if image not in beside.values():
+                places = (beside.get(key), drawn.get(f"{folder.name}/{key}"), drawn.get(key))
+                mask = next((each for each in places if each), None)
+                studies.append(Study(_subject(image.relative_to(folder), image, strict), name, image, mask))
+    return Listed(studies, aside=[(mask, "masks or label maps") for mask in masks])
+
+
+def _key(image: Path, folder: Path) -> str:
+    """What an image is called below a folder, and its mask below another."""
+    return (image.relative_to(folder).parent / stem(image)).as_posix()
+
+
+def _masked(key: str) -> str:
+    """Whose mask a file would be by its ending; empty where the ending says nothing."""
+    for mark in "_-.":
+        before, _, last = key.rpartition(mark)
+        if last.lower() in MASK_ENDINGS:
+            return before
+    return ""
+
+
+def _subject(below: Path, image: Path, strict: bool) -> str:
+    if strict and len(below.parts) == 1 and is_series(image):
         raise DataError(
             f"{image.parent} holds several DICOM series and no folder for each subject, so whose they are is unknown; "
             "give each subject a folder there, or list the series in a CSV."
@@ -151,46 +158,67 @@ def _subject(below: Path, image: Path) -> str:
     return below.parts[0] if len(below.parts) > 1 else stem(image)
 
 
-def read_bids(path: Path, pair: DomainPair) -> list[Study]:
-    """Studies of a BIDS folder, ``sub-XX[/ses-YY]/<datatype>/sub-XX[_<entities>]_<suffix>.nii.gz``.
+TRAINED, TESTED = "imagesTr", "imagesTs"
+"""The folders of an nnU-Net data set whose subjects are trained on, and of those that are kept apart."""
 
-    The suffix in lower case is the domain's name: ``_T1w`` is ``t1w`` or ``t1``, ``_FLAIR`` is ``flair``, and ``mr`` is
-    any T1w, T2w, PDw, T2starw or FLAIR. A ``ce-`` entity, the agent that was given, adds ``_gd``: ``_ce-gd_T1w`` is
-    ``t1_gd``. A ``_ct`` is ``ct``, and ``contrast`` with a ``ce-`` entity or ``plain`` without.
+
+def nnunet_folders(path: Path, *, tested: bool) -> tuple[Path, tuple[str, ...]]:
+    """The data set that a folder is, and which of its image folders are meant; none where it is no nnU-Net raw.
+
+    Args:
+        path: The data set, or one of its image folders.
+        tested: Whether images that nobody is trained on are meant as well.
     """
-    studies = []
-    for subject in sorted(path.glob("sub-*/")):
-        for image in find_images(subject).images:
-            if image.is_dir() and not os.access(image, os.R_OK | os.X_OK):
-                raise DataError(f"{image} cannot be read; check its permissions.")
-            if image.name.startswith(subject.name + "_") and image.name.endswith(NIFTI):
-                *entities, suffix = stem(image).lower().split("_")
-                enhanced = any(entity.startswith("ce-") for entity in entities)
-                studies.append(Study(subject.name, _bids_domain(suffix, enhanced, pair), image))
-    return studies
+    if tested and path.name in (TRAINED, TESTED) and (path.parent / "dataset.json").is_file():
+        return path.parent, (path.name,)
+    folders = tuple(name for name in (TRAINED, TESTED) if (path / name).is_dir())
+    if not folders or not (path / "dataset.json").is_file():
+        return path, ()
+    return path, folders if tested else (TRAINED,)
 
 
-def _bids_domain(suffix: str, enhanced: bool, pair: DomainPair) -> str:
-    """The pair's name for such an image, or else the name by which another pair could ask for it."""
-    if suffix == "ct":
-        names = ["contrast" if enhanced else "plain", "ct"]
-    else:
-        names = [word + "_gd" * enhanced for word in (suffix.removesuffix("w"), suffix)]
-        names += ["mr"] * (suffix in MR_SUFFIXES)
-
-    def wanted(domain: Domain) -> bool:
-        return domain.name in names and (domain.modality == "CT") == (suffix == "ct")
-
-    return next((domain.name for domain in (pair.source, pair.target) if wanted(domain)), names[0])
-
-
-def read_nnunet(path: Path) -> list[Study]:
+def read_nnunet(
+    path: Path, names: Sequence[str], folders: Sequence[str] = (TRAINED,), *, strict: bool = True
+) -> Listed:
     """Studies of an nnU-Net raw folder: ``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``, ``dataset.json``.
 
-    The channel's name in lower case is the domain's name, the case is the subject, its label the mask.
+    The channel's name is the domain's, see ``domain_names``; the case is the subject, its label the mask.
+
+    Args:
+        path: The data set.
+        names: The domains that are asked for.
+        folders: Its image folders.
+        strict: Whether an image of no channel is an error, or one that is left aside.
+
+    Raises:
+        DataError: No channels or no such folder, or an image of no channel.
     """
     channels, ending = _description(path / "dataset.json")
-    return list(_cases(path, channels, ending))
+    named = {number: _channel_domain(name, names) for number, name in channels.items()}
+    studies: list[Study] = []
+    aside: list[tuple[Path, str]] = []
+    for folder in folders:
+        for image, study in _cases(path, folder, named, ending):
+            if study:
+                studies.append(study)
+            elif strict:
+                raise DataError(
+                    f"{image} is of no channel in dataset.json; name images CASE_0000{ending}, by the channel's number."
+                )
+            else:
+                aside.append((image, "of no channel in dataset.json"))
+    aside += [
+        (label, "label maps")
+        for name in dict.fromkeys(each.replace("images", "labels") for each in folders)
+        if (path / name).is_dir()
+        for label in find_images(path / name).images
+    ]
+    return Listed(studies, aside=aside)
+
+
+def _channel_domain(channel: str, names: Iterable[str]) -> str:
+    possible = [channel, *domain_names(channel)]
+    return next((name for name in names if name in possible), channel)
 
 
 def _description(path: Path) -> tuple[dict[int, str], str]:
@@ -198,20 +226,23 @@ def _description(path: Path) -> tuple[dict[int, str], str]:
     try:
         description = read_json(path)
         names = description.get("channel_names") or description["modality"]
-        channels = {int(number): str(name).lower() for number, name in names.items()}
+        numbered = names.items() if isinstance(names, dict) else enumerate(names)
+        channels = {int(number): str(name).lower() for number, name in numbered}
         return channels, str(description.get("file_ending", ".nii.gz"))
     except (ValueError, KeyError, AttributeError, TypeError):
         raise DataError(f'{path} names no channels; it must hold `"channel_names": {{"0": "<domain>", …}}`.') from None
 
 
-def _cases(path: Path, channels: Mapping[int, str], ending: str) -> Iterator[Study]:
-    for image in sorted((path / "imagesTr").iterdir()):
+def _cases(path: Path, folder: str, channels: Mapping[int, str], ending: str) -> Iterator[tuple[Path, Study | None]]:
+    """Each image of a folder, and the study that it is by its name."""
+    if not (path / folder).is_dir():
+        raise DataError(f"{path} has no {folder}/; an nnU-Net data set is trained on what lies there.")
+    for image in sorted((path / folder).iterdir()):
         if not image.name.endswith(ending) or image.name.startswith("."):
             continue
         case, _, number = image.name.removesuffix(ending).rpartition("_")
         if not case or not number.isdecimal() or int(number) not in channels:
-            raise DataError(
-                f"{image} is of no channel in dataset.json; name images CASE_0000{ending}, by number of the channel."
-            )
-        label = path / "labelsTr" / (case + ending)
-        yield Study(case, channels[int(number)], image, label if label.exists() else None)
+            yield image, None
+            continue
+        label = path / folder.replace("images", "labels") / (case + ending)
+        yield image, Study(case, channels[int(number)], image, label if label.exists() else None)

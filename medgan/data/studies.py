@@ -1,22 +1,27 @@
-"""Cohorts: which images of which subjects there are, found in any of four layouts."""
+"""Cohorts: which images of which subjects there are, found in a table or in any of three layouts."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medgan.data import layouts
+from medgan.data import bids, layouts
 from medgan.data.domains import DomainPair
 from medgan.data.endings import subjects_named
-from medgan.data.layouts import Study
+from medgan.data.layouts import Listed, Study
+from medgan.data.location import Data, Location, Options
+from medgan.data.tables import read_table
 from medgan.data.volumes import file_hash, shown_hash
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError
 
-__all__ = ["Cohort", "Study", "find_cohort"]
+__all__ = ["Cohort", "Study", "check_options", "find_cohort", "read_cohort"]
+
+TABLE = "cohort.csv"
+"""A folder that holds it is the cohort that it lists."""
 
 LAYOUTS = """it is none of the layouts that medgan reads:
-  a CSV `subject,domain,image[,mask][,split]`, or a folder with it as cohort.csv
+  a CSV `subject,domain,image[,mask][,split]`, or a folder with it as cohort.csv (`medgan data csv` writes one)
   a folder for each domain, {source}/ and {target}/, or source/ and target/
   BIDS: sub-01/anat/sub-01_T1w.nii.gz
   nnU-Net raw: dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz
@@ -34,6 +39,19 @@ class Cohort:
     """Who counts as one subject although the files' names differ, for people; empty where names are equal."""
     doubt: str = ""
     """Names of files that could be one subject's or two subjects', for people; empty where all is clear."""
+    folder: Path | None = None
+    """Where its table lies, if that is another."""
+    layout: str = ""
+    """How it was read, in words."""
+    aside: tuple[tuple[Path, str], ...] = ()
+    """Images there that are known to be none of its studies, and what they are."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how it was read."""
+
+    def beside(self, name: str) -> Path:
+        """A file that says something of all of it, such as ``labels.json``: beside its table, or else in its folder."""
+        places = [folder / name for folder in (self.folder, self.root) if folder]
+        return next((place for place in places if place.is_file()), places[0])
 
     def subjects(self) -> list[str]:
         """Who is in it, each once, sorted."""
@@ -87,21 +105,39 @@ class Cohort:
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
     def pairs(self, pair: DomainPair) -> list[tuple[Study, Study]]:
-        """Each source image with its target image, by subject; subjects that lack either are left out.
+        """Each source image with its target image, by subject and session; those that lack either are left out.
 
-        Where a subject has several, they belong together by name (``source/S1/003.png``, ``target/S1/003.png``) or by
-        folder (``ses-01/anat/`` with one of each).
+        Where there are several, they belong together by name (``source/S1/003.png``, ``target/S1/003.png``) or by
+        folder (``day1/`` with one of each).
 
         Raises:
-            DataError: A subject whose images cannot be told apart so.
+            DataError: A subject whose images cannot be told apart so, or that has no two of one session.
         """
         couples = []
         for subject in self.subjects():
             own = self.of_subjects([subject])
             sources, targets = (own.of_domain(name).studies for name in pair.names)
             if sources and targets:
-                couples += _matched(sources, targets)
+                couples += _of_sessions(sources, targets)
         return couples
+
+
+def _of_sessions(sources: tuple[Study, ...], targets: tuple[Study, ...]) -> list[tuple[Study, Study]]:
+    couples = []
+    for session in dict.fromkeys(study.session for study in sources):
+        left, right = (tuple(study for study in side if study.session == session) for side in (sources, targets))
+        couples += _matched(left, right) if right else []
+    if not couples:
+        first, second = sources[0], targets[0]
+        raise DataError(
+            f"subject '{first.subject}' has its {first.domain} in {_session(first)} and its {second.domain} in "
+            f"{_session(second)}: only images of one session are a pair; list them in a CSV to pair them all the same."
+        )
+    return couples
+
+
+def _session(study: Study) -> str:
+    return f"session {study.session}" if study.session else "no session"
 
 
 def _matched(sources: tuple[Study, ...], targets: tuple[Study, ...]) -> list[tuple[Study, Study]]:
@@ -110,41 +146,76 @@ def _matched(sources: tuple[Study, ...], targets: tuple[Study, ...]) -> list[tup
         left, right = ({key(study.image): study for study in side} for side in (sources, targets))
         if len(left) == len(sources) and len(right) == len(targets) and left.keys() == right.keys():
             return [(study, right[name]) for name, study in left.items()]
+    several = max((sources, targets), key=len)
+    when = f" in {_session(sources[0])}" if sources[0].session else ""
+    advice = bids.difference(study.image for study in several) or "give the two images of a pair the same file name"
     raise DataError(
         f"subject '{sources[0].subject}' has {len(sources)} {sources[0].domain} and {len(targets)} {targets[0].domain} "
-        "images that do not pair by name or folder; give the two images of a pair the same file name."
+        f"images{when} that do not pair by name or folder; {advice}."
     )
 
 
-def find_cohort(path: Path, pair: DomainPair) -> Cohort:
-    """The studies of a pair's domains under a folder, or in a CSV; images of other domains are left out.
+def find_cohort(data: Data, pair: DomainPair) -> Cohort:
+    """The studies of a pair's domains under a folder, or in a table; images of other domains are left out.
 
     Raises:
         DataError: Nothing there, no known layout, rows that cannot be used, or a domain without an image.
+        ConfigError: Options that do not fit what is there.
     """
-    table = path / "cohort.csv" if path.is_dir() else path
-    try:
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-            raise DataError(f"{path} is empty or does not exist; give a folder of studies or a cohort CSV.")
-        studies = layouts.read_table(table) if table.is_file() else _read_folder(path, pair)
-    except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be read ({error.strerror}); check its permissions.") from None
-    wanted = tuple(study for study in studies if study.domain in pair.names)
-    counts = Counter(study.domain for study in studies)
+    path = Location.of(data).path
+    cohort = read_cohort(data, pair.names)
+    check_options(data, cohort)
+    if cohort is None:
+        hint = "\ntrainA/ and trainB/ do not say which is which: name them so." if (path / "trainA").is_dir() else ""
+        raise DataError(f"{path}: {LAYOUTS.format(source=pair.source.name, target=pair.target.name)}{hint}")
+    wanted = tuple(study for study in cohort.studies if study.domain in pair.names)
+    counts = Counter(study.domain for study in cohort.studies)
     missing = [name for name in pair.names if not counts[name]]
     if missing:
         there = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no image at all"
         raise DataError(
             f"{path} has no image of domain {' or '.join(missing)}; it has: {there}. Name the domain so there."
         )
-    if table.is_file():  # a table says itself who is who
-        return Cohort(wanted, root=table.parent)
-    return _by_subject(Cohort(wanted, root=path))
+    return replace(cohort, studies=wanted)
 
 
-def _by_subject(cohort: Cohort) -> Cohort:
-    """The cohort whose subjects' names are without what their domain adds to each."""
-    found = subjects_named(cohort.names())
+def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Cohort | None:
+    """All studies in a table or under a folder, of whatever domain; None where the folder is in no layout.
+
+    Args:
+        data: Where.
+        names: The domains that are asked for, the source first, where there are two.
+        tested: Whether images that nobody is trained on are meant as well, and what lies in a part of a layout.
+
+    Raises:
+        DataError: Nothing there, or something that cannot be read.
+        ConfigError: A choice of BIDS files that leaves none.
+    """
+    place = Location.of(data)
+    path, options = place.path, place.options
+    try:
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            raise DataError(f"{path} is empty or does not exist; give a folder of studies or a cohort CSV.")
+        table = path / TABLE if path.is_dir() else path
+        if not path.is_dir() or table.is_file():
+            listed = read_table(table, options.root)
+            return Cohort(
+                listed.studies, listed.root, folder=table.parent, layout=f"its {table.name}", notes=listed.notes
+            )
+        found = _of_folder(path, names, options, tested=tested)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be read ({error.strerror}); check its permissions.") from None
+    if found is None:
+        return None
+    layout, listing = found
+    cohort = Cohort(tuple(listing.studies), path, layout=layout, aside=tuple(listing.aside), notes=listing.notes)
+    return _by_subject(cohort, names)
+
+
+def _by_subject(cohort: Cohort, names: Sequence[str]) -> Cohort:
+    """The cohort whose subjects' names are without what their domain adds to each; a table says itself who is who."""
+    asked = cohort.names()
+    found = subjects_named({name: asked[name] for name in names if name in asked})
     studies = tuple(
         replace(study, subject=found.subjects.get((study.domain, study.subject), study.subject))
         for study in cohort.studies
@@ -152,11 +223,36 @@ def _by_subject(cohort: Cohort) -> Cohort:
     return replace(cohort, studies=studies, note=found.note, doubt=found.doubt)
 
 
-def _read_folder(path: Path, pair: DomainPair) -> list[Study]:
-    if (path / "dataset.json").is_file() and (path / "imagesTr").is_dir():
-        return layouts.read_nnunet(path)
-    if any(path.glob("sub-*/")):
-        return layouts.read_bids(path, pair)
-    if layouts.sides(path, pair):
-        return layouts.read_folders(path, pair)
-    raise DataError(f"{path}: " + LAYOUTS.format(source=pair.source.name, target=pair.target.name))
+def check_options(data: Data, cohort: Cohort | None) -> None:
+    """Refuse ``--root`` and ``--bids`` where they would say nothing.
+
+    Args:
+        data: Where a cohort was looked for.
+        cohort: What was found; None is nothing.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    place = Location.of(data)
+    if place.options.root and not (cohort and cohort.folder):
+        raise ConfigError(f"--root is for a cohort CSV, whose paths are relative to it; {place} is none. Leave it out.")
+    if place.options.bids and not (cohort and cohort.layout == "BIDS"):
+        raise ConfigError(f"--bids chooses among the files of a BIDS folder; {place} is none. Leave it out.")
+
+
+def _of_folder(path: Path, names: Sequence[str], options: Options, *, tested: bool) -> tuple[str, Listed] | None:
+    """The layout that a folder is in, and what it holds."""
+    root, folders = layouts.nnunet_folders(path, tested=tested)
+    if folders:
+        return "nnU-Net raw", layouts.read_nnunet(root, names, folders, strict=not tested)
+    if (tested and path.name.startswith(("sub-", "ses-"))) or any(path.glob("sub-*/")):
+        listing = bids.read_bids(path, names, options.bids, strict=not tested)
+        if listing:
+            return "BIDS", listing
+    sides = layouts.sides(path, names)
+    # Of a folder that is searched to the bottom otherwise, half of a pair's general words says nothing.
+    if sides and (not tested or len(sides) == len(set(names)) or any(s.name.lower() in names for s in sides.values())):
+        return f"folders {' and '.join(f'{side.name}/' for side in sides.values())}", layouts.read_folders(
+            path, names, strict=not tested
+        )
+    return None

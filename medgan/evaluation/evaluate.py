@@ -9,12 +9,13 @@ from typing import Any, Literal, Self
 
 import pandas as pd
 
+from medgan.data.location import AS_IT_IS, Options
 from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.judging import LabelNames, Modalities, read_label_names
-from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Role, match, read_images
+from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Role, match, read_images, split_place
 from medgan.evaluation.measures import distance_to_ideal
 from medgan.evaluation.notes import Facts, notes
 from medgan.evaluation.seen import NOBODY, Seen, seen_subjects
@@ -72,13 +73,14 @@ def evaluate(
     modalities: Modalities | None = None,
     training: Place | None = None,
     split: Path | None = None,
+    options: Options = AS_IT_IS,
 ) -> Evaluation:
     """Judge synthetic images and write ``evaluation.csv`` and ``summary.json``; what cannot be judged is listed.
 
     Subjects that the model had seen, by the sidecars of its outputs or the validation part of ``split``, are judged
     apart, in ``seen.csv``: no figure of the others has anything of theirs.
 
-    Every place is a folder, ``cohort.csv:DOMAIN`` or ``FOLDER:NAME``; see ``medgan.evaluation.matching``.
+    Every place is a folder, ``COHORT:DOMAIN`` or ``FOLDER:NAME``; see ``medgan.evaluation.matching``.
 
     Args:
         synthetic: The images to judge, a CT in HU.
@@ -91,9 +93,10 @@ def evaluate(
         label_names: The labels' values; by default ``labels.json`` beside the maps, else every value for itself.
         paired: Whether images have references of their own; by default, whether at least half have one.
         modalities: Of the sources and of what they became; by default CT and CT.
-        training: A cohort to fit the baselines on; by default the other evaluated subjects. ``cohort.csv`` for the
-            domains of ``source`` and ``reference``, else ``cohort.csv:SOURCE,REFERENCE``.
+        training: A cohort to fit the baselines on; by default the other evaluated subjects. ``COHORT`` for the
+            domains of ``source`` and ``reference``, else ``COHORT:SOURCE,REFERENCE``.
         split: The run's ``split.json``: baselines are fitted on its training part, and none of that may be evaluated.
+        options: How cohorts are read.
 
     Raises:
         ConfigError: Unpaired MR, domains of the training cohort that are not known, or a split by which the model was
@@ -103,17 +106,24 @@ def evaluate(
     """
     kinds = modalities or Modalities()
     places: dict[Role, Place | None] = {"source": source, "mask": masks, "labels": labels}
-    others = {role: read_images(place, COLUMNS[role]) for role, place in places.items() if place is not None}
+    pair = tuple(filter(None, (split_place(place)[1] for place in (source or "", reference))))
+    others = {
+        role: read_images(place, COLUMNS[role], pair=pair, options=options)
+        for role, place in places.items()
+        if place is not None
+    }
     if "labels" in others and label_names is None:
         label_names = read_label_names(others["labels"].folder)
-    references = read_images(reference)
+    references = read_images(reference, pair=pair, options=options)
     matching = match(read_images(synthetic), references, others, paired)
     _refuse_unpaired_mr(matching, kinds)
     parts = Split.load(split) if split else None
     if parts:
         parts.refuse_twins()
     who = seen_subjects(matching.cases, parts)
-    pairs = training_pairs(training, parts, str(source) if source else None, str(reference)) if training else None
+    pairs = (
+        training_pairs(training, parts, str(source) if source else None, str(reference), options) if training else None
+    )
     _make(out)
     facts = Facts(
         matching, kinds, source is not None, who,

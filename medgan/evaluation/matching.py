@@ -1,24 +1,29 @@
 """Which images are compared: every synthetic image with its source, reference, mask and labels.
 
-A set of images is a folder, ``cohort.csv:DOMAIN`` (a cohort's images of one domain) or ``FOLDER:NAME`` (the files NAME
-in a folder, such as ``plain`` for ``sub-01/plain.nii.gz``). An image's *name* is its path below the folder, without the
-ending; its *subject* is the CSV's, else the first folder of the name, else the name.
+A set of images is a folder, ``COHORT:DOMAIN`` (a cohort's images of one domain: of a CSV, folders, BIDS, nnU-Net raw)
+or ``FOLDER:NAME`` (the files NAME in a folder, such as ``plain`` for ``sub-01/plain.nii.gz``). An image's *name* is its
+path below the folder, without the ending; its *subject* is the cohort's, else the first folder of the name, else the
+name.
 
 Two images belong together if their names are equal, or one's ends with the other's (``convert`` keeps the names below
-its input folder, and its sidecars tell of a ``--suffix``); or else if each is the only one of their subject in its set.
-A synthetic image takes its subject from its source.
+its input folder, and its sidecars tell of a ``--suffix``); or else if each is the only one of their subject and session
+in its set. A synthetic image takes its subject from its source.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from medgan.data.layouts import read_table, stem
+from medgan.data.labels import LABELS_JSON
+from medgan.data.layouts import stem
 from medgan.data.listing import find_images
+from medgan.data.location import AS_IT_IS, Location, Options
 from medgan.data.sidecars import SUFFIX, sidecar
+from medgan.data.studies import Cohort, read_cohort
+from medgan.data.tables import is_table
 from medgan.errors import DataError
 
 Role = Literal["reference", "source", "mask", "labels"]
@@ -35,6 +40,13 @@ class Image:
     name: str
     """Its path below the set's folder, without the ending and with forward slashes."""
     path: Path
+    session: str = ""
+    """The visit, where the cohort's layout says so."""
+
+    @property
+    def visit(self) -> tuple[str, str]:
+        """Whose it is, and of when."""
+        return self.subject, self.session
 
 
 @dataclass(frozen=True)
@@ -57,8 +69,8 @@ class ImageSet:
         tails = [other for other in self._by_stem.get(_last(image.name), []) if _ends_with(other.name, image.name)]
         same = [other for other in tails if other.name == image.name] or tails
         if not same:
-            same = self._by_subject.get(image.subject, [])
-            if len(same) == 1 < len(own._by_subject.get(image.subject, [])):
+            same = self._by_visit.get(image.visit, [])
+            if len(same) == 1 < len(own._by_visit.get(image.visit, [])):
                 same = []
         if len(same) > 1:
             raise DataError(
@@ -68,12 +80,12 @@ class ImageSet:
         return same[0] if same else None
 
     @cached_property
-    def _by_stem(self) -> dict[str, list[Image]]:
+    def _by_stem(self) -> dict[object, list[Image]]:
         return _grouped((_last(image.name), image) for image in self.images)
 
     @cached_property
-    def _by_subject(self) -> dict[str, list[Image]]:
-        return _grouped((image.subject, image) for image in self.images)
+    def _by_visit(self) -> dict[object, list[Image]]:
+        return _grouped((image.visit, image) for image in self.images)
 
 
 @dataclass(frozen=True)
@@ -106,23 +118,43 @@ class Matching:
     failures: tuple[Failure, ...]
 
 
-def read_images(place: str | Path, column: Literal["image", "mask"] = "image") -> ImageSet:
-    """The images at a place; of a cohort's rows the ``image``, or the ``mask`` where that is asked for.
+def read_images(
+    place: str | Path,
+    column: Literal["image", "mask"] = "image",
+    *,
+    pair: Sequence[str] = (),
+    options: Options = AS_IT_IS,
+) -> ImageSet:
+    """The images at a place; of a cohort the ``image``, or the ``mask`` where that is asked for.
+
+    Args:
+        place: A folder, ``COHORT:DOMAIN`` or ``FOLDER:NAME``.
+        column: What is meant of a cohort.
+        pair: The domains of sources and references, where both are known.
+        options: How a cohort is read.
 
     Raises:
         DataError: The place does not exist, is no set of images, or holds none.
     """
-    before, colon, wanted = str(place).rpartition(":")
-    if not colon or Path(place).exists():
-        before, wanted = str(place), ""
-    root = Path(before)
-    if root.is_file() and root.suffix.lower() == ".csv":
-        images = _of_cohort(root, wanted, column)
+    root, wanted = split_place(place)
+    cohort = None
+    if is_table(root) or (root.is_dir() and (wanted or column == "mask")):
+        names = pair if wanted in pair else (wanted,)
+        cohort = read_cohort(Location(root, options), names, tested=True)
+    images = _of_cohort(cohort, wanted, column) if cohort else []
+    if cohort and (images or not root.is_dir()):
+        folder, whole = cohort.beside(LABELS_JSON).parent, False
     else:
-        images = _below(root, wanted)
+        images, folder, whole = _below(root, wanted), root, True
     if not images:
-        raise DataError(f"{place} holds no {column}; give a folder of images, or `cohort.csv:DOMAIN`.")
-    return ImageSet(str(place), root if root.is_dir() else root.parent, tuple(images), whole=root.is_dir())
+        raise DataError(f"{place} holds no {column}; give a folder of images, or `COHORT:DOMAIN`.")
+    return ImageSet(str(place), folder, tuple(images), whole)
+
+
+def split_place(place: str | Path) -> tuple[Path, str]:
+    """A place's folder or table, and what is named after the colon; empty where nothing is."""
+    before, colon, wanted = str(place).rpartition(":")
+    return (Path(before), wanted) if colon and not Path(place).exists() else (Path(place), "")
 
 
 def match(
@@ -175,17 +207,17 @@ def _case(image: Image, synthetic: ImageSet, roles: Mapping[Role, ImageSet]) -> 
     if "reference" in partners and partners["reference"] == partners.get("source"):
         raise DataError(
             f"{partners['reference']} is both source and reference of {image.path}; give the target domain as "
-            "reference, for example `cohort.csv:plain`."
+            "reference, for example `COHORT:plain`."
         )
     return Case(image.subject, image.name, image.path, partners)
 
 
 def _with_subjects_of(sources: ImageSet, synthetic: ImageSet) -> ImageSet:
-    def subject(image: Image) -> str:
+    def told(image: Image) -> Image:
         source = _partner_or_none(sources, image, synthetic)
-        return source.subject if source else image.subject
+        return replace(image, subject=source.subject, session=source.session) if source else image
 
-    return replace(synthetic, images=tuple(replace(image, subject=subject(image)) for image in synthetic.images))
+    return replace(synthetic, images=tuple(map(told, synthetic.images)))
 
 
 def _partner_or_none(images: ImageSet, image: Image, own: ImageSet) -> Image | None:
@@ -195,10 +227,10 @@ def _partner_or_none(images: ImageSet, image: Image, own: ImageSet) -> Image | N
         return None
 
 
-def _of_cohort(table: Path, domain: str, column: Literal["image", "mask"]) -> list[Image]:
-    studies = [study for study in read_table(table) if study.domain == domain or not domain]
-    paths = [(study.subject, study.image if column == "image" else study.mask) for study in studies]
-    images = [Image(subject, _name(path, table.parent), path) for subject, path in paths if path]
+def _of_cohort(cohort: Cohort, domain: str, column: Literal["image", "mask"]) -> list[Image]:
+    studies = [study for study in cohort.studies if study.domain == domain or not domain]
+    paths = [(study, study.image if column == "image" else study.mask) for study in studies]
+    images = [Image(study.subject, _name(path, cohort.root), path, study.session) for study, path in paths if path]
     return list(dict.fromkeys(images))  # the scans of a subject may share one mask
 
 
@@ -238,8 +270,8 @@ def _ends_with(name: str, other: str) -> bool:
     return f"/{name}".endswith(f"/{other}") or f"/{other}".endswith(f"/{name}")
 
 
-def _grouped(pairs: Iterable[tuple[str, Image]]) -> dict[str, list[Image]]:
-    groups: dict[str, list[Image]] = defaultdict(list)
+def _grouped(pairs: Iterable[tuple[object, Image]]) -> dict[object, list[Image]]:
+    groups: dict[object, list[Image]] = defaultdict(list)
     for key, image in pairs:
         groups[key].append(image)
     return groups

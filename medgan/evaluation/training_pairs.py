@@ -4,27 +4,32 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
+from medgan.data.location import AS_IT_IS, Options
 from medgan.data.splits import SeenPart, Split, owner_of
 from medgan.errors import ConfigError, LeakageError
-from medgan.evaluation.matching import Case, Matching, match, read_images
+from medgan.evaluation.matching import Case, Matching, match, read_images, split_place
 
 
-def training_pairs(training: str | Path, split: Split | None, source: str | None, reference: str) -> Matching:
+def training_pairs(
+    training: str | Path, split: Split | None, source: str | None, reference: str, options: Options = AS_IT_IS
+) -> Matching:
     """The pairs of source and reference to fit baselines on, as cases whose synthetic image is the reference itself.
 
     Args:
-        training: ``cohort.csv``, whose domains are then those of the two places, or ``cohort.csv:SOURCE,REFERENCE``.
+        training: A cohort, whose domains are then those of the two places, or ``COHORT:SOURCE,REFERENCE``.
         split: Who of the cohort was trained on; without it, everybody.
         source: The place of the evaluated sources, such as ``cohort.csv:mr``; nothing if there are none.
         reference: That of the references.
+        options: How the cohort is read.
 
     Raises:
         ConfigError: The domains are not known.
         DataError: The cohort does not exist, or has no image of a domain.
     """
     table, domains = _table_and_domains(str(training), source, reference)
-    references = read_images(f"{table}:{domains[-1]}")
-    sources = read_images(f"{table}:{domains[0]}") if source else None
+    pair = tuple(domains)
+    references = read_images(f"{table}:{domains[-1]}", pair=pair, options=options)
+    sources = read_images(f"{table}:{domains[0]}", pair=pair, options=options) if source else None
     found = match(references, references, {"source": sources} if sources else {}, paired=True)
     wanted = [case for case in found.cases if split is None or case.subject in split.train]
     return Matching(tuple(wanted), True, len(wanted), ())
@@ -70,12 +75,11 @@ def _table_and_domains(training: str, source: str | None, reference: str) -> tup
     if not all(domains) or len(domains) not in ((2,) if source else (1, 2)):
         raise ConfigError(
             f"--training {training}: which domains are source and reference is not known; write "
-            "cohort.csv:SOURCE,REFERENCE, for example cohort.csv:mr,ct."
+            "COHORT:SOURCE,REFERENCE, for example cohort.csv:mr,ct."
         )
     return table, domains
 
 
 def _domain(place: str) -> str:
-    """``ct`` of ``cohort.csv:ct``; nothing for a folder."""
-    before, colon, name = place.rpartition(":")
-    return name if colon and before.lower().endswith(".csv") else ""
+    """``ct`` of ``cohort.csv:ct``; nothing for a folder of images."""
+    return split_place(place)[1]

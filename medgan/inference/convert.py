@@ -10,14 +10,13 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 
-from medgan.data.layouts import read_table
+from medgan.data.location import Data
 from medgan.data.sidecars import SUFFIX, TRAINING, training_facts, training_of
 from medgan.data.splits import Part, Split
-from medgan.data.studies import Cohort
 from medgan.data.volumes import Volume, file_hash, read_volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, is_kept, local_model
-from medgan.inference.jobs import SUMMARY, Job, MapKind, find_jobs, is_table
+from medgan.inference.jobs import SUMMARY, Job, MapKind, cohort_at, find_jobs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import as_map, model_facts, write_outputs
 from medgan.inference.translate import translate
@@ -31,8 +30,8 @@ from medgan.training.model_folder import Model, read_model
 class ConvertOrder:
     """What a user asks of ``medgan convert``."""
 
-    input: Path
-    """An image, a folder, a DICOM series folder, or a cohort CSV."""
+    input: Data
+    """An image, a folder, a DICOM series folder, or a cohort (CSV, folders, BIDS or nnU-Net raw)."""
     output: Path
     """A folder; for one study also a file name that ends in .nii.gz."""
     model: str
@@ -82,6 +81,7 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         order.input,
         order.output,
         model.domains(order.direction)[0].name,
+        pair=model.description.pair.names,
         subjects=subjects_of_part(order, model, folder, console),
         maps=order.maps,
         suffix=order.suffix,
@@ -151,15 +151,19 @@ def subjects_of_part(order: ConvertOrder, model: Model, folder: Path, console: C
     """Who is converted: the subjects of a part of the split that the model was trained on, or everyone (None).
 
     Raises:
-        ConfigError: A part without a cohort CSV, or without the model's own split.
+        ConfigError: A part of what does not say whose its images are, or without the model's own split.
         LeakageError: Of the test part, images that the model was trained on under another subject's name.
     """
     if order.part is None:
         if order.split:
             raise ConfigError("--split says nothing without --part; add --part test, or leave it out.")
         return None
-    if not is_table(order.input):
-        raise ConfigError(f"--part {order.part} needs to know subjects; give a cohort CSV as INPUT.")
+    cohort = cohort_at(order.input, model.description.pair.names)
+    if cohort is None:
+        raise ConfigError(
+            f"--part {order.part} needs to know subjects; give a cohort as INPUT: a CSV, folders of two domains, BIDS "
+            "or nnU-Net raw."
+        )
     path = order.split or folder.parent / "split.json"
     if not path.is_file():
         raise ConfigError(f"--part {order.part}: there is no split at {path}; give the run's with --split.")
@@ -173,7 +177,6 @@ def subjects_of_part(order: ConvertOrder, model: Model, folder: Path, console: C
         console.print(split.unchecked, highlight=False, markup=False)
     if order.part == "test":
         domain = model.domains(order.direction)[0].name
-        cohort = Cohort(tuple(read_table(order.input)), order.input.parent)
         split.refuse_twins()
         split.refuse_trained(split.part(cohort, "test").of_domain(domain))
     subjects: tuple[str, ...] = getattr(split, order.part)

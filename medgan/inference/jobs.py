@@ -10,9 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
-from medgan.data.layouts import NIFTI, read_table, stem
+from medgan.data.layouts import NIFTI, stem
 from medgan.data.listing import find_images, told
+from medgan.data.location import Data, Location
 from medgan.data.streams import check_regular, is_folder
+from medgan.data.studies import Cohort, check_options, read_cohort
+from medgan.data.tables import is_table
 from medgan.data.volumes import KINDS, is_series
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable, record_name
@@ -92,10 +95,11 @@ class Inputs:
 
 
 def find_jobs(
-    source: Path,
+    source: Data,
     output: Path,
     domain: str,
     *,
+    pair: Sequence[str] = (),
     subjects: Collection[str] | None = None,
     maps: Collection[MapKind] = (),
     own: Collection[str] = (MANIFEST, SUMMARY),
@@ -107,9 +111,11 @@ def find_jobs(
     and the others are converted.
 
     Args:
-        source: An image, a folder (searched to the bottom), a folder that is one DICOM series, or a cohort CSV.
+        source: An image, a folder that is one DICOM series, a cohort (CSV, folders, BIDS or nnU-Net raw), or another
+            folder, which is searched to the bottom.
         output: A folder, or for one study a file name that ends in .nii.gz.
         domain: Of a cohort, the domain whose images are converted.
+        pair: The model's two domains, source first, where it has two.
         subjects: Of a cohort, only these; None is everyone.
         maps: What is written beside each output.
         own: Names of the batch's own files in the output folder.
@@ -120,12 +126,13 @@ def find_jobs(
         ConfigError: A suffix that no file name can have, no place for any output, or OUTPUT is where a cohort's images
             lie.
     """
-    inputs = find_inputs(source, output, domain, subjects=subjects)
-    jobs, folder = _placed(source, inputs.named, output, suffix)
+    inputs = find_inputs(source, output, domain, pair=pair, subjects=subjects)
+    path = Location.of(source).path
+    jobs, folder = _placed(path, inputs.named, output, suffix)
     real = [job for job in jobs if _is_real(job.source)]
     over = _over_inputs(real, maps)
     problems = _clashes(real, folder, maps, own) | over
-    if problems and (len(problems) == len(jobs) or (over and is_table(source))):
+    if problems and (len(problems) == len(jobs) or (over and is_table(path))):
         more = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
         raise ConfigError("; ".join([*problems.values()][:MAX_NAMED]) + more)
     jobs = tuple(replace(job, problem=problems.get(job, "")) for job in jobs)
@@ -133,49 +140,74 @@ def find_jobs(
     return Plan(jobs, folder, notes, inputs.passed_over)
 
 
-def find_inputs(source: Path, output: Path, domain: str, *, subjects: Collection[str] | None = None) -> Inputs:
+def find_inputs(
+    source: Data, output: Path, domain: str, *, pair: Sequence[str] = (), subjects: Collection[str] | None = None
+) -> Inputs:
     """The images of INPUT.
 
     Args:
         source: As for :func:`find_jobs`.
         output: Images under it are no inputs.
         domain: Of a cohort, the domain whose images are meant.
+        pair: As for :func:`find_jobs`.
         subjects: Of a cohort, only these; None is everyone.
 
     Raises:
         DataError: INPUT does not exist or holds no image.
         ConfigError: OUTPUT is the input folder.
     """
-    if not (os.path.lexists(source) or is_series(source)):
-        raise DataError(f"{source} does not exist; give an image, a folder or a cohort CSV.")
-    if is_table(source):
-        inputs = Inputs(tuple(_of_table(source, domain, subjects)))
-    elif is_folder(source):
-        inputs = _below(source, output)
-    else:
-        inputs = Inputs(((source.name, source),))
+    path = Location.of(source).path
+    if not (os.path.lexists(path) or is_series(path)):
+        raise DataError(f"{path} does not exist; give an image, a folder or a cohort CSV.")
+    inputs = _below(path, output) if is_folder(path) else Inputs(() if is_table(path) else ((path.name, path),))
+    series = any(image == path for _, image in inputs.named)
+    cohort = None if series else cohort_at(source, pair or (domain,))
+    if cohort:
+        inputs = _of_cohort(cohort, path, domain, subjects, inputs)
     if not inputs.named:
         rest = "".join(f" {line}." for line in told(inputs.passed_over))
-        raise DataError(f"{source} holds no image to convert; give images in {KINDS}.{rest}")
+        raise DataError(f"{path} holds no image to convert; give images in {KINDS}.{rest}")
     return inputs
 
 
-def is_table(source: Path) -> bool:
-    """Whether INPUT is a cohort CSV."""
-    return source.suffix.lower() == ".csv" and not is_folder(source)
+def cohort_at(source: Data, names: Sequence[str]) -> Cohort | None:
+    """The cohort that INPUT is; None where it is an image, or a folder in no layout.
+
+    Raises:
+        DataError: A table or layout that cannot be used.
+        ConfigError: Options that say nothing of what is there.
+    """
+    path = Location.of(source).path
+    holds_some = is_table(path) or (is_folder(path) and os.access(path, os.R_OK | os.X_OK) and any(path.iterdir()))
+    cohort = read_cohort(source, names, tested=True) if holds_some else None
+    check_options(source, cohort)
+    return cohort
 
 
-def _of_table(table: Path, domain: str, subjects: Collection[str] | None) -> Iterator[Named]:
-    studies = read_table(table)
-    own = [study for study in studies if study.domain == domain]
+def _of_cohort(cohort: Cohort, source: Path, domain: str, subjects: Collection[str] | None, inputs: Inputs) -> Inputs:
+    """A cohort's images of a domain; what else was found in its folder is passed over."""
+    own = [study for study in cohort.studies if study.domain == domain]
     if not own:
-        there = ", ".join(sorted({study.domain for study in studies}))
-        raise DataError(f"{table} has no image of domain {domain}, which this direction converts; it has: {there}.")
-    chosen = [study for study in own if subjects is None or study.subject in subjects]
+        there = ", ".join(sorted({study.domain for study in cohort.studies})) or "none"
+        raise DataError(f"{source} has no image of domain {domain}, which is asked for; it has: {there}.")
+    chosen = [study.image for study in own if subjects is None or study.subject in subjects]
     if not chosen:
-        raise DataError(f"{table} has {domain} images, but of no subject in the part of the split that was asked for.")
-    for study in chosen:
-        yield study.image.relative_to(table.parent).as_posix(), study.image
+        raise DataError(f"{source} has {domain} images, but of no subject in the part of the split that was asked for.")
+    notes, passed_over = [*inputs.notes, *cohort.notes], dict(inputs.passed_over)
+    if inputs.named:
+        below = {image: name for name, image in inputs.named}
+        folders = {image.parent for image in below}
+        chosen = [image for image in chosen if image in below or image in folders or not image.is_relative_to(source)]
+        notes.append(f"read as {cohort.layout}: {len(chosen)} images of domain {domain}")
+        known = {study.image: f"of domain {study.domain}, not {domain}" for study in cohort.studies}
+        known |= dict.fromkeys((study.image for study in own), "of no subject in the part that was asked for")
+        known |= dict.fromkeys((study.mask for study in cohort.studies if study.mask), "masks or label maps")
+        known |= dict(cohort.aside)
+        for image in below.keys() - {*chosen}:
+            if image.parent not in chosen:
+                passed_over[record_name(below[image])] = known.get(image) or f"no part of {cohort.layout}"
+    named = tuple((cohort.relative(image), image) for image in chosen)
+    return Inputs(named, tuple(notes), dict(sorted(passed_over.items())))
 
 
 def _below(folder: Path, output: Path) -> Inputs:

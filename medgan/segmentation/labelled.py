@@ -68,7 +68,7 @@ def read_labelled(study: Study, domain: Domain, grid: GridConfig, labels: Labels
 def is_phantom(cohort: Cohort) -> bool:
     """Whether a cohort is the built-in phantom, whose ``labels.json`` says so."""
     try:
-        content = read_json(cohort.root / LABELS_JSON)
+        content = read_json(cohort.beside(LABELS_JSON))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("phantom") is True

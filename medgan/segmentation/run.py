@@ -10,6 +10,7 @@ from rich.console import Console
 from medgan.config import from_overrides, load, merged, read_yaml
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, DomainPair, domain_named
+from medgan.data.location import Data, Location
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, find_cohort
 from medgan.errors import ConfigError
@@ -32,7 +33,7 @@ EXPERIMENT = "segmenter"
 class SegmentTrainOrder:
     """What a user asks of ``medgan segment-train``."""
 
-    data: Path | None
+    data: Data | None
     """A cohort with masks; None only on resume."""
     domain: str | None = None
     """Whose images are learnt from, ``NAME`` or ``NAME:CT``; None is the settings'."""
@@ -81,8 +82,8 @@ def train_on_cohort(order: SegmentTrainOrder, console: Console) -> SegmentTraine
             if order.resume:
                 run.note(recorded)
             else:
-                data = str(order.data.resolve() if order.data else None)
-                facts = {"data": data, "seed": seed, "device": str(fabric.device), "git_revision": code_revision()}
+                place = Location.of(order.data).facts() if order.data else {}
+                facts = place | {"seed": seed, "device": str(fabric.device), "git_revision": code_revision()}
                 run.start(config, split, facts | {"versions": library_versions()} | recorded)
             model = train_segmenter(
                 train, validation, config, seed=seed, folder=run.path, fabric=fabric, resume=order.resume,
@@ -116,7 +117,9 @@ def _resumed(order: SegmentTrainOrder) -> Begun:
         )
     run = run_to_resume(order.out / EXPERIMENT, order.name)
     config, facts = load(SegmenterConfig, run.config), run.facts()
-    return run, config, find_cohort(order.data or Path(facts["data"]), _pair(config.domain)), int(facts["seed"])
+    data = order.data or Location.of_facts(facts)
+    assert data is not None, "a run has data"
+    return run, config, find_cohort(data, _pair(config.domain)), int(facts["seed"])
 
 
 def _domain(text: str) -> Domain:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from medgan.data.location import Data
 from medgan.data.sidecars import TRAINING, training_facts, training_of
 from medgan.data.streams import write_text
 from medgan.data.volumes import file_hash, read_volume
@@ -28,8 +29,8 @@ NOT_FOR_CLINICAL_USE = "Label map by a network, for research. Not for diagnosis.
 class SegmentOrder:
     """What a user asks of ``medgan segment``."""
 
-    input: Path
-    """An image, a folder, a DICOM series folder, or a cohort CSV."""
+    input: Data
+    """An image, a folder, a DICOM series folder, or a cohort (CSV, folders, BIDS or nnU-Net raw)."""
     output: Path
     """A folder; for one study also a file name that ends in .nii.gz."""
     model: str

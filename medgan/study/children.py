@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from medgan.data.location import Location
 from medgan.errors import DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
@@ -120,6 +121,7 @@ def judged(plan: Plan, child: Child) -> Evaluation:
         f"{plan.table}:{target}",
         _unfinished(child),
         source=f"{plan.table}:{source}",
+        options=Location.of(plan.table).options,
         modalities=Modalities(pair.source.modality, pair.target.modality),
     )
     if found.who.subjects:

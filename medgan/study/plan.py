@@ -7,10 +7,10 @@ from typing import Any
 
 from medgan import catalog
 from medgan.config import Config, Settings, flattened, from_overrides, load
+from medgan.data.location import Data
 from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import Cohort
 from medgan.errors import ConfigError, LeakageError
-from medgan.inference.jobs import is_table
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.study.grid import Cell
 from medgan.training.device import make_fabric
@@ -29,8 +29,8 @@ class StudyOrder:
     """sweep, ablation, misalignment or lesion-prevalence."""
     name: str
     """Of the study's folder; the same name goes on with the study."""
-    data: Path | None = None
-    """A cohort CSV, or a folder that holds ``cohort.csv``; None is the built-in phantom."""
+    data: Data | None = None
+    """A cohort; None is the built-in phantom."""
     config: Path | None = None
     overrides: Sequence[str] = ()
     """``KEY=VALUE`` of every cell."""
@@ -82,8 +82,8 @@ class Plan:
     """Seed by seed, so that a study that is stopped early has compared all cells."""
     left_out: dict[str, str]
     """Cells that are not trained, and why."""
-    table: Path
-    """The cohort CSV of all children."""
+    table: Data
+    """The cohort of all children."""
     phantom: bool
     split: Path
     split_hash: str
@@ -120,7 +120,6 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
     """
     if "seed" in from_overrides(order.overrides):
         raise ConfigError("every cell is trained with every seed; give seeds as --seeds, not as seed=N.")
-    given = given_table(order.data) if order.data else None
     kept, left_out = _usable_cells(order, cells)
     pipelines = [pipeline for _, pipeline in kept]
     splits = {pipeline.config.split.model_dump_json() for pipeline in pipelines}
@@ -135,7 +134,7 @@ def make_plan(order: StudyOrder, cells: Sequence[Cell]) -> Plan:
         refuse_other_settings(child.run, child.config)
     # A paired split has a pair in every part, and serves unpaired cells too.
     drawer = next((pipeline for pipeline in pipelines if pipeline.pair.paired), pipelines[0])
-    table = given or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
+    table = order.data or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
     cohort = drawer.cohort(table)
     split = split_subjects(cohort, drawer.pair, drawer.config.split)
     path, tested = order.folder / "split.json", split.part(cohort, "test")
@@ -165,21 +164,6 @@ def _usable_cells(
         else:
             kept.append((cell, pipeline))
     return kept, left_out
-
-
-def given_table(data: Path) -> Path:
-    """The CSV of a cohort on disk: studies convert parts of one.
-
-    Raises:
-        ConfigError: It is none, and holds none.
-    """
-    table = data / "cohort.csv" if data.is_dir() else data
-    if not is_table(table) or not table.is_file():
-        raise ConfigError(
-            f"{data} is no cohort CSV and holds no cohort.csv; list the images in one "
-            "(`subject,domain,image[,mask][,split]`): a study converts the subjects of some parts."
-        )
-    return table
 
 
 def refuse_other_settings(run: RunFolder, config: Config) -> None:

@@ -13,8 +13,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from medgan.config import Config
 from medgan.data.cache import default_folder
-from medgan.data.layouts import Study, read_table
+from medgan.data.layouts import Study
 from medgan.data.streams import write_text
+from medgan.data.tables import read_table
 from medgan.errors import ConfigError
 from medgan.phantom.cohort import COLUMNS, PAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
@@ -80,13 +81,13 @@ class PrevalenceCohorts:
 
     def labelled(self, domain: str) -> tuple[list[Study], list[Study]]:
         """The segmenters' subjects in one domain, to train and to choose the epoch."""
-        own = [study for study in read_table(self.root / "labelled" / PAIRED) if study.domain == domain]
+        own = [study for study in read_table(self.root / "labelled" / PAIRED).studies if study.domain == domain]
         return own[: self.design.labelled], own[self.design.labelled :]
 
     def tested(self, domain: str) -> list[Study]:
         """The test subjects in one domain."""
         first = self.table(self.design.prevalences_percent[0], paired=True)
-        return [study for study in read_table(first) if study.domain == domain and study.split == "test"]
+        return [study for study in read_table(first).studies if study.domain == domain and study.split == "test"]
 
 
 def rendered(design: PrevalenceDesign, kind: str) -> PrevalenceCohorts:
@@ -138,7 +139,7 @@ def _rows(cohorts: PrevalenceCohorts, percent: int, paired: bool) -> Iterator[Se
 
 
 def _of_group(root: Path, group: str, domains: Sequence[str], parts: Sequence[str]) -> Iterator[Sequence[str]]:
-    studies = read_table(root / group / PAIRED)
+    studies = read_table(root / group / PAIRED).studies
     part = dict(zip(dict.fromkeys(study.subject for study in studies), parts, strict=True))
     for study in studies:
         if study.domain in domains:

@@ -15,6 +15,7 @@ from medgan.config import from_overrides, load, merged, read_yaml
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, domain_named
 from medgan.data.layouts import stem
+from medgan.data.location import Data, Location
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import AUGMENTATION, left_out
 from medgan.data.splits import Split
@@ -63,7 +64,7 @@ class AugmentConfig(InsertionConfig):
 class AugmentOrder:
     """What a user asks of ``medgan augment``."""
 
-    data: Path
+    data: Data
     """A cohort with masks."""
     output: Path
     model: str | None = None
@@ -238,7 +239,8 @@ def _check_use(order: AugmentOrder, config: AugmentConfig, model: GeneratorModel
 
 def _check_output(order: AugmentOrder) -> None:
     """Refuse to write over a cohort of somebody else's."""
-    root = order.data if order.data.is_dir() else order.data.parent
+    path = Location.of(order.data).path
+    root = path if path.is_dir() else path.parent
     if order.output.resolve() == root.resolve():
         raise ConfigError(f"OUTPUT is the cohort's folder {root}; give another, so that nothing of it is overwritten.")
     if order.output.exists() and not order.output.is_dir():

@@ -115,7 +115,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _label_names(material: Material) -> bytes:
     """The cohort's own ``labels.json``, or one that says what is synthesised."""
-    own = material.cohort.root / LABELS_JSON
+    own = material.cohort.beside(LABELS_JSON)
     if own.is_file():
         return own.read_bytes()
     names = {str(value): name for name, values in material.labels.items() for value in values}

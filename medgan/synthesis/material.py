@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.location import Data
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Split, SplitConfig, split_subjects
@@ -51,7 +51,7 @@ class Material:
 
 
 def find_material(
-    data: Path,
+    data: Data,
     domain: Domain,
     grid: GridConfig,
     labels: Labels | None,
@@ -156,7 +156,7 @@ def _check_content(training: Sequence[Study], split: Split) -> None:
 
 def _readable_labels(cohort: Cohort) -> Labels:
     """What the masks mark; one that cannot be read is named when its case is made, and stops nobody here."""
-    if (cohort.root / LABELS_JSON).is_file():
+    if cohort.beside(LABELS_JSON).is_file():
         return labels_of(cohort)
     readable = []
     for study in cohort.studies:
@@ -166,7 +166,7 @@ def _readable_labels(cohort: Cohort) -> Labels:
                 readable.append(study)
         except MedganError:
             continue
-    return labels_of(Cohort(tuple(readable), cohort.root))
+    return labels_of(replace(cohort, studies=tuple(readable)))
 
 
 def _named(things: Sequence[str]) -> str:

@@ -62,7 +62,7 @@ def test_a_plan_has_every_arm_and_the_cohorts_own_split(asked, tmp_path):
 def test_an_order_says_how_to_repeat_it_and_not_where_its_data_lie(tmp_path):
     order = BenefitOrder("ct_contrast", data=tmp_path / "a.csv", overrides=["arms=[real, oracle]"], seeds=(3, 4))
     assert order.command == (
-        "medgan benefit --pipeline ct_contrast --name benefit --seeds 3,4, --data COHORT.csv 'arms=[real, oracle]'"
+        "medgan benefit --pipeline ct_contrast --name benefit --seeds 3,4, --data COHORT 'arms=[real, oracle]'"
     )
     assert BenefitOrder("ct_contrast", quick=True, seeds=(0,)).command.endswith("--seeds 0, --quick")
     assert read_seeds("3,4,") == (3, 4)
@@ -100,8 +100,9 @@ def test_cases_that_augment_made_are_refused_since_every_arm_would_take_them_for
         make_plan(asked(tmp_path, data=own))
 
 
-def test_a_folder_without_a_table_is_refused(asked, tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no cohort\.csv"):
+def test_a_folder_in_no_layout_is_refused(asked, tmp_path):
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(DataError, match="none of the layouts"):
         make_plan(asked(tmp_path, data=tmp_path))
 
 

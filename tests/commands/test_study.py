@@ -82,7 +82,7 @@ def test_a_misalignment_study_has_both_arms_at_each_shift_and_finds_the_crossove
         (["sweep", "-p", "ct_contrast", "fit.epoch=1,2"], "unknown setting 'fit.epoch' (did you mean 'fit.epochs'?)"),
         (["study", "ablation", "-p", "ct_contrast", "seed=1"], "give seeds as --seeds"),
         (["study", "misalignment", "-p", "ct_contrast", "--shifts", "3"], "write at least two whole numbers"),
-        (["study", "misalignment", "-p", "ct_contrast", "--data", "no"], "no is no cohort CSV"),
+        (["study", "misalignment", "-p", "ct_contrast", "--data", "no"], "no is empty or does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

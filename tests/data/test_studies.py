@@ -3,67 +3,26 @@ import os
 import shutil
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 
-from medgan.data.domains import Domain, DomainPair, Window
-from medgan.data.layouts import Study, read_bids, stem
-from medgan.data.studies import Cohort, find_cohort
-from medgan.errors import DataError
-
-
-def ct(name):
-    return Domain(name=name, modality="CT", unit="HU", air=-1024, window=Window())
-
-
-def mr(name):
-    return Domain(name=name, modality="MR", unit="arbitrary", air=0, window=Window(lower=1, upper=99, percentiles=True))
-
-
-CT_PAIR = DomainPair(source=ct("contrast"), target=ct("plain"), paired=False)
-MR_PAIR = DomainPair(source=mr("t1"), target=mr("t1_gd"), paired=True)
-
-
-def image(path, value=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.Nifti1Image(np.full((2, 3, 2), value, np.int16), np.eye(4)).to_filename(path)
-    return path
-
-
-def table(folder, *lines, header="subject,domain,image,mask,split"):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cohort.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    return folder / "cohort.csv"
-
-
-def as_table(root):
-    for name in ("c1", "p1", "m1"):
-        image(root / "files" / f"{name}.nii.gz")
-    table(root, "one,contrast,files/c1.nii.gz,files/m1.nii.gz,", "one,plain,files/p1.nii.gz,files/m1.nii.gz,")
-
-
-def as_named_folders(root):
-    image(root / "contrast" / "one.nii.gz")
-    image(root / "plain" / "one.nii.gz")
-
-
-def as_role_folders(root):
-    image(root / "source" / "one" / "a.nii.gz")
-    image(root / "target" / "one" / "b.nii")
-
-
-def as_bids(root):
-    image(root / "sub-one" / "ses-1" / "ct" / "sub-one_ses-1_ce-iodine_ct.nii.gz")
-    image(root / "sub-one" / "ses-1" / "ct" / "sub-one_ses-1_ct.nii.gz")
-    (root / "dataset_description.json").write_text("{}")
-
-
-def as_nnunet(root):
-    image(root / "imagesTr" / "one_0000.nii.gz")
-    image(root / "imagesTr" / "one_0001.nii.gz")
-    image(root / "labelsTr" / "one.nii.gz")
-    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "Contrast", "1": "Plain"}}))
+from data.cohorts import (
+    CT_PAIR,
+    MR_PAIR,
+    as_bids,
+    as_named_folders,
+    as_nnunet,
+    as_role_folders,
+    as_table,
+    ct,
+    image,
+    mr,
+    table,
+)
+from medgan.data.domains import DomainPair
+from medgan.data.layouts import Study, stem
+from medgan.data.location import Location, Options
+from medgan.data.studies import Cohort, find_cohort, read_cohort
+from medgan.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize("layout", [as_table, as_named_folders, as_role_folders, as_bids, as_nnunet])
@@ -138,69 +97,6 @@ def test_a_folder_without_permission_is_named(tmp_path, closed):
         (tmp_path / closed).chmod(0o700)
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("one,plain,../outside.nii.gz,,", "Line 3: image '../outside.nii.gz' leads out of"),
-        ("one,plain,a/../../outside.nii.gz,,", "leads out of"),
-        ("one,plain,/etc/hostname,,", "image '/etc/hostname' leads out of"),
-        ("one,plain,c.nii.gz,../outside.nii.gz,", "mask '../outside.nii.gz' leads out of"),
-        ("one,plain,gone.nii.gz,,", "Line 3: image 'gone.nii.gz' does not exist"),
-        ("two,contrast,c.nii.gz,,", "Line 3: image 'c.nii.gz' is already on line 2"),
-        ("two,contrast,./c.nii.gz,,", "is already on line 2"),
-        ("one,plain,,,", "no image"),
-        (",,c.nii.gz,,", "no subject and no domain"),
-        ("one,plain,c.nii.gz,,holdout", "split 'holdout' is none of train, validation, test"),
-        ("one,plain,c.nii.gz,,train,what", "more cells than the header"),
-    ],
-)
-def test_a_row_that_cannot_be_used_is_named_with_its_reason(tmp_path, line, message):
-    image(tmp_path / "cohort" / "c.nii.gz")
-    image(tmp_path / "outside.nii.gz")
-    with pytest.raises(DataError, match=message):
-        find_cohort(table(tmp_path / "cohort", "one,contrast,c.nii.gz,,", line), CT_PAIR)
-
-
-def test_every_bad_row_is_named_at_once(tmp_path):
-    path = table(tmp_path, "one,contrast,a.nii,,", "one,plain,b.nii,,")
-    with pytest.raises(DataError, match=r"2 of its rows.*Line 2: .*'a.nii'.*Line 3: .*'b.nii'"):
-        find_cohort(path, CT_PAIR)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "no column subject, domain, image"),
-        (b"subject;domain;image\n", "no column"),
-        (b"subject,domain\none,plain\n", "no column image"),
-        (b"subject,domain,image\n", "no rows"),
-        (b"\xff\xfe\x00binary", "not a CSV in UTF-8"),
-    ],
-)
-def test_a_file_that_is_no_cohort_table_is_refused_by_name(tmp_path, content, message):
-    path = tmp_path / "cohort.csv"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"cohort\.csv.*{message}"):
-        find_cohort(path, CT_PAIR)
-
-
-def test_a_table_from_a_spreadsheet_is_read(tmp_path):
-    image(tmp_path / "a, left.nii.gz")
-    image(tmp_path / "b.nii.gz")
-    lines = ["subject,domain,image,age", 'one,contrast,"a, left.nii.gz",63', "", "one, plain, b.nii.gz,63"]
-    (tmp_path / "table.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
-    assert len(find_cohort(tmp_path / "table.csv", CT_PAIR).studies) == 2
-
-
-def test_a_link_inside_the_folder_may_point_out_of_it(tmp_path):
-    image(tmp_path / "store" / "object.nii.gz")
-    (tmp_path / "cohort").mkdir()
-    for name in ("c.nii.gz", "p.nii.gz"):
-        (tmp_path / "cohort" / name).symlink_to(tmp_path / "store" / "object.nii.gz")
-    cohort = find_cohort(table(tmp_path / "cohort", "one,contrast,c.nii.gz,,", "one,plain,p.nii.gz,,"), CT_PAIR)
-    assert [study.image.name for study in cohort.studies] == ["c.nii.gz", "p.nii.gz"]
-
-
 def test_other_domains_are_left_out_and_a_missing_one_is_named_beside_those_there_are(tmp_path):
     for name in "abc":
         image(tmp_path / f"{name}.nii.gz")
@@ -209,54 +105,6 @@ def test_other_domains_are_left_out_and_a_missing_one_is_named_beside_those_ther
     assert [(study.domain, study.split) for study in studies] == [("contrast", None), ("plain", "validation")]
     with pytest.raises(DataError, match=r"no image of domain plain; it has: contrast \(1\), t1 \(1\)"):
         find_cohort(table(tmp_path, *lines[:2]), CT_PAIR)
-
-
-@pytest.mark.parametrize(
-    ("name", "pair", "domain"),
-    [
-        ("sub-1_T1w", MR_PAIR, "t1"),
-        ("sub-1_acq-mprage_ce-gadolinium_T1w", MR_PAIR, "t1_gd"),
-        ("sub-1_T1w", DomainPair(source=mr("t1w"), target=ct("ct"), paired=True), "t1w"),
-        ("sub-1_T2w", DomainPair(source=mr("mr"), target=ct("ct"), paired=True), "mr"),
-        ("sub-1_ct", DomainPair(source=mr("mr"), target=ct("ct"), paired=True), "ct"),
-        ("sub-1_FLAIR", DomainPair(source=mr("t1"), target=mr("flair"), paired=True), "flair"),
-        ("sub-1_ce-iodine_ct", CT_PAIR, "contrast"),
-        ("sub-1_ct", CT_PAIR, "plain"),
-    ],
-)
-def test_a_bids_suffix_names_the_domain(tmp_path, name, pair, domain):
-    image(tmp_path / "sub-1" / "ses-1" / "any" / f"{name}.nii.gz")
-    assert [(study.subject, study.domain) for study in read_bids(tmp_path, pair)] == [("sub-1", domain)]
-
-
-@pytest.mark.parametrize(
-    ("description", "message"),
-    [
-        ("{", "names no channels"),
-        ("[]", "names no channels"),
-        ('{"channel_names": {"0": "contrast"}}', "one_0001.nii.gz is of no channel"),
-    ],
-)
-def test_a_wrong_nnunet_description_is_named(tmp_path, description, message):
-    as_nnunet(tmp_path)
-    (tmp_path / "dataset.json").write_text(description)
-    with pytest.raises(DataError, match=message):
-        find_cohort(tmp_path, CT_PAIR)
-
-
-def test_the_subject_of_a_plain_folder_is_its_first_folder_or_the_stem(tmp_path):
-    for name in ("source/S1/day1/a.nii.gz", "source/S1/day2/a.nii.gz", "source/S.2.nii.gz", "target/S3.nii"):
-        image(tmp_path / name)
-    cohort = find_cohort(tmp_path, CT_PAIR)
-    assert cohort.subjects() == ["S.2", "S1", "S3"]
-    assert len(cohort.of_subjects(["S1"]).studies) == 2
-
-
-def test_the_dots_of_dicom_names_stay_in_a_stem(tmp_path):
-    (tmp_path / "1.2.840.dcm").mkdir()
-    assert stem(tmp_path / "1.2.840.dcm") == "1.2.840.dcm"
-    assert stem(tmp_path / "CT.1.2.16579") == "CT.1.2.16579"
-    assert stem(tmp_path / "case.01.NII.GZ") == "case.01"
 
 
 def test_a_fingerprint_follows_contents_and_subjects_not_names_and_places(tmp_path):
@@ -314,3 +162,72 @@ def test_real_cohorts_are_found_whole(medgan_data, name, pair, images, subjects)
     cohort = find_cohort(medgan_data / name, pair)
     assert (len(cohort.studies), len(cohort.subjects())) == (images, subjects)
     assert not pair.paired or len(cohort.pairs(pair)) == subjects
+
+
+def test_only_images_of_one_session_are_a_pair():
+    visits = [
+        Study("one", domain, Path(f"{domain}{when}.nii"), session=when) for when in "ab" for domain in ("t1", "t1_gd")
+    ]
+    assert [(left.session, right.session) for left, right in Cohort(tuple(visits)).pairs(MR_PAIR)] == [
+        ("a", "a"),
+        ("b", "b"),
+    ]
+    assert len(Cohort(tuple(visits[:3])).pairs(MR_PAIR)) == 1
+    with pytest.raises(DataError, match="'one' has its t1 in session a and its t1_gd in session b"):
+        Cohort((visits[0], visits[3])).pairs(MR_PAIR)
+
+
+@pytest.mark.parametrize(
+    ("layout", "options", "message"),
+    [
+        (as_bids, {"root": Path()}, "--root is for a cohort CSV"),
+        (as_nnunet, {"bids": (("run", "1"),)}, "--bids chooses among the files of a BIDS folder"),
+        (as_table, {"bids": (("run", "1"),)}, "--bids chooses among the files of a BIDS folder"),
+    ],
+)
+def test_options_that_would_say_nothing_are_refused(tmp_path, layout, options, message):
+    layout(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        find_cohort(Location(tmp_path, Options(**options)), CT_PAIR)
+
+
+def test_a_table_may_lie_far_from_its_images_and_keeps_its_own_files_beside_it(tmp_path):
+    image(tmp_path / "images" / "one" / "c.nii.gz")
+    image(tmp_path / "images" / "one" / "p.nii.gz")
+    path = table(tmp_path / "lists", "one,contrast,one/c.nii.gz,,", "one,plain,one/p.nii.gz,,")
+    (tmp_path / "lists" / "labels.json").write_text("{}")
+    cohort = find_cohort(Location(path, Options(root=tmp_path / "images")), CT_PAIR)
+    assert [cohort.relative(study.image) for study in cohort.studies] == ["one/c.nii.gz", "one/p.nii.gz"]
+    assert cohort.beside("labels.json") == tmp_path / "lists" / "labels.json"
+    assert cohort.notes == ()
+
+
+def test_names_of_files_are_the_same_wherever_the_table_lies(tmp_path):
+    as_table(tmp_path / "data")
+    inside = find_cohort(tmp_path / "data", CT_PAIR)
+    rows = [f"{study.subject},{study.domain},../data/files/{study.image.name},," for study in inside.studies]
+    outside = find_cohort(table(tmp_path / "lists", *rows), CT_PAIR)
+    assert "2 of its files lie outside" in outside.notes[0]
+    assert outside.fingerprint() != inside.fingerprint(), "it names no masks"
+    assert [outside.relative(study.image) for study in outside.studies] == ["c1.nii.gz", "p1.nii.gz"]
+
+
+def test_trained_on_are_imagestr_alone_and_what_is_converted_may_be_of_imagests(tmp_path):
+    as_nnunet(tmp_path)
+    for channel in range(2):
+        image(tmp_path / "imagesTs" / f"two_000{channel}.nii.gz")
+    assert find_cohort(tmp_path, CT_PAIR).subjects() == ["one"]
+    names = CT_PAIR.names
+    assert read_cohort(tmp_path, names, tested=True).subjects() == ["one", "two"]
+    assert read_cohort(tmp_path / "imagesTs", names, tested=True).subjects() == ["two"]
+    shutil.rmtree(tmp_path / "imagesTr")
+    with pytest.raises(DataError, match="has no imagesTr/"):
+        find_cohort(tmp_path, CT_PAIR)
+
+
+def test_a_folder_that_merely_has_a_general_name_in_it_is_no_layout(tmp_path):
+    image(tmp_path / "source" / "one.nii.gz")
+    image(tmp_path / "sub-01" / "contrast.nii.gz")
+    assert read_cohort(tmp_path, CT_PAIR.names, tested=True) is None
+    image(tmp_path / "target" / "one.nii.gz")
+    assert len(read_cohort(tmp_path, CT_PAIR.names, tested=True).studies) == 2

@@ -49,7 +49,7 @@ def test_without_sources_references_are_enough(table):
 
 @pytest.mark.parametrize("domains", ["", ":ct", ":mr,ct,pet"])
 def test_domains_that_are_not_known_are_asked_for(table, domains):
-    with pytest.raises(ConfigError, match=r"cohort\.csv:SOURCE,REFERENCE"):
+    with pytest.raises(ConfigError, match="COHORT:SOURCE,REFERENCE"):
         training_pairs(f"{table}{domains}", None, "folder", "folder")
 
 

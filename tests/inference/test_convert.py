@@ -342,8 +342,11 @@ def test_a_part_needs_a_cohort_and_the_models_own_split(cohort, tmp_path):
     Split(train=("two",), validation=(), test=("one",), files={}).save(tmp_path / "other.json")
     with pytest.raises(ConfigError, match="not the split that the model was trained on"):
         run(table, tmp_path / "out", model, part="test", split=tmp_path / "other.json")
-    with pytest.raises(ConfigError, match="give a cohort CSV"):
-        run(table.parent, tmp_path / "out", model, part="test", split=elsewhere)
+    assert set(ends(run(table.parent, tmp_path / "folder", model, part="train", split=elsewhere))) == {
+        "one/contrast.nii.gz"
+    }
+    with pytest.raises(ConfigError, match="--part test needs to know subjects; give a cohort"):
+        run(table.parent / "two", tmp_path / "out", model, part="test", split=elsewhere)
     with pytest.raises(ConfigError, match="without --part"):
         run(table, tmp_path / "out", model, split=elsewhere)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from medgan.data.cache import Cache
-from medgan.data.layouts import read_table
 from medgan.data.preparation import GridConfig
 from medgan.data.studies import Cohort
+from medgan.data.tables import read_table
 from medgan.errors import DataError, GeometryError
 from medgan.segmentation.labelled import LabelledHeldOut, is_phantom, read_labelled
 from medgan.segmentation.settings import SOFT_TISSUE
@@ -25,7 +25,7 @@ def read(tmp_path):
 
 
 def test_values_of_one_name_are_merged_and_numbered_in_order(save_cohort, read, tmp_path):
-    study = read_table(save_cohort(tmp_path / "cohort", subjects=1))[0]
+    study = read_table(save_cohort(tmp_path / "cohort", subjects=1)).studies[0]
     stored = np.asarray(nib.load(study.mask).dataobj)
     found = read(study)
     assert found.subject == "s0"
@@ -37,7 +37,7 @@ def test_values_of_one_name_are_merged_and_numbered_in_order(save_cohort, read, 
 @pytest.mark.parametrize("signs", [(1, 1), (-1, -1), (-1, 1)])
 def test_labels_follow_their_image_onto_the_networks_grid(save_cohort, read, tmp_path, signs):
     affine = np.diag([2.0 * signs[0], 2.0 * signs[1], 5.0, 1.0])
-    study = read_table(save_cohort(tmp_path / "cohort", subjects=1, affine=affine))[0]
+    study = read_table(save_cohort(tmp_path / "cohort", subjects=1, affine=affine)).studies[0]
     for grid in (OWN, GridConfig(spacing_mm=(1.0, 1.0, None)), GridConfig(spacing_mm=(3.0, 2.5, None))):
         found = read(study, grid)
         assert found.labels.shape == found.image.voxels.shape
@@ -49,14 +49,14 @@ def test_labels_follow_their_image_onto_the_networks_grid(save_cohort, read, tmp
 
 
 def test_a_mask_on_another_grid_is_refused(save_cohort, read, tmp_path):
-    study = read_table(save_cohort(tmp_path / "cohort", subjects=1))[0]
+    study = read_table(save_cohort(tmp_path / "cohort", subjects=1)).studies[0]
     nib.Nifti1Image(np.zeros((24, 24, 4), np.uint8), np.diag([2.0, 2.0, 4.0, 1.0])).to_filename(study.mask)
     with pytest.raises(GeometryError, match=r"s0_mask.nii.gz and .*s0.nii.gz are on different voxel grids"):
         read(study)
 
 
 def test_a_study_without_a_mask_or_with_an_image_for_one_is_refused(save_cohort, read, tmp_path):
-    study = read_table(save_cohort(tmp_path / "cohort", subjects=1))[0]
+    study = read_table(save_cohort(tmp_path / "cohort", subjects=1)).studies[0]
     nib.Nifti1Image(np.full((24, 24, 4), 0.5), np.diag([2.0, 2.0, 5.0, 1.0])).to_filename(study.mask)
     with pytest.raises(DataError, match="holds values that are no labels"):
         read(study)

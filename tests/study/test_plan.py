@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medgan.data.splits import Split
+from medgan.data.tables import read_table
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.phantom.kinds import KINDS
 from medgan.study.grid import Cell
@@ -58,7 +59,9 @@ def test_an_unpaired_cell_shares_the_split_of_the_paired_ones(asked, tmp_path):
 
 
 def test_a_folder_with_its_table_is_a_cohort(asked, tmp_path, cohort):
-    assert make_plan(asked(tmp_path, data=cohort.parent), CELLS).table == cohort
+    assert (
+        make_plan(asked(tmp_path, data=cohort.parent), CELLS).split_hash == make_plan(asked(tmp_path), CELLS).split_hash
+    )
 
 
 def test_equal_settings_are_trained_once(asked, tmp_path):
@@ -95,10 +98,12 @@ def test_orders_that_cannot_be_are_refused_and_leave_nothing(asked, tmp_path, ch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_without_a_table_are_refused(asked, tmp_path):
-    (tmp_path / "contrast").mkdir()
-    with pytest.raises(ConfigError, match=r"holds no cohort\.csv; list the images in one"):
-        make_plan(asked(tmp_path / "runs", data=tmp_path), CELLS)
+def test_folders_of_domains_are_a_cohort(asked, tmp_path, cohort):
+    for study in read_table(cohort).studies:
+        place = tmp_path / study.domain / study.subject
+        place.mkdir(parents=True)
+        (place / study.image.name).symlink_to(study.image)
+    assert len(Split.load(make_plan(asked(tmp_path / "runs", data=tmp_path), CELLS).split).files) > 2
 
 
 def test_a_child_with_other_settings_is_refused_by_what_changed(asked, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from medgan.data.layouts import read_table
+from medgan.data.tables import read_table
 from medgan.errors import ConfigError
 from medgan.phantom.tissues import LESIONS
 from medgan.study.prevalence_design import LABELS, PrevalenceDesign, rendered
@@ -26,7 +26,7 @@ def cohorts(tmp_path_factory):
 
 def parts(cohorts, percent, paired):
     found = defaultdict(set)
-    for study in read_table(cohorts.table(percent, paired=paired)):
+    for study in read_table(cohorts.table(percent, paired=paired)).studies:
         found[study.split, study.domain].add(study.subject)
     return found
 
@@ -37,7 +37,7 @@ def share_with_lesions(studies):
 
 
 def in_training(cohorts, percent, paired, domain):
-    table = read_table(cohorts.table(percent, paired=paired))
+    table = read_table(cohorts.table(percent, paired=paired)).studies
     return [study for study in table if study.split != "test" and study.domain == domain]
 
 
@@ -77,7 +77,9 @@ def test_the_segmenters_subjects_are_nobody_elses(cohorts):
     train, validation = cohorts.labelled("plain")
     assert (len(train), len(validation)) == (2, 1)
     assert share_with_lesions(train) == 1
-    images = {study.image for percent in (0, 50, 100) for study in read_table(cohorts.table(percent, paired=True))}
+    images = {
+        study.image for percent in (0, 50, 100) for study in read_table(cohorts.table(percent, paired=True)).studies
+    }
     assert not images & {study.image for study in (*train, *validation)}
 
 

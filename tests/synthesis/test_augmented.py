@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from dicom_files import ROOT, save_stack, stack
-from medgan.data.layouts import Study, read_table
+from medgan.data.layouts import Study
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort
+from medgan.data.tables import read_table
 from medgan.data.volumes import read_grid
 from medgan.errors import DataError
 from medgan.synthesis.augmented import write_cohort
@@ -37,7 +38,7 @@ def test_real_files_are_reached_beside_the_table_and_keep_their_part(material, t
     image.parent.mkdir(parents=True)
     image.touch(), mask.touch()
     write_cohort(out, material, [("s0_synthetic_0000", image, mask)])
-    real, series, made = read_table(out / "cohort.csv")
+    real, series, made = read_table(out / "cohort.csv").studies
     assert real.image.read_bytes() == b"image"
     assert real.mask.read_bytes() == b"mask"
     assert (series.image / "1.dcm").read_bytes() == b"slice"
@@ -57,7 +58,7 @@ def test_one_of_several_series_in_a_folder_gets_a_folder_of_its_own(material, tm
     )
     for _ in range(2):
         write_cohort(tmp_path / "out", material, [])
-        assert read_grid(read_table(tmp_path / "out" / "cohort.csv")[0].image).size == (32, 32, 6)
+        assert read_grid(read_table(tmp_path / "out" / "cohort.csv").studies[0].image).size == (32, 32, 6)
 
 
 def test_label_values_keep_their_names(material, tmp_path):
@@ -76,7 +77,7 @@ def test_where_there_are_no_links_files_are_copied(material, tmp_path, monkeypat
     monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
     for _ in range(2):
         write_cohort(tmp_path / "out", material, [])
-    real, series = read_table(tmp_path / "out" / "cohort.csv")
+    real, series = read_table(tmp_path / "out" / "cohort.csv").studies
     assert not real.image.is_symlink()
     assert real.image.read_bytes() == b"image"
     assert (series.image / "1.dcm").read_bytes() == b"slice"
@@ -105,6 +106,6 @@ def test_real_files_of_another_cohort_are_replaced(material, tmp_path, monkeypat
         for study, paths in ((each, (each.image, each.mask)) for each in material.cohort.studies)
     )
     write_cohort(out, replace(material, cohort=Cohort(studies, other), recipients=studies[:1]), [])
-    real, series = read_table(out / "cohort.csv")
+    real, series = read_table(out / "cohort.csv").studies
     assert real.image.read_bytes() == b"another"
     assert (series.image / "1.dcm").read_bytes() == b"slice"

@@ -15,6 +15,7 @@ from medgan.benefit.augmentation.config import AugmentationConfig, configured
 from medgan.benefit.leakage import Guard
 from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.location import Data
 from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Part, Split, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
@@ -24,7 +25,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.plan import freeze_split, given_table
+from medgan.study.plan import freeze_split
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.device import make_fabric
 
@@ -38,8 +39,8 @@ class AugmentationOrder:
     pipeline: str
     name: str = "augmentation"
     """Of the study's folder; the same name goes on with the study."""
-    data: Path | None = None
-    """A cohort CSV, or a folder that holds ``cohort.csv``; None is the built-in phantom."""
+    data: Data | None = None
+    """A cohort with masks; None is the built-in phantom."""
     config: Path | None = None
     overrides: Sequence[str] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -62,7 +63,7 @@ class AugmentationOrder:
         words = ["medgan", "benefit", "--study", "augmentation", "--pipeline", self.pipeline, "--name", self.name]
         # A number alone would be how many, so one seed is followed by a comma.
         words += ["--seeds", "".join(f"{seed}," for seed in self.seeds)]
-        words += ["--data", "COHORT.csv"] if self.data else []
+        words += ["--data", "COHORT"] if self.data else []
         words += ["--config", self.config.name] if self.config else []
         words += ["--quick"] if self.quick else []
         return shlex.join([*words, *self.overrides])
@@ -167,7 +168,7 @@ def make_plan(order: AugmentationOrder) -> AugmentationPlan:
     layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(order.overrides)]
     config = configured(order.pipeline, *layers, on_phantom=order.data is None, quick=order.quick)
     domain = segmenter_config(config, {"any": (1,)}).domain
-    table = given_table(order.data) if order.data else _phantom_table(order, config)
+    table = order.data or _phantom_table(order, config)
     cohort, made_before = without_augmented(labelled_cohort(table, domain))
     segmenter = segmenter_config(config, labels_of(cohort))
     split = split_subjects(cohort, in_one(domain), config.split)
@@ -222,14 +223,14 @@ def in_one(domain: Domain) -> DomainPair:
     return DomainPair(source=domain, target=domain, paired=False)
 
 
-def labelled_cohort(table: Path, domain: Domain) -> Cohort:
+def labelled_cohort(table: Data, domain: Domain) -> Cohort:
     """The images of a domain that have a mask, one of each subject.
 
     Raises:
         DataError: None, or several of one subject.
     """
     cohort = find_cohort(table, in_one(domain))
-    labelled = Cohort(tuple(study for study in cohort.studies if study.mask), cohort.root)
+    labelled = replace(cohort, studies=tuple(study for study in cohort.studies if study.mask))
     if not labelled.studies:
         raise DataError(f"{table}: no {domain.name} image has a mask; name label maps in the CSV's `mask` column.")
     if several := len(labelled.studies) - len(labelled.subjects()):

@@ -78,12 +78,13 @@ def write_label(case: Case, path: Path) -> None:
 def synthetic_cts(plan: RoutesPlan, fold: Fold, folder: Path) -> dict[Path, Path]:
     """The synthetic CT of each of the fold's test images, as `medgan convert --part test` makes them."""
     order = plan.order
-    asked = ConvertOrder(order.table, folder, str(fold.model), part="test", device=order.device)
+    asked = ConvertOrder(order.data, folder, str(fold.model), part="test", device=order.device)
     done = convert(asked, Console(quiet=True))
     if done.failed:
         failed = "; ".join(f"{each.input}: {each.message}" for each in done.outcomes if each.status == "failed")
         raise DataError(f"{done.failed} of {len(done.outcomes)} test images were not converted: {failed}")
-    jobs = find_jobs(order.table, folder, plan.pair.source.name, subjects=fold.split.test).jobs
+    source, subjects = plan.pair.source.name, fold.split.test
+    jobs = find_jobs(order.data, folder, source, pair=plan.pair.names, subjects=subjects).jobs
     return {job.source: job.output for job in jobs}
 
 

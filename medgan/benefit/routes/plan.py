@@ -12,6 +12,7 @@ from medgan.benefit.routes.config import RoutesConfig
 from medgan.config import load, user_layers
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.layouts import stem
+from medgan.data.location import Data
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.errors import ConfigError
@@ -34,8 +35,8 @@ class RoutesOrder:
     pipeline: str
     models: Sequence[Path]
     """The model folders of finished runs, one for each fold, each with ``split.json`` beside it."""
-    data: Path
-    """The cohort that they were trained on: a CSV, or a folder that holds ``cohort.csv``."""
+    data: Data
+    """The cohort that they were trained on."""
     name: str = "routes"
     """Of the study's folder; the same name goes on with the study."""
     config: Path | None = None
@@ -50,11 +51,6 @@ class RoutesOrder:
     def folder(self) -> Path:
         """Where the study and all that it trains lie."""
         return self.out / self.pipeline / self.name
-
-    @property
-    def table(self) -> Path:
-        """The cohort's CSV."""
-        return self.data / "cohort.csv" if self.data.is_dir() else self.data
 
 
 @dataclass(frozen=True)
@@ -143,8 +139,6 @@ def make_plan(order: RoutesOrder) -> RoutesPlan:
     config = load(RoutesConfig, *user_layers(order.config, order.overrides))
     descriptions = [read_description(model) for model in order.models]
     _check_models(order, descriptions)
-    if not order.table.is_file():
-        raise ConfigError(f"{order.table} does not exist; give the cohort CSV that the models were trained on.")
     pair = descriptions[0].pair
     cohort = find_cohort(order.data, pair)
     folds = tuple(

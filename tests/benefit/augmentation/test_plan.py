@@ -118,6 +118,6 @@ def test_the_command_says_all_but_where_the_data_lie(asked, tmp_path):
     command = asked(tmp_path, quick=True, seeds=(4,)).command
     assert command.startswith(
         "medgan benefit --study augmentation --pipeline lesion_augmentation --name augmentation --seeds 4, "
-        "--data COHORT.csv --quick"
+        "--data COHORT --quick"
     )
     assert str(tmp_path) not in command

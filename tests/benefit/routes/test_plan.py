@@ -96,6 +96,6 @@ def test_without_models_there_is_nothing_to_test(asked, tmp_path):
         make_plan(replace(asked(tmp_path), models=()))
 
 
-def test_a_cohort_is_a_table(asked, tmp_path):
-    with pytest.raises(ConfigError, match=r"cohort\.csv does not exist"):
+def test_a_cohort_must_be_there(asked, tmp_path):
+    with pytest.raises(DataError, match="is empty or does not exist"):
         make_plan(asked(tmp_path, data=tmp_path))

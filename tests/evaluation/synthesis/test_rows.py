@@ -60,7 +60,7 @@ def test_one_place_must_hold_both(cohort):
 
 def test_a_domain_is_asked_for_where_there_are_several(cohort):
     folder = cohort("two", [REAL, ("s1", "t2", None)])
-    with pytest.raises(ConfigError, match=r"has images of t1, t2; say which, as in .*cohort.csv:t1"):
+    with pytest.raises(ConfigError, match=r"has images of t1, t2; say which, as in .*two:t1"):
         read_rows(folder)
     assert subjects(read_rows(f"{folder}:t2")) == subjects(read_rows(f"{folder / 'cohort.csv'}:t2")) == ["s1"]
     with pytest.raises(DataError, match="has no image of domain flair; it has t1, t2"):

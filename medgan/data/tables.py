@@ -1,0 +1,283 @@
+"""A cohort's table, one image a line, as people's programs save it.
+
+The header tells the delimiter. What has two readings is refused, never guessed.
+"""
+
+import csv
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medgan.data.layouts import Study
+from medgan.data.streams import check_regular, is_folder
+from medgan.data.volumes import is_series
+from medgan.errors import DataError
+
+COLUMNS = ("subject", "domain", "image")
+"""What a cohort's table must have; ``mask`` and ``split`` may follow."""
+OPTIONAL = ("mask", "split")
+SUFFIXES = (".csv", ".tsv", ".txt")
+WORKBOOKS = (".xlsx", ".xls", ".ods")
+DELIMITERS = (",", ";", "\t", "|")
+PARTS = {
+    "train": ("train", "training", "trainset", "tr"),
+    "validation": ("validation", "validate", "val", "valid", "dev"),
+    "test": ("test", "testing", "testset", "ts"),
+}
+"""What a cell of the ``split`` column may say, in small or capital letters."""
+WORDS = {word: part for part, words in PARTS.items() for word in words}
+NOTHING = ("", "n/a", "na", "nan", "none", "null", "#n/a", "-")
+"""What programs write into a cell that has no value."""
+BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+BINARY = (
+    (b"PK\x03\x04", "a workbook"), (b"\xd0\xcf\x11\xe0", "a workbook"), (b"\x1f\x8b", "compressed"), (b"%PDF", "a PDF"),
+)  # fmt: skip
+MAX_BYTES = 64 * 2**20
+MAX_PROBLEMS = 5
+INVISIBLE = "\ufeff\u200b\u200e\u200f\u2060"
+OTHER_MACHINE = re.compile(r"[A-Za-z]:[\\/]|\\\\|[a-z0-9]{2,}://")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table lists."""
+
+    studies: tuple[Study, ...]
+    root: Path
+    """To which files are named relatively: the folder given or the table's own, or else the one that holds all."""
+    notes: tuple[str, ...]
+    """What the user should know of how it was read."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a name is that of a table; a workbook's is, too, so that reading it says what to do."""
+    return path.suffix.lower() in (*SUFFIXES, *WORKBOOKS) and not is_folder(path)
+
+
+def read_table(path: Path, root: Path | None = None) -> Table:
+    """Studies of a table ``subject,domain,image[,mask][,split]``; paths are relative to ``root``, or else to it.
+
+    Raises:
+        DataError: Not a table, a column missing, or rows that cannot be used; the rows are named by line.
+    """
+    lines, comments = _lines(_text(path))
+    number = next((index for index, line in enumerate(lines) if line.strip(_blank)), 0)
+    header, delimiter = _header(path, lines[number] if lines else "")
+    rows = _Rows(path, root or path.parent, header)
+    reader = csv.reader(
+        (line + "\n" for line in lines[number + 1 :]), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    line = number + 1
+    try:
+        for cells in reader:
+            line = number + 1 + reader.line_num
+            rows.add(line, [_clean(cell) for cell in cells])
+    except csv.Error as error:
+        reason = "a quotation mark is opened and not closed" if "end of data" in str(error) else str(error)
+        raise DataError(f"{path}, line {line + 1}: {reason}; correct the line, or save the table anew.") from None
+    return rows.table(comments)
+
+
+class _Rows:
+    """The rows of one table, checked as they come; the errors say what is wrong with each."""
+
+    def __init__(self, path: Path, folder: Path, header: Sequence[str]) -> None:
+        self.path, self.folder, self.header = path, folder, header
+        self.inside = Path(os.path.normpath(folder.absolute()))
+        self.studies: list[Study] = []
+        self.problems: list[str] = []
+        self.missing = False
+        self.absolute: set[Path] = set()
+        self.outside: set[Path] = set()
+        self.first_line: dict[tuple[str, Path], int] = {}
+
+    def add(self, line: int, cells: list[str]) -> None:
+        while len(cells) > len(self.header) and not cells[-1]:
+            cells.pop()
+        if not any(cells):
+            return
+        try:
+            study = self._study(cells)
+            first = self.first_line.setdefault((study.domain, study.image), line)
+            if first != line:
+                raise DataError(f"image '{cells[self.header.index('image')]}' is already on line {first}")
+            self.studies.append(study)
+        except DataError as problem:
+            self.problems.append(f"Line {line}: {problem}")
+
+    def table(self, comments: int) -> Table:
+        if self.problems:
+            shown = "; ".join(self.problems[:MAX_PROBLEMS]) + ("; …" if len(self.problems) > MAX_PROBLEMS else "")
+            elsewhere = " If the images lie elsewhere, give their folder as --root." if self.missing else ""
+            raise DataError(
+                f"{self.path}: {len(self.problems)} of its rows cannot be used. {shown}. "
+                f"Correct or remove them.{elsewhere}"
+            )
+        if not self.studies:
+            raise DataError(f"{self.path} has a header and no rows; list one image a line.")
+        files = [path for study in self.studies for path in (study.image, study.mask) if path]
+        root = self.folder
+        if self.outside:  # all by one way of writing, or not each would be relative to the root
+            self.studies = [_absolute(study) for study in self.studies]
+            root = Path(os.path.commonpath([path.absolute().parent for path in files]))
+        return Table(tuple(self.studies), root, tuple(self._notes(comments)))
+
+    def _notes(self, comments: int) -> Iterator[str]:
+        name, outside = self.path.name, len(self.outside)
+        if self.absolute:
+            yield f"{name}: {len(self.absolute)} of its paths are absolute, so it holds on this machine alone"
+        if outside:
+            yield f"{name}: {outside} of its files lie outside {self.folder}, so they do not move with it"
+        if comments:
+            yield f"{name}: {comments} line{'s' * (comments > 1)} beginning with # left out as comments"
+        if odd := sorted({study.subject for study in self.studies if study.subject.lower() in NOTHING}):
+            yield f"{name}: {', '.join(odd)} taken for the name of a subject; correct it if it means that none is known"
+
+    def _study(self, cells: Sequence[str]) -> Study:
+        if len(cells) > len(self.header):
+            raise DataError("more cells than the header has columns")
+        row = dict(zip(self.header, cells, strict=False))
+        empty = [column for column in COLUMNS if not row.get(column)]
+        if empty:
+            raise DataError(f"no {' and no '.join(empty)}")
+        mask, part = (row.get(column, "") for column in OPTIONAL)
+        if part.lower() not in (*NOTHING, *WORDS):
+            raise DataError(f"split '{part}' is none of train, validation, test")
+        image = self._file(row["image"], "image")
+        marked = None if mask.lower() in NOTHING else self._file(mask, "mask")
+        if marked == image:
+            raise DataError(f"mask '{mask}' is the image itself")
+        return Study(row["subject"], row["domain"].lower(), image, marked, WORDS.get(part.lower()))
+
+    def _file(self, entry: str, column: str) -> Path:
+        """The file that a cell names. By name alone: a link in the folder may point anywhere, as git-annex's do."""
+        for spelling in _spellings(entry):
+            written = Path(spelling).expanduser() if spelling.startswith("~/") else Path(spelling)
+            path = Path(os.path.normpath(self.inside / written))
+            if _exists(path):
+                if written.is_absolute():
+                    self.absolute.add(path)
+                if path.is_relative_to(self.inside):
+                    return self.folder / path.relative_to(self.inside)
+                self.outside.add(path)
+                return path
+        if OTHER_MACHINE.match(entry):
+            raise DataError(
+                f"{column} '{entry}' is a path of another machine; write it relatively, and give the folder as --root"
+            )
+        self.missing = True
+        raise DataError(f"{column} '{entry}' does not exist")
+
+
+def _absolute(study: Study) -> Study:
+    mask = study.mask.absolute() if study.mask else None
+    return Study(study.subject, study.domain, study.image.absolute(), mask, study.split)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists() or is_series(path)
+    except (OSError, ValueError):  # a cell holds any text
+        return False
+
+
+def _spellings(entry: str) -> Iterable[str]:
+    """A path as it is written, then with slashes for backslashes, and by either way of writing accents and spaces."""
+    slashed = (entry, entry.replace("\\", "/"))
+    spaced = [text for each in slashed for text in (each, each.replace("\xa0", " "))]
+    forms = [(text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)) for text in spaced]
+    return dict.fromkeys(spelling for form in forms for spelling in form)
+
+
+def _header(path: Path, line: str) -> tuple[list[str], str]:
+    """The names of the columns in small letters, and the delimiter that gives all of ours."""
+    found = []
+    for delimiter in DELIMITERS:
+        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+        names = [_clean(cell).lower() for cell in cells]
+        missing = [column for column in COLUMNS if column not in names]
+        if not missing:
+            if twice := [name for name in (*COLUMNS, *OPTIONAL) if names.count(name) > 1]:
+                raise DataError(f"{path} has two columns '{twice[0]}'; remove or rename one.")
+            return names, delimiter
+        found.append((missing, names))
+    missing, names = min(found, key=lambda each: (len(each[0]), -len(each[1])))
+    there = f" It has: {', '.join(name or '(no name)' for name in names)}." if any(names) else ""
+    spaces = (
+        " Columns are parted by commas, semicolons or tabs, not by spaces." if len(names) == 1 and " " in line else ""
+    )
+    raise DataError(
+        f"{path} has no column {', '.join(missing)}; "
+        f"its first line must be `subject,domain,image[,mask][,split]`.{there}{spaces}"
+    )
+
+
+def _lines(text: str) -> tuple[list[str], int]:
+    """The lines, those that are comments or say the delimiter emptied, so that numbers stay; and how many comments.
+
+    A header behind a ``#`` is a header.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    comments, begun = 0, False
+    for number, line in enumerate(lines):
+        plain = line.strip(_blank)
+        if plain.startswith("#"):
+            named = [_clean(word).lower() for word in re.split(r"[,;\t|]", plain.lstrip("# "))]
+            header = not begun and all(column in named for column in COLUMNS)
+            lines[number] = plain.lstrip("# ") if header else ""
+            comments += not header
+            begun = begun or header
+        elif not begun and re.fullmatch(r"sep=.?", plain, re.IGNORECASE):
+            lines[number] = ""
+        else:
+            begun = begun or bool(plain)
+    return lines, comments
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16.
+
+    Raises:
+        DataError: It is something else; the message says what, and how to save it.
+    """
+    check_regular(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(
+            f"{path} is too large for a table ({path.stat().st_size / 2**20:.0f} MiB); list one image a line."
+        )
+    content = path.read_bytes()
+    kind = next((kind for start, kind in BINARY if content.startswith(start)), None)
+    if kind:
+        raise DataError(f"{path} is not a CSV: it is {kind}; save the table as comma-separated text (CSV UTF-8).")
+    encoding = next((name for mark, name in BOMS if content.startswith(mark)), _without_mark(content))
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path} is not a CSV in UTF-8 or UTF-16: line {line} has a letter of another encoding, such as Latin-1, "
+            "which older programs write; save the table anew as `CSV UTF-8`."
+        ) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise DataError(f"{path} holds NUL bytes (line {line}), as a file that was cut or damaged; export it again.")
+    return text.removeprefix("\ufeff")
+
+
+def _without_mark(content: bytes) -> str:
+    """The encoding of text without a byte-order mark: in UTF-16 every other byte of a header is 0."""
+    start = content[:64]
+    if len(start) >= 2 and not any(start[1::2]):
+        return "utf-16-le"
+    return "utf-16-be" if len(start) >= 2 and not any(start[::2]) else "utf-8"
+
+
+def _clean(cell: str) -> str:
+    return cell.strip(_blank)
+
+
+_blank = " \t\n\r\x0b\x0c\xa0\u2007\u202f" + INVISIBLE
+"""What is stripped from a cell's ends: white space, and marks that nobody sees."""

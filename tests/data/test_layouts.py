@@ -1,0 +1,93 @@
+import pytest
+
+from data.cohorts import CT_PAIR, MR_PAIR, as_nnunet, ct, image, mr
+from medgan.data.domains import DomainPair
+from medgan.data.layouts import read_folders, read_nnunet, stem
+from medgan.data.studies import find_cohort
+from medgan.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ("{", "names no channels"),
+        ("[]", "names no channels"),
+        ('{"channel_names": {"0": "contrast"}}', "one_0001.nii.gz is of no channel"),
+    ],
+)
+def test_a_wrong_nnunet_description_is_named(tmp_path, description, message):
+    as_nnunet(tmp_path)
+    (tmp_path / "dataset.json").write_text(description)
+    with pytest.raises(DataError, match=message):
+        find_cohort(tmp_path, CT_PAIR)
+
+
+def test_the_subject_of_a_plain_folder_is_its_first_folder_or_the_stem(tmp_path):
+    for name in ("source/S1/day1/a.nii.gz", "source/S1/day2/a.nii.gz", "source/S.2.nii.gz", "target/S3.nii"):
+        image(tmp_path / name)
+    cohort = find_cohort(tmp_path, CT_PAIR)
+    assert cohort.subjects() == ["S.2", "S1", "S3"]
+    assert len(cohort.of_subjects(["S1"]).studies) == 2
+
+
+def test_the_dots_of_dicom_names_stay_in_a_stem(tmp_path):
+    (tmp_path / "1.2.840.dcm").mkdir()
+    assert stem(tmp_path / "1.2.840.dcm") == "1.2.840.dcm"
+    assert stem(tmp_path / "CT.1.2.16579") == "CT.1.2.16579"
+    assert stem(tmp_path / "case.01.NII.GZ") == "case.01"
+
+
+@pytest.mark.parametrize(
+    ("mask", "masked"),
+    [
+        ("contrast/one_mask.nii.gz", ["contrast"]),
+        ("contrast/one-seg.nii", ["contrast"]),
+        ("masks/one.nii.gz", ["contrast", "plain"]),
+        ("Labels/plain/one.nii.gz", ["plain"]),
+        ("masks/two.nii.gz", []),
+    ],
+)
+def test_masks_of_plain_folders_are_never_images_and_belong_to_the_image_of_their_name(tmp_path, mask, masked):
+    for name in ("contrast/one.nii.gz", "plain/one.nii.gz", mask):
+        image(tmp_path / name)
+    found = read_folders(tmp_path, CT_PAIR.names)
+    assert [(study.subject, study.domain) for study in found.studies] == [("one", "contrast"), ("one", "plain")]
+    assert [study.domain for study in found.studies if study.mask == tmp_path / mask] == masked
+    assert found.aside == [(tmp_path / mask, "masks or label maps")]
+
+
+def test_a_name_that_ends_like_a_masks_is_an_image_where_nothing_has_the_name_before_it(tmp_path):
+    image(tmp_path / "contrast" / "face_mask.nii.gz")
+    assert [study.subject for study in read_folders(tmp_path, CT_PAIR.names).studies] == ["face_mask"]
+
+
+def test_folders_may_have_capital_letters_but_not_in_two_ways(tmp_path):
+    image(tmp_path / "Contrast" / "one.nii.gz")
+    image(tmp_path / "PLAIN" / "one.nii.gz")
+    assert len(find_cohort(tmp_path, CT_PAIR).studies) == 2
+    image(tmp_path / "contrast" / "two.nii.gz")
+    with pytest.raises(DataError, match="has Contrast and contrast; leave one"):
+        find_cohort(tmp_path, CT_PAIR)
+
+
+def test_folders_of_another_method_are_refused_with_what_to_do(tmp_path):
+    image(tmp_path / "trainA" / "one.nii.gz")
+    image(tmp_path / "trainB" / "one.nii.gz")
+    with pytest.raises(DataError, match=r"trainA/ and trainB/ do not say which is which"):
+        find_cohort(tmp_path, CT_PAIR)
+
+
+@pytest.mark.parametrize(
+    ("channels", "pair", "domains"),
+    [
+        ('{"0": "T1w", "1": "CT"}', DomainPair(source=mr("mr"), target=ct("ct"), paired=True), ["mr", "ct"]),
+        ('["contrast", "plain"]', CT_PAIR, ["contrast", "plain"]),
+        ('{"0": "T1", "1": "T1ce"}', MR_PAIR, ["t1", "t1_gd"]),
+    ],
+)
+def test_a_channel_is_called_as_the_field_calls_it(tmp_path, channels, pair, domains):
+    as_nnunet(tmp_path)
+    (tmp_path / "dataset.json").write_bytes(b"\xef\xbb\xbf" + f'{{"channel_names": {channels}}}'.encode())
+    found = read_nnunet(tmp_path, pair.names)
+    assert [study.domain for study in found.studies] == domains
+    assert [path.name for path, _ in found.aside] == ["one.nii.gz"]

@@ -1,4 +1,3 @@
-# mypy: untyped-calls-exclude="pydicom"
 """The header of a DICOM file: what it is, which series it belongs to, where its pixels lie, how they are scaled.
 
 Nothing is invented. An attribute that geometry or scaling needs, and that is missing or cannot be meant, is an error
@@ -232,6 +231,8 @@ def _check_kind(path: Path, data: Dataset) -> None:
         raise DataError(f"{path}: NumberOfFrames is {frames[0]:g}, no whole number; export it again.")
     if frames and frames[0] != 1:
         raise DataError(f"{path}: multi-frame DICOM ({frames[0]:g} frames); convert it to NIfTI first with `dcm2niix`.")
+    if UID(text(data, "SOPClassUID")).name.startswith("Enhanced "):
+        raise DataError(f"{path}: enhanced DICOM, with a place for each frame; convert it with `dcm2niix` first.")
     if "MOSAIC" in image_type:
         raise DataError(
             f"{path}: a mosaic, the slices of a volume side by side; convert it to NIfTI first with `dcm2niix`."

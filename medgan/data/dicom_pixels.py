@@ -1,4 +1,4 @@
-# mypy: untyped-calls-exclude="SimpleITK,pydicom"
+# mypy: untyped-calls-exclude="SimpleITK"
 """The stored values of a DICOM image, once it is certain that the file holds all of them and no more.
 
 GDCM and SimpleITK fill what is missing with whatever lay in memory. So lengths are compared before anything is decoded,

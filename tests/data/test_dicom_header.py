@@ -57,6 +57,7 @@ REFUSED = {
     "half a frame": ({"NumberOfFrames": 0}, DataError, "multi-frame DICOM \\(0 frames\\)"),
     "a modality table": ({"ModalityLUTSequence": []}, DataError, "ModalityLUTSequence"),
     "electron density": ({"RescaleType": "ED"}, DataError, "no HU \\(RescaleType ED\\)"),
+    "enhanced CT": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}, DataError, "enhanced DICOM"),
     "a CT scout": ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, DataError, "a localizer"),
 }
 

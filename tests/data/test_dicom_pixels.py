@@ -78,6 +78,13 @@ def test_pixels_that_are_not_all_there_or_too_many_are_refused(tmp_path, changed
         stored_values(path)
 
 
+def test_a_compression_that_gdcm_does_not_know_is_refused(tmp_path):
+    data = compressed(HU, "JPEG2000")
+    data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"  # MPEG-4
+    with pytest.raises(DataError, match=r"a\.dcm: the DICOM pixels cannot be decoded \("):
+        stored_values(save(tmp_path / "a.dcm", data))
+
+
 @pytest.mark.parametrize("kind", ["RLE", "JPEG", "JPEG2000"])
 @pytest.mark.parametrize(
     ("change", "changed"),

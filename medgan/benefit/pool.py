@@ -1,18 +1,14 @@
 """Children of a study one after the other, or several at the same time, each in a process of its own."""
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from itertools import islice
+from functools import partial
 from typing import Protocol, TypeAlias, TypeVar
 
 import torch
 from rich.console import Console
 
-from medgan.benefit.parent import end_with_parent
+from medgan import processes
 from medgan.errors import TrainingError
 from medgan.study.failures import Failure, failure_of
 
@@ -96,40 +92,19 @@ def in_turn(tasks: Sequence[T], run: Callable[[T], None]) -> Ended[T]:
 
 
 def in_processes(tasks: Sequence[T], run: Callable[[T], None], jobs: int) -> Ended[T]:
-    """Several at the same time. A process gets its next child when its last one has ended: a stop then stops them all.
+    """Several at the same time; a stop reaches them all, and each keeps its state.
 
     Raises:
         TrainingError: A process was killed.
     """
-    waiting, running = iter(tasks), dict[Future[None], T]()
-    threads = max(1, torch.get_num_threads() // jobs)
-    spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawning, initializer=_prepare, initargs=(threads,)) as pool:
-        while True:
-            try:
-                running |= {pool.submit(run, task): task for task in islice(waiting, jobs - len(running))}
-                if not running:
-                    return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                ended = [(running.pop(future), future.exception()) for future in done]
-            except BrokenProcessPool:
-                ended = [(task, BrokenProcessPool()) for task in running.values()]
-            if any(isinstance(error, BrokenProcessPool) for _, error in ended):
-                names = ", ".join(task.child.name for task, _ in ended)
-                raise TrainingError(
-                    f"a process that trained {names} was killed, perhaps for want of memory; run the same command with "
-                    "fewer --jobs."
-                )
-            try:
-                yield from ended
-            except GeneratorExit:  # a leak: a training that is under way keeps its state, and stops too
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-
-
-def _prepare(threads: int) -> None:
-    """A process of its own: its share of the cores, and Ctrl-C is for the training that is under way."""
-    torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    begin = partial(torch.set_num_threads, max(1, torch.get_num_threads() // jobs))
+    with closing(processes.in_processes(tasks, run, jobs, begin)) as ended:
+        try:
+            for task, future in ended:
+                yield task, future.exception()
+        except processes.WorkerKilledError as killed:
+            names = ", ".join(task.child.name for task in killed.args)
+            raise TrainingError(
+                f"a process that trained {names} was killed, perhaps for want of memory; run the same command with "
+                "fewer --jobs."
+            ) from None

@@ -4,13 +4,14 @@
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from medgan.errors import DataError, GeometryError
@@ -116,6 +117,14 @@ def made_up_grid(size: tuple[int, int, int], affine: NDArray[np.float64]) -> Gri
     header.set_sform(affine, code=1)
     header.set_xyzt_units("mm")
     return Grid(shape=size, affine=affine, fields=geometry_fields(header))
+
+
+def upright(volume: Volume) -> Volume:
+    """The same voxels at the same places, as a view whose axes are those nearest to RAS+, whatever the storage."""
+    axes = io_orientation(volume.grid.affine)
+    affine = volume.grid.affine @ inv_ornt_aff(axes, volume.grid.size)
+    voxels: NDArray[np.float32] = apply_orientation(volume.voxels, axes)
+    return replace(volume, voxels=voxels, grid=made_up_grid((*voxels.shape,), affine))
 
 
 def affine_from_lps(

@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 from monai.data.utils import compute_shape_offset, zoom_affine
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
@@ -16,7 +15,7 @@ from scipy import ndimage
 from medgan.config import Config
 from medgan.data.body import body_box
 from medgan.data.domains import Domain
-from medgan.data.grid import slabs
+from medgan.data.grid import slabs, upright
 from medgan.data.volumes import Volume
 from medgan.errors import GeometryError
 
@@ -80,7 +79,8 @@ def prepare(volume: Volume, domain: Domain, grid: GridConfig) -> Prepared:
         GeometryError: The resampled grid is out of all proportion to the volume.
     """
     lowest = domain.air if domain.modality == "CT" else None
-    voxels, affine = _upright(volume)
+    standing = upright(volume)
+    voxels, affine = standing.voxels, standing.grid.affine
     before = voxel_sizes(affine)
     after = np.array([wanted or own for wanted, own in zip(grid.spacing_mm, before, strict=True)])
     if np.allclose(after, before, rtol=1e-4):
@@ -88,11 +88,11 @@ def prepare(volume: Volume, domain: Domain, grid: GridConfig) -> Prepared:
         result = np.maximum(voxels, np.float32(lowest)) if raised else voxels
     else:
         after = np.where(np.abs(after - before) <= SAME_SPACING_MM, before, after)
-        upright = zoom_affine(affine, after, diagonal=False)
-        size, upright[:3, 3] = compute_shape_offset(voxels.shape, affine, upright)
+        wanted_affine = zoom_affine(affine, after, diagonal=False)
+        size, wanted_affine[:3, 3] = compute_shape_offset(voxels.shape, affine, wanted_affine)
         _check_growth(volume, size)
-        result = _resampled(voxels, np.linalg.solve(affine, upright), tuple(size.tolist()), lowest)
-        affine = upright
+        result = _resampled(voxels, np.linalg.solve(affine, wanted_affine), tuple(size.tolist()), lowest)
+        affine = wanted_affine
     return Prepared(result, affine, body=body_box(result, domain), bounds=domain.window.bounds(result))
 
 
@@ -115,13 +115,6 @@ def denormalise(voxels: NDArray[np.float32], bounds: tuple[float, float]) -> NDA
     result *= upper - lower
     result += lower
     return result
-
-
-def _upright(volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """A view of the voxels (X, Y, Z) whose axes are nearest to RAS+, and its affine (4, 4)."""
-    axes = io_orientation(volume.grid.affine)
-    affine = volume.grid.affine @ inv_ornt_aff(axes, volume.grid.size)
-    return np.asarray(apply_orientation(volume.voxels, axes)), affine
 
 
 def _check_growth(volume: Volume, size: NDArray[np.int_]) -> None:

@@ -5,10 +5,8 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -25,8 +23,9 @@ from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import file_hash
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, MedganError
+from medgan.processes import WorkerKilledError, in_processes
 
-FORMAT = 2
+FORMAT = 3
 """Raised when registration changes what it writes for equal inputs and settings."""
 RECORD = "registration.json"
 """Beside a pair's images: what they were made from, and what came out."""
@@ -93,13 +92,37 @@ def register_cohort(
         raise ConfigError(f"{out} holds the cohort's own files, which would be overwritten; choose another folder.")
     planned = list(_planned(cohort, pair, out, config, fixed))
     todo = [item for item in planned if isinstance(item, PairJob)]
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(todo)), spawn) if jobs > 1 and todo else nullcontext() as pool:
-        done = iter(pool.map(run, todo) if pool else map(run, todo))
-        outcomes = [next(done) if isinstance(item, PairJob) else item for item in planned]
+    done = {outcome.name: outcome for outcome in _registered(todo, min(jobs, len(todo)))}
+    outcomes = [done[item.name] if isinstance(item, PairJob) else item for item in planned]
     write_text(out / "quality.csv", frame(outcomes).to_csv(index=False))
     write_text(out / "cohort.csv", _table(outcomes))
     return outcomes
+
+
+def _registered(todo: list[PairJob], jobs: int) -> Iterator[Outcome]:
+    """The pairs as they are done; when stopped, those that are done are kept, and no process goes on.
+
+    Raises:
+        DataError: A process was killed.
+        KeyboardInterrupt: Asked to stop.
+    """
+    try:
+        if jobs <= 1:
+            yield from map(run, todo)
+            return
+        with closing(in_processes(todo, run, jobs)) as ended:
+            for _, future in ended:
+                yield future.result()
+    except WorkerKilledError as killed:
+        names = ", ".join(job.name for job in killed.args)
+        raise DataError(
+            f"a process that registered {names} was killed, perhaps for want of memory; run the same command with "
+            "fewer --jobs: what is registered is kept."
+        ) from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "stopped; what is registered is kept, and the same command goes on from there."
+        ) from None
 
 
 def run(job: PairJob) -> Outcome:

@@ -14,11 +14,11 @@ from medgan.data.bias_field import without_bias
 from medgan.data.body import body_mask
 from medgan.data.deformation import deformed
 from medgan.data.domains import Domain
-from medgan.data.grid import Grid, Volume, same_grid
+from medgan.data.grid import Grid, Volume, same_grid, upright
 from medgan.data.itk import to_itk, voxels_of
 from medgan.data.registration import register
 from medgan.data.registration_picture import draw_pair
-from medgan.data.registration_quality import Limits, Quality, Status, judge, measure
+from medgan.data.registration_quality import Limits, Quality, Status, gains_nothing, judge, measure
 from medgan.data.registration_settings import RegistrationConfig
 from medgan.data.registration_side import side
 from medgan.data.streams import unwritable
@@ -71,17 +71,18 @@ def register_pair(
         MedganError: A scan or mask that cannot be read or registered, or a file that cannot be written.
     """
     volumes = [read_volume(study.image) for study in studies]
-    bodies = [body_mask(volume.voxels, domain) for volume, domain in zip(volumes, domains, strict=True)]
+    bodies = [body_mask(upright(volume).voxels, domain) for volume, domain in zip(volumes, domains, strict=True)]
     if config.n4:
         volumes = [_corrected(*each) for each in zip(volumes, bodies, domains, strict=True)]
     fixed, moving = volumes
-    sides = [side(*each, config.rigid) for each in zip(volumes, bodies, domains, strict=True)]
+    # What is found shall not depend on the order in which voxels are stored.
+    sides = [side(*each, config.rigid) for each in zip(map(upright, volumes), bodies, domains, strict=True)]
     rigid = register(sides[0], sides[1], config.rigid)
     transform: sitk.Transform = rigid
     if config.bspline_mm:
         transform = deformed(sides[0], sides[1], rigid, config.bspline_mm, config.rigid)
     quality = measure(sides[0], sides[1], rigid, transform)
-    if _idle(quality, fixed.grid):
+    if gains_nothing(quality, max(fixed.grid.spacing_mm)):
         transform = rigid = sitk.Euler3DTransform()
         quality = measure(sides[0], sides[1], rigid, transform)
     status, reason = judge(quality, config.limits)
@@ -96,12 +97,6 @@ def register_pair(
             if mask is not None:
                 _store(mask, fixed.grid, files.mask(domain), in_hu=False)
     return quality, status, reason
-
-
-def _idle(quality: Quality, grid: Grid) -> bool:
-    """Whether a motion within a voxel gained nothing: the scans were aligned, and need not be interpolated."""
-    gained = quality.mutual_information_after > quality.mutual_information_before
-    return not gained and quality.largest_displacement_mm < max(grid.spacing_mm)
 
 
 def resampled(
@@ -125,9 +120,13 @@ def resampled(
 
 
 def _corrected(volume: Volume, body: NDArray[np.bool_], domain: Domain) -> Volume:
+    """An MR without its bias field, in its own storage order; the body's mask is upright."""
     if domain.modality != "MR":
         return volume
-    return replace(volume, voxels=without_bias(volume.voxels, volume.grid.affine, body))
+    result = replace(volume, voxels=np.empty_like(volume.voxels))
+    standing = upright(volume)
+    upright(result).voxels[...] = without_bias(standing.voxels, standing.grid.affine, body)
+    return result
 
 
 def _masks_on_fixed(

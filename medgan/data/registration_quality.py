@@ -20,6 +20,10 @@ from medgan.data.registration_side import Side
 Status = Literal["accepted", "refused", "failed"]
 
 BINS = 32
+BLOCK_MM = 30.0
+"""Edge of the blocks by which the noise of mutual information is told: neighbouring voxels say the same."""
+NOISE_ERRORS = 3.0
+"""A gain of fewer standard errors is noise: the best of several ends of a search looks better than it is."""
 MOST_POINTS = 20_000
 """Body voxels whose displacement is measured."""
 
@@ -47,6 +51,9 @@ class Quality:
     """In nats, where the rigid registration looks (around the bones of a CT, else near the fixed body) and both scans
     show something; before, as the headers say."""
     mutual_information_after: float
+    gain_noise: float
+    """Standard error of the difference between the two, over blocks of the scan; 0 where the headers alone bring less
+    than half of these voxels together."""
     dice_before: float
     """Of the two body masks, where both scans look; 0 where they do not overlap."""
     dice_after: float
@@ -68,8 +75,15 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
     seen_before, seen = (_seen(fixed, moving, t) for t in (still, transform))
     body_before, body_after = (_moved(moving.body, fixed, t, sitk.sitkNearestNeighbor) > 0 for t in (still, transform))
     where = _looked_at(fixed, moving, (still, transform))
-    before = _information(fixed, moving, still, where & seen_before)
-    after = _information(fixed, moving, transform, where & seen)
+    images = [_moved(moving.image, fixed, each, sitk.sitkLinear) for each in (still, transform)]
+    still_image = voxels_of(fixed.image)
+    before = mutual_information(still_image[where & seen_before], images[0][where & seen_before])
+    after = mutual_information(still_image[where & seen], images[1][where & seen])
+    both = where & seen_before & seen
+    noise = 0.0
+    if 2 * both.sum() >= max((where & seen).sum(), 1):
+        blocks = np.argwhere(both) * np.array(fixed.image.GetSpacing()) // BLOCK_MM
+        noise = gain_noise(still_image[both], images[0][both], images[1][both], blocks)
     points = _points(fixed.body)
     ends = np.array([transform.TransformPoint(point) for point in points.tolist()])
     centre = np.array(centred(fixed, moving).GetTranslation())
@@ -79,6 +93,7 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
     return Quality(
         mutual_information_before=before,
         mutual_information_after=after,
+        gain_noise=noise,
         dice_before=dice(body & seen_before, body_before & seen_before),
         dice_after=dice(body & seen, body_after & seen),
         covered=float((body & seen).sum() / body.sum()),
@@ -87,6 +102,16 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
         rotation_degrees=math.degrees(math.acos(np.clip((np.trace(turn) - 1) / 2, -1, 1))),
         translation_mm=float(np.linalg.norm(middle - points.mean(axis=0))),
     )
+
+
+def gains_nothing(quality: Quality, voxel_mm: float) -> bool:
+    """Whether the scans were aligned as well before: what was gained is noise, or a move within a voxel lost something.
+
+    They then need not be moved, nor interpolated.
+    """
+    gained = quality.mutual_information_after - quality.mutual_information_before
+    noise = NOISE_ERRORS * quality.gain_noise
+    return abs(gained) <= noise or (gained <= 0 and quality.largest_displacement_mm < voxel_mm)
 
 
 def judge(quality: Quality, limits: Limits) -> tuple[Status, str]:
@@ -114,6 +139,37 @@ def mutual_information(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1)) - entropy(joint.ravel()))
 
 
+def gain_noise(
+    fixed: NDArray[np.floating], before: NDArray[np.floating], after: NDArray[np.floating], blocks: NDArray[np.floating]
+) -> float:
+    """Standard error of the mutual information that a move gains, of intensities at the same voxels (N,).
+
+    Mutual information is the mean over voxels of log p(x, y) / p(x) p(y). How much that rises differs from place to
+    place; the error is that of its mean when blocks of the scan are drawn anew.
+
+    Args:
+        fixed: Of the fixed scan.
+        before: Of the moving scan, as the headers say.
+        after: Of the moving scan, moved.
+        blocks: (N, 3), which block each voxel lies in.
+    """
+    rise = _pointwise(fixed, after) - _pointwise(fixed, before)
+    _, block = np.unique(blocks, axis=0, return_inverse=True)
+    apart = np.bincount(block.ravel(), rise - rise.mean())  # a block's voxels times their distance from the mean
+    return float(np.sqrt((apart**2).sum() * len(apart) / max(len(apart) - 1, 1)) / len(rise))
+
+
+def _pointwise(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log p(x, y) / p(x) p(y) of each voxel (N,), of a histogram as in :func:`mutual_information`."""
+    cells = [
+        np.minimum((each - each.min()) / max(float(np.ptp(each)), 1e-30) * BINS, BINS - 1).astype(int)
+        for each in (one, other)
+    ]
+    joint = np.bincount(cells[0] * BINS + cells[1], minlength=BINS**2).reshape(BINS, BINS) / len(one)
+    alone = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    return np.asarray(np.log(joint[*cells] / alone[*cells]))
+
+
 def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Overlap of two masks of one shape: 1 where equal, 0 where apart or both empty."""
     total = int(one.sum()) + int(other.sum())
@@ -130,12 +186,6 @@ def _looked_at(fixed: Side, moving: Side, transforms: Sequence[sitk.Transform]) 
         placed = [_moved(moving.bone, fixed, transform, sitk.sitkNearestNeighbor) > 0 for transform in transforms]
         return np.asarray(np.any(placed, axis=0))
     return np.asarray(voxels_of(fixed.near if fixed.bone is None else fixed.bone) > 0)
-
-
-def _information(fixed: Side, moving: Side, transform: sitk.Transform, where: NDArray[np.bool_]) -> float:
-    """Mutual information of the fixed and the moved scan in a mask."""
-    moved = _moved(moving.image, fixed, transform, sitk.sitkLinear)
-    return mutual_information(voxels_of(fixed.image)[where], moved[where])
 
 
 def _seen(fixed: Side, moving: Side, transform: sitk.Transform) -> NDArray[np.bool_]:

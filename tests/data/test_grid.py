@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -12,6 +13,7 @@ from medgan.data.grid import (
     GEOMETRY_FIELDS,
     SAME_VOXELS,
     Grid,
+    Volume,
     affine_from_lps,
     apart,
     check_affine,
@@ -19,6 +21,7 @@ from medgan.data.grid import (
     drift_voxels,
     made_up_grid,
     same_grid,
+    upright,
 )
 from medgan.errors import DataError, GeometryError
 
@@ -105,6 +108,18 @@ def test_voxels_in_another_unit_are_refused_with_their_field_of_view(spacing, si
 )
 def test_what_scanners_make_is_not_refused(spacing, size):
     check_affine(HERE, np.diag([*spacing, 1.0]), size)
+
+
+@given(upright_affines())
+def test_upright_is_nibabels_closest_canonical_without_a_copy(case):
+    affine, _ = case
+    volume = Volume(
+        np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32), made_up_grid((4, 5, 6), affine), HERE
+    )
+    standing, expected = upright(volume), nib.as_closest_canonical(nib.Nifti1Image(volume.voxels, affine))
+    np.testing.assert_array_equal(standing.voxels, expected.dataobj)
+    np.testing.assert_allclose(standing.grid.affine, expected.affine, atol=1e-9)
+    assert np.shares_memory(standing.voxels, volume.voxels)
 
 
 @given(upright_affines())

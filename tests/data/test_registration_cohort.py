@@ -1,8 +1,13 @@
 import csv
 import io
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from rich.console import Console
 
@@ -34,6 +39,34 @@ def raw(scan, rigid, tmp_path):
     with (folder / "cohort.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows(rows)
     return folder
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_registration_that_is_stopped_leaves_no_process_and_keeps_what_is_done(scan, tmp_path, end):
+    volumes = {"mr": scan("MR"), "ct": scan("CT")}
+    for subject in range(12):
+        for domain, volume in volumes.items():
+            write_volume(np.rint(volume.voxels), volume.grid, tmp_path / f"raw/{domain}/{subject:02}.nii.gz", np.int16)
+    settings = ["--fixed", "mr", "--moving", "ct", "--jobs", "2", "rigid.samples=20000", "rigid.iterations=100"]
+    command = [sys.executable, "-c", "from medgan.cli import main; main()", "data", "register"]
+    register = subprocess.Popen(
+        [*command, str(tmp_path / "raw"), str(tmp_path / "out"), *settings], stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(1200):
+        if list(tmp_path.glob("out/*/registration.json")):
+            break
+        time.sleep(0.05)
+    running = psutil.Process(register.pid).children(recursive=True)
+    register.send_signal(end)
+    _, said = register.communicate(timeout=20)
+    assert not psutil.wait_procs(running, timeout=10)[1]
+    assert len(running) >= 2
+    done = {path.parent.name for path in tmp_path.glob("out/*/registration.json")}
+    assert 0 < len(done) < 12
+    assert all((tmp_path / "out" / name / f"{domain}.nii.gz").exists() for name in done for domain in volumes)
+    if end == signal.SIGINT:
+        assert register.returncode == 130
+        assert said == "medgan: stopped; what is registered is kept, and the same command goes on from there.\n"
 
 
 def test_only_accepted_pairs_reach_the_cohort_and_all_are_accounted_for(raw, tmp_path, quick):

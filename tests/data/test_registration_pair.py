@@ -3,7 +3,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from medgan.data.domains import domain_named
-from medgan.data.grid import same_grid
+from medgan.data.grid import Volume, made_up_grid, same_grid, upright
+from medgan.data.itk import matrix_lps
 from medgan.data.registration_pair import PairFiles, register_pair, resampled
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume, write_volume
@@ -60,6 +61,50 @@ def test_a_pair_that_is_aligned_is_not_interpolated(files, quick, scan, tmp_path
     quality, status, _ = register_pair(studies, (CT, domain_named("plain:CT")), files, quick)
     assert (status, quality.largest_displacement_mm) == ("accepted", 0)
     np.testing.assert_array_equal(read_volume(files.image(domain_named("plain:CT"))).voxels, np.rint(volume.voxels))
+
+
+def stored(volume, axes, mirrored):
+    """The same scan with its voxels stored in another order."""
+    affine, voxels = volume.grid.affine.copy(), np.flip(volume.voxels, mirrored)
+    for axis in mirrored:
+        affine[:, 3] += affine[:, axis] * (voxels.shape[axis] - 1)
+        affine[:, axis] *= -1
+    affine[:, :3] = affine[:, list(axes)]
+    voxels = voxels.transpose(axes)
+    return Volume(voxels, made_up_grid(voxels.shape, affine), volume.path)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["fixed", "moving"])
+@pytest.mark.parametrize(
+    ("axes", "mirrored"), [((0, 1, 2), (0,)), ((0, 1, 2), (1, 2)), ((2, 0, 1), ()), ((1, 0, 2), (2,))]
+)
+def test_the_order_in_which_voxels_are_stored_changes_nothing(pair, files, quick, tmp_path, which, axes, mirrored):
+    found = []
+    for number in range(2):
+        register_pair(pair, (MR, CT), files, quick)
+        found.append(matrix_lps(sitk.ReadTransform(str(files.transform))))
+        images = [read_volume(files.image(domain)) for domain in (MR, CT)]
+        if number == 0:
+            first = images
+            given = read_volume(pair[which].image)
+            again = stored(given, axes, mirrored)
+            write_volume(again.voxels, again.grid, pair[which].image, np.int16)
+            if which:
+                mask = stored(read_volume(pair[1].mask), axes, mirrored)
+                write_volume(mask.voxels, mask.grid, pair[1].mask, np.uint8)
+    np.testing.assert_allclose(*found, atol=1e-3)
+    for one, other in zip(first, images, strict=True):
+        np.testing.assert_allclose(upright(one).voxels, upright(other).voxels, atol=2)
+
+
+def test_a_pair_whose_move_would_gain_no_more_than_noise_stays(files, quick, scan, rigid, tmp_path):
+    mr, ct = scan("MR"), scan("CT", rigid(shift_mm=(0, 0, 1.2)), seed=2)  # a third of a slice
+    for name, volume in (("mr", mr), ("ct", ct)):
+        write_volume(np.rint(volume.voxels), volume.grid, tmp_path / f"{name}.nii.gz", np.int16)
+    studies = (Study("s1", "mr", tmp_path / "mr.nii.gz"), Study("s1", "ct", tmp_path / "ct.nii.gz"))
+    quality, status, _ = register_pair(studies, (MR, CT), files, quick)
+    assert (status, quality.largest_displacement_mm) == ("accepted", 0)
+    np.testing.assert_array_equal(read_volume(files.image(CT)).voxels, np.rint(ct.voxels))
 
 
 def test_a_refused_pair_leaves_evidence_and_no_images(pair, files, quick):

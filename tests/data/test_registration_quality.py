@@ -5,11 +5,21 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from sklearn.metrics import mutual_info_score
 
-from medgan.data.registration_quality import Limits, Quality, dice, judge, measure, mutual_information
+from medgan.data.registration_quality import (
+    Limits,
+    Quality,
+    dice,
+    gain_noise,
+    gains_nothing,
+    judge,
+    measure,
+    mutual_information,
+)
 
 GOOD = Quality(
     mutual_information_before=0.4,
     mutual_information_after=0.6,
+    gain_noise=0.02,
     dice_before=0.8,
     dice_after=0.95,
     covered=0.97,
@@ -27,6 +37,33 @@ def test_mutual_information_is_that_of_the_binned_intensities():
     other[:2], one[:2] = (0, 31), (0, 31)
     assert mutual_information(one, other) == pytest.approx(mutual_info_score(one, other), rel=1e-6)
     assert mutual_information(one[:0], other[:0]) == 0
+
+
+def test_the_noise_of_a_gain_is_its_spread_over_scans_that_are_drawn_anew():
+    gains, noises = [], []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        blocks = np.repeat(np.arange(40), 100)[:, None]
+        fixed, before, after = random.normal(size=(3, 40)).repeat(100, axis=1) + random.normal(0, 1, (3, 4000))
+        before, after = before + fixed, after + fixed
+        gains.append(mutual_information(fixed, after) - mutual_information(fixed, before))
+        noises.append(gain_noise(fixed, before, after, blocks))
+    assert np.mean(noises) == pytest.approx(np.std(gains), rel=0.35)
+
+
+def test_what_did_not_move_gains_nothing_without_noise():
+    one, other = np.random.default_rng(0).normal(size=(2, 500))
+    assert gain_noise(one, other, other, np.arange(500)[:, None] // 50) == 0
+
+
+@pytest.mark.parametrize(
+    ("after", "noise", "moved_mm", "nothing"),
+    [(0.43, 0.02, 9.0, True), (0.37, 0.02, 9.0, True), (0.5, 0.02, 9.0, False), (0.3, 0.02, 9.0, False),
+     (0.3, 0.02, 0.9, True), (0.41, 0.0, 0.9, False), (0.4, 0.0, 0.0, True)],
+)  # fmt: skip
+def test_what_gains_no_more_than_noise_is_not_moved(after, noise, moved_mm, nothing):
+    quality = replace(GOOD, mutual_information_after=after, gain_noise=noise, largest_displacement_mm=moved_mm)
+    assert gains_nothing(quality, voxel_mm=1.0) == nothing
 
 
 def test_dice_is_twice_the_overlap_over_the_sum():

@@ -1,0 +1,101 @@
+"""Work in several processes, of which none outlives the command: a stop, an error or a kill ends them all."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import islice
+from multiprocessing.process import BaseProcess
+from time import monotonic
+from typing import TypeVar
+
+GRACE_S = 20.0
+"""How long a process that is asked to end may take to save what it has; then it is killed."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class WorkerKilledError(Exception):
+    """A process was killed from outside, perhaps for want of memory; ``args`` are the tasks that were under way."""
+
+
+def in_processes(
+    tasks: Sequence[T], run: Callable[[T], R], jobs: int, begin: Callable[[], object] | None = None
+) -> Generator[tuple[T, Future[R]]]:
+    """Tasks as they end, several at the same time.
+
+    A process gets its next task when its last one has ended. When the caller stops (Ctrl-C, an error, a closed
+    iterator), processes are told to end as by SIGTERM; killed, this process takes them along.
+
+    Args:
+        tasks: What is to be done.
+        run: Does one; a function of a module, so that other processes find it.
+        jobs: How many at the same time.
+        begin: What a process does first, if anything; found in the same way.
+
+    Raises:
+        WorkerKilledError: A process was killed.
+    """
+    others = set(multiprocessing.active_children())
+    waiting, running = iter(tasks), dict[Future[R], T]()
+    spawning = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, spawning, initializer=_begin, initargs=(begin,))
+    try:
+        while True:
+            running |= {pool.submit(run, task): task for task in islice(waiting, jobs - len(running))}
+            if not running:
+                break
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+                raise BrokenProcessPool
+            for future in done:
+                yield running.pop(future), future
+    except BrokenProcessPool:
+        raise WorkerKilledError(*running.values()) from None
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        _end(set(multiprocessing.active_children()) - others)
+        raise
+    finally:
+        pool.shutdown()
+
+
+def end_with_parent() -> None:
+    """End this process when its parent has ended, however that was.
+
+    A command that was killed must not go on working beside the one that takes its place.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only what multiprocessing began has a parent"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _begin(begin: Callable[[], object] | None) -> None:
+    """Ctrl-C reaches every process of a terminal: what it means is told by the one that was started there."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    if begin:
+        begin()
+
+
+def _end(processes: set[BaseProcess]) -> None:
+    """Ask processes to end, and kill those that do not."""
+    for process in processes:
+        process.terminate()
+    until = monotonic() + GRACE_S
+    for process in processes:
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C: at once
+            process.join(max(until - monotonic(), 0))
+        if process.is_alive():
+            process.kill()
+            process.join()

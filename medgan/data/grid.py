@@ -43,6 +43,9 @@ LARGEST_FIELD_MM = 3000.0
 SLAB_VOXELS = 1 << 21
 """Voxels that are worked on at a time."""
 
+UNPLACED = "its header does not say how it lies in the patient"
+"""A note: positions and directions were taken from the order of the voxels."""
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK count towards left and posterior, NIfTI towards right and anterior."""
 

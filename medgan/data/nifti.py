@@ -1,8 +1,9 @@
 # mypy: untyped-calls-exclude="nibabel"
 """NIfTI files: voxels in, and voxels out on the input's grid to the bit."""
 
+import math
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -12,8 +13,8 @@ from nibabel.volumeutils import array_from_file
 from numpy.typing import DTypeLike, NDArray
 
 from medgan.data.grid import Grid, Volume, check_finite, slabs
-from medgan.data.nifti_header import grid_of, raw_header, voxel_offset
-from medgan.data.streams import opened, replacing
+from medgan.data.nifti_header import grid_of, notes_on, raw_header, voxel_offset
+from medgan.data.streams import TrailingBytesError, opened, replacing, whole_members
 from medgan.errors import DataError
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -34,18 +35,19 @@ def read(path: Path) -> Volume:
     """
     header = raw_header(path)
     grid = grid_of(path, header)
-    voxels = np.empty(grid.size, np.float32, order="F")
-    start, dtype = voxel_offset(path, header), header.get_data_dtype()
-    with opened(path) as stream:
-        for slab in slabs(grid.size):
-            part = voxels[..., slab]
-            raw = array_from_file(part.shape, dtype, cast("Any", stream), start, mmap=False)
-            part[...] = _scaled(path, header, raw)
-            start += raw.nbytes
-        while stream.read(1 << 20):  # the checksum of a gzip stream stands at its end, and is compared only there
-            pass
+    notes = notes_on(path, header, grid)
+    try:
+        with opened(path) as whole:
+            voxels = _voxels(path, whole, header, grid)
+    except TrailingBytesError:
+        end = voxel_offset(path, header) + math.prod(grid.size) * header.get_data_dtype().itemsize
+        stream = whole_members(path, end)
+        if stream.getbuffer().nbytes < end:
+            raise DataError(f"{path}: corrupt gzip, something else is in its middle; copy it again.") from None
+        voxels = _voxels(path, stream, header, grid)
+        notes = (*notes, "bytes that are no part of it follow its compressed data")
     check_finite(path, voxels)
-    return Volume(voxels, grid, path)
+    return Volume(voxels, grid, path, notes=notes)
 
 
 def read_grid(path: Path) -> Grid:
@@ -94,6 +96,20 @@ def write(
         for slab in slabs(grid.size):
             # In the file the first axis runs fastest.
             stream.write(np.ascontiguousarray(voxels[..., slab].T, dtype).data)
+
+
+def _voxels(path: Path, stream: IO[bytes], header: Nifti1Header, grid: Grid) -> NDArray[np.float32]:
+    """The intensities (X, Y, Z) of a file that is read to its end."""
+    voxels = np.empty(grid.size, np.float32, order="F")
+    start, dtype = voxel_offset(path, header), header.get_data_dtype()
+    for slab in slabs(grid.size):
+        part = voxels[..., slab]
+        raw = array_from_file(part.shape, dtype, cast("Any", stream), start, mmap=False)
+        part[...] = _scaled(path, header, raw)
+        start += raw.nbytes
+    while stream.read(1 << 20):  # the checksum of a gzip stream stands at its end, and is compared only there
+        pass
+    return voxels
 
 
 def _scaled(path: Path, header: Nifti1Header, raw: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ raw bytes are judged instead, so that the same raw fields can be written back.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medgan.data.grid import Grid, check_affine, geometry_fields
-from medgan.data.streams import is_gzip, opened
+from medgan.data.grid import UNPLACED, Grid, check_affine, drift_voxels, geometry_fields
+from medgan.data.streams import TrailingBytesError, is_gzip, opened, whole_members
 from medgan.errors import DataError, GeometryError
+
+LARGEST_DRIFT_VOXELS = 0.5
+"""How far apart sform and qform may lie unmentioned."""
 
 LARGEST_EXPANSION = 1032
 """A deflate stream of n bytes holds at most 1032 n (zlib's technical notes): a header that asks for more lies."""
@@ -37,8 +41,11 @@ def raw_header(path: Path) -> Nifti1Header:
     Raises:
         DataError: Not one NIfTI file, 4D, colour, complex, or a header that promises more than the file can hold.
     """
-    with opened(path) as stream:
-        block = stream.read(Nifti2Header.sizeof_hdr)
+    try:
+        with opened(path) as stream:
+            block = stream.read(Nifti2Header.sizeof_hdr)
+    except TrailingBytesError:
+        block = whole_members(path, Nifti2Header.sizeof_hdr).read(Nifti2Header.sizeof_hdr)
     if Nifti1Header.may_contain_header(block):
         header = Nifti1Header(block[: Nifti1Header.sizeof_hdr], check=False)
     elif Nifti2Header.may_contain_header(block):
@@ -65,6 +72,22 @@ def grid_of(path: Path, header: Nifti1Header) -> Grid:
     grid = Grid(shape=_shape(header), affine=affine, fields=geometry_fields(header))
     check_affine(path, affine, grid.size)
     return grid
+
+
+def notes_on(path: Path, header: Nifti1Header, grid: Grid) -> tuple[str, ...]:
+    """What is odd about where a checked header says that its voxels lie."""
+    if not (header["qform_code"] > 0 or header["sform_code"] > 0):
+        return (UNPLACED,)
+    if header["qform_code"] > 0 and header["sform_code"] > 0:
+        alone = header.copy()
+        alone["sform_code"] = 0
+        try:
+            drift = drift_voxels(grid, replace(grid, affine=_affine_mm(path, alone)))
+        except (GeometryError, np.linalg.LinAlgError):
+            return ("its qform cannot be read; the sform was taken",)
+        if not drift <= LARGEST_DRIFT_VOXELS:
+            return (f"its sform and qform disagree, by {drift:.2g} voxels at a corner; the sform was taken",)
+    return ()
 
 
 def voxel_offset(path: Path, header: Nifti1Header) -> int:

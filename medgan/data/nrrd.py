@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.data import raw
-from medgan.data.grid import Grid, Volume
-from medgan.data.raw import UNPLACED, TextHeader
+from medgan.data.grid import UNPLACED, Grid, Volume
+from medgan.data.raw import TextHeader
 from medgan.errors import DataError, GeometryError
 
 SUFFIXES = (".nrrd", ".nhdr")

@@ -27,8 +27,6 @@ CHUNK_BYTES = 1 << 20
 ANY_WRAPPING = 47
 """zlib's word for a stream that is wrapped as gzip or as zlib."""
 
-UNPLACED = "its header does not say how it lies in the patient"
-
 
 @dataclass(frozen=True, eq=False)
 class TextHeader:

@@ -9,9 +9,10 @@ import gzip
 import os
 import stat
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -95,12 +96,17 @@ def unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions.")
 
 
+class TrailingBytesError(DataError):
+    """A gzip stream that is whole, and followed by bytes that are no part of it."""
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes, decompressed where its first two say gzip, whatever its name says.
 
     Raises:
         DataError: Whatever breaks while they are read: missing, no permission, truncated, corrupt.
+        TrailingBytesError: What follows the compressed bytes; :func:`whole_members` does without it.
     """
     try:
         with open_regular(path) as file:
@@ -109,10 +115,36 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             yield cast("IO[bytes]", igzip.IGzipFile(fileobj=file, mode="rb")) if compressed else file
     except EOFError:
         raise DataError(f"{path}: truncated, the gzip stream ends too early; copy it again.") from None
-    except (gzip.BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]  # isal's stub has no class here
+    except gzip.BadGzipFile as error:
+        kind = TrailingBytesError if "Not a gzipped file" in str(error) else DataError
+        raise kind(f"{path}: corrupt gzip ({error}); copy it again.") from None
+    except isal_zlib.IsalError as error:  # type: ignore[misc]  # isal's stub has no class here
         raise DataError(f"{path}: corrupt gzip ({error}); copy it again.") from None
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def whole_members(path: Path, most: int) -> BytesIO:
+    """A gzip file's bytes without what follows its stream, as a portal or a mail may add; their checksum holds.
+
+    Args:
+        path: A file of which :func:`opened` says so.
+        most: Bytes that are decompressed, and one more.
+
+    Raises:
+        DataError: A stream that is corrupt.
+    """
+    with open_regular(path) as file:
+        rest = file.read()
+    content = b""
+    try:
+        while rest.startswith(GZIP_MAGIC) and len(content) <= most:
+            member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            content += member.decompress(rest, most + 1 - len(content))
+            rest = member.unused_data
+    except zlib.error as error:
+        raise DataError(f"{path}: corrupt gzip ({error}); copy it again.") from None
+    return BytesIO(content)
 
 
 def is_gzip(path: Path) -> bool:

@@ -227,3 +227,36 @@ def test_slabs_read_and_write_what_a_whole_file_holds(tmp_path, write_nifti, nam
     np.testing.assert_array_equal(volume.voxels, nib.load(path).get_fdata(dtype=np.float32))
     write(CT, volume.grid, tmp_path / "out" / name, np.int16)
     np.testing.assert_array_equal(nib.load(tmp_path / "out" / name).dataobj, CT)
+
+
+@pytest.mark.parametrize("rest", [b"<html>end of transfer</html>\n", b"0" * 5000])
+def test_bytes_behind_a_whole_gzip_stream_are_noted_and_change_nothing(tmp_path, write_nifti, rest):
+    path = write_nifti(tmp_path / "a.nii.gz", CT)
+    before = read(path)
+    path.write_bytes(path.read_bytes() + rest)
+    after = read(path)
+    assert before.notes == ()
+    assert after.notes == ("bytes that are no part of it follow its compressed data",)
+    np.testing.assert_array_equal(after.voxels, before.voxels)
+
+
+def test_bytes_in_the_middle_of_a_gzip_stream_are_refused(tmp_path, write_nifti):
+    path = write_nifti(tmp_path / "a.nii.gz", CT)
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content[:400]) + b"<html>end of transfer</html>\n" + gzip.compress(content[400:]))
+    with pytest.raises(DataError, match=r"a\.nii\.gz: corrupt gzip"):
+        read(path)
+
+
+def test_a_file_without_orientation_or_with_two_is_noted(tmp_path, write_nifti):
+    turned = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    both = nib.Nifti1Image(CT, turned)
+    both.set_qform(np.eye(4), 1)
+    nib.save(both, tmp_path / "both.nii")
+    assert read(write_nifti(tmp_path / "none.nii", CT, affine_codes=(0, 0))).notes == (
+        "its header does not say how it lies in the patient",
+    )
+    (note,) = read(tmp_path / "both.nii").notes
+    assert note.startswith("its sform and qform disagree, by ")
+    np.testing.assert_array_equal(read(tmp_path / "both.nii").grid.affine, turned)
+    assert read(write_nifti(tmp_path / "agree.nii", CT)).notes == ()

@@ -41,7 +41,7 @@ def check_data(
     table: Annotated[Path | None, typer.Option("--csv", help="Write the table here too.")] = None,
     debug: Debug = False,
 ) -> None:
-    """Check a cohort before training: readable, geometry, spacing, intensities, duplicates. Exit code 1 on findings.
+    """Check a cohort before training: readable, geometry, intensities, duplicates, who is who. Exit code 1 on findings.
 
     Settings say what it shall be used for: translator=pix2pix also checks that pairs lie on one grid.
     """

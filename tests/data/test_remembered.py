@@ -82,5 +82,7 @@ def test_a_folder_changes_with_the_files_in_it(ask, tmp_path):
     (folder / "one").write_text("one")
     names = lambda: " ".join(sorted(path.name for path in folder.iterdir()))  # noqa: E731
     assert remembered("names 1", folder, names) == "one"
+    assert remembered("names 1", folder / "no_file", names) == "one"
     (folder / "two").write_text("two")
     assert remembered("names 1", folder, names) == "one two"
+    assert remembered("names 1", folder / "no_file", names) == "one two"

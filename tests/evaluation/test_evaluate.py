@@ -306,6 +306,7 @@ def test_baselines_are_fitted_on_the_training_part_of_a_cohort(limbs):
     assert set(found.rows["subject"]) == {"test1"}
     assert means(found, "core_mae_hu")["intensity_lookup"] < means(found, "core_mae_hu")["constant"]
     assert any("2 training subjects" in note for note in found.notes)
+    assert any("does not know what its images show" in note for note in found.notes)
 
 
 def test_who_was_trained_on_is_not_evaluated(limbs):

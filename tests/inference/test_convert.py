@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 import os
 import resource
@@ -330,6 +331,14 @@ def test_a_test_image_that_was_trained_on_under_another_name_is_refused(cohort, 
         run(table, tmp_path / "out", model, part="test")
     assert not (tmp_path / "out").exists()
     assert len(ends(run(table, tmp_path / "out", model))) == 2
+
+
+def test_a_split_that_does_not_know_what_images_show_says_so_once(cohort, tmp_path):
+    table, model = cohort
+    said = io.StringIO()
+    order = ConvertOrder(table, tmp_path / "out", str(model), part="test", device="cpu")
+    assert convert(order, Console(file=said, width=400)).exit_code == 0
+    assert said.getvalue().count("an image that was stored anew under another subject's name is not found") == 1
 
 
 def test_a_part_needs_a_cohort_and_the_models_own_split(cohort, tmp_path):

@@ -7,9 +7,9 @@ from dicom_files import ROOT, report, save, save_stack, slice_of, stack
 from medgan.data.dicom import dicom_files, read, read_grid, studies_among
 from medgan.data.dicom_folder import is_series, part
 from medgan.data.domains import DomainPair, domain_named
-from medgan.data.layouts import read_table
 from medgan.data.listing import find_images
 from medgan.data.studies import find_cohort
+from medgan.data.tables import read_table
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import DataError
 
@@ -58,7 +58,7 @@ def test_a_cohort_names_series_in_its_table_and_needs_a_folder_for_each_subject(
     (tmp_path / "cohort.csv").write_text(
         "subject,domain,image\na,contrast,series_1\na,plain,series_4\nb,plain,series_9\n"
     )
-    a, b, c = read_table(tmp_path / "cohort.csv")
+    a, b, c = read_table(tmp_path / "cohort.csv").studies
     assert (a.image, b.image) == (flat / "series_1", flat / "series_4")
     with pytest.raises(DataError, match="series_9: no series of that name"):
         read_volume(c.image)

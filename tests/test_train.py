@@ -10,8 +10,7 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from medgan.data.splits import Split
-from medgan.data.volumes import file_hash
-from medgan.errors import ConfigError, DataError, GeometryError, LeakageError, TrainingError
+from medgan.errors import ConfigError, DataError, GeometryError, TrainingError
 from medgan.phantom.kinds import KINDS
 from medgan.tracking import download_model
 from medgan.train import Order, train
@@ -171,21 +170,6 @@ def test_a_run_is_not_resumed_on_other_files(order, save_cohort, tmp_path):
     nib.Nifti1Image(np.asarray(image.dataobj) + 1, image.affine).to_filename(image.get_filename())
     with pytest.raises(DataError, match=r"is not the cohort that was split: changed .*s0_contrast.nii.gz"):
         quietly(order(name="moved", data=None, out=tmp_path, resume=True))
-
-
-def test_one_image_under_two_subjects_begins_no_run_and_is_not_gone_on_with(order, save_cohort, tmp_path):
-    table = save_cohort(tmp_path / "cohort", split=True)
-    trained = quietly(order(name="old", data=table, out=tmp_path / "runs"))
-    split = Split.load(trained.run.split)
-    image, twin = nib.load(tmp_path / "cohort" / "s0_contrast.nii.gz"), tmp_path / "cohort" / "s4_contrast.nii.gz"
-    nib.Nifti1Image(np.asarray(image.dataobj).astype(np.float32), image.affine).to_filename(twin)
-    with pytest.raises(LeakageError, match=r"'s0' \(train\), 's4' \(test\): s0_contrast"):
-        quietly(order(name="new", data=table, out=tmp_path / "runs"))
-    assert not (tmp_path / "runs" / "ct_contrast" / "new").exists()
-    files = split.files | {"s4": {twin.name: file_hash(twin)}}  # as an earlier medgan would have begun with the twin
-    split.model_copy(update={"images": {}, "files": files}).save(trained.run.split)
-    with pytest.raises(LeakageError, match=r"'s0' \(train\), 's4' \(test\): s0_contrast"):
-        quietly(order(name="old", data=None, out=tmp_path / "runs", resume=True))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from medgan.data.splits import Split
+from medgan.data.splits import Split, owner_of
 from medgan.data.studies import Cohort, Study
-from medgan.data.volumes import file_hash
+from medgan.data.volumes import known_by
 from medgan.errors import LeakageError
 
 MAX_NAMED = 5
@@ -24,7 +24,7 @@ class Guard:
     tested: Cohort
     """All images of the test subjects, of either domain."""
     images: Mapping[str, str]
-    """SHA-256 of each of them, and its subject."""
+    """By the hash of a file of theirs, or of what it shows: the subject."""
 
     @classmethod
     def of(cls, *cohorts: Cohort, subjects: Iterable[str]) -> Self:
@@ -41,7 +41,8 @@ class Guard:
             for study in cohort.studies
             if study.subject in named
         )
-        return cls(Cohort(tuple(studies), cohorts[0].root), {file_hash(each.image): each.subject for each in studies})
+        images = {digest: study.subject for study in studies for digest in known_by(study.image)}
+        return cls(Cohort(tuple(studies), cohorts[0].root), images)
 
     def admit(self, studies: Sequence[Study], purpose: str) -> tuple[Study, ...]:
         """The studies, none of which is of a test subject.
@@ -58,7 +59,7 @@ class Guard:
         for study in studies:
             if study.subject in subjects:
                 leaks.append(f"'{study.subject}' is a test subject")
-            elif (owner := self.images.get(file_hash(study.image))) is not None:
+            elif owner := owner_of(study.image, self.images):
                 leaks.append(f"'{study.subject}' has the image {study.image.name} of test subject '{owner}'")
         if leaks:
             raise LeakageError(f"{purpose} would see who is tested: {_named(leaks)}. Correct the cohort or its split.")

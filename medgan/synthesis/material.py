@@ -9,9 +9,9 @@ from medgan.data.domains import Domain, DomainPair
 from medgan.data.location import Data
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import without_augmented
-from medgan.data.splits import Split, SplitConfig, split_subjects
+from medgan.data.splits import Part, Split, SplitConfig, owner_of, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
-from medgan.data.volumes import file_hash, read_volume
+from medgan.data.volumes import file_hash, known_by, read_volume
 from medgan.errors import DataError, LeakageError, MedganError
 from medgan.segmentation.labelled import LABELS_JSON, Labelled, Labels, labels_of, read_labelled
 
@@ -81,7 +81,7 @@ def find_material(
     _check_parts(cohort, parts)
     _check_recipients(parts, subjects)
     training = [study for study in parts.part(cohort, "train").studies if study.mask]
-    _check_content(training, parts)
+    _check_content(training, cohort, parts)
     names = labels or _readable_labels(cohort)
     cases, broken = _read(training, domain, grid, names, cache)
     if not cases:
@@ -141,14 +141,15 @@ def _check_recipients(split: Split, subjects: Sequence[str]) -> None:
         )
 
 
-def _check_content(training: Sequence[Study], split: Split) -> None:
-    """Refuse an image of a validation or test subject under a training subject's name."""
-    kept = {*split.validation, *split.test}
-    owner = {digest: subject for subject, files in split.files.items() if subject in kept for digest in files.values()}
+def _check_content(training: Sequence[Study], cohort: Cohort, split: Split) -> None:
+    """Refuse an image of a validation or test subject, now or when it was divided, under a training subject's name."""
+    kept: tuple[Part, ...] = ("validation", "test")
+    now = [study for part in kept for study in split.part(cohort, part).studies]
+    owners = split.owners(kept) | {digest: study.subject for study in now for digest in known_by(study.image)}
     leaks = [
-        f"'{study.subject}' has the image {study.image.name} of '{owner[digest]}'"
+        f"'{study.subject}' has the image {study.image.name} of '{owner}'"
         for study in training
-        if (digest := file_hash(study.image)) in owner
+        if (owner := owner_of(study.image, owners))
     ]
     if leaks:
         raise LeakageError(f"{_named(leaks)}, who is not trained on: correct the cohort or its split.")

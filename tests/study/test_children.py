@@ -1,11 +1,13 @@
 """How a child is ordered, when it is finished, and how figures are read; whole children are in test_study."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from medgan.data.splits import Split
-from medgan.errors import DataError
+from medgan.errors import DataError, LeakageError
 from medgan.study.children import child_order, is_finished, judged, read_rows
 from medgan.study.grid import Cell
 from medgan.study.plan import make_plan
@@ -69,6 +71,17 @@ def test_without_finished_children_there_are_no_rows(plan):
     rows = read_rows(plan.children)
     assert rows.empty
     assert list(rows.columns) == ["cell", "seed", "subject", "image", "arm"]
+
+
+def test_leak_a_child_whose_outputs_say_that_it_was_trained_on_whom_it_translated(plan, cohort):
+    child = plan.children[0]
+    converted = child.run.path / "test"
+    converted.mkdir(parents=True)
+    shutil.copy(cohort.parent / "s4_plain.nii.gz", converted / "s4_contrast.nii.gz")
+    (converted / "s4_contrast.json").write_text(json.dumps({"Training": {"ThisImage": "train", "SplitSHA256": ""}}))
+    with pytest.raises(LeakageError, match=r"l1=10,seed=4 has seen who is tested: s4"):
+        judged(plan, child)
+    assert not is_finished(child)
 
 
 def test_converted_images_that_cannot_be_judged_are_an_error(plan):

@@ -1,6 +1,7 @@
 """What a study of augmentation will do, settled before anything runs: settings, cohort, split, and who is drawn."""
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,7 +26,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.plan import freeze_split
+from medgan.study.plan import MAX_NAMED, freeze_split
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.device import make_fabric
 
@@ -233,10 +234,11 @@ def labelled_cohort(table: Data, domain: Domain) -> Cohort:
     labelled = replace(cohort, studies=tuple(study for study in cohort.studies if study.mask))
     if not labelled.studies:
         raise DataError(f"{table}: no {domain.name} image has a mask; name label maps in the CSV's `mask` column.")
-    if several := len(labelled.studies) - len(labelled.subjects()):
+    counts = Counter(study.subject for study in labelled.studies)
+    if several := [subject for subject, count in counts.items() if count > 1]:
         raise DataError(
-            f"{table}: {several} of {len(labelled.studies)} labelled {domain.name} images are a subject's second; a "
-            "study of n subjects counts one image of each: keep one."
+            f"{table}: {', '.join(several[:MAX_NAMED])} {'has' if len(several) == 1 else 'have'} several labelled "
+            f"{domain.name} images; a study of n subjects counts one image of each: keep one."
         )
     return labelled
 

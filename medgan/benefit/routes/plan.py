@@ -165,6 +165,7 @@ def read_fold(number: int, model: Path, description: ModelDescription, cohort: C
             f"{path} is not the split that {model} was trained on, so it cannot tell whom the model has never seen."
         )
     split.check(cohort)
+    split.refuse_twins(cohort)
     split.refuse_trained(split.part(cohort, "test"))
     training, tested = (
         tuple(Case(*scans) for scans in split.part(cohort, part).pairs(description.pair)) for part in ("train", "test")

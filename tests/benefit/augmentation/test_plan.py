@@ -96,13 +96,6 @@ def test_a_second_image_of_a_subject_is_refused(asked, save_cohort, tmp_path):
         make_plan(asked(tmp_path, data=table))
 
 
-def test_a_test_image_under_a_training_name_is_refused(asked, save_cohort, tmp_path):
-    table = save_cohort(tmp_path / "data")
-    (tmp_path / "data/s1_image.nii.gz").write_bytes((tmp_path / "data/s6_image.nii.gz").read_bytes())
-    with pytest.raises(LeakageError, match=r"'s1' \(train\), 's6' \(test\): s1_image"):
-        make_plan(asked(tmp_path, data=table))
-
-
 def test_a_study_goes_on_with_its_own_split_alone(asked, save_cohort, tmp_path):
     plan = make_plan(asked(tmp_path))
     assert Split.load(plan.split_path) == plan.split

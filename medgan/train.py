@@ -79,7 +79,7 @@ def train(order: Order, console: Console) -> Trained:
         announce(order, pipeline, run, console)
         cohort = pipeline.cohort(data)
         split = frozen_split(order, pipeline, cohort, run)
-        for line in filter(None, (cohort.note, pipeline.left_out, split.unchecked)):
+        for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
             console.out(line, highlight=False)
         fabric = make_fabric(order.device, config.fit.precision)
         seen = pipeline.training_data(cohort, split, Cache(default_folder()))

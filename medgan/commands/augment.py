@@ -6,13 +6,27 @@ from typing import Annotated
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import ConfigFile, Debug, Device, Overrides, Quiet, TrackingUri, console, explained, say
+from medgan.commands.common import (
+    Bids,
+    ConfigFile,
+    Debug,
+    Device,
+    Overrides,
+    Quiet,
+    Root,
+    TrackingUri,
+    console,
+    explained,
+    say,
+)
 
 
 def augment(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Cohort with masks: CSV, folders, BIDS or nnU-Net raw.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder of the augmented cohort.")],
     overrides: Overrides = None,
+    root: Root = None,
+    bids: Bids = None,
     model: Annotated[
         str | None, typer.Option(help="Generator's model folder, runs:/ID/model or models:/NAME@ALIAS.")
     ] = None,
@@ -39,11 +53,13 @@ def augment(
     """Write a cohort with synthetic cases for training, made of its training subjects alone; --ratio says how many."""
     with explained(debug):
         early.check_use(data=data, model=model, device=device)
+        from medgan.data.location import Location, options
         from medgan.synthesis.augment import AugmentOrder
         from medgan.synthesis.augment import augment as run_augmentation
 
+        given = Location(data, options(root, bids))
         order = AugmentOrder(
-            data, output, model=model, method=method, domain=domain, ratio_percent=ratio, seed=seed,
+            given, output, model=model, method=method, domain=domain, ratio_percent=ratio, seed=seed,
             subjects=tuple(subject or ()), split=split, config=config, overrides=overrides or (),
             overwrite=overwrite, jobs=jobs, tracking=tracking, device=device,
         )  # fmt: skip

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from medgan.commands.common import console, say
 
+if TYPE_CHECKING:
+    from medgan.data.location import Location
+
 
 def augmentation(
     pipeline: str,
     *,
-    data: Path | None,
+    data: "Location | None",
     overrides: Sequence[str] = (),
     seeds: str | None = None,
     quick: bool = False,

@@ -9,12 +9,14 @@ import typer
 
 from medgan.commands import early
 from medgan.commands.common import (
+    Bids,
     ConfigFile,
     Debug,
     Device,
     Overrides,
     PipelineName,
     Quiet,
+    Root,
     TrackingUri,
     console,
     explained,
@@ -49,6 +51,8 @@ def benefit(
     data: Annotated[
         Path | None, typer.Option(help="Cohort with masks: CSV, folders, BIDS or nnU-Net raw; else a phantom.")
     ] = None,
+    root: Root = None,
+    bids: Bids = None,
     seeds: Annotated[
         str | None,
         typer.Option(help="How many seeds, or which; else 3 for arms and augmentation, 1 with --quick or otherwise."),
@@ -79,18 +83,21 @@ def benefit(
             device=device,
         )  # fmt: skip
         settings = overrides or []
+        from medgan.data.location import located
+
+        cohort = located(data, root, bids)
         if study is Kind.ROUTES:
             from medgan.commands.routes import routes
 
             routes(
-                pipeline, models=model or [], data=data, overrides=settings, seeds=seeds, config=config, out=out,
+                pipeline, models=model or [], data=cohort, overrides=settings, seeds=seeds, config=config, out=out,
                 name=name, tracking=tracking, device=device, quiet=quiet,
             )  # fmt: skip
         elif study is Kind.AUGMENTATION:
             from medgan.commands.augmentation import augmentation
 
             augmentation(
-                pipeline, data=data, overrides=settings, seeds=seeds, quick=quick, jobs=jobs, config=config, out=out,
+                pipeline, data=cohort, overrides=settings, seeds=seeds, quick=quick, jobs=jobs, config=config, out=out,
                 name=name, tracking=tracking, device=device, quiet=quiet,
             )  # fmt: skip
         elif study is Kind.LESION_PREVALENCE:
@@ -105,7 +112,7 @@ def benefit(
             from medgan.study.grid import read_seeds
 
             order = BenefitOrder(
-                pipeline, name or ("benefit-quick" if quick else "benefit"), data, config, settings,
+                pipeline, name or ("benefit-quick" if quick else "benefit"), cohort, config, settings,
                 read_seeds(seeds or ("1" if quick else "3")), model[0] if model else None, quick, out, tracking,
                 device, jobs,
             )  # fmt: skip

@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, explained
+from medgan.commands.common import Bids, Debug, Device, Quiet, Root, TrackingUri, console, explained
 
 
 def classify(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for classes.csv and its records.")],
     model: Annotated[str, typer.Option(help="Classifier's model folder, runs:/ID/model or models:/NAME@ALIAS.")],
+    root: Root = None,
+    bids: Bids = None,
     domain: Annotated[
         str | None, typer.Option(help="Of a cohort, the domain to classify; else the one the model was trained on.")
     ] = None,
@@ -28,9 +30,17 @@ def classify(
         early.check_use(source=source, model=model, device=device)
         from medgan.classification.classify import ClassifyOrder
         from medgan.classification.classify import classify as run_classification
+        from medgan.data.location import Location, options
 
         order = ClassifyOrder(
-            source, output, model, domain=domain, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device
+            Location(source, options(root, bids)),
+            output,
+            model,
+            domain=domain,
+            overwrite=overwrite,
+            jobs=jobs,
+            tracking=tracking,
+            device=device,
         )
         if run_classification(order, console(quiet)).failed:
             raise typer.Exit(1)

@@ -18,6 +18,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Debug = Annotated[bool, typer.Option(help="Show tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="DIR", help="Of a cohort CSV, what its paths are relative to; else its folder."),
+]
+Bids = Annotated[
+    str | None, typer.Option("--bids", metavar="KEY=VALUE", help="Of BIDS, which of several images: run=1,acq=mprage.")
+]
 TrackingUri = Annotated[
     str | None, typer.Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, explained
+from medgan.commands.common import Bids, Debug, Device, Quiet, Root, TrackingUri, console, explained
 
 Part = Literal["train", "validation", "test"]
 
@@ -17,6 +17,8 @@ def convert(
         Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
     ],
     model: Annotated[str, typer.Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")],
+    root: Root = None,
+    bids: Bids = None,
     direction: Annotated[Literal["to_target", "to_source"], typer.Option(help="Which way.")] = "to_target",
     part: Annotated[Part | None, typer.Option(help="Of a cohort, only these subjects of the model's split.")] = None,
     split: Annotated[Path | None, typer.Option(help="split.json for --part; else the one beside the model.")] = None,
@@ -44,11 +46,13 @@ def convert(
     """Translate studies; every output lies on its input's voxel grid."""
     with explained(debug):
         early.check_use(source=source, model=model, device=device)
+        from medgan.data.location import Location, options
         from medgan.inference.convert import ConvertOrder
         from medgan.inference.convert import convert as run_conversion
 
+        given = Location(source, options(root, bids))
         order = ConvertOrder(
-            source, output, model, direction=direction, part=part, split=split, change_map=change_map,
+            given, output, model, direction=direction, part=part, split=split, change_map=change_map,
             uncertainty=uncertainty, suffix=suffix, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device,
         )  # fmt: skip
         summary = run_conversion(order, console(quiet))

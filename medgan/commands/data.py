@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Debug, Overrides, PipelineName, Quiet, console, explained, say
+from medgan.commands.common import Bids, Debug, Overrides, PipelineName, Quiet, Root, console, explained, say
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def check_data(
     data: Annotated[Path, typer.Argument(help="Cohort: CSV, folders, BIDS or nnU-Net raw.")],
     overrides: Overrides = None,
     pipeline: PipelineName = "ct_contrast",
+    root: Root = None,
+    bids: Bids = None,
     table: Annotated[Path | None, typer.Option("--csv", help="Write the table here too.")] = None,
     debug: Debug = False,
 ) -> None:
@@ -50,17 +52,45 @@ def check_data(
         from medgan import catalog
         from medgan.config import from_overrides
         from medgan.data.check import check_cohort, render
+        from medgan.data.location import Location, options
         from medgan.data.streams import write_text
         from medgan.data.studies import find_cohort
 
         asked = from_overrides(overrides or [])
         pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
-        report = check_cohort(find_cohort(data, pair), pair)
+        report = check_cohort(find_cohort(Location(data, options(root, bids)), pair), pair)
         console().print(render(report))
         if table:
             write_text(table, report.frame().to_csv(index=False))
         if report.findings:
             raise typer.Exit(1)
+
+
+@app.command("csv")
+def write_csv(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the images lie.")],
+    out: Annotated[Path, typer.Option(help="The table to write, such as cohort.csv; it must not be there yet.")],
+    image: Annotated[
+        list[str] | None,
+        typer.Option(help="'{domain}/{subject}_*.nii.gz', or contrast='scans/{subject}_ce*'; may be repeated."),
+    ] = None,
+    mask: Annotated[str | None, typer.Option(help="The same for masks: 'masks/{subject}.nii.gz'.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a cohort's table of what lies in a folder; every file that it leaves out is named with the reason.
+
+    Without --image it guesses, and says what it took for subject and domain.
+    """
+    with explained(debug):
+        early.check_use(data=folder)
+        from medgan.data.table_writer import propose, write_table
+
+        found = propose(folder, image or (), mask)
+        for line in found.told(folder):
+            typer.echo(line)
+        write_table(out, found.studies)
+        typer.echo(f"table: {out}")
+        typer.echo(f"next:  medgan data check {out}")
 
 
 @app.command("register")
@@ -71,6 +101,8 @@ def register_data(
     pipeline: Annotated[
         str | None, typer.Option("--pipeline", "-p", help="Its domains are registered, target onto source.")
     ] = None,
+    root: Root = None,
+    bids: Bids = None,
     fixed: Annotated[
         str | None, typer.Option(help="Domain whose scans stay; say plain:CT where no name tells.")
     ] = None,
@@ -89,6 +121,7 @@ def register_data(
     with explained(debug):
         early.check_use(pipeline=pipeline, data=data)
         from medgan.config import from_overrides, load
+        from medgan.data.location import Location, options
         from medgan.data.registration_cohort import register_cohort, render
         from medgan.data.registration_pair import PairConfig
         from medgan.data.studies import find_cohort
@@ -98,9 +131,9 @@ def register_data(
         flags |= {} if qc is None else {"limits": {"least_dice": qc}}
         config = load(PairConfig, from_overrides(overrides or []), flags)
         pair, stays = _pair(pipeline, fixed, moving)
-        cohort = find_cohort(data, pair)
-        if cohort.note:
-            say(quiet, cohort.note)
+        cohort = find_cohort(Location(data, options(root, bids)), pair)
+        for note in filter(None, (*cohort.notes, cohort.note)):
+            say(quiet, note)
         outcomes = register_cohort(cohort, pair, out, config, fixed=stays, jobs=jobs)
         console(quiet).print(render(outcomes))
         say(quiet, f"cohort: {out / 'cohort.csv'}")

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Debug, Quiet, console, explained
+from medgan.commands.common import Bids, Debug, Quiet, Root, console, explained
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
+    from medgan.data.location import Options
     from medgan.evaluation.synthesis.evaluate import Question
 
 SourceModality = Annotated[
@@ -32,6 +33,8 @@ def evaluate(
     ] = None,
     mask: Annotated[str | None, typer.Option(help="Body masks: FOLDER or cohort.csv.")] = None,
     labels: Annotated[str | None, typer.Option(help="Label maps, for figures by organ: FOLDER or cohort.csv.")] = None,
+    root: Root = None,
+    bids: Bids = None,
     organ: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None,
     paired: Annotated[bool | None, typer.Option("--paired/--unpaired", help="Else as the subjects show.")] = None,
     source_modality: SourceModality = "CT",
@@ -56,6 +59,9 @@ def evaluate(
     """
     with explained(debug):
         early.check_use(places=[synthetic, reference, source, mask, labels])
+        from medgan.data.location import options
+
+        how = options(root, bids)
         if synthesis:
             _refuse_what_synthesis_does_not_heed({
                 "--source": source, "--mask": mask, "--labels": labels, "--organ": organ, "--training": training,
@@ -64,7 +70,7 @@ def evaluate(
             from medgan.evaluation.synthesis.evaluate import Question
 
             question = Question(dimensions, patch_voxels, reference_modality, window_hu, seed)
-            _judge_synthesis(synthetic, reference, out, question, split, quiet)
+            _judge_synthesis(synthetic, reference, out, question, split, how, quiet)
             return
         if reference is None:
             raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
@@ -75,6 +81,7 @@ def evaluate(
         found = run_evaluation(
             synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=named(organ),
             paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
+            options=how,
         )  # fmt: skip
         console(quiet).print(render(found))
         if found.exit_code:
@@ -92,12 +99,18 @@ def _refuse_what_synthesis_does_not_heed(given: dict[str, object]) -> None:
 
 
 def _judge_synthesis(
-    synthetic: str, reference: str | None, out: Path, question: "Question", split: Path | None, quiet: bool
+    synthetic: str,
+    reference: str | None,
+    out: Path,
+    question: "Question",
+    split: Path | None,
+    how: "Options",
+    quiet: bool,
 ) -> None:
     from medgan.evaluation.synthesis.evaluate import evaluate_synthesis
     from medgan.evaluation.synthesis.table import render
 
-    judged = evaluate_synthesis(synthetic, reference, out, question, split=split)
+    judged = evaluate_synthesis(synthetic, reference, out, question, split=split, options=how)
     console(quiet).print(render(judged))
     if judged.exit_code:
         raise typer.Exit(judged.exit_code)

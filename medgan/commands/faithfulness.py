@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Debug, Device, Quiet, TrackingUri, console, explained, say
+from medgan.commands.common import Bids, Debug, Device, Quiet, Root, TrackingUri, console, explained, say
 from medgan.commands.convert import Part
 
 
@@ -17,6 +17,8 @@ def faithfulness(
         Path, typer.Argument(metavar="OUTPUT", help="Folder for faithfulness.csv and faithfulness.json.")
     ],
     model: Annotated[str, typer.Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")],
+    root: Root = None,
+    bids: Bids = None,
     direction: Annotated[Literal["to_target", "to_source"], typer.Option(help="Which way.")] = "to_target",
     part: Annotated[Part | None, typer.Option(help="Of a cohort, only these subjects of the model's split.")] = None,
     split: Annotated[Path | None, typer.Option(help="split.json for --part; else the one beside the model.")] = None,
@@ -38,12 +40,20 @@ def faithfulness(
     """What translations keep: labels, by two frozen segmenters, and no hidden input, by a disturbed way back."""
     with explained(debug):
         early.check_use(source=source, model=model, device=device)
+        from medgan.data.location import Location, options
         from medgan.evaluation.faithfulness import KeepingRule
         from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
         from medgan.inference.convert import ConvertOrder
 
         conversion = ConvertOrder(
-            source, output, model, direction=direction, part=part, split=split, tracking=tracking, device=device
+            Location(source, options(root, bids)),
+            output,
+            model,
+            direction=direction,
+            part=part,
+            split=split,
+            tracking=tracking,
+            device=device,
         )
         order = FaithfulnessOrder(
             conversion, input_segmenter, output_segmenter, tuple(lesion or ()), KeepingRule(dice=threshold)

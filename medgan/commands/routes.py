@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from medgan.commands.common import console, say
 from medgan.errors import ConfigError
 
+if TYPE_CHECKING:
+    from medgan.data.location import Location
+
 
 def routes(
     pipeline: str,
     *,
     models: Sequence[Path],
-    data: Path | None,
+    data: "Location | None",
     overrides: Sequence[str] = (),
     seeds: str | None = None,
     config: Path | None = None,

@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import ConfigFile, Debug, Device, Overrides, Quiet, TrackingUri, console, explained, say
+from medgan.commands.common import (
+    Bids,
+    ConfigFile,
+    Debug,
+    Device,
+    Overrides,
+    Quiet,
+    Root,
+    TrackingUri,
+    console,
+    explained,
+    say,
+)
 
 
 def segment(
@@ -15,6 +27,8 @@ def segment(
         Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
     ],
     model: Annotated[str, typer.Option(help="Segmenter's model folder, runs:/ID/model or models:/NAME@ALIAS.")],
+    root: Root = None,
+    bids: Bids = None,
     domain: Annotated[
         str | None, typer.Option(help="Of a cohort, the domain to segment; else the one the model was trained on.")
     ] = None,
@@ -28,11 +42,19 @@ def segment(
     """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean."""
     with explained(debug):
         early.check_use(source=source, model=model, device=device)
+        from medgan.data.location import Location, options
         from medgan.segmentation.segment import SegmentOrder
         from medgan.segmentation.segment import segment as run_segmentation
 
         order = SegmentOrder(
-            source, output, model, domain=domain, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device
+            Location(source, options(root, bids)),
+            output,
+            model,
+            domain=domain,
+            overwrite=overwrite,
+            jobs=jobs,
+            tracking=tracking,
+            device=device,
         )
         if run_segmentation(order, console(quiet)).failed:
             raise typer.Exit(1)
@@ -41,6 +63,8 @@ def segment(
 def segment_train(
     overrides: Overrides = None,
     data: Annotated[Path | None, typer.Option(help="Cohort with masks: CSV, folders, BIDS or nnU-Net raw.")] = None,
+    root: Root = None,
+    bids: Bids = None,
     domain: Annotated[
         str | None, typer.Option(help="Whose images to learn from: contrast, t1, plain:CT; else `domain.name`.")
     ] = None,
@@ -57,9 +81,12 @@ def segment_train(
     """Train a segmenter on a cohort's masks and record the run in MLflow."""
     with explained(debug):
         early.check_use(settings="segmenter", overrides=overrides, config=config, data=data, device=device)
+        from medgan.data.location import located
         from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
 
-        order = SegmentTrainOrder(data, domain, config, overrides or (), seed, out, name, resume, tracking, device)
+        order = SegmentTrainOrder(
+            located(data, root, bids), domain, config, overrides or (), seed, out, name, resume, tracking, device
+        )
         trained = train_on_cohort(order, console(quiet))
         description = trained.model.description
         dice = description.metrics.get("val/dice", float("nan"))

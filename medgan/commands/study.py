@@ -8,12 +8,14 @@ import typer
 
 from medgan.commands import early
 from medgan.commands.common import (
+    Bids,
     ConfigFile,
     Debug,
     Device,
     Overrides,
     PipelineName,
     Quiet,
+    Root,
     TrackingUri,
     console,
     explained,
@@ -47,6 +49,8 @@ def sweep(
     pipeline: PipelineName,
     axes: Axes = None,
     data: Data = None,
+    root: Root = None,
+    bids: Bids = None,
     seeds: Seeds = "1",
     config: ConfigFile = None,
     out: Out = Path("runs"),
@@ -64,13 +68,15 @@ def sweep(
         early.check_use(
             pipeline=pipeline, settings=pipeline, overrides=axes, config=config, data=data, device=device, several=True
         )
+        from medgan.data.location import located
         from medgan.study.grid import grid, read_seeds
         from medgan.study.plan import StudyOrder
 
         asked = grid(axes or [])
         named = name or "-".join(["sweep", *asked.keys])
+        given = located(data, root, bids)
         order = StudyOrder(
-            pipeline, "sweep", named, data, config, asked.shared, read_seeds(seeds), out, tracking, device
+            pipeline, "sweep", named, given, config, asked.shared, read_seeds(seeds), out, tracking, device
         )
         run(order, asked.cells, quiet)
 
@@ -81,6 +87,8 @@ def ablation(
     overrides: Overrides = None,
     only: Only = None,
     data: Data = None,
+    root: Root = None,
+    bids: Bids = None,
     seeds: Seeds = "1",
     config: ConfigFile = None,
     out: Out = Path("runs"),
@@ -95,12 +103,14 @@ def ablation(
         early.check_use(
             pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device
         )
+        from medgan.data.location import located
         from medgan.study.ablation import ablation as ablated
         from medgan.study.grid import read_seeds
         from medgan.study.plan import StudyOrder
 
+        given = located(data, root, bids)
         order = StudyOrder(
-            pipeline, "ablation", name or "ablation", data, config, overrides or [], read_seeds(seeds), out, tracking,
+            pipeline, "ablation", name or "ablation", given, config, overrides or [], read_seeds(seeds), out, tracking,
             device,
         )  # fmt: skip
         run(*(ablated(order, [only]) if only else ablated(order)), quiet)
@@ -113,6 +123,8 @@ def misalignment(
     shifts: Annotated[str, typer.Option(help="Voxels by which training targets are moved.")] = "0,1,2,3,4,6",
     metric: Annotated[str | None, typer.Option(help="Of the crossover; else the main error.")] = None,
     data: Data = None,
+    root: Root = None,
+    bids: Bids = None,
     seeds: Seeds = "1",
     config: ConfigFile = None,
     out: Out = Path("runs"),
@@ -127,13 +139,15 @@ def misalignment(
         early.check_use(
             pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device
         )
+        from medgan.data.location import located
         from medgan.study.grid import read_seeds
         from medgan.study.misalignment import crossovers, read_shifts
         from medgan.study.misalignment import misalignment as misaligned
         from medgan.study.plan import StudyOrder
 
+        given = located(data, root, bids)
         order = StudyOrder(
-            pipeline, "misalignment", name or "misalignment", data, config, overrides or [], read_seeds(seeds), out,
+            pipeline, "misalignment", name or "misalignment", given, config, overrides or [], read_seeds(seeds), out,
             tracking, device,
         )  # fmt: skip
         wanted = read_shifts(shifts)

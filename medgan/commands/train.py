@@ -7,12 +7,14 @@ import typer
 
 from medgan.commands import early
 from medgan.commands.common import (
+    Bids,
     ConfigFile,
     Debug,
     Device,
     Overrides,
     PipelineName,
     Quiet,
+    Root,
     TrackingUri,
     console,
     explained,
@@ -26,6 +28,8 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")
     ] = None,
+    root: Root = None,
+    bids: Bids = None,
     config: ConfigFile = None,
     out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The run's name; else the time.")] = None,
@@ -46,11 +50,12 @@ def train(
             from medgan.training.run_folder import run_to_resume
 
             run_to_resume(out / pipeline, name)
+        from medgan.data.location import located
         from medgan.train import Order
         from medgan.train import train as run_training
 
         asked = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
-        order = Order(pipeline, data, config, asked, out, name, resume, tracking, register, device)
+        order = Order(pipeline, located(data, root, bids), config, asked, out, name, resume, tracking, register, device)
         trained = run_training(order, console(quiet))
         say(quiet, f"model: {trained.run.model} (averages after epoch {trained.fitted.epoch})")
         say(quiet, trained.tracked)

@@ -238,7 +238,7 @@ def render(report: Report) -> RenderableType:
         f"{len(report.readings)} images of {len(report.cohort.subjects())} subjects, {unique} unique; "
         f"{len(report.findings) or 'no'} finding{'s' * (len(report.findings) != 1)}"
     )
-    notes = [Text(report.cohort.note)] if report.cohort.note else []
+    notes = [Text(note) for note in (*report.cohort.notes, report.cohort.note) if note]
     return Group(
         table, *notes, *(Text(f"{finding.kind}: {finding.text}") for finding in report.findings), Text(summary)
     )

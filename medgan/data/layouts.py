@@ -125,7 +125,7 @@ def read_folders(path: Path, names: Sequence[str], *, strict: bool = True) -> Li
     studies = []
     for name, folder in sides(path, names).items():
         images = {image: _key(image, folder) for image in find_images(folder).images}
-        beside = {_masked(key): image for image, key in images.items() if _masked(key) in images.values()}
+        beside = {masked(key): image for image, key in images.items() if masked(key) in images.values()}
         masks += beside.values()
         for image, key in images.items():
             if image not in beside.values():
@@ -140,7 +140,7 @@ def _key(image: Path, folder: Path) -> str:
     return (image.relative_to(folder).parent / stem(image)).as_posix()
 
 
-def _masked(key: str) -> str:
+def masked(key: str) -> str:
     """Whose mask a file would be by its ending; empty where the ending says nothing."""
     for mark in "_-.":
         before, _, last = key.rpartition(mark)

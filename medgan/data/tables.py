@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medgan.data.layouts import Study
@@ -17,8 +17,8 @@ from medgan.data.volumes import is_series
 from medgan.errors import DataError
 
 COLUMNS = ("subject", "domain", "image")
-"""What a cohort's table must have; ``mask`` and ``split`` may follow."""
-OPTIONAL = ("mask", "split")
+"""What a cohort's table must have; others may follow."""
+OPTIONAL = ("mask", "split", "session")
 SUFFIXES = (".csv", ".tsv", ".txt")
 WORKBOOKS = (".xlsx", ".xls", ".ods")
 DELIMITERS = (",", ";", "\t", "|")
@@ -58,7 +58,7 @@ def is_table(path: Path) -> bool:
 
 
 def read_table(path: Path, root: Path | None = None) -> Table:
-    """Studies of a table ``subject,domain,image[,mask][,split]``; paths are relative to ``root``, or else to it.
+    """Studies of a table ``subject,domain,image[,mask][,split][,session]``; paths are relative to ``root``, or to it.
 
     Raises:
         DataError: Not a table, a column missing, or rows that cannot be used; the rows are named by line.
@@ -143,14 +143,15 @@ class _Rows:
         empty = [column for column in COLUMNS if not row.get(column)]
         if empty:
             raise DataError(f"no {' and no '.join(empty)}")
-        mask, part = (row.get(column, "") for column in OPTIONAL)
+        mask, part, session = (row.get(column, "") for column in OPTIONAL)
         if part.lower() not in (*NOTHING, *WORDS):
             raise DataError(f"split '{part}' is none of train, validation, test")
         image = self._file(row["image"], "image")
         marked = None if mask.lower() in NOTHING else self._file(mask, "mask")
         if marked == image:
             raise DataError(f"mask '{mask}' is the image itself")
-        return Study(row["subject"], row["domain"].lower(), image, marked, WORDS.get(part.lower()))
+        visit = "" if session.lower() in NOTHING else session
+        return Study(row["subject"], row["domain"].lower(), image, marked, WORDS.get(part.lower()), visit)
 
     def _file(self, entry: str, column: str) -> Path:
         """The file that a cell names. By name alone: a link in the folder may point anywhere, as git-annex's do."""
@@ -174,7 +175,7 @@ class _Rows:
 
 def _absolute(study: Study) -> Study:
     mask = study.mask.absolute() if study.mask else None
-    return Study(study.subject, study.domain, study.image.absolute(), mask, study.split)
+    return replace(study, image=study.image.absolute(), mask=mask)
 
 
 def _exists(path: Path) -> bool:

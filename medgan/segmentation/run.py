@@ -72,7 +72,7 @@ def train_on_cohort(order: SegmentTrainOrder, console: Console) -> SegmentTraine
         split = Split.load(run.split) if order.resume else split_subjects(cohort, _pair(config.domain), SplitConfig())
         split.check(cohort)
         split.refuse_twins(cohort)
-        for line in filter(None, (cohort.note, split.unchecked)):
+        for line in filter(None, (*cohort.notes, cohort.note, split.unchecked)):
             console.out(line, highlight=False)
         train, validation = (_labelled(cohort, split, part, config) for part in ("train", "validation"))
         fabric = make_fabric(order.device, config.fit.precision)

@@ -61,3 +61,35 @@ def test_help_names_every_kind_of_phantom():
     options = {option.name: option for option in typer.main.get_command(data.app).commands["phantom"].params}
     assert all(kind in options["kind"].help for kind in KINDS)
     assert options["kind"].default in KINDS
+
+
+def test_a_table_is_written_from_patterns_and_checked(raw, tmp_path):
+    table = tmp_path / "cohort.csv"
+    asked = ["data", "csv", str(raw), "--out", str(table), "--image", "{domain}/{subject}.nii.gz"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    assert "1 subjects: 1 contrast, 1 plain; 0 with a mask" in done.stdout
+    assert CliRunner().invoke(app, asked).exit_code == 2
+    elsewhere = tmp_path / "lists" / "cohort.csv"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(table.read_text().replace("raw/", ""))
+    assert "give their folder as --root" in " ".join(
+        CliRunner().invoke(app, ["data", "check", str(elsewhere)]).stderr.split()
+    )
+    checked = CliRunner().invoke(app, ["data", "check", str(elsewhere), "--root", str(raw)])
+    assert "2 images of 1 subjects" in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--root", "nosuch"], "--root nosuch is no folder"),
+        (["--root", "."], "--root is for a cohort CSV"),
+        (["--bids", "run=1"], "--bids chooses among the files of a BIDS folder"),
+        (["--bids", "colour=red"], "write ENTITY=VALUE"),
+    ],
+)
+def test_options_that_do_not_fit_a_cohort_are_refused(raw, arguments, problem):
+    done = CliRunner().invoke(app, ["data", "check", str(raw), *arguments])
+    assert done.exit_code == 2
+    assert problem in " ".join(done.stderr.split())

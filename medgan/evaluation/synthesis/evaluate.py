@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medgan.data.domains import Domain, Window, domain_named
+from medgan.data.location import AS_IT_IS, Options
 from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
@@ -76,7 +77,13 @@ class Synthesis:
 
 
 def evaluate_synthesis(
-    synthetic: Place, reference: Place | None, out: Path, question: Question, *, split: Path | None = None
+    synthetic: Place,
+    reference: Place | None,
+    out: Path,
+    question: Question,
+    *,
+    split: Path | None = None,
+    options: Options = AS_IT_IS,
 ) -> Synthesis:
     """Judge synthetic patches and write ``synthesis.csv``, ``synthesis.json``, ``nearest.csv`` and two sheets.
 
@@ -86,6 +93,7 @@ def evaluate_synthesis(
         out: Folder of the files.
         question: Which patches.
         split: The generator's ``split.json``: its training part may have been copied, all others are held out.
+        options: How cohorts are read.
 
     Raises:
         ConfigError: Patches that are too small, an empty window, a domain that is not named or whose modality is not
@@ -97,7 +105,7 @@ def evaluate_synthesis(
         raise ConfigError(f"--window-hu {lower:g} {upper:g} is empty: give the lower end first.")
     if question.size_voxels < SMALLEST:
         raise ConfigError(f"patches of {question.size_voxels} voxels are too small to judge; ask for {SMALLEST}.")
-    made, real = divided(synthetic, reference)
+    made, real = divided(synthetic, reference, options)
     parts = Split.load(split) if split else None
     material = gather(made, real, _domain(real, question), question.shape, split=parts, seed=question.seed)
     _make(out)

@@ -1,0 +1,253 @@
+"""A cohort's table made of what lies in a folder: by patterns, or guessed: ``medgan data csv``."""
+
+import csv
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medgan.data.endings import subjects_named
+from medgan.data.layouts import MASK_FOLDERS, Study, masked, stem
+from medgan.data.listing import find_images
+from medgan.data.streams import write_text
+from medgan.data.studies import Cohort, read_cohort
+from medgan.data.tables import COLUMNS, OPTIONAL
+from medgan.errors import ConfigError, DataError
+from medgan.text import printable
+
+WORDS = {
+    "contrast": ("contrast", "ce", "cect", "enhanced", "arterial", "portal", "venous"),
+    "plain": ("plain", "nc", "ncct", "nect", "noncontrast", "unenhanced", "native"),
+    "ct": ("ct",),
+    "mr": ("mr", "mri"),
+    "t1": ("t1", "t1w"),
+    "t1_gd": ("t1gd", "t1ce", "t1c"),
+    "t2": ("t2", "t2w"),
+    "flair": ("flair",),
+}
+"""What people call the domains in names of folders and files."""
+DOMAINS = {word: domain for domain, words in WORDS.items() for word in words}
+PLACEHOLDER = re.compile(r"\{(\w+)\}|\*\*/|\*|\?|[^{*?]+|\{")
+FIELDS = ("subject", "domain", "split")
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a table would list."""
+
+    studies: tuple[Study, ...]
+    left_out: Mapping[Path, str]
+    """Why, for every other file."""
+    notes: tuple[str, ...] = ()
+    """What was taken for subject and domain, where that was guessed."""
+
+    def told(self, folder: Path) -> Iterator[str]:
+        """Lines for people: the first rows, how many there are, and every file that is left out."""
+        yield from self.notes
+        for study in self.studies[:SHOWN]:
+            name = printable(_name(study.image, folder))
+            yield f"{name}: subject {study.subject}, domain {study.domain}{', with mask' if study.mask else ''}"
+        counts = Counter(study.domain for study in self.studies)
+        images = ", ".join(f"{count} {domain}" for domain, count in sorted(counts.items()))
+        masks = sum(study.mask is not None for study in self.studies)
+        yield f"{len({study.subject for study in self.studies})} subjects: {images}; {masks} with a mask"
+        for path, why in self.left_out.items():
+            yield f"left out: {printable(_name(path, folder))}: {why}"
+
+
+def propose(folder: Path, images: Sequence[str] = (), mask: str | None = None) -> Proposal:
+    """The rows of a folder's images.
+
+    Args:
+        folder: Where they lie.
+        images: Patterns of their paths below it, with ``{subject}`` and ``{domain}``, or ``DOMAIN=PATTERN``; a later
+            one is for what no earlier one fits. None guesses.
+        mask: The pattern of their masks, with ``{subject}``.
+
+    Raises:
+        ConfigError: A pattern that does not say whose an image is, or a mask's without one of images.
+        DataError: A folder without images, or none that can be listed.
+    """
+    listing = find_images(folder)
+    if mask and not images:
+        raise ConfigError("--mask says which mask belongs to an image of --image; give that as well.")
+    found = _by_patterns(folder, listing.images, images, mask) if images else _guessed(folder, listing.images)
+    unwritable = [study for study in found.studies if not _is_writable(study, folder)]
+    studies = tuple(study for study in found.studies if study not in unwritable)
+    left_out = {**listing.passed_over, **found.left_out}
+    left_out |= {study.image: "its name cannot stand in a table; rename it" for study in unwritable}
+    left_out = {path: why for path, why in sorted(left_out.items()) if path != folder}
+    if not studies:
+        reasons = "; ".join(f"{printable(_name(path, folder))}: {why}" for path, why in [*left_out.items()][:SHOWN])
+        raise DataError(
+            f"{folder}: no image can be listed. {reasons + '. ' if reasons else ''}Say whose they are by a pattern: "
+            "--image '{domain}/{subject}_*.nii.gz'."
+        )
+    return Proposal(studies, left_out, found.notes)
+
+
+def write_table(out: Path, studies: Sequence[Study]) -> None:
+    """Write a table that every command reads; paths are relative to it.
+
+    Raises:
+        ConfigError: Something is there already.
+        DataError: It cannot be written.
+    """
+    if os.path.lexists(out):
+        raise ConfigError(f"{out} exists; give another name for the table, or put that file away.")
+    here = Path(os.path.realpath(out.parent))
+
+    def relative(path: Path | None) -> str:
+        return "" if path is None else Path(os.path.relpath(path.absolute(), here)).as_posix()
+
+    columns = [*COLUMNS, *(name for name in OPTIONAL if any(getattr(study, name) for study in studies))]
+    text = io.StringIO(newline="")
+    # In quotation marks, where a line would begin as a comment does.
+    quoted = any(study.subject.startswith("#") for study in studies)
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\n")
+    writer.writerow(columns)
+    for study in studies:
+        cells = vars(study) | {"image": relative(study.image), "mask": relative(study.mask), "split": study.split or ""}
+        writer.writerow([cells[column] for column in columns])
+    write_text(out, text.getvalue())
+
+
+def _by_patterns(folder: Path, images: Sequence[Path], patterns: Sequence[str], mask: str | None) -> Proposal:
+    """The images that fit a pattern, and their masks."""
+    shapes = [_shape(pattern) for pattern in patterns]
+    masks = _shape(f"mask={mask}" if "{domain}" not in mask else mask) if mask else None
+    drawn: dict[tuple[str, str], list[Path]] = {}
+    studies, left_out = [], {}
+    for image in images:
+        name = _name(image, folder)
+        if masks and (fits := masks[1].fullmatch(name)):
+            drawn.setdefault((fits["subject"], fits.groupdict().get("domain", "").lower()), []).append(image)
+            continue
+        shape = next(((domain, fits) for domain, regex in shapes if (fits := regex.fullmatch(name))), None)
+        if shape is None:
+            left_out[image] = "it fits no pattern"
+            continue
+        domain, fits = shape
+        values = fits.groupdict()
+        studies.append(Study(values["subject"], domain or values["domain"].lower(), image, split=values.get("split")))
+    with_masks = []
+    for study in studies:
+        own = drawn.get((study.subject, study.domain), drawn.get((study.subject, ""), []))
+        if len(own) > 1:
+            why = f"one of {len(own)} masks of {study.subject}; make the pattern tell them apart"
+            left_out |= dict.fromkeys(own, why)
+        with_masks.append(replace(study, mask=own[0] if len(own) == 1 else None))
+    taken = {study.mask for study in with_masks}
+    lone = [each for own in drawn.values() for each in own if each not in taken and each not in left_out]
+    left_out |= dict.fromkeys(lone, "a mask of no image")
+    return Proposal(tuple(with_masks), left_out)
+
+
+def _shape(pattern: str) -> tuple[str, re.Pattern[str]]:
+    """A pattern's domain, if it names one, and what a path must look like."""
+    named = re.match(r"([a-z0-9_]+)=", pattern)
+    domain, rest = (named[1], pattern[named.end() :]) if named else ("", pattern)
+    text, seen = "", set[str]()
+    for piece in PLACEHOLDER.finditer(rest):
+        field = piece[1]
+        if field in seen:
+            text += f"(?P={field})"
+        elif field:
+            seen.add(field)
+            text += f"(?P<{field}>[^/]+{'?' if field == 'domain' else ''})"
+        else:
+            text += {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}.get(piece[0], re.escape(piece[0]))
+    wanted = {"subject"} if domain else {"subject", "domain"}
+    if not wanted <= seen or seen - {*FIELDS}:
+        raise ConfigError(
+            f"pattern '{pattern}': write {{subject}} and {{domain}} (and {{split}}) where they stand in the path, or a "
+            "domain before it: contrast='scans/{subject}_ce.nii.gz'."
+        )
+    return domain, re.compile(text)
+
+
+def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
+    """By a layout that says it, or by words for domains in the names."""
+    cohort = _in_a_layout(folder) if images and images != (folder,) else None
+    if cohort is not None:
+        known = {*(study.image for study in cohort.studies), *(study.mask for study in cohort.studies)}
+        aside = {image: why for image, why in cohort.aside if image not in known}
+        left_out = {image: f"no part of {cohort.layout}" for image in images if image not in known} | aside
+        return Proposal(cohort.studies, left_out, (f"read as {cohort.layout}", *cohort.notes))
+    keys = {_key(image, folder): image for image in images}
+    masks = {masked(key): image for key, image in keys.items() if masked(key) in keys}
+    studies, left_out = [], {}
+    for image in images:
+        found = _words(_key(image, folder))
+        if image in masks.values():
+            continue
+        if {*Path(_name(image, folder).lower()).parts} & {*MASK_FOLDERS}:
+            left_out[image] = "in a folder of masks; say whose by --mask"
+        elif len(found) != 1:
+            left_out[image] = (
+                f"its name has words for {' and '.join(sorted(found))}; say which by --image"
+                if found
+                else "no word for a domain in its name; say whose and what it is by --image"
+            )
+        else:
+            key = _key(image, folder)
+            studies.append(Study(_subject(key), found.pop(), image, masks.get(key)))
+    names: dict[str, set[str]] = {}
+    for study in studies:
+        names.setdefault(study.domain, set()).add(study.subject)
+    naming = subjects_named(names)
+    studies = [
+        replace(study, subject=naming.subjects.get((study.domain, study.subject), study.subject)) for study in studies
+    ]
+    took = "guessed: the domain by a word in the path, the subject by the first folder or file name without it"
+    return Proposal(tuple(studies), left_out, tuple(filter(None, (took, naming.note, naming.doubt, _crowded(studies)))))
+
+
+def _in_a_layout(folder: Path) -> Cohort | None:
+    """What a layout says, a CT being contrast or plain only where there are both."""
+    sides = [entry.name.lower() for entry in sorted(folder.iterdir()) if entry.name.lower() in WORDS]
+    cohort = read_cohort(folder, sides if len(sides) == 2 else (), tested=True)
+    if cohort is None or {"contrast", "plain"} <= cohort.names().keys() or cohort.layout != "BIDS":
+        return cohort
+    return read_cohort(folder, ("t1", "t1_gd", "t2", "flair", "ct"), tested=True)
+
+
+def _crowded(studies: Sequence[Study]) -> str:
+    """What is said where a folder may be a site's, and no subject's."""
+    counts = Counter((study.subject, study.domain) for study in studies)
+    if not counts or max(counts.values()) == 1:
+        return ""
+    (subject, domain), count = counts.most_common(1)[0]
+    return f"{subject} has {count} {domain} images; if that is a site and no subject, say --image '*/{{subject}}/...'"
+
+
+def _words(key: str) -> set[str]:
+    """The domains that a path has words for."""
+    return {DOMAINS[word] for word in re.split(r"[/_.\s-]+", key.lower()) if word in DOMAINS}
+
+
+def _subject(key: str) -> str:
+    """The first part of a path that says more than the domain, without the domain's word and what joins it."""
+    for part in key.split("/"):
+        words = [word for word in re.split(r"([_.\s-]+)", part) if word]
+        kept = [word for word in words if word.lower() not in DOMAINS]
+        if any(word.strip("_.- ") for word in kept):
+            return "".join(kept).strip("_.- ")
+    return key
+
+
+def _key(image: Path, folder: Path) -> str:
+    return (image.relative_to(folder).parent / stem(image)).as_posix()
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path != folder else folder.name
+
+
+def _is_writable(study: Study, folder: Path) -> bool:
+    texts = [study.subject, *(_name(path, folder) for path in (study.image, study.mask) if path)]
+    return all(text.isprintable() and text == text.strip() for text in texts)

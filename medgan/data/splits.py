@@ -142,16 +142,22 @@ class Split(Config):
 
         Raises:
             DataError: Names the files that are changed, missing or new.
+            LeakageError: It is the same files, but two subjects of the split are one.
         """
+        files = cohort.file_hashes()
         before = {f"{subject}: {name}": digest for subject, name, digest in _listed(self.files)}
-        now = {f"{subject}: {name}": digest for subject, name, digest in _listed(cohort.file_hashes())}
+        now = {f"{subject}: {name}": digest for subject, name, digest in _listed(files)}
+        if cohort.note and before != now and set(_by_name(self.files)) == set(_by_name(files)):
+            raise LeakageError(
+                f"{cohort.root}: {cohort.note}; the run was begun by an earlier medgan that counted two, and may test "
+                "whom it was trained on. Start a new run, which makes a new split."
+            )
         changed = [f"changed {file}" for file in before if file in now and before[file] != now[file]]
         missing = [f"missing {file}" for file in before if file not in now]
         new = [f"new {file}" for file in now if file not in before]
         if changed or missing or new:
-            one = f"Now {cohort.note}. " if cohort.note else ""
             raise DataError(
-                f"{cohort.root} is not the cohort that was split: {_named(changed + missing + new)}. {one}"
+                f"{cohort.root} is not the cohort that was split: {_named(changed + missing + new)}. "
                 "Restore the files, or start a new run, which makes a new split."
             )
 
@@ -375,6 +381,11 @@ def _listed(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str, 
     for subject, hashes in files.items():
         for name, digest in hashes.items():
             yield subject, name, digest
+
+
+def _by_name(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    """Names and contents of files, whosever they are."""
+    return ((name, digest) for _, name, digest in _listed(files))
 
 
 def _named(things: Sequence[str], between: str = ", ") -> str:

@@ -309,9 +309,11 @@ def test_names_that_could_be_one_subjects_are_not_divided_nor_gone_on_with(tmp_p
 
 def test_a_run_that_counted_two_subjects_where_there_is_one_is_not_gone_on_with(tmp_path):
     cohort = folders(tmp_path, "P{:03}_ce", "P{:03}_nc")
-    files = {f"{study.subject}{study.domain}": {cohort.relative(study.image): "0"} for study in cohort.studies}
-    with pytest.raises(DataError, match="Now contrast/P000_ce and plain/P000_nc are one subject"):
-        Split(train=("P000_ce",), validation=(), test=("P000_nc",), files=files).check(cohort)
+    files = {name: {name: digest} for names in cohort.file_hashes().values() for name, digest in names.items()}
+    with pytest.raises(LeakageError, match=r"contrast/P000_ce and plain/P000_nc are one subject.* counted two"):
+        Split(train=(), validation=(), test=(), files=files).check(cohort)
+    with pytest.raises(DataError, match="is not the cohort that was split"):
+        Split(train=(), validation=(), test=(), files=files | {"more": {"x.nii.gz": "0"}}).check(cohort)
 
 
 def test_images_of_one_value_are_nobodys(tmp_path):

@@ -1,7 +1,7 @@
 """One training, from what the user asked to a model folder: the story of ``medgan train``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from medgan.training.fit import Fit, Fitted
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import library_versions
 from medgan.training.recorder import Recorder
-from medgan.training.run_folder import RunFolder, new_run, run_to_resume
+from medgan.training.run_folder import RunFolder, check_unchanged, is_begun, new_run, run_to_resume
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Order:
     """Whether ``data`` holds the built-in phantom, rendered elsewhere for several runs."""
     parent: str | None = None
     """The MLflow run that this one is a child of."""
+    resume_or_start: bool = False
+    """Go on with the run called ``name`` where there is one, else start it; settings are then the run's own or none."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,11 @@ def train(order: Order, console: Console) -> Trained:
         MedganError: Whatever keeps the training from starting or going on; the message says what to do.
         Interrupted: Asked to stop; the run can be resumed.
     """
+    if order.resume_or_start:
+        order = replace(order, resume=is_begun(order.out / order.pipeline, order.name))
     run, pipeline, data = resumed(order) if order.resume else started(order)
     before = run.facts()
-    check_store(order.tracking or before.get("tracking_uri"))
+    check_store(order.tracking, before.get("tracking_uri"))
     with alone_in(run.path, console):
         config = pipeline.config
         announce(order, pipeline, run, console)
@@ -109,11 +113,15 @@ def train(order: Order, console: Console) -> Trained:
 
 def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Data | None]:
     """A new run: its folder, its pipeline with settings resolved, its data."""
+    pipeline = configured(order, on_phantom=order.data is None or order.phantom)
+    return new_run(order.out / order.pipeline, order.name), pipeline, order.data
+
+
+def configured(order: Order, *, on_phantom: bool) -> Pipeline[Any]:
+    """The pipeline with the settings that the order asks for on this device."""
     layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(order.overrides)]
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
-    kind = catalog.load(order.pipeline)
-    pipeline = kind.configured(*layers, on_phantom=order.data is None or order.phantom, on_cpu=on_cpu)
-    return new_run(order.out / order.pipeline, order.name), pipeline, order.data
+    return catalog.load(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu)
 
 
 def resumed(order: Order) -> tuple[RunFolder, Pipeline[Any], Data | None]:
@@ -122,13 +130,17 @@ def resumed(order: Order) -> tuple[RunFolder, Pipeline[Any], Data | None]:
     Raises:
         ConfigError: No such run, or settings that would change it.
     """
-    if order.config or order.overrides:
+    if (order.config or order.overrides) and not order.resume_or_start:
         raise ConfigError(
             "--resume goes on with the run's own settings; leave --config and KEY=VALUE out, or start a new run."
         )
     kind = catalog.load(order.pipeline)
     run = run_to_resume(order.out / order.pipeline, order.name)
-    return run, kind(load(kind.settings, run.config)), order.data or Location.of_facts(run.facts())
+    facts = run.facts()
+    pipeline = kind(load(kind.settings, run.config))
+    if order.config or order.overrides:
+        check_unchanged(run, pipeline.config, configured(order, on_phantom=facts.get("phantom", False)).config)
+    return run, pipeline, order.data or Location.of_facts(facts)
 
 
 def announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Console) -> None:
@@ -173,7 +185,8 @@ def tracked(order: Order, pipeline: Pipeline[Any], name: str, facts: dict[str, A
     """The MLflow run: a new one, or the one that ``before``, what ``run.json`` told at the start, says was begun."""
     tags = {key: str(facts[key]) for key in ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")}
     return Tracker.start(
-        order.tracking or before.get("tracking_uri"),
+        order.tracking,
+        recorded=before.get("tracking_uri"),
         experiment=pipeline.name(),
         run_name=name,
         parameters=pipeline.config.model_dump(mode="json"),

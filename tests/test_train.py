@@ -151,6 +151,22 @@ def test_a_resumed_run_takes_no_new_settings(once, work, changes):
         quietly(asked)
 
 
+def test_a_run_is_started_and_then_gone_on_with_by_the_same_order(order, monkeypatch, tmp_path):
+    asked = order(name="requeued", out=tmp_path, resume_or_start=True, overrides=["fit.epochs=1"])
+    started = quietly(asked)
+    weights = (started.run.model / "weights.safetensors").read_bytes()
+    assert quietly(asked).run.facts()["mlflow_run_id"] == started.run.facts()["mlflow_run_id"]
+    assert (started.run.model / "weights.safetensors").read_bytes() == weights
+    with pytest.raises(ConfigError, match=r"begun with other settings \(seed is 0 and not 7\)"):
+        quietly(replace(asked, overrides=[*asked.overrides, "seed=7"]))
+    with pytest.raises(ConfigError, match="--resume-or-start needs a --name"):
+        quietly(replace(asked, name=None))
+    # A record of somebody else's.
+    started.run.note({"tracking_uri": "http://evil.invalid:5000"})
+    with pytest.raises(ConfigError, match=r"another MLflow store, 'http://evil.invalid:5000'"):
+        quietly(asked)
+
+
 def test_a_misspelt_pipeline_is_suggested_before_its_runs_are_looked_for(work):
     with pytest.raises(ConfigError, match="did you mean 'ct_contrast'"):
         quietly(Order("ct_contast", out=work, resume=True))

@@ -27,7 +27,7 @@ from medgan.segmentation.settings import SegmenterConfig
 from medgan.study.plan import freeze_split
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
-from medgan.training.run_folder import split_of_model
+from medgan.training.run_folder import folder_named, split_of_model
 from medgan.translation import TranslationPipeline
 
 QUICK_NOTE = "quick: fewer seeds, arms and iterations; the figures show that all of it runs and are no evidence"
@@ -57,7 +57,7 @@ class BenefitOrder:
     @property
     def folder(self) -> Path:
         """Where the study and all that it trains lie."""
-        return self.out / self.pipeline / self.name
+        return folder_named(self.out / self.pipeline, self.name)
 
     @property
     def command(self) -> str:

@@ -28,6 +28,9 @@ Bids = Annotated[
 TrackingUri = Annotated[
     str | None, typer.Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")
 ]
+ResumeOrStart = Annotated[
+    bool, typer.Option("--resume-or-start", help="Go on with the run of that --name, or start it: for requeued jobs.")
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with what differs from the shipped settings.")]
 
 

@@ -29,6 +29,7 @@ def check_use(
     model: str | Path | None = None,
     places: Sequence[str | None] = (),
     device: str = "auto",
+    name: str | None = None,
     several: bool = False,
 ) -> None:
     """Refuse what a command could not do anyway.
@@ -43,6 +44,7 @@ def check_use(
         model: A model folder, or a name that MLflow knows.
         places: Sets of images: FOLDER, FOLDER:NAME or cohort.csv:DOMAIN.
         device: What ``--device`` says.
+        name: What ``--name`` says.
         several: Whether an override holds several values, ``KEY=A,B``.
 
     Raises:
@@ -50,6 +52,10 @@ def check_use(
     """
     if pipeline is not None:
         catalog.check(pipeline)
+    if name is not None:
+        from medgan.training.run_folder import check_name
+
+        check_name(name)
     if not DEVICES.fullmatch(device):
         raise ConfigError(
             f"this machine has no device '{device}'; --device takes auto, cpu, cuda, cuda:1 (the second GPU) or mps."

@@ -13,6 +13,7 @@ from medgan.commands.common import (
     Device,
     Overrides,
     Quiet,
+    ResumeOrStart,
     Root,
     TrackingUri,
     console,
@@ -72,6 +73,7 @@ def segment_train(
     out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The run's name; else the time.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name, or the last one.")] = False,
+    resume_or_start: ResumeOrStart = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and patches.")] = 0,
     tracking: TrackingUri = None,
     device: Device = "auto",
@@ -80,13 +82,14 @@ def segment_train(
 ) -> None:
     """Train a segmenter on a cohort's masks and record the run in MLflow."""
     with explained(debug):
-        early.check_use(settings="segmenter", overrides=overrides, config=config, data=data, device=device)
+        early.check_use(settings="segmenter", overrides=overrides, config=config, data=data, device=device, name=name)
         from medgan.data.location import located
         from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
 
         order = SegmentTrainOrder(
-            located(data, root, bids), domain, config, overrides or (), seed, out, name, resume, tracking, device
-        )
+            located(data, root, bids), domain, config, overrides or (), seed, out, name, resume, tracking, device,
+            resume_or_start,
+        )  # fmt: skip
         trained = train_on_cohort(order, console(quiet))
         description = trained.model.description
         dice = description.metrics.get("val/dice", float("nan"))

@@ -66,8 +66,9 @@ def sweep(
     """
     with explained(debug):
         early.check_use(
-            pipeline=pipeline, settings=pipeline, overrides=axes, config=config, data=data, device=device, several=True
-        )
+            pipeline=pipeline, settings=pipeline, overrides=axes, config=config, data=data, device=device, several=True,
+            name=name,
+        )  # fmt: skip
         from medgan.data.location import located
         from medgan.study.grid import grid, read_seeds
         from medgan.study.plan import StudyOrder
@@ -101,8 +102,9 @@ def ablation(
     """The pix2pix paper's ablations: losses, discriminators, generators, each against L1 + cGAN."""
     with explained(debug):
         early.check_use(
-            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device
-        )
+            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
+            name=name,
+        )  # fmt: skip
         from medgan.data.location import located
         from medgan.study.ablation import ablation as ablated
         from medgan.study.grid import read_seeds
@@ -137,8 +139,9 @@ def misalignment(
     """Paired training on pairs moved apart, against unpaired training: where does unpaired become better?"""
     with explained(debug):
         early.check_use(
-            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device
-        )
+            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
+            name=name,
+        )  # fmt: skip
         from medgan.data.location import located
         from medgan.study.grid import read_seeds
         from medgan.study.misalignment import crossovers, read_shifts

@@ -14,6 +14,7 @@ from medgan.commands.common import (
     Overrides,
     PipelineName,
     Quiet,
+    ResumeOrStart,
     Root,
     TrackingUri,
     console,
@@ -34,6 +35,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="The run's name; else the time.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name, or the last one.")] = False,
+    resume_or_start: ResumeOrStart = False,
     register: Annotated[str | None, typer.Option(help="Register the model in MLflow under this name.")] = None,
     tracking: TrackingUri = None,
     seed: Annotated[int | None, typer.Option(help="The same as seed=N.")] = None,
@@ -44,8 +46,9 @@ def train(
     """Train a pipeline's translator or lesion generator and record the run in MLflow."""
     with explained(debug):
         early.check_use(
-            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device
-        )
+            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
+            name=name,
+        )  # fmt: skip
         if resume and not config and not overrides:
             from medgan.training.run_folder import run_to_resume
 
@@ -55,7 +58,10 @@ def train(
         from medgan.train import train as run_training
 
         asked = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
-        order = Order(pipeline, located(data, root, bids), config, asked, out, name, resume, tracking, register, device)
+        order = Order(
+            pipeline, located(data, root, bids), config, asked, out, name, resume, tracking, register, device,
+            resume_or_start=resume_or_start,
+        )  # fmt: skip
         trained = run_training(order, console(quiet))
         say(quiet, f"model: {trained.run.model} (averages after epoch {trained.fitted.epoch})")
         say(quiet, trained.tracked)

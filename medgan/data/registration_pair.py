@@ -16,6 +16,7 @@ from medgan.data.deformation import deformed
 from medgan.data.domains import Domain
 from medgan.data.grid import Grid, Volume, same_grid, upright
 from medgan.data.itk import to_itk, voxels_of
+from medgan.data.leftovers import unfinished
 from medgan.data.registration import register
 from medgan.data.registration_picture import draw_pair
 from medgan.data.registration_quality import Limits, Quality, Status, gains_nothing, judge, measure
@@ -166,9 +167,9 @@ def _store(voxels: NDArray[np.float32], grid: Grid, path: Path, *, in_hu: bool) 
 
 
 def _write_transform(transform: sitk.Transform, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part.tfm")  # SimpleITK tells the format by the ending
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{unfinished(path).name}.tfm")  # SimpleITK tells the format by the ending
         sitk.WriteTransform(transform, str(part))
         part.replace(path)
     except (OSError, RuntimeError) as error:

@@ -8,7 +8,6 @@ import errno
 import gzip
 import os
 import stat
-import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from isal import igzip, isal_zlib
 
+from medgan.data.leftovers import unfinished
 from medgan.errors import DataError
 
 if TYPE_CHECKING:
@@ -154,16 +154,11 @@ def is_gzip(path: Path) -> bool:
 
 
 def shared(path: Path) -> None:
-    """Give a file or folder the access that any new one beside it has, where a library gave it to its owner alone."""
-    twin = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.part")
-    if path.is_dir():
-        twin.mkdir()
-        path.chmod(stat.S_IMODE(twin.stat().st_mode))
-        twin.rmdir()
-    else:
-        twin.touch()
-        path.chmod(stat.S_IMODE(twin.stat().st_mode))
-        twin.unlink()
+    """Give a file the access that any new one beside it has, where a library gave it to its owner alone."""
+    twin = unfinished(path)
+    twin.touch()
+    path.chmod(stat.S_IMODE(twin.stat().st_mode))
+    twin.unlink()
 
 
 def unwritable(path: Path, error: Exception) -> DataError:
@@ -186,7 +181,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         DataError: The file cannot be written: no permission, no space, a file where a folder should be.
     """
-    part = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.part")  # short: every disk takes it
+    part = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:

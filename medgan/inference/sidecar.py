@@ -8,12 +8,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medgan.data.leftovers import unfinished_folder
 from medgan.data.nifti import DESCRIP_BYTES
 from medgan.data.streams import unwritable, write_text
 from medgan.data.volumes import Grid, file_hash, write_volume
@@ -146,8 +146,7 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
     before = read_sidecar(job.sidecar)
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".unfinished-", dir=job.output.parent) as name:
-            folder = Path(name)
+        with unfinished_folder(job.output.parent) as folder:
             for path, voxels in images.items():
                 write_volume(
                     voxels, grid, folder / path.name, voxels.dtype,

@@ -1,7 +1,7 @@
 """One run of ``medgan segment-train``: from a labelled cohort to a model folder, recorded in MLflow."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from medgan.training.device import make_fabric
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import library_versions
 from medgan.training.recorder import Recorder
-from medgan.training.run_folder import RunFolder, new_run, run_to_resume
+from medgan.training.run_folder import RunFolder, check_unchanged, is_begun, new_run, run_to_resume
 
 EXPERIMENT = "segmenter"
 
@@ -46,6 +46,8 @@ class SegmentTrainOrder:
     resume: bool = False
     tracking: str | None = None
     device: str = "auto"
+    resume_or_start: bool = False
+    """Go on with the run called ``name`` where there is one, else start it; settings are then the run's own or none."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,11 @@ def train_on_cohort(order: SegmentTrainOrder, console: Console) -> SegmentTraine
         MedganError: Whatever keeps the training from starting or going on; the message says what to do.
         Interrupted: Asked to stop; the run can be resumed.
     """
+    if order.resume_or_start:
+        order = replace(order, resume=is_begun(order.out / EXPERIMENT, order.name))
     run, config, cohort, seed = _resumed(order) if order.resume else _started(order)
     before = run.facts()
-    check_store(order.tracking or before.get("tracking_uri"))
+    check_store(order.tracking, before.get("tracking_uri"))
     with alone_in(run.path, console):
         split = Split.load(run.split) if order.resume else split_subjects(cohort, _pair(config.domain), SplitConfig())
         split.check(cohort)
@@ -101,25 +105,35 @@ def _started(order: SegmentTrainOrder) -> Begun:
     if order.data is None:
         raise ConfigError("there is nothing to learn from; name a cohort with masks by --data.")
     run = new_run(order.out / EXPERIMENT, order.name)
+    cohort, config = _asked(order, order.data)
+    return run, config, cohort, order.seed
+
+
+def _asked(order: SegmentTrainOrder, data: Data) -> tuple[Cohort, SegmenterConfig]:
+    """The cohort, and the settings that the order asks for."""
     asked = merged(read_yaml(order.config) if order.config else {}, from_overrides(order.overrides))
     if order.domain:
         asked = merged({"domain": _domain(order.domain).model_dump()}, asked)
     domain = load(SegmenterConfig, {"labels": {"any": 1}}, {"domain": asked.get("domain", {})}).domain
-    cohort = find_cohort(order.data, _pair(domain))
-    config = load(SegmenterConfig, {} if "labels" in asked else {"labels": labels_of(cohort)}, asked)
-    return run, config, cohort, order.seed
+    cohort = find_cohort(data, _pair(domain))
+    return cohort, load(SegmenterConfig, {} if "labels" in asked else {"labels": labels_of(cohort)}, asked)
 
 
 def _resumed(order: SegmentTrainOrder) -> Begun:
-    if order.config or order.overrides or order.domain:
+    changes = bool(order.config or order.overrides or order.domain)
+    if changes and not order.resume_or_start:
         raise ConfigError(
             "--resume goes on with the run's own settings; leave --config, --domain and KEY=VALUE out, or start anew."
         )
     run = run_to_resume(order.out / EXPERIMENT, order.name)
     config, facts = load(SegmenterConfig, run.config), run.facts()
-    data = order.data or Location.of_facts(facts)
+    data, seed = order.data or Location.of_facts(facts), int(facts["seed"])
     assert data is not None, "a run has data"
-    return run, config, find_cohort(data, _pair(config.domain)), int(facts["seed"])
+    if changes:
+        check_unchanged(run, config, _asked(order, data)[1])
+    if order.resume_or_start and order.seed not in (0, seed):
+        raise ConfigError(f"{run.path}: the run was begun with --seed {seed}; give that, or another --name.")
+    return run, config, find_cohort(data, _pair(config.domain)), seed
 
 
 def _domain(text: str) -> Domain:
@@ -144,7 +158,8 @@ def _tracked(
 ) -> Tracker:
     """The MLflow run: a new one, or the one that ``before``, what ``run.json`` told at the start, says was begun."""
     return Tracker.start(
-        order.tracking or before.get("tracking_uri"),
+        order.tracking,
+        recorded=before.get("tracking_uri"),
         experiment=EXPERIMENT,
         run_name=name,
         parameters=parameters,

@@ -14,7 +14,7 @@ from medgan.errors import ConfigError, LeakageError
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.study.grid import Cell
 from medgan.training.device import make_fabric
-from medgan.training.run_folder import RunFolder
+from medgan.training.run_folder import RunFolder, folder_named
 from medgan.translation import TranslationConfig, TranslationPipeline
 
 MAX_NAMED = 5
@@ -49,7 +49,7 @@ class StudyOrder:
     @property
     def folder(self) -> Path:
         """Where the study and its children lie."""
-        return self.out / self.pipeline / self.name
+        return folder_named(self.out / self.pipeline, self.name)
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,8 @@ def _translator(child: Child) -> str:
 def _parent(order: StudyOrder, config: PrevalenceConfig, before: Mapping[str, Any]) -> Tracker:
     """The study's own MLflow run: a new one, or the one that was begun."""
     return Tracker.start(
-        order.tracking or before.get("tracking_uri"),
+        order.tracking,
+        recorded=before.get("tracking_uri"),
         experiment=order.pipeline,
         run_name=order.name,
         parameters=config.model_dump(mode="json") | {"seeds": list(order.seeds)},

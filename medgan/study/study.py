@@ -90,7 +90,8 @@ def run_study(order: StudyOrder, cells: Sequence[Cell], console: Console, findin
 def parent_run(order: StudyOrder, plan: Plan, before: Mapping[str, Any]) -> Tracker:
     """The study's own MLflow run: a new one, or the one that was begun."""
     return Tracker.start(
-        order.tracking or before.get("tracking_uri"),
+        order.tracking,
+        recorded=before.get("tracking_uri"),
         experiment=order.pipeline,
         run_name=order.name,
         parameters={"cells": "; ".join(plan.cells), "reference": plan.cells[0], "seeds": list(order.seeds)},

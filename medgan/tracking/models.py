@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import tempfile
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -11,7 +10,7 @@ import mlflow.artifacts
 from mlflow.entities import LoggedModelStatus
 from mlflow.tracking import MlflowClient
 
-from medgan.data.streams import shared
+from medgan.data.leftovers import unfinished_folder
 from medgan.errors import ModelError
 from medgan.tracking.store import STORE_ERRORS, connect, data_folder, first_line, resolve_uri, usable, without_password
 
@@ -71,9 +70,8 @@ def _local_folder(location: str, store: str) -> Path:
     kept = data_folder() / "models" / hashlib.sha256(f"{store} {location}".encode()).hexdigest()[:16]
     if not kept.is_dir():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            part = mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=store)
-            shared(Path(part))  # a temporary folder is its owner's alone
+        with unfinished_folder(kept.parent) as folder:
+            part = mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=store)
             _take_place(Path(part), kept)
     return kept
 

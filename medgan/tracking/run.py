@@ -40,6 +40,7 @@ from medgan.tracking.store import (
     first_line,
     resolve_uri,
     unless_it_exists,
+    uri_to_go_on,
     usable,
     without_password,
 )
@@ -84,6 +85,7 @@ class Tracker:
         cls,
         uri: str | None,
         *,
+        recorded: object = None,
         experiment: str,
         run_name: str,
         parameters: Mapping[str, Any],
@@ -95,6 +97,7 @@ class Tracker:
 
         Args:
             uri: As for :func:`resolve_uri`.
+            recorded: Where a record says that ``run_id`` is; see :func:`medgan.tracking.store.uri_to_go_on`.
             experiment: The experiment's name; it is created when it does not exist.
             run_name: How people call this run.
             parameters: The resolved settings, flat or nested.
@@ -105,7 +108,7 @@ class Tracker:
         Raises:
             ConfigError: The store cannot be used, or has no such run.
         """
-        uri = resolve_uri(uri)
+        uri = uri_to_go_on(uri, recorded)
         tags = {**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
         with usable(uri):
             client = connect(uri)

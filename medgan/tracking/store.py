@@ -53,6 +53,29 @@ def resolve_uri(flag: str | None = None) -> str:
     return uri
 
 
+def uri_to_go_on(flag: str | None, recorded: object) -> str:
+    """Where a run that was begun is recorded.
+
+    What a run folder says was perhaps written by somebody else: it never chooses the server to which this user's
+    settings, figures and models are sent.
+
+    Args:
+        flag: As for :func:`resolve_uri`.
+        recorded: What the folder's record says; None where it says nothing.
+
+    Raises:
+        ConfigError: The record names another store than the user's, who has not asked for one by ``--tracking``.
+    """
+    uri = resolve_uri(flag)
+    if flag is None and recorded not in (None, uri):
+        raise ConfigError(
+            f"the run was begun in another MLflow store, {without_password(str(recorded))!r}, than yours, "
+            f"{without_password(uri)!r}; if you know it, go on there with --tracking and its address, else give yours "
+            "by --tracking."
+        )
+    return uri
+
+
 @contextlib.contextmanager
 def usable(uri: str) -> Iterator[None]:
     """What MLflow, the database and its driver raise in here, as a :class:`ConfigError` with advice."""
@@ -70,16 +93,17 @@ def usable(uri: str) -> Iterator[None]:
         ) from None
 
 
-def check_store(flag: str | None) -> None:
+def check_store(flag: str | None, recorded: object = None) -> None:
     """Refuse a store that cannot be used, before anything is computed that could not be recorded.
 
     Args:
         flag: As for :func:`resolve_uri`.
+        recorded: As for :func:`uri_to_go_on`.
 
     Raises:
-        ConfigError: No such server, database or driver; with advice.
+        ConfigError: No such server, database or driver, or the record of another; with advice.
     """
-    uri = resolve_uri(flag)
+    uri = uri_to_go_on(flag, recorded)
     with usable(uri):
         connect(uri)
 

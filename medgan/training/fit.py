@@ -4,7 +4,7 @@ import math
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -20,9 +20,12 @@ from medgan.data.patches import batches
 from medgan.errors import TrainingError
 from medgan.training.averages import Averages, load_all
 from medgan.training.device import Precision
-from medgan.training.learner import Batch, HeldOut, Learner, Terms
+from medgan.training.learner import Batch, HeldOut, Learner, Terms, Watched
 from medgan.training.recorder import Recorder
 from medgan.training.state import Progress, State, load_checked, save_atomic
+
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C, what ends a process, and what SLURM is told to send before a job's time is over; Windows has no SIGUSR1."""
 
 
 class FitConfig(Config):
@@ -93,6 +96,7 @@ class Fit:
         self.learner, self.dataset, self.held_out, self.config = learner, dataset, held_out, config
         self.fabric, self.last, self.best, self.recorder = fabric, folder / "last.pt", folder / "best.pt", recorder
         self.state = self._placed()
+        self._stop: Mapping[str, bool] = {"requested": False}
 
     def run(self, *, resume: bool = False) -> Fitted:
         """Train to the last epoch and return the networks to keep.
@@ -101,15 +105,17 @@ class Fit:
             resume: Go on from ``last.pt``; a run that was killed before its first state begins again, and alike.
 
         Raises:
-            Interrupted: Ctrl-C or SIGTERM; the state is saved.
+            Interrupted: Ctrl-C, SIGTERM or SIGUSR1; the state is saved.
             TrainingError: Terms that are not numbers, or a collapse; with advice.
         """
+        for part in self.last.parent.glob("*.pt.part"):  # of a state that a kill kept from being written
+            part.unlink(missing_ok=True)
         if resume and self.last.exists():
             self.state.load(self.last)
         self.recorder.begin(self.config.epochs, self.config.iterations_per_epoch, self.state.progress)
-        with self.recorder, stop_requests() as stop:
+        with self.recorder, stop_requests() as self._stop:
             while self.epoch < self.config.epochs:
-                self._train_epoch(stop)
+                self._train_epoch()
                 self._finish_epoch()
         return self._kept()
 
@@ -118,7 +124,7 @@ class Fit:
         """Epochs done."""
         return len(self.state.progress.history)
 
-    def _train_epoch(self, stop: Mapping[str, bool]) -> None:
+    def _train_epoch(self) -> None:
         """The iterations that this epoch still lacks."""
         progress, config = self.state.progress, self.config
         end = (self.epoch + 1) * config.iterations_per_epoch
@@ -129,12 +135,15 @@ class Fit:
             progress.iteration += 1
             self._add(terms)
             self.recorder.iteration(progress.iteration)
-            if stop["requested"]:
+            if self._stop["requested"]:
                 self.state.save(self.last)
                 raise Interrupted(f"stopped after iteration {progress.iteration}; add --resume to go on from there.")
 
     def _finish_epoch(self) -> None:
-        """Means, validation, best model, record, state; in this order, so that a kill between two loses nothing."""
+        """Means, state, validation, best model, record, state; a kill between two loses no iteration.
+
+        A run that goes on from the first of the two states has no iteration left in its epoch, and validates it again.
+        """
         progress, config = self.state.progress, self.config
         means = {f"train/{name}": total / progress.counts[name] for name, total in progress.sums.items()}
         if advice := self.learner.diagnose(means):
@@ -143,7 +152,9 @@ class Fit:
         panel = None
         due = (self.epoch + 1) % config.validate_every == 0 or self.epoch + 1 == config.epochs
         if due and self.held_out.source:
-            judgement = self.learner.validate(self.held_out, self.state.averages.networks)
+            self.state.save(self.last)
+            watched = replace(self.held_out, source=Watched(self.held_out.source, self._heed_stop))
+            judgement = self.learner.validate(watched, self.state.averages.networks)
             row |= judgement.metrics
             panel = judgement.panel
             if judgement.complete:
@@ -152,6 +163,11 @@ class Fit:
         progress.sums, progress.counts = {}, {}
         self.recorder.epoch(progress.history, panel)
         self.state.save(self.last)
+
+    def _heed_stop(self) -> None:
+        """Leave a validation that is under way: the state before it is saved."""
+        if self._stop["requested"]:
+            raise Interrupted(f"stopped while epoch {self.epoch + 1} was validated; add --resume to go on from there.")
 
     def _remember_best(self, metrics: Mapping[str, float]) -> None:
         progress = self.state.progress
@@ -231,16 +247,19 @@ def channels_last(axes: int) -> torch.memory_format:
 
 @contextmanager
 def stop_requests() -> Iterator[dict[str, bool]]:
-    """Turn Ctrl-C and SIGTERM into a request to stop after the iteration under way; a second Ctrl-C stops at once."""
+    """Turn a signal of ``STOPS`` into a request to stop after the iteration or the validation subject under way.
+
+    A Ctrl-C after another request stops at once.
+    """
     stop = {"requested": False}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if stop["requested"]:
+        del frame
+        if stop["requested"] and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop["requested"] = True
 
-    before = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: signal.signal(name, ask) for name in STOPS}
     try:
         yield stop
     finally:

@@ -1,9 +1,9 @@
 """What the training loop asks of a learner: a translator, a lesion generator or a segmenter."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,6 +17,32 @@ from medgan.data.preparation import Prepared
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
 Networks = Mapping[str, nn.Module]
+T = TypeVar("T")
+
+
+class Watched(Sequence[T]):
+    """Subjects that are handed out one by one, each after a look at whether to go on.
+
+    Args:
+        subjects: What is handed out.
+        heed: Called before each; what it raises leaves whoever goes through them.
+    """
+
+    def __init__(self, subjects: Sequence[T], heed: Callable[[], None]) -> None:
+        self.subjects, self.heed = subjects, heed
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        self.heed()
+        return self.subjects[index]
 
 
 @dataclass(frozen=True)

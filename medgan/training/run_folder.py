@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medgan.config import Config, load, read_yaml, to_yaml
+from medgan.config import Config, flattened, load, read_yaml, to_yaml
 from medgan.data.splits import Split
 from medgan.data.streams import write_text
 from medgan.documents import read_json
@@ -15,6 +15,35 @@ from medgan.errors import ConfigError, DataError, ModelError
 
 STUDIES = ("study.json", "routes.json")
 """The records of studies, each of which has a folder of its own among the runs."""
+
+
+LONGEST_NAME = 200
+"""Bytes of a run's name: with what is added to it, every disk takes it."""
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is not that of one folder.
+
+    Raises:
+        ConfigError: It would lead elsewhere, hide, or move the cursor of whoever lists it.
+    """
+    plain = name.isprintable() and name.strip() == name and not set(name) & set("/\\:") and not name.startswith(".")
+    if not name or not plain or len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(
+            f"the name {name[:50]!r} is not that of a folder; take a word of letters, digits, - and _, without / "
+            "and not starting with a dot."
+        )
+
+
+def folder_named(root: Path, name: str) -> Path:
+    """The folder of a run or study in ``root``; a study's own runs are named ``STUDY/RUN``.
+
+    Raises:
+        ConfigError: See :func:`check_name`.
+    """
+    for part in name.split("/"):
+        check_name(part)
+    return root / name
 
 
 @dataclass(frozen=True)
@@ -87,7 +116,7 @@ def new_run(root: Path, name: str | None) -> RunFolder:
     Raises:
         ConfigError: The folder holds a run, or a study.
     """
-    run = RunFolder(root / (name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+    run = RunFolder(folder_named(root, datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if name is None else name))
     _refuse_study(run.path)
     if run.config.exists():
         raise ConfigError(f"{run.path} holds a run already; choose another --name, or go on with it by --resume.")
@@ -100,15 +129,41 @@ def run_to_resume(root: Path, name: str | None) -> RunFolder:
     Raises:
         ConfigError: There is no such run, or the folder holds a study.
     """
-    if name:
-        _refuse_study(root / name)
-        runs = [RunFolder(root / name)]
+    if name is not None:
+        runs = [RunFolder(folder_named(root, name))]
+        _refuse_study(runs[0].path)
     else:
         runs = [RunFolder(path) for path in sorted(root.glob("*")) if (path / "run.json").exists()]
         runs.sort(key=lambda run: str(run.facts().get("started", "")))
     if not runs or not runs[-1].config.exists():
         raise ConfigError(f"{root / name if name else root}: there is no run to resume; start it without --resume.")
     return runs[-1]
+
+
+def is_begun(root: Path, name: str | None) -> bool:
+    """Whether ``--resume-or-start`` goes on with a run or starts one.
+
+    Raises:
+        ConfigError: Without a name nobody can say which.
+    """
+    if name is None:
+        raise ConfigError("--resume-or-start needs a --name: the run of that name is gone on with, or started.")
+    return RunFolder(folder_named(root, name)).config.exists()
+
+
+def check_unchanged(run: RunFolder, before: Config, asked: Config) -> None:
+    """Refuse to go on with a run under settings that are not its own.
+
+    Raises:
+        ConfigError: Names the first that differ.
+    """
+    old, new = (flattened(each.model_dump(mode="json")) for each in (before, asked))
+    changed = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    if changed:
+        named = ", ".join(f"{key} is {old.get(key)} and not {new.get(key)}" for key in changed[:3])
+        raise ConfigError(
+            f"{run.config}: the run was begun with other settings ({named}); give those, or another --name."
+        )
 
 
 def _refuse_study(folder: Path) -> None:

@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from medgan.errors import ConfigError
 from medgan.tracking import Tracker, check_store, data_folder, resolve_uri
+from medgan.tracking.store import uri_to_go_on
 
 FACTS = {"experiment": "ct_contrast", "run_name": "first", "parameters": {}, "tags": {}}
 
@@ -45,6 +46,22 @@ def test_a_database_in_memory_is_refused(uri):
 @pytest.mark.parametrize("uri", ["sqlite:///runs.db", "sqlite:////some/runs.db", "http://host:5000", "databricks"])
 def test_resolving_twice_changes_nothing(uri):
     assert resolve_uri(resolve_uri(uri)) == resolve_uri(uri)
+
+
+def test_a_record_never_chooses_the_store_by_itself(home, monkeypatch):
+    own = f"sqlite:///{home}/mlflow.db"
+    assert uri_to_go_on(None, None) == uri_to_go_on(None, own) == own
+    with pytest.raises(
+        ConfigError, match=r"another MLflow store, 'http://evil:5000', than yours, .*mlflow.db.*--tracking"
+    ):
+        uri_to_go_on(None, "http://user:word@evil:5000")
+    for odd in ("file:///etc", "", 7, ["http://evil"], "\x1b[2J"):
+        with pytest.raises(ConfigError, match="another MLflow store") as caught:
+            uri_to_go_on(None, odd)
+        assert str(caught.value).isprintable()
+    assert uri_to_go_on("http://asked:5000", "http://evil:5000") == "http://asked:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://environment:5000")
+    assert uri_to_go_on(None, "http://environment:5000") == "http://environment:5000"
 
 
 def test_a_relative_database_is_found_again_from_another_folder(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@ import math
 import os
 import random
 import signal
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -106,6 +107,44 @@ def test_a_run_stopped_at_any_iteration_and_resumed_equals_one_that_was_not(star
     assert (whole.epoch, whole.metrics) == (parts.epoch, parts.metrics)
     tables = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "parts")]
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], ids=lambda each: each.name)
+@pytest.mark.parametrize("kind", ["cyclegan", "pix2pix"])
+def test_a_run_stopped_between_validation_subjects_and_resumed_equals_one_that_was_not(
+    start, tmp_path, monkeypatch, kind, number
+):
+    whole = start("whole", kind=kind).run()
+    stopped = start("parts", kind=kind)
+    translated = []
+
+    def translate(network, study):
+        translated.append(study)
+        if len(translated) == 2:
+            os.kill(os.getpid(), number)
+        return type(stopped.learner).translate(stopped.learner, network, study)
+
+    monkeypatch.setattr(stopped.learner, "translate", translate)
+    stopped.held_out = replace(stopped.held_out, source=stopped.held_out.source * 3)
+    stopped.held_out = replace(stopped.held_out, target=stopped.held_out.target * 3)
+    with pytest.raises(Interrupted, match="stopped while epoch 1 was validated; add --resume"):
+        stopped.run()
+    assert len(translated) == 2, "the third subject was not begun"
+    state = load_checked(tmp_path / "parts" / "state" / "last.pt")["progress"]
+    assert (state["iteration"], state["history"]) == (FIT.iterations_per_epoch, [])
+    torch.rand(7)
+    parts = start("parts", kind=kind).run(resume=True)
+    states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("whole", "parts")]
+    assert differences(*states) == []
+    assert (whole.epoch, whole.metrics) == (parts.epoch, parts.metrics)
+
+
+def test_what_a_killed_save_left_is_gone_after_the_start(start, tmp_path):
+    left = tmp_path / "run" / "state" / "best.pt.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of a state")
+    start("run", kind="pix2pix").run()
+    assert not left.exists()
 
 
 def test_a_run_that_was_killed_before_its_first_state_begins_again_and_alike(start, tmp_path):
@@ -256,10 +295,11 @@ def test_a_metric_is_the_mean_over_the_iterations_that_have_it(fit_line, tmp_pat
     assert [row.get("train/late") for row in rows] == [None, 7.0]
 
 
-def test_a_second_ctrl_c_stops_at_once_and_the_handlers_return():
+def test_a_ctrl_c_after_another_request_stops_at_once_and_the_handlers_return():
     before = signal.getsignal(signal.SIGINT)
     with stop_requests() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
         assert stop["requested"]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -8,7 +8,16 @@ import pytest
 from medgan.config import Config, read_yaml
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, ModelError
-from medgan.training.run_folder import RunFolder, new_run, note_settings, run_to_resume, split_of_model
+from medgan.training.run_folder import (
+    RunFolder,
+    check_name,
+    check_unchanged,
+    is_begun,
+    new_run,
+    note_settings,
+    run_to_resume,
+    split_of_model,
+)
 
 SPLIT = Split(train=("a",), validation=("b",), test=(), files={})
 
@@ -42,6 +51,47 @@ def test_a_name_that_holds_a_run_is_refused_before_anything_is_done(tmp_path):
     begin(tmp_path, "one")
     with pytest.raises(ConfigError, match=r"one holds a run already; choose another --name, or go on .* --resume"):
         new_run(tmp_path, "one")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", ".", "..", "../x", "/tmp/x", "a/../../x", "a//b", "a/", "/", "a/.", "..\\x", "C:x", ".hidden", " a", "a ",
+        "a\nb", "a\x1b[2J", "a\x00b", "a\u202eb", "\ud800", "x" * 201, "ä" * 150,
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_a_name_leads_nowhere_but_into_its_folder(tmp_path, name):
+    for use in (new_run, run_to_resume, is_begun):
+        with pytest.raises(ConfigError, match="is not that of a folder"):
+            use(tmp_path / "runs", name)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["one", "Über-2", "a b", "lr=1e-4,seed=0", "x" * 200])
+def test_a_plain_name_is_taken(tmp_path, name):
+    assert new_run(tmp_path, name).path == tmp_path / name
+    assert not is_begun(tmp_path, name)
+
+
+def test_the_runs_of_a_study_lie_in_its_folder_and_no_user_names_one(tmp_path):
+    assert new_run(tmp_path, "study/one").path == tmp_path / "study" / "one"
+    with pytest.raises(ConfigError, match="is not that of a folder"):
+        check_name("study/one")
+
+
+def test_to_go_on_or_start_needs_a_name(tmp_path):
+    begin(tmp_path, "one")
+    assert is_begun(tmp_path, "one")
+    with pytest.raises(ConfigError, match="--resume-or-start needs a --name"):
+        is_begun(tmp_path, None)
+
+
+def test_a_run_does_not_go_on_under_other_settings(tmp_path):
+    run = begin(tmp_path, "one")
+    check_unchanged(run, Settings(), Settings())
+    with pytest.raises(ConfigError, match=r"begun with other settings \(epochs is 3 and not 4\); give those, or "):
+        check_unchanged(run, Settings(), Settings(epochs=4))
 
 
 def test_a_folder_in_which_no_run_was_begun_may_be_used(tmp_path):

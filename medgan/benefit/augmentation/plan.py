@@ -29,6 +29,7 @@ from medgan.segmentation.settings import SegmenterConfig
 from medgan.study.plan import MAX_NAMED, freeze_split
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.device import make_fabric
+from medgan.training.run_folder import folder_named
 
 QUICK_NOTE = "quick: fewer sizes, arms, seeds and steps; the figures show that all of it runs and are no evidence"
 
@@ -56,7 +57,7 @@ class AugmentationOrder:
     @property
     def folder(self) -> Path:
         """Where the study and all that it trains lie."""
-        return self.out / self.pipeline / self.name
+        return folder_named(self.out / self.pipeline, self.name)
 
     @property
     def command(self) -> str:

@@ -18,6 +18,7 @@ from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.errors import ConfigError
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.training.model_folder import ModelDescription, read_description
+from medgan.training.run_folder import folder_named
 
 Route = Literal["mr", "synthetic_ct", "threshold", "lookup_threshold"]
 DIRECT: Route = "mr"
@@ -50,7 +51,7 @@ class RoutesOrder:
     @property
     def folder(self) -> Path:
         """Where the study and all that it trains lie."""
-        return self.out / self.pipeline / self.name
+        return folder_named(self.out / self.pipeline, self.name)
 
 
 @dataclass(frozen=True)

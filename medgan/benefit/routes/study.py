@@ -131,7 +131,8 @@ def parent_run(plan: RoutesPlan, before: Mapping[str, Any]) -> Tracker:
     """The study's own MLflow run: a new one, or the one that was begun."""
     order = plan.order
     return Tracker.start(
-        order.tracking or before.get("tracking_uri"),
+        order.tracking,
+        recorded=before.get("tracking_uri"),
         experiment=order.pipeline,
         run_name=order.name,
         parameters={"labelled": list(plan.config.labelled), "seeds": list(order.seeds), "folds": len(plan.folds)},

@@ -17,8 +17,36 @@ SHARED = 0.2
 """The share of the names without a namesake in the other domain that are alike in some way where they are in doubt."""
 PARTS = 3
 """So many parts at the beginning of a name can be a subject's."""
+LONG = 5
+"""A number of so many digits is no running number."""
+WORDS = (
+    *("ce", "nc", "cect", "ncct", "nce", "contrast", "noncontrast", "native", "plain", "enhanced", "unenhanced"),
+    *("pre", "post", "arterial", "venous", "portal", "delayed", "source", "target"),
+    *(
+        "ct",
+        "cta",
+        "cbct",
+        "mr",
+        "mri",
+        "pet",
+        "t1",
+        "t2",
+        "t1w",
+        "t2w",
+        "t1c",
+        "t1ce",
+        "t1gd",
+        "pd",
+        "flair",
+        "dwi",
+        "gd",
+    ),
+)
+"""What names say of a domain, beside its own name."""
 MAX_NAMED = 3
 
+Way = Callable[[str], tuple[list[str], list[str]]]
+"""The parts of a name that may be a subject's, and the other ones."""
 Names = Mapping[str, Collection[str]]
 """By domain, what its files call the subjects."""
 
@@ -102,8 +130,9 @@ def _doubt(names: Names, least: int) -> str:
     (one, own), (other, others) = names.items()
     lone = [{*own} - {*others}, {*others} - {*own}]
     enough = max(least, SHARED * min(map(len, lone)))
+    words = {part for word in (*WORDS, one, other) for part in _parts(word)}
     for ways in zip(_ways(own), _ways(others), strict=True):
-        keys = [_keyed(way, side) for way, side in zip(ways, (own, others), strict=True)]
+        keys = [_keyed(way, side, words) for way, side in zip(ways, (own, others), strict=True)]
         alike = sorted({*keys[0]} & {*keys[1]})
         pairs = [(keys[0][key], keys[1][key]) for key in alike if keys[0][key] in lone[0] and keys[1][key] in lone[1]]
         if len(pairs) >= enough:
@@ -112,22 +141,33 @@ def _doubt(names: Names, least: int) -> str:
     return ""
 
 
-def _ways(names: Collection[str]) -> list[Callable[[str], str]]:
+def _ways(names: Collection[str]) -> list[Way]:
     """What of a domain's names may be the subject's: all but what nearly all have, or some parts at the beginning."""
     everywhere = _common((part for name in names for part in {*_parts(name)}), len(names))
 
-    def own(name: str) -> str:
-        return "-".join(part for part in _parts(name) if part not in everywhere)
+    def own(name: str) -> tuple[list[str], list[str]]:
+        parts = _parts(name)
+        return [part for part in parts if part not in everywhere], [part for part in parts if part in everywhere]
 
-    def beginning(count: int, name: str) -> str:
-        return "-".join(_parts(name, ends=False)[:count])
+    def beginning(count: int, name: str) -> tuple[list[str], list[str]]:
+        parts = _parts(name, ends=False)
+        return parts[:count], [each for part in parts[count:] for each in _parts(part)]
 
     return [own, *(partial(beginning, count) for count in range(1, PARTS + 1))]
 
 
-def _keyed(way: Callable[[str], str], names: Collection[str]) -> dict[str, str]:
-    """The names by what of them may be the subject's; nothing where that does not tell nearly all of them apart."""
-    keyed = {key: name for name in sorted(names) if (key := way(name))}
+def _keyed(way: Way, names: Collection[str], words: Collection[str]) -> dict[str, str]:
+    """The names by what of them may be the subject's; nothing where that does not tell nearly all of them apart.
+
+    A running number alone is a subject's where all else in the name is a number or one of the domains' words:
+    ``ce_001``; but ``lung_001`` may be the first of a list of its own.
+    """
+    keyed = {}
+    for name in sorted(names):
+        kept, left = way(name)
+        telling = any(not part.isdecimal() or len(part) >= LONG for part in kept)
+        if kept and (telling or all(part.isdecimal() or part in words for part in left)):
+            keyed["-".join(kept)] = name
     return keyed if len(keyed) >= (1 - MISSING) * len(names) else {}
 
 

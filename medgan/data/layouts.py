@@ -209,7 +209,7 @@ def read_nnunet(
                 aside.append((image, "of no channel in dataset.json"))
     aside += [
         (label, "label maps")
-        for name in dict.fromkeys(each.replace("images", "labels") for each in folders)
+        for name in ("labelsTr", "labelsTs")
         if (path / name).is_dir()
         for label in find_images(path / name).images
     ]
@@ -236,7 +236,9 @@ def _description(path: Path) -> tuple[dict[int, str], str]:
 def _cases(path: Path, folder: str, channels: Mapping[int, str], ending: str) -> Iterator[tuple[Path, Study | None]]:
     """Each image of a folder, and the study that it is by its name."""
     if not (path / folder).is_dir():
-        raise DataError(f"{path} has no {folder}/; an nnU-Net data set is trained on what lies there.")
+        raise DataError(
+            f"{path} has no {folder}/, where an nnU-Net data set has what is trained on; name the folder so."
+        )
     for image in sorted((path / folder).iterdir()):
         if not image.name.endswith(ending) or image.name.startswith("."):
             continue

@@ -166,8 +166,7 @@ def find_cohort(data: Data, pair: DomainPair) -> Cohort:
     cohort = read_cohort(data, pair.names)
     check_options(data, cohort)
     if cohort is None:
-        hint = "\ntrainA/ and trainB/ do not say which is which: name them so." if (path / "trainA").is_dir() else ""
-        raise DataError(f"{path}: {LAYOUTS.format(source=pair.source.name, target=pair.target.name)}{hint}")
+        raise DataError(f"{path}: " + LAYOUTS.format(source=pair.source.name, target=pair.target.name))
     wanted = tuple(study for study in cohort.studies if study.domain in pair.names)
     counts = Counter(study.domain for study in cohort.studies)
     missing = [name for name in pair.names if not counts[name]]
@@ -249,6 +248,11 @@ def _of_folder(path: Path, names: Sequence[str], options: Options, *, tested: bo
         listing = bids.read_bids(path, names, options.bids, strict=not tested)
         if listing:
             return "BIDS", listing
+    if (path / "trainA").is_dir() and (path / "trainB").is_dir():
+        raise DataError(
+            f"{path} has trainA/ and trainB/, which do not say what they show; call them {' and '.join(names)}, or "
+            "give one of them alone."
+        )
     sides = layouts.sides(path, names)
     # Of a folder that is searched to the bottom otherwise, half of a pair's general words says nothing.
     if sides and (not tested or len(sides) == len(set(names)) or any(s.name.lower() in names for s in sides.values())):

@@ -73,7 +73,7 @@ def test_folders_may_have_capital_letters_but_not_in_two_ways(tmp_path):
 def test_folders_of_another_method_are_refused_with_what_to_do(tmp_path):
     image(tmp_path / "trainA" / "one.nii.gz")
     image(tmp_path / "trainB" / "one.nii.gz")
-    with pytest.raises(DataError, match=r"trainA/ and trainB/ do not say which is which"):
+    with pytest.raises(DataError, match="which do not say what they show; call them contrast and plain"):
         find_cohort(tmp_path, CT_PAIR)
 
 

@@ -31,3 +31,5 @@ class Case:
     """Looks at the input's folder and OUTPUT, and asserts what must hold of what was written."""
     options: tuple[str, ...] = ()
     """More of the command line; ``{folder}`` is the input's folder."""
+    command: Literal["convert", "check"] = "convert"
+    """``check`` is `medgan data check` for the pipeline of the model's domains: a finding fails."""

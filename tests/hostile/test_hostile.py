@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hostile import dicom_cases, entry_cases, format_cases, grid_cases, nifti_cases
+from hostile import dicom_cases, entry_cases, format_cases, grid_cases, nifti_cases, table_cases
 from hostile.case import Case
 from medgan.cli import app
 
-TABLES = (nifti_cases, entry_cases, format_cases, dicom_cases, grid_cases)
+TABLES = (nifti_cases, entry_cases, format_cases, dicom_cases, grid_cases, table_cases)
 CASES = tuple(case for table in TABLES for case in table.CASES)
+PIPELINES = {"ct": "ct_contrast", "mr": "mr_contrast", "mr to ct": "mr_to_ct"}
 EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
 
 
@@ -34,6 +35,8 @@ def test_an_odd_input_ends_as_the_table_says(case: Case, models, tmp_path, monke
     case.make(folder)
     options = [option.format(folder=folder) for option in case.options]
     asked = ["convert", str(folder / case.source), str(output), "--model", str(models[case.model]), "--device", "cpu"]
+    if case.command == "check":
+        asked = ["data", "check", str(folder / case.source), "--pipeline", PIPELINES[case.model]]
     ended = CliRunner().invoke(app, [*asked, *options])
     manifest = output / "manifest.jsonl"
     records = (

@@ -229,7 +229,7 @@ def test_a_test_subject_that_cannot_be_converted_fails_its_child_by_name(asked, 
 
 
 def test_a_damaged_record_says_what_to_do(asked, tmp_path):
-    order = replace(asked(tmp_path), tracking="sqlite:///unused.db")
+    order = replace(asked(tmp_path), tracking=f"sqlite:///{tmp_path}/unused.db")
     order.folder.mkdir(parents=True)
     (order.folder / "study.json").write_text("{")
     with pytest.raises(DataError, match=r"cannot be read \(.+\); remove it"):

@@ -10,6 +10,7 @@ import json
 import shlex
 import shutil
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import nibabel as nib
@@ -195,6 +196,30 @@ def test_a_subject_in_two_parts_is_refused(command, place):
     for name in ("CT", "MR"):
         in_two_parts(place.root / name)
     assert "s0" in place.refuses(command, DataError)
+
+
+@pytest.mark.parametrize(
+    "command", ["train ct_contrast", "train mr_to_ct", "sweep", "ablation", "misalignment", "benefit"]
+)
+def test_names_that_may_be_of_one_patient_in_two_domains_are_refused(command, place):
+    """Of folders alone: a table says itself who is who."""
+    for name, pair in (("CT", TWO), ("MR", MR_CT)):
+        for number, domain in product(range(8), pair.names):
+            folder = place.root / f"folders_{name}" / domain
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(place.root / name / f"s{number}_{domain}.nii.gz", folder / f"{domain}_PAT00{number}.nii.gz")
+    assert "PAT000" in place.refuses(DIVIDING[command].replace("--data ", "--data ROOT/folders_"))
+
+
+@pytest.mark.parametrize("like", ["S0", "s-0", "s00"])
+def test_names_that_are_nearly_equal_are_a_finding(like, place):
+    rewrite(place.root / "CT", lambda row: [like if row[0] == "s6" else row[0], *row[1:]])
+    said, error = place.run("data check CT")
+    assert isinstance(error, SystemExit), said
+    assert error.code == 1
+    (finding,) = [line for line in said.splitlines() if line.startswith("leakage:")]
+    assert "s0" in finding
+    assert like in finding
 
 
 JUDGED = (

@@ -30,7 +30,7 @@ def make_phantom(
     with explained(debug):
         from medgan.phantom.cohort import write_phantom
 
-        typer.echo(f"cohort: {write_phantom(out, kind=kind, subjects=subjects, seed=seed, lesions=lesions)}")
+        say(False, f"cohort: {write_phantom(out, kind=kind, subjects=subjects, seed=seed, lesions=lesions)}")
 
 
 @app.command("check")
@@ -51,7 +51,7 @@ def check_data(
         early.check_use(pipeline=pipeline, settings=pipeline, overrides=overrides, data=data)
         from medgan import catalog
         from medgan.config import from_overrides
-        from medgan.data.check import check_cohort, render
+        from medgan.data.check import check_cohort, not_read, render
         from medgan.data.location import Location, options
         from medgan.data.streams import write_text
         from medgan.data.studies import find_cohort
@@ -60,6 +60,8 @@ def check_data(
         pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
         report = check_cohort(find_cohort(Location(data, options(root, bids)), pair), pair)
         console().print(render(report))
+        for line in not_read(data):
+            console().print(line, highlight=False, markup=False)
         if table:
             write_text(table, report.frame().to_csv(index=False))
         if report.findings:

@@ -17,9 +17,12 @@ from rich.text import Text
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.endings import plain_spelling, subjects_named
 from medgan.data.grid import apart, same_grid
+from medgan.data.listing import find_images, told
+from medgan.data.streams import is_folder
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import Grid, read_grid, read_volume, voxel_hash
 from medgan.errors import DataError, MedganError
+from medgan.text import printable
 
 Kind = Literal["unreadable", "geometry", "duplicate", "leakage", "intensity", "spacing", "pairing"]
 
@@ -222,6 +225,13 @@ def _names(cohort: Cohort) -> Iterator[Finding]:
             names = ", ".join(f"'{subject}'" for subject in subjects)
             text = f"subjects {names} differ by their spelling alone; if they are one, give them one name."
             yield Finding("leakage", text, cohort.of_subjects(subjects).studies)
+
+
+def not_read(data: Path) -> Iterator[str]:
+    """Lines for people on what lies in a cohort's folder and is neither an image nor known to be none."""
+    if is_folder(data):
+        passed_over = find_images(data).passed_over
+        yield from told({printable(path.relative_to(data).as_posix()): why for path, why in passed_over.items()})
 
 
 def render(report: Report) -> RenderableType:

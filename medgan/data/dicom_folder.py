@@ -6,6 +6,7 @@ that stand for the UIDs.
 """
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -155,7 +156,7 @@ def _pixels(path: Path) -> bytes:
         data = dataset(path, ["PixelData", "RescaleSlope", "RescaleIntercept"])
         return hashlib.sha256(repr([(tag, data[tag].value) for tag in data.keys()]).encode()).digest()  # noqa: SIM118
     except DataError:
-        return str(path).encode()
+        return os.fsencode(path)
 
 
 def _groups(headers: Iterable[Header]) -> list[Series]:

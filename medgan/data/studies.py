@@ -14,6 +14,7 @@ from medgan.data.location import Data, Location, Options
 from medgan.data.tables import read_table
 from medgan.data.volumes import file_hash, shown_hash
 from medgan.errors import ConfigError, DataError
+from medgan.text import printable
 
 __all__ = ["Cohort", "Study", "check_options", "find_cohort", "read_cohort"]
 
@@ -73,9 +74,13 @@ class Cohort:
         wanted = set(ids)
         return replace(self, studies=tuple(study for study in self.studies if study.subject in wanted))
 
-    def relative(self, path: Path) -> str:
-        """A file's name below the cohort's folder, with forward slashes."""
+    def below(self, path: Path) -> str:
+        """A file's path below the cohort's folder, with forward slashes."""
         return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
+
+    def relative(self, path: Path) -> str:
+        """The same as records call it: what a terminal or UTF-8 cannot hold is escaped."""
+        return printable(self.below(path))
 
     def file_hashes(self) -> dict[str, dict[str, str]]:
         """For each subject, its images' and masks' names and what is in them (SHA-256)."""
@@ -216,7 +221,7 @@ def _by_subject(cohort: Cohort, names: Sequence[str]) -> Cohort:
     asked = cohort.names()
     found = subjects_named({name: asked[name] for name in names if name in asked})
     studies = tuple(
-        replace(study, subject=found.subjects.get((study.domain, study.subject), study.subject))
+        replace(study, subject=printable(found.subjects.get((study.domain, study.subject), study.subject)))
         for study in cohort.studies
     )
     return replace(cohort, studies=studies, note=found.note, doubt=found.doubt)

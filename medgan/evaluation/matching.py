@@ -12,7 +12,7 @@ in its set. A synthetic image takes its subject from its source.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from medgan.data.sidecars import SUFFIX, sidecar
 from medgan.data.studies import Cohort, read_cohort
 from medgan.data.tables import is_table
 from medgan.errors import DataError
+from medgan.text import printable
 
 Role = Literal["reference", "source", "mask", "labels"]
 
@@ -59,6 +60,8 @@ class ImageSet:
     images: tuple[Image, ...]
     whole: bool
     """Whether all of it is meant, as of a folder, and not what is needed of it, as of a cohort."""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """Why, by name, for each file of a folder that is neither an image nor known to be none."""
 
     def partner(self, image: Image, own: "ImageSet") -> Image | None:
         """The image of this set that belongs to ``image`` of the set ``own``.
@@ -116,6 +119,8 @@ class Matching:
     own_references: int
     """Synthetic images that have a reference of their own."""
     failures: tuple[Failure, ...]
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """What lies among the images and is neither one nor known to be none, with the reason."""
 
 
 def read_images(
@@ -142,13 +147,16 @@ def read_images(
         names = pair if wanted in pair else (wanted,)
         cohort = read_cohort(Location(root, options), names, tested=True)
     images = _of_cohort(cohort, wanted, column) if cohort else []
+    passed_over: Mapping[str, str] = {}
     if cohort and (images or not root.is_dir()):
         folder, whole = cohort.beside(LABELS_JSON).parent, False
     else:
-        images, folder, whole = _below(root, wanted), root, True
+        listing, folder, whole = find_images(root), root, True
+        images = _below(root, wanted, listing.images)
+        passed_over = {printable(path.relative_to(root).as_posix()): why for path, why in listing.passed_over.items()}
     if not images:
         raise DataError(f"{place} holds no {column}; give a folder of images, or `COHORT:DOMAIN`.")
-    return ImageSet(str(place), folder, tuple(images), whole)
+    return ImageSet(str(place), folder, tuple(images), whole, passed_over)
 
 
 def split_place(place: str | Path) -> tuple[Path, str]:
@@ -181,17 +189,19 @@ def match(
         try:
             cases.append(_case(image, synthetic, roles))
         except DataError as error:
-            failures.append(Failure(image.name, str(error)))
+            failures.append(Failure(image.name, printable(str(error))))
     if paired and reference.whole:
         taken = {case.partners["reference"] for case in cases}
         lone = [image for image in reference.images if image.path not in taken]
         failures += [
             Failure(
-                image.name, f"{image.path}: no synthetic image in {synthetic.place} belongs to it; convert its source."
+                image.name,
+                printable(f"{image.path}: no synthetic image in {synthetic.place} belongs to it; convert its source."),
             )
             for image in lone
         ]
-    return Matching(tuple(cases), paired, own, tuple(failures))
+    passed_over = {name: why for images in (*roles.values(), synthetic) for name, why in images.passed_over.items()}
+    return Matching(tuple(cases), paired, own, tuple(failures), passed_over)
 
 
 def _case(image: Image, synthetic: ImageSet, roles: Mapping[Role, ImageSet]) -> Case:
@@ -234,9 +244,8 @@ def _of_cohort(cohort: Cohort, domain: str, column: Literal["image", "mask"]) ->
     return list(dict.fromkeys(images))  # the scans of a subject may share one mask
 
 
-def _below(folder: Path, wanted: str) -> list[Image]:
+def _below(folder: Path, wanted: str, found: Sequence[Path]) -> list[Image]:
     """The images below a folder, but for maps: ``NAME_change`` beside ``NAME`` is no image of the domain."""
-    found = find_images(folder).images
     keys = {_key(path) for path in found}
     maps = {path for path in found if stem(path).endswith(MAPS) and _plain_key(path) in keys}
     paths = [path for path in found if path not in maps and (not wanted or stem(path) == wanted)]
@@ -253,7 +262,7 @@ def _plain_key(path: Path) -> tuple[Path, str]:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return (path.relative_to(folder).parent / stem(path)).as_posix()
+    return printable((path.relative_to(folder).parent / stem(path)).as_posix())
 
 
 def _without_suffix(name: str, path: Path) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from medgan.data.listing import told
 from medgan.evaluation.judging import Modalities
 from medgan.evaluation.matching import Matching
 from medgan.evaluation.seen import NOBODY, Seen
@@ -55,6 +56,8 @@ def notes(facts: Facts, subjects: int) -> Iterator[str]:
     if facts.unchecked:
         yield f"{facts.unchecked[0].upper()}{facts.unchecked[1:]}."
     yield from _about_baselines(facts, subjects)
+    for line in told(facts.matching.passed_over):
+        yield f"{line[0].upper()}{line[1:]}."
 
 
 def _about_baselines(facts: Facts, subjects: int) -> Iterator[str]:

@@ -206,7 +206,7 @@ def _of_cohort(cohort: Cohort, source: Path, domain: str, subjects: Collection[s
         for image in below.keys() - {*chosen}:
             if image.parent not in chosen:
                 passed_over[record_name(below[image])] = known.get(image) or f"no part of {cohort.layout}"
-    named = tuple((cohort.relative(image), image) for image in chosen)
+    named = tuple((cohort.below(image), image) for image in chosen)
     return Inputs(named, tuple(notes), dict(sorted(passed_over.items())))
 
 

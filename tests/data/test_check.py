@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from medgan.data.check import check_cohort, render
+from medgan.data.check import check_cohort, not_read, render
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.studies import Cohort, Study, find_cohort
 
@@ -277,3 +277,10 @@ def test_real_pairs_lie_on_one_grid(medgan_data):
     cohort = find_cohort(medgan_data / "sts", pair)
     report = check_cohort(cohort.of_subjects(cohort.subjects()[:4]), pair)
     assert report.findings == ()
+
+
+def test_what_is_no_image_is_listed_with_its_reason(tmp_path):
+    (tmp_path / "contrast").mkdir()
+    (tmp_path / "contrast" / "red\x1b.zip").write_bytes(b"any")
+    assert list(not_read(tmp_path)) == [r"passed over, packed; unpack it first (1): contrast/red\x1b.zip"]
+    assert list(not_read(tmp_path / "cohort.csv")) == []

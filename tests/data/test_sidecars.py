@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -54,3 +55,8 @@ def test_a_cohort_of_nothing_else_is_refused(studies, tmp_path):
         DataError, match="all 1 images are synthetic cases of `medgan augment`; give the cohort of real"
     ):
         without_augmented(Cohort((studies["made"],), tmp_path))
+
+
+def test_a_pipe_beside_an_image_is_no_sidecar_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    assert sidecar(tmp_path / "a.nii.gz") == {}

@@ -231,3 +231,14 @@ def test_a_folder_that_merely_has_a_general_name_in_it_is_no_layout(tmp_path):
     assert read_cohort(tmp_path, CT_PAIR.names, tested=True) is None
     image(tmp_path / "target" / "one.nii.gz")
     assert len(read_cohort(tmp_path, CT_PAIR.names, tested=True).studies) == 2
+
+
+def test_names_that_no_record_can_hold_are_escaped_and_their_files_found(tmp_path):
+    name = os.fsdecode(b"m\xfcller\x1b")
+    for domain in ("contrast", "plain"):
+        image(tmp_path / domain / name / "scan.nii.gz")
+    cohort = find_cohort(tmp_path, CT_PAIR)
+    assert cohort.subjects() == [r"m\xfcller\x1b"]
+    assert cohort.relative(cohort.studies[0].image) == r"contrast/m\xfcller\x1b/scan.nii.gz"
+    json.dumps(cohort.file_hashes(), ensure_ascii=False).encode()
+    assert len(cohort.pairs(CT_PAIR)) == 1

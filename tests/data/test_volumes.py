@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import nibabel as nib
 import numpy as np
@@ -189,3 +190,13 @@ def test_outputs_for_real_volumes_overlay_their_inputs_in_nibabel_and_simpleitk(
     np.testing.assert_array_equal(nib.load(output).affine, volume.grid.affine)
     if not source.is_dir():
         np.testing.assert_array_equal(nib.load(output).affine, nib.load(source).affine)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".png", ".tif", ".mha", ".nhdr", ".dcm", ""])
+@pytest.mark.parametrize("reader", [read_volume, read_grid, file_hash, image_hash])
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path, suffix, reader):
+    os.mkfifo(tmp_path / f"a{suffix}")
+    (tmp_path / f"link{suffix}").symlink_to(f"a{suffix}")
+    for name in ("a", "link"):
+        with pytest.raises(DataError, match=rf"{name}{suffix}: a named pipe, not a file; remove it"):
+            reader(tmp_path / f"{name}{suffix}")

@@ -1,5 +1,7 @@
 """Matching: every synthetic image finds its partners, or is named as lacking one."""
 
+import os
+
 import nibabel
 import numpy as np
 import pytest
@@ -148,3 +150,13 @@ def test_an_output_with_a_suffix_is_matched_by_the_name_of_its_source(tmp_path):
     found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {}, paired=True)
     assert partners(found) == {"a": "a.nii.gz", "b": "b.nii.gz"}
     assert [failure.image for failure in found.failures] == ["b_other"]
+
+
+def test_what_is_no_image_is_passed_over_with_its_reason_and_broken_names_are_escaped(tmp_path):
+    latin = b"lat\xedn".decode(errors="surrogateescape")
+    put(*(tmp_path / side / f"{latin}.nii" for side in ("fake", "real")))
+    (tmp_path / "fake" / "all.zip").write_bytes(b"any")
+    os.mkfifo(tmp_path / "real" / "pipe")
+    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+    assert [case.name for case in found.cases] == [r"lat\xedn"]
+    assert found.passed_over == {"all.zip": "packed; unpack it first", "pipe": "a named pipe, not a file"}

@@ -51,3 +51,8 @@ def test_notes_say_what_holds_and_nothing_else(setting, said, unsaid):
     text = " ".join(notes(setting, 3))
     assert said in text
     assert unsaid not in text
+
+
+def test_what_was_passed_over_is_said():
+    matching = Matching((), True, 3, (), {"all.zip": "packed; unpack it first"})
+    assert "Passed over, packed; unpack it first (1): all.zip." in notes(Facts(matching, CT_CT, True), 3)

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 
 import pytest
 from rich.console import Console
@@ -95,3 +96,20 @@ def test_warnings_are_counted_by_kind_and_not_told_study_by_study(tmp_path):
         "(s0.nii, s1.nii, s2.nii, and 2 more)",
         "warning: 1 of 41: 7 exact copies were left out ([odd].nii)",
     ]
+
+
+def test_a_pipe_in_the_manifests_place_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "manifest.jsonl")
+    with pytest.raises(DataError, match=r"manifest\.jsonl: a named pipe, not a file"):
+        Manifest(tmp_path / "manifest.jsonl")
+
+
+def test_what_was_passed_over_is_listed_at_the_end_and_in_the_summary(tmp_path):
+    passed_over = {f"{number}.npy": "no grid" for number in range(7)} | {"all.zip": "packed"}
+    summary = ConvertSummary((DONE,), 1.0, "cpu", passed_over)
+    stream = io.StringIO()
+    show_end(summary, tmp_path, Console(file=stream, width=200))
+    assert "passed over, no grid (7): 0.npy, 1.npy, 2.npy, 3.npy, 4.npy, and 2 more\n" in stream.getvalue()
+    assert "passed over, packed (1): all.zip\n" in stream.getvalue()
+    write_summary(tmp_path / "summary.json", summary, FACTS)
+    assert json.loads((tmp_path / "summary.json").read_text())["passed_over"] == passed_over

@@ -19,6 +19,8 @@ CONTRASTS = {"CT": Window(lower=-250.0, upper=600.0), "MR": Window(lower=0.0, up
 """What the histogram of the metric spans: beyond, a few bright voxels would leave the tissues in one bin."""
 LEAST_VOXELS = 4
 """Along each axis, in a level and in a scan."""
+LEAST_MM = 4.0
+"""Along each axis of a scan; thinner ones would be nearly all repeated edge, whose voxels would be too many."""
 LEAST_INSIDE = 0.2
 """Share of the body that must lie deep enough for the metric to look there alone: a finger is all surface."""
 BONE_HU = 250.0
@@ -57,10 +59,14 @@ def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, config: Regist
         config: How far around and inside the body, and around bones, the metric looks.
 
     Raises:
-        DataError: Too few voxels along an axis, or no body in it.
+        DataError: Too few voxels or millimetres along an axis, or no body in it.
     """
-    if min(volume.grid.size) < LEAST_VOXELS:
-        raise DataError(f"{volume.path} {volume.grid.size}: too thin to register; give a volume, not slices.")
+    extent_mm = np.array(volume.grid.spacing_mm) * volume.grid.size
+    if min(volume.grid.size) < LEAST_VOXELS or min(extent_mm) < LEAST_MM:
+        field = " × ".join(f"{length:g}" for length in extent_mm)
+        raise DataError(
+            f"{volume.path} {volume.grid.size}: {field} mm, too thin to register; give a volume, not slices."
+        )
     if not body.any():
         raise DataError(f"{volume.path}: no body is found in it, so there is nothing to register; look at the image.")
     lower, upper = CONTRASTS[domain.modality].bounds(volume.voxels)

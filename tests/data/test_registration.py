@@ -161,9 +161,13 @@ def test_the_table_under_a_ct_is_taken_away(scan, sides):
     assert voxels_of(ready.image)[:, 0, :].max() == -250
 
 
-@pytest.mark.parametrize(("shape", "problem"), [((20, 20, 3), "too thin"), ((20, 20, 20), "no body")])
-def test_what_cannot_be_registered_is_refused_by_name(tmp_path, shape, problem):
-    volume = Volume(np.full(shape, -1000, np.float32), made_up_grid(shape, np.eye(4)), tmp_path / "ct.nii.gz")
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "problem"),
+    [((20, 20, 3), 2, "too thin"), ((20, 20, 20), 0.1, "2 × 2 × 2 mm, too thin"), ((20, 20, 20), 1, "no body")],
+)
+def test_what_cannot_be_registered_is_refused_by_name(tmp_path, shape, spacing_mm, problem):
+    affine = np.diag([spacing_mm] * 3 + [1.0])
+    volume = Volume(np.full(shape, -1000, np.float32), made_up_grid(shape, affine), tmp_path / "ct.nii.gz")
     with pytest.raises(DataError, match=problem) as refused:
         side(volume, np.zeros(shape, bool), domain_named("ct"), RegistrationConfig())
     assert str(volume.path) in str(refused.value)

@@ -212,11 +212,14 @@ def _splits(cohort: Cohort) -> Iterator[Finding]:
 
 def _names(cohort: Cohort) -> Iterator[Finding]:
     """Subjects who may be one and the same, by their names alone."""
+    found = subjects_named(cohort.names())
     if cohort.doubt:
         advice = "give both images of a subject one name, or list the images in a CSV that says who is who."
         yield Finding("leakage", f"{cohort.doubt}; {advice}", cohort.studies)
-    elif note := subjects_named(cohort.names()).note:
-        yield Finding("leakage", f"by their names, {note}; in the table, give them one subject.", cohort.studies)
+    elif told := found.note or found.doubt:
+        yield Finding(
+            "leakage", f"by their names, {told}; if they are one subject, call them so in the table.", cohort.studies
+        )
     alike: dict[str, list[str]] = defaultdict(list)
     for subject in cohort.subjects():
         alike[plain_spelling(subject)].append(subject)

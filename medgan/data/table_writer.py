@@ -177,7 +177,8 @@ def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
         known = {*(study.image for study in cohort.studies), *(study.mask for study in cohort.studies)}
         aside = {image: why for image, why in cohort.aside if image not in known}
         left_out = {image: f"no part of {cohort.layout}" for image in images if image not in known} | aside
-        return Proposal(cohort.studies, left_out, (f"read as {cohort.layout}", *cohort.notes))
+        told = (f"read as {cohort.layout}", cohort.note, cohort.doubt, *cohort.notes)
+        return Proposal(cohort.studies, left_out, tuple(filter(None, told)))
     keys = {_key(image, folder): image for image in images}
     masks = {masked(key): image for key, image in keys.items() if masked(key) in keys}
     studies, left_out = [], {}

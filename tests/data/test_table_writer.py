@@ -85,6 +85,16 @@ def test_a_layout_is_written_as_the_cohort_that_it_is(tmp_path, layout):
         write_table(tmp_path / "cohort.csv", own)
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "told"),
+    [("P{}_ce", "P{}_nc", "are one subject, P1"), ("P{}_0000", "P{}_0001", "could be one subject's or two subjects'")],
+)
+def test_who_is_who_is_told_before_a_table_fixes_it(tmp_path, source, target, told):
+    sides = (("contrast", source), ("plain", target))
+    names = [f"{domain}/{name.format(number)}.nii" for domain, name in sides for number in (1, 2)]
+    assert any(told in note for note in propose(files(tmp_path, *names)).notes)
+
+
 def test_a_subject_that_looks_like_a_comment_is_read_again(tmp_path):
     write_table(tmp_path / "cohort.csv", propose(files(tmp_path, "ct/#1.nii"), ["{domain}/{subject}.nii"]).studies)
     assert [study.subject for study in read_table(tmp_path / "cohort.csv").studies] == ["#1"]

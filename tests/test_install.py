@@ -68,6 +68,13 @@ def test_an_installed_medgan_lists_its_pipelines(environment):
     assert "ct_contrast" in run(str(environment / "bin" / "medgan"), "pipelines", cwd=environment)
 
 
+def test_an_installed_medgan_runs_as_a_module_and_tells_who_made_it(environment):
+    python = str(environment / "bin" / "python")
+    assert run(python, "-m", "medgan", "--version", cwd=environment).startswith("medgan ")
+    told = "from importlib.metadata import metadata; print(metadata('medgan')['Author'])"
+    assert run(python, "-c", told, cwd=environment).strip() == "The medgan developers"
+
+
 def test_an_installed_medgan_explains_itself(environment):
     assert "train" in run(str(environment / "bin" / "medgan"), "--help", cwd=environment)
 

@@ -85,6 +85,26 @@ def test_hooks_use_the_environments_tools_and_no_network():
     assert {"ruff", "mypy", "import-linter", "pre-commit"} <= {requirement.name for requirement in DEVELOPMENT}
 
 
+def test_the_citation_says_what_the_package_says():
+    cited = YAML(typ="safe").load(ROOT / "CITATION.cff")
+    assert cited["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors", "type"} <= cited.keys()
+    assert [cited[key] for key in ("title", "version", "license")] == [
+        PROJECT[key] for key in ("name", "version", "license")
+    ]
+    assert cited["authors"] == PROJECT["authors"]
+    for work in cited["references"]:
+        assert {"type", "title", "authors", "year", "doi"} <= work.keys()
+        assert re.fullmatch(r"10\.\d{4,}/\S+", work["doi"])
+
+
+def test_the_classifiers_agree_with_the_rest():
+    named = PROJECT["classifiers"]
+    assert named == sorted(set(named))
+    assert f"Programming Language :: Python :: {PROJECT['requires-python'].removeprefix('>=')}" in named
+    assert not any(name.startswith("License ::") for name in named), "the licence is an SPDX expression"
+
+
 def test_the_licence_is_the_one_that_is_declared():
     assert PROJECT["license"] == "Apache-2.0"
     assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()

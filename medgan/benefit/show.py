@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -65,7 +66,7 @@ def _differences(organ: str, comparisons: pd.DataFrame) -> Table:
 
 def _table(title: str, *names: str) -> Table:
     """A table with its columns of text, and one for each test set."""
-    shown = Table(*(Column(name, overflow="fold") for name in names), title=title, title_justify="left")
+    shown = Table(*(Column(name, overflow="fold") for name in names), title=escape(title), title_justify="left")
     for name in SETS.values():
         shown.add_column(name, justify="right")
     return shown

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medgan.classification.apply import Classified
-from medgan.data.streams import replacing
+from medgan.data.streams import as_it_was, inert, replacing
 from medgan.data.volumes import file_hash
 from medgan.errors import DataError
 from medgan.inference.sidecar import as_json, read_sidecar
@@ -78,7 +78,7 @@ class ClassTable:
             return
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows(
-            [self.columns, *(self.rows[name] for name in sorted(self.rows))]
+            [self.columns, *([inert(name), *self.rows[name][1:]] for name in sorted(self.rows))]
         )
         content = text.getvalue().encode()
         outputs = {TABLE: hashlib.sha256(content).hexdigest()}
@@ -100,5 +100,5 @@ class ClassTable:
         if self.path not in there or before["Outputs"].get(TABLE) != file_hash(self.path):
             raise DataError(f"{self.path}: was changed since it was written; move it away, or add --overwrite.")
         with self.path.open(newline="", encoding="utf-8") as stream:
-            self.rows = {row[0]: row for row in list(csv.reader(stream))[1:]}
+            self.rows = {as_it_was(row[0]): row for row in list(csv.reader(stream))[1:]}
         self.sources = dict(before[SOURCES])

@@ -53,7 +53,7 @@ def check_data(
         from medgan.config import from_overrides
         from medgan.data.check import check_cohort, not_read, render
         from medgan.data.location import Location, options
-        from medgan.data.streams import write_text
+        from medgan.data.streams import inert_table, write_text
         from medgan.data.studies import find_cohort
 
         asked = from_overrides(overrides or [])
@@ -63,7 +63,7 @@ def check_data(
         for line in not_read(data):
             console().print(line, highlight=False, markup=False)
         if table:
-            write_text(table, report.frame().to_csv(index=False))
+            write_text(table, inert_table(report.frame()).to_csv(index=False))
         if report.findings:
             raise typer.Exit(1)
 

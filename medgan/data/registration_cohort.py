@@ -18,7 +18,7 @@ from rich.text import Text
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.registration_pair import PairConfig, PairFiles, register_pair
 from medgan.data.registration_quality import Quality, Status
-from medgan.data.streams import write_text
+from medgan.data.streams import inert_table, write_text
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import file_hash
 from medgan.documents import read_json
@@ -94,7 +94,7 @@ def register_cohort(
     todo = [item for item in planned if isinstance(item, PairJob)]
     done = {outcome.name: outcome for outcome in _registered(todo, min(jobs, len(todo)))}
     outcomes = [done[item.name] if isinstance(item, PairJob) else item for item in planned]
-    write_text(out / "quality.csv", frame(outcomes).to_csv(index=False))
+    write_text(out / "quality.csv", inert_table(frame(outcomes)).to_csv(index=False))
     write_text(out / "cohort.csv", _table(outcomes))
     return outcomes
 

@@ -42,7 +42,7 @@ def draw_pair(
     """
     scans = [_grey(voxels, domain) for voxels, domain in zip((fixed, moved), domains, strict=True)]
     figure = Figure(figsize=(12, 8), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # dollar signs of a name are no formula
     for column, plane in enumerate(PLANES):
         one, other = (scan.take(scan.shape[column] // 2, axis=column) for scan in scans)
         first, second = (spacing for axis, spacing in enumerate(spacing_mm) if axis != column)

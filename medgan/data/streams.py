@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 from isal import igzip, isal_zlib
 
@@ -23,8 +23,13 @@ from medgan.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+T = TypeVar("T")
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a disk answers that is full, to this user at least."""
+
+FORMULA = "=+-@\t\r"
+"""What begins a formula in a spreadsheet."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -212,7 +217,31 @@ def write_text(path: Path, text: str) -> Path:
 def write_csv(path: Path, table: "pd.DataFrame") -> Path:
     """Write a table with six digits and without its index, whole or not at all; its path.
 
+    Text that a spreadsheet would take for a formula is made inert; see :func:`inert`.
+
     Raises:
         DataError: As for :func:`replacing`.
     """
-    return write_text(path, table.to_csv(index=False, float_format="%.6g"))
+    return write_text(path, inert_table(table).to_csv(index=False, float_format="%.6g"))
+
+
+def inert_table(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A table whose texts and headings are :func:`inert`."""
+    words = {name: column.map(inert) for name, column in table.items() if column.dtype.kind not in "biufc"}
+    return table.assign(**words).rename(columns=inert)
+
+
+def inert(value: T) -> T | str:
+    """Text with an apostrophe before it where a spreadsheet would compute it, such as ``=HYPERLINK(...)``."""
+    if not isinstance(value, str) or len(value) < 2 or value[0] not in FORMULA:
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def as_it_was(text: str) -> str:
+    """The text of which :func:`inert` made ``text``."""
+    return text[1:] if text.startswith("'") and inert(text[1:]) == text else text

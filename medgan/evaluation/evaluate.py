@@ -14,7 +14,7 @@ from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
-from medgan.evaluation.judging import LabelNames, Modalities, read_label_names
+from medgan.evaluation.judging import LabelNames, Modalities, check_names, read_label_names
 from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Role, match, read_images, split_place
 from medgan.evaluation.measures import distance_to_ideal
 from medgan.evaluation.notes import Facts, notes
@@ -114,6 +114,7 @@ def evaluate(
     }
     if "labels" in others and label_names is None:
         label_names = read_label_names(others["labels"].folder)
+    check_names(label_names or {})
     references = read_images(reference, pair=pair, options=options)
     matching = match(read_images(synthetic), references, others, paired)
     _refuse_unpaired_mr(matching, kinds)

@@ -24,6 +24,8 @@ from medgan.evaluation.tissues import TISSUES, TissueMap, change_by_tissue, code
 from medgan.evaluation.uncertainty import map_beside, uncertainty_figures
 
 LabelNames = Mapping[str, int | list[int]]
+LONGEST_NAME = 100
+"""Characters of a label's name."""
 """The value of each label, or several values that are judged as one."""
 
 Figures = dict[str, str | float]
@@ -131,6 +133,20 @@ def read_label_names(folder: Path) -> LabelNames | None:
         return dict(_named(*entry) for entry in content.get("labels", content).items())
     except (ValueError, TypeError, AttributeError):
         raise DataError(f'{path} names no labels; write `{{"liver": 5, "kidneys": [7, 8]}}`.') from None
+
+
+def check_names(names: LabelNames) -> None:
+    """Refuse names of labels that would break a table, or whoever reads it in a terminal.
+
+    Raises:
+        DataError: A name that is empty or long, or holds what cannot be printed.
+    """
+    for name in names:
+        if not name.isprintable() or name.strip() != name or not 0 < len(name) <= LONGEST_NAME:
+            raise DataError(
+                f"the label name {name[:50]!r} cannot stand in a table; name labels by at most {LONGEST_NAME} "
+                "characters that can be printed, without blanks at the ends."
+            )
 
 
 def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]]:

@@ -56,7 +56,7 @@ def _table(found: Evaluation, title: str | None = None) -> Table:
         cells = [_cell(name, by_arm[arm], "mean", bounds=arm not in briefly) for arm in arms]
         if against:
             cells += _difference(name, differences[name], by_arm[against]["mean"])
-        table.add_row(name, *cells)
+        table.add_row(Text(name), *cells)
     return table
 
 

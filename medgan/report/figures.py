@@ -16,7 +16,8 @@ WIDTH_IN = 4.8
 """So narrow that letters of 9 points can still be read where a telephone shows the plot 9 cm wide."""
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8C8C8C")
 """Told apart by the colour-blind, too: Okabe & Ito 2008, with grey for their yellow, which paper swallows."""
-STYLE: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": "medgan", "font.size": 9}
+STYLE: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": "medgan", "font.size": 9, "text.parse_math": False}
+"""A name with dollar signs is a name, and no formula that may not parse."""
 MARKS = {"higher": ("#0072B2", "o"), "lower": ("#D55E00", "s"), "not shown": ("#6B6B6B", "D"), "unknown": ("k", "x")}
 
 

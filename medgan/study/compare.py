@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -78,8 +79,8 @@ def render(table: pd.DataFrame, reference: str, metrics: Sequence[str]) -> Group
 
 
 def _of_metric(rows: pd.DataFrame, reference: str, metric: str) -> Table:
-    shown = Table(Column("cell", overflow="fold", min_width=18), "seeds", title=metric, title_justify="left")
-    for column in ("mean", f"difference to {reference}", "p"):
+    shown = Table(Column("cell", overflow="fold", min_width=18), "seeds", title=escape(metric), title_justify="left")
+    for column in ("mean", escape(f"difference to {reference}"), "p"):
         shown.add_column(column, justify="right")
     for row in rows.to_dict("records"):
         shown.add_row(

@@ -1,9 +1,10 @@
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from medgan.data.streams import opened, replacing
+from medgan.data.streams import as_it_was, opened, replacing, write_csv
 from medgan.errors import DataError
 
 CONTENT = np.random.default_rng(0).bytes(100_000)
@@ -99,3 +100,18 @@ def test_a_file_that_may_not_be_read_is_named(shared_folder, bound_by_permission
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.nii: cannot be read \(No such file or directory\)"):
         read(tmp_path / "gone.nii")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=cmd()", "'=cmd()"), ("+1+1", "'+1+1"), ("-2+3", "'-2+3"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1+1", "'\t=1+1"),
+        ("-5", "-5"), ("+.5e3", "+.5e3"), ("-", "-"), ("", ""), ("s1", "s1"), ("'s1", "'s1"), ("a=b", "a=b"),
+    ],
+)  # fmt: skip
+def test_a_spreadsheet_computes_no_cell_of_ours(tmp_path, text, written):
+    table = pd.DataFrame({"subject": [text], text or "x": [-1.5]})
+    read = pd.read_csv(write_csv(tmp_path / "a.csv", table), dtype=str, keep_default_na=False)
+    assert list(read.columns) == ["subject", written or "x"]
+    assert read.iloc[0].tolist() == [written, "-1.5"]
+    assert as_it_was(written) == text

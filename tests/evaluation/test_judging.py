@@ -9,6 +9,7 @@ from medgan.evaluation.fidelity import fidelity
 from medgan.evaluation.judging import (
     Modalities,
     changes,
+    check_names,
     errors,
     intensities,
     read_label_names,
@@ -198,3 +199,15 @@ def test_an_uncertainty_map_on_another_grid_is_refused(tmp_path):
     save(tmp_path / "synthetic_uncertainty.nii.gz", np.ones((24, 24, 4)))
     with pytest.raises(GeometryError, match="uncertainty map"):
         read_scans(case, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " liver", "liver\n", "a\x1b[2J", "a\x00", "x" * 101, "a\u202eb", "\t=1"], ids=ascii
+)
+def test_a_label_that_cannot_stand_in_a_table_is_named(name):
+    with pytest.raises(DataError, match="cannot stand in a table"):
+        check_names({"liver": 1, name: 2})
+
+
+def test_labels_may_be_named_as_people_do():
+    check_names({"left kidney": 1, "Niere (rechts)": 2, "<b>": 3, "肝": 4})

@@ -47,6 +47,11 @@ def test_a_row_shows_each_arm_its_interval_and_the_difference():
     ]
 
 
+@pytest.mark.parametrize("organ", ["[/red]", "[bold]", ":smile:", "a\\"])
+def test_a_name_in_brackets_is_shown_as_it_is(organ):
+    assert f"mae_in_{organ}_hu" in text(an_evaluation(**{f"mae_in_{organ}_hu": (1.0, 2.0)}))
+
+
 def test_with_many_arms_only_the_synthetic_one_shows_its_interval_and_the_look_up_is_what_it_is_compared_with():
     arms = ("synthetic", "intensity_lookup", "intensity_lookup_median", "constant", "true_shifted")
     shown = text(an_evaluation(arms=arms, core_bone_dice=(0.6, 0.3, 0.2, 0.0, 0.9)))

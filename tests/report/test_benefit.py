@@ -1,8 +1,11 @@
 """The page as a browser's parser sees it, against the study that it is of."""
 
+import html
+import json
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
 from medgan.report.benefit import command, dice_by_arm, facts, write_report
@@ -149,3 +152,28 @@ def test_facts_count_the_subjects_of_each_test_set(make_study):
 @pytest.mark.parametrize(("arm", "said"), [("real+synthetic", "100 %, chosen on validation subjects"), (None, "100 %")])
 def test_a_ratio_that_was_swept_was_chosen_and_one_that_was_set_was_not(make_study, arm, said):
     assert facts(read_findings(make_study(sweep={"arm": arm})))["Synthetic to real images"] == said
+
+
+HOSTILE = (
+    "<script>alert(1)</script>", "$\\frac{$", '"><img src=x onerror=y>', "{{ 7 * 7 }}", "[/red]", "=cmd()", "a\nb",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("organ", HOSTILE)
+def test_a_hostile_organ_breaks_neither_page_nor_plots(make_study, organ):
+    folder = make_study()
+    record = json.loads((folder / "benefit.json").read_text())
+    record["organs"] = {organ: 2, "liver": 1}
+    for row in (*record["comparisons"], *record["worst"]):
+        row["organ"] = row["organ"].replace("kidney", organ)
+        if "subject" in row:
+            row["subject"] = organ
+    (folder / "benefit.json").write_text(json.dumps(record))
+    rows = pd.read_csv(folder / "benefit.csv").replace({"kidney": organ, "phantom-003": organ})
+    rows.to_csv(folder / "benefit.csv", index=False)
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert html.escape(organ).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
+    tags = re.findall(r"<(script|img)[^>]*>", page)
+    assert "script" not in tags
+    assert "onerror=y>" not in page.replace("onerror=y&gt;", "")
+    assert page.count("data:image/png") == 1, "the worst case is still shown"

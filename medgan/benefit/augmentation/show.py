@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -75,7 +76,7 @@ def _differences(title: str, comparisons: pd.DataFrame, slopes: pd.DataFrame) ->
 
 def _table(title: str, names: Sequence[str], figures: Sequence[str], *more: str) -> Table:
     shown = Table(
-        *(Column(name, overflow="fold") for name in names), title=title, title_justify="left", show_lines=True
+        *(Column(name, overflow="fold") for name in names), title=escape(title), title_justify="left", show_lines=True
     )
     for name in (*figures, *more):
         shown.add_column(name, justify="right")

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt
 from torch.utils.data import Dataset
 
 from medgan.config import Config, Settings, load, merged, read_yaml, shipped
+from medgan.data.belonging import Scans
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
 from medgan.data.location import Data
@@ -38,13 +39,22 @@ class PipelineConfig(Config):
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a model's description tells of the training studies, by domain."""
+
+    intensities: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The lowest .1 and the highest 99.9 percentile."""
+    scans: dict[str, Scans] = field(default_factory=dict)
+    """How they were scanned."""
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """What a training sees."""
 
     patches: Dataset[Batch]
     held_out: HeldOut
-    intensities: dict[str, tuple[float, float]]
-    """By domain, the lowest .1 and the highest 99.9 percentile of the training studies."""
+    seen: Seen = field(default_factory=Seen)
 
 
 C = TypeVar("C", bound=PipelineConfig)
@@ -88,16 +98,14 @@ class Pipeline(ABC, Generic[C]):
         """
 
     @abstractmethod
-    def write_model(
-        self, folder: Path, fitted: Fitted, split: Split, intensities: dict[str, tuple[float, float]], facts: Settings
-    ) -> None:
+    def write_model(self, folder: Path, fitted: Fitted, split: Split, seen: Seen, facts: Settings) -> None:
         """Write the networks that were kept, and all that their use must know.
 
         Args:
             folder: The model folder.
             fitted: What the training gave.
             split: Who was trained on.
-            intensities: See :class:`TrainingData`.
+            seen: What training saw.
             facts: What ``run.json`` tells of the run, ``data_fingerprint`` and ``phantom`` among it.
         """
 

@@ -86,7 +86,7 @@ def train(order: Order, console: Console) -> Trained:
         for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
             console.out(line, highlight=False)
         fabric = make_fabric(order.device, config.fit.precision)
-        seen = pipeline.training_data(cohort, split, Cache(default_folder()))
+        training = pipeline.training_data(cohort, split, Cache(default_folder()))
         facts = fixed_facts(pipeline, cohort, split, data, fabric)
         facts["phantom"] = data is None or order.phantom or before.get("phantom", False)
         seed_everything(config.seed, verbose=False)
@@ -102,10 +102,16 @@ def train(order: Order, console: Console) -> Trained:
                 tracker.artifact(run.config)
             recorder = Recorder(run.path, tracker, console)
             loop = Fit(
-                learner, seen.patches, seen.held_out, config.fit, fabric=fabric, folder=run.state, recorder=recorder
+                learner,
+                training.patches,
+                training.held_out,
+                config.fit,
+                fabric=fabric,
+                folder=run.state,
+                recorder=recorder,
             )
             fitted = loop.run(resume=order.resume)
-            pipeline.write_model(run.model, fitted, split, seen.intensities, facts)
+            pipeline.write_model(run.model, fitted, split, training.seen, facts)
             tracker.artifact(run.path / "metrics.csv")
             model_uri = tracker.model(run.model, order.register)
             return Trained(run, fitted, pipeline.used_by, tracker.describe(), model_uri)

@@ -1,7 +1,7 @@
 """What every translation task shares: pairs or two crowds of studies, their patches, and the model folder."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from medgan.config import Config, Settings
 from medgan.data.agreement import agreement
+from medgan.data.belonging import Scans
 from medgan.data.cache import Cache
 from medgan.data.domains import DomainPair
 from medgan.data.gain import on_scale_of
@@ -25,7 +26,7 @@ from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_grid
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.phantom.cohort import PAIRED
-from medgan.pipeline import Pipeline, PipelineConfig, TrainingData
+from medgan.pipeline import Pipeline, PipelineConfig, Seen, TrainingData
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, check_change
 from medgan.training.card import model_card
 from medgan.training.fit import Fitted
@@ -114,11 +115,11 @@ class TranslationPipeline(Pipeline[C]):
         patches = PatchDataset(
             source, target, paired=self.pair.paired, config=config.patch, seed=config.seed, regions=regions
         )
-        intensities = {self.pair.source.name: seen(source), self.pair.target.name: seen(target)}
+        known = seen_of(dict(zip(self.pair.names, (source, target), strict=True)))
         if self.pair.paired or not config.phantom_pairs.subjects:
-            return TrainingData(patches, held_out, intensities)
+            return TrainingData(patches, held_out, known)
         anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
-        return TrainingData(AnchoredDataset(patches, anchors), held_out, intensities)
+        return TrainingData(AnchoredDataset(patches, anchors), held_out, known)
 
     def held_out(self, cohort: Cohort, cache: Cache) -> HeldOut:
         """The validation subjects, whole."""
@@ -179,9 +180,7 @@ class TranslationPipeline(Pipeline[C]):
         folder = self.rendered(wanted.subjects, wanted.seed, wanted.shape_voxels)
         return self._paired(find_cohort(folder / PAIRED, self.pair), cache)
 
-    def write_model(
-        self, folder: Path, fitted: Fitted, split: Split, intensities: dict[str, tuple[float, float]], facts: Settings
-    ) -> None:
+    def write_model(self, folder: Path, fitted: Fitted, split: Split, seen: Seen, facts: Settings) -> None:
         """Write the generators that were kept, and all that conversion must know."""
         config = self.config
         description = write_model(
@@ -193,7 +192,8 @@ class TranslationPipeline(Pipeline[C]):
                 "grid": config.grid,
                 "patch": config.patch,
                 "generator": config.generator,
-                "intensities": intensities,
+                "intensities": seen.intensities,
+                "scans": seen.scans,
                 "split_hash": split.hash,
                 "data_fingerprint": facts["data_fingerprint"],
                 "metrics": fitted.metrics,
@@ -230,7 +230,16 @@ def check_patch(config: TranslationConfig, pair: DomainPair) -> None:
                 ) from None
 
 
-def seen(studies: Sequence[Prepared]) -> tuple[float, float]:
+def seen_of(studies: Mapping[str, Sequence[Prepared]]) -> Seen:
+    """What a model's description tells of its training studies, given by domain."""
+    scans = {name: [study.scan for study in own if study.scan] for name, own in studies.items()}
+    return Seen(
+        {name: intensity_range(own) for name, own in studies.items()},
+        {name: Scans.of(own) for name, own in scans.items() if own},
+    )
+
+
+def intensity_range(studies: Sequence[Prepared]) -> tuple[float, float]:
     """The lowest .1 and the highest 99.9 percentile of the studies' intensities."""
     percentiles = np.array([np.percentile(study.voxels, [0.1, 99.9]) for study in studies])
     return float(percentiles[:, 0].min()), float(percentiles[:, 1].max())

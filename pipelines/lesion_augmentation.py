@@ -11,7 +11,7 @@ from medgan.data.splits import Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.phantom.cohort import PAIRED
-from medgan.pipeline import Pipeline, PipelineConfig, TrainingData
+from medgan.pipeline import Pipeline, PipelineConfig, Seen, TrainingData
 from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.synthesis.generator import LesionGenerator
 from medgan.synthesis.generators import SynthesisConfig, learner_of
@@ -71,13 +71,11 @@ class LesionAugmentation(Pipeline[LesionAugmentationConfig]):
             )
         self.learnt, self.healthy, self.judges = subjects_of(train), healthy_of(train), subjects_of(validation)
         patches = LesionPatches(train, config, seed=config.seed)
-        return TrainingData(patches, LabelledHeldOut.of(validation), {})
+        return TrainingData(patches, LabelledHeldOut.of(validation))
 
-    def write_model(
-        self, folder: Path, fitted: Fitted, split: Split, intensities: dict[str, tuple[float, float]], facts: Settings
-    ) -> None:
+    def write_model(self, folder: Path, fitted: Fitted, split: Split, seen: Seen, facts: Settings) -> None:
         """Write the generator that was kept, and all that drawing with it must know."""
-        del intensities
+        del seen
         origin = Origin.of(split, data_fingerprint=facts["data_fingerprint"], phantom=facts["phantom"])
         write_generator(
             folder, fitted, self.config, seed=self.config.seed, subjects=self.learnt, validated=len(self.judges),

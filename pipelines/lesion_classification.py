@@ -9,7 +9,7 @@ from medgan.data.splits import Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.phantom.cohort import PAIRED
-from medgan.pipeline import Pipeline, PipelineConfig, TrainingData
+from medgan.pipeline import Pipeline, PipelineConfig, Seen, TrainingData
 from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.synthesis.classifier import ClassifierLearner
 from medgan.synthesis.classifier_training import FewLabelsConfig, patches_of, write_trained
@@ -58,12 +58,10 @@ class LesionClassification(Pipeline[LesionClassificationConfig]):
         unmasked = read_unmasked(cohort, split, config, cache) if wanted else []
         unlabelled = cut_unlabelled(train, unmasked, config, wanted, seed=config.seed)
         self.patches = patches_of(labelled, unlabelled, config, seed=config.seed)
-        return TrainingData(self.patches, LabelledHeldOut.of(validation), {})
+        return TrainingData(self.patches, LabelledHeldOut.of(validation))
 
-    def write_model(
-        self, folder: Path, fitted: Fitted, split: Split, intensities: dict[str, tuple[float, float]], facts: Settings
-    ) -> None:
+    def write_model(self, folder: Path, fitted: Fitted, split: Split, seen: Seen, facts: Settings) -> None:
         """Write the classifier that was kept, and all that its use must know."""
-        del intensities
+        del seen
         origin = Origin.of(split, data_fingerprint=facts["data_fingerprint"], phantom=facts["phantom"])
         write_trained(folder, fitted, self.config, self.patches, seed=self.config.seed, origin=origin)

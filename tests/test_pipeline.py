@@ -156,7 +156,7 @@ def test_unpaired_subjects_are_prepared_domain_by_domain(small, unpaired, tmp_pa
     sides = (data.patches.source, data.patches.target, data.held_out.source, data.held_out.target)
     assert [len(side) for side in sides] == [1, 1, 1, 1]
     assert all(side[0].voxels.max() > 500 for side in sides)
-    assert data.intensities.keys() == {"contrast", "plain"}
+    assert data.seen.intensities.keys() == data.seen.scans.keys() == {"contrast", "plain"}
     bright = [np.count_nonzero((side[0].voxels > 200) & (side[0].voxels < 500)) for side in sides]
     assert min(bright[0], bright[2]) > 10 * max(bright[1], bright[3])
 

@@ -67,6 +67,11 @@ def test_the_model_knows_all_that_conversion_needs(once):
     assert -1050 < lowest < -1000
     assert 850 < highest < 950
     assert plain > 850
+    assert description.scans.keys() == {"contrast", "plain"}
+    for scans in description.scans.values():  # of 32 x 32 x 3 voxels, which the network sees as they are
+        assert scans.spacing_mm == ((2, 2), (2, 2), (5, 5))
+        assert scans.field_mm == ((64, 64), (64, 64), (15, 15))
+        assert scans.modalities == ()
     split = Split.load(once.run.split)
     assert description.split_hash == once.run.facts()["split_hash"] == split.hash
     assert description.trained_on == split.trained_on

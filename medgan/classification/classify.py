@@ -15,7 +15,7 @@ from medgan.classification.table import TABLE, ClassTable
 from medgan.data.location import Data
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import ConfigError
-from medgan.inference.batch import StudyBatch, conversion_fabric, local_model
+from medgan.inference.batch import StudyBatch, conversion_fabric, judged, local_model
 from medgan.inference.jobs import SUMMARY, Job, Plan, find_inputs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import model_origin
@@ -40,6 +40,8 @@ class ClassifyOrder:
     domain: str | None = None
     """Of a cohort, the domain whose images are classified; None is the one that the model was trained on."""
     overwrite: bool = False
+    force: bool = False
+    """Take studies that cannot be of the model's domain all the same."""
     jobs: int = 1
     tracking: str | None = None
     """The MLflow store of a recorded model."""
@@ -88,7 +90,7 @@ class ClassifyBatch(StudyBatch):
 
     def __init__(self, order: ClassifyOrder, model: ClassifierModel, fabric: Fabric, table: ClassTable) -> None:
         super().__init__(order.jobs)
-        self.model, self.fabric, self.table = model, fabric, table
+        self.order, self.model, self.fabric, self.table = order, model, fabric, table
 
     def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
         """Classify one image, unless the table has it already; how it ended, and its warnings."""
@@ -96,10 +98,11 @@ class ClassifyBatch(StudyBatch):
         if self.table.knows(job.name, source):
             return "kept", ()
         volume = read_volume(job.source)
+        _, odd = judged(volume, self.model.config.domain, force=self.order.force)
         with self.computing:
             found = classify_volume(self.model, volume, self.fabric)
         self.table.add(job.name, source, found)
-        return "done", self._warnings(found)
+        return "done", [*odd, *self._warnings(found)]
 
     def _warnings(self, found: Classified) -> list[str]:
         warnings = []

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Bids, Debug, Device, Quiet, Root, TrackingUri, console, explained
+from medgan.commands.common import Bids, Debug, Device, Force, Quiet, Root, TrackingUri, console, explained
 
 
 def classify(
@@ -19,6 +19,7 @@ def classify(
         str | None, typer.Option(help="Of a cohort, the domain to classify; else the one the model was trained on.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table of other inputs or models.")] = False,
+    force: Force = False,
     jobs: Annotated[int, typer.Option(min=1, help="Images read ahead.")] = 1,
     tracking: TrackingUri = None,
     device: Device = "auto",
@@ -38,6 +39,7 @@ def classify(
             model,
             domain=domain,
             overwrite=overwrite,
+            force=force,
             jobs=jobs,
             tracking=tracking,
             device=device,

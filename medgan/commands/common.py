@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="What to train; `medgan pipelines` lists them.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Debug = Annotated[bool, typer.Option(help="Show tracebacks.")]
+Force = Annotated[bool, typer.Option("--force", help="Take studies that cannot be of the model's domain all the same.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
 Root = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Bids, Debug, Device, Quiet, Root, TrackingUri, console, explained
+from medgan.commands.common import Bids, Debug, Device, Force, Quiet, Root, TrackingUri, console, explained
 
 Part = Literal["train", "validation", "test"]
 
@@ -37,6 +37,7 @@ def convert(
         str, typer.Option(help="Added to the outputs' names, for example _desc-synthetic; folders only.")
     ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
+    force: Force = False,
     jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
     tracking: TrackingUri = None,
     device: Device = "auto",
@@ -53,7 +54,8 @@ def convert(
         given = Location(source, options(root, bids))
         order = ConvertOrder(
             given, output, model, direction=direction, part=part, split=split, change_map=change_map,
-            uncertainty=uncertainty, suffix=suffix, overwrite=overwrite, jobs=jobs, tracking=tracking, device=device,
+            uncertainty=uncertainty, suffix=suffix, overwrite=overwrite, force=force, jobs=jobs, tracking=tracking,
+            device=device,
         )  # fmt: skip
         summary = run_conversion(order, console(quiet))
         if summary.failed:

@@ -11,6 +11,7 @@ from medgan.commands.common import (
     ConfigFile,
     Debug,
     Device,
+    Force,
     Overrides,
     Quiet,
     ResumeOrStart,
@@ -34,6 +35,7 @@ def segment(
         str | None, typer.Option(help="Of a cohort, the domain to segment; else the one the model was trained on.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
+    force: Force = False,
     jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
     tracking: TrackingUri = None,
     device: Device = "auto",
@@ -53,6 +55,7 @@ def segment(
             model,
             domain=domain,
             overwrite=overwrite,
+            force=force,
             jobs=jobs,
             tracking=tracking,
             device=device,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import numpy as np
 from isal import isal_zlib
 
 from medgan.config import Config
+from medgan.data.belonging import check_belongs
 from medgan.data.domains import Domain
-from medgan.data.preparation import GridConfig, Prepared, prepare
+from medgan.data.preparation import GridConfig, Prepared, Scan, prepare
 from medgan.data.remembered import default_folder
 from medgan.data.streams import replacing, write_text
 from medgan.data.studies import Study
@@ -27,7 +29,7 @@ from medgan.documents import read_json
 
 __all__ = ["Cache", "default_folder", "entry_key"]
 
-FORMAT = 5
+FORMAT = 6
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
 
 BLOCK = 2**22
@@ -44,7 +46,11 @@ class Cache:
         self.folder = folder / "prepared"
 
     def prepared(self, study: Study, domain: Domain, grid: GridConfig) -> Prepared:
-        """The study on the networks' grid; its voxels are a read-only memory map."""
+        """The study on the networks' grid; its voxels are a read-only memory map.
+
+        Raises:
+            DataError: It cannot be read, or cannot be of the domain.
+        """
         entry = self.folder / f"{entry_key(file_hash(study.image), domain, grid)}.npy"
         facts = entry.with_suffix(".json")
         try:
@@ -53,7 +59,9 @@ class Cache:
             pass
         except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
             log.warning("%s: a prepared study that is damaged (%s) is made anew of %s", entry, error, study.image)
-        _write(prepare(read_volume(study.image), domain, grid), entry, facts)
+        volume = read_volume(study.image)
+        check_belongs(volume, domain, advice=", or leave it out: `medgan data check` names all such studies")
+        _write(prepare(volume, domain, grid), entry, facts)
         return _read(entry, facts)
 
 
@@ -73,6 +81,7 @@ def _read(entry: Path, facts: Path) -> Prepared:
         affine=np.array(known["affine"]),
         body=tuple((int(first), int(last)) for first, last in known["body"]),
         bounds=(float(known["bounds"][0]), float(known["bounds"][1])),
+        scan=Scan(**known["scan"]),
     )
 
 
@@ -81,6 +90,7 @@ def _write(prepared: Prepared, entry: Path, facts: Path) -> None:
         np.save(stream, prepared.voxels)
     # The facts come last: an entry without them is made anew.
     content = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
+    content["scan"] = asdict(prepared.scan) if prepared.scan else None
     write_text(facts, json.dumps(content | {"checksums": _checksums(entry, content)}))
 
 

@@ -14,13 +14,14 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from medgan.data.belonging import contradictions
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.endings import plain_spelling, subjects_named
 from medgan.data.grid import apart, same_grid
 from medgan.data.listing import find_images, told
 from medgan.data.streams import is_folder
 from medgan.data.studies import Cohort, Study
-from medgan.data.volumes import Grid, read_grid, read_volume, voxel_hash
+from medgan.data.volumes import Grid, Volume, read_grid, read_volume, voxel_hash
 from medgan.errors import DataError, MedganError
 from medgan.text import printable
 
@@ -82,14 +83,18 @@ def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
     readings: dict[Study, Reading | None] = {}
     grids: dict[Study, Grid] = {}
     findings: list[Finding] = []
+    domains = {domain.name: domain for domain in (pair.source, pair.target)}
+    cannot: dict[Study, tuple[str, ...]] = {}
     for study in cohort.studies:
         readings[study] = None
         try:
-            readings[study], grids[study] = _read(study)
+            volume = read_volume(study.image)
+            readings[study], grids[study] = _reading(volume), volume.grid
+            cannot[study] = tuple(contradictions(volume, domains[study.domain]))
         except Exception as error:  # whatever a reader trips over is a finding, and the next file is still read
             findings.append(_unreadable(study, study.image, error))
     read = {study: reading for study, reading in readings.items() if reading}
-    findings += _intensities(read, {domain.name: domain for domain in (pair.source, pair.target)})
+    findings += _intensities(read, domains, cannot)
     findings += _spacings(read)
     findings += _masks(grids)
     findings += _pairs(cohort, pair, grids) if pair.paired else []
@@ -99,10 +104,9 @@ def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
     return Report(readings, tuple(findings), cohort)
 
 
-def _read(study: Study) -> tuple[Reading, Grid]:
-    volume = read_volume(study.image)
+def _reading(volume: Volume) -> Reading:
     minimum, p1, p99, maximum = (float(value) for value in np.percentile(volume.voxels, [0, 1, 99, 100]))
-    reading = Reading(
+    return Reading(
         shape=volume.grid.size,
         spacing_mm=volume.grid.spacing_mm,
         orientation="".join(nib.orientations.aff2axcodes(volume.grid.affine)),
@@ -112,7 +116,6 @@ def _read(study: Study) -> tuple[Reading, Grid]:
         maximum=maximum,
         content=voxel_hash(volume),
     )
-    return reading, volume.grid
 
 
 def _unreadable(study: Study, path: Path, error: Exception) -> Finding:
@@ -120,11 +123,17 @@ def _unreadable(study: Study, path: Path, error: Exception) -> Finding:
     return Finding("unreadable", str(error) if isinstance(error, MedganError) else f"{path}: {error!r}", (study,))
 
 
-def _intensities(read: dict[Study, Reading], domains: dict[str, Domain]) -> Iterator[Finding]:
+def _intensities(
+    read: dict[Study, Reading], domains: dict[str, Domain], cannot: dict[Study, tuple[str, ...]]
+) -> Iterator[Finding]:
     for study, reading in read.items():
-        low, high, in_hu = reading.minimum, reading.maximum, domains[study.domain].unit == "HU"
+        low, high, domain = reading.minimum, reading.maximum, domains[study.domain]
+        in_hu = domain.unit == "HU"
         if low == high:
             yield Finding("intensity", f"{study.image} is {low:g} everywhere; remove it.", (study,))
+        elif cannot.get(study):
+            text = f"{study.image} cannot be a {domain.modality} of domain '{domain.name}': {'; '.join(cannot[study])}"
+            yield Finding("intensity", f"{text}; training refuses it: correct or remove it.", (study,))
         elif in_hu and low >= 0:
             text = f"{study.image} has no value below {low:g}, so it is probably not in HU (air is -1000); rescale it."
             yield Finding("intensity", text, (study,))

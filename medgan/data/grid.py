@@ -84,7 +84,8 @@ class Volume:
     path: Path
     """The file, or the folder of a DICOM series, that they were read from."""
     modality: str | None = None
-    """What the file itself says that it is, in DICOM's words: CT, MR, PT; None where its format has no such word."""
+    """What the file itself says that it is, in DICOM's words: CT, MR, PT; None where it does not say. Of NIfTI only a
+    label map can be told, SEG."""
     notes: tuple[str, ...] = ()
     """What is odd about the file although it can be used, each as a sentence part; whoever reports warnings adds it."""
 

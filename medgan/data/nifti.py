@@ -19,6 +19,9 @@ from medgan.errors import DataError
 
 SUFFIXES = (".nii", ".nii.gz")
 
+LABEL_INTENTS, STATISTIC_INTENTS = (1002, 1003), range(2, 25)
+"""NIFTI_INTENT_LABEL and NEURONAME; correlations, z scores and the like."""
+
 DESCRIP_BYTES = 79
 """The header's field has 80, and its last ends the text."""
 
@@ -47,7 +50,8 @@ def read(path: Path) -> Volume:
         voxels = _voxels(path, stream, header, grid)
         notes = (*notes, "bytes that are no part of it follow its compressed data")
     check_finite(path, voxels)
-    return Volume(voxels, grid, path, notes=notes)
+    modality, said = _said(header)
+    return Volume(voxels, grid, path, modality, (*notes, *said))
 
 
 def read_grid(path: Path) -> Grid:
@@ -110,6 +114,16 @@ def _voxels(path: Path, stream: IO[bytes], header: Nifti1Header, grid: Grid) -> 
     while stream.read(1 << 20):  # the checksum of a gzip stream stands at its end, and is compared only there
         pass
     return voxels
+
+
+def _said(header: Nifti1Header) -> tuple[str | None, tuple[str, ...]]:
+    """What the header's intent says that the voxels are, in DICOM's words, and what is odd about it."""
+    intent = int(header["intent_code"])
+    if intent in LABEL_INTENTS:
+        return "SEG", ()
+    if intent in STATISTIC_INTENTS:
+        return None, ("its header says that it holds the values of a statistic",)
+    return None, ()
 
 
 def _scaled(path: Path, header: Nifti1Header, raw: NDArray[Any]) -> NDArray[np.float32]:

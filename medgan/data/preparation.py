@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from monai.data.utils import compute_shape_offset, zoom_affine
 from nibabel.affines import voxel_sizes
+from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
@@ -50,6 +51,28 @@ class GridConfig(Config):
 
 
 @dataclass(frozen=True)
+class Scan:
+    """How a study was scanned, along right, anterior and superior."""
+
+    spacing_mm: tuple[float, float, float]
+    field_mm: tuple[float, float, float]
+    """Field of view: voxels times their size."""
+    slices: int
+    modality: str | None
+    """See :class:`medgan.data.grid.Volume`."""
+
+
+def scan_of(volume: Volume) -> Scan:
+    """How a volume was scanned; an oblique axis counts as the one that it is nearest to."""
+    axes = [int(axis) for axis in np.argsort(io_orientation(volume.grid.affine)[:, 0])]
+    spacing_mm, size = volume.grid.spacing_mm, volume.grid.size
+    right, anterior, superior = ((spacing_mm[axis], spacing_mm[axis] * size[axis]) for axis in axes)
+    return Scan(
+        (right[0], anterior[0], superior[0]), (right[1], anterior[1], superior[1]), size[axes[2]], volume.modality
+    )
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A study on the networks' grid."""
 
@@ -61,6 +84,8 @@ class Prepared:
     """First and one-past-last index of the body along each axis."""
     bounds: tuple[float, float]
     """The intensities that become -1 and +1."""
+    scan: Scan | None = None
+    """How the study was scanned; None for what is no scan, such as a made-up case."""
 
     def normalised(self) -> NDArray[np.float32]:
         """The voxels in [-1, 1]; beyond the window they are clipped."""
@@ -93,7 +118,8 @@ def prepare(volume: Volume, domain: Domain, grid: GridConfig) -> Prepared:
         _check_growth(volume, size)
         result = _resampled(voxels, np.linalg.solve(affine, wanted_affine), tuple(size.tolist()), lowest)
         affine = wanted_affine
-    return Prepared(result, affine, body=body_box(result, domain), bounds=domain.window.bounds(result))
+    bounds = domain.window.bounds(result)
+    return Prepared(result, affine, body=body_box(result, domain), bounds=bounds, scan=scan_of(volume))
 
 
 def normalise(voxels: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveFloat
 
 from medgan.config import Config
+from medgan.data.belonging import check_belongs
 from medgan.data.bias_field import without_bias
 from medgan.data.body import body_mask
 from medgan.data.deformation import deformed
@@ -72,6 +73,8 @@ def register_pair(
         MedganError: A scan or mask that cannot be read or registered, or a file that cannot be written.
     """
     volumes = [read_volume(study.image) for study in studies]
+    for volume, domain in zip(volumes, domains, strict=True):
+        check_belongs(volume, domain, advice=", or leave it out")
     bodies = [body_mask(upright(volume).voxels, domain) for volume, domain in zip(volumes, domains, strict=True)]
     if config.n4:
         volumes = [_corrected(*each) for each in zip(volumes, bodies, domains, strict=True)]

@@ -13,7 +13,11 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from medgan.data.belonging import Scans, check_belongs, oddities
+from medgan.data.domains import Domain
+from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import ThisImage
+from medgan.data.volumes import Volume
 from medgan.errors import DataError, MedganError
 from medgan.inference.jobs import MANIFEST, Job, Plan
 from medgan.inference.record import Manifest, Outcome, Status
@@ -83,6 +87,24 @@ def alone_with(plan: Plan, console: Console) -> AbstractContextManager[None]:
     """Keep other processes from a plan's outputs; see :func:`medgan.training.folder_lock.alone_in`."""
     output = plan.jobs[0].output
     return alone_in(plan.folder or output.parent, console, None if plan.folder else output.name)
+
+
+def judged(
+    volume: Volume, domain: Domain, *, force: bool, scans: Scans | None = None, grid: GridConfig | None = None
+) -> tuple[tuple[str, ...], list[str]]:
+    """Why a study is only taken because that was forced, and all warnings about it that need no network.
+
+    Raises:
+        DataError: It cannot be of the domain, and is not forced to be.
+    """
+    forced = check_belongs(volume, domain, force=force, advice=", or add --force to take it all the same")
+    said = [f"forced, although it cannot be a {domain.modality} of domain '{domain.name}': {why}" for why in forced]
+    return forced, [*said, *volume.notes, *oddities(volume, domain, scans, grid)]
+
+
+def forced_facts(reasons: Sequence[str]) -> dict[str, list[str]]:
+    """What a sidecar says of a study that could not be of its domain; nothing of one that could."""
+    return {"Forced": list(reasons)} if reasons else {}
 
 
 def is_kept(job: Job, facts: Mapping[str, object], *, overwrite: bool) -> bool:

@@ -15,7 +15,7 @@ from medgan.data.sidecars import SUFFIX, TRAINING, training_facts, training_of
 from medgan.data.splits import Part, Split
 from medgan.data.volumes import Volume, file_hash, read_volume
 from medgan.errors import ConfigError
-from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, is_kept, local_model
+from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, forced_facts, is_kept, judged, local_model
 from medgan.inference.jobs import SUMMARY, Job, MapKind, cohort_at, find_jobs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import as_map, model_facts, write_outputs
@@ -47,6 +47,8 @@ class ConvertOrder:
     suffix: str = ""
     """What the outputs' names have after their inputs'."""
     overwrite: bool = False
+    force: bool = False
+    """Take studies that cannot be of the model's domain all the same."""
     jobs: int = 1
     """Studies in memory: one is computed while the others are read or written."""
     tracking: str | None = None
@@ -122,7 +124,9 @@ class Batch(StudyBatch):
             self.seen[job.name] = training_of(job.output)[0]
             return "kept", ()
         volume = read_volume(job.source)
-        description = self.model.description
+        description, given = self.model.description, self.model.domains(self.order.direction)[0]
+        seen = description.scans.get(given.name)
+        forced, odd = judged(volume, given, force=self.order.force, scans=seen, grid=description.grid)
         facts[TRAINING] = training_facts(volume, description.trained_on, description.split_hash)
         with self.computing:
             found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=self.order.change_map)
@@ -132,9 +136,9 @@ class Batch(StudyBatch):
             images[job.map("change")] = as_map(found.change, self.model, self.order.direction)
         if spread is not None:
             images[job.map("uncertainty")] = spread
-        warnings, grid = (*volume.notes, *found.warnings), volume.grid
+        warnings, grid = (*odd, *found.warnings), volume.grid
         del volume, found, spread  # of the study's memory only what is written is still needed
-        write_outputs(job, images, grid, facts | {"Warnings": list(warnings)})
+        write_outputs(job, images, grid, facts | {"Warnings": list(warnings), **forced_facts(forced)})
         self.seen[job.name] = training_of(job.output)[0]
         return "done", warnings
 

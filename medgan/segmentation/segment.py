@@ -13,7 +13,7 @@ from medgan.data.location import Data
 from medgan.data.sidecars import TRAINING, training_facts, training_of
 from medgan.data.streams import write_text
 from medgan.data.volumes import file_hash, read_volume
-from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, is_kept, local_model
+from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, forced_facts, is_kept, judged, local_model
 from medgan.inference.jobs import MANIFEST, SUMMARY, Job, find_jobs
 from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import as_json, model_origin, write_outputs
@@ -38,6 +38,8 @@ class SegmentOrder:
     domain: str | None = None
     """Of a cohort, the domain whose images are segmented; None is the one that the model was trained on."""
     overwrite: bool = False
+    force: bool = False
+    """Take studies that cannot be of the model's domain all the same."""
     jobs: int = 1
     tracking: str | None = None
     """The MLflow store of a recorded model."""
@@ -93,12 +95,14 @@ class SegmentBatch(StudyBatch):
             self.seen[job.name] = training_of(job.output)[0]
             return "kept", ()
         volume = read_volume(job.source)
+        forced, odd = judged(volume, self.model.config.domain, force=self.order.force)
         origin = self.model.description.origin
         facts[TRAINING] = training_facts(volume, origin.trained_on, origin.split_hash)
         with self.computing:
             labels = segment_study(self.model, volume, self.fabric)
-        warnings = self._warnings()
-        write_outputs(job, {job.output: labels}, volume.grid, facts | {"Warnings": warnings})
+        warnings = [*odd, *self._warnings()]
+        facts |= {"Warnings": warnings, **forced_facts(forced)}
+        write_outputs(job, {job.output: labels}, volume.grid, facts)
         self.seen[job.name] = training_of(job.output)[0]
         return "done", warnings
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from medgan.config import Config, first_problem
+from medgan.data.belonging import Scans
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.preparation import GridConfig
 from medgan.data.splits import TrainedOn
@@ -57,6 +58,8 @@ class ModelDescription(Config):
     """What it can translate; a paired model knows only ``to_target``."""
     intensities: dict[str, tuple[float, float]]
     """By domain: the lowest and highest of the training subjects' intensities, .1 to 99.9 percentile."""
+    scans: dict[str, Scans] = Field(default_factory=dict)
+    """By domain, how the training subjects were scanned; empty in folders from before this was stored."""
     split_hash: Line
     data_fingerprint: Line
     weights_sha256: str

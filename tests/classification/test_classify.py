@@ -93,7 +93,7 @@ def test_a_stopped_batch_leaves_what_it_had(order, monkeypatch):
 
 
 def test_images_of_one_name_and_two_kinds_both_have_a_row(order):
-    Image.fromarray(np.full((20, 20), 90, dtype=np.uint8)).save(order.input / "a.png")
+    Image.fromarray(np.random.default_rng(0).integers(20, 160, (20, 20), dtype=np.uint8)).save(order.input / "a.png")
     classify(order, QUIET)
     assert set(rows(order)) == {"a.nii.gz", "a.png", "b.nii.gz", "c.nii.gz"}
 
@@ -122,3 +122,12 @@ def test_a_table_that_another_process_will_write_is_not_begun(order):
     with alone_in(order.output, QUIET), pytest.raises(InUseError, match="out is in use by process"):
         classify(order, QUIET)
     assert not order.output.exists()
+
+
+def test_what_cannot_be_of_the_classifiers_domain_is_refused_unless_forced(order):
+    (order.input / "b.json").write_text('{"Modality": "PT"}')
+    assert ends(classify(order, QUIET)) == {"a.nii.gz": "done", "b.nii.gz": "failed", "c.nii.gz": "done"}
+    summary = classify(replace(order, force=True), QUIET)
+    assert ends(summary) == {"a.nii.gz": "kept", "b.nii.gz": "done", "c.nii.gz": "kept"}
+    (forced,) = [outcome.message for outcome in summary.outcomes if outcome.status == "done"]
+    assert "forced, although it cannot be a" in forced

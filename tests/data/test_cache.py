@@ -11,7 +11,7 @@ import pytest
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import made_up_grid
-from medgan.data.preparation import GridConfig, prepare
+from medgan.data.preparation import GridConfig, prepare, scan_of
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import DataError
@@ -78,8 +78,10 @@ def test_an_entry_is_named_by_content_wherever_the_study_lies(cache, study, tmp_
 
 def test_a_study_that_changes_under_its_name_is_prepared_anew(cache, study):
     before = cache.prepared(study, CT, COARSE)
-    written(study.image, np.full((20, 24, before.voxels.shape[2]), 7))
-    assert cache.prepared(study, CT, COARSE).voxels.max() == 7
+    other = np.random.default_rng(1).integers(-1000, 7, (20, 24, before.voxels.shape[2]))
+    written(study.image, other)
+    assert cache.prepared(study, CT, COARSE).voxels.max() < 7
+    assert before.voxels.max() > 7
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,22 @@ def test_a_changed_byte_is_noticed_and_said(cache, study, part, caplog):
     (record,) = caplog.records
     assert "is damaged (its checksum differs) is made anew of" in record.getMessage()
     assert expected.voxels.shape
+
+
+def test_an_entry_tells_how_its_study_was_scanned(cache, study):
+    expected = scan_of(read_volume(study.image))
+    assert expected.spacing_mm == pytest.approx((0.8, 0.9, 3.0))
+    for _ in range(2):
+        scan = cache.prepared(study, CT, COARSE).scan
+        assert (*scan.spacing_mm, *scan.field_mm) == (*expected.spacing_mm, *expected.field_mm)
+        assert (scan.slices, scan.modality) == (expected.slices, None)
+
+
+def test_a_study_that_cannot_be_of_its_domain_leaves_no_entry(cache, tmp_path):
+    unit = written(tmp_path / "unit.nii.gz", np.random.default_rng(0).integers(-1, 2, (20, 24, 5)))
+    with pytest.raises(DataError, match=r"unit\.nii\.gz: cannot be a CT of domain 'ct'.*`medgan data check`"):
+        cache.prepared(unit, CT, COARSE)
+    assert not cache.folder.exists() or entries(cache) == []
 
 
 def test_a_study_that_cannot_be_read_leaves_no_entry(cache, tmp_path):

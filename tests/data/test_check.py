@@ -141,6 +141,36 @@ def test_intensities_that_are_no_ct_are_found(cohort, change, words):
     assert words in finding.text
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda hu: np.interp(hu, (-1000, 1000), (0, 1)), "are no HU; training refuses it: correct or remove it."),
+        (lambda hu: np.repeat((hu[:, :, :1] > 0), 4, axis=2), "a label map; training refuses it"),
+    ],
+    ids=["0 to 1", "a mask"],
+)
+def test_what_cannot_be_of_its_domain_is_found_once(cohort, change, words):
+    folder = cohort((8, 7, 4))
+    write(folder / "contrast" / "s1.nii.gz", change(block()).astype(np.float32))
+    (finding,) = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings
+    assert finding.kind == "intensity"
+    assert words in finding.text
+    assert "s1.nii.gz cannot be a CT of domain 'contrast'" in finding.text
+
+
+def block():
+    hu = np.full((8, 7, 4), -1000.0)
+    hu[2:7, 1:6] = 50
+    return hu
+
+
+def test_another_modality_is_found_by_the_word_beside_the_image(cohort):
+    folder = cohort((8, 7, 4))
+    (folder / "contrast" / "s1.json").write_text('{"Modality": "PT"}')
+    (finding,) = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings
+    assert (finding.kind, "modality is PT" in finding.text) == ("intensity", True)
+
+
 def test_arbitrary_units_may_start_at_zero(tmp_path):
     pair = DomainPair(source=MR, target=PLAIN, paired=True)
     for number in range(2):

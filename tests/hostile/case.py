@@ -25,8 +25,9 @@ class Case:
     """The images that must exist below OUTPUT, no more and no fewer, by name; ``("*",)`` is at least one."""
     source: str = "."
     """INPUT, relative to the folder."""
-    model: Literal["ct", "ct 3d", "mr", "mr to ct"] = "ct"
-    """The tiny model that converts it: contrast CT to plain CT, T1 to T1 with gadolinium, MR to CT."""
+    model: Literal["ct", "ct 3d", "mr", "mr to ct", "ct of abdomens"] = "ct"
+    """The tiny model that converts it: contrast CT to plain CT, T1 to T1 with gadolinium, MR to CT, and a CT that tells
+    how its training's studies were scanned."""
     holds: Callable[[Path, Path], object] | None = None
     """Looks at the input's folder and OUTPUT, and asserts what must hold of what was written."""
     options: tuple[str, ...] = ()

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hostile import dicom_cases, entry_cases, format_cases, grid_cases, nifti_cases, table_cases
+from hostile import dicom_cases, domain_cases, entry_cases, format_cases, grid_cases, nifti_cases, table_cases
 from hostile.case import Case
 from medgan.cli import app
+from medgan.data.belonging import Scans
 
-TABLES = (nifti_cases, entry_cases, format_cases, dicom_cases, grid_cases, table_cases)
+TABLES = (nifti_cases, entry_cases, format_cases, dicom_cases, grid_cases, table_cases, domain_cases)
 CASES = tuple(case for table in TABLES for case in table.CASES)
 PIPELINES = {"ct": "ct_contrast", "mr": "mr_contrast", "mr to ct": "mr_to_ct"}
 EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
@@ -24,7 +25,9 @@ def models(save_model, tmp_path_factory) -> dict[str, Path]:
         for pair in ("ct", "mr", "mr to ct")
     }
     blocks = save_model(folder / "ct 3d" / "model", dimensions="3", spacing=(1.5, 1.5, 3.0), directions=1)
-    return flat | {"ct 3d": blocks}
+    scans = Scans(spacing_mm=((2, 4), (2, 4), (5, 5)), field_mm=((90, 130), (90, 130), (20, 500)))
+    abdomens = save_model(folder / "abdomens" / "model", directions=1, scans={"contrast": scans})
+    return flat | {"ct 3d": blocks, "ct of abdomens": abdomens}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

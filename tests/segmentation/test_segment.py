@@ -98,7 +98,20 @@ def test_a_file_may_be_named_and_a_study_may_not_take_the_place_of_the_labels_na
     segment(replace(order, input=source, output=order.output / "organs.nii.gz"), QUIET)
     assert sorted(path.name for path in order.output.iterdir()) == ["organs.json", "organs.nii.gz"]
     source.rename(source.with_name("labels.nii.gz"))
+    order.input.unlink()
     ended = segment(replace(order, input=order.input.parent), QUIET)
     failures = {outcome.input: outcome.message for outcome in ended.outcomes if outcome.status == "failed"}
-    assert list(failures) == ["labels.nii.gz"]
+    assert failures.keys() == {"labels.nii.gz", "s0_mask.nii.gz", "s1_mask.nii.gz", "s2_mask.nii.gz"}
+    assert "as in a label map" in failures["s0_mask.nii.gz"]
     assert "the batch itself would both write" in failures["labels.nii.gz"]
+
+
+def test_what_cannot_be_of_the_segmenters_domain_is_refused_unless_forced(order):
+    (order.input.parent / "s1.json").write_text('{"Modality": "PT"}')
+    summary = segment(order, QUIET)
+    assert ends(summary) == {"s0.nii.gz": "done", "s1.nii.gz": "failed", "s2.nii.gz": "done"}
+    assert "modality is PT" in next(outcome.message for outcome in summary.outcomes if outcome.status == "failed")
+    summary = segment(replace(order, force=True), QUIET)
+    assert ends(summary) == {"s0.nii.gz": "kept", "s1.nii.gz": "done", "s2.nii.gz": "kept"}
+    assert json.loads((order.output / "s1.json").read_text())["Forced"] == ["it says that its modality is PT"]
+    assert "Forced" not in json.loads((order.output / "s0.json").read_text())

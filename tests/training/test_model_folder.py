@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from medgan.data.belonging import Scans
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.preparation import GridConfig
 from medgan.data.transforms import PatchConfig
@@ -325,3 +326,17 @@ def test_a_full_disk_is_named_and_leaves_no_weights(tmp_path, full_disk):
     with pytest.raises(DataError, match=r"weights.safetensors: cannot be written \(File too large\); make room"):
         write_model(tmp_path / "model", networks, description)
     assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_folder_from_before_scans_were_told_still_loads(folder):
+    content = json.loads((folder / "model.json").read_text())
+    assert content.pop("scans") == {}
+    (folder / "model.json").write_text(json.dumps(content))
+    assert read_model(folder).description.scans == {}
+
+
+def test_scans_of_the_training_are_read_back(tmp_path):
+    scans = Scans(spacing_mm=((1, 2), (1, 2), (5, 5)), field_mm=((300, 400),) * 3, modalities=("CT",))
+    description = describe() | {"scans": {"contrast": scans}}
+    write_model(tmp_path, build(description), description)
+    assert read_model(tmp_path).description.scans == {"contrast": scans}

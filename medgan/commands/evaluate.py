@@ -19,20 +19,18 @@ SourceModality = Annotated[
 ReferenceModality = Annotated[
     Literal["CT", "MR"], typer.Option(help="What references and synthetic images are. MR with MR: enhancement.")
 ]
-TRAINING = "Cohort to fit baselines on, cohort.csv[:SOURCE,REFERENCE]; else the other evaluated subjects."
+TRAINING = "Cohort to fit baselines on, COHORT[:SOURCE,REFERENCE]; else the other evaluated subjects."
 
 
 def evaluate(
     synthetic: Annotated[str, typer.Option(help="What `medgan convert` wrote, or an augmented cohort.csv.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     reference: Annotated[
-        str | None, typer.Option(help="The truth, or other subjects: FOLDER or cohort.csv:DOMAIN.")
+        str | None, typer.Option(help="The truth, or other subjects: FOLDER or COHORT:DOMAIN.")
     ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="The inputs, for the baselines: FOLDER or cohort.csv:DOMAIN.")
-    ] = None,
-    mask: Annotated[str | None, typer.Option(help="Body masks: FOLDER or cohort.csv.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Label maps, for figures by organ: FOLDER or cohort.csv.")] = None,
+    source: Annotated[str | None, typer.Option(help="The inputs, for the baselines: FOLDER or COHORT:DOMAIN.")] = None,
+    mask: Annotated[str | None, typer.Option(help="Body masks: FOLDER or COHORT.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Label maps, for figures by organ: FOLDER or COHORT.")] = None,
     root: Root = None,
     bids: Bids = None,
     organ: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None,

@@ -108,7 +108,7 @@ def read_bids(folder: Path, names: Sequence[str], choice: Choice = (), *, strict
     kept = _chosen(images, [each for each in choice if each[0] != "label"], names)
     aside = [(file.path, "masks, label maps or phase images") for file in files if not file.is_image]
     aside += [(file.path, "not chosen by --bids") for file in images if file not in kept]
-    notes: list[str] = []
+    notes = [f"--bids leaves out {len(images) - len(kept)} of {len(images)} images"] if len(kept) < len(images) else []
     studies = []
     for file in kept:
         masks = _masks(file, labels, choice)

@@ -183,6 +183,10 @@ def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterat
         except DataError as error:
             yield Finding("pairing", str(error), own.studies)
             continue
+        alone = [study for study in own.studies if couples and study not in {each for two in couples for each in two}]
+        for study in alone:
+            text = f"{study.image} has no partner in its session, so it is not trained on; add or remove it."
+            yield Finding("pairing", text, (study,))
         for source, target in couples:
             if {source, target} <= grids.keys() and not same_grid(grids[source], grids[target]):
                 text = (

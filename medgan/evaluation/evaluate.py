@@ -15,7 +15,17 @@ from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.judging import LabelNames, Modalities, check_names, read_label_names
-from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Role, match, read_images, split_place
+from medgan.evaluation.matching import (
+    Case,
+    Failure,
+    ImageSet,
+    Matching,
+    Role,
+    check_heeded,
+    match,
+    read_images,
+    split_place,
+)
 from medgan.evaluation.measures import distance_to_ideal
 from medgan.evaluation.notes import Facts, notes
 from medgan.evaluation.seen import NOBODY, Seen, seen_subjects
@@ -99,13 +109,14 @@ def evaluate(
         options: How cohorts are read.
 
     Raises:
-        ConfigError: Unpaired MR, domains of the training cohort that are not known, or a split by which the model was
-            not trained.
+        ConfigError: Unpaired MR, options that no place heeds, domains of the training cohort that are not known, or a
+            split by which the model was not trained.
         DataError: A place holds no images, ``labels.json`` no labels, or ``out`` cannot be made.
         LeakageError: The model was trained on a subject that is evaluated.
     """
     kinds = modalities or Modalities()
     places: dict[Role, Place | None] = {"source": source, "mask": masks, "labels": labels}
+    check_heeded(options, [synthetic, reference, source, masks, labels, training])
     pair = tuple(filter(None, (split_place(place)[1] for place in (source or "", reference))))
     others = {
         role: read_images(place, COLUMNS[role], pair=pair, options=options)

@@ -24,7 +24,7 @@ from medgan.data.location import AS_IT_IS, Location, Options
 from medgan.data.sidecars import SUFFIX, sidecar
 from medgan.data.studies import Cohort, read_cohort
 from medgan.data.tables import is_table
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError
 from medgan.text import printable
 
 Role = Literal["reference", "source", "mask", "labels"]
@@ -157,6 +157,19 @@ def read_images(
     if not images:
         raise DataError(f"{place} holds no {column}; give a folder of images, or `COHORT:DOMAIN`.")
     return ImageSet(str(place), folder, tuple(images), whole, passed_over)
+
+
+def check_heeded(options: Options, places: Iterable[str | Path | None]) -> None:
+    """Refuse options that none of the places heeds.
+
+    Raises:
+        ConfigError: Names the option.
+    """
+    tables = [is_table(split_place(place)[0]) for place in places if place is not None]
+    if options.root and not any(tables):
+        raise ConfigError("--root is for a cohort CSV, whose paths are relative to it; no place is one. Leave it out.")
+    if options.bids and all(tables):
+        raise ConfigError("--bids chooses among the files of a BIDS folder; no place is one. Leave it out.")
 
 
 def split_place(place: str | Path) -> tuple[Path, str]:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from medgan import cli
 from medgan.benefit.augmentation.study import Augmentation
+from medgan.data.location import Location
 from medgan.errors import LeakageError
 from medgan.study.failures import Failure
 
@@ -29,6 +30,7 @@ def studied(monkeypatch, tmp_path):
 
     monkeypatch.setattr("medgan.benefit.augmentation.study.run_augmentation", run_augmentation)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "cohort.csv").touch()
     return orders, failures
 
 
@@ -38,7 +40,7 @@ def test_a_study_has_three_seeds_and_the_users_settings(studied):
     assert result.exit_code == 0, result.stderr
     (order,) = orders
     assert (order.name, order.seeds, order.jobs, order.quick) == ("augmentation", (0, 1, 2), 2, False)
-    assert (order.data, order.overrides) == (Path("cohort.csv"), ("sizes=[5]",))
+    assert (order.data, order.overrides) == (Location(Path("cohort.csv")), ("sizes=[5]",))
     assert result.stdout.splitlines() == [
         "comparisons: runs/lesion_augmentation/augmentation/comparisons.csv; "
         "by subject: runs/lesion_augmentation/augmentation/augmentation.csv",

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from medgan import cli
 from medgan.benefit.study import Benefit
+from medgan.data.location import Location
 from medgan.errors import LeakageError
 from medgan.study.failures import Failure
 
@@ -29,6 +30,7 @@ def studied(monkeypatch, tmp_path):
     monkeypatch.setattr("medgan.benefit.study.run_benefit", run_benefit)
     monkeypatch.setattr("medgan.report.benefit.write_report", lambda folder: folder / "benefit.html")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "cohort.csv").touch()
     return orders, failures, figures
 
 
@@ -38,7 +40,7 @@ def test_a_study_has_three_seeds_and_the_users_settings(studied):
     assert result.exit_code == 0, result.stderr
     (order,) = orders
     assert (order.name, order.seeds, order.jobs, order.quick) == ("benefit", (0, 1, 2), 2, False)
-    assert (order.data, order.model) == (Path("cohort.csv"), None)
+    assert (order.data, order.model) == (Location(Path("cohort.csv")), None)
     assert order.overrides == ["subsets=2", "labelled=8"]
     assert "report: runs/ct_contrast/benefit/benefit.html" in result.stdout.splitlines()
 
@@ -78,14 +80,20 @@ def test_a_leak_is_wrong_use_and_told_in_one_line(studied, monkeypatch):
     assert result.stderr == "medgan: a test subject was seen\n"
 
 
-def test_routes_take_a_model_of_each_fold(monkeypatch):
+def test_routes_take_a_model_of_each_fold(monkeypatch, tmp_path):
     asked = {}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c").touch()
     monkeypatch.setattr("medgan.commands.routes.routes", lambda pipeline, **how: asked.update(how, pipeline=pipeline))
     result = medgan(
         "--study", "routes", "-p", "mr_to_ct", "--model", "a", "--model", "b", "--data", "c", "labelled=[2]"
     )
     assert result.exit_code == 0, result.stderr
-    assert (asked["pipeline"], asked["models"], asked["data"]) == ("mr_to_ct", [Path("a"), Path("b")], Path("c"))
+    assert (asked["pipeline"], asked["models"], asked["data"]) == (
+        "mr_to_ct",
+        [Path("a"), Path("b")],
+        Location(Path("c")),
+    )
     assert (asked["overrides"], asked["seeds"]) == (["labelled=[2]"], None)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from data.cohorts import MR_PAIR, image
 from medgan.data.check import check_cohort, not_read, render
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.studies import Cohort, Study, find_cohort
@@ -315,3 +316,13 @@ def test_what_is_no_image_is_listed_with_its_reason(tmp_path):
     (tmp_path / "contrast" / "red\x1b.zip").write_bytes(b"any")
     assert list(not_read(tmp_path)) == [r"passed over, packed; unpack it first (1): contrast/red\x1b.zip"]
     assert list(not_read(tmp_path / "cohort.csv")) == []
+
+
+def test_an_image_without_a_partner_in_its_session_is_a_finding(tmp_path):
+    for session, domains in (("a", ("T1w", "ce-gd_T1w")), ("b", ("T1w",))):
+        for domain in domains:
+            image(tmp_path / f"sub-1/ses-{session}/anat/sub-1_ses-{session}_{domain}.nii.gz", len(domain))
+    report = check_cohort(find_cohort(tmp_path, MR_PAIR), MR_PAIR)
+    texts = [finding.text for finding in report.findings if finding.kind == "pairing"]
+    assert len(texts) == 1
+    assert "sub-1_ses-b_T1w.nii.gz has no partner in its session" in texts[0]

@@ -6,8 +6,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from medgan.errors import DataError
-from medgan.evaluation.matching import match, read_images
+from medgan.data.location import Options
+from medgan.errors import ConfigError, DataError
+from medgan.evaluation.matching import check_heeded, match, read_images
 
 
 def put(*paths):
@@ -160,3 +161,43 @@ def test_what_is_no_image_is_passed_over_with_its_reason_and_broken_names_are_es
     found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
     assert [case.name for case in found.cases] == [r"lat\xedn"]
     assert found.passed_over == {"all.zip": "packed; unpack it first", "pipe": "a named pipe, not a file"}
+
+
+def nnunet(root):
+    put(*(root / "imagesTr" / f"P{n}_000{channel}.nii.gz" for n in (1, 2) for channel in (0, 1)))
+    put(*(root / "labelsTr" / f"P{n}.nii.gz" for n in (1, 2)))
+    (root / "dataset.json").write_text('{"channel_names": {"0": "contrast", "1": "plain"}}')
+
+
+def bids(root):
+    for visit in (root / f"sub-{n}" / f"ses-{v}" / "ct" / f"sub-{n}_ses-{v}" for n in (1, 2) for v in "ab"):
+        put(*(visit.with_name(f"{visit.name}_{end}.nii.gz") for end in ("ct", "ce-x_ct", "label-liver_mask")))
+
+
+def roles(root):
+    put(*(root / role / f"P{n}.nii.gz" for n in (1, 2) for role in ("source", "target", "masks")))
+
+
+def test_options_that_no_place_heeds_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--root is for a cohort CSV"):
+        check_heeded(Options(root=tmp_path), [tmp_path, "x:ct", None])
+    with pytest.raises(ConfigError, match="--bids chooses among"):
+        check_heeded(Options(bids=(("run", "1"),)), ["cohort.csv:ct", None])
+    check_heeded(Options(root=tmp_path, bids=(("run", "1"),)), ["cohort.csv:ct", tmp_path])
+
+
+@pytest.mark.parametrize("layout", [nnunet, bids, roles])
+def test_a_cohort_in_any_layout_has_the_partners_of_what_was_converted_from_it(tmp_path, layout):
+    layout(tmp_path / "data")
+    pair = ("contrast", "plain")
+    sources, references = (read_images(f"{tmp_path / 'data'}:{domain}", pair=pair) for domain in pair)
+    labels = read_images(tmp_path / "data", "mask", pair=pair)
+    put(*(tmp_path / "made" / f"{image.name}.nii.gz" for image in sources.images))
+    found = match(read_images(tmp_path / "made"), references, {"source": sources, "labels": labels})
+    assert found.paired
+    assert not found.failures
+    assert len(found.cases) == len(sources.images) == (4 if layout is bids else 2)
+    subjects = {image.path: (image.subject, image.session) for image in (*sources.images, *references.images)}
+    for case in found.cases:
+        assert subjects[case.partners["source"]] == subjects[case.partners["reference"]]
+        assert case.partners["labels"].name.split("_ses")[0].startswith(case.subject)

@@ -256,7 +256,7 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
     )
     if given:
         split.refuse_twins()
-    else:
+    elif validation or test:
         twins = {
             ", ".join(f"'{subject}'" for subject in owners): names for owners, names in _twins(split.images).items()
         }

@@ -276,7 +276,8 @@ def test_one_image_under_two_subjects_in_two_parts_is_refused_by_name(tmp_path, 
 def test_in_one_part_of_the_column_two_names_are_no_leak_and_in_a_drawn_split_they_could_be(tmp_path):
     assert split_subjects(twins(tmp_path / "given", twin=0), ONE, SplitConfig()).train == ("s0", "s1")
     drawn = twins(tmp_path / "drawn", parts="- " * 5, twin=0)
-    for config in (SplitConfig(), SplitConfig(validation=0, test=0), SplitConfig(folds=2, fold=1)):
+    assert split_subjects(drawn, ONE, SplitConfig(validation=0, test=0)).train == tuple(drawn.subjects())
+    for config in (SplitConfig(), SplitConfig(validation=0), SplitConfig(folds=2, fold=1)):
         with pytest.raises(LeakageError, match=r"'s0', 's1': s0.nii, s1.nii.gz\. Give them one subject"):
             split_subjects(drawn, ONE, config)
 

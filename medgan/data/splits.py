@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from medgan.config import Config
+from medgan.config import Config, first_problem
 from medgan.data.domains import DomainPair
 from medgan.data.streams import write_text
 from medgan.data.studies import Cohort
@@ -125,7 +125,8 @@ class Split(Config):
         except FileNotFoundError:
             raise DataError(f"{path} does not exist; training writes it, so give the folder of a run.") from None
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise DataError(f"{path} is not a split ({type(error).__name__}); take the run's own split.json.") from None
+            reason = first_problem(error) if isinstance(error, ValidationError) else str(error).partition("\n")[0]
+            raise DataError(f"{path} is not a split ({reason}); take the run's own split.json.") from None
         if split.hash != stored:
             raise DataError(
                 f"{path} was altered after it was saved: its content has hash {split.hash[:12]}, and it says "

@@ -195,7 +195,7 @@ def test_a_split_altered_on_disk_is_refused(folder, tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"hash": "0", "train": ["a"], "unknown": 1}'])
 def test_a_file_that_is_no_split_is_refused_by_name(tmp_path, content):
     (tmp_path / "split.json").write_text(content)
-    with pytest.raises(DataError, match=r"split\.json is not a split"):
+    with pytest.raises(DataError, match=r"split\.json is not a split \(.+\); take the run's own"):
         Split.load(tmp_path / "split.json")
     with pytest.raises(DataError, match="does not exist"):
         Split.load(tmp_path / "other.json")

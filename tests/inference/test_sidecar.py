@@ -57,6 +57,12 @@ def test_a_sidecar_vouches_for_its_images(written, facts):
     assert kept(written, facts)
 
 
+def test_others_may_read_what_is_written_as_any_file(written, tmp_path):
+    (tmp_path / "any").touch()
+    modes = {path.stat().st_mode for path in written.output.parent.iterdir()}
+    assert modes == {(tmp_path / "any").stat().st_mode}
+
+
 def test_a_sidecar_tells_neither_patients_nor_places(written, tmp_path):
     text = written.sidecar.read_text()
     assert "DOE" not in text

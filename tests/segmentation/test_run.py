@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import pytest
@@ -63,6 +64,19 @@ def test_a_finished_run_is_resumed_as_it_is_and_not_with_other_settings(run):
     order = SegmentTrainOrder(None, out=folder.parents[1], name="one", resume=True, device="cpu")
     train_on_cohort(order, QUIET)
     assert json.loads((folder / "model" / "model.json").read_text()) == json.loads(before)
+    again = replace(order, resume=False, resume_or_start=True, overrides=[*TINY, "labels={disc: 1}"], seed=7)
+    train_on_cohort(again, QUIET)
+    assert json.loads((folder / "model" / "model.json").read_text()) == json.loads(before)
+    for changes, message in (
+        (
+            {"overrides": [*TINY, "labels={disc: 2}"]},
+            r"other settings \(labels\.disc is \[1\] and not \[2\]\)",
+        ),
+        ({"seed": 8}, "begun with --seed 7"),
+        ({"name": None}, "needs a --name"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train_on_cohort(replace(again, **changes), QUIET)
     with pytest.raises(ConfigError, match="--resume goes on with the run's own settings"):
         train_on_cohort(SegmentTrainOrder(table, out=folder.parents[1], resume=True, overrides=["rate=1"]), QUIET)
 

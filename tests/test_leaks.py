@@ -375,6 +375,6 @@ def test_segmenters_of_a_lesion_prevalence_study_judge_nobody_of_other_subjects(
     record.parent.mkdir(parents=True)
     settings = {"design": {"seed": 1}}
     record.write_text(json.dumps({"kind": "lesion-prevalence", "settings": settings}))
-    assert "was begun with other subjects (design.source_percent" in place.refuses(
+    assert "was begun with other subjects (design.seed)" in place.refuses(
         "benefit --study lesion-prevalence -p ct_contrast"
     )

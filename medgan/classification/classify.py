@@ -13,6 +13,7 @@ from medgan.classification.apply import Classified, classify_volume
 from medgan.classification.model import ClassifierModel, load_classifier
 from medgan.classification.table import TABLE, ClassTable
 from medgan.data.location import Data
+from medgan.data.sidecars import this_image
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import StudyBatch, conversion_fabric, judged, local_model
@@ -70,9 +71,8 @@ def classify(order: ClassifyOrder, console: Console) -> ConvertSummary:
             outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "classifying"))
         finally:
             table.write()
-        summary = ConvertSummary(
-            outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device), plan.passed_over
-        )
+        seconds = round(time.monotonic() - started, 3)
+        summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over, batch.seen)
         write_summary(order.output / SUMMARY, summary, facts)
     show_end(summary, order.output / TABLE, console, "classified")
     return summary
@@ -96,12 +96,14 @@ class ClassifyBatch(StudyBatch):
         """Classify one image, unless the table has it already; how it ended, and its warnings."""
         source = file_hash(job.source)
         if self.table.knows(job.name, source):
+            self.seen[job.name] = self.table.seen.get(job.name, "unknown")
             return "kept", ()
         volume = read_volume(job.source)
         _, odd = judged(volume, self.model.config.domain, force=self.order.force)
         with self.computing:
             found = classify_volume(self.model, volume, self.fabric)
-        self.table.add(job.name, source, found)
+        self.seen[job.name] = this_image(volume, self.model.description.trained_on)
+        self.table.add(job.name, source, found, self.seen[job.name])
         return "done", [*odd, *self._warnings(found)]
 
     def _warnings(self, found: Classified) -> list[str]:

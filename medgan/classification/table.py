@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medgan.classification.apply import Classified
+from medgan.data.sidecars import TRAINING, ThisImage
 from medgan.data.streams import as_it_was, inert, replacing
 from medgan.data.volumes import file_hash
 from medgan.errors import DataError
@@ -42,6 +43,8 @@ class ClassTable:
         self.classes, self.facts, self.overwrite = tuple(classes), dict(facts), overwrite
         self.rows: dict[str, Row] = {}
         self.sources: dict[str, str] = {}
+        self.seen: dict[str, ThisImage] = {}
+        """Whether the model had seen each image."""
         if not overwrite:
             self._take_up()
 
@@ -64,13 +67,14 @@ class ClassTable:
             raise DataError(f"{image}: {TABLE} has another image of this name; give another OUTPUT, or --overwrite.")
         return image in self.sources
 
-    def add(self, image: str, source: str, found: Classified) -> None:
+    def add(self, image: str, source: str, found: Classified, seen: ThisImage) -> None:
         """One more image is classified."""
         likeliest = self.classes[int(np.argmax(found.probabilities))]
         shares = [f"{share:.6f}" for share in found.probabilities]
         place = [f"{each:.2f}" for each in found.centre_mm]
         self.rows[image] = [image, likeliest, *shares, str(found.patches), *place]
         self.sources[image] = source
+        self.seen[image] = seen
 
     def write(self) -> None:
         """Write table and sidecar, each whole or not at all; nothing where no image was classified."""
@@ -82,7 +86,8 @@ class ClassTable:
         )
         content = text.getvalue().encode()
         outputs = {TABLE: hashlib.sha256(content).hexdigest()}
-        note = self.facts | {SOURCES: dict(sorted(self.sources.items())), "Outputs": outputs}
+        known = {SOURCES: dict(sorted(self.sources.items())), TRAINING: dict(sorted(self.seen.items()))}
+        note = self.facts | known | {"Outputs": outputs}
         for path, what in ((self.sidecar, as_json(note).encode()), (self.path, content)):
             with replacing(path) as stream:
                 stream.write(what)
@@ -102,3 +107,4 @@ class ClassTable:
         with self.path.open(newline="", encoding="utf-8") as stream:
             self.rows = {as_it_was(row[0]): row for row in list(csv.reader(stream))[1:]}
         self.sources = dict(before[SOURCES])
+        self.seen = dict(before.get(TRAINING, {}))

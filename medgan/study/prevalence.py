@@ -143,7 +143,7 @@ def _refuse_other_subjects(folder: Path, before: Mapping[str, Any], design: Prev
     if earlier is None:
         return
     now = design.model_dump(mode="json")
-    changed = [key for key in now if key != "prevalences_percent" and earlier.get(key) != now[key]]
+    changed = [key for key in earlier if key != "prevalences_percent" and earlier[key] != now.get(key)]
     if changed:
         raise LeakageError(
             f"{folder} was begun with other subjects (design.{', design.'.join(changed)}), and its segmenters may have "

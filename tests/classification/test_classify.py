@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from medgan.classification.apply import classify_volume
 from medgan.classification.classify import ClassifyOrder, classify
 from medgan.classification.model import load_classifier
 from medgan.data.domains import Domain, Window
-from medgan.data.volumes import read_volume
+from medgan.data.volumes import image_hash, read_volume
 from medgan.errors import ConfigError, DataError, InUseError
 from medgan.training.folder_lock import alone_in
 
@@ -73,6 +74,20 @@ def test_what_is_there_is_kept_and_changed_images_are_not_passed_over(order, sav
     save_images(order.input, {"b": (9, 9, 0)})
     assert ends(classify(order, QUIET)) == {"a.nii.gz": "kept", "b.nii.gz": "failed", "c.nii.gz": "kept"}
     assert set(ends(classify(replace(order, overwrite=True), QUIET)).values()) == {"done"}
+
+
+def test_it_is_said_of_every_image_whether_the_model_was_trained_on_it(order):
+    model = order.output.parent / "seen"
+    shutil.copytree(order.model, model)
+    description = json.loads((model / "model.json").read_text())
+    description["origin"]["trained_on"] = {"train": [image_hash(order.input / "b.nii.gz")], "validation": []}
+    (model / "model.json").write_text(json.dumps(description))
+    asked = replace(order, model=str(model))
+    for status in ("done", "kept"):
+        summary = classify(asked, QUIET)
+        assert set(ends(summary).values()) == {status}
+        assert dict(summary.seen) == {"a.nii.gz": "unseen", "b.nii.gz": "train", "c.nii.gz": "unseen"}
+    assert json.loads((order.output / "classes.json").read_text())["Training"]["b.nii.gz"] == "train"
 
 
 def test_a_stopped_batch_leaves_what_it_had(order, monkeypatch):

@@ -25,8 +25,8 @@ def table(tmp_path):
 @pytest.fixture
 def written(table, tmp_path):
     made = table()
-    made.add("b.nii.gz", "hash b", Classified(np.array([0.25, 0.75]), 12, (1.0, -2.5, 30.0)))
-    made.add("a, odd.nii.gz", "hash a", Classified(np.array([0.9, 0.1]), 1, (0.0, 0.0, 0.0)))
+    made.add("b.nii.gz", "hash b", Classified(np.array([0.25, 0.75]), 12, (1.0, -2.5, 30.0)), "train")
+    made.add("a, odd.nii.gz", "hash a", Classified(np.array([0.9, 0.1]), 1, (0.0, 0.0, 0.0)), "unseen")
     made.write()
     return tmp_path
 
@@ -56,7 +56,7 @@ def test_a_later_batch_knows_what_is_there_and_adds_to_it(written, table):
     again = table()
     assert again.knows("b.nii.gz", "hash b")
     assert not again.knows("c.nii.gz", "hash c")
-    again.add("c.nii.gz", "hash c", Classified(np.array([0.5, 0.5]), 2, (0.0, 0.0, 0.0)))
+    again.add("c.nii.gz", "hash c", Classified(np.array([0.5, 0.5]), 2, (0.0, 0.0, 0.0)), "unseen")
     before = rows(written)
     again.write()
     assert rows(written)[:2] == before

@@ -158,6 +158,7 @@ def _subject(below: Path, image: Path, strict: bool) -> str:
     return below.parts[0] if len(below.parts) > 1 else stem(image)
 
 
+LABELS = ("labelsTr", "labelsTs")
 TRAINED, TESTED = "imagesTr", "imagesTs"
 """The folders of an nnU-Net data set whose subjects are trained on, and of those that are kept apart."""
 
@@ -166,10 +167,10 @@ def nnunet_folders(path: Path, *, tested: bool) -> tuple[Path, tuple[str, ...]]:
     """The data set that a folder is, and which of its image folders are meant; none where it is no nnU-Net raw.
 
     Args:
-        path: The data set, or one of its image folders.
+        path: The data set, or one of its folders.
         tested: Whether images that nobody is trained on are meant as well.
     """
-    if tested and path.name in (TRAINED, TESTED) and (path.parent / "dataset.json").is_file():
+    if tested and path.name in (TRAINED, TESTED, *LABELS) and (path.parent / "dataset.json").is_file():
         return path.parent, (path.name,)
     folders = tuple(name for name in (TRAINED, TESTED) if (path / name).is_dir())
     if not folders or not (path / "dataset.json").is_file():
@@ -197,7 +198,7 @@ def read_nnunet(
     named = {number: _channel_domain(name, names) for number, name in channels.items()}
     studies: list[Study] = []
     aside: list[tuple[Path, str]] = []
-    for folder in folders:
+    for folder in (each for each in folders if each not in LABELS):
         for image, study in _cases(path, folder, named, ending):
             if study:
                 studies.append(study)
@@ -208,10 +209,7 @@ def read_nnunet(
             else:
                 aside.append((image, "of no channel in dataset.json"))
     aside += [
-        (label, "label maps")
-        for name in ("labelsTr", "labelsTs")
-        if (path / name).is_dir()
-        for label in find_images(path / name).images
+        (label, "label maps") for name in LABELS if (path / name).is_dir() for label in find_images(path / name).images
     ]
     return Listed(studies, aside=aside)
 

@@ -1,6 +1,7 @@
 """Cohorts: which images of which subjects there are, found in a table or in any of three layouts."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -201,7 +202,7 @@ def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Co
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             raise DataError(f"{path} is empty or does not exist; give a folder of studies or a cohort CSV.")
         table = path / TABLE if path.is_dir() else path
-        if not path.is_dir() or table.is_file():
+        if not path.is_dir() or (os.path.lexists(table) and not table.is_dir()):
             listed = read_table(table, options.root)
             return Cohort(
                 listed.studies, listed.root, folder=table.parent, layout=f"its {table.name}", notes=listed.notes

@@ -174,6 +174,21 @@ CASES = (
         "passed over, masks or label maps (2)",
         "no part of folders Contrast/ and plain/ (1): x/B.nii.gz",
     ),
+    Case(
+        "layout/label maps alone",
+        of_scans(*NNUNET, "labelsTr/A_0001.nii.gz", dataset_json=CHANNELS),
+        "fails",
+        ("no image of domain contrast",),
+        (),
+        "labelsTr",
+    ),
+    Case(
+        "layout/a table that is not there",
+        lambda folder: (scans(folder, "a.nii.gz"), (folder / "cohort.csv").symlink_to("gone.csv")),
+        "fails",
+        ("cohort.csv", "a link to a file that is not there"),
+        (),
+    ),
     layout("no layout", of_scans("source/A.nii.gz", "x/B.nii.gz"), ("source/A.nii.gz", "x/B.nii.gz")),
     Case(
         "layout/folders of another method",

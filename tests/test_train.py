@@ -199,6 +199,7 @@ def test_a_run_is_not_resumed_on_other_files(order, save_cohort, tmp_path):
         ("nan", DataError, "s1_plain.nii.gz: 1 of 3072 voxels are NaN"),
         ("truncated", DataError, "s1_plain.nii.gz: truncated"),
         ("grid", GeometryError, "s1_plain.nii.gz .* are on different voxel grids"),
+        ("0 to 1", DataError, "s1_plain.nii.gz: cannot be a CT of domain 'plain': its values .* are no HU"),
     ],
 )
 def test_a_bad_volume_is_named_and_no_run_is_begun(order, save_cohort, tmp_path, damage, error, message):
@@ -207,6 +208,8 @@ def test_a_bad_volume_is_named_and_no_run_is_begun(order, save_cohort, tmp_path,
     voxels, affine = np.asarray(nib.load(path).dataobj).astype(np.float32), np.diag([2.0, 2.0, 5.0, 1.0])
     if damage == "nan":
         voxels[3, 4, 1] = np.nan
+    elif damage == "0 to 1":
+        voxels = np.interp(voxels, (-1000, 1000), (0, 1)).astype(np.float32)
     elif damage == "grid":
         affine[2, 3] = 2.0
     nib.Nifti1Image(voxels, affine).to_filename(path)

@@ -87,10 +87,15 @@ def check_belongs(volume: Volume, domain: Domain, *, force: bool = False, advice
     reasons = tuple(contradictions(volume, domain))
     if reasons and not force:
         raise DataError(
-            f"{volume.path}: cannot be a {domain.modality} of domain '{domain.name}': {'; '.join(reasons)}; give the "
-            f"study itself, in {'HU' if domain.unit == 'HU' else 'the intensities of its scanner'}{advice}."
+            f"{volume.path}: {cannot_be(domain)}: {'; '.join(reasons)}; give the study itself, "
+            f" in {'HU' if domain.unit == 'HU' else 'the intensities of its scanner'}{advice}."
         )
     return reasons
+
+
+def cannot_be(domain: Domain) -> str:
+    """How a study is refused that is none of a domain."""
+    return f"cannot be {'an MR' if domain.modality == 'MR' else 'a CT'} of domain '{domain.name}'"
 
 
 def contradictions(volume: Volume, domain: Domain) -> Iterator[str]:

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from medgan.data.belonging import contradictions
+from medgan.data.belonging import cannot_be, contradictions
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.endings import plain_spelling, subjects_named
 from medgan.data.grid import apart, same_grid
@@ -132,7 +132,7 @@ def _intensities(
         if low == high:
             yield Finding("intensity", f"{study.image} is {low:g} everywhere; remove it.", (study,))
         elif cannot.get(study):
-            text = f"{study.image} cannot be a {domain.modality} of domain '{domain.name}': {'; '.join(cannot[study])}"
+            text = f"{study.image} {cannot_be(domain)}: {'; '.join(cannot[study])}"
             yield Finding("intensity", f"{text}; training refuses it: correct or remove it.", (study,))
         elif in_hu and low >= 0:
             text = f"{study.image} has no value below {low:g}, so it is probably not in HU (air is -1000); rescale it."

@@ -13,7 +13,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from medgan.data.belonging import Scans, check_belongs, oddities
+from medgan.data.belonging import Scans, cannot_be, check_belongs, oddities
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import ThisImage
@@ -98,8 +98,8 @@ def judged(
         DataError: It cannot be of the domain, and is not forced to be.
     """
     forced = check_belongs(volume, domain, force=force, advice=", or add --force to take it all the same")
-    said = [f"forced, although it cannot be a {domain.modality} of domain '{domain.name}': {why}" for why in forced]
-    return forced, [*said, *volume.notes, *oddities(volume, domain, scans, grid)]
+    said = [f"forced, although it {cannot_be(domain)}: {why}" for why in forced]
+    return forced, [*said, *volume.notes, *([] if forced else oddities(volume, domain, scans, grid))]
 
 
 def forced_facts(reasons: Sequence[str]) -> dict[str, list[str]]:

@@ -60,7 +60,7 @@ def test_another_modality_is_refused_by_its_name(wanted, said):
         assert check_belongs(own, DOMAINS[wanted]) == ()
         return
     named = "label map" if said == "SEG" else f"modality is {said.strip().upper()}"
-    with pytest.raises(DataError, match=rf"a\.nii\.gz: cannot be a {wanted} of domain .*{named}"):
+    with pytest.raises(DataError, match=rf"a\.nii\.gz: cannot be an? {wanted} of domain .*{named}"):
         check_belongs(own, DOMAINS[wanted])
 
 

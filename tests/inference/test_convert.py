@@ -453,3 +453,22 @@ def test_a_second_conversion_into_one_folder_or_file_is_told_who_is_there(save_s
     assert {path.name for path in out.iterdir()} == {
         *("x.nii.gz", "x.json", "a.nii.gz", "a.json", "manifest.jsonl", "summary.json")
     }
+
+
+def test_what_is_forced_says_so_and_is_kept_as_what_the_call_would_write(model_folder, save_study, tmp_path):
+    source = save_study(tmp_path / "in" / "a.nii.gz")
+    voxels = np.asarray(nib.load(source).dataobj) / 1000
+    save_study(tmp_path / "in" / "b.nii.gz", voxels=voxels, dtype=np.float32)
+    out = tmp_path / "out"
+    refused = run(tmp_path / "in", out, model_folder)
+    assert ends(refused) == {"a.nii.gz": "done", "b.nii.gz": "failed"}
+    assert not (out / "b.nii.gz").exists()
+    forced = run(tmp_path / "in", out, model_folder, force=True)
+    assert ends(forced) == {"a.nii.gz": "kept", "b.nii.gz": "done"}
+    (warnings,) = (outcome.warnings for outcome in forced.outcomes if outcome.status == "done")
+    assert warnings[0].startswith("forced, although it cannot be a CT of domain 'contrast': its values span")
+    sidecar = json.loads((out / "b.json").read_text())
+    assert sidecar["Forced"] == [warnings[0].partition(": ")[2]]
+    assert sidecar["Warnings"] == list(warnings)
+    assert "Forced" not in json.loads((out / "a.json").read_text())
+    assert ends(run(tmp_path / "in", out, model_folder)) == {"a.nii.gz": "kept", "b.nii.gz": "kept"}

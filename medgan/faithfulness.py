@@ -14,6 +14,7 @@ import pandas as pd
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from medgan.data.belonging import check_belongs
 from medgan.data.grid import Volume
 from medgan.data.preparation import prepare
 from medgan.data.sidecars import ThisImage, this_image
@@ -169,6 +170,7 @@ class Check:
         if job.problem:
             raise DataError(job.problem)
         volume = read_volume(job.source)
+        check_belongs(volume, self.model.domains(self.direction)[0], advice=", or leave it out")
         seen = this_image(volume, self.model.description.trained_on)
         figures = self._cycle(volume) if self.returns else {}
         if self.keeper is None:

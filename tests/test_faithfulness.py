@@ -197,3 +197,13 @@ def test_what_is_not_known_is_null():
     found = means(rows)
     assert found["dice_liver"] == {"mean": None, "lower": None, "upper": None, "n": 0}
     assert found["cycle_percent"] == {"mean": 2.0, "lower": None, "upper": None, "n": 1}
+
+
+def test_a_study_that_cannot_be_of_the_models_domain_is_a_failure(asked, save_cohort, tmp_path):
+    table = save_cohort(tmp_path / "in", paired=True, subjects=4)
+    (tmp_path / "in" / "s1_contrast.json").write_text('{"Modality": "PT"}')
+    found = run(asked(data=table))
+    assert len(found.rows) == 3
+    ((name, why),) = found.failures.items()
+    assert "s1_contrast" in name
+    assert "modality is PT" in why

@@ -145,6 +145,8 @@ def test_wrong_use_is_one_line_and_exit_code_2(command, message, tmp_path, monke
 WRONG = [
     ["train", "-p", "ct_contrats"],
     ["train", "-p", "ct_contrast", "--data", "nosuch"],
+    ["train", "-p", "ct_contrast", "--name", "../x"],
+    ["train", "-p", "ct_contrast", "--resume-or-start"],
     ["train", "-p", "ct_contrast", "fit.epoch=3"],
     ["train", "-p", "ct_contrast", "--config", "no.yaml"],
     ["train", "-p", "ct_contrast", "--device", "gpu0"],

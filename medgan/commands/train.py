@@ -49,6 +49,10 @@ def train(
             pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
             name=name,
         )  # fmt: skip
+        if resume_or_start:
+            from medgan.training.run_folder import is_begun
+
+            is_begun(out / pipeline, name)
         if resume and not config and not overrides:
             from medgan.training.run_folder import run_to_resume
 

@@ -26,6 +26,9 @@ Voxels = Annotated[int, Field(gt=0, le=4096)]
 """Of a patch along one axis."""
 MOST_VOXELS = 512**3
 """Of a whole patch."""
+LONGEST_NAME = 200
+"""Bytes of a run's name: with what is added to it, every disk takes it."""
+NEEDS_NAME = "--resume-or-start needs a --name: the run of that name is gone on with, or started."
 MOST_PROBLEMS = 10
 """Of one file's settings that a message names."""
 
@@ -64,6 +67,20 @@ def check_size(shape: Sequence[int]) -> None:
     """
     if math.prod(shape) > MOST_VOXELS:
         raise ValueError(f"a patch of {' x '.join(map(str, shape))} voxels is larger than 512 x 512 x 512")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is not that of one folder.
+
+    Raises:
+        ConfigError: It would lead elsewhere, hide, or move the cursor of whoever lists it.
+    """
+    plain = name.isprintable() and name.strip() == name and not set(name) & set("/\\:") and not name.startswith(".")
+    if not name or not plain or len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(
+            f"the name {name[:50]!r} is not that of a folder; take a word of letters, digits, - and _, without / "
+            "and not starting with a dot."
+        )
 
 
 def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:

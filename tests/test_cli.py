@@ -157,6 +157,7 @@ WRONG = [
     ["study", "ablation", "-p", "mr_to_ct", "--data", "nosuch"],
     ["benefit", "-p", "ct_contrast", "arm=1"],
     ["segment-train", "fit.epok=3"],
+    ["segment-train", "--name", "a/b"],
     ["segment", "nosuch", "out", "--model", "m"],
     ["classify", "nosuch", "out", "--model", "m"],
     ["augment", "nosuch", "out", "--model", "m"],

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from medgan import catalog
-from medgan.config import Config, check_key, flattened, keys_of, parse_override, read_yaml
+from medgan.config import NEEDS_NAME, Config, check_key, check_name, flattened, keys_of, parse_override, read_yaml
 from medgan.errors import ConfigError, DataError, ModelError
 
 DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
@@ -30,6 +30,7 @@ def check_use(
     places: Sequence[str | None] = (),
     device: str = "auto",
     name: str | None = None,
+    resume_or_start: bool = False,
     several: bool = False,
 ) -> None:
     """Refuse what a command could not do anyway.
@@ -45,6 +46,7 @@ def check_use(
         places: Sets of images: FOLDER, FOLDER:NAME or cohort.csv:DOMAIN.
         device: What ``--device`` says.
         name: What ``--name`` says.
+        resume_or_start: Whether it is needed, since a run is gone on with or started.
         several: Whether an override holds several values, ``KEY=A,B``.
 
     Raises:
@@ -52,9 +54,9 @@ def check_use(
     """
     if pipeline is not None:
         catalog.check(pipeline)
+    if resume_or_start and name is None:
+        raise ConfigError(NEEDS_NAME)
     if name is not None:
-        from medgan.training.run_folder import check_name
-
         check_name(name)
     if not DEVICES.fullmatch(device):
         raise ConfigError(

@@ -85,7 +85,10 @@ def segment_train(
 ) -> None:
     """Train a segmenter on a cohort's masks and record the run in MLflow."""
     with explained(debug):
-        early.check_use(settings="segmenter", overrides=overrides, config=config, data=data, device=device, name=name)
+        early.check_use(
+            settings="segmenter", overrides=overrides, config=config, data=data, device=device, name=name,
+            resume_or_start=resume_or_start,
+        )  # fmt: skip
         from medgan.data.location import located
         from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
 

@@ -47,12 +47,8 @@ def train(
     with explained(debug):
         early.check_use(
             pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
-            name=name,
+            name=name, resume_or_start=resume_or_start,
         )  # fmt: skip
-        if resume_or_start:
-            from medgan.training.run_folder import is_begun
-
-            is_begun(out / pipeline, name)
         if resume and not config and not overrides:
             from medgan.training.run_folder import run_to_resume
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medgan.config import Config, flattened, load, read_yaml, to_yaml
+from medgan.config import NEEDS_NAME, Config, check_name, flattened, load, read_yaml, to_yaml
 from medgan.data.splits import Split
 from medgan.data.streams import write_text
 from medgan.documents import read_json
@@ -15,24 +15,6 @@ from medgan.errors import ConfigError, DataError, ModelError
 
 STUDIES = ("study.json", "routes.json")
 """The records of studies, each of which has a folder of its own among the runs."""
-
-
-LONGEST_NAME = 200
-"""Bytes of a run's name: with what is added to it, every disk takes it."""
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that is not that of one folder.
-
-    Raises:
-        ConfigError: It would lead elsewhere, hide, or move the cursor of whoever lists it.
-    """
-    plain = name.isprintable() and name.strip() == name and not set(name) & set("/\\:") and not name.startswith(".")
-    if not name or not plain or len(name.encode()) > LONGEST_NAME:
-        raise ConfigError(
-            f"the name {name[:50]!r} is not that of a folder; take a word of letters, digits, - and _, without / "
-            "and not starting with a dot."
-        )
 
 
 def folder_named(root: Path, name: str) -> Path:
@@ -147,7 +129,7 @@ def is_begun(root: Path, name: str | None) -> bool:
         ConfigError: Without a name nobody can say which.
     """
     if name is None:
-        raise ConfigError("--resume-or-start needs a --name: the run of that name is gone on with, or started.")
+        raise ConfigError(NEEDS_NAME)
     return RunFolder(folder_named(root, name)).config.exists()
 
 

@@ -5,12 +5,11 @@ import time
 
 import pytest
 
-from medgan.config import Config, read_yaml
+from medgan.config import Config, check_name, read_yaml
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.training.run_folder import (
     RunFolder,
-    check_name,
     check_unchanged,
     is_begun,
     new_run,

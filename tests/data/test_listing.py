@@ -184,3 +184,21 @@ def test_people_are_told_how_many_of_each_kind_and_the_first_names():
         "passed over, empty (1): x",
         "passed over, packed (4): 0.zip, 1.zip, and 2 more",
     ]
+
+
+def test_files_of_a_folder_that_may_be_listed_and_not_entered_are_named(
+    shared_folder, bound_by_permissions, write_nifti
+):
+    ct = write_nifti(shared_folder / "ct.nii", CT)
+    shut = shared_folder / "shut"
+    shut.mkdir()
+    inside = [write_nifti(shut / "a.nii", CT), shut / "b.dcm", shut / "folder.nii", shut / "unknown"]
+    inside[1].write_bytes(b"any")
+    inside[2].mkdir()
+    inside[3].write_bytes(b"any")
+    shut.chmod(0o444)
+    with bound_by_permissions():
+        assert set(find_images(shared_folder).images) == {ct, *inside}
+        for path in inside:
+            with pytest.raises(DataError, match=rf"{path.name}: cannot be .* \(Permission denied\)"):
+                read_volume(path)

@@ -472,3 +472,21 @@ def test_what_is_forced_says_so_and_is_kept_as_what_the_call_would_write(model_f
     assert sidecar["Warnings"] == list(warnings)
     assert "Forced" not in json.loads((out / "a.json").read_text())
     assert ends(run(tmp_path / "in", out, model_folder)) == {"a.nii.gz": "kept", "b.nii.gz": "kept"}
+
+
+def test_a_study_that_is_gone_or_something_else_by_its_turn_fails_alone(save_study, model_folder, tmp_path, fabric):
+    names = ("a", "gone", "folder", "pipe", "text")
+    studies = {name: save_study(tmp_path / "in" / f"{name}.nii.gz", (8, 8)) for name in names}
+    plan = find_jobs(tmp_path / "in", tmp_path / "out", "contrast")
+    for name in names[1:]:
+        studies[name].unlink()
+    studies["folder"].mkdir()
+    os.mkfifo(studies["pipe"])
+    studies["text"].write_text("<html>")
+    order = ConvertOrder(tmp_path / "in", tmp_path / "out", str(model_folder))
+    ended = {outcome.input: outcome for outcome in Batch(order, read_model(model_folder), fabric).run(plan)}
+    assert ended.pop("a.nii.gz").status == "done"
+    says = {"gone": "cannot be read", "folder": "a folder without", "pipe": "a named pipe", "text": "not a NIfTI file"}
+    for name, message in says.items():
+        assert ended[f"{name}.nii.gz"].status == "failed"
+        assert ended[f"{name}.nii.gz"].message.startswith(f"{name}.nii.gz: {message}")

@@ -129,7 +129,8 @@ class Batch(StudyBatch):
         forced, odd = judged(volume, given, force=self.order.force, scans=seen, grid=description.grid)
         facts[TRAINING] = training_facts(volume, description.trained_on, description.split_hash)
         with self.computing:
-            found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=self.order.change_map)
+            keep, last = self.order.change_map, not self.order.uncertainty
+            found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=keep, use_up=last)
             spread = self._spread(volume, facts) if self.order.uncertainty else None
         images = {job.output: found.voxels}
         if found.change is not None:

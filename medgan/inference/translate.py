@@ -88,7 +88,13 @@ class ChangeLimits:
 
 
 def translate(
-    volume: Volume, model: Model, direction: Direction, fabric: Fabric, *, keep_change: bool = False
+    volume: Volume,
+    model: Model,
+    direction: Direction,
+    fabric: Fabric,
+    *,
+    keep_change: bool = False,
+    use_up: bool = False,
 ) -> Translation:
     """A study of the one domain as it would look in the other, voxel by voxel where the input's voxels lie.
 
@@ -98,6 +104,7 @@ def translate(
         direction: Which way.
         fabric: Device and precision.
         keep_change: Return the change map, too; only for models that predict the change.
+        use_up: Let the change map take the place of the study's voxels in memory; the study is then of no more use.
 
     Raises:
         GeometryError: The study has no axial plane for the network to look at.
@@ -121,7 +128,8 @@ def translate(
         limits = ChangeLimits.of_generator(generator, description.generator, given, bounds)
         change = _change_in_place(output, study)
         del study, output, body
-        result = _changed(volume, change, affine, limits, wanted, keep_change)
+        kept = None if not keep_change else volume.voxels if use_up else np.empty_like(volume.voxels)
+        result = _changed(volume, change, affine, limits, wanted, kept)
     else:
         image = denormalise(output, output_bounds(given, wanted, bounds, description))
         image[~body] = wanted.air
@@ -179,18 +187,15 @@ def _changed(
     affine: NDArray[np.float64],
     limits: ChangeLimits,
     wanted: Domain,
-    keep_change: bool,
+    kept: NDArray[np.float32] | None,
 ) -> Translation:
-    """The input's own intensities plus the change, (X, Y, Z) on a grid of its own."""
+    """The input's own intensities plus the change, (X, Y, Z) on a grid of its own; ``kept`` receives the change."""
     is_ct = wanted.modality == "CT"
     voxels = np.empty(volume.grid.size, np.int16 if is_ct else np.float32, order="F")
-    kept = np.empty(volume.grid.size, np.float32, order="F") if keep_change else None
     beyond = fractions = False
     for slab, found in on_grid(change, affine, volume.grid):
         before = volume.voxels[..., slab]
         found = np.clip(found, *limits.of(before))
-        if kept is not None:
-            kept[..., slab] = found
         after = before + found
         if is_ct:
             after = np.rint(after)
@@ -198,6 +203,8 @@ def _changed(
             fractions |= not np.array_equal(before, np.rint(before))
             after = np.clip(after, INT16.min, INT16.max)
         voxels[..., slab] = after
+        if kept is not None:  # last: it may be the input's own memory
+            kept[..., slab] = found
     warnings = ["intensities beyond int16 were clipped to -32768 to 32767 HU"] if beyond else []
     warnings += ["the input has fractions of HU: the output is rounded to whole HU"] if fractions else []
     return Translation(voxels, kept, tuple(warnings))

@@ -68,6 +68,15 @@ def test_slabs_leave_no_seam(slab_voxels, monkeypatch):
         np.testing.assert_allclose(found, whole[..., slab], atol=1e-6)
 
 
+def test_a_study_that_is_used_up_is_translated_as_any_other(save_study, model_folder, fabric, tmp_path):
+    study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder)
+    kept = translate(study, model, "to_target", fabric, keep_change=True)
+    used = translate(study, model, "to_target", fabric, keep_change=True, use_up=True)
+    np.testing.assert_array_equal(kept.voxels, used.voxels)
+    np.testing.assert_array_equal(kept.change, used.change)
+    assert np.shares_memory(used.change, study.voxels)
+
+
 @pytest.mark.parametrize(("axes", "kind"), CASES)
 def test_one_sided_changes_stay_where_contrast_agent_can_be(save_study, model_folder, fabric, tmp_path, axes, kind):
     shape, spacing = GRIDS[kind]

@@ -258,7 +258,7 @@ def no_image(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (outside, "image '../s0.nii.gz' leads out of"),
+        (outside, "image '../s0.nii.gz' does not exist"),
         (two_parts, "a subject belongs to one part, and the `split` column has 's0' in test and train"),
         (two_grids, "are on different voxel grids, so they cannot be trained as a pair; register them first"),
         (not_finite, "s0_contrast.nii.gz"),

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,26 +83,29 @@ def _real_row(folder: Path, material: Material, study: Study) -> list[str]:
     for path in (study.image, study.mask):
         names.append(f"{REAL}/{material.cohort.relative(path)}" if path else "")
         if path:
-            _link(path, folder / names[-1])
+            _link(path, folder / names[-1], folder)
     return [study.subject, study.domain, *names, part_of(material.split, study.subject) or ""]
 
 
-def _link(source: Path, target: Path) -> None:
-    """A link to a real file or series folder; a copy where the file system has no links. What was there before goes:
-    it may belong to another cohort.
+def _link(source: Path, target: Path, folder: Path) -> None:
+    """A link to a real file or series folder; a copy where the file system has no links.
+
+    What was there before goes: it may belong to another cohort. So do links on the way from ``folder`` to the target,
+    through which that cohort's own files would be changed.
     """
     if target.is_symlink() and target.resolve() == source.resolve():
         return
-    if is_series(source):  # of several in a folder: here it gets one of its own
-        shutil.rmtree(target, ignore_errors=True)
-        for file in dicom_files(source):
-            _link(file, target / file.name)
-        return
     try:
-        if target.is_dir() and not target.is_symlink():
+        for place in reversed([target, *target.parents]):
+            if place.is_relative_to(folder) and place != folder and place.is_symlink():
+                place.unlink()
+        if target.is_dir():
             shutil.rmtree(target)
-        elif os.path.lexists(target):
-            target.unlink()
+        target.unlink(missing_ok=True)
+        if is_series(source):  # of several in a folder: here it gets one of its own
+            for file in dicom_files(source):
+                _link(file, target / file.name, folder)
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             target.symlink_to(source.resolve(), target_is_directory=source.is_dir())

@@ -61,6 +61,27 @@ def test_one_of_several_series_in_a_folder_gets_a_folder_of_its_own(material, tm
         assert read_grid(read_table(tmp_path / "out" / "cohort.csv").studies[0].image).size == (32, 32, 6)
 
 
+def test_a_folder_that_was_one_series_and_is_several_leaves_the_real_files_alone(material, tmp_path):
+    """An augmented cohort of before links to the folder: what is written now must not go through that link."""
+    root = material.cohort.root
+
+    def written(*images):
+        studies = tuple(Study(f"s{number}", "t1", root / "flat" / image) for number, image in enumerate(images))
+        split = Split(train=("s0",), validation=(), test=(), files={})
+        write_cohort(tmp_path / "out", replace(material, cohort=Cohort(studies, root), split=split), [])
+        return read_table(tmp_path / "out" / "cohort.csv").studies
+
+    save_stack(root / "flat")
+    written("")
+    save_stack(root / "flat", stack(6, first=21, SeriesInstanceUID=f"{ROOT}.2", SeriesNumber=4), "B{:03d}")
+    (root / "flat" / "lone.nii.gz").write_bytes(b"image")
+    before = {path: path.read_bytes() for path in (root / "flat").iterdir()}
+    lone, series = written("lone.nii.gz", "series_4")
+    assert (lone.image.read_bytes(), read_grid(series.image).size) == (b"image", (32, 32, 6))
+    assert {path: path.read_bytes() for path in (root / "flat").iterdir()} == before
+    assert not any(path.is_symlink() for path in before)
+
+
 def test_label_values_keep_their_names(material, tmp_path):
     write_cohort(tmp_path / "out", material, [])
     named = json.loads((tmp_path / "out" / "labels.json").read_text())

@@ -13,7 +13,7 @@ from medgan.data.grid import same_grid
 from medgan.data.labels import Labels, carried, labels_of, merged
 from medgan.data.layouts import Study
 from medgan.data.preparation import GridConfig, Prepared, prepare
-from medgan.data.splits import Split
+from medgan.data.splits import Split, owner_of
 from medgan.data.studies import Cohort
 from medgan.data.volumes import read_grid, read_volume
 from medgan.errors import DataError, GeometryError
@@ -150,12 +150,13 @@ def _labels(real: Sequence[Row]) -> Labels:
 
 
 def _trained(real: Sequence[Row], split: Split | None, seed: int) -> tuple[set[str], bool]:
-    """The subjects that a generator was trained on, and whether that is known."""
+    """The subjects that a generator was trained on, by name or by an image of theirs, and whether that is known."""
     subjects = sorted({row.study.subject for row in real})
     if len(subjects) < 2:
         raise DataError("there is one real subject: nobody is left to show how alike real ones are; give two or more.")
     if split:
-        return set(split.train), True
+        owners = split.owners(["train"])
+        return {*split.train, *(row.study.subject for row in real if owner_of(row.study.image, owners))}, True
     named = {row.study.subject for row in real if row.study.split == "train"}
     if named and named != set(subjects):
         return named, True

@@ -3,6 +3,7 @@ import pytest
 
 from medgan.data.domains import domain_named
 from medgan.data.splits import Split
+from medgan.data.volumes import image_hash
 from medgan.errors import DataError
 from medgan.evaluation.synthesis.material import gather
 from medgan.evaluation.synthesis.rows import divided
@@ -63,6 +64,15 @@ def test_a_runs_own_split_goes_before_the_column(cohorts):
     found = gathered(cohorts[True], (16, 16), split=split)
     assert subjects(found.training) == {"s0", "s6", "s7"}
     assert found.split_known
+
+
+def test_an_image_that_was_trained_on_is_not_held_out_under_another_name(cohorts):
+    trained = next(row.study.image for row in divided(cohorts[True], None)[1] if row.study.subject == "s6")
+    images = {"gone": {"image.nii.gz": image_hash(trained)}}
+    split = Split(train=("s0", "s7", "gone"), validation=(), test=(), files={}, images=images)
+    found = gathered(cohorts[True], (16, 16), split=split)
+    assert subjects(found.training) == {"s0", "s6", "s7"}
+    assert "s6" not in subjects(found.held_out)
 
 
 def test_too_little_is_refused_with_a_way_out(save_lesions, tmp_path):

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from medgan.data.belonging import check_belongs
 from medgan.data.grid import Volume
+from medgan.data.listing import told
 from medgan.data.preparation import prepare
 from medgan.data.sidecars import ThisImage, this_image
 from medgan.data.streams import write_csv, write_text
@@ -129,6 +130,8 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
             kept[job.name] = keeping
     found = _sifted(pd.DataFrame(rows), kept, order.rule, failures)
     _write(found, order)
+    for line in told(plan.passed_over):
+        console.print(line, highlight=False, markup=False)
     return found
 
 

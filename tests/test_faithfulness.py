@@ -1,7 +1,9 @@
 """Whole checks of a model that changes nothing and of one that darkens its input, on made-up scans with a vessel."""
 
 import csv
+import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -123,6 +125,17 @@ def test_a_bad_study_is_named_and_stops_no_other(asked, save_cohort, tmp_path):
     assert found.exit_code == 1
     assert list(found.failures) == ["s1_contrast.nii.gz"]
     assert found.rows["subject"].tolist() == ["s0", "s2", "s3"]
+
+
+def test_what_is_passed_over_is_listed(asked, paired, tmp_path):
+    (tmp_path / "scans").mkdir()
+    shutil.copy(paired.parent / "s0_contrast.nii.gz", tmp_path / "scans")
+    (tmp_path / "scans/archive.zip").write_bytes(b"PK")
+    console = Console(file=io.StringIO(), width=200)
+    found = check_faithfulness(asked(data=tmp_path / "scans"), console)
+    assert found.exit_code == 0
+    assert "passed over" in console.file.getvalue()
+    assert "archive.zip" in console.file.getvalue()
 
 
 def seen_in(table, **parts):

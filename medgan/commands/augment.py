@@ -52,7 +52,7 @@ def augment(
 ) -> None:
     """Write a cohort with synthetic cases for training, made of its training subjects alone; --ratio says how many."""
     with explained(debug):
-        early.check_use(data=data, model=model, device=device)
+        early.check_use(data=data, models=[model], device=device)
         from medgan.data.location import Location, options
         from medgan.synthesis.augment import AugmentOrder
         from medgan.synthesis.augment import augment as run_augmentation

@@ -80,7 +80,7 @@ def benefit(
         own = pipeline if study is Kind.LESION_PREVALENCE else study.value
         early.check_use(
             pipeline=pipeline, settings=own, overrides=overrides, config=None if own == pipeline else config, data=data,
-            device=device, name=name,
+            models=model or [], device=device, name=name,
         )  # fmt: skip
         settings = overrides or []
         from medgan.data.location import located

@@ -28,7 +28,7 @@ def classify(
 ) -> None:
     """Classify images by their patches; classes.csv has the class and the probability of each, image by image."""
     with explained(debug):
-        early.check_use(source=source, model=model, device=device)
+        early.check_use(source=source, models=[model], device=device)
         from medgan.classification.classify import ClassifyOrder
         from medgan.classification.classify import classify as run_classification
         from medgan.data.location import Location, options

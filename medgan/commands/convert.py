@@ -46,7 +46,7 @@ def convert(
 ) -> None:
     """Translate studies; every output lies on its input's voxel grid."""
     with explained(debug):
-        early.check_use(source=source, model=model, device=device)
+        early.check_use(source=source, models=[model], device=device)
         from medgan.data.location import Location, options
         from medgan.inference.convert import ConvertOrder
         from medgan.inference.convert import convert as run_conversion

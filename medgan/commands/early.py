@@ -26,7 +26,7 @@ def check_use(
     config: Path | None = None,
     data: Path | None = None,
     source: Path | None = None,
-    model: str | Path | None = None,
+    models: Sequence[str | Path | None] = (),
     places: Sequence[str | None] = (),
     device: str = "auto",
     name: str | None = None,
@@ -42,7 +42,7 @@ def check_use(
         config: A YAML file of settings.
         data: A cohort.
         source: INPUT.
-        model: A model folder, or a name that MLflow knows.
+        models: Model folders, or names that MLflow knows; None is none.
         places: Sets of images: FOLDER, FOLDER:NAME or cohort.csv:DOMAIN.
         device: What ``--device`` says.
         name: What ``--name`` says.
@@ -68,9 +68,12 @@ def check_use(
         raise DataError(f"{data} is empty or does not exist; give a folder of studies or a cohort CSV.")
     if source is not None and not os.path.lexists(source) and not _may_be_series(source):
         raise DataError(f"{source} does not exist; give an image, a folder or a cohort CSV.")
-    recorded = model is None or re.match(r"(runs|models):/", str(model))
-    if not recorded and not (Path(str(model)) / "model.json").is_file():
-        raise ModelError(f"{model}: is not a model folder, model.json is missing; give the `model` folder of a run.")
+    for model in models:
+        recorded = model is None or re.match(r"(runs|models):/", str(model))
+        if not recorded and not (Path(str(model)) / "model.json").is_file():
+            raise ModelError(
+                f"{model}: is not a model folder, model.json is missing; give the `model` folder of a run."
+            )
     for place in places:
         if place and not any(os.path.lexists(path) for path in (place, place.rpartition(":")[0] or place)):
             raise DataError(f"{place} does not exist; give a folder of images, or cohort.csv:DOMAIN.")

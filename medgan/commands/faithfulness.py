@@ -39,7 +39,7 @@ def faithfulness(
 ) -> None:
     """What translations keep: labels, by two frozen segmenters, and no hidden input, by a disturbed way back."""
     with explained(debug):
-        early.check_use(source=source, model=model, device=device)
+        early.check_use(source=source, models=[model, input_segmenter, output_segmenter], device=device)
         from medgan.data.location import Location, options
         from medgan.evaluation.faithfulness import KeepingRule
         from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means

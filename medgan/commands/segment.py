@@ -44,7 +44,7 @@ def segment(
 ) -> None:
     """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean."""
     with explained(debug):
-        early.check_use(source=source, model=model, device=device)
+        early.check_use(source=source, models=[model], device=device)
         from medgan.data.location import Location, options
         from medgan.segmentation.segment import SegmentOrder
         from medgan.segmentation.segment import segment as run_segmentation
@@ -89,6 +89,10 @@ def segment_train(
             settings="segmenter", overrides=overrides, config=config, data=data, device=device, name=name,
             resume_or_start=resume_or_start,
         )  # fmt: skip
+        if resume and not (config or overrides or domain):
+            from medgan.training.run_folder import run_to_resume
+
+            run_to_resume(out / "segmenter", name)
         from medgan.data.location import located
         from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
 

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Bids, Debug, Device, Force, Quiet, Root, TrackingUri, console, explained
+from medgan.commands.common import Bids, Debug, Device, Force, Input, Quiet, Root, TrackingUri, console, explained
 
 
 def classify(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
+    source: Input,
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for classes.csv and its records.")],
     model: Annotated[str, typer.Option(help="Classifier's model folder, runs:/ID/model or models:/NAME@ALIAS.")],
     root: Root = None,

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="What to train; `medgan pipelines` lists them.")]
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")]
+Data = Annotated[Path | None, typer.Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")]
+Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
+RunName = Annotated[str | None, typer.Option("--name", help="The run's name; else the time.")]
+StudyName = Annotated[str | None, typer.Option("--name", help="The study's name; the same name goes on with it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Debug = Annotated[bool, typer.Option(help="Show tracebacks.")]
 Force = Annotated[bool, typer.Option("--force", help="Take studies that cannot be of the model's domain all the same.")]

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Bids, Debug, Device, Force, Quiet, Root, TrackingUri, console, explained
+from medgan.commands.common import Bids, Debug, Device, Force, Input, Quiet, Root, TrackingUri, console, explained
 
 Part = Literal["train", "validation", "test"]
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
+    source: Input,
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
     ],

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from medgan.commands import early
-from medgan.commands.common import Bids, Debug, Device, Quiet, Root, TrackingUri, console, explained, say
+from medgan.commands.common import Bids, Debug, Device, Input, Quiet, Root, TrackingUri, console, explained, say
 from medgan.commands.convert import Part
 
 
 def faithfulness(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
+    source: Input,
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="Folder for faithfulness.csv and faithfulness.json.")
     ],

@@ -12,10 +12,13 @@ from medgan.commands.common import (
     Debug,
     Device,
     Force,
+    Input,
+    Out,
     Overrides,
     Quiet,
     ResumeOrStart,
     Root,
+    RunName,
     TrackingUri,
     console,
     explained,
@@ -24,7 +27,7 @@ from medgan.commands.common import (
 
 
 def segment(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")],
+    source: Input,
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
     ],
@@ -73,8 +76,8 @@ def segment_train(
         str | None, typer.Option(help="Whose images to learn from: contrast, t1, plain:CT; else `domain.name`.")
     ] = None,
     config: ConfigFile = None,
-    out: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="The run's name; else the time.")] = None,
+    out: Out = Path("runs"),
+    name: RunName = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name, or the last one.")] = False,
     resume_or_start: ResumeOrStart = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and patches.")] = 0,

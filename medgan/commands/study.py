@@ -10,12 +10,15 @@ from medgan.commands import early
 from medgan.commands.common import (
     Bids,
     ConfigFile,
+    Data,
     Debug,
     Device,
+    Out,
     Overrides,
     PipelineName,
     Quiet,
     Root,
+    StudyName,
     TrackingUri,
     console,
     explained,
@@ -38,10 +41,7 @@ Axes = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=A,B", help="Settings; several values, cut at commas outside [], {} and quotes."),
 ]
-Data = Annotated[Path | None, typer.Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")]
 Seeds = Annotated[str, typer.Option(help="How many seeds, or which: 3 or 0,1,2.")]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
-Name = Annotated[str | None, typer.Option(help="The study's name; the same name goes on with it.")]
 Only = Annotated[Literal["losses", "discriminators", "generators"] | None, typer.Option(help="This ablation alone.")]
 
 
@@ -54,7 +54,7 @@ def sweep(
     seeds: Seeds = "1",
     config: ConfigFile = None,
     out: Out = Path("runs"),
-    name: Name = None,
+    name: StudyName = None,
     tracking: TrackingUri = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -93,7 +93,7 @@ def ablation(
     seeds: Seeds = "1",
     config: ConfigFile = None,
     out: Out = Path("runs"),
-    name: Name = None,
+    name: StudyName = None,
     tracking: TrackingUri = None,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -130,7 +130,7 @@ def misalignment(
     seeds: Seeds = "1",
     config: ConfigFile = None,
     out: Out = Path("runs"),
-    name: Name = None,
+    name: StudyName = None,
     tracking: TrackingUri = None,
     device: Device = "auto",
     quiet: Quiet = False,

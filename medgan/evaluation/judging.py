@@ -24,9 +24,10 @@ from medgan.evaluation.tissues import TISSUES, TissueMap, change_by_tissue, code
 from medgan.evaluation.uncertainty import map_beside, uncertainty_figures
 
 LabelNames = Mapping[str, int | list[int]]
+"""The value of each label, or several values that are judged as one."""
+
 LONGEST_NAME = 100
 """Characters of a label's name."""
-"""The value of each label, or several values that are judged as one."""
 
 Figures = dict[str, str | float]
 """Part of a row: figures by name."""

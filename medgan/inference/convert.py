@@ -125,8 +125,8 @@ class Batch(StudyBatch):
             return "kept", ()
         volume = read_volume(job.source)
         description, given = self.model.description, self.model.domains(self.order.direction)[0]
-        seen = description.scans.get(given.name)
-        forced, odd = judged(volume, given, force=self.order.force, scans=seen, grid=description.grid)
+        scans = description.scans.get(given.name)
+        forced, odd = judged(volume, given, force=self.order.force, scans=scans, grid=description.grid)
         facts[TRAINING] = training_facts(volume, description.trained_on, description.split_hash)
         with self.computing:
             keep, last = self.order.change_map, not self.order.uncertainty

@@ -13,7 +13,7 @@ from medgan.data.domains import Domain, DomainPair, domain_named
 from medgan.data.location import Data, Location
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, find_cohort
-from medgan.errors import ConfigError
+from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled, is_phantom, labels_of, read_labelled
 from medgan.segmentation.model import SegmenterModel
 from medgan.segmentation.settings import SOFT_TISSUE, SegmenterConfig
@@ -127,8 +127,9 @@ def _resumed(order: SegmentTrainOrder) -> Begun:
         )
     run = run_to_resume(order.out / EXPERIMENT, order.name)
     config, facts = load(SegmenterConfig, run.config), run.facts()
-    data, seed = order.data or Location.of_facts(facts), int(facts["seed"])
-    assert data is not None, "a run has data"
+    data, seed = order.data or Location.of_facts(facts), facts.get("seed")
+    if data is None or not isinstance(seed, int):
+        raise DataError(f"{run.path / 'run.json'}: does not say the run's data and seed; start the run anew.")
     if changes:
         check_unchanged(run, config, _asked(order, data)[1])
     if order.resume_or_start and order.seed not in (0, seed):

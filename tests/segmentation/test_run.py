@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 from medgan.cli import app
 from medgan.config import read_yaml
 from medgan.data.splits import Split
-from medgan.errors import ConfigError
+from medgan.errors import ConfigError, DataError
 from medgan.segmentation.model import load_segmenter
 from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
 
@@ -79,6 +80,13 @@ def test_a_finished_run_is_resumed_as_it_is_and_not_with_other_settings(run):
             train_on_cohort(replace(again, **changes), QUIET)
     with pytest.raises(ConfigError, match="--resume goes on with the run's own settings"):
         train_on_cohort(SegmentTrainOrder(table, out=folder.parents[1], resume=True, overrides=["rate=1"]), QUIET)
+
+
+def test_a_run_whose_record_is_damaged_is_named(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "segmenter" / "one")
+    (tmp_path / "segmenter" / "one" / "run.json").write_text("{}")
+    with pytest.raises(DataError, match=r"run\.json: does not say the run's data and seed"):
+        train_on_cohort(SegmentTrainOrder(None, out=tmp_path, name="one", resume=True, device="cpu"), QUIET)
 
 
 def test_without_labels_all_that_masks_mark_is_learnt_in_the_domain_that_was_named(save_cohort, tmp_path):

@@ -89,10 +89,10 @@ def write_csv(
 
         found = propose(folder, image or (), mask)
         for line in found.told(folder):
-            typer.echo(line)
+            say(False, line)
         write_table(out, found.studies)
-        typer.echo(f"table: {out}")
-        typer.echo(f"next:  medgan data check {out}")
+        say(False, f"table: {out}")
+        say(False, f"next:  medgan data check {out}")
 
 
 @app.command("register")

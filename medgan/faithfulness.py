@@ -21,11 +21,11 @@ from medgan.data.preparation import prepare
 from medgan.data.sidecars import ThisImage, this_image
 from medgan.data.streams import write_csv, write_text
 from medgan.data.volumes import read_volume
-from medgan.errors import ConfigError, DataError, MedganError
+from medgan.errors import ConfigError, DataError
 from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
 from medgan.evaluation.seen import NOBODY, Seen, seen_as
 from medgan.evaluation.statistics import t_interval
-from medgan.inference.batch import conversion_fabric, local_model
+from medgan.inference.batch import conversion_fabric, local_model, why
 from medgan.inference.convert import ConvertOrder, subjects_of_part
 from medgan.inference.hidden import cycle_errors
 from medgan.inference.jobs import Job, cohort_at, find_jobs
@@ -121,9 +121,9 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
         console.out(f"{number}/{len(plan.jobs)} {job.name}", highlight=False)
         try:
             seen, figures, keeping = check.study(job)
-        except (MedganError, OSError) as error:
-            failures[job.name] = str(error)
-            console.out(f"not checked: {error}", highlight=False)
+        except Exception as error:  # a bad study stops no other
+            failures[job.name] = why(error, job.name)
+            console.out(f"not checked: {failures[job.name]}", highlight=False)
             continue
         rows.append({"subject": owners.get(job.source, job.name), "image": job.name, "seen": seen} | figures)
         if keeping:

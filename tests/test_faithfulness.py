@@ -17,7 +17,7 @@ from medgan import cli
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.preparation import GridConfig
 from medgan.data.transforms import PatchConfig
-from medgan.data.volumes import image_hash
+from medgan.data.volumes import image_hash, read_volume
 from medgan.errors import ConfigError
 from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
 from medgan.inference.convert import ConvertOrder
@@ -124,6 +124,19 @@ def test_a_bad_study_is_named_and_stops_no_other(asked, save_cohort, tmp_path):
     found = run(asked(data=table))
     assert found.exit_code == 1
     assert list(found.failures) == ["s1_contrast.nii.gz"]
+    assert found.rows["subject"].tolist() == ["s0", "s2", "s3"]
+
+
+def test_a_study_that_fills_the_memory_stops_no_other(asked, monkeypatch):
+    def full(path):
+        if path.name.startswith("s1"):
+            raise MemoryError
+        return read_volume(path)
+
+    monkeypatch.setattr("medgan.faithfulness.read_volume", full)
+    found = run(asked())
+    assert list(found.failures) == ["s1_contrast.nii.gz"]
+    assert found.failures["s1_contrast.nii.gz"].startswith("out of memory; see that nothing else fills it")
     assert found.rows["subject"].tolist() == ["s0", "s2", "s3"]
 
 

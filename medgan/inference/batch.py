@@ -67,16 +67,8 @@ class StudyBatch(ABC):
             if job.problem:
                 raise DataError(job.problem)
             status, warnings = self.converted(job)
-        except MedganError as error:
-            message = str(error)
-        except MemoryError:
-            message = "out of memory; do it with --jobs 1, or on a larger machine."
-        except OSError as error:
-            message = (
-                f"{error.filename or job.name}: {error.strerror or error}; check the disk, the file and its access."
-            )
         except Exception as error:  # whatever a study brings about, the others are still to be converted
-            message = f"unexpected {type(error).__name__}: {error}"
+            message = why(error, job.name)
         output = job.output.relative_to(folder).as_posix() if folder else job.output.name
         warnings = tuple(printable(_without_place(warning, job, folder)) for warning in warnings)
         message = printable(_without_place(message, job, folder)) or "; ".join(warnings)
@@ -105,6 +97,22 @@ def judged(
 def forced_facts(reasons: Sequence[str]) -> dict[str, list[str]]:
     """What a sidecar says of a study that could not be of its domain; nothing of one that could."""
     return {"Forced": list(reasons)} if reasons else {}
+
+
+def why(error: Exception, name: str) -> str:
+    """What is recorded of an error that ended one study and stops no other.
+
+    Args:
+        error: What it was.
+        name: The study's.
+    """
+    if isinstance(error, MedganError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; see that nothing else fills it (--jobs 1, other programs), or take a larger machine."
+    if isinstance(error, OSError):
+        return f"{error.filename or name}: {error.strerror or error}; check the disk, the file and its access."
+    return f"unexpected {type(error).__name__}: {error}"
 
 
 def is_kept(job: Job, facts: Mapping[str, object], *, overwrite: bool) -> bool:

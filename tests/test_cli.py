@@ -154,6 +154,7 @@ WRONG = [
     ["convert", "nosuch", "out", "--model", "m"],
     ["convert", ".", "out", "--model", "m"],
     ["evaluate", "--synthetic", "no", "--reference", "no", "--out", "x"],
+    ["evaluate", "--synthetic", ".", "--reference", ".", "--training", "no.csv:mr,ct", "--out", "x"],
     ["sweep", "-p", "mr_to_ct", "pix2pix.l2=1,2"],
     ["study", "ablation", "-p", "mr_to_ct", "--data", "nosuch"],
     ["benefit", "-p", "ct_contrast", "arm=1"],

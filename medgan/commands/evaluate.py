@@ -56,7 +56,7 @@ def evaluate(
     Made lesions: --synthesis, with an augmented cohort; see docs/synthesis-quality.md.
     """
     with explained(debug):
-        early.check_use(places=[synthetic, reference, source, mask, labels])
+        early.check_use(places=[synthetic, reference, source, mask, labels, training])
         from medgan.data.location import options
 
         how = options(root, bids)

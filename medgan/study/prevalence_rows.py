@@ -20,8 +20,6 @@ from medgan.segmentation.model import SegmenterModel
 from medgan.study.prevalence_design import LABELS, LESION
 
 KEYS = ("translator", "prevalence_percent", "seed", "subject")
-DETECTED = ("lesions", "found", "missed", "false", "recall")
-"""What the detector makes of an image: true lesions, those found and missed, and findings that are none."""
 NAMES = {name: number for number, name in enumerate(LABELS, start=1)}
 """The segmenters' values."""
 

@@ -63,3 +63,10 @@ def test_an_odd_input_ends_as_the_table_says(case: Case, models, tmp_path, monke
 
 def test_every_row_has_a_name_of_its_own():
     assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_the_page_for_people_is_this_table():
+    from hostile.page import page
+
+    text = (Path(__file__).parents[2] / "docs" / "odd-inputs.md").read_text(encoding="utf-8")
+    assert text == page(), "run: PYTHONPATH=tests python -m hostile.page > docs/odd-inputs.md"

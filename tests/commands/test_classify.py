@@ -30,7 +30,8 @@ def asked(tmp_path, model):
 
 def test_the_exit_code_tells_whether_all_images_have_a_class(tmp_path, model):
     (tmp_path / "in").mkdir()
-    image = nib.Nifti1Image(np.zeros((16, 16, 2), dtype=np.int16), np.eye(4))
+    hu = np.random.default_rng(0).integers(-1000, 500, (16, 16, 2), dtype=np.int16)
+    image = nib.Nifti1Image(hu, np.eye(4))
     image.to_filename(tmp_path / "in" / "a.nii.gz")
     assert CliRunner().invoke(app, asked(tmp_path, model)).exit_code == 0
     (tmp_path / "in" / "b.nii.gz").write_bytes(b"broken")

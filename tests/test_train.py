@@ -162,7 +162,7 @@ def test_a_run_is_started_and_then_gone_on_with_by_the_same_order(order, monkeyp
     weights = (started.run.model / "weights.safetensors").read_bytes()
     assert quietly(asked).run.facts()["mlflow_run_id"] == started.run.facts()["mlflow_run_id"]
     assert (started.run.model / "weights.safetensors").read_bytes() == weights
-    with pytest.raises(ConfigError, match=r"begun with other settings \(seed is 0 and not 7\)"):
+    with pytest.raises(ConfigError, match=r"begun with other settings \(seed was 0 and is now 7\)"):
         quietly(replace(asked, overrides=[*asked.overrides, "seed=7"]))
     with pytest.raises(ConfigError, match="--resume-or-start needs a --name"):
         quietly(replace(asked, name=None))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgan import catalog
-from medgan.config import Config, Settings, flattened, from_overrides, load
+from medgan.config import Config, Settings, from_overrides, load
 from medgan.data.location import Data
 from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import Cohort
@@ -14,10 +14,8 @@ from medgan.errors import ConfigError, LeakageError
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.study.grid import Cell
 from medgan.training.device import make_fabric
-from medgan.training.run_folder import RunFolder, folder_named
+from medgan.training.run_folder import RunFolder, changed_settings, folder_named
 from medgan.translation import TranslationConfig, TranslationPipeline
-
-MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -174,18 +172,9 @@ def refuse_other_settings(run: RunFolder, config: Config) -> None:
     """
     if not run.config.exists():
         return
-    before = flattened(load(type(config), run.config).model_dump(mode="json"))
-    now = flattened(config.model_dump(mode="json"))
-    changed = [
-        f"{key} was {before.get(key)} and is now {now.get(key)}"
-        for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
-        more = f", and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
+    if changed := changed_settings(load(type(config), run.config), config):
         raise ConfigError(
-            f"{run.path} was trained with other settings: {'; '.join(changed[:MAX_NAMED])}{more}. "
-            "Choose another --name, or put that folder away."
+            f"{run.path} was trained with other settings: {changed}. Choose another --name, or put that folder away."
         )
 
 

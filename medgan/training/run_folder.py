@@ -13,6 +13,8 @@ from medgan.data.streams import write_text
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, ModelError
 
+MAX_NAMED = 5
+"""Settings, or subjects, that a message lists."""
 STUDIES = ("study.json", "routes.json")
 """The records of studies, each of which has a folder of its own among the runs."""
 
@@ -139,13 +141,22 @@ def check_unchanged(run: RunFolder, before: Config, asked: Config) -> None:
     Raises:
         ConfigError: Names the first that differ.
     """
-    old, new = (flattened(each.model_dump(mode="json")) for each in (before, asked))
-    changed = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-    if changed:
-        named = ", ".join(f"{key} is {old.get(key)} and not {new.get(key)}" for key in changed[:3])
+    if changed := changed_settings(before, asked):
         raise ConfigError(
-            f"{run.config}: the run was begun with other settings ({named}); give those, or another --name."
+            f"{run.config}: the run was begun with other settings ({changed}); give those, or another --name."
         )
+
+
+def changed_settings(before: Config, now: Config) -> str:
+    """The first settings that differ, for people; empty where none does."""
+    old, new = (flattened(each.model_dump(mode="json")) for each in (before, now))
+    changed = [
+        f"{key} was {old.get(key)} and is now {new.get(key)}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+    more = f", and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
+    return "; ".join(changed[:MAX_NAMED]) + more
 
 
 def _refuse_study(folder: Path) -> None:

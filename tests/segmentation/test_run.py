@@ -71,7 +71,7 @@ def test_a_finished_run_is_resumed_as_it_is_and_not_with_other_settings(run):
     for changes, message in (
         (
             {"overrides": [*TINY, "labels={disc: 2}"]},
-            r"other settings \(labels\.disc is \[1\] and not \[2\]\)",
+            r"other settings \(labels\.disc was \[1\] and is now \[2\]\)",
         ),
         ({"seed": 8}, "begun with --seed 7"),
         ({"name": None}, "needs a --name"),

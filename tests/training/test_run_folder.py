@@ -89,7 +89,7 @@ def test_to_go_on_or_start_needs_a_name(tmp_path):
 def test_a_run_does_not_go_on_under_other_settings(tmp_path):
     run = begin(tmp_path, "one")
     check_unchanged(run, Settings(), Settings())
-    with pytest.raises(ConfigError, match=r"begun with other settings \(epochs is 3 and not 4\); give those, or "):
+    with pytest.raises(ConfigError, match=r"begun with other settings \(epochs was 3 and is now 4\); give those, or "):
         check_unchanged(run, Settings(), Settings(epochs=4))
 
 

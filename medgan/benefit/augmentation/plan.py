@@ -26,10 +26,10 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.plan import MAX_NAMED, freeze_split
+from medgan.study.plan import freeze_split
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.device import make_fabric
-from medgan.training.run_folder import folder_named
+from medgan.training.run_folder import MAX_NAMED, folder_named
 
 QUICK_NOTE = "quick: fewer sizes, arms, seeds and steps; the figures show that all of it runs and are no evidence"
 

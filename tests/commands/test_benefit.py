@@ -84,6 +84,9 @@ def test_routes_take_a_model_of_each_fold(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c").touch()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.json").touch()
     monkeypatch.setattr("medgan.commands.routes.routes", lambda pipeline, **how: asked.update(how, pipeline=pipeline))
     result = medgan(
         "--study", "routes", "-p", "mr_to_ct", "--model", "a", "--model", "b", "--data", "c", "labelled=[2]"

@@ -88,7 +88,7 @@ def check_belongs(volume: Volume, domain: Domain, *, force: bool = False, advice
     if reasons and not force:
         raise DataError(
             f"{volume.path}: {cannot_be(domain)}: {'; '.join(reasons)}; give the study itself, "
-            f" in {'HU' if domain.unit == 'HU' else 'the intensities of its scanner'}{advice}."
+            f"in {'HU' if domain.unit == 'HU' else 'the intensities of its scanner'}{advice}."
         )
     return reasons
 

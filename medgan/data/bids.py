@@ -60,18 +60,20 @@ def named(path: Path) -> Named | None:
 
 
 def find_files(folder: Path, *, strict: bool = True) -> list[Named]:
-    """The named files of all subjects below a folder, or of one subject whose folder it is or lies in; none if no BIDS.
+    """The named files of all subjects in a folder, or else of the subject whose folder it is or lies in.
 
     Raises:
         DataError: Where that is ``strict``, a folder that cannot be read.
     """
-    within = next((part.name for part in (folder, *folder.parents) if part.name.startswith("sub-")), None)
-    subjects = [folder] if within else sorted(folder.glob("sub-*/"))
+    subjects, within = sorted(folder.glob("sub-*/")), ""
+    if not subjects:
+        within = next((part.name for part in (folder, *folder.parents) if part.name.startswith("sub-")), "")
+        subjects = [folder] if within else []
     files = []
     for subject in subjects:
         for image in find_images(subject).images:
             if strict and image.is_dir() and not os.access(image, os.R_OK | os.X_OK):
-                raise DataError(f"{image} cannot be read; check its permissions.")
+                raise DataError(f"{image}: cannot be read; check its permissions.")
             found = named(image)
             if found and found.subject == (within or subject.name):
                 files.append(found)
@@ -101,7 +103,7 @@ def read_bids(folder: Path, names: Sequence[str], choice: Choice = (), *, strict
             file
             for derivative in sorted((folder / "derivatives").iterdir())
             if derivative.is_dir()
-            for file in find_files(derivative)
+            for file in find_files(derivative, strict=strict)
         ]
     labels = [file for file in labels if file.suffix in MASKS]
     _check_choice(choice, [*images, *labels])

@@ -10,7 +10,7 @@ from medgan.data.dicom_header import dataset, read_header, text
 from medgan.data.dicom_pixels import stored_values
 from medgan.data.grid import Grid, Volume, check_affine, check_finite, made_up_grid
 from medgan.data.series import Slice, in_order, series_affine
-from medgan.data.streams import open_regular, special
+from medgan.data.streams import open_regular, special, unreadable
 from medgan.errors import DataError
 
 __all__ = ["dicom_files", "is_dicom", "is_series", "read", "read_grid", "studies_among"]
@@ -83,7 +83,7 @@ def dicom_files(path: Path) -> list[Path]:
     try:
         files = [file for file in sorted(path.iterdir()) if not file.name.startswith(".") and is_dicom(file)]
     except OSError as error:
-        raise DataError(f"{path}: cannot be listed ({error.strerror}); check the folder and its permissions.") from None
+        raise unreadable(path, error) from None
     if not files:
         raise DataError(f"{path}: a folder without DICOM files; give a file, or the folder of one DICOM series.")
     return files

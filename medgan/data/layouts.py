@@ -222,7 +222,10 @@ def _channel_domain(channel: str, names: Iterable[str]) -> str:
 def _description(path: Path) -> tuple[dict[int, str], str]:
     """What ``dataset.json`` says of channels (``modality`` before nnU-Net 2) and of the files' ending."""
     try:
-        description = read_json(path)
+        description = read_json(path, strict=False)
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); correct it, or copy it again.") from None
+    try:
         names = description.get("channel_names") or description["modality"]
         numbered = names.items() if isinstance(names, dict) else enumerate(names)
         channels = {int(number): str(name).lower() for number, name in numbered}

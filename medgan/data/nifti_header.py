@@ -16,14 +16,11 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medgan.data.grid import UNPLACED, Grid, check_affine, drift_voxels, geometry_fields
-from medgan.data.streams import TrailingBytesError, is_gzip, opened, whole_members
+from medgan.data.streams import TrailingBytesError, check_promise, is_gzip, opened, whole_members
 from medgan.errors import DataError, GeometryError
 
 LARGEST_DRIFT_VOXELS = 0.5
 """How far apart sform and qform may lie unmentioned."""
-
-LARGEST_EXPANSION = 1032
-"""A deflate stream of n bytes holds at most 1032 n (zlib's technical notes): a header that asks for more lies."""
 
 MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}
 """By ``xyzt_units & 7``: metres, millimetres, micrometres. A file without a unit is taken to be in millimetres."""
@@ -129,15 +126,9 @@ def _check_type(path: Path, header: Nifti1Header) -> None:
 
 
 def _check_promise(path: Path, header: Nifti1Header) -> None:
-    shape, compressed = _shape(header), is_gzip(path)
+    shape = _shape(header)
     needed = voxel_offset(path, header) + math.prod(shape) * int(header.get_data_dtype().itemsize)
-    held = path.stat().st_size * (LARGEST_EXPANSION if compressed else 1)
-    if needed > held:
-        at_most = "at most " if compressed else ""
-        raise DataError(
-            f"{path}: the header promises {needed:,} bytes for shape {shape}, but the file can hold {at_most}{held:,}: "
-            "it is truncated or forged; copy it again."
-        )
+    check_promise(path, shape, needed, path, compressed=is_gzip(path))
 
 
 def _affine_mm(path: Path, header: Nifti1Header) -> NDArray[np.float64]:

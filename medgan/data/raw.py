@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.data.grid import Grid, Volume, affine_from_lps, check_affine, check_finite, made_up_grid
-from medgan.data.streams import check_regular, open_regular, unreadable
+from medgan.data.streams import check_promise, check_regular, open_regular, unreadable
 from medgan.errors import DataError, GeometryError
 
 LONGEST_HEADER_BYTES = 1 << 20
-LARGEST_EXPANSION = 1032
-"""A deflate stream of n bytes holds at most 1032 n: a header that asks for more lies."""
 CHUNK_BYTES = 1 << 20
 ANY_WRAPPING = 47
 """zlib's word for a stream that is wrapped as gzip or as zlib."""
@@ -72,12 +70,8 @@ def read_grid(path: Path, header: TextHeader) -> Grid:
     check_regular(header.data)
     if header.compressed and header.skip < 0:
         raise DataError(f"{path}: where its compressed voxels begin is not said; save it anew.")
-    needed, held = _needed(header), header.data.stat().st_size - max(header.skip, 0)
-    if needed > held * (LARGEST_EXPANSION if header.compressed else 1):
-        raise DataError(
-            f"{path}: the header promises {needed:,} bytes for shape {header.size}, but {header.data.name} can hold "
-            f"fewer: it is truncated or forged; copy it again."
-        )
+    before = max(header.skip, 0)
+    check_promise(path, header.size, _needed(header), header.data, before=before, compressed=header.compressed)
     x, y, z = (*header.size, 1)[:3]
     affine = _affine(path, header)
     check_affine(path, affine, (x, y, z))
@@ -188,6 +182,8 @@ def _bytes(header: TextHeader, needed: int) -> tuple[bytes, bool]:
             content, more = _inflated(file, needed) if header.compressed else (file.read(needed), bool(file.read(1)))
     except OSError as error:
         raise unreadable(path, error) from None
+    except EOFError:
+        raise DataError(f"{path}: truncated, its compressed voxels end too early; copy it again.") from None
     except zlib.error as error:
         raise DataError(f"{path}: corrupt compressed voxels ({error}); copy it again.") from None
     if len(content) < needed:
@@ -201,7 +197,7 @@ def _inflated(file: IO[bytes], needed: int) -> tuple[bytes, bool]:
     while not stream.eof and length <= needed:
         block = stream.unconsumed_tail or file.read(CHUNK_BYTES)
         if not block:
-            return b"", False
+            raise EOFError
         pieces.append(stream.decompress(block, needed + 1 - length))
         length += len(pieces[-1])
         if length > needed:

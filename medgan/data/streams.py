@@ -33,6 +33,9 @@ FORMULA = "=+-@\t\r"
 
 GZIP_MAGIC = b"\x1f\x8b"
 
+LARGEST_EXPANSION = 1032
+"""A deflate stream of n bytes holds at most 1032 n (zlib's technical notes): a header that asks for more lies."""
+
 GZIP_LEVEL = 1
 """Of isal's 0 to 3: at 1 a CT takes 2 % more room than at 3 and the least time."""
 
@@ -88,6 +91,31 @@ def open_regular(path: Path) -> BufferedReader:
 
     check_regular(path)
     return path.open("rb") if os.name == "nt" else open(path, "rb", opener=opener)
+
+
+def check_promise(
+    path: Path, shape: tuple[int, ...], needed: int, data: Path, *, before: int = 0, compressed: bool
+) -> None:
+    """Refuse a header that promises more than its file can hold, before memory is taken for it.
+
+    Args:
+        path: Of the header, for the message.
+        shape: What it says of the voxels.
+        needed: The bytes that these take.
+        data: The file that holds them.
+        before: Bytes of that file that are skipped.
+        compressed: As a deflate stream.
+
+    Raises:
+        DataError: Says how much is promised, and how much there can be.
+    """
+    held = max(data.stat().st_size - before, 0) * (LARGEST_EXPANSION if compressed else 1)
+    if needed > held:
+        raise DataError(
+            f"{path}: the header promises {needed:,} bytes for shape {shape}, but "
+            f"{'the file' if data == path else data.name} can hold {'at most ' if compressed else ''}{held:,}: it is "
+            "truncated or forged; copy it again."
+        )
 
 
 def unreadable(path: Path, error: OSError) -> DataError:

@@ -12,6 +12,7 @@ from medgan.data.domains import DomainPair
 from medgan.data.endings import subjects_named
 from medgan.data.layouts import Listed, Study
 from medgan.data.location import Data, Location, Options
+from medgan.data.streams import unreadable
 from medgan.data.tables import read_table
 from medgan.data.volumes import file_hash, shown_hash
 from medgan.errors import ConfigError, DataError
@@ -209,7 +210,7 @@ def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Co
             )
         found = _of_folder(path, names, options, tested=tested)
     except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be read ({error.strerror}); check its permissions.") from None
+        raise unreadable(Path(error.filename or path), error) from None
     if found is None:
         return None
     layout, listing = found

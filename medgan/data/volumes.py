@@ -38,7 +38,6 @@ FOREIGN = {
 
 FOREIGN_SUFFIXES = tuple(suffix for suffixes in FOREIGN for suffix in suffixes)
 
-
 SHOWS = "shows"
 """Said of an image that does not have one value everywhere."""
 
@@ -137,7 +136,7 @@ def shown_hash(path: Path) -> str | None:
 def known_by(image: Path) -> tuple[str, ...]:
     """The hashes by which an image is known again under another name: of what it shows, and of its bytes.
 
-    None where it cannot be read: whoever reads it says so.
+    No hash of what cannot be read: whoever reads it says so.
     """
     try:
         return tuple(filter(None, (shown_hash(image), file_hash(image))))

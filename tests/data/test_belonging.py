@@ -77,8 +77,8 @@ def test_a_word_that_is_no_other_modality_is_odd_and_no_more(said):
 @pytest.mark.parametrize(("lower", "upper"), [(0, 1), (-1, 1), (0, 0), (7, 7), (0, 49), (-25, 24)])
 def test_values_that_span_too_little_are_no_hu(shape, lower, upper):
     voxels = np.interp(hu(shape), (-1000, 300), (lower, upper))
-    with pytest.raises(DataError, match="are no HU"):
-        check_belongs(volume(voxels), CT)
+    with pytest.raises(DataError, match="are no HU; give the study itself, in HU, or leave it out\\."):
+        check_belongs(volume(voxels), CT, advice=", or leave it out")
     assert check_belongs(volume(voxels + np.random.default_rng(0).normal(0, 0.1, shape)), MR) == ()
 
 

@@ -118,6 +118,13 @@ def test_a_choice_in_another_form_is_refused_with_the_form(text):
         options(None, text)
 
 
+@pytest.mark.parametrize("place", ["sub-project/bids", "sub-project/sub-7/raw"])
+def test_a_data_set_may_lie_in_a_folder_that_is_called_like_a_subject(tmp_path, place):
+    dataset(tmp_path / place, "anat/T1w", derived=("anat/label-lesion_mask",))
+    (study,) = read_bids(tmp_path / place, MR_PAIR.names).studies
+    assert (study.subject, study.domain, bool(study.mask)) == ("sub-1", "t1", True)
+
+
 def test_a_folder_of_subjects_with_other_names_is_no_bids(tmp_path):
     image(tmp_path / "sub-1" / "contrast.nii.gz")
     image(tmp_path / "sub-1" / "sub-2_T1w.nii.gz")

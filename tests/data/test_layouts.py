@@ -10,7 +10,7 @@ from medgan.errors import DataError
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ("{", "names no channels"),
+        ("{", r"dataset\.json: cannot be read as JSON \(.*line 1 column 2"),
         ("[]", "names no channels"),
         ('{"channel_names": {"0": "contrast"}}', "one_0001.nii.gz is of no channel"),
     ],
@@ -81,7 +81,7 @@ def test_folders_of_another_method_are_refused_with_what_to_do(tmp_path):
     ("channels", "pair", "domains"),
     [
         ('{"0": "T1w", "1": "CT"}', DomainPair(source=mr("mr"), target=ct("ct"), paired=True), ["mr", "ct"]),
-        ('["contrast", "plain"]', CT_PAIR, ["contrast", "plain"]),
+        ('["contrast", "plain"], "numTest": NaN', CT_PAIR, ["contrast", "plain"]),
         ('{"0": "T1", "1": "T1ce"}', MR_PAIR, ["t1", "t1_gd"]),
     ],
 )

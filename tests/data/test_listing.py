@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_listed_is_found_so_that_reading_it_says_so(
     with bound_by_permissions():
         assert find_images(shared_folder).images == (closed, ct)
         assert find_images(closed).images == (closed,)
-        with pytest.raises(DataError, match=rf"{closed}: cannot be listed \(Permission denied\)"):
+        with pytest.raises(DataError, match=rf"{closed}: cannot be read \(Permission denied\)"):
             read_volume(closed)
 
 

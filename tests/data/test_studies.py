@@ -91,7 +91,7 @@ def test_a_folder_without_permission_is_named(tmp_path, closed):
     as_bids(tmp_path)
     (tmp_path / closed).chmod(0)
     try:
-        with pytest.raises(DataError, match=f"{tmp_path / closed} cannot be read"):
+        with pytest.raises(DataError, match=f"{tmp_path / closed}: cannot be read"):
             find_cohort(tmp_path, CT_PAIR)
     finally:
         (tmp_path / closed).chmod(0o700)

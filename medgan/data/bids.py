@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medgan.data.layouts import NIFTI, Listed, Study, domain_names, stem
+from medgan.data import nifti
+from medgan.data.layouts import Listed, Study, domain_names, stem
 from medgan.data.listing import find_images
 from medgan.data.location import SUFFIX
+from medgan.data.volumes import is_named
 from medgan.errors import ConfigError, DataError
 
 Choice = Sequence[tuple[str, str]]
@@ -52,7 +54,7 @@ class Named:
 
 def named(path: Path) -> Named | None:
     """What a file's name says; None where it is no name of a BIDS image."""
-    found = NAME.fullmatch(stem(path)) if path.name.lower().endswith(NIFTI) else None
+    found = NAME.fullmatch(stem(path)) if is_named(path, nifti.SUFFIXES) else None
     if not found:
         return None
     entities = dict(entity.split("-", 1) for entity in found[2].split("_")[1:])

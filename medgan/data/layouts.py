@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medgan.data import dicom
 from medgan.data.listing import find_images
 from medgan.data.streams import is_folder
-from medgan.data.volumes import is_series
+from medgan.data.volumes import IMAGE_SUFFIXES, is_series
 from medgan.documents import read_json
 from medgan.errors import DataError
 
-ENDINGS = (".nii.gz", ".nii", ".dcm", ".dicom", ".ima", ".png", ".tiff", ".tif", ".mha", ".mhd", ".nrrd", ".nhdr")
-NIFTI = (".nii.gz", ".nii")
+ENDINGS = (*IMAGE_SUFFIXES, *dicom.SUFFIXES)
 ROLES = ("source", "target")
 """What the folders of two domains may be called instead of by their names."""
 MASK_FOLDERS = ("masks", "labels", "segmentations")
@@ -115,7 +115,7 @@ def read_folders(path: Path, names: Sequence[str], *, strict: bool = True) -> Li
     """
     by_word = _folders(path)
     drawn = {
-        _key(mask, folder): mask
+        key_below(mask, folder): mask
         for word in MASK_FOLDERS
         if word not in names
         for folder in by_word.get(word, [])
@@ -124,7 +124,7 @@ def read_folders(path: Path, names: Sequence[str], *, strict: bool = True) -> Li
     masks = list(drawn.values())
     studies = []
     for name, folder in sides(path, names).items():
-        images = {image: _key(image, folder) for image in find_images(folder).images}
+        images = {image: key_below(image, folder) for image in find_images(folder).images}
         beside = {masked(key): image for image, key in images.items() if masked(key) in images.values()}
         masks += beside.values()
         for image, key in images.items():
@@ -135,7 +135,7 @@ def read_folders(path: Path, names: Sequence[str], *, strict: bool = True) -> Li
     return Listed(studies, aside=[(mask, "masks or label maps") for mask in masks])
 
 
-def _key(image: Path, folder: Path) -> str:
+def key_below(image: Path, folder: Path) -> str:
     """What an image is called below a folder, and its mask below another."""
     return (image.relative_to(folder).parent / stem(image)).as_posix()
 

@@ -17,7 +17,7 @@ NOT_IMAGES = (
 )
 """Kinds of file that hold no image, and are not mentioned."""
 
-KINDS = {
+UNREAD = {
     (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"): "packed; unpack it first",
     (".jpg", ".jpeg", ".jp2", ".bmp", ".gif", ".webp"): "a picture that medgan does not read; give PNG or TIFF",
     (".npy", ".npz", ".mat", ".pkl", ".h5", ".hdf5", ".pt"): "numbers without a voxel grid; save them as NIfTI",
@@ -156,4 +156,4 @@ def _reason(path: Path) -> str:
             return "an empty file"
     except OSError as error:
         return "a link to a file that is not there" if path.is_symlink() else f"not to be reached ({error.strerror})"
-    return next((why for suffixes, why in KINDS.items() if is_named(path, suffixes)), "not a file that medgan knows")
+    return next((why for suffixes, why in UNREAD.items() if is_named(path, suffixes)), "not a file that medgan knows")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medgan.data.endings import subjects_named
-from medgan.data.layouts import MASK_FOLDERS, Study, masked, stem
+from medgan.data.layouts import MASK_FOLDERS, Study, key_below, masked
 from medgan.data.listing import find_images
 from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, read_cohort
@@ -179,11 +179,11 @@ def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
         left_out = {image: f"no part of {cohort.layout}" for image in images if image not in known} | aside
         told = (f"read as {cohort.layout}", cohort.note, cohort.doubt, *cohort.notes)
         return Proposal(cohort.studies, left_out, tuple(filter(None, told)))
-    keys = {_key(image, folder): image for image in images}
+    keys = {key_below(image, folder): image for image in images}
     masks = {masked(key): image for key, image in keys.items() if masked(key) in keys}
     studies, left_out = [], {}
     for image in images:
-        found = _words(_key(image, folder))
+        found = _words(key_below(image, folder))
         if image in masks.values():
             continue
         if {*Path(_name(image, folder).lower()).parts} & {*MASK_FOLDERS}:
@@ -195,7 +195,7 @@ def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
                 else "no word for a domain in its name; say whose and what it is by --image"
             )
         else:
-            key = _key(image, folder)
+            key = key_below(image, folder)
             studies.append(Study(_subject(key), found.pop(), image, masks.get(key)))
     names: dict[str, set[str]] = {}
     for study in studies:
@@ -239,10 +239,6 @@ def _subject(key: str) -> str:
         if any(word.strip("_.- ") for word in kept):
             return "".join(kept).strip("_.- ")
     return key
-
-
-def _key(image: Path, folder: Path) -> str:
-    return (image.relative_to(folder).parent / stem(image)).as_posix()
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from medgan.data.labels import LABELS_JSON
-from medgan.data.layouts import stem
+from medgan.data.layouts import key_below, stem
 from medgan.data.listing import find_images
 from medgan.data.location import AS_IT_IS, Location, Options
 from medgan.data.sidecars import SUFFIX, sidecar
@@ -275,7 +275,7 @@ def _plain_key(path: Path) -> tuple[Path, str]:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return printable((path.relative_to(folder).parent / stem(path)).as_posix())
+    return printable(key_below(path, folder))
 
 
 def _without_suffix(name: str, path: Path) -> str:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
-from medgan.data.layouts import NIFTI, stem
+from medgan.data import nifti
+from medgan.data.layouts import stem
 from medgan.data.listing import find_images, told
 from medgan.data.location import Data, Location
 from medgan.data.streams import check_regular, is_folder
 from medgan.data.studies import Cohort, check_options, read_cohort
 from medgan.data.tables import is_table
-from medgan.data.volumes import KINDS, is_series
+from medgan.data.volumes import KINDS, is_named, is_series
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable, record_name
 
@@ -240,7 +241,7 @@ def _placed(source: Path, named: Sequence[Named], output: Path, suffix: str) -> 
             f"--suffix '{suffix}': write _, - or . and then letters, digits, _, - or ., {LONGEST_SUFFIX} at most, for "
             "example _syn."
         )
-    if output.name.lower().endswith(NIFTI) and not is_folder(output):
+    if is_named(output, nifti.SUFFIXES) and not is_folder(output):
         if len(named) > 1:
             raise ConfigError(f"{output} names one file, but {source} holds {len(named)} images; give a folder.")
         if suffix:

@@ -6,20 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hostile.case import Case
-from hostile.nifti_cases import save
+from hostile.nifti_cases import GOOD, beside_good, save
 
-GOOD = "good.nii.gz"
 LATIN_1 = os.fsdecode(b"lat\xedn.nii.gz")
-
-
-def beside_good(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    """One good study, and what must not keep it from being converted."""
-
-    def both(folder: Path) -> None:
-        save(folder / GOOD)
-        make(folder)
-
-    return both
 
 
 def link(name: str, target: str) -> Callable[[Path], None]:

@@ -77,6 +77,8 @@ def packed(pack: Callable[[bytes], bytes], name: str = NAME) -> Callable[[Path],
 
 
 def beside_good(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """One good study, and what must not keep it from being converted."""
+
     def both(folder: Path) -> None:
         save(folder / GOOD)
         make(folder)

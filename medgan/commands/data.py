@@ -51,16 +51,17 @@ def check_data(
         early.check_use(pipeline=pipeline, settings=pipeline, overrides=overrides, data=data)
         from medgan import catalog
         from medgan.config import from_overrides
-        from medgan.data.check import check_cohort, not_read, render
+        from medgan.data.check import check_cohort, left_out, render
         from medgan.data.location import Location, options
         from medgan.data.streams import inert_table, write_text
         from medgan.data.studies import find_cohort
 
         asked = from_overrides(overrides or [])
         pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
-        report = check_cohort(find_cohort(Location(data, options(root, bids)), pair), pair)
+        cohort = find_cohort(Location(data, options(root, bids)), pair)
+        report = check_cohort(cohort, pair)
         console().print(render(report))
-        for line in not_read(data):
+        for line in left_out(data, cohort):
             console().print(line, highlight=False, markup=False)
         if table:
             write_text(table, inert_table(report.frame()).to_csv(index=False))

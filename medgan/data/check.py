@@ -243,11 +243,16 @@ def _names(cohort: Cohort) -> Iterator[Finding]:
             yield Finding("leakage", text, cohort.of_subjects(subjects).studies)
 
 
-def not_read(data: Path) -> Iterator[str]:
-    """Lines for people on what lies in a cohort's folder and is neither an image nor known to be none."""
-    if is_folder(data):
-        passed_over = find_images(data).passed_over
-        yield from told({printable(path.relative_to(data).as_posix()): why for path, why in passed_over.items()})
+def left_out(data: Path, cohort: Cohort) -> Iterator[str]:
+    """Lines for people on what lies in a cohort's folder and is not of it: other images, and what may hold some."""
+    if not is_folder(data):
+        return
+    listing, aside = find_images(data), dict(cohort.aside)
+    own = {path for study in cohort.studies for path in (study.image, study.mask) if path}
+    own |= {path.parent for path in own}  # a table may name the slices of a folder that is listed as one
+    others = {image: aside.get(image, f"no part of {cohort.layout}") for image in listing.images if image not in own}
+    passed_over = {**listing.passed_over, **others}
+    yield from told({printable(path.relative_to(data).as_posix()): why for path, why in passed_over.items()})
 
 
 def render(report: Report) -> RenderableType:

@@ -175,6 +175,7 @@ def find_cohort(data: Data, pair: DomainPair) -> Cohort:
     if cohort is None:
         raise DataError(f"{path}: " + LAYOUTS.format(source=pair.source.name, target=pair.target.name))
     wanted = tuple(study for study in cohort.studies if study.domain in pair.names)
+    others = [study for study in cohort.studies if study.domain not in pair.names]
     counts = Counter(study.domain for study in cohort.studies)
     missing = [name for name in pair.names if not counts[name]]
     if missing:
@@ -182,7 +183,8 @@ def find_cohort(data: Data, pair: DomainPair) -> Cohort:
         raise DataError(
             f"{path} has no image of domain {' or '.join(missing)}; it has: {there}. Name the domain so there."
         )
-    return replace(cohort, studies=wanted)
+    aside = [(path, f"of domain {study.domain}") for study in others for path in (study.image, study.mask) if path]
+    return replace(cohort, studies=wanted, aside=(*cohort.aside, *aside))
 
 
 def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Cohort | None:

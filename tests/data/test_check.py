@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data.cohorts import MR_PAIR, image
-from medgan.data.check import check_cohort, not_read, render
+from data.cohorts import CT_PAIR, MR_PAIR, as_bids, as_nnunet, as_table, image
+from medgan.data.check import check_cohort, left_out, render
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.studies import Cohort, Study, find_cohort
 
@@ -314,8 +314,28 @@ def test_real_pairs_lie_on_one_grid(medgan_data):
 def test_what_is_no_image_is_listed_with_its_reason(tmp_path):
     (tmp_path / "contrast").mkdir()
     (tmp_path / "contrast" / "red\x1b.zip").write_bytes(b"any")
-    assert list(not_read(tmp_path)) == [r"passed over, packed; unpack it first (1): contrast/red\x1b.zip"]
-    assert list(not_read(tmp_path / "cohort.csv")) == []
+    for name in ("contrast/one", "contrast/one_mask", "plain/one", "arterial/one"):
+        image(tmp_path / f"{name}.nii.gz")
+    cohort = find_cohort(tmp_path, CT_PAIR)
+    assert list(left_out(tmp_path, cohort)) == [
+        "passed over, no part of folders contrast/ and plain/ (1): arterial/one.nii.gz",
+        r"passed over, packed; unpack it first (1): contrast/red\x1b.zip",
+    ]
+    assert list(left_out(tmp_path / "cohort.csv", cohort)) == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "more", "told"),
+    [
+        (as_table, "files/late.nii.gz", "no part of its cohort.csv"),
+        (as_bids, "sub-one/ses-1/anat/sub-one_ses-1_T1w.nii.gz", "of domain t1"),
+        (as_nnunet, "imagesTr/two_0000.nii", "no part of nnU-Net raw"),
+    ],
+)
+def test_an_image_that_is_not_used_is_listed(tmp_path, layout, more, told):
+    layout(tmp_path)
+    image(tmp_path / more)
+    assert list(left_out(tmp_path, find_cohort(tmp_path, CT_PAIR))) == [f"passed over, {told} (1): {more}"]
 
 
 def test_an_image_without_a_partner_in_its_session_is_a_finding(tmp_path):

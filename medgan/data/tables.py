@@ -212,7 +212,7 @@ def _header(path: Path, line: str) -> tuple[list[str], str]:
     )
     raise DataError(
         f"{path} has no column {', '.join(missing)}; "
-        f"its first line must be `subject,domain,image[,mask][,split]`.{there}{spaces}"
+        f"its first line must be `subject,domain,image[,mask][,split][,session]`.{there}{spaces}"
     )
 
 

@@ -31,15 +31,8 @@ TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID"),
     *("SeriesNumber", "FrameOfReferenceUID", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
     *("NumberOfFrames", "PixelSpacing", "SpacingBetweenSlices", "ImageOrientationPatient", "ImagePositionPatient"),
-    *(
-        "RescaleSlope",
-        "RescaleIntercept",
-        "RescaleType",
-        "ModalityLUTSequence",
-        "FileSetID",
-        "DirectoryRecordSequence",
-        *PHASES,
-    ),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "FileSetID", "DirectoryRecordSequence"),
+    *PHASES,
 )
 REMEMBERED = 1 << 14
 """Headers kept in memory, some 2 kB each: a folder of many series is read once, not once for each of them."""

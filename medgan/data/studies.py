@@ -24,7 +24,7 @@ TABLE = "cohort.csv"
 """A folder that holds it is the cohort that it lists."""
 
 LAYOUTS = """it is none of the layouts that medgan reads:
-  a CSV `subject,domain,image[,mask][,split][,session]`, or a folder with it as cohort.csv (`medgan data csv` writes one)
+  a CSV `subject,domain,image[,mask][,split][,session]`, or a folder with it as cohort.csv (`medgan data csv` writes it)
   a folder for each domain, {source}/ and {target}/, or source/ and target/
   BIDS: sub-01/anat/sub-01_T1w.nii.gz
   nnU-Net raw: dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz

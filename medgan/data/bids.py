@@ -3,7 +3,6 @@
 ``derivatives/`` lends masks and no images.
 """
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from medgan.data.layouts import Listed, Study, domain_names, stem
 from medgan.data.listing import find_images
 from medgan.data.location import SUFFIX
 from medgan.data.volumes import is_named
-from medgan.errors import ConfigError, DataError
+from medgan.errors import ConfigError
 
 Choice = Sequence[tuple[str, str]]
 
@@ -65,7 +64,7 @@ def find_files(folder: Path, *, strict: bool = True) -> list[Named]:
     """The named files of all subjects in a folder, or else of the subject whose folder it is or lies in.
 
     Raises:
-        DataError: Where that is ``strict``, a folder that cannot be read.
+        OSError: Where that is ``strict``, a folder that cannot be read.
     """
     subjects, within = sorted(folder.glob("sub-*/")), ""
     if not subjects:
@@ -74,8 +73,8 @@ def find_files(folder: Path, *, strict: bool = True) -> list[Named]:
     files = []
     for subject in subjects:
         for image in find_images(subject).images:
-            if strict and image.is_dir() and not os.access(image, os.R_OK | os.X_OK):
-                raise DataError(f"{image}: cannot be read; check its permissions.")
+            if strict and image.is_dir():
+                next(image.iterdir(), None)  # raises where it cannot be listed
             found = named(image)
             if found and found.subject == (within or subject.name):
                 files.append(found)
@@ -92,7 +91,7 @@ def read_bids(folder: Path, names: Sequence[str], choice: Choice = (), *, strict
         strict: Whether a folder that cannot be read is an error.
 
     Raises:
-        DataError: A folder that cannot be read.
+        OSError: A folder that cannot be read.
         ConfigError: A value that no file has.
     """
     files = find_files(folder, strict=strict)

@@ -22,25 +22,8 @@ LONG = 5
 WORDS = (
     *("ce", "nc", "cect", "ncct", "nce", "contrast", "noncontrast", "native", "plain", "enhanced", "unenhanced"),
     *("pre", "post", "arterial", "venous", "portal", "delayed", "source", "target"),
-    *(
-        "ct",
-        "cta",
-        "cbct",
-        "mr",
-        "mri",
-        "pet",
-        "t1",
-        "t2",
-        "t1w",
-        "t2w",
-        "t1c",
-        "t1ce",
-        "t1gd",
-        "pd",
-        "flair",
-        "dwi",
-        "gd",
-    ),
+    *("ct", "cta", "cbct", "mr", "mri", "pet", "t1", "t2", "t1w", "t2w", "t1c", "t1ce", "t1gd"),
+    *("pd", "flair", "dwi", "gd"),
 )
 """What names say of a domain, beside its own name."""
 MAX_NAMED = 3

@@ -85,16 +85,14 @@ def test_an_empty_or_absent_folder_is_named(tmp_path, place):
         find_cohort(tmp_path / place, CT_PAIR)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
 @pytest.mark.parametrize("closed", [".", "sub-one/ses-1"])
-def test_a_folder_without_permission_is_named(tmp_path, closed):
-    as_bids(tmp_path)
-    (tmp_path / closed).chmod(0)
-    try:
-        with pytest.raises(DataError, match=f"{tmp_path / closed}: cannot be read"):
-            find_cohort(tmp_path, CT_PAIR)
-    finally:
-        (tmp_path / closed).chmod(0o700)
+def test_a_folder_without_permission_is_named(shared_folder, bound_by_permissions, closed):
+    as_bids(shared_folder)
+    shut = shared_folder / closed
+    shut.chmod(0)
+    with bound_by_permissions(), pytest.raises(DataError, match=rf"{shut}: cannot be read \(Permission denied\)"):
+        find_cohort(shared_folder, CT_PAIR)
+    shut.chmod(0o700)
 
 
 def test_other_domains_are_left_out_and_a_missing_one_is_named_beside_those_there_are(tmp_path):

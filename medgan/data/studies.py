@@ -14,7 +14,7 @@ from medgan.data.layouts import Listed, Study
 from medgan.data.location import Data, Location, Options
 from medgan.data.streams import unreadable
 from medgan.data.tables import read_table
-from medgan.data.volumes import file_hash, shown_hash
+from medgan.data.volumes import file_hash, image_hash
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable
 
@@ -95,11 +95,11 @@ class Cohort:
     def image_hashes(self) -> dict[str, dict[str, str]]:
         """For each subject, its images' names and what they show, whatever file that is stored in.
 
-        Left out are images that cannot be read or that show nothing: see :func:`medgan.data.volumes.shown_hash`.
+        Left out are images that cannot be read or that show nothing: see :func:`medgan.data.volumes.image_hash`.
         """
         hashes: dict[str, dict[str, str]] = {}
         for study in self.studies:
-            if shown := shown_hash(study.image):
+            if shown := image_hash(study.image):
                 hashes.setdefault(study.subject, {})[self.relative(study.image)] = shown
         return hashes
 

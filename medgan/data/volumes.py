@@ -17,7 +17,7 @@ from medgan.data.streams import open_regular, unreadable
 from medgan.errors import DataError, MedganError
 
 __all__ = [
-    "Grid", "Volume", "file_hash", "image_hash", "is_series", "known_by", "read_grid", "read_volume", "shown_hash",
+    "Grid", "Volume", "file_hash", "image_hash", "is_series", "known_by", "read_grid", "read_volume",
     "stored_type", "voxel_hash", "write_volume",
 ]  # fmt: skip
 
@@ -112,24 +112,22 @@ def _byte_hash(path: Path) -> str:
         raise unreadable(path, error) from None
 
 
-def image_hash(path: Path) -> str:
-    """The :func:`voxel_hash` of an image, kept in the user's cache folder for as long as its file stays as it is.
+def image_hash(path: Path) -> str | None:
+    """By what an image is known again under another name: its :func:`voxel_hash`.
 
-    Raises:
-        MedganError: The image cannot be read; see :func:`read_volume`.
+    None where it cannot be read, or has one value everywhere and so shows nobody. What was found is kept in the user's
+    cache folder for as long as the file stays as it is.
     """
-    return _content(path)[0]
 
+    def read() -> str:
+        volume = read_volume(path)
+        return f"{voxel_hash(volume)} {SHOWS if np.ptp(volume.voxels) else 'blank'}"
 
-def shown_hash(path: Path) -> str | None:
-    """By what an image is known again under another name: its :func:`image_hash`.
-
-    None where it cannot be read, or has one value everywhere and so shows nobody.
-    """
     try:
-        digest, shows = _content(path)
+        answer = read() if data_beside(path) else remembered("voxels 1", path, read, on_disk=True)
     except MedganError:
         return None
+    digest, shows = answer.split()
     return digest if shows == SHOWS else None
 
 
@@ -139,7 +137,7 @@ def known_by(image: Path) -> tuple[str, ...]:
     No hash of what cannot be read: whoever reads it says so.
     """
     try:
-        return tuple(filter(None, (shown_hash(image), file_hash(image))))
+        return tuple(filter(None, (image_hash(image), file_hash(image))))
     except DataError:
         return ()
 
@@ -157,18 +155,6 @@ def voxel_hash(volume: Volume) -> str:
     for index in range(voxels.shape[2]):  # slice by slice, so that no second volume is made; + 0 turns -0 into 0
         digest.update(np.ascontiguousarray(voxels[..., index] + np.float32(0), dtype="<f4").data)
     return digest.hexdigest()
-
-
-def _content(path: Path) -> tuple[str, str]:
-    """An image's hash, and whether it shows anything."""
-
-    def read() -> str:
-        volume = read_volume(path)
-        return f"{voxel_hash(volume)} {SHOWS if np.ptp(volume.voxels) else 'blank'}"
-
-    answer = read() if data_beside(path) else remembered("voxels 1", path, read, on_disk=True)
-    digest, shows = answer.split()
-    return digest, shows
 
 
 def _format_of(path: Path) -> Format:

@@ -15,7 +15,6 @@ from medgan.data.volumes import (
     known_by,
     read_grid,
     read_volume,
-    shown_hash,
     stored_type,
     write_volume,
 )  # fmt: skip
@@ -164,10 +163,7 @@ def test_what_cannot_be_read_or_shows_nothing_is_known_by_its_bytes_alone(write_
     blank = write_nifti(tmp_path / "blank.nii", np.full((3, 4, 5), -1000, np.int16))
     broken = tmp_path / "broken.nii.gz"
     broken.write_text("no image")
-    with pytest.raises(DataError, match=r"broken\.nii\.gz"):
-        image_hash(broken)
-    assert len(image_hash(blank)) == 64
-    assert shown_hash(blank) is shown_hash(broken) is None
+    assert image_hash(blank) is image_hash(broken) is None
     assert known_by(blank) == (file_hash(blank),)
     assert known_by(broken) == (file_hash(broken),)
     assert known_by(tmp_path / "gone.nii") == ()
@@ -193,7 +189,7 @@ def test_outputs_for_real_volumes_overlay_their_inputs_in_nibabel_and_simpleitk(
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".png", ".tif", ".mha", ".nhdr", ".dcm", ""])
-@pytest.mark.parametrize("reader", [read_volume, read_grid, file_hash, image_hash])
+@pytest.mark.parametrize("reader", [read_volume, read_grid, file_hash])
 def test_a_pipe_is_refused_and_never_waited_for(tmp_path, suffix, reader):
     os.mkfifo(tmp_path / f"a{suffix}")
     (tmp_path / f"link{suffix}").symlink_to(f"a{suffix}")

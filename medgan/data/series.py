@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.data.grid import LARGEST_COSINE, affine_from_lps
+from medgan.data.grid import LARGEST_COSINE, SAME_VOXELS, affine_from_lps
 from medgan.errors import DataError, GeometryError
 
 EVENNESS = 0.1
@@ -123,6 +123,11 @@ def _check_alike(folder: Path, slices: Sequence[Slice]) -> None:
             raise GeometryError(f"{pair} have mixed pixel spacings; separate them.")
         if not np.allclose(one.direction, first.direction, atol=1e-3):
             raise GeometryError(f"{pair} have mixed orientations (a localizer among the slices?); separate them.")
+        if (drift := _drift_voxels(one, first)) > SAME_VOXELS:
+            raise GeometryError(
+                f"{pair} differ a little in pixel spacing or orientation, so their corners lie {drift:.2g} pixels "
+                "apart; export the series again."
+            )
         if not one.positioned and len(slices) > 1:
             raise DataError(
                 f"{one.path}: no ImagePositionPatient, so its place in the series is unknown (SliceLocation is no "
@@ -137,6 +142,13 @@ def _check_alike(folder: Path, slices: Sequence[Slice]) -> None:
             raise DataError(f"{pair} have mixed modalities, {first.modality} and {one.modality}; separate them.")
         if (one.scaling is None) != (first.scaling is None):
             raise DataError(f"{pair}: only one has a RescaleSlope, so their values do not compare; export them again.")
+
+
+def _drift_voxels(one: Slice, first: Slice) -> float:
+    """How far apart two slices' corners would lie if they began at one place, in pixels: a small error grows."""
+    steps = (one.direction * one.spacing_mm - first.direction * first.spacing_mm)[:, :2]
+    corners = steps @ (np.array([[1, 0, 1], [0, 1, 1]]) * np.subtract(first.size, 1)[:, None])
+    return float(np.linalg.norm(corners, axis=0).max() / first.spacing_mm[:2].min())
 
 
 def _check_places(folder: Path, ordered: Sequence[Slice], along: NDArray[np.float64]) -> None:

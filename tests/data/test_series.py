@@ -42,6 +42,12 @@ def test_even_positions_pass_with_the_rounding_that_files_have(heights):
     assert [part.origin_mm[2] for part in in_order(FOLDER, stack(heights))] == sorted(heights)
 
 
+def test_the_rounding_of_spacings_and_directions_is_no_other_grid():
+    turn = Rotation.from_rotvec([0, 0, 5e-6]).as_matrix()
+    slices = [*stack([0], size=(512, 512)), *stack([2], size=(512, 512), spacing=(0.50004, 0.75004, 1), turn=turn)]
+    assert len(in_order(FOLDER, slices)) == 2
+
+
 def test_a_lone_slice_keeps_its_own_spacing_and_needs_no_position():
     lone = one((1, 2, 3), spacing=(1, 1, 5), positioned=False)
     np.testing.assert_array_equal(series_affine(in_order(FOLDER, [lone]))[:3, 2], [0, 0, 5])
@@ -88,6 +94,19 @@ REFUSED = {
     "mixed sizes": ([*stack([0, 2]), *stack([4], size=(8, 8))], GeometryError, r"mixed sizes, \(8, 8\) and \(4, 5\)"),
     "mixed spacings": ([*stack([0, 2]), *stack([4], spacing=(1, 1, 1))], GeometryError, r"mixed pixel spacings"),
     "mixed orientations": ([*stack([0, 2]), *stack([4], turn=TURNED)], GeometryError, r"mixed orientations"),
+    "spacings a little apart": (
+        [*stack([0, 2], size=(512, 512)), *stack([4], size=(512, 512), spacing=(0.5, 0.7504, 1))],
+        GeometryError,
+        r"differ a little in pixel spacing or orientation, so their corners lie 0\.41 pixels apart",
+    ),
+    "turned a little": (
+        [
+            *stack([0, 2], size=(512, 512)),
+            *stack([4], size=(512, 512), turn=Rotation.from_rotvec([0, 0, 8e-4]).as_matrix()),
+        ],
+        GeometryError,
+        r"corners lie 0\.7\d pixels apart",
+    ),
     "nowhere": (stack([0, 2, 4], positioned=False), DataError, r"no ImagePositionPatient"),
 }
 

@@ -185,21 +185,22 @@ def check_affine(path: Path, affine: NDArray[np.float64], size: tuple[int, int, 
     """
     if not np.isfinite(affine).all():
         raise GeometryError(f"{path}: the affine is not finite; export the study again.")
-    spacing = voxel_sizes(affine)
+    with np.errstate(over="ignore"):  # infinite is beyond any field of view
+        spacing = voxel_sizes(affine)
     if not (spacing > 0).all():
         raise GeometryError(f"{path}: the voxel spacing {_text(spacing)} mm is not positive; export the study again.")
+    field = spacing * size
+    if spacing.min() < SMALLEST_SPACING_MM or sorted(spacing)[1] > LARGEST_PIXEL_MM or field.max() > LARGEST_FIELD_MM:
+        raise GeometryError(
+            f"{path}: voxels of {_text(spacing)} mm and a field of view of {_text(field)} mm are no scan of a patient; "
+            "correct the spacing, or the unit of length, in the header, or export the study again."
+        )
     axes = affine[:3, :3] / spacing
     cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
     if cosine > LARGEST_COSINE:
         raise GeometryError(
             f"{path}: the voxel axes are sheared, {np.degrees(np.arcsin(min(cosine, 1.0))):.2f}° off a right angle "
             "(a tilted gantry?); resample the study to an orthogonal grid first, for example with `dcm2niix`."
-        )
-    field = spacing * size
-    if spacing.min() < SMALLEST_SPACING_MM or sorted(spacing)[1] > LARGEST_PIXEL_MM or field.max() > LARGEST_FIELD_MM:
-        raise GeometryError(
-            f"{path}: voxels of {_text(spacing)} mm and a field of view of {_text(field)} mm are no scan of a patient; "
-            "correct the spacing, or the unit of length, in the header, or export the study again."
         )
 
 

@@ -104,15 +104,16 @@ def beside(path: Path, name: str) -> Path:
     """The file of voxels that a header names: one file, in the header's own folder.
 
     Raises:
-        DataError: Several files, or one that lies elsewhere.
+        DataError: Several files, one that lies elsewhere, or none.
     """
-    if not name or name.upper().startswith("LIST") or "%" in name:
+    here = Path(os.path.normpath(path.parent))
+    if not name or "\0" in name or (place := Path(os.path.normpath(here / name))) == here / path.name:
+        raise DataError(f"{path}: its header names no file of voxels ({name[:60]!r}); export it again.")
+    if name.upper().startswith("LIST") or "%" in name:
         raise DataError(f"{path}: its voxels are in several files; save it as one file first.")
-    here = os.path.normpath(path.parent)
-    place = os.path.normpath(Path(here, name))
-    if Path(place).parent != Path(here):
+    if place.parent != here:
         raise DataError(f"{path}: its voxels ({name}) are not in its own folder; move the two together.")
-    return path.with_name(Path(place).name)
+    return path.with_name(place.name)
 
 
 def numbers(path: Path, text: str, count: int) -> NDArray[np.float64]:

@@ -135,6 +135,15 @@ def test_voxels_are_one_file_beside_their_header(write, suffix, elsewhere):
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("name", ["", "image.mhd", "image.nhdr", "./image.mhd", "im\0age.raw"])
+def test_a_header_is_never_taken_for_voxels(write, suffix, name):
+    path = changed(write(suffix, voxels((2, 2, 2), np.uint8)), b"image.raw", name.encode())
+    with pytest.raises(DataError, match=r"names no file of voxels|cannot be read \(No such file"):
+        read_volume(path)
+    assert image_hash(path) is None
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
 def test_voxels_that_are_gone_or_no_file_are_named(write, suffix, tmp_path):
     path = write(suffix)
     (tmp_path / "image.raw").unlink()

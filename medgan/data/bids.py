@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medgan.data import nifti
-from medgan.data.layouts import Listed, Study, domain_names, stem
+from medgan.data.layouts import Listed, Study, domain_names, few, stem
 from medgan.data.listing import find_images
 from medgan.data.location import SUFFIX
 from medgan.data.volumes import is_named
@@ -23,7 +23,6 @@ MASKS = ("mask", "roi", "dseg")
 MASKS_OWN = ("label", "desc", "space", "res", "den", "hemi")
 """What a mask's name has of its own, and says nothing of the image that it belongs to."""
 LABELS = (*MASKS, "probseg")
-MAX_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def read_bids(folder: Path, names: Sequence[str], choice: Choice = (), *, strict
             )
         mask = masks[0].path if len(masks) == 1 else None
         studies.append(Study(file.subject, _domain(file, names), file.path, mask, session=file.session))
-    return Listed(studies, aside=aside, notes=_few(notes))
+    return Listed(studies, aside=aside, notes=few(notes))
 
 
 def difference(images: Iterable[Path]) -> str:
@@ -213,8 +212,3 @@ def _masks(image: Named, masks: Iterable[Named], choice: Choice) -> list[Named]:
         and mask.path.parent.name == image.path.parent.name
         and fits(mask)
     ]
-
-
-def _few(notes: Sequence[str]) -> tuple[str, ...]:
-    more = (f"and {len(notes) - MAX_NAMED} more like these",) if len(notes) > MAX_NAMED else ()
-    return (*notes[:MAX_NAMED], *more)

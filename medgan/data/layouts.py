@@ -22,6 +22,7 @@ MASK_FOLDERS = ("masks", "labels", "segmentations")
 """Folders beside those of the domains that hold masks."""
 MASK_ENDINGS = ("mask", "masks", "label", "labels", "seg", "segmentation", "roi")
 """After ``_``, ``-`` or ``.``: the file ``NAME_mask`` beside ``NAME`` is its mask."""
+MAX_NAMED = 4
 MR_WORDS = ("t1", "t2", "pd", "t2star", "flair")
 ENHANCED = ("t1ce", "t1gd", "t1c", "t1_ce", "t1_gd")
 
@@ -103,7 +104,8 @@ def _folders(path: Path) -> dict[str, list[Path]]:
 def read_folders(path: Path, names: Sequence[str], *, strict: bool = True) -> Listed:
     """Studies of plain folders: the subject is the first folder below the domain's, or else the file's stem.
 
-    A mask is ``NAME_mask`` beside ``NAME``, or has the image's name below ``masks/`` or ``masks/<domain>/``.
+    A mask is ``NAME_mask`` beside ``NAME``, or has the image's name below ``masks/`` or ``masks/<domain>/``. Of several
+    masks none is used: one may show a lesion, and another an organ.
 
     Args:
         path: The folder that holds those of the domains.
@@ -114,25 +116,34 @@ def read_folders(path: Path, names: Sequence[str], *, strict: bool = True) -> Li
         DataError: Such an image, or two folders that could be one domain's.
     """
     by_word = _folders(path)
-    drawn = {
-        key_below(mask, folder): mask
-        for word in MASK_FOLDERS
-        if word not in names
-        for folder in by_word.get(word, [])
-        for mask in find_images(folder).images
-    }
-    masks = list(drawn.values())
-    studies = []
+    drawn: dict[str, list[Path]] = {}
+    for word in MASK_FOLDERS:
+        for folder in by_word.get(word, []) if word not in names else []:
+            for mask in find_images(folder).images:
+                drawn.setdefault(key_below(mask, folder), []).append(mask)
+    masks = [mask for several in drawn.values() for mask in several]
+    studies, notes = [], []
     for name, folder in sides(path, names).items():
         images = {image: key_below(image, folder) for image in find_images(folder).images}
-        beside = {masked(key): image for image, key in images.items() if masked(key) in images.values()}
-        masks += beside.values()
+        beside = masks_beside(images)
+        drawn_beside = {mask for several in beside.values() for mask in several}
+        masks += sorted(drawn_beside)
         for image, key in images.items():
-            if image not in beside.values():
-                places = (beside.get(key), drawn.get(f"{folder.name}/{key}"), drawn.get(key))
-                mask = next((each for each in places if each), None)
-                studies.append(Study(_subject(image.relative_to(folder), image, strict), name, image, mask))
-    return Listed(studies, aside=[(mask, "masks or label maps") for mask in masks])
+            if image in drawn_beside:
+                continue
+            own = [*beside.get(key, []), *(drawn.get(f"{folder.name}/{key}") or drawn.get(key, []))]
+            if len(own) > 1:
+                listed = ", ".join(mask.relative_to(path).as_posix() for mask in own)
+                notes.append(f"{name}/{key} has {len(own)} masks and is used with none: {listed}; leave one")
+            chosen = own[0] if len(own) == 1 else None
+            studies.append(Study(_subject(image.relative_to(folder), image, strict), name, image, chosen))
+    return Listed(studies, aside=[(mask, "masks or label maps") for mask in masks], notes=few(notes))
+
+
+def few(notes: Sequence[str]) -> tuple[str, ...]:
+    """The first notes, and how many more there are."""
+    more = (f"and {len(notes) - MAX_NAMED} more like these",) if len(notes) > MAX_NAMED else ()
+    return (*notes[:MAX_NAMED], *more)
 
 
 def key_below(image: Path, folder: Path) -> str:
@@ -140,7 +151,21 @@ def key_below(image: Path, folder: Path) -> str:
     return (image.relative_to(folder).parent / stem(image)).as_posix()
 
 
-def masked(key: str) -> str:
+def masks_beside(images: Mapping[Path, str]) -> dict[str, list[Path]]:
+    """By the name of an image, the images that are its masks by their names' endings.
+
+    Args:
+        images: What each is called, as by :func:`key_below`.
+    """
+    names = set(images.values())
+    beside: dict[str, list[Path]] = {}
+    for image, key in images.items():
+        if (own := _masked(key)) in names:
+            beside.setdefault(own, []).append(image)
+    return beside
+
+
+def _masked(key: str) -> str:
     """Whose mask a file would be by its ending; empty where the ending says nothing."""
     for mark in "_-.":
         before, _, last = key.rpartition(mark)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medgan.data.endings import subjects_named
-from medgan.data.layouts import MASK_FOLDERS, Study, key_below, masked
+from medgan.data.layouts import MASK_FOLDERS, Study, key_below, masks_beside
 from medgan.data.listing import find_images
 from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, read_cohort
@@ -179,12 +179,12 @@ def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
         left_out = {image: f"no part of {cohort.layout}" for image in images if image not in known} | aside
         told = (f"read as {cohort.layout}", cohort.note, cohort.doubt, *cohort.notes)
         return Proposal(cohort.studies, left_out, tuple(filter(None, told)))
-    keys = {key_below(image, folder): image for image in images}
-    masks = {masked(key): image for key, image in keys.items() if masked(key) in keys}
+    beside = masks_beside({image: key_below(image, folder) for image in images})
+    masks = {mask for own in beside.values() for mask in own}
     studies, left_out = [], {}
     for image in images:
         found = _words(key_below(image, folder))
-        if image in masks.values():
+        if image in masks:
             continue
         if {*Path(_name(image, folder).lower()).parts} & {*MASK_FOLDERS}:
             left_out[image] = "in a folder of masks; say whose by --mask"
@@ -196,7 +196,10 @@ def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
             )
         else:
             key = key_below(image, folder)
-            studies.append(Study(_subject(key), found.pop(), image, masks.get(key)))
+            own = beside.get(key, [])
+            if len(own) > 1:
+                left_out |= dict.fromkeys(own, f"one of {len(own)} masks of {key}; say which by --mask")
+            studies.append(Study(_subject(key), found.pop(), image, own[0] if len(own) == 1 else None))
     names: dict[str, set[str]] = {}
     for study in studies:
         names.setdefault(study.domain, set()).add(study.subject)

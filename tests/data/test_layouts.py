@@ -56,6 +56,27 @@ def test_masks_of_plain_folders_are_never_images_and_belong_to_the_image_of_thei
     assert found.aside == [(tmp_path / mask, "masks or label maps")]
 
 
+@pytest.mark.parametrize(
+    ("masks", "used"),
+    [
+        (("contrast/one_mask.nii.gz", "contrast/one_seg.nii.gz"), None),
+        (("contrast/one_mask.nii.gz", "masks/one.nii.gz"), None),
+        (("masks/one.nii.gz", "labels/one.nii.gz"), None),
+        (("masks/one.nii.gz", "masks/contrast/one.nii.gz"), "masks/contrast/one.nii.gz"),
+    ],
+)
+def test_of_several_masks_none_is_used_nor_taken_for_an_image_and_it_is_said(tmp_path, masks, used):
+    for name in ("contrast/one.nii.gz", "plain/two.nii.gz", *masks):
+        image(tmp_path / name)
+    found = read_folders(tmp_path, CT_PAIR.names)
+    assert [study.image.name for study in found.studies] == ["one.nii.gz", "two.nii.gz"]
+    assert found.studies[0].mask == (tmp_path / used if used else None)
+    assert {path for path, _ in found.aside} == {tmp_path / name for name in masks}
+    listed = ", ".join(masks)
+    told = f"contrast/one has 2 masks and is used with none: {listed}; leave one"
+    assert found.notes == (() if used else (told,))
+
+
 def test_a_name_that_ends_like_a_masks_is_an_image_where_nothing_has_the_name_before_it(tmp_path):
     image(tmp_path / "contrast" / "face_mask.nii.gz")
     assert [study.subject for study in read_folders(tmp_path, CT_PAIR.names).studies] == ["face_mask"]

@@ -75,6 +75,17 @@ def test_what_cannot_be_guessed_is_left_out_with_what_to_do(tmp_path):
         propose(files(tmp_path / "none", "scan.nii"))
 
 
+def test_several_masks_beside_a_guessed_image_are_left_out_and_named(tmp_path):
+    found = propose(files(tmp_path, "P1/ct.nii", "P1/ct_mask.nii", "P1/ct_seg.nii", "P2/ct.nii", "P2/ct_mask.nii"))
+    assert [(study.image.parent.name, study.mask and study.mask.name) for study in found.studies] == [
+        ("P1", None),
+        ("P2", "ct_mask.nii"),
+    ]
+    assert {path.name: why for path, why in found.left_out.items()} == dict.fromkeys(
+        ["ct_mask.nii", "ct_seg.nii"], "one of 2 masks of P1/ct; say which by --mask"
+    )
+
+
 @pytest.mark.parametrize("layout", [as_bids, as_nnunet])
 def test_a_layout_is_written_as_the_cohort_that_it_is(tmp_path, layout):
     layout(tmp_path / "data")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 MISSING = 0.1
-"""The share of a domain's names that may lack what the others have, and always one of four or more: nearly all."""
+"""Nearly all names of a domain have something if at most this share lacks it; of four to nine names one may, too."""
 SHARED = 0.2
 """The share of the names without a namesake in the other domain that are alike in some way where they are in doubt."""
 PARTS = 3

@@ -92,6 +92,16 @@ def sides(path: Path, names: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def says_its_domain(path: Path, names: Sequence[str], sides: Mapping[str, Path]) -> bool:
+    """Whether a folder with half of a pair is a layout, where it would be searched to the bottom otherwise.
+
+    ``plain/`` alone, or with masks, says that it holds plain scans. Among folders of other names it is one of many, and
+    ``source/`` or ``target/`` alone says nothing.
+    """
+    own = {side.name.lower() for side in sides.values()}
+    return own <= {*names} and not _folders(path).keys() - own - {*MASK_FOLDERS}
+
+
 def _folders(path: Path) -> dict[str, list[Path]]:
     """The folders in a folder, by their names in small letters."""
     folders: dict[str, list[Path]] = {}

@@ -263,8 +263,7 @@ def _of_folder(path: Path, names: Sequence[str], options: Options, *, tested: bo
             "give one of them alone."
         )
     sides = layouts.sides(path, names)
-    # Of a folder that is searched to the bottom otherwise, half of a pair's general words says nothing.
-    if sides and (not tested or len(sides) == len(set(names)) or any(s.name.lower() in names for s in sides.values())):
+    if sides and (not tested or len(sides) == len(set(names)) or layouts.says_its_domain(path, names, sides)):
         return f"folders {' and '.join(f'{side.name}/' for side in sides.values())}", layouts.read_folders(
             path, names, strict=not tested
         )

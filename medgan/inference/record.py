@@ -170,6 +170,9 @@ def show_seen(summary: ConvertSummary, console: Console) -> None:
         return
     if parts["unknown"] == total:
         line = "whether the model was trained on these inputs cannot be told: an earlier medgan wrote it or them"
+    elif total == 1:
+        chose = ", which chose its epoch" if parts["validation"] else ""
+        line = f"the model was {'' if parts['train'] else 'not '}trained on this input{chose}"
     else:
         chose = f", and {parts['validation']} chose its epoch" if parts["validation"] else ""
         unsaid = f"; of {parts['unknown']} it cannot be told" if parts["unknown"] else ""

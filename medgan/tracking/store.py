@@ -83,7 +83,7 @@ def usable(uri: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ConfigError(
-            f"MLflow at {without_password(uri)} cannot be used: its driver is missing ({error}). Install {error.name} "
+            f"MLflow at {without_password(uri)} cannot be used: its driver is missing ({error}). Install it "
             "beside medgan, or name another store by --tracking."
         ) from None
     except STORE_ERRORS as error:

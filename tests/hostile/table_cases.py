@@ -198,6 +198,20 @@ CASES = (
         (),
     ),
     Case(
+        "layout/a domain's name among other folders",
+        of_scans("plain/A.nii.gz", "reverse/B.nii.gz", "C.nii.gz"),
+        "converts",
+        (),
+        ("plain/A.nii.gz", "reverse/B.nii.gz", "C.nii.gz"),
+    ),
+    Case(
+        "layout/both domains among other folders",
+        of_scans("plain/A.nii.gz", "contrast/A.nii.gz", "reverse/B.nii.gz"),
+        "converts",
+        ("read as folders contrast/ and plain/: 1 images", "no part of folders", "reverse/B.nii.gz"),
+        ("contrast/A.nii.gz",),
+    ),
+    Case(
         "layout/the other domain alone",
         of_scans("plain/A.nii.gz"),
         "fails",

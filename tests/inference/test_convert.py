@@ -111,7 +111,7 @@ def test_it_is_said_of_every_input_whether_the_model_was_trained_on_it(save_mode
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["seen"] == counted
     again = said(tmp_path / "in", tmp_path / "out", model, tmp_path)
     assert "the model was trained on 2 of these 4 inputs, and 1 chose its epoch" in again  # kept ones are counted, too
-    assert "the model was trained on none of these 1 inputs" in said(
+    assert "the model was not trained on this input" in said(
         tmp_path / "in" / "d.nii.gz", tmp_path / "one", model, tmp_path
     )
 

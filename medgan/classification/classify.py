@@ -73,8 +73,8 @@ def classify(order: ClassifyOrder, console: Console) -> ConvertSummary:
             table.write()
         seconds = round(time.monotonic() - started, 3)
         summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over, batch.seen)
+        show_end(summary, order.output / TABLE, console, "classified")
         write_summary(order.output / SUMMARY, summary, facts)
-    show_end(summary, order.output / TABLE, console, "classified")
     return summary
 
 

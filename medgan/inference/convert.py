@@ -95,9 +95,9 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console))
         seconds = round(time.monotonic() - started, 3)
         summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over, batch.seen)
+        show_end(summary, order.output, console)
         if plan.folder:
             write_summary(plan.folder / SUMMARY, summary, batch.facts)
-    show_end(summary, order.output, console)
     return summary
 
 

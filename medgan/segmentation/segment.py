@@ -67,10 +67,10 @@ def segment(order: SegmentOrder, console: Console) -> ConvertSummary:
         outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "segmenting"))
         seconds = round(time.monotonic() - started, 3)
         summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over, batch.seen)
+        show_end(summary, order.output, console, "segmented")
         if plan.folder:
             write_summary(plan.folder / SUMMARY, summary, batch.facts)
             write_text(plan.folder / LABELS_JSON, as_json({"labels": batch.facts["Labels"]}))
-    show_end(summary, order.output, console, "segmented")
     return summary
 
 

@@ -138,8 +138,8 @@ def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
         made = {outcome.output for outcome in outcomes if outcome.status != "failed"}
         done = [job for job in batch.cases(plan) if job.output.relative_to(order.output).as_posix() in made]
         write_cohort(order.output, batch.material, [(job.name, job.output, job.labels) for job in done])
+        show_end(summary, order.output, console, "made")
         write_summary(order.output / SUMMARY, summary, batch.facts)
-    show_end(summary, order.output, console, "made")
     return summary
 
 

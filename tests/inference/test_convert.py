@@ -2,7 +2,6 @@ import gzip
 import io
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -245,20 +244,29 @@ def test_a_study_that_breaks_the_computation_is_listed(save_study, model_folder,
     assert ends(summary) == {"coronal.nii.gz": "failed", "fine.nii.gz": "done"}
 
 
-def test_a_full_disk_fails_the_studies_that_do_not_fit(save_study, model_folder, tmp_path):
+def test_a_full_disk_fails_the_studies_that_do_not_fit(save_study, model_folder, tmp_path, full_disk):
     save_study(tmp_path / "in" / "large.nii.gz", (64, 64, 8))
     save_study(tmp_path / "in" / "small.nii.gz", (8, 8))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        summary = run(tmp_path / "in", tmp_path / "out", model_folder)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    full_disk(4096)
+    summary = run(tmp_path / "in", tmp_path / "out", model_folder)
     assert ends(summary) == {"large.nii.gz": "failed", "small.nii.gz": "done"}
     failures = json.loads((tmp_path / "out" / "summary.json").read_text())["failures"]
     assert "cannot be written" in failures["large.nii.gz"]
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert made == ["manifest.jsonl", "small.json", "small.nii.gz", "summary.json"]
+
+
+def test_how_studies_ended_is_told_before_a_summary_that_does_not_fit(save_study, model_folder, tmp_path, full_disk):
+    save_study(tmp_path / "in" / "a.nii.gz", (8, 8))
+    said = io.StringIO()
+    full_disk(400)
+    with pytest.raises(DataError, match=r"summary\.json: cannot be written \(File too large\); make room"):
+        convert(
+            ConvertOrder(tmp_path / "in", tmp_path / "out", str(model_folder), device="cpu"),
+            Console(file=said, width=200),
+        )
+    assert "cannot be written (File too large)" in said.getvalue()
+    assert "1 failed" in said.getvalue()
 
 
 @pytest.mark.parametrize(

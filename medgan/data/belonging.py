@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeFloat
 from medgan.config import Config
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig, Scan, scan_of
-from medgan.data.sidecars import AUGMENTATION, sidecar
+from medgan.data.sidecars import AUGMENTATION, damage, sidecar
 from medgan.data.volumes import Volume
 from medgan.errors import DataError
 
@@ -130,7 +130,7 @@ def oddities(volume: Volume, domain: Domain, scans: Scans | None = None, grid: G
     """
     beside = sidecar(volume.path)
     modality = _modality(volume, beside)
-    found = []
+    found = [f"{reason}: what it says of the image is not known"] if (reason := damage(volume.path)) else []
     if modality and modality not in OTHERS | {"CT", "MR"}:
         found.append(f"its modality {modality!r} does not say that it is {domain.modality}")
     if beside.get("Synthetic") is True and ("Direction" in beside or AUGMENTATION in beside):

@@ -1,5 +1,6 @@
 """What the JSON beside an image says of it: whether a model made it, of whom, and whether that model had seen them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -28,10 +29,25 @@ SUFFIX = "Suffix"
 def sidecar(image: Path) -> dict[str, object]:
     """What lies beside an image as ``NAME.json``; empty where that is no sidecar."""
     try:
-        content = read_json(image.parent / f"{stem(image)}.json", strict=False)
+        content = read_json(_beside(image), strict=False)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def damage(image: Path) -> str:
+    """Why the ``NAME.json`` beside an image cannot be read, so that what it says is not known; empty where it can."""
+    path = _beside(image)
+    try:
+        if os.path.lexists(path):
+            read_json(path, strict=False)
+    except (OSError, ValueError) as error:
+        return f"{path.name} beside it cannot be read ({error})"
+    return ""
+
+
+def _beside(image: Path) -> Path:
+    return image.parent / f"{stem(image)}.json"
 
 
 def training_facts(volume: Volume, trained_on: TrainedOn | None, split_hash: str) -> dict[str, str]:
@@ -65,7 +81,15 @@ def is_augmented(study: Study) -> bool:
     """Whether a study is a case that ``medgan augment`` made of others, by its sidecar or that of the file it links to.
 
     Whoever learns from it as from a real one learns from what a generator or its donors gave it.
+
+    Raises:
+        DataError: A sidecar that is damaged: whether this is such a case cannot be told.
     """
+    if reason := damage(study.image):
+        raise DataError(
+            f"{study.image}: {reason}, so whether it is a synthetic case cannot be told; copy that file again, or "
+            "remove it where the image is a real one."
+        )
     return any(isinstance(sidecar(image).get(AUGMENTATION), dict) for image in (study.image, study.image.resolve()))
 
 

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from medgan.data.layouts import Study
-from medgan.data.sidecars import is_augmented, left_out, sidecar, without_augmented
+from medgan.data.sidecars import damage, is_augmented, left_out, sidecar, without_augmented
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
 
@@ -22,8 +22,7 @@ def studies(tmp_path):
     """A study for each note, and one without."""
     for name, note in NOTES.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(note))
-    (tmp_path / "broken.json").write_text('{"Augmentation": ')
-    names = (*NOTES, "broken", "alone")
+    names = (*NOTES, "alone")
     for name in names:
         (tmp_path / f"{name}.nii.gz").touch()
     return {name: Study(name, "flair", tmp_path / f"{name}.nii.gz") for name in names}
@@ -32,7 +31,15 @@ def studies(tmp_path):
 def test_only_a_case_that_was_made_of_others_is_augmented(studies):
     assert [name for name, study in studies.items() if is_augmented(study)] == ["made"]
     assert sidecar(studies["phantom"].image) == NOTES["phantom"]
-    assert sidecar(studies["a list"].image) == sidecar(studies["broken"].image) == {}
+    assert sidecar(studies["a list"].image) == {}
+
+
+@pytest.mark.parametrize("content", ['{"Augmentation": ', "", "[" * 100_000])
+def test_a_damaged_sidecar_leaves_no_case_to_be_taken_for_a_real_one(studies, tmp_path, content):
+    (tmp_path / "alone.json").write_text(content)
+    assert sidecar(studies["alone"].image) == {}
+    with pytest.raises(DataError, match=r"alone\.nii\.gz: alone\.json beside it cannot be read \(.+\), so whether"):
+        without_augmented(Cohort(tuple(studies.values()), tmp_path))
 
 
 def test_a_link_to_an_augmented_case_is_one(studies, tmp_path):
@@ -60,3 +67,4 @@ def test_a_cohort_of_nothing_else_is_refused(studies, tmp_path):
 def test_a_pipe_beside_an_image_is_no_sidecar_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.json")
     assert sidecar(tmp_path / "a.nii.gz") == {}
+    assert damage(tmp_path / "a.nii.gz") == "a.json beside it cannot be read (not a regular file)"

@@ -129,7 +129,7 @@ CASES = (
     Case("domain/told Bq per ml", told({"Units": "Bq/mL"}), "fails", ("it says that its unit is 'Bq/mL'",), ()),
     Case("domain/told medgan's MR", told({"Unit": "arbitrary"}), "fails", ("unit is 'arbitrary'",), ()),
     Case("domain/told nonsense", told({"Modality": ["MR"], "Units": 3, "Unit": None}), "converts"),
-    Case("domain/told by no JSON", told("{'Modality': MR"), "converts"),
+    Case("domain/told by no JSON", told("{'Modality': MR"), "warns", ("odd.json beside it cannot be read",)),
     Case("domain/synthetic again", told({"Synthetic": True, "Direction": "to_target"}), "warns", ("synthetic itself",)),
     # MR.
     Case("domain/mr of 0 to 1", alone(mr() / 800, dtype=np.float32), "converts", model="mr"),

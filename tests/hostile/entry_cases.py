@@ -90,7 +90,8 @@ CASES = (
         source="cohort.csv",
     ),
     Case(
-        *("entry/pipe_sidecar", beside_good(lambda folder: os.mkfifo(folder / "good.json")), "converts"),
+        *("entry/pipe_sidecar", beside_good(lambda folder: os.mkfifo(folder / "good.json")), "warns"),
+        ("good.json beside it cannot be read (not a regular file)",),
         outputs=(GOOD,),
     ),
     fails("socket", beside_good(socket_file), "socket.nii.gz", "a socket, not a file"),

@@ -32,6 +32,7 @@ def refused(command, folder):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     here = folder.parents[1]
     (here / "model").mkdir()
+    (here / "model" / "model.json").touch()
     (here / "cohort.csv").write_text("subject,domain,image\n", encoding="utf-8")
     asked = ["--name", folder.name, "--out", str(here), "--device", "cpu"]
     ended = CliRunner().invoke(app, [*shlex.split(command.format(here=here)), *asked], env={"COLUMNS": "400"})

@@ -79,7 +79,8 @@ def test_a_decimal_comma_is_no_number(tmp_path):
 
 @pytest.mark.parametrize("kind", ["RescaleType", "HU"])
 def test_a_ct_says_hu_or_nothing(tmp_path, kind):
-    header(tmp_path, RescaleType="" if kind == "RescaleType" else kind).slice()
+    found = header(tmp_path, RescaleType="" if kind == "RescaleType" else kind).slice()
+    assert found.size == HU.T.shape
 
 
 @pytest.mark.parametrize("modality", ["SR", "RTSTRUCT", "PR", "SEG", "RTDOSE"])

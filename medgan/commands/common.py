@@ -1,5 +1,6 @@
 """What commands share: options, how errors end them, and where they speak."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,10 +69,11 @@ def _of_the_machine(error: Exception) -> str:
     """What a disk, a folder or the memory is to blame for, in words; empty for everything else."""
     if isinstance(error, MemoryError):
         return "out of memory; do less at once (--jobs 1, fit.batch_size, patch.size_voxels), or take a larger machine."
-    if not isinstance(error, OSError) or error.errno is None:
+    if not isinstance(error, OSError) or error.errno is None or isinstance(error, ConnectionError):
         return ""
     place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror}; check the disk (is it full?) and its access, then give the same command again."
+    advice = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk and its access"
+    return f"{place}{error.strerror}; {advice}, then give the same command again."
 
 
 def console(quiet: bool = False) -> "Console":

@@ -26,8 +26,17 @@ def failing(error):
         (
             OSError(errno.ENOSPC, "No space left on device", "out/a.csv"),
             2,
-            "medgan: out/a.csv: No space left on device; check the disk (is it full?) and its access, then give the "
-            "same command again.",
+            "medgan: out/a.csv: No space left on device; make room, then give the same command again.",
+        ),
+        (
+            OSError(errno.EACCES, "Permission denied", "out/a.csv"),
+            2,
+            "medgan: out/a.csv: Permission denied; check the disk and its access, then give the same command again.",
+        ),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),  # no disk is to blame
+            3,
+            "medgan: unexpected ConnectionRefusedError: [Errno 111] Connection refused; see it whole with --debug.",
         ),
         (
             MemoryError(),

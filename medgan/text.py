@@ -4,6 +4,7 @@ A name may hold line ends, sequences that steer a terminal, and bytes that are n
 """
 
 import re
+from collections.abc import Sequence
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, characters that turn the direction of writing, and surrogates."""
@@ -22,6 +23,19 @@ def printable(text: str, *, lines: bool = False) -> str:
 def record_name(name: str) -> str:
     r"""A file's name as records call it: :func:`printable`, with ``\`` doubled, so that names that differ still do."""
     return printable(name.replace("\\", "\\\\"))
+
+
+def few(things: Sequence[str], most: int, *, between: str = ", ", last: str = " and ") -> str:
+    """The first things of a list, and how many more there are.
+
+    Args:
+        things: In the order in which they are named.
+        most: How many are named.
+        between: What stands between two.
+        last: What stands before the number of the others.
+    """
+    more = f"{last}{len(things) - most} more" if len(things) > most else ""
+    return between.join(things[:most]) + more
 
 
 def _escape(character: str) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from medgan.text import printable, record_name
+from medgan.text import few, printable, record_name
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,16 @@ def test_a_message_keeps_its_own_lines():
 def test_names_that_differ_still_do_in_records():
     names = ["a\x1b", r"a\x1b", r"a\\x1b", "a\\\x1b"]
     assert len({record_name(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("things", "options", "said"),
+    [
+        ([], {}, ""),
+        (["a", "b"], {}, "a, b"),
+        (["a", "b", "c"], {}, "a, b and 1 more"),
+        (["a", "b", "c", "d"], {"between": "; ", "last": ", and "}, "a; b, and 2 more"),
+    ],
+)
+def test_a_list_is_cut_and_says_so(things, options, said):
+    assert few(things, 2, **options) == said

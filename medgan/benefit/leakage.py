@@ -13,6 +13,7 @@ from medgan.data.splits import Split, owner_of
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import known_by
 from medgan.errors import LeakageError
+from medgan.text import few
 
 MAX_NAMED = 5
 
@@ -86,6 +87,4 @@ class Guard:
 
 
 def _named(leaks: Sequence[str]) -> str:
-    unique = list(dict.fromkeys(leaks))
-    more = f" and {len(unique) - MAX_NAMED} more" if len(unique) > MAX_NAMED else ""
-    return ", ".join(unique[:MAX_NAMED]) + more
+    return few(list(dict.fromkeys(leaks)), MAX_NAMED)

@@ -18,6 +18,7 @@ import numpy as np
 from medgan.data.dicom_header import Header, dataset, read_header
 from medgan.data.series import Slice, is_stack, positions_mm
 from medgan.errors import DataError
+from medgan.text import few
 
 NAME = re.compile(r"series(_\d+)?(_[0-9a-f]{6})?")
 MAX_NAMED = 3
@@ -266,9 +267,8 @@ def _notes(paths: Collection[Path], left: Mapping[Path, str]) -> tuple[str, ...]
     """What was left out of the only volume of a folder, in one sentence part."""
     if not paths:
         return ()
-    named = [f"{path.name} ({left[path]})" for path in sorted(paths)[:MAX_NAMED]]
-    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
-    return (f"left out beside the slices: {len(paths)}, {', '.join(named)}{more}",)
+    named = [f"{path.name} ({left[path]})" for path in sorted(paths)]
+    return (f"left out beside the slices: {len(paths)}, {few(named, MAX_NAMED)}",)
 
 
 def _named(folder: Path, whole: Sequence[Series]) -> tuple[Series, ...]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from medgan.text import few
+
 MISSING = 0.1
 """Nearly all names of a domain have something if at most this share lacks it; of four to nine names one may, too."""
 SHARED = 0.2
@@ -68,7 +70,9 @@ def subjects_named(names: Names) -> Naming:
     words = " and ".join(f"'{ending}'" for own in endings.values() for ending in own)
     double = [f"{domain}/{name}" for domain, own in cut.items() for name in _double(own)]
     if double:
-        return Naming(doubt=f"without {words} at the end, names of {one} and {other} fall together: {_listed(double)}")
+        return Naming(
+            doubt=f"without {words} at the end, names of {one} and {other} fall together: {few(double, MAX_NAMED)}"
+        )
     example = min(shared)
     pair = " and ".join(
         f"{domain}/{next(n for n, who in own.items() if who == example)}" for domain, own in cut.items()
@@ -119,7 +123,7 @@ def _doubt(names: Names, least: int) -> str:
         alike = sorted({*keys[0]} & {*keys[1]})
         pairs = [(keys[0][key], keys[1][key]) for key in alike if keys[0][key] in lone[0] and keys[1][key] in lone[1]]
         if len(pairs) >= enough:
-            named = _listed([f"{one}/{left} and {other}/{right}" for left, right in pairs])
+            named = few([f"{one}/{left} and {other}/{right}" for left, right in pairs], MAX_NAMED)
             return f"names of {one} and {other} could be one subject's or two subjects': {named}"
     return ""
 
@@ -171,8 +175,3 @@ def _double(cut: Mapping[str, str]) -> list[str]:
     """The names that end as the same subject."""
     counts = Counter(cut.values())
     return [name for name, who in cut.items() if counts[who] > 1]
-
-
-def _listed(things: list[str]) -> str:
-    more = len(things) - MAX_NAMED
-    return ", ".join(things[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

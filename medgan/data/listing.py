@@ -9,6 +9,7 @@ from medgan.data import dicom
 from medgan.data.streams import is_folder, special
 from medgan.data.volumes import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, data_beside, is_named
 from medgan.errors import DataError
+from medgan.text import few
 
 NOT_IMAGES = (
     *(".bval", ".bvec", ".cfg", ".css", ".csv", ".doc", ".docx", ".htm", ".html", ".ini", ".ipynb", ".js", ".json"),
@@ -77,8 +78,7 @@ def told(passed_over: Mapping[str, str], most: int = 5) -> Iterator[str]:
     """
     for reason in sorted(set(passed_over.values())):
         names = [name for name, why in passed_over.items() if why == reason]
-        more = f", and {len(names) - most} more" if len(names) > most else ""
-        yield f"passed over, {reason} ({len(names)}): {', '.join(names[:most])}{more}"
+        yield f"passed over, {reason} ({len(names)}): {few(names, most, last=', and ')}"
 
 
 def _walk(folder: Path, images: set[Path], passed_over: dict[Path, str]) -> Iterator[tuple[Path, list[Path]]]:

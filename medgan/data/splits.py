@@ -17,6 +17,7 @@ from medgan.data.studies import Cohort
 from medgan.data.volumes import known_by
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, LeakageError
+from medgan.text import few
 
 Part = Literal["train", "validation", "test"]
 SeenPart = Literal["train", "validation"]
@@ -390,6 +391,4 @@ def _by_name(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]
 
 
 def _named(things: Sequence[str], between: str = ", ") -> str:
-    return between.join(things[:MAX_NAMED]) + (
-        f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
-    )
+    return few(things, MAX_NAMED, between=between)

@@ -10,6 +10,7 @@ from medgan.data.splits import Split
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.matching import Case
 from medgan.evaluation.training_pairs import refuse_trained
+from medgan.text import few
 
 MAX_NAMED = 10
 
@@ -103,6 +104,4 @@ def seen_subjects(cases: Sequence[Case], split: Split | None) -> Seen:
 
 def named_briefly(subjects: Iterable[str]) -> str:
     """The first of them, and how many more there are."""
-    names = list(subjects)
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
+    return few(list(subjects), MAX_NAMED)

@@ -18,6 +18,7 @@ from medgan.data.listing import told
 from medgan.data.sidecars import ThisImage
 from medgan.data.streams import check_regular, unwritable, write_text
 from medgan.inference.sidecar import as_json
+from medgan.text import few
 
 Status = Literal["done", "kept", "failed"]
 MAX_NAMED = 3
@@ -157,8 +158,7 @@ def show_warnings(summary: ConvertSummary, console: Console) -> None:
     for given in warning_kinds(summary.outcomes).values():
         (first, text), names = given[0], [name for name, _ in given]
         like = "" if len({warning for _, warning in given}) == 1 else f"such as of {first}: "
-        more = f", and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        who = "" if len(names) == done else f" ({', '.join(names[:MAX_NAMED])}{more})"
+        who = "" if len(names) == done else f" ({few(names, MAX_NAMED, last=', and ')})"
         line = f"warning: {len(names)} of {done}: {like}{text}{who}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

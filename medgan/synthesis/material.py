@@ -14,6 +14,7 @@ from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.volumes import file_hash, known_by, read_volume
 from medgan.errors import DataError, LeakageError, MedganError
 from medgan.segmentation.labelled import LABELS_JSON, Labelled, Labels, labels_of, read_labelled
+from medgan.text import few
 
 MAX_NAMED = 5
 
@@ -116,8 +117,8 @@ def _check_parts(cohort: Cohort, split: Split) -> None:
     unknown = [subject for subject in cohort.subjects() if part_of(split, subject) is None]
     if unknown:
         raise DataError(
-            f"{cohort.root}: the split does not know {_named(unknown)}; give the cohort that was split, or another "
-            "--split."
+            f"{cohort.root}: the split does not know {few(unknown, MAX_NAMED)}; give the cohort that was split, "
+            "or another --split."
         )
     moved = [
         f"'{study.subject}' is in the cohort's train part and in the split's {part_of(split, study.subject)} part"
@@ -125,7 +126,9 @@ def _check_parts(cohort: Cohort, split: Split) -> None:
         if study.split == "train" and part_of(split, study.subject) != "train"
     ]
     if moved:
-        raise LeakageError(f"{_named(moved)}: correct the cohort's `split` column, or use a model of its own split.")
+        raise LeakageError(
+            f"{few(moved, MAX_NAMED)}: correct the cohort's `split` column, or use a model of its own split."
+        )
 
 
 def _check_recipients(split: Split, subjects: Sequence[str]) -> None:
@@ -136,8 +139,8 @@ def _check_recipients(split: Split, subjects: Sequence[str]) -> None:
     ]
     if outside:
         raise LeakageError(
-            f"synthetic cases are made of the split's training subjects alone, not of {_named(outside)}: they would be "
-            "tested on what a training has seen."
+            f"synthetic cases are made of the split's training subjects alone, not of "
+            f"{few(outside, MAX_NAMED)}: they would be tested on what a training has seen."
         )
 
 
@@ -152,7 +155,7 @@ def _check_content(training: Sequence[Study], cohort: Cohort, split: Split) -> N
         if (owner := owner_of(study.image, owners))
     ]
     if leaks:
-        raise LeakageError(f"{_named(leaks)}, who is not trained on: correct the cohort or its split.")
+        raise LeakageError(f"{few(leaks, MAX_NAMED)}, who is not trained on: correct the cohort or its split.")
 
 
 def _readable_labels(cohort: Cohort) -> Labels:
@@ -168,8 +171,3 @@ def _readable_labels(cohort: Cohort) -> Labels:
         except MedganError:
             continue
     return labels_of(replace(cohort, studies=tuple(readable)))
-
-
-def _named(things: Sequence[str]) -> str:
-    more = f" and {len(things) - MAX_NAMED} more" if len(things) > MAX_NAMED else ""
-    return ", ".join(things[:MAX_NAMED]) + more

@@ -12,6 +12,7 @@ from medgan.data.splits import Split
 from medgan.data.streams import write_text
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, ModelError
+from medgan.text import few
 
 MAX_NAMED = 5
 """Settings, or subjects, that a message lists."""
@@ -155,8 +156,7 @@ def changed_settings(before: Config, now: Config) -> str:
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     ]
-    more = f", and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
-    return "; ".join(changed[:MAX_NAMED]) + more
+    return few(changed, MAX_NAMED, between="; ", last=", and ")
 
 
 def _refuse_study(folder: Path) -> None:

@@ -23,6 +23,8 @@ import pandas as pd
 import torch
 from rich.console import Console
 
+from medgan.classification.few_labels import ClassPatches, cut_labelled
+from medgan.classification.training import FewLabelsConfig, train_classifier
 from medgan.config import load, read_yaml, to_yaml, user_layers
 from medgan.data.cache import Cache
 from medgan.data.tables import read_table
@@ -31,8 +33,6 @@ from medgan.evaluation.statistics import t_interval
 from medgan.phantom.cohort import PAIRED, write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import Labelled, read_labelled
-from medgan.synthesis.classifier_training import FewLabelsConfig, train_classifier
-from medgan.synthesis.few_labels import ClassPatches, cut_labelled
 from medgan.synthesis.settings import FLAIR
 from medgan.training.device import make_fabric
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from medgan.classification.few_labels import cut_labelled, cut_unlabelled, read_unmasked
+from medgan.classification.learner import ClassifierLearner
+from medgan.classification.training import FewLabelsConfig, patches_of, write_trained
 from medgan.config import Settings
 from medgan.data.cache import Cache
 from medgan.data.domains import DomainPair
@@ -11,9 +14,6 @@ from medgan.errors import DataError
 from medgan.phantom.cohort import PAIRED
 from medgan.pipeline import Pipeline, PipelineConfig, Seen, TrainingData
 from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.synthesis.classifier import ClassifierLearner
-from medgan.synthesis.classifier_training import FewLabelsConfig, patches_of, write_trained
-from medgan.synthesis.few_labels import cut_labelled, cut_unlabelled, read_unmasked
 from medgan.synthesis.training import read_cases
 from medgan.training.description import Origin
 from medgan.training.fit import Fitted

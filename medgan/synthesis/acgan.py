@@ -1,7 +1,7 @@
 """AC-GAN on joint patches: the discriminator does not see the asked class, it must name the one that it sees.
 
 Source: Odena, Olah and Shlens 2017, arXiv:1610.09585, section 3. Its semi-supervised form is in
-:mod:`medgan.synthesis.sgan`.
+:mod:`medgan.classification.sgan`.
 """
 
 from typing import Literal, Self

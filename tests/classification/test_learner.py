@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import nn
 
+from medgan.classification.learner import Supervised, SupervisedConfig
+from medgan.classification.training import FewLabelsConfig
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.synthesis.classifier import Supervised, SupervisedConfig
-from medgan.synthesis.classifier_training import FewLabelsConfig
 from medgan.training.device import make_fabric
 
 SIZES = {"2d": {"size_voxels": 8}, "3d": {"dimensions": 3, "size_voxels": 8, "depth_voxels": 8}}
@@ -32,7 +32,7 @@ JUDGED = 32
 
 @pytest.fixture(params=SIZES)
 def learner(request, monkeypatch):
-    monkeypatch.setattr("medgan.synthesis.classifier.JUDGED", JUDGED)
+    monkeypatch.setattr("medgan.classification.learner.JUDGED", JUDGED)
     config = FewLabelsConfig(patch=SIZES[request.param], network={"channels": 4}, lesion_share=0.5)
     made = Supervised(SupervisedConfig(rate=0.01), config.classifier, config)
     made.attach(make_fabric("cpu", "32"), made.networks(), made.optimizers())

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from medgan.classification.few_labels import ClassPatches
 from medgan.classification.model import load_classifier
+from medgan.classification.sgan import SGAN
+from medgan.classification.training import FewLabelsConfig, train_classifier
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.classifier_training import FewLabelsConfig, train_classifier
-from medgan.synthesis.few_labels import ClassPatches
-from medgan.synthesis.sgan import SGAN
 from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.fit import Interrupted
@@ -122,7 +122,7 @@ def test_the_supervised_method_does_not_look_at_unlabelled_patches(tmp_path):
 
 
 def test_subjects_that_were_kept_apart_choose_the_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr("medgan.synthesis.classifier.JUDGED", 16)
+    monkeypatch.setattr("medgan.classification.learner.JUDGED", 16)
     config = settings(keep="best")
     with pytest.raises(DataError, match=r"no labelled subject to choose the epoch; add one, or set fit.keep=last"):
         trained(tmp_path, config)

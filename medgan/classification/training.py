@@ -9,14 +9,14 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from rich.console import Console
 from torch import Tensor
 
+from medgan.classification.few_labels import ClassPatches, FewLabels, VariationConfig
+from medgan.classification.learner import SupervisedConfig
 from medgan.classification.model import ClassifierModel, write_classifier
 from medgan.classification.settings import ClassifierConfig, ClassifierNetworkConfig
+from medgan.classification.sgan import SGANConfig
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.synthesis.classifier import SupervisedConfig
-from medgan.synthesis.few_labels import ClassPatches, FewLabels, VariationConfig
 from medgan.synthesis.settings import LesionConfig
-from medgan.synthesis.sgan import SGANConfig
 from medgan.training.description import Origin
 from medgan.training.fit import Fit, FitConfig, Fitted
 from medgan.training.recorder import Recorder

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from medgan.class_losses import labelled_loss
+from medgan.classification.few_labels import CLASS, ClassPatches, cut_labelled
 from medgan.classification.model import CLASSIFIER
 from medgan.classification.settings import ClassifierConfig
 from medgan.config import Config
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.segmentation.patches import IMAGE
-from medgan.synthesis.few_labels import CLASS, ClassPatches, cut_labelled
 from medgan.synthesis.generator import volume
 from medgan.synthesis.settings import LesionConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms

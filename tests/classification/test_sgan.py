@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from medgan.class_losses import feature_matching
-from medgan.synthesis.classifier_training import FewLabelsConfig
-from medgan.synthesis.sgan import SGAN, SGANConfig
+from medgan.classification.sgan import SGAN, SGANConfig
+from medgan.classification.training import FewLabelsConfig
 from medgan.training.device import make_fabric
 
 SIZES = {"2d": {"size_voxels": 8}, "3d": {"dimensions": 3, "size_voxels": 8, "depth_voxels": 8}}
@@ -79,7 +79,7 @@ def test_a_step_moves_each_network_by_its_own_terms(learner):
 
 
 def test_without_a_game_the_classifier_learns_what_it_would_from_the_labels_alone(learner):
-    from medgan.synthesis.classifier import Supervised, SupervisedConfig
+    from medgan.classification.learner import Supervised, SupervisedConfig
 
     game = learner(game_weight=0.0)
     alone = Supervised(

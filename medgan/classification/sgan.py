@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from medgan.class_losses import fake_loss, feature_matching, labelled_loss, real_loss
+from medgan.classification.few_labels import CLASS, UNLABELLED
+from medgan.classification.learner import ClassifierLearner
 from medgan.classification.settings import ClassifierConfig
 from medgan.config import Channels, Config
 from medgan.networks.latent import LatentGenerator
 from medgan.networks.whole import WholeDiscriminator
 from medgan.segmentation.patches import IMAGE
-from medgan.synthesis.classifier import ClassifierLearner
-from medgan.synthesis.few_labels import CLASS, UNLABELLED
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.settings import LesionConfig
 from medgan.training.learner import Batch, Networks, Terms, bare

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from medgan.data.preparation import Prepared
-from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.few_labels import (
+from medgan.classification.few_labels import (
     CLASS,
     UNLABELLED,
     ClassPatches,
@@ -13,6 +11,8 @@ from medgan.synthesis.few_labels import (
     cut_labelled,
     vary,
 )
+from medgan.data.preparation import Prepared
+from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.settings import LesionConfig
 
 STILL = VariationConfig(mirroring=False, contrast=0, brightness=0, noise=0)

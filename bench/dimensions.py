@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from lightning_fabric import seed_everything
 from rich.console import Console
+from seams import Seams, seams
 
 from medgan import catalog
 from medgan.config import from_overrides, shipped
@@ -29,7 +30,6 @@ from medgan.data.tables import read_table
 from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_volume
 from medgan.evaluation.evaluate import evaluate
-from medgan.evaluation.seams import Seams, seams
 from medgan.inference.apply import looked_at
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.inference.translate import translate

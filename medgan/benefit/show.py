@@ -23,7 +23,7 @@ def render(means: pd.DataFrame, comparisons: pd.DataFrame, arms: Sequence[ArmNam
 
     Args:
         means: As ``medgan.benefit.tables.means`` gives them.
-        comparisons: As ``medgan.evaluation.comparisons.compare_arms`` gives them.
+        comparisons: As ``medgan.evaluation.statistics.compare_arms`` gives them.
         arms: In the order of the lines.
         pair: The domains' names, source first: what the two test sets are.
     """

@@ -23,8 +23,8 @@ from medgan.benefit.tables import means, worst_cases
 from medgan.benefit.tasks import Child, Task, child_of
 from medgan.benefit.translated import LabelKeeping
 from medgan.data.streams import write_csv
-from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
+from medgan.evaluation.statistics import compare_arms
 from medgan.study.compare import plain
 from medgan.study.failures import Failure
 from medgan.study.records import begun_before, write_json

@@ -73,8 +73,8 @@ def evaluate(
         if reference is None:
             raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
         from medgan.evaluation.evaluate import evaluate as run_evaluation
+        from medgan.evaluation.evaluate import render
         from medgan.evaluation.judging import Modalities
-        from medgan.evaluation.table import render
 
         found = run_evaluation(
             synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=named(organ),
@@ -105,8 +105,7 @@ def _judge_synthesis(
     how: "Options",
     quiet: bool,
 ) -> None:
-    from medgan.evaluation.synthesis.evaluate import evaluate_synthesis
-    from medgan.evaluation.synthesis.table import render
+    from medgan.evaluation.synthesis.evaluate import evaluate_synthesis, render
 
     judged = evaluate_synthesis(synthetic, reference, out, question, split=split, options=how)
     console(quiet).print(render(judged))

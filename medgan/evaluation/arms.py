@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from medgan.data.volumes import read_volume
 from medgan.errors import MedganError
-from medgan.evaluation.baselines import PairedLookups, UnpairedLookups, do_nothing
-from medgan.evaluation.crossing import LOOKUP, CrossingLookups, shifted
+from medgan.evaluation.baselines import LOOKUP, CrossingLookups, PairedLookups, UnpairedLookups, do_nothing, shifted
 from medgan.evaluation.fidelity import Array, body_mask
 from medgan.evaluation.judging import (
     Figures,

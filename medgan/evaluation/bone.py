@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from medgan.evaluation.fidelity import IN_PLANE, Array, Mask
-from medgan.evaluation.regions import BONE_HU, overlap
+from medgan.evaluation.tissues import BONE_HU, overlap
 
 TOLERANCE_MM = 2.0
 """How far apart two surfaces may be and still agree: two pixels of a planning CT."""

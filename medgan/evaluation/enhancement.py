@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medgan.errors import DataError
 from medgan.evaluation.fidelity import Array, Mask, mae_hu, psnr_db, ssim
-from medgan.evaluation.regions import overlap
+from medgan.evaluation.tissues import overlap
 
 UNIT_PERCENTILE = 99.5
 THRESHOLD_PERCENT = 10.0

@@ -2,19 +2,24 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import pandas as pd
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
 
+from medgan.data.listing import told
 from medgan.data.location import AS_IT_IS, Options
 from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.arms import DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
-from medgan.evaluation.judging import LabelNames, Modalities, check_names, read_label_names
+from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
+from medgan.evaluation.baselines import LOOKUP
+from medgan.evaluation.judging import LabelNames, Modalities, check_names, distance_to_ideal, measure, read_label_names
 from medgan.evaluation.matching import (
     Case,
     Failure,
@@ -25,12 +30,10 @@ from medgan.evaluation.matching import (
     match,
     read_images,
     split_place,
+    training_pairs,
 )
-from medgan.evaluation.measures import distance_to_ideal
-from medgan.evaluation.notes import Facts, notes
 from medgan.evaluation.seen import NOBODY, Seen, seen_subjects
-from medgan.evaluation.statistics import compare, summarise
-from medgan.evaluation.training_pairs import training_pairs
+from medgan.evaluation.statistics import LEVEL, compare, summarise
 
 KEYS = ["subject", "image", "arm"]
 SEEN = "seen.csv"
@@ -39,6 +42,78 @@ COLUMNS: dict[Role, Literal["image", "mask"]] = {"source": "image", "mask": "mas
 """The column that is meant where the place is a cohort: masks and labels are named beside their images."""
 
 Place = str | Path
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How an evaluation was set up."""
+
+    matching: Matching
+    modalities: Modalities
+    has_source: bool
+    seen: Seen = NOBODY
+    """Who of the subjects the model had seen."""
+    trained: int | None = None
+    """Subjects of a training cohort on whom the baselines are fitted; nothing if on the other evaluated ones."""
+    unchecked: str = ""
+    """What the model's split cannot tell of what it has seen."""
+
+    def looked_up(self, subjects: int) -> bool:
+        """Whether there are arms that learn from other subjects: they need some, and a unit to learn."""
+        if self.modalities.hounsfield:
+            useful = self.has_source
+        else:
+            useful = self.matching.paired and self.modalities.reference == "CT"
+        return useful and (subjects > 1 or bool(self.trained))
+
+
+def notes(facts: Facts, subjects: int) -> Iterator[str]:
+    """Sentences about pairs, subjects, regions and baselines.
+
+    Args:
+        facts: How the evaluation was set up.
+        subjects: How many were judged.
+    """
+    own = facts.matching.own_references
+    yield f"{own} of the synthetic images have a reference of their own name or subject."
+    if facts.matching.paired:
+        yield "Paired: each is compared with its own reference, inside the body or mask."
+    else:
+        yield "Unpaired: intensities are compared with those of real images of other subjects."
+        yield "Tissues are the source's (without sources, each image's own); those of real images are their own."
+    yield (
+        f"Means and Student's {LEVEL:.0%} intervals are over {subjects} subjects; images of one subject are averaged."
+    )
+    if facts.matching.paired and facts.has_source:
+        yield "core: where the bodies of source and reference agree, less 3 voxels at their edge in each slice."
+    yield from facts.seen.notes(subjects)
+    if facts.unchecked:
+        yield f"{facts.unchecked[0].upper()}{facts.unchecked[1:]}."
+    yield from _about_baselines(facts, subjects)
+    for line in told(facts.matching.passed_over):
+        yield f"{line[0].upper()}{line[1:]}."
+
+
+def _about_baselines(facts: Facts, subjects: int) -> Iterator[str]:
+    kinds = facts.modalities
+    if not facts.matching.paired and not kinds.hounsfield:
+        yield "Unpaired images of another modality have no baseline; if the subjects have pairs, evaluate on these."
+        return
+    if not facts.has_source:
+        yield "Without the source images there is neither do_nothing nor intensity_lookup to compare with."
+    elif kinds.source != kinds.reference:
+        yield f"do_nothing is left out: the intensities of {kinds.source} are no {kinds.reference}."
+    if facts.looked_up(subjects):
+        kind = "the pairs" if facts.matching.paired else "the histograms"
+        whom = f"{facts.trained} training subjects" if facts.trained else "the other evaluated subjects"
+        what = "intensity_lookup is" if kinds.hounsfield else "constant and intensity_lookup are"
+        yield f"{what} fitted for each subject on {kind} of {whom}."
+    elif kinds.reference == "MR":
+        yield "MR has no unit: each image is brought to the true one's scale first; no constant or look-up is fitted."
+    elif facts.has_source:
+        yield "An intensity_lookup is fitted on other subjects, and there is none."
+    if not kinds.hounsfield:
+        yield "true_shifted is the reference moved by one voxel left-right: what misregistration alone costs."
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,3 +322,72 @@ def _plain(value: float) -> float | str | None:
     if math.isnan(value):
         return None
     return str(value) if math.isinf(value) else value
+
+
+IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
+"""Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
+NAME_WIDTH = 18
+"""Characters of a metric's name on one line."""
+MAX_INTERVALS = 4
+"""With more arms, only the synthetic one's intervals are shown; the files hold all."""
+MAX_FAILURES = 10
+SEEN_TITLE = "subjects that the model has seen: no evidence of how it does on others"
+
+Cells = Mapping[Hashable, Any]
+
+
+def render(found: Evaluation) -> Group:
+    """The arms side by side with intervals, the synthetic arm's difference to a baseline, notes and failures."""
+    notes = [Text(note, style="dim") for note in found.notes]
+    distances = ", ".join(f"{arm} {value:.1f}" for arm, value in found.pooled_distance_hu.items())
+    if distances:
+        notes.append(Text(f"Distance of all subjects together to the real images, in soft tissue, HU: {distances}."))
+    failures = [Text(f"not judged: {f.image}: {f.reason}", style="red") for f in found.failures[:MAX_FAILURES]]
+    if len(found.failures) > MAX_FAILURES:
+        failures.append(Text(f"and {len(found.failures) - MAX_FAILURES} more, in summary.json", style="red"))
+    seen = [_table(found.seen, SEEN_TITLE)] if found.seen and not found.seen.rows.empty else []
+    return Group(*([] if found.rows.empty else [_table(found)]), *notes, *seen, *failures)
+
+
+def _table(found: Evaluation, title: str | None = None) -> Table:
+    arms = list(found.summary["arm"].unique())
+    against = next((arm for arm in (DO_NOTHING, LOOKUP) if arm in arms), None)
+    differences = _differences(found, against)
+    table = Table(Column("metric", overflow="fold", min_width=NAME_WIDTH), title=title, title_justify="left")
+    for arm in arms:
+        table.add_column(arm, justify="right")
+    if against:
+        table.add_column(f"{SYNTHETIC} - {against}", justify="right")
+        table.add_column("better in", justify="right")
+    for metric, rows in found.summary.groupby("metric", sort=False):
+        name, by_arm = str(metric), {str(row["arm"]): row for row in rows.to_dict("records")}
+        if not measure(name).shown or all(math.isnan(row["mean"]) for row in by_arm.values()):
+            continue
+        briefly = [arm for arm in arms if arm != SYNTHETIC] if len(arms) > MAX_INTERVALS else []
+        cells = [_cell(name, by_arm[arm], "mean", bounds=arm not in briefly) for arm in arms]
+        if against:
+            cells += _difference(name, differences[name], by_arm[against]["mean"])
+        table.add_row(Text(name), *cells)
+    return table
+
+
+def _differences(found: Evaluation, against: str | None) -> dict[str, Cells]:
+    if against is None:
+        return {}
+    rows = found.comparisons[found.comparisons["baseline"] == against].to_dict("records")
+    return {str(row["metric"]): row for row in rows}
+
+
+def _difference(metric: str, row: Cells, baseline: float) -> tuple[str, str]:
+    cell = _cell(metric, row, "difference", bounds=True)
+    if cell and metric.startswith(IN_PERCENT) and baseline and math.isfinite(baseline):
+        cell += f" {100 * row['difference'] / baseline:+.0f} %"
+    return cell, "" if math.isnan(row["better_in"]) else f"{row['better_in']:.0f} of {row['n']}"
+
+
+def _cell(metric: str, row: Cells, mean: str, *, bounds: bool) -> str:
+    if math.isnan(row[mean]):
+        return ""
+    digits = measure(metric).digits
+    interval = f" [{row['lower']:.{digits}f}, {row['upper']:.{digits}f}]"
+    return f"{row[mean]:.{digits}f}{interval if bounds and not math.isnan(row['lower']) else ''}"

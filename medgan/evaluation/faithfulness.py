@@ -22,8 +22,8 @@ from medgan.config import Config
 from medgan.errors import GeometryError
 from medgan.evaluation.fidelity import Mask
 from medgan.evaluation.judging import LabelNames
-from medgan.evaluation.regions import overlap
 from medgan.evaluation.segmentation import lesion_counts
+from medgan.evaluation.tissues import overlap
 
 SMALLEST_MM3 = 500.0
 """A ball of 10 mm across, from which on a lesion in CT counts as measurable (RECIST 1.1: Eisenhauer et al. 2009,

@@ -1,11 +1,14 @@
 """One case in memory, on one grid, and every figure about it that needs no other case."""
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from medgan.data.grid import apart, same_grid
@@ -13,15 +16,23 @@ from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.bone import Bone, bone_figures
-from medgan.evaluation.calibration import calibration, clipped_percent
+from medgan.evaluation.calibration import calibration, clipped_percent, map_beside, uncertainty_figures
 from medgan.evaluation.enhancement import Enhancement, in_scale_of, mr_fidelity, unit
-from medgan.evaluation.fidelity import Array, Mask, bias_hu, fidelity, mae_hu
+from medgan.evaluation.fidelity import Array, Mask, bias_hu, fidelity, high_frequency_power, mae_hu, ms_ssim, taper
 from medgan.evaluation.matching import Case, Role
-from medgan.evaluation.multiscale import ms_ssim
-from medgan.evaluation.regions import Modality, air_around, body, core, true_tissues
-from medgan.evaluation.sharpness import high_frequency_power, taper
-from medgan.evaluation.tissues import TISSUES, TissueMap, change_by_tissue, code, distribution, tissue_map
-from medgan.evaluation.uncertainty import map_beside, uncertainty_figures
+from medgan.evaluation.tissues import (
+    TISSUES,
+    Modality,
+    TissueMap,
+    air_around,
+    body,
+    change_by_tissue,
+    code,
+    core,
+    distribution,
+    tissue_map,
+    true_tissues,
+)
 
 LabelNames = Mapping[str, int | list[int]]
 """The value of each label, or several values that are judged as one."""
@@ -277,3 +288,55 @@ def _check_grid(synthetic: Volume, partner: Volume, role: str) -> None:
             f"{synthetic.path} and its {role} {partner.path} are not on one grid: "
             f"{apart(synthetic.grid, partner.grid)}; compare images on one grid, resampled to it if need be."
         )
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A kind of figure."""
+
+    pattern: str
+    """Of its names, with or without ``core_`` before them."""
+    ideal: float | None = None
+    """The best value; infinite where more is better, nothing where none is best."""
+    digits: int = 1
+    shown: bool = True
+    """In the terminal; the files hold everything."""
+
+
+MEASURES = (
+    Measure("mae_hu|mae_bone_hu|mae_percent|enhancing_mae_percent", 0),
+    Measure("mae_(soft_tissue|air_inside|air_around)_hu", 0, shown=False),
+    Measure("mae_in_.*_hu|.*_distance_hu", 0),
+    Measure("bias_hu", 0),
+    Measure("bias_.*_hu", 0, shown=False),
+    Measure("psnr_db", math.inf),
+    Measure("ssim", 1, digits=3),
+    Measure("ms_ssim", 1, digits=3, shown=False),
+    Measure("slope_bone|high_frequency_power_ratio", 1, digits=2),
+    Measure("slope_.*", 1, digits=2, shown=False),
+    Measure("bone_dice|bone_surface_dice|enhancing_dice", 1, digits=3),
+    Measure("false_bone_percent", 0, digits=2),
+    Measure("false_enhancement_percent_of_voxels", 0),
+    Measure("enhancement_percent|true_enhancement_percent"),
+    Measure("false_bone_ml|clipped_percent|false_enhancement_percent|elsewhere_mae_percent", 0, shown=False),
+    Measure("uncertainty_spearman", math.inf, digits=2),
+    Measure("uncertainty_spearman_where_unsure", math.inf, digits=2, shown=False),
+    Measure("error_in_most_unsure_tenth", math.inf, digits=2),
+    Measure(".*_(sd|p5|p50|p95)_hu|enhancing_percent_of_voxels", shown=False),
+)
+
+_ANY = Measure(".*")
+
+
+def measure(name: str) -> Measure:
+    """The kind of a figure; the first whose pattern is its whole name, else one that is shown and has no best value."""
+    plain = name.removeprefix("core_")
+    return next((known for known in MEASURES if re.fullmatch(known.pattern, plain)), _ANY)
+
+
+def distance_to_ideal(name: str, values: pd.Series) -> pd.Series | None:
+    """How far values are from the best one; less is better. Nothing for figures of which none is best."""
+    ideal = measure(name).ideal
+    if ideal is None:
+        return None
+    return -values if math.isinf(ideal) else np.abs(values - ideal)

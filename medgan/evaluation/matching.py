@@ -22,6 +22,7 @@ from medgan.data.layouts import key_below, stem
 from medgan.data.listing import find_images
 from medgan.data.location import AS_IT_IS, Location, Options
 from medgan.data.sidecars import SUFFIX, sidecar
+from medgan.data.splits import Split
 from medgan.data.studies import Cohort, read_cohort
 from medgan.data.tables import is_table
 from medgan.errors import ConfigError, DataError
@@ -297,3 +298,47 @@ def _grouped(pairs: Iterable[tuple[object, Image]]) -> dict[object, list[Image]]
     for key, image in pairs:
         groups[key].append(image)
     return groups
+
+
+def training_pairs(
+    training: str | Path, split: Split | None, source: str | None, reference: str, options: Options = AS_IT_IS
+) -> Matching:
+    """The pairs of source and reference to fit baselines on, as cases whose synthetic image is the reference itself.
+
+    Args:
+        training: A cohort, whose domains are then those of the two places, or ``COHORT:SOURCE,REFERENCE``.
+        split: Who of the cohort was trained on; without it, everybody.
+        source: The place of the evaluated sources, such as ``cohort.csv:mr``; nothing if there are none.
+        reference: That of the references.
+        options: How the cohort is read.
+
+    Raises:
+        ConfigError: The domains are not known.
+        DataError: The cohort does not exist, or has no image of a domain.
+    """
+    table, domains = _table_and_domains(str(training), source, reference)
+    pair = tuple(domains)
+    references = read_images(f"{table}:{domains[-1]}", pair=pair, options=options)
+    sources = read_images(f"{table}:{domains[0]}", pair=pair, options=options) if source else None
+    found = match(references, references, {"source": sources} if sources else {}, paired=True)
+    wanted = [case for case in found.cases if split is None or case.subject in split.train]
+    return Matching(tuple(wanted), True, len(wanted), ())
+
+
+def _table_and_domains(training: str, source: str | None, reference: str) -> tuple[str, list[str]]:
+    table, colon, named = training.rpartition(":")
+    if colon and not Path(training).exists():
+        domains = [name.strip() for name in named.split(",")]
+    else:
+        table, domains = training, [_domain(place) for place in (source, reference) if place]
+    if not all(domains) or len(domains) not in ((2,) if source else (1, 2)):
+        raise ConfigError(
+            f"--training {training}: which domains are source and reference is not known; write "
+            "COHORT:SOURCE,REFERENCE, for example cohort.csv:mr,ct."
+        )
+    return table, domains
+
+
+def _domain(place: str) -> str:
+    """``ct`` of ``cohort.csv:ct``; nothing for a folder of images."""
+    return split_place(place)[1]

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
 from medgan.data.sidecars import ThisImage, training_of
-from medgan.data.splits import Split
+from medgan.data.splits import SeenPart, Split, owner_of
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.matching import Case
-from medgan.evaluation.training_pairs import refuse_trained
 from medgan.text import few
 
 MAX_NAMED = 10
@@ -100,6 +100,37 @@ def seen_subjects(cases: Sequence[Case], split: Split | None) -> Seen:
             f"({named_briefly(seen.train)}); judge others, such as those that `medgan convert --part test` converts."
         )
     return Seen(validation=tuple(sorted(chose.union(seen.validation))))
+
+
+def refuse_trained(cases: Iterable[Case], split: Split) -> set[str]:
+    """Refuse evaluated subjects that the model was trained on, by name or by what their real images show.
+
+    Returns:
+        The subjects that chose the model (the validation part): not refused, but no evidence either.
+
+    Raises:
+        LeakageError: Naming subjects of the training part, or those who have an image of one.
+    """
+    trained, validated = (split.owners([part]) for part in get_args(SeenPart))
+    subjects: set[str] = set()
+    seen: dict[str, str] = {}
+    chose: set[str] = set()
+    for case in cases:
+        subjects.add(case.subject)
+        real = [path for role, path in case.partners.items() if role in ("source", "reference")]
+        if case.subject in split.train:
+            seen[case.subject] = case.subject
+        elif owner := next(filter(None, (owner_of(path, trained) for path in real)), None):
+            seen[case.subject] = f"{case.subject}, who has an image of '{owner}'"
+        elif case.subject in split.validation or any(owner_of(path, validated) for path in real):
+            chose.add(case.subject)
+    if seen:
+        raise LeakageError(
+            f"{len(seen)} of the {len(subjects)} evaluated subjects were trained on "
+            f"({', '.join(sorted(seen.values())[:5])}); judge others, such as those that `medgan convert --part test` "
+            "converts."
+        )
+    return chose
 
 
 def named_briefly(subjects: Iterable[str]) -> str:

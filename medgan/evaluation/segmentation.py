@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from medgan.data.components import components
 from medgan.errors import GeometryError
-from medgan.evaluation.regions import overlap
+from medgan.evaluation.tissues import overlap
 
 Mask = NDArray[np.bool_]
 Scores = dict[str, float]

@@ -29,7 +29,7 @@ class Findings:
     rows: pd.DataFrame
     """``benefit.csv``: ``KEYS`` and a column a metric."""
     comparisons: pd.DataFrame
-    """``NAMES``, ``ESTIMATES`` and ``BESIDE``; see ``medgan.evaluation.comparisons.compare_arms``."""
+    """``NAMES``, ``ESTIMATES`` and ``BESIDE``; see ``medgan.evaluation.statistics.compare_arms``."""
     curves: pd.DataFrame
     """``CURVE``; empty if the study wrote none."""
 

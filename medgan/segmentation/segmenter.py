@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW, Optimizer
 
-from medgan.evaluation.regions import overlap
+from medgan.evaluation.tissues import overlap
 from medgan.segmentation.apply import segment_prepared
 from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.segmentation.model import SEGMENTER

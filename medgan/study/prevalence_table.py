@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from medgan.evaluation.slopes import slope
-from medgan.evaluation.statistics import LEVEL, paired_difference
+from medgan.evaluation.statistics import LEVEL, paired_difference, slope
 from medgan.study.prevalence_rows import measures
 
 PLAIN, WATCHED = "cyclegan", "cyclegan_semantic"

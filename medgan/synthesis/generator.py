@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from medgan.data.patches import Batch
 from medgan.errors import DataError
-from medgan.evaluation.synthesis.sliced_wasserstein import sliced_wasserstein
+from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.segmentation.patches import IMAGE, LABELS
 from medgan.synthesis.joint import joint, split_joint

@@ -15,7 +15,7 @@ from torch.optim import Adam, Optimizer
 from medgan import losses
 from medgan.config import Channels, Config, Downs, Layers
 from medgan.data.patches import Batch
-from medgan.evaluation.synthesis.sliced_wasserstein import sliced_wasserstein
+from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.networks.painter import Painter
 from medgan.networks.spade import SpadeGenerator, SpadeNorm
 from medgan.segmentation.patches import IMAGE, LABELS

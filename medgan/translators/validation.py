@@ -19,10 +19,11 @@ from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair
 from medgan.data.preparation import Prepared
 from medgan.evaluation.fidelity import mae_hu
-from medgan.evaluation.regions import BONE_HU, overlap
 from medgan.evaluation.tissues import (
+    BONE_HU,
     change_by_tissue,
     distribution_distance_hu,
+    overlap,
     quantile_sample,
     soft_tissue,
     tissue_map,

@@ -17,7 +17,7 @@ from medgan.benefit.arms import ARMS
 from medgan.benefit.study import Benefit, run_benefit
 from medgan.data.splits import Split
 from medgan.errors import LeakageError
-from medgan.evaluation.regions import overlap
+from medgan.evaluation.tissues import overlap
 from medgan.segmentation.model import load_segmenter
 from medgan.tracking import resolve_uri
 from medgan.training.recorder import Recorder

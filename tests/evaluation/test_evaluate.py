@@ -1,18 +1,24 @@
 """Evaluation of whole folders: the arms, the files, and what happens when an image is bad."""
 
+import io
 import json
+from dataclasses import replace
 from shutil import copyfile
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from medgan.data.splits import Split
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.evaluate import evaluate
-from medgan.evaluation.judging import Modalities
+from medgan.evaluation.evaluate import Evaluation, Facts, evaluate, notes, render
+from medgan.evaluation.judging import Modalities, distance_to_ideal
+from medgan.evaluation.matching import Failure, Matching
+from medgan.evaluation.seen import Seen
+from medgan.evaluation.statistics import compare, summarise
 from medgan.phantom.cohort import write_phantom
 
 SHAPES = pytest.mark.parametrize("shape", [(48, 48), (32, 32, 9)], ids=["2d", "3d"])
@@ -415,3 +421,136 @@ def test_an_uncertainty_map_is_judged_by_the_error_of_the_synthetic_image_alone(
     correlation = means(found, "uncertainty_spearman")
     assert correlation["synthetic"] == pytest.approx(1)
     assert np.isnan([correlation["do_nothing"], correlation["intensity_lookup"]]).all()
+
+
+CT_CT, MR_CT, MR_MR = Modalities(), Modalities("MR", "CT"), Modalities("MR", "MR")
+
+
+def facts(modalities, *, paired=True, **others):
+    return Facts(Matching((), paired, 3, ()), modalities, **{"has_source": True} | others)
+
+
+@pytest.mark.parametrize(
+    ("setting", "subjects", "expected"),
+    [
+        (facts(CT_CT), 2, True),
+        (facts(CT_CT), 1, False),
+        (facts(CT_CT, trained=5), 1, True),
+        (facts(CT_CT, has_source=False), 9, False),
+        (facts(MR_CT, has_source=False), 9, True),
+        (facts(MR_CT, paired=False), 9, False),
+        (facts(MR_MR), 9, False),
+    ],
+)
+def test_look_ups_need_other_subjects_and_a_unit(setting, subjects, expected):
+    assert setting.looked_up(subjects) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "said", "unsaid"),
+    [
+        (facts(CT_CT), "intensity_lookup is fitted for each subject on the pairs of the other", "true_shifted"),
+        (facts(CT_CT, paired=False), "on the histograms of the other", "core:"),
+        (
+            facts(MR_CT, trained=7),
+            "constant and intensity_lookup are fitted for each subject on the pairs of 7 tr",
+            "none.",
+        ),
+        (facts(MR_CT), "do_nothing is left out: the intensities of MR are no CT", "training subjects"),
+        (facts(MR_CT, paired=False), "have no baseline", "fitted"),
+        (facts(MR_MR), "MR has no unit", "left out"),
+        (facts(CT_CT, seen=Seen(validation=("a",))), "(these chose its epoch: a)", "trained on them"),
+        (facts(CT_CT, has_source=False), "Without the source images", "core:"),
+    ],
+)
+def test_notes_say_what_holds_and_nothing_else(setting, said, unsaid):
+    text = " ".join(notes(setting, 3))
+    assert said in text
+    assert unsaid not in text
+
+
+def test_what_was_passed_over_is_said():
+    matching = Matching((), True, 3, (), {"all.zip": "packed; unpack it first"})
+    assert "Passed over, packed; unpack it first (1): all.zip." in notes(Facts(matching, CT_CT, True), 3)
+
+
+def an_evaluation(failures=(), arms=("synthetic", "do_nothing"), **metrics):
+    rows = pd.DataFrame(
+        [
+            {"subject": f"s{i}", "image": f"s{i}", "arm": arm} | {name: value[place] for name, value in metrics.items()}
+            for place, arm in enumerate(arms)
+            for i in range(3)
+        ]
+    )
+    summary = summarise(rows, list(metrics), baseline="do_nothing" if "do_nothing" in arms else None)
+    comparisons = compare(rows, list(metrics), "synthetic", distance_to_ideal)
+    return Evaluation(rows, summary, True, {}, ("Read this.",), tuple(failures), comparisons)
+
+
+def text(found):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(found))
+    return console.file.getvalue()
+
+
+def test_a_row_shows_each_arm_its_interval_and_the_difference():
+    shown = text(an_evaluation(mae_hu=(10.0, 40.0)))
+    assert [
+        cell.strip() for cell in next(line for line in shown.splitlines() if "mae_hu" in line).split("│")[1:-1]
+    ] == [
+        "mae_hu",
+        "10.0 [10.0, 10.0]",
+        "40.0 [40.0, 40.0]",
+        "-30.0 [-30.0, -30.0] -75 %",
+        "3 of 3",
+    ]
+
+
+@pytest.mark.parametrize("organ", ["[/red]", "[bold]", ":smile:", "a\\"])
+def test_a_name_in_brackets_is_shown_as_it_is(organ):
+    assert f"mae_in_{organ}_hu" in text(an_evaluation(**{f"mae_in_{organ}_hu": (1.0, 2.0)}))
+
+
+def test_with_many_arms_only_the_synthetic_one_shows_its_interval_and_the_look_up_is_what_it_is_compared_with():
+    arms = ("synthetic", "intensity_lookup", "intensity_lookup_median", "constant", "true_shifted")
+    shown = text(an_evaluation(arms=arms, core_bone_dice=(0.6, 0.3, 0.2, 0.0, 0.9)))
+    assert "synthetic - intensity_lookup" in shown
+    row = next(line for line in shown.splitlines() if "core_bone_dice" in line)
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == [
+        *("0.600 [0.600, 0.600]", "0.300", "0.200", "0.000", "0.900"),
+        *("0.300 [0.300, 0.300]", "3 of 3"),
+    ]
+
+
+def test_without_doing_nothing_there_is_no_difference():
+    assert "do_nothing" not in text(an_evaluation(arms=("synthetic",), mae_hu=(10.0,)))
+
+
+@pytest.mark.parametrize("name", ["bone_mean_hu", "bone_sd_hu", "core_slope_soft_tissue", "clipped_percent"])
+def test_absent_tissues_and_spreads_are_left_to_the_files(name):
+    value = np.nan if name == "bone_mean_hu" else 1.0
+    shown = text(an_evaluation(mae_hu=(1.0, 2.0), **{name: (value, value)}))
+    assert "mae_hu" in shown
+    assert name not in shown
+
+
+def test_notes_and_the_first_failures_follow():
+    shown = text(an_evaluation([Failure(f"image{i}", "broken [1]") for i in range(12)], mae_hu=(1.0, 2.0)))
+    assert "Read this." in shown
+    assert "image0: broken [1]" in shown
+    assert "image11" not in shown
+    assert "and 2 more" in shown
+
+
+def test_an_evaluation_of_nothing_still_shows_why():
+    empty = Evaluation(pd.DataFrame(), pd.DataFrame(), True, {}, (), (Failure("a", "broken"),), pd.DataFrame())
+    assert "a: broken" in text(empty)
+
+
+def test_subjects_that_the_model_has_seen_have_a_table_of_their_own():
+    seen = an_evaluation(mae_hu=(5.0, 40.0))
+    shown = text(replace(an_evaluation(mae_hu=(10.0, 40.0)), seen=seen))
+    first, _, second = shown.partition("subjects that the model has seen: no evidence of how it does on others")
+    assert "10.0 [10.0, 10.0]" in first
+    assert "5.0 [5.0, 5.0]" in second
+    assert "no evidence" not in text(seen)

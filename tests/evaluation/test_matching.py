@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from medgan.data.location import Options
+from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.matching import check_heeded, match, read_images
+from medgan.evaluation.matching import check_heeded, match, read_images, training_pairs
 
 
 def put(*paths):
@@ -201,3 +202,49 @@ def test_a_cohort_in_any_layout_has_the_partners_of_what_was_converted_from_it(t
     for case in found.cases:
         assert subjects[case.partners["source"]] == subjects[case.partners["reference"]]
         assert case.partners["labels"].name.split("_ses")[0].startswith(case.subject)
+
+
+PARTS = Split(train=("a", "b"), validation=("c",), test=("d",), files={})
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = [f"{subject},{domain},{subject}_{domain}.nii.gz" for subject in "abcd" for domain in ("mr", "ct")]
+    (tmp_path / "cohort.csv").write_text("\n".join(["subject,domain,image", *rows, "e,ct,e_ct.nii.gz"]))
+    for row in (*rows, "e,ct,e_ct.nii.gz"):
+        (tmp_path / row.split(",")[2]).touch()
+    return tmp_path / "cohort.csv"
+
+
+def subjects(found):
+    return [case.subject for case in found.cases]
+
+
+def test_the_domains_are_those_of_the_evaluated_places(table):
+    found = training_pairs(table, None, "elsewhere/cohort.csv:mr", "elsewhere/cohort.csv:ct")
+    assert subjects(found) == ["a", "b", "c", "d"]  # e has no MR
+    assert found.cases[0].partners == {
+        "reference": table.parent / "a_ct.nii.gz",
+        "source": table.parent / "a_mr.nii.gz",
+    }
+
+
+def test_domains_may_be_named_and_a_split_leaves_its_training_part(table):
+    assert subjects(training_pairs(f"{table}:mr,ct", PARTS, "folder", "folder")) == ["a", "b"]
+
+
+def test_without_sources_references_are_enough(table):
+    found = training_pairs(table, None, None, f"{table}:ct")
+    assert subjects(found) == ["a", "b", "c", "d", "e"]
+    assert set(found.cases[0].partners) == {"reference"}
+
+
+@pytest.mark.parametrize("domains", ["", ":ct", ":mr,ct,pet"])
+def test_domains_that_are_not_known_are_asked_for(table, domains):
+    with pytest.raises(ConfigError, match="COHORT:SOURCE,REFERENCE"):
+        training_pairs(f"{table}{domains}", None, "folder", "folder")
+
+
+def test_a_domain_that_the_cohort_lacks_is_named(table):
+    with pytest.raises(DataError, match="pet"):
+        training_pairs(f"{table}:mr,pet", None, "folder", "folder")

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from medgan.data.splits import Split
+from medgan.data.volumes import image_hash
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.matching import Case
-from medgan.evaluation.seen import NOBODY, Seen, seen_as, seen_subjects
+from medgan.evaluation.seen import NOBODY, Seen, refuse_trained, seen_as, seen_subjects
 
 SPLIT = Split(train=("a",), validation=("c",), test=("d", "e"), files={})
 
@@ -71,3 +74,30 @@ def test_notes_name_who_was_left_out_and_say_when_nobody_is_left():
     assert "i, j and 2 more)" in many
     (unknown,) = Seen(unknown=("a", "b")).notes(2)
     assert unknown.startswith("Of 2 subjects it cannot be told whether the model was trained on them")
+
+
+def cases(*names):
+    return [Case(name, name, Path(name), {}) for name in names]
+
+
+def test_who_was_trained_on_is_refused_and_who_chose_the_model_named():
+    assert refuse_trained(cases("d", "c"), SPLIT) == {"c"}
+    assert refuse_trained(cases("d"), SPLIT) == set()
+    with pytest.raises(LeakageError, match=r"1 of the 2 evaluated subjects were trained on \(a\)"):
+        refuse_trained(cases("a", "d"), SPLIT)
+
+
+@pytest.mark.parametrize("role", ["source", "reference"])
+def test_whose_real_image_was_trained_on_under_another_name_is_refused_or_named(tmp_path, role):
+    """The split knows the images by their voxels; their files it has never seen."""
+    stored = {name: tmp_path / f"{name}.nii.gz" for name in "acd"}
+    for seed, path in enumerate(stored.values()):
+        nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5) + seed, np.eye(4)).to_filename(path)
+    shown = {name: {f"{name}.nii": image_hash(stored[name])} for name in "ac"}
+    split = SPLIT.model_copy(update={"images": shown})
+    renamed = {name: Case(f"new {name}", f"new {name}", Path("made"), {role: path}) for name, path in stored.items()}
+    assert refuse_trained([renamed["c"], renamed["d"]], split) == {"new c"}
+    with pytest.raises(LeakageError, match=r"\(new a, who has an image of 'a'\)"):
+        refuse_trained(renamed.values(), split)
+    masks = [Case("new a", "new a", Path("made"), {"mask": stored["a"]})]
+    assert refuse_trained(masks, split) == set()

@@ -10,7 +10,7 @@ import pytest
 
 from medgan.data.grid import made_up_grid
 from medgan.data.volumes import write_volume
-from medgan.evaluation.comparisons import compare_arms
+from medgan.evaluation.statistics import compare_arms
 
 PAIRS = (
     ("real+standard", "real"), ("real+matched", "real"), ("real+synthetic", "real"),

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.regions import overlap
+from medgan.evaluation.tissues import overlap
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.model import load_segmenter
 from medgan.segmentation.training import train_segmenter

@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 
 from medgan.benefit.augmentation.children import KEYS
-from medgan.evaluation.comparisons import compare_arms
 from medgan.evaluation.segmentation import METRICS
-from medgan.evaluation.slopes import slope
-from medgan.evaluation.statistics import t_interval
+from medgan.evaluation.statistics import compare_arms, slope, t_interval
 
 MEAN = "mean"
 """The mean of all organs of a subject, beside them."""
@@ -53,7 +51,7 @@ def comparisons(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Data
 
     Returns:
         ``size, seed``, the latter ``ALL`` or, of several, one; then the columns of
-        ``medgan.evaluation.comparisons.compare_arms``, whose correction for many comparisons is within a size.
+        ``medgan.evaluation.statistics.compare_arms``, whose correction for many comparisons is within a size.
     """
     found = []
     for size, own in rows.groupby("size"):

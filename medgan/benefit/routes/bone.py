@@ -10,7 +10,7 @@ from scipy import ndimage
 from medgan.data.components import components
 from medgan.evaluation.bone import Bone, bone_surface_dice
 from medgan.evaluation.fidelity import IN_PLANE, Array, Mask
-from medgan.evaluation.regions import BONE_HU, body, overlap
+from medgan.evaluation.tissues import BONE_HU, body, overlap
 
 LABEL = "bone"
 LEAST_ML = 0.1

@@ -17,7 +17,7 @@ from medgan.data.cache import Cache, default_folder
 from medgan.data.streams import write_csv
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError, LeakageError
-from medgan.evaluation.crossing import LOOKUP
+from medgan.evaluation.baselines import LOOKUP
 from medgan.evaluation.fidelity import Mask
 from medgan.inference.batch import conversion_fabric
 from medgan.segmentation.apply import segment_study

@@ -11,10 +11,10 @@ from medgan.benefit.routes.plan import Case, Fold, RoutesPlan
 from medgan.data.grid import Grid, Volume, same_grid
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import DataError, GeometryError
+from medgan.evaluation.baselines import CrossingLookup, CrossingLookups
 from medgan.evaluation.bone import Bone
-from medgan.evaluation.crossing import CrossingLookup, CrossingLookups
 from medgan.evaluation.fidelity import Mask
-from medgan.evaluation.regions import body, core
+from medgan.evaluation.tissues import body, core
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.inference.jobs import find_jobs
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan.evaluation.synthesis.frechet import Features
+from medgan.evaluation.synthesis.distances import Features
 from medgan.evaluation.synthesis.patches import Patches
 
 CODE = 8

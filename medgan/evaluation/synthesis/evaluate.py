@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
 
 from medgan.data.domains import Domain, Window, domain_named
 from medgan.data.location import AS_IT_IS, Options
@@ -17,14 +20,26 @@ from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_text
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.matching import Failure
-from medgan.evaluation.synthesis.controls import blurred, collapsed, copied
-from medgan.evaluation.synthesis.figures import MEASURES, Judge
-from medgan.evaluation.synthesis.material import Material, gather
-from medgan.evaluation.synthesis.memorisation import Nearest, nearest
-from medgan.evaluation.synthesis.patches import Patches
-from medgan.evaluation.synthesis.rows import Place, Row, divided
+from medgan.evaluation.synthesis.distances import (
+    Features,
+    frechet_distance,
+    kernel_distance,
+    neighbourhoods,
+    sliced_wasserstein,
+)
+from medgan.evaluation.synthesis.diversity import (
+    COLLAPSED,
+    PARTLY,
+    Modes,
+    diversity_ratio,
+    shape_diversity_ratio,
+    twins_percent,
+)
+from medgan.evaluation.synthesis.encoder import Encoder, train_encoder
+from medgan.evaluation.synthesis.material import Material, Place, Row, divided, gather
+from medgan.evaluation.synthesis.memorisation import PERCENTILE, Nearest, Threshold, nearest
+from medgan.evaluation.synthesis.patches import Floats, Patches, blurred, collapsed, copied, smooth
 from medgan.evaluation.synthesis.sheet import contact_sheet
-from medgan.evaluation.synthesis.verdicts import collapse_verdict, memorisation_verdict
 
 SYNTHETIC, REAL = "synthetic", "real"
 MOST = 400
@@ -217,3 +232,153 @@ def _write(found: Synthesis, threshold: Mapping[str, float], out: Path) -> None:
         "failures": [asdict(failure) for failure in found.failures],
     }
     write_text(out / "synthesis.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+PROJECTIONS = 256
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a figure is read."""
+
+    right: Literal["0", "1", "high"]
+    digits: int
+    featured: bool = False
+    """Whether it depends on the features, whose name it then carries."""
+
+
+MEASURES = {
+    "frechet": Measure("0", 2, featured=True),
+    "kernel": Measure("0", 3, featured=True),
+    "sliced_wasserstein": Measure("0", 3),
+    "fine_wasserstein": Measure("0", 3),
+    "precision": Measure("high", 2, featured=True),
+    "recall": Measure("high", 2, featured=True),
+    "density": Measure("1", 2, featured=True),
+    "coverage": Measure("high", 2, featured=True),
+    "modes": Measure("high", 0, featured=True),
+    "diversity": Measure("1", 2),
+    "shape_diversity": Measure("1", 2),
+    "twins_percent": Measure("0", 0),
+    "copies_percent": Measure("0", 0),
+}
+
+
+class Judge:
+    """Figures of patches against real training patches.
+
+    Args:
+        training: Real patches that all others are compared with; the encoder is trained on them.
+        held_out: Real patches of other subjects: the floor of every distance.
+        suspected: Real patches that a generator may have copied.
+        names: How many label names there are.
+        seed: Of the encoder, the clusters and the projections.
+    """
+
+    def __init__(self, training: Patches, held_out: Patches, suspected: Patches, names: int, *, seed: int) -> None:
+        self.training, self.held_out, self.suspected, self.seed = training, held_out, suspected, seed
+        self.encoder: Encoder = train_encoder(training, names, seed=seed)
+        self.real: Features = self.encoder.features(training)
+        self.modes = Modes.of(self.real, seed)
+        # Whoever may have been copied is no copy himself: each real patch against those of other subjects.
+        self.threshold = Threshold.of(nearest(held_out, suspected, real=True))
+
+    def figures(self, patches: Patches, found: Nearest) -> dict[str, float]:
+        """By the names in ``MEASURES``; as many patches as there are held-out ones, or fewer, are comparable.
+
+        Args:
+            patches: What is judged.
+            found: Its nearest suspected patches.
+        """
+        features = self.encoder.features(patches)
+        return {
+            "frechet": frechet_distance(features, self.real),
+            "kernel": kernel_distance(features, self.real),
+            "sliced_wasserstein": self._sliced(patches, lambda images: images),
+            "fine_wasserstein": self._sliced(patches, lambda images: images - smooth(images)),
+            **asdict(neighbourhoods(features, self.real)),
+            "modes": float(self.modes.covered(features)),
+            "diversity": diversity_ratio(patches, self.training),
+            "shape_diversity": shape_diversity_ratio(patches, self.training),
+            "twins_percent": twins_percent(patches, self.held_out),
+            "copies_percent": 100 * float(self.threshold.suspects(found).mean()),
+        }
+
+    def full_name(self, measure: str) -> str:
+        """A measure's name with that of the features that it was made with."""
+        return f"{measure}[{self.encoder.name}]" if MEASURES[measure].featured else measure
+
+    def _sliced(self, patches: Patches, view: Callable[[Floats], Floats]) -> float:
+        return sliced_wasserstein(
+            view(patches.images), view(self.training.images), projections=PROJECTIONS, seed=self.seed
+        )
+
+
+def memorisation_verdict(found: Nearest, threshold: Threshold) -> str:
+    """One line: whether more samples lie at training patches than real patches of other subjects do.
+
+    Args:
+        found: The samples' nearest training patches.
+        threshold: From real patches.
+    """
+    suspects, certain = int(threshold.suspects(found).sum()), int(threshold.certainly(found).sum())
+    share = f"{suspects} of {len(found.distance)} samples ({suspects / len(found.distance):.0%})"
+    if threshold.exceeded(found):
+        beyond = f", {certain} of them beyond doubt" if certain else ""
+        return f"Memorisation: COPIES. {share} are copies of training patches{beyond}; see nearest.png and nearest.csv."
+    return (
+        f"Memorisation: none found. {share} lie nearer to a training patch than {100 - PERCENTILE:.0f} % of other "
+        f"subjects' real patches do; by chance up to {PERCENTILE:.0f} % would."
+    )
+
+
+def collapse_verdict(synthetic: Mapping[str, float], real: Mapping[str, float], modes: int) -> str:
+    """One line: whether samples vary as real patches do.
+
+    Args:
+        synthetic: Its figures by measure.
+        real: Those of as many held-out real patches.
+        modes: How many kinds of real patches there are.
+    """
+    seen = f"{synthetic['modes']:.0f} of {modes} kinds of patches (held-out real ones: {real['modes']:.0f})"
+    shares = {"images": synthetic["diversity"], "labelled shapes": synthetic["shape_diversity"]}
+    known = {what: share for what, share in shares.items() if not math.isnan(share)}
+    varied = " and ".join(f"{what} {share:.0%}" for what, share in known.items())
+    facts = f"{seen}; diversity as a share of real: {varied or 'not known, they show one place'}"
+    if any(share < COLLAPSED for share in known.values()) or synthetic["modes"] < COLLAPSED * real["modes"]:
+        return f"Mode collapse: COLLAPSED. Samples come in {facts}."
+    if synthetic["twins_percent"] > 100 * PARTLY:
+        twins = f"{synthetic['twins_percent']:.0f} % of the samples have a twin"
+        return f"Mode collapse: IN PART. {twins}; they come in {facts}."
+    return f"Mode collapse: none found. Samples come in {facts}."
+
+
+MAX_FAILURES = 10
+NAME_WIDTH = 18
+"""Characters of a measure's name on one line."""
+ALARMS = ("COPIES", "COLLAPSED", "IN PART")
+
+
+def render(found: Synthesis) -> Group:
+    """Each measure of the synthetic patches beside real and broken ones, the two verdicts, notes and failures."""
+    arms = list(found.figures.columns[2:])
+    table = Table(Column("measure", overflow="fold", min_width=NAME_WIDTH), "right", pad_edge=False)
+    for arm in arms:
+        table.add_column(arm, justify="right")
+    for row in found.figures.to_dict("records"):
+        measure = MEASURES[row["measure"]]
+        name = f"{row['measure']} *" if measure.featured else row["measure"]
+        table.add_row(name, measure.right, *(_number(row[arm], measure.digits) for arm in arms))
+    verdicts = [
+        Text(line, style="bold red" if any(word in line for word in ALARMS) else "bold")
+        for line in (found.memorisation, found.collapse)
+    ]
+    notes = [Text(line, style="dim") for line in (f"* on features of {found.features}.", *found.notes)]
+    failures = [Text(f"not judged: {f.image}: {f.reason}", style="red") for f in found.failures[:MAX_FAILURES]]
+    if len(found.failures) > MAX_FAILURES:
+        failures.append(Text(f"and {len(found.failures) - MAX_FAILURES} more, in synthesis.json", style="red"))
+    return Group(table, *notes, *failures, *verdicts)
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"

@@ -60,7 +60,7 @@ def story(asked, tmp_path_factory):
     order = asked(work / "parts", overrides=[*ALL, "sizes=[2]"])
     with pytest.MonkeyPatch.context() as always:
         # The library behind it collects all garbage at each call, which takes longer than a training.
-        always.setattr("medgan.evaluation.comparisons.holm", np.asarray)
+        always.setattr("medgan.evaluation.statistics.holm", np.asarray)
         whole = run_augmentation(asked(work / "whole", overrides=ALL), QUIET)
         with pytest.MonkeyPatch.context() as patch:
             stop(patch)

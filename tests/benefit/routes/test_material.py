@@ -8,7 +8,7 @@ from medgan.benefit.routes.bone import cleaned, thresholded
 from medgan.benefit.routes.material import exam, fitted_lookup, gather, voxel_ml, write_label
 from medgan.data.volumes import read_volume
 from medgan.errors import GeometryError
-from medgan.evaluation.regions import body, core
+from medgan.evaluation.tissues import body, core
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from medgan.evaluation.synthesis import controls
-from medgan.evaluation.synthesis.diversity import collapse, diversity_ratio, shape_diversity_ratio, twins_percent
-from medgan.evaluation.synthesis.patches import Origin, Patches
+from medgan.evaluation.synthesis.diversity import Modes, collapse, diversity_ratio, shape_diversity_ratio, twins_percent
+from medgan.evaluation.synthesis.patches import Origin, Patches, blurred, collapsed
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +34,14 @@ def test_other_real_patches_are_as_diverse(real, others):
 
 
 def test_one_patch_with_noise_has_collapsed(real, others):
-    one = controls.collapsed(others, seed=0)
+    one = collapsed(others, seed=0)
     assert diversity_ratio(one, real) < 0.1
     assert twins_percent(one, real) == 100
     assert collapse(one, real).startswith("mode collapse: images differ by")
 
 
 def test_half_of_it_has_collapsed_in_part(real, others):
-    mixed = half(others, controls.collapsed(others, seed=0))
+    mixed = half(others, collapsed(others, seed=0))
     assert diversity_ratio(mixed, real) > 0.5
     assert twins_percent(mixed, real) == pytest.approx(50, abs=5)
     assert collapse(mixed, real).startswith("partial mode collapse: 5")
@@ -55,8 +54,8 @@ def test_one_shape_in_many_anatomies_has_collapsed(real, others):
 
 
 def test_blurred_patches_are_less_diverse_but_no_twins(real, others):
-    assert diversity_ratio(controls.blurred(others), real) < diversity_ratio(others, real)
-    assert twins_percent(controls.blurred(others), real) == 0
+    assert diversity_ratio(blurred(others), real) < diversity_ratio(others, real)
+    assert twins_percent(blurred(others), real) == 0
 
 
 def test_classes_are_compared_within_themselves():
@@ -78,3 +77,30 @@ def test_patches_of_one_subject_are_compared_only_where_there_is_no_other(make_l
     assert diversity_ratio(one, patches) == pytest.approx(1)
     assert math.isnan(diversity_ratio(lone, patches))
     assert math.isnan(twins_percent(lone, patches))
+
+
+def ring(which, seed=0):
+    """Samples of a ring of eight narrow modes, from the modes asked for."""
+    angles = np.pi / 4 * np.asarray(which)
+    noise = np.random.default_rng(seed).normal(0, 0.02, (len(angles), 2))
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1) + noise
+
+
+@pytest.mark.parametrize("present", [8, 5, 1])
+def test_of_a_ring_the_modes_that_samples_come_in_are_counted(present):
+    modes = Modes(ring(np.arange(8)))
+    samples = ring(np.arange(40) % present, seed=1)
+    assert modes.covered(samples) == present
+    assert modes.counts(samples).sum() == 40
+
+
+def test_clusters_of_real_samples_are_all_covered_by_themselves():
+    real = ring(np.arange(80) % 8)
+    modes = Modes.of(real, seed=0)
+    assert 8 <= len(modes.centres) <= 10
+    assert modes.covered(real) == len(modes.centres)
+    assert modes.covered(real[::8]) <= 3
+
+
+def test_few_real_samples_make_few_modes():
+    assert len(Modes.of(np.random.default_rng(0).standard_normal((11, 2)), seed=0).centres) == 2

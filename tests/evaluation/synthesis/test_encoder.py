@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from medgan.evaluation.synthesis import controls
+from medgan.evaluation.synthesis.distances import frechet_distance
 from medgan.evaluation.synthesis.encoder import Autoencoder, joint, train_encoder
-from medgan.evaluation.synthesis.frechet import frechet_distance
-from medgan.evaluation.synthesis.patches import Patches
+from medgan.evaluation.synthesis.patches import Patches, collapsed
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_broken_patches_are_further_from_the_real_ones_than_other_real_ones_are(
     wrong_labels = Patches(others.images, np.ones_like(others.labels), others.origins)
     reference = encoder.features(real)
     floor = frechet_distance(encoder.features(others), reference)
-    for broken in (controls.collapsed(others, 0), wrong_labels):
+    for broken in (collapsed(others, 0), wrong_labels):
         assert frechet_distance(encoder.features(broken), reference) > 1.5 * floor
 
 

@@ -1,5 +1,6 @@
 import io
 import json
+import math
 from functools import cache
 
 import numpy as np
@@ -9,9 +10,20 @@ from PIL import Image
 from rich.console import Console
 
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.synthesis.evaluate import Question, evaluate_synthesis
-from medgan.evaluation.synthesis.figures import MEASURES
-from medgan.evaluation.synthesis.table import render
+from medgan.evaluation.matching import Failure
+from medgan.evaluation.synthesis.evaluate import (
+    MAX_FAILURES,
+    MEASURES,
+    Judge,
+    Question,
+    Synthesis,
+    collapse_verdict,
+    evaluate_synthesis,
+    memorisation_verdict,
+    render,
+)
+from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, nearest
+from medgan.evaluation.synthesis.patches import blurred, collapsed, copied
 
 
 def lesions_of_others(voxels, mask, random):
@@ -117,3 +129,123 @@ def test_wrong_questions_are_refused_before_anything_is_read(tmp_path):
         evaluate_synthesis(tmp_path, None, tmp_path / "out", Question(window_hu=(300.0, -200.0)))
     with pytest.raises(DataError, match="nowhere"):
         evaluate_synthesis(tmp_path / "nowhere", None, tmp_path / "out", Question())
+
+
+@pytest.fixture(scope="module")
+def found(shape, make_lesions):
+    """Figures by arm."""
+    training, held_out = make_lesions(50, shape), make_lesions(40, shape, seed=1)
+    judge = Judge(training, held_out, training, 1, seed=0)
+    arms = {
+        "real": held_out, "new": make_lesions(40, shape, seed=2), "blurred": blurred(held_out),
+        "collapsed": collapsed(held_out, 0), "copied": copied(training, 40, 0),
+    }  # fmt: skip
+    return {name: judge.figures(arm, nearest(arm, training, real=False)) for name, arm in arms.items()}
+
+
+def test_every_measure_is_there_and_finite(found):
+    for figures in found.values():
+        assert set(figures) == set(MEASURES)
+        assert all(math.isfinite(value) for value in figures.values())
+
+
+@pytest.mark.parametrize("measure", ["frechet", "kernel", "sliced_wasserstein"])
+def test_distances_tell_collapsed_from_real_patches(found, measure):
+    assert found["collapsed"][measure] > 3 * max(found["real"][measure], found["new"][measure])
+
+
+def test_the_distance_of_fine_detail_tells_blurred_from_real_patches(found):
+    floor = max(found["real"]["fine_wasserstein"], found["new"]["fine_wasserstein"])
+    assert found["blurred"]["fine_wasserstein"] > 2 * floor
+
+
+@pytest.mark.parametrize("measure", ["recall", "coverage", "modes", "diversity", "shape_diversity"])
+def test_variety_tells_collapsed_from_real_patches(found, measure):
+    assert found["collapsed"][measure] < 0.5 * min(found["real"][measure], found["new"][measure])
+
+
+def test_only_copies_are_copies_and_only_repeated_patches_are_twins(found):
+    copies = {name: figures["copies_percent"] for name, figures in found.items()}
+    assert copies.pop("copied") == 100
+    assert max(copies.values()) < 10
+    twins = {name: figures["twins_percent"] for name, figures in found.items()}
+    assert twins["collapsed"] == 100
+    assert max(twins["real"], twins["new"], twins["blurred"]) == 0
+
+
+def test_figures_on_features_carry_the_features_name(make_lesions):
+    training = make_lesions(10, (16, 16))
+    judge = Judge(training, make_lesions(9, (16, 16), seed=1), training, 1, seed=2)
+    assert judge.full_name("frechet") == "frechet[autoencoder-20 trained on 10 real patches, seed 2]"
+    assert judge.full_name("sliced_wasserstein") == "sliced_wasserstein"
+
+
+THRESHOLD = Threshold(distance=0.4, ratio=0.8, certain=0.1)
+REAL = {"modes": 10.0, "diversity": 1.0, "shape_diversity": 1.0, "twins_percent": 0.0}
+
+
+def near(distances, ratio=0.5):
+    return Nearest(np.zeros(len(distances), int), np.array(distances), np.full(len(distances), ratio))
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (near([0.5] * 40), "none found. 0 of 40 samples (0%)"),
+        (near([0.3, *[0.5] * 39]), "none found. 1 of 40 samples (2%)"),
+        (near([0.3] * 10 + [0.5] * 30), "COPIES. 10 of 40 samples (25%) are copies of training patches; see"),
+        (near([0.3] * 10 + [0.5] * 30, ratio=1.0), "none found. 0 of 40"),
+        (near([0.05, *[0.5] * 39]), "COPIES. 1 of 40 samples (2%) are copies of training patches, 1 of them beyond"),
+    ],
+    ids=["none", "by chance", "too many", "smooth", "certain"],
+)
+def test_memorisation_is_said_where_chance_does_not_explain_it(found, verdict):
+    assert memorisation_verdict(found, THRESHOLD).startswith(f"Memorisation: {verdict}")
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, "none found. Samples come in 10 of 10 kinds"),
+        ({"diversity": 0.3}, "COLLAPSED"),
+        ({"shape_diversity": 0.3}, "COLLAPSED"),
+        ({"modes": 4.0}, "COLLAPSED. Samples come in 4 of 10 kinds"),
+        ({"twins_percent": 40.0}, "IN PART. 40 % of the samples have a twin"),
+        ({"diversity": math.nan, "shape_diversity": math.nan}, "none found. Samples come in 10 of 10"),
+    ],
+)
+def test_collapse_is_said_by_any_of_its_signs(change, verdict):
+    assert collapse_verdict(REAL | change, REAL, 10).startswith(f"Mode collapse: {verdict}")
+
+
+ARMS = ["synthetic", "real", "blurred", "collapsed", "copied"]
+
+
+def shown(failures=(), value=0.5):
+    figures = pd.DataFrame([{"measure": name, "name": name} | dict.fromkeys(ARMS, value) for name in MEASURES])
+    found = Synthesis(figures, pd.DataFrame(), "Memorisation: COPIES.", "Mode collapse: none.", "net-3", (), failures)
+    text = io.StringIO()
+    Console(width=80, file=text).print(render(found))
+    return text.getvalue()
+
+
+def test_all_measures_and_arms_fit_a_narrow_terminal():
+    lines = shown().splitlines()
+    for arm in ARMS:
+        assert arm in lines[1]
+    for name in MEASURES:
+        assert any(line.startswith(f"│{name}") for line in lines)
+
+
+def test_measures_on_features_are_marked_and_the_features_named():
+    text = shown()
+    assert "│frechet *" in text
+    assert "│sliced_wasserstein │" in text
+    assert "* on features of net-3." in text
+
+
+def test_figures_that_are_not_known_stay_empty_and_failures_are_counted():
+    assert "nan" not in shown(value=math.nan)
+    text = shown(failures=tuple(Failure(f"image{n}", "broken") for n in range(MAX_FAILURES + 2)))
+    assert text.count("not judged: image") == MAX_FAILURES
+    assert "and 2 more, in synthesis.json" in text

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.evaluation.synthesis import controls
 from medgan.evaluation.synthesis.memorisation import Threshold, aligned_distances, nearest
-from medgan.evaluation.synthesis.patches import Origin, Patches
+from medgan.evaluation.synthesis.patches import Origin, Patches, blurred, collapsed
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +56,7 @@ def test_new_real_patches_are_no_copies(world, shape, make_lesions):
     assert not threshold.exceeded(found)
 
 
-@pytest.mark.parametrize("broken", [controls.blurred, lambda real: controls.collapsed(real, 0)], ids=["blur", "one"])
+@pytest.mark.parametrize("broken", [blurred, lambda real: collapsed(real, 0)], ids=["blur", "one"])
 def test_smooth_or_equal_samples_are_not_taken_for_copies(world, broken):
     training, held_out, threshold = world
     found = nearest(broken(held_out), training, real=False)

@@ -3,7 +3,7 @@ import pytest
 
 from medgan.data.preparation import Prepared
 from medgan.errors import DataError
-from medgan.evaluation.synthesis.patches import Patches, coarse, joined, lesion_patches
+from medgan.evaluation.synthesis.patches import Patches, blurred, coarse, collapsed, copied, joined, lesion_patches
 
 SPATIAL = pytest.mark.parametrize("shape", [(8, 8), (8, 8, 8)], ids=["2d", "3d"])
 
@@ -88,3 +88,28 @@ def test_patches_are_drawn_each_once_and_equal_for_equal_seeds(make_lesions):
     assert len(set(drawn.lesions)) == 4
     assert drawn.origins == patches.drawn(4, seed=3).origins
     assert patches.drawn(12, seed=0) is patches
+
+
+def test_blurred_patches_keep_their_means_and_labels_and_lose_detail(shape, make_lesions):
+    real = make_lesions(4, shape)
+    found = blurred(real)
+    assert found.images.mean() == pytest.approx(real.images.mean(), abs=0.02)
+    assert np.abs(np.diff(found.images, axis=1)).mean() < 0.7 * np.abs(np.diff(real.images, axis=1)).mean()
+    np.testing.assert_array_equal(found.labels, real.labels)
+
+
+def test_collapsed_patches_are_the_first_with_little_noise(shape, make_lesions):
+    real = make_lesions(4, shape)
+    found = collapsed(real, seed=0)
+    assert np.abs(found.images - real.images[0]).max() < 0.2
+    assert len(set(found.groups)) == 4
+    np.testing.assert_array_equal(collapsed(real, seed=0).images, found.images)
+
+
+def test_copies_are_of_training_patches_whose_labels_move_along(shape, make_lesions):
+    training = make_lesions(5, shape)
+    found = copied(training, 7, seed=0)
+    assert len(found) == len(set(found.groups)) == 7
+    inside = [image[labels == 1].mean() for image, labels in zip(training.images, training.labels, strict=True)]
+    for image, labels in zip(found.images, found.labels, strict=True):
+        assert np.abs(image[labels == 1].mean() - inside).min() < 0.04, "the label still lies on a lesion"

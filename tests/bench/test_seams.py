@@ -1,7 +1,10 @@
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from medgan.evaluation.seams import seams
+seams = runpy.run_path(str(Path(__file__).parents[2] / "bench" / "seams.py"))["seams"]
 
 
 def wave(shape=(40, 30, 20)):

@@ -41,7 +41,7 @@ from medgan.data.patches import Batch, batches
 from medgan.data.splits import Part, SplitConfig, split_subjects
 from medgan.data.studies import find_cohort
 from medgan.evaluation.fidelity import ssim
-from medgan.networks.whole import WholeDiscriminator
+from medgan.networks.latent import WholeDiscriminator
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut

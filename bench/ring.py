@@ -21,7 +21,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from medgan.networks.equalised import equalised
+from medgan.networks.progressive import equalised
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.wasserstein import CRITIC, WassersteinConfig, WassersteinGame
 from medgan.training.averages import Averages

@@ -11,11 +11,11 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from medgan.class_losses import labelled_loss
 from medgan.classification.few_labels import CLASS, ClassPatches, cut_labelled
 from medgan.classification.model import CLASSIFIER
 from medgan.classification.settings import ClassifierConfig
 from medgan.config import Config
+from medgan.losses import labelled_loss
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.segmentation.patches import IMAGE
 from medgan.synthesis.generator import volume

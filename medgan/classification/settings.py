@@ -9,8 +9,7 @@ from medgan.config import Channels, Config, Voxels, check_size
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
 from medgan.networks.blocks import Norm
-from medgan.networks.latent import halvings
-from medgan.networks.whole import WholeDiscriminator
+from medgan.networks.latent import WholeDiscriminator, halvings
 from medgan.segmentation.settings import MOST_LABELS, Name
 
 HEALTHY = "healthy"

@@ -13,13 +13,12 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from medgan.class_losses import fake_loss, feature_matching, labelled_loss, real_loss
 from medgan.classification.few_labels import CLASS, UNLABELLED
 from medgan.classification.learner import ClassifierLearner
 from medgan.classification.settings import ClassifierConfig
 from medgan.config import Channels, Config
-from medgan.networks.latent import LatentGenerator
-from medgan.networks.whole import WholeDiscriminator
+from medgan.losses import fake_loss, feature_matching, labelled_loss, real_loss
+from medgan.networks.latent import LatentGenerator, WholeDiscriminator
 from medgan.segmentation.patches import IMAGE
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.settings import LesionConfig
@@ -49,7 +48,7 @@ class SGANConfig(Config):
 class SGAN(ClassifierLearner):
     """A classifier that is at the same time the discriminator of a generator.
 
-    The score of "fake" is fixed at 0 (see :mod:`medgan.class_losses`): the C scores of the discriminator are the
+    The score of "fake" is fixed at 0 (see :mod:`medgan.losses`): the C scores of the discriminator are the
     classifier, and nothing must be cut off to use it.
 
     Args:

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from medgan.phantom import ct
 from medgan.phantom.anatomy import draw_abdomen
-from medgan.phantom.canvas import laid
 from medgan.phantom.ct import Attenuation, abdomen_pieces, draw_scan, scanned, truth
-from medgan.phantom.mr import Acquisition, Magnetisation, SpoiledGradientEcho, bias_field, draw_session
-from medgan.phantom.relaxation import ABDOMEN
-from medgan.phantom.space import Point, Size, Space
-from medgan.phantom.streams import has_lesions, stream
+from medgan.phantom.mr import ABDOMEN, Acquisition, Magnetisation, SpoiledGradientEcho, bias_field, draw_session
+from medgan.phantom.space import Point, Size, Space, has_lesions, stream
+from medgan.phantom.tissues import laid
 
 ACQUISITION = Acquisition(SpoiledGradientEcho(tr_ms=150, te_ms=4.6, flip_deg=70))
 """In a breath-hold, fat and water in phase."""

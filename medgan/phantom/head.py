@@ -11,10 +11,10 @@ import numpy as np
 
 from medgan.phantom.anatomy import Anatomy
 from medgan.phantom.brain import brain_layers, draw_brain
-from medgan.phantom.head_vessels import head_vessel_layers
 from medgan.phantom.shapes import Dome, Ellipsoid, HalfSpace, Shape, Tube
 from medgan.phantom.space import Waves, near
 from medgan.phantom.tissues import HeadTissue, Layer
+from medgan.phantom.vessels import head_vessel_layers
 
 MIDDLE = (0.0, -8.0, -20.0)
 """Centre of the vault."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.phantom.canvas import laid
 from medgan.phantom.head import draw_head
 from medgan.phantom.mr import (
+    HEAD,
     Acquisition,
     InversionRecovery,
     Magnetisation,
@@ -18,10 +18,8 @@ from medgan.phantom.mr import (
     bias_field,
     draw_session,
 )
-from medgan.phantom.relaxation import HEAD
-from medgan.phantom.space import Point, Size, Space
-from medgan.phantom.streams import has_lesions, stream
-from medgan.phantom.tissues import HEAD_LESIONS
+from medgan.phantom.space import Point, Size, Space, has_lesions, stream
+from medgan.phantom.tissues import HEAD_LESIONS, laid
 
 FIELD_OF_VIEW_MM = (192.0, 224.0, 120.0)
 T1 = SpoiledGradientEcho(tr_ms=25, te_ms=5, flip_deg=35)

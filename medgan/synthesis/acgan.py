@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from medgan import losses
 from medgan.errors import ConfigError
-from medgan.networks.latent import Entry, LatentGenerator
-from medgan.networks.whole import WholeDiscriminator
+from medgan.networks.latent import Entry, LatentGenerator, WholeDiscriminator
 from medgan.synthesis.game import DISCRIMINATOR, Game, GameConfig
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.settings import LesionConfig

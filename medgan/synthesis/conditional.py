@@ -10,8 +10,7 @@ from pydantic import model_validator
 from torch import nn
 
 from medgan.errors import ConfigError
-from medgan.networks.latent import Entry, LayeredGenerator
-from medgan.networks.whole import Judged
+from medgan.networks.latent import Entry, Judged, LayeredGenerator
 from medgan.synthesis.game import Game, GameConfig
 from medgan.synthesis.settings import LesionConfig
 

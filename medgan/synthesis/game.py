@@ -12,8 +12,7 @@ from medgan import losses
 from medgan.config import Channels, Config
 from medgan.networks.blocks import Norm, UpSampling
 from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
-from medgan.networks.latent import Entry, LatentGenerator
-from medgan.networks.whole import ConditionalPatches, Judged, WholeDiscriminator
+from medgan.networks.latent import ConditionalPatches, Entry, Judged, LatentGenerator, WholeDiscriminator
 from medgan.synthesis.generator import GENERATOR, Sampler
 from medgan.synthesis.patches import CONDITION
 from medgan.synthesis.settings import LesionConfig

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from medgan.class_losses import feature_matching
 from medgan.classification.sgan import SGAN, SGANConfig
 from medgan.classification.training import FewLabelsConfig
+from medgan.losses import feature_matching
 from medgan.training.device import make_fabric
 
 SIZES = {"2d": {"size_voxels": 8}, "3d": {"dimensions": 3, "size_voxels": 8, "depth_voxels": 8}}

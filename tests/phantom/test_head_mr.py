@@ -6,8 +6,7 @@ import pytest
 from scipy import ndimage
 
 from medgan.phantom.head_mr import ACQUISITIONS, default_spacing_mm, describe, render_subject
-from medgan.phantom.mr import draw_session
-from medgan.phantom.relaxation import HEAD
+from medgan.phantom.mr import HEAD, draw_session
 from medgan.phantom.tissues import HEAD_LESIONS, HeadTissue
 
 SMALL = (32, 36, 8)

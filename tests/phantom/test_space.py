@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.space import MARGIN_MM, Space, Waves, near
+from medgan.phantom.space import MARGIN_MM, PURPOSES, Space, Waves, has_lesions, near, stream
 
 
 def rng():
@@ -56,3 +56,20 @@ def test_waves_do_not_depend_on_the_grid_they_are_sampled_on():
 def test_near_stays_within_its_reach():
     points = np.array([near(rng(), (1.0, 2.0, 3.0), 0.5) for _ in range(50)])
     assert np.abs(points - (1.0, 2.0, 3.0)).max() <= 0.5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_the_share_of_subjects_with_lesions_is_kept_among_all_and_among_every_second(share):
+    for seed in range(10):
+        carriers = np.array([has_lesions(seed, number, share) for number in range(24)])
+        assert abs(carriers.sum() - 24 * share) <= 2
+        assert abs(carriers[::2].sum() - 12 * share) <= 2
+
+
+def test_every_subject_and_purpose_has_random_numbers_of_its_own():
+    drawn = {stream(seed, subject, p).uniform() for seed in (0, 1) for subject in (0, 1) for p in PURPOSES}
+    assert len(drawn) == 4 * len(PURPOSES)
+
+
+def test_a_stream_starts_anew_each_time():
+    assert stream(3, 1, "mr").uniform() == stream(3, 1, "mr").uniform()

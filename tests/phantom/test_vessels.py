@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.tissues import Tissue
+from medgan.phantom.shapes import Ellipsoid
+from medgan.phantom.tissues import HeadTissue, Tissue
 from medgan.phantom.trunk import draw_trunk
-from medgan.phantom.vessels import vessel_layers
+from medgan.phantom.vessels import head_vessel_layers, vessel_layers
 
 
 def test_the_aorta_lies_left_of_the_vena_cava_and_both_before_the_spine(centre):
@@ -32,3 +33,40 @@ def test_every_vessel_of_the_phantom_is_laid():
     assert {layer.tissue for layer in vessel_layers(rng, draw_trunk(rng))} - {Tissue.VISCERAL_FAT} == {
         *(Tissue.AORTA, Tissue.VENA_CAVA, Tissue.PORTAL_VEIN, Tissue.RENAL_VEIN, Tissue.ARTERY),
     }
+
+
+SKULL = Ellipsoid((0.0, -8.0, -20.0), (66.0, 84.0, 72.0))
+
+
+def test_every_vessel_is_laid():
+    laid = {layer.tissue for layer in head_vessel_layers(np.random.default_rng(0), SKULL)}
+    vessels = {HeadTissue.VENOUS_SINUS, HeadTissue.VEIN, HeadTissue.ARTERY}
+    assert laid == vessels | {HeadTissue.DURA, HeadTissue.PITUITARY}
+
+
+def test_the_sagittal_sinus_follows_the_vault_in_the_midline(head):
+    x, y, z = np.argwhere(head["labels"] == HeadTissue.VENOUS_SINUS).T
+    high = z > 16
+    assert np.abs(x[high] - 47.5).max() < 6
+    assert len(np.unique(z[high])) > 6
+    assert y[high].min() < 30
+    assert y[high].max() > 80
+
+
+def test_the_transverse_sinuses_lie_behind_on_both_sides(head):
+    x, y, _ = np.argwhere(head["labels"] == HeadTissue.VENOUS_SINUS).T
+    behind = y < 45
+    assert (x[behind] < 38).sum() > 5
+    assert (x[behind] > 57).sum() > 5
+
+
+def test_arteries_lie_below_the_brains_middle_in_the_main(head_centre):
+    assert head_centre(HeadTissue.ARTERY)[2] < -15
+    assert abs(head_centre(HeadTissue.ARTERY)[0]) < 8
+
+
+def test_the_pituitary_lies_in_the_midline_between_the_cavernous_sinuses(head_centre):
+    x, y, z = head_centre(HeadTissue.PITUITARY)
+    assert abs(x) < 5
+    assert y > head_centre(HeadTissue.BRAINSTEM)[1]
+    assert z < -40

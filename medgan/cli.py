@@ -6,14 +6,11 @@ from typing import Annotated
 import typer
 
 from medgan.commands import (
-    augment,
     benefit,
-    classify,
     config,
     convert,
     data,
     evaluate,
-    faithfulness,
     segment,
     study,
     train,
@@ -28,11 +25,11 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(convert.convert)
 app.command()(evaluate.evaluate)
-app.command()(augment.augment)
-app.command()(segment.segment)
-app.command()(classify.classify)
+app.command()(convert.augment)
+app.command()(convert.segment)
+app.command()(convert.classify)
 app.command("segment-train")(segment.segment_train)
-app.command()(faithfulness.faithfulness)
+app.command()(evaluate.faithfulness)
 app.command()(study.sweep)
 app.command()(benefit.benefit)
 app.command()(config.pipelines)

@@ -12,10 +12,9 @@ from medgan.config import flattened
 from medgan.data.splits import Split
 from medgan.data.studies import Study
 from medgan.errors import DataError
-from medgan.inference.batch import conversion_fabric
+from medgan.inference.batch import Outcome, conversion_fabric
 from medgan.inference.convert import Batch, ConvertOrder
 from medgan.inference.jobs import find_jobs
-from medgan.inference.record import Outcome
 from medgan.study.plan import refuse_other_settings, refuse_other_split
 from medgan.train import Order, train
 from medgan.training.model_folder import CARD, read_description, read_model

@@ -16,9 +16,18 @@ from medgan.data.location import Data
 from medgan.data.sidecars import this_image
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import ConfigError
-from medgan.inference.batch import StudyBatch, conversion_fabric, judged, local_model
+from medgan.inference.batch import (
+    ConvertSummary,
+    Status,
+    StudyBatch,
+    conversion_fabric,
+    judged,
+    local_model,
+    show_end,
+    shown,
+    write_summary,
+)
 from medgan.inference.jobs import SUMMARY, Job, Plan, find_inputs
-from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import model_origin
 from medgan.text import record_name
 from medgan.training.folder_lock import alone_in

@@ -1,4 +1,4 @@
-"""``medgan segment`` and ``medgan segment-train``."""
+"""``medgan segment-train``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +11,6 @@ from medgan.commands.common import (
     ConfigFile,
     Debug,
     Device,
-    Force,
-    Input,
     Out,
     Overrides,
     Quiet,
@@ -24,47 +22,6 @@ from medgan.commands.common import (
     explained,
     say,
 )
-
-
-def segment(
-    source: Input,
-    output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")
-    ],
-    model: Annotated[str, typer.Option(help="Segmenter's model folder, runs:/ID/model or models:/NAME@ALIAS.")],
-    root: Root = None,
-    bids: Bids = None,
-    domain: Annotated[
-        str | None, typer.Option(help="Of a cohort, the domain to segment; else the one the model was trained on.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs of other inputs or models.")] = False,
-    force: Force = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Studies read and written ahead.")] = 1,
-    tracking: TrackingUri = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean."""
-    with explained(debug):
-        early.check_use(source=source, models=[model], device=device)
-        from medgan.data.location import Location, options
-        from medgan.segmentation.segment import SegmentOrder
-        from medgan.segmentation.segment import segment as run_segmentation
-
-        order = SegmentOrder(
-            Location(source, options(root, bids)),
-            output,
-            model,
-            domain=domain,
-            overwrite=overwrite,
-            force=force,
-            jobs=jobs,
-            tracking=tracking,
-            device=device,
-        )
-        if run_segmentation(order, console(quiet)).failed:
-            raise typer.Exit(1)
 
 
 def segment_train(

@@ -15,9 +15,21 @@ from medgan.data.sidecars import SUFFIX, TRAINING, training_facts, training_of
 from medgan.data.splits import Part, Split
 from medgan.data.volumes import Volume, file_hash, read_volume
 from medgan.errors import ConfigError
-from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, forced_facts, is_kept, judged, local_model
+from medgan.inference.batch import (
+    ConvertSummary,
+    Status,
+    StudyBatch,
+    alone_with,
+    conversion_fabric,
+    forced_facts,
+    is_kept,
+    judged,
+    local_model,
+    show_end,
+    shown,
+    write_summary,
+)
 from medgan.inference.jobs import SUMMARY, Job, MapKind, cohort_at, find_jobs
-from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import as_map, model_facts, write_outputs
 from medgan.inference.translate import translate
 from medgan.inference.uncertainty import seed_of, uncertainty

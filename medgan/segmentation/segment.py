@@ -13,9 +13,21 @@ from medgan.data.location import Data
 from medgan.data.sidecars import TRAINING, training_facts, training_of
 from medgan.data.streams import write_text
 from medgan.data.volumes import file_hash, read_volume
-from medgan.inference.batch import StudyBatch, alone_with, conversion_fabric, forced_facts, is_kept, judged, local_model
+from medgan.inference.batch import (
+    ConvertSummary,
+    Status,
+    StudyBatch,
+    alone_with,
+    conversion_fabric,
+    forced_facts,
+    is_kept,
+    judged,
+    local_model,
+    show_end,
+    shown,
+    write_summary,
+)
 from medgan.inference.jobs import MANIFEST, SUMMARY, Job, find_jobs
-from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import as_json, model_origin, write_outputs
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import LABELS_JSON

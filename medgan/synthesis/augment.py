@@ -22,9 +22,18 @@ from medgan.data.splits import Split
 from medgan.data.studies import Study
 from medgan.data.volumes import file_hash, read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
-from medgan.inference.batch import StudyBatch, conversion_fabric, is_kept, local_model
+from medgan.inference.batch import (
+    ConvertSummary,
+    Status,
+    StudyBatch,
+    conversion_fabric,
+    is_kept,
+    local_model,
+    show_end,
+    shown,
+    write_summary,
+)
 from medgan.inference.jobs import MANIFEST, SUMMARY, Job, MapKind, Plan
-from medgan.inference.record import ConvertSummary, Status, show_end, shown, write_summary
 from medgan.inference.sidecar import write_outputs
 from medgan.segmentation.labelled import Labelled, Labels
 from medgan.synthesis.augmented import COHORT, own_facts, write_cohort

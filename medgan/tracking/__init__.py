@@ -1,8 +1,6 @@
 """MLflow: a run from start to end, and a recorded model fetched back. Nothing else in medgan imports mlflow."""
 
-from medgan.tracking.models import download_model
-from medgan.tracking.revision import code_revision
-from medgan.tracking.run import Tracker, add_metrics
-from medgan.tracking.store import check_store, data_folder, resolve_uri
+from medgan.tracking.run import Tracker, add_metrics, code_revision
+from medgan.tracking.store import check_store, data_folder, download_model, resolve_uri
 
 __all__ = ["Tracker", "add_metrics", "check_store", "code_revision", "data_folder", "download_model", "resolve_uri"]

@@ -4,10 +4,12 @@ A store that cannot be used at the start is an error with advice. One that is lo
 mentioned once, and the run folder holds all that the store would have held.
 """
 
+import importlib.metadata
 import itertools
 import json
 import logging
 import math
+import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -269,3 +271,21 @@ def _describe_run(client: MlflowClient, run: Run, parameters: Mapping[str, Any],
 
 def _shortened(value: str) -> str:
     return value if len(value) <= LONGEST_PARAMETER else value[: LONGEST_PARAMETER - 1] + "…"
+
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def code_revision(folder: Path = PACKAGE) -> str:
+    """The commit of the checkout that ``folder`` belongs to, ``-dirty`` with changes; a release's version elsewhere."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        # An environment may lie inside of somebody's repository: the package itself must be under version control.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return f"medgan {importlib.metadata.version('medgan')}"

@@ -3,13 +3,15 @@ import json
 import logging
 import math
 import sqlite3
+import subprocess
 import time
+from importlib.metadata import version
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from medgan.errors import ConfigError
-from medgan.tracking import Tracker, add_metrics
+from medgan.tracking import Tracker, add_metrics, code_revision
 from medgan.tracking import run as recording
 
 PARAMETERS = {"fit": {"epochs": 3, "device": "cpu"}, "seed": 7}
@@ -237,3 +239,48 @@ class ClosedClient:
 
     def __getattr__(self, name):
         raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+
+    git("init")
+    package = tmp_path / "medgan"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    git("add", ".")
+    git("commit", "-m", "first")
+    git("tag", "v1")
+    return package
+
+
+def head(folder):
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout.strip()
+
+
+def test_a_checkout_is_named_by_its_commit(checkout):
+    assert code_revision(checkout) == head(checkout)
+
+
+def test_changed_files_make_it_dirty(checkout):
+    (checkout / "__init__.py").write_text("changed = True")
+    assert code_revision(checkout) == f"{head(checkout)}-dirty"
+
+
+def test_a_release_is_named_by_its_version(tmp_path):
+    assert code_revision(tmp_path) == f"medgan {version('medgan')}"
+
+
+def test_an_environment_inside_of_another_repository_is_a_release(checkout):
+    installed = checkout.parent / ".venv" / "medgan"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").write_text("")
+    assert code_revision(installed) == f"medgan {version('medgan')}"
+
+
+def test_the_package_knows_its_own_revision():
+    assert code_revision()

@@ -10,7 +10,6 @@ from typing import Any
 from medgan import catalog
 from medgan.benefit.arms import BY_NAME, SWEPT, Arm, ArmName
 from medgan.benefit.config import BenefitConfig, configured
-from medgan.benefit.leakage import Guard
 from medgan.benefit.subjects import Subjects, check_labels, draw_subsets, study_split
 from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
@@ -24,7 +23,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.plan import freeze_split
+from medgan.studies.subjects import Guard, freeze_split
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
 from medgan.training.run_folder import folder_named, split_of_model

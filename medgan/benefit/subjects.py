@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medgan.benefit.leakage import Guard
 from medgan.data.domains import DomainPair
 from medgan.data.location import Data
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, Study
 from medgan.errors import ConfigError, DataError
+from medgan.studies.subjects import Guard
 
 
 @dataclass(frozen=True)

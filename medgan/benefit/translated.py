@@ -15,7 +15,8 @@ from medgan.errors import DataError
 from medgan.inference.batch import Outcome, conversion_fabric
 from medgan.inference.convert import Batch, ConvertOrder
 from medgan.inference.jobs import find_jobs
-from medgan.study.plan import refuse_other_settings, refuse_other_split
+from medgan.studies.subjects import refuse_other_split
+from medgan.study.plan import refuse_other_settings
 from medgan.train import Order, train
 from medgan.training.model_folder import CARD, read_description, read_model
 from medgan.training.run_folder import RunFolder

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from medgan.benefit.leakage import Guard
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.splits import Split
 from medgan.data.studies import Study, find_cohort
 from medgan.errors import LeakageError
+from medgan.studies.subjects import Guard
 
 CONTRAST, PLAIN = (
     Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window()) for name in ("contrast", "plain")

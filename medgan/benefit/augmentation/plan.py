@@ -13,7 +13,6 @@ import numpy as np
 from medgan import catalog
 from medgan.benefit.augmentation.arms import BY_NAME, Arm, Method
 from medgan.benefit.augmentation.config import AugmentationConfig, configured
-from medgan.benefit.leakage import Guard
 from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.location import Data
@@ -26,7 +25,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.study.plan import freeze_split
+from medgan.studies.subjects import Guard, freeze_split
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.training.device import make_fabric
 from medgan.training.run_folder import MAX_NAMED, folder_named

@@ -12,10 +12,14 @@ from typing import Self
 from medgan.data.splits import Split, owner_of
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import known_by
-from medgan.errors import LeakageError
+from medgan.errors import ConfigError, LeakageError
 from medgan.text import few
 
 MAX_NAMED = 5
+OTHER_SPLIT = (
+    "was begun under another split of the subjects and may have seen who is tested now; put that folder away, or "
+    "choose another --name."
+)
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,56 @@ class Guard:
 
 def _named(leaks: Sequence[str]) -> str:
     return few(list(dict.fromkeys(leaks)), MAX_NAMED)
+
+
+def freeze_split(path: Path, split: Split, tested: Cohort) -> Split:
+    """Write a study's split, or hold the one that was written before against it.
+
+    Args:
+        path: Where it lies.
+        split: Who is where now.
+        tested: All images of the test subjects.
+
+    Returns:
+        The split to go on with: ``before``, whose hash the records of what is done hold.
+
+    Raises:
+        LeakageError: The study began with another split, by which somebody was trained on who is tested now.
+        ConfigError: The study began with another split.
+    """
+    if path.exists():
+        return refuse_other_split(Split.load(path), split, path, tested)
+    split.save(path)
+    return split
+
+
+def refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) -> Split:
+    """Keep results on different subjects from being compared, and trainings from being tested on what they saw.
+
+    Args:
+        before: Who was where when the trainings began.
+        now: Who is where now.
+        path: Where ``before`` lies.
+        tested: All images of the test subjects.
+
+    Returns:
+        The split to go on with: ``before``, whose hash the records of what is done hold.
+
+    Raises:
+        LeakageError: By ``before`` somebody was trained on who is tested now.
+        ConfigError: ``before`` is not ``now``.
+    """
+    if not before.same_as(now):
+        try:
+            before.refuse_trained(tested)
+        except LeakageError as error:
+            raise LeakageError(
+                f"{path} holds another split of the subjects, and {error} Restore the data and split.*, or choose "
+                "another --name."
+            ) from None
+        files = "their files changed" if before.files != now.files else "they would be divided differently now"
+        raise ConfigError(
+            f"{path} holds another split of the subjects ({files}), and results on different subjects cannot be "
+            "compared. Restore the data and split.*, or choose another --name."
+        )
+    return before

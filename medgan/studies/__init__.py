@@ -1,0 +1,1 @@
+"""Studies: what is compared, one file a study, on one engine that runs, resumes, records and shows them all."""

@@ -1,0 +1,171 @@
+"""The engine with toy studies: each task once, resumed, refused when begun otherwise, ended by a leak."""
+
+import dataclasses
+import json
+from typing import ClassVar
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from medgan.errors import ConfigError, LeakageError, TrainingError
+from medgan.studies.engine import IDENTITY, RECORD, run_study
+from medgan.studies.study import Order, Study, Summary, Task, seeds_of
+
+QUIET = Console(quiet=True)
+
+
+def figures(context, number):
+    """A task's work: one row, and a mark in its folder for each time that it was done."""
+    with (context.folder / "times").open("a") as stream:
+        stream.write("x")
+    if number < 0:
+        raise {-1: DataError, -2: LeakageError, -3: KeyboardInterrupt, -4: ZeroDivisionError}[number]("broken")
+    return pd.DataFrame([{"arm": f"arm{number}", "subject": "007", "dice": number / 10, "device": 1.0}])
+
+
+class DataError(TrainingError):
+    """Stands for what keeps a task from its end."""
+
+
+def device_of(context, number):
+    """A row that says on which device the task was done."""
+    return pd.DataFrame([{"arm": context.device, "subject": f"{number}", "dice": 0.5}])
+
+
+class Toy(Study):
+    """A task a number."""
+
+    keys = ("arm", "subject")
+    work: ClassVar = staticmethod(figures)
+    numbers: ClassVar[tuple[tuple[int, ...], ...]] = ((1, 2),)
+    extra: ClassVar[dict] = {}
+
+    @property
+    def description(self):
+        return {"numbers": [list(stage) for stage in self.numbers]}
+
+    @property
+    def parameters(self):
+        return {"kind": "toy"}
+
+    def stages(self):
+        self.failed = []
+        for stage in self.numbers:
+            self.failed.append(
+                (
+                    yield [
+                        Task(f"task{n}", {"n": n, **self.extra}, self.work, (n,), outcome=lambda folder: "well")
+                        for n in stage
+                    ]
+                )
+            )
+
+    def summary(self, rows):
+        return Summary({"mean": float(rows["dice"].mean()) if len(rows) else None}, {"table.csv": rows})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """One MLflow store: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+
+
+@pytest.fixture
+def order(tmp_path, store):
+    return Order("toy", "ct_contrast", "toy", out=tmp_path, tracking=store)
+
+
+def toy(**attributes):
+    return type("Toy", (Toy,), attributes)
+
+
+def times(order):
+    return {path.parent.name: path.stat().st_size for path in order.folder.glob("*/times")}
+
+
+def test_runs_each_task_once_and_gathers_rows_with_subjects_as_text(order):
+    result = run_study(Toy, order, QUIET)
+    assert list(result.rows["arm"]) == ["arm1", "arm2"]
+    assert list(result.rows["subject"]) == ["007", "007"]
+    assert result.exit_code == 0
+    record = json.loads((order.folder / RECORD).read_text())
+    assert record["mean"] == pytest.approx(0.15)
+    assert record["kind"] == "toy"
+    run_study(toy(numbers=((1, 2, 3),)), order, QUIET)
+    assert times(order) == {"task1": 1, "task2": 1, "task3": 1}
+    assert json.loads((order.folder / RECORD).read_text())["mlflow_run_id"] == record["mlflow_run_id"]
+
+
+def test_a_failed_task_is_named_done_again_and_known_to_the_next_stage(order):
+    result = run_study(toy(numbers=((-1, 1), (2, -4))), order, QUIET)
+    assert [failure.task for failure in result.failures] == ["task-1", "task-4"]
+    assert [[each.task for each in stage] for stage in result.study.failed] == [["task-1"], ["task-4"]]
+    assert result.failures[1].reason == "unexpected ZeroDivisionError: broken"
+    assert result.exit_code == 1
+    assert list(result.rows["arm"]) == ["arm1", "arm2"]
+    run_study(toy(numbers=((-1, 1), (2, -4))), order, QUIET)
+    assert times(order) == {"task-1": 2, "task1": 1, "task2": 1, "task-4": 2}
+
+
+@pytest.mark.parametrize(("number", "error"), [(-2, LeakageError), (-3, KeyboardInterrupt)])
+def test_a_leak_and_a_stop_end_all(order, number, error):
+    with pytest.raises(error):
+        run_study(toy(numbers=((1, number, 2),)), order, QUIET)
+    assert "task2" not in times(order)
+    assert not (order.folder / "rows.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "error", "text"),
+    [({"grid": 2}, ConfigError, "begun with other grid"), ({"split_hash": "b"}, LeakageError, "another split")],
+)
+def test_other_inputs_are_refused_by_key_before_anything_is_done(order, extra, error, text):
+    run_study(toy(extra={"grid": 1, "split_hash": "a"}), order, QUIET)
+    with pytest.raises(error, match=text):
+        run_study(toy(numbers=((3, 1),), extra={"grid": 1, "split_hash": "a", **extra}), order, QUIET)
+    assert "task3" not in times(order)
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [({"kind": "sweep", "schema": 2}, "another kind, sweep"), ({"kind": "toy"}, "medgan 0.1 began")],
+)
+def test_the_folder_of_another_study_is_refused(order, record, text):
+    order.folder.mkdir(parents=True)
+    (order.folder / RECORD).write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=text):
+        run_study(Toy, order, QUIET)
+
+
+def test_processes_take_devices_in_turn(order):
+    order = dataclasses.replace(order, jobs=2, devices=("cpu", "cpu:0"))
+    result = run_study(OnDevices, order, QUIET)
+    assert result.exit_code == 0
+    assert set(result.rows["arm"]) <= {"cpu", "cpu:0"}
+    assert sorted(result.rows["subject"]) == ["0", "1", "2", "3"]
+
+
+class OnDevices(Toy):
+    """Says where each task was done."""
+
+    numbers = (tuple(range(4)),)
+
+    def stages(self):
+        yield [Task(f"task{n}", {"n": n}, device_of, (n,)) for n in range(4)]
+
+
+def test_tasks_begun_say_with_what(order):
+    run_study(Toy, order, QUIET)
+    assert json.loads((order.folder / "task1" / IDENTITY).read_text()) == {"inputs": {"n": 1}, "mlflow_run_id": None}
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("5,7", (5, 7)), ("4,", (4,))])
+def test_reads_seeds(text, seeds):
+    assert seeds_of(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["0", "", "a", "1,1"])
+def test_refuses_seeds(text):
+    with pytest.raises(ConfigError, match="--seeds"):
+        seeds_of(text)

@@ -10,13 +10,11 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 
 from medgan.config import Config, Settings
-from medgan.data.agreement import agreement
+from medgan.data.agreement import agreement, misaligned, on_scale_of
 from medgan.data.belonging import Scans
 from medgan.data.cache import Cache
 from medgan.data.domains import DomainPair
-from medgan.data.gain import on_scale_of
 from medgan.data.grid import apart, same_grid
-from medgan.data.misalignment import misaligned
 from medgan.data.patches import AnchoredDataset, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split

@@ -4,6 +4,9 @@ Pairs are aligned rigidly and patients move, so that at the rim one image shows 
 voxels teach a network to blur the skin, and in a test they decide over a mean error that all else hardly moves.
 """
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -14,6 +17,8 @@ from medgan.data.preparation import Prepared
 
 MARGIN_VOXELS = 3
 """How far in plane the region stays away from the nearer of the two skins."""
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+"""Along the axes only: every shift has the wanted length to the voxel, and nothing is interpolated."""
 
 
 def agreement(source: Prepared, target: Prepared, pair: DomainPair, margin_voxels: int = MARGIN_VOXELS) -> Prepared:
@@ -39,3 +44,51 @@ def eroded_in_plane(mask: NDArray[np.bool_], voxels: int) -> NDArray[np.bool_]:
         return mask
     square = np.ones((3, 3, 1), dtype=bool)
     return np.asarray(ndimage.binary_erosion(mask, square, iterations=voxels, border_value=1))
+
+
+def on_scale_of(source: Prepared, target: Prepared, inside: Prepared) -> Prepared:
+    """``target`` divided by its gain over ``source``, and windowed like it.
+
+    The gain is the median ratio of the two inside the body. Contrast agent changes a minority of voxels, which does
+    not move a median; what remains of the difference is enhancement.
+
+    Args:
+        source: (X, Y, Z) in arbitrary units.
+        target: The same subject on the same grid.
+        inside: Where both show the body, above 0; see :func:`agreement`.
+    """
+    usable = (inside.voxels > 0) & (source.voxels > 0) & (target.voxels > 0)
+    if not usable.any():
+        return replace(target, bounds=source.bounds)
+    gain = np.float32(np.median(target.voxels[usable] / source.voxels[usable]))
+    return replace(target, voxels=target.voxels / gain, bounds=source.bounds)
+
+
+def misaligned(study: Prepared, voxels: int, *, subject: str, seed: int) -> Prepared:
+    """A study moved in plane in a direction that its subject draws; its affine and body stay, as if it did fit.
+
+    Args:
+        study: The target of a pair, on the networks' grid.
+        voxels: How far, in voxels of that grid; 0 returns the study itself.
+        subject: Whose it is: all images of a subject move alike, and different subjects differently.
+        seed: Of the draw.
+    """
+    if voxels == 0:
+        return study
+    right, anterior = direction(subject, seed)
+    return replace(study, voxels=moved(study.voxels, voxels * right, voxels * anterior))
+
+
+def direction(subject: str, seed: int) -> tuple[int, int]:
+    """One of the four directions, as steps to the right and to the front; a function of the seed and the name alone."""
+    digest = hashlib.sha256(f"{seed} {subject}".encode()).digest()
+    return DIRECTIONS[digest[0] % len(DIRECTIONS)]
+
+
+def moved(voxels: NDArray[np.float32], right: int, anterior: int) -> NDArray[np.float32]:
+    """Voxels (X, Y, Z) moved by whole voxels along X and Y; what comes in repeats the edge."""
+    along = [
+        np.clip(np.arange(size) - step, 0, size - 1)
+        for size, step in zip(voxels.shape[:2], (right, anterior), strict=True)
+    ]
+    return np.ascontiguousarray(voxels[np.ix_(*along)])

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from medgan.data.belonging import check_belongs
 from medgan.data.grid import Volume
+from medgan.data.leaks import ThisImage, this_image
 from medgan.data.listing import told
 from medgan.data.preparation import prepare
-from medgan.data.sidecars import ThisImage, this_image
 from medgan.data.streams import write_csv, write_text
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError

@@ -14,10 +14,9 @@ from medgan.config import Config, Settings, load, merged, read_yaml, shipped
 from medgan.data.belonging import Scans
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
-from medgan.data.location import Data
 from medgan.data.patches import Batch
 from medgan.data.splits import Split, SplitConfig
-from medgan.data.studies import Cohort, find_cohort
+from medgan.data.studies import Cohort, Data, find_cohort
 from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
 from medgan.training.fit import FitConfig, Fitted

@@ -11,9 +11,8 @@ from rich.console import Console
 from medgan import catalog
 from medgan.config import Settings, from_overrides, load
 from medgan.data.cache import Cache, default_folder
-from medgan.data.location import Data, Location
 from medgan.data.splits import Split, split_subjects
-from medgan.data.studies import Cohort
+from medgan.data.studies import Cohort, Data, Location
 from medgan.errors import ConfigError
 from medgan.pipeline import Pipeline
 from medgan.tracking import Tracker, check_store, code_revision

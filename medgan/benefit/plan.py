@@ -13,10 +13,9 @@ from medgan.benefit.config import BenefitConfig, configured
 from medgan.benefit.subjects import Subjects, check_labels, draw_subsets, study_split
 from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.location import Data
 from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Split
-from medgan.data.studies import Cohort, find_cohort
+from medgan.data.studies import Cohort, Data, find_cohort
 from medgan.errors import ConfigError, DataError
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.phantom.kinds import KINDS

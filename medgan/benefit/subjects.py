@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medgan.data.domains import DomainPair
-from medgan.data.location import Data
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
-from medgan.data.studies import Cohort, Study
+from medgan.data.studies import Cohort, Data, Study
 from medgan.errors import ConfigError, DataError
 from medgan.studies.subjects import Guard
 

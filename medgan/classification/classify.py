@@ -12,8 +12,8 @@ from rich.console import Console
 from medgan.classification.apply import Classified, classify_volume
 from medgan.classification.model import ClassifierModel, load_classifier
 from medgan.classification.table import TABLE, ClassTable
-from medgan.data.location import Data
-from medgan.data.sidecars import this_image
+from medgan.data.leaks import this_image
+from medgan.data.studies import Data
 from medgan.data.volumes import file_hash, read_volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import (

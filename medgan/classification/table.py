@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medgan.classification.apply import Classified
-from medgan.data.sidecars import TRAINING, ThisImage
+from medgan.data.leaks import TRAINING, ThisImage
 from medgan.data.streams import as_it_was, inert, replacing
 from medgan.data.volumes import file_hash
 from medgan.errors import DataError

@@ -9,7 +9,7 @@ import typer
 from medgan.commands.common import console, say
 
 if TYPE_CHECKING:
-    from medgan.data.location import Location
+    from medgan.data.studies import Location
 
 
 def augmentation(

@@ -85,7 +85,7 @@ def benefit(
             models=model or [], device=device, name=name,
         )  # fmt: skip
         settings = overrides or []
-        from medgan.data.location import located
+        from medgan.data.studies import located
 
         cohort = located(data, root, bids)
         if study is Kind.ROUTES:

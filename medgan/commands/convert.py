@@ -61,7 +61,7 @@ def convert(
     """Translate studies; every output lies on its input's voxel grid."""
     with explained(debug):
         early.check_use(source=source, models=[model], device=device)
-        from medgan.data.location import Location, options
+        from medgan.data.studies import Location, options
         from medgan.inference.convert import ConvertOrder
         from medgan.inference.convert import convert as run_conversion
 
@@ -98,7 +98,7 @@ def segment(
     """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean."""
     with explained(debug):
         early.check_use(source=source, models=[model], device=device)
-        from medgan.data.location import Location, options
+        from medgan.data.studies import Location, options
         from medgan.segmentation.segment import SegmentOrder
         from medgan.segmentation.segment import segment as run_segmentation
 
@@ -139,7 +139,7 @@ def classify(
         early.check_use(source=source, models=[model], device=device)
         from medgan.classification.classify import ClassifyOrder
         from medgan.classification.classify import classify as run_classification
-        from medgan.data.location import Location, options
+        from medgan.data.studies import Location, options
 
         order = ClassifyOrder(
             Location(source, options(root, bids)),
@@ -188,7 +188,7 @@ def augment(
     """Write a cohort with synthetic cases for training, made of its training subjects alone; --ratio says how many."""
     with explained(debug):
         early.check_use(data=data, models=[model], device=device)
-        from medgan.data.location import Location, options
+        from medgan.data.studies import Location, options
         from medgan.synthesis.augment import AugmentOrder
         from medgan.synthesis.augment import augment as run_augmentation
 

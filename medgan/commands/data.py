@@ -52,9 +52,8 @@ def check_data(
         from medgan import catalog
         from medgan.config import from_overrides
         from medgan.data.check import check_cohort, left_out, render
-        from medgan.data.location import Location, options
         from medgan.data.streams import inert_table, write_text
-        from medgan.data.studies import find_cohort
+        from medgan.data.studies import Location, find_cohort, options
 
         asked = from_overrides(overrides or [])
         pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
@@ -124,10 +123,9 @@ def register_data(
     with explained(debug):
         early.check_use(pipeline=pipeline, data=data)
         from medgan.config import from_overrides, load
-        from medgan.data.location import Location, options
         from medgan.data.registration_cohort import register_cohort, render
         from medgan.data.registration_pair import PairConfig
-        from medgan.data.studies import find_cohort
+        from medgan.data.studies import Location, find_cohort, options
 
         flags: dict[str, object] = {"n4": True} if n4 else {}
         flags |= {} if bspline is None else {"bspline_mm": bspline}

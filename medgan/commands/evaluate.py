@@ -12,7 +12,7 @@ from medgan.commands.convert import Part
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from medgan.data.location import Options
+    from medgan.data.studies import Options
     from medgan.evaluation.synthesis.evaluate import Question
 
 SourceModality = Annotated[
@@ -59,7 +59,7 @@ def evaluate(
     """
     with explained(debug):
         early.check_use(places=[synthetic, reference, source, mask, labels, training])
-        from medgan.data.location import options
+        from medgan.data.studies import options
 
         how = options(root, bids)
         if synthesis:
@@ -155,7 +155,7 @@ def faithfulness(
     """What translations keep: labels, by two frozen segmenters, and no hidden input, by a disturbed way back."""
     with explained(debug):
         early.check_use(source=source, models=[model, input_segmenter, output_segmenter], device=device)
-        from medgan.data.location import Location, options
+        from medgan.data.studies import Location, options
         from medgan.evaluation.faithfulness import KeepingRule
         from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
         from medgan.inference.convert import ConvertOrder

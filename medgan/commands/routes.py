@@ -10,7 +10,7 @@ from medgan.commands.common import console, say
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from medgan.data.location import Location
+    from medgan.data.studies import Location
 
 
 def routes(

@@ -53,7 +53,7 @@ def segment_train(
             from medgan.training.run_folder import run_to_resume
 
             run_to_resume(out / "segmenter", name)
-        from medgan.data.location import located
+        from medgan.data.studies import located
         from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
 
         order = SegmentTrainOrder(

@@ -69,7 +69,7 @@ def sweep(
             pipeline=pipeline, settings=pipeline, overrides=axes, config=config, data=data, device=device, several=True,
             name=name,
         )  # fmt: skip
-        from medgan.data.location import located
+        from medgan.data.studies import located
         from medgan.study.grid import grid, read_seeds
         from medgan.study.plan import StudyOrder
 
@@ -105,7 +105,7 @@ def ablation(
             pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
             name=name,
         )  # fmt: skip
-        from medgan.data.location import located
+        from medgan.data.studies import located
         from medgan.study.ablation import ablation as ablated
         from medgan.study.grid import read_seeds
         from medgan.study.plan import StudyOrder
@@ -142,7 +142,7 @@ def misalignment(
             pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
             name=name,
         )  # fmt: skip
-        from medgan.data.location import located
+        from medgan.data.studies import located
         from medgan.study.grid import read_seeds
         from medgan.study.misalignment import crossovers, read_shifts
         from medgan.study.misalignment import misalignment as misaligned

@@ -54,7 +54,7 @@ def train(
             from medgan.training.run_folder import run_to_resume
 
             run_to_resume(out / pipeline, name)
-        from medgan.data.location import located
+        from medgan.data.studies import located
         from medgan.train import Order
         from medgan.train import train as run_training
 

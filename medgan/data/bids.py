@@ -12,11 +12,18 @@ from pathlib import Path
 from medgan.data import nifti
 from medgan.data.layouts import Listed, Study, domain_names, few, stem
 from medgan.data.listing import find_images
-from medgan.data.location import SUFFIX
 from medgan.data.volumes import is_named
 from medgan.errors import ConfigError
 
 Choice = Sequence[tuple[str, str]]
+
+SUFFIX = "suffix"
+"""Stands in ``--bids`` for the last word of a name, such as T1w."""
+ENTITIES = (
+    "acq", "ce", "chunk", "desc", "dir", "echo", "flip", "inv", "label", "mt", "part", "rec", "res", "run", "ses",
+    "space", "task", "trc", SUFFIX,
+)  # fmt: skip
+"""What ``--bids`` may choose by. Subjects are chosen by the split, or by a table."""
 
 NAME = re.compile(r"(sub-[A-Za-z0-9+]+)((?:_[a-z]+-[A-Za-z0-9+.]+)*)_([A-Za-z0-9]+)")
 MASKS = ("mask", "roi", "dseg")
@@ -48,6 +55,25 @@ class Named:
         """Whether it shows a body: no mask, no label map, no phase."""
         phase = self.entities.get("part", "mag") != "mag" or self.suffix.lower().startswith("phase")
         return not phase and self.suffix not in LABELS and "label" not in self.entities
+
+
+def parse_choice(text: str) -> tuple[tuple[str, str], ...]:
+    """What ``--bids run=1,acq=mprage`` says.
+
+    Raises:
+        ConfigError: Text of another form.
+    """
+    choice = []
+    for part in text.split(","):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        key = key.lower()
+        if not equals or key not in ENTITIES:
+            raise ConfigError(
+                f"--bids {text}: write ENTITY=VALUE[,ENTITY=VALUE], such as run=1,acq=mprage; `rec=` is names without "
+                f"rec-. Entities: {', '.join(ENTITIES)}."
+            )
+        choice.append((key, value.removeprefix(f"{key}-")))
+    return tuple(choice)
 
 
 def named(path: Path) -> Named | None:

@@ -3,24 +3,14 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
 
-from medgan.data.grid import Volume
 from medgan.data.layouts import Study, stem
-from medgan.data.splits import TrainedOn
 from medgan.data.studies import Cohort
-from medgan.data.volumes import voxel_hash
 from medgan.documents import read_json
 from medgan.errors import DataError
 
 AUGMENTATION = "Augmentation"
 """The key of how a case was made. ``Synthetic`` alone does not tell: phantoms and translations have it, too."""
-
-TRAINING = "Training"
-"""The key of whether the model had seen what the image was made of."""
-
-ThisImage = Literal["train", "validation", "unseen", "unknown"]
-"""A model learnt from an image, chose its epoch by it, never saw it, or an earlier medgan wrote it and nobody knows."""
 
 SUFFIX = "Suffix"
 """The key of what the image's name has after its source's."""
@@ -48,33 +38,6 @@ def damage(image: Path) -> str:
 
 def _beside(image: Path) -> Path:
     return image.parent / f"{stem(image)}.json"
-
-
-def training_facts(volume: Volume, trained_on: TrainedOn | None, split_hash: str) -> dict[str, str]:
-    """What the sidecar of a model's output says of its input.
-
-    Args:
-        volume: The input.
-        trained_on: The images that the model has seen, by hash.
-        split_hash: Of the split by which it was trained.
-    """
-    return {"SplitSHA256": split_hash, "ThisImage": this_image(volume, trained_on)}
-
-
-def this_image(volume: Volume, trained_on: TrainedOn | None) -> ThisImage:
-    """Whether a model has seen an image, by what that shows: whatever its name, its subject and its file."""
-    if trained_on is None:
-        return "unknown"
-    digest = voxel_hash(volume)
-    return next((part for part, digests in trained_on.items() if digest in digests), "unseen")
-
-
-def training_of(image: Path) -> tuple[ThisImage, str]:
-    """What an output's sidecar says: whether the model had seen its input, and the hash of the model's split."""
-    said = sidecar(image).get(TRAINING)
-    if not isinstance(said, dict) or said.get("ThisImage") not in get_args(ThisImage):
-        return "unknown", ""
-    return said["ThisImage"], str(said.get("SplitSHA256", ""))
 
 
 def is_augmented(study: Study) -> bool:

@@ -5,25 +5,20 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from medgan.config import Config, first_problem
 from medgan.data.domains import DomainPair
+from medgan.data.leaks import SeenPart, TrainedOn, brief, listed, owner_of, refuse_doubt, refuse_shared, shared_images
 from medgan.data.streams import write_text
 from medgan.data.studies import Cohort
-from medgan.data.volumes import known_by
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, LeakageError
-from medgan.text import few
 
 Part = Literal["train", "validation", "test"]
-SeenPart = Literal["train", "validation"]
-TrainedOn = dict[SeenPart, tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...]]
-"""Hashes of the images that a model learnt from, and of those that chose it: ``medgan.data.volumes.image_hash``."""
-MAX_NAMED = 10
 
 
 class SplitConfig(Config):
@@ -68,7 +63,7 @@ class Split(Config):
         parts = Counter([*self.train, *self.validation, *self.test])
         twice = [subject for subject, count in parts.items() if count > 1]
         if twice:
-            raise ValueError(f"{_named(twice)} would be in two parts")
+            raise ValueError(f"{brief(twice)} would be in two parts")
         return self
 
     @property
@@ -147,8 +142,8 @@ class Split(Config):
             LeakageError: It is the same files, but two subjects of the split are one.
         """
         files = cohort.file_hashes()
-        before = {f"{subject}: {name}": digest for subject, name, digest in _listed(self.files)}
-        now = {f"{subject}: {name}": digest for subject, name, digest in _listed(files)}
+        before = {f"{subject}: {name}": digest for subject, name, digest in listed(self.files)}
+        now = {f"{subject}: {name}": digest for subject, name, digest in listed(files)}
         if cohort.note and before != now and set(_by_name(self.files)) == set(_by_name(files)):
             raise LeakageError(
                 f"{cohort.root}: {cohort.note}; the run was begun by an earlier medgan that counted two, and may test "
@@ -159,7 +154,7 @@ class Split(Config):
         new = [f"new {file}" for file in now if file not in before]
         if changed or missing or new:
             raise DataError(
-                f"{cohort.root} is not the cohort that was split: {_named(changed + missing + new)}. "
+                f"{cohort.root} is not the cohort that was split: {brief(changed + missing + new)}. "
                 "Restore the files, or start a new run, which makes a new split."
             )
 
@@ -186,13 +181,13 @@ class Split(Config):
             ]
         if leaks:
             raise LeakageError(
-                f"the model has seen what it would be tested on: {_named(leaks)}. Test on other subjects."
+                f"the model has seen what it would be tested on: {brief(leaks)}. Test on other subjects."
             )
 
     def owners(self, parts: Iterable[Part]) -> dict[str, str]:
         """By the hash of a file or an image: the subject of these parts whose it is."""
         subjects = {subject for part in parts for subject in getattr(self, part)}
-        known = (*_listed(self.files), *_listed(self.images))
+        known = (*listed(self.files), *listed(self.images))
         return {digest: subject for subject, _, digest in known if subject in subjects}
 
     def refuse_twins(self, cohort: Cohort | None = None) -> None:
@@ -208,10 +203,12 @@ class Split(Config):
             refuse_doubt(cohort)
         images = self.images or (cohort.image_hashes() if cohort else {})
         part = {subject: part for part in get_args(Part) for subject in getattr(self, part)}
-        _refuse(
+        refuse_shared(
             {
                 ", ".join(f"'{subject}' ({part[subject]})" for subject in owners): names
-                for owners, names in _twins({subject: images[subject] for subject in part if subject in images}).items()
+                for owners, names in shared_images(
+                    {subject: images[subject] for subject in part if subject in images}
+                ).items()
                 if len({part[subject] for subject in owners}) > 1
             },
             "in different parts",
@@ -260,50 +257,11 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
         split.refuse_twins()
     elif validation or test:
         twins = {
-            ", ".join(f"'{subject}'" for subject in owners): names for owners, names in _twins(split.images).items()
+            ", ".join(f"'{subject}'" for subject in owners): names
+            for owners, names in shared_images(split.images).items()
         }
-        _refuse(twins, "that any draw may part")
+        refuse_shared(twins, "that any draw may part")
     return split
-
-
-def refuse_doubt(cohort: Cohort) -> None:
-    """Refuse a cohort whose files' names leave open who is who.
-
-    Raises:
-        LeakageError: Shows some of the names and says what to do.
-    """
-    if cohort.doubt:
-        raise LeakageError(
-            f"{cohort.root}: {cohort.doubt}. A subject under two names could be trained on and tested. Give both "
-            "images of a subject one name, or list the images in a CSV `subject,domain,image`, which says who is who."
-        )
-
-
-def owner_of(image: Path, owners: Mapping[str, str]) -> str | None:
-    """Whose image it is among ``Split.owners``, by what it shows or by its bytes; None where nobody's."""
-    return next((owners[digest] for digest in known_by(image) if digest in owners), None)
-
-
-def _twins(images: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, ...], list[str]]:
-    """By the subjects who share an image: its names."""
-    by_content: dict[str, list[tuple[str, str]]] = {}
-    for subject, name, digest in _listed(images):
-        by_content.setdefault(digest, []).append((subject, name))
-    twins: dict[tuple[str, ...], list[str]] = {}
-    for found in by_content.values():
-        owners = tuple(sorted({subject for subject, _ in found}))
-        if len(owners) > 1:
-            twins.setdefault(owners, []).extend(name for _, name in found)
-    return twins
-
-
-def _refuse(twins: Mapping[str, Sequence[str]], how: str) -> None:
-    if twins:
-        shown = [f"{owners}: {_named(names)}" for owners, names in twins.items()]
-        raise LeakageError(
-            f"one image under several subjects {how}, so that a test would see what was trained on: "
-            f"{_named(shown, '; ')}. Give them one subject, or remove all but one."
-        )
 
 
 def _carriers(cohort: Cohort, pair: DomainPair) -> dict[str, set[str]]:
@@ -330,12 +288,10 @@ def _given(cohort: Cohort) -> dict[str, str]:
         return {}
     several = [f"'{subject}' in {' and '.join(said)}" for subject, said in parts.items() if len(said) > 1]
     if several:
-        raise DataError(
-            f"a subject belongs to one part, and the `split` column has {_named(several)}; correct the CSV."
-        )
+        raise DataError(f"a subject belongs to one part, and the `split` column has {brief(several)}; correct the CSV.")
     none = [f"'{subject}'" for subject, said in parts.items() if not said]
     if none:
-        raise DataError(f"the `split` column is empty for {_named(none)}; fill it for every subject or for none.")
+        raise DataError(f"the `split` column is empty for {brief(none)}; fill it for every subject or for none.")
     return {subject: said[0] for subject, said in parts.items()}
 
 
@@ -379,16 +335,6 @@ def _refuse_too_few(
         )
 
 
-def _listed(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str, str]]:
-    for subject, hashes in files.items():
-        for name, digest in hashes.items():
-            yield subject, name, digest
-
-
 def _by_name(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
     """Names and contents of files, whosever they are."""
-    return ((name, digest) for _, name, digest in _listed(files))
-
-
-def _named(things: Sequence[str], between: str = ", ") -> str:
-    return few(things, MAX_NAMED, between=between)
+    return ((name, digest) for _, name, digest in listed(files))

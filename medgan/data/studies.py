@@ -1,24 +1,28 @@
-"""Cohorts: which images of which subjects there are, found in a table or in any of three layouts."""
+"""Cohorts: which images of which subjects there are, in a table or in any of three layouts."""
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
 from medgan.data import bids, layouts
+from medgan.data.bids import parse_choice
 from medgan.data.domains import DomainPair
 from medgan.data.endings import subjects_named
 from medgan.data.layouts import Listed, Study
-from medgan.data.location import Data, Location, Options
 from medgan.data.streams import unreadable
 from medgan.data.tables import read_table
 from medgan.data.volumes import file_hash, image_hash
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable
 
-__all__ = ["Cohort", "Study", "check_options", "find_cohort", "read_cohort"]
+__all__ = [
+  "AS_IT_IS", "Cohort", "Data", "Location", "Options", "Study", "check_options", "find_cohort", "located", "options",
+  "read_cohort",
+]  # fmt: skip
 
 TABLE = "cohort.csv"
 """A folder that holds it is the cohort that it lists."""
@@ -29,6 +33,80 @@ LAYOUTS = """it is none of the layouts that medgan reads:
   BIDS: sub-01/anat/sub-01_T1w.nii.gz
   nnU-Net raw: dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz
 Arrange the images so, or list them in a CSV."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What cannot be told from a place itself."""
+
+    root: Path | None = None
+    """The folder that the paths in a table are relative to; None is the table's own."""
+    bids: tuple[tuple[str, str], ...] = ()
+    """Entities and the values that are wanted; the empty value is a name without that entity."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A cohort's table or folder, and how it is read."""
+
+    path: Path
+    options: Options = field(default_factory=Options)
+
+    @classmethod
+    def of(cls, data: "Data") -> Self:
+        """Of a path alone, the path read as it is."""
+        return data if isinstance(data, cls) else cls(Path(str(data)))
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run notes of it, to find it again."""
+        root, bids = self.options.root, dict(self.options.bids)
+        return (
+            {"data": str(self.path.resolve())}
+            | ({"data_root": str(root.resolve())} if root else {})
+            | ({"data_bids": bids} if bids else {})
+        )
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Self | None:
+        """What :meth:`facts` noted; None where a run had no data."""
+        if not facts.get("data"):
+            return None
+        root = facts.get("data_root")
+        return cls(
+            Path(facts["data"]), Options(Path(root) if root else None, tuple(facts.get("data_bids", {}).items()))
+        )
+
+
+Data = Path | Location
+"""A cohort, as a user gives it."""
+AS_IT_IS = Options()
+"""Nothing is said of how."""
+
+
+def options(root: Path | None, bids: str | None) -> Options:
+    """What ``--root DIR`` and ``--bids run=1,acq=mprage`` say.
+
+    Raises:
+        ConfigError: No such folder, or text of another form.
+    """
+    if root is not None and not root.is_dir():
+        raise ConfigError(f"--root {root} is no folder; give the one that the table's paths are relative to.")
+    return Options(root, parse_choice(bids) if bids else ())
+
+
+def located(data: Path | None, root: Path | None = None, bids: str | None = None) -> Location | None:
+    """A cohort that a user gives; None where none is given.
+
+    Raises:
+        ConfigError: As :func:`options`, or options for no cohort.
+    """
+    how = options(root, bids)
+    if data is None and how != Options():
+        raise ConfigError("--root and --bids say how a cohort is read; give it with --data.")
+    return None if data is None else Location(data, how)
 
 
 @dataclass(frozen=True)

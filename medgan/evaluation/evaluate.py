@@ -13,9 +13,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from medgan.data.listing import told
-from medgan.data.location import AS_IT_IS, Options
 from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_text
+from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.baselines import LOOKUP

@@ -20,10 +20,9 @@ from typing import Literal
 from medgan.data.labels import LABELS_JSON
 from medgan.data.layouts import key_below, stem
 from medgan.data.listing import find_images
-from medgan.data.location import AS_IT_IS, Location, Options
 from medgan.data.sidecars import SUFFIX, sidecar
 from medgan.data.splits import Split
-from medgan.data.studies import Cohort, read_cohort
+from medgan.data.studies import AS_IT_IS, Cohort, Location, Options, read_cohort
 from medgan.data.tables import is_table
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
 
-from medgan.data.sidecars import ThisImage, training_of
-from medgan.data.splits import SeenPart, Split, owner_of
+from medgan.data.leaks import SeenPart, ThisImage, owner_of, training_of
+from medgan.data.splits import Split
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.matching import Case
 from medgan.text import few

@@ -25,9 +25,9 @@ from rich.text import Text
 
 from medgan.data.belonging import Scans, cannot_be, check_belongs, oddities
 from medgan.data.domains import Domain
+from medgan.data.leaks import ThisImage
 from medgan.data.listing import told
 from medgan.data.preparation import GridConfig
-from medgan.data.sidecars import ThisImage
 from medgan.data.streams import check_regular, unwritable, write_text
 from medgan.data.volumes import Volume
 from medgan.errors import DataError, MedganError

@@ -13,9 +13,8 @@ from typing import Literal, get_args
 from medgan.data import nifti
 from medgan.data.layouts import stem
 from medgan.data.listing import find_images, told
-from medgan.data.location import Data, Location
 from medgan.data.streams import check_regular, is_folder
-from medgan.data.studies import Cohort, check_options, read_cohort
+from medgan.data.studies import Cohort, Data, Location, check_options, read_cohort
 from medgan.data.tables import is_table
 from medgan.data.volumes import KINDS, is_named, is_series
 from medgan.errors import ConfigError, DataError

@@ -10,9 +10,8 @@ from rich.console import Console
 from medgan.config import from_overrides, load, merged, read_yaml
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, DomainPair, domain_named
-from medgan.data.location import Data, Location
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
-from medgan.data.studies import Cohort, find_cohort
+from medgan.data.studies import Cohort, Data, Location, find_cohort
 from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled, is_phantom, labels_of, read_labelled
 from medgan.segmentation.model import SegmenterModel

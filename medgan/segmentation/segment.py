@@ -9,9 +9,9 @@ from typing import Any
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from medgan.data.location import Data
-from medgan.data.sidecars import TRAINING, training_facts, training_of
+from medgan.data.leaks import TRAINING, training_facts, training_of
 from medgan.data.streams import write_text
+from medgan.data.studies import Data
 from medgan.data.volumes import file_hash, read_volume
 from medgan.inference.batch import (
     ConvertSummary,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from rich.console import Console, RenderableType
 
-from medgan.data.location import Data
+from medgan.data.studies import Data
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError
 from medgan.studies.rows import ROWS

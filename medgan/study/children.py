@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from medgan.data.location import Location
+from medgan.data.studies import Location
 from medgan.errors import DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate

@@ -7,8 +7,8 @@ from typing import Any
 
 from medgan import catalog
 from medgan.config import Config, Settings, from_overrides, load
-from medgan.data.location import Data
 from medgan.data.splits import Split, split_subjects
+from medgan.data.studies import Data
 from medgan.errors import ConfigError
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.studies.subjects import freeze_split, refuse_other_split

@@ -15,11 +15,10 @@ from medgan.config import from_overrides, load, merged, read_yaml
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, domain_named
 from medgan.data.layouts import stem
-from medgan.data.location import Data, Location
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import AUGMENTATION, left_out
 from medgan.data.splits import Split
-from medgan.data.studies import Study
+from medgan.data.studies import Data, Location, Study
 from medgan.data.volumes import file_hash, read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.inference.batch import (

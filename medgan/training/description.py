@@ -4,8 +4,9 @@ from typing import Literal, Self
 
 from medgan.config import Config
 from medgan.data.domains import Domain
+from medgan.data.leaks import TrainedOn
 from medgan.data.preparation import GridConfig
-from medgan.data.splits import Split, TrainedOn
+from medgan.data.splits import Split
 from medgan.training.model_folder import SCHEMA_VERSION, Line, Metrics
 
 

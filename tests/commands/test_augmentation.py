@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from medgan import cli
 from medgan.benefit.augmentation.study import Augmentation
-from medgan.data.location import Location
+from medgan.data.studies import Location
 from medgan.errors import LeakageError
 from medgan.study.failures import Failure
 

@@ -3,8 +3,7 @@ import pytest
 from data.cohorts import CT_PAIR, MR_PAIR, ct, image, mr
 from medgan.data.bids import read_bids
 from medgan.data.domains import DomainPair
-from medgan.data.location import Location, options
-from medgan.data.studies import find_cohort
+from medgan.data.studies import Location, find_cohort, options
 from medgan.errors import ConfigError, DataError
 
 MR_CT = DomainPair(source=mr("mr"), target=ct("ct"), paired=True)

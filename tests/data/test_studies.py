@@ -20,8 +20,7 @@ from data.cohorts import (
 )
 from medgan.data.domains import DomainPair
 from medgan.data.layouts import Study, stem
-from medgan.data.location import Location, Options
-from medgan.data.studies import Cohort, find_cohort, read_cohort
+from medgan.data.studies import Cohort, Location, Options, find_cohort, located, options, read_cohort
 from medgan.errors import ConfigError, DataError
 
 
@@ -240,3 +239,28 @@ def test_names_that_no_record_can_hold_are_escaped_and_their_files_found(tmp_pat
     assert cohort.relative(cohort.studies[0].image) == r"contrast/m\xfcller\x1b/scan.nii.gz"
     json.dumps(cohort.file_hashes(), ensure_ascii=False).encode()
     assert len(cohort.pairs(CT_PAIR)) == 1
+
+
+def test_what_a_run_notes_of_its_data_leads_back_to_it(tmp_path):
+    given = located(tmp_path / "cohort.csv", tmp_path, "run=1, ACQ=acq-mprage,rec=")
+    assert given == Location(tmp_path / "cohort.csv", Options(tmp_path, (("run", "1"), ("acq", "mprage"), ("rec", ""))))
+    assert Location.of_facts(given.facts()) == given
+
+
+def test_runs_of_before_noted_a_path_alone_or_nothing(tmp_path):
+    assert Location.of_facts({"data": str(tmp_path)}) == Location(tmp_path)
+    assert Location.of_facts({"data": None}) is None
+    assert set(Location(tmp_path).facts()) == {"data"}
+
+
+def test_a_path_is_read_as_it_is():
+    assert Location.of(Path("data")) == Location(Path("data"), Options())
+    assert str(Location.of(Location(Path("data")))) == "data"
+
+
+def test_options_of_no_cohort_or_no_folder_are_refused(tmp_path):
+    assert located(None) is None
+    with pytest.raises(ConfigError, match="give it with --data"):
+        located(None, tmp_path)
+    with pytest.raises(ConfigError, match="is no folder"):
+        options(tmp_path / "nowhere", None)

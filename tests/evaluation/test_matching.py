@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from medgan.data.location import Options
 from medgan.data.splits import Split
+from medgan.data.studies import Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.matching import check_heeded, match, read_images, training_pairs
 

@@ -15,10 +15,9 @@ from medgan.benefit.augmentation.arms import BY_NAME, Arm, Method
 from medgan.benefit.augmentation.config import AugmentationConfig, configured
 from medgan.config import Settings, from_overrides, load
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.location import Data
 from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Part, Split, split_subjects
-from medgan.data.studies import Cohort, Study, find_cohort
+from medgan.data.studies import Cohort, Data, Study, find_cohort
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
 from medgan.phantom.kinds import KINDS

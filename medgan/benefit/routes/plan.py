@@ -12,9 +12,8 @@ from medgan.benefit.routes.config import RoutesConfig
 from medgan.config import load, user_layers
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.layouts import stem
-from medgan.data.location import Data
 from medgan.data.splits import Split
-from medgan.data.studies import Cohort, Study, find_cohort
+from medgan.data.studies import Cohort, Data, Study, find_cohort
 from medgan.errors import ConfigError
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.training.model_folder import ModelDescription, read_description

@@ -15,9 +15,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from medgan.data.domains import Domain, Window, domain_named
-from medgan.data.location import AS_IT_IS, Options
 from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_text
+from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.matching import Failure
 from medgan.evaluation.synthesis.distances import (

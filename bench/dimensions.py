@@ -36,11 +36,11 @@ from medgan.inference.translate import translate
 from medgan.networks.sliding import block_borders
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import Tissue
-from medgan.train import Order, train
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, Interrupted
 from medgan.training.model_folder import Model, read_model
 from medgan.training.recorder import Recorder
+from medgan.training.run import Order, train
 from medgan.training.run_folder import RunFolder
 
 ARMS = {

@@ -17,7 +17,7 @@ from medgan.evaluation.evaluate import evaluate
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import Tissue
-from medgan.train import Order, train
+from medgan.training.run import Order, train
 from medgan.training.run_folder import RunFolder
 
 ARMS = {

@@ -12,7 +12,7 @@ from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from medgan.pipeline import Pipeline
-    from medgan.translation import TranslationPipeline
+    from medgan.translators.pipeline import TranslationPipeline
 
 PIPELINES = "medgan.pipelines"
 
@@ -63,7 +63,7 @@ def load_translation(name: str) -> "type[TranslationPipeline[Any]]":
     Raises:
         ConfigError: There is none, or it does something else.
     """
-    from medgan.translation import TranslationPipeline
+    from medgan.translators.pipeline import TranslationPipeline
 
     found = load(name)
     if not issubclass(found, TranslationPipeline):

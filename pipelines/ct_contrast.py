@@ -5,8 +5,8 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from medgan.data.domains import Domain, DomainPair, Window
-from medgan.translation import TranslationConfig, TranslationPipeline
 from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
+from medgan.translators.pipeline import TranslationConfig, TranslationPipeline
 from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
 from medgan.translators.translator import Translator
 

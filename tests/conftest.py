@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-    from medgan.train import Order
     from medgan.training.learner import HeldOut
+    from medgan.training.run import Order
     from medgan.translators.translator import Translator
 
 BONE, VESSEL = (16, 7), (16, 18)
@@ -143,7 +143,7 @@ def work(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def order(work, unpaired, tiny) -> Callable[..., "Order"]:
     """What a user asks of a training: ``order(name="one", overrides=["seed=3"])``, else a tiny one on made-up scans."""
-    from medgan.train import Order
+    from medgan.training.run import Order
 
     def make(*, overrides=(), **changes):
         asked = {"data": unpaired, "out": work / "runs", "device": "cpu"} | changes

@@ -26,7 +26,7 @@ from medgan.studies.subjects import Guard, freeze_split
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
 from medgan.training.run_folder import folder_named, split_of_model
-from medgan.translation import TranslationPipeline
+from medgan.translators.pipeline import TranslationPipeline
 
 QUICK_NOTE = "quick: fewer seeds, arms and iterations; the figures show that all of it runs and are no evidence"
 

@@ -17,8 +17,8 @@ from medgan.inference.convert import Batch, ConvertOrder
 from medgan.inference.jobs import find_jobs
 from medgan.studies.subjects import refuse_other_split
 from medgan.study.plan import refuse_other_settings
-from medgan.train import Order, train
 from medgan.training.model_folder import CARD, read_description, read_model
+from medgan.training.run import Order, train
 from medgan.training.run_folder import RunFolder
 
 LabelKeeping = Callable[[Study, Study], float]

@@ -55,8 +55,8 @@ def train(
 
             run_to_resume(out / pipeline, name)
         from medgan.data.studies import located
-        from medgan.train import Order
-        from medgan.train import train as run_training
+        from medgan.training.run import Order
+        from medgan.training.run import train as run_training
 
         asked = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
         order = Order(

@@ -16,7 +16,7 @@ from medgan.study.grid import Cell
 from medgan.study.needs import adversarial_game, check_translators
 from medgan.study.plan import StudyOrder, configured
 from medgan.training.architecture import ResNetConfig, UNetConfig
-from medgan.translation import TranslationConfig
+from medgan.translators.pipeline import TranslationConfig
 
 Group = Literal["losses", "discriminators", "generators"]
 SHARED = ("translator=pix2pix",)

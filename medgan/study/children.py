@@ -16,7 +16,7 @@ from medgan.inference.convert import ConvertOrder, convert
 from medgan.study.failures import Failure, failure_of
 from medgan.study.plan import Child, Plan, StudyOrder
 from medgan.tracking import add_metrics
-from medgan.train import Order, train
+from medgan.training.run import Order, train
 
 CONVERTED, JUDGED = "test", "evaluation"
 """Folders in a child's run folder; the second appears when the child is finished."""

@@ -15,7 +15,7 @@ from medgan.studies.subjects import freeze_split, refuse_other_split
 from medgan.study.grid import Cell
 from medgan.training.device import make_fabric
 from medgan.training.run_folder import RunFolder, changed_settings, folder_named
-from medgan.translation import TranslationConfig, TranslationPipeline
+from medgan.translators.pipeline import TranslationConfig, TranslationPipeline
 
 
 @dataclass(frozen=True)

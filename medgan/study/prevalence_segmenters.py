@@ -20,7 +20,7 @@ from medgan.study.prevalence_design import LABELS, PrevalenceCohorts
 from medgan.training.description import Origin
 from medgan.training.fit import FitConfig
 from medgan.training.model_folder import CARD
-from medgan.translation import TranslationPipeline
+from medgan.translators.pipeline import TranslationPipeline
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, Side] = ("source", "target")

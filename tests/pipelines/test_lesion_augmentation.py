@@ -16,7 +16,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.study.plan import StudyOrder
 from medgan.study.plan import configured as study_configured
 from medgan.synthesis.model import load_generator
-from medgan.train import Order, train
+from medgan.training.run import Order, train
 
 TINY = [
     "patch.size_voxels=16",

@@ -13,7 +13,7 @@ from medgan.data.cache import Cache
 from medgan.data.splits import split_subjects
 from medgan.data.studies import find_cohort
 from medgan.errors import DataError
-from medgan.train import Order, train
+from medgan.training.run import Order, train
 
 TINY = [
     "patch.size_voxels=16",

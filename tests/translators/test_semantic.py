@@ -16,10 +16,10 @@ from medgan.networks.outputs import centre_channel
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.model import load_segmenter
-from medgan.train import train
 from medgan.training.device import make_fabric
 from medgan.training.fit import Interrupted
 from medgan.training.recorder import Recorder
+from medgan.training.run import train
 from medgan.translators.cyclegan import CycleGANConfig
 from medgan.translators.semantic import SemanticConsistency
 

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from medgan.errors import InUseError
 from medgan.inference.convert import ConvertOrder, convert
-from medgan.train import train
 from medgan.training.folder_lock import alone_in
+from medgan.training.run import train
 
 PATIENCE_S = 240
 LONG = ["fit={epochs: 8, iterations_per_epoch: 20, batch_size: 2, workers: 0}"]

@@ -13,8 +13,8 @@ from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, GeometryError, TrainingError
 from medgan.phantom.kinds import KINDS
 from medgan.tracking import download_model
-from medgan.train import Order, train
 from medgan.training.model_folder import read_model
+from medgan.training.run import Order, train
 
 
 def quietly(order):

@@ -29,7 +29,7 @@ from medgan.config import load, read_yaml, to_yaml, user_layers
 from medgan.data.cache import Cache
 from medgan.data.tables import read_table
 from medgan.errors import ConfigError
-from medgan.evaluation.statistics import t_interval
+from medgan.evaluation.statistics import interval_text, t_interval
 from medgan.phantom.cohort import PAIRED, write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import Labelled, read_labelled
@@ -158,7 +158,7 @@ def table(path: Path, labels: Iterable[int], seeds: Iterable[int]) -> str:
         if set(METHODS) <= set(own):
             gain = t_interval(100 * (own["sgan"] - own["supervised"]))
             line |= {
-                "gain (points)": f"{gain.mean:+.1f} [{gain.lower:+.1f}, {gain.upper:+.1f}]",
+                "gain (points)": interval_text(gain.mean, gain.lower, gain.upper, "+.1f"),
                 "seeds": gain.n,
                 "better in": int((own["sgan"] > own["supervised"]).sum()),
             }

@@ -4,7 +4,6 @@ Two questions, each where the model allows it: do frozen segmenters find the sam
 the way back still find the input when the image in between is disturbed?
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,12 +18,12 @@ from medgan.data.grid import Volume
 from medgan.data.leaks import ThisImage, this_image
 from medgan.data.listing import told
 from medgan.data.preparation import prepare
-from medgan.data.streams import write_csv, write_text
+from medgan.data.streams import write_csv, write_json
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
 from medgan.evaluation.seen import NOBODY, Seen, seen_as
-from medgan.evaluation.statistics import t_interval
+from medgan.evaluation.statistics import Interval, plain, t_interval
 from medgan.inference.batch import conversion_fabric, local_model, why
 from medgan.inference.convert import ConvertOrder, subjects_of_part
 from medgan.inference.hidden import cycle_errors
@@ -214,24 +213,20 @@ def _write(found: Checked, order: FaithfulnessOrder) -> None:
     folder = order.conversion.output
     write_csv(folder / ROWS, found.rows)
     content = {
-        "figures": means(found.unseen),
+        "figures": {name: asdict(mean) for name, mean in means(found.unseen).items()},
         "seen": found.rows["seen"].value_counts().to_dict() if not found.rows.empty else {},
-        "figures_of_seen": means(found.seen),
+        "figures_of_seen": {name: asdict(mean) for name, mean in means(found.seen).items()},
         "rejected": found.rejected,
         "rule": order.rule.model_dump(mode="json") if found.rejected else None,
         "failures": len(found.failures),
     }
-    write_text(folder / SUMMARY, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_json(folder / SUMMARY, plain(content))
 
 
-def means(rows: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
-    """Every figure's mean with Student's interval over subjects; what is not known is null."""
+def means(rows: pd.DataFrame) -> dict[str, Interval]:
+    """Every figure's mean with Student's interval over subjects."""
     if rows.empty:
         return {}
     figures = [column for column in rows.columns if column not in ("subject", "image", "seen", "rejected")]
     by_subject = rows.groupby("subject")[figures].mean()
-    found = {figure: asdict(t_interval(by_subject[figure])) for figure in figures}
-    return {
-        figure: {key: None if np.isnan(value) else value for key, value in interval.items()}
-        for figure, interval in found.items()
-    }
+    return {figure: t_interval(by_subject[figure]) for figure in figures}

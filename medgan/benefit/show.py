@@ -1,6 +1,5 @@
 """The result of a benefit study for people: by organ the arms and their differences, both test sets apart."""
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from medgan.benefit.arms import ArmName
-from medgan.evaluation.statistics import LEVEL
+from medgan.evaluation.statistics import LEVEL, interval_text
 
 SHOWN = "dice"
 """The metric that is printed; the files hold all."""
@@ -76,6 +75,4 @@ def _interval(table: pd.DataFrame, key: tuple[Hashable, ...], sign: str = "") ->
     if key not in table.index:
         return ""
     row: Mapping[Any, Any] = table.loc[key].to_dict()
-    form = f"{sign}.3f"
-    bounds = "" if math.isnan(row["lower"]) else f" [{row['lower']:{form}}, {row['upper']:{form}}]"
-    return f"{row['mean']:{form}}{bounds}"
+    return interval_text(row["mean"], row["lower"], row["upper"], f"{sign}.3f")

@@ -24,8 +24,7 @@ from medgan.benefit.tasks import Child, Task, child_of
 from medgan.benefit.translated import LabelKeeping
 from medgan.data.streams import write_csv
 from medgan.evaluation.segmentation import METRICS
-from medgan.evaluation.statistics import compare_arms
-from medgan.study.compare import plain
+from medgan.evaluation.statistics import compare_arms, plain
 from medgan.study.failures import Failure
 from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, check_store, code_revision

@@ -13,6 +13,7 @@ from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from medgan.data.studies import Options
+    from medgan.evaluation.statistics import Interval
     from medgan.evaluation.synthesis.evaluate import Question
 
 SourceModality = Annotated[
@@ -184,8 +185,9 @@ def faithfulness(
             raise typer.Exit(found.exit_code)
 
 
-def _say_figures(figures: Mapping[str, Mapping[str, float | int | None]], quiet: bool, before: str = "") -> None:
-    for figure, interval in figures.items():
-        bounds = "" if interval["lower"] is None else f" [{interval['lower']:.3g}, {interval['upper']:.3g}]"
-        mean = "not defined" if interval["mean"] is None else f"{interval['mean']:.3g}"
-        say(quiet, f"{before}{figure}: {mean}{bounds}, n = {interval['n']}")
+def _say_figures(figures: "Mapping[str, Interval]", quiet: bool, before: str = "") -> None:
+    from medgan.evaluation.statistics import interval_text
+
+    for figure, found in figures.items():
+        text = interval_text(found.mean, found.lower, found.upper, ".3g", missing="not defined")
+        say(quiet, f"{before}{figure}: {text}, n = {found.n}")

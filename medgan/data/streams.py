@@ -6,6 +6,7 @@ Only regular files are opened for reading: opening a pipe may wait for ever, and
 
 import errno
 import gzip
+import json
 import os
 import stat
 import zlib
@@ -251,6 +252,15 @@ def write_csv(path: Path, table: "pd.DataFrame") -> Path:
         DataError: As for :func:`replacing`.
     """
     return write_text(path, inert_table(table).to_csv(index=False, float_format="%.6g"))
+
+
+def write_json(path: Path, content: object) -> Path:
+    """Write a document as JSON, whole or not at all; its path. Figures must be finite.
+
+    Raises:
+        DataError: As for :func:`replacing`.
+    """
+    return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def inert_table(table: "pd.DataFrame") -> "pd.DataFrame":

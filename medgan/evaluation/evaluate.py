@@ -1,6 +1,5 @@
 """``medgan evaluate``: synthetic images against real ones, beside what needs no network, by subject."""
 
-import json
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from medgan.data.listing import told
 from medgan.data.splits import Split
-from medgan.data.streams import write_csv, write_text
+from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
@@ -33,7 +32,7 @@ from medgan.evaluation.matching import (
     training_pairs,
 )
 from medgan.evaluation.seen import NOBODY, Seen, seen_subjects
-from medgan.evaluation.statistics import LEVEL, compare, summarise
+from medgan.evaluation.statistics import LEVEL, compare, interval_text, plain, summarise
 
 KEYS = ["subject", "image", "arm"]
 SEEN = "seen.csv"
@@ -300,12 +299,12 @@ def _write(found: Evaluation, out: Path, places: Mapping[str, Place | None]) -> 
         "paired": found.paired,
         "arms": _nested(found.summary, "arm"),
         "synthetic_against": _nested(found.comparisons, "baseline"),
-        "pooled_soft_tissue_distance_hu": {arm: _plain(value) for arm, value in found.pooled_distance_hu.items()},
+        "pooled_soft_tissue_distance_hu": found.pooled_distance_hu,
         "seen": asdict(found.who) | {"arms": _nested(found.seen.summary, "arm") if found.seen else {}},
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }
-    write_text(out / "summary.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_json(out / "summary.json", plain(content))
 
 
 def _nested(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
@@ -313,15 +312,8 @@ def _nested(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
     nested: dict[str, dict[str, Any]] = {}
     for row in table.to_dict("records"):
         outer, metric = row.pop(key), row.pop("metric")
-        nested.setdefault(outer, {})[metric] = {str(name): _plain(value) for name, value in row.items()}
+        nested.setdefault(outer, {})[metric] = row
     return nested
-
-
-def _plain(value: float) -> float | str | None:
-    """JSON has neither: a missing figure is null, an infinite one the text "inf" or "-inf"."""
-    if math.isnan(value):
-        return None
-    return str(value) if math.isinf(value) else value
 
 
 IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
@@ -386,8 +378,5 @@ def _difference(metric: str, row: Cells, baseline: float) -> tuple[str, str]:
 
 
 def _cell(metric: str, row: Cells, mean: str, *, bounds: bool) -> str:
-    if math.isnan(row[mean]):
-        return ""
-    digits = measure(metric).digits
-    interval = f" [{row['lower']:.{digits}f}, {row['upper']:.{digits}f}]"
-    return f"{row[mean]:.{digits}f}{interval if bounds and not math.isnan(row['lower']) else ''}"
+    lower = row["lower"] if bounds else math.nan
+    return interval_text(row[mean], lower, row["upper"], f".{measure(metric).digits}f")

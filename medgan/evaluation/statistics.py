@@ -4,9 +4,10 @@ The subject is the unit everywhere: several images of one subject are averaged f
 evidence.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from scipy import stats
 from scipy.special import stdtrit
 
 from medgan.errors import DataError
+
+Verdict = Literal["higher", "lower", "not shown", "unknown"]
 
 LEVEL = 0.95
 ROUNDING = 1e-12
@@ -103,6 +106,37 @@ def signed_rank_p(differences: ArrayLike) -> float:
     signs = np.arange(2**changed.size)[:, None] >> np.arange(changed.size) & 1
     away = np.abs(signs @ ranks - ranks.sum() / 2)  # ranks are multiples of one half: exact in floats
     return float(np.mean(away >= abs(ranks[changed > 0].sum() - ranks.sum() / 2)))
+
+
+def interval_text(mean: float, lower: float, upper: float, form: str = ".3f", *, missing: str = "") -> str:
+    """``mean [lower, upper]`` in a format such as ``+.3f``; the mean alone without bounds, ``missing`` without it."""
+    if math.isnan(mean):
+        return missing
+    bounds = "" if math.isnan(lower) else f" [{lower:{form}}, {upper:{form}}]"
+    return f"{mean:{form}}{bounds}"
+
+
+def verdict(difference: Mapping[Any, Any]) -> Verdict:
+    """What the bounds ``lower`` and ``upper`` of a difference say: whether they leave out 0."""
+    lower, upper = difference["lower"], difference["upper"]
+    if math.isnan(lower) or math.isnan(upper):
+        return "unknown"
+    if lower > 0:
+        return "higher"
+    return "lower" if upper < 0 else "not shown"
+
+
+def plain(content: Any) -> Any:
+    """Figures as JSON holds them: what is missing is null, what is infinite ``inf`` or ``-inf``, a table its rows."""
+    if isinstance(content, pd.DataFrame):
+        return plain(content.to_dict("records"))
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    if not isinstance(content, float) or math.isfinite(content):
+        return content
+    return None if math.isnan(content) else str(content)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

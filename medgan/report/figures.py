@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from medgan.report.verdict import judged
+from medgan.evaluation.statistics import verdict
 
 WIDTH_IN = 4.8
 """So narrow that letters of 9 points can still be read where a telephone shows the plot 9 cm wide."""
@@ -47,9 +47,9 @@ def forest(effects: pd.DataFrame, title: str, limits: tuple[float, float] | None
         figure = Figure(figsize=(WIDTH_IN, 0.8 + 0.42 * max(1, len(effects))), layout="constrained")
         axes = figure.add_subplot()
         for place, effect in enumerate(effects.to_dict("records")):
-            colour, marker = MARKS[judged(effect)]
+            colour, marker = MARKS[verdict(effect)]
             axes.plot([effect["lower"], effect["upper"]], [place, place], color=colour, linewidth=1.8)
-            filled = colour if judged(effect) != "not shown" else "white"
+            filled = colour if verdict(effect) != "not shown" else "white"
             axes.plot(effect["mean"], place, marker, color=colour, markerfacecolor=filled, markersize=5)
         axes.axvline(0.0, color="k", linewidth=0.8, linestyle=":")
         names = [f"{arm}\nagainst {other}" for arm, other in zip(effects["arm"], effects["reference"], strict=True)]

@@ -1,10 +1,9 @@
 """What the figures of a benefit study say, in sentences: gains, harm, and plainly where nothing is shown."""
 
-import math
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
-from medgan.evaluation.statistics import LEVEL
+from medgan.evaluation.statistics import LEVEL, interval_text, verdict
 from medgan.report.findings import Findings
 
 QUESTIONS = (("real+standard+synthetic", "real+standard"), ("real+synthetic", "real"))
@@ -19,15 +18,6 @@ def question(found: Findings) -> tuple[str, str] | None:
     """The arm and the reference whose difference is the answer; None if neither pair was compared."""
     compared = set(zip(found.comparisons["arm"], found.comparisons["reference"], strict=True))
     return next((pair for pair in QUESTIONS if pair in compared), None)
-
-
-def judged(effect: Effect) -> str:
-    """``higher`` or ``lower`` if the interval leaves out 0, ``not shown`` if it does not, ``unknown`` without one."""
-    if math.isnan(effect["lower"]) or math.isnan(effect["upper"]):
-        return "unknown"
-    if effect["lower"] > 0:
-        return "higher"
-    return "lower" if effect["upper"] < 0 else "not shown"
 
 
 def answer(found: Findings) -> tuple[str, list[str]]:
@@ -47,7 +37,7 @@ def _verdict(effect: Effect) -> str:
         "lower": f"no, it harms{corrected}",
         "not shown": "no difference is shown",
         "unknown": "cannot be said",
-    }[judged(effect)]
+    }[verdict(effect)]
 
 
 def details(found: Findings) -> Iterator[str]:
@@ -55,10 +45,10 @@ def details(found: Findings) -> Iterator[str]:
     pair = question(found)
     for effect in _effects(found, *pair, "in") if pair else ():
         said = {"higher": "higher, too", "lower": "lower", "not shown": "no difference is shown"}
-        yield f"In distribution, {effect['organ']}: {said.get(judged(effect), 'cannot be said')}. Dice {told(effect)}"
+        yield f"In distribution, {effect['organ']}: {said.get(verdict(effect), 'cannot be said')}. Dice {told(effect)}"
     for arm, reference, said in ASIDE:
         for effect in _effects(found, arm, reference, "out"):
-            sentence = said.get(judged(effect), "cannot be judged")
+            sentence = said.get(verdict(effect), "cannot be judged")
             yield f"{arm} against {reference}, {effect['organ']}: {sentence}. Dice {briefly(effect)}."
 
 
@@ -84,13 +74,12 @@ ASIDE = (
 
 def briefly(effect: Effect) -> str:
     """A difference, its interval and its number of subjects."""
-    interval = "" if judged(effect) == "unknown" else f" [{effect['lower']:+.3f}, {effect['upper']:+.3f}]"
-    return f"{effect['mean']:+.3f}{interval}, n = {effect['n']:.0f}"
+    return f"{interval_text(effect['mean'], effect['lower'], effect['upper'], '+.3f')}, n = {effect['n']:.0f}"
 
 
 def told(effect: Effect) -> str:
     """A difference with everything that says how sure it is."""
-    if judged(effect) == "unknown":
+    if verdict(effect) == "unknown":
         return f"{briefly(effect)}: too few subjects for an interval."
     text = f"{briefly(effect)} subjects; Wilcoxon p = {effect['p_value']:.2g}, corrected (Holm) {effect['p_holm']:.2g}"
     if effect["trainings"] > 1:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS
-from medgan.evaluation.statistics import LEVEL, summarise
+from medgan.evaluation.statistics import LEVEL, interval_text, summarise
 
 HEADLINES = (
     "core_mae_hu",
@@ -93,20 +93,6 @@ def _of_metric(rows: pd.DataFrame, reference: str, metric: str) -> Table:
     return shown
 
 
-def plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The table's rows for JSON, which has no number for what is missing or infinite."""
-    return [{str(key): _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    return None if math.isnan(value) else str(value)
-
-
 def _with_interval(row: Mapping[Hashable, Any], value: str, lower: str, upper: str, sign: str = "") -> str:
-    if math.isnan(row[value]):
-        return ""
-    form = f"{sign}.{3 if row['metric'].endswith(('ssim', 'dice')) else 2}f"
-    bounds = "" if math.isnan(row[lower]) else f" [{row[lower]:{form}}, {row[upper]:{form}}]"
-    return f"{row[value]:{form}}{bounds}"
+    digits = 3 if row["metric"].endswith(("ssim", "dice")) else 2
+    return interval_text(row[value], row[lower], row[upper], f"{sign}.{digits}f")

@@ -20,8 +20,8 @@ from medgan import catalog
 from medgan.config import Config, flattened, read_yaml
 from medgan.data.streams import write_csv
 from medgan.errors import ConfigError, LeakageError
+from medgan.evaluation.statistics import plain
 from medgan.study.children import CONVERTED, is_finished, run_children
-from medgan.study.compare import plain
 from medgan.study.failures import Failure
 from medgan.study.grid import Cell
 from medgan.study.needs import adversarial_game, check_translators

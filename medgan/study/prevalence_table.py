@@ -1,6 +1,5 @@
 """The slopes of a lesion-prevalence study: a row for each translator and figure, in words for people and in a table."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from medgan.evaluation.statistics import LEVEL, paired_difference, slope
+from medgan.evaluation.statistics import LEVEL, interval_text, paired_difference, slope, verdict
 from medgan.study.prevalence_rows import measures
 
 PLAIN, WATCHED = "cyclegan", "cyclegan_semantic"
@@ -101,15 +100,14 @@ def _show(rows: pd.DataFrame, measure: str, console: Console) -> None:
 
 def _verdict(row: dict[str, float]) -> str:
     interval = _interval(row["slope"], row["lower"], row["upper"])
-    if math.isnan(row["lower"]):
+    said = verdict(row)
+    if said == "unknown":
         return f"slope {interval}: too few subjects to say"
-    biased = row["lower"] > 0 or row["upper"] < 0
-    return f"slope {interval}: {'follows' if biased else 'is not shown to follow'} the target's prevalence"
+    return f"slope {interval}: {'is not shown to follow' if said == 'not shown' else 'follows'} the target's prevalence"
 
 
-def _interval(*numbers: float) -> str:
-    mean, lower, upper = numbers
-    return f"{mean:+.2f}" if math.isnan(lower) else f"{mean:+.2f} [{lower:+.2f}, {upper:+.2f}]"
+def _interval(mean: float, lower: float, upper: float) -> str:
+    return interval_text(mean, lower, upper, "+.2f", missing="+nan")
 
 
 def in_order(rows: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:

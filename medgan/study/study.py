@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from medgan.data.streams import write_csv
+from medgan.evaluation.statistics import plain
 from medgan.study.children import read_rows, run_children
-from medgan.study.compare import headlines, metrics_of, paired_table, plain, render
+from medgan.study.compare import headlines, metrics_of, paired_table, render
 from medgan.study.failures import Failure
 from medgan.study.grid import Cell
 from medgan.study.plan import Plan, StudyOrder, make_plan

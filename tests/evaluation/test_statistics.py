@@ -1,5 +1,6 @@
 """Statistics against scipy, and by how often an interval holds the truth."""
 
+import json
 from itertools import combinations, product
 
 import numpy as np
@@ -18,11 +19,14 @@ from medgan.evaluation.statistics import (
     compare,
     compare_arms,
     holm,
+    interval_text,
     paired_difference,
+    plain,
     signed_rank_p,
     slope,
     summarise,
     t_interval,
+    verdict,
 )
 
 
@@ -410,3 +414,45 @@ def test_subjects_that_were_not_measured_everywhere_are_left_out():
     assert slope(values).n == 11
     assert slope(values).mean == pytest.approx(slope(values.drop(index=3)).mean)
     assert slope(values.iloc[:0]).n == 0
+
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("numbers", "form", "text"),
+    [
+        ((0.1, 0.02, 0.18), ".3f", "0.100 [0.020, 0.180]"),
+        ((0.1, -0.02, 0.22), "+.2f", "+0.10 [-0.02, +0.22]"),
+        ((0.1, NAN, NAN), ".3f", "0.100"),
+        ((np.inf, NAN, NAN), ".1f", "inf"),
+        ((NAN, NAN, NAN), ".1f", "none"),
+    ],
+)
+def test_an_interval_as_text(numbers, form, text):
+    assert interval_text(*numbers, form, missing="none") == text
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected"),
+    [
+        (0.1, 0.2, "higher"),
+        (-0.2, -0.1, "lower"),
+        (-0.1, 0.1, "not shown"),
+        (0.0, 0.1, "not shown"),
+        (-0.1, 0.0, "not shown"),
+        (NAN, NAN, "unknown"),
+    ],
+)
+def test_a_verdict_is_whether_the_interval_leaves_out_zero(lower, upper, expected):
+    assert verdict({"lower": lower, "upper": upper}) == expected
+
+
+def test_figures_that_json_has_no_number_for_become_null_or_text():
+    table = pd.DataFrame({"metric": ["psnr_db", "mae_hu"], "mean": [np.inf, np.nan], "n": [2, 3]})
+    content = {"table": table, "pooled": {"real": -np.inf}, "notes": ("a", 1.5)}
+    assert json.loads(json.dumps(plain(content), allow_nan=False)) == {
+        "table": [{"metric": "psnr_db", "mean": "inf", "n": 2}, {"metric": "mae_hu", "mean": None, "n": 3}],
+        "pooled": {"real": "-inf"},
+        "notes": ["a", 1.5],
+    }

@@ -3,7 +3,7 @@
 import pytest
 
 from medgan.report.findings import read_findings
-from medgan.report.verdict import answer, caveats, details, judged, question
+from medgan.report.verdict import answer, caveats, details, question
 
 SURE = {"n": 12, "p_value": 0.001, "p_holm": 0.01, "trainings": 3, "lowest_training": 0.0, "highest_training": 0.2}
 ADDED = {"arm": "real+standard+synthetic", "reference": "real+standard"}
@@ -33,11 +33,6 @@ def test_the_answer_is_that_of_the_interval_and_of_the_correction(make_study, bo
     asked, (told,) = answer(of(make_study, effect(0.1, *bounds, p_holm=p_holm)))
     assert "real+standard+synthetic against real+standard" in asked
     assert told.startswith(expected)
-
-
-def test_bounds_at_zero_are_no_gain():
-    assert judged({"lower": 0.0, "upper": 0.1}) == "not shown"
-    assert judged({"lower": -0.1, "upper": 0.0}) == "not shown"
 
 
 def test_every_organ_has_its_own_answer(make_study):

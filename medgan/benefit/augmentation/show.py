@@ -12,7 +12,7 @@ from rich.text import Text
 
 from medgan.benefit.augmentation.arms import ArmName
 from medgan.benefit.augmentation.tables import ALL, MEAN
-from medgan.evaluation.statistics import LEVEL
+from medgan.evaluation.statistics import LEVEL, interval_text
 
 TITLES = {"dice": "Dice", "lesion_f1": "Lesion-wise F1", "false_lesions": "False lesions per subject"}
 """The metrics that are printed; the files hold all."""
@@ -84,11 +84,7 @@ def _table(title: str, names: Sequence[str], figures: Sequence[str], *more: str)
 
 
 def _interval(row: Mapping[Any, Any] | None, sign: str = "") -> str:
-    if row is None:
-        return ""
-    form = f"{sign}.3f"
-    bounds = "" if math.isnan(row["lower"]) else f" [{row['lower']:{form}}, {row['upper']:{form}}]"
-    return f"{row['mean']:{form}}{bounds}"
+    return "" if row is None else interval_text(row["mean"], row["lower"], row["upper"], f"{sign}.3f")
 
 
 def _p(row: Mapping[Any, Any] | None) -> str:

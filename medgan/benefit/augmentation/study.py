@@ -29,7 +29,7 @@ from medgan.benefit.pool import run_tasks
 from medgan.benefit.segmenters import read_curves, read_figures
 from medgan.data.sidecars import left_out
 from medgan.data.streams import write_csv
-from medgan.study.compare import plain
+from medgan.evaluation.statistics import plain
 from medgan.study.failures import Failure
 from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, check_store, code_revision

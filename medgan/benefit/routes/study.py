@@ -20,8 +20,8 @@ from medgan.benefit.routes.plan import RoutesOrder, RoutesPlan, make_plan
 from medgan.benefit.routes.table import render, routes_table
 from medgan.data.streams import write_csv
 from medgan.evaluation.bone import TOLERANCE_MM
+from medgan.evaluation.statistics import plain
 from medgan.evaluation.tissues import BONE_HU
-from medgan.study.compare import plain
 from medgan.study.failures import Failure, failure_of
 from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, check_store, code_revision

@@ -13,7 +13,7 @@ from rich.text import Text
 from medgan.benefit.routes.bone import METRICS
 from medgan.benefit.routes.children import NO_LABELS
 from medgan.benefit.routes.plan import DIRECT
-from medgan.evaluation.statistics import LEVEL, summarise
+from medgan.evaluation.statistics import LEVEL, interval_text, summarise
 
 NAMES = {
     "mr": "MR segmenter",
@@ -78,7 +78,4 @@ def _of_metric(rows: pd.DataFrame, title: str) -> Table:
 
 
 def _interval(row: Mapping[Hashable, Any], value: str, lower: str, upper: str, sign: str = "") -> str:
-    if math.isnan(row[value]):
-        return ""
-    bounds = "" if math.isnan(row[lower]) else f" [{row[lower]:{sign}.3f}, {row[upper]:{sign}.3f}]"
-    return f"{row[value]:{sign}.3f}{bounds}"
+    return interval_text(row[value], row[lower], row[upper], f"{sign}.3f")

@@ -1,6 +1,5 @@
 """``medgan evaluate --synthesis``: synthetic lesions against real ones, beside what real and broken patches give."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,10 +15,11 @@ from rich.text import Text
 
 from medgan.data.domains import Domain, Window, domain_named
 from medgan.data.splits import Split
-from medgan.data.streams import write_csv, write_text
+from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.matching import Failure
+from medgan.evaluation.statistics import plain
 from medgan.evaluation.synthesis.distances import (
     Features,
     frechet_distance,
@@ -223,15 +223,12 @@ def _write(found: Synthesis, threshold: Mapping[str, float], out: Path) -> None:
         "memorisation": found.memorisation,
         "collapse": found.collapse,
         "features": found.features,
-        "figures": {
-            row["name"]: {arm: None if math.isnan(row[arm]) else row[arm] for arm in arms}
-            for row in found.figures.to_dict("records")
-        },
+        "figures": {row["name"]: {arm: row[arm] for arm in arms} for row in found.figures.to_dict("records")},
         "copy_threshold": dict(threshold),
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }
-    write_text(out / "synthesis.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_json(out / "synthesis.json", plain(content))
 
 
 PROJECTIONS = 256

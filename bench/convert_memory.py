@@ -19,8 +19,8 @@ import torch
 
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.grid import made_up_grid
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import write_volume
 from medgan.training.architecture import GeneratorConfig, ResNetConfig
 from medgan.training.model_folder import write_model

@@ -22,12 +22,12 @@ from seams import Seams, seams
 
 from medgan import catalog
 from medgan.config import from_overrides, shipped
-from medgan.data.body import body_mask
 from medgan.data.cache import Cache, default_folder
+from medgan.data.masks import body_mask
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import prepare
 from medgan.data.splits import Split, split_subjects
 from medgan.data.tables import read_table
-from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_volume
 from medgan.evaluation.evaluate import evaluate
 from medgan.inference.apply import looked_at

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from medgan.data.domains import Window
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import prepare
-from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_volume
 from medgan.evaluation.statistics import t_interval
 from medgan.phantom.cohort import write_phantom

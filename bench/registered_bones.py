@@ -17,11 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medgan.data.agreement import MARGIN_VOXELS, eroded_in_plane
-from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair, domain_named
-from medgan.data.registration_quality import dice
+from medgan.data.masks import body_mask
 from medgan.data.studies import find_cohort
 from medgan.data.volumes import read_volume
+from medgan.registration.quality import dice
 
 CORTEX_HU, BONE_HU = 400.0, 200.0
 LEAST_CORTEX_VOXELS = 100

@@ -24,17 +24,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair, domain_named
 from medgan.data.grid import Grid, Volume, made_up_grid
-from medgan.data.itk import matrix_lps
-from medgan.data.registration import register
-from medgan.data.registration_settings import RegistrationConfig
-from medgan.data.registration_side import Side, side
+from medgan.data.masks import body_mask
 from medgan.data.studies import find_cohort
 from medgan.data.volumes import read_volume
 from medgan.phantom.ct import default_spacing_mm, render_subject
 from medgan.phantom.tissues import Tissue
+from medgan.registration.search import register
+from medgan.registration.side import RegistrationConfig, Side, matrix_lps, side
 
 MOST_DEGREES, MOST_MM = 15.0, 20.0
 LPS = np.array([-1.0, -1.0, 1.0])

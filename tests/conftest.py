@@ -189,7 +189,7 @@ def held_out(ct) -> Callable[..., "HeldOut"]:
 def make_translator() -> Callable[..., "Translator"]:
     """A tiny translator of CT, or of MR to CT: ``make_translator("cut", "2.5", source="mr", output="none", nce=0)``."""
     from medgan.data.domains import Domain, DomainPair, Window
-    from medgan.data.transforms import PatchConfig
+    from medgan.data.patches import PatchConfig
     from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, ResNetConfig
     from medgan.translators.cut import CUT, CUTConfig
     from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
@@ -239,8 +239,8 @@ def make_translator() -> Callable[..., "Translator"]:
 def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
     """The model folder of a segmenter that was trained to find the vessel of ``ct``: ``segmenters("2.5", seed=1)``."""
     from medgan.data.domains import Domain, Window
+    from medgan.data.patches import PatchConfig
     from medgan.data.preparation import GridConfig, Prepared
-    from medgan.data.transforms import PatchConfig
     from medgan.segmentation.labelled import Labelled
     from medgan.segmentation.settings import SegmenterConfig, SegmenterNetworkConfig
     from medgan.segmentation.training import train_segmenter

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 from medgan import cli
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.hashes import image_hash
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
-from medgan.data.volumes import image_hash, read_volume
+from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError
 from medgan.evaluation.statistics import plain
 from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means

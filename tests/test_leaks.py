@@ -23,11 +23,11 @@ from medgan import catalog
 from medgan.cli import app
 from medgan.config import load
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.hashes import image_hash
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.data.splits import Split, SplitConfig, split_subjects
 from medgan.data.studies import find_cohort
-from medgan.data.transforms import PatchConfig
-from medgan.data.volumes import image_hash
 from medgan.errors import DataError, LeakageError, MedganError
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.training.architecture import GeneratorConfig, ResNetConfig

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.exposure import match_histograms
 
-from medgan.data.body import body_mask
 from medgan.data.domains import Domain
+from medgan.data.hashes import file_hash
+from medgan.data.masks import body_mask
 from medgan.data.studies import Study
-from medgan.data.volumes import Volume, file_hash, read_volume, write_volume
+from medgan.data.volumes import Volume, read_volume, write_volume
 from medgan.errors import DataError
 
 COPIES = 3

@@ -8,8 +8,8 @@ from typing import Any
 
 from medgan.benefit.segmenters import IDENTITY
 from medgan.benefit.tasks import Task
+from medgan.data.hashes import file_hash
 from medgan.data.studies import Study
-from medgan.data.volumes import file_hash
 from medgan.errors import ConfigError, LeakageError
 from medgan.study.records import read_json
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from medgan.classification.model import ClassifierModel
+from medgan.data.patches import cut
 from medgan.data.preparation import Prepared, normalise, prepare
-from medgan.data.transforms import cut
 from medgan.data.volumes import Volume
 from medgan.errors import DataError, ModelError
 from medgan.inference.translate import check_plane

@@ -12,9 +12,10 @@ from rich.console import Console
 from medgan.classification.apply import Classified, classify_volume
 from medgan.classification.model import ClassifierModel, load_classifier
 from medgan.classification.table import TABLE, ClassTable
+from medgan.data.hashes import file_hash
 from medgan.data.leaks import this_image
 from medgan.data.studies import Data
-from medgan.data.volumes import file_hash, read_volume
+from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import (
     ConvertSummary,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from medgan.classification.apply import Classified
+from medgan.data.hashes import file_hash
 from medgan.data.leaks import TRAINING, ThisImage
 from medgan.data.streams import as_it_was, inert, replacing
-from medgan.data.volumes import file_hash
 from medgan.errors import DataError
 from medgan.inference.sidecar import as_json, read_sidecar
 

@@ -123,9 +123,9 @@ def register_data(
     with explained(debug):
         early.check_use(pipeline=pipeline, data=data)
         from medgan.config import from_overrides, load
-        from medgan.data.registration_cohort import register_cohort, render
-        from medgan.data.registration_pair import PairConfig
         from medgan.data.studies import Location, find_cohort, options
+        from medgan.registration.cohort import register_cohort, render
+        from medgan.registration.pair import PairConfig
 
         flags: dict[str, object] = {"n4": True} if n4 else {}
         flags |= {} if bspline is None else {"bspline_mm": bspline}

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair
+from medgan.data.masks import body_mask
 from medgan.data.preparation import Prepared
 
 MARGIN_VOXELS = 3

@@ -20,11 +20,11 @@ from isal import isal_zlib
 from medgan.config import Config
 from medgan.data.belonging import check_belongs
 from medgan.data.domains import Domain
+from medgan.data.hashes import default_folder, file_hash
 from medgan.data.preparation import GridConfig, Prepared, Scan, prepare
-from medgan.data.remembered import default_folder
 from medgan.data.streams import replacing, write_text
 from medgan.data.studies import Study
-from medgan.data.volumes import file_hash, read_volume
+from medgan.data.volumes import read_volume
 from medgan.documents import read_json
 
 __all__ = ["Cache", "default_folder", "entry_key"]

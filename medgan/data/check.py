@@ -18,10 +18,11 @@ from medgan.data.belonging import cannot_be, contradictions
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.endings import plain_spelling, subjects_named
 from medgan.data.grid import apart, same_grid
+from medgan.data.hashes import voxel_hash
 from medgan.data.listing import find_images, told
 from medgan.data.streams import is_folder
 from medgan.data.studies import Cohort, Study
-from medgan.data.volumes import Grid, Volume, read_grid, read_volume, voxel_hash
+from medgan.data.volumes import Grid, Volume, read_grid, read_volume
 from medgan.errors import DataError, MedganError
 from medgan.text import printable
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from medgan.data.grid import Volume
+from medgan.data.hashes import known_by, voxel_hash
 from medgan.data.sidecars import sidecar
 from medgan.data.studies import Cohort
-from medgan.data.volumes import known_by, voxel_hash
 from medgan.errors import LeakageError
 from medgan.text import few
 

@@ -1,17 +1,310 @@
-"""Training patches by number: patch ``n`` is the same whenever and wherever drawn, so that a run can go on anywhere."""
+"""Training patches: cut from prepared studies in 2D, 2.5D or 3D, varied at random, and drawn by number.
 
-from collections.abc import Iterator, Sequence
+Translators vary the intensities of sources in arbitrary units only: Hounsfield units mean something, and are left
+alone. Segmenters vary both, so that they do not hang on one scanner's. Patch ``n`` is the same whenever and wherever it
+is drawn, so that a run can go on anywhere.
+"""
+
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from monai.data import MetaTensor, get_track_meta, set_track_meta
+from monai.transforms import (
+    Compose,
+    MapTransform,
+    RandAdjustContrast,
+    RandAffined,
+    RandBiasField,
+    RandFlipd,
+    RandGaussianNoise,
+    Randomizable,
+    RandomizableTransform,
+    RandScaleIntensityFixedMean,
+    RandShiftIntensity,
+)
+from numpy.random import RandomState
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medgan.data.preparation import Prepared
-from medgan.data.transforms import PatchConfig, patch_chain
+from medgan.config import Config, Voxels, check_size
+from medgan.data.preparation import Prepared, normalise
+
+
+class IntensityConfig(Config):
+    """How much a source's intensities are varied; zeros vary nothing."""
+
+    gamma: float = Field(default=0.0, ge=0, lt=1)
+    """The exponent lies between 1 - gamma and 1 / (1 - gamma)."""
+    bias_field: NonNegativeFloat = 0.0
+    """Largest coefficient of the logarithm of a smooth coil profile (Legendre polynomials of third degree)."""
+    contrast: float = Field(default=0.0, ge=0, lt=1)
+    """Largest relative change of the distances to the patch's mean."""
+    brightness: NonNegativeFloat = 0.0
+    """Largest shift of all intensities, as a share of the window."""
+    noise: NonNegativeFloat = 0.0
+    """Largest standard deviation of added noise, as a share of the window."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether anything is varied."""
+        return bool(self.gamma or self.bias_field or self.contrast or self.brightness or self.noise)
+
+
+class RandIntensityd(Randomizable, MapTransform):
+    """Gamma, coil profile, contrast, brightness and noise, each in half of the patches; all slices of a patch alike.
+
+    Amounts are shares of the window.
+
+    Args:
+        key: The image, (channels, *shape) in [-1, 1].
+        config: How much.
+    """
+
+    def __init__(self, key: str, config: IntensityConfig) -> None:
+        MapTransform.__init__(self, [key])
+        steps: list[Any] = []
+        if config.gamma:
+            steps.append(RandAdjustContrast(prob=0.5, gamma=(1 - config.gamma, 1 / (1 - config.gamma))))
+        if config.bias_field:
+            steps.append(RandBiasField(prob=0.5, degree=3, coeff_range=(-config.bias_field, config.bias_field)))
+        if config.contrast:
+            steps.append(RandScaleIntensityFixedMean(prob=0.5, factors=config.contrast))
+        if config.brightness:
+            steps.append(RandShiftIntensity(offsets=config.brightness, prob=0.5))
+        if config.noise:
+            steps.append(RandGaussianNoise(prob=0.5, std=config.noise))
+        self.steps = Compose(steps)
+
+    def set_random_state(self, seed: int | None = None, state: RandomState | None = None) -> "RandIntensityd":
+        """Seed the steps."""
+        super().set_random_state(seed, state)
+        self.steps.set_random_state(seed, state)
+        return self
+
+    def randomize(self, data: Any = None) -> None:
+        """Nothing of its own: the steps draw for themselves."""
+        del data
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """{key: image in [-1, 1]} to the same, varied."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            varied = torch.as_tensor(self.steps((result[key] + 1) / 2))
+            result[key] = varied.clamp(0, 1) * 2 - 1
+        return result
+
+
+Dimensions = Literal["2", "2.5", "3"]
+SOURCE = "source"
+"""The key of the image that is translated."""
+CENTRE = "centre"
+"""The key of the voxel that a patch is asked around."""
+MARGIN = 1.5
+"""How much larger than the patch the read region is, so that rotation and scaling find voxels at the corners."""
+
+
+class PatchConfig(Config):
+    """What a network sees at once, and how it is varied."""
+
+    dimensions: Dimensions = "2"
+    """2: single slices. 2.5: a slice with its neighbours as channels. 3: blocks."""
+    size_voxels: Voxels = 128
+    """Edge of the patch in plane, and along superior in 3D when ``depth_voxels`` is not set."""
+    length_voxels: Voxels | None = None
+    """Extent along anterior of a patch that is not square in plane."""
+    depth_voxels: Voxels | None = None
+    """Extent of a 3D patch along superior; thin stacks want fewer than in plane."""
+    neighbours: int = Field(default=1, gt=0, le=64)
+    """Slices on each side that a 2.5D network sees beside the one it translates."""
+    flip: bool = False
+    """Mirror left and right in half of the patches; only where the anatomy allows it."""
+    rotation_degrees: NonNegativeFloat = 10.0
+    """Largest rotation in plane."""
+    scaling: float = Field(default=0.1, ge=0, lt=1)
+    """Largest relative change of size along each axis in plane."""
+    intensity: IntensityConfig = IntensityConfig()
+    """How the source's intensities are varied, for units that mean nothing (MR)."""
+    mirroring: bool = False
+    """Translate a study and its mirror image and take the mean: twice the time; for networks trained with ``flip``."""
+
+    @model_validator(mode="after")
+    def _depth_belongs_to_blocks(self) -> Self:
+        if self.depth_voxels and self.dimensions != "3":
+            raise ValueError(
+                f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours instead"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        check_size((self.channels, *self.shape))
+        return self
+
+    @model_validator(mode="after")
+    def _mirrors_what_it_learnt(self) -> Self:
+        if self.mirroring and not self.flip:
+            raise ValueError("mirroring shows the network mirror images, which it learns with flip=true only")
+        return self
+
+    def still(self) -> Self:
+        """The same patch without turning, scaling, mirroring and change of intensities."""
+        unmoved = {"flip": False, "mirroring": False, "rotation_degrees": 0.0, "scaling": 0.0}
+        return self.model_copy(update=unmoved | {"intensity": IntensityConfig()})
+
+    @property
+    def spatial(self) -> int:
+        """Axes that the network convolves over: 2 or 3."""
+        return 3 if self.dimensions == "3" else 2
+
+    @property
+    def channels(self) -> int:
+        """Slices that enter as channels."""
+        return 2 * self.neighbours + 1 if self.dimensions == "2.5" else 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The patch's spatial shape, (H, W) or (H, W, D)."""
+        plane = (self.size_voxels, self.length_voxels or self.size_voxels)
+        return (*plane, self.depth_voxels or self.size_voxels) if self.spatial == 3 else plane
+
+
+def patch_chain(
+    config: PatchConfig,
+    keys: Sequence[str],
+    seed: int | None = None,
+    *,
+    labels: Collection[str] = (),
+    cut: "type[RandBodyPatchd] | None" = None,
+) -> Compose:
+    """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], one place and motion for all keys.
+
+    Those of the keys that are in ``labels`` hold label maps (X, Y, Z) instead, on the first study's grid: their values
+    stay what they are, the nearest voxel's, and beyond the volume there is background (0). ``cut`` says around which
+    point the patch lies; by default any of the body.
+    """
+    steps: list[Any] = [(cut or RandBodyPatchd)(keys, config)]
+    if config.flip:
+        steps.append(RandFlipd(keys, prob=0.5, spatial_axis=0))
+    turn = float(np.deg2rad(config.rotation_degrees))
+    steps.append(
+        RandAffined(
+            keys,
+            prob=1.0,
+            spatial_size=config.shape,
+            rotate_range=turn if config.spatial == 2 else (0.0, 0.0, turn),
+            scale_range=(config.scaling, config.scaling),
+            mode=["nearest" if key in labels else "bilinear" for key in keys],
+            padding_mode="border",
+        )
+    )
+    if config.intensity.varies and SOURCE in keys:
+        steps.append(RandIntensityd(SOURCE, config.intensity))
+    chain = Compose(steps)
+    chain.set_random_state(seed)
+    return chain
+
+
+class RandBodyPatchd(RandomizableTransform, MapTransform):
+    """Cut a region around a random point of the body, in [-1, 1]; what lies beyond the volume is air.
+
+    The region is 1.5 times the patch in plane. Slices become channels in 2D and 2.5D: (channels, X, Y); a block is
+    (1, X, Y, Z). All keys must hold studies or label maps on one grid, and the first one's body says where.
+    """
+
+    def __init__(self, keys: Sequence[str], config: PatchConfig) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob=1.0)
+        self.config = config
+        self.share = np.zeros(3)
+
+    def randomize(self, data: Any = None) -> None:
+        """Where in the body the patch is centred, as shares of its extent."""
+        super().randomize(data)
+        self.share = self.R.uniform(size=3)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """{key: Prepared or label map} to {key: tensor}."""
+        self.randomize()
+        result = {key: value for key, value in data.items() if key != CENTRE}
+        keys = list(self.key_iterator(result))
+        # The first study's body places all of them: MR and CT of one patient have bodies that differ by some voxels.
+        extent = self._extent()
+        start = [self._start(axis, size, result[keys[0]]) for axis, size in enumerate(extent)]
+        for key in keys:
+            result[key] = torch.from_numpy(self._region(result[key], start, extent))
+        return result
+
+    def _extent(self) -> list[int]:
+        plane = [int(size * MARGIN) for size in self.config.shape[:2]]
+        return [*plane, self.config.shape[2] if self.config.spatial == 3 else self.config.channels]
+
+    def _region(
+        self, study: Prepared | NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]
+    ) -> NDArray[np.float32]:
+        region = cut(study, start, extent) if isinstance(study, Prepared) else cut_labels(study, start, extent)
+        return region[None] if self.config.spatial == 3 else np.ascontiguousarray(region.transpose(2, 0, 1))
+
+    def _start(self, axis: int, size: int, study: Prepared) -> int:
+        """First index of the region: its patch stays over the body where the body is larger than the patch."""
+        first, last = study.body[axis]
+        patch = self.config.shape[axis] if axis < 2 else size
+        if axis == 2 and self.config.spatial == 2:
+            return min(first + int(self.share[2] * (last - first)), last - 1) - size // 2
+        # A sixth of the patch may reach over the body's edge, so that skin and air are learnt too.
+        lower, upper = first + patch / 3, last - patch / 3
+        centre = lower + self.share[axis] * (upper - lower) if upper > lower else (first + last) / 2
+        return round(centre - size / 2)
+
+
+class CentredPatchd(RandBodyPatchd):
+    """Cut the region around the voxel that ``data["centre"]`` names, (x, y, z); the key is used up."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """{key: Prepared or label map, "centre": (3,)} to {key: tensor}."""
+        self.centre = data[CENTRE]
+        return super().__call__(data)
+
+    def _start(self, axis: int, size: int, study: Prepared) -> int:
+        del study
+        return round(float(self.centre[axis]) - (size - 1) / 2)
+
+
+def cut(study: Prepared, start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
+    """The region of ``extent`` voxels from ``start`` in [-1, 1]; it must share a voxel with the volume.
+
+    Beyond the volume there is air in plane, and the last slice along z.
+    """
+    inside, pads = _overlap(study.voxels.shape, start, extent)
+    return _padded(normalise(np.asarray(study.voxels[inside]), study.bounds), pads, -1.0)
+
+
+def cut_labels(labels: NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
+    """The same region of a label map (X, Y, Z), its values as they are; beyond it there is background in plane."""
+    inside, pads = _overlap(labels.shape, start, extent)
+    return _padded(labels[inside].astype(np.float32), pads, 0.0)
+
+
+def _overlap(
+    shape: Sequence[int], start: Sequence[int], extent: Sequence[int]
+) -> tuple[tuple[slice, ...], list[tuple[int, int]]]:
+    """What of a region lies inside a volume, and how much is missing before and behind it along each axis."""
+    inside, pads = [], []
+    for limit, first, size in zip(shape, start, extent, strict=True):
+        low, high = min(max(first, 0), limit - 1), max(min(first + size, limit), 1)
+        inside.append(slice(low, high))
+        pads.append((max(low - first, 0), max(first + size - high, 0)))
+    return tuple(inside), pads
+
+
+def _padded(region: NDArray[np.float32], pads: list[tuple[int, int]], beyond: float) -> NDArray[np.float32]:
+    region = np.pad(region, [*pads[:2], (0, 0)], constant_values=beyond)
+    return np.pad(region, [(0, 0), (0, 0), pads[2]], mode="edge")
+
 
 Batch = dict[str, Tensor]
 

@@ -14,9 +14,9 @@ from pydantic import Field
 from scipy import ndimage
 
 from medgan.config import Config
-from medgan.data.body import body_box
 from medgan.data.domains import Domain
 from medgan.data.grid import slabs, upright
+from medgan.data.masks import body_box
 from medgan.data.volumes import Volume
 from medgan.errors import GeometryError
 

@@ -12,10 +12,10 @@ from medgan.data import bids, layouts
 from medgan.data.bids import parse_choice
 from medgan.data.domains import DomainPair
 from medgan.data.endings import subjects_named
+from medgan.data.hashes import file_hash, image_hash
 from medgan.data.layouts import Listed, Study
 from medgan.data.streams import unreadable
 from medgan.data.tables import read_table
-from medgan.data.volumes import file_hash, image_hash
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable
 

@@ -1,25 +1,19 @@
 # mypy: untyped-calls-exclude="nibabel"
-"""The one entry to images on disk: read and write volumes, tell one from another."""
+"""The one entry to images on disk: read and write volumes."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import DTypeLike, NDArray
 
 from medgan.data import dicom, images, metaimage, nifti, nrrd
 from medgan.data.dicom import is_series
 from medgan.data.grid import Grid, Volume
-from medgan.data.remembered import remembered
 from medgan.data.streams import open_regular, unreadable
-from medgan.errors import DataError, MedganError
+from medgan.errors import DataError
 
-__all__ = [
-    "Grid", "Volume", "file_hash", "image_hash", "is_series", "known_by", "read_grid", "read_volume",
-    "stored_type", "voxel_hash", "write_volume",
-]  # fmt: skip
+__all__ = ["Grid", "Volume", "is_series", "read_grid", "read_volume", "stored_type", "write_volume"]
 
 IMAGE_SUFFIXES = (*nifti.SUFFIXES, *images.SUFFIXES, *metaimage.SUFFIXES, *nrrd.SUFFIXES)
 """Names that claim to be an image that medgan reads; DICOM is told by its content, too."""
@@ -37,9 +31,6 @@ FOREIGN = {
 """Volume formats that medgan does not read, but does not overlook either, and what to do."""
 
 FOREIGN_SUFFIXES = tuple(suffix for suffixes in FOREIGN for suffix in suffixes)
-
-SHOWS = "shows"
-"""Said of an image that does not have one value everywhere."""
 
 
 class Format(Protocol):
@@ -81,16 +72,6 @@ def write_volume(
     nifti.write(voxels, grid, path, dtype, descrip=descrip, labels=labels)
 
 
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes; of a DICOM series, over the sorted hashes of its files, whatever their names.
-
-    Of a header and the voxels beside it, over both.
-    """
-    if data := data_beside(path):
-        return hashlib.sha256(f"{_byte_hash(path)} {_byte_hash(data)}".encode()).hexdigest()
-    return remembered("bytes 1", path, lambda: _byte_hash(path))
-
-
 def data_beside(path: Path) -> Path | None:
     """The file with the voxels of an image whose header is a file of its own; None where there is no such file."""
     kind = next((each for each in (metaimage, nrrd) if is_named(path, each.SUFFIXES)), None)
@@ -99,62 +80,6 @@ def data_beside(path: Path) -> Path | None:
     except DataError:
         return None
     return None if data == path else data
-
-
-def _byte_hash(path: Path) -> str:
-    try:
-        if path.is_dir() or is_series(path):
-            digests = sorted(file_hash(file) for file in dicom.dicom_files(path))
-            return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
-def image_hash(path: Path) -> str | None:
-    """By what an image is known again under another name: its :func:`voxel_hash`.
-
-    None where it cannot be read, or has one value everywhere and so shows nobody. What was found is kept in the user's
-    cache folder for as long as the file stays as it is.
-    """
-
-    def read() -> str:
-        volume = read_volume(path)
-        return f"{voxel_hash(volume)} {SHOWS if np.ptp(volume.voxels) else 'blank'}"
-
-    try:
-        answer = read() if data_beside(path) else remembered("voxels 1", path, read, on_disk=True)
-    except MedganError:
-        return None
-    digest, shows = answer.split()
-    return digest if shows == SHOWS else None
-
-
-def known_by(image: Path) -> tuple[str, ...]:
-    """The hashes by which an image is known again under another name: of what it shows, and of its bytes.
-
-    No hash of what cannot be read: whoever reads it says so.
-    """
-    try:
-        return tuple(filter(None, (image_hash(image), file_hash(image))))
-    except DataError:
-        return ()
-
-
-def voxel_hash(volume: Volume) -> str:
-    """SHA-256 over shape, spacing and intensities in RAS order.
-
-    It is the same for one image whatever its compression, its stored type, the order and place of its voxels, and the
-    text in its header.
-    """
-    axes = io_orientation(volume.grid.affine)
-    voxels = apply_orientation(volume.voxels, axes)
-    spacing_mm = np.array(volume.grid.spacing_mm, np.float32)[np.argsort(axes[:, 0])]
-    digest = hashlib.sha256(f"{voxels.shape} {' '.join(f'{mm:.3f}' for mm in spacing_mm)}".encode())
-    for index in range(voxels.shape[2]):  # slice by slice, so that no second volume is made; + 0 turns -0 into 0
-        digest.update(np.ascontiguousarray(voxels[..., index] + np.float32(0), dtype="<f4").data)
-    return digest.hexdigest()
 
 
 def _format_of(path: Path) -> Format:

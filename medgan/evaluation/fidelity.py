@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from skimage.metrics import structural_similarity
 
-from medgan.data.components import components
+from medgan.data.masks import components
 from medgan.errors import DataError, GeometryError
 
 Array = NDArray[np.floating[Any] | np.integer[Any]]

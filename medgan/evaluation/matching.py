@@ -17,9 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from medgan.data.labels import LABELS_JSON
 from medgan.data.layouts import key_below, stem
 from medgan.data.listing import find_images
+from medgan.data.masks import LABELS_JSON
 from medgan.data.sidecars import SUFFIX, sidecar
 from medgan.data.splits import Split
 from medgan.data.studies import AS_IT_IS, Cohort, Location, Options, read_cohort

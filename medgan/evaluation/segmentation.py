@@ -18,7 +18,7 @@ from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.data.components import components
+from medgan.data.masks import components
 from medgan.errors import GeometryError
 from medgan.evaluation.tissues import overlap
 

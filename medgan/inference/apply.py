@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, normalise
-from medgan.data.transforms import PatchConfig
 from medgan.networks.sliding import Network, maps_over_blocks, maps_over_slices
 
 MARGIN_VOXELS = 8

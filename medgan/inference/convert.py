@@ -10,11 +10,12 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 
+from medgan.data.hashes import file_hash
 from medgan.data.leaks import TRAINING, training_facts, training_of
 from medgan.data.sidecars import SUFFIX
 from medgan.data.splits import Part, Split
 from medgan.data.studies import Data
-from medgan.data.volumes import Volume, file_hash, read_volume
+from medgan.data.volumes import Volume, read_volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import (
     ConvertSummary,

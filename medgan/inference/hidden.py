@@ -15,10 +15,10 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from medgan.data.body import body_mask
 from medgan.data.domains import Domain
+from medgan.data.masks import body_mask
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared
-from medgan.data.transforms import PatchConfig
 from medgan.inference.apply import apply
 
 EIGHT_BITS = 255

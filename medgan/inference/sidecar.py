@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.data.leftovers import unfinished_folder
+from medgan.data.hashes import file_hash
 from medgan.data.nifti import DESCRIP_BYTES
-from medgan.data.streams import unwritable, write_text
-from medgan.data.volumes import Grid, file_hash, write_volume
+from medgan.data.streams import unfinished_folder, unwritable, write_text
+from medgan.data.volumes import Grid, write_volume
 from medgan.documents import read_json
 from medgan.errors import DataError
 from medgan.inference.jobs import Job, MapKind

@@ -14,9 +14,9 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.data.body import body_mask
 from medgan.data.domains import Domain
 from medgan.data.grid import slabs
+from medgan.data.masks import body_mask
 from medgan.data.preparation import Prepared, denormalise, normalise, prepare
 from medgan.data.volumes import Grid, Volume
 from medgan.errors import GeometryError, ModelError

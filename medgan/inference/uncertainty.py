@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
-from medgan.data.body import body_mask
 from medgan.data.domains import Domain
+from medgan.data.masks import body_mask
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise, prepare
-from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import Volume
 from medgan.inference.apply import apply, looked_at
 from medgan.inference.translate import ChangeLimits, on_grid, output_bounds

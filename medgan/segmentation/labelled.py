@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain
 from medgan.data.grid import apart, same_grid
-from medgan.data.labels import LABELS_JSON, Labels, carried, labels_of, merged, named_labels
+from medgan.data.masks import LABELS_JSON, Labels, carried, labels_of, merged, named_labels
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import read_grid, read_volume

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch.utils.data import Dataset
 
-from medgan.data.patches import Batch, chances, plain, plain_tensors
-from medgan.data.transforms import SOURCE, PatchConfig, patch_chain
+from medgan.data.patches import SOURCE, Batch, PatchConfig, chances, patch_chain, plain, plain_tensors
 from medgan.segmentation.labelled import Labelled
 
 IMAGE, LABELS = "image", "labels"

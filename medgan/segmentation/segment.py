@@ -9,10 +9,11 @@ from typing import Any
 from lightning_fabric import Fabric
 from rich.console import Console
 
+from medgan.data.hashes import file_hash
 from medgan.data.leaks import TRAINING, training_facts, training_of
 from medgan.data.streams import write_text
 from medgan.data.studies import Data
-from medgan.data.volumes import file_hash, read_volume
+from medgan.data.volumes import read_volume
 from medgan.inference.batch import (
     ConvertSummary,
     Status,

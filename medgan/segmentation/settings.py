@@ -16,9 +16,8 @@ from torch import nn
 
 from medgan.config import Channels, Config, Downs, Layers
 from medgan.data.domains import Domain, Window
-from medgan.data.intensity import IntensityConfig
+from medgan.data.patches import IntensityConfig, PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
 from medgan.training.fit import FitConfig
 
 MOST_LABELS = 255

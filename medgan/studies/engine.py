@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from medgan import documents, processes
+from medgan.data.hashes import file_hash
 from medgan.data.streams import write_csv, write_text
 from medgan.data.studies import Study as Scan
-from medgan.data.volumes import file_hash
 from medgan.errors import ConfigError, DataError, LeakageError, MedganError, TrainingError
 from medgan.studies.rows import ROWS, read_rows
 from medgan.studies.study import Context, Failure, Order, Study, Summary, Task

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from medgan.data.hashes import known_by
 from medgan.data.leaks import owner_of
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort, Study
-from medgan.data.volumes import known_by
 from medgan.errors import ConfigError, LeakageError
 from medgan.text import few
 

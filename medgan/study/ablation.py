@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from medgan.config import Config
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
 from medgan.study.grid import Cell
 from medgan.study.needs import adversarial_game, check_translators

@@ -8,8 +8,7 @@ from rich.console import Console
 
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Window
-from medgan.data.intensity import IntensityConfig
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import IntensityConfig, PatchConfig
 from medgan.errors import ConfigError
 from medgan.segmentation.labelled import read_labelled
 from medgan.segmentation.model import SegmenterModel, load_segmenter

@@ -14,12 +14,13 @@ from rich.console import Console
 from medgan.config import from_overrides, load, merged, read_yaml
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, domain_named
+from medgan.data.hashes import file_hash
 from medgan.data.layouts import stem
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import AUGMENTATION, left_out
 from medgan.data.splits import Split
 from medgan.data.studies import Data, Location, Study
-from medgan.data.volumes import file_hash, read_volume, stored_type
+from medgan.data.volumes import read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.inference.batch import (
     ConvertSummary,

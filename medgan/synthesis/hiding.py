@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from medgan.config import Config
-from medgan.data.components import components
+from medgan.data.masks import components
 
 TISSUE = -0.9
 """Holes are centred on what is brighter than this, of -1 to 1: in the body, not beside it."""

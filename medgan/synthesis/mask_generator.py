@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from scipy import ndimage
 
 from medgan.config import Config
-from medgan.data.components import components
+from medgan.data.masks import components
 from medgan.errors import DataError
 
 Labels = NDArray[np.uint8]

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.hashes import file_hash, known_by
 from medgan.data.leaks import owner_of
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, Data, Study, find_cohort
-from medgan.data.volumes import file_hash, known_by, read_volume
+from medgan.data.volumes import read_volume
 from medgan.errors import DataError, LeakageError, MedganError
 from medgan.segmentation.labelled import LABELS_JSON, Labelled, Labels, labels_of, read_labelled
 from medgan.text import few

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medgan.data.patches import cut, cut_labels
 from medgan.data.preparation import Prepared, denormalise
-from medgan.data.transforms import cut, cut_labels
 from medgan.errors import InsertionError
 from medgan.networks.painter import Painter
 from medgan.segmentation.labelled import Labelled

@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from medgan.data.components import voxels_of
-from medgan.data.patches import Batch, plain, plain_tensors
-from medgan.data.transforms import CENTRE, MARGIN, SOURCE, CentredPatchd, patch_chain
+from medgan.data.masks import voxels_of
+from medgan.data.patches import CENTRE, MARGIN, SOURCE, Batch, CentredPatchd, patch_chain, plain, plain_tensors
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.patches import IMAGE, LABELS

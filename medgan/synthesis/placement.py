@@ -13,8 +13,8 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from scipy import ndimage
 
 from medgan.config import Config
-from medgan.data.body import body_mask
 from medgan.data.domains import Domain
+from medgan.data.masks import body_mask
 from medgan.data.preparation import Prepared
 from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled

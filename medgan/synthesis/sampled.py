@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from medgan.data.patches import cut_labels
 from medgan.data.preparation import Prepared, denormalise
-from medgan.data.transforms import cut_labels
 from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.blending import soft_poisson

@@ -5,8 +5,8 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from medgan.data.domains import Domain, Window
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
 from medgan.segmentation.settings import MOST_LABELS, Labelling, Name
 from medgan.synthesis.condition import ConditionConfig
 

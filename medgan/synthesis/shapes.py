@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy import ndimage
 
 from medgan.config import Config
-from medgan.data.components import boxes, components
+from medgan.data.masks import boxes, components
 from medgan.segmentation.labelled import Labelled
 
 Voxel = tuple[int, int, int]

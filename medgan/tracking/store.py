@@ -19,7 +19,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
 
-from medgan.data.leftovers import unfinished_folder
+from medgan.data.streams import unfinished_folder
 from medgan.errors import ConfigError, ModelError
 
 FIRST_ANSWER_S = 5

@@ -7,7 +7,7 @@ from torch import nn
 
 from medgan.config import Channels, Config, Downs, Layers
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import PatchConfig
 from medgan.networks.blocks import Norm, UpSampling
 from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField, Windowed
 from medgan.networks.generators import ResNetGenerator, UNetGenerator

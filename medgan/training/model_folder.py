@@ -20,9 +20,9 @@ from medgan.config import Config, first_problem
 from medgan.data.belonging import Scans
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.leaks import TrainedOn
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.data.streams import replacing, write_text
-from medgan.data.transforms import PatchConfig
 from medgan.documents import read_json
 from medgan.errors import ModelError
 from medgan.training.architecture import Direction, GeneratorConfig

@@ -16,7 +16,7 @@ from torch.optim import Adam, Optimizer
 from medgan import losses
 from medgan.config import Config
 from medgan.data.domains import DomainPair
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
 from medgan.networks.generators import ResNetGenerator
 from medgan.networks.outputs import Output, centre_channel

@@ -14,8 +14,8 @@ from torch.optim import Adam, Optimizer
 from medgan import losses
 from medgan.config import Config
 from medgan.data.domains import DomainPair
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError, ModelError
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig

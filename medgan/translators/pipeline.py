@@ -15,12 +15,11 @@ from medgan.data.belonging import Scans
 from medgan.data.cache import Cache
 from medgan.data.domains import DomainPair
 from medgan.data.grid import apart, same_grid
-from medgan.data.patches import AnchoredDataset, PatchDataset
+from medgan.data.patches import AnchoredDataset, PatchConfig, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split
 from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Study, find_cohort
-from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_grid
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.phantom.cohort import PAIRED

@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer
 from medgan import losses
 from medgan.config import Config
 from medgan.data.domains import DomainPair
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import PatchConfig
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms

@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer
 
 from medgan import losses
 from medgan.data.domains import DomainPair
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import PatchConfig
 from medgan.networks.discriminators import LastChannel
 from medgan.networks.outputs import centre_channel
 from medgan.networks.registration import RegistrationNetwork, warp

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from medgan import losses
 from medgan.data.domains import Domain, DomainPair
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
 from medgan.errors import ModelError
 from medgan.networks.outputs import centre_channel
 from medgan.segmentation.model import load_segmenter

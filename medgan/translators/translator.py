@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from medgan import losses
 from medgan.data.domains import DomainPair
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise
-from medgan.data.transforms import PatchConfig
 from medgan.inference.apply import apply
 from medgan.training.architecture import Direction, GeneratorConfig
 from medgan.training.learner import Learner, bare

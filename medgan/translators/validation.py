@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.data.body import body_mask
 from medgan.data.domains import DomainPair
+from medgan.data.masks import body_mask
 from medgan.data.preparation import Prepared
 from medgan.evaluation.fidelity import mae_hu
 from medgan.evaluation.tissues import (

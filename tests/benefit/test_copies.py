@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from medgan.benefit.copies import COPIES, matched, matched_copies, shuffled_masks, stretched
-from medgan.data.body import body_mask
 from medgan.data.domains import Domain, Window
+from medgan.data.masks import body_mask
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError

@@ -13,7 +13,8 @@ from medgan.classification.apply import classify_volume
 from medgan.classification.classify import ClassifyOrder, classify
 from medgan.classification.model import load_classifier
 from medgan.data.domains import Domain, Window
-from medgan.data.volumes import image_hash, read_volume
+from medgan.data.hashes import image_hash
+from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError, InUseError
 from medgan.training.folder_lock import alone_in
 

@@ -7,10 +7,11 @@ from dicom_files import ROOT, report, save, save_stack, slice_of, stack
 from medgan.data.dicom import dicom_files, read, read_grid, studies_among
 from medgan.data.dicom_folder import is_series, part
 from medgan.data.domains import DomainPair, domain_named
+from medgan.data.hashes import file_hash
 from medgan.data.listing import find_images
 from medgan.data.studies import find_cohort
 from medgan.data.tables import read_table
-from medgan.data.volumes import file_hash, read_volume
+from medgan.data.volumes import read_volume
 from medgan.errors import DataError
 
 HU = np.zeros((32, 32))

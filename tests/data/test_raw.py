@@ -5,8 +5,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from medgan.data.grid import LPS_TO_RAS
+from medgan.data.hashes import file_hash, image_hash
 from medgan.data.listing import find_images
-from medgan.data.volumes import file_hash, image_hash, read_grid, read_volume
+from medgan.data.volumes import read_grid, read_volume
 from medgan.errors import DataError, GeometryError
 
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")

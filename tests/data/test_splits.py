@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from medgan.config import load
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.hashes import image_hash
 from medgan.data.splits import Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
-from medgan.data.volumes import image_hash
 from medgan.errors import ConfigError, DataError, LeakageError
 
 CONTRAST, PLAIN = (Domain(name=n, modality="CT", unit="HU", air=-1024, window=Window()) for n in ("contrast", "plain"))

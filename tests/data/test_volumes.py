@@ -7,17 +7,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
-from medgan.data.volumes import (
-    Grid,
-    Volume,
-    file_hash,
-    image_hash,
-    known_by,
-    read_grid,
-    read_volume,
-    stored_type,
-    write_volume,
-)  # fmt: skip
+from medgan.data.hashes import file_hash, image_hash, known_by
+from medgan.data.volumes import Grid, Volume, read_grid, read_volume, stored_type, write_volume
 from medgan.errors import DataError
 
 CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medgan.data.hashes import image_hash
 from medgan.data.splits import Split
-from medgan.data.volumes import image_hash
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.matching import Case
 from medgan.evaluation.seen import NOBODY, Seen, refuse_trained, seen_as, seen_subjects

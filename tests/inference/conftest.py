@@ -11,8 +11,8 @@ import torch
 from lightning_fabric import Fabric
 
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
 from medgan.training.architecture import GeneratorConfig, ResNetConfig
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import write_model

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared
-from medgan.data.transforms import PatchConfig
 from medgan.inference.apply import MARGIN_VOXELS, apply, looked_at, maps
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import ResNetConfig

@@ -14,8 +14,8 @@ import SimpleITK as sitk  # noqa: N813
 from rich.console import Console
 
 from medgan.data.grid import GEOMETRY_FIELDS
+from medgan.data.hashes import file_hash, image_hash
 from medgan.data.splits import Split
-from medgan.data.volumes import file_hash, image_hash
 from medgan.errors import ConfigError, DataError, InUseError, ModelError
 from medgan.inference.convert import Batch, ConvertOrder, convert
 from medgan.inference.jobs import find_jobs

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from medgan.data.domains import Domain, Window
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared
-from medgan.data.transforms import PatchConfig
 from medgan.inference.hidden import DISTURBANCES, NOISE_SHARE, cycle_errors, noisy, quantised
 from medgan.networks.outputs import centre_channel
 from medgan.training.device import make_fabric

@@ -5,7 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medgan.data.volumes import file_hash, read_volume
+from medgan.data.hashes import file_hash
+from medgan.data.volumes import read_volume
 from medgan.errors import DataError
 from medgan.inference.jobs import Job
 from medgan.inference.sidecar import (

@@ -6,9 +6,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from medgan.data import grid as grid_module
-from medgan.data.body import body_mask
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import made_up_grid
+from medgan.data.masks import body_mask
 from medgan.data.preparation import GridConfig, prepare
 from medgan.data.volumes import Volume, read_volume
 from medgan.errors import GeometryError, ModelError

@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import made_up_grid
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared
-from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import Volume, read_volume
 from medgan.inference.translate import on_grid, translate
 from medgan.inference.uncertainty import Spread, motion, moved, rescaled, seed_of, uncertainty, variations

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from medgan.data.volumes import image_hash, read_volume
+from medgan.data.hashes import image_hash
+from medgan.data.volumes import read_volume
 from medgan.errors import DataError, InUseError
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.segment import SegmentOrder, segment

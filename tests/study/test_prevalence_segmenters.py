@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from rich.console import Console
 
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
 from medgan.study.plan import configured
 from medgan.study.prevalence_design import LABELS, PrevalenceDesign, rendered

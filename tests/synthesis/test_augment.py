@@ -10,8 +10,8 @@ from rich.console import Console
 from torch import nn
 
 from medgan.data.domains import domain_named
+from medgan.data.hashes import file_hash
 from medgan.data.splits import Split
-from medgan.data.volumes import file_hash
 from medgan.errors import ConfigError, DataError, LeakageError, ModelError
 from medgan.inference.sidecar import as_json
 from medgan.synthesis.augment import AugmentOrder, augment

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.stats import ks_2samp
 
-from medgan.data.components import components
+from medgan.data.masks import components
 from medgan.errors import ConfigError, InsertionError
 from medgan.synthesis.copy_paste import CopyPaste
 from medgan.synthesis.insertion import InsertionConfig

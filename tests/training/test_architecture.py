@@ -5,7 +5,7 @@ import torch
 
 from medgan.config import from_overrides, load
 from medgan.data.domains import Domain, DomainPair, Window
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
 from medgan.networks.discriminators import PatchDiscriminator, Windowed
 from medgan.networks.outputs import ChangeOutput, ImageOutput

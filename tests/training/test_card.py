@@ -1,8 +1,8 @@
 import pytest
 
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
 from medgan.training.architecture import GeneratorConfig
 from medgan.training.card import model_card
 from medgan.training.model_folder import ModelDescription

@@ -7,9 +7,9 @@ from safetensors.torch import load_file, save_file
 
 from medgan.data.belonging import Scans
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.hashes import file_hash
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
-from medgan.data.volumes import file_hash
 from medgan.errors import DataError, ModelError
 from medgan.training.architecture import GeneratorConfig, ResNetConfig, UNetConfig
 from medgan.training.model_folder import SCHEMA_VERSION, read_description, read_model, write_model

@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig, Prepared, normalise
-from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError, ModelError
 from medgan.networks.outputs import centre_channel
 from medgan.segmentation.apply import segment_study

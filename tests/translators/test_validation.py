@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from medgan.data.body import body_mask
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.masks import body_mask
 from medgan.training.learner import HeldOut
 from medgan.translators.validation import body_of, paired_metrics, unpaired_metrics
 

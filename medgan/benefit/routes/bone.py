@@ -7,7 +7,7 @@ voxels are closed slice by slice, then connected parts under 0.1 ml go. Marrow u
 import numpy as np
 from scipy import ndimage
 
-from medgan.data.components import components
+from medgan.data.masks import components
 from medgan.evaluation.bone import Bone, bone_surface_dice
 from medgan.evaluation.fidelity import IN_PLANE, Array, Mask
 from medgan.evaluation.tissues import BONE_HU, body, overlap

@@ -7,9 +7,8 @@ from pydantic import Field, PositiveInt, model_validator
 from medgan.benefit.routes.bone import LABEL
 from medgan.config import Config
 from medgan.data.domains import Window
-from medgan.data.intensity import IntensityConfig
+from medgan.data.patches import IntensityConfig, PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.data.transforms import PatchConfig
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.training.fit import FitConfig
 

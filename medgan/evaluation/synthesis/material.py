@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from medgan.data.domains import Domain
 from medgan.data.grid import same_grid
-from medgan.data.labels import Labels, carried, labels_of, merged
 from medgan.data.layouts import Study
 from medgan.data.leaks import owner_of
+from medgan.data.masks import Labels, carried, labels_of, merged
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.sidecars import sidecar
 from medgan.data.splits import Split

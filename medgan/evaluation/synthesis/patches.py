@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.data.components import voxels_of
+from medgan.data.masks import voxels_of
+from medgan.data.patches import cut, cut_labels
 from medgan.data.preparation import Prepared
-from medgan.data.transforms import cut, cut_labels
 from medgan.errors import DataError
 
 SLICES = (0.25, 0.5, 0.75)

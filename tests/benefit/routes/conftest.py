@@ -8,10 +8,10 @@ import torch
 
 from medgan.benefit.routes.plan import RoutesOrder, RoutesPlan, make_plan
 from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
-from medgan.data.transforms import PatchConfig
 from medgan.phantom.cohort import write_phantom
 from medgan.training.architecture import GeneratorConfig, ResNetConfig
 from medgan.training.model_folder import write_model

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from medgan.data.domains import domain_named
+from medgan.data.hashes import image_hash
 from medgan.data.splits import Split
-from medgan.data.volumes import image_hash
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.synthesis.material import divided, gather, read_rows
 

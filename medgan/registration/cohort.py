@@ -16,14 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.registration_pair import PairConfig, PairFiles, register_pair
-from medgan.data.registration_quality import Quality, Status
+from medgan.data.hashes import file_hash
 from medgan.data.streams import inert_table, write_text
 from medgan.data.studies import Cohort, Study
-from medgan.data.volumes import file_hash
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, MedganError
 from medgan.processes import WorkerKilledError, in_processes
+from medgan.registration.pair import PairConfig, PairFiles, register_pair
+from medgan.registration.quality import Quality, Status
 
 FORMAT = 3
 """Raised when registration changes what it writes for equal inputs and settings."""

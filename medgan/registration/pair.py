@@ -11,22 +11,16 @@ from pydantic import PositiveFloat
 
 from medgan.config import Config
 from medgan.data.belonging import check_belongs
-from medgan.data.bias_field import without_bias
-from medgan.data.body import body_mask
-from medgan.data.deformation import deformed
 from medgan.data.domains import Domain
 from medgan.data.grid import Grid, Volume, same_grid, upright
-from medgan.data.itk import to_itk, voxels_of
-from medgan.data.leftovers import unfinished
-from medgan.data.registration import register
-from medgan.data.registration_picture import draw_pair
-from medgan.data.registration_quality import Limits, Quality, Status, gains_nothing, judge, measure
-from medgan.data.registration_settings import RegistrationConfig
-from medgan.data.registration_side import side
-from medgan.data.streams import unwritable
+from medgan.data.masks import body_mask
+from medgan.data.streams import unfinished, unwritable
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import GeometryError
+from medgan.registration.quality import Limits, Quality, Status, draw_pair, gains_nothing, judge, measure
+from medgan.registration.search import deformed, register, shrunk
+from medgan.registration.side import RegistrationConfig, one_thread, side, to_itk, voxels_of
 
 
 class PairConfig(Config):
@@ -177,3 +171,37 @@ def _write_transform(transform: sitk.Transform, path: Path) -> None:
         part.replace(path)
     except (OSError, RuntimeError) as error:
         raise unwritable(path, error) from None
+
+
+FIT_SPACING_MM = 4.0
+"""Voxel size on which the field is fitted; it is much smoother than that."""
+N4_ITERATIONS = (50, 50, 50)
+
+
+@one_thread()
+def without_bias(
+    voxels: NDArray[np.float32], affine: NDArray[np.float64], body: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """The voxels divided by their smooth multiplicative field, which is fitted inside the body.
+
+    Args:
+        voxels: (X, Y, Z), MR, arbitrary unit; what is not positive is left out of the fit.
+        affine: (4, 4), voxel index → RAS+ mm.
+        body: (X, Y, Z).
+
+    Returns:
+        (X, Y, Z), with the body's mean as it was.
+
+    Source: N4, Tustison et al. 2010, doi 10.1109/TMI.2010.2046908.
+    """
+    inside = body & (voxels > 0)
+    if not inside.any():
+        return voxels
+    image, mask = to_itk(voxels, affine), to_itk(inside, affine)
+    method = sitk.N4BiasFieldCorrectionImageFilter()
+    method.SetMaximumNumberOfIterations(N4_ITERATIONS)
+    small = shrunk(image, FIT_SPACING_MM)
+    method.Execute(small, sitk.Resample(mask, small, sitk.Transform(), sitk.sitkNearestNeighbor))
+    field = np.exp(voxels_of(method.GetLogBiasFieldAsImage(image)))
+    corrected = voxels / field
+    return np.asarray(corrected * (voxels[inside].mean() / corrected[inside].mean()), dtype=np.float32)

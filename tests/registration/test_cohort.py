@@ -11,12 +11,12 @@ import psutil
 import pytest
 from rich.console import Console
 
-from medgan.data import registration_cohort
 from medgan.data.domains import DomainPair, domain_named
-from medgan.data.registration_cohort import register_cohort, render
 from medgan.data.studies import find_cohort
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError
+from medgan.registration import cohort as cohort_module
+from medgan.registration.cohort import register_cohort, render
 
 PAIR = DomainPair(source=domain_named("mr"), target=domain_named("ct"), paired=True)
 
@@ -97,8 +97,8 @@ def test_only_accepted_pairs_reach_the_cohort_and_all_are_accounted_for(raw, tmp
 def test_a_pair_is_done_again_only_when_files_or_settings_change(raw, tmp_path, quick, monkeypatch):
     cohort = find_cohort(raw, PAIR).of_subjects(["good"])
     calls = []
-    real = registration_cohort.register_pair
-    monkeypatch.setattr(registration_cohort, "register_pair", lambda *given: (calls.append(1), real(*given))[1])
+    real = cohort_module.register_pair
+    monkeypatch.setattr(cohort_module, "register_pair", lambda *given: (calls.append(1), real(*given))[1])
 
     def run(config=quick):
         return register_cohort(cohort, PAIR, tmp_path / "out", config, fixed="mr")

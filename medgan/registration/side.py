@@ -1,19 +1,62 @@
-# mypy: untyped-calls-exclude="SimpleITK"
+# mypy: untyped-calls-exclude="SimpleITK,nibabel"
 """One of two scans, ready to register: its intensities, and where the metric shall look in it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from scipy import ndimage
 
-from medgan.data.components import components
+from medgan.config import Config
 from medgan.data.domains import Domain, Window
-from medgan.data.grid import Volume
-from medgan.data.itk import to_itk, voxels_of
-from medgan.data.registration_settings import RegistrationConfig
+from medgan.data.grid import LPS_TO_RAS, Volume
+from medgan.data.masks import components
 from medgan.errors import DataError
+
+LEAST_BINS = 8
+
+
+class RegistrationConfig(Config):
+    """How a moving scan is brought onto a fixed one."""
+
+    seed: NonNegativeInt = 0
+    """Of the voxels that the metric looks at; equal seeds give equal transforms."""
+    level_spacings_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat] = (8.0, 4.0, 2.0, 1.0)
+    """Voxel size at each of the four resolution levels; a scan that is coarser is taken as it is."""
+    samples: PositiveInt = 50_000
+    """Voxels that the metric looks at, drawn at random at each level. Along a limb mutual information is nearly flat,
+    and with few of them its maximum moves with the draw."""
+    bins: int = Field(default=40, ge=LEAST_BINS)
+    """Of the joint histogram, along each axis; fewer at levels with few voxels."""
+    iterations: PositiveInt = 300
+    """At most, at each level."""
+    start_rotation_degrees: NonNegativeFloat = 12.0
+    """The coarsest level also starts turned by this much to either side about each axis; 0 starts only unturned."""
+    kept_starts: PositiveInt = 4
+    """How many different ends of the coarsest level, of each direction, go on to the second; half as many, of both
+    together, go on to each finer one."""
+    margin_mm: NonNegativeFloat = 12.0
+    """Air around the body of the scan that is held fixed that the metric looks at."""
+    inside_mm: NonNegativeFloat = 8.0
+    """How deep below the surface of the body that is held fixed the metric looks at the fine levels: flesh is pressed
+    differently on each table, and the skin would draw a rigid transform off the bones. 0 looks near the body at all
+    levels."""
+    bone_mm: NonNegativeFloat = 10.0
+    """How far around the bones of a CT the metric looks closest, from the second level on: bones are rigid, flesh is
+    not. 0 gives bones no weight of their own."""
+    bone_share: float = Field(default=0.8, gt=0, le=1)
+    """Of the voxels that the metric looks at, how many lie around bones. The rest holds where bones say nothing, as
+    along a shaft, and has more of them where bones are few."""
+    edge_mm: NonNegativeFloat = 40.0
+    """How far the moving scan's outermost voxels are repeated beyond it at the two coarsest levels, so that sliding out
+    of it gains nothing. At the finest, what is repeated is not what is there: it drew limbs along their axis."""
+
 
 CONTRASTS = {"CT": Window(lower=-250.0, upper=600.0), "MR": Window(lower=0.0, upper=99.5, percentiles=True)}
 """What the histogram of the metric spans: beyond, a few bright voxels would leave the tissues in one bin."""
@@ -54,7 +97,7 @@ def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, config: Regist
 
     Args:
         volume: (X, Y, Z).
-        body: (X, Y, Z), from :func:`medgan.data.body.body_mask`.
+        body: (X, Y, Z), from :func:`medgan.data.masks.body_mask`.
         domain: Its modality chooses the window of the metric.
         config: How far around and inside the body, and around bones, the metric looks.
 
@@ -151,3 +194,49 @@ def on(level: sitk.Image, mask: sitk.Image) -> NDArray[np.bool_]:
     """A mask on the grid of a level, (X, Y, Z)."""
     still = sitk.Transform(3, sitk.sitkIdentity)
     return np.asarray(voxels_of(sitk.Resample(mask, level, still, sitk.sitkNearestNeighbor)) > 0)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """SimpleITK on a single thread, so that sums run in one order and equal inputs give equal bits.
+
+    The filters' own ``SetNumberOfThreads`` does not reach the metric of a registration.
+    """
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def to_itk(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> sitk.Image:
+    """An image of SimpleITK on the same grid.
+
+    Args:
+        voxels: (X, Y, Z); booleans become uint8.
+        affine: (4, 4), voxel index → RAS+ mm, without shear (:func:`medgan.data.volumes.read_volume` refuses it).
+    """
+    numbers = voxels.astype(np.uint8) if voxels.dtype == bool else voxels
+    image = sitk.GetImageFromArray(np.ascontiguousarray(numbers.T))
+    lps = LPS_TO_RAS @ affine
+    spacing_mm = voxel_sizes(lps)
+    image.SetSpacing(spacing_mm.tolist())
+    image.SetDirection((lps[:3, :3] / spacing_mm).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def voxels_of(image: sitk.Image) -> NDArray[Any]:
+    """The voxels (X, Y, Z) of an image of SimpleITK, as a copy."""
+    return np.asarray(sitk.GetArrayFromImage(image).T)
+
+
+def matrix_lps(transform: sitk.Transform) -> NDArray[np.float64]:
+    """A rigid or affine transform as (4, 4) on LPS+ mm, read off from where it takes the origin and the axes."""
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    columns = [np.array(transform.TransformPoint(axis)) - origin for axis in np.eye(3).tolist()]
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack(columns, axis=1)
+    matrix[:3, 3] = origin
+    return matrix

@@ -1,12 +1,33 @@
 """The body of drawn patients whose outline is known, and of real ones."""
 
+import json
+
+import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from skimage.measure import label
 
-from medgan.data.body import body_box, body_mask
 from medgan.data.domains import Domain, Window
+from medgan.data.masks import (
+    body_box,
+    body_mask,
+    boxes,
+    carried,
+    components,
+    label_values,
+    labels_of,
+    merged,
+    named_labels,
+    voxels_of,
+)
+from medgan.data.preparation import Prepared
+from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import read_volume
+from medgan.errors import DataError
 
 CT = Domain(name="ct", modality="CT", unit="HU", air=-1024, window=Window())
 MR = Domain(name="mr", modality="MR", unit="arbitrary", air=0, window=Window(lower=1, upper=99, percentiles=True))
@@ -118,3 +139,97 @@ def test_the_body_of_a_real_study_is_one_piece_and_neither_all_nor_nothing(medga
     mask = body_mask(voxels, domain)
     assert share[0] < mask.mean() < share[1]
     assert ndimage.label(mask, np.ones((3, 3, 3)))[1] == 1
+
+
+SHAPES = {"2d": (7, 6), "3d": (6, 5, 4)}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("corners", [True, False])
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_components_are_those_of_scikit_image(shape, corners, data):
+    mask = data.draw(arrays(bool, shape))
+    numbers, count = components(mask, corners=corners)
+    theirs, their_count = label(mask, connectivity=mask.ndim if corners else 1, return_num=True)
+    assert count == their_count
+    # The same parts, in whatever order they are numbered.
+    assert len(set(zip(numbers.ravel().tolist(), theirs.ravel().tolist(), strict=True))) == count + (not mask.all())
+
+
+def test_corners_join_lesions_and_not_bodies():
+    mask = np.eye(3, dtype=np.uint8)
+    assert components(mask)[1] == 1
+    assert components(mask, corners=False)[1] == 3
+
+
+def test_names_do_not_part_a_component():
+    assert components(np.array([[0, 1, 2, 0, 1]]))[1] == 2
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_voxels_and_boxes_are_told_by_component(shape):
+    mask = np.random.default_rng(0).random(shape) < 0.25
+    numbers, count = components(mask)
+    told = voxels_of(mask)
+    assert len(told) == len(boxes(numbers)) == count > 1
+    for number, (voxels, box) in enumerate(zip(told, boxes(numbers), strict=True), start=1):
+        np.testing.assert_array_equal(voxels, np.argwhere(numbers == number))
+        assert [extent.start for extent in box] == voxels.min(axis=0).tolist()
+        assert [extent.stop - 1 for extent in box] == voxels.max(axis=0).tolist()
+
+
+def test_where_nothing_is_marked_there_is_none():
+    assert voxels_of(np.zeros((3, 3))) == []
+
+
+VALUES = np.array([[[0, 1], [2, 3]]], dtype=np.float32)
+
+
+@pytest.fixture
+def mask(tmp_path):
+    def save(voxels, name="mask.nii.gz"):
+        nib.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def test_values_of_one_name_are_merged_and_numbered_in_order(mask):
+    found = merged(read_volume(mask(VALUES)), {"square": (2, 3), "disc": (1,)})
+    np.testing.assert_array_equal(found, [[[0, 2], [1, 1]]])
+    assert found.dtype == np.uint8
+
+
+def test_labels_are_carried_onto_another_grid_by_the_nearest_voxel():
+    labels = VALUES.astype(np.uint8)
+    finer = np.diag([1.0, 0.5, 1.0, 1.0])
+    finer[1, 3] = -0.25
+    onto = Prepared(np.zeros((1, 4, 2), np.float32), finer, ((0, 1), (0, 4), (0, 2)), (0.0, 1.0))
+    np.testing.assert_array_equal(carried(labels, np.eye(4), onto), np.repeat(labels, 2, axis=1))
+
+
+@pytest.mark.parametrize("voxels", [VALUES / 2, VALUES - 1], ids=["fractions", "negative"])
+def test_an_image_is_no_label_map(mask, voxels):
+    with pytest.raises(DataError, match=r"mask.nii.gz: holds values that are no labels"):
+        label_values(read_volume(mask(voxels)))
+
+
+def test_a_cohorts_labels_are_named_beside_it_or_by_their_values(mask, tmp_path):
+    cohort = Cohort((Study("s0", "mr", tmp_path / "image.nii.gz", mask(VALUES)),), tmp_path)
+    assert labels_of(cohort) == {"label_1": (1,), "label_2": (2,), "label_3": (3,)}
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": {"0": "air", "5": "liver", "7": "kidney"}}))
+    assert labels_of(cohort) == {"liver": (5,), "kidney": (7,)}
+
+
+def test_masks_that_mark_nothing_name_nothing(mask, tmp_path):
+    study = Study("s0", "mr", tmp_path / "image.nii.gz", mask(np.zeros_like(VALUES)))
+    with pytest.raises(DataError, match="no mask marks anything"):
+        labels_of(Cohort((study,), tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": ["liver"]}', '{"labels": {"liver": 5}}'])
+def test_a_file_that_does_not_say_what_labels_mean_is_refused(tmp_path, content):
+    (tmp_path / "labels.json").write_text(content)
+    with pytest.raises(DataError, match=r"labels.json: does not say what labels mean"):
+        named_labels(tmp_path / "labels.json")

@@ -2,15 +2,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from medgan.data import registration_side
-from medgan.data.body import body_mask
 from medgan.data.domains import domain_named
 from medgan.data.grid import LPS_TO_RAS, Volume, made_up_grid
-from medgan.data.itk import matrix_lps, voxels_of
-from medgan.data.registration import COARSE_LEVELS, at_level, centred, inverse, metric, register
-from medgan.data.registration_settings import RegistrationConfig
-from medgan.data.registration_side import on, side
+from medgan.data.masks import body_mask
 from medgan.errors import DataError
+from medgan.registration import side as side_module
+from medgan.registration.quality import measure
+from medgan.registration.search import COARSE_LEVELS, at_level, centred, deformed, inverse, metric, register
+from medgan.registration.side import RegistrationConfig, matrix_lps, on, side, voxels_of
 
 CORNERS = np.array([[x, y, z, 1] for x in (-25, 25) for y in (-20, 20) for z in (-35, 35)], dtype=float).T
 
@@ -55,7 +54,7 @@ def test_flesh_that_lies_differently_does_not_draw_the_bones_along(
     scan, flesh_apart, rigid, quick, monkeypatch, ct_is_fixed, bone_mm, inside_mm, bones_meet
 ):
     """With both, bones are off by 1.6 mm of a 2.5 mm voxel; with one alone or none by more."""
-    monkeypatch.setattr(registration_side, "LEAST_LOOKED_AT", 2000)  # the scan has no more than the usual number
+    monkeypatch.setattr(side_module, "LEAST_LOOKED_AT", 2000)  # the scan has no more than the usual number
     config = quick.rigid.model_copy(update={"bone_mm": bone_mm, "inside_mm": inside_mm})
     scans = {"mr": scan("MR"), "ct": flesh_apart(flesh=rigid(shift_mm=(0, 7, 0)))}
     domains = {name: domain_named(name) for name in scans}
@@ -171,3 +170,16 @@ def test_what_cannot_be_registered_is_refused_by_name(tmp_path, shape, spacing_m
     with pytest.raises(DataError, match=problem) as refused:
         side(volume, np.zeros(shape, bool), domain_named("ct"), RegistrationConfig())
     assert str(volume.path) in str(refused.value)
+
+
+def test_bending_raises_the_mutual_information_that_a_rigid_transform_leaves(scan, sides, quick):
+    swollen = np.diag([1.12, 0.94, 1.0, 1.0])
+    fixed, moving = sides((scan("MR"), "MR"), (scan("CT", swollen), "CT"))
+    still = sitk.Euler3DTransform()
+    bent = deformed(fixed, moving, still, 40.0, quick.rigid)
+    quality = measure(fixed, moving, still, bent)
+    assert quality.mutual_information_after > quality.mutual_information_before + 0.05
+    assert quality.dice_after > quality.dice_before
+    # The body's edges, 30 mm from the middle, are 3.6 mm further out in the moving scan.
+    for edge in (-30.0, 30.0):
+        assert 1 < np.sign(edge) * bent.TransformPoint((edge, 0.0, 0.0))[0] - 30 < 5

@@ -3,12 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from PIL import Image
 from sklearn.metrics import mutual_info_score
 
-from medgan.data.registration_quality import (
+from medgan.data.domains import domain_named
+from medgan.registration.quality import (
+    FIELDS,
     Limits,
     Quality,
+    checkerboard,
     dice,
+    draw_pair,
     gain_noise,
     gains_nothing,
     judge,
@@ -138,3 +143,26 @@ def test_a_pair_is_passed_on_only_within_every_limit(change, status, reason):
     assert verdict == status
     assert reason in text
     assert bool(text) == (status != "accepted")
+
+
+def test_the_fields_of_a_board_take_turns():
+    board = checkerboard(np.zeros((16, 24)), np.ones((16, 24)))
+    edge = 16 // FIELDS
+    assert board[:edge, :edge].max() == 0
+    assert board[edge : 2 * edge, :edge].min() == 1
+    assert board[edge : 2 * edge, edge : 2 * edge].max() == 0
+    assert board.mean() == 0.5
+
+
+def test_planes_smaller_than_the_board_are_drawn_voxel_by_voxel():
+    np.testing.assert_array_equal(checkerboard(np.zeros((2, 3)), np.ones((2, 3))), [[0, 1, 0], [1, 0, 1]])
+
+
+def test_a_picture_is_a_png_with_light_and_dark(scan, tmp_path):
+    fixed, moved = scan("MR"), scan("CT")
+    domains = (domain_named("mr"), domain_named("ct"))
+    draw_pair(fixed.voxels, moved.voxels, domains, fixed.grid.spacing_mm, tmp_path / "a" / "s1.png", "s1: accepted")
+    with Image.open(tmp_path / "a" / "s1.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 400
+        assert np.asarray(picture.convert("L")).std() > 30

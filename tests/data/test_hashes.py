@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from medgan.data import remembered as module
-from medgan.data.remembered import default_folder, remembered
+from medgan.data import hashes as module
+from medgan.data.hashes import default_folder, remembered
 
 
 @pytest.fixture

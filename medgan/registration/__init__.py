@@ -1,0 +1,1 @@
+"""Raw pairs of scans brought onto one grid: search, judgement, files."""

@@ -29,7 +29,7 @@ from medgan.data.grid import Grid, Volume, made_up_grid
 from medgan.data.masks import body_mask
 from medgan.data.studies import find_cohort
 from medgan.data.volumes import read_volume
-from medgan.phantom.ct import default_spacing_mm, render_subject
+from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import Tissue
 from medgan.registration.search import register
 from medgan.registration.side import RegistrationConfig, Side, matrix_lps, side
@@ -107,9 +107,10 @@ def summarised(rows: pd.DataFrame) -> pd.Series:
 def of_phantom(given: argparse.Namespace, mr: bool) -> Pairs:
     """Plain CT onto contrast CT, or onto an MR made of the labels."""
     shape = (128, 128, 32)
-    grid = made_up_grid(shape, np.diag([*default_spacing_mm(shape), 1.0]))
+    phantom = KINDS["abdomen_ct"]
+    grid = made_up_grid(shape, np.diag([*phantom.spacing_mm(shape), 1.0]))
     for number in range(min(4, given.subjects)):
-        scans = render_subject(11, number, shape=shape)
+        scans = phantom.render(11, number, shape=shape)
         labels = scans["labels"]
         bright = np.array([T1.get(Tissue(label), 380) if label in set(Tissue) else 0 for label in range(256)], float)
         noise = np.random.default_rng(number).normal(0, 20, (2, *shape))

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from medgan.phantom import abdomen_mr_ct, ct, head_mr
-from medgan.phantom.mr import draw_session
+from medgan.phantom.kinds import KINDS
 
 SEED = 2
 LEVELS_MM = (45.0, 10.0, -15.0, -45.0)
@@ -48,33 +47,36 @@ def panel(voxels: NDArray[np.int16], lower: float, upper: float) -> Panel:
 
 def abdomens_in_ct() -> Iterable[Row]:
     """Four subjects from the late arterial to the portal phase, contrast beside plain at W400 L40."""
+    kind = KINDS["abdomen_ct"]
     for subject in (3, 7, 8, 11):
-        volumes = ct.render_subject(SEED, subject, shape=SHAPE)
+        volumes = kind.render(SEED, subject, shape=SHAPE)
         pictures = [
             (domain, panel(volumes[domain][:, :, z], *WINDOW_HU)[ROWS])
             for z in slices(LEVELS_MM, 2.5, volumes["lesions"])
-            for domain in ct.DOMAINS
+            for domain in kind.domains
         ]
         note = ", liver lesions" if volumes["lesions"].any() else ""
-        yield f"subject {subject}: phase {ct.draw_scan(SEED, subject).phase:.2f}{note}", pictures
+        yield f"subject {subject}: phase {kind.describe(SEED, subject)['plain']['phase']:.2f}{note}", pictures
 
 
 def abdomens_in_mr_and_ct() -> Iterable[Row]:
     """Two subjects, MR beside CT at W1000 L100."""
+    kind = KINDS["abdomen_mr_ct"]
     for subject in (3, 8):
-        volumes = abdomen_mr_ct.render_subject(SEED, subject, shape=SHAPE)
+        volumes = kind.render(SEED, subject, shape=SHAPE)
         brightest = float(np.percentile(volumes["mr"], 99.5))
         pictures = []
         for z in slices(LEVELS_MM[:3], 2.5, volumes["lesions"]):
             pictures.append(("mr", panel(volumes["mr"][:, :, z], 0, brightest)[ROWS]))
             pictures.append(("ct", panel(volumes["ct"][:, :, z], *WIDE_HU)[ROWS]))
-        yield f"subject {subject}: scale {draw_session(SEED, subject).scale:g}", pictures
+        yield f"subject {subject}: scale {kind.describe(SEED, subject)['mr']['scale']:g}", pictures
 
 
 def heads_in_mr() -> Iterable[Row]:
     """One subject with lesions in all series, T1 before and after gadolinium in one window."""
-    volumes = head_mr.render_subject(SEED, 0, shape=HEAD_SHAPE, lesions=1.0)
-    for domain in head_mr.ACQUISITIONS:
+    kind = KINDS["head_mr"]
+    volumes = kind.render(SEED, 0, shape=HEAD_SHAPE, lesions=1.0)
+    for domain in kind.scans:
         brightest = float(np.percentile(volumes["t1_gd" if domain == "t1" else domain], 99.3))
         shown = slices(HEAD_LEVELS_MM, 4.0, volumes["lesions"])
         yield domain, [("", panel(volumes[domain][:, :, z], 0, brightest)) for z in shown]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -14,17 +15,12 @@ CENTRE = (0.0, -8.0, -24.0)
 """Where the furrows of the cortex point to."""
 
 
-class Furrows(Shape):
+class _Furrows(Shape):
     """Sheets that run from the surface of an ellipsoid towards its centre, winding like the furrows of the cortex.
 
-    They lie where a smooth random field vanishes; the field's value over its slope is the distance to them. Close to
-    radial: the field is taken at points moved outwards, so that it changes little with the depth.
-
-    Args:
-        waves: The field; its wavelengths are twice the furrows' spacing at the surface.
-        centre: Of the ellipsoid, mm.
-        radii: Of the ellipsoid, mm.
-        half_mm: Half the furrows' width.
+    They lie where the smooth random field ``waves`` vanishes; its value over its slope is the distance to them. Its
+    wavelengths are twice the furrows' spacing at the ellipsoid's surface. Close to radial: the field is taken at points
+    moved outwards, so that it changes little with the depth.
     """
 
     low: Point = (-TALL, -TALL, -TALL)
@@ -69,28 +65,28 @@ class Brain:
     size: float
     """Of the ventricles, relative to the mean."""
 
+    @classmethod
+    def draw(cls, rng: np.random.Generator, inside: Shape) -> Self:
+        """A brain that fills the skull more or less: with age the furrows and ventricles widen."""
+        age = rng.uniform()
+        hull = inside.grown(-rng.uniform(2.0, 2.6) - age).cached()
+        waves = Waves.draw(rng, 1.0, (16, 26), 14)
+        sheets = _Furrows(waves, CENTRE, (64, 82, 70), 0.35 + 0.6 * age)
+        depth = rng.uniform(15, 19)
+        shell = hull.grown(2.0).without(hull.grown(-depth).rough(Waves.draw(rng, 3.0, (18, 40), 6)))
+        furrows = sheets.within(shell, blend_mm=1.0).joined(_midline(), 1.0)
+        for side in (-1, 1):
+            sylvian = Ellipsoid(
+                near(rng, (side * 54, -4, -27), 2), (34, 18, 1.3 + age), turn_deg=90 - side * 14, tilt_deg=-28
+            )
+            insula = Ellipsoid((side * 38, 2, -27), (1.2 + 0.6 * age, 21, 11), turn_deg=-side * 6)
+            furrows = furrows.joined(sylvian, 2.0).joined(insula, 2.0)
+        return cls(inside, hull, furrows.cached(), rng.uniform(0.75, 1.0) + 0.45 * age)
+
     @property
     def white(self) -> Shape:
         """What the cortex leaves of the hemispheres."""
         return self.hull.grown(-CORTEX_MM).without(self.furrows.grown(CORTEX_MM), blend_mm=1.5)
-
-
-def draw_brain(rng: np.random.Generator, inside: Shape) -> Brain:
-    """A brain that fills the skull more or less: with age the furrows and ventricles widen."""
-    age = rng.uniform()
-    hull = inside.grown(-rng.uniform(2.0, 2.6) - age).remembered()
-    waves = Waves.draw(rng, 1.0, (16, 26), 14)
-    sheets = Furrows(waves, CENTRE, (64, 82, 70), 0.35 + 0.6 * age)
-    depth = rng.uniform(15, 19)
-    shell = hull.grown(2.0).without(hull.grown(-depth).rough(Waves.draw(rng, 3.0, (18, 40), 6)))
-    furrows = sheets.within(shell, blend_mm=1.0).joined(_midline(), 1.0)
-    for side in (-1, 1):
-        sylvian = Ellipsoid(
-            near(rng, (side * 54, -4, -27), 2), (34, 18, 1.3 + age), turn_deg=90 - side * 14, tilt_deg=-28
-        )
-        insula = Ellipsoid((side * 38, 2, -27), (1.2 + 0.6 * age, 21, 11), turn_deg=-side * 6)
-        furrows = furrows.joined(sylvian, 2.0).joined(insula, 2.0)
-    return Brain(inside, hull, furrows.remembered(), rng.uniform(0.75, 1.0) + 0.45 * age)
 
 
 def _midline() -> Shape:
@@ -139,19 +135,13 @@ def _ventricles(rng: np.random.Generator, size: float) -> Iterator[Shape]:
     """Both lateral ventricles with their horns, and the third between the thalami."""
     for side in (-1, 1):
         path = [(6, 27, -14), (7.5, 14, -6), (8.5, -8, 1), (13, -26, -1), (21, -40, -11), (22, -60, -16)]
-        body = Tube(
-            [near(rng, (side * x, y, z), 1.0) for x, y, z in path], _scaled(size, [2.4, 4.4, 4.6, 5.0, 6.0, 1.6])
-        )
+        radii = [size * radius for radius in (2.4, 4.4, 4.6, 5.0, 6.0, 1.6)]
+        body = Tube([near(rng, (side * x, y, z), 1.0) for x, y, z in path], radii)
         frontal = Ellipsoid((side * 9.5, 24, -12), (3.0 * size, 9, 7 * size), turn_deg=-side * 24)
-        temporal = Tube(
-            [(side * 22, -38, -13), (side * 31, -28, -32), (side * 29, -8, -44)], _scaled(size, [4, 2.8, 1.8])
-        )
+        path = [(side * 22, -38, -13), (side * 31, -28, -32), (side * 29, -8, -44)]
+        temporal = Tube(path, [size * radius for radius in (4, 2.8, 1.8)])
         yield body.joined(frontal, 4.0).joined(temporal, 3.0)
     yield Ellipsoid((0, -10, -24), (1.8 * size, 14, 11))
-
-
-def _scaled(size: float, radii_mm: list[float]) -> list[float]:
-    return [size * radius for radius in radii_mm]
 
 
 def _hindbrain(rng: np.random.Generator, brain: Brain) -> Iterator[Layer]:
@@ -161,11 +151,11 @@ def _hindbrain(rng: np.random.Generator, brain: Brain) -> Iterator[Layer]:
     yield Layer(HeadTissue.CSF, stem.grown(2.4).within(HalfSpace((0, -14, -46), (0, 0.8, 1)), 3))
     half = [Ellipsoid((side * 25, -55, -70), (31, 28, 26)) for side in (-1, 1)]
     cerebellum = half[0].joined(half[1], 6).joined(Ellipsoid((0, -47, -56), (15, 22, 24)), 16)
-    cerebellum = cerebellum.within(brain.inside.grown(-3.0), blend_mm=4).remembered()
+    cerebellum = cerebellum.within(brain.inside.grown(-3.0), blend_mm=4).cached()
     yield Layer(HeadTissue.DURA, cerebellum.grown(2.4).within(brain.inside))
     yield Layer(HeadTissue.CSF, cerebellum.grown(1.5).within(brain.inside.grown(-1.0)))
     yield Layer(HeadTissue.CEREBELLAR_CORTEX, cerebellum)
-    folia = Furrows(Waves.draw(rng, 1.0, (11, 16), 8), (0, -45, -60), (52, 36, 26), 0.3)
+    folia = _Furrows(Waves.draw(rng, 1.0, (11, 16), 8), (0, -45, -60), (52, 36, 26), 0.3)
     core = cerebellum.grown(-9.0).joined(cerebellum.grown(-2.5).without(folia.grown(2.0)), 2.0)
     yield Layer(HeadTissue.CEREBELLAR_WHITE, core.rough(Waves.draw(rng, 1.0, (8, 16), 6)))
     yield Layer(HeadTissue.CSF, folia.within(cerebellum.without(cerebellum.grown(-5.0))))

@@ -3,12 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medgan.data.grid import Grid, made_up_grid
 from medgan.data.streams import write_text
@@ -39,15 +38,8 @@ def write_phantom(
     """Render a cohort and write it, its tables last: where these exist, everything else does.
 
     Every subject has a folder ``sub-001`` with a volume for each domain, ``labels`` and ``lesions`` on one grid, and a
-    JSON sidecar for each scan that says what it is. Equal arguments give equal voxels.
-
-    Args:
-        out: The folder.
-        kind: A name in ``KINDS``.
-        subjects: How many.
-        seed: Of everything that is random.
-        lesions: Share of subjects with lesions, 0 to 1; by default the kind's.
-        shape: Voxels along x, y and z, by default the kind's; the field of view is the same for all.
+    JSON sidecar for each scan that says what it is. Equal arguments give equal voxels. ``lesions``, the share of
+    subjects with lesions, and ``shape`` are by default the kind's; the field of view is the same for all shapes.
 
     Returns:
         The path of ``cohort.csv``; ``cohort_unpaired.csv`` lies beside it.
@@ -56,22 +48,26 @@ def write_phantom(
         ConfigError: An unknown kind, or numbers out of range.
         DataError: The folder cannot be written.
     """
-    chosen = _kind(kind)
+    if kind not in KINDS:
+        raise ConfigError(f"there is no phantom '{kind}'; choose one of {', '.join(KINDS)}.")
+    chosen = KINDS[kind]
     lesions, shape = chosen.lesions if lesions is None else lesions, shape or chosen.shape
     _check(subjects, seed, lesions, shape)
-    grid = _grid(shape, chosen.renderer.default_spacing_mm(shape))
+    grid = _grid(shape, chosen.spacing_mm(shape))
     for number in range(subjects):
-        volumes = chosen.renderer.render_subject(seed, number, shape=shape, lesions=lesions)
-        _write_volumes(out / _name(number), volumes, grid)
-        described = chosen.renderer.describe(seed, number, lesions=lesions)
-        for domain, unit in chosen.units.items():
-            note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": unit, "seed": seed, "number": number}
-            _write_note(out / _name(number), domain, note | described[domain])
+        folder = out / _name(number)
+        for name, voxels in chosen.render(seed, number, shape=shape, lesions=lesions).items():
+            write_volume(voxels, grid, folder / f"{name}.nii.gz", voxels.dtype)
+        for domain, described in chosen.describe(seed, number, lesions=lesions).items():
+            note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": chosen.units[domain], "seed": seed}
+            note |= {"number": number, **described, "subject": folder.name, "domain": domain}
+            write_text(folder / f"{domain}.json", _json(note))
     labels = {int(label): label.name.lower() for label in chosen.labels}
     write_text(out / "labels.json", _json({"phantom": True, "kind": kind, "labels": labels}))
     parts = split_parts(subjects)
     write_text(out / UNPAIRED, _table(_unpaired(chosen, parts)))
-    return write_text(out / PAIRED, _table(_paired(chosen, parts)))
+    paired = (_row(number, domain, chosen, part) for number, part in enumerate(parts) for domain in chosen.scans)
+    return write_text(out / PAIRED, _table(paired))
 
 
 def split_parts(subjects: int) -> list[str]:
@@ -85,32 +81,16 @@ def split_parts(subjects: int) -> list[str]:
     return ["train"] * (subjects - test - validation) + ["validation"] * validation + ["test"] * test
 
 
-def _paired(kind: Kind, parts: list[str]) -> Iterator[Row]:
-    for number, part in enumerate(parts):
-        for domain in kind.scans:
-            yield _row(number, domain, kind.mask, part)
-
-
-def _unpaired(kind: Kind, parts: list[str]) -> Iterator[Row]:
+def _unpaired(kind: Kind, parts: list[str]) -> Iterable[Row]:
     """Training and validation subjects alternate between the domains; test subjects have the source's alone."""
     for number, part in enumerate(parts):
-        first = parts.index(part)
-        yield _row(number, kind.domains[0 if part == "test" else (number - first) % 2], kind.mask, part)
+        domain = kind.domains[0 if part == "test" else (number - parts.index(part)) % 2]
+        yield _row(number, domain, kind, part)
 
 
-def _row(number: int, domain: str, mask: str, part: str) -> Row:
+def _row(number: int, domain: str, kind: Kind, part: str) -> Row:
     name = _name(number)
-    return name, domain, f"{name}/{domain}.nii.gz", f"{name}/{mask}.nii.gz", part
-
-
-def _write_volumes(folder: Path, volumes: Mapping[str, NDArray[Any]], grid: Grid) -> None:
-    for name, voxels in volumes.items():
-        write_volume(voxels, grid, folder / f"{name}.nii.gz", voxels.dtype)
-
-
-def _write_note(folder: Path, domain: str, note: Mapping[str, Any]) -> None:
-    """A scan's sidecar."""
-    write_text(folder / f"{domain}.json", _json({**note, "subject": folder.name, "domain": domain}))
+    return name, domain, f"{name}/{domain}.nii.gz", f"{name}/{kind.mask}.nii.gz", part
 
 
 def _grid(shape: Size, spacing_mm: Point) -> Grid:
@@ -118,12 +98,6 @@ def _grid(shape: Size, spacing_mm: Point) -> Grid:
     affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip(shape, spacing_mm, strict=True)]
     return made_up_grid(shape, affine)
-
-
-def _kind(name: str) -> Kind:
-    if name not in KINDS:
-        raise ConfigError(f"there is no phantom '{name}'; choose one of {', '.join(KINDS)}.")
-    return KINDS[name]
 
 
 def _check(subjects: int, seed: int, lesions: float, shape: Size) -> None:

@@ -6,11 +6,12 @@ of the brain, which is the middle of what is in view.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from medgan.phantom.anatomy import Anatomy
-from medgan.phantom.brain import brain_layers, draw_brain
+from medgan.phantom.brain import Brain, brain_layers
 from medgan.phantom.shapes import Dome, Ellipsoid, HalfSpace, Shape, Tube
 from medgan.phantom.space import Waves, near
 from medgan.phantom.tissues import HeadTissue, Layer
@@ -34,32 +35,34 @@ class Skull:
     diploe: Shape
     """The marrow between the tables."""
 
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """A skull whose bone and scalp vary in thickness from subject to subject."""
+        bone, scalp = rng.uniform(5.5, 8.0), rng.uniform(4.5, 7.5)
+        vault = Dome(MIDDLE, RADII).cached()
+        base = _base().cached()
+        inner = vault.within(base, blend_mm=8).rough(Waves.draw(rng, 0.8, (40, 90)))
+        outer = vault.grown(bone).within(base.grown(3), blend_mm=12).rough(Waves.draw(rng, 0.8, (40, 90)))
+        nose = Ellipsoid((0, 92, -66), (13, 16, 20))
+        skin = vault.grown(bone + scalp).joined(nose, 14)
+        for side in (-1, 1):
+            skin = skin.joined(Ellipsoid((side * 74, 4, -52), (7, 34, 26)), 12)
+        skin = skin.rough(Waves.draw(rng, 0.7, (50, 110)))
+        marrow = (
+            vault.grown(bone * 0.72).without(vault.grown(bone * 0.34)).within(HalfSpace((0, 0, -48), (0, 0.3, -1)), 4)
+        )
+        marrow = marrow.rough(Waves.draw(rng, 0.6, (14, 30)))
+        return cls(skin.cached(), outer.cached(), inner.cached(), marrow)
+
 
 def draw_head(rng: np.random.Generator, *, lesions: bool) -> Anatomy:
     """A random head, with three to ten lesions of the white matter where ``lesions`` is set."""
     size = rng.uniform(0.95, 1.04)
     build = (size * rng.uniform(0.97, 1.03), size, size * rng.uniform(0.98, 1.03))
     bend = [Waves.draw(rng, rms, (120, 260)) for rms in (0.9, 1.5, 1.5)]
-    skull = draw_skull(rng)
-    layers = tuple(_laid(rng, skull, lesions))
+    skull = Skull.draw(rng)
+    layers = tuple(_layers(rng, skull, lesions))
     return Anatomy(layers, build, (bend[0], bend[1], bend[2]))
-
-
-def draw_skull(rng: np.random.Generator) -> Skull:
-    """A skull whose bone and scalp vary in thickness from subject to subject."""
-    bone, scalp = rng.uniform(5.5, 8.0), rng.uniform(4.5, 7.5)
-    vault = Dome(MIDDLE, RADII).remembered()
-    base = _base().remembered()
-    inner = vault.within(base, blend_mm=8).rough(Waves.draw(rng, 0.8, (40, 90)))
-    outer = vault.grown(bone).within(base.grown(3), blend_mm=12).rough(Waves.draw(rng, 0.8, (40, 90)))
-    nose = Ellipsoid((0, 92, -66), (13, 16, 20))
-    skin = vault.grown(bone + scalp).joined(nose, 14)
-    for side in (-1, 1):
-        skin = skin.joined(Ellipsoid((side * 74, 4, -52), (7, 34, 26)), 12)
-    skin = skin.rough(Waves.draw(rng, 0.7, (50, 110)))
-    marrow = vault.grown(bone * 0.72).without(vault.grown(bone * 0.34)).within(HalfSpace((0, 0, -48), (0, 0.3, -1)), 4)
-    marrow = marrow.rough(Waves.draw(rng, 0.6, (14, 30)))
-    return Skull(skin.remembered(), outer.remembered(), inner.remembered(), marrow)
 
 
 def _base() -> Shape:
@@ -70,24 +73,24 @@ def _base() -> Shape:
     return front.joined(HalfSpace((0, 22, -50), (0, 1, -0.25)), blend_mm=10)
 
 
-def _laid(rng: np.random.Generator, skull: Skull, lesions: bool) -> Iterator[Layer]:
+def _layers(rng: np.random.Generator, skull: Skull, lesions: bool) -> Iterator[Layer]:
     """Every layer, from the skin inwards."""
-    yield from scalp_layers(rng, skull)
-    yield from face_layers(rng)
+    yield from _scalp(rng, skull)
+    yield from _face(rng)
     yield Layer(HeadTissue.OUTER_TABLE, skull.outer)
     yield Layer(HeadTissue.INNER_TABLE, skull.inner.grown(2.0).within(skull.outer))
     yield Layer(HeadTissue.DIPLOE, skull.diploe.within(skull.outer.grown(-1.5)).without(skull.inner.grown(1.5)))
-    yield from base_layers(rng)
-    yield from eye_layers(rng)
+    yield from _skull_base(rng)
+    yield from _eyes(rng)
     yield Layer(HeadTissue.DURA, skull.inner)
     yield Layer(HeadTissue.CSF, skull.inner.grown(-1.0))
-    brain = draw_brain(rng, skull.inner)
+    brain = Brain.draw(rng, skull.inner)
     yield from brain_layers(rng, brain, lesions=lesions)
-    yield from petrous_layers(rng)
+    yield from _petrous_bones(rng)
     yield from head_vessel_layers(rng, skull.inner)
 
 
-def scalp_layers(rng: np.random.Generator, skull: Skull) -> Iterator[Layer]:
+def _scalp(rng: np.random.Generator, skull: Skull) -> Iterator[Layer]:
     """Skin, the fat under it, and the muscles of temple and neck."""
     yield Layer(HeadTissue.SKIN, skull.scalp)
     yield Layer(HeadTissue.FAT, skull.scalp.grown(-1.8))
@@ -99,7 +102,7 @@ def scalp_layers(rng: np.random.Generator, skull: Skull) -> Iterator[Layer]:
         yield Layer(HeadTissue.MUSCLE, neck.within(skull.scalp.grown(-5.0)))
 
 
-def face_layers(rng: np.random.Generator) -> Iterator[Layer]:
+def _face(rng: np.random.Generator) -> Iterator[Layer]:
     """What lies before and below the base of the skull: fat, the bone around the orbits, the nose and its sinuses."""
     yield Layer(HeadTissue.FAT, Ellipsoid((0, 46, -70), (52, 38, 34)))
     frame = Ellipsoid((0, 48, -62), (50, 40, 26))
@@ -114,7 +117,7 @@ def face_layers(rng: np.random.Generator) -> Iterator[Layer]:
             yield Layer(HeadTissue.GAS, cell)
 
 
-def base_layers(rng: np.random.Generator) -> Iterator[Layer]:
+def _skull_base(rng: np.random.Generator) -> Iterator[Layer]:
     """Sphenoid with its sinus, the petrous bones with their marrow, and the air cells behind the ears."""
     yield Layer(HeadTissue.OUTER_TABLE, Ellipsoid((0, 18, -62), (18, 18, 13)))
     yield Layer(HeadTissue.DIPLOE, Ellipsoid((0, 2, -66), (12, 12, 12)))
@@ -128,7 +131,7 @@ def base_layers(rng: np.random.Generator) -> Iterator[Layer]:
             )
 
 
-def petrous_layers(rng: np.random.Generator) -> Iterator[Layer]:
+def _petrous_bones(rng: np.random.Generator) -> Iterator[Layer]:
     """The bone of the ears, with marrow at its tip and air cells behind; laid over the brain that it parts."""
     for side in (-1, 1):
         ridge = Tube([(side * 66, -30, -62), (side * 40, -18, -61), (side * 14, -4, -62)], [11, 7.5, 5])
@@ -140,7 +143,7 @@ def petrous_layers(rng: np.random.Generator) -> Iterator[Layer]:
             yield Layer(HeadTissue.GAS, Ellipsoid(place, (3.2, 3.2, 3.6)))
 
 
-def eye_layers(rng: np.random.Generator) -> Iterator[Layer]:
+def _eyes(rng: np.random.Generator) -> Iterator[Layer]:
     """Both orbits: fat, globe, the four straight muscles and the nerve."""
     for side in (-1, 1):
         x, y, z = near(rng, (side * 31, 68, -57), 1.0)

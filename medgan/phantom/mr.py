@@ -18,16 +18,16 @@ concentrations are those of some minutes after 0.1 mmol/kg.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from math import cos, exp, radians, sin
-from typing import Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.phantom.space import Field, Space, Waves, stream
-from medgan.phantom.tissues import Footprint, HeadTissue, Layer, Tissue
+from medgan.phantom.space import Box, Field, Space, Streams, Waves
+from medgan.phantom.tissues import VESSELS, HeadTissue, Layer, Tissue
 
 R1_PER_MMOL_S = 4.78
 """How much the rate 1/T1 (1/s) rises with each mmol/l of gadobutrol."""
@@ -75,12 +75,7 @@ ABDOMEN: Mapping[IntEnum, Relaxation] = {
     Tissue.SPLEEN: Relaxation(1057, 79, 0.85),
     Tissue.KIDNEY_CORTEX: Relaxation(966, 87, 0.88),
     Tissue.KIDNEY_MEDULLA: Relaxation(1412, 85, 0.9),
-    Tissue.AORTA: BLOOD,
-    Tissue.VENA_CAVA: BLOOD,
-    Tissue.PORTAL_VEIN: BLOOD,
-    Tissue.HEPATIC_VEIN: BLOOD,
-    Tissue.RENAL_VEIN: BLOOD,
-    Tissue.ARTERY: BLOOD,
+    **dict.fromkeys(VESSELS, BLOOD),
     Tissue.CORTICAL_BONE: BONE,
     Tissue.TRABECULAR_BONE: Relaxation(549, 49, 0.75, spread=0.1, texture=0.06),
     Tissue.RIB: BONE,
@@ -151,13 +146,6 @@ FLOW_VOID = 0.1
 """What a spin echo sees of flowing blood: most of what was excited has left the slice."""
 
 
-class Sequence(Protocol):
-    """How the scanner excites and listens."""
-
-    def signal(self, tissue: Relaxation) -> float:
-        """The transverse magnetisation at the echo, as a share of that of water at rest; may be negative."""
-
-
 @dataclass(frozen=True)
 class SpoiledGradientEcho:
     """The steady state of pulses of a small angle: S = PD sin a (1 - E1) / (1 - E1 cos a) exp(-TE/T2)."""
@@ -175,36 +163,38 @@ class SpoiledGradientEcho:
 
 @dataclass(frozen=True)
 class SpinEcho:
-    """S = PD (1 - exp(-TR/T1)) exp(-TE/T2)."""
+    """S = PD (1 - exp(-TR/T1)) exp(-TE/T2), TE far below TR."""
 
     tr_ms: float
     te_ms: float
 
     def signal(self, tissue: Relaxation) -> float:
-        """TE far below TR."""
-        recovered = 1 - exp(-self.tr_ms / tissue.t1_ms)
-        return _still(tissue) * tissue.density * recovered * exp(-self.te_ms / tissue.t2_ms)
+        """Blood flows away before the echo is read, but for a trace."""
+        still = FLOW_VOID if tissue.flows else 1.0
+        return still * tissue.density * self._recovered(tissue) * exp(-self.te_ms / tissue.t2_ms)
+
+    def _recovered(self, tissue: Relaxation) -> float:
+        return 1 - exp(-self.tr_ms / tissue.t1_ms)
 
 
 @dataclass(frozen=True)
-class InversionRecovery:
-    """A spin echo after an inversion: S = PD (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2)."""
+class InversionRecovery(SpinEcho):
+    """A spin echo after an inversion: S = PD (1 - 2 exp(-TI/T1) + exp(-TR/T1)) exp(-TE/T2).
 
-    tr_ms: float
-    te_ms: float
+    Negative before the tissue has recovered through zero.
+    """
+
     ti_ms: float
 
-    def signal(self, tissue: Relaxation) -> float:
-        """Negative before the tissue has recovered through zero."""
-        recovered = 1 - 2 * exp(-self.ti_ms / tissue.t1_ms) + exp(-self.tr_ms / tissue.t1_ms)
-        return _still(tissue) * tissue.density * recovered * exp(-self.te_ms / tissue.t2_ms)
+    def _recovered(self, tissue: Relaxation) -> float:
+        return 1 - 2 * exp(-self.ti_ms / tissue.t1_ms) + exp(-self.tr_ms / tissue.t1_ms)
 
 
 @dataclass(frozen=True)
 class Acquisition:
     """One series of an examination."""
 
-    sequence: Sequence
+    sequence: SpoiledGradientEcho | SpinEcho
     enhanced: bool = False
     """Whether it is taken after the injection of gadolinium."""
 
@@ -214,7 +204,27 @@ class Acquisition:
 
 
 @dataclass(frozen=True)
-class Session:
+class MR:
+    """One MR examination."""
+
+    tissues: Mapping[IntEnum, Relaxation]
+    """The relaxation of each tissue, mean over subjects."""
+    series: Mapping[str, Acquisition]
+    """By domain."""
+    unit: ClassVar[str] = "arbitrary"
+
+    def describe(self, rng: Streams) -> dict[str, dict[str, Any]]:
+        """What the sidecar of each series says."""
+        session = asdict(_draw_session(rng("session")))
+        return {domain: session | asdict(acquisition) for domain, acquisition in self.series.items()}
+
+    def scanner(self, rng: Streams, grid: Space) -> "_Scanner":
+        """A scanner with a subject in its coil."""
+        return _Scanner(self, rng, grid)
+
+
+@dataclass(frozen=True)
+class _Session:
     """What differs from examination to examination; all of a subject's series share it."""
 
     scale: float
@@ -225,67 +235,52 @@ class Session:
     """Root mean square of the logarithm of the coil's field."""
 
 
-def draw_session(seed: int, subject: int) -> Session:
-    """The examination of a subject; scales differ by a factor of up to 8."""
-    rng = stream(seed, subject, "session")
-    return Session(
+def _draw_session(rng: np.random.Generator) -> _Session:
+    """Scales differ by a factor of up to 8."""
+    return _Session(
         scale=round(1500 * 8 ** rng.uniform()),
         noise=round(rng.uniform(0.0022, 0.0042), 5),
         bias=round(rng.uniform(0.06, 0.16), 3),
     )
 
 
-class Magnetisation:
-    """What each series sees of the tissues.
+class _Scanner:
+    """The signal of each series."""
 
-    Args:
-        rng: Draws the subject's tissues and their texture.
-        grid: The voxels.
-        tissues: The relaxation of each tissue, mean over subjects.
-        acquisitions: The series, by domain.
-    """
+    furniture: tuple[Layer, ...] = ()
+    """No protons, no signal."""
 
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        grid: Space,
-        tissues: Mapping[IntEnum, Relaxation],
-        acquisitions: Mapping[str, Acquisition],
-    ) -> None:
-        self.tissues = relaxation_of_subject(rng, tissues)
-        self.acquisitions = acquisitions
-        self.texture = Waves.draw(rng, 1.0, (7, 24), 9)(grid)
-        self.signals = {domain: np.zeros(grid.x.shape) for domain in acquisitions}
+    def __init__(self, mr: MR, rng: Streams, grid: Space) -> None:
+        self.series, self.rng, self.session = mr.series, rng, _draw_session(rng("session"))
+        coil = rng("relaxation")
+        self.tissues = relaxation_of_subject(coil, mr.tissues)
+        self.texture = Waves.draw(coil, 1.0, (7, 24), 9)(grid)
+        # The coil's sensitivity: positive, around 1 and smooth.
+        self.sensitivity = np.exp(Waves.draw(coil, self.session.bias, (250, 600))(grid))
+        self.signals = {domain: np.zeros(grid.x.shape) for domain in mr.series}
 
-    def lay(self, layer: Layer, place: Footprint) -> None:
+    def lay(self, layer: Layer, box: Box, near: Space, share: Field) -> None:  # noqa: ARG002
         """Lay one tissue over what is there."""
         tissue = self.tissues[layer.tissue if layer.filling is None else layer.filling]
-        density = 1 + tissue.texture * self.texture[place.box]
-        for domain, acquisition in self.acquisitions.items():
-            seen = self.signals[domain][place.box]
-            seen += place.share * (acquisition.signal(tissue) * density - seen)
+        density = 1 + tissue.texture * self.texture[box]
+        for domain, acquisition in self.series.items():
+            signal = self.signals[domain][box]
+            signal += share * (acquisition.signal(tissue) * density - signal)
 
-    def scanned(self, domain: str, session: Session, bias: Field, rng: np.random.Generator | None) -> NDArray[np.int16]:
-        """A series as it is stored; without random numbers it has no noise."""
-        signal = self.signals[domain] * bias
-        noisy = rician(rng, signal, session.noise) if rng else np.abs(signal)
-        return np.rint(np.round(np.clip(session.scale * noisy, 0, 32767), 3)).astype(np.int16)
-
-
-def bias_field(rng: np.random.Generator, grid: Space, rms: float) -> Field:
-    """The coil's sensitivity: positive, around 1 and smooth; its logarithm has root mean square ``rms``."""
-    return np.exp(Waves.draw(rng, rms, (250, 600))(grid))
+    def images(self, *, noise: bool) -> dict[str, NDArray[np.int16]]:
+        """The magnitude of each series, at the subject's scale."""
+        stored = {}
+        for domain, signal in self.signals.items():
+            magnitude = signal * self.sensitivity
+            magnitude = _rician(self.rng(domain), magnitude, self.session.noise) if noise else np.abs(magnitude)
+            stored[domain] = np.rint(np.round(np.clip(self.session.scale * magnitude, 0, 32767), 3)).astype(np.int16)
+        return stored
 
 
-def rician(rng: np.random.Generator, signal: Field, sigma: float) -> Field:
+def _rician(rng: np.random.Generator, signal: Field, sigma: float) -> Field:
     """The magnitude of a signal with normal noise of ``sigma`` in its real and its imaginary part.
 
     Source: Gudbjartsson & Patz, Magn Reson Med 1995;34:910-914.
     """
     real, imaginary = sigma * rng.standard_normal((2, *signal.shape))
     return np.asarray(np.sqrt((signal + real) ** 2 + imaginary**2))
-
-
-def _still(tissue: Relaxation) -> float:
-    """The share of a tissue that is still there when a spin echo is read."""
-    return FLOW_VOID if tissue.flows else 1.0

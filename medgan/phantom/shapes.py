@@ -7,7 +7,7 @@ Source: I. Quilez, "Distance functions" and "Smooth minimum", iquilezles.org/art
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,6 +16,7 @@ from medgan.phantom.space import Field, Point, Space, Waves, point
 
 TALL = float("inf")
 """The radius of what has no end."""
+Distance = Callable[[Space], Field]
 
 
 class Shape(ABC):
@@ -30,38 +31,66 @@ class Shape(ABC):
 
     def grown(self, by_mm: float) -> "Shape":
         """The shape with its surface moved outwards, or inwards where ``by_mm`` is negative."""
-        return _Grown(self, by_mm)
-
-    def joined(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
-        """Both shapes; the crease between them is filled over ``blend_mm``."""
-        return _Joined(self, other, blend_mm)
-
-    def within(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
-        """What both shapes hold; the edge is rounded over ``blend_mm``."""
-        return _Within(self, other, blend_mm)
-
-    def without(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
-        """What the other shape leaves of this one; the edge is rounded over ``blend_mm``."""
-        return _Without(self, other, blend_mm)
+        return self._spread(by_mm, lambda at: self.distance(at) - by_mm)
 
     def rough(self, waves: Waves) -> "Shape":
         """The shape with a surface that swells and dips by ``waves`` (mm)."""
-        return _Rough(self, waves)
+        return self._spread(waves.peak, lambda at: self.distance(at) - waves(at))
 
-    def remembered(self) -> "Shape":
+    def joined(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
+        """Both shapes; the crease between them is filled over ``blend_mm``."""
+        low, high = np.minimum(self.low, other.low) - blend_mm, np.maximum(self.high, other.high) + blend_mm
+        return _Formula(
+            point(low), point(high), lambda at: _smooth_minimum(self.distance(at), other.distance(at), blend_mm)
+        )
+
+    def within(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
+        """What both shapes hold; the edge is rounded over ``blend_mm``."""
+        low, high = np.maximum(self.low, other.low), np.minimum(self.high, other.high)
+        return _Formula(
+            point(low), point(high), lambda at: -_smooth_minimum(-self.distance(at), -other.distance(at), blend_mm)
+        )
+
+    def without(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
+        """What the other shape leaves of this one; the edge is rounded over ``blend_mm``."""
+        return _Formula(
+            self.low, self.high, lambda at: -_smooth_minimum(-self.distance(at), other.distance(at), blend_mm)
+        )
+
+    def cached(self) -> "Shape":
         """The shape, measured once over a grid however many others are made of it."""
-        return _Remembered(self)
+        measured: WeakKeyDictionary[Space, Field] = WeakKeyDictionary()
+
+        def distance(at: Space) -> Field:
+            if at.part_of is None:
+                return self.distance(at)
+            whole, box = at.part_of
+            if whole not in measured:
+                measured[whole] = self.distance(whole)
+            return measured[whole][box]
+
+        return _Formula(self.low, self.high, distance)
+
+    def _spread(self, by_mm: float, distance: Distance) -> "Shape":
+        reach = (by_mm, by_mm, by_mm)
+        return _Formula(_moved(self.low, reach, -1), _moved(self.high, reach, 1), distance)
+
+
+class _Formula(Shape):
+    """A shape by its corners and its distance function."""
+
+    def __init__(self, low: Point, high: Point, distance: Distance) -> None:
+        self.low, self.high, self.formula = low, high, distance
+
+    def distance(self, at: Space) -> Field:
+        return np.asarray(self.formula(at))
 
 
 def coverage(distance: Field, spacing_mm: Point) -> Field:
     """The share of each voxel that a shape fills, 0 to 1.
 
     A plane through a voxel leaves of it what a box filter passes, as wide as the voxel is along the plane's normal. The
-    in-plane sizes are taken as one; the normal's part along z is read from the distances.
-
-    Args:
-        distance: Distance to the shape's surface, mm, (X, Y, Z).
-        spacing_mm: The voxels' size.
+    in-plane sizes are taken as one; the normal's part along z is read from the distances, (X, Y, Z) in mm.
     """
     in_plane, slice_mm = (spacing_mm[0] * spacing_mm[1]) ** 0.5, spacing_mm[2]
     if distance.shape[2] == 1:
@@ -72,14 +101,9 @@ def coverage(distance: Field, spacing_mm: Point) -> Field:
 
 
 class Ellipsoid(Shape):
-    """An ellipsoid; an infinite radius makes it a cylinder.
+    """An ellipsoid; an infinite radius makes it a cylinder, and ``square`` towards 1 brings it closer to a box.
 
-    Args:
-        centre: mm.
-        radii: mm.
-        turn_deg: Turn about z, from right to front.
-        tilt_deg: Then a tilt about y, from right to head.
-        square: 0 for an ellipsoid; towards 1 it comes closer to a box.
+    ``turn_deg`` turns it about z, from right to front; ``tilt_deg`` then tilts it about y, from right to head.
     """
 
     def __init__(
@@ -123,11 +147,9 @@ class Dome(Ellipsoid):
 
 
 class Tube(Shape):
-    """A bent tube.
+    """A bent tube whose axis passes by ``points`` (mm): corners are cut twice, the ends kept.
 
-    Args:
-        points: Where its axis passes, mm; corners are cut twice, the ends kept.
-        radii_mm: The radius at each point, or one for all.
+    ``radii_mm`` holds the radius at each point, or one for all.
     """
 
     def __init__(self, points: Sequence[Point], radii_mm: Sequence[float] | float) -> None:
@@ -140,7 +162,8 @@ class Tube(Shape):
 
     def front(self, level: float) -> Shape:
         """What lies in front of a plane that follows the axis, ``level`` mean radii before it."""
-        return _Front(self, level)
+        rise_mm = level * self.radius_mm
+        return _Formula(self.low, self.high, lambda at: rise_mm - self.nearest(at)[1])
 
     def distance(self, at: Space) -> Field:
         """The least distance to a stretch of the tube."""
@@ -186,73 +209,6 @@ class HalfSpace(Shape):
         """Exact."""
         (px, py, pz), (nx, ny, nz) = self.through, self.normal
         return np.asarray((at.x - px) * nx + (at.y - py) * ny + (at.z - pz) * nz)
-
-
-class _Front(Shape):
-    def __init__(self, tube: Tube, level: float) -> None:
-        self.tube, self.rise_mm, self.low, self.high = tube, level * tube.radius_mm, tube.low, tube.high
-
-    def distance(self, at: Space) -> Field:
-        return np.asarray(self.rise_mm - self.tube.nearest(at)[1])
-
-
-class _Grown(Shape):
-    def __init__(self, shape: Shape, by_mm: float) -> None:
-        self.shape, self.by_mm = shape, by_mm
-        self.low, self.high = _moved(shape.low, (by_mm,) * 3, -1), _moved(shape.high, (by_mm,) * 3, 1)
-
-    def distance(self, at: Space) -> Field:
-        return self.shape.distance(at) - self.by_mm
-
-
-class _Rough(Shape):
-    def __init__(self, shape: Shape, waves: Waves) -> None:
-        self.shape, self.waves = shape, waves
-        self.low, self.high = _moved(shape.low, (waves.peak,) * 3, -1), _moved(shape.high, (waves.peak,) * 3, 1)
-
-    def distance(self, at: Space) -> Field:
-        return np.asarray(self.shape.distance(at) - self.waves(at))
-
-
-class _Remembered(Shape):
-    def __init__(self, shape: Shape) -> None:
-        self.shape, self.low, self.high = shape, shape.low, shape.high
-        self.measured: WeakKeyDictionary[Space, Field] = WeakKeyDictionary()
-
-    def distance(self, at: Space) -> Field:
-        if at.part_of is None:
-            return self.shape.distance(at)
-        whole, box = at.part_of
-        if whole not in self.measured:
-            self.measured[whole] = self.shape.distance(whole)
-        return self.measured[whole][box]
-
-
-class _Joined(Shape):
-    def __init__(self, one: Shape, other: Shape, blend_mm: float) -> None:
-        self.one, self.other, self.blend_mm = one, other, blend_mm
-        self.low = point(np.minimum(one.low, other.low) - blend_mm)
-        self.high = point(np.maximum(one.high, other.high) + blend_mm)
-
-    def distance(self, at: Space) -> Field:
-        return _smooth_minimum(self.one.distance(at), self.other.distance(at), self.blend_mm)
-
-
-class _Within(Shape):
-    def __init__(self, one: Shape, other: Shape, blend_mm: float) -> None:
-        self.one, self.other, self.blend_mm = one, other, blend_mm
-        self.low, self.high = point(np.maximum(one.low, other.low)), point(np.minimum(one.high, other.high))
-
-    def distance(self, at: Space) -> Field:
-        return -_smooth_minimum(-self.one.distance(at), -self.other.distance(at), self.blend_mm)
-
-
-class _Without(Shape):
-    def __init__(self, one: Shape, other: Shape, blend_mm: float) -> None:
-        self.one, self.other, self.blend_mm, self.low, self.high = one, other, blend_mm, one.low, one.high
-
-    def distance(self, at: Space) -> Field:
-        return -_smooth_minimum(-self.one.distance(at), self.other.distance(at), self.blend_mm)
 
 
 def _smooth_minimum(one: Field, other: Field, blend_mm: float) -> Field:

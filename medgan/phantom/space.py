@@ -1,5 +1,6 @@
-"""Points of a patient, and smooth random fields over them."""
+"""Points of a patient, smooth random fields over them, and the random numbers of each subject."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -12,6 +13,8 @@ Field = NDArray[np.float64]
 Point = tuple[float, float, float]
 Size = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
+Streams = Callable[[str], np.random.Generator]
+"""The random numbers of one subject by purpose, see :func:`stream`."""
 
 MARGIN_MM = 8.0
 """How far a box reaches beyond what it must hold: the thickest slice's partial volume, and a bend of the space."""

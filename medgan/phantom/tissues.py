@@ -1,4 +1,4 @@
-"""The tissues that a phantom knows, by the value they have in its label volumes."""
+"""The tissues of a phantom, by their values in label volumes, and how layers of them are laid on a grid."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -53,8 +53,8 @@ LESIONS = (Tissue.HYPO_LESION, Tissue.HYPER_LESION)
 """Liver lesions that take up less, or (in the arterial phase) more iodine than the liver around them."""
 
 VESSELS = (
-    *(Tissue.AORTA, Tissue.ARTERY),
-    *(Tissue.VENA_CAVA, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.RENAL_VEIN),
+    *(Tissue.AORTA, Tissue.VENA_CAVA, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.RENAL_VEIN),
+    Tissue.ARTERY,
 )
 """What blood flows in."""
 
@@ -109,48 +109,33 @@ class Layer:
     """What MR finds in it, where that is not the tissue of its label: the marrow of a rib."""
 
 
-Piece = tuple[Layer, Space]
-"""A layer, and the grid's points in its coordinates."""
-
-
-@dataclass(frozen=True, eq=False)
-class Footprint:
-    """Where a layer comes to lie."""
-
-    box: Box
-    """The voxels that it may touch."""
-    near: Space
-    """Their points."""
-    share: Field
-    """The share of each that it fills, 0 to 1."""
-
-
 class Scanner(Protocol):
-    """What a kind of scanner sees of the tissues: attenuation, or magnetisation."""
+    """One examination of a subject in the making: attenuation, or magnetisation."""
 
-    def lay(self, layer: Layer, place: Footprint) -> None:
-        """Lay one tissue over what is there."""
+    furniture: tuple[Layer, ...]
+    """What lies below the patient, in the scanner's coordinates."""
+
+    def lay(self, layer: Layer, box: Box, near: Space, share: Field) -> None:
+        """Lay one tissue over the voxels of a box, their points and the share of each that it fills."""
+
+    def images(self, *, noise: bool) -> dict[str, NDArray[np.int16]]:
+        """The volumes as they are stored, by domain."""
 
 
-def laid(grid: Space, pieces: Iterable[Piece], *scanners: Scanner) -> NDArray[np.uint8]:
-    """Lay pieces over each other before all of the scanners.
+def lay(layers: Iterable[Layer], at: Space, *scanners: Scanner) -> NDArray[np.uint8]:
+    """Lay layers over each other, the lowest first, before all scanners, which see the same share of each voxel.
 
-    Args:
-        grid: The voxels.
-        pieces: The lowest first.
-        scanners: See the same shares of the same tissues in each voxel.
-
-    Returns:
-        The label of the tissue that last filled half of a voxel or more, (X, Y, Z); 0 where none did.
+    ``at`` holds the grid's points in the layers' coordinates. The result is the label of the tissue that last filled
+    half of a voxel or more, (X, Y, Z); 0 where none did.
     """
-    labels = np.zeros(grid.x.shape, dtype=np.uint8)
-    for layer, space in pieces:
-        box = space.box(layer.shape.low, layer.shape.high)
-        near = space[box]
+    labels = np.zeros(at.x.shape, dtype=np.uint8)
+    for layer in layers:
+        box = at.box(layer.shape.low, layer.shape.high)
+        near = at[box]
         if not near.x.size:
             continue
         share = coverage(layer.shape.distance(near), near.spacing_mm)
         for scanner in scanners:
-            scanner.lay(layer, Footprint(box, near, share))
+            scanner.lay(layer, box, near, share)
         labels[box][share >= 0.5] = layer.tissue
     return labels

@@ -6,6 +6,7 @@ vertebra.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -31,26 +32,28 @@ class Trunk:
     spine_z: float
     """Middle of the first lumbar vertebra."""
 
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Self:
+        """A trunk whose fat, girth and diaphragm vary from subject to subject."""
+        side, front, back = rng.uniform(7, 24), rng.uniform(6, 24), rng.uniform(7, 16)
+        cavity: Shape = Ellipsoid((0, 0, -15), (126, 86, 420), square=0.2)
+        cavity = cavity.without(Ellipsoid((0, -88, 0), (66, 22, TALL)), blend_mm=12)
+        muscle = Ellipsoid((0, -3, -15), (139, 99, 480), square=0.22)
+        skin: Shape = Ellipsoid(
+            (0, -3 + (front - back) / 2, -15), (139 + side, 99 + (front + back) / 2, 700), square=0.2
+        )
+        skin = skin.without(Ellipsoid((0, -102 - back - 9, 0), (16, 14, TALL)), blend_mm=16)
+        top = rng.uniform(68, 88)
+        right = Dome((58, 10, top - 92), (78, 98, 92))
+        left = Dome((-60, 10, top - 100), (76, 96, 92))
+        middle = Dome((0, 18, top - 90), (44, 92, 105))
+        domes = right.joined(left, 30).joined(middle, 30)
+        return cls(skin, muscle, cavity, cavity.within(domes), rng.uniform(-14, 14))
+
     def padded(self, layer: Layer, fat_mm: float) -> Iterator[Layer]:
         """An organ in a coat of fat, which parts it from what it is laid over."""
         yield Layer(Tissue.VISCERAL_FAT, layer.shape.grown(fat_mm).within(self.belly.grown(-1.0)))
         yield layer
-
-
-def draw_trunk(rng: np.random.Generator) -> Trunk:
-    """A trunk whose fat, girth and diaphragm vary from subject to subject."""
-    side, front, back = rng.uniform(7, 24), rng.uniform(6, 24), rng.uniform(7, 16)
-    cavity: Shape = Ellipsoid((0, 0, -15), (126, 86, 420), square=0.2)
-    cavity = cavity.without(Ellipsoid((0, -88, 0), (66, 22, TALL)), blend_mm=12)
-    muscle = Ellipsoid((0, -3, -15), (139, 99, 480), square=0.22)
-    skin: Shape = Ellipsoid((0, -3 + (front - back) / 2, -15), (139 + side, 99 + (front + back) / 2, 700), square=0.2)
-    skin = skin.without(Ellipsoid((0, -102 - back - 9, 0), (16, 14, TALL)), blend_mm=16)
-    top = rng.uniform(68, 88)
-    right = Dome((58, 10, top - 92), (78, 98, 92))
-    left = Dome((-60, 10, top - 100), (76, 96, 92))
-    middle = Dome((0, 18, top - 90), (44, 92, 105))
-    domes = right.joined(left, 30).joined(middle, 30)
-    return Trunk(skin, muscle, cavity, cavity.within(domes), rng.uniform(-14, 14))
 
 
 def trunk_layers(rng: np.random.Generator, trunk: Trunk) -> Iterator[Layer]:
@@ -71,8 +74,8 @@ def crus_layers() -> Iterator[Layer]:
         yield Layer(Tissue.MUSCLE, Tube(path, [3, 5, 5, 4]))
 
 
-def spine_layers(rng: np.random.Generator, trunk: Trunk) -> Iterator[Layer]:
-    """The muscles along the spine, then discs, vertebrae and the canal: laid over the organs' fat."""
+def bone_layers(rng: np.random.Generator, trunk: Trunk) -> Iterator[Layer]:
+    """The muscles along the spine, then discs, vertebrae, the canal and the ribs: laid over the organs' fat."""
     yield from _back_muscles(rng)
     column = Ellipsoid((0, SPINE_Y, 0), (22, 16.5, TALL))
     yield Layer(Tissue.DISC, column)
@@ -82,17 +85,14 @@ def spine_layers(rng: np.random.Generator, trunk: Trunk) -> Iterator[Layer]:
         yield Layer(Tissue.TRABECULAR_BONE, bone.grown(-1.2))
     yield Layer(Tissue.VISCERAL_FAT, Ellipsoid((0, -54.5, 0), (11, 8.5, TALL)))
     yield Layer(Tissue.SPINAL_CANAL, Ellipsoid((0, -53.8, 0), (9, 7.2, TALL)))
-
-
-def rib_layers(trunk: Trunk) -> Iterator[Layer]:
-    """The ribs and, before their ends, the cartilage of the costal arch."""
-    yield Layer(Tissue.CARTILAGE, Ribs(trunk, bone=False))
-    ribs = Ribs(trunk, bone=True)
+    # The ribs and, before their ends, the cartilage of the costal arch.
+    yield Layer(Tissue.CARTILAGE, _Ribs(trunk, bone=False))
+    ribs = _Ribs(trunk, bone=True)
     yield Layer(Tissue.RIB, ribs)
     yield Layer(Tissue.RIB, ribs.grown(-1.5), -420.0, filling=Tissue.TRABECULAR_BONE)
 
 
-class Ribs(Shape):
+class _Ribs(Shape):
     """All ribs at once: bars that run along the cavity's wall and fall from the spine towards the front."""
 
     def __init__(self, trunk: Trunk, *, bone: bool) -> None:

@@ -1,5 +1,6 @@
-"""One phantom subject without noise, which most claims about the phantom are checked on."""
+"""One abdomen and one head without noise, on which most claims about the phantom are checked."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -7,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.phantom import head_mr
-from medgan.phantom.ct import render_subject
+from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import HeadTissue, Tissue
 
 Volumes = dict[str, NDArray]
@@ -17,8 +17,8 @@ Place = tuple[float, float, float]
 
 @pytest.fixture(scope="session")
 def subject() -> Volumes:
-    """A subject with liver lesions, (96, 96, 24), noise-free: the scans differ by iodine alone."""
-    return render_subject(3, 0, lesions=1.0, noise=False)
+    """An abdomen with liver lesions, (96, 96, 24), noise-free: ``contrast`` and ``plain`` differ by iodine alone."""
+    return KINDS["abdomen_ct"].render(3, 0, lesions=1.0, noise=False)
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +45,17 @@ def centre(subject) -> Callable[[Tissue], Place]:
 
 
 @pytest.fixture(scope="session")
-def head() -> Volumes:
-    """A head with lesions, (96, 112, 30), noise-free: ``t1`` and ``t1_gd`` differ by gadolinium alone."""
-    return head_mr.render_subject(4, 1, lesions=1.0, noise=False)
+def head_render() -> tuple[Volumes, float]:
+    """A head of the default shape, (96, 112, 30), with lesions and without noise, and the seconds that it took."""
+    start = time.process_time()
+    volumes = KINDS["head_mr"].render(4, 1, lesions=1.0, noise=False)
+    return volumes, time.process_time() - start
+
+
+@pytest.fixture(scope="session")
+def head(head_render) -> Volumes:
+    """That head; ``t1`` and ``t1_gd`` differ by gadolinium alone."""
+    return head_render[0]
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,29 @@
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.phantom.brain import Furrows, brain_layers, draw_brain
+from medgan.phantom.brain import Brain, _Furrows, brain_layers
 from medgan.phantom.shapes import Ellipsoid
 from medgan.phantom.space import Space, Waves
 from medgan.phantom.tissues import HEAD_LESIONS, HeadTissue
 
-SPACE = Space.regular((60, 70, 30), (2.5, 2.5, 4.0))
+SPACE = Space.regular((50, 58, 24), (3.0, 3.0, 5.0))
 SKULL = Ellipsoid((0.0, -8.0, -20.0), (66.0, 84.0, 72.0))
 VOXEL_ML = 2 * 2 * 4 / 1000
 
 
+@cache
 def layers(seed, *, lesions=True):
     rng = np.random.default_rng(seed)
-    brain = draw_brain(rng, SKULL)
+    brain = Brain.draw(rng, SKULL)
     return brain, list(brain_layers(rng, brain, lesions=lesions))
 
 
 def test_furrows_lie_where_the_field_vanishes_at_the_distance_their_slope_says():
     wave = Waves(np.array([[2 * np.pi / 40, 0.0, 0.0]]), np.array([0.0]), 1.0)  # zero at x = 10, 30, ...
-    furrows = Furrows(wave, (0.0, 0.0, 0.0), (1e6, 1e6, 1e6), 0.5)
+    furrows = _Furrows(wave, (0.0, 0.0, 0.0), (1e6, 1e6, 1e6), 0.5)
     furrows.radial = 0.0
     at = Space.regular((81, 3, 3), (1.0, 1.0, 1.0))
     near = np.abs(np.abs(at.x) - 10) < 3
@@ -29,7 +32,7 @@ def test_furrows_lie_where_the_field_vanishes_at_the_distance_their_slope_says()
 
 
 def test_furrows_run_towards_the_centre():
-    furrows = Furrows(Waves.draw(np.random.default_rng(0), 1.0, (20, 30), 8), (0, 0, 0), (70, 70, 70), 0.5)
+    furrows = _Furrows(Waves.draw(np.random.default_rng(0), 1.0, (20, 30), 8), (0, 0, 0), (70, 70, 70), 0.5)
     furrows.radial = 1.0
     directions = np.random.default_rng(1).normal(size=(400, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -44,12 +47,10 @@ def test_furrows_run_towards_the_centre():
 @pytest.mark.parametrize("seed", range(4))
 def test_the_cortex_is_a_ribbon_of_about_three_millimetres_on_white_matter(seed):
     brain, _ = layers(seed)
-    white, hull = brain.white.distance(SPACE) < 0, brain.hull.distance(SPACE) < 0
-    assert not (white & ~hull).any()
-    surface = np.abs(brain.hull.distance(SPACE) + 1.5) < 1
-    assert not (white & surface).any()
-    furrow = brain.furrows.distance(SPACE)
-    assert furrow[white].min() > 2
+    white, hull = brain.white.distance(SPACE) < 0, brain.hull.distance(SPACE)
+    assert not (white & (hull >= 0)).any()
+    assert not (white & (np.abs(hull + 1.5) < 1)).any()
+    assert brain.furrows.distance(SPACE)[white].min() > 2
 
 
 def test_the_boundary_of_grey_and_white_matter_is_folded(head):
@@ -84,17 +85,12 @@ def test_ventricles_lie_within_and_the_cerebellum_behind_and_below(head_centre):
     assert head_centre(HeadTissue.BRAINSTEM)[1] > cerebellum[1] + 10
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_lesions_are_up_to_ten_in_the_white_matter_and_some_enhance(seed):
     brain, laid = layers(seed)
     lesions = [layer for layer in laid if layer.tissue in HEAD_LESIONS]
     enhancing = [layer for layer in lesions if layer.tissue == HeadTissue.ENHANCING_LESION]
     assert 1 <= len(enhancing) <= len(lesions) <= 20
+    white = brain.white.distance(SPACE)
     for lesion in lesions:
-        core = lesion.shape.grown(-2.0).distance(SPACE) < 0
-        assert (brain.white.distance(SPACE)[core] < 0).all()
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_without_lesions_none_is_laid(seed):
-    assert not {layer.tissue for layer in layers(seed, lesions=False)[1]} & {*HEAD_LESIONS}
+        assert (white[lesion.shape.grown(-2.0).distance(SPACE) < 0] < 0).all()

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.phantom.head import draw_head, draw_skull
+from medgan.phantom.head import Skull
 from medgan.phantom.space import Space
-from medgan.phantom.tissues import HEAD_LESIONS, HeadTissue
+from medgan.phantom.tissues import HeadTissue
 
 SPACE = Space.regular((49, 57, 16), (4.0, 4.0, 7.5))
 BRAIN = (HeadTissue.GREY_MATTER, HeadTissue.WHITE_MATTER)
@@ -17,30 +17,13 @@ def inside(shape):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_surfaces_lie_within_each_other_and_within_the_field_of_view(seed):
-    skull = draw_skull(np.random.default_rng(seed))
+    skull = Skull.draw(np.random.default_rng(seed))
     scalp, outer, inner = map(inside, (skull.scalp, skull.outer, skull.inner))
     assert inner.any()
     assert not (inner & ~outer).any()
     assert not (outer & ~scalp).any()
     assert not scalp[[0, -1]].any()
     assert not scalp[:, [0, -1]].any()
-
-
-def test_equal_numbers_give_equal_heads_and_others_give_others():
-    space = Space.regular((10, 12, 5), (16.0, 16.0, 20.0))
-    first, again, other = (draw_head(np.random.default_rng(seed), lesions=True) for seed in (1, 1, 2))
-    for one, two in zip(first.layers, again.layers, strict=True):
-        assert one.tissue == two.tissue
-        assert np.array_equal(one.shape.distance(space), two.shape.distance(space))
-    assert not np.array_equal(first.coordinates(space).x, other.coordinates(space).x)
-
-
-def test_without_lesions_nothing_of_them_is_laid():
-    assert not {layer.tissue for layer in draw_head(np.random.default_rng(3), lesions=False).layers} & {*HEAD_LESIONS}
-
-
-def test_every_tissue_is_in_view(head):
-    assert set(np.unique(head["labels"]).tolist()) == set(HeadTissue)
 
 
 def test_from_outside_the_vault_is_skin_fat_bone_marrow_bone_grey_and_white_matter(head):

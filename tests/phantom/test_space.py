@@ -29,16 +29,12 @@ def test_a_box_holds_every_point_between_its_corners_and_few_others(shape):
     assert space[box].y.max() <= high[1] + MARGIN_MM
 
 
-def test_a_box_beside_the_space_is_empty():
-    space = Space.regular((8, 8, 8), (1.0, 1.0, 1.0))
-    assert space[space.box((50, 0, 0), (60, 1, 1))].x.size == 0
-
-
-def test_a_box_knows_what_it_is_a_part_of():
+def test_a_box_knows_what_it_is_a_part_of_and_beside_the_space_it_is_empty():
     space = Space.regular((8, 8, 8), (1.0, 1.0, 1.0))
     box = space.box((0, 0, 0), (1, 1, 1))
     assert space.part_of is None
     assert space[box].part_of == (space, box)
+    assert space[space.box((50, 0, 0), (60, 1, 1))].x.size == 0
 
 
 def test_waves_have_the_root_mean_square_asked_for_and_stay_below_their_peak():
@@ -66,10 +62,7 @@ def test_the_share_of_subjects_with_lesions_is_kept_among_all_and_among_every_se
         assert abs(carriers[::2].sum() - 12 * share) <= 2
 
 
-def test_every_subject_and_purpose_has_random_numbers_of_its_own():
+def test_every_subject_and_purpose_has_random_numbers_of_its_own_which_start_anew_each_time():
     drawn = {stream(seed, subject, p).uniform() for seed in (0, 1) for subject in (0, 1) for p in PURPOSES}
     assert len(drawn) == 4 * len(PURPOSES)
-
-
-def test_a_stream_starts_anew_each_time():
     assert stream(3, 1, "mr").uniform() == stream(3, 1, "mr").uniform()

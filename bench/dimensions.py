@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from lightning_fabric import seed_everything
 from rich.console import Console
-from seams import Seams, seams
+from seams import Seams, block_borders, seams
 
 from medgan import catalog
 from medgan.config import from_overrides, shipped
@@ -33,7 +33,6 @@ from medgan.evaluation.evaluate import evaluate
 from medgan.inference.apply import looked_at
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.inference.translate import translate
-from medgan.networks.sliding import block_borders
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import Tissue
 from medgan.training.device import make_fabric

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from monai.data.utils import dense_patch_slices
 from numpy.typing import NDArray
 
 USUAL_PERCENT = 99.9
@@ -42,6 +43,22 @@ class Seams:
         return self.largest_step > self.usual_step
 
 
+def block_borders(shape: Sequence[int], block: Sequence[int], overlap: float = 0.5) -> tuple[tuple[int, ...], ...]:
+    """Where ``medgan.networks.sliding.maps_over_blocks`` begins or ends a block inside a volume of (X, Y, Z).
+
+    By axis, the first voxel behind each border; ``overlap`` is the share of a block that its neighbour sees too.
+    """
+    sizes = [min(size, whole) for size, whole in zip(block, shape, strict=True)]
+    steps = [
+        size if size == whole else max(1, int(size * (1 - overlap))) for size, whole in zip(sizes, shape, strict=True)
+    ]
+    blocks = dense_patch_slices(shape, sizes, steps)
+    return tuple(
+        tuple(sorted({int(end) for part in blocks for end in (part[axis].start, part[axis].stop)} - {0, whole}))
+        for axis, whole in enumerate(shape)
+    )
+
+
 def seams(values: Array, borders: Sequence[Sequence[int]], inside: Mask | None = None) -> Seams:
     """The jumps across borders beside those elsewhere.
 
@@ -49,7 +66,7 @@ def seams(values: Array, borders: Sequence[Sequence[int]], inside: Mask | None =
 
     Args:
         values: (X, Y, Z).
-        borders: By axis, the first voxel behind each border, as ``medgan.networks.sliding.block_borders`` gives them.
+        borders: By axis, the first voxel behind each border, as :func:`block_borders` gives them.
         inside: Where to look; a jump counts if both its voxels are inside. By default everywhere.
     """
     inside = np.ones(values.shape, bool) if inside is None else inside

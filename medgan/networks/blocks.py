@@ -1,5 +1,6 @@
 """The layers that generators and discriminators are made of, in 2D and 3D."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -41,13 +42,7 @@ def has_bias(norm: Norm) -> bool:
 
 
 def convolution(
-    spatial: int,
-    inputs: int,
-    outputs: int,
-    kernel: int,
-    *,
-    stride: int = 1,
-    norm: Norm = "none",
+    spatial: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, norm: Norm = "none"
 ) -> nn.Sequential:
     """Reflection padding, convolution, normalisation; keeps the size at stride 1 and halves an even one at stride 2.
 
@@ -107,6 +102,63 @@ class UpSample(nn.Module):
         return result
 
 
+class ConditionalNorm(nn.Module):
+    """Normalises each channel, then scales and shifts it by what the condition says.
+
+    ``gamma(c) * (x - mean) / deviation + beta(c)``, both linear in the condition: of a one-hot class they are one gamma
+    and one beta for each class and channel, and of several blocks side by side the blocks' contributions add up. With
+    equal columns, or the condition 0, it is the plain norm. Mean and deviation are those of the batch, as in DCGAN, or
+    of each image.
+
+    Source: Dumoulin, Shlens and Kudlur 2016, arXiv:1610.07629, Eq. 5, there with instance statistics; de Vries et al.
+    2017, arXiv:1707.00683, with a batch's.
+    """
+
+    def __init__(
+        self, spatial: int, channels: int, condition: int, statistics: Literal["batch", "instance"] = "batch"
+    ) -> None:
+        super().__init__()
+        kind = BATCH[spatial] if statistics == "batch" else INSTANCE[spatial]
+        self.norm = kind(channels, affine=False)
+        self.scale, self.shift = nn.Linear(condition, channels), nn.Linear(condition, channels)
+        # As the scales of a plain norm start in Radford et al. 2016; the classes differ from the first step on.
+        nn.init.normal_(self.scale.bias, 1.0, 0.02)
+        nn.init.zeros_(self.shift.bias)
+        for part in (self.scale, self.shift):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, channels, *spatial) and (B, D) to (B, channels, *spatial)."""
+        ones = (1,) * (x.dim() - 2)
+        gamma, beta = (part(condition).unflatten(1, (-1, *ones)) for part in (self.scale, self.shift))
+        return torch.addcmul(beta, gamma, self.norm(x))
+
+
+def constant_maps(condition: Tensor, image: Tensor) -> Tensor:
+    """Each value of the condition (B, D) as a map of the image's size, (B, D, *spatial)."""
+    ones = (1,) * (image.dim() - 2)
+    column: Tensor = condition.unflatten(1, (-1, *ones))
+    return column.expand(-1, -1, *image.shape[2:])
+
+
+def encoder_maps(image: Tensor, layers: Iterable[nn.Module]) -> list[Tensor]:
+    """The map after each layer, from fine to coarse."""
+    maps = []
+    for layer in layers:
+        image = layer(image)
+        maps.append(image)
+    return maps
+
+
+def check_size(image: Tensor, multiple: int, *, least: int) -> None:
+    """Refuse an image (B, C, *spatial) that a network cannot halve and double again."""
+    if any(size % multiple or size < least for size in image.shape[2:]):
+        raise ValueError(
+            f"image of {tuple(image.shape[2:])} voxels: every axis must be a multiple of {multiple} "
+            f"and at least {least}; pad it first"
+        )
+
+
 @torch.no_grad()
 def initialise(module: nn.Module, deviation: float = 0.02) -> None:
     """Weights from N(0, 0.02), scales from N(1, 0.02), biases 0: the reference's start (Radford et al. 2016)."""
@@ -130,41 +182,3 @@ def keep_variance(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
             nn.init.kaiming_normal_(layer.weight, 0.2, nonlinearity="leaky_relu")
-
-
-Statistics = Literal["batch", "instance"]
-
-
-class ConditionalNorm(nn.Module):
-    """Normalises each channel, then scales and shifts it by what the condition says.
-
-    ``gamma(c) * (x - mean) / deviation + beta(c)``, both linear in the condition: of a one-hot class they are one gamma
-    and one beta for each class and channel, and of several blocks side by side the blocks' contributions add up. With
-    equal columns, or the condition 0, it is the plain norm.
-
-    Args:
-        spatial: Axes of the map, 2 or 3.
-        channels: Of the map.
-        condition: D, values of the condition.
-        statistics: Over which mean and deviation are taken: the batch, as in DCGAN, or each image.
-
-    Source: Dumoulin, Shlens and Kudlur 2016, arXiv:1610.07629, Eq. 5, there with instance statistics; de Vries et al.
-    2017, arXiv:1707.00683, with a batch's.
-    """
-
-    def __init__(self, spatial: int, channels: int, condition: int, statistics: Statistics = "batch") -> None:
-        super().__init__()
-        kind = BATCH[spatial] if statistics == "batch" else INSTANCE[spatial]
-        self.norm = kind(channels, affine=False)
-        self.scale, self.shift = nn.Linear(condition, channels), nn.Linear(condition, channels)
-        # As the scales of a plain norm start in Radford et al. 2016; the classes differ from the first step on.
-        nn.init.normal_(self.scale.bias, 1.0, 0.02)
-        nn.init.zeros_(self.shift.bias)
-        for part in (self.scale, self.shift):
-            nn.init.normal_(part.weight, 0.0, 0.02)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, channels, *spatial) and (B, D) to (B, channels, *spatial)."""
-        ones = (1,) * (x.dim() - 2)
-        gamma, beta = (part(condition).unflatten(1, (-1, *ones)) for part in (self.scale, self.shift))
-        return torch.addcmul(beta, gamma, self.norm(x))

@@ -31,12 +31,18 @@ class PatchDiscriminator(nn.Module):
         norm: Norm = "instance",
     ) -> None:
         super().__init__()
-        layers = (
-            _pixel_layers(spatial, inputs, channels, norm)
-            if receptive_field == 1
-            else _patch_layers(spatial, inputs, channels, norm, STRIDED_LAYERS[receptive_field])
-        )
-        self.layers = nn.Sequential(*layers)
+        conv = CONVOLUTION[spatial]
+        kernel, stride, padding = (1, 1, 0) if receptive_field == 1 else (4, 2, 1)
+        strided, width = STRIDED_LAYERS.get(receptive_field, 1), channels
+        layers: list[nn.Module] = [conv(inputs, channels, kernel, stride, padding), nn.LeakyReLU(0.2)]
+        for level in range(1, strided + 1):
+            before, width = width, channels * min(2**level, 8)
+            layers += [
+                conv(before, width, kernel, stride if level < strided else 1, padding, bias=has_bias(norm)),
+                normalisation(norm, width, spatial),
+                nn.LeakyReLU(0.2),
+            ]
+        self.layers = nn.Sequential(*layers, conv(width, 1, kernel, 1, padding))
         initialise(self)
         if norm == "none":
             keep_variance(self)
@@ -51,11 +57,7 @@ class Windowed(nn.Module):
     """Shows a network the same image through several intensity windows, each as a channel over [-1, 1].
 
     As a reader turns to a narrow window for soft tissue and to a wide one for bone: a difference that is small in the
-    whole range is large in a window.
-
-    Args:
-        network: What looks.
-        windows: Lower and upper bound of each window, in the image's units of [-1, 1].
+    whole range is large in a window. A window is its lower and upper bound, in the image's units of [-1, 1].
     """
 
     def __init__(self, network: nn.Module, windows: Sequence[tuple[float, float]]) -> None:
@@ -63,18 +65,14 @@ class Windowed(nn.Module):
         self.network, self.windows = network, tuple(windows)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, *spatial), seen as (B, C * windows, *spatial), to the network's scores."""
+        """(B, C, *spatial), shown as (B, C * windows, *spatial), to the network's scores."""
         views = [((image - lower) / (upper - lower) * 2 - 1).clamp(-1, 1) for lower, upper in self.windows]
         scores: Tensor = self.network(torch.cat(views, dim=1))
         return scores
 
 
 class LastChannel(nn.Module):
-    """Shows a network the last channel alone: the image that is judged, without what it was made from.
-
-    Args:
-        network: What looks, at (B, 1, *spatial).
-    """
+    """Shows a network the last channel alone, (B, 1, *spatial): what is judged, without what it was made from."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -84,30 +82,3 @@ class LastChannel(nn.Module):
         """(B, C, *spatial) to the network's scores."""
         scores: Tensor = self.network(image[:, -1:])
         return scores
-
-
-def _pixel_layers(spatial: int, inputs: int, channels: int, norm: Norm) -> list[nn.Module]:
-    conv = CONVOLUTION[spatial]
-    return [
-        conv(inputs, channels, 1),
-        nn.LeakyReLU(0.2),
-        conv(channels, 2 * channels, 1, bias=has_bias(norm)),
-        normalisation(norm, 2 * channels, spatial),
-        nn.LeakyReLU(0.2),
-        conv(2 * channels, 1, 1),
-    ]
-
-
-def _patch_layers(spatial: int, inputs: int, channels: int, norm: Norm, strided: int) -> list[nn.Module]:
-    conv = CONVOLUTION[spatial]
-    layers: list[nn.Module] = [conv(inputs, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
-    width = channels
-    for level in range(1, strided + 1):
-        before, width = width, channels * min(2**level, 8)
-        stride = 2 if level < strided else 1
-        layers += [
-            conv(before, width, 4, stride, 1, bias=has_bias(norm)),
-            normalisation(norm, width, spatial),
-            nn.LeakyReLU(0.2),
-        ]
-    return [*layers, conv(width, 1, 4, 1, 1)]

@@ -17,7 +17,9 @@ from medgan.networks.blocks import (
     ResidualBlock,
     UpSample,
     UpSampling,
+    check_size,
     convolution,
+    encoder_maps,
     has_bias,
     initialise,
     normalisation,
@@ -74,39 +76,31 @@ class ResNetGenerator(nn.Module):
                 layers.keep_variance(part)
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """Maps of the encoder, from fine to coarse, without the way up.
+        """Maps of the encoder, from fine to coarse, (B, width, *size) each.
 
-        Args:
-            image: (B, inputs, *spatial), sized as for :meth:`forward`.
-
-        Returns:
-            The image's centre channel, the stem's map, that of each down-sampling, and, where there are residual
-            blocks, that of the middle one; (B, width, *size) each.
+        They are the image's centre channel, the stem's map, that of each down-sampling, and, where there are residual
+        blocks, that of the middle one.
         """
-        _check_size(image, self.multiple, least=2 * self.multiple)
         middle = image.shape[1] // 2
-        maps = [image[:, middle : middle + 1], self.stem(image)]
-        for down in self.down:
-            maps.append(down(maps[-1]))
+        maps = [image[:, middle : middle + 1], *self._way_down(image)]
         if len(self.blocks):
             maps.append(self.blocks[: (len(self.blocks) + 1) // 2](maps[-1]))
         return maps
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs, at least twice that."""
-        # Reflection padding needs two voxels at the coarsest size.
-        _check_size(image, self.multiple, least=2 * self.multiple)
-        x: Tensor = self.stem(image)
-        fine = []
-        for down in self.down:
-            fine.append(x)
-            x = down(x)
+        *fine, x = self._way_down(image)
         x = self.blocks(x)
         for up, merge in zip(self.up, self.merge, strict=True):
             x, beside = up(x), fine.pop()
             x = merge(torch.cat([x, beside], dim=1)) if self.skips else x
         result: Tensor = self.last(x)
         return result
+
+    def _way_down(self, image: Tensor) -> list[Tensor]:
+        # Reflection padding needs two voxels at the coarsest size.
+        check_size(image, self.multiple, least=2 * self.multiple)
+        return encoder_maps(image, (self.stem, *self.down))
 
 
 class UNetGenerator(nn.Module):
@@ -149,14 +143,10 @@ class UNetGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs."""
-        _check_size(image, self.multiple, least=self.multiple)
-        maps, x = [], image
-        for down in self.down:
-            x = down(x)
-            maps.append(x)
-        x = maps.pop()
+        check_size(image, self.multiple, least=self.multiple)
+        *fine, x = encoder_maps(image, self.down)
         for up in self.up:
-            x, beside = up(x), maps.pop()
+            x, beside = up(x), fine.pop()
             x = torch.cat([x, beside], dim=1) if self.skips else x
         result: Tensor = self.last(x)
         return result
@@ -185,11 +175,3 @@ def _doubling(
     if dropout:
         layers.append(DROPOUT[spatial](dropout))
     return nn.Sequential(*layers)
-
-
-def _check_size(image: Tensor, multiple: int, *, least: int) -> None:
-    if any(size % multiple or size < least for size in image.shape[2:]):
-        raise ValueError(
-            f"image of {tuple(image.shape[2:])} voxels: every axis must be a multiple of {multiple} "
-            f"and at least {least}; pad it first"
-        )

@@ -1,4 +1,4 @@
-"""From a latent vector to a patch of any shape, in 2D and 3D: the generators of DCGAN and its conditional forms."""
+"""DCGAN and its conditional forms, in 2D and 3D: from a latent vector to a patch of any shape, and back to a score."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -14,6 +14,7 @@ from medgan.networks.blocks import (
     ConditionalNorm,
     Norm,
     UpSampling,
+    constant_maps,
     has_bias,
     initialise,
     keep_variance,
@@ -22,6 +23,9 @@ from medgan.networks.blocks import (
 
 Entry = Literal["concatenation", "normalisation"]
 """How a condition enters a generator: beside the latent vector, or as scale and shift of every norm."""
+
+Judged = Literal["concatenation", "projection"]
+"""How a condition enters a discriminator: as constant maps beside the image, or as a direction of its features."""
 
 Layer = Callable[..., nn.Module]
 
@@ -52,13 +56,13 @@ def halvings(shape: Sequence[int]) -> list[tuple[int, ...]]:
     return strides
 
 
-def smallest_map(shape: Sequence[int]) -> tuple[int, ...]:
+def _smallest_map(shape: Sequence[int]) -> tuple[int, ...]:
     """The size that :func:`halvings` leads to."""
     steps = zip(*halvings(shape), strict=True)
     return tuple(length // 2 ** sum(step == 2 for step in axis) for length, axis in zip(shape, steps, strict=True))
 
 
-def widths(channels: int, levels: int) -> list[int]:
+def _widths(channels: int, levels: int) -> list[int]:
     """Channels at each level, fine to coarse: they double with each, up to eight times."""
     return [channels * min(2**level, 8) for level in range(levels)]
 
@@ -71,19 +75,13 @@ class LatentGenerator(nn.Module):
     Osindero 2014, arXiv:1411.1784, section 3.2) or through every norm (:class:`ConditionalNorm`).
 
     Args:
-        shape: Voxels of the patch; see :func:`halvings`.
-        outputs: Channels of the patch.
         latent: Values of the latent vector, which is drawn from N(0, 1).
         condition: D, values of the condition; with 0 the network ignores whatever condition it is shown.
-        entry: How the condition enters.
         channels: At the finest inner map; they double with each coarser one, up to eight times.
         norm: ``batch`` is DCGAN's; an ``entry`` of normalisation needs batch or instance.
         upsampling: ``transposed`` is DCGAN's; ``resize`` draws no checkerboard.
 
     Source: Radford, Metz and Chintala 2016, arXiv:1511.06434, section 3.
-
-    Raises:
-        ValueError: A shape that cannot be halved, or a norm that takes no condition.
     """
 
     def __init__(
@@ -103,9 +101,9 @@ class LatentGenerator(nn.Module):
         self.latent, self.spatial = latent, spatial
         self.concatenated = condition if entry == "concatenation" else 0
         self.normed = condition if entry == "normalisation" else 0
-        wide, bias = widths(channels, len(strides))[::-1], has_bias(norm)
+        wide, bias = _widths(channels, len(strides))[::-1], has_bias(norm)
         transposed: Layer = TRANSPOSED[spatial]
-        first = transposed(latent + self.concatenated, wide[0], smallest_map(shape), bias=bias)
+        first = transposed(latent + self.concatenated, wide[0], _smallest_map(shape), bias=bias)
         inner = zip(pairwise(wide), strides[:0:-1], strict=True)
         self.grow = nn.ModuleList(
             [first, *(_growth(spatial, *between, stride, upsampling, bias=bias) for between, stride in inner)]
@@ -117,11 +115,11 @@ class LatentGenerator(nn.Module):
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, latent) and (B, D) to a patch (B, outputs, *shape) in [-1, 1]."""
         if self.concatenated:
-            z = torch.cat([z, given(condition)], dim=1)
+            z = torch.cat([z, _given(condition)], dim=1)
         x = z.unflatten(1, (-1, *(1,) * self.spatial))
         for grow, norm in zip(self.grow, self.norms, strict=True):
             x = grow(x)
-            x = F.relu(norm(x, given(condition)) if self.normed else norm(x))
+            x = F.relu(norm(x, _given(condition)) if self.normed else norm(x))
         return torch.tanh(self.last(x))
 
 
@@ -136,7 +134,7 @@ class LayeredGenerator(nn.Module):
     Args:
         background: Draws (B, 1, *shape) from z and c'.
         lesion: Draws (B, 1 + K, *shape) from z and c: what a lesion looks like, and a map of each name.
-        own: The first so many values of the condition, which the background is not shown: class and size.
+        own: So many values at the condition's start are hidden from the background: class and size.
     """
 
     def __init__(self, background: LatentGenerator, lesion: LatentGenerator, own: int) -> None:
@@ -152,7 +150,7 @@ class LayeredGenerator(nn.Module):
         return torch.cat([torch.lerp(behind, drawn[:, :1], share), maps], dim=1)
 
 
-class ResizedConvolution(nn.Module):
+class _ResizedConvolution(nn.Module):
     """Interpolation to ``stride`` times the size and a 3-wide convolution."""
 
     def __init__(self, spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], *, bias: bool) -> None:
@@ -167,47 +165,6 @@ class ResizedConvolution(nn.Module):
         return result
 
 
-def kernels(stride: Sequence[int]) -> tuple[int, ...]:
-    """4-wide where an axis is halved or doubled and 3-wide where it is kept: with padding 1 the sizes come out even."""
-    return tuple(2 + step for step in stride)
-
-
-def _halves(length: int) -> bool:
-    return length % 2 == 0 and length // 2 >= COARSEST
-
-
-def _growth(
-    spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], upsampling: UpSampling, *, bias: bool
-) -> nn.Module:
-    if upsampling == "resize":
-        return ResizedConvolution(spatial, inputs, outputs, stride, bias=bias)
-    transposed: Layer = TRANSPOSED[spatial]
-    return transposed(inputs, outputs, kernels(stride), stride, padding=1, bias=bias)
-
-
-def _norm(spatial: int, channels: int, condition: int, norm: Norm) -> nn.Module:
-    if not condition:
-        return normalisation(norm, channels, spatial)
-    if norm not in ("batch", "instance"):
-        raise ValueError(f"norm={norm} takes no condition: choose batch or instance, or concatenate the condition")
-    return ConditionalNorm(spatial, channels, condition, norm)
-
-
-def given(condition: Tensor | None) -> Tensor:
-    """The condition, where a network was built for one.
-
-    Raises:
-        ValueError: None was shown.
-    """
-    if condition is None:
-        raise ValueError("the network was built for a condition and was shown none")
-    return condition
-
-
-Judged = Literal["concatenation", "projection"]
-"""How a condition enters a discriminator: as constant maps beside the image, or as a direction of its features."""
-
-
 class WholeDiscriminator(nn.Module):
     """Strided convolutions down to the smallest map and one convolution of its size: one answer for the patch.
 
@@ -217,12 +174,9 @@ class WholeDiscriminator(nn.Module):
     2018, arXiv:1802.05637, section 3).
 
     Args:
-        shape: Voxels of the patch; see :func:`medgan.networks.latent.halvings`.
-        inputs: Channels of the patch.
         outputs: Answers: 1 is the raw score; more are what the caller takes them for, such as a class each.
         condition: D, values of the condition; with 0 the network ignores whatever condition it is shown.
         entry: How the condition enters; a projection adds to the first answer.
-        channels: At the finest inner map; they double with each coarser one, up to eight times.
         norm: ``batch`` is DCGAN's. A gradient penalty is each image's own and forbids it: use instance, group or none.
 
     Source: Radford, Metz and Chintala 2016, arXiv:1511.06434, section 3.
@@ -243,18 +197,18 @@ class WholeDiscriminator(nn.Module):
         spatial, strides = len(shape), halvings(shape)
         self.concatenated = condition if entry == "concatenation" else 0
         self.projected = condition if entry == "projection" else 0
-        wide = widths(channels, len(strides))
+        wide = _widths(channels, len(strides))
         conv: Layer = CONVOLUTION[spatial]
-        seen = inputs + self.concatenated
-        layers: list[nn.Module] = [conv(seen, wide[0], kernels(strides[0]), strides[0], 1), nn.LeakyReLU(0.2)]
+        arriving = inputs + self.concatenated
+        layers: list[nn.Module] = [conv(arriving, wide[0], _kernels(strides[0]), strides[0], 1), nn.LeakyReLU(0.2)]
         for (fine, coarse), stride in zip(pairwise(wide), strides[1:], strict=True):
             layers += [
-                conv(fine, coarse, kernels(stride), stride, 1, bias=has_bias(norm)),
+                conv(fine, coarse, _kernels(stride), stride, 1, bias=has_bias(norm)),
                 normalisation(norm, coarse, spatial),
                 nn.LeakyReLU(0.2),
             ]
         self.layers = nn.Sequential(*layers)
-        self.last = conv(wide[-1], outputs, smallest_map(shape))
+        self.last = conv(wide[-1], outputs, _smallest_map(shape))
         self.width = wide[-1]
         """Channels of :meth:`features`."""
         initialise(self)
@@ -266,9 +220,7 @@ class WholeDiscriminator(nn.Module):
 
     def features(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, inputs, *shape) and (B, D) to the smallest map, (B, width, *smallest)."""
-        if self.concatenated:
-            image = torch.cat([image, constant_maps(given(condition), image)], dim=1)
-        result: Tensor = self.layers(image)
+        result: Tensor = self.layers(_beside(image, condition) if self.concatenated else image)
         return result
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -276,17 +228,15 @@ class WholeDiscriminator(nn.Module):
         features = self.features(image, condition)
         answers: Tensor = self.last(features).flatten(1)
         if self.projected:
-            agreement = (self.direction(given(condition)) * features.flatten(2).sum(dim=2)).sum(dim=1, keepdim=True)
+            agreement = (self.direction(_given(condition)) * features.flatten(2).sum(dim=2)).sum(dim=1, keepdim=True)
             answers = torch.cat([answers[:, :1] + agreement, answers[:, 1:]], dim=1)
         return answers
 
 
 class ConditionalPatches(nn.Module):
-    """Shows a network of images the condition too, as constant maps beside the image.
+    """Shows a network of (B, inputs + D, *spatial) the condition as constant maps beside the image.
 
-    Args:
-        network: What looks, at (B, inputs + D, *spatial).
-        condition: D; with 0 it is shown the image alone, whatever the condition.
+    With ``condition`` (D) 0 it is shown the image alone, whatever the condition.
     """
 
     def __init__(self, network: nn.Module, condition: int) -> None:
@@ -295,14 +245,42 @@ class ConditionalPatches(nn.Module):
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, inputs, *spatial) and (B, D) to the network's scores."""
-        if self.condition:
-            image = torch.cat([image, constant_maps(given(condition), image)], dim=1)
-        scores: Tensor = self.network(image)
+        scores: Tensor = self.network(_beside(image, condition) if self.condition else image)
         return scores
 
 
-def constant_maps(condition: Tensor, image: Tensor) -> Tensor:
-    """Each value of the condition (B, D) as a map of the image's size, (B, D, *spatial)."""
-    ones = (1,) * (image.dim() - 2)
-    column: Tensor = condition.unflatten(1, (-1, *ones))
-    return column.expand(-1, -1, *image.shape[2:])
+def _kernels(stride: Sequence[int]) -> tuple[int, ...]:
+    """4-wide where an axis is halved or doubled and 3-wide where it is kept: with padding 1 the sizes come out even."""
+    return tuple(2 + step for step in stride)
+
+
+def _halves(length: int) -> bool:
+    return length % 2 == 0 and length // 2 >= COARSEST
+
+
+def _growth(
+    spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], upsampling: UpSampling, *, bias: bool
+) -> nn.Module:
+    if upsampling == "resize":
+        return _ResizedConvolution(spatial, inputs, outputs, stride, bias=bias)
+    transposed: Layer = TRANSPOSED[spatial]
+    return transposed(inputs, outputs, _kernels(stride), stride, padding=1, bias=bias)
+
+
+def _norm(spatial: int, channels: int, condition: int, norm: Norm) -> nn.Module:
+    if not condition:
+        return normalisation(norm, channels, spatial)
+    if norm not in ("batch", "instance"):
+        raise ValueError(f"norm={norm} takes no condition: choose batch or instance, or concatenate the condition")
+    return ConditionalNorm(spatial, channels, condition, norm)
+
+
+def _given(condition: Tensor | None) -> Tensor:
+    """The condition, where a network was built for one."""
+    if condition is None:
+        raise ValueError("the network was built for a condition and was shown none")
+    return condition
+
+
+def _beside(image: Tensor, condition: Tensor | None) -> Tensor:
+    return torch.cat([image, constant_maps(_given(condition), image)], dim=1)

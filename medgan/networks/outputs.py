@@ -12,11 +12,7 @@ Change = Literal["one-sided", "signed", "none"]
 
 
 class Output(nn.Module):
-    """Gives a generator's raw map its meaning.
-
-    Args:
-        network: The generator, (B, C, *spatial) to its raw map (B, 1, *spatial).
-    """
+    """Gives a generator's raw map, (B, C, *spatial) to (B, 1, *spatial), its meaning."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -57,18 +53,10 @@ class ChangeOutput(Output):
         ramp: float,
         start: float = 0.02,
     ) -> None:
-        """All of ``largest``, ``lower``, ``upper`` and ``ramp`` are in the image's units of [-1, 1].
+        """All of ``largest`` (of a change), ``lower``, ``upper`` and ``ramp`` are in the image's units of [-1, 1].
 
-        Args:
-            network: Gives the raw map, (B, 1, *spatial).
-            one_sided: Whether the change has the sign ``sign`` everywhere.
-            sign: +1 to add, -1 to subtract.
-            largest: The greatest change of a voxel.
-            lower: Where the map begins to act.
-            upper: Where it ceases to act.
-            ramp: Width over which it fades at both ends.
-            start: The share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that
-                training starts from the identity, and not at zero, where the sigmoid has no slope.
+        ``start`` is the share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that
+        training starts from the identity, and not at zero, where the sigmoid has no slope.
         """
         super().__init__(network)
         self.one_sided, self.sign = one_sided, sign

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from medgan.networks.blocks import constant_maps
+
 
 class Painter(nn.Module):
     """Composites what a network draws into what is known.
@@ -27,7 +29,7 @@ class Painter(nn.Module):
     def forward(
         self, context: Tensor, hidden: Tensor, masks: Tensor, condition: Tensor, noise: Tensor | None = None
     ) -> Tensor:
-        """The patch with its hidden voxels painted; the others are the context's to the bit.
+        """The patch (B, 1, *spatial) in [-1, 1], hidden voxels painted, all others the context's to the bit.
 
         Args:
             context: (B, 1, *spatial) in [-1, 1], whatever its hidden voxels hold.
@@ -36,16 +38,12 @@ class Painter(nn.Module):
             condition: (B, D), D may be 0.
             noise: (B, ``self.noise``, *spatial), standard normal; equal noise paints equal lesions. Without it a
                 network in training draws it, and one in evaluation takes the same draw each time, so that its arguments
-                say everything. Zeros it has never seen: it paints brighter lesions with darker rims from them.
-
-        Returns:
-            (B, 1, *spatial) in [-1, 1].
+                say everything. Zeros are outside its training: from them it paints brighter lesions with darker rims.
         """
         if noise is None:
             noise = self._noise(context)
-        spread = condition[(..., *[None] * (context.dim() - 2))].expand(-1, -1, *context.shape[2:])
-        seen = [context * (1 - hidden), hidden, masks * hidden, spread, noise]
-        raw = self.network(torch.cat([channel.to(context.dtype) for channel in seen], dim=1))
+        shown = [context * (1 - hidden), hidden, masks * hidden, constant_maps(condition, context), noise]
+        raw = self.network(torch.cat([channel.to(context.dtype) for channel in shown], dim=1))
         return composite(context, hidden, torch.tanh(raw))
 
     def _noise(self, context: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A generator and a critic that grow from coarse to fine, in 2D and 3D.
+"""A generator and a critic that grow from coarse to fine, in 2D and 3D, and the layers of their paper.
 
 Source: Karras et al. 2018, arXiv:1710.10196. A level is a resolution: at level 0 both see patches of 1 / 2^levels the
 full size along each axis, and each level doubles it. How far a network has grown is a real number in its buffer
@@ -23,7 +23,7 @@ HE_GAIN = math.sqrt(2)
 """What keeps the size of a signal through a rectifier (He et al. 2015, arXiv:1502.01852, Eq. 10)."""
 
 
-class RuntimeScale(nn.Module):
+class _RuntimeScale(nn.Module):
     """Gives a layer its weight times a constant; the optimiser moves the weight without it."""
 
     def __init__(self, scale: float) -> None:
@@ -47,16 +47,16 @@ def equalised(layer: Layer, gain: float = HE_GAIN) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     scale = gain / math.sqrt(layer.weight[0].numel())
-    parametrize.register_parametrization(layer, "weight", RuntimeScale(scale))
+    parametrize.register_parametrization(layer, "weight", _RuntimeScale(scale))
     return layer
 
 
-def pixel_norm(features: Tensor) -> Tensor:
+def _pixel_norm(features: Tensor) -> Tensor:
     """Features (B, C, ...) whose mean square over channels is 1 at every place (Karras et al. 2018, section 4.2)."""
     return features * torch.rsqrt(features.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
-def minibatch_deviation(features: Tensor) -> Tensor:
+def _minibatch_deviation(features: Tensor) -> Tensor:
     """Features (B, C, *spatial) with one channel more: how much the batch varies, the same number everywhere.
 
     It is the standard deviation over the batch, the mean of all features and places: with it a critic tells a
@@ -73,18 +73,18 @@ def minibatch_deviation(features: Tensor) -> Tensor:
 POOLING = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
-def double(image: Tensor) -> Tensor:
+def _double(image: Tensor) -> Tensor:
     """Twice the size along each axis: every voxel repeated."""
     return F.interpolate(image, scale_factor=2, mode="nearest")
 
 
-def halve(image: Tensor) -> Tensor:
+def _halve(image: Tensor) -> Tensor:
     """Half the size along each axis: means of 2 x 2 (x 2) voxels."""
     halved: Tensor = POOLING[image.dim() - 2](image, 2)
     return halved
 
 
-def stage(grown: float) -> tuple[int, float]:
+def _stage(grown: float) -> tuple[int, float]:
     """The finest level that takes part, and its alpha, in (0, 1]; at level 0 it is 1."""
     level = math.ceil(grown)
     return level, 1 - (level - grown)
@@ -95,13 +95,13 @@ def seen_at(image: Tensor, grown: float, levels: int) -> Tensor:
 
     Source: Karras et al. 2018, figure 2: real images fade as the generated ones do.
     """
-    level, alpha = stage(grown)
+    level, alpha = _stage(grown)
     for _ in range(levels - level):
-        image = halve(image)
-    return image if alpha == 1 else torch.lerp(double(halve(image)), image, alpha)
+        image = _halve(image)
+    return image if alpha == 1 else torch.lerp(_double(_halve(image)), image, alpha)
 
 
-class Growing(nn.Module):
+class _Growing(nn.Module):
     """What both networks share: their shapes and widths by level, and how far they have grown.
 
     torch.compile leaves both as they are: it would compile anew for every alpha, and compiled code has no second
@@ -110,8 +110,7 @@ class Growing(nn.Module):
     Args:
         shape: Of a full patch, two or three axes, each a multiple of 2^levels.
         levels: How often the size doubles.
-        channels: Of the full size; they double with every level towards the coarse.
-        most_channels: Where that ends.
+        channels: Of the full size; they double with every level towards the coarse, up to ``most_channels``.
     """
 
     grown: Tensor
@@ -134,29 +133,21 @@ class Growing(nn.Module):
         return equalised(CONVOLUTION[self.spatial](inputs, outputs, 1), gain)
 
 
-class Normed(nn.Sequential):
+class _Normed(nn.Sequential):
     """Layers, and after each of them pixel norm."""
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, *spatial) to what the layers make of it."""
         for layer in self:
-            features = pixel_norm(layer(features))
+            features = _pixel_norm(layer(features))
         return features
 
 
-class ProgressiveGenerator(Growing):
+class ProgressiveGenerator(_Growing):
     """Draws patches from noise, and from a condition that stands beside it.
 
-    Unlike the paper's its images are bounded, by tanh at each level: label maps are -1 or +1 almost everywhere.
-
-    Args:
-        shape: Of a full patch.
-        outputs: Channels of a patch.
-        levels: How often the size doubles.
-        latent: Length of the noise, N(0, 1).
-        condition: Length of the condition; 0 for none.
-        channels: Of the full size.
-        most_channels: Of any size.
+    Unlike the paper's its images are bounded, by tanh at each level: label maps are -1 or +1 almost everywhere. The
+    noise, of length ``latent``, is drawn from N(0, 1); the condition may be of length 0.
     """
 
     def __init__(
@@ -174,50 +165,39 @@ class ProgressiveGenerator(Growing):
         self.latent = latent
         widths, start = self.widths, math.prod(self.shapes[0])
         self.start = equalised(nn.Linear(latent + condition, widths[0] * start))
-        self.blocks = nn.ModuleList([Normed(self.convolution(widths[0], widths[0]))])
+        self.blocks = nn.ModuleList([_Normed(self.convolution(widths[0], widths[0]))])
         for before, width in pairwise(widths):
-            self.blocks.append(Normed(self.convolution(before, width), self.convolution(width, width)))
+            self.blocks.append(_Normed(self.convolution(before, width), self.convolution(width, width)))
         self.to_joint = nn.ModuleList(self.pointwise(width, outputs, gain=1.0) for width in widths)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, z: Tensor, condition: Tensor, full: bool = True) -> Tensor:
         """Noise (B, latent) and condition (B, D) to patches (B, outputs, *shape) in [-1, 1].
 
-        Args:
-            z: The noise.
-            condition: May be of length 0.
-            full: False leaves a patch at the size of the level that the generator has grown to.
+        Unless ``full``, a patch keeps the size of the level that the generator has grown to.
         """
-        joint = self.at(z, condition, *stage(float(self.grown)))
+        joint = self.at(z, condition, *_stage(float(self.grown)))
         return F.interpolate(joint, self.shapes[-1], mode="nearest") if full else joint
 
     def at(self, z: Tensor, condition: Tensor, level: int, alpha: float = 1.0) -> Tensor:
         """Patches of ``level``'s size, of which (1 - alpha) is the level before, its size doubled."""
-        features = self.start(torch.cat([pixel_norm(z), condition], dim=1))
-        features = pixel_norm(F.leaky_relu(features, 0.2).unflatten(1, (self.widths[0], *self.shapes[0])))
+        features = self.start(torch.cat([_pixel_norm(z), condition], dim=1))
+        features = _pixel_norm(F.leaky_relu(features, 0.2).unflatten(1, (self.widths[0], *self.shapes[0])))
         before = features
         for number, block in enumerate(self.blocks[: level + 1]):
             before = features
-            features = block(double(features) if number else features)
+            features = block(_double(features) if number else features)
         joint = torch.tanh(self.to_joint[level](features))
         if level == 0 or alpha == 1:
             return joint
-        return torch.lerp(double(torch.tanh(self.to_joint[level - 1](before))), joint, alpha)
+        return torch.lerp(_double(torch.tanh(self.to_joint[level - 1](before))), joint, alpha)
 
 
-class ProgressiveCritic(Growing):
+class ProgressiveCritic(_Growing):
     """One score a patch: the generator's mirror image, without a norm.
 
-    The condition enters as an inner product of the last features with its embedding (Miyato and Koyama 2018,
-    arXiv:1802.05637): the score tells whether a patch is real and whether it is what was asked for.
-
-    Args:
-        shape: Of a full patch.
-        inputs: Channels of a patch.
-        levels: How often the size halves.
-        condition: Length of the condition; 0 for none.
-        channels: Of the full size.
-        most_channels: Of any size.
+    The condition, which may be of length 0, enters as an inner product of the last features with its embedding (Miyato
+    and Koyama 2018, arXiv:1802.05637): the score tells whether a patch is real and whether it is what was asked for.
     """
 
     def __init__(
@@ -247,18 +227,18 @@ class ProgressiveCritic(Growing):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, joint: Tensor, condition: Tensor) -> Tensor:
         """Patches (B, inputs, *shape of the level it has grown to) and conditions (B, D) to raw scores (B, 1)."""
-        return self.at(joint, condition, *stage(float(self.grown)))
+        return self.at(joint, condition, *_stage(float(self.grown)))
 
     def at(self, joint: Tensor, condition: Tensor, level: int, alpha: float = 1.0) -> Tensor:
         """Scores of patches of ``level``'s size; (1 - alpha) of what is seen is what the level before sees."""
         features = self.from_joint[level](joint)
         if level:
-            features = halve(self.blocks[level - 1](features))
+            features = _halve(self.blocks[level - 1](features))
             if alpha != 1:
-                features = torch.lerp(self.from_joint[level - 1](halve(joint)), features, alpha)
+                features = torch.lerp(self.from_joint[level - 1](_halve(joint)), features, alpha)
         for number in range(level - 1, 0, -1):
-            features = halve(self.blocks[number - 1](features))
-        features = self.last(minibatch_deviation(features))
+            features = _halve(self.blocks[number - 1](features))
+        features = self.last(_minibatch_deviation(features))
         features = F.leaky_relu(self.dense(features.flatten(1)), 0.2)
         score: Tensor = self.score(features)
         if self.embed is None:

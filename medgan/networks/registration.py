@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan.networks.blocks import CONVOLUTION, keep_variance
-
-WIDENING = (1, 2, 2, 2)
-"""Channels at full size and after each halving, in multiples of those at full size."""
+from medgan.networks.blocks import CONVOLUTION, encoder_maps, keep_variance
 
 
 class RegistrationNetwork(nn.Module):
@@ -17,15 +14,11 @@ class RegistrationNetwork(nn.Module):
 
     Source: Balakrishnan et al. 2019, arXiv:1809.05231, Fig. 3, with a halving less. No norm: how much two images differ
     is what it goes by. Its last layer starts at zero, so that an untrained field moves nothing.
-
-    Args:
-        spatial: 2 or 3.
-        channels: Width at full size.
     """
 
     def __init__(self, spatial: int = 2, *, channels: int = 16) -> None:
         super().__init__()
-        widths = [channels * factor for factor in WIDENING]
+        widths = [channels, 2 * channels, 2 * channels, 2 * channels]
         self.stem = _layer(spatial, 2, widths[0])
         self.down = nn.ModuleList(_layer(spatial, fine, coarse, stride=2) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(
@@ -39,11 +32,7 @@ class RegistrationNetwork(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Two images (B, 1, *spatial) of any size to a displacement (B, axes, *spatial) in voxels, for :func:`warp`."""
-        x: Tensor = self.stem(torch.cat([moving, fixed], dim=1))
-        fine = []
-        for down in self.down:
-            fine.append(x)
-            x = down(x)
+        *fine, x = encoder_maps(torch.cat([moving, fixed], dim=1), (self.stem, *self.down))
         for up in self.up:
             beside = fine.pop()
             x = up(torch.cat([F.interpolate(x, size=beside.shape[2:]), beside], dim=1))
@@ -54,10 +43,8 @@ class RegistrationNetwork(nn.Module):
 def warp(image: Tensor, displacement: Tensor) -> Tensor:
     """Each voxel's value from where the displacement points, linear between voxels; beyond the border, the border's.
 
-    Args:
-        image: (B, C, *spatial).
-        displacement: (B, axes, *spatial) in voxels, its channels in the order of the axes: the result at x is the
-            image at x + displacement(x).
+    The result at x is the image (B, C, *spatial) at x + displacement(x), (B, axes, *spatial) in voxels, its channels in
+    the order of the axes.
 
     Source: Jaderberg et al. 2015, arXiv:1506.02025, Eq. 5.
     """

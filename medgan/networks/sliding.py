@@ -1,19 +1,13 @@
 """A network over a whole volume: slice by slice, with neighbours, or in blended blocks; one volume in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-from monai.data.utils import dense_patch_slices
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 from torch.nn import functional as F
 
 Network = Callable[[Tensor], Tensor]
-
-
-def over_slices(network: Network, volume: Tensor, *, neighbours: int, multiple: int, batch_size: int = 4) -> Tensor:
-    """Translate every axial slice: :func:`maps_over_slices` of a network with one output, (X, Y, Z) to (X, Y, Z)."""
-    return maps_over_slices(network, volume, neighbours=neighbours, multiple=multiple, batch_size=batch_size)[0]
 
 
 def maps_over_slices(
@@ -31,21 +25,16 @@ def maps_over_slices(
         batch_size: Slices at a time.
     """
     width, height, depth = volume.shape
-    slices, growth = volume.permute(2, 0, 1)[:, None], _growth((width, height), multiple)
+    slices, growth = volume.permute(2, 0, 1)[:, None], (0, -height % multiple, 0, -width % multiple)
     results = torch.empty(0)
     for first in range(0, depth, batch_size):
-        wanted = torch.arange(first, min(first + batch_size, depth))
-        stack = [slices[(wanted + offset).clamp(0, depth - 1)] for offset in range(-neighbours, neighbours + 1)]
+        centres = torch.arange(first, min(first + batch_size, depth))
+        stack = [slices[(centres + offset).clamp(0, depth - 1)] for offset in range(-neighbours, neighbours + 1)]
         maps = network(F.pad(torch.cat(stack, dim=1), growth, mode="replicate")).float()[..., :width, :height]
         if first == 0:
             results = maps.new_empty(depth, *maps.shape[1:])
         results[first : first + batch_size] = maps
     return results.permute(1, 2, 3, 0)
-
-
-def over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...], overlap: float = 0.5) -> Tensor:
-    """Translate in blocks: :func:`maps_over_blocks` of a network with one output, (X, Y, Z) to (X, Y, Z)."""
-    return maps_over_blocks(network, volume, block=block, overlap=overlap)[0]
 
 
 def maps_over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...], overlap: float = 0.5) -> Tensor:
@@ -69,28 +58,6 @@ def maps_over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...]
     return blended[0, ..., below : below + depth]
 
 
-def block_borders(shape: Sequence[int], block: Sequence[int], overlap: float = 0.5) -> tuple[tuple[int, ...], ...]:
-    """Where :func:`over_blocks` begins or ends a block inside a volume.
-
-    Args:
-        shape: (X, Y, Z) of the volume.
-        block: The blocks' shape.
-        overlap: Share of a block that its neighbour sees too.
-
-    Returns:
-        By axis, the first voxel behind each border.
-    """
-    sizes = [min(size, whole) for size, whole in zip(block, shape, strict=True)]
-    steps = [
-        size if size == whole else max(1, int(size * (1 - overlap))) for size, whole in zip(sizes, shape, strict=True)
-    ]
-    blocks = dense_patch_slices(shape, sizes, steps)
-    return tuple(
-        tuple(sorted({int(end) for part in blocks for end in (part[axis].start, part[axis].stop)} - {0, whole}))
-        for axis, whole in enumerate(shape)
-    )
-
-
 def _weights(block: tuple[int, ...]) -> Tensor:
     """A Gaussian over the block, its deviation an eighth of each axis.
 
@@ -101,8 +68,3 @@ def _weights(block: tuple[int, ...]) -> Tensor:
         place = torch.arange(size) - (size - 1) / 2
         weights = weights[..., None] * torch.exp(-0.5 * (8 * place / size) ** 2)
     return weights
-
-
-def _growth(sizes: tuple[int, int], multiple: int) -> list[int]:
-    """Padding at the end of (X, Y) in ``F.pad``'s order, last axis first."""
-    return [pad for size in reversed(sizes) for pad in (0, -size % multiple)]

@@ -11,24 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medgan.networks.blocks import CONVOLUTION, convolution, initialise
+from medgan.networks.blocks import CONVOLUTION, check_size, convolution, initialise
 
 SpadeNorm = Literal["instance", "group"]
 """What is subtracted and divided out before the maps scale and shift: per channel, or per 8 channels."""
 
 
-class Spade(nn.Module):
+class _Spade(nn.Module):
     """``norm(x) * (1 + gamma(maps)) + beta(maps)``, the norm without weights of its own (Eq. 1 of the paper).
 
-    gamma and beta are two convolutions of the maps, brought to the size of x by the nearest voxel. The 1 is the
-    authors' published code's: an untrained layer then passes the normalised map on.
-
-    Args:
-        spatial: 2 or 3.
-        maps: Channels of the maps.
-        channels: Channels of x.
-        hidden: Width of the layer between the maps and gamma and beta: 128 in the paper.
-        norm: Of x.
+    gamma and beta are two convolutions of the maps, brought to the size of x by the nearest voxel, with a layer of
+    ``hidden`` channels before them. The 1 is the authors' published code's: an untrained layer then passes the
+    normalised map on.
     """
 
     def __init__(self, spatial: int, maps: int, channels: int, hidden: int, norm: SpadeNorm) -> None:
@@ -40,27 +34,18 @@ class Spade(nn.Module):
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
         """Features (B, channels, *spatial) and maps (B, maps, *spatial of any size) to the features' shape."""
-        seen = self.shared(F.interpolate(maps, size=x.shape[2:]))
-        result: Tensor = F.group_norm(x, self.groups) * (1 + self.gamma(seen)) + self.beta(seen)
+        shared = self.shared(F.interpolate(maps, size=x.shape[2:]))
+        result: Tensor = F.group_norm(x, self.groups) * (1 + self.gamma(shared)) + self.beta(shared)
         return result
 
 
-class SpadeBlock(nn.Module):
-    """Residual block with SPADE before each convolution (Fig. 4 of the paper, without spectral norm).
-
-    Args:
-        spatial: 2 or 3.
-        inputs: Channels that arrive.
-        outputs: Channels that leave.
-        maps: Channels of the maps.
-        hidden: Width of the layer between the maps and gamma and beta.
-        norm: Of the layers.
-    """
+class _SpadeBlock(nn.Module):
+    """Residual block with SPADE before each convolution (Fig. 4 of the paper, without spectral norm)."""
 
     def __init__(self, spatial: int, inputs: int, outputs: int, maps: int, hidden: int, norm: SpadeNorm) -> None:
         super().__init__()
         between = min(inputs, outputs)
-        self.norms = nn.ModuleList(Spade(spatial, maps, width, hidden, norm) for width in (inputs, between))
+        self.norms = nn.ModuleList(_Spade(spatial, maps, width, hidden, norm) for width in (inputs, between))
         self.convolutions = nn.ModuleList(
             convolution(spatial, before, after, 3) for before, after in ((inputs, between), (between, outputs))
         )
@@ -84,13 +69,9 @@ class SpadeGenerator(nn.Module):
     an encoder reads it, and its maps join the decoder's at every size as in a U-Net.
 
     Args:
-        spatial: 2 or 3.
         inputs: Channels of the maps: image, masks, noise, whatever is known of each voxel.
-        outputs: Channels drawn.
-        channels: Channels at full size; they double with each down-sampling.
-        downs: How often the size is halved.
+        channels: At full size; they double with each down-sampling.
         hidden: Width of the layer between the maps and gamma and beta: 128 in the paper.
-        norm: Of the decoder's layers.
     """
 
     def __init__(
@@ -109,9 +90,9 @@ class SpadeGenerator(nn.Module):
         widths = [channels * 2**level for level in range(downs + 1)]
         self.stem = convolution(spatial, inputs, widths[0], 3)
         self.down = nn.ModuleList(convolution(spatial, fine, coarse, 3, stride=2) for fine, coarse in pairwise(widths))
-        self.middle = SpadeBlock(spatial, widths[-1], widths[-1], inputs, hidden, norm)
+        self.middle = _SpadeBlock(spatial, widths[-1], widths[-1], inputs, hidden, norm)
         self.up = nn.ModuleList(
-            SpadeBlock(spatial, coarse + fine, fine, inputs, hidden, norm)
+            _SpadeBlock(spatial, coarse + fine, fine, inputs, hidden, norm)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.last = convolution(spatial, widths[0], outputs, 3)
@@ -120,11 +101,7 @@ class SpadeGenerator(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(B, inputs, *spatial) to (B, outputs, *spatial); each axis a multiple of 2**downs, at least twice that."""
         # Reflection padding needs two voxels at the coarsest size.
-        if any(size % self.multiple or size < 2 * self.multiple for size in maps.shape[2:]):
-            raise ValueError(
-                f"image of {tuple(maps.shape[2:])} voxels: every axis must be a multiple of {self.multiple} "
-                f"and at least {2 * self.multiple}; pad it first"
-            )
+        check_size(maps, self.multiple, least=2 * self.multiple)
         x: Tensor = self.stem(maps)
         fine = []
         for down in self.down:

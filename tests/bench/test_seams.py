@@ -3,8 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-seams = runpy.run_path(str(Path(__file__).parents[2] / "bench" / "seams.py"))["seams"]
+from medgan.networks.sliding import maps_over_blocks
+
+MODULE = runpy.run_path(str(Path(__file__).parents[2] / "bench" / "seams.py"))
+seams, block_borders = MODULE["seams"], MODULE["block_borders"]
 
 
 def wave(shape=(40, 30, 20)):
@@ -70,3 +74,20 @@ def test_a_volume_of_one_block_has_no_seam(shape):
     found = seams(wave(shape), [[], [], []])
     assert np.isnan(found.largest)
     assert not found.visible
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 16), (30, 41, 21), (40, 9, 8), (9, 20, 3)])
+def test_borders_are_where_blocks_begin_and_end(shape):
+    block, borders = (16, 16, 8), [set(), set(), set()]
+    index = torch.stack(torch.meshgrid(*(torch.arange(float(size)) for size in shape), indexing="ij"))
+    for axis in range(3):
+
+        def note(parts, axis=axis):
+            for part in parts[:, 0]:
+                inside = part[part >= 0]  # beyond the volume there is air
+                borders[axis] |= {int(inside.min()), int(inside.max()) + 1}
+            return parts
+
+        maps_over_blocks(note, index[axis], block=block)
+    expected = tuple(tuple(sorted(ends - {0, size})) for ends, size in zip(borders, shape, strict=True))
+    assert block_borders(shape, block) == expected

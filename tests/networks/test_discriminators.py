@@ -5,7 +5,7 @@ import torch
 
 from medgan.networks.discriminators import STRIDED_LAYERS, LastChannel, PatchDiscriminator
 
-FIELDS = [(2, field) for field in (1, 16, 34, 70, 142, 286)] + [(3, field) for field in (1, 16, 34, 70, 142)]
+FIELDS = [(2, field) for field in (1, 16, 34, 70, 142, 286)] + [(3, field) for field in (1, 16, 34, 70)]
 
 
 def parameters(network):
@@ -27,16 +27,12 @@ def test_one_score_sees_exactly_its_receptive_field(spatial, field):
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "group", "none"])
 @pytest.mark.parametrize("spatial", [2, 3])
-def test_scores_are_raw_and_every_layer_learns(spatial, norm):
-    torch.manual_seed(0)
+def test_scores_are_raw_and_every_layer_learns(spatial, norm, learns):
     network = PatchDiscriminator(spatial, inputs=2, receptive_field=16, channels=8, norm=norm)
     scores = network(torch.randn(2, 2, *[32] * spatial))
     assert scores.shape == (2, 1, *[14] * spatial)
     assert scores.min() < 0 < scores.max()
-    scores.square().mean().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert not name.endswith("weight") or parameter.grad.abs().sum() > 0, name
+    learns(network, scores)
 
 
 def test_the_default_has_the_references_grid_of_scores():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medgan.networks.generators import ResNetGenerator, UNetGenerator
+from medgan.networks.spade import SpadeGenerator
 
 SHAPES = {2: (16, 24), 3: (16, 8, 16)}
 
@@ -40,15 +41,11 @@ def parameters(network):
 
 @BOTH
 @EVERY_VARIANT
-def test_the_output_has_the_inputs_size_and_every_layer_learns(spatial, build, options):
-    torch.manual_seed(0)
+def test_the_output_has_the_inputs_size_and_every_layer_learns(spatial, build, options, learns):
     network = build(spatial, inputs=3, outputs=2, **options)
     result = network(torch.randn(2, 3, *SHAPES[spatial]))
     assert result.shape == (2, 2, *SHAPES[spatial])
-    result.square().mean().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert not name.endswith("weight") or parameter.grad.abs().sum() > 0, name
+    learns(network, result)
 
 
 @BOTH
@@ -63,27 +60,26 @@ def test_the_raw_map_is_not_bounded_by_an_activation(spatial, build):
 
 
 @BOTH
-@pytest.mark.parametrize(("build", "multiple"), [(small_resnet, 4), (small_unet, 8)])
-def test_a_size_that_is_no_multiple_is_refused(spatial, build, multiple):
-    network = build(spatial)
+@pytest.mark.parametrize(
+    ("build", "multiple", "least"),
+    [(small_resnet, 4, 8), (small_unet, 8, 8), (lambda n: SpadeGenerator(n, 1, channels=4, hidden=4), 4, 8)],
+    ids=["resnet", "unet", "spade"],
+)
+def test_the_smallest_size_works_and_one_that_is_smaller_or_no_multiple_is_refused(spatial, build, multiple, least):
+    network = build(spatial).eval()
     assert network.multiple == multiple
-    with pytest.raises(ValueError, match=rf"must be a multiple of {multiple}.*pad it first"):
-        network(torch.zeros(1, 1, *[2 * multiple] * (spatial - 1), 2 * multiple + 1))
-
-
-@BOTH
-def test_the_smallest_size_works_and_one_below_is_refused(spatial):
-    small_unet(spatial, norm="batch").eval()(torch.zeros(1, 1, *[8] * spatial))
-    small_resnet(spatial)(torch.zeros(1, 1, *[8] * spatial))
-    with pytest.raises(ValueError, match="at least 8"):
-        small_resnet(spatial)(torch.zeros(1, 1, *[8] * (spatial - 1), 4))
+    network(torch.zeros(1, 1, *[least] * spatial))
+    for passes in (network, *([network.encode] if build is small_resnet else [])):
+        for last in (least + multiple // 2, least - multiple):
+            message = rf"must be a multiple of {multiple} and at least {least}; pad it first"
+            with pytest.raises(ValueError, match=message):
+                passes(torch.zeros(1, 1, *[least] * (spatial - 1), last))
 
 
 @BOTH
 @pytest.mark.parametrize("build", [small_resnet, small_unet])
 @pytest.mark.parametrize("skips", [True, False])
 def test_only_skips_carry_detail_past_the_coarsest_map(spatial, build, skips):
-    torch.manual_seed(0)
     network = build(spatial, skips=skips, norm="none").eval()
     with torch.no_grad():
         for parameter in network.down[-1].parameters():
@@ -95,7 +91,6 @@ def test_only_skips_carry_detail_past_the_coarsest_map(spatial, build, skips):
 @BOTH
 @pytest.mark.parametrize("upsampling", ["resize", "transposed"])
 def test_a_flat_image_stays_flat_unless_transposed_convolutions_draw_a_checkerboard(spatial, upsampling):
-    torch.manual_seed(0)
     network = small_resnet(spatial, channels=8, upsampling=upsampling, norm="none").double()
     with torch.no_grad():
         result = network(torch.full((1, 1, *SHAPES[spatial]), 0.7, dtype=torch.float64))
@@ -142,7 +137,6 @@ def test_the_unet_drops_out_in_the_three_blocks_after_the_innermost():
 
 @pytest.mark.parametrize("spatial", [2, 3])
 def test_weights_that_keep_the_variance_carry_a_signal_through_a_net_without_norm(spatial):
-    torch.manual_seed(0)
     image = torch.randn(1, 1, *[32] * spatial)
     carried = {}
     for keep_variance in (False, True):
@@ -159,23 +153,16 @@ def test_weights_that_keep_the_variance_carry_a_signal_through_a_net_without_nor
 @pytest.mark.parametrize("skips", [True, False])
 @pytest.mark.parametrize(("downs", "blocks"), [(1, 0), (2, 1), (2, 4)])
 def test_the_encoder_shows_what_a_forward_pass_computes_on_its_way_down(spatial, skips, downs, blocks):
-    torch.manual_seed(0)
     network = small_resnet(spatial, inputs=3, downs=downs, blocks=blocks, skips=skips)
-    seen = []
+    computed = []
     for layer in (network.stem, *network.down, *network.blocks[: (blocks + 1) // 2]):
-        layer.register_forward_hook(lambda layer, inputs, result: seen.append(result))
+        layer.register_forward_hook(lambda layer, inputs, result: computed.append(result))
     image = torch.randn(2, 3, *SHAPES[spatial])
     network(image)
-    expected = [image[:, 1:2], *seen[: 1 + downs], *([seen[-1]] if blocks else [])]
+    expected = [image[:, 1:2], *computed[: 1 + downs], *([computed[-1]] if blocks else [])]
     maps = network.encode(image)
     assert len(maps) == len(expected) == len(network.encoded_widths)
     assert all(map(torch.equal, maps, expected))
-    assert [found.shape[1] for found in maps] == list(network.encoded_widths)
+    assert [each.shape[1] for each in maps] == list(network.encoded_widths)
     sizes = [SHAPES[spatial], *(tuple(size // 2**level for size in SHAPES[spatial]) for level in range(downs + 1))]
-    assert [found.shape[2:] for found in maps[: downs + 2]] == sizes
-
-
-@BOTH
-def test_the_encoder_refuses_the_sizes_that_the_network_refuses(spatial):
-    with pytest.raises(ValueError, match="must be a multiple of 4"):
-        small_resnet(spatial).encode(torch.zeros(1, 1, *[18] * spatial))
+    assert [each.shape[2:] for each in maps[: downs + 2]] == sizes

@@ -14,13 +14,11 @@ Critic = Callable[[Tensor], Tensor]
 def generator_loss(kind: Adversarial, fake_scores: Tensor) -> Tensor:
     """What a generator minimises: low where the discriminator takes its images for real.
 
-    Args:
-        kind: The adversarial game.
-        fake_scores: Raw discriminator output for generated images, (B, 1, *patches); no activation.
+    Scores are raw discriminator output, (B, 1, *patches), without activation.
 
     Sources: ``vanilla`` is the non-saturating form of Goodfellow et al. 2014, section 3; ``least_squares`` Mao et al.
     2017, arXiv:1611.04076, Eq. 2; ``hinge`` Lim and Ye 2017, arXiv:1705.02894; ``wasserstein`` Arjovsky et al. 2017,
-    arXiv:1701.07875.
+    arXiv:1701.07875, which needs :func:`gradient_penalty` beside its discriminator's loss.
     """
     if kind == "vanilla":
         return binary_cross_entropy(fake_scores, real=True)
@@ -32,10 +30,7 @@ def generator_loss(kind: Adversarial, fake_scores: Tensor) -> Tensor:
 def discriminator_loss(kind: Adversarial, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
     """What a discriminator minimises; halved for the two-sided games, as both references do.
 
-    Args:
-        kind: The adversarial game; ``wasserstein`` needs :func:`gradient_penalty` beside it.
-        real_scores: Raw output for real images, (B, 1, *patches).
-        fake_scores: Raw output for generated images, (B, 1, *patches), their generator detached.
+    Scores are raw output, (B, 1, *patches), those of generated images with their generator detached.
     """
     if kind == "vanilla":
         return (binary_cross_entropy(real_scores, real=True) + binary_cross_entropy(fake_scores, real=False)) / 2
@@ -54,22 +49,13 @@ def binary_cross_entropy(scores: Tensor, *, real: bool) -> Tensor:
 def least_squares(scores: Tensor, *, real: bool) -> Tensor:
     """Mean squared distance of patch scores to their label, 1 for real and 0 for fake.
 
-    Args:
-        scores: Raw discriminator output, (B, 1, *spatial); no activation.
-        real: The label the scores are pushed towards.
-
     Source: Mao et al. 2017, arXiv:1611.04076, Eq. 2 with a = 0, b = c = 1.
     """
     return F.mse_loss(scores, torch.full_like(scores, float(real)))
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
-    """Mean squared distance of the critic's gradient norm to 1 on lines between real and fake images.
-
-    Args:
-        critic: Maps images to raw scores.
-        real: (B, C, *spatial).
-        fake: (B, C, *spatial).
+    """Mean squared distance of the critic's gradient norm to 1 on lines between real and fake, (B, C, *spatial).
 
     Source: Gulrajani et al. 2017, arXiv:1704.00028, Eq. 3 without its weight (10 there).
     """
@@ -81,23 +67,10 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     return (norm - 1).square().mean()
 
 
-def cycle(image: Tensor, restored: Tensor) -> Tensor:
-    """Mean absolute distance of an image to itself after the way there and back (Zhu et al. 2017, Eq. 2)."""
-    return F.l1_loss(restored, image)
-
-
-def identity(image: Tensor, translated: Tensor) -> Tensor:
-    """Mean absolute change of an image that is in the wanted domain already (Zhu et al. 2017, section 5.2)."""
-    return F.l1_loss(translated, image)
-
-
 def reconstruction(fake: Tensor, real: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean absolute distance to the true target (L1 of Isola et al. 2017, Eq. 3).
+    """Mean absolute distance to the true target on the same grid (L1 of Isola et al. 2017, Eq. 3), (B, 1, *spatial).
 
-    Args:
-        fake: (B, 1, *spatial).
-        real: (B, 1, *spatial), on the same grid.
-        weight: Non-negative weight of each voxel, (B, 1, *spatial); its mean is divided out.
+    ``weight`` is a non-negative weight of each voxel; its mean is divided out.
     """
     distance = (fake - real).abs()
     if weight is None:
@@ -109,13 +82,10 @@ def grain(fake: Tensor, real: Tensor, inside: Tensor) -> Tensor:
     """How far the mean roughness of a region is from the true one, the mean over patches; which lies where is free.
 
     Roughness is the absolute difference of a voxel to the mean of its neighbourhood, 3 voxels wide. What L1 cannot
-    predict it leaves out; this asks for as much of it as there was. One moment of one level of the texture model of
-    Heeger and Bergen 1995, doi:10.1145/218380.218446.
+    predict it leaves out; this asks for as much of it as there was. ``inside`` is 1 in the region and 0 elsewhere; a
+    patch without one counts 0. All are (B, 1, *spatial).
 
-    Args:
-        fake: (B, 1, *spatial).
-        real: (B, 1, *spatial).
-        inside: The region, (B, 1, *spatial) of 0 and 1; a patch without one counts 0.
+    One moment of one level of the texture model of Heeger and Bergen 1995, doi:10.1145/218380.218446.
     """
     pool = {2: F.avg_pool2d, 3: F.avg_pool3d}[fake.dim() - 2]
     rough = [(image - pool(image, 3, 1, 1, count_include_pad=False)).abs() for image in (fake, real)]
@@ -124,24 +94,10 @@ def grain(fake: Tensor, real: Tensor, inside: Tensor) -> Tensor:
     return F.l1_loss(painted, true)
 
 
-def semantic_consistency(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of a segmenter's scores of a translated image with its labels of the image before.
-
-    Args:
-        scores: Raw scores of the translation, (B, classes, *spatial).
-        labels: The likeliest class of each voxel of the image, (B, *spatial).
-
-    Source: Hoffman et al. 2018, arXiv:1711.03213, one of the two sums of Eq. 4, with the task loss of Eq. 1.
-    """
-    return F.cross_entropy(scores, labels)
-
-
 def smoothness(displacement: Tensor) -> Tensor:
-    """Mean squared norm of the spatial gradient of a displacement field's components, in (voxels per voxel) squared.
+    """Mean squared norm of the gradient of a displacement (B, axes, *spatial), in (voxels per voxel) squared.
 
-    Args:
-        displacement: (B, axes, *spatial) in voxels; gradients are differences of neighbours, and along an axis of one
-            voxel there are none.
+    Gradients are differences of neighbours; along an axis of one voxel there are none.
 
     Source: Kong et al. 2021, arXiv:2110.06465, the smoothness term of section 3; after Balakrishnan et al. 2019,
     arXiv:1809.05231, Eq. 8.
@@ -155,11 +111,10 @@ def patch_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 
     ``-log(exp(v.v+ / t) / (exp(v.v+ / t) + sum over n of exp(v.v-_n / t)))``, the mean over patches.
 
-    Args:
-        queries: v, features of length 1 of the translated image's patches, (B, patches, channels).
-        keys: Features of the same places in the input: v+ at the query's own place, v- at all others. No gradient
-            passes through them: the input must not learn to resemble its translation.
-        temperature: t; the lower, the more the likest of the wrong patches count.
+    ``queries`` are v, features of length 1 of the translated image's patches, (B, patches, channels); ``keys`` those of
+    the same places in the input: v+ at the query's own place, v- at all others. No gradient passes through the keys:
+    the input must not learn to resemble its translation. The lower the temperature, the more the likest of the wrong
+    patches count.
 
     Source: Park et al. 2020, arXiv:2007.15651, Eqs. 2 and 3; negatives from the same image only ("internal").
     """
@@ -173,15 +128,11 @@ def patch_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 # A softmax does not change when one number is taken from all of its scores, so the score of the last output may be
 # fixed at 0 and C scores are enough (Salimans et al. 2016, arXiv:1606.03498, section 5). With Z = sum over c of
 # exp(score_c) the probability of class c is exp(score_c) / (Z + 1), and that of a fake 1 / (Z + 1). All is computed
-# from log Z, which ``logsumexp`` gives without overflow.
+# from log Z, which ``logsumexp`` gives without overflow. Scores are (B, C), raw; generators are detached.
 
 
 def labelled_loss(scores: Tensor, classes: Tensor) -> Tensor:
     """Mean of -log p(class | image, real): what every classifier minimises on labelled images.
-
-    Args:
-        scores: Raw scores of the real classes, (B, C).
-        classes: The true ones, (B,) of 0 to C - 1.
 
     Source: Salimans et al. 2016, L_supervised of section 5. Odena 2016 (arXiv:1606.01583) takes -log p(class | image)
     over all C + 1 outputs; the two differ by the loss of :func:`real_loss` on the labelled images.
@@ -194,9 +145,6 @@ def real_loss(scores: Tensor) -> Tensor:
 
     ``-log(Z / (Z + 1)) = softplus(log Z) - log Z = softplus(-log Z)``.
 
-    Args:
-        scores: Raw scores of the real classes, (B, C).
-
     Source: Salimans et al. 2016, first term of L_unsupervised.
     """
     return F.softplus(-torch.logsumexp(scores, dim=1)).mean()
@@ -206,9 +154,6 @@ def fake_loss(scores: Tensor) -> Tensor:
     """Mean of -log p(fake | image): what a discriminator minimises on generated images.
 
     ``-log(1 / (Z + 1)) = softplus(log Z)``.
-
-    Args:
-        scores: Raw scores of the real classes for generated images, (B, C), their generator detached.
 
     Source: Salimans et al. 2016, second term of L_unsupervised; Odena 2016, the class FAKE.
     """
@@ -221,9 +166,7 @@ def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     A generator that minimises it gives the discriminator images with the statistics of the real ones, but not the real
     ones themselves: that is what makes the unlabelled images help a classifier.
 
-    Args:
-        real: A layer of the discriminator for real images, (B, F); no gradient passes through it.
-        fake: The same for generated ones, (B, F).
+    Both are a layer of the discriminator, (B, F); no gradient passes through the real one.
 
     Source: Salimans et al. 2016, section 3.1, where the squares are summed.
     """

@@ -4,14 +4,12 @@ What a patch of the translation shows must be told, among patches of the input, 
 place without a way back, so one generator and one discriminator suffice.
 """
 
-from collections.abc import Mapping
 from itertools import chain
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 
 from medgan import losses
 from medgan.config import Config
@@ -22,9 +20,8 @@ from medgan.networks.generators import ResNetGenerator
 from medgan.networks.outputs import Output, centre_channel
 from medgan.networks.projections import PatchProjections, random_places
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
-from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
-from medgan.translators.translator import Translator, attached, bare, collapse_advice
-from medgan.translators.validation import unpaired_metrics
+from medgan.training.learner import Batch, Terms, bare
+from medgan.translators.translator import UnpairedTranslator
 
 
 class CUTConfig(Config):
@@ -47,15 +44,12 @@ class CUTConfig(Config):
     discriminator_rate: PositiveFloat = 2e-4
 
 
-class CUT(Translator):
-    """One generator, one discriminator, and projections of the generator's own encoder maps.
-
-    Raises:
-        ConfigError: The generator is no ResNet.
-    """
+class CUT(UnpairedTranslator):
+    """One generator, one discriminator, and projections of the generator's own encoder maps, which are not kept."""
 
     kept = ("to_target",)
-    best = "val/score_hu"
+    trained = ("to_target", "target_discriminator", "projections")
+    settings = "cut"
 
     def __init__(
         self,
@@ -67,44 +61,28 @@ class CUT(Translator):
         discriminator: DiscriminatorConfig,
     ) -> None:
         super().__init__(pair, patch, generator)
-        self.config = config
+        self.config, self.adversarial = config, config.adversarial
         self.to_target = self.build_generator("to_target")
         self.target_discriminator = discriminator.build(patch.spatial, 1, pair.target)
-        self.projections: nn.Module = PatchProjections(encoded_widths(self.to_target), config.projection_channels)
+        self.projections: nn.Module = PatchProjections(_encoded_widths(self.to_target), config.projection_channels)
         betas = (0.5, 0.999)
         # One step for both, which descend the same terms; Adam keeps its moments by parameter.
         learners = chain(self.to_target.parameters(), self.projections.parameters())
-        self.generator_optimizer: Optimizer = Adam(learners, config.generator_rate, betas)
-        self.discriminator_optimizer: Optimizer = Adam(
-            self.target_discriminator.parameters(), config.discriminator_rate, betas
-        )
-
-    def networks(self) -> dict[str, nn.Module]:
-        """The generator, the discriminator and the projections; only the generator is kept."""
-        return {
-            "to_target": self.to_target,
-            "target_discriminator": self.target_discriminator,
-            "projections": self.projections,
-        }
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for the generator with the projections, one for the discriminator."""
-        return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Work with the wrapped networks from now on."""
-        self.fabric = fabric
-        for name, network in networks.items():
-            setattr(self, name, network)
-        self.generator_optimizer = optimizers["generator"]
-        self.discriminator_optimizer = optimizers["discriminator"]
+        self.generator_optimizer = Adam(learners, config.generator_rate, betas)
+        self.discriminator_optimizer = Adam(self.target_discriminator.parameters(), config.discriminator_rate, betas)
 
     def training_step(self, batch: Batch) -> Terms:
         """Discriminator first, then the generator with the projections, as the reference does."""
         source, target = batch["source"], batch["target"]
         fake = self.to_target(source)
         self.target_discriminator.requires_grad_(True)
-        discriminator = self.discriminator_terms(centre_channel(target), fake.detach())
+        discriminator = self.discriminator_terms(
+            "target_discriminator",
+            centre_channel(target),
+            fake.detach(),
+            game=self.adversarial,
+            penalty=self.config.gradient_penalty,
+        )
         self.descend(self.discriminator_optimizer, discriminator)
         self.target_discriminator.requires_grad_(False)
         generator = self.generator_terms(source, target, fake)
@@ -127,43 +105,24 @@ class CUT(Translator):
         The mean over the encoder's maps, each with places of its own; the paper's Eq. 3 sums, its code divides.
         """
         with torch.no_grad():
-            theirs = self._encoded(image)
-            places = random_places(theirs, self.config.patches)
-            keys = self.projections(theirs, places)
+            maps = self._encoded(image)
+            places = random_places(maps, self.config.patches)
+            keys = self.projections(maps, places)
         queries = self.projections(self._encoded(self.around(image, translated)), places)
         terms = [
             losses.patch_nce(query, key, self.config.temperature) for query, key in zip(queries, keys, strict=True)
         ]
         return torch.stack(terms).mean()
 
-    def discriminator_terms(self, real: Tensor, fake: Tensor) -> Terms:
-        """The discriminator's terms; images are (B, 1, *shape)."""
-        scores = self.target_discriminator(real), self.target_discriminator(fake)
-        terms = {"target_discriminator": losses.discriminator_loss(self.config.adversarial, *scores)}
-        if self.config.adversarial == "wasserstein":
-            penalty = losses.gradient_penalty(bare(self.target_discriminator), real, fake)
-            terms["target_gradient_penalty"] = self.config.gradient_penalty * penalty
-        return terms
-
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
-        """Judged as CycleGAN is; see :mod:`medgan.translators.validation`."""
-        fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
-        metrics = unpaired_metrics(held_out, fakes, self.pair)
-        return Judgement(metrics, self.unpaired_panel(held_out.source, fakes))
-
-    def diagnose(self, means: Mapping[str, float]) -> str | None:
-        """A discriminator that is always right gives the generator nothing to follow."""
-        return collapse_advice(self.config.adversarial, means, "target", "cut")
-
     def _encoded(self, image: Tensor) -> list[Tensor]:
         """The generator's encoder maps; Fabric sees to the precision of forward passes only."""
         generator = bare(self.to_target)
         assert isinstance(generator, Output)
-        with attached(self).autocast():
+        with self.attached.autocast():
             return generator.encode(image)
 
 
-def encoded_widths(generator: nn.Module) -> tuple[int, ...]:
+def _encoded_widths(generator: nn.Module) -> tuple[int, ...]:
     """Channels of the maps that a generator's encoder shows."""
     network = generator.network if isinstance(generator, Output) else generator
     if not isinstance(network, ResNetGenerator):

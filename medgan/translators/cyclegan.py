@@ -8,7 +8,8 @@ from typing import Any, Self
 import torch
 from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
 from medgan import losses
@@ -19,11 +20,10 @@ from medgan.data.preparation import GridConfig
 from medgan.errors import ConfigError, ModelError
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
-from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
+from medgan.training.learner import Batch, Networks, Terms
 from medgan.translators.replay import ReplayPool
 from medgan.translators.semantic import SemanticConsistency
-from medgan.translators.translator import Translator, attached, bare, collapse_advice
-from medgan.translators.validation import unpaired_metrics
+from medgan.translators.translator import UnpairedTranslator
 
 
 class CycleGANConfig(Config):
@@ -70,11 +70,12 @@ class CycleGANConfig(Config):
         return self
 
 
-class CycleGAN(Translator):
+class CycleGAN(UnpairedTranslator):
     """Two generators and two discriminators."""
 
     kept = ("to_target", "to_source")
-    best = "val/score_hu"
+    trained = (*kept, "target_discriminator", "source_discriminator")
+    settings = "cyclegan"
 
     def __init__(
         self,
@@ -93,36 +94,23 @@ class CycleGAN(Translator):
                 f"cyclegan.change={config.change:g}: {pair.source.name} and {pair.target.name} do not measure the "
                 "same, so there is no change to keep small; set cyclegan.change=0."
             )
-        self.config, self.iteration = config, 0
+        self.config, self.adversarial, self.iteration = config, config.adversarial, 0
         self.to_target, self.to_source = self.build_generator("to_target"), self.build_generator("to_source")
         self.target_discriminator = discriminator.build(patch.spatial, 1, pair.target)
         self.source_discriminator = discriminator.build(patch.spatial, 1, pair.source)
         betas = (0.5, 0.999)
         generators = chain(self.to_target.parameters(), self.to_source.parameters())
         discriminators = chain(self.target_discriminator.parameters(), self.source_discriminator.parameters())
-        self.generator_optimizer: Optimizer = Adam(generators, config.generator_rate, betas)
-        self.discriminator_optimizer: Optimizer = Adam(discriminators, config.discriminator_rate, betas)
+        self.generator_optimizer = Adam(generators, config.generator_rate, betas)
+        self.discriminator_optimizer = Adam(discriminators, config.discriminator_rate, betas)
         self.target_pool, self.source_pool = ReplayPool(config.pool, seed), ReplayPool(config.pool, seed + 1)
         # No network of the learner: it is not trained, averaged or shipped.
         folder = config.semantic_model
         self.semantics = SemanticConsistency(folder, pair, patch, grid) if folder else None
 
-    def networks(self) -> dict[str, nn.Module]:
-        """Both generators and both discriminators."""
-        names = (*self.kept, "target_discriminator", "source_discriminator")
-        return {name: getattr(self, name) for name in names}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for the generators, one for the discriminators."""
-        return {"generator": self.generator_optimizer, "discriminator": self.discriminator_optimizer}
-
     def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
         """Work with the wrapped networks from now on."""
-        self.fabric = fabric
-        for name, network in networks.items():
-            setattr(self, name, network)
-        self.generator_optimizer = optimizers["generator"]
-        self.discriminator_optimizer = optimizers["discriminator"]
+        super().attach(fabric, networks, optimizers)
         if self.semantics:
             self.semantics.place(fabric)
 
@@ -139,17 +127,23 @@ class CycleGAN(Translator):
         generator = self.generator_terms(source, target, fake_target, fake_source) | anchored
         self.descend(self.generator_optimizer, generator)
         self._judge(learn=True)
-        discriminator = self.discriminator_terms(
-            "target", self.target_discriminator, centre_channel(target), self.target_pool(fake_target.detach())
-        ) | self.discriminator_terms(
-            "source", self.source_discriminator, centre_channel(source), self.source_pool(fake_source.detach())
-        )
+        discriminator: Terms = {}
+        for name, real, fake in (
+            ("target_discriminator", target, self.target_pool(fake_target.detach())),
+            ("source_discriminator", source, self.source_pool(fake_source.detach())),
+        ):
+            discriminator |= self.discriminator_terms(
+                name, centre_channel(real), fake, game=self.adversarial, penalty=self.config.gradient_penalty
+            )
         self.descend(self.discriminator_optimizer, discriminator)
         self.iteration += 1
         return {name: term.detach() for name, term in (generator | discriminator).items()}
 
     def generator_terms(self, source: Tensor, target: Tensor, fake_target: Tensor, fake_source: Tensor) -> Terms:
-        """Weighted terms of both generators; images are (B, C, *shape), generated ones (B, 1, *shape)."""
+        """Weighted terms of both generators; images are (B, C, *shape), generated ones (B, 1, *shape).
+
+        The cycle is Eq. 2 of the paper, the identity that of its section 5.2.
+        """
         config = self.config
         played = self.iteration - config.anchor_iterations
         growth = min(1.0, played / config.ramp_iterations) ** 2 if config.ramp_iterations else 1.0
@@ -159,17 +153,14 @@ class CycleGAN(Translator):
             "to_source": losses.generator_loss(config.adversarial, self.source_discriminator(fake_source)),
         }
         if config.cycle:
-            restored = losses.cycle(centre_source, self.to_source(self.around(source, fake_target)))
-            terms["cycle"] = config.cycle * (
-                restored + losses.cycle(centre_target, self.to_target(self.around(target, fake_source)))
-            )
+            there_and_back = l1_loss(self.to_source(self.around(source, fake_target)), centre_source)
+            back_and_there = l1_loss(self.to_target(self.around(target, fake_source)), centre_target)
+            terms["cycle"] = config.cycle * (there_and_back + back_and_there)
         if config.identity:
-            same = losses.identity(centre_target, self.to_target(target)) + losses.identity(
-                centre_source, self.to_source(source)
-            )
+            same = l1_loss(self.to_target(target), centre_target) + l1_loss(self.to_source(source), centre_source)
             terms["identity"] = growth * config.identity * same
         if config.change:
-            moved = losses.identity(centre_source, fake_target) + losses.identity(centre_target, fake_source)
+            moved = l1_loss(fake_target, centre_source) + l1_loss(fake_source, centre_target)
             terms["change"] = growth * config.change * moved
         if self.semantics:
             kept = self.semantics.loss(source, fake_target, self.around)
@@ -193,33 +184,11 @@ class CycleGAN(Translator):
         back = losses.reconstruction(self.to_source(target), centre_channel(source))
         return {"anchor": self.config.anchor * (there + back)}
 
-    def discriminator_terms(self, domain: str, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Terms:
-        """The terms of one discriminator; images are (B, 1, *shape)."""
-        name = f"{domain}_discriminator"
-        terms = {name: losses.discriminator_loss(self.config.adversarial, discriminator(real), discriminator(fake))}
-        if self.config.adversarial == "wasserstein":
-            penalty = losses.gradient_penalty(bare(discriminator), real, fake)
-            terms[f"{domain}_gradient_penalty"] = self.config.gradient_penalty * penalty
-        return terms
-
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
-        """Distances of distributions and changes where nothing may change; see :mod:`medgan.translators.validation`."""
-        fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
-        metrics = unpaired_metrics(held_out, fakes, self.pair)
-        return Judgement(metrics, self.unpaired_panel(held_out.source, fakes))
-
-    def diagnose(self, means: Mapping[str, float]) -> str | None:
-        """A discriminator that is always right gives its generator nothing to follow."""
-        advice = (
-            collapse_advice(self.config.adversarial, means, domain, "cyclegan") for domain in ("target", "source")
-        )
-        return next(filter(None, advice), None)
-
     def memory(self) -> dict[str, Any]:
         """The replay pools, the iteration, and which segmenter watches."""
         return {
-            "target": self.target_pool.state(),
-            "source": self.source_pool.state(),
+            "target": self.target_pool.state_dict(),
+            "source": self.source_pool.state_dict(),
             "iteration": self.iteration,
             "semantic": self.semantics.sha256 if self.semantics else None,
         }
@@ -236,9 +205,9 @@ class CycleGAN(Translator):
                 f"{self.config.semantic_model}: is not the segmenter that the run began with; put that back, or start "
                 "a new run."
             )
-        device = attached(self).device
-        self.target_pool.restore(memory["target"], device)
-        self.source_pool.restore(memory["source"], device)
+        device = self.attached.device
+        self.target_pool.load_state_dict(memory["target"], device)
+        self.source_pool.load_state_dict(memory["source"], device)
         self.iteration = int(memory["iteration"])
 
     def _judge(self, *, learn: bool) -> None:

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Tensor
+from torch.optim import Adam
 
 from medgan import losses
 from medgan.config import Config
@@ -17,7 +15,7 @@ from medgan.data.patches import PatchConfig
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
-from medgan.translators.translator import PANEL_CASES, Translator, bare, panel, shown_bounds, shown_source
+from medgan.translators.translator import Translator
 from medgan.translators.validation import error_unit, paired_metrics
 
 
@@ -49,7 +47,7 @@ class Pix2PixConfig(Config):
 
 
 class Pix2Pix(Translator):
-    """One generator; a discriminator that sees source and target together."""
+    """One generator; a discriminator that sees source and target together, unless the regression is alone."""
 
     kept = ("to_target",)
 
@@ -64,33 +62,15 @@ class Pix2Pix(Translator):
     ) -> None:
         super().__init__(pair, patch, generator)
         self.config, self.iteration = config, 0
+        self.trained = ("to_target", "discriminator")
+        if config.adversarial == "none":
+            self.trained, self.optimized = ("to_target",), ("generator",)
         self.best = f"val/mae_{error_unit(pair)}"
         self.to_target = self.build_generator("to_target")
         self.discriminator = discriminator.build(patch.spatial, patch.channels + 1, pair.target)
         betas = (config.momentum, 0.999)
-        self.generator_optimizer: Optimizer = Adam(self.to_target.parameters(), config.generator_rate, betas)
-        self.discriminator_optimizer: Optimizer = Adam(
-            self.discriminator.parameters(), config.discriminator_rate, betas
-        )
-
-    def networks(self) -> dict[str, nn.Module]:
-        """The generator and, in an adversarial game, the discriminator."""
-        generator = {"to_target": self.to_target}
-        return generator | ({} if self.config.adversarial == "none" else {"discriminator": self.discriminator})
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for each network."""
-        generator = {"generator": self.generator_optimizer}
-        return generator | (
-            {} if self.config.adversarial == "none" else {"discriminator": self.discriminator_optimizer}
-        )
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Work with the wrapped networks from now on."""
-        self.fabric = fabric
-        self.to_target, self.generator_optimizer = networks["to_target"], optimizers["generator"]
-        if self.config.adversarial != "none":
-            self.discriminator, self.discriminator_optimizer = networks["discriminator"], optimizers["discriminator"]
+        self.generator_optimizer = Adam(self.to_target.parameters(), config.generator_rate, betas)
+        self.discriminator_optimizer = Adam(self.discriminator.parameters(), config.discriminator_rate, betas)
 
     def training_step(self, batch: Batch) -> Terms:
         """Discriminator first, then the generator, as the reference does."""
@@ -99,7 +79,13 @@ class Pix2Pix(Translator):
         terms = self.l1_terms(batch, fake)
         if self.config.adversarial != "none" and self.iteration >= self.config.warm_up_iterations:
             self.discriminator.requires_grad_(True)
-            discriminator = self.discriminator_terms(source, target, fake.detach())
+            discriminator = self.discriminator_terms(
+                "discriminator",
+                torch.cat([source, target], dim=1),
+                torch.cat([source, fake.detach()], dim=1),
+                game=self.config.adversarial,
+                penalty=self.config.gradient_penalty,
+            )
             self.descend(self.discriminator_optimizer, discriminator)
             self.discriminator.requires_grad_(False)
             terms |= self.adversarial_terms(source, fake)
@@ -137,17 +123,6 @@ class Pix2Pix(Translator):
         scores = self.discriminator(torch.cat([source, fake], dim=1))
         return {"to_target": losses.generator_loss(self.config.adversarial, scores)}
 
-    def discriminator_terms(self, source: Tensor, target: Tensor, fake: Tensor) -> Terms:
-        """The conditional discriminator's terms; its input is (B, C + 1, *shape)."""
-        assert self.config.adversarial != "none"
-        real_pair, fake_pair = torch.cat([source, target], dim=1), torch.cat([source, fake], dim=1)
-        scores = self.discriminator(real_pair), self.discriminator(fake_pair)
-        terms = {"discriminator": losses.discriminator_loss(self.config.adversarial, *scores)}
-        if self.config.adversarial == "wasserstein":
-            penalty = losses.gradient_penalty(bare(self.discriminator), real_pair, fake_pair)
-            terms["gradient_penalty"] = self.config.gradient_penalty * penalty
-        return terms
-
     def memory(self) -> dict[str, Any]:
         """The iteration."""
         return {"iteration": self.iteration}
@@ -160,10 +135,4 @@ class Pix2Pix(Translator):
         """Mean absolute error on held-out pairs."""
         fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
         metrics = paired_metrics(held_out, fakes, self.pair)
-        window = shown_bounds(self.pair, held_out.target[0])
-        cases = list(zip(held_out.source, fakes, held_out.target, strict=True))[:PANEL_CASES]
-        shown = [
-            [shown_source(self.pair, source, window), fake, target.voxels, window[0] + np.abs(target.voxels - fake)]
-            for source, fake, target in cases
-        ]
-        return Judgement(metrics, panel(shown, *window))
+        return Judgement(metrics, self.panel(held_out.source, fakes, held_out.target))

@@ -4,12 +4,9 @@ Source: Kong et al. 2021, arXiv:2110.06465 (Reg-GAN). What a pair's misalignment
 generator need not blur, which is what L1 rewards where it cannot know how a pair is shifted.
 """
 
-from collections.abc import Mapping
-
-from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 
 from medgan import losses
 from medgan.data.domains import DomainPair
@@ -18,7 +15,7 @@ from medgan.networks.discriminators import LastChannel
 from medgan.networks.outputs import centre_channel
 from medgan.networks.registration import RegistrationNetwork, warp
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
-from medgan.training.learner import Batch, Networks, Terms
+from medgan.training.learner import Batch, Terms
 from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
 
 
@@ -37,7 +34,7 @@ class RegisteredPix2Pix(Pix2Pix):
     """pix2pix whose translations are warped onto their targets in training, and only there.
 
     The discriminator sees targets and translations without their source, as in the paper: beside it, a real pair would
-    be told by its misalignment, and the generator taught to copy that.
+    be told by its misalignment, and the generator taught to copy that. The registration network is not kept.
     """
 
     config: RegisteredPix2PixConfig
@@ -55,19 +52,11 @@ class RegisteredPix2Pix(Pix2Pix):
         betas = (0.5, 0.999)
         self.discriminator = LastChannel(discriminator.build(patch.spatial, 1, pair.target))
         self.discriminator_optimizer = Adam(self.discriminator.parameters(), config.discriminator_rate, betas)
+        self.trained = (*self.trained, "registration")
         self.registration: nn.Module = RegistrationNetwork(patch.spatial, channels=config.registration_channels)
         # Both descend the same terms in one step; Adam keeps its moments by parameter, so that a group is an optimiser.
         registration = {"params": list(self.registration.parameters()), "lr": config.registration_rate}
         self.generator_optimizer.add_param_group(registration)
-
-    def networks(self) -> dict[str, nn.Module]:
-        """pix2pix's and the registration network, which is not kept."""
-        return super().networks() | {"registration": self.registration}
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Work with the wrapped networks from now on."""
-        super().attach(fabric, networks, optimizers)
-        self.registration = networks["registration"]
 
     def l1_terms(self, batch: Batch, fake: Tensor) -> Terms:
         """The weighted distance of the registered fake (B, 1, *shape) to the target, and the field's roughness."""

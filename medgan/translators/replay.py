@@ -10,11 +10,9 @@ from torch import Tensor
 class ReplayPool:
     """Up to ``size`` generated images; each new one is, with even odds, swapped for an old one.
 
-    Source: Shrivastava et al. 2017, arXiv:1612.07828, section 2.3; Zhu et al. 2017 with 50 images.
+    With size 0 every image passes through. ``seed`` is that of the pool's own random draws.
 
-    Args:
-        size: Images kept; 0 hands every image through.
-        seed: Of the pool's own random draws.
+    Source: Shrivastava et al. 2017, arXiv:1612.07828, section 2.3; Zhu et al. 2017 with 50 images.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -36,11 +34,11 @@ class ReplayPool:
         old, self.images[int(place)] = self.images[int(place)], image.clone()
         return old
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Images and random state, for an exact resume."""
         return {"images": [image.cpu() for image in self.images], "random": self.random.get_state()}
 
-    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Take back what :meth:`state` gave."""
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Take back what :meth:`state_dict` gave."""
         self.images = [image.to(device) for image in state["images"]]
         self.random.set_state(state["random"])

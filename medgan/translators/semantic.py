@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from medgan import losses
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
@@ -29,12 +29,7 @@ class SemanticConsistency:
     """The frozen segmenter of one domain pair and patch.
 
     It looks at translator patches through its own window: between two windows of HU intensities are carried over.
-
-    Args:
-        folder: The segmenter's model folder.
-        pair: What the translator translates.
-        patch: How the translator looks.
-        grid: On which grid it looks; None asks for no particular one.
+    ``folder`` is the segmenter's model folder; ``grid`` None asks for no particular grid.
 
     Raises:
         ModelError: No segmenter, or one that cannot see what the translator sees.
@@ -52,26 +47,24 @@ class SemanticConsistency:
             )
         self.network, self.stacked = model.network, own.patch.channels > 1
         self.sha256 = model.description.weights_sha256
-        translators, seen = pair.source.window, own.domain.window
-        self.gain = (translators.upper - translators.lower) / (seen.upper - seen.lower)
-        self.offset = (translators.upper + translators.lower - seen.upper - seen.lower) / (seen.upper - seen.lower)
+        ours, theirs = pair.source.window, own.domain.window
+        self.gain = (ours.upper - ours.lower) / (theirs.upper - theirs.lower)
+        self.offset = (ours.upper + ours.lower - theirs.upper - theirs.lower) / (theirs.upper - theirs.lower)
 
     def place(self, fabric: Fabric) -> None:
         """Onto the device."""
         self.network = fabric.to_device(self.network)
 
     def loss(self, image: Tensor, translated: Tensor, around: Around) -> Tensor:
-        """How far the segmenter's scores of a translation are from its labels of the image.
+        """Mean cross-entropy of the segmenter's scores of a translation with its labels of the image.
 
-        Args:
-            image: (B, C, *shape) in [-1, 1] of the translator's window.
-            translated: (B, 1, *shape) in the same.
-            around: How a translated slice is put between its neighbours.
+        One of the two sums of Eq. 4 of the paper, with the task loss of Eq. 1; ``image`` is (B, C, *shape) in [-1, 1]
+        of the translator's window, ``translated`` (B, 1, *shape), and ``around`` puts a slice between its neighbours.
         """
         with torch.no_grad():
             labels = self.scores(image if self.stacked else centre_channel(image)).argmax(dim=1)
-        seen = around(image, translated) if self.stacked else translated
-        return losses.semantic_consistency(self.scores(seen), labels)
+        shown = around(image, translated) if self.stacked else translated
+        return cross_entropy(self.scores(shown), labels)
 
     def scores(self, image: Tensor) -> Tensor:
         """The segmenter's raw scores (B, labels + 1, *shape) of what it sees, (B, C, *shape)."""

@@ -1,12 +1,14 @@
 """What translators share: their generators, how held-out subjects are translated, and how panels look."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from medgan import losses
 from medgan.data.domains import DomainPair
@@ -14,19 +16,9 @@ from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise
 from medgan.inference.apply import apply
 from medgan.training.architecture import Direction, GeneratorConfig
-from medgan.training.learner import Learner, bare
+from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare
 from medgan.training.panel import panel
-
-__all__ = [
-    "Translator",
-    "attached",
-    "bare",
-    "collapse_advice",
-    "panel",
-    "shown_bounds",
-    "shown_source",
-    "target_bounds",
-]
+from medgan.translators.validation import Volumes, unpaired_metrics
 
 PANEL_CASES = 4
 SOFT_TISSUE_HU = (-160.0, 240.0)
@@ -38,11 +30,44 @@ COLLAPSED = 0.005
 
 
 class Translator(Learner):
-    """A learner whose kept networks are generators, named by direction."""
+    """A learner whose kept networks are generators, named by direction.
+
+    Each network is an attribute of the name that it has in ``trained``, and so is each optimiser, ``NAME_optimizer``.
+    """
+
+    trained: tuple[str, ...]
+    """The names of all networks."""
+    optimized: tuple[str, ...] = ("generator", "discriminator")
+    """The names of all optimisers."""
+    to_target: nn.Module
+    generator_optimizer: Optimizer
+    discriminator_optimizer: Optimizer
 
     def __init__(self, pair: DomainPair, patch: PatchConfig, generator: GeneratorConfig) -> None:
         super().__init__()
         self.pair, self.patch, self.generator = pair, patch, generator
+
+    def networks(self) -> dict[str, nn.Module]:
+        """All networks by name."""
+        return {name: getattr(self, name) for name in self.trained}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One for the generators, with what learns in their step, and one for the discriminators."""
+        return {name: getattr(self, f"{name}_optimizer") for name in self.optimized}
+
+    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
+        """Work with the wrapped networks from now on."""
+        self.fabric = fabric
+        for name, network in networks.items():
+            setattr(self, name, network)
+        for name, optimizer in optimizers.items():
+            setattr(self, f"{name}_optimizer", optimizer)
+
+    @property
+    def attached(self) -> Fabric:
+        """Its device and precision."""
+        assert self.fabric is not None, "attach comes first"
+        return self.fabric
 
     @property
     def same_unit(self) -> bool:
@@ -58,10 +83,9 @@ class Translator(Learner):
 
         With a change map the change is added to the untouched voxels, so what lies outside the window keeps its value.
         """
-        fabric = attached(self)
-        output = apply(network, study, self.patch, self.generator.network.multiple, fabric)
+        output = apply(network, study, self.patch, self.generator.network.multiple, self.attached)
         if self.generator.change == "none":
-            return denormalise(output, target_bounds(self.pair, study))
+            return denormalise(output, self.target_bounds(study))
         lower, upper = study.bounds
         return np.asarray(study.voxels + (output - study.normalised()) * (upper - lower) / 2, dtype=np.float32)
 
@@ -79,57 +103,77 @@ class Translator(Learner):
         channels[len(channels) // 2] = centre
         return torch.cat(channels, dim=1)
 
-    def unpaired_panel(self, studies: Sequence[Prepared], fakes: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
-        """Cases as rows: source, translation and, where both measure the same, the amount of change."""
-        lower, upper = shown_bounds(self.pair, studies[0])
+    def discriminator_terms(
+        self, discriminator: str, real: Tensor, fake: Tensor, *, game: losses.Adversarial, penalty: float
+    ) -> Terms:
+        """The terms of one discriminator, named like its attribute; ``penalty`` weighs that of the Wasserstein game."""
+        network = getattr(self, discriminator)
+        terms = {discriminator: losses.discriminator_loss(game, network(real), network(fake))}
+        if game == "wasserstein":
+            name = discriminator.replace("discriminator", "gradient_penalty")
+            terms[name] = penalty * losses.gradient_penalty(bare(network), real, fake)
+        return terms
+
+    def target_bounds(self, study: Prepared) -> tuple[float, float]:
+        """Intensities of the target for -1 and +1: its window, or the study's own bounds where units are arbitrary."""
+        window = self.pair.target.window
+        return study.bounds if window.percentiles else (window.lower, window.upper)
+
+    def shown_bounds(self, study: Prepared) -> tuple[float, float]:
+        """The intensities shown black and white in panels: the same in every epoch.
+
+        Where the source is no CT the whole range is drawn anew, and is shown more widely than iodine asks for.
+        """
+        if self.pair.target.unit != "HU":
+            return self.target_bounds(study)
+        return SOFT_TISSUE_HU if self.pair.one_unit else BONE_HU
+
+    def shown_source(self, study: Prepared, bounds: tuple[float, float]) -> NDArray[np.float32]:
+        """A source volume (X, Y, Z) for a panel of ``bounds``: as it is, or from its own window where units differ."""
+        return study.voxels if self.same_unit else denormalise(study.normalised(), bounds)
+
+    def panel(self, sources: Sequence[Prepared], fakes: Volumes, targets: Sequence[Prepared] = ()) -> NDArray[np.uint8]:
+        """Cases as rows: source, translation, target, and the amount by which translation and target differ.
+
+        Without targets the last shows the amount of change, where source and translation measure the same.
+        """
+        lower, upper = self.shown_bounds((targets or sources)[0])
         rows = []
-        for study, fake in list(zip(studies, fakes, strict=True))[:PANEL_CASES]:
-            row = [shown_source(self.pair, study, (lower, upper)), fake]
-            rows.append([*row, lower + np.abs(study.voxels - fake)] if self.same_unit else row)
+        for source, fake, target in list(zip_longest(sources, fakes, targets))[:PANEL_CASES]:
+            row = [self.shown_source(source, (lower, upper)), fake, *([target.voxels] if target else [])]
+            if target or self.same_unit:
+                row.append(lower + np.abs((target or source).voxels - fake))
+            rows.append(row)
         return panel(rows, lower, upper)
 
 
-def attached(learner: Learner) -> Fabric:
-    """The learner's device and precision."""
-    assert learner.fabric is not None, "attach comes first"
-    return learner.fabric
+class UnpairedTranslator(Translator):
+    """Learns without pairs; validation is by distributions, see :mod:`medgan.translators.validation`."""
 
+    best = "val/score_hu"
+    settings: str
+    """The section of the settings that holds its learning rates."""
+    adversarial: losses.Adversarial
 
-def target_bounds(pair: DomainPair, study: Prepared) -> tuple[float, float]:
-    """Intensities of the target for -1 and +1: its window, or the study's own bounds where units are arbitrary."""
-    window = pair.target.window
-    return study.bounds if window.percentiles else (window.lower, window.upper)
+    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+        """Distances of distributions, and changes where nothing may change."""
+        fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
+        return Judgement(unpaired_metrics(held_out, fakes, self.pair), self.panel(held_out.source, fakes))
 
+    def diagnose(self, means: Mapping[str, float]) -> str | None:
+        """Advice where an epoch's mean loss shows that a discriminator is always right: it gives no gradient to follow.
 
-def shown_bounds(pair: DomainPair, study: Prepared) -> tuple[float, float]:
-    """The intensities shown black and white in panels: the same in every epoch.
-
-    Where the source is no CT the whole range is drawn anew, and is shown more widely than iodine asks for.
-    """
-    if pair.target.unit != "HU":
-        return target_bounds(pair, study)
-    return SOFT_TISSUE_HU if pair.one_unit else BONE_HU
-
-
-def shown_source(pair: DomainPair, study: Prepared, bounds: tuple[float, float]) -> NDArray[np.float32]:
-    """A source volume (X, Y, Z) for a panel of ``bounds``: as it is, or from its own window where units differ."""
-    return study.voxels if pair.source.unit == pair.target.unit else denormalise(study.normalised(), bounds)
-
-
-def collapse_advice(game: losses.Adversarial, means: Mapping[str, float], domain: str, settings: str) -> str | None:
-    """Advice where an epoch's mean loss shows that a discriminator is always right, and gives no gradient to follow.
-
-    Args:
-        game: Hinge and Wasserstein losses have no floor that would tell.
-        means: Mean terms by tracking key.
-        domain: Whose discriminator.
-        settings: The section of the settings that holds its learning rate.
-    """
-    mean = means.get(f"train/{domain}_discriminator", float("inf"))
-    if game not in ("vanilla", "least_squares") or mean >= COLLAPSED:
+        Hinge and Wasserstein losses have no floor that would tell.
+        """
+        if self.adversarial not in ("vanilla", "least_squares"):
+            return None
+        for name in self.trained:
+            mean = means.get(f"train/{name}", float("inf"))
+            if name.endswith("_discriminator") and mean < COLLAPSED:
+                return (
+                    f"the {name.removesuffix('_discriminator')} discriminator tells every patch apart (mean loss "
+                    f"{mean:.4f}); lower {self.settings}.discriminator_rate, choose a smaller "
+                    "discriminator.receptive_field, or look for a trivial difference between the domains (window, "
+                    "spacing, table) with `medgan data check`."
+                )
         return None
-    return (
-        f"the {domain} discriminator tells every patch apart (mean loss {mean:.4f}); lower "
-        f"{settings}.discriminator_rate, choose a smaller discriminator.receptive_field, or look for a "
-        "trivial difference between the domains (window, spacing, table) with `medgan data check`."
-    )

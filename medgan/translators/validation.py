@@ -37,12 +37,9 @@ Volumes = Sequence[NDArray[np.float32]]
 
 
 def unpaired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
-    """How well source subjects were translated into HU, judged without their truth; the lowest score is the best.
+    """How well source subjects were translated into ``fakes``, (X, Y, Z) in HU, without their truth.
 
-    Args:
-        held_out: Source subjects and other, real target subjects.
-        fakes: The source subjects translated, (X, Y, Z) in HU.
-        pair: The domains; the target in HU.
+    ``held_out`` has other, real target subjects; the lowest score is the best.
     """
     return _change_metrics(held_out, fakes) if pair.one_unit else _drawn_metrics(held_out, fakes, pair)
 
@@ -83,12 +80,7 @@ def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[
     """Mean absolute error where the pairs may be compared: in HU, or in percent of the source's window in MR.
 
     Beside it that of doing nothing, where input and output measure the same, and in CT how well bone (above 200 HU)
-    is met, Dice.
-
-    Args:
-        held_out: Source and target of the same subjects, in one order and on one grid.
-        fakes: The source subjects translated.
-        pair: The domains.
+    is met, Dice. ``held_out`` has source and target of the same subjects, in one order and on one grid.
     """
     unit = error_unit(pair)
     errors, untouched, bones = [], [], []

@@ -40,6 +40,20 @@ def make_batch() -> Callable[..., dict[str, torch.Tensor]]:
 
 
 @pytest.fixture(scope="session")
+def weights() -> Callable[..., dict[str, torch.Tensor]]:
+    """A copy of the weights of a translator's networks: ``weights(translator, "to_target")``, or of all of them."""
+
+    def copied(translator, *names):
+        networks = {name: network for name, network in translator.networks().items() if name in names or not names}
+        return {
+            name: torch.cat([value.detach().flatten() for value in each.parameters()])
+            for name, each in networks.items()
+        }
+
+    return copied
+
+
+@pytest.fixture(scope="session")
 def mr() -> Callable[[Prepared], Prepared]:
     """A made-up CT seen by MR, in arbitrary units: fat bright, muscle grey, lung, bone and air dark."""
     hu, signal = (-1000, -900, -750, -300, -100, 50, 300, 900), (0, 2, 60, 300, 900, 500, 450, 80)

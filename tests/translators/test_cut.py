@@ -1,6 +1,5 @@
 import copy
 
-import numpy as np
 import pytest
 import torch
 
@@ -8,37 +7,9 @@ from medgan.errors import ConfigError
 from medgan.losses import patch_nce
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, UNetConfig
-from medgan.training.learner import HeldOut
 from medgan.translators.cut import CUT
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-
-
-def weights(network):
-    return torch.cat([value.flatten().clone() for value in network.parameters()])
-
-
-@DIMENSIONS
-@pytest.mark.parametrize(
-    ("adversarial", "precision"),
-    [("vanilla", "32"), ("least_squares", "bf16-mixed"), ("hinge", "32"), ("wasserstein", "32")],
-)
-@pytest.mark.parametrize(("source", "output"), [("ct", "one-sided"), ("mr", "none")], ids=["change", "image"])
-def test_every_game_trains_all_networks(attached, make_batch, adversarial, dimensions, precision, source, output):
-    translator = attached(
-        "cut",
-        dimensions,
-        source=source,
-        output=output,
-        skips=source == "ct",
-        adversarial=adversarial,
-        precision=precision,
-    )
-    before = {name: weights(network) for name, network in translator.networks().items()}
-    terms = translator.training_step(make_batch(translator))
-    assert all(torch.isfinite(term) and not term.requires_grad for term in terms.values())
-    assert not any(torch.equal(before[name], weights(network)) for name, network in translator.networks().items())
-    assert ("target_gradient_penalty" in terms) == (adversarial == "wasserstein")
 
 
 @DIMENSIONS
@@ -59,9 +30,9 @@ def test_the_terms_are_those_of_the_paper(attached, make_batch, dimensions):
         learnt = translator.target_discriminator(fake)  # the generator is judged by what has just learnt
 
         def contrast(image, translated):
-            theirs, ours = (generator.encode(each) for each in (image, translator.around(image, translated)))
-            places = [torch.randperm(each[0, 0].numel())[:20] for each in theirs]
-            pairs = zip(projections(ours, places), projections(theirs, places), strict=True)
+            keys, queries = (generator.encode(each) for each in (image, translator.around(image, translated)))
+            places = [torch.randperm(each[0, 0].numel())[:20] for each in keys]
+            pairs = zip(projections(queries, places), projections(keys, places), strict=True)
             return torch.stack([patch_nce(query, key, 0.2) for query, key in pairs]).mean()
 
         expected = {
@@ -122,22 +93,3 @@ def test_a_generator_whose_encoder_is_not_shown_is_refused(make_translator):
     parts = {"pair": translator.pair, "patch": translator.patch, "discriminator": DiscriminatorConfig(channels=4)}
     with pytest.raises(ConfigError, match=r"set generator.network.kind=resnet"):
         CUT(translator.config, generator=GeneratorConfig(network=UNetConfig(channels=4, downs=3)), **parts)
-
-
-def test_a_discriminator_that_is_always_right_is_diagnosed(make_translator):
-    translator = make_translator("cut")
-    assert translator.diagnose({"train/target_discriminator": 0.2}) is None
-    assert "cut.discriminator_rate" in translator.diagnose({"train/target_discriminator": 0.001})
-
-
-@DIMENSIONS
-def test_validation_gives_the_score_that_chooses_the_model_and_a_panel(attached, held_out, mr, dimensions):
-    studies = held_out(count=2)
-    drawn = HeldOut([mr(study) for study in studies.source], studies.target)
-    for source, output, subjects, columns in (("ct", "one-sided", studies, 3), ("mr", "none", drawn, 2)):
-        translator = attached("cut", dimensions, source=source, output=output)
-        judgement = translator.validate(subjects, {"to_target": translator.build_generator("to_target").eval()})
-        assert judgement.metrics[translator.best] > 0
-        assert ("val/untouchable_change_hu" in judgement.metrics) == (source == "ct")
-        assert judgement.panel.shape == (2 * 32, columns * 32)
-        assert np.ptp(judgement.panel) > 100

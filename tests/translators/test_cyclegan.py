@@ -1,44 +1,16 @@
 import copy
 
-import numpy as np
 import pytest
 import torch
 
 from medgan.errors import ConfigError
 from medgan.networks.outputs import centre_channel
-from medgan.training.learner import HeldOut
 
 GENERATORS, DISCRIMINATORS = ("to_target", "to_source"), ("target_discriminator", "source_discriminator")
-KINDS = ["vanilla", "least_squares", "hinge", "wasserstein"]
-
-
-def weights(translator, names):
-    return {
-        f"{name}.{key}": value.clone()
-        for name in names
-        for key, value in translator.networks()[name].state_dict().items()
-    }
 
 
 def same(one, other):
-    return all(torch.equal(value, other[key]) for key, value in one.items())
-
-
-def gradients(translator, names):
-    return [parameter.grad for name in names for parameter in translator.networks()[name].parameters()]
-
-
-@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-@pytest.mark.parametrize("adversarial", KINDS)
-@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
-def test_every_game_trains_all_networks(attached, make_batch, adversarial, dimensions, precision):
-    translator = attached(dimensions=dimensions, adversarial=adversarial, precision=precision)
-    before = {name: weights(translator, [name]) for name in translator.networks()}
-    terms = translator.training_step(make_batch(translator))
-    assert all(torch.isfinite(term) and not term.requires_grad for term in terms.values())
-    assert not any(same(before[name], weights(translator, [name])) for name in translator.networks())
-    penalties = {f"{domain}_gradient_penalty" for domain in ("target", "source")}
-    assert penalties & terms.keys() == (penalties if adversarial == "wasserstein" else set())
+    return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def test_the_terms_are_those_of_the_paper(attached, make_batch):
@@ -70,14 +42,6 @@ def test_the_terms_are_those_of_the_paper(attached, make_batch):
         torch.testing.assert_close(terms[name], value, msg=name)
 
 
-def test_the_generators_step_leaves_the_discriminators_as_they_were(attached, make_batch):
-    translator = attached()
-    translator.discriminator_optimizer.param_groups[0]["lr"] = 0.0
-    before = weights(translator, DISCRIMINATORS)
-    translator.training_step(make_batch(translator))
-    assert same(before, weights(translator, DISCRIMINATORS))
-
-
 def test_a_discriminators_gradient_is_that_of_its_own_loss(attached, make_batch):
     translator, batch = attached(pool=0), make_batch(attached())
     twin = copy.deepcopy({name: network.module for name, network in translator.networks().items()})
@@ -85,23 +49,25 @@ def test_a_discriminators_gradient_is_that_of_its_own_loss(attached, make_batch)
     fake = twin["to_target"](batch["source"]).detach()
     judge = twin["target_discriminator"]
     ((((judge(batch["target"]) - 1) ** 2).mean() + (judge(fake) ** 2).mean()) / 2).backward()
-    for found, expected in zip(
-        gradients(translator, ["target_discriminator"]), [each.grad for each in judge.parameters()], strict=True
-    ):
-        torch.testing.assert_close(found, expected)
+    for learnt, expected in zip(translator.target_discriminator.parameters(), judge.parameters(), strict=True):
+        torch.testing.assert_close(learnt.grad, expected.grad)
 
 
-def test_the_discriminators_step_gives_the_generators_no_gradient(attached, make_batch):
+def test_each_step_moves_its_own_networks_only(attached, make_batch, weights):
     translator = attached()
     batch = make_batch(translator)
     fake = translator.to_target(batch["source"])
-    terms = translator.discriminator_terms("target", translator.target_discriminator, batch["target"], fake.detach())
+    terms = translator.discriminator_terms(
+        "target_discriminator", batch["target"], fake.detach(), game="least_squares", penalty=0.0
+    )
     translator.descend(translator.discriminator_optimizer, terms)
-    assert all(gradient is None for gradient in gradients(translator, GENERATORS))
-    before = weights(translator, GENERATORS)
-    translator.generator_optimizer.param_groups[0]["lr"] = 0.0
-    translator.training_step(batch)
-    assert same(before, weights(translator, GENERATORS))
+    assert all(weight.grad is None for name in GENERATORS for weight in translator.networks()[name].parameters())
+    for names, optimizer in ((GENERATORS, "generator_optimizer"), (DISCRIMINATORS, "discriminator_optimizer")):
+        translator = attached()
+        getattr(translator, optimizer).param_groups[0]["lr"] = 0.0
+        before = weights(translator, *names)
+        translator.training_step(batch)
+        assert same(before, weights(translator, *names))
 
 
 @pytest.mark.parametrize("name", ["cycle", "identity", "change"])
@@ -142,17 +108,17 @@ def test_the_anchor_is_the_error_on_simulated_pairs(attached, make_batch, dimens
     assert "anchor" not in attached(dimensions=dimensions).training_step(batch)
 
 
-def test_a_training_may_start_on_simulated_pairs_alone(attached, make_batch):
+def test_a_training_may_start_on_simulated_pairs_alone(attached, make_batch, weights):
     translator = attached(anchor=3.0, anchor_iterations=2, pool=3)
     batch = anchored(make_batch(translator))
-    before = {names: weights(translator, names) for names in (GENERATORS, DISCRIMINATORS)}
+    generators, judges = weights(translator, *GENERATORS), weights(translator, *DISCRIMINATORS)
     for _ in range(2):
         assert translator.training_step(batch).keys() == {"anchor"}
-    assert same(before[DISCRIMINATORS], weights(translator, DISCRIMINATORS))
-    assert not same(before[GENERATORS], weights(translator, GENERATORS))
+    assert same(judges, weights(translator, *DISCRIMINATORS))
+    assert not same(generators, weights(translator, *GENERATORS))
     assert translator.target_pool.images == []
     assert {"anchor", "to_target", "target_discriminator"} <= translator.training_step(batch).keys()
-    assert not same(before[DISCRIMINATORS], weights(translator, DISCRIMINATORS))
+    assert not same(judges, weights(translator, *DISCRIMINATORS))
 
 
 def test_pools_and_iteration_are_remembered(attached, make_batch):
@@ -169,53 +135,13 @@ def test_pools_and_iteration_are_remembered(attached, make_batch):
         assert torch.equal(kept(fresh), taken(fresh))
 
 
-@pytest.mark.parametrize("domain", ["target", "source"])
-def test_a_discriminator_that_is_always_right_is_diagnosed(make_translator, domain):
-    means = {"train/target_discriminator": 0.2, "train/source_discriminator": 0.2}
-    assert make_translator().diagnose(means) is None
-    advice = make_translator().diagnose(means | {f"train/{domain}_discriminator": 0.001})
-    assert advice is not None
-    assert advice.startswith(f"the {domain} discriminator tells every patch apart (mean loss 0.0010)")
-    assert "cyclegan.discriminator_rate" in advice
-    assert make_translator(adversarial="wasserstein").diagnose({}) is None
-    assert make_translator().diagnose({"train/anchor": 0.0}) is None
-
-
-@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-def test_validation_gives_the_score_that_chooses_the_model_and_a_panel(attached, held_out, dimensions):
-    translator = attached(dimensions=dimensions)
-    kept = {name: translator.build_generator(name).eval() for name in translator.kept}
-    judgement = translator.validate(held_out(count=2), kept)
-    assert judgement.metrics[translator.best] == pytest.approx(
-        judgement.metrics["val/distribution_distance_hu"] + judgement.metrics["val/untouchable_change_hu"]
-    )
-    assert judgement.panel.shape == (2 * 32, 3 * 32)
-    assert np.ptp(judgement.panel) > 100
-
-
-def test_two_translators_of_one_seed_are_equal_and_of_two_are_not(make_translator):
+def test_two_translators_of_one_seed_are_equal_and_of_two_are_not(make_translator, weights):
     def first(seed):
         torch.manual_seed(seed)
-        return weights(make_translator(seed=seed), GENERATORS + DISCRIMINATORS)
+        return weights(make_translator(seed=seed))
 
     assert same(first(0), first(0))
     assert not same(first(0), first(1))
-
-
-@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-def test_mr_becomes_ct_without_pairs(attached, make_batch, held_out, mr, dimensions):
-    translator = attached(dimensions=dimensions, source="mr", output="none")
-    before = weights(translator, GENERATORS)
-    terms = translator.training_step(make_batch(translator))
-    assert all(torch.isfinite(term) for term in terms.values())
-    assert not same(before, weights(translator, GENERATORS))
-    studies = held_out(count=2)
-    kept = {name: translator.build_generator(name).eval() for name in translator.kept}
-    judgement = translator.validate(HeldOut([mr(study) for study in studies.source], studies.target), kept)
-    assert judgement.metrics[translator.best] == judgement.metrics["val/distribution_distance_hu"] > 0
-    # Two columns: between units there is no difference to show.
-    assert judgement.panel.shape == (2 * 32, 2 * 32)
-    assert np.ptp(judgement.panel[:, :32]) > 200
 
 
 def test_simulated_pairs_of_two_units_are_not_mixed(attached, make_batch):

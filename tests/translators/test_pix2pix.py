@@ -12,22 +12,6 @@ from medgan.training.fit import Fit, FitConfig
 from medgan.training.recorder import Recorder
 
 
-def weights(network):
-    return torch.cat([value.flatten().clone() for value in network.parameters()])
-
-
-@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-@pytest.mark.parametrize("adversarial", ["vanilla", "least_squares", "hinge", "wasserstein", "none"])
-@pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
-def test_every_game_trains_all_networks(attached, make_batch, adversarial, dimensions, precision):
-    translator = attached("pix2pix", dimensions, adversarial=adversarial, precision=precision)
-    before = {name: weights(network) for name, network in translator.networks().items()}
-    terms = translator.training_step(make_batch(translator))
-    assert all(torch.isfinite(term) and not term.requires_grad for term in terms.values())
-    assert not any(torch.equal(before[name], weights(network)) for name, network in translator.networks().items())
-    assert ("gradient_penalty" in terms) == (adversarial == "wasserstein")
-
-
 def test_without_an_adversary_there_is_no_discriminator(attached, make_batch):
     translator = attached("pix2pix", adversarial="none")
     assert translator.networks().keys() == {"to_target"}
@@ -80,28 +64,26 @@ def test_what_changes_between_the_two_counts_more(attached, make_batch, dimensio
     torch.testing.assert_close(translator.training_step(batch)["l1"], (weight * distance).sum() / weight.sum())
 
 
-def test_the_game_begins_after_the_warm_up_and_a_resumed_run_knows_when(attached, make_batch):
+def test_the_game_begins_after_the_warm_up_and_a_resumed_run_knows_when(attached, make_batch, weights):
     translator = attached("pix2pix", warm_up_iterations=2)
-    before = weights(translator.networks()["discriminator"])
-    batch = make_batch(translator)
+    before, batch = weights(translator)["discriminator"], make_batch(translator)
     assert [set(translator.training_step(batch)) for _ in range(2)] == [{"l1"}, {"l1"}]
-    assert torch.equal(before, weights(translator.networks()["discriminator"]))
+    assert torch.equal(before, weights(translator)["discriminator"])
     resumed = attached("pix2pix", warm_up_iterations=2)
     resumed.remember(translator.memory())
     for learner in (translator, resumed):
         assert set(learner.training_step(batch)) == {"l1", "to_target", "discriminator"}
 
 
-def test_each_step_moves_its_own_network_only(attached, make_batch):
+def test_each_step_moves_its_own_network_only(attached, make_batch, weights):
     translator = attached("pix2pix")
-    batch = make_batch(translator)
+    optimizers = {"discriminator": translator.discriminator_optimizer, "to_target": translator.generator_optimizer}
     for moved, still in (("discriminator", "to_target"), ("to_target", "discriminator")):
-        optimizers = {"discriminator": translator.discriminator_optimizer, "to_target": translator.generator_optimizer}
         optimizers[moved].param_groups[0]["lr"], optimizers[still].param_groups[0]["lr"] = 1e-3, 0.0
-        before = {name: weights(network) for name, network in translator.networks().items()}
-        translator.training_step(batch)
-        assert torch.equal(before[still], weights(translator.networks()[still]))
-        assert not torch.equal(before[moved], weights(translator.networks()[moved]))
+        before = weights(translator)
+        translator.training_step(make_batch(translator))
+        assert torch.equal(before[still], weights(translator)[still])
+        assert not torch.equal(before[moved], weights(translator)[moved])
 
 
 def test_the_discriminators_gradient_is_that_of_its_own_loss(attached, make_batch):

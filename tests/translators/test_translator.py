@@ -4,15 +4,33 @@ import torch
 from torch import nn
 
 from medgan.training.device import make_fabric
-from medgan.translators.translator import (
-    BONE_HU,
-    SOFT_TISSUE_HU,
-    bare,
-    collapse_advice,
-    shown_bounds,
-    shown_source,
-    target_bounds,
-)
+from medgan.training.learner import HeldOut, bare
+from medgan.translators.translator import BONE_HU, SOFT_TISSUE_HU
+
+GAMES = ("vanilla", "least_squares", "hinge", "wasserstein", "none")
+TRAINED = [
+    (kind, game, dimensions)
+    for kind in ("cyclegan", "cut", "pix2pix", "registered")
+    for game in GAMES
+    for dimensions in ("2", "2.5", "3")
+    if game != "none" or kind in ("pix2pix", "registered")
+]
+
+
+@pytest.mark.parametrize(("kind", "game", "dimensions"), TRAINED, ids=["-".join(case) for case in TRAINED])
+def test_every_game_trains_all_networks(attached, make_batch, weights, kind, game, dimensions):
+    # Half precision, other units and generators without skips take the same steps.
+    mixed = {"precision": "bf16-mixed", "source": "mr", "output": "none", "skips": False}
+    translator = attached(kind, dimensions, adversarial=game, **(mixed if game == "least_squares" else {}))
+    assert translator.networks().keys() == set(translator.trained)
+    before = weights(translator)
+    terms = translator.training_step(make_batch(translator))
+    assert all(torch.isfinite(term) and not term.requires_grad for term in terms.values())
+    assert not any(torch.equal(before[name], after) for name, after in weights(translator).items())
+    judges = [name for name in before if "discriminator" in name]
+    penalties = {name.replace("discriminator", "gradient_penalty") for name in judges}
+    assert {name for name in terms if "penalty" in name} == (penalties if game == "wasserstein" else set())
+    assert len(judges) == (0 if game == "none" else 2 if kind == "cyclegan" else 1)
 
 
 @pytest.fixture
@@ -58,10 +76,11 @@ def test_the_two_ways_of_a_one_sided_change_have_opposite_signs(attached, study)
 
 def test_the_target_is_in_its_window_or_where_units_are_arbitrary_in_the_studys_own(make_translator, study):
     translator = make_translator()
-    assert target_bounds(translator.pair, study) == (-300.0, 700.0)
+    assert translator.target_bounds(study) == (-300.0, 700.0)
     window = translator.pair.target.window.model_copy(update={"lower": 0.0, "upper": 99.0, "percentiles": True})
     target = translator.pair.target.model_copy(update={"window": window})
-    assert target_bounds(translator.pair.model_copy(update={"target": target}), study) == study.bounds
+    translator.pair = translator.pair.model_copy(update={"target": target})
+    assert translator.target_bounds(study) == study.bounds
 
 
 def test_a_wrapped_network_is_unwrapped_and_a_bare_one_is_itself():
@@ -76,30 +95,26 @@ def test_generators_are_named_by_direction(make_translator):
     assert isinstance(translator.build_generator("to_source")(torch.zeros(1, 1, 16, 16)), torch.Tensor)
 
 
-def test_panels_are_shown_in_the_window_in_which_a_ct_is_read(make_translator, study):
+def test_panels_are_shown_in_the_window_in_which_a_ct_is_read(make_translator, study, mr):
     translator = make_translator()
-    assert shown_bounds(translator.pair, study) == SOFT_TISSUE_HU
+    assert translator.shown_bounds(study) == SOFT_TISSUE_HU
+    assert translator.shown_source(study, (-450.0, 1050.0)) is study.voxels
     target = translator.pair.target.model_copy(update={"unit": "arbitrary"})
-    pair = translator.pair.model_copy(update={"target": target})
-    assert shown_bounds(pair, study) == target_bounds(pair, study)
-
-
-def test_what_is_drawn_anew_is_shown_in_a_wider_window_and_its_source_in_the_whole_of_its_own(
-    make_translator, study, mr
-):
-    pair = make_translator(source="mr", output="none").pair
-    assert shown_bounds(pair, mr(study)) == BONE_HU
-    shown = shown_source(pair, mr(study), (-450.0, 1050.0))
+    translator.pair = translator.pair.model_copy(update={"target": target})
+    assert translator.shown_bounds(study) == translator.target_bounds(study)
+    # What is drawn anew is shown in a wider window, and its source in the whole of its own.
+    drawing = make_translator(source="mr", output="none")
+    assert drawing.shown_bounds(mr(study)) == BONE_HU
+    shown = drawing.shown_source(mr(study), (-450.0, 1050.0))
     np.testing.assert_allclose(shown, -450 + mr(study).voxels / 950 * 1500, atol=0.1)
-    assert shown_source(make_translator().pair, study, (-450.0, 1050.0)) is study.voxels
 
 
 def test_a_panel_without_pairs_shows_the_change_where_there_is_one(make_translator, study, mr):
-    panel = make_translator().unpaired_panel([study] * 5, [study.voxels + 40] * 5)
+    panel = make_translator().panel([study] * 5, [study.voxels + 40] * 5)
     assert panel.shape == (4 * 32, 3 * 32)
     # 40 HU of change in a window of 400 is a tenth of white.
     assert (panel[:, 64:] == 26).all()
-    assert make_translator(source="mr", output="none").unpaired_panel([mr(study)], [study.voxels]).shape == (32, 64)
+    assert make_translator(source="mr", output="none").panel([mr(study)], [study.voxels]).shape == (32, 64)
 
 
 def test_around_a_drawn_slice_neighbours_stay_only_where_both_sides_measure_the_same(make_translator):
@@ -111,12 +126,36 @@ def test_around_a_drawn_slice_neighbours_stay_only_where_both_sides_measure_the_
         assert translator.around(stack[:, :1], centre) is centre
 
 
-@pytest.mark.parametrize(("game", "found"), [("least_squares", True), ("vanilla", True), ("wasserstein", False)])
-def test_a_discriminator_without_a_loss_is_advised_on_in_games_that_tell(game, found):
-    advice = collapse_advice(game, {"train/target_discriminator": 0.001}, "target", "cut")
-    assert (advice is not None) == found
-    if advice:
-        assert advice.startswith("the target discriminator tells every patch apart (mean loss 0.0010)")
-        assert "cut.discriminator_rate" in advice
-    assert collapse_advice(game, {"train/target_discriminator": 0.2}, "target", "cut") is None
-    assert collapse_advice(game, {}, "target", "cut") is None
+@pytest.mark.parametrize(("kind", "domains"), [("cyclegan", ("target", "source")), ("cut", ("target",))])
+def test_a_discriminator_that_is_always_right_is_diagnosed_in_games_that_tell(make_translator, kind, domains):
+    fine = {f"train/{domain}_discriminator": 0.2 for domain in ("target", "source")}
+    for domain in domains:
+        right = fine | {f"train/{domain}_discriminator": 0.001}
+        for game in ("vanilla", "least_squares"):
+            translator = make_translator(kind, adversarial=game)
+            advice = translator.diagnose(right)
+            assert advice.startswith(f"the {domain} discriminator tells every patch apart (mean loss 0.0010)")
+            assert f"{kind}.discriminator_rate" in advice
+            assert (
+                translator.diagnose(fine) is translator.diagnose({}) is translator.diagnose({"train/nce": 0.0}) is None
+            )
+        assert make_translator(kind, adversarial="wasserstein").diagnose(right) is None
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+@pytest.mark.parametrize("kind", ["cyclegan", "cut"])
+def test_validation_without_pairs_gives_the_score_that_chooses_the_model_and_a_panel(
+    attached, held_out, mr, kind, dimensions
+):
+    studies = held_out(count=2)
+    drawn = HeldOut([mr(study) for study in studies.source], studies.target)
+    for source, output, subjects, columns in (("ct", "one-sided", studies, 3), ("mr", "none", drawn, 2)):
+        translator = attached(kind, dimensions, source=source, output=output)
+        kept = {name: translator.build_generator(name).eval() for name in translator.kept}
+        judgement = translator.validate(subjects, kept)
+        touched = judgement.metrics.get("val/untouchable_change_hu", 0.0)
+        assert judgement.metrics[translator.best] == judgement.metrics["val/distribution_distance_hu"] + touched > 0
+        assert ("val/untouchable_change_hu" in judgement.metrics) == (source == "ct")
+        # Between units there is no difference to show.
+        assert judgement.panel.shape == (2 * 32, columns * 32)
+        assert np.ptp(judgement.panel[:, :32]) > 100

@@ -18,15 +18,17 @@ from rich.text import Text
 
 from medgan import documents, processes
 from medgan.data.hashes import file_hash
+from medgan.config import flattened
 from medgan.data.streams import write_csv, write_text
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError, DataError, LeakageError, MedganError, TrainingError
 from medgan.studies.rows import ROWS, read_rows
 from medgan.studies.study import Context, Failure, Order, Study, Summary, Task
 from medgan.studies.subjects import OTHER_SPLIT
+from medgan.text import few
 from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
-from medgan.training.run_folder import STUDIES, RunFolder
+from medgan.training.run_folder import MAX_NAMED, STUDIES, RunFolder
 
 RECORD, IDENTITY = "study.json", "task.json"
 """In a study's folder, and in a task's: with what each was begun."""
@@ -171,13 +173,14 @@ class _Work:
             LeakageError: Under another split, so it may have seen who is tested now.
             ConfigError: With other inputs; names them.
         """
-        begun, now = read_json(self.folder / IDENTITY), _as_json(self.task.inputs)
-        changed = [key for key, value in now.items() if begun and begun["inputs"].get(key) != value]
+        begun = read_json(self.folder / IDENTITY)
+        before, now = (flattened(each) for each in (begun.get("inputs", {}), _as_json(self.task.inputs)))
+        changed = [key for key in {**before, **now} if begun and before.get(key) != now.get(key)]
         if "split_hash" in changed:
             raise LeakageError(f"{self.folder} {OTHER_SPLIT}")
         if changed:
             raise ConfigError(
-                f"{self.folder} was begun with other {' and '.join(changed)}; choose another --name, or put that "
+                f"{self.folder} was begun with other {few(changed, MAX_NAMED)}; choose another --name, or put that "
                 "folder away."
             )
         return begun

@@ -164,14 +164,20 @@ class Study(ABC):
     """Columns that tell the rows apart, ``subject`` among them; the metrics follow."""
     rows_file: ClassVar[str] = ROWS
     result_file: ClassVar[str] = "study.json"
-    seeds: ClassVar[tuple[int, ...]] = (0,)
-    """Where none are given."""
+    default_seeds: ClassVar[tuple[int, ...]] = (0,)
     guard: Guard | None = None
     """Keeps test subjects out of every task's ``scans``."""
 
     def __init__(self, order: Order, console: Console) -> None:
         """Settle what will run, within the locked folder; MedganError keeps the study from starting."""
         self.order, self.console = order, console
+        self.seeds = order.seeds or self.default_seeds
+        self.phantom = order.data is None
+
+    @classmethod
+    def default_name(cls, order: Order) -> str:
+        """The study's name where none is given."""
+        return f"{order.kind}-quick" if order.quick else order.kind
 
     @property
     @abstractmethod
@@ -190,7 +196,7 @@ class Study(ABC):
 
     def notes(self) -> Sequence[str]:
         """What is about to happen, and what was chosen on the user's behalf."""
-        return [PHANTOM_NOTE] if self.order.data is None else []
+        return [PHANTOM_NOTE] if self.phantom else []
 
     @abstractmethod
     def stages(self) -> Stages:

@@ -1,0 +1,51 @@
+"""Tables of studies for the terminal: text on the left, figures on the right."""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Column, Table
+from rich.text import Text
+
+
+def table(
+    title: str, names: Sequence[str], figures: Sequence[str], lines: Iterable[Sequence[str]], **style: Any
+) -> Table:
+    """A table.
+
+    Args:
+        title: Above it.
+        names: Columns of text, which are folded where they are too long.
+        figures: Columns of figures.
+        lines: A cell a column.
+        style: Of ``rich.table.Table``.
+    """
+    columns = [Column(escape(name), overflow="fold") for name in names]
+    columns += [Column(escape(name), justify="right") for name in figures]
+    shown = Table(*columns, title=escape(title), title_justify="left", **style)
+    for line in lines:
+        shown.add_row(*(Text(cell) for cell in line))
+    return shown
+
+
+def interval(row: Mapping[Hashable, Any] | None, of: str = "", *, digits: int = 3, sign: str = "") -> str:
+    """A mean with its bounds: ``0.812 [0.790, 0.834]``; empty where there is none.
+
+    Args:
+        row: With ``mean``, ``lower``, ``upper``; nothing is an empty cell.
+        of: ``difference`` takes ``difference``, ``difference_lower``, ``difference_upper`` instead.
+        digits: After the point.
+        sign: ``+`` for differences.
+    """
+    mean, lower, upper = (of or "mean", f"{of}_lower", f"{of}_upper") if of else ("mean", "lower", "upper")
+    if row is None or math.isnan(row[mean]):
+        return ""
+    form = f"{sign}.{digits}f"
+    bounds = "" if math.isnan(row[lower]) else f" [{row[lower]:{form}}, {row[upper]:{form}}]"
+    return f"{row[mean]:{form}}{bounds}"
+
+
+def p_value(value: float) -> str:
+    """A p-value of two digits; empty where there is none."""
+    return "" if math.isnan(value) else f"{value:.2g}"

@@ -1,0 +1,248 @@
+"""Settings of a translator compared over seeds: every combination of the values that are given."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from medgan.errors import ConfigError
+from medgan.evaluation.arms import SYNTHETIC
+from medgan.evaluation.evaluate import KEYS
+from medgan.evaluation.statistics import LEVEL, summarise
+from medgan.studies.rows import plain
+from medgan.studies.show import interval, p_value
+from medgan.studies.show import table as shown_table
+from medgan.studies.study import Order, Stages, Study, Summary
+from medgan.studies.translator import Cell, Translators
+
+OPENING, CLOSING, QUOTES = "[{", "]}", "\"'"
+TABLE = "table.csv"
+HEADLINES = (
+    "core_mae_hu", "mae_hu", "core_bone_dice", "bone_dice", "psnr_db", "ssim", "soft_tissue_distance_hu", "mae_percent",
+    "enhancing_mae_percent",
+)  # fmt: skip
+"""Metrics that are printed, where the evaluation has them; the files hold all."""
+OTHERWISE = 3
+"""How many of the metrics are printed where it has none of them."""
+BETTER_WHEN_HIGHER = ("dice", "psnr", "ssim")
+NOT_COMPARED = (SYNTHETIC, "real")
+"""Arms that are no baseline: the cells themselves, and real images of other subjects."""
+
+
+class Sweep(Study):
+    """Every cell is trained with every seed, and compared with the first on the same test subjects."""
+
+    keys = ("cell", "seed", *KEYS)
+    rows_file = "study.csv"
+
+    def __init__(self, order: Order, console: Console) -> None:
+        super().__init__(order, console)
+        self.shared, cells = self.cells()
+        self.translators = Translators.of(order, cells, self.shared, order.folder, order.data)
+        self.reference = next(iter(self.translators.cells))
+
+    @classmethod
+    def default_name(cls, order: Order) -> str:
+        """The keys that vary."""
+        return "-".join(["sweep", *grid(order.overrides).keys])
+
+    def cells(self) -> tuple[Sequence[str], Sequence[Cell]]:
+        """The settings that all cells share, and the cells; the first is the reference."""
+        asked = grid(self.order.overrides)
+        return asked.shared, asked.cells
+
+    def findings(self, rows: pd.DataFrame) -> Mapping[str, str]:  # noqa: ARG002
+        """What follows beside the table, in words."""
+        return {}
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """See ``Study``."""
+        own = self.translators
+        return {
+            "pipeline": self.order.pipeline,
+            "kind": self.order.kind,
+            "phantom": self.phantom,
+            **self.tags,
+            "seeds": list(self.seeds),
+            "shared": list(self.shared),
+            "cells": {name: list(cell.settings) for name, cell in own.cells.items()},
+            "reference": self.reference,
+            "left_out": dict(own.left_out),
+        }
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """See ``Study``."""
+        cells = "; ".join(self.translators.cells)
+        return {"cells": cells, "reference": self.reference, "seeds": list(self.seeds)}
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """See ``Study``."""
+        return {"split_hash": self.translators.split_hash, "data_fingerprint": self.translators.data_fingerprint}
+
+    def notes(self) -> Sequence[str]:
+        """See ``Study``."""
+        phantom = ["no --data: training on the built-in phantom, which never stands for a patient"]
+        left_out = [f"left out: {cell}: {reason}" for cell, reason in self.translators.left_out.items()]
+        return [*(phantom if self.phantom else ()), *left_out]
+
+    def stages(self) -> Stages:
+        """One: all translators."""
+        yield self.translators.tasks(self.order, self.seeds, self.shared, phantom=self.phantom)
+
+    def summary(self, rows: pd.DataFrame) -> Summary:
+        """See ``Study``."""
+        if rows.empty:
+            return Summary({"table": [], "findings": {}}, {TABLE: pd.DataFrame()}, artifacts=[TABLE])
+        table, findings = paired_table(rows, self.reference), dict(self.findings(rows))
+        return Summary(
+            {"table": plain(table), "findings": findings},
+            {TABLE: table},
+            [*_tables(table, self.reference, headlines(metrics_of(rows))), *_in_words(findings)],
+            findings,
+            _differences(table, self.reference),
+            artifacts=[TABLE],
+            tags=findings,
+        )
+
+
+def metrics_of(rows: pd.DataFrame) -> list[str]:
+    """The columns that hold figures."""
+    return [str(column) for column in rows.columns if column not in Sweep.keys]
+
+
+def headlines(metrics: Sequence[str]) -> list[str]:
+    """The metrics that are printed."""
+    return [metric for metric in HEADLINES if metric in metrics] or list(metrics[:OTHERWISE])
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric is better: of likeness, not of error."""
+    return any(word in metric for word in BETTER_WHEN_HIGHER)
+
+
+def paired_table(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Every metric of every cell over subjects, and its difference to the reference cell in the same subjects.
+
+    A subject's images and seeds are averaged first: intervals are over subjects, the unit of evidence. The baselines
+    that need no network follow the cells; they are the same for all.
+
+    Returns:
+        The columns of ``medgan.evaluation.statistics.summarise`` with ``cell`` in place of ``arm``, and ``seeds``: how
+        many of them the figures are from, 0 for baselines.
+    """
+    own = rows[rows["arm"] == SYNTHETIC]
+    cells = own.drop(columns="arm").rename(columns={"cell": "arm"})
+    first = rows[(rows["cell"] == own["cell"].iloc[0]) & (rows["seed"] == own["seed"].iloc[0])]
+    frame = pd.concat([cells, first[~first["arm"].isin(NOT_COMPARED)]], ignore_index=True)
+    table = summarise(frame, metrics_of(rows), baseline=reference).rename(columns={"arm": "cell"})
+    table.insert(1, "seeds", table["cell"].map(own.groupby("cell")["seed"].nunique()).fillna(0).astype(int))
+    return table[table["mean"].notna()].reset_index(drop=True)
+
+
+def _differences(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """The paired differences as a page shows them."""
+    own = table[table["difference"].notna()].drop(columns=["mean", "lower", "upper"]).assign(reference=reference)
+    names = {"cell": "arm", "difference": "mean", "difference_lower": "lower", "difference_upper": "upper"}
+    return own.rename(columns=names)
+
+
+def _tables(table: pd.DataFrame, reference: str, metrics: Sequence[str]) -> Iterator[RenderableType]:
+    """One a metric, a line a cell; no difference is left out for being small."""
+    for metric in metrics:
+        digits = 3 if metric.endswith(("ssim", "dice")) else 2
+        lines = [
+            (
+                str(row["cell"]),
+                str(row["seeds"] or ""),
+                interval(row, digits=digits),
+                interval(row, "difference", digits=digits, sign="+"),
+                p_value(row["p_value"]),
+            )
+            for row in table[table["metric"] == metric].to_dict("records")
+        ]
+        yield shown_table(metric, ["cell", "seeds"], ["mean", f"difference to {reference}", "p"], lines)
+    yield Text(f"Means over subjects, seeds averaged within each, with Student's {LEVEL:.0%} intervals over subjects.")
+
+
+def _in_words(findings: Mapping[str, str]) -> list[Text]:
+    return [Text(f"{name}: {finding}") for name, finding in findings.items()]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the arguments of ``medgan sweep`` ask for."""
+
+    shared: tuple[str, ...]
+    """``KEY=VALUE`` of every cell."""
+    cells: tuple[Cell, ...]
+    """Every combination of the values that vary; the first key varies slowest."""
+    keys: tuple[str, ...]
+    """The keys that vary."""
+
+
+def grid(arguments: Sequence[str]) -> Grid:
+    """``["pix2pix.l1=10,100", "fit.epochs=3"]`` as two cells that share ``fit.epochs=3``.
+
+    Of a key that is given twice the last counts, as in every command.
+
+    Raises:
+        ConfigError: No ``KEY=VALUE``, a value that is missing or does not end, or seeds as an axis.
+    """
+    axes: dict[str, list[str]] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"{argument!r} is not a setting; write KEY=VALUE or KEY=A,B, as in `fit.epochs=3,6`.")
+        if key == "seed":
+            raise ConfigError("seed is no axis of a grid: every cell is trained with every seed; give them as --seeds.")
+        axes[key] = _values(argument, text)
+    varying = {key: options for key, options in axes.items() if len(options) > 1}
+    shared = tuple(f"{key}={options[0]}" for key, options in axes.items() if len(options) == 1)
+    combinations = [
+        tuple(f"{key}={value}" for key, value in zip(varying, each, strict=True)) for each in product(*varying.values())
+    ]
+    cells = tuple(Cell(",".join(settings) or "as_configured", settings) for settings in combinations)
+    return Grid(shared, cells, tuple(varying))
+
+
+def _values(argument: str, text: str) -> list[str]:
+    """The values of one key: ``text`` cut at its commas, but for those within brackets and quotes.
+
+    Raises:
+        ConfigError: A bracket or quote that does not end, or nothing between two commas.
+    """
+    parts = [part.strip() for part in _cut(argument, text)]
+    if len(parts) > 1 and not all(parts):
+        raise ConfigError(f"{argument!r} has no value between two commas; write KEY=A,B without a gap.")
+    return parts
+
+
+def _cut(argument: str, text: str) -> Iterator[str]:
+    part, quote, depth = "", "", 0
+    for character in text:
+        before = part.rstrip()[-1:]
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in QUOTES and (not before or before in "[{,:"):
+            # Elsewhere it is an apostrophe, as in YAML.
+            quote = character
+        elif character in OPENING:
+            depth += 1
+        elif character in CLOSING:
+            depth -= 1
+        if character == "," and not quote and depth == 0:
+            yield part
+            part = ""
+        else:
+            part += character
+    if quote or depth:
+        raise ConfigError(f"{argument!r} has {quote or 'a bracket'} without its end; close it, or quote the value.")
+    yield part

@@ -1,0 +1,279 @@
+"""Translators that a study trains: one cohort, one split, settings of their own; converted and judged alike."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pandas as pd
+from rich.console import Console
+
+from medgan import catalog
+from medgan.config import Settings, flattened, from_overrides
+from medgan.data.location import Data, Location
+from medgan.data.splits import split_subjects
+from medgan.errors import ConfigError, DataError, LeakageError
+from medgan.evaluation.arms import SYNTHETIC
+from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
+from medgan.evaluation.judging import Modalities
+from medgan.evaluation.seen import named_briefly
+from medgan.inference.convert import ConvertOrder, convert
+from medgan.phantom.cohort import PAIRED, UNPAIRED
+from medgan.studies.rows import ROWS, read_rows
+from medgan.studies.study import Context, Order, Task
+from medgan.studies.subjects import freeze_split
+from medgan.tracking import add_metrics
+from medgan.train import Order as TrainOrder
+from medgan.train import train
+from medgan.training.device import make_fabric
+from medgan.training.run_folder import RunFolder
+from medgan.translation import TranslationPipeline
+
+CONVERTED, JUDGED = "test", "evaluation"
+"""Folders in a translator's run: its translations of the test subjects, and their figures."""
+LONGEST_NAME = 100
+"""Characters of a folder's name; longer ones are cut, and told apart by a hash."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One of the compared settings."""
+
+    name: str
+    settings: tuple[str, ...] = ()
+    """``KEY=VALUE`` laid over the settings that all cells share."""
+    optional: bool = False
+    """Whether the study goes on without it where the pipeline refuses its settings."""
+
+    def folder(self, seed: int) -> str:
+        """The run's name of this cell and a seed: one that every file system takes."""
+        name = re.sub(r"[^\w.=+,\[\]-]+", "_", self.name)
+        if name != self.name or len(name) > LONGEST_NAME:
+            name = f"{name[:LONGEST_NAME]}~{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+        return f"{name},seed={seed}"
+
+
+@dataclass(frozen=True)
+class Translator:
+    """One training, as ``medgan train`` does it, with all that a process needs for it."""
+
+    cell: Cell
+    seed: int
+    order: Order
+    shared: tuple[str, ...]
+    """Settings of all cells."""
+    data: Data
+    split: Path
+    split_hash: str
+    phantom: bool
+    pair: Any
+
+    def run(self, folder: Path, context: Context) -> RunFolder:
+        """Train it in a folder, from wherever that was left.
+
+        Raises:
+            LeakageError: It was trained on another split, and may have seen who is tested now.
+        """
+        run = RunFolder(folder)
+        resume = run.config.exists()
+        settings = () if resume else (*self.shared, *self.cell.settings, f"seed={self.seed}")
+        train(
+            TrainOrder(
+                self.order.pipeline,
+                data=self.data,
+                config=None if resume else self.order.config,
+                overrides=settings,
+                out=self.order.out,
+                name=folder.relative_to(self.order.out / self.order.pipeline).as_posix(),
+                resume=resume,
+                tracking=context.tracking,
+                device=context.device,
+                split=self.split,
+                phantom=self.phantom,
+                parent=context.parent,
+            ),
+            context.console,
+        )
+        if run.facts()["split_hash"] != self.split_hash:
+            raise LeakageError(
+                f"{folder} was trained on another split than the study's and may have seen who is tested now; put that "
+                "folder away."
+            )
+        return run
+
+
+@dataclass(frozen=True)
+class Translators:
+    """The translators of a study, or of a part of it."""
+
+    cells: Mapping[str, Cell]
+    """Those that are compared, by name; the first is the reference."""
+    left_out: Mapping[str, str]
+    """Cells that are not trained, and why."""
+    pipelines: Mapping[str, TranslationPipeline[Any]]
+    """Of each cell, whatever the seed."""
+    data: Data
+    """The cohort of all of them."""
+    split: Path
+    split_hash: str
+    data_fingerprint: str
+
+    @classmethod
+    def of(
+        cls, order: Order, cells: Sequence[Cell], shared: Sequence[str], folder: Path, data: Data | None
+    ) -> "Translators":
+        """Settle what will be trained, and freeze the split in ``folder`` where that is not done yet.
+
+        Raises:
+            ConfigError: Settings that cannot be, a seed among them; cells that would not share a split.
+            DataError: A cohort that cannot be used.
+            LeakageError: A test subject that was trained on before.
+        """
+        if "seed" in from_overrides(shared):
+            raise ConfigError("every cell is trained with every seed; give seeds as --seeds, not as seed=N.")
+        kept, pipelines, left_out = dict[str, Cell](), dict[str, TranslationPipeline[Any]](), dict[str, str]()
+        for cell in cells:
+            try:
+                pipeline = configured(order, (*shared, *cell.settings))
+            except ConfigError as error:
+                if not cell.optional:
+                    raise ConfigError(f"{cell.name}: {error}") from None
+                left_out[cell.name] = str(error)
+                continue
+            if same := [name for name, other in pipelines.items() if other.config == pipeline.config]:
+                left_out[cell.name] = f"it has the settings of {same[0]}."
+            else:
+                kept[cell.name], pipelines[cell.name] = cell, pipeline
+        if len({pipeline.config.split.model_dump_json() for pipeline in pipelines.values()}) > 1:
+            raise ConfigError(
+                "the cells divide the subjects differently; a study has one split: run one for each split.*."
+            )
+        # A paired split has a pair in every part, and serves unpaired cells too.
+        drawer = next((each for each in pipelines.values() if each.pair.paired), next(iter(pipelines.values())))
+        table = data or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
+        cohort = drawer.cohort(table)
+        split = split_subjects(cohort, drawer.pair, drawer.config.split)
+        split = freeze_split(folder / "split.json", split, split.part(cohort, "test"))
+        return cls(kept, left_out, pipelines, table, folder / "split.json", split.hash, cohort.fingerprint())
+
+    def tasks(
+        self, order: Order, seeds: Sequence[int], shared: Sequence[str], *, phantom: bool, product: str = ROWS
+    ) -> list[Task]:
+        """Each cell with each seed; seed by seed, so that a study that is stopped early has compared all cells."""
+        return [
+            Task(
+                (self.split.parent / cell.folder(seed)).relative_to(order.folder).as_posix(),
+                {**flattened(self.settings(cell, seed)), "split_hash": self.split_hash},
+                train_and_judge,
+                (self._translator(order, cell, seed, shared, phantom),),
+                product,
+            )
+            for seed in seeds
+            for cell in self.cells.values()
+        ]
+
+    def settings(self, cell: Cell, seed: int) -> Settings:
+        """The resolved settings of a cell, with the seed."""
+        config: Settings = self.pipelines[cell.name].config.model_copy(update={"seed": seed}).model_dump(mode="json")
+        return config
+
+    def _translator(self, order: Order, cell: Cell, seed: int, shared: Sequence[str], phantom: bool) -> Translator:
+        pair = self.pipelines[cell.name].pair
+        return Translator(cell, seed, order, tuple(shared), self.data, self.split, self.split_hash, phantom, pair)
+
+
+def configured(order: Order, settings: Sequence[str] = (), *, phantom: bool | None = None) -> TranslationPipeline[Any]:
+    """The pipeline as a translator of the study has it: the order's file, then the settings.
+
+    Raises:
+        ConfigError: Settings that cannot be.
+    """
+    on_cpu = make_fabric(order.device, "32").device.type == "cpu"
+    layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(settings)]
+    on_phantom = order.data is None if phantom is None else phantom
+    return catalog.load_translation(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu)
+
+
+def train_and_judge(context: Context, translator: Translator) -> pd.DataFrame:
+    """Train, convert the test subjects and judge them against the cohort: ``cell, seed``, ``KEYS``, the metrics.
+
+    Raises:
+        LeakageError: It was trained on another split, or is judged on whom it was trained on.
+        DataError: A test subject that was not converted, or none that could be judged.
+    """
+    run = translator.run(context.folder, context)
+    convert_test(translator.data, context.folder / CONVERTED, run.model, context.device)
+    evaluation = _judged(context, translator)
+    own = evaluation.summary[evaluation.summary["arm"] == SYNTHETIC]
+    means = {f"test/{metric}": mean for metric, mean in zip(own["metric"], own["mean"], strict=True)}
+    add_metrics(context.tracking, run.facts()["mlflow_run_id"], means)
+    rows = read_rows([context.folder / JUDGED / "evaluation.csv"], KEYS)
+    rows.insert(0, "cell", translator.cell.name)
+    rows.insert(1, "seed", translator.seed)
+    return rows
+
+
+def convert_test(data: Data, folder: Path, model: Path, device: str) -> None:
+    """Convert the test subjects of a model's split.
+
+    Raises:
+        DataError: One of them cannot be converted; names them all.
+    """
+    order = ConvertOrder(data, folder, str(model), part="test", overwrite=True, device=device)
+    batch = convert(order, Console(quiet=True))
+    if batch.failed:
+        failed = "; ".join(f"{each.input}: {each.message}" for each in batch.outcomes if each.status == "failed")
+        raise DataError(f"{batch.failed} of {len(batch.outcomes)} test images were not converted: {failed}")
+
+
+def _judged(context: Context, translator: Translator) -> Evaluation:
+    """The converted test subjects against their own target images where the cohort has them, else against others'."""
+    pair, data = translator.pair, translator.data
+    source, target = pair.names
+    evaluation = evaluate(
+        context.folder / CONVERTED,
+        f"{data}:{target}",
+        context.folder / JUDGED,
+        source=f"{data}:{source}",
+        options=Location.of(data).options,
+        modalities=Modalities(pair.source.modality, pair.target.modality),
+    )
+    for failure in evaluation.failures:
+        context.console.out(f"{translator.cell.name}: not judged: {failure.image}: {failure.reason}", highlight=False)
+    if evaluation.who.subjects:
+        raise LeakageError(
+            f"{context.folder} has seen who is tested: {named_briefly(sorted(evaluation.who.subjects))}. Correct the "
+            "cohort or its split."
+        )
+    if evaluation.rows.empty:
+        raise DataError("; ".join(failure.reason for failure in evaluation.failures))
+    return evaluation
+
+
+def check_translators(pipeline: str, wanted: Sequence[str]) -> None:
+    """Refuse a pipeline that a study cannot take apart.
+
+    Args:
+        pipeline: Its name.
+        wanted: Translators that its setting ``translator`` must offer, each with a group of settings of its name.
+
+    Raises:
+        ConfigError: There is no such pipeline, or it lacks one of them.
+    """
+    fields = catalog.load(pipeline).settings.model_fields
+    offered: tuple[Any, ...] = get_args(fields["translator"].annotation) if "translator" in fields else ()
+    lacking = [name for name in wanted if name not in offered or name not in fields]
+    if lacking:
+        there = ", ".join(map(str, offered)) or "no choice of translators"
+        raise ConfigError(
+            f"pipeline '{pipeline}' has no {' and no '.join(lacking)}, which this study compares; it has {there}. "
+            "Choose another pipeline, or compare settings of your own with `medgan sweep`."
+        )
+
+
+def adversarial_game(settings: Mapping[str, Any]) -> str:
+    """The adversarial loss that pix2pix's arms play: the configured one, or the paper's where that is none."""
+    configured = str(settings["pix2pix"]["adversarial"])
+    return "vanilla" if configured == "none" else configured

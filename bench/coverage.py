@@ -20,7 +20,7 @@ from scipy import stats
 from scipy.special import expit
 
 from medgan.evaluation.statistics import Interval, holm, signed_rank_p, t_interval
-from medgan.study.misalignment import crossover, crossover_bounds
+from medgan.studies.misalignment import crossover, crossover_bounds
 
 SUBJECTS = (4, 6, 8, 12, 24)
 FOUND = 0.05

@@ -1,4 +1,4 @@
-"""Which pipelines exist, found without importing them: ``medgan pipelines`` answers at once."""
+"""Which pipelines and studies exist, found without importing them: ``medgan pipelines`` answers at once."""
 
 import ast
 import difflib
@@ -13,8 +13,10 @@ from medgan.errors import ConfigError
 if TYPE_CHECKING:
     from medgan.pipeline import Pipeline
     from medgan.translators.pipeline import TranslationPipeline
+    from medgan.studies.base import Study
+    from medgan.translation import TranslationPipeline
 
-PIPELINES = "medgan.pipelines"
+PIPELINES, STUDIES = "medgan.pipelines", "medgan.studies"
 
 
 def summaries() -> dict[str, str]:
@@ -70,3 +72,49 @@ def load_translation(name: str) -> "type[TranslationPipeline[Any]]":
         others = [other for other in names() if issubclass(load(other), TranslationPipeline)]
         raise ConfigError(f"pipeline '{name}' translates no images; choose one of {', '.join(others)}.")
     return found
+
+
+def studies() -> dict[str, tuple[str, frozenset[str]]]:
+    """By name, the first line of each study's docstring and the options that it heeds."""
+    folder = Path(str(files(STUDIES)))
+    found = {}
+    for module in sorted(pkgutil.iter_modules([str(folder)])):
+        tree = ast.parse((folder / f"{module.name}.py").read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and node.name == _class_of(module.name) and node.bases:
+                heeds = [
+                    ast.literal_eval(line.value)
+                    for line in node.body
+                    if isinstance(line, ast.Assign | ast.AnnAssign) and line.value and _target(line) == "heeds"
+                ]
+                summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+                found[module.name.replace("_", "-")] = summary, frozenset(heeds[0] if heeds else ())
+    return found
+
+
+def check_study(name: str) -> None:
+    """Refuse a study that does not exist.
+
+    Raises:
+        ConfigError: The nearest name is suggested.
+    """
+    known = list(studies())
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"there is no study '{name}'{hint}; there are {', '.join(known)}.")
+
+
+def load_study(name: str) -> "type[Study]":
+    """The study called ``name``: the class of its module that has its name."""
+    module = importlib.import_module(f"{STUDIES}.{name.replace('-', '_')}")
+    kind: type[Study] = getattr(module, _class_of(module.__name__.rpartition(".")[2]))
+    return kind
+
+
+def _class_of(module: str) -> str:
+    return module.title().replace("_", "")
+
+
+def _target(line: ast.Assign | ast.AnnAssign) -> str:
+    return ast.unparse(line.target if isinstance(line, ast.AnnAssign) else line.targets[0])

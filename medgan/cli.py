@@ -30,12 +30,13 @@ app.command()(convert.segment)
 app.command()(convert.classify)
 app.command("segment-train")(segment.segment_train)
 app.command()(evaluate.faithfulness)
-app.command()(study.sweep)
+app.command("sweep")(study.sweep)
 app.command()(benefit.benefit)
 app.command()(config.pipelines)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
-app.add_typer(study.app, name="study")
+app.command()(study.study)
+app.command()(study.studies)
 
 
 def version(show: bool) -> None:

@@ -58,7 +58,7 @@ def check_use(
         raise ConfigError(NEEDS_NAME)
     if name is not None:
         check_name(name)
-    if not DEVICES.fullmatch(device):
+    if not all(DEVICES.fullmatch(each) for each in device.split(",")):
         raise ConfigError(
             f"this machine has no device '{device}'; --device takes auto, cpu, cuda, cuda:1 (the second GPU) or mps."
         )
@@ -91,14 +91,24 @@ def _holds_something(data: Path) -> bool:
         return True  # whoever reads it says what keeps it from being read
 
 
+def _shipped() -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = json.loads(files("medgan.configs").joinpath("keys.json").read_text(encoding="utf-8"))
+    return keys
+
+
 def _check_settings(name: str, overrides: Sequence[str], config: Path | None, several: bool) -> None:
-    known = json.loads(files("medgan.configs").joinpath("keys.json").read_text(encoding="utf-8")).get(name)
+    known = _shipped().get(name, [])
     given = list(flattened(read_yaml(config))) if config else []
     for override in overrides:
         key, equals, _ = override.partition("=")
         given += [key.strip()] if several and equals else flattened(parse_override(override))
     for key in given if known else ():
         check_key(key, known)
+
+
+def settings_of(study: str, pipeline: str) -> str:
+    """Whose keys the settings of a study are: its own, or else the pipeline's."""
+    return study if study in _shipped() else pipeline
 
 
 def shipped_keys() -> dict[str, list[str]]:

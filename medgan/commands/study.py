@@ -1,11 +1,13 @@
-"""``medgan sweep`` and ``medgan study``: settings compared over seeds, with paired intervals."""
+"""``medgan study NAME``, the one door to studies, and its short names."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from medgan import catalog
 from medgan.commands import early
 from medgan.commands.common import (
     Bids,
@@ -24,34 +26,39 @@ from medgan.commands.common import (
     explained,
     say,
 )
+from medgan.errors import ConfigError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from medgan.study.grid import Cell
-    from medgan.study.plan import StudyOrder
-
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Named studies of a pipeline: children of one MLflow run, over seeds, with paired intervals. "
-    "The same command goes on with a study that was stopped.",
-)
-
-Axes = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=A,B", help="Settings; several values, cut at commas outside [], {} and quotes."),
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Which study; `medgan studies` lists them.")]
+Seeds = Annotated[str | None, typer.Option(help="How many seeds, or which: 3 or 0,1,2; else the study's own number.")]
+Models = Annotated[
+    list[Path] | None,
+    typer.Option("--model", help="Model folder of a finished run, of each fold for routes; else the study trains."),
 ]
-Seeds = Annotated[str, typer.Option(help="How many seeds, or which: 3 or 0,1,2.")]
-Only = Annotated[Literal["losses", "discriminators", "generators"] | None, typer.Option(help="This ablation alone.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Minutes instead of an hour: shows it runs, no more.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Trainings at the same time.")]
+Only = Annotated[
+    Literal["losses", "discriminators", "generators"] | None, typer.Option(help="Of ablation, this group alone.")
+]
+Shifts = Annotated[
+    str | None, typer.Option(help="Of misalignment, voxels by which training targets are moved: 0,1,2,3,4,6.")
+]
+Metric = Annotated[str | None, typer.Option(help="Of misalignment, what the crossover is in; else the main error.")]
 
 
-def sweep(
+def study(
+    kind: Name,
     pipeline: PipelineName,
-    axes: Axes = None,
+    overrides: Overrides = None,
     data: Data = None,
     root: Root = None,
     bids: Bids = None,
-    seeds: Seeds = "1",
+    seeds: Seeds = None,
+    model: Models = None,
+    quick: Quick = False,
+    jobs: Jobs = 1,
+    only: Only = None,
+    shifts: Shifts = None,
+    metric: Metric = None,
     config: ConfigFile = None,
     out: Out = Path("runs"),
     name: StudyName = None,
@@ -60,114 +67,107 @@ def sweep(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train, convert and judge every combination of settings on one split; the first is the reference.
+    """Compare on subjects that no model has seen, over seeds, with paired intervals: sweep, ablation, arms and others.
 
-    The same command goes on with a sweep that was stopped, and more values add to it.
+    The same command resumes a study that was stopped.
     """
     with explained(debug):
-        early.check_use(
-            pipeline=pipeline, settings=pipeline, overrides=axes, config=config, data=data, device=device, several=True,
-            name=name,
-        )  # fmt: skip
-        from medgan.data.studies import located
-        from medgan.study.grid import grid, read_seeds
-        from medgan.study.plan import StudyOrder
-
-        asked = grid(axes or [])
-        named = name or "-".join(["sweep", *asked.keys])
-        given = located(data, root, bids)
-        order = StudyOrder(
-            pipeline, "sweep", named, given, config, asked.shared, read_seeds(seeds), out, tracking, device
+        catalog.check_study(kind)
+        options = {key: value for key, value in {"only": only, "shifts": shifts, "metric": metric}.items() if value}
+        models = model or []
+        _refuse_what_it_does_not_heed(
+            kind,
+            {
+                "data": data is not None,
+                "model": bool(models),
+                "a second model": len(models) > 1,
+                "quick": quick,
+                **dict.fromkeys(options, True),
+            },
         )
-        run(order, asked.cells, quiet)
-
-
-@app.command()
-def ablation(
-    pipeline: PipelineName,
-    overrides: Overrides = None,
-    only: Only = None,
-    data: Data = None,
-    root: Root = None,
-    bids: Bids = None,
-    seeds: Seeds = "1",
-    config: ConfigFile = None,
-    out: Out = Path("runs"),
-    name: StudyName = None,
-    tracking: TrackingUri = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """The pix2pix paper's ablations: losses, discriminators, generators, each against L1 + cGAN."""
-    with explained(debug):
+        own = early.settings_of(kind, pipeline)
         early.check_use(
-            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
+            pipeline=pipeline,
+            settings=own,
+            overrides=overrides,
+            config=None if kind == "lesion-prevalence" else config,
+            data=data,
+            models=models,
+            device=device,
             name=name,
-        )  # fmt: skip
-        from medgan.data.studies import located
-        from medgan.study.ablation import ablation as ablated
-        from medgan.study.grid import read_seeds
-        from medgan.study.plan import StudyOrder
+            several=kind == "sweep",
+        )
+        from medgan.data.location import located
+        from medgan.studies.base import Order, seeds_of
+        from medgan.studies.engine import run_study
 
-        given = located(data, root, bids)
-        order = StudyOrder(
-            pipeline, "ablation", name or "ablation", given, config, overrides or [], read_seeds(seeds), out, tracking,
-            device,
-        )  # fmt: skip
-        run(*(ablated(order, [only]) if only else ablated(order)), quiet)
-
-
-@app.command()
-def misalignment(
-    pipeline: PipelineName,
-    overrides: Overrides = None,
-    shifts: Annotated[str, typer.Option(help="Voxels by which training targets are moved.")] = "0,1,2,3,4,6",
-    metric: Annotated[str | None, typer.Option(help="Of the crossover; else the main error.")] = None,
-    data: Data = None,
-    root: Root = None,
-    bids: Bids = None,
-    seeds: Seeds = "1",
-    config: ConfigFile = None,
-    out: Out = Path("runs"),
-    name: StudyName = None,
-    tracking: TrackingUri = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Paired training on pairs moved apart, against unpaired training: where does unpaired become better?"""
-    with explained(debug):
-        early.check_use(
-            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
+        study_type = catalog.load_study(kind)
+        order = Order(
+            kind=kind,
+            pipeline=pipeline,
             name=name,
-        )  # fmt: skip
-        from medgan.data.studies import located
-        from medgan.study.grid import read_seeds
-        from medgan.study.misalignment import crossovers, read_shifts
-        from medgan.study.misalignment import misalignment as misaligned
-        from medgan.study.plan import StudyOrder
+            data=located(data, root, bids),
+            config=config,
+            overrides=tuple(overrides or ()),
+            seeds=seeds_of(seeds) if seeds else None,
+            models=tuple(models),
+            quick=quick,
+            out=out,
+            tracking=tracking,
+            devices=tuple(device.split(",")),
+            jobs=jobs,
+            options=options,
+        )
+        result = run_study(study_type, order, console(quiet))
+        folder = result.study.order.folder
+        tables = [str(folder / table) for table in result.summary.tables]
+        say(
+            quiet,
+            f"{'table: ' + ', '.join(tables) + '; ' if tables else ''}by subject: {folder / study_type.rows_file}",
+        )
+        say(quiet, result.tracked)
+        if result.exit_code:
+            raise typer.Exit(result.exit_code)
 
-        given = located(data, root, bids)
-        order = StudyOrder(
-            pipeline, "misalignment", name or "misalignment", given, config, overrides or [], read_seeds(seeds), out,
-            tracking, device,
-        )  # fmt: skip
-        wanted = read_shifts(shifts)
-        run(order, misaligned(order, wanted), quiet, lambda rows: crossovers(rows, wanted, metric))
+
+def _refuse_what_it_does_not_heed(kind: str, given: dict[str, bool]) -> None:
+    """Refuse options that a study would not heed.
+
+    Raises:
+        ConfigError: Names them.
+    """
+    heeds = catalog.studies()[kind][1]
+    if unheeded := [option for option, is_given in given.items() if is_given and option not in heeds]:
+        named = " or ".join(
+            option.replace("model", "--model") if " " in option else f"--{option}" for option in unheeded
+        )
+        raise ConfigError(f"the study {kind} does not take {named}; leave it out.")
 
 
-def run(
-    order: "StudyOrder",
-    cells: "Sequence[Cell]",
-    quiet: bool,
-    findings: "Callable[[pd.DataFrame], Mapping[str, str]] | None" = None,
-) -> None:
-    """Run a study, say where its results are, and end with 1 if a child failed."""
-    from medgan.study.study import ROWS, TABLE, run_study
+def short_name(kind: str, summary: str) -> Callable[..., None]:
+    """A command that is ``medgan study KIND``, with the same options."""
+    signature = inspect.signature(study)
+    parameters = [each for each in signature.parameters.values() if each.name != "kind"]
 
-    study = run_study(order, cells, console(quiet), findings)
-    say(quiet, f"table: {study.folder / TABLE}; by subject: {study.folder / ROWS}")
-    say(quiet, study.tracked)
-    if study.exit_code:
-        raise typer.Exit(study.exit_code)
+    def command(**options: Any) -> None:
+        study(kind, **options)
+
+    command.__doc__ = summary
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+sweep = short_name(
+    "sweep",
+    """Train, convert and judge every combination of settings on one split; the first is the reference.
+
+    The same command resumes a sweep that was stopped, and more values add to it.
+    """,
+)
+
+
+def studies() -> None:
+    """List the studies."""
+    for name, (summary, _) in catalog.studies().items():
+        typer.echo(f"{name:20} {summary}")

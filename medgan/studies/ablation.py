@@ -1,7 +1,7 @@
-"""The ablations of pix2pix (Isola et al. 2017, arXiv:1611.07004, sections 4.2 to 4.4) as cells of a study.
+"""The pix2pix paper's ablations: losses, discriminators, generators, each against L1 + cGAN.
 
-The reference is L1 + cGAN as configured. Every other cell changes one thing: the losses, the discriminator's receptive
-field, or the generator.
+Isola et al. 2017, arXiv:1611.07004, sections 4.2 to 4.4. The reference is L1 + cGAN as configured. Every other cell
+changes one thing: the losses, the discriminator's receptive field, or the generator.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from medgan.config import Config
 from medgan.data.transforms import PatchConfig
 from medgan.errors import ConfigError
-from medgan.studies.study import Order
+from medgan.studies.base import Order
 from medgan.studies.sweep import Sweep
 from medgan.studies.translator import Cell, adversarial_game, check_translators, configured
 from medgan.training.architecture import ResNetConfig, UNetConfig
@@ -29,7 +29,7 @@ MOST_DOWNS = 8
 class Ablation(Sweep):
     """One thing changed at a time; ``--only`` takes one group: losses, discriminators or generators."""
 
-    heeds = Sweep.heeds | {"only"}
+    heeds = ("data", "only")
 
     @classmethod
     def default_name(cls, order: Order) -> str:

@@ -6,7 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,8 +22,8 @@ from medgan.config import flattened
 from medgan.data.streams import write_csv, write_text
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError, DataError, LeakageError, MedganError, TrainingError
+from medgan.studies.base import Context, Failure, Order, Study, Summary, Task
 from medgan.studies.rows import ROWS, read_rows
-from medgan.studies.study import Context, Failure, Order, Study, Summary, Task
 from medgan.studies.subjects import OTHER_SPLIT
 from medgan.text import few
 from medgan.tracking import Tracker, check_store, code_revision
@@ -62,6 +62,7 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
         KeyboardInterrupt: Asked to stop; the same order resumes.
     """
     check_store(order.tracking)
+    order = replace(order, name=order.name or kind.default_name(order))
     with alone_in(order.folder, console):
         begun = _begun(order)
         study = kind(order, console)
@@ -88,7 +89,7 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
     for shown in result.summary.shown:
         console.print(shown)
     for failure in failures:
-        console.print(Text(f"failed: {failure.task}: {failure.reason}", style="red"))
+        console.print(Text(f"failed: {failure.child}: {failure.reason}", style="red"))
     return result
 
 

@@ -1,4 +1,4 @@
-"""What badly registered pairs cost: paired training on pairs moved apart, against unpaired training.
+"""Paired training on pairs moved apart, against unpaired training: where does unpaired become better?
 
 Wolterink et al. 2017 (arXiv:1708.01155) found unpaired training to be the better one for MR to CT where pairs do not
 fit exactly; here the misfit is made, so the shift at which that begins can be read off.
@@ -14,7 +14,7 @@ from rich.console import Console
 from medgan.errors import ConfigError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.statistics import t_interval
-from medgan.studies.study import Order
+from medgan.studies.base import Order
 from medgan.studies.sweep import Sweep, headlines, higher_is_better, metrics_of
 from medgan.studies.translator import Cell, adversarial_game, check_translators, configured
 
@@ -27,7 +27,7 @@ SHIFTS = "0,1,2,3,4,6"
 class Misalignment(Sweep):
     """The unpaired arm, which shifts do not concern, and both paired arms at every shift of ``--shifts``, in voxels."""
 
-    heeds = Sweep.heeds | {"shifts", "metric"}
+    heeds = ("data", "shifts", "metric")
 
     def __init__(self, order: Order, console: Console) -> None:
         self.shifts = read_shifts(order.options.get("shifts", SHIFTS))

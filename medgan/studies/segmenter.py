@@ -19,9 +19,9 @@ from medgan.segmentation.labelled import Labelled, merged, read_labelled
 from medgan.segmentation.model import SegmenterModel, load_segmenter
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.segmentation.training import train_segmenter
+from medgan.studies.base import Context, Task
 from medgan.studies.engine import read_json, write_json
 from medgan.studies.rows import ROWS
-from medgan.studies.study import Context, Task
 from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.recorder import Recorder

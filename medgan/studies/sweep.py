@@ -1,9 +1,9 @@
-"""Settings of a translator compared over seeds: every combination of the values that are given."""
+"""Every combination of a translator's settings, each against the first: KEY=A,B."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 from rich.console import Console, RenderableType
@@ -13,10 +13,10 @@ from medgan.errors import ConfigError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS
 from medgan.evaluation.statistics import LEVEL, summarise
+from medgan.studies.base import Order, Stages, Study, Summary
 from medgan.studies.rows import plain
 from medgan.studies.show import interval, p_value
 from medgan.studies.show import table as shown_table
-from medgan.studies.study import Order, Stages, Study, Summary
 from medgan.studies.translator import Cell, Translators
 
 OPENING, CLOSING, QUOTES = "[{", "]}", "\"'"
@@ -36,6 +36,7 @@ NOT_COMPARED = (SYNTHETIC, "real")
 class Sweep(Study):
     """Every cell is trained with every seed, and compared with the first on the same test subjects."""
 
+    heeds: ClassVar[tuple[str, ...]] = ("data",)
     keys = ("cell", "seed", *KEYS)
     rows_file = "study.csv"
 

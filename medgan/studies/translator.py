@@ -13,7 +13,7 @@ from rich.console import Console
 from medgan import catalog
 from medgan.config import Settings, flattened, from_overrides
 from medgan.data.location import Data, Location
-from medgan.data.splits import split_subjects
+from medgan.data.splits import Split, split_subjects
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
@@ -21,9 +21,9 @@ from medgan.evaluation.judging import Modalities
 from medgan.evaluation.seen import named_briefly
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.phantom.cohort import PAIRED, UNPAIRED
+from medgan.studies.base import Context, Order, Task
 from medgan.studies.rows import ROWS, read_rows
-from medgan.studies.study import Context, Order, Task
-from medgan.studies.subjects import freeze_split
+from medgan.studies.subjects import OTHER_SPLIT, freeze_split
 from medgan.tracking import add_metrics
 from medgan.train import Order as TrainOrder
 from medgan.train import train
@@ -78,6 +78,8 @@ class Translator:
         """
         run = RunFolder(folder)
         resume = run.config.exists()
+        if resume and Split.load(run.split).hash != self.split_hash:
+            raise LeakageError(f"{folder} {OTHER_SPLIT}")
         settings = () if resume else (*self.shared, *self.cell.settings, f"seed={self.seed}")
         train(
             TrainOrder(
@@ -96,11 +98,6 @@ class Translator:
             ),
             context.console,
         )
-        if run.facts()["split_hash"] != self.split_hash:
-            raise LeakageError(
-                f"{folder} was trained on another split than the study's and may have seen who is tested now; put that "
-                "folder away."
-            )
         return run
 
 

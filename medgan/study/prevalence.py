@@ -40,13 +40,12 @@ from medgan.study.prevalence_table import (
     written,
 )
 from medgan.study.records import begun_before, write_json
-from medgan.study.study import RECORD
 from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.fit import FitConfig
 from medgan.training.folder_lock import alone_in
 
-ROWS, TABLE = "detections.csv", "slopes.csv"
+ROWS, TABLE, RECORD = "detections.csv", "slopes.csv", "study.json"
 SHORTER = ("fit.epochs=8", "fit.validate_every=4")
 """Beneath the user's own settings: nine trainings in the time of three."""
 

@@ -1,4 +1,4 @@
-"""The commands of studies: what they ask for, how they end, and what they say."""
+"""The one door to studies: what is ordered, how it ends, what it says, and its short names."""
 
 import json
 
@@ -6,9 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from medgan import cli
-from medgan.errors import ConfigError
-from medgan.study.failures import Failure
-from medgan.study.study import Study
+from medgan.studies import engine
+from medgan.studies.base import Failure, Summary
 
 
 def medgan(*arguments):
@@ -17,60 +16,49 @@ def medgan(*arguments):
 
 @pytest.fixture
 def studied(monkeypatch, tmp_path):
-    """Studies that are ordered, and not run; ``failures`` fail."""
-    import pandas as pd
+    """Studies that are settled, and not run; ``failures`` fail."""
+    studies, failures = [], []
 
-    orders, failures = [], []
+    def run_study(kind, order, console):
+        studies.append(kind(order, console))
+        return engine.Result(studies[-1], None, Summary({}, {"table.csv": None}), tuple(failures), "MLflow run 1")
 
-    def run_study(order, cells, console, findings=None):
-        orders.append((order, cells, findings))
-        return Study(order.folder, pd.DataFrame(), pd.DataFrame(), {}, tuple(failures), {}, "MLflow run 1")
-
-    monkeypatch.setattr("medgan.study.study.run_study", run_study)
+    monkeypatch.setattr(engine, "run_study", run_study)
     monkeypatch.chdir(tmp_path)
-    return orders, failures
+    return studies, failures
 
 
-def test_a_sweep_is_a_grid_over_seeds_named_after_its_keys(studied):
-    orders, _ = studied
-    result = medgan(
-        "sweep", "-p", "ct_contrast", "pix2pix.l1=1,10", "fit.epochs=2", "grid.spacing_mm=[1,1,null]", "--seeds", "2"
-    )
+@pytest.fixture
+def small(tiny, paired):
+    return ["-p", "ct_contrast", "--data", paired, *(setting for setting in tiny if not setting.startswith("seed="))]
+
+
+def test_a_sweep_is_a_grid_over_seeds(studied, small):
+    asked = ["translator=pix2pix", "pix2pix.l1=1,10", "--seeds", "2", "--name", "own", "--jobs", "3"]
+    result = medgan("sweep", *small, *asked, "--device", "cpu,cpu")
     assert result.exit_code == 0, result.stderr
-    ((order, cells, _),) = orders
-    assert (order.kind, order.name, order.seeds) == ("sweep", "sweep-pix2pix.l1", (0, 1))
-    assert order.overrides == ("fit.epochs=2", "grid.spacing_mm=[1,1,null]")
-    assert [cell.name for cell in cells] == ["pix2pix.l1=1", "pix2pix.l1=10"]
+    ((study,), _) = studied
+    assert (study.order.kind, study.order.name, study.seeds, study.order.jobs) == ("sweep", "own", (0, 1), 3)
+    assert (study.order.devices, study.order.device) == (("cpu", "cpu"), "cpu")
+    assert "pix2pix.l1=1,10" not in study.shared
+    assert list(study.translators.cells) == ["pix2pix.l1=1", "pix2pix.l1=10"]
+    assert study.default_name(study.order) == "sweep-pix2pix.l1"
     table, tracked = result.stdout.splitlines()
-    assert table.startswith("table: runs/ct_contrast/sweep-pix2pix.l1/table.csv; by subject: ")
+    assert table.startswith("table: runs/ct_contrast/own/table.csv; by subject: runs/ct_contrast/own/study.csv")
     assert tracked == "MLflow run 1"
 
 
-def test_a_failed_child_is_exit_code_1(studied):
+def test_a_failed_child_is_exit_code_1(studied, small):
     _, failures = studied
-    failures.append(Failure("a, seed 0", "no"))
-    assert medgan("sweep", "-p", "ct_contrast", "--name", "own", "--quiet").exit_code == 1
+    failures.append(Failure("a,seed=0", "no"))
+    assert medgan("sweep", *small, "--name", "own", "--quiet").exit_code == 1
 
 
-def test_one_ablation_is_run_alone(studied):
-    orders, _ = studied
-    assert medgan("study", "ablation", "-p", "ct_contrast", "--only", "losses", "--seeds", "3,4").exit_code == 0
-    ((order, cells, _),) = orders
-    assert [cell.name for cell in cells] == ["l1+cgan", "l1", "cgan"]
-    assert (order.kind, order.name, order.seeds) == ("ablation", "ablation", (3, 4))
-    assert "translator=pix2pix" in order.overrides
-
-
-def test_a_misalignment_study_has_both_arms_at_each_shift_and_finds_the_crossover(studied):
-    orders, _ = studied
-    assert medgan("study", "misalignment", "-p", "ct_contrast", "--shifts", "2,0", "--metric", "dice").exit_code == 0
-    ((order, cells, findings),) = orders
-    assert len(cells) == 5
-    assert (order.kind, order.name) == ("misalignment", "misalignment")
-    import pandas as pd
-
-    with pytest.raises(ConfigError, match="no metric 'dice'"):
-        findings(pd.DataFrame(columns=["cell", "seed", "subject", "image", "arm", "mae_hu"]))
+def test_one_ablation_is_run_alone(studied, small):
+    assert medgan("study", "ablation", *small, "--only", "losses", "--seeds", "3,4").exit_code == 0
+    ((study,), _) = studied
+    assert list(study.translators.cells) == ["l1+cgan", "l1", "cgan"]
+    assert (study.order.kind, study.default_name(study.order), study.seeds) == ("ablation", "ablation", (3, 4))
 
 
 @pytest.mark.parametrize(
@@ -81,8 +69,11 @@ def test_a_misalignment_study_has_both_arms_at_each_shift_and_finds_the_crossove
         (["sweep", "-p", "ct_contrast", "--seeds", "x"], "--seeds x: write how many"),
         (["sweep", "-p", "ct_contrast", "fit.epoch=1,2"], "unknown setting 'fit.epoch' (did you mean 'fit.epochs'?)"),
         (["study", "ablation", "-p", "ct_contrast", "seed=1"], "give seeds as --seeds"),
+        (["study", "ablatoin", "-p", "ct_contrast"], "did you mean 'ablation'?"),
         (["study", "misalignment", "-p", "ct_contrast", "--shifts", "3"], "write at least two whole numbers"),
         (["study", "misalignment", "-p", "ct_contrast", "--data", "no"], "no is empty or does not exist"),
+        (["study", "misalignment", "-p", "ct_contrast", "--only", "losses"], "does not take --only; leave it out"),
+        (["sweep", "-p", "ct_contrast", "--quick", "--shifts", "1,2"], "does not take --quick or --shifts; leave it"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -97,13 +88,17 @@ def test_wrong_use_is_one_line_and_exit_code_2(command, message, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_runs_from_the_command_line(tmp_path, tiny, paired):
-    settings = [setting for setting in tiny if not setting.startswith("seed=")]
-    asked = ["study", "misalignment", "-p", "ct_contrast", *settings, "fit.epochs=1", "fit.iterations_per_epoch=1"]
-    asked += ["--data", paired, "--out", tmp_path / "runs", "--device", "cpu", "--shifts", "0,3", "--name", "one"]
-    result = medgan(*asked)
+def test_a_misalignment_study_runs_from_the_command_line_and_finds_the_crossover(tmp_path, small):
+    asked = ["fit.epochs=1", "fit.iterations_per_epoch=1", "--out", tmp_path / "runs", "--device", "cpu"]
+    result = medgan("study", "misalignment", *small, *asked, "--shifts", "0,3", "--name", "one")
     assert result.exit_code == 0, result.stderr
     assert "crossover of pix2pix: " in result.stderr
     record = json.loads((tmp_path / "runs" / "ct_contrast" / "one" / "study.json").read_text())
     assert record["findings"].keys() == {"crossover of pix2pix", "crossover of l1"}
     assert list(record["cells"]) == ["cyclegan", *(f"{arm},shift={n}" for n in (0, 3) for arm in ("pix2pix", "l1"))]
+
+
+def test_studies_are_listed_with_what_they_compare():
+    result = medgan("studies")
+    assert {"sweep", "ablation", "misalignment"} <= {line.split()[0] for line in result.stdout.splitlines()}
+    assert "each against L1 + cGAN" in result.stdout

@@ -13,8 +13,8 @@ from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError
 from medgan.phantom.kinds import KINDS
-from medgan.study.plan import StudyOrder
-from medgan.study.plan import configured as study_configured
+from medgan.studies.base import Order as StudyOrder
+from medgan.studies.translator import configured as study_configured
 from medgan.synthesis.model import load_generator
 from medgan.training.run import Order, train
 
@@ -128,7 +128,7 @@ def test_the_phantom_has_the_domain_that_is_learnt_by_default():
 
 def test_what_compares_translations_refuses_it_by_name():
     with pytest.raises(ConfigError, match="translates no images; choose one of ct_contrast, mr_contr"):
-        study_configured(StudyOrder("lesion_augmentation", "sweep", "one"))
+        study_configured(StudyOrder("sweep", "lesion_augmentation"))
 
 
 def test_a_progressive_generator_finds_its_rate_still_high_when_it_reaches_full_size():

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from medgan.errors import ConfigError, LeakageError, TrainingError
+from medgan.studies.base import Order, Study, Summary, Task, seeds_of
 from medgan.studies.engine import IDENTITY, RECORD, run_study
-from medgan.studies.study import Order, Study, Summary, Task, seeds_of
 
 QUIET = Console(quiet=True)
 
@@ -99,8 +99,8 @@ def test_runs_each_task_once_and_gathers_rows_with_subjects_as_text(order):
 
 def test_a_failed_task_is_named_done_again_and_known_to_the_next_stage(order):
     result = run_study(toy(numbers=((-1, 1), (2, -4))), order, QUIET)
-    assert [failure.task for failure in result.failures] == ["task-1", "task-4"]
-    assert [[each.task for each in stage] for stage in result.study.failed] == [["task-1"], ["task-4"]]
+    assert [failure.child for failure in result.failures] == ["task-1", "task-4"]
+    assert [[each.child for each in stage] for stage in result.study.failed] == [["task-1"], ["task-4"]]
     assert result.failures[1].reason == "unexpected ZeroDivisionError: broken"
     assert result.exit_code == 1
     assert list(result.rows["arm"]) == ["arm1", "arm2"]

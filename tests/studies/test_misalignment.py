@@ -1,16 +1,15 @@
 """The crossover against lines that cross where they are drawn, and the cells of the study."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from medgan.errors import ConfigError
-from medgan.study.misalignment import crossover, crossover_bounds, crossovers, described, misalignment, read_shifts
-from medgan.study.plan import configured
+from medgan.studies.misalignment import Misalignment, crossover, crossover_bounds, crossovers, described, read_shifts
 
 SHIFTS = (0, 1, 2, 3, 4, 6)
 
@@ -116,22 +115,19 @@ def test_one_subject_gives_no_interval_and_a_first_shift_is_called_so():
     assert described(pd.DataFrame([[1.0, 2.0]], columns=[0, 1])) == "at 0, the first shift"
 
 
-def test_the_unpaired_arm_is_the_reference_and_is_trained_once(asked, tmp_path):
-    order = asked(tmp_path)
-    cells = misalignment(order, (0, 2))
-    assert [cell.name for cell in cells] == [
-        "cyclegan", "pix2pix,shift=0", "l1,shift=0", "pix2pix,shift=2", "l1,shift=2"
-    ]  # fmt: skip
-    configs = [configured(order, cell.settings).config for cell in cells]
+def test_the_unpaired_arm_is_the_reference_and_is_trained_once(ordered, tmp_path):
+    own = Misalignment(ordered(tmp_path, options={"shifts": "2,0"}), Console(quiet=True)).translators.pipelines
+    assert list(own) == ["cyclegan", "pix2pix,shift=0", "l1,shift=0", "pix2pix,shift=2", "l1,shift=2"]
+    configs = [each.config for each in own.values()]
     assert [config.translator for config in configs] == ["cyclegan", *["pix2pix"] * 4]
     assert [config.misalignment_voxels for config in configs] == [0, 0, 0, 2, 2]
     assert [config.pix2pix.adversarial for config in configs[1:]] == ["vanilla", "none"] * 2
 
 
-def test_a_pipeline_that_cannot_be_trained_both_ways_is_refused(asked, tmp_path, monkeypatch):
-    monkeypatch.setattr("medgan.study.misalignment.UNPAIRED", "cut")
+def test_a_pipeline_that_cannot_be_trained_both_ways_is_refused(ordered, tmp_path, monkeypatch):
+    monkeypatch.setattr("medgan.studies.misalignment.UNPAIRED", "cut")
     with pytest.raises(ConfigError, match="'ct_contrast' has no cut, which this study compares; it has cyclegan, pix2"):
-        misalignment(replace(asked(tmp_path)), (0, 2))
+        Misalignment(ordered(tmp_path), Console(quiet=True))
 
 
 @pytest.mark.parametrize(("text", "shifts"), [("0,1,2", (0, 1, 2)), ("3, 0", (0, 3))])

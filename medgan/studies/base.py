@@ -119,7 +119,7 @@ class Task:
 class Failure:
     """A task without its product, and why."""
 
-    task: str
+    child: str
     reason: str
 
 
@@ -158,8 +158,9 @@ class Study(ABC):
     A module of this package whose class has its name in CamelCase is found by ``medgan study``, with ``-`` for ``_``.
     """
 
-    heeds: ClassVar[frozenset[str]] = frozenset({"data"})
-    """Options of the command that make sense here, beside those of every study: data, model, quick, and its own."""
+    heeds: ClassVar[tuple[str, ...]] = ()
+    """Options of the command that make sense here, beside those of every study: data, model, quick, and its own.
+    Written out, since they are read without importing the module."""
     keys: ClassVar[tuple[str, ...]]
     """Columns that tell the rows apart, ``subject`` among them; the metrics follow."""
     rows_file: ClassVar[str] = ROWS

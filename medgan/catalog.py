@@ -12,9 +12,8 @@ from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from medgan.pipeline import Pipeline
-    from medgan.translators.pipeline import TranslationPipeline
     from medgan.studies.base import Study
-    from medgan.translation import TranslationPipeline
+    from medgan.translators.pipeline import TranslationPipeline
 
 PIPELINES, STUDIES = "medgan.pipelines", "medgan.studies"
 

@@ -7,13 +7,13 @@ from rich.console import Console
 
 from medgan.benefit.identity import check_identity, identity
 from medgan.benefit.judge import judge_child
+from medgan.benefit.records import read_json, write_json
 from medgan.benefit.segmenters import IDENTITY, SCORE
 from medgan.benefit.tasks import Task
 from medgan.data.cache import Cache, default_folder
 from medgan.data.studies import Study
 from medgan.segmentation.labelled import Labelled, read_labelled
 from medgan.segmentation.training import train_segmenter
-from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
 from medgan.training.description import Origin
 from medgan.training.device import make_fabric

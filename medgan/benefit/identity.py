@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from medgan.benefit.records import read_json
 from medgan.benefit.segmenters import IDENTITY
 from medgan.benefit.tasks import Task
 from medgan.data.hashes import file_hash
 from medgan.data.studies import Study
 from medgan.errors import ConfigError, LeakageError
-from medgan.study.records import read_json
 
 
 def identity(task: Task) -> dict[str, Any]:

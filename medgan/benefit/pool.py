@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 from medgan import processes
+from medgan.benefit.failures import Failure, failure_of
 from medgan.errors import TrainingError
-from medgan.study.failures import Failure, failure_of
 
 
 class Named(Protocol):

@@ -7,12 +7,12 @@ from rich.console import Console
 
 from medgan.benefit.arms import BY_NAME, ArmName
 from medgan.benefit.children import run_child
+from medgan.benefit.failures import Failure
 from medgan.benefit.material import Material
 from medgan.benefit.plan import BenefitPlan
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.tasks import Task, child_of
 from medgan.errors import TrainingError
-from medgan.study.failures import Failure
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from medgan.benefit.records import read_json
 from medgan.evaluation.segmentation import METRICS
-from medgan.study.records import read_json
 
 IDENTITY, SCORE, FIGURES = "child.json", "validation.json", "rows.csv"
 """In a child's folder: what it is, from its beginning; what validation said, when it is trained; what it found in the

@@ -11,12 +11,14 @@ from rich.text import Text
 
 from medgan.benefit.arms import BY_NAME, SWEPT
 from medgan.benefit.children import run_child
+from medgan.benefit.failures import Failure
 from medgan.benefit.judge import KEYS
 from medgan.benefit.keeping import label_keeper
 from medgan.benefit.material import Material, gather_material
 from medgan.benefit.plan import QUICK_NOTE, BenefitOrder, BenefitPlan, make_plan
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.ratio import Sweep, choose_ratio
+from medgan.benefit.records import begun_before, write_json
 from medgan.benefit.segmenters import read_curves, read_figures
 from medgan.benefit.show import render
 from medgan.benefit.tables import means, worst_cases
@@ -25,8 +27,6 @@ from medgan.benefit.translated import LabelKeeping
 from medgan.data.streams import write_csv
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.statistics import compare_arms, plain
-from medgan.study.failures import Failure
-from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
 

@@ -8,18 +8,17 @@ from pathlib import Path
 from rich.console import Console
 
 from medgan.benefit.plan import BenefitPlan
-from medgan.config import flattened
+from medgan.config import Config, flattened, load
 from medgan.data.splits import Split
 from medgan.data.studies import Study
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError
 from medgan.inference.batch import Outcome, conversion_fabric
 from medgan.inference.convert import Batch, ConvertOrder
 from medgan.inference.jobs import find_jobs
 from medgan.studies.subjects import refuse_other_split
-from medgan.study.plan import refuse_other_settings
 from medgan.training.model_folder import CARD, read_description, read_model
 from medgan.training.run import Order, train
-from medgan.training.run_folder import RunFolder
+from medgan.training.run_folder import RunFolder, changed_settings
 
 LabelKeeping = Callable[[Study, Study], float]
 """From a labelled image and its translation, which has the same mask, to how well the labels still fit: 0 to 1."""
@@ -175,3 +174,17 @@ def _converted(plan: BenefitPlan, studies: Sequence[Study], model: Path, folder:
         reasons = "; ".join(f"{each.input}: {each.message}" for each in failed)
         raise DataError(f"{len(failed)} of {len(jobs.jobs)} images were not translated: {reasons}")
     return {job.source: job.output for job in jobs.jobs}
+
+
+def refuse_other_settings(run: RunFolder, config: Config) -> None:
+    """Keep a run of another study from being taken for this one's.
+
+    Raises:
+        ConfigError: The run was begun with other settings than ``config``.
+    """
+    if not run.config.exists():
+        return
+    if changed := changed_settings(load(type(config), run.config), config):
+        raise ConfigError(
+            f"{run.path} was trained with other settings: {changed}. Choose another --name, or put that folder away."
+        )

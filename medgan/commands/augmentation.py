@@ -34,7 +34,7 @@ def augmentation(
     """
     from medgan.benefit.augmentation.plan import AugmentationOrder
     from medgan.benefit.augmentation.study import COMPARISONS, ROWS, run_augmentation
-    from medgan.study.grid import read_seeds
+    from medgan.studies.base import seeds_of as read_seeds
 
     order = AugmentationOrder(
         pipeline, name or ("augmentation-quick" if quick else "augmentation"), data, config, tuple(overrides),

@@ -103,15 +103,15 @@ def benefit(
                 name=name, tracking=tracking, device=device, quiet=quiet,
             )  # fmt: skip
         elif study is Kind.LESION_PREVALENCE:
-            from medgan.commands.prevalence import lesion_prevalence
+            from medgan.commands.study import study as run_study
 
-            lesion_prevalence(
-                pipeline, overrides=settings, seeds=seeds, settings=config, out=out, name=name, tracking=tracking,
-                device=device, quiet=quiet,
+            run_study(
+                "lesion-prevalence", pipeline, settings, seeds=seeds, jobs=jobs, config=config, out=out, name=name,
+                tracking=tracking, device=device, quiet=quiet, debug=True,
             )  # fmt: skip
         else:
             from medgan.benefit.plan import BenefitOrder
-            from medgan.study.grid import read_seeds
+            from medgan.studies.base import seeds_of as read_seeds
 
             order = BenefitOrder(
                 pipeline, name or ("benefit-quick" if quick else "benefit"), cohort, config, settings,
@@ -131,9 +131,7 @@ def _refuse_what_does_not_apply(study: Kind, data: Path | None, models: Sequence
         Kind.ARMS: {"a second --model": len(models) > 1},
         Kind.AUGMENTATION: {"--model": bool(models)},
         Kind.ROUTES: {"--quick": quick, "--jobs": jobs > 1},
-        Kind.LESION_PREVALENCE: {
-            "--quick": quick, "--jobs": jobs > 1, "--data": data is not None, "--model": bool(models),
-        },
+        Kind.LESION_PREVALENCE: {"--quick": quick, "--data": data is not None, "--model": bool(models)},
     }[study]  # fmt: skip
     if unheeded := [option for option, is_given in given.items() if is_given]:
         raise ConfigError(f"--study {study} does not take {' or '.join(unheeded)}; leave it out.")

@@ -34,7 +34,7 @@ def routes(
     """
     from medgan.benefit.routes.plan import RoutesOrder
     from medgan.benefit.routes.study import ROWS, TABLE, run_routes
-    from medgan.study.grid import read_seeds
+    from medgan.studies.base import seeds_of as read_seeds
 
     if data is None:
         raise ConfigError(

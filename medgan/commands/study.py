@@ -97,7 +97,7 @@ def study(
             name=name,
             several=kind == "sweep",
         )
-        from medgan.data.location import located
+        from medgan.data.studies import located
         from medgan.studies.base import Order, seeds_of
         from medgan.studies.engine import run_study
 

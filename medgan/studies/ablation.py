@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 from medgan.config import Config
-from medgan.data.transforms import PatchConfig
+from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
 from medgan.studies.base import Order
 from medgan.studies.sweep import Sweep
 from medgan.studies.translator import Cell, adversarial_game, check_translators, configured
 from medgan.training.architecture import ResNetConfig, UNetConfig
-from medgan.translation import TranslationConfig
+from medgan.translators.pipeline import TranslationConfig
 
 Group = Literal["losses", "discriminators", "generators"]
 SHARED = ("translator=pix2pix",)

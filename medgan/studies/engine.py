@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from medgan import documents, processes
-from medgan.data.hashes import file_hash
 from medgan.config import flattened
+from medgan.data.hashes import file_hash
 from medgan.data.streams import write_csv, write_text
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError, DataError, LeakageError, MedganError, TrainingError

@@ -27,12 +27,11 @@ from medgan import catalog
 from medgan.config import Config, load
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Window
-from medgan.data.intensity import IntensityConfig
 from medgan.data.layouts import Study as Scan
 from medgan.data.layouts import stem
+from medgan.data.patches import IntensityConfig, PatchConfig
 from medgan.data.streams import write_text
 from medgan.data.tables import read_table
-from medgan.data.transforms import PatchConfig
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.faithfulness import SMALLEST_MM3, label_keeping
@@ -148,6 +147,7 @@ class LesionPrevalence(Study):
     ``KEY=VALUE`` are the translators' settings; ``--config`` has the study's own, a ``PrevalenceConfig``.
     """
 
+    heeds = ()
     keys = ("translator", "prevalence_percent", "seed", "subject")
     rows_file = "detections.csv"
 
@@ -229,7 +229,7 @@ class LesionPrevalence(Study):
         return []
 
     def stages(self) -> Stages:
-        """The segmenters; what the source's finds in the test subjects; the translators, and what is found in theirs."""
+        """The segmenters, what the source's finds in the test subjects, and then all translators."""
         yield [self._segmenter_task(side) for side in SIDES]
         weights = {side: load_segmenter(self._segmenter(side)).description.weights_sha256 for side in SIDES}
         inputs = {scan.subject: scan for scan in self.cohorts.tested(self.cohorts.domains[0])}

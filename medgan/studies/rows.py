@@ -1,9 +1,7 @@
 """The one table of every study: its keys, the subject, then the metrics; how it is read, written and kept as JSON."""
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -34,14 +32,3 @@ def read_rows(paths: Iterable[Path], keys: Sequence[str] = (), metrics: Sequence
 def in_order(rows: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
     """The rows with some columns in front."""
     return rows[[*first, *(column for column in rows.columns if column not in first)]]
-
-
-def plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The table's rows for JSON, which has no number for what is missing or infinite."""
-    return [{str(key): _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
-
-
-def _plain(value: Any) -> Any:
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    return None if math.isnan(value) else str(value)

@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
+from medgan.evaluation.statistics import interval_text
+
 
 def table(
     title: str, names: Sequence[str], figures: Sequence[str], lines: Iterable[Sequence[str]], **style: Any
@@ -39,11 +41,9 @@ def interval(row: Mapping[Hashable, Any] | None, of: str = "", *, digits: int = 
         sign: ``+`` for differences.
     """
     mean, lower, upper = (of or "mean", f"{of}_lower", f"{of}_upper") if of else ("mean", "lower", "upper")
-    if row is None or math.isnan(row[mean]):
+    if row is None:
         return ""
-    form = f"{sign}.{digits}f"
-    bounds = "" if math.isnan(row[lower]) else f" [{row[lower]:{form}}, {row[upper]:{form}}]"
-    return f"{row[mean]:{form}}{bounds}"
+    return interval_text(row[mean], row[lower], row[upper], f"{sign}.{digits}f")
 
 
 def p_value(value: float) -> str:

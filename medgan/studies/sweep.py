@@ -12,9 +12,8 @@ from rich.text import Text
 from medgan.errors import ConfigError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS
-from medgan.evaluation.statistics import LEVEL, summarise
+from medgan.evaluation.statistics import LEVEL, plain, summarise
 from medgan.studies.base import Order, Stages, Study, Summary
-from medgan.studies.rows import plain
 from medgan.studies.show import interval, p_value
 from medgan.studies.show import table as shown_table
 from medgan.studies.translator import Cell, Translators

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from medgan import catalog
 from medgan.config import Settings, flattened, from_overrides
-from medgan.data.location import Data, Location
 from medgan.data.splits import Split, split_subjects
+from medgan.data.studies import Data, Location
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
@@ -25,11 +25,11 @@ from medgan.studies.base import Context, Order, Task
 from medgan.studies.rows import ROWS, read_rows
 from medgan.studies.subjects import OTHER_SPLIT, freeze_split
 from medgan.tracking import add_metrics
-from medgan.train import Order as TrainOrder
-from medgan.train import train
 from medgan.training.device import make_fabric
+from medgan.training.run import Order as TrainOrder
+from medgan.training.run import train
 from medgan.training.run_folder import RunFolder
-from medgan.translation import TranslationPipeline
+from medgan.translators.pipeline import TranslationPipeline
 
 CONVERTED, JUDGED = "test", "evaluation"
 """Folders in a translator's run: its translations of the test subjects, and their figures."""

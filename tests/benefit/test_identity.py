@@ -6,9 +6,9 @@ from medgan.benefit.arms import BY_NAME
 from medgan.benefit.identity import check_identity, identity
 from medgan.benefit.material import Material
 from medgan.benefit.plan import make_plan
+from medgan.benefit.records import write_json
 from medgan.benefit.tasks import Task, child_of
 from medgan.errors import ConfigError, LeakageError
-from medgan.study.records import write_json
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from medgan.benefit.plan import BenefitOrder, make_plan, translator_split
 from medgan.data.layouts import stem
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, LeakageError, ModelError
-from medgan.study.grid import read_seeds
+from medgan.studies.base import seeds_of as read_seeds
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 import pytest
 from rich.console import Console
 
+from medgan.benefit.failures import Failure
 from medgan.benefit.material import Material
 from medgan.benefit.plan import make_plan
 from medgan.benefit.ratio import best, choose_ratio
+from medgan.benefit.records import write_json
 from medgan.errors import TrainingError
-from medgan.study.failures import Failure
-from medgan.study.records import write_json
 
 QUIET = Console(quiet=True)
 NOTHING = Material({}, (), (), None)

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from medgan import cli
 from medgan.benefit.augmentation.study import Augmentation
+from medgan.benefit.failures import Failure
 from medgan.data.studies import Location
 from medgan.errors import LeakageError
-from medgan.study.failures import Failure
 
 
 def medgan(*arguments):

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from medgan import cli
+from medgan.benefit.failures import Failure
 from medgan.benefit.study import Benefit
 from medgan.data.studies import Location
 from medgan.errors import LeakageError
-from medgan.study.failures import Failure
 
 
 def medgan(*arguments):

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 import typer
 
+from medgan.benefit.failures import Failure
 from medgan.benefit.routes.study import Routes
 from medgan.commands.routes import routes
 from medgan.errors import ConfigError
-from medgan.study.failures import Failure
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from scipy import stats
 from medgan.config import from_overrides
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
+from medgan.evaluation.statistics import plain
 from medgan.phantom.kinds import KINDS
 from medgan.studies.engine import Result, read_json, run_study
-from medgan.studies.rows import plain
 from medgan.studies.sweep import Sweep, grid, headlines, higher_is_better, metrics_of, paired_table
 from medgan.studies.translator import Cell
 from medgan.tracking import resolve_uri

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from medgan.benefit.copies import stretched
+from medgan.benefit.records import read_json, write_json
 from medgan.data.preparation import Prepared
 from medgan.data.streams import replacing
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
-from medgan.study.records import read_json, write_json
 from medgan.synthesis.synthesiser import Synthetic
 
 RECORD = "cases.json"

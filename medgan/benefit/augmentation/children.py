@@ -11,6 +11,7 @@ from medgan.benefit.augmentation.generators import real_cases
 from medgan.benefit.augmentation.material import synthetic_cases
 from medgan.benefit.augmentation.tasks import Task
 from medgan.benefit.identity import check_begun, content_hash
+from medgan.benefit.records import read_json, write_json
 from medgan.benefit.segmenters import FIGURES, IDENTITY, SCORE
 from medgan.data.streams import write_csv
 from medgan.data.volumes import read_volume
@@ -19,7 +20,6 @@ from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged
 from medgan.segmentation.model import load_segmenter
 from medgan.segmentation.training import train_segmenter
-from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, add_metrics, code_revision
 from medgan.training.description import Origin
 from medgan.training.device import make_fabric

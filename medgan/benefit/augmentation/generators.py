@@ -9,12 +9,12 @@ from rich.console import Console
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
 from medgan.benefit.augmentation.tasks import generator_folder
 from medgan.benefit.identity import check_begun, content_hash
+from medgan.benefit.records import read_json, write_json
 from medgan.benefit.segmenters import IDENTITY
 from medgan.data.cache import Cache, default_folder
 from medgan.data.studies import Study
 from medgan.errors import LeakageError
 from medgan.segmentation.labelled import Labelled, read_labelled
-from medgan.study.records import read_json, write_json
 from medgan.synthesis.model import GeneratorModel, load_generator
 from medgan.synthesis.training import train_generator
 from medgan.tracking import Tracker, code_revision

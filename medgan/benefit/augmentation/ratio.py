@@ -10,9 +10,9 @@ from medgan.benefit.augmentation.arms import BY_NAME, Arm, ArmName, Method, swep
 from medgan.benefit.augmentation.children import check_identity, run_child
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
 from medgan.benefit.augmentation.tasks import Task, child_of
+from medgan.benefit.failures import Failure
 from medgan.benefit.pool import run_tasks
 from medgan.benefit.ratio import best
-from medgan.study.failures import Failure
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from medgan.benefit.augmentation.tables import (
     with_mean,
 )
 from medgan.benefit.augmentation.tasks import Child, Task, child_of
+from medgan.benefit.failures import Failure
 from medgan.benefit.pool import run_tasks
+from medgan.benefit.records import begun_before, write_json
 from medgan.benefit.segmenters import read_curves, read_figures
 from medgan.data.sidecars import left_out
 from medgan.data.streams import write_csv
 from medgan.evaluation.statistics import plain
-from medgan.study.failures import Failure
-from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
 

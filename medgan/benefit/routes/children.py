@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from medgan.benefit.records import read_json, write_json
 from medgan.benefit.routes.bone import METRICS, cleaned, thresholded
 from medgan.benefit.routes.material import Exam, Material, fitted_lookup, voxel_ml
 from medgan.benefit.routes.plan import DIRECT, TRAINED, UNTRAINED, Fold, Route, RoutesPlan
@@ -24,7 +25,6 @@ from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, read_labelled
 from medgan.segmentation.model import SegmenterModel, load_segmenter
 from medgan.segmentation.training import train_segmenter
-from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
 from medgan.training.description import Origin
 from medgan.training.device import make_fabric

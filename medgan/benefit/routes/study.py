@@ -13,6 +13,8 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from medgan.benefit.failures import Failure, failure_of
+from medgan.benefit.records import begun_before, write_json
 from medgan.benefit.routes.bone import LEAST_ML
 from medgan.benefit.routes.children import Child, check_identity, children_of, read_rows, run_child
 from medgan.benefit.routes.material import gather
@@ -22,8 +24,6 @@ from medgan.data.streams import write_csv
 from medgan.evaluation.bone import TOLERANCE_MM
 from medgan.evaluation.statistics import plain
 from medgan.evaluation.tissues import BONE_HU
-from medgan.study.failures import Failure, failure_of
-from medgan.study.records import begun_before, write_json
 from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
 

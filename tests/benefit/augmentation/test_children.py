@@ -13,10 +13,10 @@ from medgan.benefit.augmentation.children import KEYS, extra_cases, identity, ru
 from medgan.benefit.augmentation.material import cases_task, run_cases
 from medgan.benefit.augmentation.plan import Draw
 from medgan.benefit.augmentation.tasks import Task, child_of
+from medgan.benefit.records import read_json
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.segmentation import METRICS
 from medgan.segmentation.training import train_segmenter
-from medgan.study.records import read_json
 from medgan.tracking import Tracker
 
 

@@ -9,8 +9,8 @@ from medgan.benefit.augmentation import generators as module
 from medgan.benefit.augmentation.generators import generator_task, run_generator, trained_generator
 from medgan.benefit.augmentation.methods import synthesiser_of
 from medgan.benefit.augmentation.plan import Draw, make_plan
+from medgan.benefit.records import read_json, write_json
 from medgan.errors import ConfigError, LeakageError
-from medgan.study.records import read_json, write_json
 from medgan.synthesis.elastic import Bent, Elastic
 from medgan.tracking import Tracker
 

@@ -9,8 +9,8 @@ from medgan.benefit.augmentation.cases import read_cases, read_record
 from medgan.benefit.augmentation.generators import real_cases
 from medgan.benefit.augmentation.material import cases_task, run_cases, synthesised, synthetic_cases
 from medgan.benefit.augmentation.plan import Draw
+from medgan.benefit.records import write_json
 from medgan.errors import ConfigError, DataError, InsertionError, LeakageError
-from medgan.study.records import write_json
 from medgan.synthesis.synthesiser import Synthetic
 
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from medgan.benefit.augmentation import ratio as module
 from medgan.benefit.augmentation.plan import make_plan
 from medgan.benefit.augmentation.ratio import choose_ratios
+from medgan.benefit.failures import Failure
+from medgan.benefit.records import write_json
 from medgan.benefit.segmenters import SCORE
-from medgan.study.failures import Failure
-from medgan.study.records import write_json
 
 QUIET = Console(quiet=True)
 SCORES = {  # by arm, ratio and seed

@@ -1,7 +1,7 @@
 from medgan.benefit.augmentation.arms import BY_NAME
 from medgan.benefit.augmentation.tasks import Task, cases_folder, child_of, generator_folder
+from medgan.benefit.records import write_json
 from medgan.evaluation.segmentation import METRICS
-from medgan.study.records import write_json
 
 
 def task(plan, arm, **more):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from medgan.benefit.records import write_json
 from medgan.benefit.routes import children
 from medgan.benefit.routes.children import (
     Child,
@@ -19,7 +20,6 @@ from medgan.benefit.routes.plan import make_plan
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.bone import Bone
-from medgan.study.records import write_json
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
+from medgan.benefit.records import begun_before, read_json, write_json
 from medgan.errors import DataError
-from medgan.study.records import begun_before, read_json, write_json
 
 
 def test_a_record_comes_back_and_a_missing_one_is_empty(tmp_path):

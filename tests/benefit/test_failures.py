@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from medgan import errors
-from medgan.study.failures import Failure, failure_of
+from medgan.benefit.failures import Failure, failure_of
 
 
 def test_a_child_that_failed_is_named_with_its_reason():

@@ -78,7 +78,7 @@ def benefit(
     The same command goes on with a study that was stopped.
     """
     with explained(debug):
-        _refuse_what_does_not_apply(study, data, model or [], quick, jobs)
+        _refuse_what_does_not_apply(study, data, model or [], quick)
         own = pipeline if study is Kind.LESION_PREVALENCE else study.value
         early.check_use(
             pipeline=pipeline, settings=own, overrides=overrides, config=None if own == pipeline else config, data=data,
@@ -88,12 +88,12 @@ def benefit(
         from medgan.data.studies import located
 
         cohort = located(data, root, bids)
-        if study is Kind.ROUTES:
-            from medgan.commands.routes import routes
+        if study in (Kind.ROUTES, Kind.LESION_PREVALENCE):
+            from medgan.commands.study import study as run_study
 
-            routes(
-                pipeline, models=model or [], data=cohort, overrides=settings, seeds=seeds, config=config, out=out,
-                name=name, tracking=tracking, device=device, quiet=quiet,
+            run_study(
+                study.value, pipeline, settings, data=data, root=root, bids=bids, seeds=seeds, model=model, jobs=jobs,
+                config=config, out=out, name=name, tracking=tracking, device=device, quiet=quiet, debug=True,
             )  # fmt: skip
         elif study is Kind.AUGMENTATION:
             from medgan.commands.augmentation import augmentation
@@ -101,13 +101,6 @@ def benefit(
             augmentation(
                 pipeline, data=cohort, overrides=settings, seeds=seeds, quick=quick, jobs=jobs, config=config, out=out,
                 name=name, tracking=tracking, device=device, quiet=quiet,
-            )  # fmt: skip
-        elif study is Kind.LESION_PREVALENCE:
-            from medgan.commands.study import study as run_study
-
-            run_study(
-                "lesion-prevalence", pipeline, settings, seeds=seeds, jobs=jobs, config=config, out=out, name=name,
-                tracking=tracking, device=device, quiet=quiet, debug=True,
             )  # fmt: skip
         else:
             from medgan.benefit.plan import BenefitOrder
@@ -121,7 +114,7 @@ def benefit(
             _compare_arms(order, quiet)
 
 
-def _refuse_what_does_not_apply(study: Kind, data: Path | None, models: Sequence[Path], quick: bool, jobs: int) -> None:
+def _refuse_what_does_not_apply(study: Kind, data: Path | None, models: Sequence[Path], quick: bool) -> None:
     """Refuse options that the kind of study would not heed.
 
     Raises:
@@ -130,7 +123,7 @@ def _refuse_what_does_not_apply(study: Kind, data: Path | None, models: Sequence
     given = {
         Kind.ARMS: {"a second --model": len(models) > 1},
         Kind.AUGMENTATION: {"--model": bool(models)},
-        Kind.ROUTES: {"--quick": quick, "--jobs": jobs > 1},
+        Kind.ROUTES: {"--quick": quick},
         Kind.LESION_PREVALENCE: {"--quick": quick, "--data": data is not None, "--model": bool(models)},
     }[study]  # fmt: skip
     if unheeded := [option for option, is_given in given.items() if is_given]:

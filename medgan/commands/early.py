@@ -115,8 +115,8 @@ def shipped_keys() -> dict[str, list[str]]:
     """The dotted keys of every pipeline's settings, and of those that studies and the segmenter have."""
     from medgan.benefit.augmentation.config import AugmentationConfig
     from medgan.benefit.config import BenefitConfig
-    from medgan.benefit.routes.config import RoutesConfig
     from medgan.segmentation.settings import SegmenterConfig
+    from medgan.studies.routes import RoutesConfig
 
     kinds: dict[str, type[Config]] = {name: catalog.load(name).settings for name in catalog.names()}
     kinds |= {"segmenter": SegmenterConfig, "arms": BenefitConfig}

@@ -472,7 +472,7 @@ def routes_table(rows: pd.DataFrame, labelled: Sequence[int]) -> pd.DataFrame:
         ``labelled, route``, then the columns of ``medgan.evaluation.statistics.summarise``.
     """
     parts = []
-    for number in labelled:
+    for number in sorted(set(labelled)):
         frame = rows[rows["labelled"].isin([number, NO_LABELS])].rename(columns={"route": "arm"})
         frame = frame.sort_values("arm", key=lambda arm: arm.map(list(NAMES).index), kind="stable")
         part = summarise(frame, METRICS, baseline=DIRECT).rename(columns={"arm": "route"})

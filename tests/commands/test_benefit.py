@@ -80,32 +80,11 @@ def test_a_leak_is_wrong_use_and_told_in_one_line(studied, monkeypatch):
     assert result.stderr == "medgan: a test subject was seen\n"
 
 
-def test_routes_take_a_model_of_each_fold(monkeypatch, tmp_path):
-    asked = {}
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "c").touch()
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.json").touch()
-    monkeypatch.setattr("medgan.commands.routes.routes", lambda pipeline, **how: asked.update(how, pipeline=pipeline))
-    result = medgan(
-        "--study", "routes", "-p", "mr_to_ct", "--model", "a", "--model", "b", "--data", "c", "labelled=[2]"
-    )
-    assert result.exit_code == 0, result.stderr
-    assert (asked["pipeline"], asked["models"], asked["data"]) == (
-        "mr_to_ct",
-        [Path("a"), Path("b")],
-        Location(Path("c")),
-    )
-    assert (asked["overrides"], asked["seeds"]) == (["labelled=[2]"], None)
-
-
 @pytest.mark.parametrize(
     ("study", "option"),
     [
         ("arms", ["--model", "a", "--model", "b"]),
         ("routes", ["--quick"]),
-        ("routes", ["--jobs", "2"]),
         ("lesion-prevalence", ["--data", "c"]),
         ("lesion-prevalence", ["--model", "a"]),
     ],

@@ -102,15 +102,13 @@ def _check_settings(name: str, overrides: Sequence[str], config: Path | None, se
 
 
 def shipped_keys() -> dict[str, list[str]]:
-    """The dotted keys of every pipeline's settings, and of those that studies and the segmenter have."""
+    """The dotted keys of every pipeline's settings, and of those that studies have."""
     from medgan.benefit.augmentation.config import AugmentationConfig
     from medgan.benefit.config import BenefitConfig
     from medgan.benefit.routes.config import RoutesConfig
-    from medgan.segmentation.settings import SegmenterConfig
 
     kinds: dict[str, type[Config]] = {name: catalog.load(name).settings for name in catalog.names()}
-    kinds |= {"segmenter": SegmenterConfig, "arms": BenefitConfig}
-    kinds |= {"routes": RoutesConfig, "augmentation": AugmentationConfig}
+    kinds |= {"arms": BenefitConfig, "routes": RoutesConfig, "augmentation": AugmentationConfig}
     return {name: keys_of(kind) for name, kind in kinds.items()}
 
 

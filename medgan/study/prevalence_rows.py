@@ -16,7 +16,7 @@ from medgan.data.volumes import read_volume
 from medgan.evaluation.faithfulness import SMALLEST_MM3, label_keeping
 from medgan.evaluation.segmentation import lesion_counts
 from medgan.segmentation.apply import segment_study
-from medgan.segmentation.model import SegmenterModel
+from medgan.segmentation.settings import SegmenterModel
 from medgan.study.prevalence_design import LABELS, LESION
 
 KEYS = ("translator", "prevalence_percent", "seed", "subject")

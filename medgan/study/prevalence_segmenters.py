@@ -11,14 +11,12 @@ from medgan.data.domains import Window
 from medgan.data.patches import IntensityConfig, PatchConfig
 from medgan.errors import ConfigError
 from medgan.segmentation.labelled import read_labelled
-from medgan.segmentation.model import SegmenterModel, load_segmenter
-from medgan.segmentation.settings import STANDARD, SegmenterConfig
+from medgan.segmentation.settings import STANDARD, SegmenterConfig, SegmenterDescription, SegmenterModel
 from medgan.segmentation.training import train_segmenter
 from medgan.study.plan import StudyOrder
 from medgan.study.prevalence_design import LABELS, PrevalenceCohorts
-from medgan.training.description import Origin
 from medgan.training.fit import FitConfig
-from medgan.training.model_folder import CARD
+from medgan.training.model_folder import CARD, Origin, read_model
 from medgan.translators.pipeline import TranslationPipeline
 
 Side = Literal["source", "target"]
@@ -54,8 +52,8 @@ def trained(
     folder = segmenter_folder(order, side)
     config = segmenter_config(side, pipeline, fit)
     if (folder / CARD).exists():
-        model = load_segmenter(folder)
-        if model.config != config:
+        model = read_model(folder, SegmenterDescription)
+        if model.description.config != config:
             raise ConfigError(
                 f"{folder} was trained with other settings; choose another --name, or put {folder.parent} away."
             )

@@ -113,7 +113,7 @@ def test_pools_and_iteration_are_remembered(attached, make_batch):
     one, other = attached(pool=3), attached(pool=3, seed=8)
     for number in range(3):
         one.training_step(make_batch(one, number))
-    other.remember(one.memory())
+    other.load_state_dict(one.state_dict())
     assert other.iteration == 3
     for pool in ("target_pool", "source_pool"):
         kept, taken = getattr(one, pool), getattr(other, pool)

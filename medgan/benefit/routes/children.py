@@ -22,12 +22,12 @@ from medgan.evaluation.fidelity import Mask
 from medgan.inference.batch import conversion_fabric
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, read_labelled
-from medgan.segmentation.model import SegmenterModel, load_segmenter
+from medgan.segmentation.settings import SegmenterDescription, SegmenterModel
 from medgan.segmentation.training import train_segmenter
 from medgan.study.records import read_json, write_json
 from medgan.tracking import Tracker, code_revision
-from medgan.training.description import Origin
 from medgan.training.device import make_fabric
+from medgan.training.model_folder import Origin, read_model
 from medgan.training.recorder import Recorder
 
 IDENTITY, FIGURES, FOUND = "child.json", "rows.csv", "found"
@@ -108,7 +108,7 @@ def finder(plan: RoutesPlan, child: Child, material: Material, tracker: Tracker,
 def trained(plan: RoutesPlan, child: Child, material: Material, tracker: Tracker, *, resume: bool) -> SegmenterModel:
     """The child's segmenter, from its folder where it is there."""
     if (child.folder / "model" / "model.json").is_file():
-        return load_segmenter(child.folder / "model")
+        return read_model(child.folder / "model", SegmenterDescription)
     config = plan.segmenter(child.route)
     return train_segmenter(
         labelled_subjects(plan, child, material),
@@ -119,7 +119,7 @@ def trained(plan: RoutesPlan, child: Child, material: Material, tracker: Tracker
         fabric=make_fabric(plan.order.device, config.fit.precision),
         recorder=Recorder(child.folder, tracker, Console(quiet=True)),
         resume=resume,
-        origin=Origin.of(child.fold.split, phantom=child.fold.description.phantom),
+        origin=Origin.of(child.fold.split, phantom=child.fold.description.origin.phantom),
     )
 
 

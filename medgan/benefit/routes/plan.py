@@ -16,7 +16,8 @@ from medgan.data.splits import Split
 from medgan.data.studies import Cohort, Data, Study, find_cohort
 from medgan.errors import ConfigError
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.training.model_folder import ModelDescription, read_description
+from medgan.training.architecture import TranslationDescription
+from medgan.training.model_folder import read_description
 from medgan.training.run_folder import folder_named
 
 Route = Literal["mr", "synthetic_ct", "threshold", "lookup_threshold"]
@@ -77,7 +78,7 @@ class Fold:
 
     number: int
     model: Path
-    description: ModelDescription
+    description: TranslationDescription
     split: Split
     training: tuple[Case, ...]
     tested: tuple[Case, ...]
@@ -111,7 +112,7 @@ class RoutesPlan:
     @property
     def phantom(self) -> bool:
         """Whether a translator was trained on the built-in phantom."""
-        return any(fold.description.phantom for fold in self.folds)
+        return any(fold.description.origin.phantom for fold in self.folds)
 
     @cached_property
     def ct(self) -> Domain:
@@ -137,7 +138,7 @@ def make_plan(order: RoutesOrder) -> RoutesPlan:
             its segmenters would learn.
     """
     config = load(RoutesConfig, *user_layers(order.config, order.overrides))
-    descriptions = [read_description(model) for model in order.models]
+    descriptions = [read_description(model, TranslationDescription) for model in order.models]
     _check_models(order, descriptions)
     pair = descriptions[0].pair
     cohort = find_cohort(order.data, pair)
@@ -154,13 +155,13 @@ def make_plan(order: RoutesOrder) -> RoutesPlan:
     return RoutesPlan(order, config, cohort, folds)
 
 
-def read_fold(number: int, model: Path, description: ModelDescription, cohort: Cohort) -> Fold:
+def read_fold(number: int, model: Path, description: TranslationDescription, cohort: Cohort) -> Fold:
     """A translator with its split, held against the cohort; see ``make_plan`` for what is raised."""
     path = model.parent / "split.json"
     if not path.is_file():
         raise ConfigError(f"there is no split at {path}, to tell whom {model} has not seen; give a run's model folder.")
     split = Split.load(path)
-    if split.hash != description.split_hash:
+    if split.hash != description.origin.split_hash:
         raise ConfigError(
             f"{path} is not the split that {model} was trained on, so it cannot tell whom the model has never seen."
         )
@@ -175,7 +176,7 @@ def read_fold(number: int, model: Path, description: ModelDescription, cohort: C
     return Fold(number, model, description, split, training, tested)
 
 
-def _check_models(order: RoutesOrder, descriptions: Sequence[ModelDescription]) -> None:
+def _check_models(order: RoutesOrder, descriptions: Sequence[TranslationDescription]) -> None:
     if not descriptions:
         raise ConfigError("a study of routes needs finished translators; give each fold's model folder by --model.")
     for model, description in zip(order.models, descriptions, strict=True):

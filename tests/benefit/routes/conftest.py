@@ -13,8 +13,8 @@ from medgan.data.preparation import GridConfig
 from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
 from medgan.phantom.cohort import write_phantom
-from medgan.training.architecture import GeneratorConfig, ResNetConfig
-from medgan.training.model_folder import write_model
+from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription
+from medgan.training.model_folder import Origin, write_model
 
 SUBJECTS = tuple(f"sub-{number:03}" for number in range(1, 7))
 MR = Domain(name="mr", modality="MR", unit="arbitrary", air=0.0, window=Window(lower=0.5, upper=99.5, percentiles=True))
@@ -55,13 +55,12 @@ def save_run(cohort) -> Callable[..., Path]:
             "patch": patch,
             "generator": generator,
             "intensities": {},
-            "split_hash": split.hash,
-            "data_fingerprint": "",
+            "origin": Origin(split_hash=split.hash, phantom=True),
             "metrics": {},
             "epoch": 1,
-            "phantom": True,
         }
-        write_model(folder / "model", {"to_target": generator.build(pair, patch, "to_target")}, description | changed)
+        networks = {"to_target": generator.build(pair, patch, "to_target")}
+        write_model(folder / "model", networks, TranslationDescription, **description | changed)
         return folder / "model"
 
     return save

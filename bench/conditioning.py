@@ -44,8 +44,7 @@ from medgan.evaluation.fidelity import ssim
 from medgan.networks.latent import WholeDiscriminator
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
-from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
 from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
 from medgan.synthesis.generator import GENERATOR, spread, unvaried
 from medgan.synthesis.joint import joint, split_joint
@@ -54,7 +53,7 @@ from medgan.synthesis.settings import LesionConfig
 from medgan.synthesis.training import read_cases
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig
-from medgan.training.panel import panel
+from medgan.training.learner import panel
 from medgan.training.recorder import Recorder
 
 ARMS = {

@@ -22,8 +22,8 @@ from medgan.data.grid import made_up_grid
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.data.volumes import write_volume
-from medgan.training.architecture import GeneratorConfig, ResNetConfig
-from medgan.training.model_folder import write_model
+from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription
+from medgan.training.model_folder import Origin, write_model
 
 CT = tuple(
     Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window(lower=-300, upper=700))
@@ -111,10 +111,9 @@ def write_untrained(folder: Path, case: Case) -> None:
     seen = {domain.name: (-1024.0, 3000.0) for domain in case.domains}
     description = {
         "name": "untrained", "pair": pair, "grid": GridConfig(spacing_mm=case.spacing_mm), "patch": patch,
-        "generator": generator, "intensities": seen, "split_hash": "none", "data_fingerprint": "none", "metrics": {},
-        "epoch": 1, "phantom": False,
+        "generator": generator, "intensities": seen, "metrics": {}, "epoch": 1, "origin": Origin(),
     }  # fmt: skip
-    write_model(folder, {"to_target": generator.build(pair, patch, "to_target")}, description)
+    write_model(folder, {"to_target": generator.build(pair, patch, "to_target")}, TranslationDescription, **description)
 
 
 def write_study(path: Path, shape: tuple[int, int, int], spacing_mm: list[float], modality: str) -> None:

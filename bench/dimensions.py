@@ -35,9 +35,10 @@ from medgan.inference.convert import ConvertOrder, convert
 from medgan.inference.translate import translate
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import Tissue
+from medgan.training.architecture import TranslationDescription, TranslationModel
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, Interrupted
-from medgan.training.model_folder import Model, read_model
+from medgan.training.model_folder import read_model
 from medgan.training.recorder import Recorder
 from medgan.training.run import Order, train
 from medgan.training.run_folder import RunFolder
@@ -115,14 +116,14 @@ def pace_s(settings: list[str], cohort: Path) -> float:
     pipeline = catalog.load("ct_contrast").configured(*layers, on_phantom=False, on_cpu=True)
     studies = pipeline.cohort(cohort)
     split = split_subjects(studies, pipeline.pair, pipeline.config.split)
-    data = pipeline.training_data(studies, split, Cache(default_folder()))
+    task = pipeline.task(studies, split, Cache(default_folder()))
     seed_everything(pipeline.config.seed, verbose=False)
     with TemporaryDirectory() as name:
         folder, watch = Path(name), Stopwatch(Path(name))
         loop = Fit(
-            pipeline.learner(),
-            data.patches,
-            data.held_out,
+            task.learner(),
+            task.patches,
+            task.held_out,
             pipeline.config.fit,
             fabric=make_fabric("cpu", "32"),
             folder=folder,
@@ -175,7 +176,7 @@ def judged(
 
 def seam_figures(run: RunFolder, cohort: Path) -> dict[str, float]:
     """Of the test subject whose blocks show most; beside it the same places where the volume was one block."""
-    model = read_model(run.model)
+    model = read_model(run.model, TranslationDescription)
     if model.description.patch.spatial == 2:
         return {}
     test = Split.load(run.split).test
@@ -190,7 +191,7 @@ def seam_figures(run: RunFolder, cohort: Path) -> dict[str, float]:
     }
 
 
-def change_seams(image: Path, model: Model, block: PatchConfig | None = None) -> Seams:
+def change_seams(image: Path, model: TranslationModel, block: PatchConfig | None = None) -> Seams:
     """The jumps of one subject's change in HU at the borders of the training's blocks, which ``block`` may replace."""
     description, volume = model.description, read_volume(image)
     study = prepare(volume, description.pair.source, description.grid)

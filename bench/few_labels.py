@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 
 from medgan.classification.few_labels import ClassPatches, cut_labelled
-from medgan.classification.training import FewLabelsConfig, train_classifier
+from medgan.classification.training import FewLabelsConfig, classifier_task
 from medgan.config import load, read_yaml, to_yaml, user_layers
 from medgan.data.cache import Cache
 from medgan.data.tables import read_table
@@ -35,6 +35,7 @@ from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import Labelled, read_labelled
 from medgan.synthesis.settings import FLAIR
 from medgan.training.device import make_fabric
+from medgan.training.task import train_task
 
 TRAINING, TESTING = 48, 16
 """Phantom subjects, all with lesions."""
@@ -116,14 +117,8 @@ def measure(
     if config.method.kind != method:
         config = load(FewLabelsConfig, config.model_dump(), {"method": {"kind": method}})
     with TemporaryDirectory() as folder:
-        model = train_classifier(
-            shown(pool, labels, seed),
-            pool.images,
-            config,
-            seed=seed,
-            folder=Path(folder),
-            fabric=make_fabric("cpu", "32"),
-        )
+        task = classifier_task(shown(pool, labels, seed), pool.images, (), config, seed=seed)
+        model = train_task(task, seed=seed, folder=Path(folder), fabric=make_fabric("cpu", "32"))
     with torch.no_grad():
         found = torch.cat([model.network(part) for part in judged.images.split(250)]).argmax(dim=1)
     accuracy = float((found == judged.classes).float().mean())

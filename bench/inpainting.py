@@ -33,12 +33,12 @@ from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.synthesis.hiding import HidingConfig, holes
 from medgan.synthesis.inpainting import InpaintingConfig, SemanticConfig, SemanticInpainting
-from medgan.synthesis.model import GeneratorModel, load_generator
 from medgan.synthesis.patches import LesionPatches
 from medgan.synthesis.settings import FLAIR, LesionConfig
-from medgan.synthesis.training import train_generator
+from medgan.synthesis.training import GeneratorDescription, GeneratorModel, train_generator
 from medgan.training.device import make_fabric
 from medgan.training.fit import FitConfig
+from medgan.training.model_folder import read_model
 
 PERCENT = 50.0
 """Of the window, for a distance of 1 in [-1, 1]."""
@@ -66,7 +66,7 @@ def main() -> None:
     cases = healthy_heads(given.out / "healthy_heads", given.subjects, given.seed)
     fills: dict[str, Fill] = {"mean of the tissue": mean_fill, "biharmonic": smooth_fill}
     if given.sampler:
-        fills["semantic"] = searched(load_generator(given.sampler))
+        fills["semantic"] = searched(read_model(given.sampler, GeneratorDescription))
     fills["painter"] = painted(train(cases[:-4], given))
     rows = [row for case in cases[-4:] for row in judged(case, fills, given)]
     frame = pd.DataFrame(rows)
@@ -135,18 +135,18 @@ def painted(model: GeneratorModel) -> Fill:
 
     @torch.no_grad()
     def fill(context: Tensor, hidden: Tensor) -> NDArray[np.float32]:
-        return model.network(context, hidden, *asks_nothing(context, model.config)).float().numpy()
+        return model.network(context, hidden, *asks_nothing(context, model.description.config)).float().numpy()
 
     return fill
 
 
 def searched(model: GeneratorModel) -> Fill:
     """The sample of a generator that fits around the hole."""
-    latent: int = getattr(model.config.generator, "latent")  # noqa: B009 - samplers have it, painters do not
+    latent: int = getattr(model.description.config.generator, "latent")  # noqa: B009 - samplers have it, painters do not
     painter = SemanticInpainting(model.network, latent, SemanticConfig())
 
     def fill(context: Tensor, hidden: Tensor) -> NDArray[np.float32]:
-        return painter(context, hidden, *asks_nothing(context, model.config)).numpy()
+        return painter(context, hidden, *asks_nothing(context, model.description.config)).numpy()
 
     return fill
 

@@ -24,8 +24,8 @@ from torch.optim import Adam, Optimizer
 from medgan.networks.progressive import equalised
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.wasserstein import CRITIC, WassersteinConfig, WassersteinGame
-from medgan.training.averages import Averages
 from medgan.training.learner import Terms
+from medgan.training.state import EMA
 
 MODES, RADIUS, DEVIATION = 8, 2.0, 0.1
 LATENT, WIDTH, BATCH, RATE = 4, 64, 128, 1e-2
@@ -92,7 +92,7 @@ def play(seed: int, turns: int, config: WassersteinConfig) -> Played:
         name: Adam(network.parameters(), RATE, (0.0, 0.99))
         for name, network in {GENERATOR: generator, CRITIC: critic}.items()
     }
-    game, averages = WassersteinGame(config, critic, optimizers, descend), Averages({GENERATOR: generator}, 0.995)
+    game, averages = WassersteinGame(config, critic, optimizers, descend), EMA({GENERATOR: generator}, 0.995)
     nothing, lengths = torch.zeros(BATCH, 0), []
     for turn in range(turns):
         for optimizer in optimizers.values():  # the loop's schedule: constant, then along a line to zero

@@ -20,9 +20,9 @@ PIPELINES, STUDIES = "medgan.pipelines", "medgan.studies"
 
 def summaries() -> dict[str, str]:
     """The first line of each pipeline's docstring, by name."""
-    folder = Path(str(files(PIPELINES)))
-    names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
-    trees = {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in names}
+    folders = map(Path, importlib.import_module(PIPELINES).__path__)
+    files = {name: folder / f"{name}.py" for folder in folders for _, name, _ in pkgutil.iter_modules([str(folder)])}
+    trees = {name: ast.parse(files[name].read_text(encoding="utf-8")) for name in sorted(files)}
     return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in trees.items()}
 
 
@@ -44,33 +44,29 @@ def check(name: str) -> None:
 
 
 def load(name: str) -> "type[Pipeline[Any]]":
-    """The pipeline called ``name``: the one class of its module that is a pipeline.
-
-    Raises:
-        ConfigError: There is none; the nearest name is suggested.
-    """
+    """The pipeline called ``name``: the one class of its module that is a pipeline."""
     check(name)
     from medgan.pipeline import Pipeline
 
     module = importlib.import_module(f"{PIPELINES}.{name}")
     own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
-    (found,) = [each for each in own if issubclass(each, Pipeline)]
-    return found
+    (pipeline,) = [each for each in own if issubclass(each, Pipeline)]
+    return pipeline
 
 
 def load_translation(name: str) -> "type[TranslationPipeline[Any]]":
     """The pipeline called ``name``, for what only translations can do.
 
     Raises:
-        ConfigError: There is none, or it does something else.
+        ConfigError: It does something else.
     """
     from medgan.translators.pipeline import TranslationPipeline
 
-    found = load(name)
-    if not issubclass(found, TranslationPipeline):
+    pipeline = load(name)
+    if not issubclass(pipeline, TranslationPipeline):
         others = [other for other in names() if issubclass(load(other), TranslationPipeline)]
         raise ConfigError(f"pipeline '{name}' translates no images; choose one of {', '.join(others)}.")
-    return found
+    return pipeline
 
 
 def studies() -> dict[str, tuple[str, frozenset[str]]]:

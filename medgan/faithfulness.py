@@ -30,9 +30,9 @@ from medgan.inference.hidden import cycle_errors
 from medgan.inference.jobs import Job, cohort_at, find_jobs
 from medgan.inference.translate import translate
 from medgan.segmentation.keeping import LabelKeeper
-from medgan.segmentation.model import load_segmenter
-from medgan.training.architecture import Direction
-from medgan.training.model_folder import Model, read_model
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.training.architecture import Direction, TranslationDescription, TranslationModel
+from medgan.training.model_folder import read_model
 
 ROWS, SUMMARY = "faithfulness.csv", "faithfulness.json"
 BACK: Mapping[Direction, Direction] = {"to_target": "to_source", "to_source": "to_target"}
@@ -103,10 +103,10 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
     """
     asked = order.conversion
     folder = local_model(asked.model, asked.tracking)
-    model = read_model(folder)
+    model = read_model(folder, TranslationDescription)
     fabric = conversion_fabric(asked.device)
     check = Check(model, asked.direction, fabric, _keeper(order, fabric))
-    domain = model.domains(asked.direction)[0].name
+    domain = model.description.domains(asked.direction)[0].name
     names, subjects = model.description.pair.names, subjects_of_part(asked, model, folder, console)
     plan = find_jobs(asked.input, asked.output, domain, pair=names, subjects=subjects)
     if plan.folder is None:
@@ -158,9 +158,11 @@ class Check:
         ConfigError: There is neither a way back nor a segmenter.
     """
 
-    def __init__(self, model: Model, direction: Direction, fabric: Fabric, keeper: LabelKeeper | None) -> None:
+    def __init__(
+        self, model: TranslationModel, direction: Direction, fabric: Fabric, keeper: LabelKeeper | None
+    ) -> None:
         self.model, self.direction, self.fabric, self.keeper = model, direction, fabric, keeper
-        self.returns = BACK[direction] in model.generators
+        self.returns = BACK[direction] in model.networks
         if not self.returns and keeper is None:
             raise ConfigError(
                 f"model '{model.description.name}' has no way back, so only its labels can be checked; give "
@@ -172,8 +174,8 @@ class Check:
         if job.problem:
             raise DataError(job.problem)
         volume = read_volume(job.source)
-        check_belongs(volume, self.model.domains(self.direction)[0], advice=", or leave it out")
-        seen = this_image(volume, self.model.description.trained_on)
+        check_belongs(volume, self.model.description.domains(self.direction)[0], advice=", or leave it out")
+        seen = this_image(volume, self.model.description.origin.trained_on)
         figures = self._cycle(volume) if self.returns else {}
         if self.keeper is None:
             return seen, figures, None
@@ -182,9 +184,9 @@ class Check:
         return seen, figures | keeping.figures(), keeping
 
     def _cycle(self, volume: Volume) -> dict[str, float]:
-        given, description = self.model.domains(self.direction)[0], self.model.description
+        given, description = self.model.description.domains(self.direction)[0], self.model.description
         there, back = (
-            self.fabric.to_device(self.model.generator(way)) for way in (self.direction, BACK[self.direction])
+            self.fabric.to_device(self.model.networks[way]) for way in (self.direction, BACK[self.direction])
         )
         return cycle_errors(
             there,
@@ -205,7 +207,12 @@ def _keeper(order: FaithfulnessOrder, fabric: Fabric) -> LabelKeeper | None:
                 "labels are compared between two segmenters: give both --input-segmenter and --output-segmenter."
             )
         return None
-    return LabelKeeper(load_segmenter(folders[0]), load_segmenter(folders[1]), fabric, order.lesions)
+    return LabelKeeper(
+        read_model(folders[0], SegmenterDescription),
+        read_model(folders[1], SegmenterDescription),
+        fabric,
+        order.lesions,
+    )
 
 
 def _write(found: Checked, order: FaithfulnessOrder) -> None:

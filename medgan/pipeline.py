@@ -1,26 +1,22 @@
-"""What every task shares: its settings, the built-in subjects that stand in for data, and what a training needs."""
+"""What every task shares: its settings, the built-in subjects that stand in for data, and what is learnt from them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import NonNegativeInt
-from torch.utils.data import Dataset
 
 from medgan.config import Config, Settings, load, merged, read_yaml, shipped
-from medgan.data.belonging import Scans
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
-from medgan.data.patches import Batch
 from medgan.data.splits import Split, SplitConfig
 from medgan.data.studies import Cohort, Data, find_cohort
 from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
-from medgan.training.fit import FitConfig, Fitted
-from medgan.training.learner import HeldOut, Learner
+from medgan.training.fit import FitConfig
+from medgan.training.task import Task
 
 Size = Literal["auto", "small", "full"]
 PHANTOM_SUBJECTS, PHANTOM_SEED = 24, 0
@@ -37,34 +33,11 @@ class PipelineConfig(Config):
     fit: FitConfig = FitConfig()
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a model's description tells of the training studies, by domain."""
-
-    intensities: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """The lowest .1 and the highest 99.9 percentile."""
-    scans: dict[str, Scans] = field(default_factory=dict)
-    """How they were scanned."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a training sees."""
-
-    patches: Dataset[Batch]
-    held_out: HeldOut
-    seen: Seen = field(default_factory=Seen)
-
-
 C = TypeVar("C", bound=PipelineConfig)
 
 
 class Pipeline(ABC, Generic[C]):
-    """A task from studies on disk to a model folder.
-
-    Args:
-        config: The resolved settings.
-    """
+    """A task from studies on disk to a model folder."""
 
     settings: ClassVar[type[PipelineConfig]]
     phantom: ClassVar[str]
@@ -76,42 +49,33 @@ class Pipeline(ABC, Generic[C]):
         self.config = config
         self.sized_by_device = False
         """Whether ``size: auto`` took the size from the device, which people are told."""
+        self.on_phantom = False
+        """Whether the data that are given say that they are a phantom."""
         self.left_out = ""
         """What of the cohort is not learnt from, which people are told; empty where all is."""
 
     @property
     @abstractmethod
     def pair(self) -> DomainPair:
-        """The domains that subjects are found and divided by; a task of one domain has it on both sides."""
+        """The domains by which studies are read and subjects divided."""
 
     @abstractmethod
-    def learner(self) -> Learner:
-        """A fresh learner."""
-
-    @abstractmethod
-    def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> TrainingData:
-        """What the training sees of a divided cohort.
+    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[Any]:
+        """What is learnt from a divided cohort.
 
         Raises:
             DataError: A part that lacks what the task needs.
-        """
-
-    @abstractmethod
-    def write_model(self, folder: Path, fitted: Fitted, split: Split, seen: Seen, facts: Settings) -> None:
-        """Write the networks that were kept, and all that their use must know.
-
-        Args:
-            folder: The model folder.
-            fitted: What the training gave.
-            split: Who was trained on.
-            seen: What training saw.
-            facts: What ``run.json`` tells of the run, ``data_fingerprint`` and ``phantom`` among it.
         """
 
     @classmethod
     def name(cls) -> str:
         """The word after ``--pipeline``."""
         return cls.__module__.rsplit(".", 1)[-1]
+
+    @classmethod
+    def experiment(cls) -> str:
+        """The folder of its runs, and their experiment in MLflow."""
+        return cls.name()
 
     @classmethod
     def variant(cls, asked: Settings) -> str | None:
@@ -148,6 +112,11 @@ class Pipeline(ABC, Generic[C]):
         pipeline.sized_by_device = by_device
         return pipeline
 
+    def complete(self, data: Data | None) -> Self:
+        """Set what the settings leave to the data; most leave nothing."""
+        del data
+        return self
+
     def cohort(self, data: Data | None) -> Cohort:
         """The studies to work on; without data the phantom, rendered once and kept."""
         if data:
@@ -167,3 +136,15 @@ class Pipeline(ABC, Generic[C]):
         if not (folder / PAIRED).exists():
             write_phantom(folder, kind=self.phantom, subjects=subjects, seed=seed, shape=shape)
         return folder
+
+
+class OneDomain(Pipeline[C]):
+    """A task that learns from the labelled images of one domain."""
+
+    phantom_table = PAIRED
+
+    @property
+    def pair(self) -> DomainPair:
+        """The one domain, on both sides."""
+        domain = self.config.domain  # type: ignore[attr-defined]
+        return DomainPair(source=domain, target=domain, paired=False)

@@ -50,19 +50,5 @@ class CTContrast(TranslationPipeline[CTContrastConfig]):
         """CycleGAN, or pix2pix where true pairs exist."""
         config = self.config
         if config.translator == "pix2pix":
-            return Pix2Pix(
-                config.pix2pix,
-                pair=self.pair,
-                patch=config.patch,
-                generator=config.generator,
-                discriminator=config.discriminator,
-            )
-        return CycleGAN(
-            config.cyclegan,
-            pair=self.pair,
-            patch=config.patch,
-            generator=config.generator,
-            discriminator=config.discriminator,
-            seed=config.seed,
-            grid=config.grid,
-        )
+            return Pix2Pix(config.pix2pix, **self.parts)
+        return CycleGAN(config.cyclegan, **self.parts, seed=config.seed, grid=config.grid)

@@ -45,11 +45,4 @@ class MRContrast(TranslationPipeline[MRContrastConfig]):
 
     def learner(self) -> Translator:
         """The regression, or pix2pix where ``pix2pix.adversarial`` is set."""
-        config = self.config
-        return Pix2Pix(
-            config.pix2pix,
-            pair=self.pair,
-            patch=config.patch,
-            generator=config.generator,
-            discriminator=config.discriminator,
-        )
+        return Pix2Pix(self.config.pix2pix, **self.parts)

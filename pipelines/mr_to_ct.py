@@ -1,6 +1,6 @@
 """MR to synthetic CT, by regression or pix2pix from registered pairs, or unpaired by CycleGAN or CUT."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.translators.cut import CUT, CUTConfig
@@ -43,13 +43,7 @@ class MRToCT(TranslationPipeline[MRToCTConfig]):
 
     def learner(self) -> Translator:
         """The translator that the settings name."""
-        config = self.config
-        parts: dict[str, Any] = {
-            "pair": self.pair,
-            "patch": config.patch,
-            "generator": config.generator,
-            "discriminator": config.discriminator,
-        }
+        config, parts = self.config, self.parts
         if config.translator == "cyclegan":
             return CycleGAN(config.cyclegan, **parts, seed=config.seed, grid=config.grid)
         if config.translator == "cut":

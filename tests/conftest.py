@@ -249,15 +249,15 @@ def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
 
     window = Window(lower=-200.0, upper=1000.0)
     box, affine = ((1, 31), (1, 31), (0, 8)), np.diag([2.0, 2.0, 5.0, 1.0])
-    made: dict[tuple[str, int], Path] = {}
+    made: dict[tuple[str, int, int], Path] = {}
 
     def subject(number):
         voxels = ct(number, contrast=True, shape=(32, 32, 8))
         labels = ((voxels > 150) & (voxels < 500)).astype(np.uint8)
         return Labelled(f"s{number}", Prepared(voxels, affine, box, (window.lower, window.upper)), labels)
 
-    def make(dimensions="2", seed=0):
-        if (dimensions, seed) not in made:
+    def make(dimensions="2", seed=0, iterations=60):
+        if (dimensions, seed, iterations) not in made:
             config = SegmenterConfig(
                 labels={"vessel": 1},
                 domain=Domain(name="contrast", modality="CT", unit="HU", air=-1024.0, window=window),
@@ -266,12 +266,12 @@ def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
                 patch=PatchConfig(dimensions=dimensions, size_voxels=16, depth_voxels=8 if dimensions == "3" else None),
                 network=SegmenterNetworkConfig(channels=8, downs=1, norm="instance"),
                 rate=1e-2,
-                fit=FitConfig(epochs=1, iterations_per_epoch=60, batch_size=4, average_decay=0.5, keep="last"),
+                fit=FitConfig(epochs=1, iterations_per_epoch=iterations, batch_size=4, average_decay=0.5, keep="last"),
             )
             folder = tmp_path_factory.mktemp("segmenter")
             fabric = make_fabric("cpu", "32")
             train_segmenter([subject(n) for n in range(3)], [], config, seed=seed, folder=folder, fabric=fabric)
-            made[dimensions, seed] = folder / "model"
-        return made[dimensions, seed]
+            made[dimensions, seed, iterations] = folder / "model"
+        return made[dimensions, seed, iterations]
 
     return make

@@ -54,7 +54,7 @@ EACH = [(page, line) for page in PAGES if RECORDS not in page.parents for line i
 )
 def test_a_command_of_the_docs_is_understood(page, line):
     name, given = parsed(words(line))
-    settings = {"segment-train": "segmenter", "benefit": str(given.get("study"))}.get(name, given.get("pipeline"))
+    settings = {"segment-train": "segmentation", "benefit": str(given.get("study"))}.get(name, given.get("pipeline"))
     if settings == "lesion-prevalence":
         settings = given["pipeline"]
     values = given.get("overrides") or given.get("axes") or ()

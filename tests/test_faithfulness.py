@@ -24,8 +24,8 @@ from medgan.errors import ConfigError
 from medgan.evaluation.statistics import plain
 from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
 from medgan.inference.convert import ConvertOrder
-from medgan.training.architecture import GeneratorConfig, ResNetConfig
-from medgan.training.model_folder import write_model
+from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription
+from medgan.training.model_folder import Origin, write_model
 
 CONTRAST, PLAIN = (
     Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window(lower=-300.0, upper=700.0))
@@ -51,12 +51,9 @@ def save_model(folder, *, removes_hu=0.0, directions=("to_target", "to_source"),
         share = removes_hu / generator.largest if direction == "to_target" else 0.0
         torch.nn.init.constant_(bias, raw_map(max(share, 1e-6)))
     write_model(
-        folder, networks,
-        {
-            "name": "ct_contrast", "pair": pair, "grid": GridConfig(spacing_mm=(None, None, None)), "patch": patch,
-            "generator": generator, "intensities": {}, "split_hash": "0", "data_fingerprint": "0", "metrics": {},
-            "epoch": 1, "phantom": False, "trained_on": trained_on,
-        },
+        folder, networks, TranslationDescription, name="ct_contrast", pair=pair, patch=patch, generator=generator,
+        grid=GridConfig(spacing_mm=(None, None, None)), intensities={}, metrics={}, epoch=1,
+        origin=Origin(split_hash="0", data_fingerprint="0", trained_on=trained_on),
     )  # fmt: skip
     return folder
 

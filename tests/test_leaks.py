@@ -30,8 +30,8 @@ from medgan.data.splits import Split, SplitConfig, split_subjects
 from medgan.data.studies import find_cohort
 from medgan.errors import DataError, LeakageError, MedganError
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.training.architecture import GeneratorConfig, ResNetConfig
-from medgan.training.model_folder import write_model
+from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription
+from medgan.training.model_folder import Origin, write_model
 from medgan.training.run_folder import RunFolder
 
 PARTS = ("train",) * 4 + ("validation",) * 2 + ("test",) * 2
@@ -143,10 +143,10 @@ def write_run(folder, cohort, pair):
     networks = {way: generator.build(pair, patch, way) for way in ("to_target", "to_source")}
     description = {
         "name": "mr_to_ct" if pair is MR_CT else "ct_contrast", "pair": pair, "patch": patch, "generator": generator,
-        "grid": GridConfig(spacing_mm=(None, None, None)), "intensities": {}, "split_hash": split.hash,
-        "data_fingerprint": "", "metrics": {}, "epoch": 1, "phantom": False, "trained_on": split.trained_on,
+        "grid": GridConfig(spacing_mm=(None, None, None)), "intensities": {}, "metrics": {}, "epoch": 1,
+        "origin": Origin.of(split, phantom=False),
     }  # fmt: skip
-    write_model(folder / "model", networks, description)
+    write_model(folder / "model", networks, TranslationDescription, **description)
 
 
 @pytest.fixture
@@ -364,7 +364,8 @@ def test_routes_test_no_image_that_an_earlier_medgan_trained_on_under_another_na
     split = as_of_old(cohort)
     split.save(place.root / "mr_run" / "split.json")
     described = place.root / "mr_run" / "model" / "model.json"
-    content = json.loads(described.read_text()) | {"split_hash": split.hash, "trained_on": None}
+    content = json.loads(described.read_text())
+    content["origin"] |= {"split_hash": split.hash, "trained_on": None}
     described.write_text(json.dumps(content))
     routes = "benefit --study routes -p mr_to_ct --data MR --model ROOT/mr_run/model 'labelled=[1]'"
     assert "s6" in place.refuses(routes)

@@ -139,20 +139,14 @@ def unit(*vectors):
     return nn.functional.normalize(torch.tensor(vectors), dim=1)[None]
 
 
-def test_patch_nce_of_two_patches_by_hand():
+def test_patch_nce_by_hand():
     queries, keys = unit((1.0, 0.0), (0.0, 1.0)), unit((0.6, 0.8), (0.0, 1.0))
     # Similarities: the first query 0.6 to its own key and 0 to the other, the second 1 to its own and 0.8 to the other.
     expected = (softplus((0 - 0.6) / 0.5) + softplus((0.8 - 1) / 0.5)) / 2
     torch.testing.assert_close(patch_nce(queries, keys, 0.5), torch.tensor(expected))
-
-
-def test_patch_nce_of_patches_that_are_all_alike_is_the_logarithm_of_their_number():
+    # Where all patches are alike it is the logarithm of their number, and patches of one image are compared only.
     alike = torch.ones(2, 5, 4) / 2
     torch.testing.assert_close(patch_nce(alike, alike, 0.07), torch.tensor(math.log(5)))
-
-
-def test_patch_nce_compares_patches_of_one_image_only():
-    torch.manual_seed(0)
     queries, keys = nn.functional.normalize(torch.randn(2, 3, 6, 4), dim=3)
     each = torch.stack([patch_nce(query[None], key[None], 0.1) for query, key in zip(queries, keys, strict=True)])
     torch.testing.assert_close(patch_nce(queries, keys, 0.1), each.mean())

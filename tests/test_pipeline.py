@@ -16,6 +16,8 @@ from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.phantom.kinds import KINDS
 from medgan.pipeline import Pipeline
+from medgan.segmentation.segmenter import Segmenter
+from medgan.synthesis.generators import learner_of
 
 SHIPPED = {path.stem: path for path in Path(str(files("medgan.configs"))).glob("*.yaml")}
 FORMS = [
@@ -24,6 +26,12 @@ FORMS = [
     for size in ("small", "full")
     for phantom in (False, True)
 ]
+LEARNERS = {
+    "lesion_augmentation": learner_of,
+    "lesion_classification": lambda config: config.method.learner(config.classifier, config),
+    "segmentation": Segmenter,
+}
+"""Of pipelines that do not translate."""
 
 
 def contrast(*layers, on_phantom=False, on_cpu=True):
@@ -48,8 +56,8 @@ def test_every_form_that_is_shipped_is_whole_and_says_what_its_files_say(name, s
     values = shown(pipeline)
     assert {key: values[key] for key, wanted in said.items() if not agrees(values[key], wanted)} == {}
     assert pipeline.config.size == size
-    networks = pipeline.learner().networks()
-    assert set(pipeline.learner().kept) <= networks.keys()
+    learner = LEARNERS.get(name, lambda config: pipeline.learner())(pipeline.config)
+    assert set(learner.kept) <= learner.networks().keys()
 
 
 @pytest.mark.parametrize("stem", SHIPPED)
@@ -152,11 +160,11 @@ def test_unpaired_subjects_are_prepared_domain_by_domain(small, unpaired, tmp_pa
     pipeline = small()
     cohort = find_cohort(unpaired, pipeline.pair)
     split = Split(train=("s0", "s1"), validation=("s2", "s3"), test=("s4", "s5"), files={})
-    data = pipeline.training_data(cohort, split, Cache(tmp_path))
+    data = pipeline.task(cohort, split, Cache(tmp_path))
     sides = (data.patches.source, data.patches.target, data.held_out.source, data.held_out.target)
     assert [len(side) for side in sides] == [1, 1, 1, 1]
     assert all(side[0].voxels.max() > 500 for side in sides)
-    assert data.seen.intensities.keys() == data.seen.scans.keys() == {"contrast", "plain"}
+    assert data.facts["intensities"].keys() == data.facts["scans"].keys() == {"contrast", "plain"}
     bright = [np.count_nonzero((side[0].voxels > 200) & (side[0].voxels < 500)) for side in sides]
     assert min(bright[0], bright[2]) > 10 * max(bright[1], bright[3])
 
@@ -177,7 +185,7 @@ def test_only_training_targets_are_misaligned_each_in_its_subjects_direction(sma
     pipeline = small(paired=True, misalignment_voxels=voxels, seed=1)
     cohort, cache = find_cohort(paired, pipeline.pair), Cache(tmp_path)
     split = Split(train=("s0", "s1", "s2"), validation=("s3",), test=(), files={})
-    data = pipeline.training_data(cohort, split, cache)
+    data = pipeline.task(cohort, split, cache)
     true_source, true_target = small(paired=True).prepared(cohort, cache)
     for number, target in enumerate(data.patches.target):
         right, anterior = direction(f"s{number}", 1)
@@ -193,7 +201,7 @@ def test_an_unpaired_training_is_never_misaligned(small, unpaired, tmp_path):
     pipeline, cache = small(misalignment_voxels=3), Cache(tmp_path)
     cohort = find_cohort(unpaired, pipeline.pair)
     split = Split(train=("s0", "s1"), validation=("s2", "s3"), test=("s4", "s5"), files={})
-    (target,) = pipeline.training_data(cohort, split, cache).patches.target
+    (target,) = pipeline.task(cohort, split, cache).patches.target
     assert np.array_equal(target.voxels, small().prepared(split.part(cohort, "train"), cache)[1][0].voxels)
 
 
@@ -213,7 +221,7 @@ def test_a_part_that_lacks_a_domain_is_refused_before_anything_is_prepared(
     cohort = find_cohort(unpaired, pipeline.pair)
     split = Split(train=train, validation=validation, test=(), files={})
     with pytest.raises(DataError, match=f"{message}; add subjects, or divide them anew"):
-        pipeline.training_data(cohort, split, Cache(tmp_path / "cache"))
+        pipeline.task(cohort, split, Cache(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
 
@@ -251,7 +259,7 @@ def test_simulated_pairs_stand_beside_the_real_studies(small, unpaired, monkeypa
     pipeline = small(phantom_pairs=pairs, cyclegan={"anchor": 1.0}, patch={"rotation_degrees": 0, "scaling": 0})
     cohort = find_cohort(unpaired, pipeline.pair)
     split = Split(train=("s0", "s1"), validation=("s2", "s3"), test=("s4", "s5"), files={})
-    data = pipeline.training_data(cohort, split, Cache(tmp_path))
+    data = pipeline.task(cohort, split, Cache(tmp_path))
     patch = data.patches[0]
     assert patch.keys() == {"source", "target", "anchor_source", "anchor_target"}
     assert len(data.held_out.source) == 1

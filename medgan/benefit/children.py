@@ -15,8 +15,8 @@ from medgan.data.studies import Study
 from medgan.segmentation.labelled import Labelled, read_labelled
 from medgan.segmentation.training import train_segmenter
 from medgan.tracking import Tracker, code_revision
-from medgan.training.description import Origin
 from medgan.training.device import make_fabric
+from medgan.training.model_folder import Origin
 from medgan.training.recorder import Recorder
 
 

@@ -1,7 +1,7 @@
 """A trained segmenter on the test subjects, in distribution and out of it: label maps and figures."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +19,10 @@ from medgan.data.volumes import Volume, read_volume, write_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import merged
-from medgan.segmentation.model import SegmenterModel, load_segmenter
+from medgan.segmentation.settings import SegmenterDescription, SegmenterModel
 from medgan.tracking import add_metrics
 from medgan.training.device import make_fabric
+from medgan.training.model_folder import read_model
 
 LABEL_MAPS, TRUTH = "test", "truth"
 """Folders of label maps: a child's, and the true ones of the study."""
@@ -62,7 +63,7 @@ def judge_child(plan: BenefitPlan, child: Child, tracking: str, run_id: str) -> 
         DataError: A test image or mask that cannot be read.
         ModelError: A model that is incomplete or altered.
     """
-    model = load_segmenter(child.folder / "model")
+    model = read_model(child.folder / "model", SegmenterDescription)
     fabric = make_fabric(plan.order.device, "32")
     rows = pd.DataFrame([row for tested in images_to_test(plan) for row in _rows(plan, child, model, tested, fabric)])
     # A subject's images are averaged: the subject is the unit of evidence.
@@ -82,7 +83,7 @@ def _rows(
     truth = true_labels(plan, tested, volume)
     found = segment_study(seen_as(model, plan.domain(tested.study.domain)), volume, fabric)
     write_volume(found, volume.grid, child.folder / LABEL_MAPS / tested.file, np.uint8)
-    scores = score_labels(found, truth, model.names, volume.grid.spacing_mm, lesions=plan.config.lesions)
+    scores = score_labels(found, truth, model.description.names, volume.grid.spacing_mm, lesions=plan.config.lesions)
     for organ, figures in scores.items():
         yield {"subject": tested.study.subject, "test_set": tested.test_set, "organ": organ} | figures
 
@@ -99,5 +100,5 @@ def true_labels(plan: BenefitPlan, tested: Tested, volume: Volume) -> NDArray[np
 
 def seen_as(model: SegmenterModel, domain: Domain) -> SegmenterModel:
     """The model looking at a study of this domain: in a study across modalities each image has a window of its own."""
-    config = model.config.model_copy(update={"domain": domain})
-    return SegmenterModel(model.description.model_copy(update={"config": config}), model.network)
+    config = model.description.config.model_copy(update={"domain": domain})
+    return replace(model, description=model.description.model_copy(update={"config": config}))

@@ -7,7 +7,8 @@ from medgan.benefit.translated import LabelKeeping
 from medgan.errors import ConfigError
 from medgan.inference.batch import conversion_fabric
 from medgan.segmentation.keeping import LabelKeeper
-from medgan.segmentation.model import SegmenterModel, load_segmenter
+from medgan.segmentation.settings import SegmenterDescription, SegmenterModel
+from medgan.training.model_folder import read_model
 
 
 def label_keeper(plan: BenefitPlan) -> LabelKeeping | None:
@@ -32,6 +33,6 @@ def label_keeper(plan: BenefitPlan) -> LabelKeeping | None:
 
 
 def _segmenter(plan: BenefitPlan, folder: Path) -> SegmenterModel:
-    found = load_segmenter(folder)
+    found = read_model(folder, SegmenterDescription)
     plan.guard.check_model(frozen_split(folder, found.description.origin.split_hash), folder.parent, "segmenter")
     return found

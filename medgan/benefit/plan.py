@@ -23,6 +23,7 @@ from medgan.pipeline import PHANTOM_SEED
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.studies.subjects import Guard, freeze_split
+from medgan.training.architecture import TranslationDescription
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import read_description
 from medgan.training.run_folder import folder_named, split_of_model
@@ -214,7 +215,7 @@ def _refuse_augmented(cohort: Cohort, table: Data) -> None:
 
 def translator_split(model: Path) -> Split:
     """The frozen split of a finished translator; see :func:`frozen_split`."""
-    return frozen_split(model, read_description(model).split_hash)
+    return frozen_split(model, read_description(model, TranslationDescription).origin.split_hash)
 
 
 def frozen_split(model: Path, split_hash: str) -> Split:

@@ -16,6 +16,7 @@ from medgan.inference.batch import Outcome, conversion_fabric
 from medgan.inference.convert import Batch, ConvertOrder
 from medgan.inference.jobs import find_jobs
 from medgan.studies.subjects import refuse_other_split
+from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import CARD, read_description, read_model
 from medgan.training.run import Order, train
 from medgan.training.run_folder import RunFolder, changed_settings
@@ -125,7 +126,7 @@ def translate_labelled(
     kept, rejected = sifted(sources, drawn[: len(sources)], keeping, plan.config.keep_labels_above)
     for name, why in rejected.items():
         console.out(f"left out: the translation of {name}: {why}", highlight=False)
-    weights = read_description(model).weights_sha256
+    weights = read_description(model, TranslationDescription).weights_sha256
     return Translated(model, weights, kept, tuple(drawn[len(sources) :]), rejected)
 
 
@@ -168,7 +169,7 @@ def _converted(plan: BenefitPlan, studies: Sequence[Study], model: Path, folder:
         order.input, folder, plan.pair.source.name, pair=plan.pair.names, subjects={study.subject for study in studies}
     )
     jobs = replace(found, jobs=tuple(job for job in found.jobs if job.source in wanted))
-    batch = Batch(order, read_model(model), conversion_fabric(order.device))
+    batch = Batch(order, read_model(model, TranslationDescription), conversion_fabric(order.device))
     failed: list[Outcome] = [outcome for outcome in batch.run(jobs) if outcome.status == "failed"]
     if failed:
         reasons = "; ".join(f"{each.input}: {each.message}" for each in failed)

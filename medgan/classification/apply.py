@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from medgan.classification.model import ClassifierModel
+from medgan.classification.settings import ClassifierModel
 from medgan.data.patches import cut
 from medgan.data.preparation import Prepared, normalise, prepare
 from medgan.data.volumes import Volume
@@ -40,57 +40,40 @@ class Classified:
 
 
 def classify_volume(model: ClassifierModel, volume: Volume, fabric: Fabric) -> Classified:
-    """Classify an image by its patches: it is what the patch is that is least likely healthy.
+    """Classify an image, on its own grid, by its patches: it is what the patch is that is least likely healthy.
 
     An image of the patch's size is one patch. A larger one is cut into patches that overlap by half, in every slice for
-    a classifier of slices; the network judges patches because it has learnt from patches. One lesion makes an image
-    abnormal however much of it is healthy, therefore the least healthy patch and no mean.
-
-    Args:
-        model: A loaded classifier; its network is moved to the device.
-        volume: The image, on its own grid.
-        fabric: Device and precision.
+    a classifier of slices. One lesion makes an image abnormal however much of it is healthy: therefore the least
+    healthy patch and no mean.
 
     Raises:
         DataError: Nothing in it is brighter than air.
-        GeometryError: It has no axial plane for the network to look at.
         ModelError: The network answers with values that are no numbers.
     """
-    prepared = prepare(volume, model.config.domain, model.config.grid)
+    config = model.description.config
+    prepared = prepare(volume, config.domain, config.grid)
     check_plane(volume, prepared)
-    extent = (*model.config.shape, 1)[:3]
-    starts = list(patch_starts(prepared, extent))
+    extent = (*config.shape, 1)[:3]
+    starts = list(_patch_starts(prepared, extent))
     if not starts:
         raise DataError(f"{volume.path}: nothing in it is brighter than air; check what image it is.")
-    found = probabilities(fabric.to_device(model.network), prepared, starts, model.config.shape, fabric)
-    if not np.isfinite(found).all():
+    shares = _probabilities(fabric.to_device(model.network), prepared, starts, config.shape, fabric)
+    if not np.isfinite(shares).all():
         raise ModelError(f"{volume.path}: the classifier answers with values that are no numbers; train it anew.")
-    least = int(np.argmin(found[:, 0]))
+    least = int(np.argmin(shares[:, 0]))
     middle = np.array(starts[least]) + (np.array(extent) - 1) / 2
     x, y, z = (prepared.affine @ [*middle, 1.0])[:3].tolist()
-    return Classified(found[least], len(starts), (x, y, z))
+    return Classified(shares[least], len(starts), (x, y, z))
 
 
 @torch.no_grad()
-def probabilities(
+def _probabilities(
     network: nn.Module, study: Prepared, starts: Sequence[Start], shape: Sequence[int], fabric: Fabric
 ) -> NDArray[np.float64]:
-    """What a network makes of patches.
-
-    Args:
-        network: (B, 1, *shape) in [-1, 1] to raw scores (B, classes), in evaluation mode.
-        study: (X, Y, Z).
-        starts: Where the patches begin.
-        shape: Of a patch, (X, Y) or (X, Y, Z).
-        fabric: Device and precision.
-
-    Returns:
-        (patches, classes).
-    """
-    extent = (*shape, 1)[:3]
+    """The classes (patches, classes) of patches of a shape (X, Y) or (X, Y, Z), by a network in evaluation mode."""
     results = []
     for first in range(0, len(starts), BATCH):
-        patches = np.stack([cut(study, start, extent) for start in starts[first : first + BATCH]])
+        patches = np.stack([cut(study, start, (*shape, 1)[:3]) for start in starts[first : first + BATCH]])
         batch = fabric.to_device(torch.from_numpy(patches.reshape(len(patches), 1, *shape)))
         with fabric.autocast():
             scores = network(batch)
@@ -98,15 +81,11 @@ def probabilities(
     return np.concatenate(results)
 
 
-def patch_starts(study: Prepared, extent: Sequence[int]) -> Iterator[Start]:
-    """Where the patches of an image begin: over the body, overlapping by half, their middle on tissue.
+def _patch_starts(study: Prepared, extent: Sequence[int]) -> Iterator[Start]:
+    """Where the patches of an image (X, Y, Z) begin: over the body, overlapping by half, their middle on tissue.
 
     Along an axis on which the image is no larger than a patch there is one, in the middle. Where that holds for all
-    axes of a patch, it is looked at whatever its middle shows.
-
-    Args:
-        study: (X, Y, Z).
-        extent: Of a patch in voxels; 1 along z for slices.
+    axes of a patch (one voxel along z for slices), it is looked at whatever its middle shows.
     """
     size = study.voxels.shape
     x, y, z = (_along(*each) for each in zip(size, study.body, extent, strict=True))

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 
 from medgan.classification.apply import Classified, classify_volume
-from medgan.classification.model import ClassifierModel, load_classifier
+from medgan.classification.settings import ClassifierDescription, ClassifierModel
 from medgan.classification.table import TABLE, ClassTable
 from medgan.data.hashes import file_hash
 from medgan.data.leaks import this_image
@@ -32,7 +32,7 @@ from medgan.inference.jobs import SUMMARY, Job, Plan, find_inputs
 from medgan.inference.sidecar import model_origin
 from medgan.text import record_name
 from medgan.training.folder_lock import alone_in
-from medgan.training.model_folder import library_versions
+from medgan.training.model_folder import library_versions, read_model
 
 NOT_FOR_CLINICAL_USE = "Classes by a network, for research. Not for diagnosis."
 RULE = "an image is what the patch is that is least likely healthy; patches of the trained size, overlapping by half"
@@ -69,13 +69,13 @@ def classify(order: ClassifyOrder, console: Console) -> ConvertSummary:
         ModelError: The model cannot be used.
     """
     started = time.monotonic()
-    model = load_classifier(local_model(order.model, order.tracking))
+    model = read_model(local_model(order.model, order.tracking), ClassifierDescription)
     plan = _plan(order, model)
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
     facts = classifier_facts(model)
     with alone_in(order.output, console):
-        table = ClassTable(order.output, model.classes, facts, overwrite=order.overwrite)
+        table = ClassTable(order.output, model.description.config.classes, facts, overwrite=order.overwrite)
         batch = ClassifyBatch(order, model, conversion_fabric(order.device), table)
         try:
             outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "classifying"))
@@ -109,10 +109,10 @@ class ClassifyBatch(StudyBatch):
             self.seen[job.name] = self.table.seen.get(job.name, "unknown")
             return "kept", ()
         volume = read_volume(job.source)
-        _, odd = judged(volume, self.model.config.domain, force=self.order.force)
+        _, odd = judged(volume, self.model.description.config.domain, force=self.order.force)
         with self.computing:
             found = classify_volume(self.model, volume, self.fabric)
-        self.seen[job.name] = this_image(volume, self.model.description.trained_on)
+        self.seen[job.name] = this_image(volume, self.model.description.origin.trained_on)
         self.table.add(job.name, source, found, self.seen[job.name])
         return "done", [*odd, *self._warnings(found)]
 
@@ -120,7 +120,7 @@ class ClassifyBatch(StudyBatch):
         warnings = []
         if self.model.description.origin.phantom:
             warnings.append("the model was trained on the built-in phantom, not on patients")
-        if self.model.config.domain.window.percentiles and found.patches == 1:
+        if self.model.description.config.domain.window.percentiles and found.patches == 1:
             warnings.append("a single patch: its intensities were scaled by its own percentiles, not by its study's")
         return warnings
 
@@ -130,9 +130,9 @@ def classifier_facts(model: ClassifierModel) -> dict[str, Any]:
     return {
         "Classification": True,
         "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
-        "Classes": list(model.classes),
+        "Classes": list(model.description.config.classes),
         "Rule": RULE,
-        "Model": model_origin("classifier", model.description),
+        "Model": model_origin(model.description),
         "Versions": library_versions(),
     }
 
@@ -141,6 +141,6 @@ def _plan(order: ClassifyOrder, model: ClassifierModel) -> Plan:
     """The images; all of them end in one table."""
     if order.output.exists() and not order.output.is_dir():
         raise ConfigError(f"{order.output} is a file and no folder; give a folder for {TABLE} and its records.")
-    inputs = find_inputs(order.input, order.output, order.domain or model.config.domain.name)
+    inputs = find_inputs(order.input, order.output, order.domain or model.description.config.domain.name)
     jobs = tuple(Job(path, record_name(name), order.output / TABLE) for name, path in inputs.named)
     return Plan(jobs, order.output, inputs.notes, inputs.passed_over)

@@ -14,8 +14,7 @@ from medgan.data.cache import Cache
 from medgan.data.patches import Batch
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort
-from medgan.segmentation.labelled import Labelled
-from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
 from medgan.synthesis.condition import class_of
 from medgan.synthesis.generator import unvaried
 from medgan.synthesis.patches import LesionPatches
@@ -27,8 +26,8 @@ CLASS, UNLABELLED = "class", "unlabelled"
 class VariationConfig(Config):
     """How patches are varied in training, labelled and unlabelled ones alike; intensities by shares of the window.
 
-    The few patches are cut once and varied in memory: MONAI's chain takes 1.5 ms to seed and vary one, longer than a
-    small network takes to learn from it; what is done here takes a twentieth of that.
+    The few patches are cut once and varied here: MONAI's chain takes 20 times as long, longer than a small network
+    takes to learn from one.
     """
 
     mirroring: bool = True
@@ -54,23 +53,14 @@ class ClassPatches:
         return len(self.classes)
 
     def counts(self, names: Sequence[str]) -> dict[str, int]:
-        """How many there are of each class.
-
-        Args:
-            names: Of all classes, healthy first.
-        """
-        found = torch.bincount(self.classes, minlength=len(names)).tolist()
-        return dict(zip(names, found, strict=True))
+        """How many there are of each class; ``names`` are all classes, healthy first."""
+        return dict(zip(names, torch.bincount(self.classes, minlength=len(names)).tolist(), strict=True))
 
 
 class FewLabels(Dataset[Batch]):
     """A labelled and an unlabelled patch by number, each varied; a pure function of the seed and the number.
 
-    Args:
-        labelled: Those whose class is shown.
-        unlabelled: (M, 1, *shape) in [-1, 1]; may be empty, and no batch has any then.
-        variation: How all are varied.
-        seed: Of the whole sequence.
+    ``unlabelled`` (M, 1, *shape) in [-1, 1] may be empty; no batch has any then.
     """
 
     def __init__(self, labelled: ClassPatches, unlabelled: Tensor, variation: VariationConfig, *, seed: int) -> None:
@@ -81,16 +71,16 @@ class FewLabels(Dataset[Batch]):
         random = np.random.default_rng([self.seed, number])
         drawn = int(random.integers(len(self.labelled)))
         item = {
-            IMAGE: vary(self.labelled.images[drawn], self.variation, random),
+            IMAGE: _vary(self.labelled.images[drawn], self.variation, random),
             CLASS: self.labelled.classes[drawn],
         }
         if len(self.unlabelled):
             other = int(random.integers(len(self.unlabelled)))
-            item[UNLABELLED] = vary(self.unlabelled[other], self.variation, random)
+            item[UNLABELLED] = _vary(self.unlabelled[other], self.variation, random)
         return item
 
 
-def vary(patch: Tensor, config: VariationConfig, random: np.random.Generator) -> Tensor:
+def _vary(patch: Tensor, config: VariationConfig, random: np.random.Generator) -> Tensor:
     """A patch (1, *shape) in [-1, 1], turned over and changed in contrast, brightness and noise."""
     if config.mirroring:
         patch = patch.flip([axis for axis in (1, 2) if random.random() < 0.5])
@@ -105,14 +95,7 @@ def vary(patch: Tensor, config: VariationConfig, random: np.random.Generator) ->
 
 
 def cut_labelled(cases: Sequence[Labelled], lesions: LesionConfig, count: int, *, seed: int) -> ClassPatches:
-    """Unvaried patches of labelled cases with their classes, by the masks.
-
-    Args:
-        cases: Prepared studies with labels.
-        lesions: Which patches, and how many of them have a lesion in their middle.
-        count: How many.
-        seed: Of which ones.
-    """
+    """Unvaried patches of cases with their classes, by the masks; ``lesions`` says which patches."""
     patches = LesionPatches(cases, unvaried(lesions), seed=seed)
     drawn = [patches[number] for number in range(count)]
     classes = [class_of(patch[LABELS].numpy(), len(lesions.names)) for patch in drawn]
@@ -124,12 +107,7 @@ def cut_unlabelled(
 ) -> Tensor:
     """Unvaried patches whose class is not shown, (count, 1, *shape) in [-1, 1]; each case as often as any other.
 
-    Args:
-        cases: Prepared studies with labels, which only say where to cut: as for labelled patches.
-        unmasked: Prepared studies of which nobody knows where lesions are: cut anywhere on tissue.
-        lesions: Which patches.
-        count: How many.
-        seed: Of which ones.
+    The labels of ``cases`` only say where to cut, as for labelled patches; ``unmasked`` are cut anywhere on tissue.
     """
     anywhere = lesions.model_copy(update={"lesion_share": 0.0})
     from_unmasked = round(count * len(unmasked) / max(len(cases) + len(unmasked), 1))

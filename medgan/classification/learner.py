@@ -1,40 +1,29 @@
 """What learners of patch classes share, and the plain one among them: from the labels alone."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from pydantic import PositiveFloat
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 
 from medgan.classification.few_labels import CLASS, ClassPatches, cut_labelled
-from medgan.classification.model import CLASSIFIER
-from medgan.classification.settings import ClassifierConfig
+from medgan.classification.settings import CLASSIFIER, ClassifierConfig
 from medgan.config import Config
 from medgan.losses import labelled_loss
-from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.segmentation.patches import IMAGE
+from medgan.segmentation.labelled import IMAGE, LabelledHeldOut
 from medgan.synthesis.generator import volume
 from medgan.synthesis.settings import LesionConfig
-from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms
-from medgan.training.panel import panel
+from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, panel
 
 JUDGED, SHOWN = 256, 6
 """Patches that a validation looks at, and those of its panel, by class."""
 
 
 class ClassifierLearner(Learner):
-    """A learner whose kept network scores the classes of a patch.
-
-    Args:
-        classifier: The network, and what it is shown.
-        lesions: Which patches of the held-out subjects it is judged on.
-        rate: Of the classifier's optimiser.
-    """
+    """A learner whose kept network scores the classes of a patch; ``lesions`` says on which patches it is judged."""
 
     kept = (CLASSIFIER,)
     best = "val/cross_entropy"
@@ -42,23 +31,18 @@ class ClassifierLearner(Learner):
     def __init__(self, classifier: ClassifierConfig, lesions: LesionConfig, rate: float) -> None:
         super().__init__()
         self.lesions, self.classes = lesions, classifier.classes
-        self.classifier = classifier.build()
         # Radford et al. 2016, section 3: momentum .5 keeps the game stable; both learners have it, to be comparable.
-        self.classifier_optimizer: Optimizer = Adam(self.classifier.parameters(), rate, betas=(0.5, 0.999))
+        self.add(CLASSIFIER, classifier.build(), rate)
         self._judged: ClassPatches | None = None
 
-    def networks(self) -> dict[str, nn.Module]:
-        """The classifier."""
-        return {CLASSIFIER: self.classifier}
+    def add(self, name: str, network: nn.Module, rate: float) -> None:
+        """Train a network by Adam."""
+        self.nets[name], self.optims[name] = network, Adam(network.parameters(), rate, betas=(0.5, 0.999))
 
-    def optimizers(self) -> dict[str, Optimizer]:
-        """Its optimiser."""
-        return {CLASSIFIER: self.classifier_optimizer}
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Take over the placed ones."""
-        self.fabric = fabric
-        self.classifier, self.classifier_optimizer = networks[CLASSIFIER], optimizers[CLASSIFIER]
+    @property
+    def classifier(self) -> nn.Module:
+        """The kept network."""
+        return self.nets[CLASSIFIER]
 
     @torch.no_grad()
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
@@ -75,10 +59,8 @@ class ClassifierLearner(Learner):
         assert isinstance(held_out, LabelledHeldOut), "a classifier is judged on labelled subjects"
         assert self.fabric is not None, "attach comes first"
         if self._judged is None:
-            couples = enumerate(zip(held_out.source, held_out.labels, strict=True))
-            cases = [Labelled(f"held out {number}", image, labels) for number, (image, labels) in couples]
-            found = cut_labelled(cases, self.lesions, JUDGED, seed=0)
-            self._judged = ClassPatches(self.fabric.to_device(found.images), found.classes)
+            patches = cut_labelled(held_out.subjects(), self.lesions, JUDGED, seed=0)
+            self._judged = ClassPatches(self.fabric.to_device(patches.images), patches.classes)
         return self._judged
 
 
@@ -102,7 +84,7 @@ class Supervised(ClassifierLearner):
     def training_step(self, batch: Batch) -> Terms:
         """One step down the cross-entropy."""
         terms = {"labelled": labelled_loss(self.classifier(batch[IMAGE]), batch[CLASS])}
-        self.descend(self.classifier_optimizer, terms)
+        self.descend(self.optims[CLASSIFIER], terms)
         return {name: term.detach() for name, term in terms.items()}
 
 

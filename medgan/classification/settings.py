@@ -1,6 +1,7 @@
 """A classifier's settings: which classes, in patches of which images, by which network."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -11,6 +12,10 @@ from medgan.data.preparation import GridConfig
 from medgan.networks.blocks import Norm
 from medgan.networks.latent import WholeDiscriminator, halvings
 from medgan.segmentation.settings import MOST_LABELS, Name
+from medgan.training.model_folder import Description, Model, input_rows
+
+CLASSIFIER = "classifier"
+"""The name of the one network."""
 
 HEALTHY = "healthy"
 """The class of patches in which nothing is labelled; always the first."""
@@ -56,3 +61,42 @@ class ClassifierConfig(Config):
     def build(self) -> nn.Module:
         """A fresh network: (B, 1, *shape) in [-1, 1] to raw scores (B, classes)."""
         return self.network.build(self.shape, len(self.classes))
+
+
+class ClassifierDescription(Description):
+    """All that must be known to classify an image with a model."""
+
+    use = (
+        "Classify images with `medgan classify INPUT OUTPUT --model THIS_FOLDER`. Its probabilities are a softmax and\n"
+        "were not calibrated; the figures above chose the epoch and are no evidence for other subjects."
+    )
+
+    called = CLASSIFIER
+
+    task: Literal["classification"] = "classification"
+    method: str
+    """How it learnt: ``sgan``, with a generator and unlabelled patches, or ``supervised``, from the labels alone."""
+    config: ClassifierConfig
+    labelled: dict[str, int]
+    """Training patches whose class was known, by class."""
+    unlabelled: int
+    """Training patches whose class was not."""
+
+    def build(self) -> Mapping[str, nn.Module]:
+        """The network."""
+        return {CLASSIFIER: self.config.build()}
+
+    def card(self) -> tuple[str, str, dict[str, str]]:
+        """Which classes, in which images, and from how many labels."""
+        config = self.config
+        labelled = ", ".join(f"{count} {name}" for name, count in self.labelled.items())
+        learnt = f"{labelled} and {self.unlabelled} patches without a label, by `{self.method}`"
+        rows = {"Tells apart": ", ".join(config.classes)} | input_rows(config.domain, config.grid)
+        rows |= {
+            "Patch": f"{' x '.join(map(str, config.shape))} voxels",
+            "Learnt from": f"{learnt}; {self.origin.data}",
+        }
+        return f"Classifier of {', '.join(config.names)}", "", rows
+
+
+ClassifierModel = Model[ClassifierDescription]

@@ -4,25 +4,22 @@ Sources: Odena 2016, arXiv:1606.01583 (C + 1 outputs); Salimans et al. 2016, arX
 the form used here) and section 3.1 (feature matching, with which they found unlabelled images to help).
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, PositiveFloat
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Tensor
 
 from medgan.classification.few_labels import CLASS, UNLABELLED
 from medgan.classification.learner import ClassifierLearner
-from medgan.classification.settings import ClassifierConfig
+from medgan.classification.settings import CLASSIFIER, ClassifierConfig
 from medgan.config import Channels, Config
 from medgan.losses import fake_loss, feature_matching, labelled_loss, real_loss
 from medgan.networks.latent import LatentGenerator, WholeDiscriminator
-from medgan.segmentation.patches import IMAGE
+from medgan.segmentation.labelled import IMAGE
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.settings import LesionConfig
-from medgan.training.learner import Batch, Networks, Terms, bare
+from medgan.training.learner import Batch, Terms, bare
 
 
 class SGANConfig(Config):
@@ -50,48 +47,29 @@ class SGAN(ClassifierLearner):
 
     The score of "fake" is fixed at 0 (see :mod:`medgan.losses`): the C scores of the discriminator are the
     classifier, and nothing must be cut off to use it.
-
-    Args:
-        config: The game.
-        classifier: The discriminator.
-        lesions: Which patches it is judged on.
     """
 
     def __init__(self, config: SGANConfig, classifier: ClassifierConfig, lesions: LesionConfig) -> None:
         super().__init__(classifier, lesions, config.rate)
         self.config = config
-        self.generator: nn.Module = LatentGenerator(classifier.shape, 1, latent=config.latent, channels=config.channels)
-        rate = config.generator_rate
-        self.generator_optimizer: Optimizer = Adam(self.generator.parameters(), rate, betas=(0.5, 0.999))
-
-    def networks(self) -> dict[str, nn.Module]:
-        """The discriminator, called classifier, and the generator."""
-        return super().networks() | {GENERATOR: self.generator}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for each."""
-        return super().optimizers() | {GENERATOR: self.generator_optimizer}
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Take over the placed ones."""
-        super().attach(fabric, networks, optimizers)
-        self.generator, self.generator_optimizer = networks[GENERATOR], optimizers[GENERATOR]
+        generator = LatentGenerator(classifier.shape, 1, latent=config.latent, channels=config.channels)
+        self.add(GENERATOR, generator, config.generator_rate)
 
     def training_step(self, batch: Batch) -> Terms:
         """One step of the discriminator, then one of the generator."""
         fake = self.drawn(batch)
         discriminator = self.discriminator_terms(batch, fake.detach())
-        self.descend(self.classifier_optimizer, discriminator)
+        self.descend(self.optims[CLASSIFIER], discriminator)
         self.classifier.requires_grad_(False)
         generator = self.generator_terms(batch, fake)
-        self.descend(self.generator_optimizer, generator)
+        self.descend(self.optims[GENERATOR], generator)
         self.classifier.requires_grad_(True)
         return {name: term.detach() for name, term in (discriminator | generator).items()}
 
     def drawn(self, batch: Batch) -> Tensor:
         """As many generated patches as the batch has unlabelled ones, (B, 1, *shape)."""
         real = batch[UNLABELLED]
-        fake: Tensor = self.generator(torch.randn(len(real), self.config.latent, device=real.device))
+        fake: Tensor = self.nets[GENERATOR](torch.randn(len(real), self.config.latent, device=real.device))
         return fake
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:

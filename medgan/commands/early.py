@@ -112,15 +112,13 @@ def settings_of(study: str, pipeline: str) -> str:
 
 
 def shipped_keys() -> dict[str, list[str]]:
-    """The dotted keys of every pipeline's settings, and of those that studies and the segmenter have."""
+    """The dotted keys of every pipeline's settings, and of those that studies have."""
     from medgan.benefit.augmentation.config import AugmentationConfig
     from medgan.benefit.config import BenefitConfig
-    from medgan.segmentation.settings import SegmenterConfig
     from medgan.studies.routes import RoutesConfig
 
     kinds: dict[str, type[Config]] = {name: catalog.load(name).settings for name in catalog.names()}
-    kinds |= {"segmenter": SegmenterConfig, "arms": BenefitConfig}
-    kinds |= {"routes": RoutesConfig, "augmentation": AugmentationConfig}
+    kinds |= {"arms": BenefitConfig, "routes": RoutesConfig, "augmentation": AugmentationConfig}
     return {name: keys_of(kind) for name, kind in kinds.items()}
 
 

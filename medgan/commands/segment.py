@@ -22,6 +22,7 @@ from medgan.commands.common import (
     explained,
     say,
 )
+from medgan.errors import ConfigError
 
 
 def segment_train(
@@ -46,23 +47,28 @@ def segment_train(
     """Train a segmenter on a cohort's masks and record the run in MLflow."""
     with explained(debug):
         early.check_use(
-            settings="segmenter", overrides=overrides, config=config, data=data, device=device, name=name,
+            settings="segmentation", overrides=overrides, config=config, data=data, device=device, name=name,
             resume_or_start=resume_or_start,
         )  # fmt: skip
+        from medgan.training.run_folder import is_begun, run_to_resume
+
+        runs = out / "segmenter"
         if resume and not (config or overrides or domain):
-            from medgan.training.run_folder import run_to_resume
-
-            run_to_resume(out / "segmenter", name)
+            run_to_resume(runs, name)
+        if data is None and not resume and not (resume_or_start and is_begun(runs, name)):
+            raise ConfigError("there is nothing to learn from; name a cohort with masks by --data.")
         from medgan.data.studies import located
-        from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
+        from medgan.segmentation.settings import domain_called
+        from medgan.training.run import Order, train
 
-        order = SegmentTrainOrder(
-            located(data, root, bids), domain, config, overrides or (), seed, out, name, resume, tracking, device,
-            resume_or_start,
+        settings = {"domain": domain_called(domain).model_dump()} if domain else {}
+        asked = [*(overrides or ()), *([f"seed={seed}"] if seed and not resume else [])]
+        order = Order(
+            "segmentation", located(data, root, bids), config, asked, out, name, resume, tracking, device=device,
+            settings=settings, resume_or_start=resume_or_start,
         )  # fmt: skip
-        trained = train_on_cohort(order, console(quiet))
-        description = trained.model.description
-        dice = description.metrics.get("val/dice", float("nan"))
-        say(quiet, f"model: {trained.run.model} (epoch {description.epoch}, validation Dice {dice:.3f})")
+        trained = train(order, console(quiet))
+        dice = trained.description.metrics.get("val/dice", float("nan"))
+        say(quiet, f"model: {trained.run.model} (epoch {trained.description.epoch}, validation Dice {dice:.3f})")
         say(quiet, trained.tracked)
-        say(quiet, f"next:  medgan segment INPUT OUTPUT --model {trained.run.model}")
+        say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")

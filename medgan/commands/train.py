@@ -64,6 +64,6 @@ def train(
             resume_or_start=resume_or_start,
         )  # fmt: skip
         trained = run_training(order, console(quiet))
-        say(quiet, f"model: {trained.run.model} (averages after epoch {trained.fitted.epoch})")
+        say(quiet, f"model: {trained.run.model} (averages after epoch {trained.description.epoch})")
         say(quiet, trained.tracked)
         say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")

@@ -36,8 +36,8 @@ from medgan.inference.sidecar import as_map, model_facts, write_outputs
 from medgan.inference.translate import translate
 from medgan.inference.uncertainty import seed_of, uncertainty
 from medgan.networks.outputs import ChangeOutput
-from medgan.training.architecture import Direction
-from medgan.training.model_folder import Model, read_model
+from medgan.training.architecture import Direction, TranslationDescription, TranslationModel
+from medgan.training.model_folder import read_model
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,14 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
     if order.uncertainty is not None and order.uncertainty < 2:
         raise ConfigError(f"--uncertainty {order.uncertainty}: a standard deviation needs 2 translations or more.")
     folder = local_model(order.model, order.tracking)
-    model = read_model(folder)
-    generator = model.generator(order.direction)
+    model = read_model(folder, TranslationDescription)
+    generator = model.networks[order.direction]
     if order.change_map and not isinstance(generator, ChangeOutput):
         raise ConfigError(f"model '{model.description.name}' draws the image itself and has no map; drop --change-map.")
     plan = find_jobs(
         order.input,
         order.output,
-        model.domains(order.direction)[0].name,
+        model.description.domains(order.direction)[0].name,
         pair=model.description.pair.names,
         subjects=subjects_of_part(order, model, folder, console),
         maps=order.maps,
@@ -124,7 +124,7 @@ class Batch(StudyBatch):
         fabric: Device and precision.
     """
 
-    def __init__(self, order: ConvertOrder, model: Model, fabric: Fabric) -> None:
+    def __init__(self, order: ConvertOrder, model: TranslationModel, fabric: Fabric) -> None:
         super().__init__(order.jobs)
         self.order, self.model, self.fabric = order, model, fabric
         self.facts = model_facts(model, order.direction, change_map=order.change_map, uncertainty=order.uncertainty)
@@ -138,10 +138,10 @@ class Batch(StudyBatch):
             self.seen[job.name] = training_of(job.output)[0]
             return "kept", ()
         volume = read_volume(job.source)
-        description, given = self.model.description, self.model.domains(self.order.direction)[0]
+        description, given = self.model.description, self.model.description.domains(self.order.direction)[0]
         scans = description.scans.get(given.name)
         forced, odd = judged(volume, given, force=self.order.force, scans=scans, grid=description.grid)
-        facts[TRAINING] = training_facts(volume, description.trained_on, description.split_hash)
+        facts[TRAINING] = training_facts(volume, description.origin.trained_on, description.origin.split_hash)
         with self.computing:
             keep, last = self.order.change_map, not self.order.uncertainty
             found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=keep, use_up=last)
@@ -166,7 +166,9 @@ class Batch(StudyBatch):
         )
 
 
-def subjects_of_part(order: ConvertOrder, model: Model, folder: Path, console: Console) -> tuple[str, ...] | None:
+def subjects_of_part(
+    order: ConvertOrder, model: TranslationModel, folder: Path, console: Console
+) -> tuple[str, ...] | None:
     """Who is converted: the subjects of a part of the split that the model was trained on, or everyone (None).
 
     Raises:
@@ -187,7 +189,7 @@ def subjects_of_part(order: ConvertOrder, model: Model, folder: Path, console: C
     if not path.is_file():
         raise ConfigError(f"--part {order.part}: there is no split at {path}; give the run's with --split.")
     split = Split.load(path)
-    if split.hash != model.description.split_hash:
+    if split.hash != model.description.origin.split_hash:
         raise ConfigError(
             f"{path} is not the split that the model was trained on, so it cannot tell whom the model has never seen; "
             "give the split.json of the model's own run."
@@ -195,7 +197,7 @@ def subjects_of_part(order: ConvertOrder, model: Model, folder: Path, console: C
     if split.unchecked:
         console.print(split.unchecked, highlight=False, markup=False)
     if order.part == "test":
-        domain = model.domains(order.direction)[0].name
+        domain = model.description.domains(order.direction)[0].name
         split.refuse_twins()
         split.refuse_trained(split.part(cohort, "test").of_domain(domain))
     subjects: tuple[str, ...] = getattr(split, order.part)

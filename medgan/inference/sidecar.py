@@ -3,7 +3,6 @@
 A sidecar holds no path of this machine and no word of the input's header; the input is named as it lies below INPUT.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -23,9 +22,8 @@ from medgan.inference.jobs import Job, MapKind
 from medgan.inference.uncertainty import has_dropout, variations
 from medgan.networks.outputs import ChangeOutput
 from medgan.text import printable
-from medgan.training.architecture import Direction
-from medgan.training.description import TrainedDescription
-from medgan.training.model_folder import Model, ModelDescription, library_versions
+from medgan.training.architecture import Direction, TranslationModel
+from medgan.training.model_folder import Description, library_versions
 
 NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
 MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty", "Augmentation")
@@ -36,37 +34,35 @@ OURS = ("Synthetic", "Segmentation", "Classification")
 Facts = dict[str, Any]
 
 
-def model_facts(model: Model, direction: Direction, *, change_map: bool, uncertainty: int | None = None) -> Facts:
+def model_facts(
+    model: TranslationModel, direction: Direction, *, change_map: bool, uncertainty: int | None = None
+) -> Facts:
     """What the sidecars of one batch share; ``uncertainty`` is the number of translations that its map is made of."""
     description = model.description
-    wanted = model.domains(direction)[1]
+    wanted = model.description.domains(direction)[1]
     return {
         "Synthetic": True,
         "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
         "Direction": direction,
         "Domain": wanted.name,
         "Unit": wanted.unit,
-        "Model": model_origin(description.name, description),
+        "Model": model_origin(description),
         "ChangeMap": map_meaning(model, direction) if change_map else None,
         "Uncertainty": spread_meaning(model, direction, uncertainty) if uncertainty else None,
         "Versions": library_versions(),
     }
 
 
-def model_origin(name: str, description: ModelDescription | TrainedDescription) -> Facts:
-    """Which model it was: its name, and hashes of its weights and of its description.
-
-    What an earlier medgan did not write into a description is no part of its hash, which stays what it was.
-    """
-    content = description.model_dump_json(exclude_unset=True)
+def model_origin(description: Description) -> Facts:
+    """Which model it was: its name, and hashes of its weights and of its description."""
     return {
-        "Name": name,
+        "Name": description.model_name(),
         "WeightsSHA256": description.weights_sha256,
-        "DescriptionSHA256": hashlib.sha256(content.encode()).hexdigest(),
+        "DescriptionSHA256": description.sha256,
     }
 
 
-def map_meaning(model: Model, direction: Direction) -> str:
+def map_meaning(model: TranslationModel, direction: Direction) -> str:
     """The sign of the change map, in words."""
     generator = _with_change(model, direction)
     if not generator.one_sided:
@@ -74,15 +70,15 @@ def map_meaning(model: Model, direction: Direction) -> str:
     return "HU removed, input minus output" if generator.sign < 0 else "HU added, output minus input"
 
 
-def spread_meaning(model: Model, direction: Direction, samples: int) -> str:
+def spread_meaning(model: TranslationModel, direction: Direction, samples: int) -> str:
     """What the uncertainty map holds, in words."""
     ways = variations(model.description.patch)
-    dropout = ", with dropout" if has_dropout(model.generator(direction)) else ""
-    unit = model.domains(direction)[1].unit
+    dropout = ", with dropout" if has_dropout(model.networks[direction]) else ""
+    unit = model.description.domains(direction)[1].unit
     return f"{unit}, standard deviation of {samples} translations of the study {ways}{dropout}"
 
 
-def as_map(change_hu: NDArray[np.float32], model: Model, direction: Direction) -> NDArray[np.float32]:
+def as_map(change_hu: NDArray[np.float32], model: TranslationModel, direction: Direction) -> NDArray[np.float32]:
     """What the change map holds: a change that goes only one way as an amount, never negative, any other as it is.
 
     It takes the change's place in memory.
@@ -188,7 +184,7 @@ def _maps(facts: Facts) -> list[MapKind]:
     return [kind for kind, name in kinds.items() if facts.get(name) is not None]
 
 
-def _with_change(model: Model, direction: Direction) -> ChangeOutput:
-    generator = model.generator(direction)
+def _with_change(model: TranslationModel, direction: Direction) -> ChangeOutput:
+    generator = model.networks[direction]
     assert isinstance(generator, ChangeOutput), "only models that predict the change have a map"
     return generator

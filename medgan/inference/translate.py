@@ -22,8 +22,13 @@ from medgan.data.volumes import Grid, Volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.apply import apply
 from medgan.networks.outputs import ChangeOutput
-from medgan.training.architecture import Direction, GeneratorConfig, scale_ends
-from medgan.training.model_folder import Model, ModelDescription
+from medgan.training.architecture import (
+    Direction,
+    GeneratorConfig,
+    TranslationDescription,
+    TranslationModel,
+    scale_ends,
+)
 
 SMALLEST_PLANE_VOXELS = 4
 """Below it an axis in plane is no axial image: a coronal or a sagittal slice has one voxel there."""
@@ -89,7 +94,7 @@ class ChangeLimits:
 
 def translate(
     volume: Volume,
-    model: Model,
+    model: TranslationModel,
     direction: Direction,
     fabric: Fabric,
     *,
@@ -110,9 +115,9 @@ def translate(
         GeometryError: The study has no axial plane for the network to look at.
         ModelError: The model was not trained for this direction, or answers with values that are no numbers.
     """
-    given, wanted = model.domains(direction)
+    given, wanted = model.description.domains(direction)
     description = model.description
-    generator = fabric.to_device(model.generator(direction))
+    generator = fabric.to_device(model.networks[direction])
     study = prepare(volume, given, description.grid)
     check_plane(volume, study)
     body = body_mask(study.voxels, given, to_the_edge=True)
@@ -139,7 +144,7 @@ def translate(
 
 
 def output_bounds(
-    given: Domain, wanted: Domain, bounds: tuple[float, float], description: ModelDescription
+    given: Domain, wanted: Domain, bounds: tuple[float, float], description: TranslationDescription
 ) -> tuple[float, float]:
     """The intensities of a drawn image's -1 and +1, of a study with these bounds.
 
@@ -244,9 +249,9 @@ def _check_answer(volume: Volume, output: NDArray[np.float32]) -> None:
 
 
 def _input_warnings(
-    study: Prepared, body: NDArray[np.bool_], given: Domain, description: ModelDescription
+    study: Prepared, body: NDArray[np.bool_], given: Domain, description: TranslationDescription
 ) -> Iterator[str]:
-    if description.phantom:
+    if description.origin.phantom:
         yield "the model was trained on the built-in phantom, not on patients"
     if not body.any():
         draws = description.generator.change == "none"

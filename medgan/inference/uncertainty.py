@@ -29,8 +29,7 @@ from medgan.data.volumes import Volume
 from medgan.inference.apply import apply, looked_at
 from medgan.inference.translate import ChangeLimits, on_grid, output_bounds
 from medgan.networks.outputs import ChangeOutput
-from medgan.training.architecture import Direction
-from medgan.training.model_folder import Model
+from medgan.training.architecture import Direction, TranslationModel
 
 LARGEST_SHIFT_VOXELS = 0.5
 """Whole voxels change nothing for a convolution; half a voxel is the farthest from what it was."""
@@ -72,7 +71,7 @@ class Spread:
 
 
 def uncertainty(
-    volume: Volume, model: Model, direction: Direction, fabric: Fabric, *, samples: int, seed: int
+    volume: Volume, model: TranslationModel, direction: Direction, fabric: Fabric, *, samples: int, seed: int
 ) -> NDArray[np.float32]:
     """The standard deviation of a study's translations, of the change where the model predicts the change.
 
@@ -87,9 +86,9 @@ def uncertainty(
     Returns:
         (X, Y, Z) in the output's unit, before rounding; 0 where the output is what it is by construction.
     """
-    given = model.domains(direction)[0]
+    given = model.description.domains(direction)[0]
     description = model.description
-    generator = fabric.to_device(model.generator(direction))
+    generator = fabric.to_device(model.networks[direction])
     study = prepare(volume, given, description.grid)
     body = body_mask(study.voxels, given, to_the_edge=True)
     spread = Spread(volume.grid.size)
@@ -173,15 +172,15 @@ def rescaled(study: Prepared, domain: Domain, random: np.random.Generator) -> Pr
 
 def _answer(
     volume: Volume,
-    model: Model,
+    model: TranslationModel,
     direction: Direction,
     study: Prepared,
     varied: Prepared,
     output: NDArray[np.float32],
 ) -> Iterator[Slab]:
     """The answer to a varied study on the volume's own grid, in the output's unit; of a change, within its limits."""
-    given, wanted = model.domains(direction)
-    generator, description = model.generator(direction), model.description
+    given, wanted = model.description.domains(direction)
+    generator, description = model.networks[direction], model.description
     if not isinstance(generator, ChangeOutput):
         image = denormalise(output, output_bounds(given, wanted, study.bounds, description))
         yield from on_grid(image, varied.affine, volume.grid)

@@ -144,10 +144,10 @@ class LayeredGenerator(nn.Module):
 
     def forward(self, z: Tensor, condition: Tensor) -> Tensor:
         """(B, latent) and (B, D) to a joint patch (B, 1 + K, *shape) in [-1, 1]."""
-        behind, drawn = self.background(z, condition[:, self.own :]), self.lesion(z, condition)
-        maps = drawn[:, 1:]
+        background, lesion = self.background(z, condition[:, self.own :]), self.lesion(z, condition)
+        maps = lesion[:, 1:]
         share = (maps.amax(dim=1, keepdim=True) + 1) / 2
-        return torch.cat([torch.lerp(behind, drawn[:, :1], share), maps], dim=1)
+        return torch.cat([torch.lerp(background, lesion[:, :1], share), maps], dim=1)
 
 
 class _ResizedConvolution(nn.Module):

@@ -230,7 +230,7 @@ class ProgressiveCritic(_Growing):
         return self.at(joint, condition, *_stage(float(self.grown)))
 
     def at(self, joint: Tensor, condition: Tensor, level: int, alpha: float = 1.0) -> Tensor:
-        """Scores of patches of ``level``'s size; (1 - alpha) of what is seen is what the level before sees."""
+        """Scores of patches of ``level``'s size; (1 - alpha) of the features are those of the level before."""
         features = self.from_joint[level](joint)
         if level:
             features = _halve(self.blocks[level - 1](features))

@@ -86,17 +86,17 @@ RENAL_RETURN = Attenuation(42, 6, 1, 78, 105)
 def attenuation_of_subject(rng: np.random.Generator) -> dict[IntEnum, Attenuation]:
     """The tissues of one subject; all of the blood shares one haematocrit."""
     blood = rng.uniform(-1, 1)
-    drawn = {}
+    subject = {}
     for tissue, mean in ATTENUATION.items():
         offset = blood if tissue in VESSELS else rng.uniform(-1, 1)
         uptake = rng.uniform(0.92, 1.08)
-        drawn[tissue] = replace(
+        subject[tissue] = replace(
             mean,
             hu=mean.hu + offset * mean.spread_hu,
             arterial_hu=mean.arterial_hu * uptake,
             portal_hu=mean.portal_hu * uptake,
         )
-    return drawn
+    return subject
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class CT:
     def describe(self, rng: Streams) -> dict[str, dict[str, Any]]:
         """What the sidecar of each scan says."""
         note = asdict(_draw_scan(rng("scan")))
-        if not any(self.series.values()):
+        if not any(self.series.values()):  # without iodine there is no phase
             del note["phase"], note["iodine"]
         return dict.fromkeys(self.series, note)
 
@@ -150,8 +150,8 @@ class _Scanner:
 
     def __init__(self, series: Mapping[str, bool], rng: Streams, grid: Space) -> None:
         self.series, self.rng, self.grid, self.scan = series, rng, grid, _draw_scan(rng("scan"))
+        # The table is a thin shell, a little hollow.
         hollow = Ellipsoid((0.0, 572.0, 0.0), (700.0, 700.0, TALL))
-        # A thin shell, a little hollow.
         table = Layer(Tissue.TABLE, hollow.grown(2.5).without(hollow))
         self.furniture: tuple[Layer, ...] = (table,) if self.scan.table else ()
         materials = rng("materials")

@@ -130,16 +130,16 @@ HEAD: Mapping[IntEnum, Relaxation] = {
 def relaxation_of_subject(rng: np.random.Generator, tissues: Mapping[IntEnum, Relaxation]) -> dict[IntEnum, Relaxation]:
     """The tissues of one subject; all of its blood is alike, and the dose goes to all that takes it up."""
     blood, dose = rng.uniform(-1, 1, 2), rng.uniform(0.8, 1.2)
-    drawn = {}
+    subject = {}
     for tissue, mean in tissues.items():
         t1, t2 = blood if mean.flows else rng.uniform(-1, 1, 2)
-        drawn[tissue] = replace(
+        subject[tissue] = replace(
             mean,
             t1_ms=mean.t1_ms * (1 + float(t1) * mean.spread),
             t2_ms=mean.t2_ms * (1 + float(t2) * mean.spread),
             uptake_mmol=mean.uptake_mmol * dose,
         )
-    return drawn
+    return subject
 
 
 FLOW_VOID = 0.1
@@ -248,7 +248,7 @@ class _Scanner:
     """The signal of each series."""
 
     furniture: tuple[Layer, ...] = ()
-    """No protons, no signal."""
+    """None: the table has no protons and gives no signal."""
 
     def __init__(self, mr: MR, rng: Streams, grid: Space) -> None:
         self.series, self.rng, self.session = mr.series, rng, _draw_session(rng("session"))

@@ -63,10 +63,10 @@ def _liver(rng: np.random.Generator, trunk: Trunk, liver: Shape) -> Iterator[Lay
 def _lesions(rng: np.random.Generator, liver: Shape) -> Iterator[Layer]:
     """One to four round masses, each wholly in the liver and apart from the others; a subject's are of one kind."""
     tissue = Tissue.HYPER_LESION if rng.uniform() < 0.4 else Tissue.HYPO_LESION
-    wanted = int(rng.integers(1, 5))
+    masses = int(rng.integers(1, 5))
     places = rng.uniform((-40, -60, -40), (110, 70, 60), (400, 1, 3))
     room_mm = -liver.distance(Space(places[..., 0], places[..., 1], places[..., 2], (1.0, 1.0, 1.0))).ravel()
-    for _ in range(wanted):
+    for _ in range(masses):
         radius = rng.uniform(7.0, 16.0)
         fitting = np.flatnonzero(room_mm > 1.2 * radius)
         if not fitting.size:

@@ -12,8 +12,7 @@ from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.errors import ModelError
 from medgan.inference.apply import looked_at, maps
 from medgan.inference.translate import check_plane, on_grid
-from medgan.segmentation.model import SegmenterModel
-from medgan.segmentation.settings import SegmenterConfig
+from medgan.segmentation.settings import SegmenterConfig, SegmenterModel
 
 Probabilities = NDArray[np.float32]
 """(names + 1, X, Y, Z), background first; they add up to 1."""
@@ -34,25 +33,21 @@ class _Softmax(nn.Module):
 def segment_study(model: SegmenterModel, study: Study | Volume | Prepared, fabric: Fabric) -> NDArray[np.uint8]:
     """The label map (X, Y, Z) of a study: 0 is background, n the n-th name of the model's settings.
 
-    Args:
-        model: A loaded segmenter; its network is moved to the device.
-        study: A study or volume, segmented on its own grid, or one that is prepared already, on that grid.
-        fabric: Device and precision.
+    A study or volume is segmented on its own grid, one that is prepared already on that grid.
 
     Raises:
-        DataError: The study cannot be read.
-        GeometryError: It has no axial plane for the network to look at.
         ModelError: The network answers with values that are no numbers.
     """
+    config = model.description.config
     if isinstance(study, Prepared):
-        return segment_prepared(fabric.to_device(model.network), study, model.config, fabric)
+        return segment_prepared(fabric.to_device(model.network), study, config, fabric)
     volume = read_volume(study.image) if isinstance(study, Study) else study
-    prepared = prepare(volume, model.config.domain, model.config.grid)
+    prepared = prepare(volume, config.domain, config.grid)
     check_plane(volume, prepared)
-    found = probabilities(fabric.to_device(model.network), prepared, model.config, fabric)
-    if not np.isfinite(found).all():
+    shares = probabilities(fabric.to_device(model.network), prepared, config, fabric)
+    if not np.isfinite(shares).all():
         raise ModelError(f"{volume.path}: the segmenter answers with values that are no numbers; train it anew.")
-    return on_own_grid(found, prepared.affine, volume.grid)
+    return on_own_grid(shares, prepared.affine, volume.grid)
 
 
 def segment_prepared(network: nn.Module, study: Prepared, config: SegmenterConfig, fabric: Fabric) -> NDArray[np.uint8]:
@@ -61,17 +56,7 @@ def segment_prepared(network: nn.Module, study: Prepared, config: SegmenterConfi
 
 
 def probabilities(network: nn.Module, study: Prepared, config: SegmenterConfig, fabric: Fabric) -> Probabilities:
-    """What the network makes of a prepared study; away from the body there is background.
-
-    Args:
-        network: (B, channels, *shape) to raw scores (B, names + 1, *shape), in evaluation mode.
-        study: (X, Y, Z).
-        config: The network's settings.
-        fabric: Device and precision.
-
-    Returns:
-        (names + 1, X, Y, Z), background first.
-    """
+    """What a network in evaluation mode makes of a study (X, Y, Z); away from the body there is background."""
     result = np.zeros((len(config.labels) + 1, *study.voxels.shape), dtype=np.float32)
     result[0] = 1
     box = (slice(None), *looked_at(study))
@@ -79,17 +64,17 @@ def probabilities(network: nn.Module, study: Prepared, config: SegmenterConfig, 
     return result
 
 
-def on_own_grid(found: Probabilities, affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
+def on_own_grid(shares: Probabilities, affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
     """The likeliest class of each voxel of a grid: probabilities are carried there, not labels, whose edges would step.
 
     Args:
-        found: (classes, X, Y, Z) on a grid of their own.
+        shares: (classes, X, Y, Z) on a grid of their own.
         affine: (4, 4), their voxel index to RAS+ mm.
         grid: Where the labels shall lie.
     """
     best = np.full(grid.size, -1, dtype=np.float32)
     labels = np.zeros(grid.size, dtype=np.uint8)
-    for number, one in enumerate(found):
+    for number, one in enumerate(shares):
         for slab, likely in on_grid(one, affine, grid):
             higher = likely > best[..., slab]
             best[..., slab][higher] = likely[higher]

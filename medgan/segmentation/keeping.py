@@ -11,7 +11,7 @@ from medgan.data.volumes import Volume, read_volume
 from medgan.errors import GeometryError, ModelError
 from medgan.evaluation.faithfulness import Keeping, label_keeping
 from medgan.segmentation.apply import segment_study
-from medgan.segmentation.model import SegmenterModel
+from medgan.segmentation.settings import SegmenterModel
 
 
 class LabelKeeper:
@@ -31,15 +31,15 @@ class LabelKeeper:
         self, source: SegmenterModel, target: SegmenterModel, fabric: Fabric, lesions: Collection[str] = ()
     ) -> None:
         self.source, self.target, self.fabric, self.lesions = source, target, fabric, lesions
-        if source.names != target.names:
+        names, others = (tuple(model.description.names.values()) for model in (source, target))
+        if names != others:
             raise ModelError(
-                f"the segmenters find {', '.join(source.names.values())} and {', '.join(target.names.values())}: only "
+                f"the segmenters find {', '.join(names)} and {', '.join(others)}: only "
                 "labels of the same names in the same order can be compared; train both with the same labels."
             )
-        if unknown := set(lesions) - set(source.names.values()):
+        if unknown := set(lesions) - set(names):
             raise ModelError(
-                f"the segmenters find no {' and no '.join(sorted(unknown))}; they find "
-                f"{', '.join(source.names.values())}."
+                f"the segmenters find no {' and no '.join(sorted(unknown))}; they find {', '.join(names)}."
             )
 
     def keeping(self, image: Study | Volume, translation: Study | Volume) -> Keeping:
@@ -57,7 +57,7 @@ class LabelKeeper:
             )
         before = segment_study(self.source, one, self.fabric)
         after = segment_study(self.target, other, self.fabric)
-        names = {name: value for value, name in self.source.names.items()}
+        names = {name: value for value, name in self.source.description.names.items()}
         return label_keeping(before, after, names, spacing_mm=one.grid.spacing_mm, lesions=self.lesions)
 
     def __call__(self, image: Study, translation: Study) -> float:

@@ -1,15 +1,17 @@
-"""Labelled subjects: a prepared study and its label map on the networks' grid."""
+"""Labelled subjects: a prepared study and its label map on the networks' grid, whole or in patches by number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain
 from medgan.data.grid import apart, same_grid
 from medgan.data.masks import LABELS_JSON, Labels, carried, labels_of, merged, named_labels
+from medgan.data.patches import SOURCE, Batch, PatchConfig, chances, patch_chain, plain, plain_tensors
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import read_grid, read_volume
@@ -18,9 +20,11 @@ from medgan.errors import DataError, GeometryError
 from medgan.training.learner import HeldOut
 
 __all__ = [
-    "LABELS_JSON", "Labelled", "LabelledHeldOut", "Labels", "carried", "is_phantom", "labels_of", "merged",
-    "named_labels", "read_labelled",
+    "IMAGE", "LABELS", "LABELS_JSON", "Labelled", "LabelledHeldOut", "LabelledPatches", "Labels", "carried",
+    "is_phantom", "labels_of", "merged", "named_labels", "read_labelled",
 ]  # fmt: skip
+
+IMAGE, LABELS = "image", "labels"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,11 @@ class LabelledHeldOut(HeldOut):
     def of(cls, subjects: Sequence[Labelled]) -> "LabelledHeldOut":
         """The subjects as the training loop hands them to its learner."""
         return cls([each.image for each in subjects], (), labels=[each.labels for each in subjects])
+
+    def subjects(self) -> list[Labelled]:
+        """The subjects again, by number."""
+        couples = enumerate(zip(self.source, self.labels, strict=True))
+        return [Labelled(f"held out {number}", image, labels) for number, (image, labels) in couples]
 
 
 def read_labelled(study: Study, domain: Domain, grid: GridConfig, labels: Labels, cache: Cache) -> Labelled:
@@ -72,3 +81,42 @@ def is_phantom(cohort: Cohort) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("phantom") is True
+
+
+class LabelledPatches(Dataset[Batch]):
+    """Patches of images and their labels, each a pure function of the seed and its number.
+
+    Args:
+        subjects: Prepared studies with labels.
+        config: The patch; its variations are those that are applied.
+        seed: Of the whole sequence.
+        extra: More of them, such as synthetic ones.
+        extra_share: The share of patches that are drawn from ``extra``.
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Labelled],
+        config: PatchConfig,
+        *,
+        seed: int,
+        extra: Sequence[Labelled] = (),
+        extra_share: float = 0.0,
+    ) -> None:
+        self.groups = subjects, extra
+        self.config, self.seed, self.extra_share = config, seed, extra_share
+        self.chance = [chances([each.image for each in group]) if group else None for group in self.groups]
+        # Built once and seeded for each patch: building it takes as long as cutting a small patch.
+        self.chain = patch_chain(config, [SOURCE, LABELS], labels=[LABELS])
+
+    def __getitem__(self, number: int) -> Batch:
+        """Patch ``number``: {"image": (C, *shape) in [-1, 1], "labels": (1, *shape) of whole numbers}."""
+        random = np.random.default_rng([self.seed, number])
+        which = int(random.random() < self.extra_share)
+        group = self.groups[which]
+        subject = group[int(random.choice(len(group), p=self.chance[which]))]
+        self.chain.set_random_state(int(random.integers(2**31)))
+        with plain_tensors():
+            patch = plain(self.chain({SOURCE: subject.image, LABELS: subject.labels}))
+        middle = self.config.channels // 2
+        return {IMAGE: patch[SOURCE], LABELS: patch[LABELS][middle : middle + 1].long()}

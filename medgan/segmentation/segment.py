@@ -32,8 +32,8 @@ from medgan.inference.jobs import MANIFEST, SUMMARY, Job, find_jobs
 from medgan.inference.sidecar import as_json, model_origin, write_outputs
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import LABELS_JSON
-from medgan.segmentation.model import SegmenterModel, load_segmenter
-from medgan.training.model_folder import library_versions
+from medgan.segmentation.settings import SegmenterDescription, SegmenterModel
+from medgan.training.model_folder import library_versions, read_model
 
 NOT_FOR_CLINICAL_USE = "Label map by a network, for research. Not for diagnosis."
 
@@ -69,10 +69,9 @@ def segment(order: SegmentOrder, console: Console) -> ConvertSummary:
         ModelError: The model cannot be used.
     """
     started = time.monotonic()
-    model = load_segmenter(local_model(order.model, order.tracking))
-    plan = find_jobs(
-        order.input, order.output, order.domain or model.config.domain.name, own=(MANIFEST, SUMMARY, LABELS_JSON)
-    )
+    model = read_model(local_model(order.model, order.tracking), SegmenterDescription)
+    domain = order.domain or model.description.config.domain.name
+    plan = find_jobs(order.input, order.output, domain, own=(MANIFEST, SUMMARY, LABELS_JSON))
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
     batch = SegmentBatch(order, model, conversion_fabric(order.device))
@@ -108,7 +107,7 @@ class SegmentBatch(StudyBatch):
             self.seen[job.name] = training_of(job.output)[0]
             return "kept", ()
         volume = read_volume(job.source)
-        forced, odd = judged(volume, self.model.config.domain, force=self.order.force)
+        forced, odd = judged(volume, self.model.description.config.domain, force=self.order.force)
         origin = self.model.description.origin
         facts[TRAINING] = training_facts(volume, origin.trained_on, origin.split_hash)
         with self.computing:
@@ -129,7 +128,7 @@ def segmenter_facts(model: SegmenterModel) -> dict[str, Any]:
     return {
         "Segmentation": True,
         "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
-        "Labels": {str(value): name for value, name in model.names.items()},
-        "Model": model_origin("segmenter", model.description),
+        "Labels": {str(value): name for value, name in model.description.names.items()},
+        "Model": model_origin(model.description),
         "Versions": library_versions(),
     }

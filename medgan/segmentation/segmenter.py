@@ -1,25 +1,19 @@
 """The segmenter: one step of its training by Dice and cross-entropy, and how it is judged in between."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from lightning_fabric import Fabric
 from monai.losses import DiceLoss
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from medgan.evaluation.tissues import overlap
 from medgan.segmentation.apply import segment_prepared
-from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.segmentation.model import SEGMENTER
-from medgan.segmentation.patches import IMAGE, LABELS
-from medgan.segmentation.settings import SegmenterConfig
-from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms
-from medgan.training.panel import panel
-
-__all__ = ["SEGMENTER", "Segmenter", "SegmenterConfig"]
+from medgan.segmentation.labelled import IMAGE, LABELS, LabelledHeldOut
+from medgan.segmentation.settings import SEGMENTER, SegmenterConfig
+from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, panel
 
 PANEL_CASES = 4
 
@@ -37,48 +31,35 @@ class Segmenter(Learner):
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = config.build()
-        self.optimizer: Optimizer = AdamW(self.network.parameters(), config.rate, weight_decay=config.weight_decay)
+        self.nets = {SEGMENTER: config.build()}
+        weights = self.nets[SEGMENTER].parameters()
+        self.optims = {SEGMENTER: AdamW(weights, config.rate, weight_decay=config.weight_decay)}
         # Over the batch: in a patch without an organ its own Dice would say nothing but "none of it".
         self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
 
-    def networks(self) -> dict[str, nn.Module]:
-        """The network."""
-        return {SEGMENTER: self.network}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """Its optimiser."""
-        return {SEGMENTER: self.optimizer}
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Take over the placed ones."""
-        self.fabric = fabric
-        self.network, self.optimizer = networks[SEGMENTER], optimizers[SEGMENTER]
-
     def training_step(self, batch: Batch) -> Terms:
         """One step down Dice loss plus cross-entropy (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z)."""
-        scores: Tensor = self.network(batch[IMAGE])
+        scores: Tensor = self.nets[SEGMENTER](batch[IMAGE])
         labels = batch[LABELS]
         terms = {"dice": self.dice(scores, labels), "cross_entropy": F.cross_entropy(scores, labels[:, 0])}
-        self.descend(self.optimizer, terms)
+        self.descend(self.optims[SEGMENTER], terms)
         return {name: term.detach() for name, term in terms.items()}
 
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
         """Mean Dice of each name over the subjects that have it, and of all names."""
         assert isinstance(held_out, LabelledHeldOut), "a segmenter is judged on labelled subjects"
         assert self.fabric is not None, "attach comes first"
-        found = [segment_prepared(kept[SEGMENTER], study, self.config, self.fabric) for study in held_out.source]
+        predictions = [segment_prepared(kept[SEGMENTER], study, self.config, self.fabric) for study in held_out.source]
+        pairs = list(zip(predictions, held_out.labels, strict=True))
         by_name = {
-            name: [
-                overlap(guess == number, truth == number) for guess, truth in zip(found, held_out.labels, strict=True)
-            ]
+            name: [overlap(ours == number, truth == number) for ours, truth in pairs]
             for number, name in enumerate(self.config.labels, start=1)
         }
         metrics = {f"val/dice_{name}": _mean(scores) for name, scores in by_name.items()}
         metrics = {key: value for key, value in metrics.items() if not np.isnan(value)}
         mean = _mean(list(metrics.values()))
         metrics |= {"val/dice": mean, "val/dice_loss": 1 - mean}
-        return Judgement(metrics, _panel(held_out, found, len(self.config.labels)))
+        return Judgement(metrics, _panel(held_out, predictions, len(self.config.labels)))
 
 
 def _mean(scores: Sequence[float]) -> float:
@@ -87,12 +68,12 @@ def _mean(scores: Sequence[float]) -> float:
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def _panel(held_out: LabelledHeldOut, found: Sequence[NDArray[np.uint8]], names: int) -> NDArray[np.uint8]:
-    """Cases as rows: the image, the truth and what was found, in the slice where the truth is largest."""
+def _panel(held_out: LabelledHeldOut, predictions: Sequence[NDArray[np.uint8]], names: int) -> NDArray[np.uint8]:
+    """Cases as rows: the image, the truth and the prediction, in the slice where the truth is largest."""
     rows = []
-    for study, truth, guess in list(zip(held_out.source, held_out.labels, found, strict=True))[:PANEL_CASES]:
+    for study, truth, ours in list(zip(held_out.source, held_out.labels, predictions, strict=True))[:PANEL_CASES]:
         fullest = int(np.argmax(np.count_nonzero(truth, axis=(0, 1))))
-        marks = [2 * labels.astype(np.float32) / names - 1 for labels in (truth, guess)]
+        marks = [2 * labels.astype(np.float32) / names - 1 for labels in (truth, ours)]
         case: list[NDArray[np.floating]] = [study.normalised(), *marks]
         rows.append([volume[:, :, fullest : fullest + 1] for volume in case])
     return panel(rows, -1.0, 1.0)

@@ -15,10 +15,14 @@ from pydantic import (
 from torch import nn
 
 from medgan.config import Channels, Config, Downs, Layers
-from medgan.data.domains import Domain, Window
+from medgan.data.domains import Domain, Window, domain_named
 from medgan.data.patches import IntensityConfig, PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.training.fit import FitConfig
+from medgan.training.model_folder import Description, Model, input_rows
+
+SEGMENTER = "segmenter"
+"""The name of the one network."""
 
 MOST_LABELS = 255
 """Label maps are stored in 8 bits."""
@@ -27,6 +31,13 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 """What metrics and tables call a label."""
 
 SOFT_TISSUE = Domain(name="ct", modality="CT", unit="HU", air=-1024.0, window=Window(lower=-200.0, upper=300.0))
+
+
+def domain_called(name: str) -> Domain:
+    """A domain by its name, ``contrast`` or ``plain:CT``; CT is looked at in the window of soft tissue."""
+    domain = domain_named(name)
+    return SOFT_TISSUE.model_copy(update={"name": domain.name}) if domain.modality == "CT" else domain
+
 
 STANDARD = PatchConfig(
     size_voxels=128,
@@ -102,10 +113,55 @@ class SegmenterConfig(Labelling):
     fit: FitConfig = FitConfig(epochs=40, iterations_per_epoch=100, batch_size=4, average_decay=0.99)
 
     @property
-    def seen(self) -> PatchConfig:
+    def training_patch(self) -> PatchConfig:
         """The patch as it is varied in training."""
         return self.patch if self.augmentation == "standard" else self.patch.still()
 
     def build(self) -> nn.Module:
         """A fresh network: (B, channels, *shape) in [-1, 1] to raw scores (B, names + 1, *shape)."""
         return self.network.build(self.patch.spatial, self.patch.channels, len(self.labels) + 1)
+
+
+class SegmenterDescription(Description):
+    """All that must be known to segment a study with a model."""
+
+    use = (
+        "Segment studies with `medgan segment INPUT OUTPUT --model THIS_FOLDER`. The figures above chose the epoch;\n"
+        "they are no evidence for other subjects."
+    )
+
+    called = SEGMENTER
+
+    task: Literal["segmentation"] = "segmentation"
+    config: SegmenterConfig
+    trained: int
+    """Subjects that it learnt from."""
+    extra: int
+    """Synthetic or other additional subjects among its training."""
+    extra_share: float
+    """The share of training patches that were drawn from these."""
+    validated: int
+    """Subjects that chose the epoch."""
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What the values of its label maps mean."""
+        return dict(enumerate(self.config.labels, start=1))
+
+    def build(self) -> Mapping[str, nn.Module]:
+        """The network."""
+        return {SEGMENTER: self.config.build()}
+
+    def card(self) -> tuple[str, str, dict[str, str]]:
+        """What is segmented, and in which images."""
+        config, patch = self.config, self.config.patch
+        seen = f"{patch.dimensions}D, trained on {' x '.join(map(str, patch.shape))} voxels"
+        subjects = f"{self.trained} train and {self.extra} extra, {self.validated} validation"
+        rows = {"Segments": ", ".join(f"{value} {name}" for value, name in self.names.items())}
+        rows |= input_rows(config.domain, config.grid)
+        rows |= {"Input": f"{seen}, augmentation {config.augmentation}"}
+        rows |= {"Training subjects": f"{subjects}; {self.origin.data}"}
+        return f"Segmenter of {', '.join(config.labels)}", "", rows
+
+
+SegmenterModel = Model[SegmenterDescription]

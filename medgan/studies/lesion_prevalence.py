@@ -42,8 +42,7 @@ from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import LESIONS, Tissue
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import read_labelled
-from medgan.segmentation.model import SegmenterModel, load_segmenter
-from medgan.segmentation.settings import STANDARD, SegmenterConfig
+from medgan.segmentation.settings import STANDARD, SegmenterConfig, SegmenterDescription, SegmenterModel
 from medgan.segmentation.training import train_segmenter
 from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
 from medgan.studies.engine import RECORD, read_json
@@ -59,10 +58,9 @@ from medgan.studies.translator import (
     configured,
     train_and_judge,
 )
-from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.fit import FitConfig
-from medgan.training.model_folder import CARD
+from medgan.training.model_folder import CARD, Origin, read_model
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 Side = Literal["source", "target"]
@@ -231,7 +229,9 @@ class LesionPrevalence(Study):
     def stages(self) -> Stages:
         """The segmenters, what the source's finds in the test subjects, and then all translators."""
         yield [self._segmenter_task(side) for side in SIDES]
-        weights = {side: load_segmenter(self._segmenter(side)).description.weights_sha256 for side in SIDES}
+        weights = {
+            side: read_model(self._segmenter(side), SegmenterDescription).description.weights_sha256 for side in SIDES
+        }
         inputs = {scan.subject: scan for scan in self.cohorts.tested(self.cohorts.domains[0])}
         detector = Detector(self._segmenter("target"), self.order.folder / BEFORE, inputs)
         known = {"segmenters": weights}
@@ -304,7 +304,7 @@ def train_frozen(
 
 def label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Scan]) -> pd.DataFrame:
     """Keep what the source's segmenter finds in every input."""
-    model, fabric = load_segmenter(segmenter), make_fabric(context.device, "32")
+    model, fabric = read_model(segmenter, SegmenterDescription), make_fabric(context.device, "32")
     for subject, scan in inputs.items():
         labels, grid = segment_study(model, scan, fabric), read_volume(scan.image).grid
         write_volume(labels, grid, context.folder / f"{subject}.nii.gz", np.uint8)
@@ -349,7 +349,7 @@ class Detector:
 
 def detect(context: Context, detector: Detector, images: Mapping[str, Path], keys: Mapping[str, Any]) -> pd.DataFrame:
     """What the detector finds in images of the test subjects, by subject; a row each."""
-    model, fabric = load_segmenter(detector.model), make_fabric(context.device, "32")
+    model, fabric = read_model(detector.model, SegmenterDescription), make_fabric(context.device, "32")
     rows = pd.DataFrame([detector.row(subject, image, model, fabric) for subject, image in images.items()])
     rows = rows.assign(**{key: keys.get(key) for key in LesionPrevalence.keys if key != "subject"})
     return in_order(rows, LesionPrevalence.keys)

@@ -38,16 +38,15 @@ from medgan.evaluation.tissues import BONE_HU, body, core, overlap
 from medgan.inference.batch import conversion_fabric
 from medgan.inference.jobs import find_jobs
 from medgan.segmentation.apply import segment_study
-from medgan.segmentation.model import load_segmenter
-from medgan.segmentation.settings import SegmenterConfig
+from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
 from medgan.studies.segmenter import Scans, Segmenter, train
 from medgan.studies.show import p_value
 from medgan.studies.show import table as shown_table
 from medgan.studies.translator import convert_test
-from medgan.training.description import Origin
+from medgan.training.architecture import TranslationDescription
 from medgan.training.fit import FitConfig
-from medgan.training.model_folder import ModelDescription, read_description
+from medgan.training.model_folder import Origin, read_description, read_model
 
 Route = Literal["mr", "synthetic_ct", "threshold", "lookup_threshold"]
 DIRECT: Route = "mr"
@@ -130,7 +129,7 @@ class Fold:
 
     number: int
     model: Path
-    description: ModelDescription
+    description: TranslationDescription
     split: Split
     training: tuple[Pair, ...]
     tested: tuple[Pair, ...]
@@ -163,7 +162,7 @@ class Routes(Study):
             )
         self.data: Data = order.data
         self.config = load(RoutesConfig, *user_layers(order.config, order.overrides))
-        descriptions = [read_description(model) for model in order.models]
+        descriptions = [read_description(model, TranslationDescription) for model in order.models]
         _check_models(order, descriptions)
         self.pair = descriptions[0].pair
         self.cohort = find_cohort(order.data, self.pair)
@@ -171,7 +170,7 @@ class Routes(Study):
             _read_fold(number, model, description, self.cohort)
             for number, (model, description) in enumerate(zip(order.models, descriptions, strict=True))
         )
-        self.phantom = any(fold.description.phantom for fold in self.folds)
+        self.phantom = any(fold.description.origin.phantom for fold in self.folds)
         for fold in self.folds:
             if len(fold.trainable) < max(self.config.labelled):
                 raise ConfigError(
@@ -274,7 +273,7 @@ class Routes(Study):
                 replace(pair.source if route == DIRECT else pair.target, mask=self.order.folder / LABELS / pair.file)
                 for pair in pairs
             )
-            origin = Origin.of(fold.split, phantom=fold.description.phantom)
+            origin = Origin.of(fold.split, phantom=fold.description.origin.phantom)
             segmenter = Segmenter(keys, self._segmenter(route), seed, Scans(scans), Scans(()), origin)
         settings = segmenter.config.model_dump(mode="json") if segmenter else None
         identity = {"route": route, "labelled": labelled, "seed": seed}
@@ -310,7 +309,7 @@ class Routes(Study):
         )
 
 
-def _check_models(order: Order, descriptions: Sequence[ModelDescription]) -> None:
+def _check_models(order: Order, descriptions: Sequence[TranslationDescription]) -> None:
     if not descriptions:
         raise ConfigError("a study of routes needs finished translators; give each fold's model folder by --model.")
     for model, description in zip(order.models, descriptions, strict=True):
@@ -326,7 +325,7 @@ def _check_models(order: Order, descriptions: Sequence[ModelDescription]) -> Non
             raise ConfigError(f"{model} and {order.models[0]} see their scans differently; give folds of one setting.")
 
 
-def _read_fold(number: int, model: Path, description: ModelDescription, cohort: Cohort) -> Fold:
+def _read_fold(number: int, model: Path, description: TranslationDescription, cohort: Cohort) -> Fold:
     """A translator with its split, held against the cohort.
 
     Raises:
@@ -338,7 +337,7 @@ def _read_fold(number: int, model: Path, description: ModelDescription, cohort: 
     if not path.is_file():
         raise ConfigError(f"there is no split at {path}, to tell whom {model} has not seen; give a run's model folder.")
     split = Split.load(path)
-    if split.hash != description.split_hash:
+    if split.hash != description.origin.split_hash:
         raise ConfigError(
             f"{path} is not the split that {model} was trained on, so it cannot tell whom the model has never seen."
         )
@@ -408,7 +407,7 @@ class Finder:
             return lambda mr, _: thresholded(lookup.arms(mr.voxels, mr.voxels.shape)[LOOKUP])
         assert self.segmenter is not None
         train(context, self.segmenter)
-        model, fabric = load_segmenter(context.folder / "model"), conversion_fabric(context.device)
+        model, fabric = read_model(context.folder / "model", SegmenterDescription), conversion_fabric(context.device)
         direct = self.keys["route"] == DIRECT
         return lambda mr, synthetic: segment_study(model, mr if direct else synthetic, fabric) == 1
 

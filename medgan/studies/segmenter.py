@@ -1,7 +1,7 @@
 """A segmenter that a study trains and tests: what it learns from, the training, the figures of its test images."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,13 @@ from medgan.data.volumes import read_volume, write_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged, read_labelled
-from medgan.segmentation.model import SegmenterModel, load_segmenter
-from medgan.segmentation.settings import SegmenterConfig
+from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel
 from medgan.segmentation.training import train_segmenter
 from medgan.studies.base import Context, Task
 from medgan.studies.engine import read_json, write_json
 from medgan.studies.rows import ROWS
-from medgan.training.description import Origin
 from medgan.training.device import make_fabric
+from medgan.training.model_folder import Origin, read_model
 from medgan.training.recorder import Recorder
 
 SCORE, LABEL_MAPS = "validation.json", "test"
@@ -146,7 +145,7 @@ def train_and_test(context: Context, segmenter: Segmenter) -> pd.DataFrame:
         ModelError: A model that is incomplete or altered.
     """
     train(context, segmenter)
-    model, fabric = load_segmenter(context.folder / "model"), make_fabric(context.device, "32")
+    model, fabric = read_model(context.folder / "model", SegmenterDescription), make_fabric(context.device, "32")
     images = pd.DataFrame(
         [row for image in segmenter.test for row in _figures(context, segmenter, model, image, fabric)]
     )
@@ -171,14 +170,14 @@ def _figures(
     labels = segment_study(seen_as(model, image.domain) if image.domain else model, volume, fabric)
     if image.file:
         write_volume(labels, volume.grid, context.folder / LABEL_MAPS / image.file, np.uint8)
-    scores = score_labels(labels, truth, model.names, volume.grid.spacing_mm, lesions=segmenter.lesions)
+    scores = score_labels(labels, truth, model.description.names, volume.grid.spacing_mm, lesions=segmenter.lesions)
     return [{"subject": image.scan.subject, **image.keys, "organ": organ} | own for organ, own in scores.items()]
 
 
 def seen_as(model: SegmenterModel, domain: Domain) -> SegmenterModel:
     """The model looking at a scan of this domain: in a study across modalities each image has a window of its own."""
-    config = model.config.model_copy(update={"domain": domain})
-    return SegmenterModel(model.description.model_copy(update={"config": config}), model.network)
+    config = model.description.config.model_copy(update={"domain": domain})
+    return replace(model, description=model.description.model_copy(update={"config": config}))
 
 
 def score(folder: Path) -> float | None:

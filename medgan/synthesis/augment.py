@@ -40,11 +40,12 @@ from medgan.synthesis.augmented import COHORT, own_facts, write_cohort
 from medgan.synthesis.insertion import InsertionConfig
 from medgan.synthesis.material import Material, find_material
 from medgan.synthesis.methods import baseline, by_network
-from medgan.synthesis.model import GeneratorModel, load_generator
 from medgan.synthesis.native import native_image, native_labels, whole_case
 from medgan.synthesis.painted import Masks
 from medgan.synthesis.synthesiser import Synthesiser
+from medgan.synthesis.training import GeneratorDescription, GeneratorModel
 from medgan.training.folder_lock import alone_in
+from medgan.training.model_folder import read_model
 from medgan.training.run_folder import split_of_model
 
 SYNTHETIC = "synthetic"
@@ -222,12 +223,12 @@ def _batch(order: AugmentOrder, config: AugmentConfig, fabric: Fabric) -> Augmen
     split = Split.load(order.split) if order.split else None
     if order.model is not None:
         folder = local_model(order.model, order.tracking)
-        model = load_generator(folder)
+        model = read_model(folder, GeneratorDescription)
         _check_use(order, config, model)
         trained_on, instead = model.description.origin.split_hash, "the run's split.json with --split"
         split = split_of_model(folder, trained_on, given=order.split, otherwise=instead)
-        asked = model.config.domain, model.config.grid, model.config.labels
-        synthesiser = by_network(fabric.to_device(model.network), model.config, config, config.masks)
+        asked = model.description.config.domain, model.description.config.grid, model.description.config.labels
+        synthesiser = by_network(fabric.to_device(model.network), model.description.config, config, config.masks)
     else:
         if order.domain is None:
             raise ConfigError("--method needs --domain, whose images are augmented: flair, t1 or plain:CT.")
@@ -242,7 +243,7 @@ def _batch(order: AugmentOrder, config: AugmentConfig, fabric: Fabric) -> Augmen
 def _check_use(order: AugmentOrder, config: AugmentConfig, model: GeneratorModel) -> None:
     if order.domain is not None or config.labels is not None or config.grid != AugmentConfig().grid:
         raise ConfigError("a model brings its own domain, labels and grid; leave these out.")
-    if model.config.generator.kind == "inpainting":
+    if model.description.config.generator.kind == "inpainting":
         raise ModelError(f"{order.model} paints healthy tissue; give a generator of lesions, such as mask_to_lesion.")
 
 

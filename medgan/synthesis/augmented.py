@@ -1,7 +1,6 @@
 """What an augmented cohort's folder holds beside the cases: the table, the real files, the names of labels, facts."""
 
 import csv
-import hashlib
 import io
 import shutil
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from medgan.data.studies import Study
 from medgan.inference.sidecar import NOT_FOR_CLINICAL_USE, as_json
 from medgan.segmentation.labelled import LABELS_JSON
 from medgan.synthesis.material import Material, part_of
-from medgan.synthesis.model import GeneratorModel
+from medgan.synthesis.training import GeneratorModel
 from medgan.training.model_folder import library_versions
 
 COHORT = "cohort.csv"
@@ -127,9 +126,9 @@ def _label_names(material: Material) -> bytes:
 def _model_facts(model: GeneratorModel) -> dict[str, Any]:
     description = model.description
     return {
-        "Name": description.config.generator.kind,
+        "Name": description.model_name(),
         "WeightsSHA256": description.weights_sha256,
-        "DescriptionSHA256": hashlib.sha256(description.model_dump_json().encode()).hexdigest(),
+        "DescriptionSHA256": description.sha256,
     }
 
 

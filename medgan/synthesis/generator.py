@@ -12,13 +12,11 @@ from torch.utils.data import default_collate
 from medgan.data.patches import Batch
 from medgan.errors import DataError
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
-from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.segmentation.labelled import IMAGE, LABELS, LabelledHeldOut
 from medgan.synthesis.joint import joint, split_joint
 from medgan.synthesis.patches import CONDITION, LesionPatches
 from medgan.synthesis.settings import LesionConfig
-from medgan.training.learner import HeldOut, Judgement, Learner, Networks
-from medgan.training.panel import panel
+from medgan.training.learner import HeldOut, Judgement, Learner, Networks, panel
 
 GENERATOR = "generator"
 """The name of the one network that is kept."""
@@ -55,10 +53,8 @@ class LesionGenerator(Learner):
         assert isinstance(held_out, LabelledHeldOut), "a lesion generator is judged on labelled subjects"
         assert self.fabric is not None, "attach comes first"
         if self._judged is None:
-            couples = enumerate(zip(held_out.source, held_out.labels, strict=True))
-            cases = [Labelled(f"held out {number}", image, labels) for number, (image, labels) in couples]
             try:
-                patches = LesionPatches(cases, unvaried(self.lesions), seed=0)
+                patches = LesionPatches(held_out.subjects(), unvaried(self.lesions), seed=0)
             except DataError:
                 raise DataError(
                     "no validation subject has a lesion to judge by; choose others, or set fit.keep=last and "
@@ -116,13 +112,13 @@ class Sampler(LesionGenerator):
             "rate, change the adversarial loss (wasserstein), or give it more lesions to learn from."
         )
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The last diversity."""
         return {"diversity": self.diversity}
 
-    def remember(self, memory: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore it."""
-        self.diversity = float(memory["diversity"])
+        self.diversity = float(state["diversity"])
 
 
 def unvaried(lesions: LesionConfig) -> LesionConfig:

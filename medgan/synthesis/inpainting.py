@@ -18,7 +18,7 @@ from medgan import losses
 from medgan.config import Config
 from medgan.data.patches import Batch
 from medgan.networks.painter import composite
-from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.segmentation.labelled import IMAGE, LABELS
 from medgan.synthesis.hiding import holes
 from medgan.synthesis.painting import Painting, PaintingConfig
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from medgan.data.patches import Batch
-from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.segmentation.labelled import IMAGE, LABELS
 from medgan.synthesis.hiding import hide
 from medgan.synthesis.painting import Painting, PaintingConfig
 

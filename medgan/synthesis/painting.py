@@ -18,15 +18,14 @@ from medgan.data.patches import Batch
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.networks.painter import Painter
 from medgan.networks.spade import SpadeGenerator, SpadeNorm
-from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.segmentation.labelled import IMAGE, LABELS
 from medgan.synthesis.generator import GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, volume
 from medgan.synthesis.hiding import HidingConfig
 from medgan.synthesis.joint import masks
 from medgan.synthesis.patches import CONDITION
 from medgan.synthesis.settings import LesionConfig
 from medgan.training.architecture import DiscriminatorConfig, ResNetConfig, UNetConfig
-from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare
-from medgan.training.panel import panel
+from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare, panel
 
 DISCRIMINATOR = "discriminator"
 PERCENT = 50.0
@@ -207,13 +206,13 @@ class Painting(LesionGenerator):
     def _noise(self, like: Tensor, random: torch.Generator) -> Tensor:
         return torch.randn(len(like), self.config.noise, *like.shape[2:], generator=random).to(like)
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The iteration."""
         return {"iteration": self.iteration}
 
-    def remember(self, memory: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the iteration."""
-        self.iteration = int(memory["iteration"])
+        self.iteration = int(state["iteration"])
 
 
 def of_hidden(scores: Tensor, hidden: Tensor) -> Tensor:

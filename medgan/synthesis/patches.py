@@ -11,8 +11,7 @@ from torch.utils.data import Dataset
 from medgan.data.masks import voxels_of
 from medgan.data.patches import CENTRE, MARGIN, SOURCE, Batch, CentredPatchd, patch_chain, plain, plain_tensors
 from medgan.errors import DataError
-from medgan.segmentation.labelled import Labelled
-from medgan.segmentation.patches import IMAGE, LABELS
+from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
 from medgan.synthesis.places import body_coordinates
 from medgan.synthesis.settings import LesionConfig
 

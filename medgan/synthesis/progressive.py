@@ -156,11 +156,11 @@ class Progressive(Sampler):
             self.diversity = 1.0  # Coarse samples differ less than full patches do: no sign of a collapse.
         return replace(judgement, metrics=judgement.metrics | {"val/grown_levels": grown}, complete=complete)
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The iteration beside what every sampler keeps."""
-        return super().memory() | {"iteration": self.iteration}
+        return super().state_dict() | {"iteration": self.iteration}
 
-    def remember(self, memory: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore it."""
-        super().remember(memory)
-        self.iteration = int(memory["iteration"])
+        super().load_state_dict(state)
+        self.iteration = int(state["iteration"])

@@ -1,24 +1,69 @@
-"""One training of one lesion generator, from labelled cases to a model folder."""
+"""What a lesion generator learns from, and what its model folder says of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from lightning_fabric import Fabric, seed_everything
-from rich.console import Console
+from lightning_fabric import Fabric
+from torch import nn
 
 from medgan.data.cache import Cache
 from medgan.data.splits import Part, Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelled
+from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.generators import SynthesisConfig, learner_of
-from medgan.synthesis.model import GeneratorModel, write_generator
 from medgan.synthesis.patches import LesionPatches
 from medgan.synthesis.settings import LesionConfig
-from medgan.training.description import Origin
-from medgan.training.fit import Fit
+from medgan.training.model_folder import Description, Model, Origin, input_rows
 from medgan.training.recorder import Recorder
-from medgan.training.run_folder import note_settings
+from medgan.training.task import Task, train_task
+
+
+class GeneratorDescription(Description):
+    """All that must be known to draw lesions with a model."""
+
+    use = (
+        "Write an augmented cohort with `medgan augment DATA OUT --model THIS_FOLDER`, and see whether it helps with\n"
+        "`medgan benefit --study augmentation`: the figures above chose the epoch and are no evidence of benefit."
+    )
+
+    task: Literal["synthesis"] = "synthesis"
+    config: SynthesisConfig
+    subjects: tuple[str, ...]
+    """Who it learnt from, each with a mask; whoever is not among them may not receive its lesions for training."""
+    healthy: tuple[str, ...] = ()
+    """Those of them whose masks mark nothing: they teach healthy patches alone."""
+    without_mask: int = 0
+    """Training subjects of the split that taught nothing, since they have no mask."""
+    validated: int
+    """Subjects with a mask that judged the epochs."""
+
+    def build(self) -> Mapping[str, nn.Module]:
+        """The network."""
+        return {GENERATOR: self.config.generator.build(self.config)}
+
+    def model_name(self) -> str:
+        """The kind of generator."""
+        return self.config.generator.kind
+
+    def card(self) -> tuple[str, str, dict[str, str]]:
+        """What is drawn in which images, and how many subjects taught lesions, healthy patches alone, or nothing."""
+        config, patch, healthy = self.config, self.config.patch, len(self.healthy)
+        learnt = f"training subjects: {len(self.subjects) - healthy} with a lesion"
+        if healthy:
+            learnt += f", {healthy} healthy" + ("" if config.lesion_share < 1 else " (no patch of these is shown)")
+        if self.without_mask:
+            learnt += f"; left out: {self.without_mask} without a mask"
+        rows = {"Draws": ", ".join(config.names)} | input_rows(config.domain, config.grid)
+        rows |= {"Patches": f"{patch.dimensions}D, {' x '.join(map(str, config.shape))} voxels"}
+        rows |= {"Conditions": ", ".join(config.condition.blocks(config.names)) or "none"}
+        rows |= {"Learnt from": f"{learnt}; {self.origin.data}", "Validation subjects": str(self.validated)}
+        return f"Generator of {', '.join(config.names)}", config.generator.kind, rows
+
+
+GeneratorModel = Model[GeneratorDescription]
 
 
 def read_cases(cohort: Cohort, split: Split, part: Part, config: LesionConfig, cache: Cache) -> list[Labelled]:
@@ -27,15 +72,61 @@ def read_cases(cohort: Cohort, split: Split, part: Part, config: LesionConfig, c
     return [read_labelled(study, config.domain, config.grid, config.labels, cache) for study in studies]
 
 
-def subjects_of(cases: Sequence[Labelled]) -> tuple[str, ...]:
-    """Whose cases they are, each once, in their order."""
-    return tuple(dict.fromkeys(case.subject for case in cases))
+def read_training(
+    cohort: Cohort, split: Split, config: LesionConfig, keep: str, cache: Cache
+) -> tuple[list[Labelled], list[Labelled]]:
+    """The labelled images that a pipeline trains on, and those that choose the epoch.
+
+    Raises:
+        DataError: No training subject has a mask, or no validation subject where one must choose the epoch.
+    """
+    train, validation = (read_cases(cohort, split, part, config, cache) for part in ("train", "validation"))
+    if not train or (keep == "best" and not validation):
+        raise DataError(
+            f"{cohort.root}: no {'validation' if train else 'training'} subject has a {config.domain.name} image "
+            "with a mask; name masks in the cohort's `mask` column, or set domain.name."
+        )
+    return train, validation
 
 
-def healthy_of(cases: Sequence[Labelled]) -> tuple[str, ...]:
-    """Those of whom no case has a labelled voxel."""
-    ill = {case.subject for case in cases if case.labels.any()}
-    return tuple(subject for subject in subjects_of(cases) if subject not in ill)
+def generator_task(
+    train: Sequence[Labelled],
+    validation: Sequence[Labelled],
+    config: SynthesisConfig,
+    *,
+    seed: int,
+    in_training: Sequence[str] = (),
+) -> Task[GeneratorDescription]:
+    """Learning to draw lesions.
+
+    Args:
+        train: Cases to learn from.
+        validation: Cases that choose the epoch.
+        config: The settings.
+        seed: Of the patches.
+        in_training: All training subjects of the split, of whom those without a mask are counted.
+
+    Raises:
+        DataError: Nobody to learn from, or to choose the epoch.
+    """
+    if not train:
+        raise DataError("there is no labelled case to learn from; check the split and the `mask` column.")
+    if not validation and config.fit.keep == "best":
+        raise DataError("there is no labelled case to choose the epoch; add one, or set fit.keep=last.")
+    subjects = tuple(dict.fromkeys(case.subject for case in train))
+    ill = {case.subject for case in train if case.labels.any()}
+    # A pipeline's settings are more than a generator's: its model keeps what drawing needs.
+    own = SynthesisConfig(**{name: getattr(config, name) for name in SynthesisConfig.model_fields})
+    facts = {
+        "config": own,
+        "subjects": subjects,
+        "healthy": tuple(subject for subject in subjects if subject not in ill),
+        "without_mask": len(set(in_training) - set(subjects)),
+        "validated": len({case.subject for case in validation}),
+    }
+    patches = LesionPatches(train, config, seed=seed)
+    held_out = LabelledHeldOut.of(validation)
+    return Task(config, config.fit, lambda: learner_of(config), patches, held_out, GeneratorDescription, facts)
 
 
 def train_generator(
@@ -50,40 +141,6 @@ def train_generator(
     resume: bool = False,
     origin: Origin | None = None,
 ) -> GeneratorModel:
-    """Train a lesion generator and write its model folder.
-
-    Args:
-        train: Cases to learn from.
-        validation: Cases that choose the epoch; may be empty where the last epoch is kept.
-        config: The settings.
-        seed: Of weights, noise and patches; equal seeds give equal models on one device.
-        folder: Holds ``model/``, the state to resume from and what the recorder writes.
-        fabric: Device and precision, launched.
-        recorder: Where metrics and panels go; by default to ``folder`` alone.
-        resume: Go on from the state in ``folder``, where there is one.
-        origin: Where the cases come from.
-
-    Raises:
-        ConfigError: A resumed training with other settings.
-        DataError: Nobody to learn from, or to choose the epoch.
-        TrainingError: A training that broke down; with advice.
-    """
-    if not train:
-        raise DataError("there is no labelled case to learn from; check the split and the `mask` column.")
-    if not validation and config.fit.keep == "best":
-        raise DataError("there is no labelled case to choose the epoch; add one, or set fit.keep=last.")
-    note_settings(folder, config, resume)
-    seed_everything(seed, verbose=False)
-    loop = Fit(
-        learner_of(config),
-        LesionPatches(train, config, seed=seed),
-        LabelledHeldOut.of(validation),
-        config.fit,
-        fabric=fabric,
-        folder=folder / "state",
-        recorder=recorder or Recorder(folder, None, Console(quiet=True)),
-    )
-    return write_generator(
-        folder / "model", loop.run(resume=resume), config, seed=seed, subjects=subjects_of(train),
-        validated=len(subjects_of(validation)), origin=origin or Origin(), healthy=healthy_of(train),
-    )  # fmt: skip
+    """Train a lesion generator and write its model folder; see :func:`generator_task` and :func:`train_task`."""
+    task = generator_task(train, validation, config, seed=seed)
+    return train_task(task, seed=seed, folder=folder, fabric=fabric, origin=origin, recorder=recorder, resume=resume)

@@ -1,17 +1,22 @@
-"""Which networks a model is made of: settings that build them, for training and again for conversion."""
+"""Which networks a translation model is made of: settings that build them, for training and again for conversion."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import nn
 
 from medgan.config import Channels, Config, Downs, Layers
+from medgan.data.belonging import Scans
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.patches import PatchConfig
+from medgan.data.preparation import GridConfig
+from medgan.errors import ModelError
 from medgan.networks.blocks import Norm, UpSampling
 from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField, Windowed
 from medgan.networks.generators import ResNetGenerator, UNetGenerator
 from medgan.networks.outputs import Change, ChangeOutput, ImageOutput
+from medgan.training.model_folder import Description, Line, Model, input_rows
 
 Direction = Literal["to_target", "to_source"]
 
@@ -158,3 +163,66 @@ def scale_ends(domain: Domain) -> tuple[float, float]:
 def _position(value: float, domain: Domain) -> float:
     lower, upper = scale_ends(domain)
     return 2 * (value - lower) / (upper - lower) - 1
+
+
+class TranslationDescription(Description):
+    """All that must be known to convert a study with a model."""
+
+    use = (
+        "Convert studies with `medgan convert INPUT OUTPUT --model THIS_FOLDER`. Judge the result on subjects outside\n"
+        "the split with `medgan evaluate`: the figures above chose the epoch and are no evidence of benefit."
+    )
+    lists = "directions"
+
+    task: Literal["translation"] = "translation"
+    name: Line
+    """The pipeline that trained it."""
+    pair: DomainPair
+    grid: GridConfig
+    patch: PatchConfig
+    generator: GeneratorConfig
+    directions: tuple[Direction, ...] = Field(min_length=1, max_length=2)
+    """What it can translate; a paired model knows only ``to_target``."""
+    intensities: dict[str, tuple[float, float]]
+    """By domain: the lowest and highest of the training subjects' intensities, .1 to 99.9 percentile."""
+    scans: dict[str, Scans] = Field(default_factory=dict)
+    """By domain, how the training subjects were scanned; empty in folders from before this was stored."""
+    trained: int | None = None
+    """Training subjects; None in schema 1, as for ``validated``."""
+    validated: int | None = None
+
+    def build(self) -> Mapping[str, nn.Module]:
+        """Fresh generators by direction."""
+        return {way: self.generator.build(self.pair, self.patch, way) for way in self.directions}
+
+    def domains(self, direction: Direction) -> tuple[Domain, Domain]:
+        """What goes in and what comes out.
+
+        Raises:
+            ModelError: The model was not trained for this direction.
+        """
+        if direction not in self.directions:
+            known = ", ".join(self.directions)
+            raise ModelError(f"model '{self.name}' cannot translate {direction}; it was trained for: {known}.")
+        ends = self.pair.source, self.pair.target
+        return ends if direction == "to_target" else ends[::-1]
+
+    def model_name(self) -> str:
+        """The pipeline's."""
+        return self.name
+
+    def card(self) -> tuple[str, str, dict[str, str]]:
+        """The two domains, and how one becomes the other."""
+        source, patch = self.pair.source, self.patch
+        networks = f"generator {self.generator.network.kind}, change map {self.generator.change}"
+        rows = {
+            "Translates": ", ".join(self.directions),
+            "Grid": input_rows(source, self.grid)["Grid"],
+            "Input": f"{patch.dimensions}D, of {' x '.join(map(str, patch.shape))} voxels",
+            "Window": f"{source.window.lower:g} to {source.window.upper:g}",
+            "Training subjects": f"{self.trained} train, {self.validated} validation; {self.origin.data}",
+        }
+        return f"{self.name}: {source.name} to {self.pair.target.name}", networks, rows
+
+
+TranslationModel = Model[TranslationDescription]

@@ -1,8 +1,8 @@
-"""The one training loop: epochs, schedule, precision, averages, validation, state; a step is the learner's."""
+"""The one training loop: epochs, schedule, precision, EMA, validation, state; a step is the learner's."""
 
 import math
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +12,16 @@ from typing import Any, Literal
 import torch
 from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeInt, PositiveInt
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from medgan.config import Config
 from medgan.data.patches import batches
 from medgan.errors import TrainingError
-from medgan.training.averages import Averages, load_all
 from medgan.training.device import Precision
 from medgan.training.learner import Batch, HeldOut, Learner, Terms, Watched
 from medgan.training.recorder import Recorder
-from medgan.training.state import Progress, State, load_checked, save_atomic
+from medgan.training.state import EMA, Progress, State, load_checked, load_weights, save_atomic
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C, what ends a process, and what SLURM is told to send before a job's time is over; Windows has no SIGUSR1."""
@@ -60,7 +59,7 @@ class Fitted:
     networks: dict[str, nn.Module]
     """The averaged networks that were kept, on the CPU."""
     epoch: int
-    """The epoch they are of, from 1."""
+    """After how many epochs they were as they are."""
     metrics: dict[str, float]
     """Their validation metrics."""
 
@@ -96,7 +95,7 @@ class Fit:
         self.learner, self.dataset, self.held_out, self.config = learner, dataset, held_out, config
         self.fabric, self.last, self.best, self.recorder = fabric, folder / "last.pt", folder / "best.pt", recorder
         self.state = self._placed()
-        self._stop: Mapping[str, bool] = {"requested": False}
+        self._stop: dict[str, bool] = {"requested": False}
 
     def run(self, *, resume: bool = False) -> Fitted:
         """Train to the last epoch and return the networks to keep.
@@ -113,7 +112,7 @@ class Fit:
         if resume and self.last.exists():
             self.state.load(self.last)
         self.recorder.begin(self.config.epochs, self.config.iterations_per_epoch, self.state.progress)
-        with self.recorder, stop_requests() as self._stop:
+        with self.recorder, _stop_requests() as self._stop:
             while self.epoch < self.config.epochs:
                 self._train_epoch()
                 self._finish_epoch()
@@ -125,13 +124,15 @@ class Fit:
         return len(self.state.progress.history)
 
     def _train_epoch(self) -> None:
-        """The iterations that this epoch still lacks."""
+        """Do the iterations that this epoch still lacks."""
         progress, config = self.state.progress, self.config
         end = (self.epoch + 1) * config.iterations_per_epoch
         for batch in batches(self.dataset, progress.iteration, end, config.batch_size, config.workers):
-            self._schedule()
+            share = self._share()
+            for group in (group for optimizer in self.state.optimizers.values() for group in optimizer.param_groups):
+                group["lr"] = group["initial_lr"] * share
             terms = self.learner.training_step(self._on_device(batch))
-            self.state.averages.update(self.state.networks, progress.iteration)
+            self.state.ema.update(self.state.networks, progress.iteration)
             progress.iteration += 1
             self._add(terms)
             self.recorder.iteration(progress.iteration)
@@ -154,11 +155,12 @@ class Fit:
         if due and self.held_out.source:
             self.state.save(self.last)
             watched = replace(self.held_out, source=Watched(self.held_out.source, self._heed_stop))
-            judgement = self.learner.validate(watched, self.state.averages.networks)
+            judgement = self.learner.validate(watched, self.state.ema.networks)
             row |= judgement.metrics
             panel = judgement.panel
-            if judgement.complete:
-                self._remember_best(judgement.metrics)
+            if judgement.complete and judgement.metrics[self.learner.best] < progress.best:
+                progress.best, progress.best_epoch = judgement.metrics[self.learner.best], self.epoch + 1
+                save_atomic({"averages": self.state.ema.state_dict(), "epoch": self.epoch + 1}, self.best)
         progress.history.append(row)
         progress.sums, progress.counts = {}, {}
         self.recorder.epoch(progress.history, panel)
@@ -169,30 +171,19 @@ class Fit:
         if self._stop["requested"]:
             raise Interrupted(f"stopped while epoch {self.epoch + 1} was validated; add --resume to go on from there.")
 
-    def _remember_best(self, metrics: Mapping[str, float]) -> None:
-        progress = self.state.progress
-        if metrics[self.learner.best] < progress.best:
-            progress.best, progress.best_epoch = metrics[self.learner.best], self.epoch + 1
-            save_atomic({"averages": self.state.averages.state_dict(), "epoch": self.epoch + 1}, self.best)
-
     def _kept(self) -> Fitted:
         """The averaged networks of the best or of the last epoch."""
-        progress, networks = self.state.progress, self.state.averages.networks
+        progress, networks = self.state.progress, self.state.ema.networks
         epoch = self.epoch
         if self.config.keep == "best" and self.best.exists():
             content = load_checked(self.best)
-            load_all(networks, content["averages"])
+            load_weights(networks, content["averages"])
             epoch = int(content["epoch"])
         metrics = {key: value for key, value in progress.history[epoch - 1].items() if key.startswith("val/")}
         return Fitted({name: network.cpu() for name, network in networks.items()}, epoch, metrics)
 
-    def _schedule(self) -> None:
-        """Constant, then linear to zero (Zhu et al. 2017, appendix 7.1), by iteration."""
-        for optimizer in self.state.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * self._share()
-
     def _share(self) -> float:
+        """Share of the learning rate: constant, then linear to zero (Zhu et al. 2017, appendix 7.1), by iteration."""
         done = self.state.progress.iteration / (self.config.epochs * self.config.iterations_per_epoch)
         return min(1.0, (1 - done) / max(1 - self.config.constant_share, 1e-9))
 
@@ -215,8 +206,7 @@ class Fit:
         if not self.config.channels_last:
             return moved
         # A condition (B, D) is no image.
-        images = {key: value for key, value in moved.items() if value.dim() >= 4}
-        return moved | {key: each.contiguous(memory_format=channels_last(each.dim())) for key, each in images.items()}
+        return {key: _channels_last(each) if each.dim() >= 4 else each for key, each in moved.items()}
 
     def _placed(self) -> State:
         """Networks on the device and wrapped for precision; the state refers to the bare ones."""
@@ -225,32 +215,28 @@ class Fit:
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
         wrapped = {name: self._wrapped(network.train()) for name, network in networks.items()}
-        averages = Averages({name: networks[name] for name in self.learner.kept}, self.config.average_decay)
+        ema = EMA({name: networks[name] for name in self.learner.kept}, self.config.average_decay)
         placed: dict[str, Any] = {name: self.fabric.setup_optimizers(each) for name, each in optimizers.items()}
         self.learner.budget = self.config.epochs * self.config.iterations_per_epoch
         self.learner.attach(self.fabric, wrapped, placed)
-        return State(self.fabric, self.learner, networks, optimizers, averages, Progress())
+        return State(self.fabric, self.learner, networks, optimizers, ema, Progress())
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
         if self.config.channels_last:
             for parameter in network.parameters():
                 if parameter.dim() >= 4:
-                    parameter.data = parameter.data.contiguous(memory_format=channels_last(parameter.dim()))
+                    parameter.data = _channels_last(parameter.data)
         module: nn.Module = torch.compile(network) if self.config.compile else network  # type: ignore[assignment]
         return self.fabric.setup_module(module)
 
 
-def channels_last(axes: int) -> torch.memory_format:
-    """The memory format of tensors with ``axes`` axes whose channels are innermost."""
-    return torch.channels_last if axes == 4 else torch.channels_last_3d
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last if tensor.dim() == 4 else torch.channels_last_3d)
 
 
 @contextmanager
-def stop_requests() -> Iterator[dict[str, bool]]:
-    """Turn a signal of ``STOPS`` into a request to stop after the iteration or the validation subject under way.
-
-    A Ctrl-C after another request stops at once.
-    """
+def _stop_requests() -> Iterator[dict[str, bool]]:
+    """Let a signal of ``STOPS`` end the training after the iteration or validation subject; a second Ctrl-C at once."""
     stop = {"requested": False}
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -26,14 +26,13 @@ NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUP
 def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterator[None]:
     """Keep other processes out of ``folder`` while the block runs; it is made where it is missing.
 
-    The operating system holds the lock, and gives it up when this process ends, however that is: a lock file that a
-    killed process left behind locks nobody out. Folders below ``folder`` are not locked with it. A folder in which the
-    block leaves nothing, because it was refused, is removed again.
+    The operating system gives the lock up when this process ends, however that is. Folders below ``folder`` are not
+    locked with it. A folder in which the block leaves nothing, because it was refused, is removed again.
 
     Args:
         folder: Where the block writes.
-        console: Where it is told that the folder cannot be locked.
-        file: Keep them from this file of the folder alone: others may be written meanwhile.
+        console: Told when the folder cannot be locked.
+        file: Keep them from this file of the folder alone.
 
     Raises:
         InUseError: Another process, or another lock of this one, is in the folder.
@@ -47,8 +46,7 @@ def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterato
         yield
     finally:
         with suppress(OSError):
-            # While the lock is held. Who has opened the file and not yet locked it will find that it has lost its name,
-            # and be refused: filelock looks for that.
+            # While the lock is held: filelock refuses whoever has opened the file and finds it without its name.
             path.unlink(missing_ok=True)
             for each in made:
                 each.rmdir()
@@ -56,7 +54,7 @@ def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterato
 
 
 def _acquire(lock: BaseFileLock, path: Path, place: Path, console: Console) -> None:
-    """Make the folder of ``path`` and lock ``place`` by it, at once or not at all; see :func:`alone_in` for errors."""
+    """Make the folder of ``path`` and lock ``place`` by it, at once or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -78,11 +76,8 @@ def _acquire(lock: BaseFileLock, path: Path, place: Path, console: Console) -> N
 
 def _sign(descriptor: int) -> None:
     """Write into a lock file that was just locked who did so."""
-    holder = {
-        "pid": os.getpid(),
-        "host": platform.node(),
-        "since": datetime.now().astimezone().isoformat(" ", "seconds"),
-    }
+    since = datetime.now().astimezone().isoformat(" ", "seconds")
+    holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
     os.ftruncate(descriptor, 0)
     os.write(descriptor, json.dumps(holder).encode())
 

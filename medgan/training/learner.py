@@ -1,4 +1,4 @@
-"""What the training loop asks of a learner: a translator, a lesion generator or a segmenter."""
+"""What the training loop asks of a learner: a translator, a lesion generator, a segmenter or a classifier."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +21,10 @@ T = TypeVar("T")
 
 
 class Watched(Sequence[T]):
-    """Subjects that are handed out one by one, each after a look at whether to go on.
+    """Subjects that are handed out one by one; ``check`` is called before each, and may raise to end the loop."""
 
-    Args:
-        subjects: What is handed out.
-        heed: Called before each; what it raises leaves whoever goes through them.
-    """
-
-    def __init__(self, subjects: Sequence[T], heed: Callable[[], None]) -> None:
-        self.subjects, self.heed = subjects, heed
+    def __init__(self, subjects: Sequence[T], check: Callable[[], None]) -> None:
+        self.subjects, self.check = subjects, check
 
     def __len__(self) -> int:
         return len(self.subjects)
@@ -41,13 +36,13 @@ class Watched(Sequence[T]):
     def __getitem__(self, index: slice) -> Sequence[T]: ...
 
     def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        self.heed()
+        self.check()
         return self.subjects[index]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Subjects kept apart for validation, prepared; in paired data the two lists run together."""
+    """Prepared validation subjects; in paired data the two lists run together."""
 
     source: Sequence[Prepared]
     target: Sequence[Prepared]
@@ -57,7 +52,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What validation found."""
+    """The result of a validation."""
 
     metrics: dict[str, float]
     """By tracking key, ``val/<metric>_<unit>``."""
@@ -70,8 +65,8 @@ class Judgement:
 class Learner(ABC):
     """Networks, their optimisers, and one step of their algorithm.
 
-    The loop calls :meth:`attach` once; from then on :meth:`networks` are the wrapped ones. What a learner keeps beside
-    weights (a replay pool) it hands out in :meth:`memory`.
+    The loop calls :meth:`attach` once; from then on the networks are the wrapped ones. A learner either puts its
+    networks and optimisers into :attr:`nets` and :attr:`optims`, or overrides the three methods that hand them over.
     """
 
     kept: tuple[str, ...]
@@ -83,18 +78,20 @@ class Learner(ABC):
         self.fabric: Fabric | None = None
         self.budget = 1
         """Iterations of the whole run, which the loop sets before :meth:`attach`."""
+        self.nets: dict[str, nn.Module] = {}
+        self.optims: dict[str, Optimizer] = {}
 
-    @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """All networks by name."""
+        return self.nets
 
-    @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
         """All optimisers by name."""
+        return self.optims
 
-    @abstractmethod
     def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
         """Take over the networks and optimisers that ``fabric`` has placed and wrapped."""
+        self.fabric, self.nets, self.optims = fabric, dict(networks), dict(optimizers)
 
     @abstractmethod
     def training_step(self, batch: Batch) -> Terms:
@@ -109,13 +106,13 @@ class Learner(ABC):
         del means
         return None
 
-    def memory(self) -> dict[str, Any]:
-        """What must be restored for an exact resume, beside weights and optimisers; tensors, numbers and lists."""
+    def state_dict(self) -> dict[str, Any]:
+        """What an exact resume needs beside weights and optimisers, such as a replay pool; tensors, numbers, lists."""
         return {}
 
-    def remember(self, memory: Mapping[str, Any]) -> None:
-        """Restore what :meth:`memory` gave."""
-        del memory
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a :meth:`state_dict`."""
+        del state
 
     def descend(self, optimizer: Optimizer, terms: Terms) -> None:
         """One step of ``optimizer`` down the sum of ``terms``."""
@@ -129,3 +126,26 @@ def bare(network: nn.Module) -> nn.Module:
     """A network without Fabric's wrapper, for a gradient of its input: in 32 bits, and outside Fabric's backward."""
     module: nn.Module = network.module if is_wrapped(network) else network  # type: ignore[assignment]
     return module
+
+
+def panel(rows: Sequence[Sequence[NDArray[np.floating]]], lower: float, upper: float) -> NDArray[np.uint8]:
+    """Pictures of fixed cases: one row a case, one column an image, all at one fixed window.
+
+    Args:
+        rows: For each case its (X, Y, Z) images; the middle slice is shown, seen from the feet (radiological).
+        lower: Shown black.
+        upper: Shown white.
+    """
+    tiles = [[_picture(image, lower, upper) for image in row] for row in rows]
+    height = max(tile.shape[0] for row in tiles for tile in row)
+    width = max(tile.shape[1] for row in tiles for tile in row)
+    padded = [
+        [np.pad(each, [(0, height - each.shape[0]), (0, width - each.shape[1])]) for each in row] for row in tiles
+    ]
+    return np.vstack([np.hstack(row) for row in padded])
+
+
+def _picture(image: NDArray[np.floating], lower: float, upper: float) -> NDArray[np.uint8]:
+    # RAS+ to a picture: rows from anterior to posterior, columns from the patient's right to left.
+    middle = image[::-1, ::-1, image.shape[2] // 2].T
+    return np.asarray(np.rint(np.clip((middle - lower) / (upper - lower), 0, 1) * 255), dtype=np.uint8)

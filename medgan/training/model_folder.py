@@ -1,37 +1,38 @@
 """The model folder: weights, a description from which the networks are built again, and a card for people.
 
-Loading one needs no learner and runs no code of the folder: safetensors and JSON only.
+All tasks have the same three files, one schema and one card; a task's own :class:`Description` adds its settings.
+Loading a model needs no learner and runs no code of the folder: safetensors and JSON only.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
-from pydantic import AllowInfNan, Field, ValidationError
+from pydantic import AllowInfNan, Field, PrivateAttr, ValidationError
+from pydantic_core import to_json
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from medgan.config import Config, first_problem
-from medgan.data.belonging import Scans
-from medgan.data.domains import Domain, DomainPair
+from medgan.data.domains import Domain
+from medgan.data.hashes import file_hash
 from medgan.data.leaks import TrainedOn
-from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
+from medgan.data.splits import Split
 from medgan.data.streams import replacing, write_text
 from medgan.documents import read_json
 from medgan.errors import ModelError
-from medgan.training.architecture import Direction, GeneratorConfig
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+"""1 had the origin of a translation model's subjects beside its other fields, and no task and seed there."""
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.json", "MODEL_CARD.md"
-TRANSLATION, SEGMENTATION, SYNTHESIS = "translation", "segmentation", "synthesis"
-CLASSIFICATION = "classification"
-COMMANDS = {TRANSLATION: "convert", SEGMENTATION: "segment", SYNTHESIS: "augment", CLASSIFICATION: "classify"}
+COMMANDS = {"translation": "convert", "segmentation": "segment", "synthesis": "augment", "classification": "classify"}
 """By task, the command that uses a model of it."""
 STORED = {torch.float32: "F32", torch.int64: "I64"}
 """What safetensors calls the types of our networks' tensors."""
@@ -40,63 +41,100 @@ Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
 """Text that is shown to people: nothing in it moves their cursor or colours their screen."""
 Metrics = dict[str, Annotated[float, AllowInfNan(True)]]
 
-D = TypeVar("D", bound=Config)
-N = TypeVar("N", bound=str)
+CARD_TEMPLATE = """# {title}
+
+Trained by medgan {medgan}{networks}. **Not a medical device: for research only, not for diagnosis.**
+
+| | |
+|---|---|
+{rows}
+| Split | `{split}` |
+| Networks kept | averages after epoch {epoch} |
+{metrics}
+
+{use}
+"""
 
 
-class ModelDescription(Config):
-    """All that must be known to convert a study with a model."""
+class Origin(Config):
+    """Where a model's subjects come from."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    name: Line
-    """The pipeline that trained it."""
-    pair: DomainPair
-    grid: GridConfig
-    patch: PatchConfig
-    generator: GeneratorConfig
-    directions: tuple[Direction, ...] = Field(min_length=1, max_length=2)
-    """What it can translate; a paired model knows only ``to_target``."""
-    intensities: dict[str, tuple[float, float]]
-    """By domain: the lowest and highest of the training subjects' intensities, .1 to 99.9 percentile."""
-    scans: dict[str, Scans] = Field(default_factory=dict)
-    """By domain, how the training subjects were scanned; empty in folders from before this was stored."""
-    split_hash: Line
-    data_fingerprint: Line
-    weights_sha256: str
+    split_hash: Line = ""
+    """Of the split whose training and validation subjects it saw."""
+    data_fingerprint: Line = ""
+    phantom: bool = False
+    """Trained on the built-in phantom: no model for patients."""
+    trained_on: TrainedOn | None = None
+    """Which images it may have seen, by hash; None in folders that an earlier medgan wrote."""
+
+    @classmethod
+    def of(cls, split: Split, *, phantom: bool, data_fingerprint: str = "") -> Self:
+        """That of a model whose subjects are those of a split."""
+        return cls(
+            split_hash=split.hash, data_fingerprint=data_fingerprint, phantom=phantom, trained_on=split.trained_on
+        )
+
+    @property
+    def data(self) -> str:
+        """The kind of subjects, for cards."""
+        return "the built-in digital phantom, no patient" if self.phantom else "real studies"
+
+
+class Description(Config, ABC):
+    """What ``model.json`` holds: how a model was trained and chosen, and what its task adds to build and use it."""
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    task: str
+    seed: int | None = None
+    """None in translation models of schema 1."""
+    origin: Origin
     metrics: Metrics
     """Validation metrics of the networks that were kept."""
     epoch: int
+    weights_sha256: str
     versions: dict[str, Line]
-    phantom: bool
-    """Trained on the built-in phantom: no model for patients."""
-    trained_on: TrainedOn | None = None
-    """Which images it has seen, by hash; None in folders that an earlier medgan wrote."""
+    _sha256: str = PrivateAttr("")
+
+    use: ClassVar[str]
+    """The card's last words."""
+    called: ClassVar[str] = ""
+    """What outputs call the model, where that is always the same."""
+    lists: ClassVar[str | None] = None
+    """The field that lists the names of the networks, where these are not always the same."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the content of ``model.json`` as it was written, by whichever medgan."""
+        return self._sha256 or hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @abstractmethod
+    def build(self) -> Mapping[str, nn.Module]:
+        """Fresh networks by name."""
+
+    def model_name(self) -> str:
+        """What outputs call the model."""
+        return self.called
+
+    @abstractmethod
+    def card(self) -> tuple[str, str, dict[str, str]]:
+        """Of the model card its title, what it says of the networks, and its first rows."""
+
+
+D = TypeVar("D", bound=Description)
 
 
 @dataclass(frozen=True)
-class Model:
-    """A loaded model: its description and its generators, on the CPU and in evaluation mode."""
+class Model(Generic[D]):
+    """A loaded model: its description and its networks by name, on the CPU and in evaluation mode."""
 
-    description: ModelDescription
-    generators: Mapping[Direction, nn.Module]
+    description: D
+    networks: Mapping[str, nn.Module]
 
-    def domains(self, direction: Direction) -> tuple[Domain, Domain]:
-        """What goes in and what comes out."""
-        pair = self.description.pair
-        return (pair.source, pair.target) if direction == "to_target" else (pair.target, pair.source)
-
-    def generator(self, direction: Direction) -> nn.Module:
-        """The generator of a direction.
-
-        Raises:
-            ModelError: The model was not trained for it.
-        """
-        if direction not in self.generators:
-            known = ", ".join(self.generators)
-            raise ModelError(
-                f"model '{self.description.name}' cannot translate {direction}; it was trained for: {known}."
-            )
-        return self.generators[direction]
+    @property
+    def network(self) -> nn.Module:
+        """The network of a model that has one."""
+        (network,) = self.networks.values()
+        return network
 
 
 def library_versions() -> dict[str, str]:
@@ -104,74 +142,92 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in ("medgan", "torch", "monai", "lightning-fabric", "numpy")}
 
 
-def write_model(folder: Path, networks: Mapping[str, nn.Module], description: Mapping[str, Any]) -> ModelDescription:
-    """Write the model folder, but for its card.
-
-    Args:
-        folder: Made when missing.
-        networks: Generators by direction.
-        description: The fields of :class:`ModelDescription` but for the hash, the directions and the versions.
-    """
-    complete = ModelDescription(
-        **description,
-        directions=tuple(networks),
-        weights_sha256=write_weights(folder, networks),
-        versions=library_versions(),
-    )
-    write_description(folder, complete)
-    return complete
-
-
-def write_weights(folder: Path, networks: Mapping[str, nn.Module]) -> str:
-    """Write all networks' weights by name into a model folder, made when missing; the file's SHA-256."""
-    with replacing(folder / WEIGHTS) as stream:
-        stream.write(save({key: value.contiguous() for key, value in _named(networks)}))
-    return _sha256(folder / WEIGHTS)
-
-
-def write_description(folder: Path, description: Config) -> None:
-    """Write ``model.json``."""
-    write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
-
-
-def read_model(folder: Path) -> Model:
-    """Load and verify a model folder.
-
-    Raises:
-        ModelError: A missing file, an altered weight file, a newer schema, weights of other networks.
-    """
-    description = read_description(folder)
-
-    def build() -> dict[Direction, nn.Module]:
-        return {
-            direction: description.generator.build(description.pair, description.patch, direction)
-            for direction in description.directions
-        }
-
-    return Model(description, load_networks(folder, build, description.weights_sha256))
-
-
-def read_description(folder: Path) -> ModelDescription:
-    """The checked content of ``model.json``."""
-    return described(folder, ModelDescription)
-
-
-def load_networks(folder: Path, build: Callable[[], Mapping[N, nn.Module]], sha256: str) -> Mapping[N, nn.Module]:
-    """The networks that :func:`write_weights` wrote, in evaluation mode and frozen.
-
-    They are first built without memory and held against the weights' header: a description that does not belong to its
-    weights, or that asks for more than they hold, is refused before anything is allocated.
+def write_model(folder: Path, networks: Mapping[str, nn.Module], kind: type[D], **fields: Any) -> Model[D]:
+    """Write a model folder, made when missing; the model as it would be loaded.
 
     Args:
         folder: The model folder.
-        build: Makes fresh networks by name; called twice.
-        sha256: What the description says of the weights.
+        networks: By name, as the description builds them.
+        kind: The task's description.
+        fields: Those of the description but for the weights' hash, the versions and the list of networks.
+    """
+    listed = {kind.lists: tuple(networks)} if kind.lists else {}
+    with replacing(folder / WEIGHTS) as stream:
+        stream.write(save({key: value.contiguous() for key, value in _named(networks)}))
+    digest = file_hash(folder / WEIGHTS)
+    description = kind(weights_sha256=digest, versions=library_versions(), **listed, **fields)
+    write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
+    write_text(folder / CARD, _model_card(description))
+    return read_model(folder, kind)
+
+
+def _model_card(description: Description) -> str:
+    """The model card as Markdown: what a model does, what it was trained on, and what it must not be used for."""
+    title, networks, rows = description.card()
+    return CARD_TEMPLATE.format(
+        title=title,
+        networks=networks and f"; {networks}",
+        medgan=description.versions["medgan"],
+        rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
+        split=description.origin.split_hash[:12] or "none",
+        epoch=description.epoch,
+        metrics="\n".join(f"| `{key}` | {value:.4g} |" for key, value in sorted(description.metrics.items())),
+        use=description.use,
+    )
+
+
+def input_rows(domain: Domain, grid: GridConfig) -> dict[str, str]:
+    """Of a model card, which images go in, and on which grid."""
+    window = domain.window
+    unit = " percentile" if window.percentiles else f" {domain.unit}"
+    return {
+        "In": f"{domain.name}, {domain.modality}, window {window.lower:g} to {window.upper:g}{unit}",
+        "Grid": " x ".join("own" if size is None else f"{size:g} mm" for size in grid.spacing_mm),
+    }
+
+
+def read_description(folder: Path, kind: type[D]) -> D:
+    """The checked content of ``model.json``.
 
     Raises:
-        ModelError: An altered weight file, weights of other networks, or some that are not finite.
+        ModelError: A missing or unreadable file, an unknown schema, or a model of another task.
+    """
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder}: is not a model folder, {name} is missing; give the `model` folder of a run.")
+    try:
+        content = read_json(folder / DESCRIPTION)
+        if not isinstance(content, dict):
+            raise ValueError("no description of a model")
+        _check_schema(folder, content)
+        _check_task(folder, content, kind)
+        description = kind.model_validate(_upgraded(content))
+    except (ValueError, OSError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else str(error).partition("\n")[0]
+        raise ModelError(f"{folder / DESCRIPTION}: cannot be read ({reason}); copy the model folder again.") from None
+    # Of the file, and not of what its fields are now: outputs keep their model whichever medgan reads it.
+    description._sha256 = hashlib.sha256(to_json(content)).hexdigest()
+    return description
+
+
+def read_model(folder: Path, kind: type[D]) -> Model[D]:
+    """Load and verify a model folder.
+
+    Raises:
+        ModelError: A missing or altered file, a newer schema, weights of other networks, or a model of another task.
+    """
+    description = read_description(folder, kind)
+    return Model(description, _load_networks(folder, description.build, description.weights_sha256))
+
+
+def _load_networks(folder: Path, build: Callable[[], Mapping[str, nn.Module]], sha256: str) -> Mapping[str, nn.Module]:
+    """The networks in evaluation mode and frozen.
+
+    They are first built without memory and held against the weights' header: a description that does not belong to its
+    weights, or that asks for more than they hold, is refused before anything is allocated.
     """
     path = folder / WEIGHTS
-    if _sha256(path) != sha256:
+    if file_hash(path) != sha256:
         raise ModelError(
             f"{path}: is not the file that {DESCRIPTION} describes (its SHA-256 differs); "
             "it was changed or damaged: copy the model folder again."
@@ -197,7 +253,7 @@ def load_networks(folder: Path, build: Callable[[], Mapping[N, nn.Module]], sha2
     return networks
 
 
-def _named(networks: Mapping[N, nn.Module]) -> Iterator[tuple[str, Tensor]]:
+def _named(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the networks by the name that it has in a weight file."""
     for name, network in networks.items():
         for key, value in network.state_dict().items():
@@ -205,12 +261,7 @@ def _named(networks: Mapping[N, nn.Module]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_header(path: Path, wanted: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> None:
-    """Hold a weight file's header against the networks' tensors; no tensor is read.
-
-    Raises:
-        ValueError: Names, shapes or types differ.
-        SafetensorError: It is no weight file, or one whose header says more than it holds.
-    """
+    """Hold a weight file's header against the networks' tensors; no tensor is read."""
     with safe_open(path, "pt") as weights:
         missing, surplus = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
         if missing or surplus:
@@ -224,27 +275,6 @@ def _check_header(path: Path, wanted: Mapping[str, tuple[torch.dtype, tuple[int,
                 )
 
 
-def described(folder: Path, kind: type[D]) -> D:
-    """The checked content of ``model.json`` as a description of one kind.
-
-    Raises:
-        ModelError: A missing or unreadable file, an unknown schema, or a model of another kind.
-    """
-    for name in (DESCRIPTION, WEIGHTS):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder}: is not a model folder, {name} is missing; give the `model` folder of a run.")
-    try:
-        content = read_json(folder / DESCRIPTION)
-        if not isinstance(content, dict):
-            raise ValueError("no description of a model")
-        _check_schema(folder, content)
-        _check_task(folder, content, kind)
-        return kind.model_validate(content)
-    except (ValueError, OSError) as error:
-        reason = first_problem(error) if isinstance(error, ValidationError) else str(error).partition("\n")[0]
-        raise ModelError(f"{folder / DESCRIPTION}: cannot be read ({reason}); copy the model folder again.") from None
-
-
 def _check_schema(folder: Path, content: Mapping[str, Any]) -> None:
     """Refuse a description that this medgan does not know, whatever else it says."""
     version = content.get("schema_version")
@@ -256,14 +286,19 @@ def _check_schema(folder: Path, content: Mapping[str, Any]) -> None:
         )
 
 
-def _check_task(folder: Path, content: Mapping[str, Any], kind: type[Config]) -> None:
-    """Refuse a model that does something else than is asked of it; those that do not say translate."""
-    does = str(content.get("task", TRANSLATION))
-    wanted = kind.model_fields["task"].default if "task" in kind.model_fields else TRANSLATION
-    if does != wanted and does in COMMANDS:
-        raise ModelError(f"{folder}: is a model for {does}, not for {wanted}; use it with `medgan {COMMANDS[does]}`.")
+def _check_task(folder: Path, content: Mapping[str, Any], kind: type[Description]) -> None:
+    """Refuse a model that does something else than is asked of it; those of schema 1 that do not say translate."""
+    task, wanted = str(content.get("task", "translation")), kind.model_fields["task"].default
+    if task != wanted and task in COMMANDS:
+        raise ModelError(f"{folder}: is a model for {task}, not for {wanted}; use it with `medgan {COMMANDS[task]}`.")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A description of any schema in the form of today's."""
+    if content["schema_version"] == SCHEMA_VERSION:
+        return dict(content)
+    if "origin" in content:
+        return {**content, "schema_version": SCHEMA_VERSION}
+    moved = {key: content[key] for key in Origin.model_fields if key in content}
+    own = {key: value for key, value in content.items() if key not in moved}
+    return {"task": "translation", **own, "origin": moved, "schema_version": SCHEMA_VERSION}

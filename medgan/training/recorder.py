@@ -22,13 +22,7 @@ TIMED = 10
 
 
 class Recorder:
-    """The record of one run.
-
-    Args:
-        folder: The run folder: ``metrics.csv`` and ``samples/`` are written in it.
-        tracker: The MLflow run; None records on disk only.
-        console: Where the progress bar is drawn; a quiet console shows none.
-    """
+    """The record of one run: ``metrics.csv`` and ``samples/`` in a folder, MLflow if given, and a progress bar."""
 
     def __init__(self, folder: Path, tracker: Tracker | None, console: Console) -> None:
         self.folder, self.tracker, self.console = folder, tracker, console
@@ -68,7 +62,7 @@ class Recorder:
             self.warm_s = time.perf_counter()
         if number == self.first + TIMED:
             each_s = (time.perf_counter() - self.warm_s) / (TIMED - 1)
-            left = duration(each_s * (self.total - number))
+            left = _duration(each_s * (self.total - number))
             self.console.out(f"about {left} to go ({each_s:.2g} s an iteration)", highlight=False)
 
     def epoch(self, history: list[dict[str, float]], panel: NDArray[np.uint8] | None) -> None:
@@ -96,7 +90,7 @@ class Recorder:
         write_text(self.folder / "metrics.csv", text.getvalue())
 
 
-def duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """A length of time for people, to two digits or so: seconds, minutes or hours."""
     if seconds < 60:
         return f"{seconds:.0f} s"

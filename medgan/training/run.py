@@ -1,27 +1,28 @@
 """One training, from what the user asked to a model folder: the story of ``medgan train``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric, seed_everything
+from lightning_fabric import Fabric
 from rich.console import Console
 
 from medgan import catalog
-from medgan.config import Settings, from_overrides, load
+from medgan.config import Settings, load, to_yaml, user_layers
 from medgan.data.cache import Cache, default_folder
 from medgan.data.splits import Split, split_subjects
+from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Data, Location
-from medgan.errors import ConfigError
+from medgan.errors import ConfigError, DataError
 from medgan.pipeline import Pipeline
 from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.device import make_fabric
-from medgan.training.fit import Fit, Fitted
 from medgan.training.folder_lock import alone_in
-from medgan.training.model_folder import library_versions
+from medgan.training.model_folder import Description, Origin, library_versions
 from medgan.training.recorder import Recorder
-from medgan.training.run_folder import RunFolder, check_unchanged, is_begun, new_run, run_to_resume
+from medgan.training.run_folder import RunFolder, changed_settings, is_begun, new_run, run_to_resume
+from medgan.training.task import train_task
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Order:
     """Whether ``data`` holds the built-in phantom, rendered elsewhere for several runs."""
     parent: str | None = None
     """The MLflow run that this one is a child of."""
+    settings: Settings = field(default_factory=dict)
+    """Of a command's own options; ``config`` and ``overrides`` win."""
     resume_or_start: bool = False
     """Go on with the run called ``name`` where there is one, else start it; settings are then the run's own or none."""
 
@@ -56,7 +59,8 @@ class Trained:
     """A finished training."""
 
     run: RunFolder
-    fitted: Fitted
+    description: Description
+    """The model's."""
     used_by: str
     """The command that the model is for, without ``--model``."""
     tracked: str
@@ -72,83 +76,87 @@ def train(order: Order, console: Console) -> Trained:
         MedganError: Whatever keeps the training from starting or going on; the message says what to do.
         Interrupted: Asked to stop; the run can be resumed.
     """
+    kind = catalog.load(order.pipeline)
+    root = order.out / kind.experiment()
     if order.resume_or_start:
-        order = replace(order, resume=is_begun(order.out / order.pipeline, order.name))
-    run, pipeline, data = resumed(order) if order.resume else started(order)
-    before = run.facts()
+        order = replace(order, resume=is_begun(root, order.name))
+    run, pipeline, data = _resumed(order, root) if order.resume else _started(order, root)
+    config, before = pipeline.config, run.facts()
     check_store(order.tracking, before.get("tracking_uri"))
     with alone_in(run.path, console):
-        config = pipeline.config
-        announce(order, pipeline, run, console)
+        _announce(order, pipeline, run, console)
         cohort = pipeline.cohort(data)
-        split = frozen_split(order, pipeline, cohort, run)
+        split = _frozen_split(order, pipeline, cohort, run)
         for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
             console.out(line, highlight=False)
         fabric = make_fabric(order.device, config.fit.precision)
-        training = pipeline.training_data(cohort, split, Cache(default_folder()))
-        facts = fixed_facts(pipeline, cohort, split, data, fabric)
+        task = pipeline.task(cohort, split, Cache(default_folder()))
+        learner = task.seeded(config.seed)
+        facts = _fixed_facts(pipeline, cohort, split, data, fabric)
         facts["phantom"] = data is None or order.phantom or before.get("phantom", False)
-        seed_everything(config.seed, verbose=False)
-        learner = pipeline.learner()
-        with tracked(order, pipeline, run.name, facts, before) as tracker:
+        phantom = facts["phantom"] or pipeline.on_phantom
+        with _tracked(order, pipeline, run.name, facts, before) as tracker:
             recorded = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
             # After everything that can be refused: a folder that is begun is a run.
-            if not order.resume:
+            if order.resume:
+                # Runs of `segment-train` before 0.2 had their seed in `run.json` alone.
+                write_text(run.config, to_yaml(config))
+            else:
                 run.start(config, split, facts | recorded)
             if "mlflow_run_id" not in before:
                 run.note(recorded)
-                describe_data(tracker, pipeline, cohort, facts)
+                _describe_data(tracker, pipeline, cohort, facts)
                 tracker.artifact(run.config)
-            recorder = Recorder(run.path, tracker, console)
-            loop = Fit(
-                learner,
-                training.patches,
-                training.held_out,
-                config.fit,
-                fabric=fabric,
-                folder=run.state,
-                recorder=recorder,
-            )
-            fitted = loop.run(resume=order.resume)
-            pipeline.write_model(run.model, fitted, split, training.seen, facts)
+            model = train_task(
+                task, learner=learner, seed=config.seed, folder=run.path, fabric=fabric, resume=order.resume,
+                origin=Origin.of(split, phantom=phantom, data_fingerprint=facts["data_fingerprint"]),
+                recorder=Recorder(run.path, tracker, console),
+            )  # fmt: skip
             tracker.artifact(run.path / "metrics.csv")
             model_uri = tracker.model(run.model, order.register)
-            return Trained(run, fitted, pipeline.used_by, tracker.describe(), model_uri)
+            return Trained(run, model.description, pipeline.used_by, tracker.describe(), model_uri)
 
 
-def started(order: Order) -> tuple[RunFolder, Pipeline[Any], Data | None]:
+Begun = tuple[RunFolder, Pipeline[Any], Data | None]
+
+
+def _started(order: Order, root: Path) -> Begun:
     """A new run: its folder, its pipeline with settings resolved, its data."""
-    pipeline = configured(order, on_phantom=order.data is None or order.phantom)
-    return new_run(order.out / order.pipeline, order.name), pipeline, order.data
+    pipeline = _configured(order, order.data, on_phantom=order.data is None or order.phantom)
+    return new_run(root, order.name), pipeline, order.data
 
 
-def configured(order: Order, *, on_phantom: bool) -> Pipeline[Any]:
+def _configured(order: Order, data: Data | None, *, on_phantom: bool) -> Pipeline[Any]:
     """The pipeline with the settings that the order asks for on this device."""
-    layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(order.overrides)]
+    layers = [order.settings, *user_layers(order.config, order.overrides)]
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
-    return catalog.load(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu)
+    return catalog.load(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu).complete(data)
 
 
-def resumed(order: Order) -> tuple[RunFolder, Pipeline[Any], Data | None]:
-    """The run to go on with, exactly as it was configured.
-
-    Raises:
-        ConfigError: No such run, or settings that would change it.
-    """
-    if (order.config or order.overrides) and not order.resume_or_start:
+def _resumed(order: Order, root: Path) -> Begun:
+    """The run to go on with, exactly as it was configured."""
+    changes = bool(order.config or order.overrides or order.settings)
+    if changes and not order.resume_or_start:
         raise ConfigError(
             "--resume goes on with the run's own settings; leave --config and KEY=VALUE out, or start a new run."
         )
     kind = catalog.load(order.pipeline)
-    run = run_to_resume(order.out / order.pipeline, order.name)
+    run = run_to_resume(root, order.name)
     facts = run.facts()
-    pipeline = kind(load(kind.settings, run.config))
-    if order.config or order.overrides:
-        check_unchanged(run, pipeline.config, configured(order, on_phantom=facts.get("phantom", False)).config)
-    return run, pipeline, order.data or Location.of_facts(facts)
+    if not order.data and "data" not in facts:
+        raise DataError(f"{run.path / 'run.json'}: does not say the run's data and seed; start the run anew.")
+    pipeline = kind(load(kind.settings, {"seed": facts.get("seed", 0)}, run.config))
+    data = order.data or Location.of_facts(facts)
+    if changes:
+        asked = _configured(order, data, on_phantom=facts.get("phantom", False))
+        if changed := changed_settings(pipeline.config, asked.config):
+            raise ConfigError(
+                f"{run.config}: the run was begun with other settings ({changed}); give those, or another --name."
+            )
+    return run, pipeline, data
 
 
-def announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Console) -> None:
+def _announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Console) -> None:
     """Say what is about to happen, and what was chosen on the user's behalf."""
     config = pipeline.config
     if order.data is None and not order.resume:
@@ -159,7 +167,7 @@ def announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Con
     console.out(f"{run.path}: {size}; {iterations} iterations of {config.fit.batch_size} patches", highlight=False)
 
 
-def frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: RunFolder) -> Split:
+def _frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: RunFolder) -> Split:
     """The run's split: drawn once, and held against the files on disk ever after."""
     frozen = run.split if order.resume else order.split
     if frozen is None:
@@ -170,7 +178,7 @@ def frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: Run
     return split
 
 
-def fixed_facts(
+def _fixed_facts(
     pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Data | None, fabric: Fabric
 ) -> dict[str, Any]:
     """What ``run.json`` tells of a run, beside its settings."""
@@ -186,13 +194,15 @@ def fixed_facts(
     }
 
 
-def tracked(order: Order, pipeline: Pipeline[Any], name: str, facts: dict[str, Any], before: dict[str, Any]) -> Tracker:
+def _tracked(
+    order: Order, pipeline: Pipeline[Any], name: str, facts: dict[str, Any], before: dict[str, Any]
+) -> Tracker:
     """The MLflow run: a new one, or the one that ``before``, what ``run.json`` told at the start, says was begun."""
     tags = {key: str(facts[key]) for key in ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")}
     return Tracker.start(
         order.tracking,
         recorded=before.get("tracking_uri"),
-        experiment=pipeline.name(),
+        experiment=pipeline.experiment(),
         run_name=name,
         parameters=pipeline.config.model_dump(mode="json"),
         tags=tags,
@@ -201,7 +211,7 @@ def tracked(order: Order, pipeline: Pipeline[Any], name: str, facts: dict[str, A
     )
 
 
-def describe_data(tracker: Tracker, pipeline: Pipeline[Any], cohort: Cohort, facts: dict[str, Any]) -> None:
+def _describe_data(tracker: Tracker, pipeline: Pipeline[Any], cohort: Cohort, facts: dict[str, Any]) -> None:
     """Record which data a run sees, without a name of it."""
     counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
     tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medgan.config import NEEDS_NAME, Config, check_name, flattened, load, read_yaml, to_yaml
+from medgan.config import NEEDS_NAME, Config, Settings, check_name, flattened, load, read_yaml, to_yaml
 from medgan.data.splits import Split
 from medgan.data.streams import write_text
 from medgan.documents import read_json
@@ -21,11 +21,7 @@ STUDIES = ("study.json", "routes.json")
 
 
 def folder_named(root: Path, name: str) -> Path:
-    """The folder of a run or study in ``root``; a study's own runs are named ``STUDY/RUN``.
-
-    Raises:
-        ConfigError: See :func:`check_name`.
-    """
+    """The folder of a run or study in ``root``; a study's own runs are named ``STUDY/RUN``."""
     for part in name.split("/"):
         check_name(part)
     return root / name
@@ -33,28 +29,23 @@ def folder_named(root: Path, name: str) -> Path:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """``runs/<pipeline>/<name>/`` and what lies in it."""
+    """``runs/<pipeline>/<name>/``: resolved settings, frozen split, states to resume from, model, and ``run.json``."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The resolved settings."""
+        """``config.yaml``."""
         return self.path / "config.yaml"
 
     @property
     def split(self) -> Path:
-        """Who is trained on, validated on and tested."""
+        """``split.json``."""
         return self.path / "split.json"
 
     @property
-    def state(self) -> Path:
-        """The states to resume from."""
-        return self.path / "state"
-
-    @property
     def model(self) -> Path:
-        """What conversion needs."""
+        """The model folder."""
         return self.path / "model"
 
     @property
@@ -62,25 +53,23 @@ class RunFolder:
         """The run's name."""
         return self.path.name
 
-    def start(self, config: Config, split: Split, facts: dict[str, Any]) -> None:
-        """Write what is fixed for the whole run.
-
-        Args:
-            config: The resolved settings.
-            split: The frozen split.
-            facts: What ``run.json`` tells: data, device, versions, git state.
-        """
+    def start(self, config: Config, split: Split, facts: Settings) -> None:
+        """Write what is fixed for the whole run; ``facts`` are what ``run.json`` tells of data, device and versions."""
         split.save(self.split)
         self.note(facts | {"started": datetime.now().astimezone().isoformat(), "host": platform.platform()})
         # The settings come last: a folder with them is a whole run.
         write_text(self.config, to_yaml(config))
 
-    def note(self, facts: dict[str, Any]) -> None:
+    def note(self, facts: Settings) -> None:
         """Add facts to ``run.json``."""
         write_text(self.path / "run.json", json.dumps(self.facts() | facts, indent=2) + "\n")
 
     def facts(self) -> dict[str, Any]:
-        """What ``run.json`` tells."""
+        """The content of ``run.json``; empty where there is none.
+
+        Raises:
+            DataError: It is damaged.
+        """
         path = self.path / "run.json"
         if not path.exists():
             return {}
@@ -136,18 +125,6 @@ def is_begun(root: Path, name: str | None) -> bool:
     return RunFolder(folder_named(root, name)).config.exists()
 
 
-def check_unchanged(run: RunFolder, before: Config, asked: Config) -> None:
-    """Refuse to go on with a run under settings that are not its own.
-
-    Raises:
-        ConfigError: Names the first that differ.
-    """
-    if changed := changed_settings(before, asked):
-        raise ConfigError(
-            f"{run.config}: the run was begun with other settings ({changed}); give those, or another --name."
-        )
-
-
 def changed_settings(before: Config, now: Config) -> str:
     """The first settings that differ, for people; empty where none does."""
     old, new = (flattened(each.model_dump(mode="json")) for each in (before, now))
@@ -166,7 +143,7 @@ def _refuse_study(folder: Path) -> None:
 
 
 def note_settings(folder: Path, config: Config, resume: bool) -> None:
-    """Write the settings of a training that is no run of its own into its folder; on resume hold them against those.
+    """Write a training's settings into its folder; on resume hold them against those.
 
     Raises:
         ConfigError: A training that is resumed with other settings.

@@ -1,5 +1,6 @@
 """All that decides what comes next in a run: from it, a resumed run equals an uninterrupted one."""
 
+import copy
 import os
 import random
 from collections.abc import Mapping
@@ -16,8 +17,50 @@ from torch import nn
 from torch.optim import Optimizer
 
 from medgan.errors import TrainingError
-from medgan.training.averages import Averages, load_all
-from medgan.training.learner import Learner
+from medgan.training.learner import Learner, Networks
+
+Weights = dict[str, dict[str, torch.Tensor]]
+
+
+class EMA:
+    """Exponential moving averages of networks: steadier than any single iteration of an adversarial game.
+
+    The decay rises as (1 + n) / (10 + n) towards its limit, so that the first iterations do not hold the average back.
+
+    Args:
+        networks: The networks to follow.
+        decay: Share of the average that an iteration keeps, in the long run.
+    """
+
+    def __init__(self, networks: Networks, decay: float) -> None:
+        self.networks = {
+            name: copy.deepcopy(network).eval().requires_grad_(False) for name, network in networks.items()
+        }
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, networks: Networks, iteration: int) -> None:
+        """Move every average towards its network; ``iteration`` counts from 0. Buffers are copied."""
+        share = 1 - min(self.decay, (1 + iteration) / (10 + iteration))
+        for name, average in self.networks.items():
+            for mean, value in zip(average.parameters(), networks[name].parameters(), strict=True):
+                mean.lerp_(value, share)
+            for kept, buffer in zip(average.buffers(), networks[name].buffers(), strict=True):
+                kept.copy_(buffer)
+
+    def state_dict(self) -> Weights:
+        """Weights by network."""
+        return {name: network.state_dict() for name, network in self.networks.items()}
+
+    def load_state_dict(self, state: Weights) -> None:
+        """Restore a :meth:`state_dict`."""
+        load_weights(self.networks, state)
+
+
+def load_weights(networks: Networks, weights: Weights) -> None:
+    """Load every network's weights; names and shapes must agree."""
+    for name, network in networks.items():
+        network.load_state_dict(weights[name])
 
 
 @dataclass
@@ -39,13 +82,13 @@ class Progress:
 
 @dataclass
 class State:
-    """Everything of a run that changes: progress, weights, optimisers, averages, memory, loss scale, random states."""
+    """Everything of a run that changes: progress, weights, optimisers, averages, loss scale, random states."""
 
     fabric: Fabric
     learner: Learner
     networks: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
-    averages: Averages
+    ema: EMA
     progress: Progress
 
     def save(self, path: Path) -> None:
@@ -55,10 +98,10 @@ class State:
                 "progress": asdict(self.progress),
                 "networks": {name: network.state_dict() for name, network in self.networks.items()},
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-                "averages": self.averages.state_dict(),
-                "memory": self.learner.memory(),
+                "averages": self.ema.state_dict(),
+                "memory": self.learner.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),
-                "random": random_states(),
+                "random": _random_states(),
             },
             path,
         )
@@ -71,14 +114,14 @@ class State:
         """
         content = load_checked(path)
         try:
-            load_all(self.networks, content["networks"])
-            self.averages.load_state_dict(content["averages"])
+            load_weights(self.networks, content["networks"])
+            self.ema.load_state_dict(content["averages"])
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(content["optimizers"][name])
-            self.learner.remember(content["memory"])
+            self.learner.load_state_dict(content["memory"])
             self.fabric.strategy.precision.load_state_dict(content["precision"])
             self.progress = Progress(**content["progress"])
-            restore_random(content["random"])
+            _restore_random(content["random"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(
@@ -90,7 +133,7 @@ def save_atomic(content: Mapping[str, Any], path: Path) -> None:
     """``torch.save`` to a file beside ``path``, flushed to the disk, then renamed over it.
 
     Raises:
-        TrainingError: The disk is full or the folder cannot be written; what ``path`` held is still there.
+        TrainingError: The disk is full or the folder cannot be written; ``path`` still holds what it held.
     """
     part = path.with_name(f"{path.name}.part")
     try:
@@ -113,8 +156,8 @@ def save_atomic(content: Mapping[str, Any], path: Path) -> None:
 def load_checked(path: Path) -> dict[str, Any]:
     """The content that :func:`save_atomic` wrote; no code of the file is run.
 
-    ``torch.save`` writes a zip file with a checksum of each of its parts, at which ``torch.load`` does not look: a
-    changed weight would be trained on unnoticed.
+    ``torch.load`` does not look at the checksums of the zip file that ``torch.save`` writes: a changed weight would be
+    trained on unnoticed.
 
     Raises:
         TrainingError: The file is missing, cut or changed.
@@ -130,7 +173,7 @@ def load_checked(path: Path) -> dict[str, Any]:
     return content
 
 
-def random_states() -> dict[str, Any]:
+def _random_states() -> dict[str, Any]:
     """Every generator's state as tensors, numbers and lists."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
@@ -142,8 +185,8 @@ def random_states() -> dict[str, Any]:
     }
 
 
-def restore_random(states: Mapping[str, Any]) -> None:
-    """Set every generator to what :func:`random_states` gave."""
+def _restore_random(states: Mapping[str, Any]) -> None:
+    """Set every generator to what :func:`_random_states` gave."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"])

@@ -184,7 +184,7 @@ class CycleGAN(UnpairedTranslator):
         back = losses.reconstruction(self.to_source(target), centre_channel(source))
         return {"anchor": self.config.anchor * (there + back)}
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The replay pools, the iteration, and which segmenter watches."""
         return {
             "target": self.target_pool.state_dict(),
@@ -193,22 +193,22 @@ class CycleGAN(UnpairedTranslator):
             "semantic": self.semantics.sha256 if self.semantics else None,
         }
 
-    def remember(self, memory: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the replay pools and the iteration.
 
         Raises:
             ModelError: Another segmenter lies where the run's was.
         """
         own = self.semantics.sha256 if self.semantics else None
-        if memory.get("semantic") != own:
+        if state.get("semantic") != own:
             raise ModelError(
                 f"{self.config.semantic_model}: is not the segmenter that the run began with; put that back, or start "
                 "a new run."
             )
         device = self.attached.device
-        self.target_pool.load_state_dict(memory["target"], device)
-        self.source_pool.load_state_dict(memory["source"], device)
-        self.iteration = int(memory["iteration"])
+        self.target_pool.load_state_dict(state["target"], device)
+        self.source_pool.load_state_dict(state["source"], device)
+        self.iteration = int(state["iteration"])
 
     def _judge(self, *, learn: bool) -> None:
         """Discriminators learn in their own step only."""

@@ -1,13 +1,13 @@
 """What every translation task shares: pairs or two crowds of studies, their patches, and the model folder."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from pydantic import NonNegativeInt, PositiveInt
+from torch.utils.data import Dataset
 
 from medgan.config import Config, Settings
 from medgan.data.agreement import agreement, misaligned, on_scale_of
@@ -15,20 +15,17 @@ from medgan.data.belonging import Scans
 from medgan.data.cache import Cache
 from medgan.data.domains import DomainPair
 from medgan.data.grid import apart, same_grid
-from medgan.data.patches import AnchoredDataset, PatchConfig, PatchDataset
+from medgan.data.patches import AnchoredDataset, Batch, PatchConfig, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split
-from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.data.volumes import read_grid
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.phantom.cohort import PAIRED
-from medgan.pipeline import Pipeline, PipelineConfig, Seen, TrainingData
-from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, check_change
-from medgan.training.card import model_card
-from medgan.training.fit import Fitted
+from medgan.pipeline import Pipeline, PipelineConfig
+from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, TranslationDescription, check_change
 from medgan.training.learner import HeldOut
-from medgan.training.model_folder import CARD, write_model
+from medgan.training.task import Task
 from medgan.translators.translator import Translator
 
 Sides = tuple[list[Prepared], list[Prepared]]
@@ -78,7 +75,7 @@ class TranslationPipeline(Pipeline[C]):
             check_change(config.generator, self.pair)
         except ValueError as error:
             raise ConfigError(f"{error}.") from None
-        check_patch(config, self.pair)
+        _check_patch(config, self.pair)
 
     @classmethod
     def variant(cls, asked: Settings) -> str | None:
@@ -87,18 +84,25 @@ class TranslationPipeline(Pipeline[C]):
 
     @abstractmethod
     def learner(self) -> Translator:
-        """A fresh translator."""
+        """A fresh translator, made of :attr:`parts`."""
 
-    def training_data(self, cohort: Cohort, split: Split, cache: Cache) -> TrainingData:
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What every translator is made of, beside its own settings."""
+        config = self.config
+        own = {"generator": config.generator, "discriminator": config.discriminator}
+        return {"pair": self.pair, "patch": config.patch, **own}
+
+    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[TranslationDescription]:
         """Patches of the training subjects, and the validation subjects whole; where the last epoch is kept, none.
 
         Raises:
             DataError: A part without an image of either domain, or without a pair where pairs are wanted.
         """
+        config = self.config
         train, validation = split.part(cohort, "train"), split.part(cohort, "validation")
-        chooses = self.config.fit.keep == "best"
         for part, studies in (("training", train), ("validation", validation)):
-            if part == "validation" and not studies.studies and not chooses:
+            if part == "validation" and not studies.studies and config.fit.keep == "last":
                 continue
             if lacking := self._lacking(studies):
                 raise DataError(
@@ -107,16 +111,31 @@ class TranslationPipeline(Pipeline[C]):
                 )
         source, target = self._misaligned(train, *self.prepared(train, cache))
         held_out = self.held_out(validation, cache)
-        config = self.config
         regions = self.regions(source, target)
-        patches = PatchDataset(
+        real = PatchDataset(
             source, target, paired=self.pair.paired, config=config.patch, seed=config.seed, regions=regions
         )
-        known = seen_of(dict(zip(self.pair.names, (source, target), strict=True)))
-        if self.pair.paired or not config.phantom_pairs.subjects:
-            return TrainingData(patches, held_out, known)
-        anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
-        return TrainingData(AnchoredDataset(patches, anchors), held_out, known)
+        patches: Dataset[Batch] = real
+        if config.phantom_pairs.subjects and not self.pair.paired:
+            anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
+            patches = AnchoredDataset(real, anchors)
+        facts = self._facts(source, target) | {"trained": len(split.train), "validated": len(split.validation)}
+        return Task(config, config.fit, self.learner, patches, held_out, TranslationDescription, facts)
+
+    def _facts(self, source: Sequence[Prepared], target: Sequence[Prepared]) -> Settings:
+        """What a model's description tells of the settings and of the training studies."""
+        config = self.config
+        by_domain = dict(zip(self.pair.names, (source, target), strict=True))
+        scans = {name: [study.scan for study in own if study.scan] for name, own in by_domain.items()}
+        return {
+            "name": self.name(),
+            "pair": self.pair,
+            "grid": config.grid,
+            "patch": config.patch,
+            "generator": config.generator,
+            "intensities": {name: _intensity_range(own) for name, own in by_domain.items()},
+            "scans": {name: Scans.of(own) for name, own in scans.items() if own},
+        }
 
     def held_out(self, cohort: Cohort, cache: Cache) -> HeldOut:
         """The validation subjects, whole."""
@@ -177,33 +196,8 @@ class TranslationPipeline(Pipeline[C]):
         folder = self.rendered(wanted.subjects, wanted.seed, wanted.shape_voxels)
         return self._paired(find_cohort(folder / PAIRED, self.pair), cache)
 
-    def write_model(self, folder: Path, fitted: Fitted, split: Split, seen: Seen, facts: Settings) -> None:
-        """Write the generators that were kept, and all that conversion must know."""
-        config = self.config
-        description = write_model(
-            folder,
-            fitted.networks,
-            {
-                "name": self.name(),
-                "pair": self.pair,
-                "grid": config.grid,
-                "patch": config.patch,
-                "generator": config.generator,
-                "intensities": seen.intensities,
-                "scans": seen.scans,
-                "split_hash": split.hash,
-                "data_fingerprint": facts["data_fingerprint"],
-                "metrics": fitted.metrics,
-                "epoch": fitted.epoch,
-                "phantom": facts["phantom"],
-                "trained_on": split.trained_on,
-            },
-        )
-        card = model_card(description, trained=len(split.train), validated=len(split.validation))
-        write_text(folder / CARD, card)
 
-
-def check_patch(config: TranslationConfig, pair: DomainPair) -> None:
+def _check_patch(config: TranslationConfig, pair: DomainPair) -> None:
     """Refuse patches that the networks cannot take: a batch is sent through them without memory or arithmetic.
 
     Raises:
@@ -227,16 +221,7 @@ def check_patch(config: TranslationConfig, pair: DomainPair) -> None:
                 ) from None
 
 
-def seen_of(studies: Mapping[str, Sequence[Prepared]]) -> Seen:
-    """What a model's description tells of its training studies, given by domain."""
-    scans = {name: [study.scan for study in own if study.scan] for name, own in studies.items()}
-    return Seen(
-        {name: intensity_range(own) for name, own in studies.items()},
-        {name: Scans.of(own) for name, own in scans.items() if own},
-    )
-
-
-def intensity_range(studies: Sequence[Prepared]) -> tuple[float, float]:
+def _intensity_range(studies: Sequence[Prepared]) -> tuple[float, float]:
     """The lowest .1 and the highest 99.9 percentile of the studies' intensities."""
     percentiles = np.array([np.percentile(study.voxels, [0.1, 99.9]) for study in studies])
     return float(percentiles[:, 0].min()), float(percentiles[:, 1].max())

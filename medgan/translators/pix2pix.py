@@ -123,13 +123,13 @@ class Pix2Pix(Translator):
         scores = self.discriminator(torch.cat([source, fake], dim=1))
         return {"to_target": losses.generator_loss(self.config.adversarial, scores)}
 
-    def memory(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """The iteration."""
         return {"iteration": self.iteration}
 
-    def remember(self, memory: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the iteration."""
-        self.iteration = int(memory["iteration"])
+        self.iteration = int(state["iteration"])
 
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
         """Mean absolute error on held-out pairs."""

@@ -19,7 +19,8 @@ from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import ModelError
 from medgan.networks.outputs import centre_channel
-from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.training.model_folder import read_model
 
 Around = Callable[[Tensor, Tensor], Tensor]
 """From a stack of slices and a new middle slice to the stack with that in its middle."""
@@ -36,8 +37,8 @@ class SemanticConsistency:
     """
 
     def __init__(self, folder: Path, pair: DomainPair, patch: PatchConfig, grid: GridConfig | None) -> None:
-        model = load_segmenter(folder)
-        own = model.config
+        model = read_model(folder, SegmenterDescription)
+        own = model.description.config
         _check_domain(folder, own.domain, pair)
         _check_patch(folder, own.patch, patch, own.network.multiple)
         if grid is not None and own.grid != grid:

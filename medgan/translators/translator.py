@@ -16,8 +16,7 @@ from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise
 from medgan.inference.apply import apply
 from medgan.training.architecture import Direction, GeneratorConfig
-from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare
-from medgan.training.panel import panel
+from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare, panel
 from medgan.translators.validation import Volumes, unpaired_metrics
 
 PANEL_CASES = 4

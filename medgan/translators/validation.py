@@ -67,12 +67,12 @@ def _drawn_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[
 
     The body is the source's, so that a translator cannot leave out what it draws badly.
     """
-    drawn = [
+    translated = [
         quantile_sample(fake[body_mask(study.voxels, pair.source)])
         for fake, study in zip(fakes, held_out.source, strict=True)
     ]
     real = [quantile_sample(study.voxels[body_mask(study.voxels, pair.target)]) for study in held_out.target]
-    distance = distribution_distance_hu(np.concatenate(drawn), np.concatenate(real))
+    distance = distribution_distance_hu(np.concatenate(translated), np.concatenate(real))
     return {"val/distribution_distance_hu": distance, "val/score_hu": distance}
 
 

@@ -7,8 +7,8 @@ from medgan.benefit.judge import images_to_test, seen_as, true_labels
 from medgan.benefit.plan import make_plan
 from medgan.data.domains import Domain, Window
 from medgan.data.volumes import read_volume
-from medgan.segmentation.model import SegmenterDescription, SegmenterModel
-from medgan.training.description import Origin
+from medgan.segmentation.settings import SEGMENTER, SegmenterDescription
+from medgan.training.model_folder import Model, Origin
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def test_a_model_looks_at_an_image_through_the_images_own_window(plan):
         config=plan.segmenter, seed=0, trained=1, extra=0, extra_share=0, validated=1, origin=Origin(), metrics={},
         epoch=1, weights_sha256="", versions={},
     )  # fmt: skip
-    model = SegmenterModel(description, plan.segmenter.build())
+    model = Model(description, {SEGMENTER: plan.segmenter.build()})
     window = Window(lower=1, upper=99, percentiles=True)
     mr = Domain(name="mr", modality="MR", unit="arbitrary", air=0.0, window=window)
     other = seen_as(model, mr)
-    assert other.config.domain == mr
+    assert other.description.config.domain == mr
     assert other.network is model.network
-    assert model.config.domain == plan.segmenter.domain
+    assert model.description.config.domain == plan.segmenter.domain

@@ -18,8 +18,9 @@ from medgan.benefit.study import Benefit, run_benefit
 from medgan.data.splits import Split
 from medgan.errors import LeakageError
 from medgan.evaluation.tissues import overlap
-from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.settings import SegmenterDescription
 from medgan.tracking import resolve_uri
+from medgan.training.model_folder import read_model
 from medgan.training.recorder import Recorder
 
 QUIET = Console(quiet=True)
@@ -127,7 +128,7 @@ def test_a_figure_is_that_of_the_label_map_that_is_kept(story):
 def test_all_segmenters_take_equally_many_steps_on_what_their_arm_says(story):
     chosen = result(story.whole)["ratio_percent"]
     for arm in ARMS:
-        model = load_segmenter(child(story.whole, arm.name) / "model").description
+        model = read_model(child(story.whole, arm.name) / "model", SegmenterDescription).description
         fit = model.config.fit
         assert fit.epochs * fit.iterations_per_epoch == result(story.whole)["budget"]["iterations"] == 6
         assert model.config.augmentation == ("standard" if arm.standard else "none")
@@ -138,7 +139,7 @@ def test_all_segmenters_take_equally_many_steps_on_what_their_arm_says(story):
 def test_what_lost_its_labels_is_counted_and_not_trained_on(story):
     counts = {arm.name: [1, 3] for arm in ARMS if arm.translates}
     assert result(story.whole)["rejected"] == counts
-    assert load_segmenter(child(story.whole, "synthetic-only") / "model").description.trained == 2
+    assert read_model(child(story.whole, "synthetic-only") / "model", SegmenterDescription).description.trained == 2
     assert "left out: the translation of s1_contrast.nii.gz: label-keeping 0.25 is below 0.5" in story.told
 
 

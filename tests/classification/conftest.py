@@ -8,13 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from medgan.classification.model import CLASSIFIER, ClassifierModel, write_classifier
-from medgan.classification.settings import ClassifierConfig
+from medgan.classification.settings import CLASSIFIER, ClassifierConfig, ClassifierDescription
 from medgan.data.domains import Domain, Window
 from medgan.data.preparation import GridConfig
-from medgan.training.description import Origin
 from medgan.training.device import make_fabric
-from medgan.training.fit import Fitted
+from medgan.training.model_folder import Model, Origin, write_model
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 CT = Domain(name="ct", modality="CT", unit="HU", air=-1024.0, window=Window(lower=-1000.0, upper=1000.0))
@@ -52,11 +50,11 @@ def saved(tmp_path_factory, config):
     def save(dimensions="2", *, seed=0, phantom=False, **changes):
         torch.manual_seed(seed)
         made = config(dimensions, **changes)
-        fitted = Fitted({CLASSIFIER: made.build()}, 2, {"val/accuracy": 0.75})
         folder = tmp_path_factory.mktemp("classifier") / "model"
-        write_classifier(
-            folder, fitted, made, method="sgan", seed=seed, labelled={"healthy": 9, "spot": 5, "cyst": 4},
-            unlabelled=100, origin=Origin(split_hash="abc", phantom=phantom),
+        write_model(
+            folder, {CLASSIFIER: made.build()}, ClassifierDescription, config=made, method="sgan", seed=seed, epoch=2,
+            labelled={"healthy": 9, "spot": 5, "cyst": 4}, unlabelled=100, metrics={"val/accuracy": 0.75},
+            origin=Origin(split_hash="abc", phantom=phantom),
         )  # fmt: skip
         return folder
 
@@ -68,7 +66,7 @@ def ruled(config):
     """A loaded classifier that follows the rule: ``ruled("3")``."""
 
     def make(dimensions="2", **changes):
-        return ClassifierModel(SimpleNamespace(config=config(dimensions, **changes)), Brightest())
+        return Model(SimpleNamespace(config=config(dimensions, **changes)), {CLASSIFIER: Brightest()})
 
     return make
 

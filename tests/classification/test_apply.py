@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medgan.classification.apply import classify_volume, patch_starts, probabilities
+from medgan.classification.apply import _patch_starts, _probabilities, classify_volume
 from medgan.data.grid import Volume, made_up_grid
 from medgan.data.preparation import Prepared
 from medgan.errors import DataError, GeometryError, ModelError
@@ -86,7 +86,7 @@ def test_patches_cover_the_body_and_overlap_by_half(shape, extent, data):
     for size in shape:
         first = data.draw(st.integers(0, size - 1))
         body.append((first, data.draw(st.integers(first + 1, size))))
-    starts = list(patch_starts(prepared(shape, tuple(body)), extent))
+    starts = list(_patch_starts(prepared(shape, tuple(body)), extent))
     assert len(set(starts)) == len(starts)
     seen = np.zeros(shape, dtype=bool)
     for start in starts:
@@ -104,7 +104,7 @@ def test_many_patches_are_judged_as_each_alone(config, fabric, shape):
     study = prepared((20, 20, 16))
     study.voxels[:] = np.random.default_rng(0).uniform(-1, 1, study.voxels.shape)
     starts = [(0, 3, 2), (11, 5, 8), (-2, 0, 0)]
-    together = probabilities(network, study, starts, shape, fabric)
-    alone = [probabilities(network, study, [start], shape, fabric)[0] for start in starts]
+    together = _probabilities(network, study, starts, shape, fabric)
+    alone = [_probabilities(network, study, [start], shape, fabric)[0] for start in starts]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
     np.testing.assert_allclose(together.sum(axis=1), 1)

@@ -11,12 +11,13 @@ from rich.console import Console
 from medgan.classification import classify as module
 from medgan.classification.apply import classify_volume
 from medgan.classification.classify import ClassifyOrder, classify
-from medgan.classification.model import load_classifier
+from medgan.classification.settings import CLASSIFIER, ClassifierDescription
 from medgan.data.domains import Domain, Window
 from medgan.data.hashes import image_hash
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError, InUseError
 from medgan.training.folder_lock import alone_in
+from medgan.training.model_folder import read_model
 
 QUIET = Console(quiet=True)
 SPOTS = {"a": (5, 5, 1), "b": None, "c": (12, 9, 2)}
@@ -41,17 +42,18 @@ def rows(order):
 def test_every_image_has_a_row_with_what_the_network_says(order, saved, fabric, dimensions):
     order = replace(order, model=str(saved(dimensions)))
     assert ends(classify(order, QUIET)) == {f"{name}.nii.gz": "done" for name in SPOTS}
-    model = load_classifier(saved(dimensions))
+    model = read_model(saved(dimensions), ClassifierDescription)
     for name, row in rows(order).items():
         found = classify_volume(model, read_volume(order.input / name), fabric).probabilities
-        written = [float(row[f"p_{each}"]) for each in model.classes]
+        written = [float(row[f"p_{each}"]) for each in model.description.config.classes]
         np.testing.assert_allclose(written, found, atol=1e-6)
-        assert row["class"] == model.classes[int(found.argmax())]
+        assert row["class"] == model.description.config.classes[int(found.argmax())]
 
 
 def test_the_rule_decides_the_class(order, ruled, saved, monkeypatch):
     network = ruled().network
-    monkeypatch.setattr(module, "load_classifier", lambda folder: replace(load_classifier(folder), network=network))
+    networks = {CLASSIFIER: network}
+    monkeypatch.setattr(module, "read_model", lambda *asked: replace(read_model(*asked), networks=networks))
     classify(order, QUIET)
     assert {name: row["class"] for name, row in rows(order).items()} == {
         "a.nii.gz": "spot", "b.nii.gz": "healthy", "c.nii.gz": "spot",

@@ -8,8 +8,8 @@ from medgan.classification.few_labels import (
     ClassPatches,
     FewLabels,
     VariationConfig,
+    _vary,
     cut_labelled,
-    vary,
 )
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
@@ -56,13 +56,13 @@ def test_labels_are_counted_by_name():
 
 def test_nothing_varies_where_nothing_is_asked(shape):
     patch = torch.rand(1, *shape) * 2 - 1
-    torch.testing.assert_close(vary(patch, STILL, np.random.default_rng(0)), patch)
+    torch.testing.assert_close(_vary(patch, STILL, np.random.default_rng(0)), patch)
 
 
 def test_mirroring_turns_the_plane_over_in_every_way_and_leaves_the_third_axis(shape):
     patch = torch.rand(1, *shape) * 2 - 1
     config = STILL.model_copy(update={"mirroring": True})
-    turned = {tuple(vary(patch, config, np.random.default_rng(n)).flatten().tolist()) for n in range(100)}
+    turned = {tuple(_vary(patch, config, np.random.default_rng(n)).flatten().tolist()) for n in range(100)}
     plane = [each.flip(axes) for each in (patch, patch.transpose(1, 2)) for axes in ([], [1], [2], [1, 2])]
     assert len(turned) == 8
     for found in turned:
@@ -73,7 +73,7 @@ def test_mirroring_turns_the_plane_over_in_every_way_and_leaves_the_third_axis(s
 def test_intensities_vary_within_their_share_of_the_window(shape, name, amount):
     patch = torch.linspace(-0.4, 0.4, int(np.prod(shape))).reshape(1, *shape)
     config = STILL.model_copy(update={name: amount})
-    changed = [vary(patch, config, np.random.default_rng(n)) - patch for n in range(200)]
+    changed = [_vary(patch, config, np.random.default_rng(n)) - patch for n in range(200)]
     if name == "contrast":
         sizes = [(change / patch).abs().max().item() for change in changed]
     elif name == "brightness":
@@ -85,7 +85,7 @@ def test_intensities_vary_within_their_share_of_the_window(shape, name, amount):
 
 def test_what_is_varied_stays_in_the_window(shape):
     config = VariationConfig(brightness=0.9)
-    assert all(vary(torch.ones(1, *shape), config, np.random.default_rng(n)).abs().max() <= 1 for n in range(20))
+    assert all(_vary(torch.ones(1, *shape), config, np.random.default_rng(n)).abs().max() <= 1 for n in range(20))
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

@@ -3,20 +3,21 @@ import json
 import pytest
 import torch
 
-from medgan.classification.model import load_classifier
+from medgan.classification.settings import ClassifierDescription
 from medgan.errors import ModelError
-from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import read_model
 
 
 @pytest.mark.parametrize("dimensions", ["2", "3"])
 def test_a_model_is_read_back_as_it_was_written(saved, config, dimensions):
-    model = load_classifier(saved(dimensions, seed=3))
+    model = read_model(saved(dimensions, seed=3), ClassifierDescription)
     torch.manual_seed(3)
-    fresh, patches = config(dimensions).build(), torch.randn(2, 1, *model.config.shape)
+    fresh, patches = config(dimensions).build(), torch.randn(2, 1, *model.description.config.shape)
     torch.testing.assert_close(model.network(patches), fresh.eval()(patches), rtol=1e-5, atol=1e-7)
-    assert model.config == config(dimensions)
-    assert model.classes == ("healthy", "spot", "cyst")
+    assert model.description.config == config(dimensions)
+    assert model.description.config.classes == ("healthy", "spot", "cyst")
     assert not model.network.training
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
 
@@ -35,7 +36,7 @@ def test_an_altered_file_is_refused(saved):
     with (folder / "weights.safetensors").open("ab") as stream:
         stream.write(b"0")
     with pytest.raises(ModelError, match="was changed or damaged"):
-        load_classifier(folder)
+        read_model(folder, ClassifierDescription)
 
 
 def test_weights_of_other_classes_are_refused(saved):
@@ -44,17 +45,17 @@ def test_weights_of_other_classes_are_refused(saved):
     description["config"]["names"] = ["spot"]
     (folder / "model.json").write_text(json.dumps(description))
     with pytest.raises(ModelError, match="weights do not fit"):
-        load_classifier(folder)
+        read_model(folder, ClassifierDescription)
 
 
-@pytest.mark.parametrize("load", [load_segmenter, read_model])
-def test_other_commands_name_the_one_that_it_is_for(saved, load):
+@pytest.mark.parametrize("kind", [SegmenterDescription, TranslationDescription])
+def test_other_commands_name_the_one_that_it_is_for(saved, kind):
     with pytest.raises(ModelError, match=r"is a model for classification.*use it with `medgan classify`"):
-        load(saved())
+        read_model(saved(), kind)
 
 
 def test_a_model_for_something_else_is_refused(saved):
     folder = saved()
     (folder / "model.json").write_text('{"schema_version": 1, "task": "segmentation"}')
     with pytest.raises(ModelError, match="use it with `medgan segment`"):
-        load_classifier(folder)
+        read_model(folder, ClassifierDescription)

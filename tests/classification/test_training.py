@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from medgan.classification.few_labels import ClassPatches
-from medgan.classification.model import load_classifier
+from medgan.classification.settings import ClassifierDescription
 from medgan.classification.sgan import SGAN
-from medgan.classification.training import FewLabelsConfig, train_classifier
+from medgan.classification.training import FewLabelsConfig, classifier_task
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled
-from medgan.training.description import Origin
 from medgan.training.device import make_fabric
 from medgan.training.fit import Interrupted
+from medgan.training.model_folder import Origin, read_model
+from medgan.training.task import train_task
 
 PATCHES = {"2d": {"dimensions": 2, "size_voxels": 8}, "3d": {"dimensions": 3, "size_voxels": 8, "depth_voxels": 8}}
 METHODS = {"sgan": {"kind": "sgan", "channels": 4, "latent": 3}, "supervised": {"kind": "supervised"}}
@@ -36,9 +37,10 @@ def spots(count, config, seed=0):
 
 def trained(folder, config, **changes):
     known, seen = spots(6, config), spots(30, config, seed=1).images
-    cases = {"labelled": known, "unlabelled": seen, "seed": 3} | changes
-    labelled, unlabelled = cases.pop("labelled"), cases.pop("unlabelled")
-    return train_classifier(labelled, unlabelled, config, folder=folder, fabric=make_fabric("cpu", "32"), **cases)
+    given = {"labelled": known, "unlabelled": seen, "validation": (), "seed": 3} | changes
+    cases = [given.pop(name) for name in ("labelled", "unlabelled", "validation")]
+    task = classifier_task(*cases, config, seed=given["seed"])
+    return train_task(task, folder=folder, fabric=make_fabric("cpu", "32"), **given)
 
 
 def weights(model):
@@ -68,7 +70,7 @@ def test_the_model_folder_holds_the_discriminator_and_its_class_scores(tmp_path,
     monkeypatch.setattr(SGAN, "training_step", lambda self, batch: steps.append(self) or step(self, batch))
     config = settings(dimensions, average_decay=0.0)
     trained(tmp_path, config, origin=Origin(split_hash="abc", phantom=True))
-    loaded = load_classifier(tmp_path / "model")
+    loaded = read_model(tmp_path / "model", ClassifierDescription)
     patches = spots(5, config, seed=4).images
     # Without averaging the kept network is the discriminator of the last step; how tensors lie in memory may round
     # its scores differently.

@@ -67,18 +67,16 @@ def test_some_failures_end_with_1_and_wrong_use_with_2(cohort, tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    from medgan.classification.model import CLASSIFIER, write_classifier
-    from medgan.classification.settings import ClassifierConfig
+    from medgan.classification.settings import CLASSIFIER, ClassifierConfig, ClassifierDescription
     from medgan.data.domains import domain_named
     from medgan.data.preparation import GridConfig
-    from medgan.training.description import Origin
-    from medgan.training.fit import Fitted
+    from medgan.training.model_folder import Origin, write_model
 
     torch.manual_seed(0)
     config = ClassifierConfig(names=("spot",), domain=domain_named("ct"), grid=GridConfig(), shape=(8, 8))
     folder = tmp_path_factory.mktemp("classifier")
-    fitted = Fitted({CLASSIFIER: config.build()}, 1, {})
-    write_classifier(folder, fitted, config, method="sgan", seed=0, labelled={}, unlabelled=0, origin=Origin())
+    facts = {"method": "sgan", "labelled": {}, "unlabelled": 0, "origin": Origin(), "metrics": {}, "epoch": 1}
+    write_model(folder, {CLASSIFIER: config.build()}, ClassifierDescription, config=config, **facts)
     return folder
 
 

@@ -13,9 +13,9 @@ from lightning_fabric import Fabric
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.training.architecture import GeneratorConfig, ResNetConfig
+from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription
 from medgan.training.device import make_fabric
-from medgan.training.model_folder import write_model
+from medgan.training.model_folder import Origin, write_model
 
 NETWORK = ResNetConfig(channels=8, downs=4, blocks=1, norm="group", skips=True)
 
@@ -72,13 +72,11 @@ def save_model() -> Callable[..., Path]:
             "patch": patch,
             "generator": generator,
             "intensities": {pair.source.name: (-1024.0, 2500.0), pair.target.name: (-1024.0, 2500.0)},
-            "split_hash": "none",
-            "data_fingerprint": "none",
+            "origin": Origin(split_hash="none", data_fingerprint="none"),
             "metrics": {},
             "epoch": 1,
-            "phantom": False,
         }
-        write_model(path, networks, description | changed)
+        write_model(path, networks, TranslationDescription, **description | changed)
         return path
 
     return save

@@ -19,6 +19,7 @@ from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, InUseError, ModelError
 from medgan.inference.convert import Batch, ConvertOrder, convert
 from medgan.inference.jobs import find_jobs
+from medgan.training.architecture import TranslationDescription
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import read_model
 
@@ -284,7 +285,10 @@ def test_what_nobody_foresaw_is_recorded_too(save_study, model_folder, fabric, t
         save_study(tmp_path / "in" / f"{name}.nii.gz")
     order = ConvertOrder(tmp_path / "in", tmp_path / "out", str(model_folder), jobs=2)
     plan = find_jobs(order.input, order.output, "contrast")
-    outcomes = {outcome.input: outcome for outcome in Unlucky(order, read_model(model_folder), fabric).run(plan)}
+    outcomes = {
+        outcome.input: outcome
+        for outcome in Unlucky(order, read_model(model_folder, TranslationDescription), fabric).run(plan)
+    }
     assert {name: outcome.status for name, outcome in outcomes.items()} == {
         "a.nii.gz": "done",
         "b.nii.gz": "failed",
@@ -492,7 +496,10 @@ def test_a_study_that_is_gone_or_something_else_by_its_turn_fails_alone(save_stu
     os.mkfifo(studies["pipe"])
     studies["text"].write_text("<html>")
     order = ConvertOrder(tmp_path / "in", tmp_path / "out", str(model_folder))
-    ended = {outcome.input: outcome for outcome in Batch(order, read_model(model_folder), fabric).run(plan)}
+    ended = {
+        outcome.input: outcome
+        for outcome in Batch(order, read_model(model_folder, TranslationDescription), fabric).run(plan)
+    }
     assert ended.pop("a.nii.gz").status == "done"
     says = {"gone": "cannot be read", "folder": "a folder without", "pipe": "a named pipe", "text": "not a NIfTI file"}
     for name, message in says.items():

@@ -19,7 +19,8 @@ from medgan.inference.sidecar import (
     read_sidecar,
     write_outputs,
 )
-from medgan.training.model_folder import ModelDescription, read_model
+from medgan.training.architecture import TranslationDescription
+from medgan.training.model_folder import read_model
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def job(tmp_path, save_study):
 
 @pytest.fixture
 def facts(model_folder, job):
-    shared = model_facts(read_model(model_folder), "to_target", change_map=True, uncertainty=4)
+    shared = model_facts(read_model(model_folder, TranslationDescription), "to_target", change_map=True, uncertainty=4)
     return shared | {"Sources": [job.name], "SourceSHA256": file_hash(job.source), "Warnings": ["beware"]}
 
 
@@ -159,7 +160,7 @@ def test_voxels_that_cannot_be_stored_leave_nothing(job, facts):
 def test_a_one_sided_map_is_an_amount_and_a_signed_one_a_difference(
     save_model, tmp_path, change, direction, meaning, shown
 ):
-    model = read_model(save_model(tmp_path / "model", change=change))
+    model = read_model(save_model(tmp_path / "model", change=change), TranslationDescription)
     assert map_meaning(model, direction) == meaning
     assert as_map(np.float32([-7.0]), model, direction) == [shown]
 
@@ -212,8 +213,8 @@ def test_a_description_without_what_was_added_to_descriptions_later_has_the_hash
     """Else no output that an earlier medgan wrote would be kept."""
     content = json.loads((model_folder / "model.json").read_text())
     del content["trained_on"]
-    old = ModelDescription.model_validate(content)
+    old = TranslationDescription.model_validate(content)
     before = hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
     assert model_origin("tiny", old)["DescriptionSHA256"] == before
-    seen = ModelDescription.model_validate(content | {"trained_on": {"train": ["0" * 64]}})
+    seen = TranslationDescription.model_validate(content | {"trained_on": {"train": ["0" * 64]}})
     assert model_origin("tiny", seen)["DescriptionSHA256"] != before

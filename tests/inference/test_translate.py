@@ -13,6 +13,7 @@ from medgan.data.preparation import GridConfig, prepare
 from medgan.data.volumes import Volume, read_volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.translate import on_grid, translate
+from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import read_model
 
 AXES = {
@@ -69,7 +70,7 @@ def test_slabs_leave_no_seam(slab_voxels, monkeypatch):
 
 
 def test_a_study_that_is_used_up_is_translated_as_any_other(save_study, model_folder, fabric, tmp_path):
-    study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder)
+    study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder, TranslationDescription)
     kept = translate(study, model, "to_target", fabric, keep_change=True)
     used = translate(study, model, "to_target", fabric, keep_change=True, use_up=True)
     np.testing.assert_array_equal(kept.voxels, used.voxels)
@@ -81,7 +82,7 @@ def test_a_study_that_is_used_up_is_translated_as_any_other(save_study, model_fo
 def test_one_sided_changes_stay_where_contrast_agent_can_be(save_study, model_folder, fabric, tmp_path, axes, kind):
     shape, spacing = GRIDS[kind]
     image = save_study(tmp_path / "study.nii.gz", shape, affine(axes, spacing))
-    study, model = read_volume(image), read_model(model_folder)
+    study, model = read_volume(image), read_model(model_folder, TranslationDescription)
     for direction, sign in (("to_target", -1), ("to_source", 1)):
         found = translate(study, model, direction, fabric, keep_change=True)
         moved, hu = found.voxels - study.voxels, study.voxels
@@ -98,7 +99,7 @@ def test_one_sided_changes_stay_where_contrast_agent_can_be(save_study, model_fo
 def test_a_signed_change_goes_either_way_but_not_where_nothing_may_change(
     save_study, save_model, fabric, tmp_path, push
 ):
-    model = read_model(save_model(tmp_path / "model", change="signed", push=push))
+    model = read_model(save_model(tmp_path / "model", change="signed", push=push), TranslationDescription)
     study = read_volume(save_study(tmp_path / "study.nii.gz"))
     moved = translate(study, model, "to_target", fabric).voxels - study.voxels
     assert (moved * np.sign(push)).max() > 20
@@ -108,7 +109,7 @@ def test_a_signed_change_goes_either_way_but_not_where_nothing_may_change(
 @pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 def test_every_kind_of_patch_converts(save_study, save_model, fabric, tmp_path, dimensions):
     spacing = (1.5, 1.5, 3.0 if dimensions == "3" else None)
-    model = read_model(save_model(tmp_path / "model", dimensions=dimensions, spacing=spacing))
+    model = read_model(save_model(tmp_path / "model", dimensions=dimensions, spacing=spacing), TranslationDescription)
     study = read_volume(save_study(tmp_path / "study.nii.gz", (40, 33, 5)))
     moved = translate(study, model, "to_target", fabric).voxels - study.voxels
     assert moved.min() < -20
@@ -121,7 +122,7 @@ def test_values_that_int16_cannot_hold_are_clipped_with_a_warning(save_study, mo
     voxels[6:18, 6:18] = 60
     voxels[0, 0], voxels[8, 8] = -70_000, 40_000
     study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.int32))
-    found = translate(study, read_model(model_folder), "to_target", fabric)
+    found = translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric)
     assert found.voxels[0, 0, 0] == -32768
     assert found.voxels[8, 8, 0] == 32767
     assert any("clipped to -32768 to 32767" in warning for warning in found.warnings)
@@ -131,49 +132,49 @@ def test_fractions_of_hu_are_rounded_with_a_warning(save_study, model_folder, fa
     voxels = np.full((24, 24, 2), -1000.4)
     voxels[6:18, 6:18] = 700.6
     study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.float32))
-    found = translate(study, read_model(model_folder), "to_target", fabric)
+    found = translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric)
     np.testing.assert_array_equal(found.voxels, np.rint(study.voxels))
     assert any("rounded to whole HU" in warning for warning in found.warnings)
 
 
 def test_a_study_as_trained_on_has_no_warning(save_study, model_folder, fabric, tmp_path):
     study = read_volume(save_study(tmp_path / "study.nii.gz"))
-    assert translate(study, read_model(model_folder), "to_target", fabric).warnings == ()
+    assert translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric).warnings == ()
 
 
 @pytest.mark.parametrize("offset", [1024, 2000])
 def test_intensities_beyond_the_trainings_are_told(save_study, model_folder, fabric, tmp_path, offset):
     study = read_volume(save_study(tmp_path / "study.nii.gz"))
     shifted = Volume(study.voxels + offset, study.grid, study.path)
-    found = translate(shifted, read_model(model_folder), "to_target", fabric)
+    found = translate(shifted, read_model(model_folder, TranslationDescription), "to_target", fabric)
     assert any("outside what the model saw" in warning for warning in found.warnings)
 
 
 def test_padding_below_air_is_no_intensity(save_study, model_folder, fabric, tmp_path):
     study = read_volume(save_study(tmp_path / "study.nii.gz"))
     study.voxels[:4] = -3024
-    found = translate(study, read_model(model_folder), "to_target", fabric)
+    found = translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric)
     assert found.warnings == ()
     assert (found.voxels[:4] == -3024).all()
 
 
 def test_a_model_of_the_phantom_says_so(save_study, save_model, fabric, tmp_path):
-    model = read_model(save_model(tmp_path / "model", phantom=True))
+    model = read_model(save_model(tmp_path / "model", phantom=True), TranslationDescription)
     found = translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_target", fabric)
     assert any("phantom" in warning for warning in found.warnings)
 
 
 def test_where_no_body_is_nothing_changes(save_study, model_folder, fabric, tmp_path):
     study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=np.full((24, 24, 2), -500)))
-    found = translate(study, read_model(model_folder), "to_target", fabric)
+    found = translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric)
     np.testing.assert_array_equal(found.voxels, study.voxels)
     assert "no body found: nothing was changed" in found.warnings
 
 
 @pytest.mark.parametrize("change", ["one-sided", "none"])
 def test_a_model_that_answers_with_no_numbers_is_refused(save_study, save_model, fabric, tmp_path, change):
-    model = read_model(save_model(tmp_path / "model", change=change))
-    next(model.generator("to_target").parameters()).data.fill_(float("nan"))
+    model = read_model(save_model(tmp_path / "model", change=change), TranslationDescription)
+    next(model.networks["to_target"].parameters()).data.fill_(float("nan"))
     with pytest.raises(ModelError, match=r"study\.nii\.gz: the model answers with \d+ values that are no numbers"):
         translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_target", fabric)
 
@@ -181,11 +182,11 @@ def test_a_model_that_answers_with_no_numbers_is_refused(save_study, save_model,
 def test_a_slice_that_is_not_axial_is_refused(save_study, model_folder, fabric, tmp_path):
     coronal = read_volume(save_study(tmp_path / "coronal.nii.gz", (40, 1, 40)))
     with pytest.raises(GeometryError, match=r"coronal.nii.gz: .* no axial image"):
-        translate(coronal, read_model(model_folder), "to_target", fabric)
+        translate(coronal, read_model(model_folder, TranslationDescription), "to_target", fabric)
 
 
 def test_a_direction_that_was_not_trained_is_refused(save_study, save_model, fabric, tmp_path):
-    model = read_model(save_model(tmp_path / "model", directions=1))
+    model = read_model(save_model(tmp_path / "model", directions=1), TranslationDescription)
     with pytest.raises(ModelError, match="cannot translate to_source"):
         translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_source", fabric)
 
@@ -194,7 +195,7 @@ def test_a_direction_that_was_not_trained_is_refused(save_study, save_model, fab
 def test_a_drawn_ct_is_air_around_the_body_and_within_the_window_inside(
     save_study, save_model, fabric, tmp_path, shape
 ):
-    model = read_model(save_model(tmp_path / "model", change="none"))
+    model = read_model(save_model(tmp_path / "model", change="none"), TranslationDescription)
     study = read_volume(save_study(tmp_path / "study.nii.gz", shape))
     found = translate(study, model, "to_target", fabric)
     body = body_mask(study.voxels, model.description.pair.source)
@@ -208,7 +209,7 @@ def test_a_drawn_ct_is_air_around_the_body_and_within_the_window_inside(
 
 
 def test_a_drawn_mr_is_float_at_the_studys_own_scale(save_study, save_model, fabric, tmp_path):
-    model = read_model(save_model(tmp_path / "model", pair="mr", change="none"))
+    model = read_model(save_model(tmp_path / "model", pair="mr", change="none"), TranslationDescription)
     voxels = np.pad(np.random.default_rng(0).uniform(2000, 9000, (30, 26, 3)), [(6, 6), (6, 6), (0, 0)])
     study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.float32))
     found = translate(study, model, "to_target", fabric)
@@ -219,7 +220,10 @@ def test_a_drawn_mr_is_float_at_the_studys_own_scale(save_study, save_model, fab
 
 def test_mr_drawn_from_ct_takes_the_trainings_scale(save_study, save_model, fabric, tmp_path):
     seen = {"mr": (5.0, 905.0), "ct": (-1024.0, 1500.0)}
-    model = read_model(save_model(tmp_path / "model", pair="mr to ct", change="none", push=0.0, intensities=seen))
+    model = read_model(
+        save_model(tmp_path / "model", pair="mr to ct", change="none", push=0.0, intensities=seen),
+        TranslationDescription,
+    )
     found = translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_source", fabric)
     assert found.voxels.min() >= 0
     assert 5 < found.voxels[20, 16, 1] < 905

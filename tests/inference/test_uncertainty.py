@@ -12,7 +12,7 @@ from medgan.data.preparation import Prepared
 from medgan.data.volumes import Volume, read_volume
 from medgan.inference.translate import on_grid, translate
 from medgan.inference.uncertainty import Spread, motion, moved, rescaled, seed_of, uncertainty, variations
-from medgan.training.architecture import ResNetConfig
+from medgan.training.architecture import ResNetConfig, TranslationDescription
 from medgan.training.model_folder import read_model
 
 DIMENSIONS = ("2", "2.5", "3")
@@ -120,10 +120,10 @@ def test_brightness_varies_where_it_has_no_zero_of_its_own(unit, moves):
 @pytest.mark.parametrize("pair", ["ct", "mr"])
 def test_a_network_that_ignores_its_input_is_sure(save_study, save_model, fabric, tmp_path, dimensions, pair):
     kind = {"pair": pair, "change": "none", "dimensions": dimensions, "directions": 1, "spacing": COARSE}
-    model = read_model(save_model(tmp_path / "model", **kind))
+    model = read_model(save_model(tmp_path / "model", **kind), TranslationDescription)
     study = read_volume(save_study(tmp_path / "study.nii.gz", (34, 40, 5)))
     assert spread_of(study, model, fabric, samples=2).max() > 1
-    model.generator("to_target").network.last[1].weight.zero_()
+    model.networks["to_target"].network.last[1].weight.zero_()
     scale = np.abs(translate(study, model, "to_target", fabric).voxels).max()
     assert spread_of(study, model, fabric, samples=2).max() < 1e-5 * scale
 
@@ -131,7 +131,7 @@ def test_a_network_that_ignores_its_input_is_sure(save_study, save_model, fabric
 @pytest.mark.parametrize("change", ["one-sided", "signed"])
 def test_where_nothing_may_change_nothing_is_unsure(save_study, save_model, fabric, tmp_path, change):
     turned = np.array([[-1.2, 0.2, 0, 31.4], [0.2, 1.2, 0, -2], [0, 0, -4.5, 900.1], [0, 0, 0, 1]])
-    model = read_model(save_model(tmp_path / "model", change=change, push=0.0))
+    model = read_model(save_model(tmp_path / "model", change=change, push=0.0), TranslationDescription)
     study = read_volume(save_study(tmp_path / "study.nii.gz", (37, 41, 4), turned))
     spread = spread_of(study, model, fabric)
     assert spread.dtype == np.float32
@@ -141,7 +141,7 @@ def test_where_nothing_may_change_nothing_is_unsure(save_study, save_model, fabr
 
 
 def test_a_drawn_image_is_sure_of_the_air_around_the_body(save_study, save_model, fabric, tmp_path):
-    model = read_model(save_model(tmp_path / "model", change="none", push=0.0))
+    model = read_model(save_model(tmp_path / "model", change="none", push=0.0), TranslationDescription)
     study = read_volume(save_study(tmp_path / "study.nii.gz"))
     air = translate(study, model, "to_target", fabric).voxels == -1024
     spread = spread_of(study, model, fabric)
@@ -155,7 +155,10 @@ def test_dropout_makes_it_less_sure_and_is_off_again_afterwards(save_study, save
     study = read_volume(save_study(tmp_path / "study.nii.gz"))
     kind = {"change": "none", "dimensions": dimensions, "spacing": COARSE, "push": 0.0, "directions": 1}
     sure, unsure = (
-        read_model(save_model(tmp_path / f"{dropout}", net=network(dropout=dropout, norm="batch", downs=2), **kind))
+        read_model(
+            save_model(tmp_path / f"{dropout}", net=network(dropout=dropout, norm="batch", downs=2), **kind),
+            TranslationDescription,
+        )
         for dropout in (0.0, 0.5)
     )
     generator = unsure.generator("to_target")
@@ -171,7 +174,7 @@ def test_dropout_makes_it_less_sure_and_is_off_again_afterwards(save_study, save
 
 
 def test_a_seed_gives_one_map_and_another_seed_another(save_study, model_folder, fabric, tmp_path):
-    study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder)
+    study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder, TranslationDescription)
     first = spread_of(study, model, fabric, seed=5)
     np.testing.assert_array_equal(first, spread_of(study, model, fabric, seed=5))
     assert np.abs(first - spread_of(study, model, fabric, seed=6)).max() > 0.1
@@ -180,7 +183,7 @@ def test_a_seed_gives_one_map_and_another_seed_another(save_study, model_folder,
 
 def test_more_samples_do_not_make_it_less_sure(save_study, model_folder, fabric, tmp_path):
     """A standard deviation settles; a standard error, or a sum of squares, would fall or grow with the samples."""
-    study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder)
+    study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder, TranslationDescription)
     few, many = (spread_of(study, model, fabric, samples=samples).mean() for samples in (4, 16))
     assert 0.6 < few / many < 1.6
 
@@ -189,7 +192,7 @@ def test_more_samples_do_not_make_it_less_sure(save_study, model_folder, fabric,
 def test_where_no_body_is_it_is_sure(save_study, save_model, fabric, tmp_path, change):
     voxels = np.full((24, 24, 2), -1000)
     study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels))
-    model = read_model(save_model(tmp_path / "model", change=change))
+    model = read_model(save_model(tmp_path / "model", change=change), TranslationDescription)
     assert not spread_of(study, model, fabric).any()
 
 
@@ -197,7 +200,7 @@ def test_a_body_that_fills_the_volume_is_seen_to_its_corners(save_model, fabric,
     """Turned, it reaches beyond its own grid: what is carried back must still be the network's answer everywhere."""
     voxels = np.random.default_rng(0).normal(60, 10, (32, 28, 3)).astype(np.float32)
     volume = Volume(voxels, made_up_grid(voxels.shape, np.diag([1.5, 1.5, 5.0, 1.0])), Path("full"))
-    model = read_model(save_model(tmp_path / "model", push=0.0))
+    model = read_model(save_model(tmp_path / "model", push=0.0), TranslationDescription)
     spread = spread_of(volume, model, fabric, samples=4)
     assert (spread > 0).mean() > 0.99
     corners = spread[[0, 0, -1, -1], [0, -1, 0, -1]].mean()

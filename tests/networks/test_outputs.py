@@ -95,11 +95,15 @@ def test_only_the_last_layer_is_shrunk_for_the_start(shape, kind, upsampling):
 
 
 @SHAPES
-def test_an_image_output_is_bounded(shape):
+def test_an_image_output_is_bounded_and_every_output_shows_its_networks_encoder(shape):
     result = ImageOutput(wild(len(shape)))(image(shape)).detach()
     assert result.shape == (2, 1, *shape)
     assert -1 <= result.min() < -0.9
     assert 0.9 < result.max() <= 1
+    network = ResNetGenerator(len(shape), channels=4, blocks=1)
+    maps = network.encode(image(shape))
+    for output in (ImageOutput(network), ChangeOutput(network, one_sided=True, sign=1, **LIMITS)):
+        assert all(map(torch.equal, output.encode(image(shape)), maps))
 
 
 @SHAPES
@@ -111,11 +115,3 @@ def test_the_middle_slice_is_the_one_that_is_translated(shape, channels):
     torch.testing.assert_close(output(stack), stack[:, channels // 2, None] + output.change(stack))
     outside = stack[:, channels // 2, None] < LIMITS["lower"]
     assert torch.equal(output(stack)[outside], stack[:, channels // 2, None][outside])
-
-
-@SHAPES
-def test_outputs_show_their_networks_encoder(shape):
-    network = ResNetGenerator(len(shape), channels=4, blocks=1)
-    maps = network.encode(image(shape))
-    for output in (ImageOutput(network), ChangeOutput(network, one_sided=True, sign=1, **LIMITS)):
-        assert all(map(torch.equal, output.encode(image(shape)), maps))

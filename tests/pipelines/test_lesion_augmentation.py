@@ -15,7 +15,8 @@ from medgan.errors import ConfigError, DataError
 from medgan.phantom.kinds import KINDS
 from medgan.studies.base import Order as StudyOrder
 from medgan.studies.translator import configured as study_configured
-from medgan.synthesis.model import load_generator
+from medgan.synthesis.training import GeneratorDescription
+from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train
 
 TINY = [
@@ -54,7 +55,7 @@ def cohort(tmp_path_factory):
 def test_one_command_trains_a_generator_and_says_what_it_is_for(cohort, tmp_path):
     order = Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="one", device="cpu")
     done = train(order, Console(quiet=True))
-    model = load_generator(done.run.model)
+    model = read_model(done.run.model, GeneratorDescription)
     assert done.used_by == "medgan augment COHORT OUTPUT"
     assert model.description.validated == 1
     assert model.description.subjects == ("s0", "s1", "s2", "s3")
@@ -75,7 +76,7 @@ def test_a_generator_does_not_learn_from_cases_that_augment_made(cohort, tmp_pat
         done = train(order, Console(file=stream, width=200))
         stream.seek(0)
         assert "2 synthetic cases of `medgan augment` are left out: only real ones are learnt from" in stream.read()
-    assert load_generator(done.run.model).description.subjects == ("s0", "s3")
+    assert read_model(done.run.model, GeneratorDescription).description.subjects == ("s0", "s3")
     assert set(Split.load(done.run.path / "split.json").train) == {"s0", "s3", "s5"}
 
 
@@ -83,7 +84,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(cohort, tmp_path, monkeypatch
     from medgan.training.fit import Fit, Interrupted
 
     order = Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="whole", device="cpu")
-    whole = load_generator(train(order, Console(quiet=True)).run.model)
+    whole = read_model(train(order, Console(quiet=True)).run.model, GeneratorDescription)
     finish = Fit._finish_epoch
 
     def stop_after_one(self):
@@ -98,7 +99,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(cohort, tmp_path, monkeypatch
         )
     monkeypatch.setattr(Fit, "_finish_epoch", finish)
     resumed = Order("lesion_augmentation", cohort, out=tmp_path, name="half", resume=True, device="cpu")
-    again = load_generator(train(resumed, Console(quiet=True)).run.model)
+    again = read_model(train(resumed, Console(quiet=True)).run.model, GeneratorDescription)
     one, other = whole.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -106,7 +107,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(cohort, tmp_path, monkeypatch
 def test_images_without_a_mask_teach_nothing(cohort):
     pipeline = configured(patch={"size_voxels": 16})
     found = find_cohort(cohort, pipeline.pair)
-    seen = pipeline.training_data(
+    seen = pipeline.task(
         found, split_subjects(found, pipeline.pair, pipeline.config.split), Cache(cohort.parent / "cache")
     )
     assert [case.subject for case in seen.patches.cases] == ["s0", "s1", "s2", "s3"]

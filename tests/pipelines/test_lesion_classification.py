@@ -7,12 +7,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from medgan import catalog
-from medgan.classification.model import load_classifier
+from medgan.classification.settings import ClassifierDescription
 from medgan.cli import app
 from medgan.data.cache import Cache
 from medgan.data.splits import split_subjects
 from medgan.data.studies import find_cohort
 from medgan.errors import DataError
+from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train
 
 TINY = [
@@ -52,14 +53,14 @@ def training_data(cohort, tmp_path, **settings):
     pipeline = configured(**settings)
     studies = find_cohort(cohort, pipeline.pair)
     split = split_subjects(studies, pipeline.pair, pipeline.config.split)
-    return pipeline.training_data(studies, split, Cache(tmp_path))
+    return pipeline.task(studies, split, Cache(tmp_path))
 
 
 def test_one_command_trains_a_classifier_and_another_uses_it(cohort, tmp_path):
     order = Order("lesion_classification", cohort, overrides=TINY, out=tmp_path, name="one", device="cpu")
     done = train(order, Console(quiet=True))
     assert done.used_by == "medgan classify INPUT OUTPUT"
-    description = load_classifier(done.run.model).description
+    description = read_model(done.run.model, ClassifierDescription).description
     assert (description.method, description.unlabelled) == ("sgan", 12)
     assert sum(description.labelled.values()) == 8
     asked = ["classify", cohort, tmp_path / "out", "--model", done.run.model, "--device", "cpu"]

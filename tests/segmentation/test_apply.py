@@ -11,7 +11,6 @@ from medgan.data.volumes import read_volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.apply import MARGIN_VOXELS
 from medgan.segmentation.apply import on_own_grid, probabilities, segment_prepared, segment_study
-from medgan.segmentation.model import SegmenterModel
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 
@@ -58,7 +57,7 @@ def volume(seed=0, shape=(41, 33, 5), affine=None):
 
 @pytest.fixture
 def model(trained):
-    return replace(trained[1], network=ByIntensity())
+    return replace(trained[1], networks={"segmenter": ByIntensity()})
 
 
 @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (-1, 1, -1)])
@@ -75,9 +74,9 @@ def test_a_label_map_lies_where_its_study_lies(model, fabric, signs, spacing):
 
 def with_grid(model, spacing):
     """The model, as if it saw studies at this spacing in plane."""
-    grid = model.config.grid.model_copy(update={"spacing_mm": (spacing, spacing, None)})
-    config = model.config.model_copy(update={"grid": grid})
-    return SegmenterModel(model.description.model_copy(update={"config": config}), model.network)
+    grid = model.description.config.grid.model_copy(update={"spacing_mm": (spacing, spacing, None)})
+    config = model.description.config.model_copy(update={"grid": grid})
+    return replace(model, description=model.description.model_copy(update={"config": config}))
 
 
 def test_on_a_real_volume_stored_the_other_way_round_each_voxel_gets_its_own_label(model, fabric, medgan_data):
@@ -118,4 +117,4 @@ def test_a_network_that_answers_with_no_numbers_is_refused(model, fabric):
             return torch.full((len(image), 3, *image.shape[2:]), float("nan"))
 
     with pytest.raises(ModelError, match="a: the segmenter answers with values that are no numbers"):
-        segment_study(replace(model, network=Broken()), volume(), fabric)
+        segment_study(replace(model, networks={"segmenter": Broken()}), volume(), fabric)

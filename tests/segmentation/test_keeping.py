@@ -17,7 +17,7 @@ SHAPES = pytest.mark.parametrize("shape", [(24, 24, 1), (24, 24, 6)], ids=["2d",
 
 
 def segmenter(shift_hu, names=NAMES):
-    return SimpleNamespace(names=names, shift_hu=shift_hu)
+    return SimpleNamespace(description=SimpleNamespace(names=names), shift_hu=shift_hu)
 
 
 def thresholded(model, volume, fabric):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from medgan.errors import ModelError
-from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import read_model
 
 
@@ -15,9 +16,9 @@ def folder(trained, tmp_path):
 
 
 def test_a_model_is_read_back_as_it_was_written(trained, folder):
-    model = load_segmenter(folder)
+    model = read_model(folder, SegmenterDescription)
     assert model.description == trained[1].description
-    assert model.names == {1: "disc", 2: "square"}
+    assert model.description.names == {1: "disc", 2: "square"}
     assert not model.network.training
     image = torch.randn(1, 1, 16, 16)
     assert torch.equal(model.network(image), trained[1].network(image))
@@ -43,7 +44,7 @@ def test_an_altered_model_is_refused(folder):
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     with pytest.raises(ModelError, match="was changed or damaged"):
-        load_segmenter(folder)
+        read_model(folder, SegmenterDescription)
 
 
 def test_a_network_of_other_settings_is_refused(folder):
@@ -51,13 +52,13 @@ def test_a_network_of_other_settings_is_refused(folder):
     content["config"]["network"]["channels"] = 8
     (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match="weights do not fit the networks described"):
-        load_segmenter(folder)
+        read_model(folder, SegmenterDescription)
 
 
 def test_a_segmenter_and_a_translator_are_not_taken_for_one_another(folder, tmp_path):
     with pytest.raises(ModelError, match="is a model for segmentation, not for translation; use it with `medgan segme"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
     content = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**content, "task": "translation"}))
     with pytest.raises(ModelError, match="is a model for translation, not for segmentation; use it with `medgan conv"):
-        load_segmenter(folder)
+        read_model(folder, SegmenterDescription)

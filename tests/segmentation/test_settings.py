@@ -32,9 +32,9 @@ def test_settings_are_read_back_as_they_were_written(tmp_path, config):
 
 
 def test_standard_augmentation_mirrors_nothing_and_none_changes_nothing(config):
-    assert not config().seen.flip
-    assert config().seen.intensity.varies
-    still = config(augmentation="none", patch={"flip": True, "mirroring": True}).seen
+    assert not config().training_patch.flip
+    assert config().training_patch.intensity.varies
+    still = config(augmentation="none", patch={"flip": True, "mirroring": True}).training_patch
     assert (still.flip, still.mirroring, still.rotation_degrees, still.scaling) == (False, False, 0, 0)
     assert not still.intensity.varies
     assert still.shape == config().patch.shape

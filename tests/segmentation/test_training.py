@@ -8,10 +8,10 @@ from PIL import Image
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.tissues import overlap
 from medgan.segmentation.apply import segment_study
-from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.settings import SegmenterDescription
 from medgan.segmentation.training import train_segmenter
-from medgan.training.description import Origin
 from medgan.training.fit import Fit, Interrupted
+from medgan.training.model_folder import Origin, read_model
 
 
 @pytest.fixture
@@ -129,4 +129,6 @@ def test_without_validation_the_last_epoch_is_kept(train, config):
 
 def test_where_the_subjects_come_from_is_in_the_model_folder(train, tmp_path):
     train("one", origin=Origin(split_hash="abc", phantom=True))
-    assert load_segmenter(tmp_path / "one" / "model").description.origin == Origin(split_hash="abc", phantom=True)
+    assert read_model(tmp_path / "one" / "model", SegmenterDescription).description.origin == Origin(
+        split_hash="abc", phantom=True
+    )

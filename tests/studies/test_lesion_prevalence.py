@@ -22,7 +22,7 @@ from medgan.data.tables import read_table
 from medgan.data.volumes import Volume, read_volume, write_volume
 from medgan.errors import ConfigError, LeakageError
 from medgan.phantom.tissues import LESIONS, Tissue
-from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.settings import SegmenterDescription
 from medgan.studies import lesion_prevalence
 from medgan.studies.base import Order
 from medgan.studies.engine import Result, run_study, write_json
@@ -42,6 +42,7 @@ from medgan.studies.lesion_prevalence import (
     slopes,
 )  # fmt: skip
 from medgan.tracking import resolve_uri
+from medgan.training.model_folder import read_model
 from medgan.training.recorder import Recorder
 from medgan.translators.semantic import SemanticConsistency
 
@@ -108,7 +109,7 @@ def test_the_frozen_segmenters_are_fit_for_holding_a_translator_to(story):
     pipeline = next(iter(study.parts[0, False].pipelines.values()))
     folder = study.order.folder / "segmenters" / "source" / "model"
     SemanticConsistency(folder, pipeline.pair, PatchConfig(size_voxels=16), pipeline.config.grid)
-    assert load_segmenter(folder).description.origin.phantom
+    assert read_model(folder, SegmenterDescription).description.origin.phantom
 
 
 @pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])

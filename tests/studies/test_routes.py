@@ -46,8 +46,8 @@ from medgan.studies.routes import (
     routes_table,
     thresholded,
 )  # fmt: skip
-from medgan.training.architecture import GeneratorConfig, ResNetConfig
-from medgan.training.model_folder import write_model
+from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription
+from medgan.training.model_folder import Origin, write_model
 from medgan.training.recorder import Recorder
 
 QUIET = Console(quiet=True)
@@ -90,13 +90,12 @@ def save_run(cohort) -> Callable[..., Path]:
             "patch": patch,
             "generator": generator,
             "intensities": {},
-            "split_hash": split.hash,
-            "data_fingerprint": "",
+            "origin": Origin(split_hash=split.hash, phantom=True),
             "metrics": {},
             "epoch": 1,
-            "phantom": True,
         }
-        write_model(folder / "model", {"to_target": generator.build(pair, patch, "to_target")}, description | changed)
+        networks = {"to_target": generator.build(pair, patch, "to_target")}
+        write_model(folder / "model", networks, TranslationDescription, **description | changed)
         return folder / "model"
 
     return save
@@ -316,7 +315,7 @@ def test_the_look_up_looks_at_mr_and_knows_no_test_subject(study, labelled, tmp_
 def test_a_segmenter_is_shown_what_its_route_is_about(study, monkeypatch, route, shown):
     scans = {"mr": object(), "synthetic": object()}
     monkeypatch.setattr(routes, "train", lambda *given: None)
-    monkeypatch.setattr(routes, "load_segmenter", lambda folder: None)
+    monkeypatch.setattr(routes, "read_model", lambda *given: None)
     monkeypatch.setattr(routes, "segment_study", lambda model, scan, fabric: np.array(scan is scans[shown]) * 1)
     (finder,) = study._task("one", study.folds[0], route, 2, 0).args
     assert finder.finds(SimpleNamespace(folder=Path(), device="cpu"))(scans["mr"], scans["synthetic"])

@@ -16,9 +16,8 @@ from medgan.errors import ConfigError, DataError, LeakageError, ModelError
 from medgan.inference.sidecar import as_json
 from medgan.synthesis.augment import AugmentOrder, augment
 from medgan.synthesis.generators import SynthesisConfig
-from medgan.synthesis.model import write_generator
-from medgan.training.description import Origin
-from medgan.training.fit import Fitted
+from medgan.synthesis.training import GeneratorDescription
+from medgan.training import model_folder
 
 QUIET = Console(quiet=True)
 
@@ -77,9 +76,9 @@ def write_model(cohort, folder, generator):
     split = Split(train=("s0", "s1", "s2"), validation=("s3",), test=("s4",), files=hashes)
     split.save(folder / "split.json")
     networks: dict[str, nn.Module] = {"generator": config.generator.build(config)}
-    write_generator(
-        folder / "model", Fitted(networks, epoch=1, metrics={}), config, seed=0, subjects=split.train, validated=1,
-        origin=Origin(split_hash=split.hash),
+    model_folder.write_model(
+        folder / "model", networks, GeneratorDescription, config=config, seed=0, subjects=split.train, validated=1,
+        origin=model_folder.Origin(split_hash=split.hash), metrics={}, epoch=1,
     )  # fmt: skip
     return folder / "model"
 

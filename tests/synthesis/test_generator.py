@@ -95,7 +95,7 @@ def test_samples_that_are_one_and_the_same_are_called_collapsed(sampler):
 def test_a_resumed_run_remembers_how_much_samples_differed(sampler):
     sampler.diversity = 0.03
     other = Drawn(sampler.lesions, latent=3)
-    other.remember(sampler.memory())
+    other.load_state_dict(sampler.state_dict())
     assert "differ by 3%" in other.diagnose({})
 
 

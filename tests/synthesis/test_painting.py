@@ -131,7 +131,7 @@ def test_the_game_begins_after_the_warm_up_and_a_resumed_run_knows_when(dimensio
     assert [set(made.training_step(given)) for _ in range(2)] == [{"l1"}, {"l1"}]
     assert torch.equal(before, weights(made.networks()["discriminator"]))
     resumed = learner(dimensions, warm_up_iterations=2)
-    resumed.remember(made.memory())
+    resumed.load_state_dict(made.state_dict())
     for each in (made, resumed):
         assert set(each.training_step(given)) == {"l1", "generator", "discriminator"}
 

@@ -177,7 +177,7 @@ def test_the_kept_network_draws_full_joint_patches_and_both_networks_learn(start
 def test_a_coarse_generator_is_not_said_to_have_collapsed(start):
     run = start("run")
     learner, held_out = run.learner, LabelledHeldOut.of([case(2)])
-    kept = run.state.averages.networks
+    kept = run.state.ema.networks
     with torch.no_grad():
         for parameter in kept[GENERATOR].parameters():
             parameter.zero_()

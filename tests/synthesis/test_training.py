@@ -7,12 +7,11 @@ import torch
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.segmentation.labelled import Labelled
-from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.settings import SegmenterDescription
 from medgan.synthesis.generators import SynthesisConfig
-from medgan.synthesis.model import load_generator
-from medgan.synthesis.training import train_generator
-from medgan.training.description import Origin
+from medgan.synthesis.training import GeneratorDescription, train_generator
 from medgan.training.device import make_fabric
+from medgan.training.model_folder import Origin, read_model
 
 PATCHES = {"2d": {"dimensions": 2, "size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}
 
@@ -48,7 +47,7 @@ def weights(model):
 def test_a_model_folder_is_all_that_drawing_needs(tmp_path, dimensions):
     config = settings(dimensions)
     made = trained(tmp_path, config, origin=Origin(split_hash="abc", phantom=True))
-    loaded = load_generator(tmp_path / "model")
+    loaded = read_model(tmp_path / "model", GeneratorDescription)
     assert loaded.config == config
     assert loaded.description.subjects == ("s0", "s1")
     assert torch.equal(weights(made), weights(loaded))
@@ -93,7 +92,7 @@ def test_somebody_must_teach_and_somebody_choose(tmp_path):
 def test_a_generator_is_no_segmenter(tmp_path):
     trained(tmp_path, settings())
     with pytest.raises(ModelError, match="a model for synthesis, not for segmentation; use it with `medgan augment`"):
-        load_segmenter(tmp_path / "model")
+        read_model(tmp_path / "model", SegmenterDescription)
 
 
 def test_an_altered_weight_file_is_refused(tmp_path):
@@ -102,4 +101,4 @@ def test_an_altered_weight_file_is_refused(tmp_path):
     content = json.loads(description.read_text(encoding="utf-8"))
     description.write_text(json.dumps(content | {"weights_sha256": "0" * 64}))
     with pytest.raises(ModelError, match="its SHA-256 differs"):
-        load_generator(tmp_path / "model")
+        read_model(tmp_path / "model", GeneratorDescription)

@@ -3,7 +3,7 @@
 import pytest
 
 from medgan.errors import ConfigError
-from medgan.training.device import best_precision, make_fabric
+from medgan.training.device import _best_precision, make_fabric
 
 
 @pytest.mark.parametrize("device", ["banana", "cuda:x", "cpu:0", "cuda:99"])
@@ -15,5 +15,5 @@ def test_a_device_that_is_not_there_is_named(device):
 def test_the_precision_is_one_that_the_device_computes():
     fabric = make_fabric("cpu", "auto")
     assert fabric.device.type == "cpu"
-    assert best_precision("cpu") in ("32", "bf16-mixed")
-    assert best_precision("mps") == "32"
+    assert _best_precision("cpu") in ("32", "bf16-mixed")
+    assert _best_precision("mps") == "32"

@@ -13,7 +13,7 @@ from torch import nn
 from medgan.data.patches import AnchoredDataset, PatchDataset
 from medgan.errors import TrainingError
 from medgan.training.device import make_fabric
-from medgan.training.fit import Fit, FitConfig, Interrupted, stop_requests
+from medgan.training.fit import Fit, FitConfig, Interrupted, _stop_requests
 from medgan.training.learner import Judgement, Learner
 from medgan.training.recorder import Recorder
 from medgan.training.state import load_checked
@@ -22,8 +22,8 @@ TRANSLATORS = {
     "cyclegan-2d": {"kind": "cyclegan", "pool": 3},
     "cyclegan-2d-bf16": {"kind": "cyclegan", "pool": 3, "precision": "bf16-mixed"},
     "cyclegan-2.5d-wasserstein": {"kind": "cyclegan", "dimensions": "2.5", "adversarial": "wasserstein", "pool": 3},
-    "cyclegan-3d": {"kind": "cyclegan", "dimensions": "3", "pool": 3, "ramp_iterations": 5},
-    "cyclegan-anchored": {"kind": "cyclegan", "pool": 3, "anchor": 2.0, "anchor_iterations": 3},
+    "cyclegan-3d": {"kind": "cyclegan", "dimensions": "3", "pool": 3, "ramp_iterations": 4},
+    "cyclegan-anchored": {"kind": "cyclegan", "pool": 3, "anchor": 2.0, "anchor_iterations": 2},
     "pix2pix-2d-dropout": {"kind": "pix2pix", "dropout": 0.5, "norm": "batch"},
     "pix2pix-3d-dropout": {"kind": "pix2pix", "dimensions": "3", "dropout": 0.5},
     "registered-2d": {"kind": "registered"},
@@ -32,7 +32,7 @@ TRANSLATORS = {
     "cut-2.5d-bf16": {"kind": "cut", "dimensions": "2.5", "patches": 8, "precision": "bf16-mixed"},
     "cut-3d-dropout": {"kind": "cut", "dimensions": "3", "patches": 8, "dropout": 0.5},
 }
-FIT = FitConfig(epochs=2, iterations_per_epoch=5, batch_size=2, precision="32", average_decay=0.9)
+FIT = FitConfig(epochs=2, iterations_per_epoch=3, batch_size=2, precision="32", average_decay=0.9)
 
 
 class StoppingDataset(PatchDataset):
@@ -46,14 +46,15 @@ class StoppingDataset(PatchDataset):
         return super().__getitem__(number)
 
 
-@pytest.fixture
-def start(make_translator, held_out, tmp_path):
+@pytest.fixture(scope="module")
+def start(make_translator, held_out):
     """A training of a translator in a folder, with or without a Ctrl-C at a patch."""
 
-    def make(name, *, kind, precision="32", stop_at=None, workers=0, **translator):
+    def make(folder, *, kind, precision="32", stop_at=None, workers=0, **translator):
         torch.manual_seed(0)
         learner = make_translator(kind, **translator)
-        studies = held_out()
+        depth = 8 if translator.get("dimensions") == "3" else 3
+        studies = held_out(depth=depth)
         dataset = StoppingDataset(
             studies.source, studies.target, paired=learner.pair.paired, config=learner.patch, seed=0
         )
@@ -62,7 +63,7 @@ def start(make_translator, held_out, tmp_path):
             anchors = PatchDataset(studies.source, studies.target, paired=True, config=learner.patch, seed=0)
             dataset = AnchoredDataset(dataset, anchors)
         config = FIT.model_copy(update={"workers": workers})
-        return fitting(learner, dataset, tmp_path / name, held_out(5, 1), config, precision=precision)
+        return fitting(learner, dataset, folder, held_out(5, 1, depth), config, precision=precision)
 
     return make
 
@@ -90,32 +91,50 @@ def differences(one, other, place=""):
     return [] if same else [place]
 
 
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    """A training that nobody stopped, trained once: its folder and what it gave."""
+    trained = {}
+
+    def run(**case):
+        key = str(case)
+        if key not in trained:
+            folder = tmp_path_factory.mktemp("whole")
+            trained[key] = folder, start(folder, **case).run()
+        return trained[key]
+
+    return run
+
+
+def last_state(folder):
+    return load_checked(folder / "state" / "last.pt")
+
+
 @pytest.mark.parametrize("case", TRANSLATORS.values(), ids=TRANSLATORS)
-def test_a_run_stopped_at_any_iteration_and_resumed_equals_one_that_was_not(start, case, tmp_path):
-    whole = start("whole", **case).run()
+def test_a_run_stopped_at_any_iteration_and_resumed_equals_one_that_was_not(start, whole, case, tmp_path):
+    folder, uninterrupted = whole(**case)
     stop_at = random.SystemRandom().randrange(FIT.epochs * FIT.iterations_per_epoch * FIT.batch_size)
     with pytest.raises(Interrupted, match=f"stopped after iteration {stop_at // 2 + 1}; add --resume"):
-        start("parts", **case, stop_at=stop_at).run()
-    stopped = load_checked(tmp_path / "parts" / "state" / "last.pt")["progress"]
-    assert stopped["iteration"] == stop_at // 2 + 1
+        start(tmp_path, **case, stop_at=stop_at).run()
+    assert last_state(tmp_path)["progress"]["iteration"] == stop_at // 2 + 1
     torch.rand(stop_at + 1)  # whatever happens to the random state in between
-    parts = start("parts", **case).run(resume=True)
-    states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("whole", "parts")]
-    assert differences(*states) == [], f"stopped while patch {stop_at} was drawn"
-    weights = [{name: network.state_dict() for name, network in run.networks.items()} for run in (whole, parts)]
+    parts = start(tmp_path, **case).run(resume=True)
+    assert differences(last_state(folder), last_state(tmp_path)) == [], f"stopped while patch {stop_at} was drawn"
+    weights = [{name: net.state_dict() for name, net in run.networks.items()} for run in (uninterrupted, parts)]
     assert differences(*weights) == []
-    assert (whole.epoch, whole.metrics) == (parts.epoch, parts.metrics)
-    tables = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "parts")]
-    assert tables[0] == tables[1]
+    assert (uninterrupted.epoch, uninterrupted.metrics) == (parts.epoch, parts.metrics)
+    assert (folder / "metrics.csv").read_bytes() == (tmp_path / "metrics.csv").read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], ids=lambda each: each.name)
-@pytest.mark.parametrize("kind", ["cyclegan", "pix2pix"])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("cyclegan", signal.SIGTERM), *(("pix2pix", each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))],
+)
 def test_a_run_stopped_between_validation_subjects_and_resumed_equals_one_that_was_not(
-    start, tmp_path, monkeypatch, kind, number
+    start, whole, tmp_path, monkeypatch, kind, number
 ):
-    whole = start("whole", kind=kind).run()
-    stopped = start("parts", kind=kind)
+    folder, uninterrupted = whole(kind=kind)
+    stopped = start(tmp_path, kind=kind)
     translated = []
 
     def translate(network, study):
@@ -130,43 +149,35 @@ def test_a_run_stopped_between_validation_subjects_and_resumed_equals_one_that_w
     with pytest.raises(Interrupted, match="stopped while epoch 1 was validated; add --resume"):
         stopped.run()
     assert len(translated) == 2, "the third subject was not begun"
-    state = load_checked(tmp_path / "parts" / "state" / "last.pt")["progress"]
-    assert (state["iteration"], state["history"]) == (FIT.iterations_per_epoch, [])
+    progress = last_state(tmp_path)["progress"]
+    assert (progress["iteration"], progress["history"]) == (FIT.iterations_per_epoch, [])
     torch.rand(7)
-    parts = start("parts", kind=kind).run(resume=True)
-    states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("whole", "parts")]
-    assert differences(*states) == []
-    assert (whole.epoch, whole.metrics) == (parts.epoch, parts.metrics)
+    parts = start(tmp_path, kind=kind).run(resume=True)
+    assert differences(last_state(folder), last_state(tmp_path)) == []
+    assert (uninterrupted.epoch, uninterrupted.metrics) == (parts.epoch, parts.metrics)
 
 
-def test_what_a_killed_save_left_is_gone_after_the_start(start, tmp_path):
-    left = tmp_path / "run" / "state" / "best.pt.part"
-    left.parent.mkdir(parents=True)
+def test_a_run_that_was_killed_before_its_first_state_begins_again_and_alike(start, whole, tmp_path):
+    left = tmp_path / "state" / "best.pt.part"
+    left.parent.mkdir()
     left.write_bytes(b"half of a state")
-    start("run", kind="pix2pix").run()
+    start(tmp_path, kind="cyclegan").run(resume=True)
+    assert differences(last_state(whole(kind="cyclegan")[0]), last_state(tmp_path)) == []
     assert not left.exists()
 
 
-def test_a_run_that_was_killed_before_its_first_state_begins_again_and_alike(start, tmp_path):
-    start("whole", kind="cyclegan").run()
-    start("killed", kind="cyclegan").run(resume=True)
-    states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("whole", "killed")]
-    assert differences(*states) == []
+def test_readers_in_processes_of_their_own_change_nothing(start, whole, tmp_path):
+    case = TRANSLATORS["pix2pix-2d-dropout"]
+    start(tmp_path, **case, workers=1).run()
+    assert differences(last_state(whole(**case)[0]), last_state(tmp_path)) == []
 
 
-def test_readers_in_processes_of_their_own_change_nothing(start, tmp_path):
-    start("here", kind="pix2pix", dropout=0.5).run()
-    start("there", kind="pix2pix", dropout=0.5, workers=1).run()
-    states = [load_checked(tmp_path / name / "state" / "last.pt") for name in ("here", "there")]
-    assert differences(*states) == []
-
-
-def test_a_finished_run_resumed_gives_its_networks_again(start):
-    whole = start("run", kind="cyclegan").run()
-    again = start("run", kind="cyclegan").run(resume=True)
-    weights = [run.networks["to_target"].state_dict() for run in (whole, again)]
+def test_a_finished_run_resumed_gives_its_networks_again(start, whole):
+    folder, uninterrupted = whole(kind="cyclegan")
+    again = start(folder, kind="cyclegan").run(resume=True)
+    weights = [run.networks["to_target"].state_dict() for run in (uninterrupted, again)]
     assert differences(*weights) == []
-    assert whole.metrics == again.metrics
+    assert uninterrupted.metrics == again.metrics
 
 
 class Line(Learner):
@@ -181,21 +192,12 @@ class Line(Learner):
         self.complete = complete
         self.line = nn.Linear(1, 1)
         nn.init.zeros_(self.line.weight)
-        self.optimizer = torch.optim.SGD(self.line.parameters(), 1.0)
+        self.nets, self.optims = {"line": self.line}, {"line": torch.optim.SGD(self.line.parameters(), 1.0)}
         self.scores, self.terms, self.advice, self.rates, self.judged = scores, terms or {}, advice, [], []
 
-    def networks(self):
-        return {"line": self.line}
-
-    def optimizers(self):
-        return {"line": self.optimizer}
-
-    def attach(self, fabric, networks, optimizers):
-        self.fabric, self.line, self.optimizer = fabric, networks["line"], optimizers["line"]
-
     def training_step(self, batch):
-        self.rates.append(self.optimizer.param_groups[0]["lr"])
-        self.descend(self.optimizer, {"height": self.line.weight.sum()})
+        self.rates.append(self.optims["line"].param_groups[0]["lr"])
+        self.descend(self.optims["line"], {"height": self.line.weight.sum()})
         late = {"late": torch.tensor(self.late[len(self.rates)])} if len(self.rates) in self.late else {}
         return {"height": torch.tensor(self.terms.get(len(self.rates), 1.0))} | late
 
@@ -212,10 +214,10 @@ class Line(Learner):
 @pytest.fixture
 def fit_line(held_out, make_translator, tmp_path):
     def run(learner, **config):
-        studies, patch = held_out(), make_translator().patch
+        studies, patch = held_out(depth=1), make_translator().patch
         dataset = PatchDataset(studies.source, studies.target, paired=True, config=patch, seed=0)
         settings = {"epochs": 4, "iterations_per_epoch": 2, "batch_size": 1} | config
-        return fitting(learner, dataset, tmp_path / "line", held_out(5, 1), FitConfig(**settings))
+        return fitting(learner, dataset, tmp_path / "line", held_out(5, 1, 1), FitConfig(**settings))
 
     return run
 
@@ -297,7 +299,7 @@ def test_a_metric_is_the_mean_over_the_iterations_that_have_it(fit_line, tmp_pat
 
 def test_a_ctrl_c_after_another_request_stops_at_once_and_the_handlers_return():
     before = signal.getsignal(signal.SIGINT)
-    with stop_requests() as stop:
+    with _stop_requests() as stop:
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1):
             os.kill(os.getpid(), number)
         assert stop["requested"]

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from medgan.training.device import make_fabric
-from medgan.training.learner import Learner
+from medgan.training.learner import Learner, panel
 
 
 class Weight(Learner):
@@ -16,15 +17,7 @@ class Weight(Learner):
         super().__init__()
         self.weight = nn.Linear(1, 1, bias=False)
         self.optimizer = torch.optim.SGD(self.weight.parameters(), 1.0)
-
-    def networks(self):
-        return {"weight": self.weight}
-
-    def optimizers(self):
-        return {"sgd": self.optimizer}
-
-    def attach(self, fabric, networks, optimizers):
-        self.fabric = fabric
+        self.nets, self.optims = {"weight": self.weight}, {"sgd": self.optimizer}
 
     def training_step(self, batch):
         return {}
@@ -60,12 +53,31 @@ def test_there_is_no_step_before_a_device_is_known():
         learner.descend(learner.optimizer, {"one": learner.weight.weight.sum()})
 
 
-def test_a_learner_without_memory_has_nothing_to_restore_and_nothing_to_advise(learner):
-    assert learner.memory() == {}
-    learner.remember(learner.memory())
+def test_a_learner_without_state_has_nothing_to_restore_and_nothing_to_advise(learner):
+    assert learner.state_dict() == {}
+    learner.load_state_dict(learner.state_dict())
     assert learner.diagnose({"train/one": 0.0}) is None
 
 
 def test_what_a_learner_must_tell_cannot_be_left_out():
     with pytest.raises(TypeError, match="abstract"):
         type("Half", (Weight,), {"training_step": Learner.training_step})()
+
+
+def test_a_panel_shows_a_case_a_row_seen_from_the_feet_at_a_fixed_window():
+    image = np.zeros((4, 6, 3), dtype=np.float32)
+    image[0, 5, 1] = 100.0  # left and in front, since x grows to the patient's right and y to the front
+    other = np.full((2, 3, 1), 50.0, dtype=np.float32)
+    picture = panel([[image, other], [other, image]], 0.0, 100.0)
+    assert picture.shape == (2 * 6, 2 * 4)
+    assert picture.dtype == np.uint8
+    # The front is above, and the patient's left is on the right.
+    assert picture[0, 3] == 255
+    assert picture[6, 7] == 255
+    assert (picture[0:3, 4:6] == 128).all()
+    assert (picture[3:6, 4:8] == 0).all()
+
+
+def test_a_panel_clips_what_lies_beyond_its_window():
+    image = np.array([-1000.0, 0.0, 3000.0], dtype=np.float32).reshape(3, 1, 1)
+    assert panel([[image]], -100.0, 100.0).tolist() == [[255, 128, 0]]

@@ -1,18 +1,23 @@
 import json
 import pickle
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from medgan.classification.settings import ClassifierDescription
 from medgan.data.belonging import Scans
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.hashes import file_hash
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import DataError, ModelError
-from medgan.training.architecture import GeneratorConfig, ResNetConfig, UNetConfig
-from medgan.training.model_folder import SCHEMA_VERSION, read_description, read_model, write_model
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.synthesis.training import GeneratorDescription
+from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription, UNetConfig
+from medgan.training.model_folder import SCHEMA_VERSION, Origin, read_description, read_model, write_model
 
 DIRECTIONS = ("to_target", "to_source")
 CONTRAST, PLAIN = (
@@ -37,11 +42,9 @@ def describe(network="resnet", dimensions="2", change="one-sided"):
         "patch": PATCHES[dimensions],
         "generator": GeneratorConfig(network=NETWORKS[network], change=change),
         "intensities": {"contrast": (-1024.0, 1500.0), "plain": (-1000.0, 1200.0)},
-        "split_hash": "5" * 64,
-        "data_fingerprint": "d" * 64,
+        "origin": Origin(split_hash="5" * 64, data_fingerprint="d" * 64, phantom=True),
         "metrics": {"val/score_hu": 12.5, "val/worst_hu": float("nan")},
         "epoch": 7,
-        "phantom": True,
     }
 
 
@@ -59,7 +62,7 @@ def build(description, directions=DIRECTIONS):
 @pytest.fixture
 def folder(tmp_path):
     description = describe()
-    write_model(tmp_path / "model", build(description), description)
+    write_model(tmp_path / "model", build(description), TranslationDescription, **description)
     return tmp_path / "model"
 
 
@@ -74,18 +77,18 @@ def alter(folder, **changes):
 def test_the_folder_alone_gives_the_same_networks_again(tmp_path, network, change, dimensions):
     description = describe(network, dimensions, change)
     networks = build(description)
-    write_model(tmp_path, networks, description)
-    model = read_model(tmp_path)
+    write_model(tmp_path, networks, TranslationDescription, **description)
+    model = read_model(tmp_path, TranslationDescription)
     patch = description["patch"]
     image = torch.rand(2, patch.channels, *patch.shape) * 2 - 1
     for direction in DIRECTIONS:
-        assert torch.equal(model.generator(direction)(image), networks[direction](image))
-    assert not model.generator("to_target").training
-    assert not any(parameter.requires_grad for parameter in model.generator("to_target").parameters())
+        assert torch.equal(model.networks[direction](image), networks[direction](image))
+    assert not model.networks["to_target"].training
+    assert not any(parameter.requires_grad for parameter in model.networks["to_target"].parameters())
 
 
 def test_all_that_was_described_is_read_back(folder):
-    written, read = describe(), read_model(folder).description
+    written, read = describe(), read_model(folder, TranslationDescription).description
     for key, value in written.items():
         assert key == "metrics" or getattr(read, key) == value
     assert read.metrics["val/score_hu"] == 12.5
@@ -97,21 +100,22 @@ def test_all_that_was_described_is_read_back(folder):
 def test_equal_networks_give_equal_bytes(tmp_path):
     description = describe()
     networks = build(description)
-    hashes = {write_model(tmp_path / name, networks, description).weights_sha256 for name in ("one", "other")}
+    models = [write_model(tmp_path / name, networks, TranslationDescription, **description) for name in ("a", "b")]
+    hashes = {model.description.weights_sha256 for model in models}
     assert len(hashes) == 1
 
 
 def test_a_direction_tells_what_goes_in_and_what_comes_out(folder):
-    model = read_model(folder)
-    assert model.domains("to_target") == (CONTRAST, PLAIN)
-    assert model.domains("to_source") == (PLAIN, CONTRAST)
+    description = read_description(folder, TranslationDescription)
+    assert description.domains("to_target") == (CONTRAST, PLAIN)
+    assert description.domains("to_source") == (PLAIN, CONTRAST)
 
 
 def test_a_model_of_one_direction_refuses_the_other(tmp_path):
     description = describe()
-    write_model(tmp_path, build(description, ("to_target",)), description)
+    write_model(tmp_path, build(description, ("to_target",)), TranslationDescription, **description)
     with pytest.raises(ModelError, match="'tiny' cannot translate to_source; it was trained for: to_target"):
-        read_model(tmp_path).generator("to_source")
+        read_model(tmp_path, TranslationDescription).description.domains("to_source")
 
 
 @pytest.mark.parametrize("place", [0, 40, -1])
@@ -120,20 +124,20 @@ def test_a_changed_byte_of_the_weights_is_refused(folder, place):
     weights[place] ^= 1
     (folder / "weights.safetensors").write_bytes(weights)
     with pytest.raises(ModelError, match=r"weights.safetensors: is not the file that model.json describes .*SHA-256"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(ModelError, match=f"is not a model folder, {name} is missing; give the `model` folder of a run"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 def test_a_newer_schema_asks_for_a_newer_medgan(folder):
     alter(folder, schema_version=SCHEMA_VERSION + 1, what_is_new=1)
     with pytest.raises(ModelError, match=rf"written by a newer medgan \(schema {SCHEMA_VERSION + 1}, .*update medgan"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_a_newer_schema_asks_for_a_newer_medgan(folder):
 def test_a_description_that_describes_no_model_is_named(folder, text):
     (folder / "model.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ModelError, match=r"model.json: cannot be read \(.+\); copy the model folder again"):
-        read_description(folder)
+        read_description(folder, TranslationDescription)
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape", "surplus"])
@@ -158,7 +162,7 @@ def test_weights_of_other_networks_are_refused_even_with_the_right_hash(folder, 
     save_file(weights, folder / "weights.safetensors")
     alter(folder, weights_sha256=file_hash(folder / "weights.safetensors"))
     with pytest.raises(ModelError, match=r"weights do not fit the networks described \(.+\); copy the folder again"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 def test_nothing_but_safetensors_is_loaded(folder, tmp_path):
@@ -169,7 +173,7 @@ def test_nothing_but_safetensors_is_loaded(folder, tmp_path):
     torch.save({"to_target.weight": Trap()}, folder / "weights.safetensors", pickle_module=pickle)
     alter(folder, weights_sha256=file_hash(folder / "weights.safetensors"))
     with pytest.raises(ModelError, match="weights do not fit"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
     assert not (tmp_path / "ran").exists()
 
 
@@ -192,7 +196,7 @@ def test_weights_that_are_not_finite_are_refused(folder, value):
     weights[name].view(-1)[-1] = value
     rewritten(folder, weights)
     with pytest.raises(ModelError, match=rf"weights of {name} are not finite"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 def test_weights_of_another_type_are_refused(folder):
@@ -200,7 +204,7 @@ def test_weights_of_another_type_are_refused(folder):
     name = min(weights)
     rewritten(folder, weights | {name: weights[name].half()})
     with pytest.raises(ModelError, match=rf"weights do not fit .*{name} is F16 .*, not F32"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +226,7 @@ def test_a_weight_file_that_lies_of_itself_is_refused(folder, content):
     (folder / "weights.safetensors").write_bytes(content)
     alter(folder, weights_sha256=file_hash(folder / "weights.safetensors"))
     with pytest.raises(ModelError, match=r"weights do not fit the networks described \(.+\); copy the folder again"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 @pytest.mark.parametrize(
@@ -239,29 +243,29 @@ def test_the_largest_network_that_can_be_described_costs_nothing_to_refuse(folde
     content["patch"] |= {"dimensions": "3"}
     alter(folder, **content)
     with pytest.raises(ModelError, match="weights do not fit the networks described"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 @pytest.mark.parametrize("kept", [b'{"schema_version": 1}', None])
 def test_a_bomb_in_the_description_is_named(folder, kept):
     (folder / "model.json").write_bytes(kept or b'{"a":' + b"[" * 100_000)
-    with pytest.raises(ModelError, match=r"model.json: cannot be read \((nested deeper|name: Field required)"):
-        read_model(folder)
+    with pytest.raises(ModelError, match=r"model.json: cannot be read \((nested deeper|metrics: Field required)"):
+        read_model(folder, TranslationDescription)
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", 1.0, True, None, [1], 10**19])
 def test_a_schema_that_was_never_written_is_refused(folder, version):
     alter(folder, schema_version=version)
     with pytest.raises(ModelError, match=r"cannot be read \(its schema_version is|written by a newer medgan"):
-        read_model(folder)
+        read_model(folder, TranslationDescription)
 
 
 def test_a_description_without_schema_is_refused(folder):
     content = json.loads((folder / "model.json").read_text())
     del content["schema_version"]
     (folder / "model.json").write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="its schema_version is None; medgan writes 1"):
-        read_model(folder)
+    with pytest.raises(ModelError, match="its schema_version is None; medgan writes 2"):
+        read_model(folder, TranslationDescription)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +273,7 @@ def test_a_description_without_schema_is_refused(folder):
     [
         ("name", "tiny\x1b[2J"),
         ("name", "x" * 10_000),
-        ("split_hash", "a\nb"),
+        ("origin.split_hash", "a\nb"),
         ("versions", {"medgan": "1\r"}),
         ("directions", []),
         ("directions", ["to_target", "to_source", "to_target"]),
@@ -308,13 +312,13 @@ def test_what_no_model_of_ours_says_is_refused_by_its_name(folder, place, value)
     inner[key] = value
     (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=rf"model.json: cannot be read \({groups[0] if groups else key}.*: .+\); copy"):
-        read_description(folder)
+        read_description(folder, TranslationDescription)
 
 
 def test_others_may_read_a_model_as_any_file(tmp_path):
     description = describe()
     (tmp_path / "any").touch()
-    write_model(tmp_path / "model", build(description), description)
+    write_model(tmp_path / "model", build(description), TranslationDescription, **description)
     allowed = (tmp_path / "any").stat().st_mode
     assert {path.stat().st_mode for path in (tmp_path / "model").iterdir()} == {allowed}
 
@@ -324,7 +328,7 @@ def test_a_full_disk_is_named_and_leaves_no_weights(tmp_path, full_disk):
     networks = build(description)
     full_disk(100)
     with pytest.raises(DataError, match=r"weights.safetensors: cannot be written \(File too large\); make room"):
-        write_model(tmp_path / "model", networks, description)
+        write_model(tmp_path / "model", networks, TranslationDescription, **description)
     assert list((tmp_path / "model").iterdir()) == []
 
 
@@ -332,11 +336,72 @@ def test_a_folder_from_before_scans_were_told_still_loads(folder):
     content = json.loads((folder / "model.json").read_text())
     assert content.pop("scans") == {}
     (folder / "model.json").write_text(json.dumps(content))
-    assert read_model(folder).description.scans == {}
+    assert read_model(folder, TranslationDescription).description.scans == {}
 
 
 def test_scans_of_the_training_are_read_back(tmp_path):
     scans = Scans(spacing_mm=((1, 2), (1, 2), (5, 5)), field_mm=((300, 400),) * 3, modalities=("CT",))
     description = describe() | {"scans": {"contrast": scans}}
-    write_model(tmp_path, build(description), description)
-    assert read_model(tmp_path).description.scans == {"contrast": scans}
+    write_model(tmp_path, build(description), TranslationDescription, **description)
+    assert read_model(tmp_path, TranslationDescription).description.scans == {"contrast": scans}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "# tiny: contrast to plain",
+        "| Translates | to_target, to_source |",
+        "| Grid | 1.5 mm x 1.5 mm x own |",
+        "| Input | 2D, of 8 x 8 voxels |",
+        "| Window | -300 to 700 |",
+        "| Training subjects | 10 train, 3 validation; the built-in digital phantom, no patient |",
+        f"| Split | `{'5' * 12}` |",
+        "| Networks kept | averages after epoch 7 |",
+        "| `val/score_hu` | 12.5 |",
+        "| `val/worst_hu` | nan |",
+    ],
+)
+def test_the_card_tells_how_it_was_made_and_is_no_medical_device(tmp_path, row):
+    description = describe() | {"trained": 10, "validated": 3}
+    write_model(tmp_path, build(description), TranslationDescription, **description)
+    text = (tmp_path / "MODEL_CARD.md").read_text()
+    assert row in text.splitlines()
+    assert "**Not a medical device: for research only, not for diagnosis.**" in text
+    assert "Convert studies with `medgan convert INPUT OUTPUT --model THIS_FOLDER`" in text
+    table = text[text.index("|---|---|") :].partition("\n\n")[0].splitlines()
+    assert len(table) == 1 + 7 + 2
+    assert all(line.count("|") == 3 for line in table)
+
+
+OLD = {
+    "translation": (TranslationDescription, "9f85c7c20ace54fc200ce61c9d6577b462fe9265d59035e983155bf30dc08a04"),
+    "segmentation": (SegmenterDescription, "8f84d8700f41e0980ea19489ab6b3fcdf39da5882acb90e834ee107d693a9f20"),
+    "synthesis": (GeneratorDescription, "21c7230f0a01aebdffc9909a3c1f9c352911501cdcf515f7687a775b5249c965"),
+    "classification": (ClassifierDescription, "b6cfa9aa94b63c42f79de8c701d4c3db9543dee1edc11aebccc3d3241485a06f"),
+}
+"""By task, the description, and the hash by which outputs know the model, as the medgan that wrote it told it."""
+
+
+@pytest.mark.parametrize("task", OLD)
+def test_a_folder_of_the_first_schema_loads_and_outputs_know_its_model_again(tmp_path, task):
+    kind, sha256 = OLD[task]
+    written = Path(__file__).with_name("schema_1") / f"{task}.json"
+    (tmp_path / "weights.safetensors").touch()
+    shutil.copy(written, tmp_path / "model.json")
+    description = read_description(tmp_path, kind)
+    assert (description.sha256, description.task, description.schema_version) == (sha256, task, SCHEMA_VERSION)
+    content = json.loads(written.read_text())
+    origin = content.get("origin", content)
+    assert description.origin.split_hash == origin["split_hash"] != ""
+    assert description.origin.trained_on == origin["trained_on"] != {}
+    networks = description.build()
+    save_file(
+        {
+            f"{name}.{key}": value.contiguous()
+            for name, each in networks.items()
+            for key, value in each.state_dict().items()
+        },
+        tmp_path / "weights.safetensors",
+    )
+    alter(tmp_path, weights_sha256=file_hash(tmp_path / "weights.safetensors"))
+    assert read_model(tmp_path, kind).networks.keys() == networks.keys()

@@ -13,12 +13,17 @@ from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, GeometryError, TrainingError
 from medgan.phantom.kinds import KINDS
 from medgan.tracking import download_model
+from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train
 
 
 def quietly(order):
     return train(order, Console(quiet=True))
+
+
+def described(trained):
+    return read_model(trained.run.model, TranslationDescription).description
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +40,9 @@ def once(order, said):
 def test_a_run_folder_is_whole(once):
     names = {path.relative_to(once.run.path).as_posix() for path in once.run.path.rglob("*") if path.is_file()}
     assert names == {
-        "config.yaml",
-        "split.json",
-        "run.json",
-        "metrics.csv",
-        "samples/epoch_0001.png",
-        "samples/epoch_0002.png",
-        "state/last.pt",
-        "state/best.pt",
-        "model/weights.safetensors",
-        "model/model.json",
-        "model/MODEL_CARD.md",
-    }
+        "config.yaml", "split.json", "run.json", "metrics.csv", "samples/epoch_0001.png", "samples/epoch_0002.png",
+        "state/last.pt", "state/best.pt", "model/weights.safetensors", "model/model.json", "model/MODEL_CARD.md",
+    }  # fmt: skip
 
 
 def test_the_facts_of_a_run_are_kept(once, unpaired):
@@ -59,9 +55,9 @@ def test_the_facts_of_a_run_are_kept(once, unpaired):
 
 
 def test_the_model_knows_all_that_conversion_needs(once):
-    description = read_model(once.run.model).description
-    assert (description.name, description.epoch, description.phantom) == ("ct_contrast", once.fitted.epoch, False)
-    assert description.metrics == once.fitted.metrics
+    description = described(once)
+    assert description == once.description
+    assert (description.name, description.origin.phantom) == ("ct_contrast", False)
     assert description.directions == ("to_target", "to_source")
     (lowest, highest), (_, plain) = description.intensities["contrast"], description.intensities["plain"]
     assert -1050 < lowest < -1000
@@ -73,11 +69,11 @@ def test_the_model_knows_all_that_conversion_needs(once):
         assert scans.field_mm == ((64, 64), (64, 64), (15, 15))
         assert scans.modalities == ()
     split = Split.load(once.run.split)
-    assert description.split_hash == once.run.facts()["split_hash"] == split.hash
-    assert description.trained_on == split.trained_on
-    assert {part: len(images) for part, images in description.trained_on.items()} == {"train": 2, "validation": 2}
-    card = (once.run.model / "MODEL_CARD.md").read_text()
-    assert "2 train, 2 validation; real studies" in card
+    assert description.origin.split_hash == once.run.facts()["split_hash"] == split.hash
+    assert description.origin.trained_on == split.trained_on
+    images = description.origin.trained_on
+    assert {part: len(own) for part, own in images.items()} == {"train": 2, "validation": 2}
+    assert "2 train, 2 validation; real studies" in (once.run.model / "MODEL_CARD.md").read_text()
 
 
 def test_mlflow_holds_the_run_and_the_registered_model(once, mlflow_runs):
@@ -119,22 +115,19 @@ def test_what_medgan_chose_is_said(order, tmp_path, monkeypatch):
     assert phantom == "no --data: training on the built-in phantom, which never stands for a patient"
     assert size == f"{trained.run.path}: size small, because this is a CPU; 11 iterations of 1 patches"
     assert left.startswith("about ")
-    assert read_model(trained.run.model).description.phantom
+    assert described(trained).origin.phantom
     assert "no patient" in (trained.run.model / "MODEL_CARD.md").read_text()
 
 
 def test_paired_scans_train_pix2pix(order, paired):
     trained = quietly(order(name="pairs", data=paired, overrides=["translator=pix2pix", "pix2pix.adversarial=none"]))
-    assert trained.fitted.metrics.keys() == {"val/mae_hu", "val/mae_do_nothing_hu"}
-    assert read_model(trained.run.model).description.directions == ("to_target",)
+    assert trained.description.metrics.keys() == {"val/mae_hu", "val/mae_do_nothing_hu"}
+    assert described(trained).directions == ("to_target",)
 
 
-def test_a_seed_makes_a_run_that_can_be_repeated(order):
-    def weights(name, seed):
-        trained = quietly(order(name=name, overrides=[f"seed={seed}"]))
-        return read_model(trained.run.model).description.weights_sha256
-
-    assert weights("a", 3) == weights("b", 3) != weights("c", 4)
+def test_a_seed_makes_a_run_that_can_be_repeated(once, order):
+    again, other = (quietly(order(name=f"seed_{seed}", overrides=[f"seed={seed}"])) for seed in (0, 3))
+    assert described(again).weights_sha256 == described(once).weights_sha256 != described(other).weights_sha256
 
 
 def test_runs_can_share_a_split_that_none_of_them_drew(once, order, work):
@@ -143,7 +136,7 @@ def test_runs_can_share_a_split_that_none_of_them_drew(once, order, work):
     other.save(work / "frozen.json")
     trained = quietly(order(name="given", split=work / "frozen.json", overrides=["fit.epochs=1"]))
     assert Split.load(trained.run.split) == other
-    assert read_model(trained.run.model).description.split_hash == other.hash != given.hash
+    assert described(trained).origin.split_hash == other.hash != given.hash
 
 
 # What cannot be: each refused by name, and nothing of a run left behind.
@@ -249,8 +242,8 @@ def test_a_store_that_fails_at_the_start_leaves_no_run(order, tmp_path, monkeypa
 def test_without_validation_subjects_the_last_epoch_is_kept(order):
     overrides = ["split.validation=0", "fit={epochs: 2, iterations_per_epoch: 2, batch_size: 1, keep: last}"]
     trained = quietly(order(name="unvalidated", overrides=overrides))
-    assert (trained.fitted.epoch, trained.fitted.metrics) == (2, {})
+    assert (trained.description.epoch, trained.description.metrics) == (2, {})
     assert not list(trained.run.path.glob("samples/*"))
-    assert read_model(trained.run.model).description.epoch == 2
+    assert described(trained).epoch == 2
     with pytest.raises(DataError, match="no validation subject has"):
         quietly(order(name="choosing", overrides=["split.validation=0"]))

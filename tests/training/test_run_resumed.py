@@ -20,7 +20,7 @@ from medgan.training.folder_lock import alone_in
 from medgan.training.run import train
 
 PATIENCE_S = 240
-LONG = ["fit={epochs: 8, iterations_per_epoch: 20, batch_size: 2, workers: 0}"]
+LONG = ["fit={epochs: 8, iterations_per_epoch: 12, batch_size: 2, workers: 0}"]
 
 
 @dataclass

@@ -6,11 +6,20 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from torch import nn
 
 from medgan.errors import TrainingError
-from medgan.training.averages import Averages
 from medgan.training.device import make_fabric
-from medgan.training.state import Progress, State, load_checked, random_states, restore_random, save_atomic
+from medgan.training.state import (
+    EMA,
+    Progress,
+    State,
+    _random_states,
+    _restore_random,
+    load_checked,
+    load_weights,
+    save_atomic,
+)
 
 
 @pytest.fixture
@@ -18,7 +27,7 @@ def make_state(make_translator):
     def make(fabric=None, **translator):
         learner = make_translator(**translator)
         learner.fabric = fabric or make_fabric("cpu", "32")
-        averages = Averages({name: learner.networks()[name] for name in learner.kept}, 0.9)
+        averages = EMA({name: learner.networks()[name] for name in learner.kept}, 0.9)
         return State(learner.fabric, learner, learner.networks(), learner.optimizers(), averages, Progress())
 
     return make
@@ -30,9 +39,9 @@ def test_random_numbers_go_on_where_they_were():
 
     random.gauss(0, 1)  # the second of a pair is kept for the next call
     np.random.standard_normal()
-    states = random_states()
+    states = _random_states()
     drawn = draw()
-    restore_random(states)
+    _restore_random(states)
     assert draw() == drawn
 
 
@@ -119,3 +128,90 @@ def test_what_a_killed_save_left_is_written_over(tmp_path):
     save_atomic({"weights": torch.ones(3)}, tmp_path / "last.pt")
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
     assert torch.equal(load_checked(tmp_path / "last.pt")["weights"], torch.ones(3))
+
+
+BOTH = pytest.mark.parametrize("spatial", [2, 3], ids=["2d", "3d"])
+
+
+def networks(spatial):
+    torch.manual_seed(0)
+    conv, norm = {2: (nn.Conv2d, nn.BatchNorm2d), 3: (nn.Conv3d, nn.BatchNorm3d)}[spatial]
+    return {name: nn.Sequential(conv(1, 2, 3), norm(2)) for name in ("to_target", "to_source")}
+
+
+def moved(networks, iteration):
+    """What an iteration of training does: every weight and buffer changes."""
+    with torch.no_grad():
+        for network in networks.values():
+            for value in (*network.parameters(), *network.buffers()):
+                value.copy_(torch.full_like(value, float(iteration + 1)))
+
+
+@BOTH
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
+def test_the_average_is_the_sum_of_all_weights_with_their_shares(spatial, decay):
+    trained = networks(spatial)
+    ema = EMA(trained, decay)
+    starts = {name: [value.clone() for value in network.parameters()] for name, network in trained.items()}
+    decays = [min(decay, (1 + n) / (10 + n)) for n in range(12)]
+    for iteration in range(12):
+        moved(trained, iteration)
+        ema.update(trained, iteration)
+
+    def remaining(first):
+        return torch.tensor(decays[first:], dtype=torch.float64).prod()
+
+    seen = sum(remaining(n + 1) * (1 - decays[n]) * (n + 1) for n in range(12))
+    for name, average in ema.networks.items():
+        for value, start in zip(average.parameters(), starts[name], strict=True):
+            expected = remaining(0) * start.double() + seen
+            torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@BOTH
+def test_buffers_are_those_of_the_last_iteration(spatial):
+    trained = networks(spatial)
+    ema = EMA(trained, 0.9)
+    moved(trained, 4)
+    ema.update(trained, 4)
+    for average in ema.networks.values():
+        assert len(list(average.buffers())) == 3
+        assert all((value == 5).all() for value in average.buffers())
+
+
+@BOTH
+def test_ema_are_copies_that_never_train(spatial):
+    trained = networks(spatial)
+    ema = EMA(trained, 0.9)
+    for name, average in ema.networks.items():
+        assert not average.training
+        assert trained[name].training
+        assert not any(parameter.requires_grad for parameter in average.parameters())
+        assert all(parameter.requires_grad for parameter in trained[name].parameters())
+    before = {name: network[0].weight.clone() for name, network in ema.networks.items()}
+    moved(trained, 0)
+    assert all(torch.equal(ema.networks[name][0].weight, before[name]) for name in before)
+
+
+@BOTH
+def test_restored_ema_go_on_as_if_nothing_had_happened(spatial):
+    trained = networks(spatial)
+    one = EMA(trained, 0.9)
+    for iteration in range(3):
+        moved(trained, iteration)
+        one.update(trained, iteration)
+    other = EMA(networks(spatial), 0.9)
+    other.load_state_dict({name: {k: v.clone() for k, v in w.items()} for name, w in one.state_dict().items()})
+    for ema in (one, other):
+        ema.update(trained, 3)
+    for name, weights in one.state_dict().items():
+        for key, value in weights.items():
+            assert torch.equal(value, other.state_dict()[name][key]), key
+
+
+def test_weights_of_other_networks_are_refused():
+    weights = {name: network.state_dict() for name, network in networks(2).items()}
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_weights(networks(3), weights)
+    with pytest.raises(KeyError, match="to_source"):
+        load_weights(networks(2), {"to_target": weights["to_target"]})

@@ -72,7 +72,7 @@ def test_pairs_shifted_by_two_voxels_shift_the_translation_less_than_they_shift_
     errors = {}
     for kind, settings in (("pix2pix", {}), ("registered", {"registration_rate": 2e-3, "registration_channels": 4})):
         translator = attached(kind, adversarial="none", output="none", norm="none", generator_rate=4e-3, **settings)
-        for number in range(150):
+        for number in range(70):
             source = blobs(number, 2)
             translator.training_step({"source": source, "target": torch.roll(-0.8 * source, 2, dims=2)})
         unseen = blobs(10**6, 8)

@@ -18,11 +18,11 @@ from medgan.data.volumes import read_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged
-from medgan.segmentation.model import load_segmenter
+from medgan.segmentation.settings import SegmenterDescription
 from medgan.segmentation.training import train_segmenter
 from medgan.tracking import Tracker, add_metrics, code_revision
-from medgan.training.description import Origin
 from medgan.training.device import make_fabric
+from medgan.training.model_folder import Origin, read_model
 from medgan.training.recorder import Recorder
 
 KEYS = ("arm", "size", "seed", "ratio_percent", "subject", "organ")
@@ -100,7 +100,7 @@ def judge_child(task: Task) -> None:
         ModelError: A model that is incomplete or altered.
     """
     plan, child = task.plan, task.child
-    model = load_segmenter(child.folder / "model")
+    model = read_model(child.folder / "model", SegmenterDescription)
     fabric = make_fabric(plan.order.device, "32")
     rows = []
     for study in plan.part("test"):
@@ -108,7 +108,8 @@ def judge_child(task: Task) -> None:
         volume = read_volume(study.image)
         truth = merged(read_volume(study.mask), plan.segmenter.labels)
         found = segment_study(model, volume, fabric)
-        scores = score_labels(found, truth, model.names, volume.grid.spacing_mm, lesions=plan.config.lesions)
+        names, spacing = model.description.names, volume.grid.spacing_mm
+        scores = score_labels(found, truth, names, spacing, lesions=plan.config.lesions)
         rows += [child.facts | {"subject": study.subject, "organ": organ} | own for organ, own in scores.items()]
     table = pd.DataFrame(rows)
     means = table.groupby("organ")[list(METRICS)].mean().stack()

@@ -15,12 +15,10 @@ from medgan.data.cache import Cache, default_folder
 from medgan.data.studies import Study
 from medgan.errors import LeakageError
 from medgan.segmentation.labelled import Labelled, read_labelled
-from medgan.synthesis.model import GeneratorModel, load_generator
-from medgan.synthesis.training import train_generator
+from medgan.synthesis.training import GeneratorDescription, GeneratorModel, train_generator
 from medgan.tracking import Tracker, code_revision
-from medgan.training.description import Origin
 from medgan.training.device import make_fabric
-from medgan.training.model_folder import CARD
+from medgan.training.model_folder import CARD, Origin, read_model
 from medgan.training.recorder import Recorder
 
 
@@ -49,7 +47,7 @@ class GeneratorChild:
     @property
     def outcome(self) -> str:
         """What is said of it when it has ended."""
-        metrics = load_generator(self.model).description.metrics
+        metrics = read_model(self.model, GeneratorDescription).description.metrics
         return ", ".join(f"{key} {value:.4g}" for key, value in sorted(metrics.items())) or "trained"
 
 
@@ -137,7 +135,7 @@ def trained_generator(plan: AugmentationPlan, draw: Draw) -> GeneratorModel:
     """
     folder = generator_folder(plan, draw)
     check_begun(folder, read_json(folder / IDENTITY), identity(plan, draw))
-    model = load_generator(folder / "model")
+    model = read_model(folder / "model", GeneratorDescription)
     if others := sorted(set(model.description.subjects) - set(draw.subjects)):
         raise LeakageError(
             f"{folder} has learnt from {', '.join(others)}, who are not among the {draw.size} subjects of {draw.name}; "

@@ -48,4 +48,4 @@ def _inserter(plan: AugmentationPlan, method: Method, draw: Draw) -> Synthesiser
         return baseline(method, insertion, plan.segmenter.domain)
     model = trained_generator(plan, draw)
     network = make_fabric(plan.order.device, "32").to_device(model.network)
-    return by_network(network, model.config, insertion)
+    return by_network(network, model.description.config, insertion)

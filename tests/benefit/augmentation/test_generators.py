@@ -12,7 +12,9 @@ from medgan.benefit.augmentation.plan import Draw, make_plan
 from medgan.benefit.records import read_json, write_json
 from medgan.errors import ConfigError, LeakageError
 from medgan.synthesis.elastic import Bent, Elastic
+from medgan.synthesis.training import GeneratorDescription
 from medgan.tracking import Tracker
+from medgan.training.model_folder import read_model
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +93,9 @@ def test_a_test_subject_is_not_learnt_from(plan):
 
 def test_a_generator_that_has_learnt_from_somebody_else_is_refused(trained, monkeypatch):
     task, _ = trained
-    known = module.load_generator(task.child.model)
+    known = read_model(task.child.model, GeneratorDescription)
     more = known.description.model_copy(update={"subjects": (*known.description.subjects, "s7")})
-    monkeypatch.setattr(module, "load_generator", lambda folder: replace(known, description=more))
+    monkeypatch.setattr(module, "read_model", lambda folder, kind: replace(known, description=more))
     with pytest.raises(LeakageError, match="has learnt from s7, who are not among the 2 subjects of n=2,seed=0"):
         synthesiser_of(task.plan, "generator", task.child.draw)
 

@@ -11,8 +11,9 @@ from medgan.cli import app
 from medgan.config import read_yaml
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
-from medgan.segmentation.model import load_segmenter
-from medgan.segmentation.run import SegmentTrainOrder, train_on_cohort
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.training.model_folder import read_model
+from medgan.training.run import Order, train
 
 TINY = (
     "grid.spacing_mm=[null, null, null]",
@@ -43,7 +44,7 @@ def test_a_run_is_a_model_folder_a_split_and_metrics_and_says_what_to_do_next(ru
     assert model.startswith(f"model: {folder / 'model'} (epoch ")
     assert "MLflow run " in tracked
     assert following == f"next:  medgan segment INPUT OUTPUT --model {folder / 'model'}"
-    description = load_segmenter(folder / "model").description
+    description = read_model(folder / "model", SegmenterDescription).description
     split = Split.load(folder / "split.json")
     assert (split.train, split.validation, split.test) == (("s0", "s1"), ("s2",), ("s3",))
     assert (description.origin.split_hash, description.seed) == (split.hash, 7)
@@ -62,40 +63,40 @@ def test_the_model_segments_what_it_has_not_seen(run, tmp_path):
 def test_a_finished_run_is_resumed_as_it_is_and_not_with_other_settings(run):
     folder, table, _ = run
     before = (folder / "model" / "model.json").read_text()
-    order = SegmentTrainOrder(None, out=folder.parents[1], name="one", resume=True, device="cpu")
-    train_on_cohort(order, QUIET)
+    order = Order("segmentation", None, out=folder.parents[1], name="one", resume=True, device="cpu")
+    train(order, QUIET)
     assert json.loads((folder / "model" / "model.json").read_text()) == json.loads(before)
-    again = replace(order, resume=False, resume_or_start=True, overrides=[*TINY, "labels={disc: 1}"], seed=7)
-    train_on_cohort(again, QUIET)
+    again = replace(order, resume=False, resume_or_start=True, overrides=[*TINY, "labels={disc: 1}", "seed=7"])
+    train(again, QUIET)
     assert json.loads((folder / "model" / "model.json").read_text()) == json.loads(before)
     for changes, message in (
         (
-            {"overrides": [*TINY, "labels={disc: 2}"]},
+            {"overrides": [*TINY, "labels={disc: 2}", "seed=7"]},
             r"other settings \(labels\.disc was \[1\] and is now \[2\]\)",
         ),
-        ({"seed": 8}, "begun with --seed 7"),
+        ({"overrides": [*TINY, "labels={disc: 1}", "seed=8"]}, "seed was 7 and is now 8"),
         ({"name": None}, "needs a --name"),
     ):
         with pytest.raises(ConfigError, match=message):
-            train_on_cohort(replace(again, **changes), QUIET)
+            train(replace(again, **changes), QUIET)
     with pytest.raises(ConfigError, match="--resume goes on with the run's own settings"):
-        train_on_cohort(SegmentTrainOrder(table, out=folder.parents[1], resume=True, overrides=["rate=1"]), QUIET)
+        train(Order("segmentation", table, out=folder.parents[1], resume=True, overrides=["rate=1"]), QUIET)
 
 
 def test_a_run_whose_record_is_damaged_is_named(run, tmp_path):
     shutil.copytree(run[0], tmp_path / "segmenter" / "one")
     (tmp_path / "segmenter" / "one" / "run.json").write_text("{}")
     with pytest.raises(DataError, match=r"run\.json: does not say the run's data and seed"):
-        train_on_cohort(SegmentTrainOrder(None, out=tmp_path, name="one", resume=True, device="cpu"), QUIET)
+        train(Order("segmentation", None, out=tmp_path, name="one", resume=True, device="cpu"), QUIET)
 
 
 def test_without_labels_all_that_masks_mark_is_learnt_in_the_domain_that_was_named(save_cohort, tmp_path):
     table = save_cohort(tmp_path / "cohort")
     table.write_text(table.read_text().replace(",ct,", ",plain,"))
-    order = SegmentTrainOrder(
-        table, "plain:CT", overrides=[*TINY, "domain.window.lower=-150"], out=tmp_path / "runs", name="x"
-    )
-    config = train_on_cohort(order, QUIET).model.config
+    asked = ["--domain", "plain:CT", *TINY, "domain.window.lower=-150", "--out", tmp_path / "runs", "--name", "x"]
+    assert medgan("segment-train", "--data", table, *asked).exit_code == 0
+    model = tmp_path / "runs" / "segmenter" / "x" / "model"
+    config = read_model(model, SegmenterDescription).description.config
     assert config.labels == {"label_1": (1,), "label_2": (2,), "label_3": (3,)}
     assert (config.domain.name, config.domain.window.lower, config.domain.window.upper) == ("plain", -150, 300)
     assert read_yaml(tmp_path / "runs" / "segmenter" / "x" / "config.yaml")["domain"]["name"] == "plain"

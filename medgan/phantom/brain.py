@@ -23,8 +23,6 @@ class _Furrows(Shape):
     moved outwards, so that it changes little with the depth.
     """
 
-    low: Point = (-TALL, -TALL, -TALL)
-    high: Point = (TALL, TALL, TALL)
     radial = 0.55
     """How far points are moved outwards: 0 not at all, 1 to the surface."""
 

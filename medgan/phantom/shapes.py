@@ -20,10 +20,10 @@ Distance = Callable[[Space], Field]
 
 
 class Shape(ABC):
-    """A solid: its distance function, and two corners (mm) that hold it."""
+    """A solid: its distance function, and two corners (mm) that hold it; by default it has no end."""
 
-    low: Point
-    high: Point
+    low: Point = (-TALL, -TALL, -TALL)
+    high: Point = (TALL, TALL, TALL)
 
     @abstractmethod
     def distance(self, at: Space) -> Field:
@@ -197,9 +197,6 @@ class Slab(Shape):
 
 class HalfSpace(Shape):
     """Everything behind a plane: ``through`` lies on it (mm), and ``outwards`` points away from the solid."""
-
-    low: Point = (-TALL, -TALL, -TALL)
-    high: Point = (TALL, TALL, TALL)
 
     def __init__(self, through: Point, outwards: Point) -> None:
         length = sum(part * part for part in outwards) ** 0.5

@@ -46,10 +46,8 @@ from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
 from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
-from medgan.synthesis.generator import GENERATOR, spread, unvaried
-from medgan.synthesis.joint import joint, split_joint
-from medgan.synthesis.patches import CONDITION, LesionPatches
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.generator import GENERATOR, joint, split_joint, spread, unvaried
+from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
 from medgan.synthesis.training import read_cases
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig

@@ -33,7 +33,7 @@ from medgan.evaluation.statistics import interval_text, t_interval
 from medgan.phantom.cohort import PAIRED, write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import Labelled, read_labelled
-from medgan.synthesis.settings import FLAIR
+from medgan.synthesis.patches import FLAIR
 from medgan.training.device import make_fabric
 from medgan.training.task import train_task
 

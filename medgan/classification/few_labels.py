@@ -15,10 +15,8 @@ from medgan.data.patches import Batch
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
-from medgan.synthesis.condition import class_of
 from medgan.synthesis.generator import unvaried
-from medgan.synthesis.patches import LesionPatches
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig, LesionPatches, class_of
 
 CLASS, UNLABELLED = "class", "unlabelled"
 

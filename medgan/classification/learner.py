@@ -15,7 +15,7 @@ from medgan.config import Config
 from medgan.losses import labelled_loss
 from medgan.segmentation.labelled import IMAGE, LabelledHeldOut
 from medgan.synthesis.generator import volume
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, panel
 
 JUDGED, SHOWN = 256, 6

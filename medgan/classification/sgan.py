@@ -18,7 +18,7 @@ from medgan.losses import fake_loss, feature_matching, labelled_loss, real_loss
 from medgan.networks.latent import LatentGenerator, WholeDiscriminator
 from medgan.segmentation.labelled import IMAGE
 from medgan.synthesis.generator import GENERATOR
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.learner import Batch, Terms, bare
 
 

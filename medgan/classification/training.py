@@ -12,7 +12,7 @@ from medgan.classification.settings import ClassifierConfig, ClassifierDescripti
 from medgan.classification.sgan import SGANConfig
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.fit import FitConfig
 from medgan.training.task import Task
 

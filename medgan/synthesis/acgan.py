@@ -15,7 +15,7 @@ from medgan.errors import ConfigError
 from medgan.networks.latent import Entry, LatentGenerator, WholeDiscriminator
 from medgan.synthesis.game import DISCRIMINATOR, Game, GameConfig
 from medgan.synthesis.generator import GENERATOR
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.learner import Terms, bare
 
 

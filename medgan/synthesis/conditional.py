@@ -12,7 +12,7 @@ from torch import nn
 from medgan.errors import ConfigError
 from medgan.networks.latent import Entry, Judged, LayeredGenerator
 from medgan.synthesis.game import Game, GameConfig
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 
 OWN_BLOCKS = ("class", "size")
 """The blocks of a condition that are the lesion's alone; they come first."""

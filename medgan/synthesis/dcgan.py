@@ -9,7 +9,7 @@ from typing import Literal
 from torch import nn
 
 from medgan.synthesis.game import Game, GameConfig
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 
 
 class DCGANConfig(GameConfig):

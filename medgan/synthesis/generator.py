@@ -1,4 +1,4 @@
-"""What all lesion generators share: the patches that they are judged on, and how mode collapse is found."""
+"""What all lesion generators share: joint patches, held-out patches to be judged on, and how mode collapse is found."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,16 +7,45 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from medgan.data.patches import Batch
 from medgan.errors import DataError
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.segmentation.labelled import IMAGE, LABELS, LabelledHeldOut
-from medgan.synthesis.joint import joint, split_joint
-from medgan.synthesis.patches import CONDITION, LesionPatches
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
 from medgan.training.learner import HeldOut, Judgement, Learner, Networks, panel
+
+
+def joint(image: Tensor, labels: Tensor, names: int) -> Tensor:
+    """An image and a map for each name, +1 inside and -1 outside.
+
+    Args:
+        image: (B, 1, *shape) in [-1, 1].
+        labels: (B, 1, *shape), 0 or the number of a name.
+        names: How many there are.
+
+    Returns:
+        (B, 1 + names, *shape) in [-1, 1].
+    """
+    return torch.cat([image, 2 * masks(labels, names).to(image.dtype) - 1], dim=1)
+
+
+def masks(labels: Tensor, names: int) -> Tensor:
+    """One map for each name: (B, 1, *shape) of whole numbers to (B, names, *shape) of 0 and 1."""
+    hot = F.one_hot(labels[:, 0].long(), names + 1).movedim(-1, 1)
+    return hot[:, 1:]
+
+
+def split_joint(stack: Tensor) -> tuple[Tensor, Tensor]:
+    """A stack, (B, 1 + names, *shape), as image (B, 1, *shape) and labels (B, 1, *shape) of whole numbers.
+
+    A voxel has the name whose map is highest there, and none where no map is positive.
+    """
+    highest, number = stack[:, 1:].max(dim=1, keepdim=True)
+    return stack[:, :1], torch.where(highest > 0, number + 1, torch.zeros_like(number))
+
 
 GENERATOR = "generator"
 """The name of the one network that is kept."""

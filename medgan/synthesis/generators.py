@@ -10,10 +10,9 @@ from medgan.synthesis.acgan import ACGAN, ACGANConfig
 from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
 from medgan.synthesis.dcgan import DCGAN, DCGANConfig
 from medgan.synthesis.generator import LesionGenerator
-from medgan.synthesis.inpainting import Inpainting, InpaintingConfig
-from medgan.synthesis.mask_to_lesion import MaskToLesion, MaskToLesionConfig
+from medgan.synthesis.painting import Inpainting, InpaintingConfig, MaskToLesion, MaskToLesionConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig
-from medgan.synthesis.settings import LesionConfig
 from medgan.training.fit import FitConfig
 
 Generator = Annotated[

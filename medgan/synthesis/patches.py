@@ -1,19 +1,166 @@
-"""Patches with a lesion in their middle, and healthy ones, by number: patch ``n`` is always the same."""
+"""What lesion generators learn from: patches of labelled cases, by number, and the condition that each one meets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, model_validator
 from torch.utils.data import Dataset
 
+from medgan.config import Config
+from medgan.data.domains import Domain, Window
 from medgan.data.masks import voxels_of
-from medgan.data.patches import CENTRE, MARGIN, SOURCE, Batch, CentredPatchd, patch_chain, plain, plain_tensors
+from medgan.data.patches import (
+    CENTRE,
+    MARGIN,
+    SOURCE,
+    Batch,
+    CentredPatchd,
+    PatchConfig,
+    patch_chain,
+    plain,
+    plain_tensors,
+)
+from medgan.data.preparation import GridConfig
 from medgan.errors import DataError
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
-from medgan.synthesis.places import body_coordinates
-from medgan.synthesis.settings import LesionConfig
+from medgan.segmentation.settings import MOST_LABELS, Labelling, Name
+from medgan.synthesis.placement import body_coordinates
+
+
+class ConditionConfig(Config):
+    """Which blocks the vector has; with none a generator is unconditional."""
+
+    classes: bool = False
+    """One-hot: healthy, then each name; a patch is of the name that most of its labelled voxels have."""
+    size_edges_voxels: tuple[PositiveInt, ...] = Field(default=(), max_length=255)
+    """One-hot bins of a patch's labelled voxels: the sizes at which one bin ends and the next begins. A healthy patch
+    is in none."""
+    location: bool = False
+    """Where the patch is centred: right, anterior and superior in the body, from -1 to 1 each."""
+    scanners: dict[Name, tuple[str, ...]] = Field(default_factory=dict, max_length=255)
+    """One-hot: which subjects each scanner has seen; a subject of none is in none."""
+
+    @model_validator(mode="after")
+    def _edges_rise(self) -> Self:
+        if list(self.size_edges_voxels) != sorted(set(self.size_edges_voxels)):
+            raise ValueError(f"size_edges_voxels must rise, not {list(self.size_edges_voxels)}")
+        return self
+
+    def blocks(self, names: Sequence[str]) -> dict[str, int]:
+        """The length of each block that there is, in the vector's order.
+
+        Args:
+            names: Of the labels.
+        """
+        lengths = {
+            "class": (len(names) + 1) * self.classes,
+            "size": (len(self.size_edges_voxels) + 1) * bool(self.size_edges_voxels),
+            "location": 3 * self.location,
+            "scanner": len(self.scanners),
+        }
+        return {block: length for block, length in lengths.items() if length}
+
+    def vector(
+        self,
+        names: Sequence[str],
+        labels: NDArray[np.integer],
+        place: Sequence[float] | NDArray[np.float64],
+        subject: str,
+    ) -> NDArray[np.float32]:
+        """The condition that a patch fulfils, (D,).
+
+        Args:
+            names: Of the labels.
+            labels: The patch's label map, n the n-th name; any shape.
+            place: Right, anterior and superior of its centre, as :func:`medgan.synthesis.placement.body_coordinates`
+                gives it; what lies beyond -1 to 1 is taken as there.
+            subject: Whose it is.
+        """
+        parts: list[NDArray[np.float32]] = []
+        marked = int(np.count_nonzero(labels))
+        if self.classes:
+            parts.append(one_hot(class_of(labels, len(names)), len(names) + 1))
+        if self.size_edges_voxels:
+            bins = len(self.size_edges_voxels) + 1
+            number = int(np.searchsorted(self.size_edges_voxels, marked, side="right"))
+            parts.append(one_hot(number if marked else None, bins))
+        if self.location:
+            parts.append(np.clip(np.asarray(place, dtype=np.float32), -1, 1))
+        if self.scanners:
+            number_of = {who: number for number, seen in enumerate(self.scanners.values()) for who in seen}
+            parts.append(one_hot(number_of.get(subject), len(self.scanners)))
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+
+def class_of(labels: NDArray[np.integer], names: int) -> int:
+    """The name that most labelled voxels have, the first of equals; 0 where none is labelled."""
+    counts = np.bincount(np.asarray(labels, dtype=np.int64).ravel(), minlength=names + 1)[1 : names + 1]
+    return int(np.argmax(counts)) + 1 if counts.any() else 0
+
+
+def one_hot(number: int | None, length: int) -> NDArray[np.float32]:
+    """Zeros with a one at ``number``, or without where it is None."""
+    vector = np.zeros(length, dtype=np.float32)
+    if number is not None:
+        vector[number] = 1.0
+    return vector
+
+
+FLAIR = Domain(
+    name="flair",
+    modality="MR",
+    unit="arbitrary",
+    air=0.0,
+    # Lesions are the brightest voxels of all: without room above, a percentile would cut them off.
+    window=Window(lower=0.5, upper=99.5, percentiles=True, headroom=0.6),
+)
+
+
+class LesionConfig(Labelling):
+    """Settings of what is learnt from; "lesion" is whatever the labels mark, a small organ as well."""
+
+    labels: dict[Name, tuple[PositiveInt, ...]] = Field(default={"lesion": (1,)}, min_length=1, max_length=MOST_LABELS)
+    """What is synthesised, by name: the values that mark it in the masks, merged where there are several."""
+    domain: Domain = FLAIR
+    """Whose images are learnt from."""
+    grid: GridConfig = GridConfig(spacing_mm=(None, None, None))
+    patch: PatchConfig = PatchConfig(size_voxels=32)
+    lesion_share: float = Field(default=0.8, ge=0, le=1)
+    """The share of patches with a lesion in their middle; the others are healthy: nothing in them is labelled."""
+    jitter: float = Field(default=0.1, ge=0, le=0.5)
+    """How far a lesion's centre may lie from the patch's, as a share of the patch's edge."""
+    condition: ConditionConfig = ConditionConfig()
+
+    @model_validator(mode="after")
+    def _no_neighbours(self) -> Self:
+        if self.patch.dimensions == "2.5":
+            raise ValueError("patch.dimensions=2.5 translates a slice by its neighbours; a generator draws 2 or 3")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the values of prepared label maps mean, from 1."""
+        return tuple(self.labels)
+
+    @property
+    def spatial(self) -> int:
+        """Axes of a patch: 2 or 3."""
+        return self.patch.spatial
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """A patch's spatial shape, (H, W) or (H, W, D)."""
+        return self.patch.shape
+
+    @property
+    def condition_size(self) -> int:
+        """D, the length of a patch's condition; 0 where nothing is asked."""
+        return sum(self.condition.blocks(self.names).values())
+
 
 CONDITION = "condition"
 TRIES = 64

@@ -18,10 +18,9 @@ from medgan.config import Channels, Config
 from medgan.data.patches import Batch
 from medgan.errors import ConfigError
 from medgan.networks.progressive import ProgressiveCritic, ProgressiveGenerator, seen_at
+from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame
 from medgan.synthesis.generator import GENERATOR, Sampler
-from medgan.synthesis.patches import CONDITION
-from medgan.synthesis.settings import LesionConfig
-from medgan.synthesis.wasserstein import CRITIC, WassersteinConfig, WassersteinGame
+from medgan.synthesis.patches import CONDITION, LesionConfig
 from medgan.training.learner import HeldOut, Judgement, Networks, Terms
 
 

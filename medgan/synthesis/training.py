@@ -14,8 +14,7 @@ from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelled
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.generators import SynthesisConfig, learner_of
-from medgan.synthesis.patches import LesionPatches
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.training.model_folder import Description, Model, Origin, input_rows
 from medgan.training.recorder import Recorder
 from medgan.training.task import Task, train_task

@@ -13,7 +13,7 @@ from medgan.classification.few_labels import (
 )
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 
 STILL = VariationConfig(mirroring=False, contrast=0, brightness=0, noise=0)
 SHAPES = {"2d": (6, 6), "3d": (6, 6, 4)}

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from medgan import losses
 from medgan.errors import ConfigError
 from medgan.synthesis.acgan import ACGAN, ACGANConfig
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
 PATCHES = {"2d": {"size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}

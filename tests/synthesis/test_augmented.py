@@ -11,8 +11,7 @@ from medgan.data.studies import Cohort
 from medgan.data.tables import read_table
 from medgan.data.volumes import read_grid
 from medgan.errors import DataError
-from medgan.synthesis.augmented import write_cohort
-from medgan.synthesis.material import Material
+from medgan.synthesis.material import Material, write_cohort
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medgan.errors import InsertionError
-from medgan.synthesis.blending import feather, feathered, soft_poisson
+from medgan.synthesis.insertion import feather, feathered, soft_poisson
 
 UNIT = np.ones(3)
 

@@ -3,7 +3,7 @@ import pytest
 
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.canvas import Canvas
+from medgan.synthesis.insertion import Canvas
 from medgan.synthesis.shapes import Piece
 
 

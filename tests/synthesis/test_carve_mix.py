@@ -4,8 +4,8 @@ import pytest
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError, InsertionError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.carve_mix import CarveMix, draw_distance, signed_distance
 from medgan.synthesis.insertion import InsertionConfig
+from medgan.synthesis.methods import CarveMix, draw_distance, signed_distance
 
 
 def constant(case, value, labels=None):

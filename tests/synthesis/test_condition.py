@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from medgan.synthesis.condition import ConditionConfig, class_of
+from medgan.synthesis.patches import ConditionConfig, class_of
 
 NAMES = ("core", "oedema")
 PATCHES = {"2d": (8, 8), "3d": (8, 8, 4)}

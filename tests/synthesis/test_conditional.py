@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from medgan.errors import ConfigError
 from medgan.networks.latent import LatentGenerator, LayeredGenerator
 from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN, own_values
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 
 PATCHES = {"2d": {"size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}
 SMALL = {"generator": {"latent": 8, "channels": 4}, "discriminator": {"channels": 4}}

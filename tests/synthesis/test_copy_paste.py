@@ -1,7 +1,7 @@
 import numpy as np
 
-from medgan.synthesis.copy_paste import CopyPaste
 from medgan.synthesis.insertion import InsertionConfig
+from medgan.synthesis.methods import CopyPaste
 from medgan.synthesis.shapes import ShapeConfig, lesions_of
 
 UNVARIED = ShapeConfig(rotation_degrees=0, scaling=0, deformation_mm=0, mirroring=False)

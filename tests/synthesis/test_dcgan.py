@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from medgan.synthesis.dcgan import DCGAN, DCGANConfig
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 
 PATCHES = {"2d": {"size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}
 SMALL = {"generator": {"latent": 8, "channels": 4}, "discriminator": {"channels": 4}}

@@ -5,9 +5,9 @@ import pytest
 
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.elastic import Bent, Elastic
+from medgan.synthesis.insertion import Synthetic
+from medgan.synthesis.methods import Bent, Elastic
 from medgan.synthesis.shapes import ShapeConfig
-from medgan.synthesis.synthesiser import Synthetic
 
 SHAPES = {"one slice": (40, 40, 1), "3d": (40, 40, 16)}
 BENT = ShapeConfig(deformation_mm=2.0, smoothness_mm=6.0)

@@ -11,7 +11,7 @@ from torch import nn
 from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
 from medgan.synthesis.dcgan import DCGAN, DCGANConfig
 from medgan.synthesis.game import Game
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
 PATCHES = {"2d": {"size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}

@@ -8,9 +8,8 @@ from torch import nn
 from medgan.data.preparation import Prepared
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.synthesis.generator import ALL_ALIKE, GENERATOR, JUDGED, Sampler, spread, unvaried
-from medgan.synthesis.joint import joint
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.generator import ALL_ALIKE, GENERATOR, JUDGED, Sampler, joint, spread, unvaried
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
 PATCHES = {"2d": {"dimensions": 2, "size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 4}}

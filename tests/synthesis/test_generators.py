@@ -2,7 +2,7 @@ import pytest
 
 from medgan.config import load
 from medgan.synthesis.generators import LEARNERS, SynthesisConfig, learner_of
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import LesionConfig
 
 KINDS = [settings().kind for settings in LEARNERS]
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 from scipy import ndimage
 
-from medgan.synthesis.hiding import HidingConfig, ellipsoid, grown, hide, holes, moved, outline, some_of
+from medgan.synthesis.painting import HidingConfig, ellipsoid, grown, hide, holes, moved, outline, some_of
 
 SHAPES = [(24, 24), (24, 24, 8)]
 BOTH = pytest.mark.parametrize("shape", SHAPES, ids=["2d", "3d"])

@@ -1,5 +1,8 @@
 """What lay behind a lesion: painted by one who has seen nothing but healthy tissue, or searched in a sampler."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,18 +10,21 @@ from skimage.restoration import inpaint_biharmonic
 from torch import nn
 
 from medgan.config import load
-from medgan.synthesis.inpainting import (
-    Inpainting,
-    InpaintingConfig,
-    SemanticConfig,
-    SemanticInpainting,
-    importance,
-)
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.painting import Inpainting, InpaintingConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
 SHAPES = {"2": (16, 16), "3": (16, 16, 4)}
 BOTH = pytest.mark.parametrize("dimensions", ["2", "3"], ids=["2d", "3d"])
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """bench/inpainting.py, which is no part of the package and holds the search."""
+    spec = importlib.util.spec_from_file_location("inpainting", Path(__file__).parents[2] / "bench" / "inpainting.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def waves(dimensions, count, seed):
@@ -93,10 +99,10 @@ def test_no_lesion_is_ever_hidden(dimensions):
 
 
 @BOTH
-def test_a_known_voxel_counts_by_the_share_of_hidden_ones_around_it(dimensions):
+def test_a_known_voxel_counts_by_the_share_of_hidden_ones_around_it(bench, dimensions):
     hidden = torch.zeros(1, 1, *SHAPES[dimensions])
     hidden[(0, 0, 4, 4, 2)[: hidden.dim()]] = 1
-    weight = importance(hidden, 3)
+    weight = bench.importance(hidden, 3)
     near = torch.nn.functional.max_pool2d(hidden[..., 2] if dimensions == "3" else hidden, 3, 1, 1)
     plane = weight[..., 2] if dimensions == "3" else weight
     share = 1 / 9 if dimensions == "2" else 1 / 27
@@ -104,43 +110,42 @@ def test_a_known_voxel_counts_by_the_share_of_hidden_ones_around_it(dimensions):
     torch.testing.assert_close(plane, expected)
 
 
-def test_the_search_finds_the_sample_that_fits_around_the_hole():
+def test_the_search_finds_the_sample_that_fits_around_the_hole(bench):
     truth, hidden = waves("2", 4, seed=3), hole("2", 4)
     context = truth * (1 - hidden)
-    painter = SemanticInpainting(Stripes(), 3, SemanticConfig(steps=300, rate=0.05))
+    painter = bench.SemanticInpainting(Stripes(), 3, bench.SemanticConfig(steps=300, rate=0.05))
     with torch.no_grad():
         painted = painter(context, hidden, torch.zeros_like(hidden), torch.zeros(4, 0))
     assert torch.equal(painted[hidden == 0], context[hidden == 0])
     assert float((painted - truth)[hidden > 0].abs().mean()) < 0.08
 
 
-def test_the_search_asks_for_the_masks_it_is_given():
+def test_the_search_asks_for_the_masks_it_is_given(bench):
     truth, hidden = waves("2", 2, seed=3), hole("2", 2)
-    painter = SemanticInpainting(Stripes(), 3, SemanticConfig(steps=200, rate=0.05))
+    painter = bench.SemanticInpainting(Stripes(), 3, bench.SemanticConfig(steps=200, rate=0.05))
     empty, full = (
         painter(truth * (1 - hidden), hidden, torch.full_like(hidden, mask), torch.zeros(2, 0)) for mask in (0, 1)
     )
     assert float((full - empty)[hidden > 0].mean()) > 0.1
 
 
-def test_the_search_repeats_itself_and_leaves_the_sampler_alone():
+def test_the_search_repeats_itself_and_leaves_the_sampler_alone(bench):
     sampler = nn.Sequential(nn.Linear(3, 2 * 256), nn.Unflatten(1, (2, 16, 16)))
     sampler.forward = lambda z, condition, forward=sampler.forward: forward(z)
     before = [parameter.clone() for parameter in sampler.parameters()]
-    painter = SemanticInpainting(sampler, 3, SemanticConfig(steps=5))
+    painter = bench.SemanticInpainting(sampler, 3, bench.SemanticConfig(steps=5))
     given = waves("2", 2, seed=3), hole("2", 2), torch.zeros(2, 1, 16, 16), torch.zeros(2, 0)
     assert torch.equal(painter(*given), painter(*given))
     assert all(torch.equal(*pair) for pair in zip(before, sampler.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in sampler.parameters())
 
 
-def test_a_strong_prior_draws_towards_what_the_discriminator_takes_for_real():
+def test_a_strong_prior_draws_towards_what_the_discriminator_takes_for_real(bench):
     truth, hidden = waves("2", 2, seed=3), hole("2", 2)
     given = truth * (1 - hidden), hidden, torch.zeros(2, 1, 16, 16), torch.zeros(2, 0)
+    config = bench.SemanticConfig(steps=200, rate=0.05, prior=20.0)
     bright, dark = (
-        SemanticInpainting(
-            Stripes(), 3, SemanticConfig(steps=200, rate=0.05, prior=20.0), lambda joint, sign=sign: sign * joint[:, :1]
-        )(*given)
+        bench.SemanticInpainting(Stripes(), 3, config, lambda joint, sign=sign: sign * joint[:, :1])(*given)
         for sign in (1, -1)
     )
     assert float((bright - dark)[hidden > 0].mean()) > 0.1

@@ -7,11 +7,10 @@ from scipy.stats import ks_2samp
 
 from medgan.data.masks import components
 from medgan.errors import ConfigError, InsertionError
-from medgan.synthesis.copy_paste import CopyPaste
 from medgan.synthesis.insertion import InsertionConfig
+from medgan.synthesis.methods import CopyPaste, SoftPoisson
 from medgan.synthesis.placement import Anatomy
 from medgan.synthesis.shapes import ORGAN, ShapeConfig, lesions_of, organ_of
-from medgan.synthesis.soft_poisson import SoftPoisson
 
 METHODS = (CopyPaste, SoftPoisson)
 CONFIG = InsertionConfig(most=3)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from medgan.synthesis.joint import joint, masks, split_joint
+from medgan.synthesis.generator import joint, masks, split_joint
 
 SHAPES = {"2d": (6, 5), "3d": (6, 5, 4)}
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from medgan.errors import DataError
-from medgan.synthesis.mask_generator import MaskGenerator, MaskGeneratorConfig, radius_mm
+from medgan.synthesis.shapes import MaskGenerator, MaskGeneratorConfig, radius_mm
 
 BOTH = pytest.mark.parametrize("flat", [True, False], ids=["2d", "3d"])
 ONE = (1.0, 1.0, 1.0)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from medgan.config import load
-from medgan.synthesis.joint import masks
-from medgan.synthesis.mask_to_lesion import MaskToLesion, MaskToLesionConfig
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.generator import masks
+from medgan.synthesis.painting import MaskToLesion, MaskToLesionConfig
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
 CONTRAST = {1: 0.6, 2: -0.3}

@@ -6,10 +6,9 @@ from medgan.config import load
 from medgan.errors import ConfigError
 from medgan.synthesis.generators import LEARNERS, SynthesisConfig
 from medgan.synthesis.insertion import InsertionConfig
-from medgan.synthesis.methods import BASELINES, baseline, by_network
-from medgan.synthesis.painted import Painted
-from medgan.synthesis.sampled import Sampled
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.methods import BASELINES, baseline
+from medgan.synthesis.network_methods import Painted, Sampled, by_network
+from medgan.synthesis.patches import LesionConfig
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -8,7 +8,7 @@ from medgan.data.domains import Domain, Window
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.volumes import read_volume
 from medgan.segmentation.labelled import Labelled, carried, merged
-from medgan.synthesis.native import as_stored, native_image, native_labels, whole_case
+from medgan.synthesis.augment import as_stored, native_image, native_labels, whole_case
 
 NAMES = {"lesion": (3, 5)}
 MR = Domain(name="t1", modality="MR", unit="arbitrary", air=0.0, window=Window(lower=0, upper=100, percentiles=True))

@@ -7,8 +7,8 @@ from torch import nn
 from medgan.errors import InsertionError
 from medgan.networks.painter import Painter
 from medgan.synthesis.insertion import InsertionConfig
-from medgan.synthesis.painted import Painted
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.network_methods import Painted
+from medgan.synthesis.patches import LesionConfig
 from medgan.synthesis.shapes import lesions_of
 
 PATCHES = {1: {"dimensions": 2, "size_voxels": 24}, 12: {"dimensions": 3, "size_voxels": 24, "depth_voxels": 12}}

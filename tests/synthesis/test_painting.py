@@ -13,11 +13,9 @@ from medgan.config import load
 from medgan.data.preparation import Prepared
 from medgan.losses import grain
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.synthesis.joint import masks
-from medgan.synthesis.mask_to_lesion import MaskToLesion, MaskToLesionConfig
-from medgan.synthesis.painting import of_hidden
-from medgan.synthesis.patches import LesionPatches
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.generator import masks
+from medgan.synthesis.painting import MaskToLesion, MaskToLesionConfig, of_hidden
+from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig, Interrupted
 from medgan.training.recorder import Recorder

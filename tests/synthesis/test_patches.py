@@ -5,10 +5,8 @@ import torch
 from medgan.data.preparation import Prepared
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.condition import ConditionConfig
-from medgan.synthesis.patches import LesionPatches, components
-from medgan.synthesis.places import body_coordinates
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import ConditionConfig, LesionConfig, LesionPatches, components
+from medgan.synthesis.placement import body_coordinates
 
 SHAPE = (40, 40, 12)
 PATCHES = {"2d": {"dimensions": 2, "size_voxels": 12}, "3d": {"dimensions": 3, "size_voxels": 12, "depth_voxels": 6}}

@@ -4,8 +4,7 @@ import pytest
 from medgan.data.preparation import Prepared
 from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.placement import Anatomy, find_place
-from medgan.synthesis.places import body_coordinates
+from medgan.synthesis.placement import Anatomy, body_coordinates, find_place
 from medgan.synthesis.shapes import lesions_of
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medgan.data.preparation import Prepared
-from medgan.synthesis.places import body_coordinates, voxel_at
+from medgan.synthesis.placement import body_coordinates, voxel_at
 
 
 def prepared(shape, body):

@@ -14,9 +14,8 @@ from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.synthesis.generator import GENERATOR
-from medgan.synthesis.patches import LesionPatches
+from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig, growth
-from medgan.synthesis.settings import LesionConfig
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig, Interrupted
 from medgan.training.recorder import Recorder

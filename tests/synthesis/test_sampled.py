@@ -6,8 +6,8 @@ from torch import nn
 
 from medgan.errors import InsertionError
 from medgan.synthesis.insertion import InsertionConfig
-from medgan.synthesis.sampled import Sampled
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.network_methods import Sampled
+from medgan.synthesis.patches import LesionConfig
 from medgan.synthesis.shapes import organ_of
 
 

@@ -3,8 +3,7 @@ from pydantic import ValidationError
 
 from medgan.config import load
 from medgan.errors import ConfigError
-from medgan.synthesis.condition import ConditionConfig
-from medgan.synthesis.settings import LesionConfig
+from medgan.synthesis.patches import ConditionConfig, LesionConfig
 
 
 def test_a_value_may_stand_for_a_list_of_one():

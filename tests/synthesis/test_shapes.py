@@ -3,7 +3,7 @@ import pytest
 
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.shapes import ShapeConfig, cut, draw_map, lesions_of, marked_box, organ_of, reach_of
+from medgan.synthesis.shapes import ShapeConfig, cut_piece, draw_map, lesions_of, marked_box, organ_of, reach_of
 
 UNVARIED = ShapeConfig(rotation_degrees=0, scaling=0, deformation_mm=0, mirroring=False)
 UNIT = np.array([1.0, 1.0, 2.0])
@@ -58,7 +58,7 @@ def test_an_unvaried_piece_is_the_source_to_the_bit(shape, with_lesions):
     (case,) = with_lesions(shape, 1)
     lesion = lesions_of(case)[0]
     half = (6, 6, 2 if shape[2] > 1 else 0)
-    piece = cut(case, lesion, np.eye(3), half, UNIT, UNVARIED, rng())
+    piece = cut_piece(case, lesion, np.eye(3), half, UNIT, UNVARIED, rng())
     around = tuple(slice(at - reach, at + reach + 1) for at, reach in zip(lesion.centre, half, strict=True))
     np.testing.assert_array_equal(piece.labels, case.labels[around])
     np.testing.assert_array_equal(piece.intensities(case.image.bounds), case.image.voxels[around])
@@ -68,7 +68,7 @@ def test_intensities_keep_their_place_in_the_window_of_another_scale():
     labels = np.zeros((3, 3, 1), dtype=np.uint8)
     labels[1, 1] = 1
     case = case_of(labels)  # voxel n has intensity n of 0 to 100
-    piece = cut(case, lesions_of(case)[0], np.eye(3), (1, 1, 0), UNIT, UNVARIED, rng())
+    piece = cut_piece(case, lesions_of(case)[0], np.eye(3), (1, 1, 0), UNIT, UNVARIED, rng())
     np.testing.assert_allclose(piece.intensities((500.0, 1500.0)), 500 + 10 * case.image.voxels, rtol=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_a_quarter_turn_by_hand():
     labels[2:7, 4], labels[6, 4] = 1, 2
     case = case_of(labels)
     turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    piece = cut(case, lesions_of(case)[0], turn, (4, 4, 0), UNIT, UNVARIED, rng())
+    piece = cut_piece(case, lesions_of(case)[0], turn, (4, 4, 0), UNIT, UNVARIED, rng())
     expected = np.zeros((9, 9, 1), dtype=np.uint8)
     for x, y, _ in np.argwhere(labels):  # what lay to the right lies in front, about the centre (4, 4)
         expected[4 - (y - 4), 4 + (x - 4)] = labels[x, y]
@@ -88,7 +88,7 @@ def test_another_spacing_keeps_the_size_in_millimetres():
     labels = np.zeros((30, 30, 1), dtype=np.uint8)
     labels[10:20, 10:20] = 1
     case = case_of(labels)
-    piece = cut(case, lesions_of(case)[0], np.eye(3), (14, 14, 0), np.array([0.5, 0.5, 2.0]), UNVARIED, rng())
+    piece = cut_piece(case, lesions_of(case)[0], np.eye(3), (14, 14, 0), np.array([0.5, 0.5, 2.0]), UNVARIED, rng())
     assert np.count_nonzero(piece.labels) * 0.25 == pytest.approx(100, rel=0.1)
 
 
@@ -112,7 +112,7 @@ def test_no_voxel_is_lost_whatever_the_deformation():
         config = ShapeConfig(deformation_mm=3, scaling=0.5)
         random = rng(seed)
         matrix = draw_map(config, random, flat=False)
-        piece = cut(case, lesions_of(case)[0], matrix, (5, 5, 2), UNIT, config, random)
+        piece = cut_piece(case, lesions_of(case)[0], matrix, (5, 5, 2), UNIT, config, random)
         assert piece.labels[5, 5, 2] == 2
 
 
@@ -124,8 +124,8 @@ def test_a_piece_reaches_as_far_as_its_lesion(shape, with_lesions):
         matrix = draw_map(ShapeConfig(scaling=0.3), random, flat=shape[2] == 1)
         half = reach_of(case, lesion, matrix, UNIT)
         wider = tuple(extent + 3 * (extent > 0) for extent in half)
-        inner = cut(case, lesion, matrix, half, UNIT, UNVARIED, rng())
-        outer = cut(case, lesion, matrix, wider, UNIT, UNVARIED, rng())
+        inner = cut_piece(case, lesion, matrix, half, UNIT, UNVARIED, rng())
+        outer = cut_piece(case, lesion, matrix, wider, UNIT, UNVARIED, rng())
         assert np.count_nonzero(outer.labels) == np.count_nonzero(inner.labels) > 0
 
 
@@ -136,7 +136,7 @@ def test_parts_of_an_organ_stay_neighbours(shape, with_organ):
     organ = organ_of(case)
     matrix = draw_map(config, random, flat=shape[2] == 1)
     half = tuple(extent + 2 * (extent > 0) for extent in reach_of(case, organ, matrix, UNIT))
-    piece = cut(case, organ, matrix, half, UNIT, config, random)
+    piece = cut_piece(case, organ, matrix, half, UNIT, config, random)
     assert set(np.unique(piece.labels)) == {0, 1, 2}
     whole = lesions_of(Labelled("s", case.image, piece.labels))
     assert max(lesion.voxels for lesion in whole) > 0.98 * np.count_nonzero(piece.labels)

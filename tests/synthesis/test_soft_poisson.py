@@ -3,9 +3,8 @@ import pytest
 
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.copy_paste import CopyPaste
 from medgan.synthesis.insertion import InsertionConfig
-from medgan.synthesis.soft_poisson import SoftPoisson
+from medgan.synthesis.methods import CopyPaste, SoftPoisson
 
 
 def brighter(case, by):

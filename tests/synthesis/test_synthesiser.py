@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from medgan.synthesis.insertion import InsertionConfig
+from medgan.synthesis.insertion import InsertionConfig, Synthetic
 from medgan.synthesis.methods import BASELINES, baseline
-from medgan.synthesis.synthesiser import Synthetic
 
 
 @pytest.mark.parametrize("name", BASELINES)

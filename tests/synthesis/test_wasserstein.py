@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
+from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame
 from medgan.synthesis.generator import GENERATOR
-from medgan.synthesis.wasserstein import CRITIC, WassersteinConfig, WassersteinGame
 
 BENCH = Path(__file__).parents[2] / "bench" / "ring.py"
 SHAPES = pytest.mark.parametrize("shape", [(4, 6), (2, 4, 3)], ids=["2d", "3d"])

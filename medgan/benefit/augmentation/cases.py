@@ -13,7 +13,7 @@ from medgan.data.preparation import Prepared
 from medgan.data.streams import replacing
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.synthesiser import Synthetic
+from medgan.synthesis.insertion import Synthetic
 
 RECORD = "cases.json"
 """Beside the cases, written last: of what, by what and with which settings they were made."""

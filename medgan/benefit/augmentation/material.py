@@ -16,7 +16,7 @@ from medgan.benefit.augmentation.tasks import cases_folder
 from medgan.benefit.identity import check_begun, content_hash
 from medgan.errors import DataError, InsertionError, LeakageError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.synthesiser import Synthesiser, Synthetic
+from medgan.synthesis.insertion import Synthesiser, Synthetic
 
 MOST_TRIES = 3
 """Recipients that are tried for each wanted case, before what there is must do."""

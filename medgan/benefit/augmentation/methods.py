@@ -8,9 +8,9 @@ from medgan.benefit.augmentation.arms import Method
 from medgan.benefit.augmentation.generators import trained_generator
 from medgan.benefit.augmentation.plan import AugmentationPlan, Draw
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.elastic import Bent, Elastic
-from medgan.synthesis.methods import baseline, by_network
-from medgan.synthesis.synthesiser import Synthesiser, Synthetic
+from medgan.synthesis.insertion import Synthesiser, Synthetic
+from medgan.synthesis.methods import Bent, Elastic, baseline
+from medgan.synthesis.network_methods import by_network
 from medgan.training.device import make_fabric
 
 
@@ -20,7 +20,7 @@ class AsTheyAre:
     name = "healthy"
 
     def synthesise(self, recipient: Labelled, donors: Sequence[Labelled], rng: np.random.Generator) -> Synthetic:
-        """See :class:`medgan.synthesis.synthesiser.Synthesiser`."""
+        """See :class:`medgan.synthesis.insertion.Synthesiser`."""
         del donors, rng
         return Synthetic(recipient, (recipient.subject,), {"method": self.name})
 

@@ -11,7 +11,7 @@ import pytest
 
 from medgan.benefit.augmentation.plan import AugmentationOrder, AugmentationPlan, make_plan
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.synthesiser import Synthetic
+from medgan.synthesis.insertion import Synthetic
 
 PARTS = ("train",) * 5 + ("validation",) + ("test",) * 2
 UNLABELLED = 4

@@ -5,7 +5,7 @@ from medgan.benefit.augmentation.cases import read_cases, read_record, shuffled,
 from medgan.data.preparation import Prepared
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.synthesiser import Synthetic
+from medgan.synthesis.insertion import Synthetic
 
 
 def case(subject, number, shape=(4, 5, 3)):

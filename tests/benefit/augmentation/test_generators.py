@@ -11,7 +11,7 @@ from medgan.benefit.augmentation.methods import synthesiser_of
 from medgan.benefit.augmentation.plan import Draw, make_plan
 from medgan.benefit.records import read_json, write_json
 from medgan.errors import ConfigError, LeakageError
-from medgan.synthesis.elastic import Bent, Elastic
+from medgan.synthesis.methods import Bent, Elastic
 from medgan.synthesis.training import GeneratorDescription
 from medgan.tracking import Tracker
 from medgan.training.model_folder import read_model

@@ -11,7 +11,7 @@ from medgan.benefit.augmentation.material import cases_task, run_cases, synthesi
 from medgan.benefit.augmentation.plan import Draw
 from medgan.benefit.records import write_json
 from medgan.errors import ConfigError, DataError, InsertionError, LeakageError
-from medgan.synthesis.synthesiser import Synthetic
+from medgan.synthesis.insertion import Synthetic
 
 
 @pytest.fixture

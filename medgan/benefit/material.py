@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from medgan.benefit.arms import Arm, Kind
-from medgan.benefit.copies import matched_copies, shuffled_masks
 from medgan.benefit.plan import BenefitPlan
 from medgan.benefit.translated import LabelKeeping, Translated, translate_labelled, translator_run
 from medgan.data.studies import Study
+from medgan.studies.copies import matched_copies, shuffled_masks
 
 
 @dataclass(frozen=True)

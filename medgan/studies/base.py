@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from rich.console import Console, RenderableType
 
+from medgan.config import shipped
 from medgan.data.studies import Data
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError
@@ -172,7 +173,7 @@ class Study(ABC):
     def __init__(self, order: Order, console: Console) -> None:
         """Settle what will run, within the locked folder; MedganError keeps the study from starting."""
         self.order, self.console = order, console
-        self.seeds = order.seeds or self.default_seeds
+        self.seeds = order.seeds or (self.default_seeds[:1] if order.quick else self.default_seeds)
         self.phantom = order.data is None
 
     @classmethod
@@ -221,3 +222,25 @@ def seeds_of(text: str) -> tuple[int, ...]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds {text}: at least one seed is needed, and each once.")
     return seeds
+
+
+def shipped_layers(pipeline: str, *, on_phantom: bool, quick: bool, shorter: str) -> list[Path]:
+    """The shipped files of a pipeline's studies that count, a later one over an earlier.
+
+    Args:
+        pipeline: Whose: ``NAME_benefit.yaml``, and ``_phantom`` and ``_quick`` after it.
+        on_phantom: Whether the built-in phantom stands in for data.
+        quick: Whether a short form is asked for.
+        shorter: Settings that make such a study short, to advise where none is shipped.
+
+    Raises:
+        ConfigError: A short form that is asked for and not shipped: the study would be as long as without it.
+    """
+    short = f"{pipeline}_benefit_quick"
+    if quick and not shipped(short):
+        raise ConfigError(
+            f"no short form of a study of '{pipeline}' is shipped; leave --quick out and say what is shorter, as "
+            f"{shorter}."
+        )
+    wanted = [f"{pipeline}_benefit", *([f"{pipeline}_benefit_phantom"] * on_phantom), *([short] * quick)]
+    return [path for path in map(shipped, wanted) if path]

@@ -1,7 +1,7 @@
 """A segmenter that a study trains and tests: what it learns from, the training, the figures of its test images."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from medgan.data.domains import Domain
 from medgan.data.studies import Study as Scan
 from medgan.data.volumes import read_volume, write_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
+from medgan.evaluation.statistics import t_interval
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged, read_labelled
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel
@@ -25,8 +26,9 @@ from medgan.training.device import make_fabric
 from medgan.training.model_folder import Origin, read_model
 from medgan.training.recorder import Recorder
 
-SCORE, LABEL_MAPS = "validation.json", "test"
-"""In a segmenter's folder: what validation said, when it is trained; its label maps of the test images."""
+SCORE, LABEL_MAPS, TRUTH = "validation.json", "test", "truth"
+"""In a segmenter's folder: what validation said, when it is trained; its label maps of the test images,
+and the true ones as it numbers its labels."""
 
 Cases = Callable[[SegmenterConfig], list[Labelled]]
 """Labelled images on a segmenter's grid, read where they are needed; it pickles."""
@@ -170,7 +172,7 @@ def _figures(
     labels = segment_study(seen_as(model, image.domain) if image.domain else model, volume, fabric)
     if image.file:
         write_volume(labels, volume.grid, context.folder / LABEL_MAPS / image.file, np.uint8)
-    scores = score_labels(labels, truth, model.description.names, volume.grid.spacing_mm, lesions=segmenter.lesions)
+from dataclasses import asdict, dataclass, field, replace
     return [{"subject": image.scan.subject, **image.keys, "organ": organ} | own for organ, own in scores.items()]
 
 
@@ -206,3 +208,29 @@ def read_curves(folders: Mapping[Path, Mapping[str, str | int]], keys: Sequence[
             frame = metrics[["epoch", "val/dice"]].dropna().rename(columns={"val/dice": "val_dice"})
             frames.append(frame.astype({"epoch": int}).assign(**own)[columns])
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def means(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Every metric over test subjects: ``keys``, ``metric, mean, lower, upper, n``.
+
+    Trainings of one subject, by seed or subset, are no independent evidence, so they are averaged before anything is
+    estimated.
+    """
+    estimates = []
+    by_subject = rows.groupby([*keys, "subject"], sort=False)[list(METRICS)].mean()
+    for key, own in by_subject.groupby(level=list(keys), sort=False):
+        for metric in METRICS:
+            interval = t_interval(own[metric])
+            if interval.n:
+                estimates.append(dict(zip(keys, key, strict=True)) | {"metric": metric} | asdict(interval))
+    return pd.DataFrame(estimates, columns=[*keys, "metric", "mean", "lower", "upper", "n"])
+
+
+def best_ratio(scores: Mapping[int, float]) -> int:
+    """The ratio above 0 with the highest validation Dice; of equal ones the lowest."""
+    return min((ratio for ratio in scores if ratio), key=lambda ratio: (-scores[ratio], ratio))
+
+
+def share_of(ratio_percent: int) -> float:
+    """Share of patches from extra cases with so many of them for a hundred real ones: 100 % is one half."""
+    return ratio_percent / (100 + ratio_percent)

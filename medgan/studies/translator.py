@@ -60,7 +60,8 @@ class Translator:
     """One training, as ``medgan train`` does it, with all that a process needs for it."""
 
     cell: Cell
-    seed: int
+    seed: int | None
+    """None is the settings' own."""
     order: Order
     shared: tuple[str, ...]
     """Settings of all cells."""
@@ -80,7 +81,8 @@ class Translator:
         resume = run.config.exists()
         if resume and Split.load(run.split).hash != self.split_hash:
             raise LeakageError(f"{folder} {OTHER_SPLIT}")
-        settings = () if resume else (*self.shared, *self.cell.settings, f"seed={self.seed}")
+        seed = () if self.seed is None else (f"seed={self.seed}",)
+        settings = () if resume else (*self.shared, *self.cell.settings, *seed)
         train(
             TrainOrder(
                 self.order.pipeline,

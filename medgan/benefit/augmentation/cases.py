@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from medgan.benefit.copies import stretched
 from medgan.benefit.records import read_json, write_json
 from medgan.data.preparation import Prepared
 from medgan.data.streams import replacing
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
+from medgan.studies.copies import stretched
 from medgan.synthesis.insertion import Synthetic
 
 RECORD = "cases.json"

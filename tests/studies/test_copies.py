@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medgan.benefit.copies import COPIES, matched, matched_copies, shuffled_masks, stretched
+from medgan.studies.copies import COPIES, matched, matched_copies, shuffled_masks, stretched
 from medgan.data.domains import Domain, Window
 from medgan.data.masks import body_mask
 from medgan.data.studies import Study

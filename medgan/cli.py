@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from medgan.commands import (
-    benefit,
     config,
     convert,
     data,
@@ -31,7 +30,7 @@ app.command()(convert.classify)
 app.command("segment-train")(segment.segment_train)
 app.command()(evaluate.faithfulness)
 app.command("sweep")(study.sweep)
-app.command()(benefit.benefit)
+app.command("benefit")(study.benefit)
 app.command()(config.pipelines)
 app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")

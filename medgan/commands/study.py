@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,6 +73,15 @@ def study(
     The same command resumes a study that was stopped.
     """
     with explained(debug):
+        if kind == "augmentation":
+            from medgan.commands.augmentation import augmentation
+            from medgan.data.studies import located
+
+            augmentation(
+                pipeline, data=located(data, root, bids), overrides=overrides or [], seeds=seeds, quick=quick,
+                jobs=jobs, config=config, out=out, name=name, tracking=tracking, device=device, quiet=quiet,
+            )  # fmt: skip
+            return
         catalog.check_study(kind)
         options = {key: value for key, value in {"only": only, "shifts": shifts, "metric": metric}.items() if value}
         models = model or []
@@ -120,6 +130,8 @@ def study(
         )
         result = run_study(study_type, order, console(quiet))
         folder = result.study.order.folder
+        if result.page:
+            say(quiet, f"report: {result.page}")
         tables = [str(folder / table) for table in result.summary.tables]
         say(
             quiet,
@@ -144,13 +156,41 @@ def _refuse_what_it_does_not_heed(kind: str, given: dict[str, bool]) -> None:
         raise ConfigError(f"the study {kind} does not take {named}; leave it out.")
 
 
-def short_name(kind: str, summary: str) -> Callable[..., None]:
-    """A command that is ``medgan study KIND``, with the same options."""
+class Benefit(StrEnum):
+    """What is asked of a translation or a synthesis."""
+
+    ARMS = "arms"
+    ROUTES = "routes"
+    AUGMENTATION = "augmentation"
+    LESION_PREVALENCE = "lesion-prevalence"
+
+
+BenefitKind = Annotated[
+    Benefit,
+    typer.Option(
+        help="arms: segmenters trained with and without translations. routes: labels on MR, or on synthetic CT. "
+        "augmentation: few real cases, with and without synthetic ones. "
+        "lesion-prevalence: do translators invent or erase what their targets had more or less of?"
+    ),
+]
+
+
+def _short_name(kind: str, summary: str, choice: object = None) -> Callable[..., None]:
+    """A command that is ``medgan study KIND``, with the same options.
+
+    Args:
+        kind: Which study, where nobody chooses.
+        summary: The command's help.
+        choice: The type of an option ``--study`` that chooses another kind; None has no such option.
+    """
     signature = inspect.signature(study)
     parameters = [each for each in signature.parameters.values() if each.name != "kind"]
+    if choice is not None:
+        option = inspect.Parameter("study", inspect.Parameter.KEYWORD_ONLY, default=Benefit(kind), annotation=choice)
+        parameters.append(option)
 
     def command(**options: Any) -> None:
-        study(kind, **options)
+        study(str(options.pop("study", kind)), **options)
 
     command.__doc__ = summary
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -158,12 +198,20 @@ def short_name(kind: str, summary: str) -> Callable[..., None]:
     return command
 
 
-sweep = short_name(
+sweep = _short_name(
     "sweep",
     """Train, convert and judge every combination of settings on one split; the first is the reference.
 
     The same command resumes a sweep that was stopped, and more values add to it.
     """,
+)
+benefit = _short_name(
+    "arms",
+    """Does it help, on subjects that no model has seen? By default one segmenter with and without translation, in arms.
+
+    The same command resumes a study that was stopped.
+    """,
+    BenefitKind,
 )
 
 

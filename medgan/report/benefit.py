@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medgan.data.streams import write_text
 from medgan.errors import MedganError
 from medgan.report.figures import common_limits, embedded, forest, learning_curves
 from medgan.report.findings import Findings, read_findings
 from medgan.report.overlays import overlay
+from medgan.report.study import environment
 from medgan.report.verdict import SETS, answer, caveats, details
 
 REPORT = "benefit.html"
@@ -29,22 +29,25 @@ def write_report(folder: Path) -> Path:
     """
     found = read_findings(folder)
     asked, answers = answer(found)
-    pages = Environment(loader=PackageLoader("medgan.report", "."), autoescape=True, undefined=StrictUndefined)
-    page = pages.get_template(REPORT).render(
-        record=found.record,
-        asked=asked,
-        answers=answers,
-        details=list(details(found)),
-        caveats=list(caveats(found)),
-        facts=facts(found),
-        forests=list(_forests(found)),
-        sets=SETS,
-        organs=found.organs,
-        dice=dice_by_arm(found),
-        comparisons=_cells(found.comparisons),
-        curves=embedded(learning_curves(found.curves, found.arms)) if len(found.curves) else None,
-        worst=list(_worst(found)),
-        command=command(found),
+    page = (
+        environment()
+        .get_template(REPORT)
+        .render(
+            record=found.record,
+            asked=asked,
+            answers=answers,
+            details=list(details(found)),
+            caveats=list(caveats(found)),
+            facts=facts(found),
+            forests=list(_forests(found)),
+            sets=SETS,
+            organs=found.organs,
+            dice=dice_by_arm(found),
+            comparisons=_cells(found.comparisons),
+            curves=embedded(learning_curves(found.curves, found.arms)) if len(found.curves) else None,
+            worst=list(_worst(found)),
+            command=command(found),
+        )
     )
     path = folder / REPORT
     write_text(path, page)

@@ -35,13 +35,16 @@ def embedded(figure: Figure, *, kind: str = "svg") -> str:
     return f"data:{media};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def forest(effects: pd.DataFrame, title: str, limits: tuple[float, float] | None = None) -> Figure:
+def forest(
+    effects: pd.DataFrame, title: str, limits: tuple[float, float] | None = None, of: str = "difference in Dice"
+) -> Figure:
     """Differences with their intervals, a line a pair of arms, in the order of the rows.
 
     Args:
         effects: Rows of ``Findings.comparisons``: one organ, test set and metric.
         title: Above.
         limits: Of the difference; the same in plots that stand side by side.
+        of: What is plotted.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, 0.8 + 0.42 * max(1, len(effects))), layout="constrained")
@@ -57,7 +60,7 @@ def forest(effects: pd.DataFrame, title: str, limits: tuple[float, float] | None
         axes.set_ylim(len(names) - 0.4, -0.6)
         if limits:
             axes.set_xlim(*limits)
-        axes.set_xlabel("difference in Dice, 95 % interval")
+        axes.set_xlabel(f"{of}, 95 % interval")
         axes.set_title(title, fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", linewidth=0.4, alpha=0.5)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,18 +22,15 @@ from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError, DataError, TrainingError
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.statistics import LEVEL, compare_arms, plain
-from medgan.inference.batch import conversion_fabric
-from medgan.inference.convert import Batch, ConvertOrder
-from medgan.inference.jobs import find_jobs
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED
-from medgan.segmentation.keeping import LabelKeeper
+from medgan.report.benefit import write_report
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
-from medgan.studies.base import Context, Failure, Order, Stages, Study, Summary, Task, shipped_layers
-from medgan.studies.copies import matched_copies, shuffled_masks
+from medgan.studies.base import Failure, Order, Stages, Study, Summary, Task, shipped_layers
 from medgan.studies.engine import content_hash
+from medgan.studies.images import Keeping, Making, make_images, scan_of
 from medgan.studies.segmenter import (
     LABEL_MAPS,
     TRUTH,
@@ -49,10 +46,10 @@ from medgan.studies.segmenter import (
 from medgan.studies.show import interval
 from medgan.studies.show import table as shown_table
 from medgan.studies.subjects import Guard, Subjects, check_labels, draw_subsets, freeze_split, study_split
-from medgan.studies.translator import Cell, Translator
+from medgan.studies.translator import Cell, Translator, train_translator
 from medgan.training.architecture import TranslationDescription
 from medgan.training.device import make_fabric
-from medgan.training.model_folder import CARD, Origin, read_description, read_model
+from medgan.training.model_folder import CARD, Origin, read_description
 from medgan.training.run_folder import split_of_model
 from medgan.translators.pipeline import TranslationPipeline
 
@@ -284,9 +281,15 @@ class Arms(Study):
                 "segmenter (`medgan segment-train`) that finds the labels in images and in their translations."
             )
         for folder in filter(None, (config.source_segmenter, config.target_segmenter)):
-            split = _frozen_split(folder, read_model(folder, SegmenterDescription).description.origin.split_hash)
+            split = _frozen_split(folder, read_description(folder, SegmenterDescription).origin.split_hash)
             self.guard.check_model(split, folder.parent, "segmenter")
-        _keeper(config, self.order.device)
+        self.keeping.keeper(self.order.device)
+
+    @property
+    def keeping(self) -> Keeping:
+        """By what translations are judged."""
+        own = self.config
+        return Keeping(own.keep_labels_above, own.source_segmenter, own.target_segmenter, own.lesions)
 
     @property
     def budget(self) -> Mapping[str, int]:
@@ -411,7 +414,7 @@ class Arms(Study):
         kinds = {kind for arm in self.arms for kind in arm.kinds}
         name = f"images,subset={subsets[0]}" if self.config.retrain_translator else "images"
         scans = (*validation, *(scan for own in (*labelled.values(), *references.values()) for scan in own))
-        making = Making(self.subjects.table, self.pair, self.config, kinds, model, labelled, validation, references)
+        making = Making(self.subjects.table, self.pair, self.keeping, kinds, model, labelled, validation, references)
         inputs = {
             "split_hash": self.subjects.split.hash,
             "images": content_hash(dict.fromkeys(scans)),
@@ -435,9 +438,9 @@ class Arms(Study):
         }
         rows = table[table["rejected"] == ""].to_dict("records")
         for kind in ("synthetic", "shuffled", "matched"):
-            images[kind] = tuple(_scan(row) for row in rows if row["kind"] == kind)
+            images[kind] = tuple(scan_of(row) for row in rows if row["kind"] == kind)
         # No target label chooses anything.
-        translations = tuple(_scan(row) for row in rows if row["kind"] == "validation")
+        translations = tuple(scan_of(row) for row in rows if row["kind"] == "validation")
         images["validation"] = (*self.subjects.with_labels("validation", source), *translations)
         if (table["kind"] == "synthetic").any() and not images["synthetic"]:
             reasons = "; ".join(table.loc[table["kind"] == "synthetic", "rejected"])
@@ -539,8 +542,13 @@ class Arms(Study):
             tags={"ratio_percent": str(self.ratio_percent)},
         )
 
+    def write_page(self, summary: Summary, failures: Sequence[Failure]) -> Path:
+        """The answer with its controls, forests by organ, curves and worst cases: ``benefit.html``."""
+        del summary, failures  # its files hold them
+        return write_report(self.order.folder)
+
     def _worst(self, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-        """The lowest Dice of the arm with all that translation gives, with the files to look at, relative to the study."""
+        """The lowest Dice of the arm that has all of translation, with the files to look at, relative to the study."""
         if rows.empty:
             return
         known = list(dict.fromkeys(rows["arm"]))
@@ -566,114 +574,6 @@ class Arms(Study):
                     }
 
 
-@dataclass(frozen=True)
-class Making:
-    """What a process needs to make the images of the arms of some subsets.
-
-    Args:
-        table: The cohort.
-        pair: Its domains.
-        config: The study's settings.
-        kinds: What the arms need.
-        model: The translator's model folder, if an arm translates.
-        labelled: Source images to translate or to match, by subset.
-        validation: Source images whose translations choose epochs, too.
-        references: By subset, target images that a translator would see, labelled or not, to match histograms to.
-    """
-
-    table: Data
-    pair: DomainPair
-    config: BenefitConfig
-    kinds: set[Kind]
-    model: Path | None
-    labelled: Mapping[int, tuple[Scan, ...]]
-    validation: tuple[Scan, ...]
-    references: Mapping[int, tuple[Scan, ...]]
-
-
-def train_translator(context: Context, translator: Translator) -> None:
-    """Train the translator of a study."""
-    translator.run(context.folder, context)
-
-
-def make_images(context: Context, making: Making) -> pd.DataFrame:
-    """Translate, match histograms, exchange masks.
-
-    Returns:
-        ``subset, kind, subject, domain, image, mask, rejected``: the last is why a translation is not trained on.
-
-    Raises:
-        DataError: An image that could not be translated.
-    """
-    rows = []
-    pair, target = making.pair, making.pair.target.name
-    sources = list(dict.fromkeys(scan for own in making.labelled.values() for scan in own))
-    outputs: Mapping[Path, Path] = {}
-    if making.model:
-        outputs = _translated(making, [*sources, *making.validation], context.folder / "synthetic", context.device)
-    keeper = _keeper(making.config, context.device)
-    for subset, own in making.labelled.items():
-        made: dict[str, Iterable[Scan]] = {}
-        if outputs:
-            drawn = [Scan(scan.subject, target, outputs[scan.image], scan.mask) for scan in own]
-            reasons = [_lost_labels(keeper, making.config, *each) for each in zip(own, drawn, strict=True)]
-            rows += [_row(subset, "synthetic", *each) for each in zip(drawn, reasons, strict=True)]
-            kept = [scan for scan, reason in zip(drawn, reasons, strict=True) if not reason]
-            made["validation"] = [
-                Scan(scan.subject, target, outputs[scan.image], scan.mask) for scan in making.validation
-            ]
-            if "shuffled" in making.kinds and kept:
-                made["shuffled"] = shuffled_masks(kept, context.folder / "shuffled")
-        if "matched" in making.kinds:
-            folder = context.folder / "matched"
-            made["matched"] = matched_copies(own, making.references[subset], pair.source, pair.target, folder)
-        rows += [_row(subset, kind, scan) for kind, scans in made.items() for scan in scans]
-    return pd.DataFrame(rows, columns=["subset", "kind", "subject", "domain", "image", "mask", "rejected"])
-
-
-def _row(subset: int, kind: str, scan: Scan, rejected: str = "") -> dict[str, Any]:
-    own = {"subject": scan.subject, "domain": scan.domain, "image": str(scan.image), "mask": str(scan.mask)}
-    return {"subset": subset, "kind": kind, **own, "rejected": rejected}
-
-
-def _scan(row: Mapping[Any, str]) -> Scan:
-    return Scan(row["subject"], row["domain"], Path(row["image"]), Path(row["mask"]))
-
-
-def _translated(making: Making, scans: Sequence[Scan], folder: Path, device: str) -> dict[Path, Path]:
-    """From each source image to its translation on disk."""
-    assert making.model is not None
-    order = ConvertOrder(making.table, folder, str(making.model), overwrite=True, device=device)
-    wanted, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
-    found = find_jobs(order.input, folder, making.pair.source.name, pair=making.pair.names, subjects=subjects)
-    jobs = replace(found, jobs=tuple(job for job in found.jobs if job.source in wanted))
-    batch = Batch(order, read_model(making.model, TranslationDescription), conversion_fabric(device))
-    if failed := [outcome for outcome in batch.run(jobs) if outcome.status == "failed"]:
-        reasons = "; ".join(f"{each.input}: {each.message}" for each in failed)
-        raise DataError(f"{len(failed)} of {len(jobs.jobs)} images were not translated: {reasons}")
-    return {job.source: job.output for job in jobs.jobs}
-
-
-def _keeper(config: BenefitConfig, device: str) -> LabelKeeper | None:
-    """The frozen segmenters that say whether translations keep their labels; None where no threshold is set."""
-    if config.source_segmenter is None:
-        return None
-    source = read_model(config.source_segmenter, SegmenterDescription)
-    target = read_model(config.target_segmenter, SegmenterDescription) if config.target_segmenter else source
-    return LabelKeeper(source, target, conversion_fabric(device), config.lesions)
-
-
-def _lost_labels(keeper: LabelKeeper | None, config: BenefitConfig, scan: Scan, translation: Scan) -> str:
-    """Why a translation is not trained on; empty where it keeps its labels, or nobody asks."""
-    if keeper is None or config.keep_labels_above is None:
-        return ""
-    keeping = keeper(scan, translation)
-    # Not a number is no label kept, either.
-    if keeping >= config.keep_labels_above:
-        return ""
-    return f"label-keeping {keeping:.2f} is below {config.keep_labels_above:g}"
-
-
 def configured(order: Order) -> BenefitConfig:
     """The settings: defaults, shipped files, then the user's; a later one wins.
 
@@ -686,9 +586,9 @@ def configured(order: Order) -> BenefitConfig:
     config = load(BenefitConfig, *files, *user_layers(order.config, order.overrides))
     if on_phantom and not shipped(f"{order.pipeline}_benefit_phantom") and "labels" not in config.segmenter:
         raise ConfigError(
-            f"no settings are shipped for a study of '{order.pipeline}' on the built-in phantom, whose every tissue has "
-            "its own label; give a cohort with masks by --data, or say what is segmented, as "
-            "segmenter.labels={NAME: [N]} (`medgan data phantom` lists the numbers in labels.json)."
+            f"no settings are shipped for a study of '{order.pipeline}' on the built-in phantom, whose every tissue "
+            "has its own label; give a cohort with masks by --data, or say what is segmented, as segmenter.labels="
+            "{NAME: [N]} (`medgan data phantom` lists the numbers in labels.json)."
         )
     return config
 

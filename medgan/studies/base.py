@@ -1,6 +1,7 @@
 """What a study is: an order, tasks that are named by what goes into them, and what follows from their rows."""
 
 import shlex
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from medgan.config import shipped
 from medgan.data.studies import Data
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError
+from medgan.report.study import Page, write_page
 from medgan.studies.rows import ROWS
 from medgan.studies.subjects import Guard
 from medgan.tracking import Tracker
@@ -138,6 +140,7 @@ class Summary:
         shown: For the terminal.
         findings: In words, by name.
         comparisons: For the page: ``arm, reference, metric, mean, lower, upper, n`` and what tells lines apart.
+        headlines: The metrics that the page plots; empty are all.
         metrics: For MLflow.
         artifacts: Files for MLflow, in which no subject is named.
         tags: For MLflow.
@@ -148,6 +151,7 @@ class Summary:
     shown: Sequence[RenderableType] = ()
     findings: Mapping[str, str] = field(default_factory=dict)
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
+    headlines: tuple[str, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     artifacts: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -207,6 +211,22 @@ class Study(ABC):
     @abstractmethod
     def summary(self, rows: pd.DataFrame) -> Summary:
         """What follows from the rows of all tasks that are done."""
+
+    def write_page(self, summary: Summary, failures: Sequence[Failure]) -> Path:
+        """Write the study's HTML page; its path."""
+        question = (sys.modules[type(self).__module__].__doc__ or "").partition("\n")[0]
+        page = Page(
+            f"{self.order.kind}, {self.order.pipeline}",
+            question,
+            self.description,
+            self.order.command,
+            summary.findings,
+            summary.comparisons,
+            summary.tables,
+            {failure.child: failure.reason for failure in failures},
+            summary.headlines,
+        )
+        return write_page(self.order.folder, page)
 
 
 def seeds_of(text: str) -> tuple[int, ...]:

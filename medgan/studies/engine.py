@@ -46,6 +46,8 @@ class Result:
     failures: tuple[Failure, ...]
     tracked: str
     """Where to look at the study's run in MLflow."""
+    page: Path | None = None
+    """For people; None where nothing was found."""
 
     @property
     def exit_code(self) -> int:
@@ -86,6 +88,8 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
                 parent.artifact(order.folder / name)
             parent.metrics(result.summary.metrics, step=0)
             parent.tags({"failed_children": f"{len(failures)} of {number}", **result.summary.tags})
+        if not result.rows.empty:
+            result = replace(result, page=study.write_page(result.summary, failures))
     for shown in result.summary.shown:
         console.print(shown)
     for failure in failures:

@@ -172,7 +172,8 @@ def _figures(
     labels = segment_study(seen_as(model, image.domain) if image.domain else model, volume, fabric)
     if image.file:
         write_volume(labels, volume.grid, context.folder / LABEL_MAPS / image.file, np.uint8)
-from dataclasses import asdict, dataclass, field, replace
+        write_volume(truth, volume.grid, context.folder / TRUTH / image.file, np.uint8)
+    scores = score_labels(labels, truth, model.description.names, volume.grid.spacing_mm, lesions=segmenter.lesions)
     return [{"subject": image.scan.subject, **image.keys, "organ": organ} | own for organ, own in scores.items()]
 
 

@@ -107,6 +107,7 @@ class Sweep(Study):
             [*_tables(table, self.reference, headlines(metrics_of(rows))), *_in_words(findings)],
             findings,
             _differences(table, self.reference),
+            tuple(headlines(metrics_of(rows))),
             artifacts=[TABLE],
             tags=findings,
         )

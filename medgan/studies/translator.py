@@ -195,6 +195,11 @@ def configured(order: Order, settings: Sequence[str] = (), *, phantom: bool | No
     return catalog.load_translation(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu)
 
 
+def train_translator(context: Context, translator: Translator) -> None:
+    """Train a translator whose test is not wanted."""
+    translator.run(context.folder, context)
+
+
 def train_and_judge(context: Context, translator: Translator) -> pd.DataFrame:
     """Train, convert the test subjects and judge them against the cohort: ``cell, seed``, ``KEYS``, the metrics.
 

@@ -1,0 +1,143 @@
+"""Labelled images that segmenters learn from beside real ones: translated, matched in histogram, with others' masks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medgan.data.domains import DomainPair
+from medgan.data.studies import Data
+from medgan.data.studies import Study as Scan
+from medgan.errors import DataError
+from medgan.inference.batch import conversion_fabric
+from medgan.inference.convert import Batch, ConvertOrder
+from medgan.inference.jobs import find_jobs
+from medgan.segmentation.keeping import LabelKeeper
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.studies.base import Context
+from medgan.studies.copies import matched_copies, shuffled_masks
+from medgan.training.architecture import TranslationDescription
+from medgan.training.model_folder import read_model
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """By what translations are judged whose labels are to be learnt from.
+
+    Args:
+        threshold: Of label-keeping, the lowest Dice of an organ; None keeps all.
+        source: Model folder of the frozen segmenter that finds the labels in images.
+        target: Of that which finds them in translations; None is the same.
+        lesions: Labels that are counted in pieces.
+    """
+
+    threshold: float | None
+    source: Path | None
+    target: Path | None
+    lesions: tuple[str, ...]
+
+    def keeper(self, device: str) -> LabelKeeper | None:
+        """The two segmenters; None where nothing is judged.
+
+        Raises:
+            ModelError: A folder that holds no segmenter, or two that find different labels.
+        """
+        if self.threshold is None or self.source is None:
+            return None
+        source, target = (read_model(path, SegmenterDescription) for path in (self.source, self.target or self.source))
+        return LabelKeeper(source, target, conversion_fabric(device), self.lesions)
+
+    def lost(self, keeper: LabelKeeper | None, scan: Scan, translation: Scan) -> str:
+        """Why a translation is not learnt from; empty where it keeps its labels, or nobody asks."""
+        if keeper is None or self.threshold is None:
+            return ""
+        kept = keeper(scan, translation)
+        # Not a number is no label kept, either.
+        return "" if kept >= self.threshold else f"label-keeping {kept:.2f} is below {self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a process needs to make the images of the arms of some subsets.
+
+    Args:
+        table: The cohort.
+        pair: Its domains.
+        keeping: Which translations keep their labels.
+        kinds: What the arms need.
+        model: The translator's model folder, if an arm translates.
+        labelled: Source images to translate or to match, by subset.
+        validation: Source images whose translations choose epochs, too.
+        references: By subset, target images that a translator would see, labelled or not, to match histograms to.
+    """
+
+    table: Data
+    pair: DomainPair
+    keeping: "Keeping"
+    kinds: AbstractSet[str]
+    model: Path | None
+    labelled: Mapping[int, tuple[Scan, ...]]
+    validation: tuple[Scan, ...]
+    references: Mapping[int, tuple[Scan, ...]]
+
+
+def make_images(context: Context, making: Making) -> pd.DataFrame:
+    """Translate, match histograms, exchange masks.
+
+    Returns:
+        ``subset, kind, subject, domain, image, mask, rejected``: the last is why a translation is not trained on.
+
+    Raises:
+        DataError: An image that could not be translated.
+    """
+    rows = []
+    pair, target = making.pair, making.pair.target.name
+    sources = list(dict.fromkeys(scan for own in making.labelled.values() for scan in own))
+    outputs: Mapping[Path, Path] = {}
+    if making.model:
+        outputs = _translated(making, [*sources, *making.validation], context.folder / "synthetic", context.device)
+    keeper = making.keeping.keeper(context.device)
+    for subset, own in making.labelled.items():
+        made: dict[str, Iterable[Scan]] = {}
+        if outputs:
+            drawn = [Scan(scan.subject, target, outputs[scan.image], scan.mask) for scan in own]
+            reasons = [making.keeping.lost(keeper, *each) for each in zip(own, drawn, strict=True)]
+            rows += [_row(subset, "synthetic", *each) for each in zip(drawn, reasons, strict=True)]
+            kept = [scan for scan, reason in zip(drawn, reasons, strict=True) if not reason]
+            made["validation"] = [
+                Scan(scan.subject, target, outputs[scan.image], scan.mask) for scan in making.validation
+            ]
+            if "shuffled" in making.kinds and kept:
+                made["shuffled"] = shuffled_masks(kept, context.folder / "shuffled")
+        if "matched" in making.kinds:
+            folder = context.folder / "matched"
+            made["matched"] = matched_copies(own, making.references[subset], pair.source, pair.target, folder)
+        rows += [_row(subset, kind, scan) for kind, scans in made.items() for scan in scans]
+    return pd.DataFrame(rows, columns=["subset", "kind", "subject", "domain", "image", "mask", "rejected"])
+
+
+def _row(subset: int, kind: str, scan: Scan, rejected: str = "") -> dict[str, Any]:
+    own = {"subject": scan.subject, "domain": scan.domain, "image": str(scan.image), "mask": str(scan.mask)}
+    return {"subset": subset, "kind": kind, **own, "rejected": rejected}
+
+
+def scan_of(row: Mapping[Any, str]) -> Scan:
+    """The labelled image of a row of ``make_images``."""
+    return Scan(row["subject"], row["domain"], Path(row["image"]), Path(row["mask"]))
+
+
+def _translated(making: Making, scans: Sequence[Scan], folder: Path, device: str) -> dict[Path, Path]:
+    """From each source image to its translation on disk."""
+    assert making.model is not None
+    order = ConvertOrder(making.table, folder, str(making.model), overwrite=True, device=device)
+    wanted, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
+    found = find_jobs(order.input, folder, making.pair.source.name, pair=making.pair.names, subjects=subjects)
+    jobs = replace(found, jobs=tuple(job for job in found.jobs if job.source in wanted))
+    batch = Batch(order, read_model(making.model, TranslationDescription), conversion_fabric(device))
+    if failed := [outcome for outcome in batch.run(jobs) if outcome.status == "failed"]:
+        reasons = "; ".join(f"{each.input}: {each.message}" for each in failed)
+        raise DataError(f"{len(failed)} of {len(jobs.jobs)} images were not translated: {reasons}")
+    return {job.source: job.output for job in jobs.jobs}

@@ -113,8 +113,8 @@ def settings_of(study: str, pipeline: str) -> str:
 
 def shipped_keys() -> dict[str, list[str]]:
     """The dotted keys of every pipeline's settings, and of those that studies have."""
-    from medgan.benefit.augmentation.config import AugmentationConfig
     from medgan.studies.arms import BenefitConfig
+    from medgan.studies.augmentation import AugmentationConfig
     from medgan.studies.routes import RoutesConfig
 
     kinds: dict[str, type[Config]] = {name: catalog.load(name).settings for name in catalog.names()}

@@ -73,15 +73,6 @@ def study(
     The same command resumes a study that was stopped.
     """
     with explained(debug):
-        if kind == "augmentation":
-            from medgan.commands.augmentation import augmentation
-            from medgan.data.studies import located
-
-            augmentation(
-                pipeline, data=located(data, root, bids), overrides=overrides or [], seeds=seeds, quick=quick,
-                jobs=jobs, config=config, out=out, name=name, tracking=tracking, device=device, quiet=quiet,
-            )  # fmt: skip
-            return
         catalog.check_study(kind)
         options = {key: value for key, value in {"only": only, "shifts": shifts, "metric": metric}.items() if value}
         models = model or []

@@ -179,6 +179,7 @@ class Study(ABC):
         self.order, self.console = order, console
         self.seeds = order.seeds or (self.default_seeds[:1] if order.quick else self.default_seeds)
         self.phantom = order.data is None
+        self.failures: list[Failure] = []  # what failed beside tasks
 
     @classmethod
     def default_name(cls, order: Order) -> str:

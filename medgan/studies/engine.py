@@ -87,12 +87,12 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
             for name in result.summary.artifacts:
                 parent.artifact(order.folder / name)
             parent.metrics(result.summary.metrics, step=0)
-            parent.tags({"failed_children": f"{len(failures)} of {number}", **result.summary.tags})
+            parent.tags({"failed_children": f"{len(result.failures)} of {number}", **result.summary.tags})
         if not result.rows.empty:
-            result = replace(result, page=study.write_page(result.summary, failures))
+            result = replace(result, page=study.write_page(result.summary, result.failures))
     for shown in result.summary.shown:
         console.print(shown)
-    for failure in failures:
+    for failure in result.failures:
         console.print(Text(f"failed: {failure.child}: {failure.reason}", style="red"))
     return result
 
@@ -148,7 +148,7 @@ def _write(
     """The study's files so far; the one with the results comes last."""
     folder = study.order.folder
     rows = read_rows([folder / task.name / ROWS for task in tasks], study.keys)
-    summary = study.summary(rows)
+    summary, failures = study.summary(rows), (*failures, *study.failures)
     write_csv(folder / study.rows_file, rows)
     for name, table in summary.tables.items():
         write_csv(folder / name, table)

@@ -12,7 +12,7 @@ STUDIES = {
     "sweep": "sweep -p ct_contrast pix2pix.l1=1,2",
     "ablation": "study ablation -p ct_contrast",
     "misalignment": "study misalignment -p ct_contrast",
-    "benefit": "benefit -p ct_contrast",
+    "arms": "benefit -p ct_contrast",
     "routes": "benefit -p ct_contrast --study routes --model {here}/model --data {here}/cohort.csv",
     "augmentation": "benefit -p ct_contrast --study augmentation",
     "lesion-prevalence": "benefit -p ct_contrast --study lesion-prevalence",
@@ -48,7 +48,7 @@ def written(folder, name, content):
 
 
 def record_of(kind):
-    return "routes.json" if kind == "routes" else "study.json"
+    return "study.json"
 
 
 @pytest.mark.parametrize(("kind", "other"), OTHERS, ids=lambda kind: kind)

@@ -16,7 +16,7 @@ from rich.console import Console
 from medgan.data.belonging import check_belongs
 from medgan.data.grid import Volume
 from medgan.data.leaks import ThisImage, this_image
-from medgan.data.listing import told
+from medgan.data.listing import passed_over_lines
 from medgan.data.preparation import prepare
 from medgan.data.streams import write_csv, write_json
 from medgan.data.volumes import read_volume
@@ -129,7 +129,7 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
             kept[job.name] = keeping
     found = _sifted(pd.DataFrame(rows), kept, order.rule, failures)
     _write(found, order)
-    for line in told(plan.passed_over):
+    for line in passed_over_lines(plan.passed_over):
         console.print(line, highlight=False, markup=False)
     return found
 

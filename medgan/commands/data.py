@@ -51,7 +51,7 @@ def check_data(
         early.check_use(pipeline=pipeline, settings=pipeline, overrides=overrides, data=data)
         from medgan import catalog
         from medgan.config import from_overrides
-        from medgan.data.check import check_cohort, left_out, render
+        from medgan.data.check import check_cohort, left_out
         from medgan.data.streams import inert_table, write_text
         from medgan.data.studies import Location, find_cohort, options
 
@@ -59,7 +59,7 @@ def check_data(
         pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
         cohort = find_cohort(Location(data, options(root, bids)), pair)
         report = check_cohort(cohort, pair)
-        console().print(render(report))
+        console().print(report.render())
         for line in left_out(data, cohort):
             console().print(line, highlight=False, markup=False)
         if table:
@@ -88,7 +88,7 @@ def write_csv(
         from medgan.data.table_writer import propose, write_table
 
         found = propose(folder, image or (), mask)
-        for line in found.told(folder):
+        for line in found.lines(folder):
             say(False, line)
         write_table(out, found.studies)
         say(False, f"table: {out}")

@@ -19,10 +19,9 @@ from medgan.data.sidecars import AUGMENTATION, damage, sidecar
 from medgan.data.volumes import Volume
 from medgan.errors import DataError
 
-MODALITY = re.compile(r"^[A-Z0-9_]{1,16}$")
-
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 """Lowest and highest."""
+MODALITY = r"^[A-Z0-9_]{1,16}$"
 
 NARROWEST_HU = 50.0
 """A CT spans more, from the .1 to the 99.9 percentile: noise alone does."""
@@ -39,8 +38,6 @@ organs and tumours, .25 and less in CT and MR, which have noise."""
 SAMPLE_VOXELS = 1 << 22
 """Of a larger volume every n-th slice is looked at, so that no copy of it is made."""
 
-AXES = ("right", "anterior", "superior")
-LABEL_MAP = "SEG"
 OTHERS = frozenset(
     ("CR", "DX", "ES", "IO", "IVOCT", "KO", "MG", "NM", "OCT", "OP", "OPT", "PR", "PT", "REG", "RF", "RTDOSE")
 ) | {"RTIMAGE", "RTPLAN", "RTSTRUCT", "RWV", "SEG", "SM", "SR", "US", "XC"}
@@ -55,22 +52,24 @@ class Scans(Config):
     spacing_mm: tuple[Range, Range, Range]
     field_mm: tuple[Range, Range, Range]
     """Field of view: voxels times their size."""
-    modalities: tuple[Annotated[str, Field(pattern=MODALITY.pattern)], ...] = ()
+    modalities: tuple[Annotated[str, Field(pattern=MODALITY)], ...] = ()
     """What the files themselves said that they are; empty for formats without such a word."""
 
     @classmethod
     def of(cls, scans: list[Scan]) -> "Scans":
         """The ranges of at least one scan."""
-        spacing, field = (np.array([getattr(scan, name) for scan in scans]) for name in ("spacing_mm", "field_mm"))
-        return cls(
-            spacing_mm=_ranges(spacing),
-            field_mm=_ranges(field),
-            modalities=tuple(sorted({word for scan in scans if MODALITY.fullmatch(word := scan.modality or "")})),
+        words = {scan.modality or "" for scan in scans}
+        lowest_and_highest = {
+            name: tuple((min(axis), max(axis)) for axis in zip(*(getattr(scan, name) for scan in scans), strict=True))
+            for name in ("spacing_mm", "field_mm")
+        }
+        return cls.model_validate(
+            lowest_and_highest | {"modalities": tuple(sorted(word for word in words if re.fullmatch(MODALITY, word)))}
         )
 
 
 def check_belongs(volume: Volume, domain: Domain, *, force: bool = False, advice: str = "") -> tuple[str, ...]:
-    """Refuse a study that cannot be of a domain.
+    """Refuse a study that cannot be of a domain, unless forced.
 
     Args:
         volume: As it was read.
@@ -79,7 +78,7 @@ def check_belongs(volume: Volume, domain: Domain, *, force: bool = False, advice
         advice: What the user may do beside giving another study.
 
     Returns:
-        Why it cannot be, each as a sentence part; nothing unless forced.
+        If forced, why it cannot be, each as a sentence part.
 
     Raises:
         DataError: Naming the file, and why.
@@ -102,16 +101,17 @@ def contradictions(volume: Volume, domain: Domain) -> Iterator[str]:
     """Why a study cannot be of a domain; nothing for what can be."""
     beside = sidecar(volume.path)
     modality = _modality(volume, beside)
-    voxels = sample(volume.voxels)
-    if modality == LABEL_MAP or beside.get("Segmentation") is True:
+    voxels = _sample(volume.voxels)
+    if modality == "SEG" or beside.get("Segmentation") is True:
         yield "it says that it is a label map"
         return
     if modality in (OTHERS | {"CT", "MR"}) - {domain.modality}:
         yield f"it says that its modality is {modality}"
     unit = beside.get("Units", beside.get("Unit"))
-    if isinstance(unit, str) and _contradicts(unit.strip().upper(), domain):
+    other_units = OTHER_UNITS | {"ARBITRARY" if domain.unit == "HU" else "HU"}
+    if isinstance(unit, str) and unit.strip().upper() in other_units:
         yield f"it says that its unit is {unit[:20]!r}"
-    if is_label_map(voxels):
+    if _is_label_map(voxels):
         yield f"its values are {np.unique(voxels).size} whole numbers in flat patches, as in a label map"
     elif domain.unit == "HU":
         low, high = np.percentile(voxels, [0.1, 99.9])
@@ -130,18 +130,35 @@ def oddities(volume: Volume, domain: Domain, scans: Scans | None = None, grid: G
     """
     beside = sidecar(volume.path)
     modality = _modality(volume, beside)
-    found = [f"{reason}: what it says of the image is not known"] if (reason := damage(volume.path)) else []
+    odd = [f"{reason}: what it says of the image is not known"] if (reason := damage(volume.path)) else []
     if modality and modality not in OTHERS | {"CT", "MR"}:
-        found.append(f"its modality {modality!r} does not say that it is {domain.modality}")
+        odd.append(f"its modality {modality!r} does not say that it is {domain.modality}")
     if beside.get("Synthetic") is True and ("Direction" in beside or AUGMENTATION in beside):
-        found.append("it is synthetic itself: its sidecar says so")
-    found += _odd_hu(sample(volume.voxels)) if domain.unit == "HU" else _odd_signal(sample(volume.voxels))
+        odd.append("it is synthetic itself: its sidecar says so")
+    if domain.unit == "HU":
+        odd += odd_hu(volume.voxels)
+    else:
+        low, high = np.percentile(_sample(volume.voxels), [1, 99])
+        if low < -0.05 * max(high, 0):
+            odd.append(f"negative intensities, 1 % below {low:.3g}: z scores, or a CT")
     if scans is not None:
-        found += _far_outside(scan_of(volume), scans, grid or GridConfig(spacing_mm=(None, None, None)))
-    return found
+        odd += _far_outside(scan_of(volume), scans, grid or GridConfig(spacing_mm=(None, None, None)))
+    return odd
 
 
-def is_label_map(voxels: NDArray[np.float32]) -> bool:
+def odd_hu(voxels: NDArray[np.float32]) -> Iterator[str]:
+    """What is unusual about intensities (X, Y, Z) that may be HU, each as a sentence part; nothing for air alone."""
+    voxels = _sample(voxels)
+    if voxels.max() <= AIR_ONLY_HU:
+        return
+    if not ((voxels > -1024) & (voxels < 0)).any():
+        yield "no value between -1024 and 0 HU, where air and fat are: an offset of 1024 may be lost"
+    tissue = voxels[voxels > TISSUE_HU]
+    if tissue.size and (span := float(np.ptp(np.percentile(tissue, [0.1, 99.9])))) < NARROWEST_HU:
+        yield f"all that is no air spans {span:.3g} HU: a mask, or intensities that were scaled"
+
+
+def _is_label_map(voxels: NDArray[np.float32]) -> bool:
     """Whether intensities (X, Y, Z) are labels: few whole numbers from 0, and neighbours along X mostly equal."""
     marked = voxels != 0
     if not marked.any() or voxels.min() < 0 or not np.array_equal(voxels, np.rint(voxels)):
@@ -151,7 +168,7 @@ def is_label_map(voxels: NDArray[np.float32]) -> bool:
     return bool(flat and 2 <= np.unique(voxels).size <= MOST_LABELS)
 
 
-def sample(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+def _sample(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Every n-th slice (X, Y, slices) along Z, as a view: all of a small volume, 4 million voxels of a large one."""
     return voxels[..., :: -(-voxels.size // SAMPLE_VOXELS)]
 
@@ -162,50 +179,23 @@ def _modality(volume: Volume, beside: dict[str, object]) -> str | None:
     return word.strip().upper()[:20] or None if isinstance(word, str) else None
 
 
-def _contradicts(unit: str, domain: Domain) -> bool:
-    """Whether the name of a unit is that of another than a domain's."""
-    other = "ARBITRARY" if domain.unit == "HU" else "HU"
-    return unit == other or unit in OTHER_UNITS
-
-
-def _odd_hu(voxels: NDArray[np.float32]) -> Iterator[str]:
-    if voxels.max() <= AIR_ONLY_HU:
-        return  # no body: whoever converts says so
-    if not ((voxels > -1024) & (voxels < 0)).any():
-        yield "no value between -1024 and 0 HU, where air and fat are: an offset of 1024 may be lost"
-    tissue = voxels[voxels > TISSUE_HU]
-    if tissue.size and (span := float(np.ptp(np.percentile(tissue, [0.1, 99.9])))) < NARROWEST_HU:
-        yield f"all that is no air spans {span:.3g} HU: a mask, or intensities that were scaled"
-
-
-def _odd_signal(voxels: NDArray[np.float32]) -> Iterator[str]:
-    low, high = np.percentile(voxels, [1, 99])
-    if low < -0.05 * max(high, 0):
-        yield f"negative intensities, 1 % below {low:.3g}: z scores, or a CT"
-
-
 def _far_outside(scan: Scan, scans: Scans, grid: GridConfig) -> Iterator[str]:
     """Spacings and fields of view far outside of the training's.
 
     Along axes that are resampled for the network finer voxels are averaged, so that only coarser ones matter. The
     field of view counts in plane, where a limb may be narrow in one direction; a single slice has no spacing across.
     """
+    axes = ("right", "anterior", "superior")
     far = []
-    for axis, size, (low, high), wanted in zip(AXES, scan.spacing_mm, scans.spacing_mm, grid.spacing_mm, strict=True):
+    for axis, size, (low, high), wanted in zip(axes, scan.spacing_mm, scans.spacing_mm, grid.spacing_mm, strict=True):
         alone = axis == "superior" and scan.slices == 1
         if not alone and (size > FAR_SPACING * high or (wanted is None and size < low / FAR_SPACING)):
             far.append(f"{size:.3g} mm along {axis}, {low:.3g} to {high:.3g} mm in training")
     if far:
         yield f"voxel size far outside what the model saw: {', '.join(far)}"
-    fields = list(zip(AXES, scan.field_mm, scans.field_mm, strict=True))[:2]
+    fields = list(zip(axes, scan.field_mm, scans.field_mm, strict=True))[:2]
     if all(size > FAR_FIELD * high or size < low / FAR_FIELD for _, size, (low, high) in fields):
         far = [
             f"{size:.0f} mm along {axis}, {low:.0f} to {high:.0f} mm in training" for axis, size, (low, high) in fields
         ]
         yield f"field of view far outside what the model saw: {', '.join(far)}"
-
-
-def _ranges(values: NDArray[np.float64]) -> tuple[Range, Range, Range]:
-    """Lowest and highest of (scans, 3) along each axis."""
-    right, anterior, superior = ((float(axis.min()), float(axis.max())) for axis in values.T)
-    return right, anterior, superior

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medgan.data import nifti
-from medgan.data.layouts import Listed, Study, domain_names, few, stem
+from medgan.data.domains import domain_names
+from medgan.data.layouts import Listed, Study, stem
 from medgan.data.listing import find_images
 from medgan.data.volumes import is_named
 from medgan.errors import ConfigError
 
 Choice = Sequence[tuple[str, str]]
+"""Entities and their values: of images that differ in one, these are kept."""
 
 SUFFIX = "suffix"
 """Stands in ``--bids`` for the last word of a name, such as T1w."""
@@ -24,16 +26,14 @@ ENTITIES = (
     "space", "task", "trc", SUFFIX,
 )  # fmt: skip
 """What ``--bids`` may choose by. Subjects are chosen by the split, or by a table."""
-
 NAME = re.compile(r"(sub-[A-Za-z0-9+]+)((?:_[a-z]+-[A-Za-z0-9+.]+)*)_([A-Za-z0-9]+)")
 MASKS = ("mask", "roi", "dseg")
 MASKS_OWN = ("label", "desc", "space", "res", "den", "hemi")
 """What a mask's name has of its own, and says nothing of the image that it belongs to."""
-LABELS = (*MASKS, "probseg")
 
 
 @dataclass(frozen=True)
-class Named:
+class _File:
     """A file and what its name says."""
 
     path: Path
@@ -45,16 +45,22 @@ class Named:
         """The value of an entity, or the suffix; empty where the name has none."""
         return self.suffix if key == SUFFIX else self.entities.get(key, "")
 
-    @property
-    def session(self) -> str:
-        """YY of ``ses-YY``; empty where there is none."""
-        return self.entities.get("ses", "")
+    def has(self, key: str, wanted: str) -> bool:
+        """Whether an entity has a value; numbers with zeros in front are what they are without."""
+        value = self.value(key)
+        numbers = wanted.isdecimal() and value.isdecimal()
+        return int(wanted) == int(value) if numbers else wanted.lower() == value.lower()
 
     @property
     def is_image(self) -> bool:
         """Whether it shows a body: no mask, no label map, no phase."""
-        phase = self.entities.get("part", "mag") != "mag" or self.suffix.lower().startswith("phase")
-        return not phase and self.suffix not in LABELS and "label" not in self.entities
+        phase = self.value("part") not in ("", "mag") or self.suffix.lower().startswith("phase")
+        return not phase and self.suffix not in (*MASKS, "probseg") and "label" not in self.entities
+
+    def domain(self, names: Sequence[str]) -> str:
+        """The first of the names that its own can mean, see ``domain_names``, or else the closest."""
+        possible = domain_names(self.suffix, enhanced="ce" in self.entities)
+        return next((name for name in names if name in possible), possible[0])
 
 
 def parse_choice(text: str) -> tuple[tuple[str, str], ...]:
@@ -76,21 +82,71 @@ def parse_choice(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(choice)
 
 
-def named(path: Path) -> Named | None:
-    """What a file's name says; None where it is no name of a BIDS image."""
-    found = NAME.fullmatch(stem(path)) if is_named(path, nifti.SUFFIXES) else None
-    if not found:
-        return None
-    entities = dict(entity.split("-", 1) for entity in found[2].split("_")[1:])
-    return Named(path, found[1], entities, found[3])
+def read_bids(path: Path, names: Sequence[str], choice: Choice = (), *, tested: bool = False) -> Listed | None:
+    """The images of a BIDS folder with their masks; None where it is none.
 
-
-def find_files(folder: Path, *, strict: bool = True) -> list[Named]:
-    """The named files of all subjects in a folder, or else of the subject whose folder it is or lies in.
+    Args:
+        path: The data set, or if ``tested`` the folder of a subject or of a session.
+        names: The domains; an image is of the first that its name can mean.
+        choice: What is chosen by.
+        tested: Folders that cannot be read are no error.
 
     Raises:
-        OSError: Where that is ``strict``, a folder that cannot be read.
+        OSError: A folder that cannot be read.
+        ConfigError: A value that no file has.
     """
+    if not (tested and path.name.startswith(("sub-", "ses-"))) and not any(path.glob("sub-*/")):
+        return None
+    files = _files(path, strict=not tested)
+    if not files:
+        return None
+    images, others = ([file for file in files if file.is_image is wanted] for wanted in (True, False))
+    derived = sorted((path / "derivatives").iterdir()) if (path / "derivatives").is_dir() else []
+    derived_files = [file for each in derived if each.is_dir() for file in _files(each, strict=not tested)]
+    labels = [file for file in (*others, *derived_files) if file.suffix in MASKS]
+    for key, value in choice:
+        if not any(file.has(key, value) for file in (*images, *labels)):
+            there = sorted({file.value(key) for file in (*images, *labels)})
+            has = ", ".join(each or "(none)" for each in there)
+            raise ConfigError(f"--bids {key}={value}: no image has it; there are: {has}.")
+    kept = _chosen(images, [each for each in choice if each[0] != "label"], names)
+    aside = [(file.path, "masks, label maps or phase images") for file in others]
+    aside += [(file.path, "not chosen by --bids") for file in images if file not in kept]
+    notes = [f"--bids leaves out {len(images) - len(kept)} of {len(images)} images"] if len(kept) < len(images) else []
+    studies = []
+    for file in kept:
+        masks = [mask for mask in labels if _is_mask_of(mask, file, choice)]
+        if len(masks) > 1:
+            notes.append(
+                f"{file.path.name} has {len(masks)} masks and is used with none: {_differ(masks)}; choose by --bids"
+            )
+        mask = masks[0].path if len(masks) == 1 else None
+        studies.append(Study(file.subject, file.domain(names), file.path, mask, session=file.value("ses")))
+    return Listed(studies, "BIDS", aside, notes)
+
+
+def difference(images: Iterable[Path]) -> str:
+    """In what the names of several images differ, and how to choose among them; empty where they are no BIDS names."""
+    files = [_named(image) for image in images]
+    known = [file for file in files if file]
+    if len(known) < max(len(files), 2):
+        return ""
+    first = min(known, key=lambda file: file.path)
+    example = ",".join(f"{key}={first.value(key)}" for key in _differing(known)) or "run=1"
+    return f"{_differ(known)}; choose with --bids {example}"
+
+
+def _named(path: Path) -> _File | None:
+    """What a file's name says; None where it is no name of a BIDS image."""
+    parts = NAME.fullmatch(stem(path)) if is_named(path, nifti.SUFFIXES) else None
+    if not parts:
+        return None
+    entities = dict(entity.split("-", 1) for entity in parts[2].split("_")[1:])
+    return _File(path, parts[1], entities, parts[3])
+
+
+def _files(folder: Path, *, strict: bool) -> list[_File]:
+    """The named files of all subjects in a folder, or else of the subject whose folder it is or lies in."""
     subjects, within = sorted(folder.glob("sub-*/")), ""
     if not subjects:
         within = next((part.name for part in (folder, *folder.parents) if part.name.startswith("sub-")), "")
@@ -100,141 +156,52 @@ def find_files(folder: Path, *, strict: bool = True) -> list[Named]:
         for image in find_images(subject).images:
             if strict and image.is_dir():
                 next(image.iterdir(), None)  # raises where it cannot be listed
-            found = named(image)
-            if found and found.subject == (within or subject.name):
-                files.append(found)
+            file = _named(image)
+            if file and file.subject == (within or subject.name):
+                files.append(file)
     return files
 
 
-def read_bids(folder: Path, names: Sequence[str], choice: Choice = (), *, strict: bool = True) -> Listed | None:
-    """The images of a BIDS folder with their masks; None where it is none.
-
-    Args:
-        folder: The data set, or the folder of a subject or of a session.
-        names: The domains that are asked for; an image is of the first that its name can mean, see ``domain_names``.
-        choice: Entities and their values: of images that differ in one, these are kept.
-        strict: Whether a folder that cannot be read is an error.
-
-    Raises:
-        OSError: A folder that cannot be read.
-        ConfigError: A value that no file has.
-    """
-    files = find_files(folder, strict=strict)
-    if not files:
-        return None
-    images = [file for file in files if file.is_image]
-    labels = [file for file in files if not file.is_image]
-    if (folder / "derivatives").is_dir():
-        labels += [
-            file
-            for derivative in sorted((folder / "derivatives").iterdir())
-            if derivative.is_dir()
-            for file in find_files(derivative, strict=strict)
-        ]
-    labels = [file for file in labels if file.suffix in MASKS]
-    _check_choice(choice, [*images, *labels])
-    kept = _chosen(images, [each for each in choice if each[0] != "label"], names)
-    aside = [(file.path, "masks, label maps or phase images") for file in files if not file.is_image]
-    aside += [(file.path, "not chosen by --bids") for file in images if file not in kept]
-    notes = [f"--bids leaves out {len(images) - len(kept)} of {len(images)} images"] if len(kept) < len(images) else []
-    studies = []
-    for file in kept:
-        masks = _masks(file, labels, choice)
-        if len(masks) > 1:
-            notes.append(
-                f"{file.path.name} has {len(masks)} masks and is used with none: {_difference(masks)}; choose by --bids"
-            )
-        mask = masks[0].path if len(masks) == 1 else None
-        studies.append(Study(file.subject, _domain(file, names), file.path, mask, session=file.session))
-    return Listed(studies, aside=aside, notes=few(notes))
-
-
-def difference(images: Iterable[Path]) -> str:
-    """In what the names of several images differ, and how to choose among them; empty where they are no BIDS names."""
-    files = [named(image) for image in images]
-    known = [file for file in files if file]
-    return f"{_difference(known)}; choose with --bids {_example(known)}" if len(known) == len(files) > 1 else ""
-
-
-def _difference(files: Sequence[Named]) -> str:
-    differing = _differing(files)
-    return "they differ in " + " and ".join(
-        f"{key} ({', '.join(sorted({file.value(key) or 'none' for file in files}))})" for key in differing
-    )
-
-
-def _differing(files: Sequence[Named]) -> list[str]:
+def _differing(files: Sequence[_File]) -> list[str]:
     keys = dict.fromkeys([*(key for file in files for key in file.entities), SUFFIX])
     return [key for key in keys if len({file.value(key) for file in files}) > 1]
 
 
-def _example(files: Sequence[Named]) -> str:
-    first = min(files, key=lambda file: file.path)
-    return ",".join(f"{key}={first.value(key)}" for key in _differing(files)) or "run=1"
+def _differ(files: Sequence[_File]) -> str:
+    values = {key: ", ".join(sorted({file.value(key) or "none" for file in files})) for key in _differing(files)}
+    return "they differ in " + " and ".join(f"{key} ({those})" for key, those in values.items())
 
 
-def _domain(file: Named, names: Sequence[str]) -> str:
-    possible = domain_names(file.suffix, enhanced="ce" in file.entities)
-    return next((name for name in names if name in possible), possible[0])
-
-
-def _check_choice(choice: Choice, files: Sequence[Named]) -> None:
-    for key, value in choice:
-        there = sorted({file.value(key) for file in files})
-        if not any(_same(value, each) for each in there):
-            has = ", ".join(each or "(none)" for each in there)
-            raise ConfigError(f"--bids {key}={value}: no image has it; there are: {has}.")
-
-
-def _chosen(files: Sequence[Named], choice: Choice, names: Sequence[str]) -> list[Named]:
+def _chosen(files: Sequence[_File], choice: Choice, names: Sequence[str]) -> list[_File]:
     """Of images of one subject, session and domain that differ in an entity, those with the wanted value.
 
-    Where none of them has the entity there is nothing to choose; where all have other values, none is wanted.
+    Where none of them has the entity there is nothing to choose; where all have other values, none is wanted. A suffix
+    is every name's, and is chosen where one has the wanted.
     """
     kept = list(files)
     for key, value in choice:
-        groups: dict[tuple[str, ...], list[Named]] = defaultdict(list)
+        groups: dict[tuple[str, ...], list[_File]] = defaultdict(list)
         for file in kept:
-            groups[(file.subject, _domain(file, names), "" if key == "ses" else file.session)].append(file)
-        kept = [
-            file
-            for group in groups.values()
-            for file in group
-            if _same(value, file.value(key)) or not _has(group, key, value)
-        ]
+            groups[(file.subject, file.domain(names), "" if key == "ses" else file.value("ses"))].append(file)
+        kept = []
+        for group in groups.values():
+            wanted = [file for file in group if file.has(key, value)]
+            there_is_a_choice = wanted if key == SUFFIX else any(file.value(key) for file in group)
+            kept += wanted if there_is_a_choice else group
     return kept
 
 
-def _has(group: Sequence[Named], key: str, value: str) -> bool:
-    """Whether there is something to choose; a suffix is every name's, and chosen where one is the wanted."""
-    if key == SUFFIX:
-        return any(_same(value, file.suffix) for file in group)
-    return any(file.value(key) for file in group)
-
-
-def _same(wanted: str, value: str) -> bool:
-    """Numbers with zeros in front are what they are without."""
-    both = wanted.isdecimal() and value.isdecimal()
-    return int(wanted) == int(value) if both else wanted.lower() == value.lower()
-
-
-def _masks(image: Named, masks: Iterable[Named], choice: Choice) -> list[Named]:
-    """What is drawn on an image: of its subject, session and datatype, with no entity that contradicts its own.
+def _is_mask_of(mask: _File, image: _File, choice: Choice) -> bool:
+    """Whether a mask is of an image's subject, session and datatype, with no entity that contradicts its own.
 
     An outline of the brain, as every second tool writes, is none unless it is chosen.
     """
     asked = [(key, value) for key, value in choice if key in MASKS_OWN]
-
-    def fits(mask: Named) -> bool:
-        own = all(image.value(key) == value for key, value in mask.entities.items() if key not in MASKS_OWN)
-        brain = "brain" in (mask.value("desc").lower(), mask.value("label").lower())
-        wanted = all(_same(value, mask.value(key)) for key, value in asked if mask.value(key))
-        return own and wanted and (not brain or ("desc", "brain") in asked or ("label", "brain") in asked)
-
-    return [
-        mask
-        for mask in masks
-        if (mask.subject, mask.session) == (image.subject, image.session)
+    brain = "brain" in (mask.value("desc").lower(), mask.value("label").lower())
+    return (
+        (mask.subject, mask.value("ses")) == (image.subject, image.value("ses"))
         and mask.path.parent.name == image.path.parent.name
-        and fits(mask)
-    ]
+        and all(image.value(key) == value for key, value in mask.entities.items() if key not in MASKS_OWN)
+        and all(mask.has(key, value) for key, value in asked if mask.value(key))
+        and (not brain or ("desc", "brain") in asked or ("label", "brain") in asked)
+    )

@@ -1,32 +1,29 @@
 """What can be wrong with a cohort, looked for before anything trains on it: ``medgan data check``."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from medgan.data.belonging import cannot_be, contradictions
+from medgan.data.belonging import cannot_be, contradictions, odd_hu
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.endings import plain_spelling, subjects_named
-from medgan.data.grid import apart, same_grid
+from medgan.data.grid import Grid, Volume, apart, same_grid
 from medgan.data.hashes import voxel_hash
-from medgan.data.listing import find_images, told
+from medgan.data.listing import find_images, passed_over_lines
 from medgan.data.streams import is_folder
 from medgan.data.studies import Cohort, Study
-from medgan.data.volumes import Grid, Volume, read_grid, read_volume
+from medgan.data.volumes import read_grid, read_volume
 from medgan.errors import DataError, MedganError
 from medgan.text import printable
-
-Kind = Literal["unreadable", "geometry", "duplicate", "leakage", "intensity", "spacing", "pairing"]
 
 BONE_HU = 200.0
 """A CT that stays below it shows no bone and no iodine."""
@@ -38,33 +35,17 @@ SPACING_RATIO = 2.0
 class Finding:
     """Something to look at before training, and the studies that it is about."""
 
-    kind: Kind
+    kind: Literal["unreadable", "geometry", "duplicate", "leakage", "intensity", "spacing", "pairing"]
     text: str
     studies: tuple[Study, ...]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What was read of one study."""
-
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    orientation: str
-    """Where the voxel axes point: RAS is right, anterior, superior."""
-    minimum: float
-    p1: float
-    p99: float
-    maximum: float
-    content: str
-    """See :func:`medgan.data.volumes.voxel_hash`: equal for one image in two files."""
 
 
 @dataclass(frozen=True)
 class Report:
     """What a cohort holds, and what is wrong with it; no findings means that it can be trained on."""
 
-    readings: dict[Study, Reading | None]
-    """By study, in the cohort's order; None where it cannot be read."""
+    readings: dict[Study, dict[str, Any]]
+    """By study, in the cohort's order: shape, voxel size and intensities; empty where it cannot be read."""
     findings: tuple[Finding, ...]
     cohort: Cohort
 
@@ -72,51 +53,64 @@ class Report:
         """One row a study, for CSV and JSON: what was read, and the findings about it."""
         return pd.DataFrame(
             {"subject": study.subject, "domain": study.domain, "image": self.cohort.relative(study.image)}
-            | {"readable": reading is not None}
-            | (asdict(reading) if reading else {})
+            | {"readable": bool(reading)}
+            | reading
             | {"findings": "; ".join(finding.text for finding in self.findings if study in finding.studies)}
             for study, reading in self.readings.items()
         )
 
+    def render(self) -> RenderableType:
+        """For a terminal: a line for each study, then the findings."""
+        columns = ("shape", "spacing mm", "axes", "min", "p1", "p99", "max", "findings")
+        table = Table("subject", "domain", Column("image", overflow="fold"), *columns)
+        for study, reading in self.readings.items():
+            kinds = sorted({finding.kind for finding in self.findings if study in finding.studies})
+            cells = [""] * 7
+            if reading:
+                cells = [" × ".join(map(str, reading["shape"])), _mm(reading["spacing_mm"]), reading["orientation"]]
+                cells += [f"{reading[name]:.4g}" for name in ("minimum", "p1", "p99", "maximum")]
+            names = (study.subject, study.domain, self.cohort.relative(study.image))
+            table.add_row(*map(Text, (*names, *cells)), Text(", ".join(kinds), style="red"))
+        unique = len({reading["content"] for reading in self.readings.values() if reading})
+        lines = [*self.cohort.notes, *filter(None, [self.cohort.note])]
+        lines += [f"{finding.kind}: {finding.text}" for finding in self.findings]
+        summary = (
+            f"{len(self.readings)} images of {len(self.cohort.subjects())} subjects, {unique} unique; "
+            f"{len(self.findings) or 'no'} finding{'s' * (len(self.findings) != 1)}"
+        )
+        return Group(table, *map(Text, [*lines, summary]))
+
 
 def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
     """Read every study and look for what training would trip over or, worse, not notice; a bad file stops nothing."""
-    readings: dict[Study, Reading | None] = {}
+    readings: dict[Study, dict[str, Any]] = {study: {} for study in cohort.studies}
     grids: dict[Study, Grid] = {}
-    findings: list[Finding] = []
+    unreadable: list[Finding] = []
+    intensities: list[Finding] = []
     domains = {domain.name: domain for domain in (pair.source, pair.target)}
-    cannot: dict[Study, tuple[str, ...]] = {}
     for study in cohort.studies:
-        readings[study] = None
         try:
             volume = read_volume(study.image)
             readings[study], grids[study] = _reading(volume), volume.grid
-            cannot[study] = tuple(contradictions(volume, domains[study.domain]))
+            intensities += _intensities(study, volume, domains[study.domain])
         except Exception as error:  # whatever a reader trips over is a finding, and the next file is still read
-            findings.append(_unreadable(study, study.image, error))
+            unreadable.append(_unreadable(study, study.image, error))
     read = {study: reading for study, reading in readings.items() if reading}
-    findings += _intensities(read, domains, cannot)
-    findings += _spacings(read)
-    findings += _masks(grids)
+    findings = [*unreadable, *intensities, *_spacings(read), *_masks(grids)]
     findings += _pairs(cohort, pair, grids) if pair.paired else []
-    findings += _duplicates(read, cohort)
-    findings += _splits(cohort)
-    findings += _names(cohort)
+    findings += [*_duplicates(read, cohort), *_splits(cohort), *_names(cohort)]
     return Report(readings, tuple(findings), cohort)
 
 
-def _reading(volume: Volume) -> Reading:
-    minimum, p1, p99, maximum = (float(value) for value in np.percentile(volume.voxels, [0, 1, 99, 100]))
-    return Reading(
-        shape=volume.grid.size,
-        spacing_mm=volume.grid.spacing_mm,
-        orientation="".join(nib.orientations.aff2axcodes(volume.grid.affine)),
-        minimum=minimum,
-        p1=p1,
-        p99=p99,
-        maximum=maximum,
-        content=voxel_hash(volume),
-    )
+def _reading(volume: Volume) -> dict[str, Any]:
+    percentiles = (float(value) for value in np.percentile(volume.voxels, [0, 1, 99, 100]))
+    return {
+        "shape": volume.grid.size,
+        "spacing_mm": volume.grid.spacing_mm,
+        "orientation": "".join(nib.orientations.aff2axcodes(volume.grid.affine)),
+        **dict(zip(("minimum", "p1", "p99", "maximum"), percentiles, strict=True)),
+        "content": voxel_hash(volume),
+    }
 
 
 def _unreadable(study: Study, path: Path, error: Exception) -> Finding:
@@ -124,36 +118,34 @@ def _unreadable(study: Study, path: Path, error: Exception) -> Finding:
     return Finding("unreadable", str(error) if isinstance(error, MedganError) else f"{path}: {error!r}", (study,))
 
 
-def _intensities(
-    read: dict[Study, Reading], domains: dict[str, Domain], cannot: dict[Study, tuple[str, ...]]
-) -> Iterator[Finding]:
-    for study, reading in read.items():
-        low, high, domain = reading.minimum, reading.maximum, domains[study.domain]
-        in_hu = domain.unit == "HU"
-        if low == high:
-            yield Finding("intensity", f"{study.image} is {low:g} everywhere; remove it.", (study,))
-        elif cannot.get(study):
-            text = f"{study.image} {cannot_be(domain)}: {'; '.join(cannot[study])}"
-            yield Finding("intensity", f"{text}; training refuses it: correct or remove it.", (study,))
-        elif in_hu and low >= 0:
-            text = f"{study.image} has no value below {low:g}, so it is probably not in HU (air is -1000); rescale it."
-            yield Finding("intensity", text, (study,))
-        elif in_hu and high < BONE_HU:
-            text = f"{study.image} has no value above {high:g} HU: no bone, so it is clipped, or a crop; look at it."
-            yield Finding("intensity", text, (study,))
+def _intensities(study: Study, volume: Volume, domain: Domain) -> Iterator[Finding]:
+    low, high = float(volume.voxels.min()), float(volume.voxels.max())
+    texts = []
+    if low == high:
+        texts = [f"{study.image} is {low:g} everywhere; remove it."]
+    elif reasons := [*contradictions(volume, domain)]:
+        refused = f"{study.image} {cannot_be(domain)}: {'; '.join(reasons)}"
+        texts = [f"{refused}; training refuses it: correct or remove it."]
+    elif domain.unit == "HU":
+        texts = [f"{study.image}: {reason}; correct or remove it." for reason in odd_hu(volume.voxels)]
+        if high < BONE_HU and not texts:
+            texts = [f"{study.image} has no value above {high:g} HU: no bone, so it is clipped, or a crop; look at it."]
+    yield from (Finding("intensity", text, (study,)) for text in texts)
 
 
-def _spacings(read: dict[Study, Reading]) -> Iterator[Finding]:
+def _spacings(read: dict[Study, dict[str, Any]]) -> Iterator[Finding]:
     """Voxel sizes far from the median of their domain: of slices in their plane, of volumes along all three axes."""
     groups: dict[tuple[str, int], list[Study]] = defaultdict(list)
     for study, reading in read.items():
-        groups[study.domain, 3 if reading.shape[2] > 1 else 2].append(study)
+        groups[study.domain, 3 if reading["shape"][2] > 1 else 2].append(study)
     for (domain, axes), studies in groups.items():
-        spacings = np.sort([read[study].spacing_mm[:axes] for study in studies], axis=1)
+        spacings = np.sort([read[study]["spacing_mm"][:axes] for study in studies], axis=1)
         median = np.median(spacings, axis=0)
         for study, spacing in zip(studies, spacings, strict=True):
             if np.maximum(spacing / median, median / spacing).max() > SPACING_RATIO:
-                text = f"{study.image} has voxels of {_mm(spacing)}, where the median of {domain} is {_mm(median)}"
+                text = (
+                    f"{study.image} has voxels of {_mm(spacing)} mm, where the median of {domain} is {_mm(median)} mm"
+                )
                 yield Finding("spacing", text + "; resample or remove it, unless this is meant.", (study,))
 
 
@@ -184,10 +176,11 @@ def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterat
         except DataError as error:
             yield Finding("pairing", str(error), own.studies)
             continue
-        alone = [study for study in own.studies if couples and study not in {each for two in couples for each in two}]
-        for study in alone:
-            text = f"{study.image} has no partner in its session, so it is not trained on; add or remove it."
-            yield Finding("pairing", text, (study,))
+        coupled = {each for two in couples for each in two}
+        for study in own.studies if couples else ():
+            if study not in coupled:
+                text = f"{study.image} has no partner in its session, so it is not trained on; add or remove it."
+                yield Finding("pairing", text, (study,))
         for source, target in couples:
             if {source, target} <= grids.keys() and not same_grid(grids[source], grids[target]):
                 text = (
@@ -197,11 +190,11 @@ def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterat
                 yield Finding("geometry", text, (source, target))
 
 
-def _duplicates(read: dict[Study, Reading], cohort: Cohort) -> Iterator[Finding]:
+def _duplicates(read: dict[Study, dict[str, Any]], cohort: Cohort) -> Iterator[Finding]:
     by_content: dict[str, list[Study]] = defaultdict(list)
     for study, reading in read.items():
-        if reading.minimum < reading.maximum:  # one value everywhere shows nobody, and is a finding of its own
-            by_content[reading.content].append(study)
+        if reading["minimum"] < reading["maximum"]:  # one value everywhere shows nobody, and is a finding of its own
+            by_content[reading["content"]].append(study)
     for studies in by_content.values():
         subjects = sorted({study.subject for study in studies})
         images = ", ".join(cohort.relative(study.image) for study in studies)
@@ -226,18 +219,17 @@ def _splits(cohort: Cohort) -> Iterator[Finding]:
 
 def _names(cohort: Cohort) -> Iterator[Finding]:
     """Subjects who may be one and the same, by their names alone."""
-    found = subjects_named(cohort.names())
+    naming = subjects_named(cohort.names())
     if cohort.doubt:
         advice = "give both images of a subject one name, or list the images in a CSV that says who is who."
         yield Finding("leakage", f"{cohort.doubt}; {advice}", cohort.studies)
-    elif told := found.note or found.doubt:
-        yield Finding(
-            "leakage", f"by their names, {told}; if they are one subject, call them so in the table.", cohort.studies
-        )
-    alike: dict[str, list[str]] = defaultdict(list)
+    elif alike := naming.note or naming.doubt:
+        text = f"by their names, {alike}; if they are one subject, call them so in the table."
+        yield Finding("leakage", text, cohort.studies)
+    spellings: dict[str, list[str]] = defaultdict(list)
     for subject in cohort.subjects():
-        alike[plain_spelling(subject)].append(subject)
-    for subjects in alike.values():
+        spellings[plain_spelling(subject)].append(subject)
+    for subjects in spellings.values():
         if len(subjects) > 1:
             names = ", ".join(f"'{subject}'" for subject in subjects)
             text = f"subjects {names} differ by their spelling alone; if they are one, give them one name."
@@ -253,34 +245,9 @@ def left_out(data: Path, cohort: Cohort) -> Iterator[str]:
     own |= {path.parent for path in own}  # a table may name the slices of a folder that is listed as one
     others = {image: aside.get(image, f"no part of {cohort.layout}") for image in listing.images if image not in own}
     passed_over = {**listing.passed_over, **others}
-    yield from told({printable(path.relative_to(data).as_posix()): why for path, why in passed_over.items()})
+    names = {printable(path.relative_to(data).as_posix()): why for path, why in passed_over.items()}
+    yield from passed_over_lines(names)
 
 
-def render(report: Report) -> RenderableType:
-    """The report for a terminal: a line for each study, then what was found."""
-    columns = ("shape", "spacing mm", "axes", "min", "p1", "p99", "max", "findings")
-    table = Table("subject", "domain", Column("image", overflow="fold"), *columns)
-    for study, reading in report.readings.items():
-        kinds = sorted({finding.kind for finding in report.findings if study in finding.studies})
-        seen = _cells(reading) if reading else ("",) * 7
-        name = (study.subject, study.domain, report.cohort.relative(study.image))
-        table.add_row(*(Text(cell) for cell in (*name, *seen)), Text(", ".join(kinds), style="red"))
-    unique = len({reading.content for reading in report.readings.values() if reading})
-    summary = (
-        f"{len(report.readings)} images of {len(report.cohort.subjects())} subjects, {unique} unique; "
-        f"{len(report.findings) or 'no'} finding{'s' * (len(report.findings) != 1)}"
-    )
-    notes = [Text(note) for note in (*report.cohort.notes, report.cohort.note) if note]
-    return Group(
-        table, *notes, *(Text(f"{finding.kind}: {finding.text}") for finding in report.findings), Text(summary)
-    )
-
-
-def _cells(reading: Reading) -> tuple[str, ...]:
-    shape, spacing = " × ".join(map(str, reading.shape)), " × ".join(f"{mm:.3g}" for mm in reading.spacing_mm)
-    intensities = (f"{value:.4g}" for value in (reading.minimum, reading.p1, reading.p99, reading.maximum))
-    return shape, spacing, reading.orientation, *intensities
-
-
-def _mm(spacing: NDArray[np.float64]) -> str:
-    return " × ".join(f"{mm:.3g}" for mm in spacing) + " mm"
+def _mm(spacing: Sequence[float]) -> str:
+    return " × ".join(f"{mm:.3g}" for mm in spacing)

@@ -55,19 +55,50 @@ class Domain(Config):
     window: Window
 
 
-MR_NAMES = ("mr", "t1", "t2", "pd", "flair", "dwi")
-"""How the names of MR domains start; those of CT start with ``ct``."""
+WORDS = {
+    "contrast": ("contrast", "ce", "cect", "enhanced", "arterial", "portal", "venous"),
+    "plain": ("plain", "nc", "ncct", "nect", "noncontrast", "unenhanced", "native"),
+    "ct": ("ct",),
+    "mr": ("mr", "mri"),
+    "t1": ("t1", "t1w"),
+    "t1_gd": ("t1gd", "t1ce", "t1c", "t1_gd", "t1_ce"),
+    "t2": ("t2", "t2w"),
+    "flair": ("flair",),
+}
+"""What people call the domains in names of folders and files."""
+ALL_WORDS = (
+    *(word for words in WORDS.values() for word in words),
+    *("cta", "cbct", "pet", "pd", "dwi", "nce", "pre", "post", "delayed", "gd", "source", "target"),
+)
+"""These, and words that say something of a domain and not which."""
+SEQUENCES = ("t1", "t2", "pd", "t2star", "flair")
+"""MR without contrast agent, as BIDS names it; any of them is an image of the domain ``mr``."""
+
+
+def domain_names(word: str, *, enhanced: bool = False) -> list[str]:
+    """What domains an image may be of by the word that the field calls it, the closest first.
+
+    ``T1w`` is ``t1`` or ``t1w``, ``FLAIR`` is ``flair``, and ``mr`` is any of T1w, T2w, PDw, T2starw and FLAIR; with
+    contrast agent ``_gd`` follows: ``t1_gd``. ``CT`` is ``ct``, and ``contrast`` with agent or ``plain`` without.
+    """
+    word = word.lower()
+    if word in WORDS["ct"]:
+        return ["contrast" if enhanced else "plain", "ct"]
+    if word in WORDS["t1_gd"]:
+        return ["t1_gd", word, "mr"]
+    short = word.removesuffix("w")
+    return [each + "_gd" * enhanced for each in (short, word)] + ["mr"] * (short in SEQUENCES)
 
 
 def domain_named(text: str) -> Domain:
-    """A domain of which a user says no more than its name, or ``name:CT`` or ``name:MR`` where that does not tell.
+    """The domain of a name that tells its modality, or of ``name:CT`` or ``name:MR``.
 
     Raises:
         ConfigError: No modality in the name and none after it.
     """
     name, colon, modality = text.partition(":")
     if not colon:
-        modality = "CT" if name.startswith("ct") else "MR" if name.startswith(MR_NAMES) else ""
+        modality = "CT" if name.startswith("ct") else "MR" if name.startswith(("mr", "dwi", *SEQUENCES)) else ""
     if modality.upper() not in ("CT", "MR") or not re.fullmatch(r"[a-z0-9_]+", name):
         raise ConfigError(f"domain '{text}' does not say whether it is CT or MR; write for example `plain:CT`.")
     if modality.upper() == "CT":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from medgan.data.domains import ALL_WORDS
 from medgan.text import few
 
 MISSING = 0.1
@@ -21,13 +22,6 @@ PARTS = 3
 """So many parts at the beginning of a name can be a subject's."""
 LONG = 5
 """A number of so many digits is no running number."""
-WORDS = (
-    *("ce", "nc", "cect", "ncct", "nce", "contrast", "noncontrast", "native", "plain", "enhanced", "unenhanced"),
-    *("pre", "post", "arterial", "venous", "portal", "delayed", "source", "target"),
-    *("ct", "cta", "cbct", "mr", "mri", "pet", "t1", "t2", "t1w", "t2w", "t1c", "t1ce", "t1gd"),
-    *("pd", "flair", "dwi", "gd"),
-)
-"""What names say of a domain, beside its own name."""
 MAX_NAMED = 3
 
 Way = Callable[[str], tuple[list[str], list[str]]]
@@ -117,7 +111,7 @@ def _doubt(names: Names, least: int) -> str:
     (one, own), (other, others) = names.items()
     lone = [{*own} - {*others}, {*others} - {*own}]
     enough = max(least, SHARED * min(map(len, lone)))
-    words = {part for word in (*WORDS, one, other) for part in _parts(word)}
+    words = {part for word in (*ALL_WORDS, one, other) for part in _parts(word)}
     for ways in zip(_ways(own), _ways(others), strict=True):
         keys = [_keyed(way, side, words) for way, side in zip(ways, (own, others), strict=True)]
         alike = sorted({*keys[0]} & {*keys[1]})

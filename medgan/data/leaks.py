@@ -1,6 +1,7 @@
-"""Who was seen: by what a cohort's names leave open, by what its images show, and by what a model's outputs say."""
+"""Who was seen: by what names leave open, by what images show, and by what a model's outputs say of their inputs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -16,12 +17,10 @@ from medgan.text import few
 SeenPart = Literal["train", "validation"]
 TrainedOn = dict[SeenPart, tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...]]
 """Hashes of the images that a model learnt from, and of those that chose it: ``medgan.data.volumes.image_hash``."""
-
-TRAINING = "Training"
-"""The key of whether the model had seen what the image was made of."""
-
 ThisImage = Literal["train", "validation", "unseen", "unknown"]
 """A model learnt from an image, chose its epoch by it, never saw it, or an earlier medgan wrote it and nobody knows."""
+TRAINING = "Training"
+"""The key of whether the model had seen what the image was made of."""
 MAX_NAMED = 10
 
 
@@ -43,37 +42,37 @@ def owner_of(image: Path, owners: Mapping[str, str]) -> str | None:
     return next((owners[digest] for digest in known_by(image) if digest in owners), None)
 
 
-def shared_images(images: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, ...], list[str]]:
-    """By the subjects who share an image: its names."""
-    by_content: dict[str, list[tuple[str, str]]] = {}
-    for subject, name, digest in listed(images):
-        by_content.setdefault(digest, []).append((subject, name))
-    twins: dict[tuple[str, ...], list[str]] = {}
-    for found in by_content.values():
-        owners = tuple(sorted({subject for subject, _ in found}))
-        if len(owners) > 1:
-            twins.setdefault(owners, []).extend(name for _, name in found)
-    return twins
+def refuse_shared(images: Mapping[str, Mapping[str, str]], parts: Mapping[str, str] | None = None) -> None:
+    """Refuse one image under several subjects.
 
+    Args:
+        images: By subject, the hashes of what their images show, by name.
+        parts: By subject, the part of a split; those of one part may share an image. None is before a draw of parts.
 
-def refuse_shared(twins: Mapping[str, Sequence[str]], how: str) -> None:
-    """Refuse subjects that share an image, if there are some, and say how they share it."""
-    if twins:
-        shown = [f"{owners}: {brief(names)}" for owners, names in twins.items()]
+    Raises:
+        LeakageError: Names the subjects, their parts and the image's files.
+    """
+    by_content = defaultdict(list)
+    for subject, own in images.items():
+        for name, digest in own.items():
+            by_content[digest].append((subject, name))
+    shared: dict[str, list[str]] = defaultdict(list)
+    for uses in by_content.values():
+        owners = sorted({subject for subject, _ in uses})
+        if len({parts[owner] for owner in owners} if parts else owners) > 1:
+            named = ", ".join(f"'{owner}'" + (f" ({parts[owner]})" if parts else "") for owner in owners)
+            shared[named] += [name for _, name in uses]
+    if shared:
+        shown = [f"{owners}: {few(names, MAX_NAMED)}" for owners, names in shared.items()]
         raise LeakageError(
-            f"one image under several subjects {how}, so that a test would see what was trained on: "
-            f"{brief(shown, '; ')}. Give them one subject, or remove all but one."
+            f"one image under several subjects {'in different parts' if parts else 'that any draw may part'}, so that "
+            f"a test would see what was trained on: {few(shown, MAX_NAMED, between='; ')}. Give them one subject, or "
+            "remove all but one."
         )
 
 
 def training_facts(volume: Volume, trained_on: TrainedOn | None, split_hash: str) -> dict[str, str]:
-    """What the sidecar of a model's output says of its input.
-
-    Args:
-        volume: The input.
-        trained_on: The images that the model has seen, by hash.
-        split_hash: Of the split by which it was trained.
-    """
+    """What the sidecar of a model's output says of its input; for :data:`TRAINING`."""
     return {"SplitSHA256": split_hash, "ThisImage": this_image(volume, trained_on)}
 
 
@@ -87,19 +86,7 @@ def this_image(volume: Volume, trained_on: TrainedOn | None) -> ThisImage:
 
 def training_of(image: Path) -> tuple[ThisImage, str]:
     """What an output's sidecar says: whether the model had seen its input, and the hash of the model's split."""
-    said = sidecar(image).get(TRAINING)
-    if not isinstance(said, dict) or said.get("ThisImage") not in get_args(ThisImage):
+    facts = sidecar(image).get(TRAINING)
+    if not isinstance(facts, dict) or facts.get("ThisImage") not in get_args(ThisImage):
         return "unknown", ""
-    return said["ThisImage"], str(said.get("SplitSHA256", ""))
-
-
-def listed(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """Subject, file name and hash of each file."""
-    for subject, hashes in files.items():
-        for name, digest in hashes.items():
-            yield subject, name, digest
-
-
-def brief(things: Sequence[str], between: str = ", ") -> str:
-    """The first of them, and how many more there are."""
-    return few(things, MAX_NAMED, between=between)
+    return facts["ThisImage"], str(facts.get("SplitSHA256", ""))

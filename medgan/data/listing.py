@@ -1,7 +1,7 @@
 """What lies under a folder: its images, and every file that is passed over, with the reason."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from medgan.data.volumes import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, data_beside, i
 from medgan.errors import DataError
 from medgan.text import few
 
+CLAIMS = (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES)
+"""What names of images end with, of formats that medgan reads and others."""
 NOT_IMAGES = (
     *(".bval", ".bvec", ".cfg", ".css", ".csv", ".doc", ".docx", ".htm", ".html", ".ini", ".ipynb", ".js", ".json"),
     *(".jsonl", ".log", ".m", ".md", ".odt", ".pdf", ".py", ".rst", ".rtf", ".sh", ".toml", ".tsv", ".txt", ".xls"),
@@ -57,25 +59,26 @@ def find_images(folder: Path) -> Listing:
         raise DataError(f"{folder}: not a folder, or not to be reached; check the path and its permissions.")
     images: set[Path] = set()
     passed_over: dict[Path, str] = {}
-    claiming = []
+    named_like_images = []
     for directory, files in _walk(folder, images, passed_over):
-        if directory != folder and is_named(directory, (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES)):
-            claiming.append(directory)
-        _sort(directory, files, images, passed_over)
+        if directory != folder and is_named(directory, CLAIMS):
+            named_like_images.append(directory)
+        slices = [path for path in files if _is_slice(path, images, passed_over)]
+        try:
+            studies, left = dicom.studies_among(directory, slices)
+            images.update(studies)
+            passed_over.update(left)
+        except Exception:  # whatever these files bring about, the others are still listed; reading them says what
+            images.add(directory)
     for data in filter(None, map(data_beside, sorted(images))):
         passed_over.pop(data, None)
         images.discard(data)
-    images.update(each for each in claiming if not any(image.is_relative_to(each) for image in images))
+    images.update(each for each in named_like_images if not any(image.is_relative_to(each) for image in images))
     return Listing(tuple(sorted(images)), dict(sorted(passed_over.items())))
 
 
-def told(passed_over: Mapping[str, str], most: int = 5) -> Iterator[str]:
-    """Lines for people on what was passed over: how many of each kind, and the first names.
-
-    Args:
-        passed_over: Why, by name.
-        most: Names for each reason.
-    """
+def passed_over_lines(passed_over: Mapping[str, str], most: int = 5) -> Iterator[str]:
+    """Lines for people on what was passed over, and why, by name: how many of each kind, and the first names."""
     for reason in sorted(set(passed_over.values())):
         names = [name for name, why in passed_over.items() if why == reason]
         yield f"passed over, {reason} ({len(names)}): {few(names, most, last=', and ')}"
@@ -86,12 +89,18 @@ def _walk(folder: Path, images: set[Path], passed_over: dict[Path, str]) -> Iter
 
     Those that cannot be listed go to ``images``, those that are reached twice to ``passed_over``.
     """
-    above = {_identity(parent) for parent in Path(os.path.realpath(folder)).parents}
+
+    def identity(folder: Path) -> tuple[int, int]:
+        """By what a folder is known again under another name."""
+        status = folder.stat()
+        return status.st_dev, status.st_ino
+
+    above = {identity(parent) for parent in Path(os.path.realpath(folder)).parents}
     seen, real, linked = set[tuple[int, int]](), [folder], list[Path]()
     while real or linked:
         directory = (real or linked).pop()
         try:
-            place = _identity(directory)
+            place = identity(directory)
             if place in seen or place in above:
                 passed_over[directory] = "a link to a folder that is listed already, or that holds this one"
                 continue
@@ -110,34 +119,21 @@ def _walk(folder: Path, images: set[Path], passed_over: dict[Path, str]) -> Iter
         yield directory, files
 
 
-def _sort(directory: Path, files: Iterable[Path], images: set[Path], passed_over: dict[Path, str]) -> None:
-    """Tell images from what is none, among the files of one folder."""
-    slices = []
-    for path in files:
-        claims = is_named(path, (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES))
-        if path.name.startswith("."):
-            if claims and not path.name.startswith("._"):  # what macOS adds to every file that it copies
-                passed_over[path] = "hidden"
-        elif is_named(path, NOT_IMAGES):
-            continue
-        elif not is_named(path, IMAGE_SUFFIXES) and dicom.is_dicom(path):
-            slices.append(path)
-        elif claims or is_named(path, dicom.SUFFIXES):
-            images.add(path)
-        else:
-            passed_over[path] = _reason(path)
-    try:
-        studies, left = dicom.studies_among(directory, slices)
-        images.update(studies)
-        passed_over.update(left)
-    except Exception:  # whatever these files bring about, the other folders are still listed; reading them says what
-        images.add(directory)
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    """By what a folder is known again under another name."""
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def _is_slice(path: Path, images: set[Path], passed_over: dict[Path, str]) -> bool:
+    """Whether a file is DICOM by what it holds; others go to ``images`` or ``passed_over``, or are known to be none."""
+    claims = is_named(path, CLAIMS)
+    if path.name.startswith("."):
+        if claims and not path.name.startswith("._"):  # what macOS adds to every file that it copies
+            passed_over[path] = "hidden"
+    elif is_named(path, NOT_IMAGES):
+        pass
+    elif not is_named(path, IMAGE_SUFFIXES) and dicom.is_dicom(path):
+        return True
+    elif claims or is_named(path, dicom.SUFFIXES):
+        images.add(path)
+    else:
+        passed_over[path] = _reason(path)
+    return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -12,11 +12,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from medgan.config import Config, first_problem
 from medgan.data.domains import DomainPair
-from medgan.data.leaks import SeenPart, TrainedOn, brief, listed, owner_of, refuse_doubt, refuse_shared, shared_images
+from medgan.data.leaks import MAX_NAMED, SeenPart, TrainedOn, owner_of, refuse_doubt, refuse_shared
 from medgan.data.streams import write_text
 from medgan.data.studies import Cohort
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, LeakageError
+from medgan.text import few
 
 Part = Literal["train", "validation", "test"]
 
@@ -63,7 +64,7 @@ class Split(Config):
         parts = Counter([*self.train, *self.validation, *self.test])
         twice = [subject for subject, count in parts.items() if count > 1]
         if twice:
-            raise ValueError(f"{brief(twice)} would be in two parts")
+            raise ValueError(f"{few(twice, MAX_NAMED)} would be in two parts")
         return self
 
     @property
@@ -130,6 +131,11 @@ class Split(Config):
             )
         return split
 
+    @property
+    def part_of(self) -> dict[str, Part]:
+        """The part that each subject is in."""
+        return {subject: part for part in get_args(Part) for subject in getattr(self, part)}
+
     def part(self, cohort: Cohort, name: Part) -> Cohort:
         """The studies of the subjects in one part."""
         return cohort.of_subjects(getattr(self, name))
@@ -141,20 +147,20 @@ class Split(Config):
             DataError: Names the files that are changed, missing or new.
             LeakageError: It is the same files, but two subjects of the split are one.
         """
-        files = cohort.file_hashes()
-        before = {f"{subject}: {name}": digest for subject, name, digest in listed(self.files)}
-        now = {f"{subject}: {name}": digest for subject, name, digest in listed(files)}
-        if cohort.note and before != now and set(_by_name(self.files)) == set(_by_name(files)):
+        before, now = _flat(self.files), _flat(cohort.file_hashes())
+        by_name = [{(name, digest) for (_, name), digest in files.items()} for files in (before, now)]
+        if cohort.note and before != now and by_name[0] == by_name[1]:
             raise LeakageError(
                 f"{cohort.root}: {cohort.note}; the run was begun by an earlier medgan that counted two, and may test "
                 "whom it was trained on. Start a new run, which makes a new split."
             )
-        changed = [f"changed {file}" for file in before if file in now and before[file] != now[file]]
-        missing = [f"missing {file}" for file in before if file not in now]
-        new = [f"new {file}" for file in now if file not in before]
-        if changed or missing or new:
+        differing = [("changed", file) for file in before if file in now and before[file] != now[file]]
+        differing += [("missing", file) for file in before if file not in now]
+        differing += [("new", file) for file in now if file not in before]
+        if differing:
+            named = [f"{how} {subject}: {name}" for how, (subject, name) in differing]
             raise DataError(
-                f"{cohort.root} is not the cohort that was split: {brief(changed + missing + new)}. "
+                f"{cohort.root} is not the cohort that was split: {few(named, MAX_NAMED)}. "
                 "Restore the files, or start a new run, which makes a new split."
             )
 
@@ -169,7 +175,7 @@ class Split(Config):
         Raises:
             LeakageError: Names the subjects in the training or validation part.
         """
-        seen = {subject: part for part in ("train", "validation") for subject in getattr(self, part)}
+        seen = {subject: part for subject, part in self.part_of.items() if part != "test"}
         subjects = tested.subjects() if isinstance(tested, Cohort) else tested
         leaks = [f"'{subject}' is in its {seen[subject]} part" for subject in subjects if subject in seen]
         if isinstance(tested, Cohort):
@@ -181,14 +187,14 @@ class Split(Config):
             ]
         if leaks:
             raise LeakageError(
-                f"the model has seen what it would be tested on: {brief(leaks)}. Test on other subjects."
+                f"the model has seen what it would be tested on: {few(leaks, MAX_NAMED)}. Test on other subjects."
             )
 
-    def owners(self, parts: Iterable[Part]) -> dict[str, str]:
+    def owners(self, parts: Collection[Part]) -> dict[str, str]:
         """By the hash of a file or an image: the subject of these parts whose it is."""
-        subjects = {subject for part in parts for subject in getattr(self, part)}
-        known = (*listed(self.files), *listed(self.images))
-        return {digest: subject for subject, _, digest in known if subject in subjects}
+        part_of = self.part_of
+        known = (*_flat(self.files).items(), *_flat(self.images).items())
+        return {digest: subject for (subject, _), digest in known if part_of.get(subject) in parts}
 
     def refuse_twins(self, cohort: Cohort | None = None) -> None:
         """Refuse one image under two subjects in different parts: one of them would be tested on the other.
@@ -202,17 +208,7 @@ class Split(Config):
         if cohort:
             refuse_doubt(cohort)
         images = self.images or (cohort.image_hashes() if cohort else {})
-        part = {subject: part for part in get_args(Part) for subject in getattr(self, part)}
-        refuse_shared(
-            {
-                ", ".join(f"'{subject}' ({part[subject]})" for subject in owners): names
-                for owners, names in shared_images(
-                    {subject: images[subject] for subject in part if subject in images}
-                ).items()
-                if len({part[subject] for subject in owners}) > 1
-            },
-            "in different parts",
-        )
+        refuse_shared({subject: images[subject] for subject in self.part_of if subject in images}, self.part_of)
 
 
 def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Split:
@@ -229,8 +225,17 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
         ConfigError: Folds of a cohort that fixes its own parts.
     """
     refuse_doubt(cohort)
-    carriers = _carriers(cohort, pair)
-    order = _stratified(cohort, pair, config.seed)
+    source, target = (set(cohort.of_domain(name).subjects()) for name in pair.names)
+    # What each part should have, and who brings it.
+    carriers = (
+        {" and ".join(pair.names): source & target}
+        if pair.paired
+        else {pair.source.name: source, pair.target.name: target}
+    )
+    masked = {study.subject for study in cohort.studies if study.mask}
+    # Those of one kind together, so that evenly spaced picks take equal shares of each.
+    shuffled = np.random.default_rng(config.seed).permutation(cohort.subjects()).tolist()
+    order = sorted(shuffled, key=lambda subject: (subject in source, subject in target, subject in masked))
     given = _given(cohort)
     if given:
         if config.folds:
@@ -256,43 +261,28 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
     if given:
         split.refuse_twins()
     elif validation or test:
-        twins = {
-            ", ".join(f"'{subject}'" for subject in owners): names
-            for owners, names in shared_images(split.images).items()
-        }
-        refuse_shared(twins, "that any draw may part")
+        refuse_shared(split.images)
     return split
-
-
-def _carriers(cohort: Cohort, pair: DomainPair) -> dict[str, set[str]]:
-    """What each part should have, and the subjects that bring it: each domain, or both at once for a paired task."""
-    source, target = (set(cohort.of_domain(name).subjects()) for name in pair.names)
-    if pair.paired:
-        return {" and ".join(pair.names): source & target}
-    return {pair.source.name: source, pair.target.name: target}
-
-
-def _stratified(cohort: Cohort, pair: DomainPair, seed: int) -> list[str]:
-    """Subjects in a drawn order, those of one kind together, so that evenly spaced picks take equal shares of each."""
-    source, target = (set(cohort.of_domain(name).subjects()) for name in pair.names)
-    masked = {study.subject for study in cohort.studies if study.mask}
-    shuffled = np.random.default_rng(seed).permutation(cohort.subjects()).tolist()
-    return sorted(shuffled, key=lambda subject: (subject in source, subject in target, subject in masked))
 
 
 def _given(cohort: Cohort) -> dict[str, str]:
     """The part of each subject in the cohort's ``split`` column; empty where there is no such column."""
-    named = {subject: {study.split for study in cohort.of_subjects([subject]).studies} for subject in cohort.subjects()}
-    parts = {subject: sorted(part for part in said if part) for subject, said in named.items()}
+    parts: dict[str, set[str]] = {subject: set() for subject in cohort.subjects()}
+    for study in cohort.studies:
+        parts[study.subject] |= {study.split} if study.split else set()
     if not any(parts.values()):
         return {}
-    several = [f"'{subject}' in {' and '.join(said)}" for subject, said in parts.items() if len(said) > 1]
+    several = [f"'{subject}' in {' and '.join(sorted(own))}" for subject, own in parts.items() if len(own) > 1]
     if several:
-        raise DataError(f"a subject belongs to one part, and the `split` column has {brief(several)}; correct the CSV.")
-    none = [f"'{subject}'" for subject, said in parts.items() if not said]
+        raise DataError(
+            f"a subject belongs to one part, and the `split` column has {few(several, MAX_NAMED)}; correct the CSV."
+        )
+    none = [f"'{subject}'" for subject, own in parts.items() if not own]
     if none:
-        raise DataError(f"the `split` column is empty for {brief(none)}; fill it for every subject or for none.")
-    return {subject: said[0] for subject, said in parts.items()}
+        raise DataError(
+            f"the `split` column is empty for {few(none, MAX_NAMED)}; fill it for every subject or for none."
+        )
+    return {subject: own.pop() for subject, own in parts.items()}
 
 
 def _draw(rest: list[str], share: float, carriers: Mapping[str, set[str]], kept: int) -> list[str]:
@@ -335,6 +325,6 @@ def _refuse_too_few(
         )
 
 
-def _by_name(files: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
-    """Names and contents of files, whosever they are."""
-    return ((name, digest) for _, name, digest in listed(files))
+def _flat(files: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], str]:
+    """Hashes by subject and name."""
+    return {(subject, name): digest for subject, own in files.items() for name, digest in own.items()}

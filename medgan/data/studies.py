@@ -8,24 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from medgan.data import bids, layouts
-from medgan.data.bids import parse_choice
+from medgan.data.bids import difference, parse_choice, read_bids
 from medgan.data.domains import DomainPair
 from medgan.data.endings import subjects_named
 from medgan.data.hashes import file_hash, image_hash
-from medgan.data.layouts import Listed, Study
+from medgan.data.layouts import Study as Study
+from medgan.data.layouts import read_folders, read_nnunet, stem
 from medgan.data.streams import unreadable
 from medgan.data.tables import read_table
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable
 
-__all__ = [
-  "AS_IT_IS", "Cohort", "Data", "Location", "Options", "Study", "check_options", "find_cohort", "located", "options",
-  "read_cohort",
-]  # fmt: skip
-
 TABLE = "cohort.csv"
 """A folder that holds it is the cohort that it lists."""
+MAX_NOTES = 4
 
 LAYOUTS = """it is none of the layouts that medgan reads:
   a CSV `subject,domain,image[,mask][,split][,session]`, or a folder with it as cohort.csv (`medgan data csv` writes it)
@@ -63,21 +59,20 @@ class Location:
     def facts(self) -> dict[str, Any]:
         """What a run notes of it, to find it again."""
         root, bids = self.options.root, dict(self.options.bids)
-        return (
-            {"data": str(self.path.resolve())}
-            | ({"data_root": str(root.resolve())} if root else {})
-            | ({"data_bids": bids} if bids else {})
-        )
+        facts = {
+            "data": str(self.path.resolve()),
+            "data_root": str(root.resolve()) if root else None,
+            "data_bids": bids,
+        }
+        return {key: value for key, value in facts.items() if value}
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Self | None:
         """What :meth:`facts` noted; None where a run had no data."""
         if not facts.get("data"):
             return None
-        root = facts.get("data_root")
-        return cls(
-            Path(facts["data"]), Options(Path(root) if root else None, tuple(facts.get("data_bids", {}).items()))
-        )
+        root = Path(facts["data_root"]) if facts.get("data_root") else None
+        return cls(Path(facts["data"]), Options(root, tuple(facts.get("data_bids", {}).items())))
 
 
 Data = Path | Location
@@ -163,7 +158,7 @@ class Cohort:
         return printable(self.below(path))
 
     def file_hashes(self) -> dict[str, dict[str, str]]:
-        """For each subject, its images' and masks' names and what is in them (SHA-256)."""
+        """For each subject, its images' and masks' names and SHA-256."""
         hashes: dict[str, dict[str, str]] = {subject: {} for subject in self.subjects()}
         for study in self.studies:
             for path in filter(None, (study.image, study.mask)):
@@ -226,14 +221,14 @@ def _session(study: Study) -> str:
 
 
 def _matched(sources: tuple[Study, ...], targets: tuple[Study, ...]) -> list[tuple[Study, Study]]:
-    keys: tuple[Callable[[Path], object], ...] = (lambda _: None, layouts.stem, lambda path: path.parent)
+    keys: tuple[Callable[[Path], object], ...] = (lambda _: None, stem, lambda path: path.parent)
     for key in keys:
         left, right = ({key(study.image): study for study in side} for side in (sources, targets))
         if len(left) == len(sources) and len(right) == len(targets) and left.keys() == right.keys():
             return [(study, right[name]) for name, study in left.items()]
     several = max((sources, targets), key=len)
     when = f" in {_session(sources[0])}" if sources[0].session else ""
-    advice = bids.difference(study.image for study in several) or "give the two images of a pair the same file name"
+    advice = difference(study.image for study in several) or "give the two images of a pair the same file name"
     raise DataError(
         f"subject '{sources[0].subject}' has {len(sources)} {sources[0].domain} and {len(targets)} {targets[0].domain} "
         f"images{when} that do not pair by name or folder; {advice}."
@@ -247,22 +242,20 @@ def find_cohort(data: Data, pair: DomainPair) -> Cohort:
         DataError: Nothing there, no known layout, rows that cannot be used, or a domain without an image.
         ConfigError: Options that do not fit what is there.
     """
-    path = Location.of(data).path
     cohort = read_cohort(data, pair.names)
     check_options(data, cohort)
     if cohort is None:
-        raise DataError(f"{path}: " + LAYOUTS.format(source=pair.source.name, target=pair.target.name))
-    wanted = tuple(study for study in cohort.studies if study.domain in pair.names)
-    others = [study for study in cohort.studies if study.domain not in pair.names]
+        raise DataError(f"{data}: " + LAYOUTS.format(source=pair.source.name, target=pair.target.name))
     counts = Counter(study.domain for study in cohort.studies)
     missing = [name for name in pair.names if not counts[name]]
     if missing:
         there = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no image at all"
         raise DataError(
-            f"{path} has no image of domain {' or '.join(missing)}; it has: {there}. Name the domain so there."
+            f"{data} has no image of domain {' or '.join(missing)}; it has: {there}. Name the domain so there."
         )
+    wanted, others = ([s for s in cohort.studies if (s.domain in pair.names) is kept] for kept in (True, False))
     aside = [(path, f"of domain {study.domain}") for study in others for path in (study.image, study.mask) if path]
-    return replace(cohort, studies=wanted, aside=(*cohort.aside, *aside))
+    return replace(cohort, studies=tuple(wanted), aside=(*cohort.aside, *aside))
 
 
 def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Cohort | None:
@@ -270,7 +263,7 @@ def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Co
 
     Args:
         data: Where.
-        names: The domains that are asked for, the source first, where there are two.
+        names: The domains, the source first, where there are two.
         tested: Whether images that nobody is trained on are meant as well, and what lies in a part of a layout.
 
     Raises:
@@ -283,38 +276,43 @@ def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Co
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             raise DataError(f"{path} is empty or does not exist; give a folder of studies or a cohort CSV.")
         table = path / TABLE if path.is_dir() else path
-        if not path.is_dir() or (os.path.lexists(table) and not table.is_dir()):
-            listed = read_table(table, options.root)
-            return Cohort(
-                listed.studies, listed.root, folder=table.parent, layout=f"its {table.name}", notes=listed.notes
+        of_table = not path.is_dir() or (os.path.lexists(table) and not table.is_dir())
+        listed = read_table(table, options.root) if of_table else None
+        if not of_table:
+            listed = (
+                read_nnunet(path, names, tested=tested)
+                or read_bids(path, names, options.bids, tested=tested)
+                or read_folders(path, names, tested=tested)
             )
-        found = _of_folder(path, names, options, tested=tested)
     except OSError as error:
         raise unreadable(Path(error.filename or path), error) from None
-    if found is None:
+    if listed is None:
         return None
-    layout, listing = found
-    cohort = Cohort(tuple(listing.studies), path, layout=layout, aside=tuple(listing.aside), notes=listing.notes)
-    return _by_subject(cohort, names)
+    more = (f"and {len(listed.notes) - MAX_NOTES} more like these",) if len(listed.notes) > MAX_NOTES else ()
+    cohort = Cohort(
+        tuple(listed.studies),
+        listed.root or path,
+        folder=table.parent if of_table else None,
+        layout=listed.layout,
+        aside=tuple(listed.aside),
+        notes=(*listed.notes[:MAX_NOTES], *more),
+    )
+    return cohort if of_table else _by_subject(cohort, names)
 
 
 def _by_subject(cohort: Cohort, names: Sequence[str]) -> Cohort:
     """The cohort whose subjects' names are without what their domain adds to each; a table says itself who is who."""
-    asked = cohort.names()
-    found = subjects_named({name: asked[name] for name in names if name in asked})
+    by_domain = cohort.names()
+    naming = subjects_named({name: by_domain[name] for name in names if name in by_domain})
     studies = tuple(
-        replace(study, subject=printable(found.subjects.get((study.domain, study.subject), study.subject)))
+        replace(study, subject=printable(naming.subjects.get((study.domain, study.subject), study.subject)))
         for study in cohort.studies
     )
-    return replace(cohort, studies=studies, note=found.note, doubt=found.doubt)
+    return replace(cohort, studies=studies, note=naming.note, doubt=naming.doubt)
 
 
 def check_options(data: Data, cohort: Cohort | None) -> None:
-    """Refuse ``--root`` and ``--bids`` where they would say nothing.
-
-    Args:
-        data: Where a cohort was looked for.
-        cohort: What was found; None is nothing.
+    """Refuse ``--root`` and ``--bids`` where they would say nothing of the cohort that was read, if there is one.
 
     Raises:
         ConfigError: Names the option.
@@ -324,25 +322,3 @@ def check_options(data: Data, cohort: Cohort | None) -> None:
         raise ConfigError(f"--root is for a cohort CSV, whose paths are relative to it; {place} is none. Leave it out.")
     if place.options.bids and not (cohort and cohort.layout == "BIDS"):
         raise ConfigError(f"--bids chooses among the files of a BIDS folder; {place} is none. Leave it out.")
-
-
-def _of_folder(path: Path, names: Sequence[str], options: Options, *, tested: bool) -> tuple[str, Listed] | None:
-    """The layout that a folder is in, and what it holds."""
-    root, folders = layouts.nnunet_folders(path, tested=tested)
-    if folders:
-        return "nnU-Net raw", layouts.read_nnunet(root, names, folders, strict=not tested)
-    if (tested and path.name.startswith(("sub-", "ses-"))) or any(path.glob("sub-*/")):
-        listing = bids.read_bids(path, names, options.bids, strict=not tested)
-        if listing:
-            return "BIDS", listing
-    if (path / "trainA").is_dir() and (path / "trainB").is_dir():
-        raise DataError(
-            f"{path} has trainA/ and trainB/, which do not say what they show; call them {' and '.join(names)}, or "
-            "give one of them alone."
-        )
-    sides = layouts.sides(path, names)
-    if sides and (not tested or len(sides) == len(set(names)) or layouts.says_its_domain(path, names, sides)):
-        return f"folders {' and '.join(f'{side.name}/' for side in sides.values())}", layouts.read_folders(
-            path, names, strict=not tested
-        )
-    return None

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medgan.data.domains import WORDS
 from medgan.data.endings import subjects_named
 from medgan.data.layouts import MASK_FOLDERS, Study, key_below, masks_beside
 from medgan.data.listing import find_images
@@ -18,20 +19,8 @@ from medgan.data.tables import COLUMNS, OPTIONAL
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable
 
-WORDS = {
-    "contrast": ("contrast", "ce", "cect", "enhanced", "arterial", "portal", "venous"),
-    "plain": ("plain", "nc", "ncct", "nect", "noncontrast", "unenhanced", "native"),
-    "ct": ("ct",),
-    "mr": ("mr", "mri"),
-    "t1": ("t1", "t1w"),
-    "t1_gd": ("t1gd", "t1ce", "t1c"),
-    "t2": ("t2", "t2w"),
-    "flair": ("flair",),
-}
-"""What people call the domains in names of folders and files."""
 DOMAINS = {word: domain for domain, words in WORDS.items() for word in words}
 PLACEHOLDER = re.compile(r"\{(\w+)\}|\*\*/|\*|\?|[^{*?]+|\{")
-FIELDS = ("subject", "domain", "split")
 SHOWN = 5
 
 
@@ -45,7 +34,7 @@ class Proposal:
     notes: tuple[str, ...] = ()
     """What was taken for subject and domain, where that was guessed."""
 
-    def told(self, folder: Path) -> Iterator[str]:
+    def lines(self, folder: Path) -> Iterator[str]:
         """Lines for people: the first rows, how many there are, and every file that is left out."""
         yield from self.notes
         for study in self.studies[:SHOWN]:
@@ -75,11 +64,17 @@ def propose(folder: Path, images: Sequence[str] = (), mask: str | None = None) -
     listing = find_images(folder)
     if mask and not images:
         raise ConfigError("--mask says which mask belongs to an image of --image; give that as well.")
-    found = _by_patterns(folder, listing.images, images, mask) if images else _guessed(folder, listing.images)
-    unwritable = [study for study in found.studies if not _is_writable(study, folder)]
-    studies = tuple(study for study in found.studies if study not in unwritable)
-    left_out = {**listing.passed_over, **found.left_out}
-    left_out |= {study.image: "its name cannot stand in a table; rename it" for study in unwritable}
+    if images:
+        proposal = _by_patterns(folder, listing.images, images, mask)
+    else:
+        proposal = _of_layout(folder, listing.images) or _guessed(folder, listing.images)
+    studies, left_out = [], {**listing.passed_over, **proposal.left_out}
+    for study in proposal.studies:
+        texts = [study.subject, *(_name(path, folder) for path in (study.image, study.mask) if path)]
+        if all(text.isprintable() and text == text.strip() for text in texts):
+            studies.append(study)
+        else:
+            left_out[study.image] = "its name cannot stand in a table; rename it"
     left_out = {path: why for path, why in sorted(left_out.items()) if path != folder}
     if not studies:
         reasons = "; ".join(f"{printable(_name(path, folder))}: {why}" for path, why in [*left_out.items()][:SHOWN])
@@ -87,7 +82,7 @@ def propose(folder: Path, images: Sequence[str] = (), mask: str | None = None) -
             f"{folder}: no image can be listed. {reasons + '. ' if reasons else ''}Say whose they are by a pattern: "
             "--image '{domain}/{subject}_*.nii.gz'."
         )
-    return Proposal(studies, left_out, found.notes)
+    return Proposal(tuple(studies), left_out, proposal.notes)
 
 
 def write_table(out: Path, studies: Sequence[Study]) -> None:
@@ -119,50 +114,49 @@ def write_table(out: Path, studies: Sequence[Study]) -> None:
 def _by_patterns(folder: Path, images: Sequence[Path], patterns: Sequence[str], mask: str | None) -> Proposal:
     """The images that fit a pattern, and their masks."""
     shapes = [_shape(pattern) for pattern in patterns]
-    masks = _shape(f"mask={mask}" if "{domain}" not in mask else mask) if mask else None
+    masks = _shape(f"mask={mask}" if "{domain}" not in mask else mask)[1] if mask else None
     drawn: dict[tuple[str, str], list[Path]] = {}
     studies, left_out = [], {}
     for image in images:
         name = _name(image, folder)
-        if masks and (fits := masks[1].fullmatch(name)):
+        if masks and (fits := masks.fullmatch(name)):
             drawn.setdefault((fits["subject"], fits.groupdict().get("domain", "").lower()), []).append(image)
             continue
-        shape = next(((domain, fits) for domain, regex in shapes if (fits := regex.fullmatch(name))), None)
-        if shape is None:
+        domain, fits = next(((domain, fits) for domain, regex in shapes if (fits := regex.fullmatch(name))), ("", None))
+        if fits:
+            values = fits.groupdict()
+            domain = domain or values["domain"].lower()
+            studies.append(Study(values["subject"], domain, image, split=values.get("split")))
+        else:
             left_out[image] = "it fits no pattern"
-            continue
-        domain, fits = shape
-        values = fits.groupdict()
-        studies.append(Study(values["subject"], domain or values["domain"].lower(), image, split=values.get("split")))
-    with_masks = []
-    for study in studies:
+    for number, study in enumerate(studies):
         own = drawn.get((study.subject, study.domain), drawn.get((study.subject, ""), []))
-        if len(own) > 1:
+        if len(own) == 1:
+            studies[number] = replace(study, mask=own[0])
+        else:
             why = f"one of {len(own)} masks of {study.subject}; make the pattern tell them apart"
             left_out |= dict.fromkeys(own, why)
-        with_masks.append(replace(study, mask=own[0] if len(own) == 1 else None))
-    taken = {study.mask for study in with_masks}
-    lone = [each for own in drawn.values() for each in own if each not in taken and each not in left_out]
-    left_out |= dict.fromkeys(lone, "a mask of no image")
-    return Proposal(tuple(with_masks), left_out)
+    known = {*left_out, *(study.mask for study in studies)}
+    lone = [each for own in drawn.values() for each in own if each not in known]
+    return Proposal(tuple(studies), left_out | dict.fromkeys(lone, "a mask of no image"))
 
 
 def _shape(pattern: str) -> tuple[str, re.Pattern[str]]:
     """A pattern's domain, if it names one, and what a path must look like."""
     named = re.match(r"([a-z0-9_]+)=", pattern)
     domain, rest = (named[1], pattern[named.end() :]) if named else ("", pattern)
-    text, seen = "", set[str]()
+    text, fields = "", set[str]()
     for piece in PLACEHOLDER.finditer(rest):
         field = piece[1]
-        if field in seen:
+        if field in fields:
             text += f"(?P={field})"
         elif field:
-            seen.add(field)
+            fields.add(field)
             text += f"(?P<{field}>[^/]+{'?' if field == 'domain' else ''})"
         else:
             text += {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}.get(piece[0], re.escape(piece[0]))
     wanted = {"subject"} if domain else {"subject", "domain"}
-    if not wanted <= seen or seen - {*FIELDS}:
+    if not wanted <= fields <= {"subject", "domain", "split"}:
         raise ConfigError(
             f"pattern '{pattern}': write {{subject}} and {{domain}} (and {{split}}) where they stand in the path, or a "
             "domain before it: contrast='scans/{subject}_ce.nii.gz'."
@@ -170,45 +164,16 @@ def _shape(pattern: str) -> tuple[str, re.Pattern[str]]:
     return domain, re.compile(text)
 
 
-def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
-    """By a layout that says it, or by words for domains in the names."""
+def _of_layout(folder: Path, images: Sequence[Path]) -> Proposal | None:
+    """The studies of a folder in a layout that says whose its images are."""
     cohort = _in_a_layout(folder) if images and images != (folder,) else None
-    if cohort is not None:
-        known = {*(study.image for study in cohort.studies), *(study.mask for study in cohort.studies)}
-        aside = {image: why for image, why in cohort.aside if image not in known}
-        left_out = {image: f"no part of {cohort.layout}" for image in images if image not in known} | aside
-        told = (f"read as {cohort.layout}", cohort.note, cohort.doubt, *cohort.notes)
-        return Proposal(cohort.studies, left_out, tuple(filter(None, told)))
-    beside = masks_beside({image: key_below(image, folder) for image in images})
-    masks = {mask for own in beside.values() for mask in own}
-    studies, left_out = [], {}
-    for image in images:
-        found = _words(key_below(image, folder))
-        if image in masks:
-            continue
-        if {*Path(_name(image, folder).lower()).parts} & {*MASK_FOLDERS}:
-            left_out[image] = "in a folder of masks; say whose by --mask"
-        elif len(found) != 1:
-            left_out[image] = (
-                f"its name has words for {' and '.join(sorted(found))}; say which by --image"
-                if found
-                else "no word for a domain in its name; say whose and what it is by --image"
-            )
-        else:
-            key = key_below(image, folder)
-            own = beside.get(key, [])
-            if len(own) > 1:
-                left_out |= dict.fromkeys(own, f"one of {len(own)} masks of {key}; say which by --mask")
-            studies.append(Study(_subject(key), found.pop(), image, own[0] if len(own) == 1 else None))
-    names: dict[str, set[str]] = {}
-    for study in studies:
-        names.setdefault(study.domain, set()).add(study.subject)
-    naming = subjects_named(names)
-    studies = [
-        replace(study, subject=naming.subjects.get((study.domain, study.subject), study.subject)) for study in studies
-    ]
-    took = "guessed: the domain by a word in the path, the subject by the first folder or file name without it"
-    return Proposal(tuple(studies), left_out, tuple(filter(None, (took, naming.note, naming.doubt, _crowded(studies)))))
+    if cohort is None:
+        return None
+    known = {path for study in cohort.studies for path in (study.image, study.mask)}
+    aside = {image: why for image, why in cohort.aside if image not in known}
+    left_out = {image: f"no part of {cohort.layout}" for image in images if image not in known} | aside
+    notes = (f"read as {cohort.layout}", cohort.note, cohort.doubt, *cohort.notes)
+    return Proposal(cohort.studies, left_out, tuple(filter(None, notes)))
 
 
 def _in_a_layout(folder: Path) -> Cohort | None:
@@ -220,18 +185,39 @@ def _in_a_layout(folder: Path) -> Cohort | None:
     return read_cohort(folder, ("t1", "t1_gd", "t2", "flair", "ct"), tested=True)
 
 
-def _crowded(studies: Sequence[Study]) -> str:
-    """What is said where a folder may be a site's, and no subject's."""
-    counts = Counter((study.subject, study.domain) for study in studies)
-    if not counts or max(counts.values()) == 1:
-        return ""
-    (subject, domain), count = counts.most_common(1)[0]
-    return f"{subject} has {count} {domain} images; if that is a site and no subject, say --image '*/{{subject}}/...'"
-
-
-def _words(key: str) -> set[str]:
-    """The domains that a path has words for."""
-    return {DOMAINS[word] for word in re.split(r"[/_.\s-]+", key.lower()) if word in DOMAINS}
+def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
+    """By words for domains in the names."""
+    keys = {image: key_below(image, folder) for image in images}
+    beside = masks_beside(keys)
+    masks = {mask for own in beside.values() for mask in own}
+    studies, left_out = [], {}
+    for image, key in keys.items():
+        if image in masks:
+            continue
+        domains = {DOMAINS[word] for word in re.split(r"[/_.\s-]+", key.lower()) if word in DOMAINS}
+        if {*Path(_name(image, folder).lower()).parts} & {*MASK_FOLDERS}:
+            left_out[image] = "in a folder of masks; say whose by --mask"
+        elif not domains:
+            left_out[image] = "no word for a domain in its name; say whose and what it is by --image"
+        elif len(domains) > 1:
+            left_out[image] = f"its name has words for {' and '.join(sorted(domains))}; say which by --image"
+        else:
+            own = beside.get(key, [])
+            if len(own) > 1:
+                left_out |= dict.fromkeys(own, f"one of {len(own)} masks of {key}; say which by --mask")
+            studies.append(Study(_subject(key), domains.pop(), image, own[0] if len(own) == 1 else None))
+    naming = subjects_named(Cohort(tuple(studies)).names())
+    for number, study in enumerate(studies):
+        studies[number] = replace(study, subject=naming.subjects.get((study.domain, study.subject), study.subject))
+    notes = ["guessed: the domain by a word in the path, the subject by the first folder or file name without it"]
+    notes += filter(None, (naming.note, naming.doubt))
+    crowded = Counter((study.subject, study.domain) for study in studies).most_common(1)
+    if crowded and crowded[0][1] > 1:
+        (subject, domain), count = crowded[0]
+        notes.append(
+            f"{subject} has {count} {domain} images; if that is a site and no subject, say --image '*/{{subject}}/...'"
+        )
+    return Proposal(tuple(studies), left_out, tuple(notes))
 
 
 def _subject(key: str) -> str:
@@ -246,8 +232,3 @@ def _subject(key: str) -> str:
 
 def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path != folder else folder.name
-
-
-def _is_writable(study: Study, folder: Path) -> bool:
-    texts = [study.subject, *(_name(path, folder) for path in (study.image, study.mask) if path)]
-    return all(text.isprintable() and text == text.strip() for text in texts)

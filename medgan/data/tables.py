@@ -8,17 +8,16 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from medgan.data.layouts import Study
+from medgan.data.layouts import Listed, Study
 from medgan.data.streams import check_regular, is_folder
 from medgan.data.volumes import is_series
 from medgan.errors import DataError
 
-COLUMNS = ("subject", "domain", "image")
-"""What a cohort's table must have; others may follow."""
-OPTIONAL = ("mask", "split", "session")
+COLUMNS, OPTIONAL = ("subject", "domain", "image"), ("mask", "split", "session")
+"""What a cohort's table must have, and may have."""
 SUFFIXES = (".csv", ".tsv", ".txt")
 WORKBOOKS = (".xlsx", ".xls", ".ods")
 DELIMITERS = (",", ";", "\t", "|")
@@ -37,19 +36,9 @@ BINARY = (
 )  # fmt: skip
 MAX_BYTES = 64 * 2**20
 MAX_PROBLEMS = 5
-INVISIBLE = "\ufeff\u200b\u200e\u200f\u2060"
+BLANK = " \t\n\r\x0b\x0c\xa0\u2007\u202f\ufeff\u200b\u200e\u200f\u2060"
+"""What is stripped from a cell's ends: white space, and marks that nobody sees."""
 OTHER_MACHINE = re.compile(r"[A-Za-z]:[\\/]|\\\\|[a-z0-9]{2,}://")
-
-
-@dataclass(frozen=True)
-class Table:
-    """What a table lists."""
-
-    studies: tuple[Study, ...]
-    root: Path
-    """To which files are named relatively: the folder given or the table's own, or else the one that holds all."""
-    notes: tuple[str, ...]
-    """What the user should know of how it was read."""
 
 
 def is_table(path: Path) -> bool:
@@ -57,14 +46,14 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in (*SUFFIXES, *WORKBOOKS) and not is_folder(path)
 
 
-def read_table(path: Path, root: Path | None = None) -> Table:
+def read_table(path: Path, root: Path | None = None) -> Listed:
     """Studies of a table ``subject,domain,image[,mask][,split][,session]``; paths are relative to ``root``, or to it.
 
     Raises:
         DataError: Not a table, a column missing, or rows that cannot be used; the rows are named by line.
     """
     lines, comments = _lines(_text(path))
-    number = next((index for index, line in enumerate(lines) if line.strip(_blank)), 0)
+    number = next((index for index, line in enumerate(lines) if line.strip(BLANK)), 0)
     header, delimiter = _header(path, lines[number] if lines else "")
     rows = _Rows(path, root or path.parent, header)
     reader = csv.reader(
@@ -74,11 +63,11 @@ def read_table(path: Path, root: Path | None = None) -> Table:
     try:
         for cells in reader:
             line = number + 1 + reader.line_num
-            rows.add(line, [_clean(cell) for cell in cells])
+            rows.add(line, [cell.strip(BLANK) for cell in cells])
     except csv.Error as error:
         reason = "a quotation mark is opened and not closed" if "end of data" in str(error) else str(error)
         raise DataError(f"{path}, line {line + 1}: {reason}; correct the line, or save the table anew.") from None
-    return rows.table(comments)
+    return rows.listed(comments)
 
 
 class _Rows:
@@ -108,7 +97,7 @@ class _Rows:
         except DataError as problem:
             self.problems.append(f"Line {line}: {problem}")
 
-    def table(self, comments: int) -> Table:
+    def listed(self, comments: int) -> Listed:
         if self.problems:
             shown = "; ".join(self.problems[:MAX_PROBLEMS]) + ("; …" if len(self.problems) > MAX_PROBLEMS else "")
             elsewhere = " If the images lie elsewhere, give their folder as --root." if self.missing else ""
@@ -121,9 +110,12 @@ class _Rows:
         files = [path for study in self.studies for path in (study.image, study.mask) if path]
         root = self.folder
         if self.outside:  # all by one way of writing, or not each would be relative to the root
-            self.studies = [_absolute(study) for study in self.studies]
+            self.studies = [
+                replace(study, image=study.image.absolute(), mask=study.mask and study.mask.absolute())
+                for study in self.studies
+            ]
             root = Path(os.path.commonpath([path.absolute().parent for path in files]))
-        return Table(tuple(self.studies), root, tuple(self._notes(comments)))
+        return Listed(tuple(self.studies), f"its {self.path.name}", notes=tuple(self._notes(comments)), root=root)
 
     def _notes(self, comments: int) -> Iterator[str]:
         name, outside = self.path.name, len(self.outside)
@@ -173,11 +165,6 @@ class _Rows:
         raise DataError(f"{column} '{entry}' does not exist")
 
 
-def _absolute(study: Study) -> Study:
-    mask = study.mask.absolute() if study.mask else None
-    return replace(study, image=study.image.absolute(), mask=mask)
-
-
 def _exists(path: Path) -> bool:
     try:
         return path.exists() or is_series(path)
@@ -195,25 +182,28 @@ def _spellings(entry: str) -> Iterable[str]:
 
 def _header(path: Path, line: str) -> tuple[list[str], str]:
     """The names of the columns in small letters, and the delimiter that gives all of ours."""
-    found = []
+    rows = {}
     for delimiter in DELIMITERS:
         cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-        names = [_clean(cell).lower() for cell in cells]
-        missing = [column for column in COLUMNS if column not in names]
-        if not missing:
-            if twice := [name for name in (*COLUMNS, *OPTIONAL) if names.count(name) > 1]:
-                raise DataError(f"{path} has two columns '{twice[0]}'; remove or rename one.")
-            return names, delimiter
-        found.append((missing, names))
-    missing, names = min(found, key=lambda each: (len(each[0]), -len(each[1])))
-    there = f" It has: {', '.join(name or '(no name)' for name in names)}." if any(names) else ""
-    spaces = (
-        " Columns are parted by commas, semicolons or tabs, not by spaces." if len(names) == 1 and " " in line else ""
-    )
-    raise DataError(
-        f"{path} has no column {', '.join(missing)}; "
-        f"its first line must be `subject,domain,image[,mask][,split][,session]`.{there}{spaces}"
-    )
+        rows[delimiter] = [cell.strip(BLANK).lower() for cell in cells]
+
+    def missing(delimiter: str) -> list[str]:
+        return [column for column in COLUMNS if column not in rows[delimiter]]
+
+    delimiter = min(rows, key=lambda each: (len(missing(each)), -len(rows[each]) * bool(missing(each))))
+    names = rows[delimiter]
+    if missing(delimiter):
+        there = f" It has: {', '.join(name or '(no name)' for name in names)}." if any(names) else ""
+        spaced = len(names) == 1 and " " in line
+        raise DataError(
+            f"{path} has no column {', '.join(missing(delimiter))}; "
+            f"its first line must be `subject,domain,image[,mask][,split][,session]`.{there}"
+            + " Columns are parted by commas, semicolons or tabs, not by spaces."
+            * spaced
+        )
+    if twice := [name for name in (*COLUMNS, *OPTIONAL) if names.count(name) > 1]:
+        raise DataError(f"{path} has two columns '{twice[0]}'; remove or rename one.")
+    return names, delimiter
 
 
 def _lines(text: str) -> tuple[list[str], int]:
@@ -224,9 +214,9 @@ def _lines(text: str) -> tuple[list[str], int]:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     comments, begun = 0, False
     for number, line in enumerate(lines):
-        plain = line.strip(_blank)
+        plain = line.strip(BLANK)
         if plain.startswith("#"):
-            named = [_clean(word).lower() for word in re.split(r"[,;\t|]", plain.lstrip("# "))]
+            named = [word.strip(BLANK).lower() for word in re.split(r"[,;\t|]", plain.lstrip("# "))]
             header = not begun and all(column in named for column in COLUMNS)
             lines[number] = plain.lstrip("# ") if header else ""
             comments += not header
@@ -253,7 +243,9 @@ def _text(path: Path) -> str:
     kind = next((kind for start, kind in BINARY if content.startswith(start)), None)
     if kind:
         raise DataError(f"{path} is not a CSV: it is {kind}; save the table as comma-separated text (CSV UTF-8).")
-    encoding = next((name for mark, name in BOMS if content.startswith(mark)), _without_mark(content))
+    encoding = next((name for mark, name in BOMS if content.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and len(start := content[:64]) > 1:  # in UTF-16 every other byte of a header is 0
+        encoding = "utf-16-le" if not any(start[1::2]) else "utf-16-be" if not any(start[::2]) else encoding
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -266,19 +258,3 @@ def _text(path: Path) -> str:
         line = text[: text.index("\0")].count("\n") + 1
         raise DataError(f"{path} holds NUL bytes (line {line}), as a file that was cut or damaged; export it again.")
     return text.removeprefix("\ufeff")
-
-
-def _without_mark(content: bytes) -> str:
-    """The encoding of text without a byte-order mark: in UTF-16 every other byte of a header is 0."""
-    start = content[:64]
-    if len(start) >= 2 and not any(start[1::2]):
-        return "utf-16-le"
-    return "utf-16-be" if len(start) >= 2 and not any(start[::2]) else "utf-8"
-
-
-def _clean(cell: str) -> str:
-    return cell.strip(_blank)
-
-
-_blank = " \t\n\r\x0b\x0c\xa0\u2007\u202f" + INVISIBLE
-"""What is stripped from a cell's ends: white space, and marks that nobody sees."""

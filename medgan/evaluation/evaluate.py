@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from medgan.data.listing import told
+from medgan.data.listing import passed_over_lines
 from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import AS_IT_IS, Options
@@ -89,7 +89,7 @@ def notes(facts: Facts, subjects: int) -> Iterator[str]:
     if facts.unchecked:
         yield f"{facts.unchecked[0].upper()}{facts.unchecked[1:]}."
     yield from _about_baselines(facts, subjects)
-    for line in told(facts.matching.passed_over):
+    for line in passed_over_lines(facts.matching.passed_over):
         yield f"{line[0].upper()}{line[1:]}."
 
 

@@ -26,7 +26,7 @@ from rich.text import Text
 from medgan.data.belonging import Scans, cannot_be, check_belongs, oddities
 from medgan.data.domains import Domain
 from medgan.data.leaks import ThisImage
-from medgan.data.listing import told
+from medgan.data.listing import passed_over_lines
 from medgan.data.preparation import GridConfig
 from medgan.data.streams import check_regular, unwritable, write_text
 from medgan.data.volumes import Volume
@@ -331,7 +331,7 @@ def show_end(summary: ConvertSummary, output: Path, console: Console, done: str 
             if outcome.status == "failed":
                 table.add_row(Text(outcome.input), Text(outcome.message))
         console.print(table)
-    for line in told(summary.passed_over):
+    for line in passed_over_lines(summary.passed_over):
         console.print(line, highlight=False, markup=False)
     said = ", ".join(f"{count} {status}" for status, count in summary.counts().items() if count)
     console.print(f"{said} in {summary.seconds:.1f} s: {output}", highlight=False, markup=False)

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from medgan.data import nifti
 from medgan.data.layouts import stem
-from medgan.data.listing import find_images, told
+from medgan.data.listing import find_images, passed_over_lines
 from medgan.data.streams import check_regular, is_folder
 from medgan.data.studies import Cohort, Data, Location, check_options, read_cohort
 from medgan.data.tables import is_table
@@ -165,7 +165,7 @@ def find_inputs(
     if cohort:
         inputs = _of_cohort(cohort, path, domain, subjects, inputs)
     if not inputs.named:
-        rest = "".join(f" {line}." for line in told(inputs.passed_over))
+        rest = "".join(f" {line}." for line in passed_over_lines(inputs.passed_over))
         raise DataError(f"{path} holds no image to convert; give images in {KINDS}.{rest}")
     return inputs
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.data.belonging import Scans, check_belongs, contradictions, is_label_map, oddities, sample
+from medgan.data.belonging import Scans, _is_label_map, _sample, check_belongs, contradictions, oddities
 from medgan.data.domains import domain_named
 from medgan.data.grid import Volume, made_up_grid
 from medgan.data.preparation import GridConfig, Scan, scan_of
@@ -117,7 +117,7 @@ def test_a_lost_offset_is_told_whatever_the_padding(shape, padding):
 @SHAPES
 def test_a_label_map_is_refused_by_what_it_holds(shape, count, domain):
     regions = ndimage.zoom(np.random.default_rng(count).integers(0, count + 1, (5, 5, 1)), (40, 40, shape[2]), order=0)
-    assert is_label_map(regions.astype(np.float32))
+    assert _is_label_map(regions.astype(np.float32))
     with pytest.raises(DataError, match="whole numbers in flat patches, as in a label map"):
         check_belongs(volume(regions), domain)
 
@@ -125,11 +125,11 @@ def test_a_label_map_is_refused_by_what_it_holds(shape, count, domain):
 @SHAPES
 def test_what_only_looks_a_little_like_labels_is_none(shape):
     coarse = np.clip(np.rint(signal(shape) / 60), 0, 15)
-    assert not is_label_map(np.zeros(shape, np.float32))
-    assert not is_label_map(coarse.astype(np.float32))  # 4 bits of noise
-    assert not is_label_map((coarse > 3).astype(np.float32) * 0.5)  # no whole numbers
-    assert not is_label_map((coarse > 3).astype(np.float32) - 1)  # negative
-    assert is_label_map((coarse > 3).astype(np.float32))
+    assert not _is_label_map(np.zeros(shape, np.float32))
+    assert not _is_label_map(coarse.astype(np.float32))  # 4 bits of noise
+    assert not _is_label_map((coarse > 3).astype(np.float32) * 0.5)  # no whole numbers
+    assert not _is_label_map((coarse > 3).astype(np.float32) - 1)  # negative
+    assert _is_label_map((coarse > 3).astype(np.float32))
 
 
 def test_z_scores_are_odd_in_mr_and_ringing_below_zero_is_not():
@@ -169,9 +169,9 @@ def test_who_forces_is_told_why_it_could_not_be():
 
 def test_a_large_volume_is_looked_at_in_slices_and_not_copied():
     voxels = np.asfortranarray(np.zeros((512, 512, 100), dtype=np.int8))
-    assert np.shares_memory(sample(voxels), voxels)
-    assert sample(voxels).size < 5e6
-    assert sample(voxels[..., :10]).shape == (512, 512, 10)
+    assert np.shares_memory(_sample(voxels), voxels)
+    assert _sample(voxels).size < 5e6
+    assert _sample(voxels[..., :10]).shape == (512, 512, 10)
 
 
 def test_how_a_volume_was_scanned_is_told_along_the_bodys_axes():

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from data.cohorts import CT_PAIR, MR_PAIR, as_bids, as_nnunet, as_table, image
-from medgan.data.check import check_cohort, left_out, render
+from medgan.data.check import check_cohort, left_out
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.studies import Cohort, Study, find_cohort
 
@@ -129,7 +129,7 @@ def test_one_image_under_two_headers_is_a_duplicate_in_a_subject_and_leakage_acr
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda hu: hu + 1024, "probably not in HU"),
+        (lambda hu: hu + 1024, "an offset of 1024 may be lost"),
         (lambda hu: np.clip(hu, -1024, 150), "no bone"),
         (lambda hu: np.full_like(hu, -1000), "-1000 everywhere"),
     ],
@@ -229,7 +229,7 @@ def renamed(folder, contrast, plain):
 
 def printed(report):
     console = Console(width=400, record=True, file=io.StringIO())
-    console.print(render(report))
+    console.print(report.render())
     return console.export_text()
 
 
@@ -280,7 +280,7 @@ def test_the_table_shows_every_study_and_every_finding_whatever_the_names(cohort
     (folder / "contrast" / "s1.nii.gz").write_bytes(b"")
     report = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)
     console = Console(width=250, record=True, file=io.StringIO())
-    console.print(render(report))
+    console.print(report.render())
     text = console.export_text()
     for study in report.readings:
         assert study.image.name in text

@@ -74,7 +74,7 @@ def test_of_several_masks_none_is_used_nor_taken_for_an_image_and_it_is_said(tmp
     assert {path for path, _ in found.aside} == {tmp_path / name for name in masks}
     listed = ", ".join(masks)
     told = f"contrast/one has 2 masks and is used with none: {listed}; leave one"
-    assert found.notes == (() if used else (told,))
+    assert found.notes == ([] if used else [told])
 
 
 def test_a_name_that_ends_like_a_masks_is_an_image_where_nothing_has_the_name_before_it(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medgan.data.listing import find_images, told
+from medgan.data.listing import find_images, passed_over_lines
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError
 
@@ -180,7 +180,7 @@ def test_files_that_break_the_listing_of_their_folder_break_no_other(tmp_path, m
 
 def test_people_are_told_how_many_of_each_kind_and_the_first_names():
     passed_over = {f"{number}.zip": "packed" for number in range(4)} | {"x": "empty"}
-    assert list(told(passed_over, most=2)) == [
+    assert list(passed_over_lines(passed_over, most=2)) == [
         "passed over, empty (1): x",
         "passed over, packed (4): 0.zip, 1.zip, and 2 more",
     ]

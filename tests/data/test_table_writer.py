@@ -51,7 +51,7 @@ def test_every_file_that_is_left_out_has_its_reason(tmp_path):
     assert reasons["m/P2_a.nii"] == "a mask of no image"
     assert "cannot stand in a table" in reasons["ct/P\n3.nii"]
     assert "packed" in reasons["old.zip"]
-    assert any(line.startswith("left out: ct/P\\n3.nii: ") for line in found.told(root))
+    assert any(line.startswith("left out: ct/P\\n3.nii: ") for line in found.lines(root))
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medgan.studies.copies import COPIES, matched, matched_copies, shuffled_masks, stretched
 from medgan.data.domains import Domain, Window
 from medgan.data.masks import body_mask
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError
+from medgan.studies.copies import COPIES, matched, matched_copies, shuffled_masks, stretched
 
 CONTRAST, PLAIN = (
     Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window(lower=-300.0, upper=700.0))

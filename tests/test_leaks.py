@@ -350,12 +350,12 @@ def test_a_run_that_an_earlier_medgan_began_with_one_image_in_two_parts_does_not
     assert "'s0' (train), 's6' (test)" in place.refuses(said)
 
 
-def test_routes_go_on_from_no_child_of_another_split(place):
-    child = place.root / "runs" / "mr_to_ct" / "one" / "threshold,fold=0" / "child.json"
-    child.parent.mkdir(parents=True)
-    child.write_text(json.dumps({"route": "threshold", "split_hash": "another"}))
+def test_routes_go_on_from_no_task_of_another_split(place):
+    task = place.root / "runs" / "mr_to_ct" / "one" / "fold=0" / "task.json"
+    task.parent.mkdir(parents=True)
+    task.write_text(json.dumps({"inputs": {"split_hash": "another"}}))
     routes = "benefit --study routes -p mr_to_ct --data MR --model ROOT/mr_run/model 'labelled=[1]'"
-    assert "may have learnt from who is tested now" in place.refuses(routes)
+    assert "may have seen who is tested now" in place.refuses(routes)
 
 
 def test_routes_test_no_image_that_an_earlier_medgan_trained_on_under_another_name(place):
@@ -375,7 +375,7 @@ def test_segmenters_of_a_lesion_prevalence_study_judge_nobody_of_other_subjects(
     record = place.root / "runs" / "ct_contrast" / "one" / "study.json"
     record.parent.mkdir(parents=True)
     settings = {"design": {"seed": 1}}
-    record.write_text(json.dumps({"kind": "lesion-prevalence", "settings": settings}))
+    record.write_text(json.dumps({"kind": "lesion-prevalence", "schema": 2, "settings": settings}))
     assert "was begun with other subjects (design.seed)" in place.refuses(
         "benefit --study lesion-prevalence -p ct_contrast"
     )

@@ -46,11 +46,7 @@ class Cache:
         self.folder = folder / "prepared"
 
     def prepared(self, study: Study, domain: Domain, grid: GridConfig) -> Prepared:
-        """The study on the networks' grid; its voxels are a read-only memory map.
-
-        Raises:
-            DataError: It cannot be read, or cannot be of the domain.
-        """
+        """The study on the networks' grid; its voxels are a read-only memory map."""
         entry = self.folder / f"{entry_key(file_hash(study.image), domain, grid)}.npy"
         facts = entry.with_suffix(".json")
         try:

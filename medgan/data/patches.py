@@ -58,11 +58,7 @@ class IntensityConfig(Config):
 class RandIntensityd(Randomizable, MapTransform):
     """Gamma, coil profile, contrast, brightness and noise, each in half of the patches; all slices of a patch alike.
 
-    Amounts are shares of the window.
-
-    Args:
-        key: The image, (channels, *shape) in [-1, 1].
-        config: How much.
+    The image under ``key`` is (channels, *shape) in [-1, 1]; amounts are shares of the window.
     """
 
     def __init__(self, key: str, config: IntensityConfig) -> None:
@@ -360,12 +356,7 @@ class PatchDataset(Dataset[Batch]):
 
 
 class AnchoredDataset(Dataset[Batch]):
-    """Patches of real, unpaired studies, each beside a patch of simulated pairs whose truth is known.
-
-    Args:
-        patches: The real studies.
-        anchors: The simulated pairs.
-    """
+    """Patches of real, unpaired studies, each beside a patch of simulated pairs (``anchors``) whose truth is known."""
 
     def __init__(self, patches: PatchDataset, anchors: PatchDataset) -> None:
         self.patches, self.anchors = patches, anchors

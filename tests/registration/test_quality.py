@@ -11,7 +11,7 @@ from medgan.registration.quality import (
     FIELDS,
     Limits,
     Quality,
-    checkerboard,
+    _checkerboard,
     dice,
     draw_pair,
     gain_noise,
@@ -146,7 +146,7 @@ def test_a_pair_is_passed_on_only_within_every_limit(change, status, reason):
 
 
 def test_the_fields_of_a_board_take_turns():
-    board = checkerboard(np.zeros((16, 24)), np.ones((16, 24)))
+    board = _checkerboard(np.zeros((16, 24)), np.ones((16, 24)))
     edge = 16 // FIELDS
     assert board[:edge, :edge].max() == 0
     assert board[edge : 2 * edge, :edge].min() == 1
@@ -155,7 +155,7 @@ def test_the_fields_of_a_board_take_turns():
 
 
 def test_planes_smaller_than_the_board_are_drawn_voxel_by_voxel():
-    np.testing.assert_array_equal(checkerboard(np.zeros((2, 3)), np.ones((2, 3))), [[0, 1, 0], [1, 0, 1]])
+    np.testing.assert_array_equal(_checkerboard(np.zeros((2, 3)), np.ones((2, 3))), [[0, 1, 0], [1, 0, 1]])
 
 
 def test_a_picture_is_a_png_with_light_and_dark(scan, tmp_path):

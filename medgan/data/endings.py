@@ -31,7 +31,7 @@ Names = Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True)
-class Naming:
+class _Naming:
     """Who the subjects are."""
 
     subjects: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Naming:
     """Names that could be one subject's or two subjects', for people; empty where all is clear."""
 
 
-def subjects_named(names: Names) -> Naming:
+def subjects_named(names: Names) -> _Naming:
     """Who is who in two domains.
 
     An ending is the last part of a name after ``_``, ``-`` or ``.`` that holds a letter, in whatever case, if nearly
@@ -51,7 +51,7 @@ def subjects_named(names: Names) -> Naming:
     or behind them (a number, a date, letters without a separator), or by another spelling.
     """
     if len(names) != 2:
-        return Naming()
+        return _Naming()
     one, other = names
     endings = {domain: _common(filter(None, map(_ending, own)), len(own)) for domain, own in names.items()}
     cut = {
@@ -60,19 +60,19 @@ def subjects_named(names: Names) -> Naming:
     }
     shared = {*cut[one].values()} & {*cut[other].values()}
     if endings[one] == endings[other] or not shared:
-        return Naming(doubt=_doubt(names, least=2))
+        return _Naming(doubt=_doubt(names, least=2))
     words = " and ".join(f"'{ending}'" for own in endings.values() for ending in own)
     counts = {domain: Counter(own.values()) for domain, own in cut.items()}
     double = [f"{domain}/{name}" for domain, own in cut.items() for name, who in own.items() if counts[domain][who] > 1]
     if double:
-        return Naming(
+        return _Naming(
             doubt=f"without {words} at the end, names of {one} and {other} fall together: {few(double, MAX_NAMED)}"
         )
     example = min(shared)
     pair = " and ".join(
         f"{domain}/{next(n for n, who in own.items() if who == example)}" for domain, own in cut.items()
     )
-    return Naming(
+    return _Naming(
         {(domain, name): who for domain, own in cut.items() for name, who in own.items() if who != name},
         f"{pair} are one subject, {example} ({len(shared)} subjects have both): names lose {words} at the end, which "
         "their domain adds",

@@ -118,7 +118,7 @@ def labels_of(cohort: Cohort) -> dict[str, tuple[int, ...]]:
     path = cohort.beside(LABELS_JSON)
     if path.is_file():
         return named_labels(path)
-    found = {value for study in cohort.studies if study.mask for value in label_values(read_volume(study.mask))} - {0}
+    found = {value for study in cohort.studies if study.mask for value in _label_values(read_volume(study.mask))} - {0}
     if not found:
         raise DataError(f"{cohort.root}: no mask marks anything; name masks in the cohort's `mask` column.")
     return {f"label_{value}": (value,) for value in sorted(found)}
@@ -134,7 +134,7 @@ def named_labels(path: Path) -> dict[str, tuple[int, ...]]:
 
 def merged(mask: Volume, labels: Labels) -> NDArray[np.uint8]:
     """A label map as (X, Y, Z) of 0 to n: the n-th name's values become n, all others background."""
-    label_values(mask)
+    _label_values(mask)
     result = np.zeros(mask.voxels.shape, dtype=np.uint8)
     for number, values in enumerate(labels.values(), start=1):
         result[np.isin(mask.voxels, values)] = number
@@ -150,7 +150,7 @@ def carried(labels: NDArray[np.uint8], affine: NDArray[np.float64], onto: "Prepa
     return np.asarray(result)
 
 
-def label_values(mask: Volume) -> list[int]:
+def _label_values(mask: Volume) -> list[int]:
     """The values in a label map, sorted; negative ones and fractions are refused."""
     values = np.unique(mask.voxels)
     if not np.array_equal(values, np.rint(values)) or values[0] < 0:

@@ -260,14 +260,14 @@ def as_it_was(text: str) -> str:
 
 def unfinished(path: Path) -> Path:
     """A name beside ``path``, short and of its own, for the file that shall take its place."""
-    sweep_once(path.parent, os.getpid())
+    _sweep_once(path.parent, os.getpid())
     return path.with_name(f".{path.name[:40]}.{_mark()}{PART}")
 
 
 @contextmanager
 def unfinished_folder(parent: Path) -> Iterator[Path]:
     """A hidden folder in ``parent`` for files that shall be moved out of it; it is removed in the end."""
-    sweep_once(parent, os.getpid())
+    _sweep_once(parent, os.getpid())
     folder = parent / f"{FOLDER}{_mark()}"
     folder.mkdir()
     try:
@@ -276,7 +276,7 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
+def _sweep(folder: Path) -> None:
     """Remove what killed processes left unfinished in a folder; nothing of living ones, nothing of others."""
     try:
         hidden = [path for path in folder.iterdir() if path.name.startswith(".")]
@@ -289,10 +289,10 @@ def sweep(folder: Path) -> None:
 
 
 @functools.lru_cache(maxsize=10_000)
-def sweep_once(folder: Path, pid: int) -> None:
-    """As :func:`sweep`, at a process's first writing into the folder."""
+def _sweep_once(folder: Path, pid: int) -> None:
+    """As :func:`_sweep`, at a process's first writing into the folder."""
     del pid
-    sweep(folder)
+    _sweep(folder)
 
 
 def _is_left(path: Path) -> bool:

@@ -88,7 +88,7 @@ def register_pair(
         transform = rigid = sitk.Euler3DTransform()
         quality = measure(sides[0], sides[1], rigid, transform)
     status, reason = judge(quality, config.limits)
-    moved = resampled(moving.voxels, moving.grid, fixed.grid, transform, air=domains[1].air)
+    moved = _resampled(moving.voxels, moving.grid, fixed.grid, transform, air=domains[1].air)
     masks = _masks_on_fixed(studies, fixed.grid, moving.grid, transform)
     title = f"{studies[0].subject}: {status}, Dice {quality.dice_before:.3f} → {quality.dice_after:.3f}"
     draw_pair(fixed.voxels, moved, domains, fixed.grid.spacing_mm, files.picture, title)
@@ -101,7 +101,7 @@ def register_pair(
     return quality, status, reason
 
 
-def resampled(
+def _resampled(
     voxels: NDArray[np.float32], grid: Grid, onto: Grid, transform: sitk.Transform, *, air: float | None
 ) -> NDArray[np.float32]:
     """Voxels (X, Y, Z) on another grid, interpolated once; ``transform`` takes points from there to ``grid``.
@@ -117,7 +117,7 @@ def resampled(
 
 
 @one_thread()
-def without_bias(
+def _without_bias(
     voxels: NDArray[np.float32], affine: NDArray[np.float64], body: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """MR voxels (X, Y, Z) divided by their smooth multiplicative field, fitted inside the body, whose mean stays.
@@ -140,7 +140,7 @@ def _corrected(volume: Volume, body: NDArray[np.bool_]) -> Volume:
     """An MR without its bias field, in its own storage order; the body's mask is upright."""
     result = replace(volume, voxels=np.empty_like(volume.voxels))
     standing = upright(volume)
-    upright(result).voxels[...] = without_bias(standing.voxels, standing.grid.affine, body)
+    upright(result).voxels[...] = _without_bias(standing.voxels, standing.grid.affine, body)
     return result
 
 
@@ -161,7 +161,7 @@ def _masks_on_fixed(
         if same_grid(mask.grid, fixed) and (stays or not same_grid(mask.grid, moving)):
             masks.append(mask.voxels)
         elif same_grid(mask.grid, moving):
-            masks.append(resampled(mask.voxels, moving, fixed, transform, air=None))
+            masks.append(_resampled(mask.voxels, moving, fixed, transform, air=None))
         else:
             raise GeometryError(
                 f"{study.mask} is neither on the grid of {studies[0].image} nor on that of {studies[1].image}; "

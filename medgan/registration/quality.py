@@ -84,13 +84,13 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
     where = _looked_at(fixed, moving, (still, transform))
     images = [_moved(moving.image, fixed, each, sitk.sitkLinear) for each in (still, transform)]
     still_image = voxels_of(fixed.image)
-    before = mutual_information(still_image[where & seen_before], images[0][where & seen_before])
-    after = mutual_information(still_image[where & seen], images[1][where & seen])
+    before = _mutual_information(still_image[where & seen_before], images[0][where & seen_before])
+    after = _mutual_information(still_image[where & seen], images[1][where & seen])
     both = where & seen_before & seen
     noise = 0.0
     if 2 * both.sum() >= max((where & seen).sum(), 1):
         blocks = np.argwhere(both) * np.array(fixed.image.GetSpacing()) // BLOCK_MM
-        noise = gain_noise(still_image[both], images[0][both], images[1][both], blocks)
+        noise = _gain_noise(still_image[both], images[0][both], images[1][both], blocks)
     points = _points(fixed.body)
     ends = np.array([transform.TransformPoint(point) for point in points.tolist()])
     centre = np.array(centred(fixed, moving).GetTranslation())
@@ -138,7 +138,7 @@ def judge(quality: Quality, limits: Limits) -> tuple[Status, str]:
     return "accepted", ""
 
 
-def mutual_information(one: NDArray[Any], other: NDArray[Any]) -> float:
+def _mutual_information(one: NDArray[Any], other: NDArray[Any]) -> float:
     """Of two images' intensities (voxels,), in nats, from a joint histogram of 32 × 32 bins; 0 without voxels."""
     if one.size == 0:
         return 0.0
@@ -146,7 +146,7 @@ def mutual_information(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1)) - entropy(joint.ravel()))
 
 
-def gain_noise(
+def _gain_noise(
     fixed: NDArray[np.floating], before: NDArray[np.floating], after: NDArray[np.floating], blocks: NDArray[np.floating]
 ) -> float:
     """Standard error of the mutual information that a move gains, of intensities at the same voxels (N,).

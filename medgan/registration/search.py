@@ -57,7 +57,7 @@ def register(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Eule
     doi 10.1002/mp.16529.
     """
     if fixed.bone is None and moving.bone is not None:
-        return inverse(_search(moving, fixed, config))
+        return _inverse(_search(moving, fixed, config))
     return _search(fixed, moving, config)
 
 
@@ -77,7 +77,7 @@ def deformed(
     bending = sitk.BSplineTransformInitializer(fixed.image, cells)
     for spacing_mm in BENDING_LEVELS_MM:
         level = shrunk(fixed.image, spacing_mm)
-        method = metric(level, fixed.near, config)
+        method = _metric(level, fixed.near, config)
         method.SetMovingInitialTransform(rigid)
         method.SetInitialTransform(bending, inPlace=True)
         method.SetOptimizerAsLBFGSB(numberOfIterations=BENDING_ITERATIONS)
@@ -98,7 +98,7 @@ def centred(fixed: Side, moving: Side) -> sitk.Euler3DTransform:
     return sitk.Euler3DTransform(start)
 
 
-def inverse(rigid: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
+def _inverse(rigid: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
     """The way back, which turns about the point that the centre of the way there went to.
 
     The centre changes no point's place, but the search: about a distant one, turning and shifting are hard to tell
@@ -125,9 +125,9 @@ def _search(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler
     """
     frame = own_frame(fixed.image)
     fixed, moving = in_frame(fixed, frame), in_frame(moving, frame)
-    kept = [*_coarse(fixed, moving, config), *map(inverse, _coarse(moving, fixed, config))]
+    kept = [*_coarse(fixed, moving, config), *map(_inverse, _coarse(moving, fixed, config))]
     for number, spacing_mm in enumerate(config.level_spacings_mm[1:], start=1):
-        level = at_level(fixed, moving, number, config)
+        level = _at_level(fixed, moving, number, config)
         ends = [_climb(level, start, config) for start in kept]
         kept = _best(ends, fixed, ALIKE_VOXELS * spacing_mm, math.ceil(config.kept_starts / 2))
     if not kept:
@@ -138,7 +138,7 @@ def _search(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler
 
 def _coarse(fixed: Side, moving: Side, config: RegistrationConfig) -> list[sitk.Euler3DTransform]:
     """The best of the different ends of the coarsest level."""
-    level = at_level(fixed, moving, 0, config)
+    level = _at_level(fixed, moving, 0, config)
     ends = [_climb(level, start, config) for start in _starts(fixed, moving, config)]
     return _best(ends, fixed, level.spacing_mm, config.kept_starts)
 
@@ -177,7 +177,7 @@ def _best(
 
 
 @dataclass(frozen=True)
-class Level:
+class _Level:
     """Both scans at one resolution."""
 
     fixed: sitk.Image
@@ -187,7 +187,7 @@ class Level:
     spacing_mm: float
 
 
-def at_level(fixed: Side, moving: Side, number: int, config: RegistrationConfig) -> Level:
+def _at_level(fixed: Side, moving: Side, number: int, config: RegistrationConfig) -> _Level:
     """The level of a number, 0 the coarsest: blurred by a Gaussian of its voxel size, along thick slices as thin ones.
 
     Between voxels interpolation averages noise and on them it does not: unblurred, mutual information has a ripple of
@@ -200,15 +200,15 @@ def at_level(fixed: Side, moving: Side, number: int, config: RegistrationConfig)
     )
     coarse = number < COARSE_LEVELS
     where = fixed.near if number == 0 else look(fixed, image, fixed.near if coarse else fixed.inside, config)
-    return Level(image, _with_edges(target, config.edge_mm) if coarse else target, where, spacing_mm)
+    return _Level(image, _with_edges(target, config.edge_mm) if coarse else target, where, spacing_mm)
 
 
 def _climb(
-    level: Level, start: sitk.Euler3DTransform, config: RegistrationConfig
+    level: _Level, start: sitk.Euler3DTransform, config: RegistrationConfig
 ) -> tuple[float, sitk.Euler3DTransform]:
     """The negative mutual information and the transform after one level; infinite where the scans do not overlap."""
     transform = sitk.Euler3DTransform(start)
-    method = metric(level.fixed, level.where, config)
+    method = _metric(level.fixed, level.where, config)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=level.spacing_mm / 2,
         minStep=level.spacing_mm / 1000,
@@ -225,7 +225,7 @@ def _climb(
     return float(method.GetMetricValue()), transform
 
 
-def metric(level: sitk.Image, where: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
+def _metric(level: sitk.Image, where: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
     """Mattes' mutual information at seeded random places of ``level`` in a mask, ready for an optimizer.
 
     ITK draws voxels with replacement and a place within each: also where a mask has fewer voxels than there are samples

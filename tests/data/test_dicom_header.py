@@ -142,7 +142,7 @@ def test_a_lone_slice_keeps_its_own_spacing_and_needs_no_position():
 
 TURNED = Rotation.from_euler("x", 90, degrees=True).as_matrix()
 
-REFUSED = {
+NO_VOLUME = {
     "one missing": (
         stack([0, 2, 6, 8]),
         GeometryError,
@@ -198,7 +198,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("slices", "kind", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("slices", "kind", "message"), NO_VOLUME.values(), ids=NO_VOLUME)
 def test_slices_that_are_no_upright_even_volume_are_refused_by_name(slices, kind, message):
     with pytest.raises(kind, match=rf"^study.*{message}"):
         in_order(FOLDER, slices[::-1])

@@ -264,7 +264,6 @@ def test_a_file_without_orientation_or_with_two_is_noted(tmp_path, write_nifti):
     assert read(write_nifti(tmp_path / "agree.nii", CT)).notes == ()
 
 
-CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 TILTED = from_matvec([[1, 0, 0], [0, 1, 0.2], [0, 0, 1]])
 FLAT = from_matvec(np.diag([1, 1, 0]))
 COLOURS = np.zeros((3, 4, 5), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))

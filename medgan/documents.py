@@ -1,4 +1,4 @@
-"""JSON and YAML as they are read from files: whoever wrote one may be a stranger, or careless.
+"""JSON and YAML from files that users and others write, with bounds on what they may ask of the memory and the stack.
 
 What a parser lets pass and a program then dies of is refused here, in plain words: nesting that no settings need,
 aliases that grow to millions of values, numbers without end, keys given twice, files that are no documents at all.
@@ -28,12 +28,10 @@ MOST_DIGITS = 20
 
 
 def read_json(path: Path, *, strict: bool = True) -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file in UTF-8.
 
-    Args:
-        path: A regular file in UTF-8.
-        strict: Refuse what RFC 8259 does not know or leaves open: NaN, Infinity, a key given twice. False is for files
-            that other programs write; the last value of a key then counts.
+    Strict refuses what RFC 8259 does not know or leaves open: NaN, Infinity, a key given twice. Other programs' files
+    are read without; the last value of a key then counts.
 
     Raises:
         OSError: It cannot be opened.
@@ -50,12 +48,7 @@ def read_json(path: Path, *, strict: bool = True) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML 1.2 file holds, as :func:`parse_yaml`.
-
-    Raises:
-        OSError: It cannot be opened.
-        ValueError: It is no such document.
-    """
+    """The content of a YAML 1.2 file, as :func:`parse_yaml`."""
     return parse_yaml(_text(path, MOST_YAML_BYTES))
 
 
@@ -91,11 +84,7 @@ def _text(path: Path, most: int) -> str:
 
 
 def _check_events(events: Iterable[Any]) -> None:
-    """Refuse a YAML text that is deep or whose aliases grow, before anything is made of it.
-
-    Args:
-        events: What the parser found, in order.
-    """
+    """Refuse a YAML text that is deep or whose aliases grow, before anything is made of the parser's events."""
     sizes: dict[str, int] = {}
     """By anchor, the values it stands for, aliases counted as what they mean."""
     begun: list[tuple[str | None, int]] = []

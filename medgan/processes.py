@@ -37,9 +37,6 @@ def in_processes(
         run: Does one; a function of a module, so that other processes find it.
         jobs: How many at the same time.
         begin: What a process does first, if anything; found in the same way.
-
-    Raises:
-        WorkerKilledError: A process was killed.
     """
     others = set(multiprocessing.active_children())
     waiting, running = iter(tasks), dict[Future[R], T]()

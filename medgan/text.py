@@ -13,9 +13,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 def printable(text: str, *, lines: bool = False) -> str:
     r"""Text with what would steer a terminal, or is no UTF-8, as escapes such as ``\x1b``.
 
-    Args:
-        text: Anything.
-        lines: Leave line ends and tabs as they are: in a message of several lines.
+    With ``lines`` line ends and tabs stay as they are: in a message of several lines.
     """
     return _UNSAFE.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escape(found[0]), text)
 
@@ -26,14 +24,7 @@ def record_name(name: str) -> str:
 
 
 def few(things: Sequence[str], most: int, *, between: str = ", ", last: str = " and ") -> str:
-    """The first things of a list, and how many more there are.
-
-    Args:
-        things: In the order in which they are named.
-        most: How many are named.
-        between: What stands between two.
-        last: What stands before the number of the others.
-    """
+    """The first ``most`` things of a list, and after ``last`` how many more there are."""
     more = f"{last}{len(things) - most} more" if len(things) > most else ""
     return between.join(things[:most]) + more
 

@@ -27,7 +27,7 @@ from medgan.data.studies import Study
 from medgan.data.volumes import read_volume
 from medgan.documents import read_json
 
-__all__ = ["Cache", "default_folder", "entry_key"]
+__all__ = ["Cache", "default_folder"]
 
 FORMAT = 6
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
@@ -46,12 +46,8 @@ class Cache:
         self.folder = folder / "prepared"
 
     def prepared(self, study: Study, domain: Domain, grid: GridConfig) -> Prepared:
-        """The study on the networks' grid; its voxels are a read-only memory map.
-
-        Raises:
-            DataError: It cannot be read, or cannot be of the domain.
-        """
-        entry = self.folder / f"{entry_key(file_hash(study.image), domain, grid)}.npy"
+        """The study on the networks' grid; its voxels are a read-only memory map."""
+        entry = self.folder / f"{_entry_key(file_hash(study.image), domain, grid)}.npy"
         facts = entry.with_suffix(".json")
         try:
             return _read(entry, facts)
@@ -65,7 +61,7 @@ class Cache:
         return _read(entry, facts)
 
 
-def entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
+def _entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
     """The name of an entry: a hash of the study's bytes and of every setting that shapes the result."""
     parts: list[Config] = [domain, grid]
     text = "\n".join([str(FORMAT), content_hash, *(part.model_dump_json() for part in parts)])

@@ -7,8 +7,6 @@ and compressed pixels are handed to GDCM alone, without the rest of the header.
 
 import struct
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +35,7 @@ AGAIN = "copy or export it again"
 
 
 def stored_values(path: Path) -> NDArray[Any]:
-    """The values of a single grey frame (rows, columns) as stored, whole numbers before any scaling.
-
-    Raises:
-        DataError: Pixels that are missing, too few, too many, of an unknown kind, or that cannot be decoded.
-    """
+    """The values of a single grey frame (rows, columns) as stored, whole numbers before any scaling."""
     data = dataset(path, [*SHAPE, "PixelData", *OTHER_PIXELS])
     if any(name in data for name in OTHER_PIXELS):
         raise DataError(f"{path}: floating-point pixels (a parametric map), which are not read; give the images.")
@@ -97,14 +91,12 @@ def _native(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:
 
 def _unpacked(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:
     """Compressed pixels, judged by their stream's ends and by their decoded size."""
-    syntax = data.file_meta.TransferSyntaxUID
     if shape["Rows"] * shape["Columns"] > LARGEST_SLICE:
         raise DataError(f"{path}: {shape['Columns']} × {shape['Rows']} compressed pixels are no slice; {AGAIN}.")
     _check_stream(path, data, shape)
-    alone = _alone(data, shape)
-    pixels = _decoded(path, alone) if syntax == RLELossless else _by_gdcm(path, alone)
-    if pixels.shape != (shape["Rows"], shape["Columns"]):
-        raise _wrong_size(path, pixels.shape, shape)
+    decoded = _decoded if data.file_meta.TransferSyntaxUID == RLELossless else _by_gdcm
+    pixels = decoded(path, _alone(data, shape))
+    _check_size(path, pixels.shape, shape)
     return pixels
 
 
@@ -125,9 +117,8 @@ def _check_stream(path: Path, data: Dataset, shape: dict[str, int]) -> None:
         return
     if not stream.rstrip(b"\0").endswith(END):
         raise DataError(f"{path}: the {START[stream[:2]]} pixels end in the middle: truncated or damaged; {AGAIN}.")
-    size = _coded_size(stream)
-    if size and size != (shape["Rows"], shape["Columns"]):
-        raise _wrong_size(path, size, shape)
+    if size := _coded_size(stream):
+        _check_size(path, size, shape)
 
 
 def _check_rle(path: Path, stream: bytes, shape: dict[str, int]) -> None:
@@ -196,33 +187,25 @@ def _decoded(path: Path, alone: Dataset) -> NDArray[Any]:
 
 
 def _by_gdcm(path: Path, alone: Dataset) -> NDArray[Any]:
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     with tempfile.TemporaryDirectory(prefix="medgan-") as folder:
         file = str(Path(folder) / "frame.dcm")
         try:
             alone.save_as(file, enforce_file_format=True)
-            with _quiet():
-                return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(file, imageIO="GDCMImageIO"))[0])
+            sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK could say has been checked before
+            return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(file, imageIO="GDCMImageIO"))[0])
         except OSError as error:
             raise DataError(f"{path}: cannot be unpacked in {folder} ({error.strerror}); set TMPDIR.") from None
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].rpartition("): ")[2]
             raise DataError(f"{path}: the DICOM pixels cannot be decoded ({reason}); {AGAIN}.") from None
+        finally:
+            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _wrong_size(path: Path, size: tuple[int, ...], shape: dict[str, int]) -> DataError:
-    rows, columns = size[:2]
-    return DataError(
-        f"{path}: the compressed pixels are {columns} × {rows}, where its header has {shape['Columns']} × "
-        f"{shape['Rows']}; {AGAIN}."
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ITK's warnings off stderr: what they could say has been checked before."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+def _check_size(path: Path, size: tuple[int, ...], shape: dict[str, int]) -> None:
+    if size != (shape["Rows"], shape["Columns"]):
+        raise DataError(
+            f"{path}: the compressed pixels are {size[1]} × {size[0]}, where its header has {shape['Columns']} × "
+            f"{shape['Rows']}; {AGAIN}."
+        )

@@ -31,7 +31,7 @@ Names = Mapping[str, Collection[str]]
 
 
 @dataclass(frozen=True)
-class Naming:
+class _Naming:
     """Who the subjects are."""
 
     subjects: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Naming:
     """Names that could be one subject's or two subjects', for people; empty where all is clear."""
 
 
-def subjects_named(names: Names) -> Naming:
+def subjects_named(names: Names) -> _Naming:
     """Who is who in two domains.
 
     An ending is the last part of a name after ``_``, ``-`` or ``.`` that holds a letter, in whatever case, if nearly
@@ -51,27 +51,28 @@ def subjects_named(names: Names) -> Naming:
     or behind them (a number, a date, letters without a separator), or by another spelling.
     """
     if len(names) != 2:
-        return Naming()
+        return _Naming()
     one, other = names
     endings = {domain: _common(filter(None, map(_ending, own)), len(own)) for domain, own in names.items()}
     cut = {
-        domain: {name: _stem(name) if _ending(name) in endings[domain] else name for name in sorted(own)}
+        domain: {name: _split(name)[0] if _ending(name) in endings[domain] else name for name in sorted(own)}
         for domain, own in names.items()
     }
     shared = {*cut[one].values()} & {*cut[other].values()}
     if endings[one] == endings[other] or not shared:
-        return Naming(doubt=_doubt(names, least=2))
+        return _Naming(doubt=_doubt(names, least=2))
     words = " and ".join(f"'{ending}'" for own in endings.values() for ending in own)
-    double = [f"{domain}/{name}" for domain, own in cut.items() for name in _double(own)]
+    counts = {domain: Counter(own.values()) for domain, own in cut.items()}
+    double = [f"{domain}/{name}" for domain, own in cut.items() for name, who in own.items() if counts[domain][who] > 1]
     if double:
-        return Naming(
+        return _Naming(
             doubt=f"without {words} at the end, names of {one} and {other} fall together: {few(double, MAX_NAMED)}"
         )
     example = min(shared)
     pair = " and ".join(
         f"{domain}/{next(n for n, who in own.items() if who == example)}" for domain, own in cut.items()
     )
-    return Naming(
+    return _Naming(
         {(domain, name): who for domain, own in cut.items() for name, who in own.items() if who != name},
         f"{pair} are one subject, {example} ({len(shared)} subjects have both): names lose {words} at the end, which "
         "their domain adds",
@@ -88,10 +89,6 @@ def _ending(name: str) -> str:
     """The last part of a name, in lower case, if it holds a letter; else nothing."""
     before, _, part = _split(name)
     return part.casefold() if before and any(letter.isalpha() for letter in part) else ""
-
-
-def _stem(name: str) -> str:
-    return _split(name)[0]
 
 
 def _split(name: str) -> tuple[str, str, str]:
@@ -155,17 +152,9 @@ def _keyed(way: Way, names: Collection[str], words: Collection[str]) -> dict[str
 def _parts(name: str, *, ends: bool = True, by_kind: bool = False) -> list[str]:
     """The parts of a name in one spelling: without case, Unicode form and leading zeros.
 
-    Args:
-        name: As the file has it.
-        ends: Whether a part also ends where letters follow a number: ``P001CE`` is ``p1`` and ``ce``.
-        by_kind: Whether it ends where numbers follow letters, too: ``p``, ``1`` and ``ce``.
+    With ``ends`` a part also ends where letters follow a number: ``P001CE`` is ``p1`` and ``ce``; with ``by_kind``
+    where numbers follow letters, too: ``p``, ``1`` and ``ce``.
     """
     between = [r"[\s_.-]+", *([r"(?<=\d)(?=[^\W\d_])"] if ends else []), *([r"(?<=[^\W\d_])(?=\d)"] if by_kind else [])]
     parts = re.split("|".join(between), unicodedata.normalize("NFKC", name).casefold())
     return [re.sub(r"(?<!\d)0+(?=\d)", "", part) for part in parts if part]
-
-
-def _double(cut: Mapping[str, str]) -> list[str]:
-    """The names that end as the same subject."""
-    counts = Counter(cut.values())
-    return [name for name, who in cut.items() if counts[who] > 1]

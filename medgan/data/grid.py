@@ -93,9 +93,7 @@ class Volume:
 def slabs(size: tuple[int, ...], depth: float = 1.0) -> Iterator[slice]:
     """The last axis in parts of at most ``SLAB_VOXELS``: what is done by slabs needs little memory beside a volume.
 
-    Args:
-        size: Of the volume.
-        depth: How many slices each slice is made from.
+    Each slice counts as the ``depth`` slices that it is made from.
     """
     step = max(1, int(SLAB_VOXELS / max(math.prod(size[:-1]) * depth, 1)))
     yield from (slice(first, min(first + step, size[-1])) for first in range(0, size[-1], step))
@@ -110,10 +108,8 @@ def geometry_fields(header: Nifti1Header) -> dict[str, NDArray[np.generic]]:
 def made_up_grid(size: tuple[int, int, int], affine: NDArray[np.float64]) -> Grid:
     """A grid for voxels that come from no NIfTI file: qform and sform both "scanner" (1) and equal, unit mm.
 
-    Args:
-        size: (X, Y, Z); the grid's shape.
-        affine: (4, 4), voxel index → RAS+ mm. The fields hold it in float32, as NIfTI-1 does; near half a turn the
-            quaternion of the qform is only good to 0.1°, and readers take the sform.
+    The fields hold the affine (4, 4) in float32, as NIfTI-1 does; near half a turn the quaternion of the qform is only
+    good to 0.1°, and readers take the sform.
     """
     header = Nifti1Header() if max(size) < 2**15 else Nifti2Header()  # NIfTI-1 counts in 16 bit
     header.set_data_shape(size)
@@ -147,13 +143,10 @@ def same_grid(one: Grid, other: Grid) -> bool:
 
 
 def drift_voxels(one: Grid, other: Grid) -> float:
-    """How far apart two grids of one size lie where they are farthest apart: at a corner, since affines are linear.
+    """How far apart two grids of one size lie at the corner where they are farthest apart, in voxels.
 
     Elements of affines cannot be compared instead: an offset is in mm whatever the voxel, and an error of a direction
     or a spacing grows with the number of voxels.
-
-    Returns:
-        The distance between the middles of the same corner voxel, in voxels of the grid in which it is more.
     """
     corners = np.array([[*np.multiply(index, np.subtract(one.size, 1)), 1.0] for index in np.ndindex(2, 2, 2)]).T
     apart = ((other.affine - one.affine) @ corners)[:3]
@@ -174,14 +167,6 @@ def check_affine(path: Path, affine: NDArray[np.float64], size: tuple[int, int, 
 
     Sheared axes come from CT with a tilted gantry. SimpleITK reads them without complaint and alters them. Voxels of a
     metre or a micrometre come from a header in another unit; resampled, they would fill any memory, or be nothing.
-
-    Args:
-        path: The study, for the message.
-        affine: Voxel index → mm.
-        size: (X, Y, Z) in voxels.
-
-    Raises:
-        GeometryError: Naming the file, what is wrong with its axes, and what to do.
     """
     if not np.isfinite(affine).all():
         raise GeometryError(f"{path}: the affine is not finite; export the study again.")
@@ -205,11 +190,7 @@ def check_affine(path: Path, affine: NDArray[np.float64], size: tuple[int, int, 
 
 
 def check_finite(path: Path, voxels: NDArray[np.float32]) -> None:
-    """Refuse voxels (any shape) that are not numbers.
-
-    Raises:
-        DataError: Naming the file and how many voxels are NaN or infinite.
-    """
+    """Refuse voxels (any shape) of which some are NaN or infinite."""
     parts = (voxels[..., slab] for slab in slabs(voxels.shape))
     wrong = sum(part.size - int(np.count_nonzero(np.isfinite(part))) for part in parts)
     if wrong:

@@ -1,11 +1,12 @@
 # mypy: untyped-calls-exclude="nibabel"
-"""What was found out about a file, kept for as long as the file stays as it is: the same path, size and times."""
+"""One hash of files and one of voxels, both remembered for as long as path, size and times stay as they are."""
 
 import hashlib
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from nibabel.orientations import apply_orientation, io_orientation
 
 from medgan.data.dicom import dicom_files, is_series
 from medgan.data.grid import Volume
+from medgan.data.raw import data_beside
 from medgan.data.streams import open_regular, replacing, unreadable
-from medgan.data.volumes import data_beside, read_volume
+from medgan.data.volumes import read_volume
 from medgan.errors import DataError, MedganError
 
 SETTLED_NS = 2_000_000_000
@@ -34,83 +36,20 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "medgan"
 
 
-def remembered(question: str, path: Path, find_out: Callable[[], str], *, on_disk: bool = False) -> str:
-    """The answer that ``find_out`` gives for a file or folder, from memory where that has not changed.
-
-    Args:
-        question: What is asked, with a number that is raised when answers change.
-        path: A file, or a folder whose own files count; a series in a folder is as its folder.
-        find_out: Gives the answer, one line; what it raises is not remembered.
-        on_disk: Whether later processes shall know it too, from the user's cache folder.
-    """
-    state = _state(path)
-    if state is None:
-        return find_out()
-    key = hashlib.sha256(
-        "\n".join([question, str(path.absolute()), state]).encode(errors="surrogateescape")
-    ).hexdigest()
-    entry = default_folder() / "remembered" / key if on_disk else None
-    answer = _known.get(key) or (_read(entry) if entry else None)
-    if answer is None:
-        answer = find_out()
-        if entry:
-            with suppress(DataError), replacing(entry) as stream:  # without room for it, it is found out again
-                stream.write(f"{answer}\n{_check(entry, answer)}\n".encode())
-    _known[key] = answer
-    return answer
-
-
-def _state(path: Path) -> str | None:
-    """Sizes and times of a file, or of the files in a folder; None where these cannot be relied on."""
-    try:
-        place = path if path.exists() else path.parent
-        states = [(file.name, file.stat()) for file in (sorted(place.iterdir()) if place.is_dir() else [place])]
-    except OSError:
-        return None
-    now = time.time_ns()
-    if any(abs(now - when) < SETTLED_NS for _, each in states for when in (each.st_mtime_ns, each.st_ctime_ns)):
-        return None
-    return "\n".join(f"{name} {each.st_size} {each.st_mtime_ns} {each.st_ctime_ns}" for name, each in states)
-
-
-def _read(entry: Path) -> str | None:
-    try:
-        answer, check = entry.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return None
-    return answer if check == _check(entry, answer) else None
-
-
-def _check(entry: Path, answer: str) -> str:
-    """Tells a damaged entry."""
-    return hashlib.sha256(f"{entry.name} {answer}".encode()).hexdigest()[:16]
-
-
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file's bytes; of a DICOM series, over the sorted hashes of its files, whatever their names.
 
     Of a header and the voxels beside it, over both.
     """
-    if data := data_beside(path):
-        return hashlib.sha256(f"{_byte_hash(path)} {_byte_hash(data)}".encode()).hexdigest()
-    return remembered("bytes 1", path, lambda: _byte_hash(path))
-
-
-def _byte_hash(path: Path) -> str:
-    try:
-        if path.is_dir() or is_series(path):
-            digests = sorted(file_hash(file) for file in dicom_files(path))
-            return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from None
+    data = data_beside(path)
+    digests = [remembered("bytes 1", each, partial(_byte_hash, each)) for each in (path, data) if each]
+    return digests[0] if data is None else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def image_hash(path: Path) -> str | None:
     """By what an image is known again under another name: its :func:`voxel_hash`.
 
-    None where it cannot be read, or has one value everywhere and so shows nobody. What was found is kept in the user's
+    None where it cannot be read, or has one value everywhere and so shows nobody. The answer is kept in the user's
     cache folder for as long as the file stays as it is.
     """
 
@@ -119,10 +58,9 @@ def image_hash(path: Path) -> str | None:
         return f"{voxel_hash(volume)} {SHOWS if np.ptp(volume.voxels) else 'blank'}"
 
     try:
-        answer = read() if data_beside(path) else remembered("voxels 1", path, read, on_disk=True)
+        digest, shows = remembered("voxels 1", path, read, beside=data_beside(path), on_disk=True).split()
     except MedganError:
         return None
-    digest, shows = answer.split()
     return digest if shows == SHOWS else None
 
 
@@ -150,3 +88,69 @@ def voxel_hash(volume: Volume) -> str:
     for index in range(voxels.shape[2]):  # slice by slice, so that no second volume is made; + 0 turns -0 into 0
         digest.update(np.ascontiguousarray(voxels[..., index] + np.float32(0), dtype="<f4").data)
     return digest.hexdigest()
+
+
+def remembered(
+    question: str, path: Path, find_out: Callable[[], str], *, beside: Path | None = None, on_disk: bool = False
+) -> str:
+    """The answer that ``find_out`` gives for a file or folder, from memory where that has not changed.
+
+    Args:
+        question: What is asked, with a number that is raised when answers change.
+        path: A file, or a folder whose own files count; a series in a folder is as its folder.
+        find_out: Gives the answer, one line; what it raises is not remembered.
+        beside: Another file that the answer depends on.
+        on_disk: Whether later processes shall know it too, from the user's cache folder.
+    """
+    states = [_state(each) for each in (path, beside) if each]
+    if None in states:
+        return find_out()
+    key = hashlib.sha256(
+        "\n".join([question, str(path.absolute()), *filter(None, states)]).encode(errors="surrogateescape")
+    ).hexdigest()
+    entry = default_folder() / "remembered" / key if on_disk else None
+    answer = _known.get(key) or (_read(entry) if entry else None)
+    if answer is None:
+        answer = find_out()
+        if entry:
+            with suppress(DataError), replacing(entry) as stream:  # without room for it, it is found out again
+                stream.write(f"{answer}\n{_check(entry, answer)}\n".encode())
+    _known[key] = answer
+    return answer
+
+
+def _byte_hash(path: Path) -> str:
+    try:
+        if path.is_dir() or is_series(path):
+            digests = sorted(file_hash(file) for file in dicom_files(path))
+            return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def _state(path: Path) -> str | None:
+    """Sizes and times of a file, or of the files in a folder; None where these cannot be relied on."""
+    try:
+        place = path if path.exists() else path.parent
+        states = [(file.name, file.stat()) for file in (sorted(place.iterdir()) if place.is_dir() else [place])]
+    except OSError:
+        return None
+    now = time.time_ns()
+    if any(abs(now - when) < SETTLED_NS for _, each in states for when in (each.st_mtime_ns, each.st_ctime_ns)):
+        return None
+    return "\n".join(f"{name} {each.st_size} {each.st_mtime_ns} {each.st_ctime_ns}" for name, each in states)
+
+
+def _read(entry: Path) -> str | None:
+    try:
+        answer, check = entry.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    return answer if check == _check(entry, answer) else None
+
+
+def _check(entry: Path, answer: str) -> str:
+    """Tells a damaged entry."""
+    return hashlib.sha256(f"{entry.name} {answer}".encode()).hexdigest()[:16]

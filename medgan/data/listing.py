@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medgan.data import dicom
+from medgan.data.raw import data_beside
 from medgan.data.streams import is_folder, special
-from medgan.data.volumes import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, data_beside, is_named
+from medgan.data.volumes import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, is_named
 from medgan.errors import DataError
 from medgan.text import few
 

@@ -28,24 +28,27 @@ MR_AIR_SHARES = (0.02, 0.12)
 SECOND_PART = 0.1
 """Share of the largest thing in an MR from which another one is a part of the patient and no artefact."""
 
-Box = tuple[tuple[int, int], ...]
+_IN_PLANE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], axis=2).astype(bool)
+"""Opening acts within a slice only: stacks may be one slice thin."""
+
+Numbers = NDArray[np.int32]
+"""0 is background, n the n-th component."""
+Labels = Mapping[str, tuple[int, ...]]
+"""The values of a label map by the name of what they mark; several values may be one organ."""
+
+LABELS_JSON = "labels.json"
+"""Beside a cohort, what its label values mean: {"labels": {"5": "liver"}}."""
 
 
 def body_mask(voxels: NDArray[np.floating], domain: Domain, *, to_the_edge: bool = False) -> NDArray[np.bool_]:
-    """What is not air, without the table, its holes filled slice by slice.
+    """What is not air in (X, Y, Z), without the table, its holes filled slice by slice; empty where all is alike.
 
-    Args:
-        voxels: (X, Y, Z) in the domain's unit.
-        domain: CT is cut at -300 HU, MR at Otsu's threshold of the logarithm of all intensities, which parts tissue
-            from noise as well as from the zeros around a stripped skull; where a crop holds hardly any air that
-            threshold would part fat from muscle, and it is kept within a share of the study's range. In CT the patient
-            is the largest connected thing; MR shows no table, and other large things (the second leg) count, too.
-
-        to_the_edge: In MR bone is as dark as air, and where it touches the edge of the image it is a notch and no
-            hole: fill notches, too. Some air in the image's corners then counts as body.
-
-    Returns:
-        (X, Y, Z); empty where everything is air, or all alike in MR.
+    CT is cut at -300 HU, MR at Otsu's threshold of the logarithm of all intensities, which parts tissue from noise as
+    well as from the zeros around a stripped skull; where a crop holds hardly any air that threshold would part fat from
+    muscle, and it is kept within a share of the study's range. In CT the patient is the largest connected thing; MR
+    shows no table, and other large things (the second leg) count, too. In MR bone is as dark as air, and where it
+    touches the edge of the image it is a notch and no hole: ``to_the_edge`` fills notches, too. Some air in the image's
+    corners then counts as body.
     """
     solid = ndimage.binary_opening(_not_air(voxels, domain), ndimage.generate_binary_structure(3, 1) & _IN_PLANE)
     parts, count = components(solid, corners=False)
@@ -56,30 +59,22 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain, *, to_the_edge: bool
     least = sizes.max() if domain.modality == "CT" else SECOND_PART * sizes.max()
     body = np.asarray((sizes >= least)[parts])
     for z in range(body.shape[2]):
-        body[:, :, z] = _filled(body[:, :, z], to_the_edge and domain.modality == "MR")
+        plane = body[:, :, z]
+        framed = np.pad(plane, 1)
+        if to_the_edge and domain.modality == "MR":  # an edge that the body reaches closes notches
+            framed[0, 1:-1], framed[-1, 1:-1] = plane[0].any(), plane[-1].any()
+            framed[1:-1, 0], framed[1:-1, -1] = plane[:, 0].any(), plane[:, -1].any()
+        body[:, :, z] = np.asarray(ndimage.binary_fill_holes(framed))[1:-1, 1:-1]
     return body
 
 
-def _filled(body: NDArray[np.bool_], to_the_edge: bool) -> NDArray[np.bool_]:
-    """One slice (X, Y) without holes, and without notches where an edge that the body reaches closes them."""
-    framed = np.pad(body, 1)
-    if to_the_edge:
-        framed[0, 1:-1], framed[-1, 1:-1] = body[0].any(), body[-1].any()
-        framed[1:-1, 0], framed[1:-1, -1] = body[:, 0].any(), body[:, -1].any()
-    return np.asarray(ndimage.binary_fill_holes(framed))[1:-1, 1:-1]
-
-
-def body_box(voxels: NDArray[np.floating], domain: Domain) -> Box:
+def body_box(voxels: NDArray[np.floating], domain: Domain) -> tuple[tuple[int, int], ...]:
     """First and one-past-last index of the body along each axis; the whole volume where no body is found."""
     mask = body_mask(voxels, domain)
     if not mask.any():
         return tuple((0, size) for size in voxels.shape)
     found = ndimage.find_objects(mask.astype(np.uint8))[0]
     return tuple((int(extent.start), int(extent.stop)) for extent in found)
-
-
-_IN_PLANE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], axis=2).astype(bool)
-"""Opening acts within a slice only: stacks may be one slice thin."""
 
 
 def _not_air(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]:
@@ -93,20 +88,11 @@ def _not_air(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]:
     return np.asarray(voxels > np.clip(threshold, least, most))
 
 
-Numbers = NDArray[np.int32]
-"""0 is background, n the n-th component."""
-
-
 def components(mask: NDArray[Any], *, corners: bool = True) -> tuple[Numbers, int]:
-    """Number the connected components of what is not 0.
+    """Number the connected components of what is not 0, whatever its label; and how many there are.
 
-    Args:
-        mask: Of any shape; which label a voxel has does not matter.
-        corners: Whether voxels that touch at an edge or a corner belong together, as for lesions. Without, only those
-            that share a face do, as for bodies, whose thin contacts with other things shall not count.
-
-    Returns:
-        The numbers, in the mask's shape, and how many components there are.
+    With ``corners`` voxels that touch at an edge or a corner belong together, as for lesions. Without, only those that
+    share a face do, as for bodies, whose thin contacts with other things shall not count.
     """
     structure = ndimage.generate_binary_structure(mask.ndim, mask.ndim if corners else 1)
     numbers, count = ndimage.label(mask, structure)
@@ -127,45 +113,28 @@ def voxels_of(mask: NDArray[Any]) -> list[NDArray[np.intp]]:
     ]
 
 
-Labels = Mapping[str, tuple[int, ...]]
-"""The values of a label map by the name of what they mark; several values may be one organ."""
-
-LABELS_JSON = "labels.json"
-"""Beside a cohort, what its label values mean: {"labels": {"5": "liver"}}."""
-
-
 def labels_of(cohort: Cohort) -> dict[str, tuple[int, ...]]:
-    """What a cohort's masks mark: the names in ``labels.json`` beside it, else ``label_1`` and so on as found.
-
-    Raises:
-        DataError: A file that names nothing, or no mask with a label in it.
-    """
+    """What a cohort's masks mark: the names in ``labels.json`` beside it, else ``label_1`` and so on as found."""
     path = cohort.beside(LABELS_JSON)
     if path.is_file():
         return named_labels(path)
-    found = {value for study in cohort.studies if study.mask for value in label_values(read_volume(study.mask))} - {0}
+    found = {value for study in cohort.studies if study.mask for value in _label_values(read_volume(study.mask))} - {0}
     if not found:
         raise DataError(f"{cohort.root}: no mask marks anything; name masks in the cohort's `mask` column.")
     return {f"label_{value}": (value,) for value in sorted(found)}
 
 
 def named_labels(path: Path) -> dict[str, tuple[int, ...]]:
-    """The names in a ``labels.json``, background (0) left out.
-
-    Raises:
-        DataError: The file cannot be read as {"labels": {"5": "liver"}}.
-    """
+    """The names in a ``labels.json``, background (0) left out."""
     try:
-        names = read_json(path)["labels"]
-        found: dict[str, tuple[int, ...]] = {str(name): (int(value),) for value, name in names.items() if int(value)}
+        return {str(name): (int(value),) for value, name in read_json(path)["labels"].items() if int(value)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise DataError(f'{path}: does not say what labels mean; write {{"labels": {{"5": "liver"}}}}.') from None
-    return found
 
 
 def merged(mask: Volume, labels: Labels) -> NDArray[np.uint8]:
     """A label map as (X, Y, Z) of 0 to n: the n-th name's values become n, all others background."""
-    label_values(mask)
+    _label_values(mask)
     result = np.zeros(mask.voxels.shape, dtype=np.uint8)
     for number, values in enumerate(labels.values(), start=1):
         result[np.isin(mask.voxels, values)] = number
@@ -173,13 +142,7 @@ def merged(mask: Volume, labels: Labels) -> NDArray[np.uint8]:
 
 
 def carried(labels: NDArray[np.uint8], affine: NDArray[np.float64], onto: "Prepared") -> NDArray[np.uint8]:
-    """A label map on a study's grid: each voxel has the label of the nearest one.
-
-    Args:
-        labels: (X, Y, Z) on a grid of its own.
-        affine: (4, 4), its voxel index to RAS+ mm.
-        onto: The study.
-    """
+    """A label map (X, Y, Z) with its own affine (4, 4) on a study's grid: each voxel has the nearest one's label."""
     index = np.linalg.inv(affine) @ onto.affine
     result = ndimage.affine_transform(
         labels, index[:3, :3], index[:3, 3], output_shape=onto.voxels.shape, order=0, mode="nearest"
@@ -187,13 +150,10 @@ def carried(labels: NDArray[np.uint8], affine: NDArray[np.float64], onto: "Prepa
     return np.asarray(result)
 
 
-def label_values(mask: Volume) -> list[int]:
-    """The values in a label map, sorted.
-
-    Raises:
-        DataError: They are no labels: negative, or fractions.
-    """
-    found = np.unique(mask.voxels)
-    if not np.array_equal(found, np.rint(found)) or found[0] < 0:
-        raise DataError(f"{mask.path}: holds values that are no labels ({found[0]:g} to {found[-1]:g}, or fractions).")
-    return [int(value) for value in found]
+def _label_values(mask: Volume) -> list[int]:
+    """The values in a label map, sorted; negative ones and fractions are refused."""
+    values = np.unique(mask.voxels)
+    if not np.array_equal(values, np.rint(values)) or values[0] < 0:
+        lowest, highest = values[[0, -1]]
+        raise DataError(f"{mask.path}: holds values that are no labels ({lowest:g} to {highest:g}, or fractions).")
+    return [int(value) for value in values]

@@ -1,7 +1,12 @@
 # mypy: untyped-calls-exclude="nibabel"
-"""NIfTI files: voxels in, and voxels out on the input's grid to the bit."""
+"""NIfTI files: voxels in, and voxels out on the input's grid to the bit.
+
+nibabel repairs a doubtful header while it loads (a zero spacing becomes 1 mm, a handedness of 0 becomes 1). Here the
+raw bytes are judged instead, before any voxel is read, so that the same raw fields can be written back.
+"""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -12,10 +17,9 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import array_from_file
 from numpy.typing import DTypeLike, NDArray
 
-from medgan.data.grid import Grid, Volume, check_finite, slabs
-from medgan.data.nifti_header import grid_of, notes_on, raw_header, voxel_offset
-from medgan.data.streams import TrailingBytesError, opened, replacing, whole_members
-from medgan.errors import DataError
+from medgan.data.grid import UNPLACED, Grid, Volume, check_affine, check_finite, drift_voxels, geometry_fields, slabs
+from medgan.data.streams import TrailingBytesError, check_promise, is_gzip, opened, replacing, whole_members
+from medgan.errors import DataError, GeometryError
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -25,43 +29,43 @@ LABEL_INTENTS, STATISTIC_INTENTS = (1002, 1003), range(2, 25)
 DESCRIP_BYTES = 79
 """The header's field has 80, and its last ends the text."""
 
+LARGEST_DRIFT_VOXELS = 0.5
+"""How far apart sform and qform may lie unmentioned."""
+
+MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}
+"""By ``xyzt_units & 7``: metres, millimetres, micrometres. A file without a unit is taken to be in millimetres."""
+
 
 def read(path: Path) -> Volume:
-    """The voxels of a NIfTI-1 or NIfTI-2 file, scaled by its slope and intercept.
-
-    Args:
-        path: ``.nii`` or ``.nii.gz``; whether it is compressed is told by its first bytes.
-
-    Raises:
-        DataError: Not a NIfTI file, truncated, corrupt, 4D, colour or complex, NaN, or a header that asks for too much.
-        GeometryError: Zero spacing, or an affine that is singular or sheared.
-    """
-    header = raw_header(path)
-    grid = grid_of(path, header)
-    notes = notes_on(path, header, grid)
+    """The voxels of a NIfTI-1 or NIfTI-2 file, scaled by its slope and intercept, compressed or not."""
+    header = _header(path)
+    grid = _grid(path, header)
+    notes = _notes(path, header, grid)
     try:
-        with opened(path) as whole:
-            voxels = _voxels(path, whole, header, grid)
+        with opened(path) as stream:
+            voxels = _voxels(path, stream, header, grid)
     except TrailingBytesError:
-        end = voxel_offset(path, header) + math.prod(grid.size) * header.get_data_dtype().itemsize
-        stream = whole_members(path, end)
-        if stream.getbuffer().nbytes < end:
+        end = _voxel_offset(path, header) + math.prod(grid.size) * header.get_data_dtype().itemsize
+        content = whole_members(path, end)
+        if content.getbuffer().nbytes < end:
             raise DataError(f"{path}: corrupt gzip, something else is in its middle; copy it again.") from None
-        voxels = _voxels(path, stream, header, grid)
+        voxels = _voxels(path, content, header, grid)
         notes = (*notes, "bytes that are no part of it follow its compressed data")
     check_finite(path, voxels)
-    modality, said = _said(header)
-    return Volume(voxels, grid, path, modality, (*notes, *said))
+    intent = int(header["intent_code"])
+    if intent in STATISTIC_INTENTS:
+        notes = (*notes, "its header says that it holds the values of a statistic")
+    return Volume(voxels, grid, path, "SEG" if intent in LABEL_INTENTS else None, notes)
 
 
 def read_grid(path: Path) -> Grid:
     """The grid of a NIfTI file, after the same checks of its header as in ``read``."""
-    return grid_of(path, raw_header(path))
+    return _grid(path, _header(path))
 
 
 def whole_type(path: Path) -> np.dtype[Any] | None:
     """The type of a file's voxels, in this machine's byte order; None where they are fractions or scaled."""
-    header = raw_header(path)
+    header = _header(path)
     dtype = np.dtype(header.get_data_dtype()).newbyteorder("=")
     return dtype if dtype.kind in "iu" and _scaling(path, header) is None else None
 
@@ -78,11 +82,8 @@ def write(
         grid: Where they lie; its raw fields are copied to the bit.
         path: ``.nii`` or ``.nii.gz``; missing folders are made.
         dtype: How they are stored: int16 for CT, uint8 for a mask.
-        descrip: What the header says of the image, where readers show its description; cut to 79 letters of ASCII.
+        descrip: Where readers show an image's description; cut to 79 letters of ASCII.
         labels: Whether the values are labels, which the header's intent then says.
-
-    Raises:
-        DataError: Voxels that do not fit the grid or the type, or a file that cannot be written.
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise DataError(f"{path}: volumes are written as NIfTI; let the name end in .nii.gz.")
@@ -102,37 +103,127 @@ def write(
             stream.write(np.ascontiguousarray(voxels[..., slab].T, dtype).data)
 
 
+def _header(path: Path) -> Nifti1Header:
+    """The unrepaired header; a ``Nifti2Header``, which is a kind of ``Nifti1Header``, for NIfTI-2.
+
+    Raises:
+        DataError: Not one NIfTI file, 4D, colour, complex, or a header that promises more than the file can hold.
+    """
+    try:
+        with opened(path) as stream:
+            block = stream.read(Nifti2Header.sizeof_hdr)
+    except TrailingBytesError:
+        block = whole_members(path, Nifti2Header.sizeof_hdr).read(Nifti2Header.sizeof_hdr)
+    if Nifti1Header.may_contain_header(block):
+        header = Nifti1Header(block[: Nifti1Header.sizeof_hdr], check=False)
+    elif Nifti2Header.may_contain_header(block):
+        header = Nifti2Header(block, check=False)
+    else:
+        raise DataError(
+            f"{path}: not a NIfTI file (it starts with {block[:8]!r}); check what was saved under this name."
+        )
+    if not header["magic"].item().startswith(b"n+"):
+        raise DataError(f"{path}: the header of a .hdr/.img pair; convert the pair to one .nii.gz first.")
+    axes, shape = int(header["dim"][0]), _shape(header)
+    if not 2 <= axes <= 7 or min(shape) < 1:
+        raise DataError(f"{path}: {axes} axes of lengths {shape} are no image or volume; export the study again.")
+    if any(length > 1 for length in shape[3:]):
+        raise DataError(f"{path}: {axes}D with shape {shape}; split it into 3D volumes first.")
+    needed = _voxel_bytes(path, header) * math.prod(shape)
+    check_promise(path, shape, _voxel_offset(path, header) + needed, path, compressed=is_gzip(path))
+    return header
+
+
+def _voxel_bytes(path: Path, header: Nifti1Header) -> int:
+    """What a voxel takes; refuses those that are no intensities."""
+    code = int(header["datatype"])
+    try:
+        dtype = header.get_data_dtype()
+    except KeyError:
+        raise DataError(f"{path}: unknown voxel type {code}; save it as int16 or float32.") from None
+    if dtype.fields is not None:
+        raise DataError(f"{path}: the voxels are RGB colours, not intensities; convert the original study instead.")
+    if dtype.kind == "c":
+        raise DataError(f"{path}: the voxels are complex numbers; save their magnitude first.")
+    if dtype.kind not in "iuf":
+        raise DataError(f"{path}: voxels of type {code} are no numbers; save it as int16 or float32.")
+    return int(dtype.itemsize)
+
+
+def _shape(header: Nifti1Header) -> tuple[int, ...]:
+    return tuple(int(length) for length in header["dim"][1 : int(header["dim"][0]) + 1])
+
+
+def _voxel_offset(path: Path, header: Nifti1Header) -> int:
+    """The byte at which the voxels start; a stored 0 means "right after the header"."""
+    offset = float(header["vox_offset"])
+    if offset == 0:
+        return int(header.single_vox_offset)
+    if not (math.isfinite(offset) and offset >= header.single_vox_offset):
+        raise DataError(
+            f"{path}: the voxels would start at byte {offset:g}, inside the header; export the study again."
+        )
+    return int(offset)
+
+
+def _grid(path: Path, header: Nifti1Header) -> Grid:
+    grid = Grid(shape=_shape(header), affine=_affine_mm(path, header), fields=geometry_fields(header))
+    check_affine(path, grid.affine, grid.size)
+    return grid
+
+
+def _affine_mm(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
+    """The affine (4, 4) that nibabel takes for the best: the sform, else the qform, else the spacing alone.
+
+    Where sform and qform are both set and disagree, the sform counts here, and the fields keep both.
+    """
+    spatial = min(int(header["dim"][0]), 3)
+    spacing = header["pixdim"][1 : spatial + 1]
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
+        text = " × ".join(f"{length:g}" for length in spacing)
+        raise GeometryError(f"{path}: a voxel spacing of {text} is not positive; correct it or export the study again.")
+    trusted = header.copy()
+    trusted["pixdim"][spatial + 1 : 4] = 1  # the spacing along an axis that a 2D file does not have
+    if trusted["pixdim"][0] not in (-1, 1):
+        trusted["pixdim"][0] = 1  # the standard: take a handedness of 0 for 1
+    try:
+        affine = np.array(trusted.get_best_affine(), dtype=np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise GeometryError(f"{path}: the orientation cannot be read ({error}); export the study again.") from None
+    affine[:3] *= MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    return affine
+
+
+def _notes(path: Path, header: Nifti1Header, grid: Grid) -> tuple[str, ...]:
+    """What is odd about where a header says that its voxels lie."""
+    qform, sform = header["qform_code"] > 0, header["sform_code"] > 0
+    if not (qform or sform):
+        return (UNPLACED,)
+    if qform and sform:
+        alone = header.copy()
+        alone["sform_code"] = 0
+        try:
+            drift = drift_voxels(grid, replace(grid, affine=_affine_mm(path, alone)))
+        except (GeometryError, np.linalg.LinAlgError):
+            return ("its qform cannot be read; the sform was taken",)
+        if not drift <= LARGEST_DRIFT_VOXELS:
+            return (f"its sform and qform disagree, by {drift:.2g} voxels at a corner; the sform was taken",)
+    return ()
+
+
 def _voxels(path: Path, stream: IO[bytes], header: Nifti1Header, grid: Grid) -> NDArray[np.float32]:
     """The intensities (X, Y, Z) of a file that is read to its end."""
     voxels = np.empty(grid.size, np.float32, order="F")
-    start, dtype = voxel_offset(path, header), header.get_data_dtype()
+    start, dtype, scaling = _voxel_offset(path, header), header.get_data_dtype(), _scaling(path, header)
     for slab in slabs(grid.size):
         part = voxels[..., slab]
         raw = array_from_file(part.shape, dtype, cast("Any", stream), start, mmap=False)
-        part[...] = _scaled(path, header, raw)
         start += raw.nbytes
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
+            part[...] = raw if scaling is None else raw * np.float64(scaling[0]) + np.float64(scaling[1])
     while stream.read(1 << 20):  # the checksum of a gzip stream stands at its end, and is compared only there
         pass
     return voxels
-
-
-def _said(header: Nifti1Header) -> tuple[str | None, tuple[str, ...]]:
-    """What the header's intent says that the voxels are, in DICOM's words, and what is odd about it."""
-    intent = int(header["intent_code"])
-    if intent in LABEL_INTENTS:
-        return "SEG", ()
-    if intent in STATISTIC_INTENTS:
-        return None, ("its header says that it holds the values of a statistic",)
-    return None, ()
-
-
-def _scaled(path: Path, header: Nifti1Header, raw: NDArray[Any]) -> NDArray[np.float32]:
-    """The intensities that stored voxels (X, Y, Z) stand for."""
-    scaling = _scaling(path, header)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
-        if scaling:
-            raw = raw * np.float64(scaling[0]) + np.float64(scaling[1])
-        return raw.astype(np.float32)
 
 
 def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float] | None:

@@ -55,14 +55,10 @@ class IntensityConfig(Config):
         return bool(self.gamma or self.bias_field or self.contrast or self.brightness or self.noise)
 
 
-class RandIntensityd(Randomizable, MapTransform):
+class _RandIntensityd(Randomizable, MapTransform):
     """Gamma, coil profile, contrast, brightness and noise, each in half of the patches; all slices of a patch alike.
 
-    Amounts are shares of the window.
-
-    Args:
-        key: The image, (channels, *shape) in [-1, 1].
-        config: How much.
+    The image under ``key`` is (channels, *shape) in [-1, 1]; amounts are shares of the window.
     """
 
     def __init__(self, key: str, config: IntensityConfig) -> None:
@@ -80,7 +76,7 @@ class RandIntensityd(Randomizable, MapTransform):
             steps.append(RandGaussianNoise(prob=0.5, std=config.noise))
         self.steps = Compose(steps)
 
-    def set_random_state(self, seed: int | None = None, state: RandomState | None = None) -> "RandIntensityd":
+    def set_random_state(self, seed: int | None = None, state: RandomState | None = None) -> "_RandIntensityd":
         """Seed the steps."""
         super().set_random_state(seed, state)
         self.steps.set_random_state(seed, state)
@@ -203,7 +199,7 @@ def patch_chain(
         )
     )
     if config.intensity.varies and SOURCE in keys:
-        steps.append(RandIntensityd(SOURCE, config.intensity))
+        steps.append(_RandIntensityd(SOURCE, config.intensity))
     chain = Compose(steps)
     chain.set_random_state(seed)
     return chain
@@ -360,12 +356,7 @@ class PatchDataset(Dataset[Batch]):
 
 
 class AnchoredDataset(Dataset[Batch]):
-    """Patches of real, unpaired studies, each beside a patch of simulated pairs whose truth is known.
-
-    Args:
-        patches: The real studies.
-        anchors: The simulated pairs.
-    """
+    """Patches of real, unpaired studies, each beside a patch of simulated pairs (``anchors``) whose truth is known."""
 
     def __init__(self, patches: PatchDataset, anchors: PatchDataset) -> None:
         self.patches, self.anchors = patches, anchors
@@ -376,7 +367,7 @@ class AnchoredDataset(Dataset[Batch]):
         return self.patches[number] | {"anchor_source": pair["source"], "anchor_target": pair["target"]}
 
 
-class From(Sampler[list[int]]):
+class _Iterations(Sampler[list[int]]):
     """Batches of consecutive patch numbers from one iteration to another."""
 
     def __init__(self, first: int, last: int, batch_size: int) -> None:
@@ -394,7 +385,7 @@ def batches(dataset: Dataset[Batch], first: int, last: int, batch_size: int, wor
     """The batches of iterations ``first`` to ``last`` (excluded), each (B, C, *shape)."""
     # A generator of its own: a loader draws its workers' seeds, which must not move the random state of the training.
     return DataLoader(
-        dataset, batch_sampler=From(first, last, batch_size), num_workers=workers, generator=torch.Generator()
+        dataset, batch_sampler=_Iterations(first, last, batch_size), num_workers=workers, generator=torch.Generator()
     )
 
 

@@ -99,9 +99,6 @@ def prepare(volume: Volume, domain: Domain, grid: GridConfig) -> Prepared:
     learnt as texture). Interpolation is linear: it invents no intensities. In CT nothing is thinner than air: scanners
     fill what they did not see with -2048 HU or less, which would bleed into the skin. Beside the volume and the result
     it needs the memory of some slices; where neither spacing nor intensities change, the result is a view.
-
-    Raises:
-        GeometryError: The resampled grid is out of all proportion to the volume.
     """
     lowest = domain.air if domain.modality == "CT" else None
     standing = upright(volume)
@@ -157,19 +154,16 @@ def _check_growth(volume: Volume, size: NDArray[np.int_]) -> None:
 def _resampled(
     voxels: NDArray[np.float32], index: NDArray[np.float64], size: tuple[int, int, int], lowest: float | None
 ) -> NDArray[np.float32]:
-    """Voxels blurred and interpolated, a slab of slices at a time.
+    """Voxels (X, Y, Z) blurred and interpolated, a slab of slices at a time; what is below ``lowest`` counts as that.
 
-    Args:
-        voxels: (X, Y, Z).
-        index: (4, 4), from the result's voxels to the given ones; but for rounding it scales and shifts.
-        size: (X, Y, Z) of the result.
-        lowest: What is below it counts as this much; None leaves everything as it is.
+    ``index`` (4, 4) takes the result's voxels to the given ones; but for rounding it scales and shifts.
     """
     result = np.empty(size, np.float32)
     matrix, factor = index[:3, :3], index.diagonal()[:3]
     if np.allclose(matrix, np.diag(factor), atol=1e-12):
         matrix = factor  # along each axis by itself: faster
-    sigma = [_smoothing(length) for length in factor]
+    # The deviation in input voxels that widens a voxel's profile from 1 to ``factor`` times its width.
+    sigma = [FWHM_TO_DEVIATION * float(np.sqrt(max(length**2 - 1, 0))) for length in factor]
     beyond = int(TRUNCATE * sigma[2] + 0.5)  # slices that the Gaussian sees on either side
     depth = voxels.shape[2]
     for place in slabs((*voxels.shape[:2], size[2]), factor[2] / (1 + beyond)):  # not much thinner than what it needs
@@ -183,12 +177,7 @@ def _resampled(
             slab = np.maximum(slab, np.float32(lowest))
         slab = ndimage.gaussian_filter(slab, sigma, mode="nearest", truncate=TRUNCATE)
         offset = (index @ (0, 0, first, 1))[:3] - (0, 0, start)
-        found = result[..., place]
-        ndimage.affine_transform(slab, matrix, offset, found.shape, found, order=1, mode="nearest")
-        found[np.abs(found) <= ROUNDING * max(-slab.min(), slab.max())] = 0
+        part = result[..., place]
+        ndimage.affine_transform(slab, matrix, offset, part.shape, part, order=1, mode="nearest")
+        part[np.abs(part) <= ROUNDING * max(-slab.min(), slab.max())] = 0
     return result
-
-
-def _smoothing(factor: float) -> float:
-    """Deviation in input voxels that widens a voxel's profile from 1 to ``factor`` times its width."""
-    return FWHM_TO_DEVIATION * float(np.sqrt(max(factor**2 - 1, 0)))

@@ -1,4 +1,4 @@
-"""Voxels as plain bytes behind a text header, in the same file or in one beside it: MetaImage and NRRD.
+"""MetaImage and NRRD: voxels as plain bytes behind a text header, in the same file or in one beside it.
 
 They are decoded here and not by SimpleITK. It alters sheared axes without a word, prints to the terminal, and ends the
 whole process at a path that is no UTF-8; and what a header promises is to be judged before memory is taken for it.
@@ -16,19 +16,67 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.data.grid import Grid, Volume, affine_from_lps, check_affine, check_finite, made_up_grid
+from medgan.data.grid import UNPLACED, Grid, Volume, affine_from_lps, check_affine, check_finite, made_up_grid
 from medgan.data.streams import check_promise, check_regular, open_regular, unreadable
 from medgan.errors import DataError, GeometryError
+
+METAIMAGE = (".mha", ".mhd")
+"""As ITK, elastix and Plastimatch write them; ``.mhd`` has its voxels in a file beside it."""
+NRRD = (".nrrd", ".nhdr")
+"""As 3D Slicer and teem write them; ``.nhdr`` has its voxels in a file beside it."""
+SUFFIXES = (*METAIMAGE, *NRRD)
 
 LONGEST_HEADER_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20
 ANY_WRAPPING = 47
 """zlib's word for a stream that is wrapped as gzip or as zlib."""
 
+METAIMAGE_TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+"""numpy's code by MetaImage's word; its long has four bytes."""
+METAIMAGE_MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_MOD_US": "US"}
+METAIMAGE_DATA = "ElementDataFile"
+METAIMAGE_END = re.compile(rb"(?m)^ElementDataFile\s*=[^\n]*(\n|\Z)")
+"""The last field of every header says where the voxels are."""
+
+NRRD_MAGIC = re.compile(r"NRRD000[1-5]\s*")
+NRRD_END = re.compile(rb"\r?\n\r?\n")
+NRRD_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"), "i8"),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), "u8"),
+    "float": "f4",
+    "double": "f8",
+}
+NRRD_TO_LPS = {
+    **dict.fromkeys(("left-posterior-superior", "lps"), (1, 1, 1)),
+    **dict.fromkeys(("right-anterior-superior", "ras"), (-1, -1, 1)),
+    **dict.fromkeys(("left-anterior-superior", "las"), (1, -1, 1)),
+}
+"""By the space of the file, the sign of its axes in LPS+."""
+NRRD_GZIP = ("gzip", "gz")
+
 
 @dataclass(frozen=True, eq=False)
-class TextHeader:
-    """What a header says of the voxels."""
+class _Header:
+    """What a text header says of the voxels."""
 
     size: tuple[int, ...]
     """(X, Y) or (X, Y, Z): the first runs fastest in the file."""
@@ -47,16 +95,17 @@ class TextHeader:
     modality: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def bytes(self) -> int:
+        """How many the voxels take, unpacked."""
+        return math.prod(self.size) * self.dtype.itemsize
 
-def read(path: Path, header: TextHeader) -> Volume:
-    """The voxels that a header tells of.
 
-    Raises:
-        DataError: Truncated or corrupt voxels, a header that promises more than its file holds, NaN.
-        GeometryError: A grid that an output could not lie on exactly.
-    """
-    grid = read_grid(path, header)
-    content, more = _bytes(header, _needed(header))
+def read(path: Path) -> Volume:
+    """The voxels of a MetaImage or NRRD volume or slice, float32."""
+    header = _read_header(path)
+    grid = _grid(path, header)
+    content, more = _voxel_bytes(header)
     raw = np.frombuffer(content, header.dtype).reshape(grid.size, order="F")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
         voxels = raw.astype(np.float32)
@@ -65,47 +114,210 @@ def read(path: Path, header: TextHeader) -> Volume:
     return Volume(voxels, grid, path, header.modality, (*header.notes, *longer))
 
 
-def read_grid(path: Path, header: TextHeader) -> Grid:
-    """The grid that a header tells of, once its file is known to be able to hold it."""
-    check_regular(header.data)
-    if header.compressed and header.skip < 0:
-        raise DataError(f"{path}: where its compressed voxels begin is not said; save it anew.")
-    before = max(header.skip, 0)
-    check_promise(path, header.size, _needed(header), header.data, before=before, compressed=header.compressed)
-    x, y, z = (*header.size, 1)[:3]
-    affine = _affine(path, header)
-    check_affine(path, affine, (x, y, z))
-    return made_up_grid((x, y, z), affine)
+def read_grid(path: Path) -> Grid:
+    """The grid of a MetaImage or NRRD file, after the same checks of its header as in ``read``."""
+    return _grid(path, _read_header(path))
 
 
-def header_text(path: Path, end: re.Pattern[bytes]) -> tuple[str, int]:
-    """The text of a header, and the byte at which what follows it begins.
+def data_beside(path: Path) -> Path | None:
+    """The file with the voxels of an image whose header is a file of its own; None where there is no such file."""
+    try:
+        data = _read_header(path).data if path.name.lower().endswith(SUFFIXES) else path
+    except DataError:
+        return None
+    return None if data == path else data
 
-    Args:
-        path: A regular file.
-        end: What the header ends with; where that is missing, the header is the whole file.
 
-    Raises:
-        DataError: The file cannot be read, or its header has no end.
-    """
+def _read_header(path: Path) -> _Header:
+    """A header, checked but for its geometry."""
+    return _metaimage(path) if path.name.lower().endswith(METAIMAGE) else _nrrd(path)
+
+
+def _metaimage(path: Path) -> _Header:
+    text, end = _header_text(path, METAIMAGE_END)
+    fields = _fields(text.splitlines(), "=")
+    if not {"DimSize", "ElementType", METAIMAGE_DATA} <= fields.keys():
+        raise DataError(f"{path}: not a MetaImage file; check what was saved under this name.")
+    axes = _whole(path, fields.get("NDims", "0"))
+    size = _sizes(path, fields["DimSize"], axes)
+    if _whole(path, fields.get("ElementNumberOfChannels", "1")) > 1:
+        raise DataError(f"{path}: several values a voxel (colours or vectors), not intensities; save one of them.")
+    if not _is_true(fields.get("BinaryData", "True")):
+        raise DataError(f"{path}: its voxels are text; save it as binary first.")
+    slope = float(_numbers(path, fields.get("ElementToIntensityFunctionSlope", "1"), 1)[0])
+    offset = float(_numbers(path, fields.get("ElementToIntensityFunctionOffset", "0"), 1)[0])
+    if (slope, offset) != (1.0, 0.0):
+        raise DataError(f"{path}: its voxels are scaled, which readers of MetaImage ignore; save the scaled values.")
+    big = any(_is_true(fields.get(name)) for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"))
+    local = fields[METAIMAGE_DATA].upper() == "LOCAL"
+    rows = _first(fields, "TransformMatrix", "Orientation", "Rotation")
+    directions = _numbers(path, rows, axes**2).reshape(axes, axes) if rows else np.eye(axes)
+    origin = _first(fields, "Offset", "Position", "Origin")
+    spacing = _first(fields, "ElementSpacing", "ElementSize")
+    return _Header(
+        size=size,
+        dtype=_dtype(path, fields["ElementType"], METAIMAGE_TYPES, ">" if big else "<"),
+        columns_mm=directions.T * _spacing_mm(path, spacing, axes, "ElementSpacing"),
+        origin_mm=_numbers(path, origin, axes) if origin else np.zeros(axes),
+        data=path if local else _beside(path, fields[METAIMAGE_DATA]),
+        skip=_whole(path, fields.get("HeaderSize", "0")) or (end if local else 0),
+        compressed=_is_true(fields.get("CompressedData")),
+        modality=METAIMAGE_MODALITIES.get(fields.get("Modality", "")),
+        notes=() if rows else (UNPLACED,),
+    )
+
+
+def _nrrd(path: Path) -> _Header:
+    text, stop = _header_text(path, NRRD_END)
+    lines = text.splitlines()
+    if not lines or not NRRD_MAGIC.fullmatch(lines[0]):
+        raise DataError(f"{path}: not an NRRD file; check what was saved under this name.")
+    listed = [line for line in lines[1:] if not line.startswith("#") and ":=" not in line]
+    fields = {name.lower(): value for name, value in _fields(listed, ":").items()}
+    if missing := [name for name in ("dimension", "sizes", "type", "encoding") if name not in fields]:
+        raise DataError(f"{path}: its NRRD header has no {' and no '.join(missing)}; export it again.")
+    kinds = fields.get("kinds", "").split()
+    if any(kind not in ("domain", "space", "???", "none") for kind in kinds):
+        raise DataError(f"{path}: several values a voxel ({', '.join(kinds)}), not intensities; save one of them.")
+    if quantised := [name for name in ("old min", "oldmin", "old max", "oldmax") if name in fields]:
+        raise DataError(f"{path}: its values are quantised ({quantised[0]}); save the values that they stand for.")
+    if _whole(path, _first(fields, "line skip", "lineskip") or "0"):
+        raise DataError(f"{path}: lines are to be skipped before its voxels, which is not read; save it anew.")
+    size = _sizes(path, fields["sizes"], _whole(path, fields["dimension"]))
+    encoding, order = fields["encoding"].lower(), fields.get("endian", "").lower()
+    if encoding not in ("raw", *NRRD_GZIP):
+        raise DataError(f"{path}: NRRD in {encoding} is not read; save it raw or with gzip.")
+    data = _first(fields, "data file", "datafile")
+    skip = _whole(path, _first(fields, "byte skip", "byteskip") or "0")
+    if skip and (data is None or encoding in NRRD_GZIP):
+        raise DataError(f"{path}: bytes are to be skipped before its voxels, which is not read; save it anew.")
+    columns, origin, notes = _nrrd_geometry(path, fields, len(size))
+    dtype = _dtype(path, fields["type"].lower(), NRRD_TYPES, ">" if order == "big" else "<")
+    if dtype.itemsize > 1 and order not in ("big", "little"):
+        raise DataError(f"{path}: its header does not say the order of bytes (endian); export it again.")
+    return _Header(
+        size=size,
+        dtype=dtype,
+        columns_mm=columns,
+        origin_mm=origin,
+        data=path if data is None else _beside(path, data),
+        skip=stop if data is None else skip,
+        compressed=encoding in NRRD_GZIP,
+        notes=notes,
+    )
+
+
+def _nrrd_geometry(
+    path: Path, fields: Mapping[str, str], axes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+    """The steps along the axes and the origin in LPS+ mm, and what is odd about them."""
+    units = set(re.findall(r'"([^"]*)"', _first(fields, "space units", "units") or ""))
+    if units - {"mm", "", "millimeter", "millimetre"}:
+        raise GeometryError(f"{path}: lengths in {', '.join(sorted(units))}; save it in mm.")
+    if "space directions" not in fields:
+        spacing = _spacing_mm(path, fields.get("spacings"), axes, "space directions")
+        return np.diag(spacing), np.zeros(axes), (UNPLACED,)
+    vectors = [_vector(path, text) for text in re.findall(r"\([^)]*\)|none", fields["space directions"])]
+    dimensions = {len(vector) for vector in vectors}
+    if len(vectors) != axes or dimensions not in ({2}, {3}):
+        raise GeometryError(f"{path}: space directions {fields['space directions']} are no grid; export it again.")
+    width = dimensions.pop()
+    space = fields.get("space", "").lower()
+    if space and space not in NRRD_TO_LPS:
+        raise GeometryError(f"{path}: the space {space} is not known; save it in left-posterior-superior.")
+    signs = np.array(NRRD_TO_LPS.get(space, (1, 1, 1)), float)[:width]
+    origin = _vector(path, fields["space origin"]) if "space origin" in fields else np.zeros(width)
+    if len(origin) != width:
+        raise GeometryError(
+            f"{path}: the space origin {fields['space origin']} has another dimension; export it again."
+        )
+    return np.array(vectors).T * signs[:, None], origin * signs, () if space else (UNPLACED,)
+
+
+def _vector(path: Path, text: str) -> NDArray[np.float64]:
+    """The numbers of ``(1,0,0)``; none of ``none``, the word for an axis that is not in space."""
+    inner = text.strip("() ").replace(",", " ")
+    return np.array([]) if inner == "none" else _numbers(path, inner, len(inner.split()))
+
+
+def _spacing_mm(path: Path, text: str | None, axes: int, name: str) -> NDArray[np.float64]:
+    """The voxel spacing (axes,) of a header in which the field of a name has it."""
+    if text is None:
+        raise GeometryError(f"{path}: its header has no voxel spacing ({name}); export it again.")
+    spacing = _numbers(path, text, axes)
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise GeometryError(f"{path}: a voxel spacing of {text} mm is not positive; export it again.")
+    return spacing
+
+
+def _header_text(path: Path, end: re.Pattern[bytes]) -> tuple[str, int]:
+    """The text of a header up to ``end``, else of the whole file, and the byte at which what follows it begins."""
     try:
         with open_regular(path) as file:
             block = file.read(LONGEST_HEADER_BYTES)
     except OSError as error:
         raise unreadable(path, error) from None
-    found = end.search(block)
-    if found is None and len(block) == LONGEST_HEADER_BYTES:
+    match = end.search(block)
+    if match is None and len(block) == LONGEST_HEADER_BYTES:
         raise DataError(f"{path}: its header has no end; check what was saved under this name.")
-    stop = found.end() if found else len(block)
+    stop = match.end() if match else len(block)
     return block[:stop].decode(errors="surrogateescape"), stop
 
 
-def beside(path: Path, name: str) -> Path:
-    """The file of voxels that a header names: one file, in the header's own folder.
+def _fields(lines: Sequence[str], separator: str) -> dict[str, str]:
+    """The fields of a header, by name; the first of a name counts."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, separated, value = line.partition(separator)
+        if separated:
+            fields.setdefault(name.strip(), value.strip())
+    return fields
 
-    Raises:
-        DataError: Several files, one that lies elsewhere, or none.
-    """
+
+def _first(fields: Mapping[str, str], *names: str) -> str | None:
+    return next((fields[name] for name in names if name in fields), None)
+
+
+def _is_true(text: str | None) -> bool:
+    return (text or "").lower() in ("true", "1", "t")
+
+
+def _numbers(path: Path, text: str, count: int) -> NDArray[np.float64]:
+    try:
+        values = np.array([float(word) for word in text.split()])
+    except ValueError:
+        values = np.array([])
+    if len(values) != count:
+        raise DataError(f"{path}: {count} numbers were expected in its header, not '{text[:60]}'; export it again.")
+    return values
+
+
+def _whole(path: Path, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise DataError(f"{path}: a whole number was expected in its header, not '{text[:60]}'.") from None
+
+
+def _sizes(path: Path, text: str, axes: int) -> tuple[int, ...]:
+    """How many voxels there are along each axis of an image or a volume."""
+    lengths = tuple(_whole(path, word) for word in text.split())
+    if axes > 3:
+        raise DataError(f"{path}: {axes}D with shape {lengths}; split it into 3D volumes first.")
+    if len(lengths) != axes or axes < 2 or min(lengths) < 1:
+        raise DataError(f"{path}: {axes} axes of lengths {lengths} are no image or volume; export it again.")
+    return lengths
+
+
+def _dtype(path: Path, kind: str, types: Mapping[str, str], order: str) -> np.dtype[Any]:
+    """The type of stored voxels by the header's word for it; ``order`` is ``<`` or ``>``."""
+    if kind not in types:
+        raise DataError(f"{path}: voxels of type {kind} are no intensities; save it as short or float.")
+    return np.dtype(order + types[kind])
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The file of voxels that a header names: one file, in the header's own folder."""
     here = Path(os.path.normpath(path.parent))
     if not name or "\0" in name or (place := Path(os.path.normpath(here / name))) == here / path.name:
         raise DataError(f"{path}: its header names no file of voxels ({name[:60]!r}); export it again.")
@@ -116,53 +328,13 @@ def beside(path: Path, name: str) -> Path:
     return path.with_name(place.name)
 
 
-def numbers(path: Path, text: str, count: int) -> NDArray[np.float64]:
-    """Numbers of a header, separated by blanks.
-
-    Raises:
-        DataError: Others than ``count`` numbers.
-    """
-    try:
-        values = np.array([float(word) for word in text.split()])
-    except ValueError:
-        values = np.array([])
-    if len(values) != count:
-        raise DataError(f"{path}: {count} numbers were expected in its header, not '{text[:60]}'; export it again.")
-    return values
-
-
-def whole(path: Path, text: str) -> int:
-    """A whole number of a header.
-
-    Raises:
-        DataError: It is none.
-    """
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(f"{path}: a whole number was expected in its header, not '{text[:60]}'.") from None
-
-
-def sizes(path: Path, text: str, axes: int) -> tuple[int, ...]:
-    """How many voxels there are along each axis of an image or a volume.
-
-    Raises:
-        DataError: Neither two nor three axes, or one without voxels.
-    """
-    lengths = tuple(whole(path, word) for word in text.split())
-    if axes > 3:
-        raise DataError(f"{path}: {axes}D with shape {lengths}; split it into 3D volumes first.")
-    if len(lengths) != axes or axes < 2 or min(lengths) < 1:
-        raise DataError(f"{path}: {axes} axes of lengths {lengths} are no image or volume; export it again.")
-    return lengths
-
-
-def _needed(header: TextHeader) -> int:
-    return math.prod(header.size) * header.dtype.itemsize
-
-
-def _affine(path: Path, header: TextHeader) -> NDArray[np.float64]:
-    """The affine (4, 4) to RAS+ mm; a slice is 1 mm thick, along its normal."""
+def _grid(path: Path, header: _Header) -> Grid:
+    """The grid that a header tells of, once its file is known to be able to hold it; a slice is 1 mm thick."""
+    check_regular(header.data)
+    if header.compressed and header.skip < 0:
+        raise DataError(f"{path}: where its compressed voxels begin is not said; save it anew.")
+    before = max(header.skip, 0)
+    check_promise(path, header.size, header.bytes, header.data, before=before, compressed=header.compressed)
     columns, origin = header.columns_mm, header.origin_mm
     if len(origin) == 2:
         columns, origin = np.vstack([columns, np.zeros(columns.shape[1])]), np.append(origin, 0.0)
@@ -171,12 +343,15 @@ def _affine(path: Path, header: TextHeader) -> NDArray[np.float64]:
     if columns.shape[1] == 2:
         normal = np.cross(columns[:, 0], columns[:, 1])
         columns = np.column_stack([columns, normal / (np.linalg.norm(normal) or 1.0)])
-    return affine_from_lps(origin, columns, np.ones(3))
+    affine = affine_from_lps(origin, columns, np.ones(3))
+    x, y, z = (*header.size, 1)[:3]
+    check_affine(path, affine, (x, y, z))
+    return made_up_grid((x, y, z), affine)
 
 
-def _bytes(header: TextHeader, needed: int) -> tuple[bytes, bool]:
+def _voxel_bytes(header: _Header) -> tuple[bytes, bool]:
     """The bytes of the voxels, and whether the file holds more."""
-    path = header.data
+    path, needed = header.data, header.bytes
     try:
         with open_regular(path) as file:
             file.seek(header.skip if header.skip >= 0 else path.stat().st_size - needed)
@@ -204,30 +379,3 @@ def _inflated(file: IO[bytes], needed: int) -> tuple[bytes, bool]:
         if length > needed:
             break
     return b"".join(pieces)[:needed], length > needed
-
-
-def dtype_of(path: Path, kind: str, types: Mapping[str, str], order: str) -> np.dtype[Any]:
-    """The type of stored voxels.
-
-    Args:
-        path: For the message.
-        kind: The header's word for it.
-        types: numpy's code by the format's words.
-        order: ``<`` or ``>``.
-
-    Raises:
-        DataError: A type that holds no intensities.
-    """
-    if kind not in types:
-        raise DataError(f"{path}: voxels of type {kind} are no intensities; save it as short or float.")
-    return np.dtype(order + types[kind])
-
-
-def fields_of(lines: Sequence[str], separator: str) -> dict[str, str]:
-    """The fields of a header, by name; the first of a name counts."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, found, value = line.partition(separator)
-        if found:
-            fields.setdefault(name.strip(), value.strip())
-    return fields

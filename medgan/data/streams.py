@@ -54,6 +54,12 @@ SPECIAL = {
     stat.S_ISBLK: "a device, not a file",
 }
 
+PART, FOLDER = ".part", ".unfinished-"
+MARKED = re.compile(r"\.(?:unfinished-|.+\.)([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}(?:\.part(?:\.tfm)?)?", re.DOTALL)
+UNMARKED = re.compile(r"\.unfinished-\w+|\..+\.[0-9a-f]{8}\.part", re.DOTALL)
+"""What an older medgan called them."""
+OLD_S = 24 * 3600.0
+
 
 def special(path: Path) -> str | None:
     """What a pipe, a socket or a device is, also behind a link; None for all else, and what cannot be reached."""
@@ -73,11 +79,7 @@ def is_folder(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what must not be opened.
-
-    Raises:
-        DataError: A pipe, a socket or a device, or nothing that can be reached.
-    """
+    """Refuse a pipe, a socket or a device, and what cannot be reached."""
     try:
         path.stat()
     except OSError as error:
@@ -87,12 +89,7 @@ def check_regular(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A file for reading, its bytes as they are.
-
-    Raises:
-        DataError: See :func:`check_regular`; a pipe is never waited for.
-        OSError: It cannot be opened.
-    """
+    """A regular file for reading, its bytes as they are; a pipe is never waited for."""
 
     def opener(name: str, flags: int) -> int:  # a pipe that takes the file's place meanwhile does not block either
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
@@ -104,7 +101,7 @@ def open_regular(path: Path) -> BufferedReader:
 def check_promise(
     path: Path, shape: tuple[int, ...], needed: int, data: Path, *, before: int = 0, compressed: bool
 ) -> None:
-    """Refuse a header that promises more than its file can hold, before memory is taken for it.
+    """Refuse a header that promises more bytes than its ``data`` file can hold, before memory is taken for them.
 
     Args:
         path: Of the header, for the message.
@@ -113,9 +110,6 @@ def check_promise(
         data: The file that holds them.
         before: Bytes of that file that are skipped.
         compressed: As a deflate stream.
-
-    Raises:
-        DataError: Says how much is promised, and how much there can be.
     """
     held = max(data.stat().st_size - before, 0) * (LARGEST_EXPANSION if compressed else 1)
     if needed > held:
@@ -145,9 +139,7 @@ class TrailingBytesError(DataError):
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes, decompressed where its first two say gzip, whatever its name says.
 
-    Raises:
-        DataError: Whatever breaks while they are read: missing, no permission, truncated, corrupt.
-        TrailingBytesError: What follows the compressed bytes; :func:`whole_members` does without it.
+    Whatever breaks while they are read is a DataError; of trailing bytes :func:`whole_members` does without them.
     """
     try:
         with open_regular(path) as file:
@@ -166,15 +158,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def whole_members(path: Path, most: int) -> BytesIO:
-    """A gzip file's bytes without what follows its stream, as a portal or a mail may add; their checksum holds.
-
-    Args:
-        path: A file of which :func:`opened` says so.
-        most: Bytes that are decompressed, and one more.
-
-    Raises:
-        DataError: A stream that is corrupt.
-    """
+    """A gzip file's first ``most`` bytes without what follows its stream, as a portal may add; their checksum holds."""
     with open_regular(path) as file:
         rest = file.read()
     content = b""
@@ -194,14 +178,6 @@ def is_gzip(path: Path) -> bool:
         return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
 
 
-def shared(path: Path) -> None:
-    """Give a file the access that any new one beside it has, where a library gave it to its owner alone."""
-    twin = unfinished(path)
-    twin.touch()
-    path.chmod(stat.S_IMODE(twin.stat().st_mode))
-    twin.unlink()
-
-
 def unwritable(path: Path, error: Exception) -> DataError:
     """The error for a file that the disk did not take."""
     if getattr(error, "errno", None) == errno.ENAMETOOLONG:
@@ -217,10 +193,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A stream into a hidden file beside ``path``, which takes its place once complete and is removed otherwise.
 
     Missing folders are made. A name that ends in ``.gz`` is compressed, without name and time in the gzip header: equal
-    content gives equal bytes.
-
-    Raises:
-        DataError: The file cannot be written: no permission, no space, a file where a folder should be.
+    content gives equal bytes. What the disk does not take is a DataError.
     """
     part = unfinished(path)
     try:
@@ -240,11 +213,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file in UTF-8, whole or not at all; its path.
-
-    Raises:
-        DataError: As for :func:`replacing`.
-    """
+    """Write a text file in UTF-8, whole or not at all; its path."""
     with replacing(path) as stream:
         stream.write(text.encode())
     return path
@@ -254,9 +223,6 @@ def write_csv(path: Path, table: "pd.DataFrame") -> Path:
     """Write a table with six digits and without its index, whole or not at all; its path.
 
     Text that a spreadsheet would take for a formula is made inert; see :func:`inert`.
-
-    Raises:
-        DataError: As for :func:`replacing`.
     """
     return write_text(path, inert_table(table).to_csv(index=False, float_format="%.6g"))
 
@@ -292,23 +258,16 @@ def as_it_was(text: str) -> str:
     return text[1:] if text.startswith("'") and inert(text[1:]) == text else text
 
 
-PART, FOLDER = ".part", ".unfinished-"
-MARKED = re.compile(r"\.(?:unfinished-|.+\.)([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}(?:\.part(?:\.tfm)?)?", re.DOTALL)
-UNMARKED = re.compile(r"\.unfinished-\w+|\..+\.[0-9a-f]{8}\.part", re.DOTALL)
-"""What an older medgan called them."""
-OLD_S = 24 * 3600.0
-
-
 def unfinished(path: Path) -> Path:
     """A name beside ``path``, short and of its own, for the file that shall take its place."""
-    sweep_once(path.parent, os.getpid())
+    _sweep_once(path.parent, os.getpid())
     return path.with_name(f".{path.name[:40]}.{_mark()}{PART}")
 
 
 @contextmanager
 def unfinished_folder(parent: Path) -> Iterator[Path]:
     """A hidden folder in ``parent`` for files that shall be moved out of it; it is removed in the end."""
-    sweep_once(parent, os.getpid())
+    _sweep_once(parent, os.getpid())
     folder = parent / f"{FOLDER}{_mark()}"
     folder.mkdir()
     try:
@@ -317,7 +276,7 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
+def _sweep(folder: Path) -> None:
     """Remove what killed processes left unfinished in a folder; nothing of living ones, nothing of others."""
     try:
         hidden = [path for path in folder.iterdir() if path.name.startswith(".")]
@@ -330,10 +289,10 @@ def sweep(folder: Path) -> None:
 
 
 @functools.lru_cache(maxsize=10_000)
-def sweep_once(folder: Path, pid: int) -> None:
-    """As :func:`sweep`, at a process's first writing into the folder."""
+def _sweep_once(folder: Path, pid: int) -> None:
+    """As :func:`_sweep`, at a process's first writing into the folder."""
     del pid
-    sweep(folder)
+    _sweep(folder)
 
 
 def _is_left(path: Path) -> bool:

@@ -1,21 +1,25 @@
-# mypy: untyped-calls-exclude="nibabel"
-"""The one entry to images on disk: read and write volumes."""
+"""The one entry to images on disk: read and write volumes, and PNG and TIFF pictures as slices."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from PIL import Image
 
-from medgan.data import dicom, images, metaimage, nifti, nrrd
+from medgan.data import dicom, nifti, raw
 from medgan.data.dicom import is_series
-from medgan.data.grid import Grid, Volume
+from medgan.data.grid import LPS_TO_RAS, Grid, Volume, made_up_grid
+from medgan.data.nifti import write as write_volume
 from medgan.data.streams import open_regular, unreadable
 from medgan.errors import DataError
 
 __all__ = ["Grid", "Volume", "is_series", "read_grid", "read_volume", "stored_type", "write_volume"]
 
-IMAGE_SUFFIXES = (*nifti.SUFFIXES, *images.SUFFIXES, *metaimage.SUFFIXES, *nrrd.SUFFIXES)
+PICTURES = (".png", ".tif", ".tiff")
+
+IMAGE_SUFFIXES = (*nifti.SUFFIXES, *PICTURES, *raw.SUFFIXES)
 """Names that claim to be an image that medgan reads; DICOM is told by its content, too."""
 
 KINDS = "NIfTI, DICOM, MetaImage, NRRD, PNG or TIFF"
@@ -32,13 +36,13 @@ FOREIGN = {
 
 FOREIGN_SUFFIXES = tuple(suffix for suffixes in FOREIGN for suffix in suffixes)
 
+GREY_MODES = ("L", "I;16", "I;16B")
+SIGNED_MODE = "I"
+BITS_PER_SAMPLE = 258
+"""The TIFF tag that tells a signed 16-bit picture (HU) from a 32-bit one: Pillow opens both as ``SIGNED_MODE``."""
 
-class Format(Protocol):
-    """What a module that reads one kind of file offers."""
-
-    def read(self, path: Path) -> Volume: ...
-
-    def read_grid(self, path: Path) -> Grid: ...
+Readers = tuple[Callable[[Path], Volume], Callable[[Path], Grid]]
+"""Of a format: its voxels, and its grid alone."""
 
 
 def read_volume(path: Path) -> Volume:
@@ -48,12 +52,12 @@ def read_volume(path: Path) -> Volume:
         DataError: Missing, empty, unreadable or broken files, and kinds of image that medgan refuses by name.
         GeometryError: A grid that an output could not lie on exactly.
     """
-    return _format_of(path).read(path)
+    return _readers(path)[0](path)
 
 
 def read_grid(path: Path) -> Grid:
     """The grid of an image, after the same checks as in ``read_volume``, but without reading its voxels."""
-    return _format_of(path).read_grid(path)
+    return _readers(path)[1](path)
 
 
 def stored_type(path: Path) -> np.dtype[Any]:
@@ -65,43 +69,71 @@ def stored_type(path: Path) -> np.dtype[Any]:
     return np.dtype(np.float32) if own is None else own
 
 
-def write_volume(
-    voxels: NDArray[np.generic], grid: Grid, path: Path, dtype: DTypeLike, *, descrip: str = "", labels: bool = False
-) -> None:
-    """Write voxels (X, Y, Z) as NIfTI on a grid, whole or not at all; see ``medgan.data.nifti.write``."""
-    nifti.write(voxels, grid, path, dtype, descrip=descrip, labels=labels)
+def is_named(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a name ends so, in any case."""
+    return path.name.lower().endswith(suffixes)
 
 
-def data_beside(path: Path) -> Path | None:
-    """The file with the voxels of an image whose header is a file of its own; None where there is no such file."""
-    kind = next((each for each in (metaimage, nrrd) if is_named(path, each.SUFFIXES)), None)
-    try:
-        data = kind.read_header(path).data if kind else path
-    except DataError:
-        return None
-    return None if data == path else data
-
-
-def _format_of(path: Path) -> Format:
+def _readers(path: Path) -> Readers:
     try:
         if path.is_dir() or is_series(path):
-            return dicom
+            return dicom.read, dicom.read_grid
         with open_regular(path) as file:
             empty = not file.read(1)
     except OSError as error:
         raise unreadable(path, error) from None
     if empty:
         raise DataError(f"{path}: an empty file; copy or export it again.")
-    if named := next((each for each in (nifti, images, metaimage, nrrd) if is_named(path, each.SUFFIXES)), None):
-        return named
+    if is_named(path, nifti.SUFFIXES):
+        return nifti.read, nifti.read_grid
+    if is_named(path, PICTURES):
+        return _read_picture, _picture_grid
+    if is_named(path, raw.SUFFIXES):
+        return raw.read, raw.read_grid
     if dicom.is_dicom(path):
-        return dicom
+        return dicom.read, dicom.read_grid
     for suffixes, why in FOREIGN.items():
         if is_named(path, suffixes):
             raise DataError(f"{path}: {why}.")
     raise DataError(f"{path}: not an image that medgan reads; give {KINDS}.")
 
 
-def is_named(path: Path, suffixes: tuple[str, ...]) -> bool:
-    """Whether a name ends so, in any case."""
-    return path.name.lower().endswith(suffixes)
+def _read_picture(path: Path) -> Volume:
+    """A grey picture of 8 or 16 bit as voxels (X, Y, 1), intensities as stored.
+
+    Columns run along X and rows along Y, as in ITK: towards the patient's left and posterior, on a grid of 1 mm that is
+    made up, since these formats do not tell. Any resolution that is stored (dots per inch) speaks of paper.
+    """
+    with _picture(path) as picture:
+        pixels = np.asarray(picture, dtype=np.float32)  # (rows, columns)
+    return Volume(pixels.T[..., np.newaxis], made_up_grid((*picture.size, 1), LPS_TO_RAS.copy()), path)
+
+
+def _picture_grid(path: Path) -> Grid:
+    with _picture(path) as picture:
+        return made_up_grid((*picture.size, 1), LPS_TO_RAS.copy())
+
+
+@contextmanager
+def _picture(path: Path) -> Iterator[Image.Image]:
+    """A picture whose kind has been checked; whatever breaks while it is decoded is a DataError."""
+    try:
+        with Image.open(path, formats=("PNG", "TIFF")) as picture:
+            _check_picture(path, picture)
+            yield picture
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises whatever a broken file provokes: OSError, SyntaxError, TypeError, ...
+        raise DataError(f"{path}: cannot be read as PNG or TIFF ({error}); copy or export it again.") from None
+
+
+def _check_picture(path: Path, picture: Image.Image) -> None:
+    if getattr(picture, "n_frames", 1) > 1:
+        raise DataError(f"{path}: several pages; save each as its own picture, or the stack as NIfTI.")
+    if picture.mode in GREY_MODES:
+        return
+    if picture.mode == SIGNED_MODE and getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE) == (16,):
+        return
+    if picture.mode in (SIGNED_MODE, "F", "1"):
+        raise DataError(f"{path}: pixels of mode {picture.mode}, not 8 or 16 bit; save it so, or as NIfTI.")
+    raise DataError(f"{path}: a colour picture (mode {picture.mode}), not intensities; save it grey with 8 or 16 bit.")

@@ -33,7 +33,7 @@ COLUMNS = ("subject", "domain", "image", "mask", "split")
 
 
 @dataclass(frozen=True)
-class PairJob:
+class _Job:
     """One pair to register."""
 
     name: str
@@ -59,7 +59,7 @@ class Outcome:
     reason: str
     quality: Quality | None = None
     """None where registration could not even be judged."""
-    job: PairJob | None = None
+    job: _Job | None = None
     """None where there was no pair to register."""
 
 
@@ -78,39 +78,27 @@ def register_cohort(
         config: How.
         fixed: The domain whose scans stay; the other's are moved onto their grids.
         jobs: Processes; each takes one thread and the memory of one pair.
-
-    Returns:
-        One outcome a pair, sorted by subject.
-
-    Raises:
-        ConfigError: ``out`` holds files of the cohort.
-        DataError: ``out`` cannot be written.
     """
     inputs = [path for study in cohort.studies for path in (study.image, study.mask) if path]
     inside = [path for path in inputs if path.resolve().is_relative_to(out.resolve())]
     if inside or cohort.root.resolve() == out.resolve():
         raise ConfigError(f"{out} holds the cohort's own files, which would be overwritten; choose another folder.")
     planned = list(_planned(cohort, pair, out, config, fixed))
-    todo = [item for item in planned if isinstance(item, PairJob)]
+    todo = [item for item in planned if isinstance(item, _Job)]
     done = {outcome.name: outcome for outcome in _registered(todo, min(jobs, len(todo)))}
-    outcomes = [done[item.name] if isinstance(item, PairJob) else item for item in planned]
-    write_text(out / "quality.csv", inert_table(frame(outcomes)).to_csv(index=False))
+    outcomes = [done[item.name] if isinstance(item, _Job) else item for item in planned]
+    write_text(out / "quality.csv", inert_table(_frame(outcomes)).to_csv(index=False))
     write_text(out / "cohort.csv", _table(outcomes))
     return outcomes
 
 
-def _registered(todo: list[PairJob], jobs: int) -> Iterator[Outcome]:
-    """The pairs as they are done; when stopped, those that are done are kept, and no process goes on.
-
-    Raises:
-        DataError: A process was killed.
-        KeyboardInterrupt: Asked to stop.
-    """
+def _registered(todo: list[_Job], jobs: int) -> Iterator[Outcome]:
+    """The pairs as they are done; when stopped, those that are done are kept, and no process goes on."""
     try:
         if jobs <= 1:
-            yield from map(run, todo)
+            yield from map(_register, todo)
             return
-        with closing(in_processes(todo, run, jobs)) as ended:
+        with closing(in_processes(todo, _register, jobs)) as ended:
             for _, future in ended:
                 yield future.result()
     except WorkerKilledError as killed:
@@ -125,7 +113,7 @@ def _registered(todo: list[PairJob], jobs: int) -> Iterator[Outcome]:
         ) from None
 
 
-def run(job: PairJob) -> Outcome:
+def _register(job: _Job) -> Outcome:
     """Register one pair, or recall its outcome; whatever goes wrong is the outcome's reason."""
     record = job.files.folder / RECORD
     try:
@@ -142,7 +130,7 @@ def run(job: PairJob) -> Outcome:
         return Outcome(job.name, "failed", str(error) if isinstance(error, MedganError) else repr(error), job=job)
 
 
-def frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+def _frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """One row a pair, for CSV: the status, the figures, and the reason."""
     empty = dict.fromkeys(Quality.__dataclass_fields__)
     return pd.DataFrame(
@@ -161,7 +149,11 @@ def render(outcomes: list[Outcome]) -> RenderableType:
     for column in table.columns[2:]:
         column.justify = "right"
     for outcome in outcomes:
-        cells = _cells(outcome.quality) if outcome.quality else ("",) * 5
+        cells = ("",) * 5
+        if q := outcome.quality:
+            information = f"{q.mutual_information_before:.2f} → {q.mutual_information_after:.2f}"
+            moved = (f"{q.largest_displacement_mm:.1f}", f"{q.rotation_degrees:.1f}")
+            cells = (information, f"{q.dice_before:.2f} → {q.dice_after:.2f}", f"{q.covered:.2f}", *moved)
         style = "green" if outcome.status == "accepted" else "red"
         table.add_row(Text(outcome.name), Text(outcome.status, style=style), *(Text(cell) for cell in cells))
     counts = pd.Series([outcome.status for outcome in outcomes]).value_counts()
@@ -170,16 +162,7 @@ def render(outcomes: list[Outcome]) -> RenderableType:
     return Group(table, *reasons, Text(f"{len(outcomes)} pairs: {summary}"))
 
 
-def _cells(quality: Quality) -> tuple[str, ...]:
-    information = f"{quality.mutual_information_before:.2f} → {quality.mutual_information_after:.2f}"
-    outlines = f"{quality.dice_before:.2f} → {quality.dice_after:.2f}"
-    moved, turned = f"{quality.largest_displacement_mm:.1f}", f"{quality.rotation_degrees:.1f}"
-    return information, outlines, f"{quality.covered:.2f}", moved, turned
-
-
-def _planned(
-    cohort: Cohort, pair: DomainPair, out: Path, config: PairConfig, fixed: str
-) -> Iterator[PairJob | Outcome]:
+def _planned(cohort: Cohort, pair: DomainPair, out: Path, config: PairConfig, fixed: str) -> Iterator[_Job | Outcome]:
     """A job for each pair, and a failure for each subject that has none."""
     swap = fixed == pair.target.name
     domains = (pair.target, pair.source) if swap else (pair.source, pair.target)
@@ -197,10 +180,10 @@ def _planned(
             continue
         for number, (source, target) in enumerate(couples, 1):
             name = subject if len(couples) == 1 else f"{subject}/{number}"
-            yield PairJob(name, (target, source) if swap else (source, target), domains, out, config)
+            yield _Job(name, (target, source) if swap else (source, target), domains, out, config)
 
 
-def _key(job: PairJob) -> str:
+def _key(job: _Job) -> str:
     """A hash of everything that shapes the results: the files' contents, the domains, the settings."""
     paths = [path for study in job.studies for path in (study.image, study.mask)]
     contents = [file_hash(path) if path else "" for path in paths]
@@ -208,7 +191,7 @@ def _key(job: PairJob) -> str:
     return hashlib.sha256("\n".join([str(FORMAT), *contents, *settings]).encode()).hexdigest()
 
 
-def _recalled(job: PairJob, record: Path, key: str) -> Outcome | None:
+def _recalled(job: _Job, record: Path, key: str) -> Outcome | None:
     """What an earlier run found, if it was the same and its files are still there."""
     try:
         known: Mapping[str, object] = read_json(record, strict=False)
@@ -221,7 +204,7 @@ def _recalled(job: PairJob, record: Path, key: str) -> Outcome | None:
     return outcome if all((job.out / name).exists() for name in written) else None
 
 
-def _cleared(job: PairJob, record: Path) -> None:
+def _cleared(job: _Job, record: Path) -> None:
     """Remove what an earlier run wrote for the pair: nothing of it may pass for a result of this one."""
     images = [path for domain in job.domains for path in (job.files.image(domain), job.files.mask(domain))]
     for path in (record, *images, job.files.transform, job.files.picture):

@@ -22,6 +22,10 @@ from medgan.registration.quality import Limits, Quality, Status, draw_pair, gain
 from medgan.registration.search import deformed, register, shrunk
 from medgan.registration.side import RegistrationConfig, one_thread, side, to_itk, voxels_of
 
+N4_SPACING_MM = 4.0
+"""Voxel size on which the bias field is fitted; it is much smoother than that."""
+N4_ITERATIONS = (50, 50, 50)
+
 
 class PairConfig(Config):
     """How raw pairs become pairs on one grid."""
@@ -62,18 +66,18 @@ def register_pair(
 
     Returns:
         The figures, the verdict, and its reason.
-
-    Raises:
-        MedganError: A scan or mask that cannot be read or registered, or a file that cannot be written.
     """
     volumes = [read_volume(study.image) for study in studies]
     for volume, domain in zip(volumes, domains, strict=True):
         check_belongs(volume, domain, advice=", or leave it out")
     bodies = [body_mask(upright(volume).voxels, domain) for volume, domain in zip(volumes, domains, strict=True)]
     if config.n4:
-        volumes = [_corrected(*each) for each in zip(volumes, bodies, domains, strict=True)]
+        volumes = [
+            _corrected(volume, body) if domain.modality == "MR" else volume
+            for volume, body, domain in zip(volumes, bodies, domains, strict=True)
+        ]
     fixed, moving = volumes
-    # What is found shall not depend on the order in which voxels are stored.
+    # The result shall not depend on the order in which voxels are stored.
     sides = [side(*each, config.rigid) for each in zip(map(upright, volumes), bodies, domains, strict=True)]
     rigid = register(sides[0], sides[1], config.rigid)
     transform: sitk.Transform = rigid
@@ -84,7 +88,7 @@ def register_pair(
         transform = rigid = sitk.Euler3DTransform()
         quality = measure(sides[0], sides[1], rigid, transform)
     status, reason = judge(quality, config.limits)
-    moved = resampled(moving.voxels, moving.grid, fixed.grid, transform, air=domains[1].air)
+    moved = _resampled(moving.voxels, moving.grid, fixed.grid, transform, air=domains[1].air)
     masks = _masks_on_fixed(studies, fixed.grid, moving.grid, transform)
     title = f"{studies[0].subject}: {status}, Dice {quality.dice_before:.3f} → {quality.dice_after:.3f}"
     draw_pair(fixed.voxels, moved, domains, fixed.grid.spacing_mm, files.picture, title)
@@ -97,17 +101,12 @@ def register_pair(
     return quality, status, reason
 
 
-def resampled(
+def _resampled(
     voxels: NDArray[np.float32], grid: Grid, onto: Grid, transform: sitk.Transform, *, air: float | None
 ) -> NDArray[np.float32]:
-    """Voxels (X, Y, Z) on another grid, interpolated once.
+    """Voxels (X, Y, Z) on another grid, interpolated once; ``transform`` takes points from there to ``grid``.
 
-    Args:
-        voxels: On ``grid``.
-        grid: Of the moving scan.
-        onto: Of the fixed scan.
-        transform: From points of the fixed scan to points of the moving scan.
-        air: What lies outside the moving scan; None means labels: nearest neighbours, and 0 outside.
+    ``air`` is what lies outside of ``grid``; None means labels: nearest neighbours, and 0 outside.
     """
     image, reference = to_itk(voxels, grid.affine), to_itk(np.zeros(onto.size, np.uint8), onto.affine)
     if air is None:
@@ -117,13 +116,31 @@ def resampled(
     return voxels_of(moved).astype(np.float32)
 
 
-def _corrected(volume: Volume, body: NDArray[np.bool_], domain: Domain) -> Volume:
+@one_thread()
+def _without_bias(
+    voxels: NDArray[np.float32], affine: NDArray[np.float64], body: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """MR voxels (X, Y, Z) divided by their smooth multiplicative field, fitted inside the body, whose mean stays.
+
+    Source: N4, Tustison et al. 2010, doi 10.1109/TMI.2010.2046908.
+    """
+    inside = body & (voxels > 0)
+    if not inside.any():
+        return voxels
+    image, mask = to_itk(voxels, affine), to_itk(inside, affine)
+    method = sitk.N4BiasFieldCorrectionImageFilter()
+    method.SetMaximumNumberOfIterations(N4_ITERATIONS)
+    small = shrunk(image, N4_SPACING_MM)
+    method.Execute(small, sitk.Resample(mask, small, sitk.Transform(), sitk.sitkNearestNeighbor))
+    corrected = voxels / np.exp(voxels_of(method.GetLogBiasFieldAsImage(image)))
+    return np.asarray(corrected * (voxels[inside].mean() / corrected[inside].mean()), dtype=np.float32)
+
+
+def _corrected(volume: Volume, body: NDArray[np.bool_]) -> Volume:
     """An MR without its bias field, in its own storage order; the body's mask is upright."""
-    if domain.modality != "MR":
-        return volume
     result = replace(volume, voxels=np.empty_like(volume.voxels))
     standing = upright(volume)
-    upright(result).voxels[...] = without_bias(standing.voxels, standing.grid.affine, body)
+    upright(result).voxels[...] = _without_bias(standing.voxels, standing.grid.affine, body)
     return result
 
 
@@ -144,7 +161,7 @@ def _masks_on_fixed(
         if same_grid(mask.grid, fixed) and (stays or not same_grid(mask.grid, moving)):
             masks.append(mask.voxels)
         elif same_grid(mask.grid, moving):
-            masks.append(resampled(mask.voxels, moving, fixed, transform, air=None))
+            masks.append(_resampled(mask.voxels, moving, fixed, transform, air=None))
         else:
             raise GeometryError(
                 f"{study.mask} is neither on the grid of {studies[0].image} nor on that of {studies[1].image}; "
@@ -171,37 +188,3 @@ def _write_transform(transform: sitk.Transform, path: Path) -> None:
         part.replace(path)
     except (OSError, RuntimeError) as error:
         raise unwritable(path, error) from None
-
-
-FIT_SPACING_MM = 4.0
-"""Voxel size on which the field is fitted; it is much smoother than that."""
-N4_ITERATIONS = (50, 50, 50)
-
-
-@one_thread()
-def without_bias(
-    voxels: NDArray[np.float32], affine: NDArray[np.float64], body: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """The voxels divided by their smooth multiplicative field, which is fitted inside the body.
-
-    Args:
-        voxels: (X, Y, Z), MR, arbitrary unit; what is not positive is left out of the fit.
-        affine: (4, 4), voxel index → RAS+ mm.
-        body: (X, Y, Z).
-
-    Returns:
-        (X, Y, Z), with the body's mean as it was.
-
-    Source: N4, Tustison et al. 2010, doi 10.1109/TMI.2010.2046908.
-    """
-    inside = body & (voxels > 0)
-    if not inside.any():
-        return voxels
-    image, mask = to_itk(voxels, affine), to_itk(inside, affine)
-    method = sitk.N4BiasFieldCorrectionImageFilter()
-    method.SetMaximumNumberOfIterations(N4_ITERATIONS)
-    small = shrunk(image, FIT_SPACING_MM)
-    method.Execute(small, sitk.Resample(mask, small, sitk.Transform(), sitk.sitkNearestNeighbor))
-    field = np.exp(voxels_of(method.GetLogBiasFieldAsImage(image)))
-    corrected = voxels / field
-    return np.asarray(corrected * (voxels[inside].mean() / corrected[inside].mean()), dtype=np.float32)

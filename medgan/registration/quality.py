@@ -29,6 +29,10 @@ NOISE_ERRORS = 3.0
 """A gain of fewer standard errors is noise: the best of several ends of a search looks better than it is."""
 MOST_POINTS = 20_000
 """Body voxels whose displacement is measured."""
+WINDOWS = {"CT": Window(lower=-200.0, upper=400.0), "MR": Window(lower=1.0, upper=99.0, percentiles=True)}
+FIELDS = 8
+"""Of the checkerboard, along the shorter edge of a plane."""
+PLANES = ("sagittal", "coronal", "axial")
 
 
 class Limits(Config):
@@ -80,13 +84,13 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
     where = _looked_at(fixed, moving, (still, transform))
     images = [_moved(moving.image, fixed, each, sitk.sitkLinear) for each in (still, transform)]
     still_image = voxels_of(fixed.image)
-    before = mutual_information(still_image[where & seen_before], images[0][where & seen_before])
-    after = mutual_information(still_image[where & seen], images[1][where & seen])
+    before = _mutual_information(still_image[where & seen_before], images[0][where & seen_before])
+    after = _mutual_information(still_image[where & seen], images[1][where & seen])
     both = where & seen_before & seen
     noise = 0.0
     if 2 * both.sum() >= max((where & seen).sum(), 1):
         blocks = np.argwhere(both) * np.array(fixed.image.GetSpacing()) // BLOCK_MM
-        noise = gain_noise(still_image[both], images[0][both], images[1][both], blocks)
+        noise = _gain_noise(still_image[both], images[0][both], images[1][both], blocks)
     points = _points(fixed.body)
     ends = np.array([transform.TransformPoint(point) for point in points.tolist()])
     centre = np.array(centred(fixed, moving).GetTranslation())
@@ -134,7 +138,7 @@ def judge(quality: Quality, limits: Limits) -> tuple[Status, str]:
     return "accepted", ""
 
 
-def mutual_information(one: NDArray[Any], other: NDArray[Any]) -> float:
+def _mutual_information(one: NDArray[Any], other: NDArray[Any]) -> float:
     """Of two images' intensities (voxels,), in nats, from a joint histogram of 32 × 32 bins; 0 without voxels."""
     if one.size == 0:
         return 0.0
@@ -142,19 +146,14 @@ def mutual_information(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1)) - entropy(joint.ravel()))
 
 
-def gain_noise(
+def _gain_noise(
     fixed: NDArray[np.floating], before: NDArray[np.floating], after: NDArray[np.floating], blocks: NDArray[np.floating]
 ) -> float:
     """Standard error of the mutual information that a move gains, of intensities at the same voxels (N,).
 
     Mutual information is the mean over voxels of log p(x, y) / p(x) p(y). How much that rises differs from place to
-    place; the error is that of its mean when blocks of the scan are drawn anew.
-
-    Args:
-        fixed: Of the fixed scan.
-        before: Of the moving scan, as the headers say.
-        after: Of the moving scan, moved.
-        blocks: (N, 3), which block each voxel lies in.
+    place; the error is that of its mean when blocks of the scan are drawn anew. ``blocks`` (N, 3) says in which block
+    each voxel lies.
     """
     rise = _pointwise(fixed, after) - _pointwise(fixed, before)
     _, block = np.unique(blocks, axis=0, return_inverse=True)
@@ -209,13 +208,7 @@ def _points(mask: sitk.Image) -> NDArray[np.float64]:
     return np.array([mask.TransformIndexToPhysicalPoint(index) for index in indices.tolist()])
 
 
-WINDOWS = {"CT": Window(lower=-200.0, upper=400.0), "MR": Window(lower=1.0, upper=99.0, percentiles=True)}
-FIELDS = 8
-"""Of the checkerboard, along the shorter edge of a plane."""
-PLANES = ("sagittal", "coronal", "axial")
-
-
-def checkerboard(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def _checkerboard(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Two slices (X, Y) as the fields of one board; the first field, at index 0, 0, shows ``one``."""
     edge = max(1, min(one.shape) // FIELDS)
     x, y = np.indices(one.shape) // edge
@@ -230,23 +223,17 @@ def draw_pair(
     path: Path,
     title: str,
 ) -> None:
-    """Write a PNG: above the checkerboards through the middle, below the fixed and the moved scan in the last plane.
-
-    Args:
-        fixed: (X, Y, Z).
-        moved: (X, Y, Z), on the same grid.
-        domains: Of the fixed and of the moved scan.
-        spacing_mm: So that the planes are not stretched.
-        path: The file, replaced whole.
-        title: What it says above.
-    """
-    scans = [_grey(voxels, domain) for voxels, domain in zip((fixed, moved), domains, strict=True)]
+    """Write a PNG of two scans (X, Y, Z) on one grid: checkerboards of the middle planes, below them edges."""
+    scans = []
+    for voxels, domain in zip((fixed, moved), domains, strict=True):
+        lower, upper = WINDOWS[domain.modality].bounds(voxels)
+        scans.append(np.asarray(np.clip((voxels - lower) / (upper - lower), 0, 1), dtype=np.float64))
     figure = Figure(figsize=(12, 8), layout="constrained")
     figure.suptitle(title, parse_math=False)  # dollar signs of a name are no formula
     for column, plane in enumerate(PLANES):
         one, other = (scan.take(scan.shape[column] // 2, axis=column) for scan in scans)
         first, second = (spacing for axis, spacing in enumerate(spacing_mm) if axis != column)
-        rows = [("checkerboard, " + plane, checkerboard(one, other))]
+        rows = [("checkerboard, " + plane, _checkerboard(one, other))]
         rows.append((f"edges of {domains[1].name} on {domains[0].name}", one))
         for row, (text, picture) in enumerate(rows):
             axes = figure.add_subplot(2, 3, 1 + column + 3 * row)
@@ -256,8 +243,3 @@ def draw_pair(
         axes.contour(other.T, levels=[0.2, 0.7], colors=["tab:red", "tab:orange"], linewidths=0.7)
     with replacing(path) as stream:
         figure.savefig(stream, format="png")
-
-
-def _grey(voxels: NDArray[np.float32], domain: Domain) -> NDArray[np.float64]:
-    lower, upper = WINDOWS[domain.modality].bounds(voxels)
-    return np.asarray(np.clip((voxels - lower) / (upper - lower), 0, 1), dtype=np.float64)

@@ -1,7 +1,8 @@
 # mypy: untyped-calls-exclude="SimpleITK"
-"""Rigid registration of two scans of one subject by mutual information, coarse to fine, from several starts.
+"""Registration of two scans of one subject by mutual information: rigid, coarse to fine, from several starts.
 
-Transforms are SimpleITK's: they take a point of the fixed scan, in LPS+ mm, to where the moving scan shows it.
+Transforms are SimpleITK's: they take a point of the fixed scan, in LPS+ mm, to where the moving scan shows it. On
+request a smooth deformation follows what a rigid transform leaves.
 """
 
 import itertools
@@ -30,14 +31,14 @@ from medgan.registration.side import (
 SAMPLES_A_CELL = 4
 """Of the joint histogram, at least: estimated from fewer, mutual information is too high, the more so the fewer."""
 ALIKE_VOXELS = 0.25
-"""Of a level: two climbs that end nearer to each other, on the mean over the scan's corners, found the same; at the
+"""Of a level: two climbs that end nearer to each other, on the mean over the scan's corners, are the same; at the
 coarsest level a whole voxel."""
-
 COARSE_LEVELS = 2
 """They look at the skin, too, and continue the moving scan beyond its borders."""
-
-Climbed = list[tuple[float, sitk.Euler3DTransform]]
-"""The negative mutual information and the transform that climbs ended at."""
+BENDING_LEVELS_MM = (4.0, 2.0)
+"""Voxel sizes of the two levels that bend: finer ones follow noise."""
+BENDING_ITERATIONS = 50
+LEAST_CELLS = 2
 
 
 @one_thread()
@@ -47,7 +48,7 @@ def register(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Eule
     The coarsest level is climbed from several starts (as the headers say, bodies' moments matched, and both turned a
     little), since from one start alone a turn of 15 degrees often ends in a local maximum; and in both directions,
     since in a small scan one of them may slide out of it. The other levels look at the bones of a CT first, whichever
-    of the two it is: the one with bones is held fixed, and what is found is turned around.
+    of the two it is: the one with bones is held fixed, and the result is turned around.
 
     Raises:
         DataError: The scans do not overlap, wherever the search starts.
@@ -56,11 +57,48 @@ def register(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Eule
     doi 10.1002/mp.16529.
     """
     if fixed.bone is None and moving.bone is not None:
-        return inverse(_search(moving, fixed, config))
+        return _inverse(_search(moving, fixed, config))
     return _search(fixed, moving, config)
 
 
-def inverse(rigid: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
+@one_thread()
+def deformed(
+    fixed: Side, moving: Side, rigid: sitk.Transform, knots_mm: float, config: RegistrationConfig
+) -> sitk.CompositeTransform:
+    """The rigid transform followed from a B-spline deformation that raises the mutual information further.
+
+    The metric looks near the whole body: flesh is what bends; what is much smaller than ``knots_mm``, the distance of
+    the control points, does not.
+
+    Source: Rueckert et al. 1999, doi 10.1109/42.796284, with Mattes' metric and L-BFGS-B.
+    """
+    extents_mm = [size * spacing for size, spacing in zip(fixed.image.GetSize(), fixed.image.GetSpacing(), strict=True)]
+    cells = [max(LEAST_CELLS, math.ceil(extent / knots_mm)) for extent in extents_mm]
+    bending = sitk.BSplineTransformInitializer(fixed.image, cells)
+    for spacing_mm in BENDING_LEVELS_MM:
+        level = shrunk(fixed.image, spacing_mm)
+        method = _metric(level, fixed.near, config)
+        method.SetMovingInitialTransform(rigid)
+        method.SetInitialTransform(bending, inPlace=True)
+        method.SetOptimizerAsLBFGSB(numberOfIterations=BENDING_ITERATIONS)
+        try:
+            method.Execute(level, _with_edges(shrunk(moving.image, spacing_mm), config.edge_mm))
+        except RuntimeError as error:
+            raise DataError(f"the B-spline refinement failed ({str(error).splitlines()[-1]}); leave it out.") from None
+    return sitk.CompositeTransform([sitk.Transform(rigid), bending])
+
+
+def centred(fixed: Side, moving: Side) -> sitk.Euler3DTransform:
+    """The translation that matches the bodies' centres of mass, or the centres of the volumes where that fails."""
+    kinds = sitk.CenteredTransformInitializerFilter
+    try:
+        start = sitk.CenteredTransformInitializer(fixed.body, moving.body, sitk.Euler3DTransform(), kinds.MOMENTS)
+    except RuntimeError:
+        start = sitk.CenteredTransformInitializer(fixed.body, moving.body, sitk.Euler3DTransform(), kinds.GEOMETRY)
+    return sitk.Euler3DTransform(start)
+
+
+def _inverse(rigid: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
     """The way back, which turns about the point that the centre of the way there went to.
 
     The centre changes no point's place, but the search: about a distant one, turning and shifting are hard to tell
@@ -80,44 +118,29 @@ def _about(centre: NDArray[np.float64], matrix: NDArray[np.float64]) -> sitk.Eul
 
 
 def _search(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler3DTransform:
-    """What is found with the fixed scan's axes as the axes of the world.
+    """The search from the coarsest level to the finest, with the fixed scan's axes as the axes of the world.
 
-    Along other axes a search takes another way, and where mutual information is flat it ends elsewhere: what is found
+    Along other axes a search takes another way, and where mutual information is flat it ends elsewhere: the result
     would depend on how the patient lay in the scanner.
     """
     frame = own_frame(fixed.image)
-    found = _through_levels(in_frame(fixed, frame), in_frame(moving, frame), config)
-    back = np.linalg.inv(frame)
-    return _about((back @ [*found.GetCenter(), 1.0])[:3], back @ matrix_lps(found) @ frame)
-
-
-def _through_levels(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler3DTransform:
-    """From the ends of the coarsest level, of which several go on, through all others."""
-    kept = [*_coarse(fixed, moving, config), *map(inverse, _coarse(moving, fixed, config))]
+    fixed, moving = in_frame(fixed, frame), in_frame(moving, frame)
+    kept = [*_coarse(fixed, moving, config), *map(_inverse, _coarse(moving, fixed, config))]
     for number, spacing_mm in enumerate(config.level_spacings_mm[1:], start=1):
-        level = at_level(fixed, moving, number, config)
-        climbed = [_climb(level, start, config) for start in kept]
-        kept = _best(climbed, fixed, ALIKE_VOXELS * spacing_mm, math.ceil(config.kept_starts / 2))
+        level = _at_level(fixed, moving, number, config)
+        ends = [_climb(level, start, config) for start in kept]
+        kept = _best(ends, fixed, ALIKE_VOXELS * spacing_mm, math.ceil(config.kept_starts / 2))
     if not kept:
         raise DataError("the scans share no tissue wherever the search starts; look at both images.")
-    return kept[0]
+    back = np.linalg.inv(frame)
+    return _about((back @ [*kept[0].GetCenter(), 1.0])[:3], back @ matrix_lps(kept[0]) @ frame)
 
 
 def _coarse(fixed: Side, moving: Side, config: RegistrationConfig) -> list[sitk.Euler3DTransform]:
     """The best of the different ends of the coarsest level."""
-    level = at_level(fixed, moving, 0, config)
-    climbed = [_climb(level, start, config) for start in _starts(fixed, moving, config)]
-    return _best(climbed, fixed, level.spacing_mm, config.kept_starts)
-
-
-def centred(fixed: Side, moving: Side) -> sitk.Euler3DTransform:
-    """The translation that matches the bodies' centres of mass, or the centres of the volumes where that fails."""
-    kinds = sitk.CenteredTransformInitializerFilter
-    try:
-        found = sitk.CenteredTransformInitializer(fixed.body, moving.body, sitk.Euler3DTransform(), kinds.MOMENTS)
-    except RuntimeError:
-        found = sitk.CenteredTransformInitializer(fixed.body, moving.body, sitk.Euler3DTransform(), kinds.GEOMETRY)
-    return sitk.Euler3DTransform(found)
+    level = _at_level(fixed, moving, 0, config)
+    ends = [_climb(level, start, config) for start in _starts(fixed, moving, config)]
+    return _best(ends, fixed, level.spacing_mm, config.kept_starts)
 
 
 def _starts(fixed: Side, moving: Side, config: RegistrationConfig) -> Iterator[sitk.Euler3DTransform]:
@@ -135,14 +158,16 @@ def _starts(fixed: Side, moving: Side, config: RegistrationConfig) -> Iterator[s
         yield turned
 
 
-def _best(climbed: Climbed, fixed: Side, apart_mm: float, number: int) -> list[sitk.Euler3DTransform]:
+def _best(
+    ends: list[tuple[float, sitk.Euler3DTransform]], fixed: Side, apart_mm: float, number: int
+) -> list[sitk.Euler3DTransform]:
     """The transforms with the lowest scores, best first, at most so many, none nearer than ``apart_mm`` to a better."""
-    image, sides = fixed.image, itertools.product((0.0, 1.0), repeat=3)
-    indices = [[end * size for end, size in zip(ends, image.GetSize(), strict=True)] for ends in sides]
-    corners = [image.TransformContinuousIndexToPhysicalPoint(index) for index in indices]
+    size = np.array(fixed.image.GetSize(), float)
+    indices = [(size * corner).tolist() for corner in itertools.product((0.0, 1.0), repeat=3)]
+    corners = [fixed.image.TransformContinuousIndexToPhysicalPoint(index) for index in indices]
     kept: list[sitk.Euler3DTransform] = []
     taken: list[NDArray[np.float64]] = []
-    for score, transform in sorted(climbed, key=lambda found: found[0]):
+    for score, transform in sorted(ends, key=lambda end: end[0]):
         places = np.array([transform.TransformPoint(corner) for corner in corners])
         alike = any(np.linalg.norm(places - other, axis=1).mean() <= apart_mm for other in taken)
         if math.isfinite(score) and not alike and len(kept) < number:
@@ -152,7 +177,7 @@ def _best(climbed: Climbed, fixed: Side, apart_mm: float, number: int) -> list[s
 
 
 @dataclass(frozen=True)
-class Level:
+class _Level:
     """Both scans at one resolution."""
 
     fixed: sitk.Image
@@ -162,24 +187,28 @@ class Level:
     spacing_mm: float
 
 
-def at_level(fixed: Side, moving: Side, number: int, config: RegistrationConfig) -> Level:
-    """The level of a number, 0 the coarsest.
+def _at_level(fixed: Side, moving: Side, number: int, config: RegistrationConfig) -> _Level:
+    """The level of a number, 0 the coarsest: blurred by a Gaussian of its voxel size, along thick slices as thin ones.
 
-    Far from the goal the metric needs the skin, and edges that are repeated; close to it both draw it off.
+    Between voxels interpolation averages noise and on them it does not: unblurred, mutual information has a ripple of
+    the grid's period, in which the search is caught. Far from the goal the metric needs the skin, and edges that are
+    repeated; close to it both draw it off.
     """
     spacing_mm = config.level_spacings_mm[number]
-    image, target = (shrunk(smoothed(side.image, spacing_mm), spacing_mm) for side in (fixed, moving))
+    image, target = (
+        shrunk(sitk.SmoothingRecursiveGaussian(each.image, spacing_mm), spacing_mm) for each in (fixed, moving)
+    )
     coarse = number < COARSE_LEVELS
     where = fixed.near if number == 0 else look(fixed, image, fixed.near if coarse else fixed.inside, config)
-    return Level(image, with_edges(target, config.edge_mm) if coarse else target, where, spacing_mm)
+    return _Level(image, _with_edges(target, config.edge_mm) if coarse else target, where, spacing_mm)
 
 
 def _climb(
-    level: Level, start: sitk.Euler3DTransform, config: RegistrationConfig
+    level: _Level, start: sitk.Euler3DTransform, config: RegistrationConfig
 ) -> tuple[float, sitk.Euler3DTransform]:
     """The negative mutual information and the transform after one level; infinite where the scans do not overlap."""
     transform = sitk.Euler3DTransform(start)
-    method = metric(level.fixed, level.where, config)
+    method = _metric(level.fixed, level.where, config)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=level.spacing_mm / 2,
         minStep=level.spacing_mm / 1000,
@@ -196,7 +225,7 @@ def _climb(
     return float(method.GetMetricValue()), transform
 
 
-def metric(level: sitk.Image, where: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
+def _metric(level: sitk.Image, where: sitk.Image, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
     """Mattes' mutual information at seeded random places of ``level`` in a mask, ready for an optimizer.
 
     ITK draws voxels with replacement and a place within each: also where a mask has fewer voxels than there are samples
@@ -219,16 +248,6 @@ def metric(level: sitk.Image, where: sitk.Image, config: RegistrationConfig) -> 
     return method
 
 
-def smoothed(image: sitk.Image, spacing_mm: float) -> sitk.Image:
-    """Blurred by a Gaussian of the level's voxel size, along thick slices as along thin ones.
-
-    Between voxels interpolation averages noise and on them it does not: unblurred, mutual information has a ripple of
-    the grid's period, in which the search is caught.
-    """
-    blurred: sitk.Image = sitk.SmoothingRecursiveGaussian(image, spacing_mm)
-    return blurred
-
-
 def shrunk(image: sitk.Image, spacing_mm: float) -> sitk.Image:
     """Voxels averaged up to a spacing; no axis gets shorter than ``LEAST_VOXELS``."""
     factors = [
@@ -239,45 +258,8 @@ def shrunk(image: sitk.Image, spacing_mm: float) -> sitk.Image:
     return smaller
 
 
-def with_edges(image: sitk.Image, edge_mm: float) -> sitk.Image:
+def _with_edges(image: sitk.Image, edge_mm: float) -> sitk.Image:
     """The image with its outermost voxels repeated outwards: tissue does not end where a scan does."""
     pads = [math.ceil(edge_mm / spacing) for spacing in image.GetSpacing()]
     larger: sitk.Image = sitk.ZeroFluxNeumannPad(image, pads, pads)
     return larger
-
-
-LEVELS_MM = (4.0, 2.0)
-"""Voxel sizes of the two levels that bend: finer ones follow noise."""
-BENDING_ITERATIONS = 50
-LEAST_CELLS = 2
-
-
-@one_thread()
-def deformed(
-    fixed: Side, moving: Side, rigid: sitk.Transform, knots_mm: float, config: RegistrationConfig
-) -> sitk.CompositeTransform:
-    """The rigid transform followed from a B-spline deformation that raises the mutual information further.
-
-    Args:
-        fixed: The scan that stays.
-        moving: The scan that is brought onto it.
-        rigid: From :func:`medgan.registration.search.register`.
-        knots_mm: Distance of the control points: what is much smaller does not bend.
-        config: The metric's settings. It looks near the whole body: flesh is what bends.
-
-    Source: Rueckert et al. 1999, doi 10.1109/42.796284, with Mattes' metric and L-BFGS-B.
-    """
-    extents_mm = [size * spacing for size, spacing in zip(fixed.image.GetSize(), fixed.image.GetSpacing(), strict=True)]
-    cells = [max(LEAST_CELLS, math.ceil(extent / knots_mm)) for extent in extents_mm]
-    bending = sitk.BSplineTransformInitializer(fixed.image, cells)
-    for spacing_mm in LEVELS_MM:
-        level = shrunk(fixed.image, spacing_mm)
-        method = metric(level, fixed.near, config)
-        method.SetMovingInitialTransform(rigid)
-        method.SetInitialTransform(bending, inPlace=True)
-        method.SetOptimizerAsLBFGSB(numberOfIterations=BENDING_ITERATIONS)
-        try:
-            method.Execute(level, with_edges(shrunk(moving.image, spacing_mm), config.edge_mm))
-        except RuntimeError as error:
-            raise DataError(f"the B-spline refinement failed ({str(error).splitlines()[-1]}); leave it out.") from None
-    return sitk.CompositeTransform([sitk.Transform(rigid), bending])

@@ -1,5 +1,5 @@
 # mypy: untyped-calls-exclude="SimpleITK,nibabel"
-"""One of two scans, ready to register: its intensities, and where the metric shall look in it."""
+"""One of two scans, ready to register: its intensities as SimpleITK's image, and where the metric looks in it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +20,26 @@ from medgan.data.masks import components
 from medgan.errors import DataError
 
 LEAST_BINS = 8
+CONTRASTS = {"CT": Window(lower=-250.0, upper=600.0), "MR": Window(lower=0.0, upper=99.5, percentiles=True)}
+"""What the histogram of the metric spans: beyond, a few bright voxels would leave the tissues in one bin."""
+LEAST_VOXELS = 4
+"""Along each axis, in a level and in a scan."""
+LEAST_MM = 4.0
+"""Along each axis of a scan; thinner ones would be nearly all repeated edge, whose voxels would be too many."""
+LEAST_INSIDE = 0.2
+"""Share of the body that must lie deep enough for the metric to look there alone: a finger is all surface."""
+BONE_HU = 250.0
+"""What a contrast agent brightens beyond it (aorta, bowel) is taken for bone, too."""
+BONE_SMOOTHING_VOXELS = 0.7
+"""A low-dose CT has single voxels of noise above :data:`BONE_HU`."""
+LEAST_BONE_ML = 2.0
+"""Of one bone; what is smaller may be a calcification, a clip or contrast agent."""
+LEAST_LOOKED_AT = 20_000
+"""Voxels of a level at which the metric looks, where there are so many: fewer would leave the histogram empty."""
 
 
 class RegistrationConfig(Config):
-    """How a moving scan is brought onto a fixed one."""
+    """How a moving scan is brought onto a fixed one by a rigid transform."""
 
     seed: NonNegativeInt = 0
     """Of the voxels that the metric looks at; equal seeds give equal transforms."""
@@ -58,24 +74,6 @@ class RegistrationConfig(Config):
     of it gains nothing. At the finest, what is repeated is not what is there: it drew limbs along their axis."""
 
 
-CONTRASTS = {"CT": Window(lower=-250.0, upper=600.0), "MR": Window(lower=0.0, upper=99.5, percentiles=True)}
-"""What the histogram of the metric spans: beyond, a few bright voxels would leave the tissues in one bin."""
-LEAST_VOXELS = 4
-"""Along each axis, in a level and in a scan."""
-LEAST_MM = 4.0
-"""Along each axis of a scan; thinner ones would be nearly all repeated edge, whose voxels would be too many."""
-LEAST_INSIDE = 0.2
-"""Share of the body that must lie deep enough for the metric to look there alone: a finger is all surface."""
-BONE_HU = 250.0
-"""What a contrast agent brightens beyond it (aorta, bowel) is taken for bone, too."""
-BONE_SMOOTHING_VOXELS = 0.7
-"""A low-dose CT has single voxels of noise above :data:`BONE_HU`."""
-LEAST_BONE_ML = 2.0
-"""Of one bone; what is smaller may be a calcification, a clip or contrast agent."""
-LEAST_LOOKED_AT = 20_000
-"""Voxels of a level at which the metric looks, where there are so many: fewer would leave the histogram empty."""
-
-
 @dataclass(frozen=True)
 class Side:
     """One of the two scans, ready to register."""
@@ -93,13 +91,7 @@ class Side:
 
 
 def side(volume: Volume, body: NDArray[np.bool_], domain: Domain, config: RegistrationConfig) -> Side:
-    """A scan as registration wants it.
-
-    Args:
-        volume: (X, Y, Z).
-        body: (X, Y, Z), from :func:`medgan.data.masks.body_mask`.
-        domain: Its modality chooses the window of the metric.
-        config: How far around and inside the body, and around bones, the metric looks.
+    """A scan as registration wants it; ``body`` (X, Y, Z) is its :func:`medgan.data.masks.body_mask`.
 
     Raises:
         DataError: Too few voxels or millimetres along an axis, or no body in it.
@@ -151,14 +143,10 @@ def in_frame(ready: Side, frame: NDArray[np.float64]) -> Side:
 
 
 def look(fixed: Side, level: sitk.Image, rest: sitk.Image, config: RegistrationConfig) -> sitk.Image:
-    """Where the metric looks at a level, uint8 on its grid: around bones, and at some of the rest.
+    """Where the metric looks at a level, uint8 on its grid: around bones, and at some of the ``rest``.
 
-    Args:
-        fixed: The scan that is held still.
-        level: Its image at the level.
-        rest: ``near`` or ``inside`` of ``fixed``. It is thinned at random until bones have their share, or until
-            :data:`LEAST_LOOKED_AT` voxels are left; without bones it is taken as it is.
-        config: The bones' share, and the seed.
+    The rest is thinned at random until bones have their share, or until :data:`LEAST_LOOKED_AT` voxels are left;
+    without bones it is taken as it is.
     """
     if fixed.bone is None:
         return rest
@@ -173,6 +161,12 @@ def look(fixed: Side, level: sitk.Image, rest: sitk.Image, config: RegistrationC
     return mask
 
 
+def on(level: sitk.Image, mask: sitk.Image) -> NDArray[np.bool_]:
+    """A mask on the grid of a level, (X, Y, Z)."""
+    still = sitk.Transform(3, sitk.sitkIdentity)
+    return np.asarray(voxels_of(sitk.Resample(mask, level, still, sitk.sitkNearestNeighbor)) > 0)
+
+
 def _bone(volume: Volume, body: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Bones of a CT (X, Y, Z) that are large enough to be some."""
     dense = (ndimage.gaussian_filter(volume.voxels, BONE_SMOOTHING_VOXELS) > BONE_HU) & body
@@ -184,16 +178,8 @@ def _bone(volume: Volume, body: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _distance_mm(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> sitk.Image:
     """Of each voxel from the mask's surface, negative inside."""
-    distance_mm: sitk.Image = sitk.SignedMaurerDistanceMap(
-        to_itk(mask, affine), squaredDistance=False, useImageSpacing=True
-    )
-    return distance_mm
-
-
-def on(level: sitk.Image, mask: sitk.Image) -> NDArray[np.bool_]:
-    """A mask on the grid of a level, (X, Y, Z)."""
-    still = sitk.Transform(3, sitk.sitkIdentity)
-    return np.asarray(voxels_of(sitk.Resample(mask, level, still, sitk.sitkNearestNeighbor)) > 0)
+    image: sitk.Image = sitk.SignedMaurerDistanceMap(to_itk(mask, affine), squaredDistance=False, useImageSpacing=True)
+    return image
 
 
 @contextmanager
@@ -211,12 +197,7 @@ def one_thread() -> Iterator[None]:
 
 
 def to_itk(voxels: NDArray[np.generic], affine: NDArray[np.float64]) -> sitk.Image:
-    """An image of SimpleITK on the same grid.
-
-    Args:
-        voxels: (X, Y, Z); booleans become uint8.
-        affine: (4, 4), voxel index → RAS+ mm, without shear (:func:`medgan.data.volumes.read_volume` refuses it).
-    """
+    """SimpleITK's image of voxels (X, Y, Z), of which booleans become uint8; the affine to RAS+ mm has no shear."""
     numbers = voxels.astype(np.uint8) if voxels.dtype == bool else voxels
     image = sitk.GetImageFromArray(np.ascontiguousarray(numbers.T))
     lps = LPS_TO_RAS @ affine

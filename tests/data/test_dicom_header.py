@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from dicom_files import report, save, slice_of
-from medgan.data.dicom_header import read_header
+from medgan.data.dicom_header import Slice, in_order, is_stack, positions_mm, read_header, series_affine
 from medgan.errors import DataError, GeometryError
 
 HU = np.zeros((5, 4))
@@ -89,3 +94,144 @@ def test_objects_are_no_images(tmp_path, modality):
     assert found.object
     with pytest.raises(DataError, match=r"a: a .*, not an image; give the images that belong to it"):
         found.slice()
+
+
+FOLDER = Path("study")
+
+
+def one(position, name="slice", *, size=(4, 5), spacing=(0.5, 0.75, 1), turn=None, positioned=True, **more):
+    direction = np.eye(3) if turn is None else turn
+    return Slice(FOLDER / name, size, np.array(spacing), np.array(position, float), direction, positioned, **more)
+
+
+def stack(heights, **options):
+    return [one((1, 2, z), f"{number}.dcm", **options) for number, z in enumerate(heights)]
+
+
+@given(
+    st.permutations(range(6)),
+    st.tuples(*[st.floats(-3, 3)] * 3),
+    st.floats(0.3, 10),
+    st.tuples(*[st.floats(-500, 500)] * 3),
+)
+def test_slices_are_ordered_along_their_normal_whatever_their_names_and_orientation(order, turn, spacing, start):
+    rotation = Rotation.from_rotvec(turn).as_matrix()
+    slices = [one(np.array(start) + z * spacing * rotation[:, 2], str(z), turn=rotation) for z in order]
+    ordered = in_order(FOLDER, slices)
+    assert [part.path.name for part in ordered] == list("012345")
+    affine = series_affine(ordered)
+    for z, part in enumerate(ordered):
+        np.testing.assert_allclose(affine @ [0, 0, z, 1], [*(part.origin_mm * [-1, -1, 1]), 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("heights", [[0], [0, 2], [5, 3, 1], [0.0, 0.7, 1.5, 2.2, 3.0], [-766.5, -768.5, -764.5]])
+def test_even_positions_pass_with_the_rounding_that_files_have(heights):
+    assert [part.origin_mm[2] for part in in_order(FOLDER, stack(heights))] == sorted(heights)
+
+
+def test_the_rounding_of_spacings_and_directions_is_no_other_grid():
+    turn = Rotation.from_rotvec([0, 0, 5e-6]).as_matrix()
+    slices = [*stack([0], size=(512, 512)), *stack([2], size=(512, 512), spacing=(0.50004, 0.75004, 1), turn=turn)]
+    assert len(in_order(FOLDER, slices)) == 2
+
+
+def test_a_lone_slice_keeps_its_own_spacing_and_needs_no_position():
+    lone = one((1, 2, 3), spacing=(1, 1, 5), positioned=False)
+    np.testing.assert_array_equal(series_affine(in_order(FOLDER, [lone]))[:3, 2], [0, 0, 5])
+
+
+TURNED = Rotation.from_euler("x", 90, degrees=True).as_matrix()
+
+NO_VOLUME = {
+    "one missing": (
+        stack([0, 2, 6, 8]),
+        GeometryError,
+        r"missing slices, 1 at a spacing of 2 mm.*\(1, 2, 2\) and \(1, 2, 6",
+    ),
+    "many missing": (stack([0, 1, 2, 12, 14]), GeometryError, r"missing slices, 10 at.*\(1, 2, 2\) and \(1, 2, 12\)"),
+    "uneven": (stack([0, 2, 4, 7]), GeometryError, r"uneven slice spacing, 2 to 3 mm \(between \(1, 2, 4\)"),
+    "drifting": (stack([0, 1, 2.1, 3.3, 4.6]), GeometryError, r"uneven slice spacing"),
+    "duplicate": (stack([0, 2, 2, 4]), GeometryError, r"duplicate positions, 1\.dcm and 2\.dcm lie at one place"),
+    "all at one place": (stack([3, 3]), GeometryError, r"duplicate positions"),
+    "tilted": ([one((0, 0.4 * z, 2 * z)) for z in range(5)], GeometryError, r"sheared.* 11\.31° off the slice normal"),
+    "two spacings": (
+        stack([0, 4, 8, 12, 16, 17.08, 24.08, 31.08, 38.08, 45.08]),
+        GeometryError,
+        r"2 slice spacings, 4 mm from \(1, 2, 0\) and 7 mm from \(1, 2, 17\.08\) on; put the slices of each range",
+    ),
+    "two spacings, one twice the other": (stack([0, 2, 4, 6, 10, 14, 18]), GeometryError, r"2 slice spacings, 2 mm"),
+    "every other one missing in part": (stack([0, 2, 4, 6, 8, 12, 14, 16]), GeometryError, r"missing slices, 1 at"),
+    "phases at one place": (
+        [*stack([0, 2], phases={"EchoTime": "5"}), *stack([0, 2], phases={"EchoTime": "20"})],
+        GeometryError,
+        r"duplicate positions, .* of EchoTime (5 and 20|20 and 5); put the files of each phase",
+    ),
+    "phases in turns": (
+        [*stack([0, 4, 8], phases={"EchoNumbers": "1"}), *stack([2, 6, 10], phases={"EchoNumbers": "2"})],
+        GeometryError,
+        r"slices of EchoNumbers 1, 2 in turns",
+    ),
+    "mixed frames": ([*stack([0, 2]), *stack([4], frame="9")], GeometryError, r"mixed frames of reference, so they"),
+    "mixed modalities": (
+        [*stack([0], modality="CT"), *stack([2], modality="MR")],
+        DataError,
+        r"mixed modalities, (CT and MR|MR and CT)",
+    ),
+    "scaled in part": ([*stack([0, 2]), *stack([4], scaling=(1, 0))], DataError, r"only one has a RescaleSlope"),
+    "mixed sizes": ([*stack([0, 2]), *stack([4], size=(8, 8))], GeometryError, r"mixed sizes, \(8, 8\) and \(4, 5\)"),
+    "mixed spacings": ([*stack([0, 2]), *stack([4], spacing=(1, 1, 1))], GeometryError, r"mixed pixel spacings"),
+    "mixed orientations": ([*stack([0, 2]), *stack([4], turn=TURNED)], GeometryError, r"mixed orientations"),
+    "spacings a little apart": (
+        [*stack([0, 2], size=(512, 512)), *stack([4], size=(512, 512), spacing=(0.5, 0.7504, 1))],
+        GeometryError,
+        r"differ a little in pixel spacing or orientation, so their corners lie 0\.41 pixels apart",
+    ),
+    "turned a little": (
+        [
+            *stack([0, 2], size=(512, 512)),
+            *stack([4], size=(512, 512), turn=Rotation.from_rotvec([0, 0, 8e-4]).as_matrix()),
+        ],
+        GeometryError,
+        r"corners lie 0\.7\d pixels apart",
+    ),
+    "nowhere": (stack([0, 2, 4], positioned=False), DataError, r"no ImagePositionPatient"),
+}
+
+
+@pytest.mark.parametrize(("slices", "kind", "message"), NO_VOLUME.values(), ids=NO_VOLUME)
+def test_slices_that_are_no_upright_even_volume_are_refused_by_name(slices, kind, message):
+    with pytest.raises(kind, match=rf"^study.*{message}"):
+        in_order(FOLDER, slices[::-1])
+
+
+@given(st.floats(-30, 30).filter(lambda degrees: abs(degrees) > 3), st.floats(0.5, 10), st.integers(2, 40))
+def test_any_tilt_of_a_gantry_is_noticed(degrees, spacing, count):
+    slope = np.tan(np.radians(degrees))
+    with pytest.raises(GeometryError, match="tilted gantry"):
+        in_order(FOLDER, [one((0, slope * spacing * z, spacing * z)) for z in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("heights", "stacked"),
+    [
+        ([0, 2, 4, 6], True),
+        ([0, 2, 2, 4, 6, 6], True),
+        ([0, 2, 4], False),
+        ([0, 2, 4, 60], False),
+        ([0, 2, 4, 6, 8, 10, 12, 60], True),
+        ([0, 1, 4, 9, 16, 25, 36, 49], False),
+        ([0, 0, 0, 0], False),
+    ],
+)
+def test_a_stack_is_four_even_positions(heights, stacked):
+    assert is_stack(stack(heights)) is stacked
+
+
+@pytest.mark.parametrize("acquisitions", ["1122", "1234", "1111", "112233", "111222"])
+def test_acquisitions_one_after_the_other_are_one_volume(acquisitions):
+    slices = [one((0, 0, z), phases={"AcquisitionNumber": number}) for z, number in enumerate(acquisitions)]
+    assert len(in_order(FOLDER, slices)) == len(acquisitions)
+
+
+def test_positions_are_distinct_and_ascending():
+    np.testing.assert_allclose(positions_mm(stack([4, 2, 2.0000001, 0])), [0, 2, 4])

@@ -13,12 +13,12 @@ from skimage.measure import label
 
 from medgan.data.domains import Domain, Window
 from medgan.data.masks import (
+    _label_values,
     body_box,
     body_mask,
     boxes,
     carried,
     components,
-    label_values,
     labels_of,
     merged,
     named_labels,
@@ -212,7 +212,7 @@ def test_labels_are_carried_onto_another_grid_by_the_nearest_voxel():
 @pytest.mark.parametrize("voxels", [VALUES / 2, VALUES - 1], ids=["fractions", "negative"])
 def test_an_image_is_no_label_map(mask, voxels):
     with pytest.raises(DataError, match=r"mask.nii.gz: holds values that are no labels"):
-        label_values(read_volume(mask(voxels)))
+        _label_values(read_volume(mask(voxels)))
 
 
 def test_a_cohorts_labels_are_named_beside_it_or_by_their_values(mask, tmp_path):

@@ -220,3 +220,171 @@ def test_a_grid_that_no_output_could_lie_on_is_refused(write, suffix, change, me
     for reader in (read_volume, read_grid):
         with pytest.raises(GeometryError, match=message):
             reader(path)
+
+
+METAIMAGE = {
+    "ObjectType": "Image",
+    "NDims": "3",
+    "BinaryData": "True",
+    "BinaryDataByteOrderMSB": "False",
+    "CompressedData": "False",
+    "TransformMatrix": "1 0 0 0 1 0 0 0 1",
+    "Offset": "1 2 3",
+    "ElementSpacing": "1 1 2",
+    "DimSize": "2 2 2",
+    "ElementType": "MET_SHORT",
+    "ElementDataFile": "LOCAL",
+}
+VOXELS = np.arange(8, dtype="<i2")
+STORED = VOXELS.tobytes()
+LPS = np.diag([-1.0, -1, 2, 1]) + [[0, 0, 0, x] for x in (-1, -2, 3, 0)]
+
+
+@pytest.fixture
+def metaimage(tmp_path):
+    """Write a file from its fields, ``None`` for one that is left out: ``metaimage(NDims="2")``."""
+
+    def save(content=STORED, **changes):
+        fields = {**METAIMAGE, **changes}
+        fields["ElementDataFile"] = fields.pop("ElementDataFile")  # the last
+        text = "".join(f"{name} = {value}\n" for name, value in fields.items() if value is not None)
+        path = tmp_path / "a.mha"
+        path.write_bytes(text.encode() + content)
+        return path
+
+    return save
+
+
+def test_a_header_that_says_how_many_bytes_to_skip_is_obeyed(metaimage, tmp_path):
+    (tmp_path / "a.raw").write_bytes(b"12345" + VOXELS.tobytes())
+    for skip in ("5", "-1"):
+        volume = read_volume(metaimage(b"", HeaderSize=skip, ElementDataFile="a.raw"))
+        np.testing.assert_array_equal(volume.voxels.ravel(order="F"), VOXELS)
+
+
+@pytest.mark.parametrize(("word", "modality"), [("MET_MOD_CT", "CT"), ("MET_MOD_MR", "MR"), ("MET_MOD_OTHER", None)])
+def test_a_header_may_say_its_modality(metaimage, word, modality):
+    assert read_volume(metaimage(Modality=word)).modality == modality
+
+
+def test_a_file_without_orientation_is_taken_along_the_axes_and_noted(metaimage):
+    volume = read_volume(metaimage(TransformMatrix=None))
+    assert volume.notes == ("its header does not say how it lies in the patient",)
+    np.testing.assert_array_equal(volume.grid.affine, LPS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"ElementSpacing": None}, GeometryError, "no voxel spacing"),
+        ({"ElementSpacing": "1 -1 2"}, GeometryError, "not positive"),
+        ({"ElementSpacing": "1 nan 2"}, GeometryError, "not positive"),
+        ({"ElementSpacing": "1 inf 2"}, GeometryError, "not positive"),
+        ({"ElementSpacing": "1 2"}, DataError, "3 numbers were expected"),
+        ({"TransformMatrix": "1 0 0 0 1 0 0 0"}, DataError, "9 numbers were expected"),
+        ({"NDims": "three"}, DataError, "a whole number was expected"),
+        ({"DimSize": "2 2 0"}, DataError, "no image or volume"),
+        ({"DimSize": "2 2 -2"}, DataError, "no image or volume"),
+        ({"NDims": "4", "DimSize": "2 2 2 1"}, DataError, "4D with shape"),
+        ({"ElementType": "MET_OTHER"}, DataError, "type MET_OTHER are no intensities"),
+        ({"ElementNumberOfChannels": "3"}, DataError, "several values a voxel"),
+        ({"BinaryData": "False"}, DataError, "its voxels are text"),
+        ({"ElementToIntensityFunctionSlope": "2"}, DataError, "its voxels are scaled"),
+        ({"CompressedData": "True", "HeaderSize": "-1"}, DataError, "where its compressed voxels begin"),
+    ],
+)
+def test_a_metaimage_header_that_cannot_be_trusted_is_refused(metaimage, fields, error, message):
+    with pytest.raises(error, match=rf"a\.mha: .*{message}"):
+        read_grid(metaimage(**fields))
+
+
+NRRD = {
+    "type": "short",
+    "dimension": "3",
+    "space": "left-posterior-superior",
+    "sizes": "2 2 2",
+    "space directions": "(1,0,0) (0,1,0) (0,0,2)",
+    "kinds": "domain domain domain",
+    "endian": "little",
+    "encoding": "raw",
+    "space origin": "(1,2,3)",
+}
+
+
+@pytest.fixture
+def nrrd(tmp_path):
+    """Write a file from its fields, ``None`` for one that is left out: ``nrrd(endian="big")``."""
+
+    def save(changes, content=STORED, line="\n"):
+        lines = [f"{name}: {value}" for name, value in (NRRD | changes).items() if value is not None]
+        path = tmp_path / "a.nrrd"
+        path.write_bytes(line.join(["NRRD0005", "# made up", "who:=nobody", *lines, "", ""]).encode() + content)
+        return path
+
+    return save
+
+
+@pytest.mark.parametrize("line", ["\n", "\r\n"])
+def test_a_header_may_end_its_lines_in_either_way(nrrd, line):
+    volume = read_volume(nrrd({}, line=line))
+    np.testing.assert_array_equal(volume.voxels, VOXELS.reshape((2, 2, 2), order="F"))
+    np.testing.assert_array_equal(volume.grid.affine, LPS)
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [("left-posterior-superior", (-1, -1, 1)), ("RAS", (1, 1, 1)), ("left-anterior-superior", (-1, 1, 1))],
+)
+def test_every_known_space_is_turned_to_ras(nrrd, space, signs):
+    affine = read_volume(nrrd({"space": space})).grid.affine
+    np.testing.assert_array_equal(affine[:3], (np.diag([1.0, 1, 2, 1]) + [[0, 0, 0, x] for x in (1, 2, 3, 0)])[:3]
+                                  * np.array(signs)[:, None])  # fmt: skip
+
+
+def test_a_slice_in_space_is_one_millimetre_thick_along_its_normal(nrrd):
+    changes = {"dimension": "2", "sizes": "4 2", "space directions": "(0,2,0) (0,0,3)", "kinds": None}
+    volume = read_volume(nrrd(changes))
+    assert volume.grid.size == (4, 2, 1)
+    np.testing.assert_array_equal(volume.grid.affine[:3, :3], [[0, 0, -1], [-2, 0, 0], [0, 3, 0]])
+
+
+@pytest.mark.parametrize("changes", [{"space": None}, {"space": None, "space directions": None, "spacings": "1 1 2"}])
+def test_a_file_without_a_space_is_taken_along_the_axes_and_noted(nrrd, changes):
+    volume = read_volume(nrrd(changes))
+    assert volume.notes == ("its header does not say how it lies in the patient",)
+    np.testing.assert_array_equal(volume.grid.spacing_mm, (1, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"space directions": None}, GeometryError, "no voxel spacing"),
+        ({"space directions": None, "spacings": "1 nan 2"}, GeometryError, "not positive"),
+        ({"space directions": "(1,0,0) (0,1,0)"}, GeometryError, "are no grid"),
+        ({"space directions": "none (0,1,0) (0,0,2)"}, GeometryError, "are no grid"),
+        ({"space directions": "(1,0,0) (0,x,0) (0,0,2)"}, DataError, "3 numbers were expected"),
+        ({"space": "scanner-xyz"}, GeometryError, "the space scanner-xyz is not known"),
+        ({"space origin": "(1,2)"}, GeometryError, "has another dimension"),
+        ({"space units": '"m" "m" "m"'}, GeometryError, "lengths in m; save it in mm"),
+        ({"kinds": "domain domain list"}, DataError, "several values a voxel"),
+        ({"dimension": "4", "sizes": "2 2 2 1"}, DataError, "4D with shape"),
+        ({"type": "block"}, DataError, "type block are no intensities"),
+        ({"encoding": "bzip2"}, DataError, "NRRD in bzip2 is not read"),
+        ({"encoding": "ascii"}, DataError, "NRRD in ascii is not read"),
+        ({"endian": None}, DataError, "the order of bytes"),
+        ({"old min": "-1000"}, DataError, "quantised"),
+        ({"line skip": "2"}, DataError, "lines are to be skipped"),
+        ({"byte skip": "2"}, DataError, "bytes are to be skipped"),
+        ({"sizes": "2 2 two"}, DataError, "a whole number was expected"),
+        ({"sizes": None}, DataError, "has no sizes"),
+    ],
+)
+def test_a_nrrd_header_that_cannot_be_trusted_is_refused(nrrd, changes, error, message):
+    with pytest.raises(error, match=rf"a\.nrrd: .*{message}"):
+        read_grid(nrrd(changes))
+
+
+def test_big_endian_voxels_are_turned(metaimage, nrrd):
+    turned = VOXELS.astype(">i2").tobytes()
+    for path in (metaimage(turned, BinaryDataByteOrderMSB="True"), nrrd({"endian": "big"}, turned)):
+        np.testing.assert_array_equal(read_volume(path).voxels, VOXELS.reshape((2, 2, 2), order="F"))

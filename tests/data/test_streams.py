@@ -10,11 +10,11 @@ import pytest
 
 from medgan.data import streams as leftovers
 from medgan.data.streams import (
+    _sweep,
+    _sweep_once,
     as_it_was,
     opened,
     replacing,
-    sweep,
-    sweep_once,
     unfinished,
     unfinished_folder,
     write_csv,
@@ -167,7 +167,7 @@ def left(tmp_path):
 @pytest.mark.parametrize("name", [".a.nii.gz.{}.part", ".unfinished-{}/", ".x.tfm.{}.part.tfm", ".odd\nname.{}.part"])
 def test_what_a_dead_process_left_is_removed_at_the_next_writing(left, tmp_path, name):
     path = left(name.format(mark(dead_process())))
-    sweep_once.cache_clear()
+    _sweep_once.cache_clear()
     write_text(tmp_path / "table.csv", "a")
     assert not path.exists()
     assert [each.name for each in tmp_path.iterdir()] == ["table.csv"]
@@ -178,23 +178,23 @@ def test_what_a_living_process_writes_is_left_alone_however_old(left, tmp_path, 
     started = psutil.Process().create_time()
     path = left(name.format(mark(os.getpid())))
     os.utime(path, (started + 10, started + 10))
-    sweep(tmp_path)
+    _sweep(tmp_path)
     assert path.exists()
 
 
 def test_a_number_that_another_process_got_later_is_no_owner(left, tmp_path):
     path = left(f".a.{mark(os.getpid())}.part", age_s=30 * DAY_S)
-    sweep(tmp_path)
+    _sweep(tmp_path)
     assert not path.exists()
 
 
 @pytest.mark.parametrize("name", [f".a.{mark(1, 'feedbeef')}.part", ".a.csv.12ab34cd.part", ".unfinished-x1y2z3/"])
 def test_where_nobody_can_be_asked_a_day_decides(left, tmp_path, name):
     path = left(name, age_s=DAY_S / 2)
-    sweep(tmp_path)
+    _sweep(tmp_path)
     assert path.exists()
     path = left(name.replace(".a", ".b").replace("x1", "x2"), age_s=2 * DAY_S)
-    sweep(tmp_path)
+    _sweep(tmp_path)
     assert not path.exists()
 
 
@@ -213,7 +213,7 @@ def test_where_nobody_can_be_asked_a_day_decides(left, tmp_path, name):
 )
 def test_what_is_not_ours_stays_for_ever(left, tmp_path, name):
     path = left(name, age_s=1000 * DAY_S)
-    sweep(tmp_path)
+    _sweep(tmp_path)
     assert path.exists()
 
 
@@ -222,7 +222,7 @@ def test_a_link_is_not_followed(left, tmp_path):
     target.mkdir()
     (target / "a").touch()
     (tmp_path / f".unfinished-{mark(dead_process())}").symlink_to(target)
-    sweep(tmp_path)
+    _sweep(tmp_path)
     assert (target / "a").exists()
 
 
@@ -234,7 +234,7 @@ def test_a_killed_process_marks_what_it_leaves(tmp_path):
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.csv")], check=False)
     (left_there,) = tmp_path.iterdir()
     assert leftovers.MARKED.fullmatch(left_there.name)
-    sweep(tmp_path)
+    _sweep(tmp_path)
     assert not left_there.exists()
 
 

@@ -3,35 +3,45 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from medgan.data.domains import domain_named
-from medgan.data.grid import Volume, made_up_grid, same_grid, upright
+from medgan.data.grid import Volume, made_up_grid, upright
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import DataError, GeometryError
-from medgan.registration.pair import PairFiles, register_pair, resampled, without_bias
+from medgan.registration.pair import PairFiles, _resampled, _without_bias, register_pair
 from medgan.registration.side import matrix_lps
 
 MR, CT = domain_named("mr"), domain_named("ct")
 
 
-@pytest.fixture
-def pair(scan, rigid, tmp_path):
+@pytest.fixture(scope="module")
+def pair(scan, rigid, tmp_path_factory):
     """An MR and a CT on another grid, moved; with a mask of the CT's bone on the CT's grid."""
+    folder = tmp_path_factory.mktemp("pair")
     fixed, moving = scan("MR"), scan("CT", rigid((0, 0, 8), (5, -4, 3)), shape=(30, 30, 20), spacing=(3, 3, 4))
-    write_volume(np.rint(fixed.voxels), fixed.grid, tmp_path / "mr.nii.gz", np.int16)
-    write_volume(np.rint(moving.voxels), moving.grid, tmp_path / "ct.nii.gz", np.int16)
-    write_volume(moving.voxels > 400, moving.grid, tmp_path / "bone.nii.gz", np.uint8)
-    return Study("s1", "mr", tmp_path / "mr.nii.gz"), Study(
-        "s1", "ct", tmp_path / "ct.nii.gz", tmp_path / "bone.nii.gz"
-    )
+    write_volume(np.rint(fixed.voxels), fixed.grid, folder / "mr.nii.gz", np.int16)
+    write_volume(np.rint(moving.voxels), moving.grid, folder / "ct.nii.gz", np.int16)
+    write_volume(moving.voxels > 400, moving.grid, folder / "bone.nii.gz", np.uint8)
+    return Study("s1", "mr", folder / "mr.nii.gz"), Study("s1", "ct", folder / "ct.nii.gz", folder / "bone.nii.gz")
+
+
+def files_in(folder):
+    return PairFiles(folder / "out" / "s1", folder / "out" / "pictures" / "s1.png")
 
 
 @pytest.fixture
 def files(tmp_path):
-    return PairFiles(tmp_path / "out" / "s1", tmp_path / "out" / "pictures" / "s1.png")
+    return files_in(tmp_path)
 
 
-def test_scan_and_mask_come_onto_the_fixed_grid_to_the_bit(pair, files, quick, scan):
-    quality, status, _ = register_pair(pair, (MR, CT), files, quick)
+@pytest.fixture(scope="module")
+def registered(pair, quick, tmp_path_factory):
+    """The files, the figures and the status of the pair."""
+    files = files_in(tmp_path_factory.mktemp("registered"))
+    return files, *register_pair(pair, (MR, CT), files, quick)[:2]
+
+
+def test_scan_and_mask_come_onto_the_fixed_grid_to_the_bit(pair, registered, scan):
+    files, quality, status = registered
     assert status == "accepted"
     assert quality.dice_after > quality.dice_before
     assert quality.rotation_degrees == pytest.approx(8, abs=1.5)
@@ -43,13 +53,13 @@ def test_scan_and_mask_come_onto_the_fixed_grid_to_the_bit(pair, files, quick, s
             assert volume.grid.fields[name].tobytes() == value.tobytes()
     np.testing.assert_array_equal(mr.voxels, wanted.voxels)
     truth, raw = scan("CT").voxels, read_volume(pair[1].image)
-    still = resampled(raw.voxels, raw.grid, wanted.grid, sitk.Transform(3, sitk.sitkIdentity), air=-1024.0)
+    still = _resampled(raw.voxels, raw.grid, wanted.grid, sitk.Transform(3, sitk.sitkIdentity), air=-1024.0)
     inside = truth > -500
     assert np.abs(ct.voxels - truth)[inside].mean() < 0.5 * np.abs(still - truth)[inside].mean()
     assert set(np.unique(bone.voxels)) == {0, 1}
     assert truth[bone.voxels > 0].mean() > 300
     assert files.picture.exists()
-    moved = resampled(raw.voxels, raw.grid, wanted.grid, sitk.ReadTransform(str(files.transform)), air=-1024.0)
+    moved = _resampled(raw.voxels, raw.grid, wanted.grid, sitk.ReadTransform(str(files.transform)), air=-1024.0)
     np.testing.assert_allclose(np.rint(moved), ct.voxels, atol=1)
 
 
@@ -74,27 +84,29 @@ def stored(volume, axes, mirrored):
     return Volume(voxels, made_up_grid(voxels.shape, affine), volume.path)
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["fixed", "moving"])
-@pytest.mark.parametrize(
-    ("axes", "mirrored"), [((0, 1, 2), (0,)), ((0, 1, 2), (1, 2)), ((2, 0, 1), ()), ((1, 0, 2), (2,))]
-)
-def test_the_order_in_which_voxels_are_stored_changes_nothing(pair, files, quick, tmp_path, which, axes, mirrored):
-    found = []
-    for number in range(2):
-        register_pair(pair, (MR, CT), files, quick)
-        found.append(matrix_lps(sitk.ReadTransform(str(files.transform))))
-        images = [read_volume(files.image(domain)) for domain in (MR, CT)]
-        if number == 0:
-            first = images
-            given = read_volume(pair[which].image)
-            again = stored(given, axes, mirrored)
-            write_volume(again.voxels, again.grid, pair[which].image, np.int16)
-            if which:
-                mask = stored(read_volume(pair[1].mask), axes, mirrored)
-                write_volume(mask.voxels, mask.grid, pair[1].mask, np.uint8)
-    np.testing.assert_allclose(*found, atol=1e-3)
-    for one, other in zip(first, images, strict=True):
-        np.testing.assert_allclose(upright(one).voxels, upright(other).voxels, atol=2)
+ORDERS = [((0, 1, 2), (0,)), ((0, 1, 2), (1, 2)), ((2, 0, 1), ()), ((1, 0, 2), (2,))]
+
+
+@pytest.mark.parametrize(("fixed", "moving"), zip(ORDERS, [*ORDERS[1:], ORDERS[0]], strict=True))
+def test_the_order_in_which_voxels_are_stored_changes_nothing(pair, registered, files, quick, tmp_path, fixed, moving):
+    def again(path, order, dtype):
+        volume = stored(read_volume(path), *order)
+        write_volume(volume.voxels, volume.grid, tmp_path / path.name, dtype)
+        return tmp_path / path.name
+
+    mr, ct = pair
+    studies = (
+        Study("s1", "mr", again(mr.image, fixed, np.int16)),
+        Study("s1", "ct", again(ct.image, moving, np.int16), again(ct.mask, moving, np.uint8)),
+    )
+    register_pair(studies, (MR, CT), files, quick)
+    both = registered[0], files
+    np.testing.assert_allclose(*(matrix_lps(sitk.ReadTransform(str(each.transform))) for each in both), atol=1e-3)
+    for path in (PairFiles.image, PairFiles.mask):
+        one, other = (upright(read_volume(path(each, CT))).voxels for each in both)
+        np.testing.assert_allclose(one, other, atol=2)
+    one, other = (upright(read_volume(each.image(MR))).voxels for each in both)
+    np.testing.assert_array_equal(one, other)
 
 
 def test_a_pair_whose_move_would_gain_no_more_than_noise_stays(files, quick, scan, rigid, tmp_path):
@@ -135,8 +147,7 @@ def test_a_mask_on_the_fixed_grid_stays_as_it_is(pair, files, quick, scan, tmp_p
 def test_beyond_the_moving_scan_there_is_air(scan):
     volume = scan("CT")
     far = sitk.TranslationTransform(3, (1000.0, 0.0, 0.0))
-    assert np.unique(resampled(volume.voxels, volume.grid, volume.grid, far, air=-1024.0)) == [-1024]
-    assert same_grid(volume.grid, volume.grid)
+    assert np.unique(_resampled(volume.voxels, volume.grid, volume.grid, far, air=-1024.0)) == [-1024]
 
 
 def test_a_folder_that_cannot_be_written_is_named(pair, quick, tmp_path):
@@ -153,7 +164,7 @@ def test_a_bias_field_is_taken_away_and_the_mean_stays():
     noise = np.random.default_rng(0).normal(0, 4, x.shape)
     clean = np.where(body, tissue, 0.0)
     biased = np.where(body, tissue * field + noise, 0.0).astype(np.float32)
-    corrected = without_bias(biased, np.diag([3.0, 3.0, 3.0, 1.0]), body)
+    corrected = _without_bias(biased, np.diag([3.0, 3.0, 3.0, 1.0]), body)
     one_tissue = body & (clean == 300)
 
     def spread(voxels):
@@ -166,4 +177,4 @@ def test_a_bias_field_is_taken_away_and_the_mean_stays():
 
 def test_voxels_without_a_body_stay_as_they_are():
     voxels = np.zeros((6, 6, 6), np.float32)
-    np.testing.assert_array_equal(without_bias(voxels, np.eye(4), voxels > 0), voxels)
+    np.testing.assert_array_equal(_without_bias(voxels, np.eye(4), voxels > 0), voxels)

@@ -11,14 +11,14 @@ from medgan.registration.quality import (
     FIELDS,
     Limits,
     Quality,
-    checkerboard,
+    _checkerboard,
+    _gain_noise,
+    _mutual_information,
     dice,
     draw_pair,
-    gain_noise,
     gains_nothing,
     judge,
     measure,
-    mutual_information,
 )
 
 GOOD = Quality(
@@ -40,8 +40,8 @@ def test_mutual_information_is_that_of_the_binned_intensities():
     one = random.integers(0, 32, 5000)
     other = np.clip(one // 2 + random.integers(0, 17, 5000), 0, 31)
     other[:2], one[:2] = (0, 31), (0, 31)
-    assert mutual_information(one, other) == pytest.approx(mutual_info_score(one, other), rel=1e-6)
-    assert mutual_information(one[:0], other[:0]) == 0
+    assert _mutual_information(one, other) == pytest.approx(mutual_info_score(one, other), rel=1e-6)
+    assert _mutual_information(one[:0], other[:0]) == 0
 
 
 def test_the_noise_of_a_gain_is_its_spread_over_scans_that_are_drawn_anew():
@@ -51,14 +51,14 @@ def test_the_noise_of_a_gain_is_its_spread_over_scans_that_are_drawn_anew():
         blocks = np.repeat(np.arange(40), 100)[:, None]
         fixed, before, after = random.normal(size=(3, 40)).repeat(100, axis=1) + random.normal(0, 1, (3, 4000))
         before, after = before + fixed, after + fixed
-        gains.append(mutual_information(fixed, after) - mutual_information(fixed, before))
-        noises.append(gain_noise(fixed, before, after, blocks))
+        gains.append(_mutual_information(fixed, after) - _mutual_information(fixed, before))
+        noises.append(_gain_noise(fixed, before, after, blocks))
     assert np.mean(noises) == pytest.approx(np.std(gains), rel=0.35)
 
 
 def test_what_did_not_move_gains_nothing_without_noise():
     one, other = np.random.default_rng(0).normal(size=(2, 500))
-    assert gain_noise(one, other, other, np.arange(500)[:, None] // 50) == 0
+    assert _gain_noise(one, other, other, np.arange(500)[:, None] // 50) == 0
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_pair_is_passed_on_only_within_every_limit(change, status, reason):
 
 
 def test_the_fields_of_a_board_take_turns():
-    board = checkerboard(np.zeros((16, 24)), np.ones((16, 24)))
+    board = _checkerboard(np.zeros((16, 24)), np.ones((16, 24)))
     edge = 16 // FIELDS
     assert board[:edge, :edge].max() == 0
     assert board[edge : 2 * edge, :edge].min() == 1
@@ -155,7 +155,7 @@ def test_the_fields_of_a_board_take_turns():
 
 
 def test_planes_smaller_than_the_board_are_drawn_voxel_by_voxel():
-    np.testing.assert_array_equal(checkerboard(np.zeros((2, 3)), np.ones((2, 3))), [[0, 1, 0], [1, 0, 1]])
+    np.testing.assert_array_equal(_checkerboard(np.zeros((2, 3)), np.ones((2, 3))), [[0, 1, 0], [1, 0, 1]])
 
 
 def test_a_picture_is_a_png_with_light_and_dark(scan, tmp_path):

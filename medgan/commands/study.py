@@ -1,10 +1,10 @@
 """``medgan study NAME``, the one door to studies, and its short names."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +28,9 @@ from medgan.commands.common import (
     say,
 )
 from medgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from medgan.studies.base import Order
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Which study; `medgan studies` lists them.")]
 Seeds = Annotated[str | None, typer.Option(help="How many seeds, or which: 3 or 0,1,2; else the study's own number.")]
@@ -72,78 +75,51 @@ def study(
 
     The same command resumes a study that was stopped.
     """
+    options = {key: value for key, value in {"only": only, "shifts": shifts, "metric": metric}.items() if value}
+    models = tuple(model or ())
     with explained(debug):
         catalog.check_study(kind)
-        options = {key: value for key, value in {"only": only, "shifts": shifts, "metric": metric}.items() if value}
-        models = model or []
-        _refuse_what_it_does_not_heed(
-            kind,
-            {
-                "data": data is not None,
-                "model": bool(models),
-                "a second model": len(models) > 1,
-                "quick": quick,
-                **dict.fromkeys(options, True),
-            },
-        )
-        own = early.settings_of(kind, pipeline)
+        given = {"data": data, "model": models, "a second model": models[1:], "quick": quick, **options}
+        _refuse_what_it_does_not_heed(kind, [option for option, value in given.items() if value])
         early.check_use(
-            pipeline=pipeline,
-            settings=own,
-            overrides=overrides,
-            config=None if kind == "lesion-prevalence" else config,
-            data=data,
-            models=models,
-            device=device,
-            name=name,
+            pipeline=pipeline, settings=early.settings_of(kind, pipeline), overrides=overrides, data=data,
+            config=None if kind == "lesion-prevalence" else config, models=models, device=device, name=name,
             several=kind == "sweep",
-        )
+        )  # fmt: skip
         from medgan.data.studies import located
         from medgan.studies.base import Order, seeds_of
-        from medgan.studies.engine import run_study
 
-        study_type = catalog.load_study(kind)
         order = Order(
-            kind=kind,
-            pipeline=pipeline,
-            name=name,
-            data=located(data, root, bids),
-            config=config,
-            overrides=tuple(overrides or ()),
-            seeds=seeds_of(seeds) if seeds else None,
-            models=tuple(models),
-            quick=quick,
-            out=out,
-            tracking=tracking,
-            devices=tuple(device.split(",")),
-            jobs=jobs,
-            options=options,
-        )
-        result = run_study(study_type, order, console(quiet))
-        folder = result.study.order.folder
-        if result.page:
-            say(quiet, f"report: {result.page}")
-        tables = [str(folder / table) for table in result.summary.tables]
-        say(
-            quiet,
-            f"{'table: ' + ', '.join(tables) + '; ' if tables else ''}by subject: {folder / study_type.rows_file}",
-        )
-        say(quiet, result.tracked)
-        if result.exit_code:
-            raise typer.Exit(result.exit_code)
+            kind, pipeline, name, located(data, root, bids), config, tuple(overrides or ()),
+            seeds_of(seeds) if seeds else None, models, quick, out, tracking, tuple(device.split(",")), jobs, options,
+        )  # fmt: skip
+        _run(order, quiet)
 
 
-def _refuse_what_it_does_not_heed(kind: str, given: dict[str, bool]) -> None:
+def _run(order: "Order", quiet: bool) -> None:
+    """Run a study, say where its results are, and end with 1 if a part of it failed."""
+    from medgan.studies.engine import run_study
+
+    result = run_study(catalog.load_study(order.kind), order, console(quiet))
+    study, folder = result.study, result.study.order.folder
+    if result.page:
+        say(quiet, f"report: {result.page}")
+    tables = ", ".join(str(folder / table) for table in result.summary.tables)
+    say(quiet, f"{f'table: {tables}; ' if tables else ''}by subject: {folder / study.rows_file}")
+    say(quiet, result.tracked)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+def _refuse_what_it_does_not_heed(kind: str, given: Sequence[str]) -> None:
     """Refuse options that a study would not heed.
 
     Raises:
         ConfigError: Names them.
     """
     heeds = catalog.studies()[kind][1]
-    if unheeded := [option for option, is_given in given.items() if is_given and option not in heeds]:
-        named = " or ".join(
-            option.replace("model", "--model") if " " in option else f"--{option}" for option in unheeded
-        )
+    if unheeded := [option for option in given if option not in heeds]:
+        named = " or ".join("a second --model" if " " in option else f"--{option}" for option in unheeded)
         raise ConfigError(f"the study {kind} does not take {named}; leave it out.")
 
 

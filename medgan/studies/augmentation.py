@@ -240,9 +240,7 @@ class Augmentation(Study):
         if not issubclass(catalog.load(order.pipeline).settings, SynthesisConfig):
             raise ConfigError(f"'{order.pipeline}' trains no lesion generator; use --pipeline lesion_augmentation.")
         super().__init__(order, console)
-        shorter = "sizes=[5] segmenter.fit.epochs=5 synthesis.fit.epochs=5"
-        files = shipped_layers(order.pipeline, on_phantom=self.phantom, quick=order.quick, shorter=shorter)
-        self.config = load(AugmentationConfig, *files, *user_layers(order.config, order.overrides))
+        self.config = configured(order)
         domain = segmenter_config(self.config, {"any": (1,)}).domain
         cohort = _labelled_cohort(order.data or self._phantom_table(), domain)
         self.cohort, self.augmented = without_augmented(cohort)
@@ -519,6 +517,17 @@ class Augmentation(Study):
             # What names subjects stays on this disk.
             artifacts=[CURVES, COMPARISONS],
         )
+
+
+def configured(order: Order) -> AugmentationConfig:
+    """The settings: defaults, shipped files, then the user's; a later one wins.
+
+    Raises:
+        ConfigError: Settings that cannot be, or a short form that is not shipped for this pipeline.
+    """
+    shorter = "sizes=[5] segmenter.fit.epochs=5 synthesis.fit.epochs=5"
+    files = shipped_layers(order.pipeline, on_phantom=order.data is None, quick=order.quick, shorter=shorter)
+    return load(AugmentationConfig, *files, *user_layers(order.config, order.overrides))
 
 
 def segmenter_config(config: AugmentationConfig, labels: Labels) -> SegmenterConfig:

@@ -70,19 +70,22 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
         study = kind(order, console)
         for note in study.notes():
             console.out(note, highlight=False)
+        stages = study.stages()
+        stage = _next(stages, None)
+        _check(study, stage or ())  # before anything is written
         with _parent_run(study, begun) as parent:
             ids = {"schema": SCHEMA, "kind": order.kind, "mlflow_run_id": parent.id, "tracking_uri": parent.uri}
             write_json(order.folder / RECORD, {**study.description, **ids})
             tasks, failures, result, number = dict[str, Task](), list[Failure](), None, 0
-            stages = study.stages()
-            failed: Sequence[Failure] | None = None
-            while (stage := _next(stages, failed)) is not None:
+            while stage is not None:
+                _check(study, stage)
                 failed = _run(study, stage, parent, console)
                 failures += failed
                 number += len(stage)
                 tasks |= {task.name: task for task in stage if task.product == ROWS}
                 if any(task.product == ROWS for task in stage):
                     result = _write(study, tasks.values(), failures, ids, parent)
+                stage = _next(stages, failed)
             result = result or _write(study, tasks.values(), failures, ids, parent)
             for name in result.summary.artifacts:
                 parent.artifact(order.folder / name)
@@ -172,27 +175,39 @@ class _Work:
 
     @property
     def begun(self) -> dict[str, Any]:
-        """With what its folder was begun: with the same inputs as now, or not at all.
-
-        Raises:
-            LeakageError: Under another split, so it may have seen who is tested now.
-            ConfigError: With other inputs; names them.
-        """
-        begun = read_json(self.folder / IDENTITY)
-        before, now = (flattened(each) for each in (begun.get("inputs", {}), _as_json(self.task.inputs)))
-        changed = [key for key in {**before, **now} if begun and before.get(key) != now.get(key)]
-        if "split_hash" in changed:
-            raise LeakageError(f"{self.folder} {OTHER_SPLIT}")
-        if changed:
-            raise ConfigError(
-                f"{self.folder} was begun with other {few(changed, MAX_NAMED)}; choose another --name, or put that "
-                "folder away."
-            )
-        return begun
+        """With what its folder was begun; see ``_begun_with``."""
+        return _begun_with(self.folder, self.task)
 
     @property
     def done(self) -> bool:
         return bool(self.begun) and (self.folder / self.task.product).is_file()
+
+
+def _begun_with(folder: Path, task: Task) -> dict[str, Any]:
+    """With what its folder was begun: with the same inputs as now, or not at all.
+
+    Raises:
+        LeakageError: Under another split, so it may have seen who is tested now.
+        ConfigError: With other inputs; names them.
+    """
+    begun = read_json(folder / IDENTITY)
+    before, now = (flattened(each) for each in (begun.get("inputs", {}), _as_json(task.inputs)))
+    changed = [key for key in {**before, **now} if begun and before.get(key) != now.get(key)]
+    if "split_hash" in changed:
+        raise LeakageError(f"{folder} {OTHER_SPLIT}")
+    if changed:
+        raise ConfigError(
+            f"{folder} was begun with other {few(changed, MAX_NAMED)}; choose another --name, or put that folder away."
+        )
+    return begun
+
+
+def _check(study: Study, tasks: Iterable[Task]) -> None:
+    """Refuse tasks that would see who is tested, or whose folders were begun with other inputs."""
+    for task in tasks:
+        if study.guard and task.scans:
+            study.guard.admit(task.scans, f"the task {task.name}")
+        _begun_with(study.order.folder / task.name, task)
 
 
 Ended: TypeAlias = Generator[tuple[_Work, BaseException | None], None, None]
@@ -202,9 +217,6 @@ Ended: TypeAlias = Generator[tuple[_Work, BaseException | None], None, None]
 def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console) -> tuple[Failure, ...]:
     """Do every task that is not done; one that fails is named, and does not stop the others."""
     order = study.order
-    for task in tasks:
-        if study.guard and task.scans:
-            study.guard.admit(task.scans, f"the task {task.name}")
     split_hash = study.tags.get("split_hash", "")
     works = [_Work(task, order.folder / task.name, order, split_hash, parent.id, parent.uri) for task in tasks]
     left = [work for work in works if not work.done]

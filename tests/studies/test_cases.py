@@ -1,0 +1,278 @@
+"""Synthetic cases: made of a draw's few subjects alone, kept, and read as they were."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from medgan.data.preparation import Prepared
+from medgan.errors import ConfigError, DataError, InsertionError, LeakageError
+from medgan.segmentation.labelled import Labelled
+from medgan.studies import cases as module
+from medgan.studies.augmentation import Augmentation
+from medgan.studies.cases import (
+    Draw,
+    Making,
+    SyntheticCases,
+    made,
+    make_cases,
+    read_cases,
+    shuffled,
+    synthesised,
+    write_cases,
+)  # fmt: skip
+from medgan.studies.engine import read_json, write_json
+from medgan.studies.segmenter import Scans
+from medgan.synthesis.insertion import Synthetic
+from medgan.synthesis.methods import Bent, Elastic
+from medgan.synthesis.training import GeneratorDescription
+from medgan.training.model_folder import read_model
+
+DRAW = Draw(2, 0, ("s1", "s2"))
+
+
+def case(subject, number, shape=(4, 5, 3)):
+    random = np.random.default_rng(number)
+    image = Prepared(
+        random.normal(size=shape).astype(np.float32), np.diag([1.0, 2.0, 3.0, 1.0]), ((0, 4), (1, 5), (0, 3)), (0.1, 7)
+    )
+    return Labelled(subject, image, random.integers(3, size=shape).astype(np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (4, 5, 1)], ids=["3d", "2d"])
+def test_a_case_is_read_as_it_was_made(tmp_path, shape):
+    whole = case("s1", 0, shape)
+    write_cases(tmp_path, [Synthetic(whole, ("s1", "s2"), {"size": 3})], {"method": "copy-paste"})
+    (read,) = read_cases(tmp_path)
+    assert read.subject == "s1"
+    np.testing.assert_array_equal(read.image.voxels, whole.image.voxels)
+    np.testing.assert_array_equal(read.image.affine, whole.image.affine)
+    np.testing.assert_array_equal(read.labels, whole.labels)
+    assert (read.image.body, read.image.bounds) == (whole.image.body, whole.image.bounds)
+    assert (read.image.voxels.dtype, read.labels.dtype) == (np.float32, np.uint8)
+
+
+def written(folder, number):
+    write_cases(folder, [Synthetic(case("s1", number), ("s1", "s2"), {"size": 3})], {"refused": 0})
+    return read_json(folder / "cases.json")
+
+
+def test_the_record_says_whom_each_was_made_of_and_tells_other_voxels_apart(tmp_path):
+    one, same, other = (written(tmp_path / name, number) for name, number in (("a", 0), ("b", 0), ("c", 1)))
+    assert one == same
+    assert one["cases"] == [{"subject": "s1", "parents": ["s1", "s2"], "how": {"size": 3}}]
+    assert one["sha256"] != other["sha256"]
+
+
+def test_cases_that_were_not_all_made_are_not_there(tmp_path):
+    def broken():
+        yield Synthetic(case("s1", 0), ("s1",), {})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_cases(tmp_path, broken(), {})
+    assert SyntheticCases(tmp_path, DRAW).sha256 is None
+    with pytest.raises(DataError, match="holds no synthetic cases"):
+        read_cases(tmp_path)
+
+
+def test_a_damaged_case_is_named(tmp_path):
+    write_cases(tmp_path, [Synthetic(case("s1", 0), ("s1",), {})], {})
+    (tmp_path / "0000.npz").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"0000.npz: cannot be read"):
+        read_cases(tmp_path)
+
+
+def test_no_case_keeps_its_own_labels_nor_those_of_its_own_anatomy():
+    cases = [case("s1", 0), case("s1", 1), case("s2", 2, (6, 5, 3))]
+    mixed = shuffled(cases, ["s1", "s1", "s2"])
+    for before, after in zip(cases, mixed, strict=True):
+        np.testing.assert_array_equal(after.image.voxels, before.image.voxels)
+        assert after.labels.shape == before.image.voxels.shape
+    np.testing.assert_array_equal(mixed[2].labels[[0, 2, 3, 5]], cases[0].labels[[0, 1, 2, 3]])
+    np.testing.assert_array_equal(mixed[0].labels, cases[2].labels[[0, 2, 3, 5]])
+    np.testing.assert_array_equal(mixed[1].labels, mixed[0].labels)
+
+
+def test_of_one_anatomy_the_next_cases_labels_serve():
+    cases = [case("s1", 0), case("s1", 1)]
+    np.testing.assert_array_equal(shuffled(cases, ["s1", "s1"])[0].labels, cases[1].labels)
+    with pytest.raises(DataError, match="cannot be exchanged"):
+        shuffled(cases[:1], ["s1"])
+
+
+class Brightened:
+    """Makes a case of a recipient by adding a number to its image; the first donor is said to have given it."""
+
+    name = "copy-paste"
+
+    def synthesise(self, recipient, donors, rng):
+        voxels = np.asarray(recipient.image.voxels) + np.float32(rng.uniform(1, 9))
+        case = Labelled(recipient.subject, replace(recipient.image, voxels=voxels), recipient.labels)
+        return Synthetic(case, (recipient.subject, donors[0].subject), {"method": self.name})
+
+
+@pytest.fixture
+def study(few_order, tmp_path):
+    return Augmentation(few_order(tmp_path, "bend=false"), Console(quiet=True))
+
+
+@pytest.fixture
+def make(study, monkeypatch):
+    """Make a method's cases of the first draw by a function: ``make(synthesise)`` gives their folder and record."""
+
+    def run(synthesise=None, method="copy-paste", draw=None):
+        own = type("Own", (), {"name": "own", "synthesise": lambda self, *given: synthesise(*given)})()
+        monkeypatch.setattr(Making, "synthesiser", lambda self, device: own if synthesise else Brightened())
+        task = study._cases_task(method, draw or study.draws[0])
+        folder = study.order.folder / task.name
+        make_cases(SimpleNamespace(folder=folder, device="cpu"), *task.args)
+        return folder, read_json(folder / "cases.json")
+
+    return run
+
+
+def test_the_wanted_cases_are_made_of_all_subjects_in_turn(study, make):
+    folder, record = make()
+    own = list(study.draws[0].subjects)
+    assert [each["parents"] for each in record["cases"]] == [own, own[::-1], own]
+    assert made(folder) == "3 made"
+
+
+def test_a_case_is_a_function_of_its_number_alone(study):
+    real = Scans(study._of(study.draws[1].labelled))(study.segmenter)
+    fewer, more = (list(synthesised(Brightened(), real, real, 5, wanted)) for wanted in (2, 6))
+    for one, other in zip(fewer, more[:2], strict=True):
+        np.testing.assert_array_equal(one.case.image.voxels, other.case.image.voxels)
+    assert len({float(each.case.image.voxels[0, 0, 0]) for each in more}) == len(more)
+
+
+def test_a_recipient_in_whom_nothing_can_be_placed_is_counted(study, make):
+    def synthesise(recipient, donors, rng):
+        if recipient.subject == study.draws[0].subjects[0]:
+            raise InsertionError("no room")
+        return Synthetic(recipient, (recipient.subject,), {})
+
+    folder, record = make(synthesise)
+    assert (record["refused"], record["reasons"], len(record["cases"])) == (3, ["no room"], 3)
+    assert made(folder) == "3 made, 3 refused"
+
+
+def test_nothing_placed_in_anybody_is_an_error_and_leaves_no_cases(study, make):
+    def synthesise(recipient, donors, rng):
+        raise InsertionError("no room")
+
+    with pytest.raises(DataError, match="nothing could be placed in any of 2 subjects: no room"):
+        make(synthesise)
+    assert not list(study.order.folder.rglob("cases.json"))
+
+
+def test_leak_a_test_subject_is_no_recipient_no_donor_and_teaches_no_generator(study):
+    drawn = Draw(2, 0, ("s0", "s6"))
+    for task in (study._cases_task("copy-paste", drawn), study._generator_task(drawn)):
+        with pytest.raises(LeakageError, match=r"would see who is tested: 's6'"):
+            study.guard.admit(task.scans, task.name)
+
+
+def test_leak_a_method_that_brings_in_somebody_else(study, make):
+    with pytest.raises(LeakageError, match="is made of s7, who are not among the 2 subjects of n=2,seed=0"):
+        make(lambda recipient, donors, rng: Synthetic(recipient, (recipient.subject, "s7"), {}))
+    assert not list(study.order.folder.rglob("cases.json"))
+
+
+def test_leak_cases_on_disk_of_somebody_else(study, make):
+    folder, record = make()
+    record["cases"][1]["parents"][1] = "s6"
+    write_json(folder / "cases.json", record)
+    with pytest.raises(LeakageError, match="is made of s6"):
+        SyntheticCases(folder, study.draws[0])(study.segmenter)
+
+
+def test_exchanged_labels_are_those_of_another_recipient_and_images_stay(study, make):
+    folder, _ = make()
+    own, mixed = (SyntheticCases(folder, study.draws[0], exchanged)(study.segmenter) for exchanged in (False, True))
+    for a, b in zip(own, mixed, strict=True):
+        np.testing.assert_array_equal(a.image.voxels, b.image.voxels)
+        assert (a.labels != b.labels).any()
+
+
+def test_healthy_scans_are_added_as_they_are(few_order, tmp_path):
+    added = ["insertion.placement=add", "generator_insertion={}", "healthy=1", "arms=[standard, standard+healthy]"]
+    study = Augmentation(few_order(tmp_path, *added), Console(quiet=True))
+    task = study._cases_task("healthy", study.draws[0])
+    make_cases(SimpleNamespace(folder=tmp_path / "cases", device="cpu"), *task.args)
+    (healthy,) = Scans(study._of(study.draws[0].healthy))(study.segmenter)
+    cases = read_cases(tmp_path / "cases")
+    assert len(cases) == 3
+    for each in cases:
+        np.testing.assert_array_equal(each.image.voxels, healthy.image.voxels)
+        assert not each.labels.any()
+
+
+@pytest.fixture(scope="module")
+def trained(few_order, tmp_path_factory):
+    """A study whose generator of two subjects is trained."""
+    study = Augmentation(few_order(tmp_path_factory.mktemp("generator"), "bend=false"), Console(quiet=True))
+    task = study._generator_task(study.draws[0])
+    folder = study.order.folder / task.name
+    context = SimpleNamespace(folder=folder, device="cpu", tracker=None, resume=False)
+    task.run(context, *task.args)
+    return study, folder / "model"
+
+
+def test_a_generator_learns_from_the_few_alone_and_nobody_chooses_its_epoch(trained):
+    study, model = trained
+    description = read_model(model, GeneratorDescription).description
+    assert set(description.subjects) == set(study.draws[0].subjects)
+    assert description.origin.split_hash == study.split.hash
+    assert description.config.fit.keep == "last"
+
+
+def making(study, method, **changes):
+    (own,) = study._cases_task(method, study.draws[0]).args
+    return replace(own, **changes)
+
+
+def test_methods_insert_as_the_settings_say_and_bending_may_follow_every_other(trained):
+    study, _ = trained
+    for method in ("copy-paste", "carve-mix", "generator"):
+        plain = making(study, method).synthesiser("cpu")
+        assert plain.config.placement == "replace"
+        assert not isinstance(plain, Bent)
+        bent = making(study, method, bend=True).synthesiser("cpu")
+        assert isinstance(bent, Bent)
+        assert bent.name == plain.name
+        if method != "generator":
+            assert plain.name == method
+    assert isinstance(making(study, "elastic", bend=True).synthesiser("cpu"), Elastic)
+    added = study.config.model_copy(update={"generator_insertion": {"placement": "add"}}).insertion_of("generator")
+    assert making(study, "generator", insertion=added).synthesiser("cpu").config.placement == "add"
+
+
+def test_a_placement_that_a_baseline_does_not_know_is_refused(study):
+    whole = study.config.insertion.model_copy(update={"placement": "whole"})
+    with pytest.raises(ConfigError, match="whole"):
+        making(study, "copy-paste", insertion=whole).synthesiser("cpu")
+
+
+def test_leak_a_generator_that_has_learnt_from_somebody_else(trained, monkeypatch):
+    study, path = trained
+    known = read_model(path, GeneratorDescription)
+    more = known.description.model_copy(update={"subjects": (*known.description.subjects, "s7")})
+    own = making(study, "generator")
+    monkeypatch.setattr(module, "read_model", lambda *given: replace(known, description=more))
+    with pytest.raises(LeakageError, match="has learnt from s7, who are not among the 2 subjects of n=2,seed=0"):
+        own.synthesiser("cpu")
+
+
+def test_other_cases_and_settings_are_other_inputs(trained, make, study):
+    task = study._task(study.arms[-1], study.draws[0], 100)
+    assert task.inputs["synthetic"] is None
+    _, record = make()
+    assert study._task(study.arms[-1], study.draws[0], 100).inputs["synthetic"] == record["sha256"]
+    before = study._cases_task("copy-paste", study.draws[0]).inputs
+    for change in ({"cases": 4}, {"bend": True}):
+        study.config = study.config.model_copy(update=change)
+        assert study._cases_task("copy-paste", study.draws[0]).inputs != before

@@ -38,6 +38,7 @@ from medgan.studies.segmenter import (
     Segmenter,
     TestImage,
     best_ratio,
+    budget_of,
     means,
     read_curves,
     score,
@@ -292,12 +293,6 @@ class Arms(Study):
         return Keeping(own.keep_labels_above, own.source_segmenter, own.target_segmenter, own.lesions)
 
     @property
-    def budget(self) -> Mapping[str, int]:
-        """Of each segmenter."""
-        fit = self.segmenter.fit
-        return {"iterations": fit.epochs * fit.iterations_per_epoch, "batch_size": fit.batch_size}
-
-    @property
     def description(self) -> Mapping[str, Any]:
         """See ``Study``."""
         split = self.subjects.split
@@ -309,7 +304,7 @@ class Arms(Study):
             "command": self.order.command,
             "seeds": list(self.seeds),
             "subsets": len(self.subsets),
-            "budget": self.budget,
+            "budget": budget_of(self.segmenter),
             "split_hash": split.hash,
             "subjects": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
             "labelled": [len(self._labelled(subset, self.pair.source.name)) for subset in range(len(self.subsets))],
@@ -334,7 +329,7 @@ class Arms(Study):
 
     def notes(self) -> Sequence[str]:
         """See ``Study``."""
-        budget = self.budget
+        budget = budget_of(self.segmenter)
         return [
             *super().notes(),
             *([QUICK_NOTE] if self.order.quick else []),

@@ -35,6 +35,7 @@ from medgan.studies.segmenter import (
     Segmenter,
     TestImage,
     best_ratio,
+    budget_of,
     means,
     read_curves,
     score,
@@ -285,11 +286,6 @@ class Augmentation(Study):
         return tuple(own[subject] for subject in subjects)
 
     @property
-    def _budget(self) -> Mapping[str, int]:
-        fit = self.segmenter.fit
-        return {"iterations": fit.epochs * fit.iterations_per_epoch, "batch_size": fit.batch_size}
-
-    @property
     def description(self) -> Mapping[str, Any]:
         """See ``Study``."""
         return {
@@ -300,7 +296,7 @@ class Augmentation(Study):
             "seeds": list(self.seeds),
             "sizes": list(self.sizes),
             "arms": [arm.name for arm in self.arms],
-            "budget": self._budget,
+            "budget": budget_of(self.segmenter),
             "split_hash": self.split.hash,
             "subjects": {part: len(getattr(self.split, part)) for part in ("train", "validation", "test")},
             "organs": {organ: number for number, organ in enumerate(self.segmenter.labels, start=1)},
@@ -321,14 +317,14 @@ class Augmentation(Study):
     def notes(self) -> Sequence[str]:
         """See ``Study``."""
         besides = f" and {self.config.healthy} healthy ones" if self.config.healthy else ""
-        passed_over = left_out(self.augmented)
+        passed_over, budget = left_out(self.augmented), budget_of(self.segmenter)
         return [
             *super().notes(),
             *([QUICK_NOTE] if self.order.quick else []),
             *([passed_over] if passed_over else []),
             f"{self.order.folder}: {', '.join(self.segmenter.labels)} in {self.segmenter.domain.name}; "
             f"n = {', '.join(map(str, self.sizes))}{besides} x {len(self.seeds)} seeds x {len(self.arms)} arms, "
-            f"{self._budget['iterations']} steps of {self._budget['batch_size']} patches each; "
+            f"{budget['iterations']} steps of {budget['batch_size']} patches each; "
             f"{len(self.split.validation)} validation and {len(self.split.test)} test subjects",
         ]
 

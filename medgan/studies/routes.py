@@ -33,15 +33,15 @@ from medgan.errors import ConfigError, GeometryError, LeakageError
 from medgan.evaluation.baselines import LOOKUP, CrossingLookups
 from medgan.evaluation.bone import TOLERANCE_MM, Bone, bone_surface_dice
 from medgan.evaluation.fidelity import IN_PLANE, Array, Mask
-from medgan.evaluation.statistics import LEVEL, interval_text, plain, summarise
+from medgan.evaluation.statistics import LEVEL, plain, summarise
 from medgan.evaluation.tissues import BONE_HU, body, core, overlap
 from medgan.inference.batch import conversion_fabric
 from medgan.inference.jobs import find_jobs
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
-from medgan.studies.segmenter import Scans, Segmenter, train
-from medgan.studies.show import p_value
+from medgan.studies.segmenter import Scans, Segmenter, budget_of, train
+from medgan.studies.show import differences, interval, p_value
 from medgan.studies.show import table as shown_table
 from medgan.studies.translator import convert_test
 from medgan.training.architecture import TranslationDescription
@@ -184,11 +184,6 @@ class Routes(Study):
         return sorted(set(self.config.labelled))
 
     @property
-    def _budget(self) -> Mapping[str, int]:
-        fit = self.config.segmenter.fit
-        return {"iterations": fit.epochs * fit.iterations_per_epoch, "batch_size": fit.batch_size}
-
-    @property
     def description(self) -> Mapping[str, Any]:
         """See ``Study``."""
         return {
@@ -198,7 +193,7 @@ class Routes(Study):
             "bone": {"above_hu": BONE_HU, "least_part_ml": LEAST_ML, "surface_tolerance_mm": TOLERANCE_MM},
             "seeds": list(self.seeds),
             "labelled": self.labelled,
-            "budget": self._budget,
+            "budget": budget_of(self.config.segmenter),
             "folds": [
                 {
                     "split_hash": fold.split.hash,
@@ -224,11 +219,12 @@ class Routes(Study):
     def notes(self) -> Sequence[str]:
         """See ``Study``."""
         tested = len({pair.subject for fold in self.folds for pair in fold.tested})
+        budget = budget_of(self.config.segmenter)
         phantom = ["a translator was trained on the built-in phantom, which never stands for a patient"]
         return [
             f"{self.order.folder}: bone of {tested} unseen subjects in {len(self.folds)} folds; segmenters learn from "
             f"{', '.join(map(str, self.config.labelled))} subjects, {len(self.seeds)} seeds, "
-            f"{self._budget['iterations']} iterations of {self._budget['batch_size']} patches each",
+            f"{budget['iterations']} iterations of {budget['batch_size']} patches each",
             *(phantom if self.phantom else ()),
         ]
 
@@ -305,7 +301,11 @@ class Routes(Study):
         table = pd.DataFrame() if rows.empty else routes_table(rows, self.labelled)
         shown = [] if table.empty else list(_tables(table))
         return Summary(
-            {"table": plain(table)}, {TABLE: table}, shown, comparisons=_differences(table), artifacts=[TABLE]
+            {"table": plain(table)},
+            {TABLE: table},
+            shown,
+            comparisons=differences(table, "route", DIRECT),
+            artifacts=[TABLE],
         )
 
 
@@ -481,15 +481,6 @@ def routes_table(rows: pd.DataFrame, labelled: Sequence[int]) -> pd.DataFrame:
     return table[table["mean"].notna()].reset_index(drop=True)
 
 
-def _differences(table: pd.DataFrame) -> pd.DataFrame:
-    """The paired differences as a page shows them."""
-    if table.empty:
-        return table
-    own = table[table["difference"].notna()].drop(columns=["mean", "lower", "upper"]).assign(reference=DIRECT)
-    names = {"route": "arm", "difference": "mean", "difference_lower": "lower", "difference_upper": "upper"}
-    return own.rename(columns=names)
-
-
 def _tables(table: pd.DataFrame) -> Iterator[RenderableType]:
     """One a metric."""
     for metric, title in TITLES.items():
@@ -497,8 +488,8 @@ def _tables(table: pd.DataFrame) -> Iterator[RenderableType]:
             (
                 str(row["labelled"]),
                 NAMES[str(row["route"])],
-                interval_text(row["mean"], row["lower"], row["upper"]),
-                interval_text(row["difference"], row["difference_lower"], row["difference_upper"], "+.3f"),
+                interval(row),
+                interval(row, "difference", sign="+"),
                 p_value(row["p_value"]),
             )
             for row in table[table["metric"] == metric].to_dict("records")

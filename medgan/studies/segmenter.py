@@ -232,6 +232,12 @@ def best_ratio(scores: Mapping[int, float]) -> int:
     return min((ratio for ratio in scores if ratio), key=lambda ratio: (-scores[ratio], ratio))
 
 
+def budget_of(config: SegmenterConfig) -> dict[str, int]:
+    """How long each segmenter of a study is trained."""
+    fit = config.fit
+    return {"iterations": fit.epochs * fit.iterations_per_epoch, "batch_size": fit.batch_size}
+
+
 def share_of(ratio_percent: int) -> float:
     """Share of patches from extra cases with so many of them for a hundred real ones: 100 % is one half."""
     return ratio_percent / (100 + ratio_percent)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
@@ -44,6 +45,21 @@ def interval(row: Mapping[Hashable, Any] | None, of: str = "", *, digits: int = 
     if row is None:
         return ""
     return interval_text(row[mean], row[lower], row[upper], f"{sign}.{digits}f")
+
+
+def differences(table: pd.DataFrame, name: str, reference: str) -> pd.DataFrame:
+    """The paired differences of a table as a page shows them.
+
+    Args:
+        table: As ``medgan.evaluation.statistics.summarise`` gives it.
+        name: The column that names the arms.
+        reference: The arm that the others are compared with.
+    """
+    if table.empty:
+        return table
+    own = table[table["difference"].notna()].drop(columns=["mean", "lower", "upper"]).assign(reference=reference)
+    names = {name: "arm", "difference": "mean", "difference_lower": "lower", "difference_upper": "upper"}
+    return own.rename(columns=names)
 
 
 def p_value(value: float) -> str:

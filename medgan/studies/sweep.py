@@ -14,7 +14,7 @@ from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS
 from medgan.evaluation.statistics import LEVEL, plain, summarise
 from medgan.studies.base import Order, Stages, Study, Summary
-from medgan.studies.show import interval, p_value
+from medgan.studies.show import differences, interval, p_value
 from medgan.studies.show import table as shown_table
 from medgan.studies.translator import Cell, Translators
 
@@ -106,7 +106,7 @@ class Sweep(Study):
             {TABLE: table},
             [*_tables(table, self.reference, headlines(metrics_of(rows))), *_in_words(findings)],
             findings,
-            _differences(table, self.reference),
+            differences(table, "cell", self.reference),
             tuple(headlines(metrics_of(rows))),
             artifacts=[TABLE],
             tags=findings,
@@ -145,13 +145,6 @@ def paired_table(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     table = summarise(frame, metrics_of(rows), baseline=reference).rename(columns={"arm": "cell"})
     table.insert(1, "seeds", table["cell"].map(own.groupby("cell")["seed"].nunique()).fillna(0).astype(int))
     return table[table["mean"].notna()].reset_index(drop=True)
-
-
-def _differences(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """The paired differences as a page shows them."""
-    own = table[table["difference"].notna()].drop(columns=["mean", "lower", "upper"]).assign(reference=reference)
-    names = {"cell": "arm", "difference": "mean", "difference_lower": "lower", "difference_upper": "upper"}
-    return own.rename(columns=names)
 
 
 def _tables(table: pd.DataFrame, reference: str, metrics: Sequence[str]) -> Iterator[RenderableType]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+    from golden.studies import GoldenStudies
     from medgan.training.learner import HeldOut
     from medgan.training.run import Order
     from medgan.translators.translator import Translator
@@ -46,6 +47,14 @@ def no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("MEDGAN_HOME", str(home / "data"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield home
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory) -> "GoldenStudies":
+    """The seven studies at their smallest setting: ``golden.whole("arms")`` is the folder of one that has run."""
+    from golden.studies import GoldenStudies
+
+    return GoldenStudies(tmp_path_factory.mktemp("golden"))
 
 
 @pytest.fixture

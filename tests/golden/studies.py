@@ -1,0 +1,361 @@
+"""The seven studies at their smallest setting: what they read, their command lines, and their golden files.
+
+All of it goes through the command line and through files that users read, so that it holds whatever lies behind them.
+``renew.py`` makes the golden files, ``test_golden.py`` holds the studies to them, and tests of a study may use its run:
+the fixture ``golden`` of ``tests/conftest.py`` runs each study at most once.
+"""
+
+import csv
+import gc
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from typer.testing import CliRunner
+
+THREADS = 1
+SLAB = (32, 32, 3)
+LOOKS = {
+    "contrast": (-1000, -100, 50, -750, 900, 300),
+    "plain": (-1000, -100, 50, -750, 900, 45),
+    "mr": (0, 300, 150, 30, 450, 200),
+}
+"""Air, fat, soft tissue, a lung, a bone and a vessel in each kind of scan of a trunk."""
+CASE = (10, 12, 8)
+
+TRANSLATOR = (
+    "grid.spacing_mm=[null, null, null]",
+    "patch={dimensions: 2, size_voxels: 16}",
+    "generator.network={kind: resnet, channels: 4, downs: 1, blocks: 1}",
+    "discriminator={receptive_field: 16, channels: 4}",
+    "pix2pix={generator_rate: 0.02, discriminator_rate: 0.01}",
+    "fit={epochs: 2, iterations_per_epoch: 4, batch_size: 2, average_decay: 0.5, precision: 32, workers: 0}",
+)
+"""Fast enough a learner that the cells of a study differ after eight iterations."""
+CONTRAST = (
+    *TRANSLATOR,
+    "phantom_pairs={subjects: 2, shape_voxels: [24, 24, 4]}",
+    "cyclegan={anchor: 1, anchor_iterations: 2, ramp_iterations: 4, pool: 3}",
+    "cyclegan={generator_rate: 0.02, discriminator_rate: 0.01}",
+)
+SEGMENTER = (
+    "segmenter.grid.spacing_mm=[null, null, null]",
+    "segmenter.network={channels: 8, downs: 1}",
+    "segmenter.rate=0.02",
+    "segmenter.fit={epochs: 2, iterations_per_epoch: 12, batch_size: 2, average_decay: 0.5, precision: 32}",
+)
+AUGMENTATION = (
+    *SEGMENTER,
+    "segmenter.fit.keep=last",
+    "segmenter.labels={front: 1, back: 2}",
+    "segmenter.domain={name: mr, modality: MR, unit: arbitrary, air: 0.0}",
+    "segmenter.domain.window={lower: 1.0, upper: 99.0, percentiles: true}",
+    "segmenter.patch={dimensions: 3, size_voxels: 8, depth_voxels: 8}",
+    "arms=[standard, standard+copy-paste, standard+generator, standard+shuffled]",
+    "sizes=[2, 3]",
+    "ratios_percent=[0, 100]",
+    "cases=2",
+    "insertion={placement: replace, feather_mm: 1.0}",
+    "synthesis.patch={dimensions: 3, size_voxels: 16, depth_voxels: 16, flip: false}",
+    "synthesis.generator={adversarial: none, network: {kind: unet, channels: 4, downs: 2}}",
+    "synthesis.fit={epochs: 1, iterations_per_epoch: 2, batch_size: 2, precision: 32}",
+)
+PREVALENCE = {
+    "design": {
+        "prevalences_percent": [0, 100], "source_percent": 100, "test_percent": 100, "train": 1, "validation": 1,
+        "test": 2, "labelled": 1, "labelled_validation": 1, "shape_voxels": [24, 24, 4],
+    },
+    "segmenter_fit": {
+        "epochs": 1, "iterations_per_epoch": 24, "batch_size": 2, "average_decay": 0.5, "precision": "32",
+    },
+}  # fmt: skip
+
+
+class Inputs:
+    """What the studies read, written when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def slabs(self) -> Path:
+        """A folder with ``contrast_plain.csv`` and ``mr_ct.csv``: seven trunks in each kind of scan, with masks."""
+        return write_slabs(self.root / "slabs")
+
+    @property
+    def contrast(self) -> Path:
+        """A cohort of CT after and before contrast, split 3, 2, 2."""
+        return self.slabs / "contrast_plain.csv"
+
+    @property
+    def mr(self) -> Path:
+        """A cohort of MR and CT, not split."""
+        return self.slabs / "mr_ct.csv"
+
+    @cached_property
+    def lesions(self) -> Path:
+        """A cohort of MR with two lesions, split 5, 1, 2."""
+        return write_lesions(self.root / "lesions")
+
+    @cached_property
+    def folds(self) -> tuple[Path, Path]:
+        """Model folders of translators from MR to CT, of the first two folds of three."""
+        for fold in ("0", "1"):
+            split = f"split={{folds: 3, fold: {fold}}}"
+            medgan("train", "-p", "mr_to_ct", "--data", self.mr, "--name", fold, "--out", self.root, split, *TRANSLATOR)
+        return self.root / "mr_to_ct/0/model", self.root / "mr_to_ct/1/model"
+
+    @cached_property
+    def prevalence(self) -> Path:
+        """Settings of the study of lesions' prevalence."""
+        path = self.root / "prevalence.yaml"
+        path.write_text(json.dumps(PREVALENCE))
+        return path
+
+
+def write_slabs(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    x, y = np.meshgrid(np.arange(SLAB[0]), np.arange(SLAB[1]), indexing="ij")
+    rows = []
+    for number, part in enumerate(("train",) * 3 + ("validation",) * 2 + ("test",) * 2):
+        random = np.random.default_rng(number)
+        grow = random.uniform(0.9, 1.1)
+        bone = np.hypot(x - 16, y - 7) < 3.2 * grow
+        vessel = np.hypot(x - 16, y - 18 - number % 2) < 4 * grow
+        marked = np.repeat((bone + 2 * vessel)[..., None], SLAB[2], axis=2).astype(np.uint8)
+        mask = save(marked, folder / f"s{number}_mask.nii.gz", affine)
+        for domain, (air, fat, soft, lung, hard, bright) in LOOKS.items():
+            image = np.full(SLAB[:2], air)
+            image[np.hypot(x - 16, y - 16) < 15 * grow] = fat
+            image[np.hypot(x - 16, y - 16) < 13 * grow] = soft
+            image[np.hypot(x - 9, y - 16) < 4 * grow] = lung
+            image[bone], image[vessel] = hard, bright
+            voxels = np.rint(image[..., None] + random.normal(0, 8, SLAB)).astype(np.int16)
+            rows.append([f"s{number}", domain, save(voxels, folder / f"s{number}_{domain}.nii.gz", affine), mask, part])
+    (folder / "labels.json").write_text(json.dumps({"labels": {"1": "bone", "2": "vessel"}}))
+    write_table(folder / "contrast_plain.csv", [row for row in rows if row[1] != "mr"])
+    no_part = [[row[0], row[1].replace("plain", "ct"), *row[2:4], ""] for row in rows if row[1] != "contrast"]
+    write_table(folder / "mr_ct.csv", no_part)
+    return folder
+
+
+def write_lesions(folder: Path) -> Path:
+    """The fifth subject has no lesion."""
+    folder.mkdir(parents=True)
+    rows = []
+    for number, part in enumerate(("train",) * 5 + ("validation",) + ("test",) * 2):
+        random = np.random.default_rng(number)
+        mask = np.zeros(CASE, dtype=np.uint8)
+        if number != 4:
+            mask[3:6, 2 + number % 3 : 6, 2:6], mask[3:6, 6:9, 2:6] = 1, 2
+        image = (random.uniform(20, 60, CASE) + 100 * mask).astype(np.float32)
+        arrays = (("mr", image), ("mask", mask))
+        names = [save(array, folder / f"s{number}_{name}.nii.gz", np.eye(4)) for name, array in arrays]
+        rows.append([f"s{number}", "mr", *names, part])
+    return write_table(folder / "cohort.csv", rows)
+
+
+def save(voxels: np.ndarray, path: Path, affine: np.ndarray) -> str:
+    nib.Nifti1Image(voxels, affine).to_filename(path)
+    return path.name
+
+
+def write_table(path: Path, rows: Sequence[Sequence[str]]) -> Path:
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["subject", "domain", "image", "mask", "split"], *rows])
+    return path
+
+
+@dataclass(frozen=True)
+class GoldenFile:
+    """A CSV that a study writes, and the golden file that says what it holds."""
+
+    name: str
+    """Of the golden file, without ``.csv``."""
+    path: str
+    """Of the study's file in its folder."""
+    exact: str
+    """Columns that are equal on every machine: keys and counts. All others are figures."""
+
+
+@dataclass(frozen=True)
+class GoldenStudy:
+    """A study, and which of its files are golden."""
+
+    pipeline: str
+    command: Callable[[Inputs], Sequence[str | Path]]
+    """What stands after ``medgan``, without the options that say where and how it runs."""
+    files: tuple[GoldenFile, ...]
+    jobs: int = 1
+    """Of the run that goes on with an interrupted one: 2 where the study has ``--jobs``."""
+
+
+def compared(name: str) -> tuple[GoldenFile, GoldenFile]:
+    """The files of studies that compare settings."""
+    rows = GoldenFile(name, "study.csv", "cell seed subject image arm")
+    return rows, GoldenFile(f"{name}_table", "table.csv", "cell seeds metric n")
+
+
+STUDIES = {
+    "sweep": GoldenStudy(
+        "ct_contrast",
+        lambda given: (
+            *("sweep", "--data", given.contrast, "--seeds", "2"),
+            *(*CONTRAST, "translator=pix2pix", "pix2pix.l1=10,100"),
+        ),
+        compared("sweep"),
+    ),
+    "ablation": GoldenStudy(
+        "ct_contrast",
+        lambda given: ("study", "ablation", "--data", given.contrast, "--only", "losses", *CONTRAST),
+        compared("ablation"),
+    ),
+    "misalignment": GoldenStudy(
+        "ct_contrast",
+        lambda given: ("study", "misalignment", "--data", given.contrast, "--shifts", "0,2", *CONTRAST),
+        compared("misalignment"),
+    ),
+    "lesion-prevalence": GoldenStudy(
+        "ct_contrast",
+        lambda given: ("benefit", "--study", "lesion-prevalence", "--config", given.prevalence, *CONTRAST),
+        (
+            GoldenFile("lesion-prevalence", "detections.csv", "translator prevalence_percent seed subject lesions"),
+            GoldenFile("lesion-prevalence_slopes", "slopes.csv", "translator measure n"),
+        ),
+    ),
+    "arms": GoldenStudy(
+        "ct_contrast",
+        lambda given: (
+            *("benefit", "--data", given.contrast, "--seeds", "1", "ratios_percent=[0, 100]"),
+            *(*(f"translator.{setting}" for setting in CONTRAST), *SEGMENTER, "segmenter.patch.size_voxels=16"),
+        ),
+        (
+            GoldenFile("arms", "benefit.csv", "arm seed subset ratio_percent subject test_set organ"),
+            GoldenFile(
+                "arms_comparisons", "comparisons.csv", "arm reference test_set organ metric n trainings"
+            ),
+            GoldenFile("arms_curves", "curves.csv", "arm seed subset epoch"),
+        ),
+        jobs=2,
+    ),
+    "routes": GoldenStudy(
+        "mr_to_ct",
+        lambda given: (
+            *("benefit", "--study", "routes", "--data", given.mr, "--model", given.folds[0], "--model", given.folds[1]),
+            *("labelled=[1, 2]", *SEGMENTER, "segmenter.patch={dimensions: 2, size_voxels: 16}"),
+        ),
+        (
+            GoldenFile("routes", "rows.csv", "route labelled fold seed subject"),
+            GoldenFile("routes_table", "table.csv", "labelled route metric n"),
+        ),
+    ),
+    "augmentation": GoldenStudy(
+        "lesion_augmentation",
+        lambda given: ("benefit", "--study", "augmentation", "--data", given.lesions, "--seeds", "1", *AUGMENTATION),
+        (
+            GoldenFile("augmentation", "augmentation.csv", "arm size seed ratio_percent subject organ"),
+            GoldenFile(
+                "augmentation_comparisons", "comparisons.csv", "size seed arm reference organ metric n trainings"
+            ),
+            GoldenFile("augmentation_curves", "curves.csv", "arm size seed ratio_percent epoch"),
+        ),
+        jobs=2,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A study that was interrupted in its second training and gone on with by the same command."""
+
+    folder: Path
+    finished: dict[Path, int]
+    """The files of the models that were finished when it was interrupted, and when each was written."""
+
+
+class GoldenStudies:
+    """The studies, each run when it is first asked for.
+
+    Args:
+        root: Where inputs and studies go.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.inputs = Inputs(root / "inputs")
+        self.root = root
+        self.whole = cache(self._whole)
+        self.resumed = cache(self._resumed)
+
+    def _whole(self, name: str) -> Path:
+        """The folder of a study that was run in one go."""
+        assert self._run(name, "whole") == 0
+        return self.folder(name, "whole")
+
+    def _resumed(self, name: str) -> Resumed:
+        """A study that was interrupted and gone on with, in as many processes as the table says."""
+        folder = self.folder(name, "parts")
+        with interrupted_in_the_second_training(folder):
+            assert self._run(name, "parts") == 130
+        finished = written(folder)
+        assert self._run(name, "parts", STUDIES[name].jobs) == 0
+        return Resumed(folder, finished)
+
+    def folder(self, name: str, out: str) -> Path:
+        """Where a study is written."""
+        return self.root / out / STUDIES[name].pipeline / name
+
+    def _run(self, name: str, out: str, jobs: int = 1) -> int:
+        study = STUDIES[name]
+        own = ("--pipeline", study.pipeline, "--name", name, "--out", self.root / out, "--device", "cpu")
+        return medgan(*study.command(self.inputs), *own, *(("--jobs", jobs) if jobs > 1 else ()))
+
+
+def medgan(*words: str | Path | int) -> int:
+    """Run a command in this process with one thread, and give its exit code: 0, or 130 where it was interrupted."""
+    from medgan.cli import app
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    # A study's tables ask for the garbage to be collected many times: what is there already is not looked through.
+    gc.freeze()
+    try:
+        result = CliRunner().invoke(app, [str(word) for word in words])
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(threads)
+    assert result.exit_code in (0, 130), f"medgan {words[0]}: exit code {result.exit_code}\n{result.output}"
+    return result.exit_code
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """The files of every finished model below a folder, and when each was written."""
+    models = [path.parent for path in folder.rglob("model.json")]
+    return {path: path.stat().st_mtime_ns for model in models for path in model.iterdir()}
+
+
+@contextmanager
+def interrupted_in_the_second_training(folder: Path, steps: int = 12) -> Iterator[None]:
+    """Ctrl-C, as a user gives it, at the so-manieth step of an optimiser after the study's first model is there."""
+    left = steps
+
+    def step(*_) -> None:
+        nonlocal left
+        left -= bool(written(folder))
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    hook = register_optimizer_step_post_hook(step)
+    try:
+        yield
+    finally:
+        hook.remove()

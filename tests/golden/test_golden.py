@@ -1,0 +1,56 @@
+"""The rows of all seven studies are those of the golden files; see ``studies.py``."""
+
+import json
+
+import pytest
+
+from golden.compare import MACHINE, differences, machine, table_differences
+from golden.studies import STUDIES, GoldenFile
+
+FILE = GoldenFile("rows", "rows.csv", "subject metric n")
+ROWS = [
+    ["subject", "metric", "n", "mean", "difference", "p_value"],
+    ["s1", "dice", "2", "0.8", "", "0.5"],
+    ["s2", "dice", "2", "0.75", "-0.05", "0.5"],
+    ["s2", "hd95_mm", "2", "12.3456", "4", "0.5"],
+]
+
+
+@pytest.fixture(scope="module")
+def same_machine():
+    return machine() == json.loads(MACHINE.read_text())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_finds_what_it_always_found(golden, name, same_machine):
+    assert differences(name, golden.whole(name), same_machine=same_machine) == []
+
+
+def changed(row, column, value):
+    rows = [list(each) for each in ROWS]
+    rows[row][ROWS[0].index(column)] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "here", "elsewhere"),
+    [
+        (ROWS, 0, 0),
+        (changed(3, "mean", "12.3457"), 0, 0),
+        (changed(3, "mean", "12.3458"), 1, 0),
+        (changed(3, "mean", "13"), 1, 1),
+        (changed(2, "difference", "-0.02"), 1, 0),
+        (changed(2, "difference", "-0.005"), 1, 1),
+        (changed(2, "difference", ""), 1, 1),
+        (changed(1, "difference", "0"), 1, 1),
+        (changed(1, "p_value", "1"), 1, 0),
+        (changed(1, "n", "3"), 1, 1),
+        (changed(1, "subject", "s3"), 1, 1),
+        ([ROWS[0], ROWS[2], ROWS[1], ROWS[3]], 6, 6),
+        (ROWS[:-1], 1, 1),
+        ([row[::-1] for row in ROWS], 1, 1),
+    ],
+)
+def test_what_differs_is_told(rows, here, elsewhere):
+    found = [len(table_differences(FILE, rows, ROWS, same_machine=same)) for same in (True, False)]
+    assert found == [here, elsewhere]

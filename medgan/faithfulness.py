@@ -21,8 +21,8 @@ from medgan.data.preparation import prepare
 from medgan.data.streams import write_csv, write_json
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
-from medgan.evaluation.seen import NOBODY, Seen, seen_as
+from medgan.evaluation.faithfulness import Keeping, KeepingRule
+from medgan.evaluation.seen import NOBODY, SeenSubjects
 from medgan.evaluation.statistics import Interval, plain, t_interval
 from medgan.inference.batch import conversion_fabric, local_model, why
 from medgan.inference.convert import ConvertOrder, subjects_of_part
@@ -66,9 +66,9 @@ class Checked:
     """Why, by image."""
 
     @property
-    def who(self) -> Seen:
+    def who(self) -> SeenSubjects:
         """Who of the subjects the model has seen."""
-        return NOBODY if self.rows.empty else seen_as(zip(self.rows["subject"], self.rows["seen"], strict=True))
+        return NOBODY if self.rows.empty else SeenSubjects.of(zip(self.rows["subject"], self.rows["seen"], strict=True))
 
     @property
     def seen(self) -> pd.DataFrame:
@@ -139,10 +139,11 @@ def _sifted(rows: pd.DataFrame, kept: Mapping[str, Keeping], rule: KeepingRule, 
     found = Checked(rows, None, failures)
     if not kept:
         return found
-    everything = sift(kept, rule)
-    unseen = sift({image: kept[image] for image in found.unseen["image"] if image in kept}, rule)
-    reasons = [everything.rejected.get(image, "") for image in rows["image"]]
-    return Checked(rows.assign(rejected=reasons), unseen.counts, failures)
+    objections = {image: rule.objection(keeping) for image, keeping in kept.items()}
+    unseen = [objections[image] for image in found.unseen["image"] if image in kept]
+    reasons = [objections.get(image) or "" for image in rows["image"]]
+    rejected = sum(why is not None for why in unseen), len(unseen)
+    return Checked(rows.assign(rejected=reasons), rejected, failures)
 
 
 class Check:

@@ -33,7 +33,7 @@ Hounsfield = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class IntensityLookup:
+class _IntensityLookup:
     """One change of intensity for each source intensity, wherever the voxel lies."""
 
     source_hu: NDArray[np.float64]
@@ -78,14 +78,14 @@ class PairedLookups(_LeaveOneOut):
         rows = np.clip((start - LOWEST_HU) // BIN_HU, 0, self._shape[0] - 1).astype(np.int64)
         self._count(subject, rows, np.rint((change + CHANGE_HU) / CHANGE_BIN_HU).astype(np.int64))
 
-    def without(self, subject: str) -> IntensityLookup:
+    def without(self, subject: str) -> _IntensityLookup:
         """The look-up of all other subjects, of whom there must be one."""
         counts = self._without(subject)
         known = _known(counts.sum(axis=1))
         below = np.cumsum(counts[known], axis=1)
         median = np.argmax(2 * below >= below[:, -1:], axis=1)
         centres: NDArray[np.float64] = LOWEST_HU + BIN_HU * (np.arange(len(counts), dtype=np.float64) + 0.5)
-        return IntensityLookup(centres[known], median * float(CHANGE_BIN_HU) - CHANGE_HU)
+        return _IntensityLookup(centres[known], median * float(CHANGE_BIN_HU) - CHANGE_HU)
 
 
 class UnpairedLookups:
@@ -103,7 +103,7 @@ class UnpairedLookups:
         """Learn from one image of the target domain."""
         self._references[subject] = self._references.get(subject, 0) + _count_intensities(volume, mask)
 
-    def without(self, subject: str) -> IntensityLookup:
+    def without(self, subject: str) -> _IntensityLookup:
         """The look-up of all other subjects, of whom each domain must have one."""
         sources, references = (
             sum((c for s, c in counts.items() if s != subject), start=np.zeros(len(LEVELS_HU), dtype=np.int64))
@@ -112,7 +112,7 @@ class UnpairedLookups:
         centres = LEVELS_HU + 0.5
         source, reference = _known(sources), _known(references)
         matched = np.interp(_mid_ranks(sources)[source], _mid_ranks(references)[reference], centres[reference])
-        return IntensityLookup(centres[source], matched - centres[source])
+        return _IntensityLookup(centres[source], matched - centres[source])
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.baselines import LOOKUP
-from medgan.evaluation.judging import LabelNames, Modalities, check_names, distance_to_ideal, measure, read_label_names
+from medgan.evaluation.judging import LabelNames, Modalities, distance_to_ideal, label_names_of, measure
 from medgan.evaluation.matching import (
     Case,
     Failure,
@@ -195,9 +195,7 @@ def evaluate(
         for role, place in places.items()
         if place is not None
     }
-    if "labels" in others and label_names is None:
-        label_names = read_label_names(others["labels"].folder)
-    check_names(label_names or {})
+    names = label_names_of(label_names, others["labels"].folder if "labels" in others else None)
     references = read_images(reference, pair=pair, options=options)
     matching = match(read_images(synthetic), references, others, paired)
     kinds = modalities or Modalities()
@@ -214,7 +212,7 @@ def evaluate(
     pairs = training_pairs(training, parts, own_source, str(reference), options) if training else ()
     _make(out)
     setup = Setup(matching, kinds, source is not None, seen, pairs, parts.unchecked if parts else "")
-    evaluation = _evaluated(setup, label_names, references)
+    evaluation = _evaluated(setup, names, references)
     _write(evaluation, out, {"synthetic": synthetic, "reference": reference} | {str(k): v for k, v in places.items()})
     return evaluation
 

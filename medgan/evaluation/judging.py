@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medgan.data.grid import apart, same_grid
+from medgan.data.masks import LABELS_JSON
 from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
@@ -199,22 +200,28 @@ def _regions(path: Path, labels: NDArray[np.float32], names: LabelNames | None) 
     return {name: np.isin(labels, value) for name, value in names.items()}
 
 
-def read_label_names(folder: Path) -> LabelNames | None:
-    """The names in ``labels.json`` beside the label maps; nothing if there is no such file.
+def label_names_of(given: LabelNames | None, folder: Path | None) -> LabelNames | None:
+    """The names that were given, else those in ``labels.json`` beside the label maps; nothing without such a file.
 
-    They are ``{"liver": 5, "kidneys": [7, 8]}`` or ``{"5": "liver"}``, alone or under the key ``labels``.
+    The file holds ``{"liver": 5, "kidneys": [7, 8]}`` or ``{"5": "liver"}``, alone or under the key ``labels``.
 
     Raises:
-        DataError: It holds something else.
+        DataError: It holds something else, or a name would break a table, or whoever reads it in a terminal.
     """
-    path = folder / "labels.json"
-    if not path.exists():
-        return None
-    try:
-        content = read_json(path)
-        return dict(_named(*entry) for entry in content.get("labels", content).items())
-    except (ValueError, TypeError, AttributeError):
-        raise DataError(f'{path} names no labels; write `{{"liver": 5, "kidneys": [7, 8]}}`.') from None
+    path = folder / LABELS_JSON if folder and given is None else None
+    if path and path.exists():
+        try:
+            content = read_json(path)
+            given = dict(_named(*entry) for entry in content.get("labels", content).items())
+        except (ValueError, TypeError, AttributeError):
+            raise DataError(f'{path} names no labels; write `{{"liver": 5, "kidneys": [7, 8]}}`.') from None
+    for name in given or ():
+        if not name.isprintable() or name.strip() != name or not 0 < len(name) <= LONGEST_NAME:
+            raise DataError(
+                f"the label name {name[:50]!r} cannot stand in a table; name labels by at most {LONGEST_NAME} "
+                "characters that can be printed, without blanks at the ends."
+            )
+    return given
 
 
 def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]]:
@@ -223,18 +230,8 @@ def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]
     return key, [int(v) for v in value] if isinstance(value, list) else int(value)
 
 
-def check_names(names: LabelNames) -> None:
-    """Refuse names of labels that would break a table, or whoever reads it in a terminal."""
-    for name in names:
-        if not name.isprintable() or name.strip() != name or not 0 < len(name) <= LONGEST_NAME:
-            raise DataError(
-                f"the label name {name[:50]!r} cannot stand in a table; name labels by at most {LONGEST_NAME} "
-                "characters that can be printed, without blanks at the ends."
-            )
-
-
 @dataclass(frozen=True)
-class Measure:
+class _Measure:
     """What is known of a figure by its name: which value is right, how many digits it has, whether it is shown."""
 
     pattern: str
@@ -247,31 +244,31 @@ class Measure:
 
 
 MEASURES = (
-    Measure("mae_hu|mae_bone_hu|mae_percent|enhancing_mae_percent", 0),
-    Measure("mae_(soft_tissue|air_inside|air_around)_hu", 0, shown=False),
-    Measure("mae_in_.*_hu|.*_distance_hu", 0),
-    Measure("bias_hu", 0),
-    Measure("bias_.*_hu", 0, shown=False),
-    Measure("psnr_db", math.inf),
-    Measure("ssim", 1, digits=3),
-    Measure("ms_ssim", 1, digits=3, shown=False),
-    Measure("slope_bone|high_frequency_power_ratio", 1, digits=2),
-    Measure("slope_.*", 1, digits=2, shown=False),
-    Measure("bone_dice|bone_surface_dice|enhancing_dice", 1, digits=3),
-    Measure("false_bone_percent", 0, digits=2),
-    Measure("false_enhancement_percent_of_voxels", 0),
-    Measure("enhancement_percent|true_enhancement_percent"),
-    Measure("false_bone_ml|clipped_percent|false_enhancement_percent|elsewhere_mae_percent", 0, shown=False),
-    Measure("uncertainty_spearman", math.inf, digits=2),
-    Measure("uncertainty_spearman_where_unsure", math.inf, digits=2, shown=False),
-    Measure("error_in_most_unsure_tenth", math.inf, digits=2),
-    Measure(".*_(sd|p5|p50|p95)_hu|enhancing_percent_of_voxels", shown=False),
+    _Measure("mae_hu|mae_bone_hu|mae_percent|enhancing_mae_percent", 0),
+    _Measure("mae_(soft_tissue|air_inside|air_around)_hu", 0, shown=False),
+    _Measure("mae_in_.*_hu|.*_distance_hu", 0),
+    _Measure("bias_hu", 0),
+    _Measure("bias_.*_hu", 0, shown=False),
+    _Measure("psnr_db", math.inf),
+    _Measure("ssim", 1, digits=3),
+    _Measure("ms_ssim", 1, digits=3, shown=False),
+    _Measure("slope_bone|high_frequency_power_ratio", 1, digits=2),
+    _Measure("slope_.*", 1, digits=2, shown=False),
+    _Measure("bone_dice|bone_surface_dice|enhancing_dice", 1, digits=3),
+    _Measure("false_bone_percent", 0, digits=2),
+    _Measure("false_enhancement_percent_of_voxels", 0),
+    _Measure("enhancement_percent|true_enhancement_percent"),
+    _Measure("false_bone_ml|clipped_percent|false_enhancement_percent|elsewhere_mae_percent", 0, shown=False),
+    _Measure("uncertainty_spearman", math.inf, digits=2),
+    _Measure("uncertainty_spearman_where_unsure", math.inf, digits=2, shown=False),
+    _Measure("error_in_most_unsure_tenth", math.inf, digits=2),
+    _Measure(".*_(sd|p5|p50|p95)_hu|enhancing_percent_of_voxels", shown=False),
 )
 
-_ANY = Measure(".*")
+_ANY = _Measure(".*")
 
 
-def measure(name: str) -> Measure:
+def measure(name: str) -> _Measure:
     """The kind of a figure; the first whose pattern is its whole name, else one that is shown and has no best value."""
     plain = name.removeprefix("core_")
     return next((known for known in MEASURES if re.fullmatch(known.pattern, plain)), _ANY)

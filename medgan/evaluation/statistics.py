@@ -7,7 +7,7 @@ independent evidence.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from scipy.special import stdtrit
 from medgan.errors import DataError
 
 Verdict = Literal["higher", "lower", "not shown", "unknown"]
+Values = TypeVar("Values", pd.Series, pd.DataFrame)
 
 LEVEL = 0.95
 ROUNDING = 1e-12
@@ -47,7 +48,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class PairedDifference(Interval):
+class _PairedDifference(Interval):
     """A mean difference over subjects with its interval."""
 
     p_value: float
@@ -74,10 +75,13 @@ def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half, known.size)
 
 
-def paired_difference(a: pd.Series, b: pd.Series) -> PairedDifference:
+def paired_difference(a: pd.Series, b: pd.Series) -> _PairedDifference:
     """How much ``a`` exceeds ``b`` in the subjects, the index of both, that both know."""
-    difference = _known(_minus(a, b))
-    return PairedDifference(**asdict(t_interval(difference)), p_value=signed_rank_p(difference))
+    return _paired(_minus(a, b))
+
+
+def _paired(differences: ArrayLike) -> _PairedDifference:
+    return _PairedDifference(**asdict(t_interval(differences)), p_value=signed_rank_p(differences))
 
 
 def slope(values: pd.DataFrame) -> Interval:
@@ -147,26 +151,31 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | No
     table = _by_subject(frame, metrics)
     rows = []
     for arm in frame["arm"].unique():
+        own, against = table.loc[arm], {}
+        if baseline is not None and baseline in table.index and arm != baseline:
+            against = _against(own, table.loc[baseline])
         for metric in metrics:
-            values = table.loc[arm][metric]
-            row = {"arm": arm, "metric": metric} | asdict(t_interval(values))
-            if baseline is not None and baseline in table.index and arm != baseline:
-                row |= _against(values, table.loc[baseline][metric])
-            rows.append(row)
+            row = {"arm": arm, "metric": metric} | asdict(t_interval(own[metric]))
+            rows.append(row | against.get(metric, {}))
     difference = ["difference", "difference_lower", "difference_upper", "change_percent", "p_value"]
     return pd.DataFrame(rows, columns=["arm", "metric", "mean", "lower", "upper", "n", *difference])
 
 
-def _against(values: pd.Series, baseline: pd.Series) -> dict[str, float]:
-    difference = paired_difference(values, baseline)
-    shared = baseline[_minus(values, baseline).notna().reindex(baseline.index, fill_value=False)].mean()
-    return {
-        "difference": difference.mean,
-        "difference_lower": difference.lower,
-        "difference_upper": difference.upper,
-        "change_percent": 100 * difference.mean / shared if shared and np.isfinite(shared) else np.nan,
-        "p_value": difference.p_value,
-    }
+def _against(values: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """The differences of an arm to a baseline, by metric; both have a row a subject."""
+    differences = _minus(values, baseline)
+    shared = baseline.loc[differences.index].where(differences.notna()).mean()
+    rows = {}
+    for metric, own in differences.items():
+        difference, base = _paired(own), shared[metric]
+        rows[str(metric)] = {
+            "difference": difference.mean,
+            "difference_lower": difference.lower,
+            "difference_upper": difference.upper,
+            "change_percent": 100 * difference.mean / base if base and np.isfinite(base) else np.nan,
+            "p_value": difference.p_value,
+        }
+    return rows
 
 
 def compare(
@@ -188,11 +197,14 @@ def compare(
     table = _by_subject(frame, metrics)
     rows = []
     for baseline in frame["arm"].unique() if arm in table.index else ():
-        for metric in metrics if baseline != arm else ():
-            own, other = table.loc[arm][metric], table.loc[baseline][metric]
-            difference = asdict(paired_difference(own, other))
-            near, far = distance(metric, own), distance(metric, other)
-            better = np.nan if near is None or far is None else float((_minus(near, far) < 0).sum())
+        if baseline == arm:
+            continue
+        differences = _minus(table.loc[arm], table.loc[baseline])
+        own, other = (table.loc[each].loc[differences.index] for each in (arm, baseline))
+        for metric in metrics:
+            difference = asdict(_paired(differences[metric]))
+            near, far = distance(metric, own[metric]), distance(metric, other[metric])
+            better = np.nan if near is None or far is None else float((near < far).sum())
             row = {"baseline": baseline, "metric": metric, "difference": difference.pop("mean"), **difference}
             rows.append(row | {"better_in": better if row["n"] else np.nan})
     columns = ["baseline", "metric", "difference", "lower", "upper", "n", "p_value", "better_in"]
@@ -292,7 +304,8 @@ def _by_subject(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return frame.groupby(["arm", "subject"], sort=False)[list(metrics)].mean()
 
 
-def _minus(a: pd.Series, b: pd.Series) -> pd.Series:
+def _minus(a: Values, b: Values) -> Values:
+    """Of the subjects, the index, that both know."""
     shared = a.index.intersection(b.index)
     with np.errstate(invalid="ignore"):
         return a.loc[shared] - b.loc[shared]

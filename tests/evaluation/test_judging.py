@@ -13,10 +13,9 @@ from medgan.evaluation.judging import (
     MEASURES,
     Modalities,
     Scans,
-    check_names,
     distance_to_ideal,
+    label_names_of,
     measure,
-    read_label_names,
 )
 from medgan.evaluation.matching import Case
 
@@ -163,16 +162,16 @@ def test_labels_that_were_interpolated_are_refused(tmp_path):
     ],
 )
 def test_label_names_are_read_where_they_lie(tmp_path, text, names):
-    assert read_label_names(tmp_path) is None
+    assert label_names_of(None, tmp_path) is None
     (tmp_path / "labels.json").write_text(text)
-    assert read_label_names(tmp_path) == names
+    assert label_names_of(None, tmp_path) == names
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"liver": "five"}'])
 def test_a_file_without_label_names_is_named(tmp_path, text):
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(DataError, match=r"labels\.json names no labels"):
-        read_label_names(tmp_path)
+        label_names_of(None, tmp_path)
 
 
 @pytest.mark.parametrize(("modality", "scale"), [("CT", 1), ("MR", 1), ("MR", 3)])
@@ -201,11 +200,11 @@ def test_an_uncertainty_map_on_another_grid_is_refused(tmp_path):
 )
 def test_a_label_that_cannot_stand_in_a_table_is_named(name):
     with pytest.raises(DataError, match="cannot stand in a table"):
-        check_names({"liver": 1, name: 2})
+        label_names_of({"liver": 1, name: 2}, None)
 
 
 def test_labels_may_be_named_as_people_do():
-    check_names({"left kidney": 1, "Niere (rechts)": 2, "<b>": 3, "肝": 4})
+    label_names_of({"left kidney": 1, "Niere (rechts)": 2, "<b>": 3, "肝": 4}, None)
 
 
 @pytest.mark.parametrize(

@@ -147,10 +147,6 @@ class Modes:
             centres, which = kmeans2(real, count, minit="++", rng=np.random.default_rng(seed))
         return cls(centres[np.unique(which)])
 
-    def counts(self, features: Features) -> NDArray[np.intp]:
-        """(K,), how many samples (N, D) are nearest to each centre."""
-        return np.bincount(vq(features, self.centres)[0], minlength=len(self.centres))
-
     def covered(self, features: Features) -> int:
-        """Kinds that at least one of the samples belongs to; compare equally many samples."""
-        return int(np.count_nonzero(self.counts(features)))
+        """Kinds whose centre is the nearest to some sample (N, D); compare equally many samples."""
+        return len(np.unique(vq(features, self.centres)[0]))

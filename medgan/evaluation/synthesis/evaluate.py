@@ -36,7 +36,7 @@ from medgan.evaluation.synthesis.diversity import (
     twins_percent,
 )
 from medgan.evaluation.synthesis.encoder import Encoder
-from medgan.evaluation.synthesis.material import PatchSets, Place, Row, divided, gather
+from medgan.evaluation.synthesis.material import PatchSets, Place, divided, gather
 from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, nearest
 from medgan.evaluation.synthesis.patches import Floats, Patches, blurred, collapsed, copied, smooth
 from medgan.evaluation.synthesis.sheet import contact_sheet
@@ -197,7 +197,8 @@ def evaluate_synthesis(
         raise ConfigError(f"patches of {question.size_voxels} voxels are too small to judge; ask for {SMALLEST}.")
     made, real = divided(synthetic, reference, options)
     parts = Split.load(split) if split else None
-    material = gather(made, real, _domain(real, question), question.shape, split=parts, seed=question.seed)
+    domain = _domain(real[0].study.domain, question)
+    material = gather(made, real, domain, question.shape, split=parts, seed=question.seed)
     _make(out)
     return _judged(material, question.seed, out)
 
@@ -237,8 +238,8 @@ def _judged(material: PatchSets, seed: int, out: Path) -> Synthesis:
     return result
 
 
-def _domain(real: list[Row], question: Question) -> Domain:
-    name = real[0].study.domain or "patches"
+def _domain(name: str, question: Question) -> Domain:
+    name = name or "patches"
     try:
         found = domain_named(name)
     except ConfigError:

@@ -27,7 +27,7 @@ Place = str | Path
 
 
 @dataclass(frozen=True)
-class Row:
+class _Row:
     """An image and what is known of where it comes from."""
 
     study: Study
@@ -37,7 +37,7 @@ class Row:
     """The real subject whose image a synthetic one was made from."""
 
 
-def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[Row]:
+def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[_Row]:
     """The images of a cohort (CSV, folders, BIDS, nnU-Net raw), of ``COHORT:DOMAIN``, or of a folder of images."""
     path, domain = split_place(place)
     cohort = None
@@ -53,7 +53,7 @@ def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[Row]:
     return [_row(study) for study in cohort.studies if study.domain == (domain or domains[0])]
 
 
-def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_IS) -> tuple[list[Row], list[Row]]:
+def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_IS) -> tuple[list[_Row], list[_Row]]:
     """Synthetic rows and real ones: by the sidecars of one cohort, or those of two places.
 
     Raises:
@@ -112,7 +112,7 @@ class _Reader:
     labels: Labels
     """Names and values of the label maps; empty where there are none, and images are patches."""
 
-    def patches(self, rows: Sequence[Row], real: Sequence[Row], failures: list[Failure]) -> Patches:
+    def patches(self, rows: Sequence[_Row], real: Sequence[_Row], failures: list[Failure]) -> Patches:
         """All patches of some images, whose recipients are among the real ones; ``failures`` takes what is unusable."""
         recipients = {row.study.subject: row.study for row in real}
         kept = lru_cache(maxsize=2)(self._case)  # several synthetic images share a recipient
@@ -125,7 +125,7 @@ class _Reader:
                 failures.append(Failure(row.study.image.name, str(error)))
         return Patches.joined(parts)
 
-    def _of_row(self, row: Row, before: Case | None) -> Patches:
+    def _of_row(self, row: _Row, before: Case | None) -> Patches:
         image, labels = self._case(row.study)
         if not self.labels or _fits(image.voxels.shape, self.shape):
             return _whole(image, labels, row)
@@ -150,8 +150,8 @@ class _Reader:
 
 
 def gather(
-    synthetic: Sequence[Row],
-    real: Sequence[Row],
+    synthetic: Sequence[_Row],
+    real: Sequence[_Row],
     domain: Domain,
     shape: tuple[int, ...],
     *,
@@ -186,7 +186,7 @@ def gather(
     return PatchSets(made, training, held_out, suspected, tuple(labels), known, tuple(failures))
 
 
-def _labels(real: Sequence[Row]) -> Labels:
+def _labels(real: Sequence[_Row]) -> Labels:
     masked = [row.study for row in real if row.study.mask]
     if not masked:
         return {}
@@ -195,7 +195,7 @@ def _labels(real: Sequence[Row]) -> Labels:
     return labels_of(Cohort(tuple(masked), root or Path()))
 
 
-def _trained(real: Sequence[Row], split: Split | None, seed: int) -> tuple[set[str], bool]:
+def _trained(real: Sequence[_Row], split: Split | None, seed: int) -> tuple[set[str], bool]:
     """The subjects that a generator was trained on, by name or by an image of theirs, and whether that is known."""
     subjects = sorted({row.study.subject for row in real})
     if len(subjects) < 2:
@@ -214,7 +214,7 @@ def _fits(image: tuple[int, ...], patch: tuple[int, ...]) -> bool:
     return image == (patch if len(patch) == 3 else (*patch, 1))
 
 
-def _whole(image: Prepared, labels: NDArray[np.uint8], row: Row) -> Patches:
+def _whole(image: Prepared, labels: NDArray[np.uint8], row: _Row) -> Patches:
     """An image that is a patch; one slice is a patch of two dimensions."""
     voxels = image.normalised()
     if voxels.shape[2] == 1:
@@ -222,8 +222,8 @@ def _whole(image: Prepared, labels: NDArray[np.uint8], row: Row) -> Patches:
     return Patches(voxels[None], labels[None], (Origin(row.study.subject, row.study.image.name, row.recipient),))
 
 
-def _row(study: Study) -> Row:
+def _row(study: Study) -> _Row:
     facts = sidecar(study.image)
     parents = facts.get("Parents")
     known = isinstance(parents, list) and parents and isinstance(parents[0], str)
-    return Row(study, facts.get("Synthetic") is True, parents[0] if known and isinstance(parents, list) else None)
+    return _Row(study, facts.get("Synthetic") is True, parents[0] if known and isinstance(parents, list) else None)

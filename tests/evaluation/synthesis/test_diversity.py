@@ -93,7 +93,6 @@ def test_of_a_ring_the_modes_that_samples_come_in_are_counted(present):
     modes = Modes(ring(np.arange(8)))
     samples = ring(np.arange(40) % present, seed=1)
     assert modes.covered(samples) == present
-    assert modes.counts(samples).sum() == 40
 
 
 def test_clusters_of_real_samples_are_all_covered_by_themselves():

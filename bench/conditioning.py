@@ -40,7 +40,7 @@ from medgan.data.domains import DomainPair
 from medgan.data.patches import Batch, batches
 from medgan.data.splits import Part, SplitConfig, split_subjects
 from medgan.data.studies import find_cohort
-from medgan.evaluation.fidelity import ssim
+from medgan.evaluation.fidelity import fidelity
 from medgan.networks.latent import WholeDiscriminator
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
@@ -257,7 +257,7 @@ def swaps(judge: nn.Module, network: nn.Module, z: Tensor) -> dict[str, float]:
     with torch.no_grad():
         obeyed = (judge(without[:, :1]).argmax(dim=1) == 0) & (judge(lesion[:, :1]).argmax(dim=1) > 0)
     couples = zip(volumes(lesion), volumes(without), np.moveaxis(~mask, 1, -1), strict=True)
-    kept = [ssim(one, other, outside, (-1.0, 1.0)) for one, other, outside in couples]
+    kept = [fidelity(one, other, outside, (-1.0, 1.0))["ssim"] for one, other, outside in couples]
     return {
         "swapped, %": 100 * float(obeyed.double().mean()),
         "kept, SSIM": float(np.mean(kept)),

@@ -9,7 +9,6 @@ interval of a misalignment study's crossover holds the true one. Bootstraps stan
 """
 
 import argparse
-import gc
 from collections.abc import Callable
 
 import numpy as np
@@ -64,8 +63,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     console = Console(width=110)
-    holm([0.5])
-    gc.freeze()  # statsmodels collects garbage at every correction, a fifth of a second with all that was imported
     single = [one_difference(name, n, given) for name in DIFFERENCES for n in SUBJECTS]
     whole = [whole_study(n, given) for n in SUBJECTS]
     lucky = [lucky_trainings(spread, seeds, given) for spread in (0.0, 0.25, 0.5, 1.0) for seeds in (1, 3, 5)]

@@ -21,8 +21,8 @@ from medgan.data.preparation import prepare
 from medgan.data.streams import write_csv, write_json
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.faithfulness import Keeping, KeepingRule, sift
-from medgan.evaluation.seen import NOBODY, Seen, seen_as
+from medgan.evaluation.faithfulness import Keeping, KeepingRule
+from medgan.evaluation.seen import NOBODY, SeenSubjects
 from medgan.evaluation.statistics import Interval, plain, t_interval
 from medgan.inference.batch import conversion_fabric, local_model, why
 from medgan.inference.convert import ConvertOrder, subjects_of_part
@@ -55,8 +55,8 @@ class FaithfulnessOrder:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was found."""
+class Faithfulness:
+    """What translations keep, study by study."""
 
     rows: pd.DataFrame
     """A row a study: ``subject, image``, ``seen`` by the model, figures, and ``rejected``: why, or empty."""
@@ -66,19 +66,22 @@ class Checked:
     """Why, by image."""
 
     @property
-    def who(self) -> Seen:
+    def who(self) -> SeenSubjects:
         """Who of the subjects the model has seen."""
-        return NOBODY if self.rows.empty else seen_as(zip(self.rows["subject"], self.rows["seen"], strict=True))
+        return NOBODY if self.rows.empty else SeenSubjects.of(zip(self.rows["subject"], self.rows["seen"], strict=True))
 
     @property
     def seen(self) -> pd.DataFrame:
         """The rows of subjects that the model has seen: no evidence of how it does on others."""
-        return self.rows if self.rows.empty else self.rows[self.rows["subject"].isin(self.who.subjects)]
+        return self._of(True)
 
     @property
     def unseen(self) -> pd.DataFrame:
         """All other rows."""
-        return self.rows if self.rows.empty else self.rows[~self.rows["subject"].isin(self.who.subjects)]
+        return self._of(False)
+
+    def _of(self, seen: bool) -> pd.DataFrame:
+        return self.rows if self.rows.empty else self.rows[self.rows["subject"].isin(self.who.subjects) == seen]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -93,19 +96,17 @@ class Checked:
         return 1 if self.failures else 0
 
 
-def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
+def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulness:
     """Check every study, and write ``faithfulness.csv`` and ``faithfulness.json``; a bad study stops no other.
 
     Raises:
-        ConfigError: One segmenter without the other, or nothing that could be checked.
-        DataError: There is no study, or no place for the files.
-        ModelError: A model that cannot be used.
+        ConfigError: One segmenter without the other, nothing that could be checked, or no folder for the files.
     """
     asked = order.conversion
     folder = local_model(asked.model, asked.tracking)
     model = read_model(folder, TranslationDescription)
     fabric = conversion_fabric(asked.device)
-    check = Check(model, asked.direction, fabric, _keeper(order, fabric))
+    check = _Check(model, asked.direction, fabric, _keeper(order, fabric))
     domain = model.description.domains(asked.direction)[0].name
     names, subjects = model.description.pair.names, subjects_of_part(asked, model, folder, console)
     plan = find_jobs(asked.input, asked.output, domain, pair=names, subjects=subjects)
@@ -134,29 +135,22 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Checked:
     return found
 
 
-def _sifted(rows: pd.DataFrame, kept: Mapping[str, Keeping], rule: KeepingRule, failures: Mapping[str, str]) -> Checked:
+def _sifted(
+    rows: pd.DataFrame, kept: Mapping[str, Keeping], rule: KeepingRule, failures: Mapping[str, str]
+) -> Faithfulness:
     """The rows with what is rejected, where there is something to judge by."""
-    found = Checked(rows, None, failures)
+    found = Faithfulness(rows, None, failures)
     if not kept:
         return found
-    everything = sift(kept, rule)
-    unseen = sift({image: kept[image] for image in found.unseen["image"] if image in kept}, rule)
-    reasons = [everything.rejected.get(image, "") for image in rows["image"]]
-    return Checked(rows.assign(rejected=reasons), unseen.counts, failures)
+    objections = {image: rule.objection(keeping) for image, keeping in kept.items()}
+    unseen = [objections[image] for image in found.unseen["image"] if image in kept]
+    reasons = [objections.get(image) or "" for image in rows["image"]]
+    rejected = sum(why is not None for why in unseen), len(unseen)
+    return Faithfulness(rows.assign(rejected=reasons), rejected, failures)
 
 
-class Check:
-    """Everything that can be asked of one study.
-
-    Args:
-        model: The translator.
-        direction: Which way.
-        fabric: Device and precision.
-        keeper: Of labels, if there are segmenters.
-
-    Raises:
-        ConfigError: There is neither a way back nor a segmenter.
-    """
+class _Check:
+    """Everything that can be asked of one study."""
 
     def __init__(
         self, model: TranslationModel, direction: Direction, fabric: Fabric, keeper: LabelKeeper | None
@@ -189,14 +183,9 @@ class Check:
             self.fabric.to_device(self.model.networks[way]) for way in (self.direction, BACK[self.direction])
         )
         return cycle_errors(
-            there,
-            back,
-            prepare(volume, given, description.grid),
-            given,
-            patch=description.patch,
-            multiple=description.generator.network.multiple,
-            fabric=self.fabric,
-        ).figures()
+            there, back, prepare(volume, given, description.grid), given,
+            patch=description.patch, multiple=description.generator.network.multiple, fabric=self.fabric,
+        ).figures()  # fmt: skip
 
 
 def _keeper(order: FaithfulnessOrder, fabric: Fabric) -> LabelKeeper | None:
@@ -207,15 +196,11 @@ def _keeper(order: FaithfulnessOrder, fabric: Fabric) -> LabelKeeper | None:
                 "labels are compared between two segmenters: give both --input-segmenter and --output-segmenter."
             )
         return None
-    return LabelKeeper(
-        read_model(folders[0], SegmenterDescription),
-        read_model(folders[1], SegmenterDescription),
-        fabric,
-        order.lesions,
-    )
+    source, target = (read_model(folder, SegmenterDescription) for folder in folders if folder)
+    return LabelKeeper(source, target, fabric, order.lesions)
 
 
-def _write(found: Checked, order: FaithfulnessOrder) -> None:
+def _write(found: Faithfulness, order: FaithfulnessOrder) -> None:
     """The two files; the summary names no subject."""
     folder = order.conversion.output
     write_csv(folder / ROWS, found.rows)

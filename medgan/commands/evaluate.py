@@ -12,9 +12,9 @@ from medgan.commands.convert import Part
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from medgan.data.studies import Options
+    from rich.console import Group
+
     from medgan.evaluation.statistics import Interval
-    from medgan.evaluation.synthesis.evaluate import Question
 
 SourceModality = Annotated[
     Literal["CT", "MR"], typer.Option(help="What the sources are. MR: its intensities are no HU; see docs/evaluate.md.")
@@ -68,52 +68,35 @@ def evaluate(
                 "--source": source, "--mask": mask, "--labels": labels, "--organ": organ, "--training": training,
                 "--paired or --unpaired": paired,
             })  # fmt: skip
-            from medgan.evaluation.synthesis.evaluate import Question
+            from medgan.evaluation.synthesis import evaluate as lesions
 
-            question = Question(dimensions, patch_voxels, reference_modality, window_hu, seed)
-            _judge_synthesis(synthetic, reference, out, question, split, how, quiet)
+            question = lesions.Question(dimensions, patch_voxels, reference_modality, window_hu, seed)
+            judged = lesions.evaluate_synthesis(synthetic, reference, out, question, split=split, options=how)
+            _show(lesions.render(judged), judged.exit_code, quiet)
             return
         if reference is None:
             raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
-        from medgan.evaluation.evaluate import evaluate as run_evaluation
-        from medgan.evaluation.evaluate import render
+        from medgan.evaluation import evaluate as translations
         from medgan.evaluation.judging import Modalities
 
-        found = run_evaluation(
+        found = translations.evaluate(
             synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=named(organ),
             paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
             options=how,
         )  # fmt: skip
-        console(quiet).print(render(found))
-        if found.exit_code:
-            raise typer.Exit(found.exit_code)
+        _show(translations.render(found), found.exit_code, quiet)
+
+
+def _show(figures: "Group", exit_code: int, quiet: bool) -> None:
+    console(quiet).print(figures)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _refuse_what_synthesis_does_not_heed(given: dict[str, object]) -> None:
-    """Refuse options that concern translations alone; those that were not given are None.
-
-    Raises:
-        ConfigError: Names them.
-    """
+    """Refuse options that concern translations alone; those that were not given are None."""
     if unheeded := [option for option, value in given.items() if value is not None and value != []]:
         raise ConfigError(f"--synthesis does not take {' or '.join(unheeded)}; leave it out.")
-
-
-def _judge_synthesis(
-    synthetic: str,
-    reference: str | None,
-    out: Path,
-    question: "Question",
-    split: Path | None,
-    how: "Options",
-    quiet: bool,
-) -> None:
-    from medgan.evaluation.synthesis.evaluate import evaluate_synthesis, render
-
-    judged = evaluate_synthesis(synthetic, reference, out, question, split=split, options=how)
-    console(quiet).print(render(judged))
-    if judged.exit_code:
-        raise typer.Exit(judged.exit_code)
 
 
 def named(organs: list[str] | None) -> dict[str, int | list[int]] | None:

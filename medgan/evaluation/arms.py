@@ -11,21 +11,23 @@ from numpy.typing import NDArray
 
 from medgan.data.volumes import read_volume
 from medgan.errors import MedganError
-from medgan.evaluation.baselines import LOOKUP, CrossingLookups, PairedLookups, UnpairedLookups, do_nothing, shifted
+from medgan.evaluation.baselines import LOOKUP, CrossingLookups, PairedLookups, UnpairedLookups, shifted
 from medgan.evaluation.fidelity import Array, body_mask
 from medgan.evaluation.judging import (
     Figures,
     LabelNames,
     Modalities,
     Scans,
-    changes,
-    errors,
-    intensities,
-    read_scans,
-    worth_of_map,
 )
 from medgan.evaluation.matching import Case, Failure, Image
-from medgan.evaluation.tissues import TissueMap, distribution_distance_hu, quantile_sample, soft_tissue, tissue_map
+from medgan.evaluation.tissues import (
+    TissueMap,
+    distribution_distance_hu,
+    intensities,
+    quantile_sample,
+    soft_tissue,
+    tissue_map,
+)
 
 SYNTHETIC, DO_NOTHING, REAL, SHIFTED = "synthetic", "do_nothing", "real", "true_shifted"
 DISTANCE = "soft_tissue_distance_hu"
@@ -53,20 +55,19 @@ class Pairs:
 
     def learn(self, case: Case) -> list[Figures]:
         """A training case teaches the look-ups, and is not judged."""
-        self._learn_from(case, read_scans(case, None, self._modalities))
+        self._learn_from(case, Scans.read(case, None, self._modalities))
         return []
 
     def without_training(self, case: Case) -> list[Figures]:
         """The synthetic image and the arms that need no other subject; the look-ups learn from the pair."""
-        scans = read_scans(case, self._names, self._modalities)
-        rows = [_against_truth(case, SYNTHETIC, scans.synthetic, scans) | worth_of_map(scans)]
-        assert scans.reference is not None
+        scans = Scans.read(case, self._names, self._modalities)
+        rows = [_against_truth(case, SYNTHETIC, scans.synthetic, scans) | scans.map_figures()]
         if not self._trained:
             self._learn_from(case, scans)
         if scans.source is not None and self._modalities.source == self._modalities.reference:
-            rows.append(_against_truth(case, DO_NOTHING, do_nothing(scans.source), scans))
+            rows.append(_against_truth(case, DO_NOTHING, scans.source, scans))
         if not self._modalities.hounsfield:
-            rows.append(_against_truth(case, SHIFTED, shifted(scans.reference, scans.grid.affine), scans))
+            rows.append(_against_truth(case, SHIFTED, shifted(scans.truth, scans.grid.affine), scans))
         return rows
 
     def looked_up(self, case: Case) -> list[Figures]:
@@ -74,7 +75,7 @@ class Pairs:
 
         From MR to CT they are fitted to each region by itself, so that they are as good as they can be in both.
         """
-        scans = read_scans(case, self._names, self._modalities)
+        scans = Scans.read(case, self._names, self._modalities)
         source = scans.source
         if self._modalities.hounsfield:
             assert source is not None
@@ -83,16 +84,15 @@ class Pairs:
             lookups.without(case.subject).arms(source, scans.synthetic.shape)
             for lookups in (self._crossings, self._core_crossings)
         )
-        return [_row(case, arm) | errors(volume, scans, in_core[arm]) for arm, volume in everywhere.items()]
+        return [_row(case, arm) | scans.errors(volume, in_core[arm]) for arm, volume in everywhere.items()]
 
     def _learn_from(self, case: Case, scans: Scans) -> None:
-        assert scans.reference is not None
         if not self._modalities.hounsfield:
             if self._modalities.reference == "CT":
-                self._crossings.add(case.subject, scans.source, scans.reference, scans.inside)
-                self._core_crossings.add(case.subject, scans.source, scans.reference, scans.core)
+                self._crossings.add(case.subject, scans.source, scans.truth, scans.inside)
+                self._core_crossings.add(case.subject, scans.source, scans.truth, scans.core)
         elif scans.source is not None:
-            self._lookups.add(case.subject, scans.source, scans.reference, scans.inside)
+            self._lookups.add(case.subject, scans.source, scans.truth, scans.inside)
 
 
 class Unpaired:
@@ -113,20 +113,20 @@ class Unpaired:
 
     def without_training(self, case: Case) -> list[Figures]:
         """The synthetic image and, where there is a source, the source itself, which the look-ups learn from."""
-        scans = read_scans(case, self._names, self._modalities)
-        rows = [self._described(case, SYNTHETIC, scans.synthetic, scans.tissues) | changes(scans.synthetic, scans)]
+        scans = Scans.read(case, self._names, self._modalities)
+        rows = [self._described(case, SYNTHETIC, scans.synthetic, scans.tissues) | scans.changes(scans.synthetic)]
         if scans.source is not None and self._modalities.hounsfield:
-            untouched = do_nothing(scans.source)
-            rows.append(self._described(case, DO_NOTHING, untouched, scans.tissues) | changes(untouched, scans))
+            untouched = self._described(case, DO_NOTHING, scans.source, scans.tissues)
+            rows.append(untouched | scans.changes(scans.source))
             self._lookups.add_source(case.subject, scans.source, scans.inside)
         return rows
 
     def looked_up(self, case: Case) -> list[Figures]:
         """The source with the histogram of the target domain, both of the other subjects."""
-        scans = read_scans(case, self._names, self._modalities)
+        scans = Scans.read(case, self._names, self._modalities)
         assert scans.source is not None
         volume = self._lookups.without(case.subject)(scans.source)
-        return [self._described(case, LOOKUP, volume, scans.tissues) | changes(volume, scans)]
+        return [self._described(case, LOOKUP, volume, scans.tissues) | scans.changes(volume)]
 
     def add_distances(self, rows: Sequence[Figures]) -> dict[str, float]:
         """Fill in the distance of each row to the real images of other subjects.
@@ -170,7 +170,7 @@ def judge_each(
 
 
 def _against_truth(case: Case, arm: str, volume: Array, scans: Scans) -> Figures:
-    return _row(case, arm) | errors(volume, scans) | changes(volume, scans)
+    return _row(case, arm) | scans.errors(volume) | scans.changes(volume)
 
 
 def _row(item: Case | Image, arm: str) -> Figures:

@@ -28,7 +28,6 @@ class Bone:
     mask: Mask
     """(X, Y, Z)."""
     spacing_mm: Sequence[float]
-    """Of the three axes."""
 
     @classmethod
     def of(cls, hu: Array, spacing_mm: Sequence[float]) -> "Bone":
@@ -44,13 +43,13 @@ class Bone:
     @cached_property
     def within_tolerance(self) -> Mask:
         """Voxels whose centre is at most 2 mm from that of a surface voxel."""
-        found = np.zeros(self.mask.shape, dtype=bool)
+        within = np.zeros(self.mask.shape, dtype=bool)
         for bounds in ndimage.find_objects(self.mask.astype(np.uint8)):
             reach = [math.ceil(TOLERANCE_MM / spacing) for spacing in self.spacing_mm]
             box = tuple(slice(max(s.start - r, 0), s.stop + r) for s, r in zip(bounds, reach, strict=True))
             distance = ndimage.distance_transform_edt(~self.surface[box], sampling=self.spacing_mm)
-            found[box] = distance <= TOLERANCE_MM
-        return found
+            within[box] = distance <= TOLERANCE_MM
+        return within
 
     @cached_property
     def near(self) -> Mask:
@@ -58,7 +57,7 @@ class Bone:
         return np.asarray(ndimage.binary_dilation(self.mask, iterations=NEAR_VOXELS))
 
 
-def bone_surface_dice(found: Bone, true: Bone, where: Mask) -> float:
+def bone_surface_dice(synthetic: Bone, true: Bone, where: Mask) -> float:
     """Share of both surfaces that has the other one within 2 mm.
 
     Surfaces and distances are those of the whole volume; the region only says which voxels count, so that its own
@@ -66,23 +65,18 @@ def bone_surface_dice(found: Bone, true: Bone, where: Mask) -> float:
 
     Source: Nikolov et al. 2021, doi:10.2196/26151, with boundary voxels for surface elements.
     """
-    own, others = found.surface & where, true.surface & where
+    own, others = synthetic.surface & where, true.surface & where
     total = np.count_nonzero(own) + np.count_nonzero(others)
-    agreeing = np.count_nonzero(own & true.within_tolerance) + np.count_nonzero(others & found.within_tolerance)
+    agreeing = np.count_nonzero(own & true.within_tolerance) + np.count_nonzero(others & synthetic.within_tolerance)
     return agreeing / total if total else float("nan")
 
 
-def false_bone_voxels(found: Bone, true: Bone, where: Mask) -> int:
-    """Voxels of a region with bone that has no true bone nearby."""
-    return int(np.count_nonzero(found.mask & ~true.near & where))
-
-
-def bone_figures(found: Bone, true: Bone, where: Mask) -> dict[str, float]:
-    """Every figure about bone in a region: ``bone_dice``, ``bone_surface_dice``, ``false_bone_percent`` and ``_ml``."""
-    false = false_bone_voxels(found, true, where)
+def bone_figures(synthetic: Bone, true: Bone, where: Mask) -> dict[str, float]:
+    """Every figure about bone in a region; false bone has no true bone nearby."""
+    false = int(np.count_nonzero(synthetic.mask & ~true.near & where))
     return {
-        "bone_dice": overlap(found.mask & where, true.mask & where),
-        "bone_surface_dice": bone_surface_dice(found, true, where),
+        "bone_dice": overlap(synthetic.mask & where, true.mask & where),
+        "bone_surface_dice": bone_surface_dice(synthetic, true, where),
         "false_bone_percent": 100 * false / voxels if (voxels := np.count_nonzero(where)) else float("nan"),
-        "false_bone_ml": false * float(np.prod(found.spacing_mm)) / 1000,
+        "false_bone_ml": false * float(np.prod(synthetic.spacing_mm)) / 1000,
     }

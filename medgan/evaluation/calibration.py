@@ -1,4 +1,4 @@
-"""Whether a synthetic CT has the right Hounsfield units in each tissue of the true CT."""
+"""Whether a synthetic CT has the right Hounsfield units, and whether an uncertainty map tells where it has not."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +10,21 @@ from medgan.data.layouts import stem
 from medgan.evaluation.fidelity import Array, Mask
 
 NAN = float("nan")
+UNSURE_PERCENT = 90
+
+
+def errors_in(synthetic: Array, reference: Array, where: Mask) -> tuple[float, float]:
+    """Mean absolute and mean error in a region, in HU; not a number where it is empty."""
+    error = np.subtract(synthetic[where], reference[where], dtype=np.float64)
+    return (float(np.abs(error).mean()), float(error.mean())) if error.size else (NAN, NAN)
 
 
 def calibration(synthetic: Array, reference: Array, tissues: Mapping[str, Mask]) -> dict[str, float]:
     """``mae_TISSUE_hu``, ``bias_TISSUE_hu`` and ``slope_TISSUE``; not a number for an absent tissue.
+
+    The slope is that of the least-squares line of synthetic on true HU, over voxels: 1 is right, 0 tells nothing apart,
+    and it is not a number where the true CT does not vary. Noise and misregistration of the true CT lower it as well,
+    since they are in the regressor: compare it with the slope of the true CT shifted by a voxel, not with 1 alone.
 
     Args:
         synthetic: The translated volume, (X, Y, Z) in HU.
@@ -22,22 +33,12 @@ def calibration(synthetic: Array, reference: Array, tissues: Mapping[str, Mask])
     """
     figures = {}
     for name, where in tissues.items():
-        fake, real = synthetic[where].astype(np.float64), reference[where].astype(np.float64)
-        figures[f"mae_{name}_hu"] = float(np.abs(fake - real).mean()) if fake.size else NAN
-        figures[f"bias_{name}_hu"] = float((fake - real).mean()) if fake.size else NAN
-        figures[f"slope_{name}"] = slope(fake, real)
+        figures[f"mae_{name}_hu"], figures[f"bias_{name}_hu"] = errors_in(synthetic, reference, where)
+        figures[f"slope_{name}"] = _slope(synthetic[where].astype(np.float64), reference[where].astype(np.float64))
     return figures
 
 
-def slope(synthetic: Array, reference: Array) -> float:
-    """Slope of the least-squares line of synthetic on true HU, over voxels: 1 is right, 0 tells nothing apart.
-
-    Noise and misregistration of the true CT lower it as well, since they are in the regressor: compare it with the
-    slope of the true CT shifted by a voxel, not with 1 alone.
-
-    Returns:
-        Not a number where the true CT does not vary.
-    """
+def _slope(synthetic: Array, reference: Array) -> float:
     if reference.size == 0:
         return NAN
     apart = reference - reference.mean(dtype=np.float64)
@@ -56,16 +57,13 @@ def clipped_percent(synthetic: Array, reference: Array, where: Mask) -> float:
     return float(100 * ((real < synthetic.min()) | (real > synthetic.max())).mean())
 
 
-UNSURE_PERCENT = 90
-
-
 def map_beside(image: Path) -> Path:
     """Where ``medgan convert --uncertainty`` writes the map of an image."""
     return image.with_name(f"{stem(image)}_uncertainty.nii.gz")
 
 
 def uncertainty_figures(unsure: Array, error: Array, inside: Mask) -> dict[str, float]:
-    """What a map is worth where the truth is known.
+    """What an uncertainty map is worth where the truth is known.
 
     Args:
         unsure: The map, (X, Y, Z); 0 where the output cannot be otherwise.
@@ -83,10 +81,10 @@ def uncertainty_figures(unsure: Array, error: Array, inside: Mask) -> dict[str, 
     return {
         "uncertainty_spearman": spearman(unsure[inside], error[inside]),
         "uncertainty_spearman_where_unsure": spearman(unsure[moving], error[moving]),
-        "error_in_most_unsure_tenth": float(error[most].mean(dtype=np.float64) / mean) if mean else float("nan"),
+        "error_in_most_unsure_tenth": float(error[most].mean(dtype=np.float64) / mean) if mean else NAN,
     }
 
 
 def spearman(one: Array, other: Array) -> float:
     """Spearman's rank correlation; not a number where either does not vary."""
-    return float(stats.spearmanr(one, other).statistic) if one.size and np.ptp(one) and np.ptp(other) else float("nan")
+    return float(stats.spearmanr(one, other).statistic) if one.size and np.ptp(one) and np.ptp(other) else NAN

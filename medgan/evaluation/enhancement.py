@@ -5,14 +5,13 @@ median ratio of the source to it over the region, once over all voxels and again
 is then percent of the source's 99.5th percentile in the region. A translator is not judged by the scale of its output.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medgan.errors import DataError
-from medgan.evaluation.fidelity import Array, Mask, mae_hu, psnr_db, ssim
+from medgan.evaluation.fidelity import Array, Mask, fidelity
 from medgan.evaluation.tissues import overlap
 
 UNIT_PERCENTILE = 99.5
@@ -24,48 +23,29 @@ DARK_PERCENT = 10.0
 Floats = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, eq=False)
 class Enhancement:
-    """What contrast medium did in truth, in percent of the source's 99.5th percentile."""
+    """What contrast medium did in truth, in percent of the source's 99.5th percentile.
 
-    source: Floats
-    """(X, Y, Z)."""
-    truth: Floats
-    """The true image after contrast medium, in the source's scale."""
-    where: Mask
-    """The region that is judged."""
+    Args:
+        source: Before contrast medium, (X, Y, Z).
+        truth: After it, on the same grid.
+        where: The region to judge, such as the core of both bodies.
+    """
 
-    @classmethod
-    def between(cls, source: Array, truth: Array, where: Mask) -> "Enhancement":
-        """The enhancement from a source to the true image.
-
-        Args:
-            source: Before contrast medium, (X, Y, Z).
-            truth: After it, on the same grid.
-            where: The region to judge, such as the core of both bodies.
-
-        Raises:
-            DataError: The region is empty, or one scan is dark all over.
-        """
-        before = source * (100 / unit(source, where))
-        after = in_scale_of(before, truth, where)
-        plain = where & (after - before <= THRESHOLD_PERCENT)
-        return cls(before, in_scale_of(before, truth, plain), where)
-
-    @property
-    def enhancing(self) -> Mask:
-        """Where the truth exceeds the source by more than the threshold, (X, Y, Z)."""
-        return np.asarray(self.where & (self.truth - self.source > THRESHOLD_PERCENT))
+    def __init__(self, source: Array, truth: Array, where: Mask) -> None:
+        self.where = where
+        self.source = _in_percent(source, where)
+        plain = where & (_in_scale_of(self.source, truth, where) - self.source <= THRESHOLD_PERCENT)
+        self.truth = _in_scale_of(self.source, truth, plain)
+        """In the source's scale."""
+        self.enhancing: Mask = np.asarray(where & (self.truth - self.source > THRESHOLD_PERCENT))
+        """Where the truth exceeds the source by more than the threshold."""
 
     def figures(self, synthetic: Array) -> dict[str, float]:
-        """How far an image is from the truth where that enhances, and how much it enhances elsewhere.
-
-        Args:
-            synthetic: The image to judge, (X, Y, Z) in any scale.
-        """
+        """How far an image (X, Y, Z) of any scale is from the truth where that enhances, and what it adds elsewhere."""
         enhancing = self.enhancing
         elsewhere = self.where & ~enhancing
-        scaled = in_scale_of(self.source, synthetic, elsewhere if elsewhere.any() else self.where)
+        scaled = _in_scale_of(self.source, synthetic, elsewhere if elsewhere.any() else self.where)
         change = scaled - self.source
         claimed = self.where & (change > THRESHOLD_PERCENT)
         return {
@@ -81,40 +61,37 @@ class Enhancement:
 
 
 def mr_fidelity(synthetic: Array, reference: Array, where: Mask) -> dict[str, float]:
-    """``mae_percent``, ``psnr_db`` and ``ssim`` of an MR, brought to the true one's scale.
-
-    The unit is percent of the true image's 99.5th percentile in the region; PSNR and SSIM clip to 0..100.
-    """
-    true = reference * (100 / unit(reference, where))
-    scaled = in_scale_of(true, synthetic, where)
-    return {
-        "mae_percent": mae_hu(scaled, true, where),
-        "psnr_db": psnr_db(scaled, true, where, (0.0, 100.0)),
-        "ssim": ssim(scaled, true, where, (0.0, 100.0)),
-    }
+    """``mae_percent``, ``psnr_db`` and ``ssim`` of an MR in the true one's scale; PSNR and SSIM clip to 0..100."""
+    figures = fidelity(*in_one_scale(synthetic, reference, where), where, (0.0, 100.0))
+    return {"mae_percent": figures["mae_hu"], "psnr_db": figures["psnr_db"], "ssim": figures["ssim"]}
 
 
-def unit(volume: Array, where: Mask) -> float:
-    """The 99.5th percentile of a region.
+def in_one_scale(synthetic: Array, reference: Array, where: Mask) -> tuple[Floats, Floats]:
+    """Both in percent of the true image's 99.5th percentile in the region, (X, Y, Z)."""
+    true = _in_percent(reference, where)
+    return _in_scale_of(true, synthetic, where), true
+
+
+def _in_percent(volume: Array, where: Mask) -> Floats:
+    """A volume in percent of its 99.5th percentile in a region.
 
     Raises:
         DataError: The region is empty, or dark.
     """
-    found = float(np.percentile(volume[where], UNIT_PERCENTILE)) if where.any() else 0.0
-    if found <= 0:
+    unit = float(np.percentile(volume[where], UNIT_PERCENTILE)) if where.any() else 0.0
+    if unit <= 0:
         raise DataError("the MR has no signal inside the body or mask; check its mask, and that it is an MR.")
-    return found
+    return np.asarray(volume * (100 / unit))
 
 
-def in_scale_of(standard: Floats, volume: Array, where: Mask) -> Floats:
+def _in_scale_of(standard: Floats, volume: Array, where: Mask) -> Floats:
     """A volume times the median ratio of the standard to it, over voxels of the region that are dark in neither.
 
     A volume without such voxels has no scale and stays as it is.
     """
     lit = where & (standard > DARK_PERCENT)
     lit &= volume > DARK_PERCENT / 100 * max(float(np.percentile(volume[where], UNIT_PERCENTILE)), 0.0)
-    gain = float(np.median(standard[lit] / volume[lit])) if lit.any() else 1.0
-    return np.asarray(volume * gain)
+    return np.asarray(volume * (float(np.median(standard[lit] / volume[lit])) if lit.any() else 1.0))
 
 
 def _mean(values: NDArray[Any], where: Mask) -> float:

@@ -1,7 +1,7 @@
 """``medgan evaluate``: synthetic images against real ones, beside what needs no network, by subject."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,7 +18,7 @@ from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.baselines import LOOKUP
-from medgan.evaluation.judging import LabelNames, Modalities, check_names, distance_to_ideal, measure, read_label_names
+from medgan.evaluation.judging import LabelNames, Modalities, distance_to_ideal, label_names_of, measure
 from medgan.evaluation.matching import (
     Case,
     Failure,
@@ -31,7 +31,7 @@ from medgan.evaluation.matching import (
     split_place,
     training_pairs,
 )
-from medgan.evaluation.seen import NOBODY, Seen, seen_subjects
+from medgan.evaluation.seen import NOBODY, SeenSubjects, seen_subjects
 from medgan.evaluation.statistics import LEVEL, compare, interval_text, plain, summarise
 
 KEYS = ["subject", "image", "arm"]
@@ -40,20 +40,30 @@ SEEN = "seen.csv"
 COLUMNS: dict[Role, Literal["image", "mask"]] = {"source": "image", "mask": "mask", "labels": "mask"}
 """The column that is meant where the place is a cohort: masks and labels are named beside their images."""
 
+IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
+"""Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
+NAME_WIDTH = 18
+"""Characters of a metric's name on one line."""
+MAX_INTERVALS = 4
+"""With more arms, only the synthetic one's intervals are shown; the files hold all."""
+MAX_FAILURES = 10
+SEEN_TITLE = "subjects that the model has seen: no evidence of how it does on others"
+
 Place = str | Path
+Cells = Mapping[Hashable, Any]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """How an evaluation was set up."""
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What is evaluated and how."""
 
     matching: Matching
     modalities: Modalities
     has_source: bool
-    seen: Seen = NOBODY
+    seen: SeenSubjects = NOBODY
     """Who of the subjects the model had seen."""
-    trained: int | None = None
-    """Subjects of a training cohort on whom the baselines are fitted; nothing if on the other evaluated ones."""
+    training: tuple[Case, ...] = ()
+    """Pairs of a training cohort on which the baselines are fitted; without any, on the other evaluated ones."""
     unchecked: str = ""
     """What the model's split cannot tell of what it has seen."""
 
@@ -63,61 +73,58 @@ class Facts:
             useful = self.has_source
         else:
             useful = self.matching.paired and self.modalities.reference == "CT"
-        return useful and (subjects > 1 or bool(self.trained))
+        return useful and (subjects > 1 or bool(self.training))
 
+    def notes(self, subjects: int) -> Iterator[str]:
+        """Sentences about pairs, regions, baselines and the ``subjects`` that were judged."""
+        own = self.matching.own_references
+        yield f"{own} of the synthetic images have a reference of their own name or subject."
+        if self.matching.paired:
+            yield "Paired: each is compared with its own reference, inside the body or mask."
+        else:
+            yield "Unpaired: intensities are compared with those of real images of other subjects."
+            yield "Tissues are the source's (without sources, each image's own); those of real images are their own."
+        yield (
+            f"Means and Student's {LEVEL:.0%} intervals are over {subjects} subjects; images of one subject are "
+            "averaged."
+        )
+        if self.matching.paired and self.has_source:
+            yield "core: where the bodies of source and reference agree, less 3 voxels at their edge in each slice."
+        yield from self.seen.notes(subjects)
+        if self.unchecked:
+            yield f"{self.unchecked[0].upper()}{self.unchecked[1:]}."
+        yield from self._about_baselines(subjects)
+        for line in passed_over_lines(self.matching.passed_over):
+            yield f"{line[0].upper()}{line[1:]}."
 
-def notes(facts: Facts, subjects: int) -> Iterator[str]:
-    """Sentences about pairs, subjects, regions and baselines.
-
-    Args:
-        facts: How the evaluation was set up.
-        subjects: How many were judged.
-    """
-    own = facts.matching.own_references
-    yield f"{own} of the synthetic images have a reference of their own name or subject."
-    if facts.matching.paired:
-        yield "Paired: each is compared with its own reference, inside the body or mask."
-    else:
-        yield "Unpaired: intensities are compared with those of real images of other subjects."
-        yield "Tissues are the source's (without sources, each image's own); those of real images are their own."
-    yield (
-        f"Means and Student's {LEVEL:.0%} intervals are over {subjects} subjects; images of one subject are averaged."
-    )
-    if facts.matching.paired and facts.has_source:
-        yield "core: where the bodies of source and reference agree, less 3 voxels at their edge in each slice."
-    yield from facts.seen.notes(subjects)
-    if facts.unchecked:
-        yield f"{facts.unchecked[0].upper()}{facts.unchecked[1:]}."
-    yield from _about_baselines(facts, subjects)
-    for line in passed_over_lines(facts.matching.passed_over):
-        yield f"{line[0].upper()}{line[1:]}."
-
-
-def _about_baselines(facts: Facts, subjects: int) -> Iterator[str]:
-    kinds = facts.modalities
-    if not facts.matching.paired and not kinds.hounsfield:
-        yield "Unpaired images of another modality have no baseline; if the subjects have pairs, evaluate on these."
-        return
-    if not facts.has_source:
-        yield "Without the source images there is neither do_nothing nor intensity_lookup to compare with."
-    elif kinds.source != kinds.reference:
-        yield f"do_nothing is left out: the intensities of {kinds.source} are no {kinds.reference}."
-    if facts.looked_up(subjects):
-        kind = "the pairs" if facts.matching.paired else "the histograms"
-        whom = f"{facts.trained} training subjects" if facts.trained else "the other evaluated subjects"
-        what = "intensity_lookup is" if kinds.hounsfield else "constant and intensity_lookup are"
-        yield f"{what} fitted for each subject on {kind} of {whom}."
-    elif kinds.reference == "MR":
-        yield "MR has no unit: each image is brought to the true one's scale first; no constant or look-up is fitted."
-    elif facts.has_source:
-        yield "An intensity_lookup is fitted on other subjects, and there is none."
-    if not kinds.hounsfield:
-        yield "true_shifted is the reference moved by one voxel left-right: what misregistration alone costs."
+    def _about_baselines(self, subjects: int) -> Iterator[str]:
+        kinds = self.modalities
+        if not self.matching.paired and not kinds.hounsfield:
+            yield "Unpaired images of another modality have no baseline; if the subjects have pairs, evaluate on these."
+            return
+        if not self.has_source:
+            yield "Without the source images there is neither do_nothing nor intensity_lookup to compare with."
+        elif kinds.source != kinds.reference:
+            yield f"do_nothing is left out: the intensities of {kinds.source} are no {kinds.reference}."
+        if self.looked_up(subjects):
+            kind = "the pairs" if self.matching.paired else "the histograms"
+            trained = len(_subjects(self.training))
+            whom = f"{trained} training subjects" if trained else "the other evaluated subjects"
+            what = "intensity_lookup is" if kinds.hounsfield else "constant and intensity_lookup are"
+            yield f"{what} fitted for each subject on {kind} of {whom}."
+        elif kinds.reference == "MR":
+            yield (
+                "MR has no unit: each image is brought to the true one's scale first; no constant or look-up is fitted."
+            )
+        elif self.has_source:
+            yield "An intensity_lookup is fitted on other subjects, and there is none."
+        if not kinds.hounsfield:
+            yield "true_shifted is the reference moved by one voxel left-right: what misregistration alone costs."
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was found."""
+    """The figures of synthetic images and of the arms beside them."""
 
     rows: pd.DataFrame
     """A row per image and arm: ``KEYS``, then the metrics."""
@@ -131,7 +138,7 @@ class Evaluation:
     failures: tuple[Failure, ...]
     comparisons: pd.DataFrame
     """A row per other arm and metric: the synthetic arm against it; see ``medgan.evaluation.statistics.compare``."""
-    who: Seen = NOBODY
+    who: SeenSubjects = NOBODY
     """Who of the subjects the model had seen; they are in none of the above."""
     seen: Self | None = None
     """The same of those alone, whose figures are no evidence; None where there are none."""
@@ -162,9 +169,8 @@ def evaluate(
     """Judge synthetic images and write ``evaluation.csv`` and ``summary.json``; what cannot be judged is listed.
 
     Subjects that the model had seen, by the sidecars of its outputs or the validation part of ``split``, are judged
-    apart, in ``seen.csv``: no figure of the others has anything of theirs.
-
-    Every place is a folder, ``COHORT:DOMAIN`` or ``FOLDER:NAME``; see ``medgan.evaluation.matching``.
+    apart, in ``seen.csv``: no figure of the others has anything of theirs. Every place is a folder, ``COHORT:DOMAIN``
+    or ``FOLDER:NAME``; see ``medgan.evaluation.matching``.
 
     Args:
         synthetic: The images to judge, a CT in HU.
@@ -177,18 +183,10 @@ def evaluate(
         label_names: The labels' values; by default ``labels.json`` beside the maps, else every value for itself.
         paired: Whether images have references of their own; by default, whether at least half have one.
         modalities: Of the sources and of what they became; by default CT and CT.
-        training: A cohort to fit the baselines on; by default the other evaluated subjects. ``COHORT`` for the
-            domains of ``source`` and ``reference``, else ``COHORT:SOURCE,REFERENCE``.
+        training: A cohort to fit the baselines on, by default the other evaluated subjects; see ``training_pairs``.
         split: The run's ``split.json``: baselines are fitted on its training part, and none of that may be evaluated.
         options: How cohorts are read.
-
-    Raises:
-        ConfigError: Unpaired MR, options that no place heeds, domains of the training cohort that are not known, or a
-            split by which the model was not trained.
-        DataError: A place holds no images, ``labels.json`` no labels, or ``out`` cannot be made.
-        LeakageError: The model was trained on a subject that is evaluated.
     """
-    kinds = modalities or Modalities()
     places: dict[Role, Place | None] = {"source": source, "mask": masks, "labels": labels}
     check_heeded(options, [synthetic, reference, source, masks, labels, training])
     pair = tuple(filter(None, (split_place(place)[1] for place in (source or "", reference))))
@@ -197,58 +195,55 @@ def evaluate(
         for role, place in places.items()
         if place is not None
     }
-    if "labels" in others and label_names is None:
-        label_names = read_label_names(others["labels"].folder)
-    check_names(label_names or {})
+    names = label_names_of(label_names, others["labels"].folder if "labels" in others else None)
     references = read_images(reference, pair=pair, options=options)
     matching = match(read_images(synthetic), references, others, paired)
-    _refuse_unpaired_mr(matching, kinds)
+    kinds = modalities or Modalities()
+    if not matching.paired and kinds.reference == "MR":
+        raise ConfigError(
+            "unpaired MR cannot be judged: its intensities have no unit, so those of other subjects do not compare. "
+            "Give references of the same subjects, on the same grids."
+        )
     parts = Split.load(split) if split else None
     if parts:
         parts.refuse_twins()
-    who = seen_subjects(matching.cases, parts)
-    pairs = (
-        training_pairs(training, parts, str(source) if source else None, str(reference), options) if training else None
-    )
+    seen = seen_subjects(matching.cases, parts)
+    own_source = str(source) if source else None
+    pairs = training_pairs(training, parts, own_source, str(reference), options) if training else ()
     _make(out)
-    facts = Facts(
-        matching, kinds, source is not None, who,
-        trained=len(_subjects(pairs.cases)) if pairs else None, unchecked=parts.unchecked if parts else "",
-    )  # fmt: skip
-    found = _judged_apart(label_names, references, pairs.cases if pairs else (), facts)
-    _write(found, out, {"synthetic": synthetic, "reference": reference} | {str(k): v for k, v in places.items()})
-    return found
+    setup = Setup(matching, kinds, source is not None, seen, pairs, parts.unchecked if parts else "")
+    evaluation = _evaluated(setup, names, references)
+    _write(evaluation, out, {"synthetic": synthetic, "reference": reference} | {str(k): v for k, v in places.items()})
+    return evaluation
 
 
-def _judged_apart(names: LabelNames | None, references: ImageSet, training: Sequence[Case], facts: Facts) -> Evaluation:
+def _evaluated(setup: Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:
     """The unseen subjects, and by themselves those that the model has seen."""
-
-    def judged(facts: Facts) -> Evaluation:
-        kinds = facts.modalities
-        judge = Pairs(names, kinds, trained=bool(training)) if facts.matching.paired else Unpaired(names, kinds)
-        return _judged(judge, references, training, facts)
-
-    everybody, who = facts.matching, facts.seen
-    parts = [
-        tuple(case for case in everybody.cases if (case.subject in who.subjects) is seen) for seen in (False, True)
-    ]
-    found = judged(replace(facts, matching=replace(everybody, cases=parts[0])))
-    if not parts[1]:
-        return replace(found, who=who)
-    seen = judged(replace(facts, matching=replace(everybody, cases=parts[1], failures=()), seen=NOBODY))
-    failures = tuple(dict.fromkeys((*found.failures, *seen.failures)))
-    return replace(found, failures=failures, who=who, seen=seen)
+    cases, seen = setup.matching.cases, setup.seen
+    unseen = replace(setup.matching, cases=tuple(case for case in cases if case.subject not in seen.subjects))
+    evaluation = replace(_judged(replace(setup, matching=unseen), names, references), who=seen)
+    if len(unseen.cases) == len(cases):
+        return evaluation
+    others = tuple(case for case in cases if case.subject in seen.subjects)
+    apart = replace(setup, matching=replace(setup.matching, cases=others, failures=()), seen=NOBODY)
+    of_seen = _judged(apart, names, references)
+    failures = tuple(dict.fromkeys((*evaluation.failures, *of_seen.failures)))
+    return replace(evaluation, failures=failures, seen=of_seen)
 
 
-def _judged(judge: Pairs | Unpaired, references: ImageSet, training: Sequence[Case], facts: Facts) -> Evaluation:
-    failures = list(facts.matching.failures)
-    pooled: dict[str, float] = {}
-    real = judge_each(references.images, judge.real, failures)[0] if isinstance(judge, Unpaired) else []
-    if isinstance(judge, Pairs):
-        judge_each(training, judge.learn, failures)
-    rows, judged = judge_each(facts.matching.cases, judge.without_training, failures)
+def _judged(setup: Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:
+    failures = list(setup.matching.failures)
+    judge: Pairs | Unpaired
+    real, pooled = [], {}
+    if setup.matching.paired:
+        judge = Pairs(names, setup.modalities, trained=bool(setup.training))
+        judge_each(setup.training, judge.learn, failures)
+    else:
+        judge = Unpaired(names, setup.modalities)
+        real = judge_each(references.images, judge.real, failures)[0]
+    rows, judged = judge_each(setup.matching.cases, judge.without_training, failures)
     subjects = len(_subjects(judged))
-    if facts.looked_up(subjects):
+    if setup.looked_up(subjects):
         rows += judge_each(judged, judge.looked_up, failures)[0]
     rows += real
     if isinstance(judge, Unpaired):
@@ -257,24 +252,16 @@ def _judged(judge: Pairs | Unpaired, references: ImageSet, training: Sequence[Ca
     metrics = list(frame.columns[len(KEYS) :])
     return Evaluation(
         rows=frame,
-        summary=summarise(frame, metrics, baseline=DO_NOTHING if facts.has_source else None),
-        paired=facts.matching.paired,
+        summary=summarise(frame, metrics, baseline=DO_NOTHING if setup.has_source else None),
+        paired=setup.matching.paired,
         pooled_distance_hu=pooled,
-        notes=tuple(notes(facts, subjects)),
+        notes=tuple(setup.notes(subjects)),
         failures=tuple(failures),
         comparisons=compare(frame, metrics, SYNTHETIC, distance_to_ideal),
     )
 
 
-def _refuse_unpaired_mr(matching: Matching, modalities: Modalities) -> None:
-    if not matching.paired and modalities.reference == "MR":
-        raise ConfigError(
-            "unpaired MR cannot be judged: its intensities have no unit, so those of other subjects do not compare. "
-            "Give references of the same subjects, on the same grids."
-        )
-
-
-def _subjects(cases: Sequence[Case]) -> set[str]:
+def _subjects(cases: Iterable[Case]) -> set[str]:
     return {case.subject for case in cases}
 
 
@@ -287,22 +274,22 @@ def _make(out: Path) -> None:
         ) from None
 
 
-def _write(found: Evaluation, out: Path, places: Mapping[str, Place | None]) -> None:
-    write_csv(out / "evaluation.csv", found.rows)
+def _write(evaluation: Evaluation, out: Path, places: Mapping[str, Place | None]) -> None:
+    write_csv(out / "evaluation.csv", evaluation.rows)
     (out / SEEN).unlink(missing_ok=True)  # of an earlier evaluation
-    if found.seen:
-        own = found.seen.rows[found.seen.rows["subject"].isin(found.who.subjects)]
-        parts = ["train" if subject in found.who.train else "validation" for subject in own["subject"]]
+    if evaluation.seen:
+        own = evaluation.seen.rows[evaluation.seen.rows["subject"].isin(evaluation.who.subjects)]
+        parts = ["train" if subject in evaluation.who.train else "validation" for subject in own["subject"]]
         write_csv(out / SEEN, own.assign(seen=parts))
     content = {
         "places": {role: None if place is None else str(place) for role, place in places.items()},
-        "paired": found.paired,
-        "arms": _nested(found.summary, "arm"),
-        "synthetic_against": _nested(found.comparisons, "baseline"),
-        "pooled_soft_tissue_distance_hu": found.pooled_distance_hu,
-        "seen": asdict(found.who) | {"arms": _nested(found.seen.summary, "arm") if found.seen else {}},
-        "notes": found.notes,
-        "failures": [asdict(failure) for failure in found.failures],
+        "paired": evaluation.paired,
+        "arms": _nested(evaluation.summary, "arm"),
+        "synthetic_against": _nested(evaluation.comparisons, "baseline"),
+        "pooled_soft_tissue_distance_hu": evaluation.pooled_distance_hu,
+        "seen": asdict(evaluation.who) | {"arms": _nested(evaluation.seen.summary, "arm") if evaluation.seen else {}},
+        "notes": evaluation.notes,
+        "failures": [asdict(failure) for failure in evaluation.failures],
     }
     write_json(out / "summary.json", plain(content))
 
@@ -316,42 +303,35 @@ def _nested(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
     return nested
 
 
-IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
-"""Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
-NAME_WIDTH = 18
-"""Characters of a metric's name on one line."""
-MAX_INTERVALS = 4
-"""With more arms, only the synthetic one's intervals are shown; the files hold all."""
-MAX_FAILURES = 10
-SEEN_TITLE = "subjects that the model has seen: no evidence of how it does on others"
-
-Cells = Mapping[Hashable, Any]
-
-
-def render(found: Evaluation) -> Group:
+def render(evaluation: Evaluation) -> Group:
     """The arms side by side with intervals, the synthetic arm's difference to a baseline, notes and failures."""
-    notes = [Text(note, style="dim") for note in found.notes]
-    distances = ", ".join(f"{arm} {value:.1f}" for arm, value in found.pooled_distance_hu.items())
+    notes = [Text(note, style="dim") for note in evaluation.notes]
+    distances = ", ".join(f"{arm} {value:.1f}" for arm, value in evaluation.pooled_distance_hu.items())
     if distances:
         notes.append(Text(f"Distance of all subjects together to the real images, in soft tissue, HU: {distances}."))
-    failures = [Text(f"not judged: {f.image}: {f.reason}", style="red") for f in found.failures[:MAX_FAILURES]]
-    if len(found.failures) > MAX_FAILURES:
-        failures.append(Text(f"and {len(found.failures) - MAX_FAILURES} more, in summary.json", style="red"))
-    seen = [_table(found.seen, SEEN_TITLE)] if found.seen and not found.seen.rows.empty else []
-    return Group(*([] if found.rows.empty else [_table(found)]), *notes, *seen, *failures)
+    seen = evaluation.seen
+    apart = [_table(seen, SEEN_TITLE)] if seen and not seen.rows.empty else []
+    first = [] if evaluation.rows.empty else [_table(evaluation)]
+    return Group(*first, *notes, *apart, *failure_lines(evaluation.failures, "summary.json"))
 
 
-def _table(found: Evaluation, title: str | None = None) -> Table:
-    arms = list(found.summary["arm"].unique())
+def failure_lines(failures: Sequence[Failure], file: str) -> list[Text]:
+    """The first images that were not judged, and how many more the ``file`` names."""
+    lines = [Text(f"not judged: {f.image}: {f.reason}", style="red") for f in failures[:MAX_FAILURES]]
+    if len(failures) > MAX_FAILURES:
+        lines.append(Text(f"and {len(failures) - MAX_FAILURES} more, in {file}", style="red"))
+    return lines
+
+
+def _table(evaluation: Evaluation, title: str | None = None) -> Table:
+    arms = list(evaluation.summary["arm"].unique())
     against = next((arm for arm in (DO_NOTHING, LOOKUP) if arm in arms), None)
-    differences = _differences(found, against)
+    compared = evaluation.comparisons[evaluation.comparisons["baseline"] == against].to_dict("records")
+    differences = {str(row["metric"]): row for row in compared}
     table = Table(Column("metric", overflow="fold", min_width=NAME_WIDTH), title=title, title_justify="left")
-    for arm in arms:
-        table.add_column(arm, justify="right")
-    if against:
-        table.add_column(f"{SYNTHETIC} - {against}", justify="right")
-        table.add_column("better in", justify="right")
-    for metric, rows in found.summary.groupby("metric", sort=False):
+    for heading in (*arms, *([f"{SYNTHETIC} - {against}", "better in"] if against else [])):
+        table.add_column(heading, justify="right")
+    for metric, rows in evaluation.summary.groupby("metric", sort=False):
         name, by_arm = str(metric), {str(row["arm"]): row for row in rows.to_dict("records")}
         if not measure(name).shown or all(math.isnan(row["mean"]) for row in by_arm.values()):
             continue
@@ -361,13 +341,6 @@ def _table(found: Evaluation, title: str | None = None) -> Table:
             cells += _difference(name, differences[name], by_arm[against]["mean"])
         table.add_row(Text(name), *cells)
     return table
-
-
-def _differences(found: Evaluation, against: str | None) -> dict[str, Cells]:
-    if against is None:
-        return {}
-    rows = found.comparisons[found.comparisons["baseline"] == against].to_dict("records")
-    return {str(row["metric"]): row for row in rows}
 
 
 def _difference(metric: str, row: Cells, baseline: float) -> tuple[str, str]:

@@ -61,8 +61,8 @@ class Keeping:
     def figures(self) -> dict[str, float]:
         """All of it as a row: ``dice_liver``, ``lesion_kept``, ``lesion_erased``, ``lesion_invented``."""
         row = {f"dice_{name}": value for name, value in self.dice.items()}
-        for name, found in self.lesions.items():
-            row |= {f"{name}_kept": found.kept, f"{name}_erased": found.erased, f"{name}_invented": found.invented}
+        for name, own in self.lesions.items():
+            row |= {f"{name}_kept": own.kept, f"{name}_erased": own.erased, f"{name}_invented": own.invented}
         return row
 
 
@@ -83,38 +83,10 @@ class KeepingRule(Config):
             name = min(low, key=low.__getitem__)
             return f"dice of {name} {low[name]:.2f} is below {self.dice:g}"
         for what, most in (("erased", self.erased), ("invented", self.invented)):
-            count = sum(getattr(found, what) for found in keeping.lesions.values())
+            count = sum(getattr(own, what) for own in keeping.lesions.values())
             if most is not None and count > most:
                 return f"{count} lesions {what}, more than {most}"
         return None
-
-
-@dataclass(frozen=True)
-class Sifted:
-    """Synthetic images that may be learnt from, and those that may not."""
-
-    accepted: tuple[str, ...]
-    rejected: Mapping[str, str]
-    """Why, by image."""
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many were rejected, of how many that were made."""
-        return len(self.rejected), len(self.rejected) + len(self.accepted)
-
-
-def sift(found: Mapping[str, Keeping], rule: KeepingRule) -> Sifted:
-    """Part synthetic images by a rule.
-
-    Args:
-        found: What each keeps of its labels, by image.
-        rule: What is asked of them.
-    """
-    objections = {image: rule.objection(keeping) for image, keeping in found.items()}
-    return Sifted(
-        accepted=tuple(image for image, why in objections.items() if why is None),
-        rejected={image: why for image, why in objections.items() if why is not None},
-    )
 
 
 def label_keeping(
@@ -133,23 +105,19 @@ def label_keeping(
         names: The values of each label; several are one.
         spacing_mm: The voxels' size.
         lesions: Names of labels that are counted in pieces; all others are organs.
-
-    Raises:
-        GeometryError: The maps are of different shapes.
     """
     if before.shape != after.shape:
         raise GeometryError(
             f"label maps of {before.shape} and {after.shape} voxels cannot be compared; segment the translation on the "
             "grid of its input."
         )
-    there = {name: (np.isin(before, value), np.isin(after, value)) for name, value in names.items()}
+    masks = {name: (np.isin(before, value), np.isin(after, value)) for name, value in names.items()}
     return Keeping(
-        dice={name: overlap(*masks) for name, masks in there.items() if name not in lesions},
-        lesions={name: became(*masks, spacing_mm) for name, masks in there.items() if name in lesions},
+        dice={name: overlap(*own) for name, own in masks.items() if name not in lesions},
+        lesions={name: _lesions(*own, spacing_mm) for name, own in masks.items() if name in lesions},
     )
 
 
-def became(before: Mask, after: Mask, spacing_mm: tuple[float, float, float]) -> Lesions:
-    """Count the input's lesions that the output keeps or erases, and those that it invents; masks are (X, Y, Z)."""
+def _lesions(before: Mask, after: Mask, spacing_mm: tuple[float, float, float]) -> Lesions:
     counts = lesion_counts(after, before, smallest_voxels=SMALLEST_MM3 / float(np.prod(spacing_mm)))
     return Lesions(kept=counts.found, erased=counts.missed, invented=counts.false)

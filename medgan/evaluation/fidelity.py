@@ -1,4 +1,4 @@
-"""How close a synthetic CT is to the true one, by the protocol of the SynthRAD2023 challenge.
+"""How close and how sharp a synthetic CT is, first by the protocol of the SynthRAD2023 challenge.
 
 All volumes are (X, Y, Z) in HU, Z = 1 for a slice. Source of the protocol: Huijben et al. 2024, arXiv:2403.08447.
 """
@@ -15,42 +15,53 @@ from medgan.errors import DataError, GeometryError
 
 Array = NDArray[np.floating[Any] | np.integer[Any]]
 Mask = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 Limits = tuple[float, float]
 
-LOWEST_HU, HIGHEST_HU = -1024.0, 3000.0
+LIMITS_HU = (-1024.0, 3000.0)
 """The range to which PSNR and SSIM clip; MAE does not clip."""
-LIMITS_HU = (LOWEST_HU, HIGHEST_HU)
-RANGE_HU = HIGHEST_HU - LOWEST_HU
 WINDOW_VOXELS = 7
 """Side of the uniform window of SSIM."""
 BODY_HU = -300.0
 """Above it a voxel is tissue: well over lung, foam and blankets, well under fat."""
-
 IN_PLANE = ndimage.generate_binary_structure(2, 1)[..., np.newaxis]
 """The four neighbours of a voxel in its slice, (3, 3, 1)."""
 
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Of the five scales of MS-SSIM, finest first; they sum to 1."""
+SMALLEST_VOXELS = 2 ** (len(SCALE_WEIGHTS) - 1) * WINDOW_VOXELS
+"""A side of 112 voxels still holds a window at the coarsest scale."""
 
-def fidelity(synthetic: Array, reference: Array, mask: Array | Mask | None = None) -> dict[str, float]:
-    """Every figure of the protocol, by name.
+HIGH_CYCLES_PER_VOXEL = 0.25
+"""Half of the Nyquist frequency: what repeats in fewer than four voxels."""
+FLOOR_HU = -200.0
+"""Air counts as this, a little below fat: else a body's outline, ten times as steep as any tissue's, would decide."""
+TAPER_VOXELS = 4
+"""Over how many voxels a region fades in from its edge, so that the edge itself has no high frequency."""
+
+
+def fidelity(
+    synthetic: Array, reference: Array, mask: Array | Mask | None = None, limits: Limits = LIMITS_HU
+) -> dict[str, float]:
+    """Every figure of the protocol: ``mae_hu``, ``bias_hu``, ``psnr_db`` and ``ssim``.
+
+    PSNR and SSIM clip both volumes to ``limits``, whose distance is the peak, 4024 HU for CT. PSNR is infinite for
+    identical volumes; the bias is positive where the synthetic one is too bright.
 
     Args:
-        synthetic: The translated volume, (X, Y, Z) in HU.
+        synthetic: The translated volume, (X, Y, Z).
         reference: The true volume on the same grid.
         mask: Where to measure, non-zero inside; by default the reference's body.
-
-    Returns:
-        ``mae_hu``, ``bias_hu``, ``psnr_db`` (infinite for identical volumes) and ``ssim``.
-
-    Raises:
-        GeometryError: The shapes differ.
-        DataError: The mask is empty.
+        limits: Lowest and highest value.
     """
     inside = body_mask(reference) if mask is None else mask.astype(bool)
+    fake, real = _inside(synthetic, reference, inside)
+    squared = np.square(np.clip(fake, *limits) - np.clip(real, *limits)).mean()
     return {
-        "mae_hu": mae_hu(synthetic, reference, inside),
-        "bias_hu": bias_hu(synthetic, reference, inside),
-        "psnr_db": psnr_db(synthetic, reference, inside),
-        "ssim": ssim(synthetic, reference, inside),
+        "mae_hu": float(np.abs(fake - real).mean()),
+        "bias_hu": float((fake - real).mean()),
+        "psnr_db": float(10 * np.log10((limits[1] - limits[0]) ** 2 / squared)) if squared > 0 else float("inf"),
+        "ssim": _ssim(synthetic, reference, inside, limits),
     }
 
 
@@ -60,23 +71,18 @@ def mae_hu(synthetic: Array, reference: Array, mask: Mask) -> float:
     return float(np.abs(fake - real).mean())
 
 
-def bias_hu(synthetic: Array, reference: Array, mask: Mask) -> float:
-    """Mean error over the mask in HU: positive where the synthetic volume is too bright."""
-    fake, real = _inside(synthetic, reference, mask)
-    return float((fake - real).mean())
+def _inside(synthetic: Array, reference: Array, mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if not synthetic.shape == reference.shape == mask.shape:
+        raise GeometryError(
+            f"synthetic {synthetic.shape}, reference {reference.shape} and mask {mask.shape} are not on one grid; "
+            "compare volumes of the same shape."
+        )
+    if not mask.any():
+        raise DataError("the mask is empty: there is nothing to compare; give a mask that covers the body.")
+    return synthetic[mask].astype(np.float64), reference[mask].astype(np.float64)
 
 
-def psnr_db(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIMITS_HU) -> float:
-    """Peak signal-to-noise ratio over the mask in dB; infinite without error.
-
-    Both volumes are clipped to the limits, and the peak is the distance between these, 4024 HU for CT.
-    """
-    fake, real = _inside(synthetic, reference, mask)
-    error = np.square(np.clip(fake, *limits) - np.clip(real, *limits)).mean()
-    return float(10 * np.log10((limits[1] - limits[0]) ** 2 / error)) if error > 0 else float("inf")
-
-
-def ssim(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIMITS_HU) -> float:
+def _ssim(synthetic: Array, reference: Array, mask: Mask, limits: Limits) -> float:
     """Mean structural similarity inside the mask, what lies outside set to air (the lower limit) in both volumes.
 
     The window is 7 voxels cubed; in a stack of fewer than 7 slices, which has no such window, 7 × 7 in each slice. As
@@ -84,7 +90,6 @@ def ssim(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIMITS
 
     Source: Wang et al. 2004, doi:10.1109/TIP.2003.819861, on intensities shifted to start at 0.
     """
-    _check(synthetic, reference, mask)
     margin = WINDOW_VOXELS // 2
     thickness = margin if mask.shape[2] >= WINDOW_VOXELS else 0
     inner = (slice(margin, -margin), slice(margin, -margin), slice(thickness, -thickness or None))
@@ -94,72 +99,19 @@ def ssim(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIMITS
         return float("nan")
     box = ndimage.find_objects(counted.astype(np.uint8))[0]
     box = tuple(slice(side.start - m, side.stop + m) for side, m in zip(box, (margin, margin, thickness), strict=True))
-    fake, real = (clipped_inside(volume[box], mask[box], limits) for volume in (synthetic, reference))
-    span = limits[1] - limits[0]
+    fake, real = (_clipped_inside(volume[box], mask[box], limits) for volume in (synthetic, reference))
+    options = {"win_size": WINDOW_VOXELS, "data_range": limits[1] - limits[0], "full": True}
     if thickness:
-        return float(_similarity(fake, real, span)[counted[box]].mean())
-    slices = [_similarity(fake[..., z], real[..., z], span) for z in range(fake.shape[2])]
-    return float(np.stack(slices, axis=2)[counted[box]].mean())
+        similarity = structural_similarity(fake, real, **options)[1]
+    else:
+        slices = [structural_similarity(fake[..., z], real[..., z], **options)[1] for z in range(fake.shape[2])]
+        similarity = np.stack(slices, axis=2)
+    return float(similarity[counted[box]].mean())
 
 
-def clipped_inside(volume: Array, mask: Mask, limits: Limits = LIMITS_HU) -> NDArray[np.float64]:
+def _clipped_inside(volume: Array, mask: Mask, limits: Limits) -> NDArray[np.float64]:
     """A volume clipped to the limits, air outside the mask, shifted to start at 0, (X, Y, Z)."""
     return np.where(mask, np.clip(volume, *limits), limits[0]).astype(np.float64) - limits[0]
-
-
-def body_mask(hu: Array) -> Mask:
-    """The patient without table and air: the largest piece above -300 HU, closed and filled slice by slice.
-
-    A first opening by one voxel cuts the thin contacts with the table; lungs and bowel gas belong to the body.
-
-    Args:
-        hu: A CT volume, (X, Y, Z) in HU.
-
-    Returns:
-        True inside, (X, Y, Z); nowhere if nothing is denser than -300 HU.
-    """
-    tissue = ndimage.binary_opening(hu > BODY_HU, IN_PLANE)
-    pieces, count = components(tissue, corners=False)
-    if count == 0:
-        return np.zeros(hu.shape, dtype=bool)
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return closed_in_plane(pieces == sizes.argmax(), 2)
-
-
-def closed_in_plane(mask: Mask, voxels: int) -> Mask:
-    """A mask with its gaps of up to twice ``voxels`` closed, then its holes filled, slice by slice, (X, Y, Z)."""
-    around = [(2 * voxels, 2 * voxels)] * 2 + [(0, 0)]
-    closed = ndimage.binary_closing(np.pad(mask, around), IN_PLANE, iterations=voxels)
-    return np.asarray(ndimage.binary_fill_holes(closed, IN_PLANE))[tuple(slice(a, -a or None) for a, _ in around)]
-
-
-def _inside(synthetic: Array, reference: Array, mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    _check(synthetic, reference, mask)
-    return synthetic[mask].astype(np.float64), reference[mask].astype(np.float64)
-
-
-def _check(synthetic: Array, reference: Array, mask: Mask) -> None:
-    if not synthetic.shape == reference.shape == mask.shape:
-        raise GeometryError(
-            f"synthetic {synthetic.shape}, reference {reference.shape} and mask {mask.shape} are not on one grid; "
-            "compare volumes of the same shape."
-        )
-    if not mask.any():
-        raise DataError("the mask is empty: there is nothing to compare; give a mask that covers the body.")
-
-
-def _similarity(fake: NDArray[np.float64], real: NDArray[np.float64], span: float) -> NDArray[np.float64]:
-    _, similarity = structural_similarity(fake, real, win_size=WINDOW_VOXELS, data_range=span, full=True)
-    return np.asarray(similarity)
-
-
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the five scales, finest first; they sum to 1."""
-SMALLEST_VOXELS = 2 ** (len(WEIGHTS) - 1) * WINDOW_VOXELS
-"""A side of 112 voxels still holds a window at the coarsest scale."""
-
-Floats = NDArray[np.float32]
 
 
 def ms_ssim(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIMITS_HU) -> float:
@@ -167,49 +119,39 @@ def ms_ssim(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIM
 
     What lies outside the mask is air in both volumes. Scales are halved within the slices, which are thinner and fewer
     than any volume with five scales would need; windows are 7 × 7 voxels and must lie in the image. A negative average
-    counts as 0.
-
-    Args:
-        synthetic: The translated volume, (X, Y, Z).
-        reference: The true volume on the same grid.
-        mask: Where to measure.
-        limits: To which both are clipped; their distance is the dynamic range.
-
-    Returns:
-        Not a number where slices are smaller than 112 voxels, or no window at some scale has its centre in the mask.
+    counts as 0. Not a number where slices are smaller than 112 voxels, or no window at some scale has its centre in
+    the mask.
 
     Source: Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216, with the uniform window of the challenge.
     """
     if min(mask.shape[:2]) < SMALLEST_VOXELS:
         return float("nan")
     fake, real = (
-        (clipped_inside(volume, mask, limits) / (limits[1] - limits[0])).astype(np.float32)
+        (_clipped_inside(volume, mask, limits) / (limits[1] - limits[0])).astype(np.float32)
         for volume in (synthetic, reference)
     )
     share, product = mask.astype(np.float32), 1.0
-    for scale, weight in enumerate(WEIGHTS):
+    for scale, weight in enumerate(SCALE_WEIGHTS):
         counted = _inner(share) >= 0.5
         if not counted.any():
             return float("nan")
-        similarity, structure = _maps(fake, real)
-        values = similarity if scale == len(WEIGHTS) - 1 else structure
+        similarity, structure = _similarity_maps(fake, real)
+        values = similarity if scale == len(SCALE_WEIGHTS) - 1 else structure
         product *= max(float(values[counted].mean(dtype=np.float64)), 0.0) ** weight
         fake, real, share = _halved(fake), _halved(real), _halved(share)
     return product
 
 
-def _maps(fake: Floats, real: Floats) -> tuple[Floats, Floats]:
+def _similarity_maps(fake: Floats, real: Floats) -> tuple[Floats, Floats]:
     """Structural similarity, and its contrast-structure factor alone, of every window; the range is 1."""
-    mean_fake, mean_real = _windowed(fake), _windowed(real)
-    variances = _windowed(fake * fake) - mean_fake**2 + _windowed(real * real) - mean_real**2
-    covariance = _windowed(fake * real) - mean_fake * mean_real
+    windows = [ndimage.uniform_filter(each, (WINDOW_VOXELS, WINDOW_VOXELS, 1)) for each in
+               (fake, real, fake * fake, real * real, fake * real)]  # fmt: skip
+    mean_fake, mean_real, square_fake, square_real, product = map(_inner, windows)
+    variances = square_fake - mean_fake**2 + square_real - mean_real**2
+    covariance = product - mean_fake * mean_real
     structure = (2 * covariance + 0.03**2) / (variances + 0.03**2)
     luminance = (2 * mean_fake * mean_real + 0.01**2) / (mean_fake**2 + mean_real**2 + 0.01**2)
     return luminance * structure, structure
-
-
-def _windowed(volume: Floats) -> Floats:
-    return _inner(ndimage.uniform_filter(volume, (WINDOW_VOXELS, WINDOW_VOXELS, 1)))
 
 
 def _inner(volume: Floats) -> Floats:
@@ -223,15 +165,7 @@ def _halved(volume: Floats) -> Floats:
     return np.asarray(volume[:x, :y].reshape(x // 2, 2, y // 2, 2, -1).mean(axis=(1, 3)))
 
 
-HIGH_CYCLES_PER_VOXEL = 0.25
-"""Half of the Nyquist frequency: what repeats in fewer than four voxels."""
-FLOOR_HU = -200.0
-"""Air counts as this, a little below fat: else a body's outline, ten times as steep as any tissue's, would decide."""
-TAPER_VOXELS = 4
-"""Over how many voxels a region fades in from its edge, so that the edge itself has no high frequency."""
-
-
-def taper(where: Mask) -> NDArray[np.float32]:
+def taper(where: Mask) -> Floats:
     """Weights from 0 outside a region to 1 four voxels inside it, a squared sine in each slice, (X, Y, Z)."""
     distance = [
         ndimage.distance_transform_edt(np.pad(where[..., z], 1))[1:-1, 1:-1] / TAPER_VOXELS
@@ -241,7 +175,7 @@ def taper(where: Mask) -> NDArray[np.float32]:
     return np.asarray(faded, dtype=np.float32)
 
 
-def high_frequency_power(volume: Array, weights: NDArray[np.float32]) -> float:
+def high_frequency_power(volume: Array, weights: Floats) -> float:
     """Power of a volume (X, Y, Z) above half Nyquist in the plane of its slices, where the weights are.
 
     Of each slice the weighted mean is taken off, so that its level does not count; air counts as -200 HU.
@@ -259,3 +193,25 @@ def high_frequency_power(volume: Array, weights: NDArray[np.float32]) -> float:
     twice = np.where((y == 0) | (y == 0.5), 1, 2)
     power = np.square(np.abs(spectrum)).sum(axis=2) * twice
     return float(power[np.hypot(x, y) > HIGH_CYCLES_PER_VOXEL].sum() / np.prod(size))
+
+
+def body_mask(hu: Array) -> Mask:
+    """The patient without table and air: the largest piece above -300 HU, closed and filled slice by slice, (X, Y, Z).
+
+    A first opening by one voxel cuts the thin contacts with the table; lungs and bowel gas belong to the body. Nothing
+    is inside where nothing is denser than -300 HU.
+    """
+    tissue = ndimage.binary_opening(hu > BODY_HU, IN_PLANE)
+    pieces, count = components(tissue, corners=False)
+    if count == 0:
+        return np.zeros(hu.shape, dtype=bool)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return closed_in_plane(pieces == sizes.argmax(), 2)
+
+
+def closed_in_plane(mask: Mask, voxels: int) -> Mask:
+    """A mask with its gaps of up to twice ``voxels`` closed, then its holes filled, slice by slice, (X, Y, Z)."""
+    around = [(2 * voxels, 2 * voxels)] * 2 + [(0, 0)]
+    closed = ndimage.binary_closing(np.pad(mask, around), IN_PLANE, iterations=voxels)
+    return np.asarray(ndimage.binary_fill_holes(closed, IN_PLANE))[tuple(slice(a, -a or None) for a, _ in around)]

@@ -12,24 +12,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medgan.data.grid import apart, same_grid
+from medgan.data.masks import LABELS_JSON
 from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.bone import Bone, bone_figures
-from medgan.evaluation.calibration import calibration, clipped_percent, map_beside, uncertainty_figures
-from medgan.evaluation.enhancement import Enhancement, in_scale_of, mr_fidelity, unit
-from medgan.evaluation.fidelity import Array, Mask, bias_hu, fidelity, high_frequency_power, mae_hu, ms_ssim, taper
-from medgan.evaluation.matching import Case, Role
+from medgan.evaluation.calibration import calibration, clipped_percent, errors_in, map_beside, uncertainty_figures
+from medgan.evaluation.enhancement import Enhancement, in_one_scale, mr_fidelity
+from medgan.evaluation.fidelity import Array, Mask, fidelity, high_frequency_power, ms_ssim, taper
+from medgan.evaluation.matching import Case
 from medgan.evaluation.tissues import (
-    TISSUES,
     Modality,
     TissueMap,
     air_around,
     body,
     change_by_tissue,
-    code,
     core,
-    distribution,
     tissue_map,
     true_tissues,
 )
@@ -69,9 +67,37 @@ class Scans:
     regions: Mapping[str, Mask]
     """Where each named label is."""
     grid: Grid
-    modalities: Modalities = Modalities()
-    uncertainty: NDArray[np.float32] | None = None
+    modalities: Modalities
+    uncertainty: NDArray[np.float32] | None
     """The map that lies beside the synthetic image, if there is one."""
+
+    @classmethod
+    def read(cls, case: Case, label_names: LabelNames | None, modalities: Modalities | None = None) -> "Scans":
+        """The volumes of a case.
+
+        Raises:
+            DataError: One cannot be read, or the labels are not whole numbers.
+            GeometryError: One lies on another grid than the synthetic volume.
+        """
+        synthetic, kinds = read_volume(case.synthetic), modalities or Modalities()
+        voxels = {role: _on_grid_of(synthetic, path, role) for role, path in case.partners.items()}
+        reference, source, mask = voxels.get("reference"), voxels.get("source"), voxels.get("mask")
+        if mask is not None:
+            inside = mask > 0
+        elif reference is None and source is not None:
+            inside = body(source, kinds.source)
+        else:
+            inside = body(synthetic.voxels if reference is None else reference, kinds.reference)
+        regions = _regions(case.partners["labels"], voxels["labels"], label_names) if "labels" in voxels else {}
+        beside = map_beside(case.synthetic)
+        unsure = _on_grid_of(synthetic, beside, "uncertainty map") if beside.is_file() else None
+        return cls(synthetic.voxels, source, reference, inside, regions, synthetic.grid, kinds, unsure)
+
+    @property
+    def truth(self) -> NDArray[np.float32]:
+        """The reference, where there must be one."""
+        assert self.reference is not None
+        return self.reference
 
     @cached_property
     def core(self) -> Mask:
@@ -82,196 +108,88 @@ class Scans:
         return core(*bodies) & self.inside
 
     @cached_property
-    def true_bone(self) -> Bone:
-        """Of the reference, a CT."""
-        assert self.reference is not None
-        return Bone.of(self.reference, self.grid.spacing_mm)
-
-    @cached_property
-    def sharpness(self) -> tuple[NDArray[np.float32], float]:
-        """The weights with which high frequencies are measured in the core, and the reference's power there."""
-        assert self.reference is not None
-        weights = taper(self.core)
-        return weights, high_frequency_power(self.reference, weights)
-
-    @cached_property
-    def enhancement(self) -> Enhancement:
-        """What contrast medium did from source to reference, both MR."""
-        assert self.source is not None
-        assert self.reference is not None
-        return Enhancement.between(self.source, self.reference, self.core)
-
-    @cached_property
     def tissues(self) -> TissueMap:
         """Of the source; without one, of the synthetic volume itself."""
         own = self.source is None or self.modalities.source != "CT"
         return tissue_map(self.synthetic if own or self.source is None else self.source, self.inside)
 
+    def errors(self, volume: Array, in_core: Array | None = None) -> Figures:
+        """Every error of a volume against the reference; of a CT in HU, by tissue and label, of an MR in percent.
 
-def read_scans(case: Case, label_names: LabelNames | None, modalities: Modalities | None = None) -> Scans:
-    """The volumes of a case.
+        Figures in the core begin with ``core_``; there is a core if there is a source. Bone and sharpness are measured
+        in the core only, if there is one. ``in_core`` is what is judged in the core instead, of an arm that is fitted
+        to each region by itself.
+        """
+        if self.modalities.reference == "MR":
+            # What contrast medium did can be judged where the source is an MR, too.
+            enhancement = {} if self._enhancement is None else self._enhancement.figures(volume)
+            return {**mr_fidelity(volume, self.truth, self.inside), **enhancement}
+        reference, inside = self.truth, self.inside
+        mae_around, bias_around = errors_in(volume, reference, air_around(reference, inside))
+        return {
+            **fidelity(volume, reference, inside),
+            "ms_ssim": ms_ssim(volume, reference, inside),
+            **calibration(volume, reference, true_tissues(reference, inside)),
+            "mae_air_around_hu": mae_around,
+            "bias_air_around_hu": bias_around,
+            "clipped_percent": clipped_percent(volume, reference, inside),
+            **self._core_errors(volume if in_core is None else in_core),
+            **{f"mae_in_{name}_hu": errors_in(volume, reference, where)[0] for name, where in self.regions.items()},
+        }
 
-    Raises:
-        DataError: One cannot be read, or the labels are not whole numbers.
-        GeometryError: One lies on another grid than the synthetic volume.
-    """
-    synthetic = read_volume(case.synthetic)
-    found: dict[Role, NDArray[np.float32]] = {}
-    for role, path in case.partners.items():
-        partner = read_volume(path)
-        _check_grid(synthetic, partner, role)
-        found[role] = partner.voxels
-    reference, source, mask = found.get("reference"), found.get("source"), found.get("mask")
-    modalities = modalities or Modalities()
-    inside = _body(synthetic.voxels, source, reference, modalities) if mask is None else mask > 0
-    regions = _regions(case.partners["labels"], found["labels"], label_names) if "labels" in found else {}
-    unsure = _uncertainty(synthetic, case.synthetic)
-    return Scans(synthetic.voxels, source, reference, inside, regions, synthetic.grid, modalities, unsure)
+    def _core_errors(self, volume: Array) -> Figures:
+        where, (weights, true_power) = self.core, self._true_sharpness
+        figures: dict[str, float] = {}
+        if self.source is not None:
+            figures["mae_hu"], figures["bias_hu"] = errors_in(volume, self.truth, where)
+            figures |= calibration(volume, self.truth, true_tissues(self.truth, where))
+        figures |= bone_figures(Bone.of(volume, self.grid.spacing_mm), self._true_bone, where)
+        power = high_frequency_power(volume, weights)
+        figures["high_frequency_power_ratio"] = power / true_power if true_power else np.nan
+        return {f"{'' if self.source is None else 'core_'}{name}": value for name, value in figures.items()}
 
+    @cached_property
+    def _true_bone(self) -> Bone:
+        return Bone.of(self.truth, self.grid.spacing_mm)
 
-def read_label_names(folder: Path) -> LabelNames | None:
-    """The names in ``labels.json`` beside the label maps; nothing if there is no such file.
+    @cached_property
+    def _true_sharpness(self) -> tuple[NDArray[np.float32], float]:
+        """The weights with which high frequencies are measured in the core, and the reference's power there."""
+        weights = taper(self.core)
+        return weights, high_frequency_power(self.truth, weights)
 
-    They are ``{"liver": 5, "kidneys": [7, 8]}`` or ``{"5": "liver"}``, alone or under the key ``labels``.
+    @cached_property
+    def _enhancement(self) -> Enhancement | None:
+        if self.source is None or self.modalities.source == "CT":
+            return None
+        return Enhancement(self.source, self.truth, self.core)
 
-    Raises:
-        DataError: It holds something else.
-    """
-    path = folder / "labels.json"
-    if not path.exists():
-        return None
-    try:
-        content = read_json(path)
-        return dict(_named(*entry) for entry in content.get("labels", content).items())
-    except (ValueError, TypeError, AttributeError):
-        raise DataError(f'{path} names no labels; write `{{"liver": 5, "kidneys": [7, 8]}}`.') from None
+    def map_figures(self) -> Figures:
+        """Whether the uncertainty map tells where the synthetic image is wrong; empty where there is none."""
+        if self.uncertainty is None:
+            return {}
+        synthetic, reference = self.synthetic, self.truth
+        if self.modalities.reference == "MR":
+            synthetic, reference = in_one_scale(synthetic, reference, self.inside)
+        return {**uncertainty_figures(self.uncertainty, np.abs(synthetic - reference), self.inside)}
 
-
-def check_names(names: LabelNames) -> None:
-    """Refuse names of labels that would break a table, or whoever reads it in a terminal.
-
-    Raises:
-        DataError: A name that is empty or long, or holds what cannot be printed.
-    """
-    for name in names:
-        if not name.isprintable() or name.strip() != name or not 0 < len(name) <= LONGEST_NAME:
-            raise DataError(
-                f"the label name {name[:50]!r} cannot stand in a table; name labels by at most {LONGEST_NAME} "
-                "characters that can be printed, without blanks at the ends."
-            )
-
-
-def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]]:
-    if isinstance(value, str):
-        return value, int(key)
-    return key, [int(v) for v in value] if isinstance(value, list) else int(value)
-
-
-def errors(volume: Array, scans: Scans, in_core: Array | None = None) -> Figures:
-    """Every error of an arm's volume against the reference; of a CT in HU, by tissue and label, of an MR in percent.
-
-    Figures in the core begin with ``core_``; there is a core if there is a source. Bone and sharpness are measured in
-    the core only, if there is one.
-
-    Args:
-        volume: The arm's volume, (X, Y, Z).
-        scans: The case.
-        in_core: What is judged in the core instead, of an arm that is fitted to each region by itself.
-    """
-    assert scans.reference is not None
-    if scans.modalities.reference == "MR":
-        return _mr_errors(volume, scans)
-    reference, inside = scans.reference, scans.inside
-    tissues = true_tissues(reference, inside)
-    by_label = {f"mae_in_{name}_hu": _mae(volume, reference, where) for name, where in scans.regions.items()}
-    around = {"air_around": air_around(reference, inside)}
-    return {
-        **fidelity(volume, reference, inside),
-        "ms_ssim": ms_ssim(volume, reference, inside),
-        **calibration(volume, reference, tissues),
-        **{name: value for name, value in calibration(volume, reference, around).items() if "slope" not in name},
-        "clipped_percent": clipped_percent(volume, reference, inside),
-        **_core_errors(volume if in_core is None else in_core, scans),
-        **by_label,
-    }
+    def changes(self, volume: Array) -> Figures:
+        """Mean absolute change from the source in each tissue and label; empty without one, or between modalities."""
+        if self.source is None or not self.modalities.hounsfield:
+            return {}
+        by_tissue = change_by_tissue(self.source, volume, self.tissues)
+        by_label = {f"change_in_{n}_hu": errors_in(volume, self.source, where)[0] for n, where in self.regions.items()}
+        return {**{f"change_{tissue}_hu": change for tissue, change in by_tissue.items()}, **by_label}
 
 
-def _core_errors(volume: Array, scans: Scans) -> Figures:
-    assert scans.reference is not None
-    reference, where = scans.reference, scans.core
-    weights, true_power = scans.sharpness
-    own: dict[str, float] = {}
-    if scans.source is not None:
-        empty = not where.any()
-        own["mae_hu"] = float("nan") if empty else mae_hu(volume, reference, where)
-        own["bias_hu"] = float("nan") if empty else bias_hu(volume, reference, where)
-        own |= calibration(volume, reference, true_tissues(reference, where))
-    own |= bone_figures(Bone.of(volume, scans.grid.spacing_mm), scans.true_bone, where)
-    own["high_frequency_power_ratio"] = high_frequency_power(volume, weights) / true_power if true_power else np.nan
-    return {f"{'' if scans.source is None else 'core_'}{name}": value for name, value in own.items()}
-
-
-def _mr_errors(volume: Array, scans: Scans) -> Figures:
-    """Of a synthetic MR; what contrast medium did is judged if the source is an MR, too."""
-    assert scans.reference is not None
-    found = mr_fidelity(volume, scans.reference, scans.inside)
-    if scans.source is None or scans.modalities.source == "CT":
-        return {**found}
-    return {**found, **scans.enhancement.figures(volume)}
-
-
-def worth_of_map(scans: Scans) -> Figures:
-    """Whether the uncertainty map tells where the synthetic image is wrong; empty where there is none."""
-    if scans.uncertainty is None:
-        return {}
-    assert scans.reference is not None
-    reference, synthetic = scans.reference, scans.synthetic
-    if scans.modalities.reference == "MR":
-        reference = reference * (100 / unit(reference, scans.inside))
-        synthetic = in_scale_of(reference, synthetic, scans.inside)
-    return {**uncertainty_figures(scans.uncertainty, np.abs(synthetic - reference), scans.inside)}
-
-
-def changes(volume: Array, scans: Scans) -> Figures:
-    """Mean absolute change from the source in each tissue and label; empty without a source, or between modalities."""
-    if scans.source is None or not scans.modalities.hounsfield:
-        return {}
-    by_tissue = change_by_tissue(scans.source, volume, scans.tissues)
-    by_label = {f"change_in_{name}_hu": _mae(volume, scans.source, where) for name, where in scans.regions.items()}
-    return {**{f"change_{tissue}_hu": change for tissue, change in by_tissue.items()}, **by_label}
-
-
-def intensities(volume: Array, tissues: TissueMap) -> Figures:
-    """Mean, spread and percentiles of a volume in each tissue."""
-    return {
-        f"{tissue}_{figure}": value
-        for tissue in TISSUES
-        for figure, value in distribution(volume[tissues == code(tissue)]).items()
-    }
-
-
-def _uncertainty(synthetic: Volume, path: Path) -> NDArray[np.float32] | None:
-    beside = map_beside(path)
-    if not beside.is_file():
-        return None
-    found = read_volume(beside)
-    _check_grid(synthetic, found, "uncertainty map")
-    return found.voxels
-
-
-def _body(synthetic: Array, source: Array | None, reference: Array | None, modalities: Modalities) -> Mask:
-    """The body in the reference, else in the source, else in the synthetic volume."""
-    if reference is not None or source is None:
-        return body(synthetic if reference is None else reference, modalities.reference)
-    return body(source, modalities.source)
-
-
-def _mae(volume: Array, other: Array, where: Mask) -> float:
-    return (
-        float(np.abs(np.subtract(volume[where], other[where], dtype=np.float64)).mean())
-        if where.any()
-        else float("nan")
-    )
+def _on_grid_of(synthetic: Volume, path: Path, role: str) -> NDArray[np.float32]:
+    partner = read_volume(path)
+    if not same_grid(synthetic.grid, partner.grid):
+        raise GeometryError(
+            f"{synthetic.path} and its {role} {partner.path} are not on one grid: "
+            f"{apart(synthetic.grid, partner.grid)}; compare images on one grid, resampled to it if need be."
+        )
+    return partner.voxels
 
 
 def _regions(path: Path, labels: NDArray[np.float32], names: LabelNames | None) -> dict[str, Mask]:
@@ -282,17 +200,39 @@ def _regions(path: Path, labels: NDArray[np.float32], names: LabelNames | None) 
     return {name: np.isin(labels, value) for name, value in names.items()}
 
 
-def _check_grid(synthetic: Volume, partner: Volume, role: str) -> None:
-    if not same_grid(synthetic.grid, partner.grid):
-        raise GeometryError(
-            f"{synthetic.path} and its {role} {partner.path} are not on one grid: "
-            f"{apart(synthetic.grid, partner.grid)}; compare images on one grid, resampled to it if need be."
-        )
+def label_names_of(given: LabelNames | None, folder: Path | None) -> LabelNames | None:
+    """The names that were given, else those in ``labels.json`` beside the label maps; nothing without such a file.
+
+    The file holds ``{"liver": 5, "kidneys": [7, 8]}`` or ``{"5": "liver"}``, alone or under the key ``labels``.
+
+    Raises:
+        DataError: It holds something else, or a name would break a table, or whoever reads it in a terminal.
+    """
+    path = folder / LABELS_JSON if folder and given is None else None
+    if path and path.exists():
+        try:
+            content = read_json(path)
+            given = dict(_named(*entry) for entry in content.get("labels", content).items())
+        except (ValueError, TypeError, AttributeError):
+            raise DataError(f'{path} names no labels; write `{{"liver": 5, "kidneys": [7, 8]}}`.') from None
+    for name in given or ():
+        if not name.isprintable() or name.strip() != name or not 0 < len(name) <= LONGEST_NAME:
+            raise DataError(
+                f"the label name {name[:50]!r} cannot stand in a table; name labels by at most {LONGEST_NAME} "
+                "characters that can be printed, without blanks at the ends."
+            )
+    return given
+
+
+def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]]:
+    if isinstance(value, str):
+        return value, int(key)
+    return key, [int(v) for v in value] if isinstance(value, list) else int(value)
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A kind of figure."""
+class _Measure:
+    """What is known of a figure by its name: which value is right, how many digits it has, whether it is shown."""
 
     pattern: str
     """Of its names, with or without ``core_`` before them."""
@@ -304,31 +244,31 @@ class Measure:
 
 
 MEASURES = (
-    Measure("mae_hu|mae_bone_hu|mae_percent|enhancing_mae_percent", 0),
-    Measure("mae_(soft_tissue|air_inside|air_around)_hu", 0, shown=False),
-    Measure("mae_in_.*_hu|.*_distance_hu", 0),
-    Measure("bias_hu", 0),
-    Measure("bias_.*_hu", 0, shown=False),
-    Measure("psnr_db", math.inf),
-    Measure("ssim", 1, digits=3),
-    Measure("ms_ssim", 1, digits=3, shown=False),
-    Measure("slope_bone|high_frequency_power_ratio", 1, digits=2),
-    Measure("slope_.*", 1, digits=2, shown=False),
-    Measure("bone_dice|bone_surface_dice|enhancing_dice", 1, digits=3),
-    Measure("false_bone_percent", 0, digits=2),
-    Measure("false_enhancement_percent_of_voxels", 0),
-    Measure("enhancement_percent|true_enhancement_percent"),
-    Measure("false_bone_ml|clipped_percent|false_enhancement_percent|elsewhere_mae_percent", 0, shown=False),
-    Measure("uncertainty_spearman", math.inf, digits=2),
-    Measure("uncertainty_spearman_where_unsure", math.inf, digits=2, shown=False),
-    Measure("error_in_most_unsure_tenth", math.inf, digits=2),
-    Measure(".*_(sd|p5|p50|p95)_hu|enhancing_percent_of_voxels", shown=False),
+    _Measure("mae_hu|mae_bone_hu|mae_percent|enhancing_mae_percent", 0),
+    _Measure("mae_(soft_tissue|air_inside|air_around)_hu", 0, shown=False),
+    _Measure("mae_in_.*_hu|.*_distance_hu", 0),
+    _Measure("bias_hu", 0),
+    _Measure("bias_.*_hu", 0, shown=False),
+    _Measure("psnr_db", math.inf),
+    _Measure("ssim", 1, digits=3),
+    _Measure("ms_ssim", 1, digits=3, shown=False),
+    _Measure("slope_bone|high_frequency_power_ratio", 1, digits=2),
+    _Measure("slope_.*", 1, digits=2, shown=False),
+    _Measure("bone_dice|bone_surface_dice|enhancing_dice", 1, digits=3),
+    _Measure("false_bone_percent", 0, digits=2),
+    _Measure("false_enhancement_percent_of_voxels", 0),
+    _Measure("enhancement_percent|true_enhancement_percent"),
+    _Measure("false_bone_ml|clipped_percent|false_enhancement_percent|elsewhere_mae_percent", 0, shown=False),
+    _Measure("uncertainty_spearman", math.inf, digits=2),
+    _Measure("uncertainty_spearman_where_unsure", math.inf, digits=2, shown=False),
+    _Measure("error_in_most_unsure_tenth", math.inf, digits=2),
+    _Measure(".*_(sd|p5|p50|p95)_hu|enhancing_percent_of_voxels", shown=False),
 )
 
-_ANY = Measure(".*")
+_ANY = _Measure(".*")
 
 
-def measure(name: str) -> Measure:
+def measure(name: str) -> _Measure:
     """The kind of a figure; the first whose pattern is its whole name, else one that is shown and has no best value."""
     plain = name.removeprefix("core_")
     return next((known for known in MEASURES if re.fullmatch(known.pattern, plain)), _ANY)

@@ -44,11 +44,6 @@ class Image:
     session: str = ""
     """The visit, where the cohort's layout says so."""
 
-    @property
-    def visit(self) -> tuple[str, str]:
-        """Whose it is, and of when."""
-        return self.subject, self.session
-
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -69,11 +64,14 @@ class ImageSet:
         Raises:
             DataError: Several could.
         """
-        tails = [other for other in self._by_stem.get(_last(image.name), []) if _ends_with(other.name, image.name)]
+        alike = self._index.get(_last(image.name), [])
+        tails = [other for other in alike if f"/{other.name}".endswith(f"/{image.name}")
+                 or f"/{image.name}".endswith(f"/{other.name}")]  # fmt: skip
         same = [other for other in tails if other.name == image.name] or tails
         if not same:
-            same = self._by_visit.get(image.visit, [])
-            if len(same) == 1 < len(own._by_visit.get(image.visit, [])):
+            visit = image.subject, image.session
+            same = self._index.get(visit, [])
+            if len(same) == 1 < len(own._index.get(visit, [])):
                 same = []
         if len(same) > 1:
             raise DataError(
@@ -83,12 +81,13 @@ class ImageSet:
         return same[0] if same else None
 
     @cached_property
-    def _by_stem(self) -> dict[object, list[Image]]:
-        return _grouped((_last(image.name), image) for image in self.images)
-
-    @cached_property
-    def _by_visit(self) -> dict[object, list[Image]]:
-        return _grouped((image.visit, image) for image in self.images)
+    def _index(self) -> dict[str | tuple[str, str], list[Image]]:
+        """The images by the last part of their name, and by subject and session."""
+        index: dict[str | tuple[str, str], list[Image]] = defaultdict(list)
+        for image in self.images:
+            index[_last(image.name)].append(image)
+            index[image.subject, image.session].append(image)
+        return index
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ def match(
         paired: Whether each synthetic image shall have a reference of its own; by default, whether at least half have.
     """
     if "source" in others:
-        synthetic = _with_subjects_of(others["source"], synthetic)
+        synthetic = _with_subjects_of(synthetic, others["source"])
     own = sum(_partner_or_none(reference, image, synthetic) is not None for image in synthetic.images)
     if paired is None:
         paired = 2 * own >= len(synthetic.images)
@@ -205,13 +204,11 @@ def match(
             failures.append(Failure(image.name, printable(str(error))))
     if paired and reference.whole:
         taken = {case.partners["reference"] for case in cases}
-        lone = [image for image in reference.images if image.path not in taken]
+        why = f"no synthetic image in {synthetic.place} belongs to it; convert its source."
         failures += [
-            Failure(
-                image.name,
-                printable(f"{image.path}: no synthetic image in {synthetic.place} belongs to it; convert its source."),
-            )
-            for image in lone
+            Failure(image.name, printable(f"{image.path}: {why}"))
+            for image in reference.images
+            if image.path not in taken
         ]
     passed_over = {name: why for images in (*roles.values(), synthetic) for name, why in images.passed_over.items()}
     return Matching(tuple(cases), paired, own, tuple(failures), passed_over)
@@ -235,12 +232,10 @@ def _case(image: Image, synthetic: ImageSet, roles: Mapping[Role, ImageSet]) -> 
     return Case(image.subject, image.name, image.path, partners)
 
 
-def _with_subjects_of(sources: ImageSet, synthetic: ImageSet) -> ImageSet:
-    def told(image: Image) -> Image:
-        source = _partner_or_none(sources, image, synthetic)
-        return replace(image, subject=source.subject, session=source.session) if source else image
-
-    return replace(synthetic, images=tuple(map(told, synthetic.images)))
+def _with_subjects_of(synthetic: ImageSet, sources: ImageSet) -> ImageSet:
+    partners = [(image, _partner_or_none(sources, image, synthetic)) for image in synthetic.images]
+    images = [replace(own, subject=its.subject, session=its.session) if its else own for own, its in partners]
+    return replace(synthetic, images=tuple(images))
 
 
 def _partner_or_none(images: ImageSet, image: Image, own: ImageSet) -> Image | None:
@@ -257,51 +252,31 @@ def _of_cohort(cohort: Cohort, domain: str, column: Literal["image", "mask"]) ->
     return list(dict.fromkeys(images))  # the scans of a subject may share one mask
 
 
-def _below(folder: Path, wanted: str, found: Sequence[Path]) -> list[Image]:
+def _below(folder: Path, wanted: str, paths: Sequence[Path]) -> list[Image]:
     """The images below a folder, but for maps: ``NAME_change`` beside ``NAME`` is no image of the domain."""
-    keys = {_key(path) for path in found}
-    maps = {path for path in found if stem(path).endswith(MAPS) and _plain_key(path) in keys}
-    paths = [path for path in found if path not in maps and (not wanted or stem(path) == wanted)]
-    names = [_without_suffix(_name(path, folder), path) for path in paths]
-    return [Image(name.split("/")[0], name, path) for name, path in zip(names, paths, strict=True)]
-
-
-def _key(path: Path) -> tuple[Path, str]:
-    return path.parent, stem(path)
-
-
-def _plain_key(path: Path) -> tuple[Path, str]:
-    return path.parent, stem(path).rpartition("_")[0]
+    known = {(path.parent, stem(path)) for path in paths}
+    images = []
+    for path in paths:
+        is_map = stem(path).endswith(MAPS) and (path.parent, stem(path).rpartition("_")[0]) in known
+        if not is_map and wanted in ("", stem(path)):
+            name, suffix = _name(path, folder), sidecar(path).get(SUFFIX)
+            if isinstance(suffix, str):  # of `medgan convert --suffix`
+                name = name.removesuffix(suffix)
+            images.append(Image(name.split("/")[0], name, path))
+    return images
 
 
 def _name(path: Path, folder: Path) -> str:
     return printable(key_below(path, folder))
 
 
-def _without_suffix(name: str, path: Path) -> str:
-    """The name that an output of ``medgan convert --suffix`` has from its source."""
-    suffix = sidecar(path).get(SUFFIX)
-    return name.removesuffix(suffix) if isinstance(suffix, str) else name
-
-
 def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _ends_with(name: str, other: str) -> bool:
-    return f"/{name}".endswith(f"/{other}") or f"/{other}".endswith(f"/{name}")
-
-
-def _grouped(pairs: Iterable[tuple[object, Image]]) -> dict[object, list[Image]]:
-    groups: dict[object, list[Image]] = defaultdict(list)
-    for key, image in pairs:
-        groups[key].append(image)
-    return groups
-
-
 def training_pairs(
     training: str | Path, split: Split | None, source: str | None, reference: str, options: Options = AS_IT_IS
-) -> Matching:
+) -> tuple[Case, ...]:
     """The pairs of source and reference to fit baselines on, as cases whose synthetic image is the reference itself.
 
     Args:
@@ -313,31 +288,20 @@ def training_pairs(
 
     Raises:
         ConfigError: The domains are not known.
-        DataError: The cohort does not exist, or has no image of a domain.
     """
-    table, domains = _table_and_domains(str(training), source, reference)
-    pair = tuple(domains)
-    references = read_images(f"{table}:{domains[-1]}", pair=pair, options=options)
-    sources = read_images(f"{table}:{domains[0]}", pair=pair, options=options) if source else None
-    found = match(references, references, {"source": sources} if sources else {}, paired=True)
-    wanted = [case for case in found.cases if split is None or case.subject in split.train]
-    return Matching(tuple(wanted), True, len(wanted), ())
-
-
-def _table_and_domains(training: str, source: str | None, reference: str) -> tuple[str, list[str]]:
-    table, colon, named = training.rpartition(":")
+    table, colon, names = str(training).rpartition(":")
     if colon and not Path(training).exists():
-        domains = [name.strip() for name in named.split(",")]
+        domains = [name.strip() for name in names.split(",")]
     else:
-        table, domains = training, [_domain(place) for place in (source, reference) if place]
+        table, domains = str(training), [split_place(place)[1] for place in (source, reference) if place]
     if not all(domains) or len(domains) not in ((2,) if source else (1, 2)):
         raise ConfigError(
             f"--training {training}: which domains are source and reference is not known; write "
             "COHORT:SOURCE,REFERENCE, for example cohort.csv:mr,ct."
         )
-    return table, domains
-
-
-def _domain(place: str) -> str:
-    """``ct`` of ``cohort.csv:ct``; nothing for a folder of images."""
-    return split_place(place)[1]
+    references = read_images(f"{table}:{domains[-1]}", pair=tuple(domains), options=options)
+    others: dict[Role, ImageSet] = {}
+    if source:
+        others["source"] = read_images(f"{table}:{domains[0]}", pair=tuple(domains), options=options)
+    cases = match(references, references, others, paired=True).cases
+    return tuple(case for case in cases if split is None or case.subject in split.train)

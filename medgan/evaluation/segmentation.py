@@ -61,18 +61,15 @@ def score_labels(
     tolerance_mm: float = TOLERANCE_MM,
     lesions: Collection[str] = (),
 ) -> dict[str, Scores]:
-    """The figures of each name in a label map.
+    """The figures of each name in a label map (X, Y, Z) and the true one on the same grid.
 
     Args:
-        found: Label map (X, Y, Z).
-        truth: The true one, on the same grid.
+        found: The map to judge.
+        truth: The true one.
         names: What each value means.
         spacing_mm: Voxel size along each axis.
         tolerance_mm: Of the surface Dice.
         lesions: Names that are counted one by one; others have no ``lesion_f1`` and no ``false_lesions``.
-
-    Raises:
-        GeometryError: The maps have different shapes.
     """
     return {
         name: score_mask(found == value, truth == value, spacing_mm, tolerance_mm=tolerance_mm, counted=name in lesions)
@@ -89,13 +86,7 @@ def score_mask(
     counted: bool = False,
 ) -> Scores:
     """``METRICS`` of one mask; what is undefined is not a number.
-
-    Args:
-        found: (X, Y, Z); Z = 1 is judged as a picture.
-        truth: The same shape.
-        spacing_mm: Voxel size along each axis.
-        tolerance_mm: Of the surface Dice.
-        counted: Whether lesions are counted one by one.
+    Masks are (X, Y, Z), and Z = 1 is judged as a picture; only with ``counted`` are lesions counted one by one.
 
     Returns:
         ``dice``: twice the shared voxels over the sum of both. ``hd95_mm``: the larger of the two 95th percentiles of
@@ -104,9 +95,6 @@ def score_mask(
         found minus true volume over the true one. ``lesion_f1``: see :func:`lesion_counts`. ``false_lesions``:
         how many findings share no voxel with any lesion, also where there is none; a finding that is larger than the
         lesion it lies on is not among them, whatever the F1 says of it.
-
-    Raises:
-        GeometryError: The masks have different shapes.
     """
     if found.shape != truth.shape:
         raise GeometryError(f"a label map of {found.shape} voxels cannot be compared with a truth of {truth.shape}.")

@@ -1,13 +1,13 @@
-"""How sure a figure is: intervals over subjects, paired differences, a table by arm.
+"""How sure a figure is: intervals over subjects, paired differences, tables by arm, and how they are written.
 
-The subject is the unit everywhere: several images of one subject are averaged first, since they are no independent
-evidence.
+The subject is the unit everywhere: images, seeds and trainings of one subject are averaged first, since they are no
+independent evidence.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,19 +18,27 @@ from scipy.special import stdtrit
 from medgan.errors import DataError
 
 Verdict = Literal["higher", "lower", "not shown", "unknown"]
+Values = TypeVar("Values", pd.Series, pd.DataFrame)
 
 LEVEL = 0.95
 ROUNDING = 1e-12
 """Values whose relative difference is smaller are equal."""
 MOST_ENUMERATED = 13
-"""Subjects of whom all patterns of signs are gone through."""
-COMPARED = ("lower", "upper", "n", "p_value", "better_in")
-"""What ``compare`` says of a difference."""
+"""Subjects up to whom the signed-rank test goes through all patterns of signs."""
+TRAINING = ["seed", "subset"]
+"""What tells the trainings of one arm apart."""
+FAMILY = ["test_set", "organ"]
+"""Within these, and a metric, the p-values of all pairs of arms are corrected together."""
+EFFECT = (
+    *("arm", "reference", "test_set", "organ", "metric", "mean", "lower", "upper", "n", "p_value", "p_holm"),
+    *("trainings", "lowest_training", "highest_training"),
+)
+"""The columns of ``compare_arms``."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over subjects with its confidence interval; the bounds are not a number where they cannot be known."""
+    """A mean over subjects with its confidence interval; bounds that cannot be known are not a number."""
 
     mean: float
     lower: float
@@ -40,8 +48,8 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class PairedDifference(Interval):
-    """A mean difference over subjects with its interval, and how likely one at least as clear is by chance."""
+class _PairedDifference(Interval):
+    """A mean difference over subjects with its interval."""
 
     p_value: float
     """Of Wilcoxon's signed-rank test, two-sided; not a number below 2 subjects."""
@@ -50,15 +58,10 @@ class PairedDifference(Interval):
 def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
     """The mean over subjects with Student's t interval: that of every mean and every paired difference of medgan.
 
-    Missing values are left out and ``n`` says how many remain; one subject or an infinite value gives a mean without
-    bounds, and equal values give bounds at the mean.
-
-    Args:
-        values: One value per subject.
-        level: Coverage of the interval: exact for normal values, nearly so for symmetric ones, too low for strongly
-            skewed ones. Bounds may lie beyond what a value can be: a Dice above 1.
-
-    What it covers at 4 to 24 subjects, and what the bootstrap does: ``bench/coverage.py``, decision record 38.
+    Missing values are left out. One subject or an infinite value gives a mean without bounds, equal values give bounds
+    at the mean. Bounds may lie beyond what a value can be: a Dice above 1. The coverage is exact for normal values,
+    nearly so for symmetric ones and too low for strongly skewed ones; ``bench/coverage.py`` measures it at 4 to 24
+    subjects, beside the bootstrap's.
 
     Source: Student 1908, doi:10.1093/biomet/6.1.1.
     """
@@ -72,26 +75,34 @@ def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half, known.size)
 
 
-def paired_difference(a: pd.Series, b: pd.Series, *, level: float = LEVEL) -> PairedDifference:
-    """How much ``a`` exceeds ``b`` in the same subjects.
+def paired_difference(a: pd.Series, b: pd.Series) -> _PairedDifference:
+    """How much ``a`` exceeds ``b`` in the subjects, the index of both, that both know."""
+    return _paired(_minus(a, b))
+
+
+def _paired(differences: ArrayLike) -> _PairedDifference:
+    return _PairedDifference(**asdict(t_interval(differences)), p_value=signed_rank_p(differences))
+
+
+def slope(values: pd.DataFrame) -> Interval:
+    """How a figure changes per unit of what was varied: the least-squares line through all measurements.
+
+    Every subject is measured at every place, so this slope is the mean of the subjects' own and has its interval.
 
     Args:
-        a: One value per subject, the index being the subject.
-        b: The same; subjects that only one of them knows are left out.
-        level: Coverage of the interval.
+        values: A row a subject, a column a place, named by its number; subjects that lack a place are left out.
     """
-    difference = _known(_minus(a, b))
-    return PairedDifference(**asdict(t_interval(difference, level=level)), p_value=signed_rank_p(difference))
+    whole = values.dropna()
+    places = np.asarray(whole.columns, dtype=np.float64)
+    from_mean = places - places.mean()
+    return t_interval(whole.to_numpy(dtype=np.float64) @ from_mean / (from_mean**2).sum())
 
 
 def signed_rank_p(differences: ArrayLike) -> float:
     """How likely differences at least as clear are by chance: Wilcoxon's signed-rank test, two-sided.
 
-    Args:
-        differences: One per subject; missing ones are left out, and those of 0 say nothing.
-
-    Returns:
-        1 if all are 0; not a number below 2 subjects. With n subjects it is never below ``2 ** (1 - n)``.
+    Missing differences are left out, and those of 0 say nothing: 1 if all are 0. It is not a number below 2 subjects,
+    and with n subjects never below ``2 ** (1 - n)``.
 
     Source: Wilcoxon 1945, doi:10.2307/3001968. Exact up to 13 subjects by going through all signs, ties or not; above,
     by ``scipy.stats.wilcoxon``, which does the same, but with ties takes seconds at 12 subjects.
@@ -106,6 +117,155 @@ def signed_rank_p(differences: ArrayLike) -> float:
     signs = np.arange(2**changed.size)[:, None] >> np.arange(changed.size) & 1
     away = np.abs(signs @ ranks - ranks.sum() / 2)  # ranks are multiples of one half: exact in floats
     return float(np.mean(away >= abs(ranks[changed > 0].sum() - ranks.sum() / 2)))
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """P-values (m,) corrected for how many were looked at: below a level, all together err so often at most.
+
+    Those that are not a number stay so and do not count.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6:65-70. Not by ``statsmodels``, which collects the whole
+    interpreter's garbage at each call: decision record 62.
+    """
+    corrected = np.array(p_values, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(corrected))
+    ascending = known[np.argsort(corrected[known])]
+    steps = corrected[ascending] * np.arange(known.size, 0, -1)
+    corrected[ascending] = np.minimum(np.maximum.accumulate(steps), 1)
+    return corrected
+
+
+def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | None = None) -> pd.DataFrame:
+    """Every metric of every arm over subjects, and its difference to a baseline arm.
+
+    Args:
+        frame: A row per image and arm, with the columns ``subject``, ``arm`` and the metrics.
+        metrics: Columns to summarise.
+        baseline: Without it, or for itself, the difference is not a number.
+
+    Returns:
+        A row per arm and metric: ``arm, metric, mean, lower, upper, n, difference, difference_lower, difference_upper,
+        change_percent, p_value``. ``change_percent`` is the difference in percent of the baseline's mean, over the
+        subjects that both arms know.
+    """
+    table = _by_subject(frame, metrics)
+    rows = []
+    for arm in frame["arm"].unique():
+        own, against = table.loc[arm], {}
+        if baseline is not None and baseline in table.index and arm != baseline:
+            against = _against(own, table.loc[baseline])
+        for metric in metrics:
+            row = {"arm": arm, "metric": metric} | asdict(t_interval(own[metric]))
+            rows.append(row | against.get(metric, {}))
+    difference = ["difference", "difference_lower", "difference_upper", "change_percent", "p_value"]
+    return pd.DataFrame(rows, columns=["arm", "metric", "mean", "lower", "upper", "n", *difference])
+
+
+def _against(values: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """The differences of an arm to a baseline, by metric; both have a row a subject."""
+    differences = _minus(values, baseline)
+    shared = baseline.loc[differences.index].where(differences.notna()).mean()
+    rows = {}
+    for metric, own in differences.items():
+        difference, base = _paired(own), shared[metric]
+        rows[str(metric)] = {
+            "difference": difference.mean,
+            "difference_lower": difference.lower,
+            "difference_upper": difference.upper,
+            "change_percent": 100 * difference.mean / base if base and np.isfinite(base) else np.nan,
+            "p_value": difference.p_value,
+        }
+    return rows
+
+
+def compare(
+    frame: pd.DataFrame, metrics: Sequence[str], arm: str, distance: Callable[[str, pd.Series], pd.Series | None]
+) -> pd.DataFrame:
+    """How much an arm differs from every other one, metric by metric, in the same subjects.
+
+    Args:
+        frame: As for ``summarise``.
+        metrics: Columns to compare.
+        arm: The arm that is compared with the others.
+        distance: Of a metric's name and values, how far each is from the best one, or nothing if none is best.
+
+    Returns:
+        A row per other arm and metric: ``baseline, metric, difference, lower, upper, n, p_value, better_in``.
+        ``better_in`` counts the subjects, of ``n``, in which the arm is nearer to the best value than the baseline;
+        ties are not better, and it is not a number for metrics without a best value.
+    """
+    table = _by_subject(frame, metrics)
+    rows = []
+    for baseline in frame["arm"].unique() if arm in table.index else ():
+        if baseline == arm:
+            continue
+        differences = _minus(table.loc[arm], table.loc[baseline])
+        own, other = (table.loc[each].loc[differences.index] for each in (arm, baseline))
+        for metric in metrics:
+            difference = asdict(_paired(differences[metric]))
+            near, far = distance(metric, own[metric]), distance(metric, other[metric])
+            better = np.nan if near is None or far is None else float((near < far).sum())
+            row = {"baseline": baseline, "metric": metric, "difference": difference.pop("mean"), **difference}
+            rows.append(row | {"better_in": better if row["n"] else np.nan})
+    columns = ["baseline", "metric", "difference", "lower", "upper", "n", "p_value", "better_in"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def compare_arms(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metrics: Sequence[str]) -> pd.DataFrame:
+    """How much each arm of a benefit study exceeds its reference on the same subjects.
+
+    Differences are taken within a training (seed and subset) and averaged within the subject before anything is
+    estimated.
+
+    Args:
+        rows: A row per arm, seed, subset, subject, test set and organ, with these columns and the metrics; a metric
+            that is not a number is not defined there.
+        pairs: Arm and reference; those of which an arm is not in ``rows`` are passed over.
+        metrics: Columns to compare.
+
+    Returns:
+        ``EFFECT``, a row per pair, test set, organ and metric that has a value. ``lower`` and ``upper`` are Student's
+        95 % interval of the mean over ``n`` subjects; ``p_value`` is of Wilcoxon's signed-rank test, ``p_holm`` the
+        same corrected over the pairs. All of these hold for the segmenters as they were trained; ``lowest_training``
+        and ``highest_training`` say how far the mean difference of single trainings goes, of which there are
+        ``trainings``.
+
+    Raises:
+        DataError: An arm with more than one row for a subject: several ratios, say.
+    """
+    keys = ["arm", *FAMILY, *TRAINING, "subject"]
+    repeated = rows[rows.duplicated(keys)]
+    if len(repeated):
+        row = ", ".join(f"{key} {repeated.iloc[0][key]}" for key in keys)
+        raise DataError(f"more than one row for {row}; compare one ratio of synthetic images at a time.")
+    effects = []
+    for family, own in rows.groupby(FAMILY, sort=False):
+        values = own.set_index(["arm", *TRAINING, "subject"])[list(metrics)]
+        known = set(own["arm"])
+        trained = [(arm, other) for arm, other in pairs if arm in known and other in known]
+        for metric in metrics:
+            names = dict(zip(FAMILY, family, strict=True)) | {"metric": metric}
+            each = [
+                {"arm": arm, "reference": other} | names | _effect(values[metric], arm, other) for arm, other in trained
+            ]
+            defined = [effect for effect in each if effect["n"]]
+            corrected = holm([effect["p_value"] for effect in defined])
+            effects += [effect | {"p_holm": float(p)} for effect, p in zip(defined, corrected, strict=True)]
+    return pd.DataFrame(effects, columns=list(EFFECT))
+
+
+def _effect(values: pd.Series, arm: str, reference: str) -> dict[str, Any]:
+    """The figures of one pair of arms from one metric's values by arm, seed, subset and subject."""
+    with np.errstate(invalid="ignore"):
+        difference = values.loc[arm].sub(values.loc[reference]).dropna()
+    by_subject = difference.groupby(level="subject").mean()
+    by_training = difference.groupby(level=TRAINING).mean()
+    return asdict(t_interval(by_subject)) | {
+        "p_value": signed_rank_p(by_subject),
+        "trainings": len(by_training),
+        "lowest_training": by_training.min(),
+        "highest_training": by_training.max(),
+    }
 
 
 def interval_text(mean: float, lower: float, upper: float, form: str = ".3f", *, missing: str = "") -> str:
@@ -139,99 +299,13 @@ def plain(content: Any) -> Any:
     return None if math.isnan(content) else str(content)
 
 
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """P-values corrected for how many were looked at: below a level, all of them together err so often at most.
-
-    Args:
-        p_values: (m,); those that are not a number stay so and do not count.
-
-    Returns:
-        (m,), in the same order; never below the uncorrected ones, never above 1.
-
-    Source: Holm 1979, Scandinavian Journal of Statistics 6:65-70, as implemented by ``statsmodels``.
-    """
-    from statsmodels.stats.multitest import multipletests  # takes a second to import
-
-    given = np.asarray(p_values, dtype=np.float64)
-    corrected = given.copy()
-    if (known := ~np.isnan(given)).any():
-        corrected[known] = multipletests(given[known], method="holm")[1]
-    return corrected
-
-
-def by_subject(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def _by_subject(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Each subject's mean over its images, by arm: index (arm, subject), a column per metric."""
     return frame.groupby(["arm", "subject"], sort=False)[list(metrics)].mean()
 
 
-def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | None = None) -> pd.DataFrame:
-    """Every metric of every arm over subjects, and its difference to a baseline arm.
-
-    Args:
-        frame: A row per image and arm, with the columns ``subject``, ``arm`` and the metrics.
-        metrics: Columns to summarise.
-        baseline: The arm to compare with; without it, or for itself, the difference is not a number.
-
-    Returns:
-        A row per arm and metric: ``arm, metric, mean, lower, upper, n, difference, difference_lower, difference_upper,
-        change_percent, p_value``. ``change_percent`` is the difference in percent of the baseline's mean, over the
-        subjects that both arms know.
-    """
-    table = by_subject(frame, metrics)
-    rows = []
-    for arm in frame["arm"].unique():
-        for metric in metrics:
-            values = table.loc[arm][metric]
-            row = {"arm": arm, "metric": metric} | asdict(t_interval(values))
-            if baseline is not None and baseline in table.index and arm != baseline:
-                row |= _against(values, table.loc[baseline][metric])
-            rows.append(row)
-    difference = ["difference", "difference_lower", "difference_upper", "change_percent", "p_value"]
-    return pd.DataFrame(rows, columns=["arm", "metric", "mean", "lower", "upper", "n", *difference])
-
-
-def compare(
-    frame: pd.DataFrame, metrics: Sequence[str], arm: str, distance: Callable[[str, pd.Series], pd.Series | None]
-) -> pd.DataFrame:
-    """How much an arm differs from every other one, metric by metric, in the same subjects.
-
-    Args:
-        frame: As for ``summarise``.
-        metrics: Columns to compare.
-        arm: The arm that is compared with the others.
-        distance: Of a metric's name and values, how far each is from the best one, or nothing if none is best.
-
-    Returns:
-        A row per other arm and metric: ``baseline, metric, difference, lower, upper, n, p_value, better_in``.
-        ``better_in`` counts the subjects, of ``n``, in which the arm is nearer to the best value than the baseline;
-        ties are not better, and it is not a number for metrics without a best value.
-    """
-    table = by_subject(frame, metrics)
-    rows = []
-    for baseline in frame["arm"].unique() if arm in table.index else ():
-        for metric in metrics if baseline != arm else ():
-            own, other = table.loc[arm][metric], table.loc[baseline][metric]
-            found = asdict(paired_difference(own, other))
-            near, far = distance(metric, own), distance(metric, other)
-            better = np.nan if near is None or far is None else float((_minus(near, far) < 0).sum())
-            row = {"baseline": baseline, "metric": metric, "difference": found.pop("mean"), **found}
-            rows.append(row | {"better_in": better if found["n"] else np.nan})
-    return pd.DataFrame(rows, columns=["baseline", "metric", "difference", *COMPARED])
-
-
-def _against(values: pd.Series, baseline: pd.Series) -> dict[str, float]:
-    found = paired_difference(values, baseline)
-    shared = baseline[_minus(values, baseline).notna().reindex(baseline.index, fill_value=False)].mean()
-    return {
-        "difference": found.mean,
-        "difference_lower": found.lower,
-        "difference_upper": found.upper,
-        "change_percent": 100 * found.mean / shared if shared and np.isfinite(shared) else np.nan,
-        "p_value": found.p_value,
-    }
-
-
-def _minus(a: pd.Series, b: pd.Series) -> pd.Series:
+def _minus(a: Values, b: Values) -> Values:
+    """Of the subjects, the index, that both know."""
     shared = a.index.intersection(b.index)
     with np.errstate(invalid="ignore"):
         return a.loc[shared] - b.loc[shared]
@@ -240,97 +314,3 @@ def _minus(a: pd.Series, b: pd.Series) -> pd.Series:
 def _known(values: ArrayLike) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     return numbers[~np.isnan(numbers)]
-
-
-TRAINING = ["seed", "subset"]
-"""What tells the trainings of one arm apart."""
-FAMILY = ["test_set", "organ"]
-"""Within these, and a metric, the p-values of all pairs of arms are corrected together."""
-FOUND = (
-    *("arm", "reference", "test_set", "organ", "metric", "mean", "lower", "upper", "n", "p_value", "p_holm"),
-    *("trainings", "lowest_training", "highest_training"),
-)
-
-
-def compare_arms(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metrics: Sequence[str]) -> pd.DataFrame:
-    """How much each arm exceeds its reference on the same subjects.
-
-    The subject is the unit: seeds and subsets of one are no independent evidence, so differences are taken within a
-    training (seed and subset) and averaged within the subject before anything is estimated.
-
-    Args:
-        rows: A row per arm, seed, subset, subject, test set and organ, with these columns and the metrics; a metric
-            that is not a number is not defined there.
-        pairs: Arm and reference; those of which an arm is not in ``rows`` are passed over.
-        metrics: Columns to compare.
-
-    Returns:
-        ``FOUND``, a row per pair, test set, organ and metric that has a value. ``lower`` and ``upper`` are Student's
-        95 % interval of the mean over ``n`` subjects; ``p_value`` is of Wilcoxon's signed-rank test, ``p_holm`` the
-        same corrected over the pairs. All of these hold for the segmenters as they were trained; ``lowest_training``
-        and ``highest_training`` say how far the mean difference of single trainings goes, of which there are
-        ``trainings``.
-
-    Raises:
-        DataError: An arm with more than one row for a subject: several ratios, say.
-    """
-    _refuse_repeated(rows)
-    found = []
-    for family, own in rows.groupby(FAMILY, sort=False):
-        values = own.set_index(["arm", *TRAINING, "subject"])[list(metrics)]
-        known = set(own["arm"])
-        trained = [(arm, other) for arm, other in pairs if arm in known and other in known]
-        for metric in metrics:
-            named = dict(zip(FAMILY, family, strict=True)) | {"metric": metric}
-            each = [
-                {"arm": arm, "reference": other} | named | _difference(values[metric], arm, other)
-                for arm, other in trained
-            ]
-            found += _corrected([row for row in each if row["n"]])
-    return pd.DataFrame(found, columns=list(FOUND))
-
-
-def _refuse_repeated(rows: pd.DataFrame) -> None:
-    keys = ["arm", *FAMILY, *TRAINING, "subject"]
-    twice = rows[rows.duplicated(keys)]
-    if len(twice):
-        what = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
-        raise DataError(f"more than one row for {what}; compare one ratio of synthetic images at a time.")
-
-
-def _difference(values: pd.Series, arm: str, reference: str) -> dict[str, Any]:
-    """The figures of one pair of arms from the values of one metric by arm, seed, subset and subject."""
-    with np.errstate(invalid="ignore"):
-        difference = values.loc[arm].sub(values.loc[reference]).dropna()
-    by_subject = difference.groupby(level="subject").mean()
-    by_training = difference.groupby(level=TRAINING).mean()
-    return asdict(t_interval(by_subject)) | {
-        "p_value": signed_rank_p(by_subject),
-        "trainings": len(by_training),
-        "lowest_training": by_training.min(),
-        "highest_training": by_training.max(),
-    }
-
-
-def _corrected(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    corrected = holm([pair["p_value"] for pair in pairs])
-    return [pair | {"p_holm": float(p)} for pair, p in zip(pairs, corrected, strict=True)]
-
-
-def slope(values: pd.DataFrame) -> Interval:
-    """The slope of the least-squares line through all measurements, with Student's interval over subjects.
-
-    Every subject is measured at every place, so that this slope is the mean of the subjects' own, and has the interval
-    of a mean.
-
-    Args:
-        values: A row a subject, a column a place; the columns' names are the places, at least two. Subjects without a
-            value at some place are left out.
-
-    Returns:
-        The change of the figure per unit of place.
-    """
-    whole = values.dropna()
-    places = np.asarray(whole.columns, dtype=np.float64)
-    from_mean = places - places.mean()
-    return t_interval(whole.to_numpy(dtype=np.float64) @ from_mean / (from_mean**2).sum())

@@ -1,8 +1,11 @@
-"""What a translation changed in each tissue, and how its intensities compare with real ones: no true pairs needed.
+"""Where figures are measured: body, core and tissues; and what a translation changed in each tissue.
 
-Tissues are read from the *source* volume, so that a translator cannot hide a voxel by moving it into another tissue.
-They are bands of Hounsfield units, not a segmentation: the marrow of spongy bone counts as enhancing, a vessel above
-450 HU as bone.
+A misregistered pair differs most at its rim, where air meets skin; over the whole body such voxels decide which
+translation looks best. In the core, where source and reference agree on the body, they do not count.
+
+Tissues of a change are read from the *source*, so that a translator cannot hide a voxel by moving it into another
+tissue. They are bands of Hounsfield units, not a segmentation: the marrow of spongy bone counts as enhancing, a vessel
+above 450 HU as bone.
 """
 
 from collections.abc import Mapping
@@ -17,7 +20,9 @@ from medgan.data.agreement import MARGIN_VOXELS, eroded_in_plane
 from medgan.data.domains import Domain, Window
 from medgan.evaluation.fidelity import BODY_HU, IN_PLANE, Array, Mask, body_mask, closed_in_plane
 
+Modality = Literal["CT", "MR"]
 TissueMap = NDArray[np.uint8]
+"""0 for no tissue, else 1 + the tissue's place in ``TISSUES``."""
 
 BONE_SEED_HU = 450.0
 """Denser than contrast medium in most vessels: cortical bone, calcifications, metal, the first pass of iodine."""
@@ -31,90 +36,8 @@ BANDS_HU: Mapping[str, tuple[float, float]] = {
 }
 """Lower and upper bound by tissue; -500 to -150 HU is partial volume and belongs to none."""
 TISSUES = tuple(BANDS_HU)
+CODES = {tissue: 1 + place for place, tissue in enumerate(TISSUES)}
 PERCENTILES = (5, 50, 95)
-
-
-def tissue_map(hu: Array, body: Mask | None = None) -> TissueMap:
-    """The tissue of each voxel: 0 for none, else 1 + its place in ``TISSUES``.
-
-    Bone is what exceeds 450 HU, with what is denser than 100 HU within three voxels of it or enclosed by it in a slice.
-    Outside the body only air counts, so that the table is no tissue.
-
-    Args:
-        hu: The source volume, (X, Y, Z) in HU.
-        body: The patient, (X, Y, Z); without it every voxel counts.
-    """
-    tissues = np.zeros(hu.shape, dtype=np.uint8)
-    for name, (lower, upper) in BANDS_HU.items():
-        tissues[(hu >= lower) & (hu < upper)] = code(name)
-    bone = code("bone")
-    seeds = tissues == bone
-    if seeds.any():
-        tissues[closed_in_plane(ndimage.binary_dilation(seeds, IN_PLANE, iterations=3), 3) & (hu >= 100)] = bone
-    if body is not None:
-        tissues[~body & (tissues != code("air"))] = 0
-    return tissues
-
-
-def code(tissue: str) -> int:
-    """The value of a tissue in a tissue map."""
-    return 1 + TISSUES.index(tissue)
-
-
-def change_by_tissue(source: Array, synthetic: Array, tissues: TissueMap | None = None) -> dict[str, float]:
-    """Mean absolute change in HU from source to synthetic, by tissue of the source; not a number for an absent tissue.
-
-    Args:
-        source: The input of the translation, (X, Y, Z) in HU.
-        synthetic: Its output on the same grid.
-        tissues: The source's tissue map, if it is known already; by default that of the whole volume.
-    """
-    tissues = tissue_map(source) if tissues is None else tissues
-    change = np.abs(np.subtract(synthetic, source, dtype=np.float64))
-    total = np.bincount(tissues.ravel(), weights=change.ravel(), minlength=1 + len(TISSUES))[1:]
-    voxels = np.bincount(tissues.ravel(), minlength=1 + len(TISSUES))[1:]
-    mean = np.divide(total, voxels, out=np.full(len(TISSUES), np.nan), where=voxels > 0)
-    return dict(zip(TISSUES, mean.tolist(), strict=True))
-
-
-def distribution(values: Array) -> dict[str, float]:
-    """Mean, standard deviation and 5th, 50th, 95th percentile of intensities; not a number where there are none."""
-    if values.size == 0:
-        return dict.fromkeys(("mean_hu", "sd_hu", *(f"p{p}_hu" for p in PERCENTILES)), float("nan"))
-    percentiles = zip(PERCENTILES, np.percentile(values, PERCENTILES).tolist(), strict=True)
-    moments = {"mean_hu": float(values.mean(dtype=np.float64)), "sd_hu": float(values.std(dtype=np.float64))}
-    return moments | {f"p{p}_hu": value for p, value in percentiles}
-
-
-def soft_tissue(tissues: TissueMap) -> Mask:
-    """Where iodine can be: soft tissue and what enhances, one region, so that iodine moves no voxel out of it."""
-    return np.isin(tissues, [code("soft_tissue"), code("enhancing")])
-
-
-def distribution_distance_hu(fake_values: Array, real_values: Array) -> float:
-    """How far intensities must move on average to turn one sample into the other, in HU; order and size do not matter.
-
-    Args:
-        fake_values: Intensities of translated volumes, of any shape; taken as one sample.
-        real_values: Intensities of real volumes of the target domain.
-
-    Returns:
-        The Wasserstein-1 distance; not a number if a sample is empty.
-    """
-    if fake_values.size == 0 or real_values.size == 0:
-        return float("nan")
-    return float(stats.wasserstein_distance(fake_values.ravel(), real_values.ravel()))
-
-
-def quantile_sample(values: Array, size: int = 1000) -> NDArray[np.float64]:
-    """A sample reduced to evenly spaced quantiles, so that pooled subjects weigh the same whatever their size."""
-    if values.size == 0:
-        return np.empty(0)
-    return np.asarray(np.quantile(values, (np.arange(size) + 0.5) / size), dtype=np.float64)
-
-
-Modality = Literal["CT", "MR"]
-
 AROUND_VOXELS = 5
 """How far from the body air still counts as around it, in each slice."""
 BONE_HU = 200.0
@@ -139,12 +62,7 @@ def core(one: Mask, other: Mask) -> Mask:
 
 
 def true_tissues(reference: Array, where: Mask) -> Mapping[str, Mask]:
-    """The tissues of a true CT in a region: bone above 200 HU, air below -300 HU, soft tissue between them.
-
-    Args:
-        reference: The true CT, (X, Y, Z) in HU.
-        where: The region.
-    """
+    """The tissues of a true CT in a region: bone above 200 HU, air below -300 HU, soft tissue between them."""
     bone, air = reference > BONE_HU, reference < BODY_HU
     return {"soft_tissue": where & ~bone & ~air, "bone": where & bone, "air_inside": where & air}
 
@@ -159,3 +77,73 @@ def overlap(one: Mask, other: Mask) -> float:
     """Dice's coefficient, twice the shared voxels over the sum of both; not a number where both are empty."""
     total = np.count_nonzero(one) + np.count_nonzero(other)
     return 2 * np.count_nonzero(one & other) / total if total else float("nan")
+
+
+def tissue_map(hu: Array, body: Mask | None = None) -> TissueMap:
+    """The tissue of each voxel of a CT (X, Y, Z).
+
+    Bone is what exceeds 450 HU, with what is denser than 100 HU within three voxels of it or enclosed by it in a slice.
+    Outside the body, where one is given, only air counts, so that the table is no tissue.
+    """
+    tissues = np.zeros(hu.shape, dtype=np.uint8)
+    for name, (lower, upper) in BANDS_HU.items():
+        tissues[(hu >= lower) & (hu < upper)] = CODES[name]
+    seeds = tissues == CODES["bone"]
+    if seeds.any():
+        near = closed_in_plane(ndimage.binary_dilation(seeds, IN_PLANE, iterations=3), 3)
+        tissues[near & (hu >= 100)] = CODES["bone"]
+    if body is not None:
+        tissues[~body & (tissues != CODES["air"])] = 0
+    return tissues
+
+
+def soft_tissue(tissues: TissueMap) -> Mask:
+    """Where iodine can be: soft tissue and what enhances, one region, so that iodine moves no voxel out of it."""
+    return np.isin(tissues, [CODES["soft_tissue"], CODES["enhancing"]])
+
+
+def change_by_tissue(source: Array, synthetic: Array, tissues: TissueMap | None = None) -> dict[str, float]:
+    """Mean absolute change in HU by tissue of the source; not a number for an absent tissue.
+
+    Args:
+        source: The input of the translation, (X, Y, Z) in HU.
+        synthetic: Its output on the same grid.
+        tissues: The source's; by default those of the whole volume.
+    """
+    tissues = tissue_map(source) if tissues is None else tissues
+    change = np.abs(np.subtract(synthetic, source, dtype=np.float64))
+    total = np.bincount(tissues.ravel(), weights=change.ravel(), minlength=1 + len(TISSUES))[1:]
+    voxels = np.bincount(tissues.ravel(), minlength=1 + len(TISSUES))[1:]
+    mean = np.divide(total, voxels, out=np.full(len(TISSUES), np.nan), where=voxels > 0)
+    return dict(zip(TISSUES, mean.tolist(), strict=True))
+
+
+def intensities(volume: Array, tissues: TissueMap) -> dict[str, float]:
+    """``TISSUE_mean_hu``, ``_sd_hu``, ``_p5_hu``, ``_p50_hu`` and ``_p95_hu``; not a number for an absent tissue."""
+    figures: dict[str, float] = {}
+    names = ("mean_hu", "sd_hu", *(f"p{percentile}_hu" for percentile in PERCENTILES))
+    for tissue, code in CODES.items():
+        values = volume[tissues == code]
+        own = [float("nan")] * len(names)
+        if values.size:
+            moments = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+            own = [*moments, *np.percentile(values, PERCENTILES).tolist()]
+        figures |= {f"{tissue}_{name}": value for name, value in zip(names, own, strict=True)}
+    return figures
+
+
+def distribution_distance_hu(fake_values: Array, real_values: Array) -> float:
+    """How far intensities must move on average to turn one sample into the other: the Wasserstein-1 distance, in HU.
+
+    Order, shape and size of the samples do not matter; not a number if one is empty.
+    """
+    if fake_values.size == 0 or real_values.size == 0:
+        return float("nan")
+    return float(stats.wasserstein_distance(fake_values.ravel(), real_values.ravel()))
+
+
+def quantile_sample(values: Array, size: int = 1000) -> NDArray[np.float64]:
+    """A sample reduced to evenly spaced quantiles, so that pooled subjects weigh the same whatever their size."""
+    if values.size == 0:
+        return np.empty(0)
+    return np.asarray(np.quantile(values, (np.arange(size) + 0.5) / size), dtype=np.float64)

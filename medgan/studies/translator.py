@@ -12,18 +12,19 @@ from rich.console import Console
 
 from medgan import catalog
 from medgan.config import Settings, flattened, from_overrides
+from medgan.data.leaks import MAX_NAMED
 from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import Data, Location
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
 from medgan.evaluation.judging import Modalities
-from medgan.evaluation.seen import named_briefly
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.studies.base import Context, Order, Task
 from medgan.studies.rows import ROWS, read_rows
 from medgan.studies.subjects import OTHER_SPLIT, freeze_split
+from medgan.text import few
 from medgan.tracking import add_metrics
 from medgan.training.device import make_fabric
 from medgan.training.run import Order as TrainOrder
@@ -248,7 +249,7 @@ def _judged(context: Context, translator: Translator) -> Evaluation:
         context.console.out(f"{translator.cell.name}: not judged: {failure.image}: {failure.reason}", highlight=False)
     if evaluation.who.subjects:
         raise LeakageError(
-            f"{context.folder} has seen who is tested: {named_briefly(sorted(evaluation.who.subjects))}. Correct the "
+            f"{context.folder} has seen who is tested: {few(sorted(evaluation.who.subjects), MAX_NAMED)}. Correct the "
             "cohort or its split."
         )
     if evaluation.rows.empty:

@@ -5,18 +5,13 @@ import pytest
 
 from medgan.errors import DataError
 from medgan.evaluation.baselines import (
-    BINS,
     CONSTANT,
     LOOKUP,
     LOOKUP_MEDIAN,
     CrossingLookups,
-    IntensityLookup,
     PairedLookups,
     UnpairedLookups,
-    count_intensities,
-    do_nothing,
     shifted,
-    source_bins,
 )
 
 SHAPES = pytest.mark.parametrize("shape", [(40, 40, 1), (16, 16, 12)], ids=["2d", "3d"])
@@ -35,22 +30,32 @@ def enhanced_to_plain(hu):
     return np.where(hu < 50, hu, 50 + (hu - 50) / 2)
 
 
-def test_doing_nothing_returns_the_input():
-    source = scan((4, 4, 1))
-    assert do_nothing(source) is source
+def paired(*pairs):
+    """The look-up of some pairs, all inside or with a mask."""
+    lookups = PairedLookups()
+    for number, (source, reference, *mask) in enumerate(pairs):
+        lookups.add(str(number), source, reference, *(mask or [everywhere(source)]))
+    return lookups.without("nobody")
+
+
+def matched(source, reference):
+    lookups = UnpairedLookups()
+    lookups.add_source("s", source, everywhere(source))
+    lookups.add_reference("r", reference, everywhere(reference))
+    return lookups.without("nobody")
 
 
 @SHAPES
 def test_a_look_up_fitted_on_identical_pairs_changes_nothing(shape):
     source = scan(shape)
-    lookup = IntensityLookup.fit([(source, source, everywhere(source))])
+    lookup = paired((source, source))
     np.testing.assert_array_equal(lookup(source), source)
 
 
 @SHAPES
 def test_a_look_up_learns_the_map_between_intensities(shape):
     trained, unseen = scan(shape, 0), scan(shape, 1)
-    lookup = IntensityLookup.fit([(trained, enhanced_to_plain(trained), everywhere(trained))])
+    lookup = paired((trained, enhanced_to_plain(trained)))
     assert np.abs(lookup(unseen) - enhanced_to_plain(unseen)).mean() < 2
 
 
@@ -58,19 +63,19 @@ def test_a_look_up_takes_the_median_since_that_has_the_least_absolute_error():
     source = np.full((10, 10, 1), 100.0)
     reference = np.full((10, 10, 1), 40.0)
     reference[:4] = 900
-    assert IntensityLookup.fit([(source, reference, everywhere(source))])(source) == pytest.approx(40)
+    assert paired((source, reference))(source) == pytest.approx(40)
 
 
 def test_a_look_up_reads_only_what_the_mask_holds():
     source, mask = np.full((10, 10, 1), 100.0), np.zeros((10, 10, 1), dtype=bool)
     mask[:2] = True
     reference = np.where(mask, 60.0, 3000.0)
-    assert IntensityLookup.fit([(source, reference, mask)])(source) == pytest.approx(60)
+    assert paired((source, reference, mask))(source) == pytest.approx(60)
 
 
 def test_an_intensity_beyond_the_known_ones_changes_like_the_nearest_known():
     source = np.full((4, 4, 1), 100.0)
-    lookup = IntensityLookup.fit([(source, source - 50, everywhere(source))])
+    lookup = paired((source, source - 50))
     np.testing.assert_allclose(lookup(np.array([[[-1024.0, 3500.0]]])), [[[-1074.0, 3450.0]]])
 
 
@@ -78,22 +83,19 @@ def test_an_intensity_beyond_the_known_ones_changes_like_the_nearest_known():
 def test_matching_carries_over_the_distribution_without_pairs(shape):
     source, other = scan(shape, 0), scan(shape, 1)
     target = enhanced_to_plain(other)
-    counts = [count_intensities(volume, everywhere(volume)) for volume in (source, target)]
-    matched = IntensityLookup.match(*counts)(source)
     quantiles = np.linspace(0.05, 0.95, 19)
-    assert np.abs(np.quantile(matched, quantiles) - np.quantile(target, quantiles)).max() < 3
+    assert np.abs(np.quantile(matched(source, target)(source), quantiles) - np.quantile(target, quantiles)).max() < 3
 
 
 def test_matching_a_domain_to_itself_changes_nothing():
     source = scan((40, 40, 1))
-    counts = count_intensities(source, everywhere(source))
-    np.testing.assert_allclose(IntensityLookup.match(counts, counts)(source), source, atol=1e-3)
+    np.testing.assert_allclose(matched(source, source)(source), source, atol=1e-3)
 
 
 def test_without_a_voxel_there_is_no_look_up():
     source = scan((4, 4, 1))
     with pytest.raises(DataError, match="no voxel to fit"):
-        IntensityLookup.fit([(source, source, np.zeros(source.shape, dtype=bool))])
+        paired((source, source, np.zeros(source.shape, dtype=bool)))
 
 
 @SHAPES
@@ -104,7 +106,7 @@ def test_the_look_up_for_a_subject_is_that_of_the_other_subjects_pairs(shape):
         lookups.add(subject, source, reference, everywhere(source))
         lookups.add(subject, reference, source, everywhere(source))
     others = [pair for subject in "ac" for pair in (pairs[subject], pairs[subject][::-1])]
-    expected = IntensityLookup.fit([(*pair, everywhere(pair[0])) for pair in others])
+    expected = paired(*others)
     probe = scan(shape, 9)
     np.testing.assert_array_equal(lookups.without("b")(probe), expected(probe))
 
@@ -134,6 +136,11 @@ def mr(shape, seed=0, scale=1.0):
     return (scale * np.random.default_rng(seed).uniform(0, 1000, shape)).astype(np.float32)
 
 
+def bins_of(source):
+    """The 128 bins between the .5th and the 99.5th percentile; the two ends hold what lies beyond."""
+    return np.clip(np.digitize(source, np.linspace(*np.percentile(source, (0.5, 99.5)), 129)) - 1, 0, 127)
+
+
 def taught(pairs):
     lookups = CrossingLookups()
     for subject, (source, reference) in pairs.items():
@@ -147,7 +154,7 @@ def test_each_bin_takes_the_mean_or_median_of_its_voxels_and_the_constant_the_me
     reference = np.rint(np.random.default_rng(1).gamma(2, 150, shape) - 100)
     found = taught({"a": (source, reference)}).without("b")
     volumes = found.arms(source, shape)
-    bins = source_bins(source, shape)
+    bins = bins_of(source)
     expected = {b: reference[bins == b] for b in np.unique(bins)}
     np.testing.assert_allclose(volumes[LOOKUP], np.vectorize(lambda b: expected[b].mean())(bins), rtol=1e-5)
     # Of an even count either middle value is a median.
@@ -197,9 +204,11 @@ def test_a_lone_subject_has_neither():
 
 
 def test_bins_are_bounded_by_the_percentiles_and_an_even_image_has_one():
-    bins = source_bins(mr((60, 60, 1)), (60, 60, 1))
-    assert (bins.min(), bins.max()) == (0, BINS - 1)
-    assert not source_bins(np.full((4, 4, 1), 7.0), (4, 4, 1)).any()
+    source = mr((60, 60, 1))
+    mean_hu = taught({"a": (source, bins_of(source))}).without("b").mean_hu
+    np.testing.assert_allclose(mean_hu, np.arange(128))
+    even = np.full((4, 4, 1), 7.0)
+    assert np.ptp(taught({"a": (even, mr((4, 4, 1)))}).without("b").arms(even, even.shape)[LOOKUP]) == 0
 
 
 @pytest.mark.parametrize(("axes", "axis"), [("RAS", 0), ("LPS", 0), ("PSR", 2), ("SLA", 1)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medgan.errors import DataError
-from medgan.evaluation.enhancement import Enhancement, in_scale_of, mr_fidelity
+from medgan.evaluation.enhancement import Enhancement, in_one_scale, mr_fidelity
 
 SLICES = pytest.mark.parametrize("slices", [1, 4], ids=["2d", "3d"])
 
@@ -30,7 +30,7 @@ def enhanced(source, lesion, percent, gain=1.0):
 @pytest.mark.parametrize("gain", [1.0, 0.3, 7.0])
 def test_what_enhances_is_found_in_scans_of_any_scale(slices, gain):
     source, body, lesion, _ = head(slices)
-    found = Enhancement.between(source, enhanced(source, lesion, 40, gain), body)
+    found = Enhancement(source, enhanced(source, lesion, 40, gain), body)
     np.testing.assert_array_equal(found.enhancing, lesion)
     assert (found.truth - found.source)[lesion].mean() == pytest.approx(40)
 
@@ -40,7 +40,7 @@ def test_what_enhances_is_found_in_scans_of_any_scale(slices, gain):
 def test_a_perfect_image_of_any_scale_has_no_error(slices, gain):
     source, body, lesion, _ = head(slices)
     truth = enhanced(source, lesion, 40)
-    figures = Enhancement.between(source, truth, body).figures(gain * truth)
+    figures = Enhancement(source, truth, body).figures(gain * truth)
     assert figures == pytest.approx(
         {
             "enhancing_mae_percent": 0,
@@ -59,7 +59,7 @@ def test_a_perfect_image_of_any_scale_has_no_error(slices, gain):
 @SLICES
 def test_doing_nothing_misses_all_of_it_and_invents_nothing(slices):
     source, body, lesion, _ = head(slices)
-    figures = Enhancement.between(source, enhanced(source, lesion, 40), body).figures(source)
+    figures = Enhancement(source, enhanced(source, lesion, 40), body).figures(source)
     assert figures["enhancing_mae_percent"] == pytest.approx(40)
     assert figures["enhancement_percent"] == pytest.approx(0)
     assert figures["enhancing_dice"] == figures["false_enhancement_percent_of_voxels"] == 0
@@ -70,7 +70,7 @@ def test_half_of_the_truth_and_an_invented_lesion_are_told_apart(slices):
     source, body, lesion, invented = head(slices)
     truth = enhanced(source, lesion, 40)
     made = enhanced(source, lesion, 20) + enhanced(source, invented, 30) - source
-    figures = Enhancement.between(source, truth, body).figures(made)
+    figures = Enhancement(source, truth, body).figures(made)
     elsewhere = body.sum() - lesion.sum()
     assert figures["enhancing_mae_percent"] == pytest.approx(20)
     assert figures["enhancement_percent"] == pytest.approx(20)
@@ -82,7 +82,7 @@ def test_half_of_the_truth_and_an_invented_lesion_are_told_apart(slices):
 @SLICES
 def test_without_enhancement_there_is_nothing_to_reach_but_something_to_invent(slices):
     source, body, _, invented = head(slices)
-    figures = Enhancement.between(source, source, body).figures(enhanced(source, invented, 30))
+    figures = Enhancement(source, source, body).figures(enhanced(source, invented, 30))
     assert np.isnan([figures["enhancing_mae_percent"], figures["true_enhancement_percent"]]).all()
     assert figures["enhancing_dice"] == 0
     assert figures["false_enhancement_percent_of_voxels"] > 0
@@ -90,11 +90,11 @@ def test_without_enhancement_there_is_nothing_to_reach_but_something_to_invent(s
 
 def test_dark_voxels_set_no_scale():
     body = np.ones((20, 20, 1), dtype=bool)
-    standard = np.full(body.shape, 50.0)
-    volume = np.full(body.shape, 25.0)
-    standard[:15], volume[:15] = 5.0, 0.01
-    assert in_scale_of(standard, volume, body)[19, 19, 0] == pytest.approx(50)
-    np.testing.assert_array_equal(in_scale_of(standard, np.zeros(body.shape), body), np.zeros(body.shape))
+    reference, volume = np.full(body.shape, 50.0), np.full(body.shape, 25.0)
+    reference[:15], volume[:15] = 5.0, 0.01
+    scaled, true = in_one_scale(volume, reference, body)
+    assert scaled[19, 19, 0] == true[19, 19, 0] == pytest.approx(100)
+    np.testing.assert_array_equal(in_one_scale(np.zeros(body.shape), reference, body)[0], np.zeros(body.shape))
 
 
 @SLICES
@@ -112,4 +112,4 @@ def test_fidelity_of_an_mr_is_in_percent_and_knows_no_scale(slices):
 def test_a_body_without_signal_is_refused():
     volume = np.zeros((9, 9, 1))
     with pytest.raises(DataError, match="no signal"):
-        Enhancement.between(volume, volume, np.ones(volume.shape, dtype=bool))
+        Enhancement(volume, volume, np.ones(volume.shape, dtype=bool))

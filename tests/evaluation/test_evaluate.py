@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from shutil import copyfile
 
 import nibabel
@@ -14,10 +15,10 @@ from rich.console import Console
 from medgan.data.splits import Split
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.evaluate import Evaluation, Facts, evaluate, notes, render
+from medgan.evaluation.evaluate import Evaluation, Setup, evaluate, render
 from medgan.evaluation.judging import Modalities, distance_to_ideal
-from medgan.evaluation.matching import Failure, Matching
-from medgan.evaluation.seen import Seen
+from medgan.evaluation.matching import Case, Failure, Matching
+from medgan.evaluation.seen import SeenSubjects
 from medgan.evaluation.statistics import compare, summarise
 from medgan.phantom.cohort import write_phantom
 
@@ -426,8 +427,9 @@ def test_an_uncertainty_map_is_judged_by_the_error_of_the_synthetic_image_alone(
 CT_CT, MR_CT, MR_MR = Modalities(), Modalities("MR", "CT"), Modalities("MR", "MR")
 
 
-def facts(modalities, *, paired=True, **others):
-    return Facts(Matching((), paired, 3, ()), modalities, **{"has_source": True} | others)
+def facts(modalities, *, paired=True, trained=0, **others):
+    training = tuple(Case(f"t{number}", "", Path("t"), {}) for number in range(trained))
+    return Setup(Matching((), paired, 3, ()), modalities, training=training, **{"has_source": True} | others)
 
 
 @pytest.mark.parametrize(
@@ -459,19 +461,19 @@ def test_look_ups_need_other_subjects_and_a_unit(setting, subjects, expected):
         (facts(MR_CT), "do_nothing is left out: the intensities of MR are no CT", "training subjects"),
         (facts(MR_CT, paired=False), "have no baseline", "fitted"),
         (facts(MR_MR), "MR has no unit", "left out"),
-        (facts(CT_CT, seen=Seen(validation=("a",))), "(these chose its epoch: a)", "trained on them"),
+        (facts(CT_CT, seen=SeenSubjects(validation=("a",))), "(these chose its epoch: a)", "trained on them"),
         (facts(CT_CT, has_source=False), "Without the source images", "core:"),
     ],
 )
 def test_notes_say_what_holds_and_nothing_else(setting, said, unsaid):
-    text = " ".join(notes(setting, 3))
+    text = " ".join(setting.notes(3))
     assert said in text
     assert unsaid not in text
 
 
 def test_what_was_passed_over_is_said():
     matching = Matching((), True, 3, (), {"all.zip": "packed; unpack it first"})
-    assert "Passed over, packed; unpack it first (1): all.zip." in notes(Facts(matching, CT_CT, True), 3)
+    assert "Passed over, packed; unpack it first (1): all.zip." in Setup(matching, CT_CT, True).notes(3)
 
 
 def an_evaluation(failures=(), arms=("synthetic", "do_nothing"), **metrics):

@@ -9,20 +9,28 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.fidelity import (
-    RANGE_HU,
+    SCALE_WEIGHTS,
     SMALLEST_VOXELS,
-    WEIGHTS,
     body_mask,
     fidelity,
     high_frequency_power,
     mae_hu,
     ms_ssim,
-    psnr_db,
-    ssim,
     taper,
 )
 
+RANGE_HU = 4024
+
+
 SHAPES = pytest.mark.parametrize("shape", [(20, 24, 1), (20, 24, 4), (20, 24, 11)], ids=["slice", "thin", "3d"])
+
+
+def ssim(*volumes):
+    return fidelity(*volumes)["ssim"]
+
+
+def psnr_db(*volumes):
+    return fidelity(*volumes)["psnr_db"]
 
 
 def pair(shape, seed=0):
@@ -174,7 +182,7 @@ def slices_pair(slices, side=(112, 128)):
 
 
 def by_monai(fake, real):
-    metric = MultiScaleSSIMMetric(2, data_range=RANGE_HU, kernel_type="uniform", kernel_size=7, weights=WEIGHTS)
+    metric = MultiScaleSSIMMetric(2, data_range=RANGE_HU, kernel_type="uniform", kernel_size=7, weights=SCALE_WEIGHTS)
     return metric(*(torch.tensor(volume[..., 0] + 1024)[None, None] for volume in (fake, real))).item()
 
 

@@ -12,15 +12,10 @@ from medgan.evaluation.fidelity import fidelity
 from medgan.evaluation.judging import (
     MEASURES,
     Modalities,
-    changes,
-    check_names,
+    Scans,
     distance_to_ideal,
-    errors,
-    intensities,
+    label_names_of,
     measure,
-    read_label_names,
-    read_scans,
-    worth_of_map,
 )
 from medgan.evaluation.matching import Case
 
@@ -48,9 +43,9 @@ def halves(shape):
 @SHAPES
 def test_errors_are_fidelity_and_the_error_in_each_label(tmp_path, shape):
     truth = np.full(shape, 50, np.int16)
-    scans = read_scans(a_case(tmp_path, shape, reference=truth, labels=halves(shape)), {"left": 5, "all": [3, 5]})
+    scans = Scans.read(a_case(tmp_path, shape, reference=truth, labels=halves(shape)), {"left": 5, "all": [3, 5]})
     volume = np.where(scans.regions["left"], 60, 50).astype(np.float32)
-    found = errors(volume, scans)
+    found = scans.errors(volume)
     assert found["mae_in_left_hu"] == 10
     assert found["mae_in_all_hu"] == 5
     assert found.items() >= fidelity(volume, scans.reference, scans.inside).items()
@@ -59,27 +54,20 @@ def test_errors_are_fidelity_and_the_error_in_each_label(tmp_path, shape):
 @SHAPES
 def test_changes_are_against_the_source(tmp_path, shape):
     source = np.full(shape, 50, np.int16)
-    scans = read_scans(a_case(tmp_path, shape, source=source, labels=halves(shape)), None)
-    found = changes(scans.source - 7, scans)
+    scans = Scans.read(a_case(tmp_path, shape, source=source, labels=halves(shape)), None)
+    found = scans.changes(scans.source - 7)
     assert found["change_soft_tissue_hu"] == found["change_in_label_3_hu"] == found["change_in_label_5_hu"] == 7
 
 
 def test_without_a_source_nothing_has_changed(tmp_path):
-    scans = read_scans(a_case(tmp_path, (24, 24)), None)
-    assert changes(scans.synthetic, scans) == {}
+    scans = Scans.read(a_case(tmp_path, (24, 24)), None)
+    assert scans.changes(scans.synthetic) == {}
 
 
 def test_a_given_mask_is_where_fidelity_is_measured(tmp_path):
     mask = halves((24, 24, 1)) == 5
-    scans = read_scans(a_case(tmp_path, (24, 24), reference=np.zeros((24, 24)), mask=mask.astype(np.uint8)), None)
+    scans = Scans.read(a_case(tmp_path, (24, 24), reference=np.zeros((24, 24)), mask=mask.astype(np.uint8)), None)
     np.testing.assert_array_equal(scans.inside, mask)
-
-
-def test_intensities_are_described_by_tissue(tmp_path):
-    scans = read_scans(a_case(tmp_path, (24, 24)), None)
-    found = intensities(np.full((24, 24, 1), 33.0), scans.tissues)
-    assert found["soft_tissue_mean_hu"] == found["soft_tissue_p95_hu"] == 33
-    assert np.isnan(found["bone_mean_hu"])
 
 
 @pytest.fixture(params=[1, 8], ids=["2d", "3d"])
@@ -95,9 +83,9 @@ def limb(request):
 
 def test_the_rim_does_not_count_in_the_core_and_bone_is_measured_there(tmp_path, limb):
     ct, mr, _ = limb
-    scans = read_scans(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, Modalities("MR", "CT"))
+    scans = Scans.read(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, Modalities("MR", "CT"))
     spoilt = np.where(scans.core, ct, ct + 500).astype(np.float32)
-    found = errors(spoilt, scans)
+    found = scans.errors(spoilt)
     assert found["mae_hu"] > 50
     assert found["core_mae_hu"] == pytest.approx(0, abs=1e-3)
     assert found["core_bone_dice"] == found["core_bone_surface_dice"] == 1
@@ -108,8 +96,8 @@ def test_the_rim_does_not_count_in_the_core_and_bone_is_measured_there(tmp_path,
 
 def test_without_a_source_bone_is_measured_in_the_whole_body(tmp_path, limb):
     ct, _, body = limb
-    scans = read_scans(a_case(tmp_path, ct.shape, reference=ct), None)
-    found = errors(np.full(ct.shape, 40.0, np.float32), scans)
+    scans = Scans.read(a_case(tmp_path, ct.shape, reference=ct), None)
+    found = scans.errors(np.full(ct.shape, 40.0, np.float32))
     assert found["bone_dice"] == 0
     assert found["high_frequency_power_ratio"] == pytest.approx(0, abs=1e-6)
     assert found["mae_bone_hu"] == pytest.approx(660, abs=3)
@@ -121,8 +109,8 @@ def test_without_a_source_bone_is_measured_in_the_whole_body(tmp_path, limb):
 
 def test_between_modalities_a_change_of_intensity_means_nothing(tmp_path, limb):
     ct, mr, _ = limb
-    scans = read_scans(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, Modalities("MR", "CT"))
-    assert changes(scans.synthetic, scans) == {}
+    scans = Scans.read(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, Modalities("MR", "CT"))
+    assert scans.changes(scans.synthetic) == {}
 
 
 def test_an_mr_from_an_mr_is_judged_by_enhancement_and_from_a_ct_by_fidelity_alone(tmp_path, limb):
@@ -130,7 +118,7 @@ def test_an_mr_from_an_mr_is_judged_by_enhancement_and_from_a_ct_by_fidelity_alo
     after = mr.copy()
     after[36:42, 36:42] += 300
     names = [
-        set(errors(after, read_scans(a_case(tmp_path, ct.shape, reference=after, source=source), None, modalities)))
+        set(Scans.read(a_case(tmp_path, ct.shape, reference=after, source=source), None, modalities).errors(after))
         for source, modalities in ((mr, Modalities("MR", "MR")), (ct, Modalities("CT", "MR")))
     ]
     assert names[1] == {"mae_percent", "psnr_db", "ssim"} < names[0]
@@ -141,8 +129,8 @@ def test_a_core_without_a_voxel_has_no_figures(tmp_path, limb):
     ct, mr, _ = limb
     tiny = np.zeros(ct.shape, np.uint8)
     tiny[9:11, 30:34] = 1
-    scans = read_scans(a_case(tmp_path, ct.shape, reference=ct, source=mr, mask=tiny), None, Modalities("MR", "CT"))
-    found = errors(scans.synthetic, scans)
+    scans = Scans.read(a_case(tmp_path, ct.shape, reference=ct, source=mr, mask=tiny), None, Modalities("MR", "CT"))
+    found = scans.errors(scans.synthetic)
     assert np.isfinite(found["mae_hu"])
     assert np.isnan([found["core_mae_hu"], found["core_bone_dice"], found["core_high_frequency_power_ratio"]]).all()
 
@@ -151,19 +139,19 @@ def test_a_core_without_a_voxel_has_no_figures(tmp_path, limb):
 def test_a_partner_on_another_grid_is_refused_by_name(tmp_path, role):
     case = a_case(tmp_path, (24, 24, 3), **{role: np.zeros((24, 24, 4), np.uint8)})
     with pytest.raises(GeometryError, match=rf"{role}.*\(24, 24, 4\)"):
-        read_scans(case, None)
+        Scans.read(case, None)
 
 
 def test_a_partner_of_the_same_shape_that_lies_elsewhere_is_refused(tmp_path):
     case = a_case(tmp_path, (24, 24, 3), reference=np.zeros((24, 24, 3)))
     save(case.partners["reference"], np.zeros((24, 24, 3)), np.diag([1.0, 1.0, 1.1, 1.0]))
     with pytest.raises(GeometryError, match=r"reference .* not on one grid: 0\.2 voxels apart at a corner"):
-        read_scans(case, None)
+        Scans.read(case, None)
 
 
 def test_labels_that_were_interpolated_are_refused(tmp_path):
     with pytest.raises(DataError, match="not whole numbers"):
-        read_scans(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
+        Scans.read(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
 
 
 @pytest.mark.parametrize(
@@ -174,16 +162,16 @@ def test_labels_that_were_interpolated_are_refused(tmp_path):
     ],
 )
 def test_label_names_are_read_where_they_lie(tmp_path, text, names):
-    assert read_label_names(tmp_path) is None
+    assert label_names_of(None, tmp_path) is None
     (tmp_path / "labels.json").write_text(text)
-    assert read_label_names(tmp_path) == names
+    assert label_names_of(None, tmp_path) == names
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"liver": "five"}'])
 def test_a_file_without_label_names_is_named(tmp_path, text):
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(DataError, match=r"labels\.json names no labels"):
-        read_label_names(tmp_path)
+        label_names_of(None, tmp_path)
 
 
 @pytest.mark.parametrize(("modality", "scale"), [("CT", 1), ("MR", 1), ("MR", 3)])
@@ -194,9 +182,9 @@ def test_an_uncertainty_map_beside_the_image_is_compared_with_its_error(tmp_path
     # Most voxels are right, so the scale of an MR is known.
     error = np.maximum(np.random.default_rng(0).uniform(-2, 1, shape), 0)
     save(tmp_path / "synthetic.nii", scale * (truth + error))
-    assert worth_of_map(read_scans(case, None, Modalities(modality, modality))) == {}
+    assert Scans.read(case, None, Modalities(modality, modality)).map_figures() == {}
     save(tmp_path / "synthetic_uncertainty.nii.gz", error**2)
-    found = worth_of_map(read_scans(case, None, Modalities(modality, modality)))
+    found = Scans.read(case, None, Modalities(modality, modality)).map_figures()
     assert found["uncertainty_spearman_where_unsure"] > 0.999
 
 
@@ -204,7 +192,7 @@ def test_an_uncertainty_map_on_another_grid_is_refused(tmp_path):
     case = a_case(tmp_path, (24, 24, 3))
     save(tmp_path / "synthetic_uncertainty.nii.gz", np.ones((24, 24, 4)))
     with pytest.raises(GeometryError, match="uncertainty map"):
-        read_scans(case, None)
+        Scans.read(case, None)
 
 
 @pytest.mark.parametrize(
@@ -212,11 +200,11 @@ def test_an_uncertainty_map_on_another_grid_is_refused(tmp_path):
 )
 def test_a_label_that_cannot_stand_in_a_table_is_named(name):
     with pytest.raises(DataError, match="cannot stand in a table"):
-        check_names({"liver": 1, name: 2})
+        label_names_of({"liver": 1, name: 2}, None)
 
 
 def test_labels_may_be_named_as_people_do():
-    check_names({"left kidney": 1, "Niere (rechts)": 2, "<b>": 3, "肝": 4})
+    label_names_of({"left kidney": 1, "Niere (rechts)": 2, "<b>": 3, "肝": 4}, None)
 
 
 @pytest.mark.parametrize(

@@ -217,13 +217,13 @@ def table(tmp_path):
 
 
 def subjects(found):
-    return [case.subject for case in found.cases]
+    return [case.subject for case in found]
 
 
 def test_the_domains_are_those_of_the_evaluated_places(table):
     found = training_pairs(table, None, "elsewhere/cohort.csv:mr", "elsewhere/cohort.csv:ct")
     assert subjects(found) == ["a", "b", "c", "d"]  # e has no MR
-    assert found.cases[0].partners == {
+    assert found[0].partners == {
         "reference": table.parent / "a_ct.nii.gz",
         "source": table.parent / "a_mr.nii.gz",
     }
@@ -236,7 +236,7 @@ def test_domains_may_be_named_and_a_split_leaves_its_training_part(table):
 def test_without_sources_references_are_enough(table):
     found = training_pairs(table, None, None, f"{table}:ct")
     assert subjects(found) == ["a", "b", "c", "d", "e"]
-    assert set(found.cases[0].partners) == {"reference"}
+    assert set(found[0].partners) == {"reference"}
 
 
 @pytest.mark.parametrize("domains", ["", ":ct", ":mr,ct,pet"])

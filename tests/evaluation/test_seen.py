@@ -11,7 +11,7 @@ from medgan.data.hashes import image_hash
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.matching import Case
-from medgan.evaluation.seen import NOBODY, Seen, refuse_trained, seen_as, seen_subjects
+from medgan.evaluation.seen import NOBODY, SeenSubjects, seen_subjects
 
 SPLIT = Split(train=("a",), validation=("c",), test=("d", "e"), files={})
 
@@ -40,19 +40,19 @@ def test_one_image_that_was_learnt_from_makes_its_subject_a_trained_one():
         ("b", "validation"),
         ("c", "unseen"),
     ]
-    assert seen_as(said) == Seen(train=("a",), validation=("b",))
-    assert seen_as([("d", "unknown"), ("d", "unseen")]) == Seen(unknown=("d",))
+    assert SeenSubjects.of(said) == SeenSubjects(train=("a",), validation=("b",))
+    assert SeenSubjects.of([("d", "unknown"), ("d", "unseen")]) == SeenSubjects(unknown=("d",))
 
 
 def test_without_a_split_sidecars_tell(made):
     cases = made(a="train", c="validation", d="unseen", e=None, f="unknown", g="nonsense")
-    assert seen_subjects(cases, None) == Seen(("a",), ("c",), ("e", "f", "g"))
-    assert seen_subjects([Case("x", "x", Path("nosuch.nii.gz"), {})], None) == Seen(unknown=("x",))
+    assert seen_subjects(cases, None) == SeenSubjects(("a",), ("c",), ("e", "f", "g"))
+    assert seen_subjects([Case("x", "x", Path("nosuch.nii.gz"), {})], None) == SeenSubjects(unknown=("x",))
 
 
 def test_with_a_split_nothing_is_unknown_and_validation_subjects_are_seen(made):
-    assert seen_subjects(made(c=None, d=None), SPLIT) == Seen(validation=("c",))
-    assert seen_subjects(made(SPLIT.hash, d="unseen", e="validation"), SPLIT) == Seen(validation=("e",))
+    assert seen_subjects(made(c=None, d=None), SPLIT) == SeenSubjects(validation=("c",))
+    assert seen_subjects(made(SPLIT.hash, d="unseen", e="validation"), SPLIT) == SeenSubjects(validation=("e",))
 
 
 def test_an_image_that_was_learnt_from_is_a_leak_whatever_the_split_calls_its_subject(made):
@@ -67,12 +67,12 @@ def test_a_split_of_another_model_cannot_tell(made):
 
 def test_notes_name_who_was_left_out_and_say_when_nobody_is_left():
     assert list(NOBODY.notes(3)) == []
-    (left_out,) = Seen(("a", "b"), ("c",)).notes(1)
+    (left_out,) = SeenSubjects(("a", "b"), ("c",)).notes(1)
     assert "(trained on them: a, b; these chose its epoch: c)" in left_out
-    assert "There is no figure for unseen subjects" in list(Seen(("a",)).notes(0))[1]
-    (many,) = Seen(tuple("abcdefghijkl")).notes(1)
+    assert "There is no figure for unseen subjects" in list(SeenSubjects(("a",)).notes(0))[1]
+    (many,) = SeenSubjects(tuple("abcdefghijkl")).notes(1)
     assert "i, j and 2 more)" in many
-    (unknown,) = Seen(unknown=("a", "b")).notes(2)
+    (unknown,) = SeenSubjects(unknown=("a", "b")).notes(2)
     assert unknown.startswith("Of 2 subjects it cannot be told whether the model was trained on them")
 
 
@@ -81,10 +81,10 @@ def cases(*names):
 
 
 def test_who_was_trained_on_is_refused_and_who_chose_the_model_named():
-    assert refuse_trained(cases("d", "c"), SPLIT) == {"c"}
-    assert refuse_trained(cases("d"), SPLIT) == set()
+    assert seen_subjects(cases("d", "c"), SPLIT).validation == ("c",)
+    assert seen_subjects(cases("d"), SPLIT) == NOBODY
     with pytest.raises(LeakageError, match=r"1 of the 2 evaluated subjects were trained on \(a\)"):
-        refuse_trained(cases("a", "d"), SPLIT)
+        seen_subjects(cases("a", "d"), SPLIT)
 
 
 @pytest.mark.parametrize("role", ["source", "reference"])
@@ -96,8 +96,8 @@ def test_whose_real_image_was_trained_on_under_another_name_is_refused_or_named(
     shown = {name: {f"{name}.nii": image_hash(stored[name])} for name in "ac"}
     split = SPLIT.model_copy(update={"images": shown})
     renamed = {name: Case(f"new {name}", f"new {name}", Path("made"), {role: path}) for name, path in stored.items()}
-    assert refuse_trained([renamed["c"], renamed["d"]], split) == {"new c"}
+    assert seen_subjects([renamed["c"], renamed["d"]], split).validation == ("new c",)
     with pytest.raises(LeakageError, match=r"\(new a, who has an image of 'a'\)"):
-        refuse_trained(renamed.values(), split)
+        seen_subjects(list(renamed.values()), split)
     masks = [Case("new a", "new a", Path("made"), {"mask": stored["a"]})]
-    assert refuse_trained(masks, split) == set()
+    assert seen_subjects(masks, split) == NOBODY

@@ -14,8 +14,7 @@ from scipy.special import expit
 
 from medgan.errors import DataError
 from medgan.evaluation.statistics import (
-    FOUND,
-    by_subject,
+    EFFECT,
     compare,
     compare_arms,
     holm,
@@ -129,11 +128,7 @@ def rows():
     )
 
 
-def test_images_of_one_subject_are_averaged_first():
-    assert by_subject(rows(), ["mae_hu"]).loc["synthetic", "mae_hu"].to_dict() == {"s1": 15.0, "s2": 5.0}
-
-
-def test_the_summary_holds_each_arm_and_its_difference_to_the_baseline():
+def test_the_summary_averages_a_subjects_images_first_and_holds_the_difference_to_the_baseline():
     table = summarise(rows(), ["mae_hu"], baseline="do_nothing").set_index("arm")
     assert table.loc["synthetic", ["mean", "n", "difference", "change_percent"]].tolist() == [10, 2, -15, -60]
     assert table.loc["do_nothing", "mean"] == 25
@@ -289,7 +284,7 @@ def compared(rows, metrics=("dice",), pairs=PAIRS):
 
 def test_each_pair_test_set_organ_and_metric_has_a_row():
     found = compared(study(), ("dice", "hd95_mm"))
-    assert tuple(found.columns) == FOUND
+    assert tuple(found.columns) == EFFECT
     assert len(found) == len(PAIRS) * 2 * 2 * 2
     assert not found.duplicated(["arm", "reference", "test_set", "organ", "metric"]).any()
 
@@ -308,7 +303,7 @@ def test_effects_are_those_of_subjects_averaged_over_seeds_and_subsets():
 def test_repeating_every_training_makes_nothing_surer():
     once = study(seeds=(0,), subsets=(0,))
     often = pd.concat([once.assign(seed=seed) for seed in range(5)])
-    shown = [name for name in FOUND if name != "trainings"]
+    shown = [name for name in EFFECT if name != "trainings"]
     pd.testing.assert_frame_equal(compared(once)[shown], compared(often)[shown])
 
 

@@ -7,14 +7,14 @@ import pytest
 from scipy import stats
 
 from medgan.evaluation.tissues import (
+    CODES,
     TISSUES,
     air_around,
     body,
     change_by_tissue,
-    code,
     core,
-    distribution,
     distribution_distance_hu,
+    intensities,
     overlap,
     quantile_sample,
     soft_tissue,
@@ -39,8 +39,8 @@ def strips(slices):
 def test_each_tissue_is_found_where_its_intensity_lies(slices):
     tissues = tissue_map(strips(slices))
     for place, tissue in enumerate(TISSUES[:-1]):
-        assert (tissues[:, 10 * place : 10 * place + 10] == code(tissue)).all()
-    assert (tissues[:, 60:70] == code("bone")).all()
+        assert (tissues[:, 10 * place : 10 * place + 10] == CODES[tissue]).all()
+    assert (tissues[:, 60:70] == CODES["bone"]).all()
 
 
 def test_partial_volume_is_of_no_tissue():
@@ -54,16 +54,16 @@ def test_marrow_within_cortex_is_bone_and_a_vessel_away_from_it_is_not(slices):
     hu[13:21, 13:21] = 180
     hu[40:50, 40:50] = 180
     tissues = tissue_map(hu)
-    assert (tissues[10:24, 10:24] == code("bone")).all()
-    assert (tissues[40:50, 40:50] == code("enhancing")).all()
-    assert (tissues[2:6, 2:6] == code("soft_tissue")).all()
+    assert (tissues[10:24, 10:24] == CODES["bone"]).all()
+    assert (tissues[40:50, 40:50] == CODES["enhancing"]).all()
+    assert (tissues[2:6, 2:6] == CODES["soft_tissue"]).all()
 
 
 @SHAPES
 def test_outside_the_body_only_air_is_a_tissue(slices):
     hu = strips(slices)
     tissues = tissue_map(hu, body=np.zeros(hu.shape, dtype=bool))
-    assert set(np.unique(tissues)) == {0, code("air")}
+    assert set(np.unique(tissues)) == {0, CODES["air"]}
 
 
 @SHAPES
@@ -109,12 +109,14 @@ def test_quantiles_keep_the_distribution_and_forget_the_size():
     assert distribution_distance_hu(sample, values) < 0.5
 
 
-def test_a_distribution_is_described_by_moments_and_percentiles():
-    found = distribution(np.arange(101, dtype=np.float32))
-    assert found == pytest.approx(
-        {"mean_hu": 50, "sd_hu": np.arange(101).std(), "p5_hu": 5, "p50_hu": 50, "p95_hu": 95}
+def test_intensities_of_a_tissue_are_described_by_moments_and_percentiles():
+    values = np.arange(101, dtype=np.float32).reshape(101, 1, 1)
+    found = intensities(values, np.full(values.shape, CODES["fat"], np.uint8))
+    assert {name: found.pop(f"fat_{name}") for name in ("mean_hu", "sd_hu", "p5_hu", "p50_hu", "p95_hu")} == (
+        pytest.approx({"mean_hu": 50, "sd_hu": np.arange(101).std(), "p5_hu": 5, "p50_hu": 50, "p95_hu": 95})
     )
-    assert np.isnan(list(distribution(np.empty(0)).values())).all()
+    assert np.isnan(list(found.values())).all()
+    assert len(found) == 5 * (len(TISSUES) - 1)
 
 
 def test_a_slice_of_512_by_512_is_measured_in_a_blink():

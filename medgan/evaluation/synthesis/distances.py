@@ -1,6 +1,4 @@
-"""Kernel distance between two sets of features."""
-
-from dataclasses import dataclass
+"""Distances between two sets of samples or of their features, and how they lie among each other."""
 
 import numpy as np
 import torch
@@ -12,19 +10,19 @@ from medgan.errors import DataError
 
 Features = NDArray[np.float64]
 """(N, D): the features of one sample in each row."""
+Samples = ArrayLike | Tensor
+"""(N, ...): one sample a row, whatever its shape."""
+
+PRECISION_NEIGHBOURS = 3
+"""As in Kynkäänniemi et al."""
+DENSITY_NEIGHBOURS = 5
+"""As in Naeem et al."""
 
 
 def kernel_distance(one: Features, other: Features) -> float:
     """Squared maximum mean discrepancy under the kernel (x·y / D + 1)³, without bias.
 
     Unlike the Fréchet distance it does not grow with fewer samples, only its spread does; around 0 it may be negative.
-
-    Args:
-        one: (N, D), N at least 2.
-        other: (M, D), M at least 2.
-
-    Raises:
-        DataError: Fewer than two samples on a side.
 
     Source: Bińkowski et al. 2018, arXiv:1801.01401, Section 4; the estimator is Eq. 3 of Gretton et al. 2012,
     JMLR 13:723-773.
@@ -47,18 +45,8 @@ def _kernel(one: Features, other: Features) -> Features:
 def frechet_distance(one: Features, other: Features) -> float:
     """Squared Fréchet distance of two normal distributions with the means and covariances of the samples.
 
-    With few samples it is too large, the more so the more features there are: compare only values from equally many
-    samples, beside that of real ones.
-
-    Args:
-        one: (N, D).
-        other: (M, D).
-
-    Returns:
-        In squared units of the features; 0 for equal sets, and never below.
-
-    Raises:
-        DataError: Fewer than two samples on a side.
+    It is in squared units of the features and never below 0. With few samples it is too large, the more so the more
+    features there are: compare only values from equally many samples, beside that of real ones.
 
     Source: Heusel et al. 2017, arXiv:1706.08500, Eq. 6, after Dowson and Landau 1982.
     """
@@ -67,45 +55,18 @@ def frechet_distance(one: Features, other: Features) -> float:
     apart = one.mean(axis=0) - other.mean(axis=0)
     a, b = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (one, other))
     # The trace of (a b)^(1/2) is that of the symmetric (a^(1/2) b a^(1/2))^(1/2), whose eigenvalues are real.
-    half = _root(a)
-    common = np.sqrt(np.clip(np.linalg.eigvalsh(half @ b @ half), 0, None)).sum()
+    values, vectors = np.linalg.eigh(a)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    common = np.sqrt(np.clip(np.linalg.eigvalsh(root @ b @ root), 0, None)).sum()
     return max(float(apart @ apart + np.trace(a) + np.trace(b) - 2 * common), 0.0)
 
 
-def _root(symmetric: NDArray[np.float64]) -> NDArray[np.float64]:
-    values, vectors = np.linalg.eigh(symmetric)
-    return np.asarray((vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T)
+def neighbourhoods(samples: Features, real: Features) -> dict[str, float]:
+    """``precision`` and ``recall`` with 3, ``density`` and ``coverage`` with 5 nearest neighbours.
 
-
-PRECISION_NEIGHBOURS = 3
-"""As in Kynkäänniemi et al."""
-DENSITY_NEIGHBOURS = 5
-"""As in Naeem et al."""
-
-
-@dataclass(frozen=True)
-class Neighbourhoods:
-    """How samples and real ones lie among each other; all but density are shares."""
-
-    precision: float
-    """Of the samples, those that look real: within a real one's neighbourhood."""
-    recall: float
-    """Of the real ones, those that could have been drawn: within a sample's neighbourhood."""
-    density: float
-    """Real neighbourhoods that a sample lies in, 1 where expected: precision that no outlier decides."""
-    coverage: float
-    """Of the real ones, those with a sample in their neighbourhood."""
-
-
-def neighbourhoods(samples: Features, real: Features) -> Neighbourhoods:
-    """Precision and recall with 3, density and coverage with 5 nearest neighbours.
-
-    Args:
-        samples: (N, D), what is judged.
-        real: (M, D).
-
-    Raises:
-        DataError: Not more samples on a side than neighbours are asked for.
+    Precision is the share of the samples (N, D) within a real one's neighbourhood, recall that of the real ones (M, D)
+    within a sample's, coverage that of the real ones with a sample in their neighbourhood. Density counts the real
+    neighbourhoods that a sample lies in, 1 where expected: precision that no outlier decides.
 
     Source: Kynkäänniemi et al. 2019, arXiv:1904.06991, Eqs. 1 and 2; Naeem et al. 2020, arXiv:2002.09797, Eqs. 3, 4.
     """
@@ -115,45 +76,34 @@ def neighbourhoods(samples: Features, real: Features) -> Neighbourhoods:
             f"and {len(real)}; give more."
         )
     distances = cdist(samples, real)
-    real_radii, sample_radii = (radii(each, PRECISION_NEIGHBOURS) for each in (real, samples))
-    wide = radii(real, DENSITY_NEIGHBOURS)
-    return Neighbourhoods(
-        precision=float((distances <= real_radii).any(axis=1).mean()),
-        recall=float((distances <= sample_radii[:, None]).any(axis=0).mean()),
-        density=float((distances <= wide).sum(axis=1).mean() / DENSITY_NEIGHBOURS),
-        coverage=float((distances.min(axis=0) <= wide).mean()),
-    )
+    real_radii, sample_radii = (_radii(each, PRECISION_NEIGHBOURS) for each in (real, samples))
+    wide = _radii(real, DENSITY_NEIGHBOURS)
+    return {
+        "precision": float((distances <= real_radii).any(axis=1).mean()),
+        "recall": float((distances <= sample_radii[:, None]).any(axis=0).mean()),
+        "density": float((distances <= wide).sum(axis=1).mean() / DENSITY_NEIGHBOURS),
+        "coverage": float((distances.min(axis=0) <= wide).mean()),
+    }
 
 
-def radii(features: Features, neighbours: int) -> NDArray[np.float64]:
+def _radii(features: Features, neighbours: int) -> NDArray[np.float64]:
     """(N,), each sample's distance to its ``neighbours``-th nearest other one."""
     # Itself is the nearest, at 0.
     return np.asarray(np.partition(cdist(features, features), neighbours, axis=1)[:, neighbours])
 
 
-Samples = ArrayLike | Tensor
-"""(N, ...): one sample a row, whatever its shape."""
-
-
 def sliced_wasserstein(one: Samples, other: Samples, *, projections: int, seed: int) -> float:
-    """Mean Wasserstein-1 distance of two sets of samples, each seen along random directions.
+    """Mean Wasserstein-1 distance of two sets of samples of one shape, along random directions, in their units.
 
-    Args:
-        one: (N, ...), a sample a row.
-        other: (M, ...), of the same shape but for the number; N and M may differ.
-        projections: Directions, uniform on the unit sphere; samples of one number need only 1.
-        seed: Of the directions: the same ones for every call, so that values compare.
+    Directions are uniform on the unit sphere, and equal for equal seeds, so that values compare. Of samples of one
+    number it is exactly the Wasserstein distance.
 
-    Returns:
-        In units of the samples, never negative; 0 for equal sets. Of samples of one number it is exactly the
-        Wasserstein distance.
+    Source: Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3, Section 3.1, with exponent 1.
 
     Raises:
         DataError: A set without samples, samples of two shapes, or values that are not finite.
-
-    Source: Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3, Section 3.1, with exponent 1.
     """
-    a, b = rows(one), rows(other)
+    a, b = _rows(one), _rows(other)
     if np.shape(one)[1:] != np.shape(other)[1:]:
         raise DataError(
             f"samples of shape {np.shape(one)[1:]} and {np.shape(other)[1:]} do not compare; cut them alike."
@@ -163,18 +113,14 @@ def sliced_wasserstein(one: Samples, other: Samples, *, projections: int, seed: 
     return float(_wasserstein(a @ directions, b @ directions).mean())
 
 
-def rows(samples: Samples) -> NDArray[np.float64]:
-    """Samples (N, ...) as (N, D) in double precision.
-
-    Raises:
-        DataError: There are none, or they hold values that are not finite.
-    """
-    found = torch.as_tensor(samples).detach().to("cpu", torch.float64).numpy()
-    if len(found) == 0:
+def _rows(samples: Samples) -> NDArray[np.float64]:
+    """Samples (N, ...) as (N, D) in double precision."""
+    values = torch.as_tensor(samples).detach().to("cpu", torch.float64).numpy()
+    if len(values) == 0:
         raise DataError("there are no samples to compare; give at least one on each side.")
-    if not np.isfinite(found).all():
+    if not np.isfinite(values).all():
         raise DataError("samples hold values that are not finite; look for a run that diverged.")
-    return found.reshape(len(found), -1)
+    return values.reshape(len(values), -1)
 
 
 def _wasserstein(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """How much samples differ among themselves, as a share of what real patches do; and mode collapse."""
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +47,7 @@ def shape_diversity_ratio(samples: Patches, real: Patches) -> float:
 def twins_percent(samples: Patches, real: Patches) -> float:
     """Samples that another one resembles much more than any two real patches do; of those, next to none have a twin.
 
-    Args:
-        samples: What is judged.
-        real: Equally many, or the nearest are not comparably near.
+    There must be equally many of both, or the nearest are not comparably near.
     """
     reference, own = (_nearest_other(patches) for patches in (real, samples))
     if not reference.size or not own.size:
@@ -56,23 +55,25 @@ def twins_percent(samples: Patches, real: Patches) -> float:
     return 100 * float((own < TWIN * np.percentile(reference, 5)).mean())
 
 
-def collapse(samples: Patches, real: Patches, *, share: float = COLLAPSED) -> str | None:
-    """What is wrong with the samples' variety in words, or None.
+def collapse_verdict(synthetic: Mapping[str, float], real: Mapping[str, float], modes: int) -> str:
+    """One line: whether samples vary as real patches do, of which there are so many kinds (``modes``).
 
     Args:
-        samples: Of one epoch; about as many as real ones.
-        real: What they shall vary like.
-        share: Of real diversity, below which it is collapse.
+        synthetic: The samples' figures by measure.
+        real: Those of as many held-out real patches.
+        modes: Kinds of real patches.
     """
-    image, shape = diversity_ratio(samples, real), shape_diversity_ratio(samples, real)
-    twins = twins_percent(samples, real)
-    if image < share:
-        return f"mode collapse: images differ by {image:.0%} of what real ones do"
-    if shape < share:
-        return f"mode collapse: the labelled shapes differ by {shape:.0%} of what real ones do"
-    if twins > 100 * PARTLY:
-        return f"partial mode collapse: {twins:.0f} % of the samples have a twin among the others"
-    return None
+    kinds = f"{synthetic['modes']:.0f} of {modes} kinds of patches (held-out real ones: {real['modes']:.0f})"
+    shares = {"images": synthetic["diversity"], "labelled shapes": synthetic["shape_diversity"]}
+    known = {what: share for what, share in shares.items() if not math.isnan(share)}
+    varied = " and ".join(f"{what} {share:.0%}" for what, share in known.items())
+    facts = f"{kinds}; diversity as a share of real: {varied or 'not known, they show one place'}"
+    if any(share < COLLAPSED for share in known.values()) or synthetic["modes"] < COLLAPSED * real["modes"]:
+        return f"Mode collapse: COLLAPSED. Samples come in {facts}."
+    if synthetic["twins_percent"] > 100 * PARTLY:
+        twins = f"{synthetic['twins_percent']:.0f} % of the samples have a twin"
+        return f"Mode collapse: IN PART. {twins}; they come in {facts}."
+    return f"Mode collapse: none found. Samples come in {facts}."
 
 
 def _ratio(distances: Callable[[Patches], Floats], samples: Patches, real: Patches) -> float:
@@ -146,10 +147,6 @@ class Modes:
             centres, which = kmeans2(real, count, minit="++", rng=np.random.default_rng(seed))
         return cls(centres[np.unique(which)])
 
-    def counts(self, features: Features) -> NDArray[np.intp]:
-        """(K,), how many samples (N, D) are nearest to each centre."""
-        return np.bincount(vq(features, self.centres)[0], minlength=len(self.centres))
-
     def covered(self, features: Features) -> int:
-        """Kinds that at least one of the samples belongs to; compare equally many samples."""
-        return int(np.count_nonzero(self.counts(features)))
+        """Kinds whose centre is the nearest to some sample (N, D); compare equally many samples."""
+        return len(np.unique(vq(features, self.centres)[0]))

@@ -19,13 +19,8 @@ STEPS, BATCH, RATE = 200, 16, 3e-3
 MODES = {2: "bilinear", 3: "trilinear"}
 
 
-class Autoencoder(nn.Module):
-    """Patches (B, C, *shape) through a code (B, 8) and back, at half their size.
-
-    Args:
-        channels: C.
-        shape: Spatial shape of the patches.
-    """
+class _Autoencoder(nn.Module):
+    """Patches (B, C, *shape) through a code (B, 8) and back, at half their size."""
 
     def __init__(self, channels: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -60,7 +55,7 @@ class Autoencoder(nn.Module):
 class Encoder:
     """A trained network with the scale of its features."""
 
-    network: Autoencoder
+    network: _Autoencoder
     mean: NDArray[np.float64]
     """(D,), of the real patches that it was trained on."""
     deviation: NDArray[np.float64]
@@ -70,46 +65,42 @@ class Encoder:
     name: str
     """What it is and what it saw; it belongs to every figure that is made with it."""
 
+    @classmethod
+    def train(cls, patches: Patches, names: int, *, seed: int) -> "Encoder":
+        """Train an autoencoder on real patches, images and ``names`` label maps as channels, on the CPU.
+
+        The features are the code and the mean activations of both levels: a code alone holds what a few numbers can say
+        of a patch, which is no fine texture, so that blurred images would look real. Equal seeds give equal features.
+        Neither side of a comparison should be among the patches.
+        """
+        real = _joint(patches, names)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = _Autoencoder(real.shape[1], tuple(real.shape[2:]))
+            optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
+            for _ in range(STEPS):
+                batch = real[torch.randint(len(real), (BATCH,))]
+                optimizer.zero_grad()
+                network.loss(batch).backward()
+                optimizer.step()
+        network.eval()
+        raw = _raw_features(network, real)
+        name = f"autoencoder-{raw.shape[1]} trained on {len(patches)} real patches, seed {seed}"
+        return cls(network, raw.mean(axis=0), np.maximum(raw.std(axis=0), 1e-6), names, name)
+
     def features(self, patches: Patches) -> Features:
         """(N, D), each in deviations of the real patches' from their mean."""
-        return (raw_features(self.network, joint(patches, self.names)) - self.mean) / self.deviation
+        return (_raw_features(self.network, _joint(patches, self.names)) - self.mean) / self.deviation
 
 
-def train_encoder(patches: Patches, names: int, *, seed: int) -> Encoder:
-    """Train an autoencoder on real patches, images and labels as channels, on the CPU; equal seeds give equal features.
-
-    The features are the code and the mean activations of both levels: a code alone holds what a few numbers can say of
-    a patch, which is no fine texture, so that blurred images would look real.
-
-    Args:
-        patches: Real ones, which neither side of a comparison should be among.
-        names: How many label names there are.
-        seed: Of weights and batches.
-    """
-    real = joint(patches, names)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = Autoencoder(real.shape[1], tuple(real.shape[2:]))
-        optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-        for _ in range(STEPS):
-            batch = real[torch.randint(len(real), (BATCH,))]
-            optimizer.zero_grad()
-            network.loss(batch).backward()
-            optimizer.step()
-    network.eval()
-    found = raw_features(network, real)
-    name = f"autoencoder-{found.shape[1]} trained on {len(patches)} real patches, seed {seed}"
-    return Encoder(network, found.mean(axis=0), np.maximum(found.std(axis=0), 1e-6), names, name)
-
-
-def joint(patches: Patches, names: int) -> Tensor:
+def _joint(patches: Patches, names: int) -> Tensor:
     """(N, 1 + names, *shape): the image, then a map for each label name, +1 inside and -1 outside."""
     maps = [np.where(patches.labels == number, 1.0, -1.0) for number in range(1, names + 1)]
     return torch.from_numpy(np.stack([patches.images, *maps], axis=1).astype(np.float32))
 
 
 @torch.no_grad()
-def raw_features(network: Autoencoder, patches: Tensor) -> Features:
+def _raw_features(network: _Autoencoder, patches: Tensor) -> Features:
     """(N, D) as the network gives them."""
     parts = [torch.cat(network.encoded(batch), dim=1) for batch in patches.split(BATCH)]
     return np.asarray(torch.cat(parts).double().numpy())

@@ -21,13 +21,13 @@ from medgan.data.tables import is_table
 from medgan.data.volumes import read_grid, read_volume
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.evaluation.matching import Failure, read_images, split_place
-from medgan.evaluation.synthesis.patches import Origin, Patches, joined, lesion_patches
+from medgan.evaluation.synthesis.patches import Origin, Patches, lesion_patches
 
 Place = str | Path
 
 
 @dataclass(frozen=True)
-class Row:
+class _Row:
     """An image and what is known of where it comes from."""
 
     study: Study
@@ -37,13 +37,8 @@ class Row:
     """The real subject whose image a synthetic one was made from."""
 
 
-def read_rows(place: Place, options: Options = AS_IT_IS) -> list[Row]:
-    """The images of a cohort (CSV, folders, BIDS, nnU-Net raw), of ``COHORT:DOMAIN``, or of a folder of images.
-
-    Raises:
-        DataError: The place holds no image, or does not exist.
-        ConfigError: A cohort of several domains, of which none is named.
-    """
+def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[_Row]:
+    """The images of a cohort (CSV, folders, BIDS, nnU-Net raw), of ``COHORT:DOMAIN``, or of a folder of images."""
     path, domain = split_place(place)
     cohort = None
     if path.is_dir() or is_table(path):
@@ -58,16 +53,17 @@ def read_rows(place: Place, options: Options = AS_IT_IS) -> list[Row]:
     return [_row(study) for study in cohort.studies if study.domain == (domain or domains[0])]
 
 
-def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_IS) -> tuple[list[Row], list[Row]]:
+def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_IS) -> tuple[list[_Row], list[_Row]]:
     """Synthetic rows and real ones: by the sidecars of one cohort, or those of two places.
 
     Raises:
         DataError: One place, in which no image, or every one, is marked as synthetic; or a reference of marked ones.
+        ConfigError: A cohort of several domains, of which none is named.
     """
-    given = read_rows(synthetic, options)
+    given = _read_rows(synthetic, options)
     marked = [row for row in given if row.synthetic]
     if reference is not None:
-        real = [row for row in read_rows(reference, options) if not row.synthetic]
+        real = [row for row in _read_rows(reference, options) if not row.synthetic]
         if not real:
             raise DataError(f"{reference} holds synthetic images only; give real ones with --reference.")
         return marked or given, real
@@ -90,8 +86,8 @@ Case = tuple[Prepared, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What is compared."""
+class PatchSets:
+    """Synthetic patches and the real ones that they are compared with."""
 
     synthetic: Patches
     training: Patches
@@ -107,27 +103,17 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """How images become patches.
-
-    Args:
-        domain: What they are: the window of intensities.
-        shape: Of the patches, (H, W) or (H, W, D); images of just this shape are patches already.
-        labels: Names and values of the label maps; empty where there are none, and images are patches.
-    """
+class _Reader:
+    """How images become patches."""
 
     domain: Domain
     shape: tuple[int, ...]
+    """Of the patches, (H, W) or (H, W, D); images of just this shape are patches already."""
     labels: Labels
+    """Names and values of the label maps; empty where there are none, and images are patches."""
 
-    def patches(self, rows: Sequence[Row], real: Sequence[Row], failures: list[Failure]) -> Patches:
-        """All patches of some images; images that cannot be used are added to ``failures``.
-
-        Args:
-            rows: The images.
-            real: Among them the recipients of synthetic ones.
-            failures: Added to.
-        """
+    def patches(self, rows: Sequence[_Row], real: Sequence[_Row], failures: list[Failure]) -> Patches:
+        """All patches of some images, whose recipients are among the real ones; ``failures`` takes what is unusable."""
         recipients = {row.study.subject: row.study for row in real}
         kept = lru_cache(maxsize=2)(self._case)  # several synthetic images share a recipient
         parts = []
@@ -137,9 +123,9 @@ class Reader:
                 parts.append(self._of_row(row, kept(before) if before else None))
             except DataError as error:
                 failures.append(Failure(row.study.image.name, str(error)))
-        return joined(parts)
+        return Patches.joined(parts)
 
-    def _of_row(self, row: Row, before: Case | None) -> Patches:
+    def _of_row(self, row: _Row, before: Case | None) -> Patches:
         image, labels = self._case(row.study)
         if not self.labels or _fits(image.voxels.shape, self.shape):
             return _whole(image, labels, row)
@@ -164,14 +150,14 @@ class Reader:
 
 
 def gather(
-    synthetic: Sequence[Row],
-    real: Sequence[Row],
+    synthetic: Sequence[_Row],
+    real: Sequence[_Row],
     domain: Domain,
     shape: tuple[int, ...],
     *,
     split: Split | None,
     seed: int,
-) -> Material:
+) -> PatchSets:
     """Cut all patches and divide the real ones by subject.
 
     Who trained the generator is said by ``split``, else by the ``split`` column of the real rows. Where neither tells,
@@ -181,7 +167,7 @@ def gather(
         DataError: Fewer than ``LEAST`` patches of a kind, or one real subject.
     """
     labels = _labels(real)
-    reader, failures = Reader(domain, shape, labels), list[Failure]()
+    reader, failures = _Reader(domain, shape, labels), list[Failure]()
     made = reader.patches(synthetic, real, failures)
     all_real = reader.patches(real, (), failures)
     trained, known = _trained(real, split, seed)
@@ -195,12 +181,12 @@ def gather(
                 + (f" First of the images that failed: {failures[0].reason}" if failures else "")
             )
     if made.images.shape[1:] != all_real.images.shape[1:]:
-        joined([made, all_real])  # says which shapes there are
+        Patches.joined([made, all_real])  # says which shapes there are
     suspected = training if known else all_real
-    return Material(made, training, held_out, suspected, tuple(labels), known, tuple(failures))
+    return PatchSets(made, training, held_out, suspected, tuple(labels), known, tuple(failures))
 
 
-def _labels(real: Sequence[Row]) -> Labels:
+def _labels(real: Sequence[_Row]) -> Labels:
     masked = [row.study for row in real if row.study.mask]
     if not masked:
         return {}
@@ -209,7 +195,7 @@ def _labels(real: Sequence[Row]) -> Labels:
     return labels_of(Cohort(tuple(masked), root or Path()))
 
 
-def _trained(real: Sequence[Row], split: Split | None, seed: int) -> tuple[set[str], bool]:
+def _trained(real: Sequence[_Row], split: Split | None, seed: int) -> tuple[set[str], bool]:
     """The subjects that a generator was trained on, by name or by an image of theirs, and whether that is known."""
     subjects = sorted({row.study.subject for row in real})
     if len(subjects) < 2:
@@ -228,7 +214,7 @@ def _fits(image: tuple[int, ...], patch: tuple[int, ...]) -> bool:
     return image == (patch if len(patch) == 3 else (*patch, 1))
 
 
-def _whole(image: Prepared, labels: NDArray[np.uint8], row: Row) -> Patches:
+def _whole(image: Prepared, labels: NDArray[np.uint8], row: _Row) -> Patches:
     """An image that is a patch; one slice is a patch of two dimensions."""
     voxels = image.normalised()
     if voxels.shape[2] == 1:
@@ -236,8 +222,8 @@ def _whole(image: Prepared, labels: NDArray[np.uint8], row: Row) -> Patches:
     return Patches(voxels[None], labels[None], (Origin(row.study.subject, row.study.image.name, row.recipient),))
 
 
-def _row(study: Study) -> Row:
+def _row(study: Study) -> _Row:
     facts = sidecar(study.image)
     parents = facts.get("Parents")
     known = isinstance(parents, list) and parents and isinstance(parents[0], str)
-    return Row(study, facts.get("Synthetic") is True, parents[0] if known and isinstance(parents, list) else None)
+    return _Row(study, facts.get("Synthetic") is True, parents[0] if known and isinstance(parents, list) else None)

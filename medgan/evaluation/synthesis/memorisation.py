@@ -11,7 +11,7 @@ from scipy.stats import binom
 from medgan.evaluation.synthesis.patches import Floats, Patches, smooth
 
 PERCENTILE = 5.0
-"""Of real patches that are no copies, as many are nearer than the threshold."""
+"""Share of real patches of other subjects, which are no copies, that lie nearer than the threshold."""
 CERTAIN = 0.5
 """A sample that is nearer than this share of the smallest real distance is a copy whatever chance allows."""
 REACH = {2: 2, 3: 1}
@@ -74,6 +74,19 @@ class Threshold:
         chance = float(binom.sf(suspects - 1, len(found.distance), PERCENTILE / 100))
         return bool(self.certainly(found).any()) or chance < SURE
 
+    def verdict(self, found: Nearest) -> str:
+        """One line: whether more samples lie at training patches than real patches of other subjects do."""
+        suspects, certain = int(self.suspects(found).sum()), int(self.certainly(found).sum())
+        share = f"{suspects} of {len(found.distance)} samples ({suspects / len(found.distance):.0%})"
+        if self.exceeded(found):
+            beyond = f", {certain} of them beyond doubt" if certain else ""
+            what = f"{share} are copies of training patches{beyond}"
+            return f"Memorisation: COPIES. {what}; see nearest.png and nearest.csv."
+        return (
+            f"Memorisation: none found. {share} lie nearer to a training patch than {100 - PERCENTILE:.0f} % of other "
+            f"subjects' real patches do; by chance up to {PERCENTILE:.0f} % would."
+        )
+
 
 def nearest(samples: Patches, training: Patches, *, real: bool) -> Nearest:
     """The nearest training patch of each sample, which may be shifted, mirrored, noisy or of other contrast.
@@ -81,13 +94,9 @@ def nearest(samples: Patches, training: Patches, *, real: bool) -> Nearest:
     Only the sample's lesion and its rim are looked at, since what surrounds an inserted lesion is somebody else's.
     Patches of the recipient that reach into the sample's place are no candidates: what surrounds the lesion is alike
     there by construction.
-
-    Args:
-        samples: N.
-        training: M, what might have been copied.
-        real: Whether the samples are real themselves: then patches of their own subject are no candidates.
+    Nor are, for samples that are ``real`` themselves, patches of their own subject.
     """
-    distances = aligned_distances(samples.images, training.images, _lesion_and_rim(samples))
+    distances = _aligned_distances(samples.images, training.images, _lesion_and_rim(samples))
     distances[_recipients_place(samples, training)] = np.inf
     if real:
         distances[samples.groups[:, None] == training.groups] = np.inf
@@ -99,16 +108,12 @@ def nearest(samples: Patches, training: Patches, *, real: bool) -> Nearest:
     return Nearest(which, first, ratio)
 
 
-def aligned_distances(one: Floats, other: Floats, where: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def _aligned_distances(one: Floats, other: Floats, where: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     """(N, M), each patch of ``one`` to each of ``other``: the root of one minus the highest correlation.
 
     Correlated are the smoothed patches, of blocks every other voxel, over all mirrorings and shifts of up to ``REACH``;
     gain and offset play no part. What has no contrast is at distance 1.
-
-    Args:
-        one: (N, *shape).
-        other: (M, *shape).
-        where: (N, *shape), the voxels of ``one`` that are looked at; by default all.
+    ``where`` (N, *shape) are the voxels of ``one`` that are looked at, by default all.
     """
     free, fixed = smooth(one), smooth(other)
     weights = np.ones_like(free) if where is None else where.astype(np.float32)

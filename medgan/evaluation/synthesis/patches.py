@@ -71,27 +71,24 @@ class Patches:
             return self
         return self.at(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
 
+    @classmethod
+    def joined(cls, parts: Sequence["Patches"]) -> "Patches":
+        """Patches of one shape, one after another.
 
-def joined(parts: Sequence[Patches]) -> Patches:
-    """Patches of one shape, one after another.
-
-    Raises:
-        DataError: There are none, or of several shapes.
-    """
-    shapes = sorted({part.images.shape[1:] for part in parts if len(part)})
-    if not shapes:
-        raise DataError("there are no patches: no image that could be read has a lesion; check masks and labels.")
-    if len(shapes) > 1:
-        raise DataError(
-            f"patches of the shapes {' and '.join(map(str, shapes))} do not compare; give images of one size, or a "
-            "cohort with a `mask` column, around whose lesions patches of one size are cut."
-        )
-    kept = [part for part in parts if len(part)]
-    return Patches(
-        np.concatenate([part.images for part in kept]),
-        np.concatenate([part.labels for part in kept]),
-        tuple(origin for part in kept for origin in part.origins),
-    )
+        Raises:
+            DataError: There are none, or of several shapes.
+        """
+        kept = [part for part in parts if len(part)]
+        shapes = sorted({part.images.shape[1:] for part in kept})
+        if not shapes:
+            raise DataError("there are no patches: no image that could be read has a lesion; check masks and labels.")
+        if len(shapes) > 1:
+            raise DataError(
+                f"patches of the shapes {' and '.join(map(str, shapes))} do not compare; give images of one size, or a "
+                "cohort with a `mask` column, around whose lesions patches of one size are cut."
+            )
+        images, labels = (np.concatenate([getattr(part, name) for part in kept]) for name in ("images", "labels"))
+        return cls(images, labels, tuple(origin for part in kept for origin in part.origins))
 
 
 def lesion_patches(
@@ -191,5 +188,4 @@ def _noisy(images: Floats, seed: int) -> Floats:
 
 def _unrelated(name: str, count: int) -> tuple[Origin, ...]:
     """As samples of a generator, which belong to no subject."""
-    names: Sequence[str] = [f"{name} {number}" for number in range(count)]
-    return tuple(Origin(each, each) for each in names)
+    return tuple(Origin(f"{name} {number}", f"{name} {number}") for number in range(count))

@@ -3,7 +3,13 @@ import math
 import numpy as np
 import pytest
 
-from medgan.evaluation.synthesis.diversity import Modes, collapse, diversity_ratio, shape_diversity_ratio, twins_percent
+from medgan.evaluation.synthesis.diversity import (
+    Modes,
+    collapse_verdict,
+    diversity_ratio,
+    shape_diversity_ratio,
+    twins_percent,
+)
 from medgan.evaluation.synthesis.patches import Origin, Patches, blurred, collapsed
 
 
@@ -30,27 +36,23 @@ def test_other_real_patches_are_as_diverse(real, others):
     assert diversity_ratio(others, real) == pytest.approx(1, abs=0.15)
     assert shape_diversity_ratio(others, real) == pytest.approx(1, abs=0.15)
     assert twins_percent(others, real) == 0
-    assert collapse(others, real) is None
 
 
 def test_one_patch_with_noise_has_collapsed(real, others):
     one = collapsed(others, seed=0)
     assert diversity_ratio(one, real) < 0.1
     assert twins_percent(one, real) == 100
-    assert collapse(one, real).startswith("mode collapse: images differ by")
 
 
 def test_half_of_it_has_collapsed_in_part(real, others):
     mixed = half(others, collapsed(others, seed=0))
     assert diversity_ratio(mixed, real) > 0.5
     assert twins_percent(mixed, real) == pytest.approx(50, abs=5)
-    assert collapse(mixed, real).startswith("partial mode collapse: 5")
 
 
 def test_one_shape_in_many_anatomies_has_collapsed(real, others):
     one_shape = Patches(others.images, np.repeat(others.labels[:1], len(others), axis=0), others.origins)
     assert shape_diversity_ratio(one_shape, real) == 0
-    assert "labelled shapes" in collapse(one_shape, real)
 
 
 def test_blurred_patches_are_less_diverse_but_no_twins(real, others):
@@ -91,7 +93,6 @@ def test_of_a_ring_the_modes_that_samples_come_in_are_counted(present):
     modes = Modes(ring(np.arange(8)))
     samples = ring(np.arange(40) % present, seed=1)
     assert modes.covered(samples) == present
-    assert modes.counts(samples).sum() == 40
 
 
 def test_clusters_of_real_samples_are_all_covered_by_themselves():
@@ -104,3 +105,21 @@ def test_clusters_of_real_samples_are_all_covered_by_themselves():
 
 def test_few_real_samples_make_few_modes():
     assert len(Modes.of(np.random.default_rng(0).standard_normal((11, 2)), seed=0).centres) == 2
+
+
+REAL = {"modes": 10.0, "diversity": 1.0, "shape_diversity": 1.0, "twins_percent": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, "none found. Samples come in 10 of 10 kinds"),
+        ({"diversity": 0.3}, "COLLAPSED"),
+        ({"shape_diversity": 0.3}, "COLLAPSED"),
+        ({"modes": 4.0}, "COLLAPSED. Samples come in 4 of 10 kinds"),
+        ({"twins_percent": 40.0}, "IN PART. 40 % of the samples have a twin"),
+        ({"diversity": math.nan, "shape_diversity": math.nan}, "none found. Samples come in 10 of 10"),
+    ],
+)
+def test_collapse_is_said_by_any_of_its_signs(change, verdict):
+    assert collapse_verdict(REAL | change, REAL, 10).startswith(f"Mode collapse: {verdict}")

@@ -3,14 +3,14 @@ import pytest
 import torch
 
 from medgan.evaluation.synthesis.distances import frechet_distance
-from medgan.evaluation.synthesis.encoder import Autoencoder, joint, train_encoder
+from medgan.evaluation.synthesis.encoder import Encoder, _Autoencoder, _joint
 from medgan.evaluation.synthesis.patches import Patches, collapsed
 
 
 @pytest.fixture(scope="module")
 def trained(shape, make_lesions):
     real = make_lesions(40, shape)
-    return real, train_encoder(real, 1, seed=0)
+    return real, Encoder.train(real, 1, seed=0)
 
 
 def test_features_are_in_deviations_of_the_real_ones(trained):
@@ -28,7 +28,7 @@ def test_what_it_saw_is_in_its_name(trained):
 def test_it_has_learnt_more_than_the_mean_patch(trained, shape, make_lesions):
     _, encoder = trained
     with torch.no_grad():
-        unseen = joint(make_lesions(30, shape, seed=5), 1)
+        unseen = _joint(make_lesions(30, shape, seed=5), 1)
         constant = (unseen - unseen.mean(dim=0)).pow(2).mean()
         assert encoder.network.loss(unseen) < 0.8 * constant
 
@@ -38,10 +38,10 @@ def test_equal_seeds_give_equal_features_and_leave_the_random_state_alone(shape,
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    one = train_encoder(real, 1, seed=4).features(real)
+    one = Encoder.train(real, 1, seed=4).features(real)
     assert torch.equal(torch.rand(1), expected)
     torch.manual_seed(8)
-    np.testing.assert_array_equal(train_encoder(real, 1, seed=4).features(real), one)
+    np.testing.assert_array_equal(Encoder.train(real, 1, seed=4).features(real), one)
 
 
 def test_broken_patches_are_further_from_the_real_ones_than_other_real_ones_are(trained, shape, make_lesions):
@@ -56,10 +56,10 @@ def test_broken_patches_are_further_from_the_real_ones_than_other_real_ones_are(
 
 def test_label_maps_are_channels_of_their_own():
     labels = np.array([[[0, 1], [2, 1]]], dtype=np.uint8)
-    found = joint(Patches(np.zeros((1, 2, 2), np.float32), labels, ()), 2)
+    found = _joint(Patches(np.zeros((1, 2, 2), np.float32), labels, ()), 2)
     assert found.tolist() == [[[[0, 0], [0, 0]], [[-1, 1], [-1, 1]], [[-1, -1], [1, -1]]]]
 
 
 @pytest.mark.parametrize("size", [(17, 18), (17, 18, 19)], ids=["2d", "3d"])
 def test_it_takes_patches_of_any_size(size):
-    assert Autoencoder(2, size)(torch.zeros(1, 2, *size)).shape == (1, 2, *((side + 1) // 2 for side in size))
+    assert _Autoencoder(2, size)(torch.zeros(1, 2, *size)).shape == (1, 2, *((side + 1) // 2 for side in size))

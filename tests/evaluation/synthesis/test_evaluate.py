@@ -10,19 +10,17 @@ from PIL import Image
 from rich.console import Console
 
 from medgan.errors import ConfigError, DataError
+from medgan.evaluation.evaluate import MAX_FAILURES
 from medgan.evaluation.matching import Failure
 from medgan.evaluation.synthesis.evaluate import (
-    MAX_FAILURES,
     MEASURES,
     Judge,
     Question,
     Synthesis,
-    collapse_verdict,
     evaluate_synthesis,
-    memorisation_verdict,
     render,
 )
-from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, nearest
+from medgan.evaluation.synthesis.memorisation import nearest
 from medgan.evaluation.synthesis.patches import blurred, collapsed, copied
 
 
@@ -178,44 +176,6 @@ def test_figures_on_features_carry_the_features_name(make_lesions):
     judge = Judge(training, make_lesions(9, (16, 16), seed=1), training, 1, seed=2)
     assert judge.full_name("frechet") == "frechet[autoencoder-20 trained on 10 real patches, seed 2]"
     assert judge.full_name("sliced_wasserstein") == "sliced_wasserstein"
-
-
-THRESHOLD = Threshold(distance=0.4, ratio=0.8, certain=0.1)
-REAL = {"modes": 10.0, "diversity": 1.0, "shape_diversity": 1.0, "twins_percent": 0.0}
-
-
-def near(distances, ratio=0.5):
-    return Nearest(np.zeros(len(distances), int), np.array(distances), np.full(len(distances), ratio))
-
-
-@pytest.mark.parametrize(
-    ("found", "verdict"),
-    [
-        (near([0.5] * 40), "none found. 0 of 40 samples (0%)"),
-        (near([0.3, *[0.5] * 39]), "none found. 1 of 40 samples (2%)"),
-        (near([0.3] * 10 + [0.5] * 30), "COPIES. 10 of 40 samples (25%) are copies of training patches; see"),
-        (near([0.3] * 10 + [0.5] * 30, ratio=1.0), "none found. 0 of 40"),
-        (near([0.05, *[0.5] * 39]), "COPIES. 1 of 40 samples (2%) are copies of training patches, 1 of them beyond"),
-    ],
-    ids=["none", "by chance", "too many", "smooth", "certain"],
-)
-def test_memorisation_is_said_where_chance_does_not_explain_it(found, verdict):
-    assert memorisation_verdict(found, THRESHOLD).startswith(f"Memorisation: {verdict}")
-
-
-@pytest.mark.parametrize(
-    ("change", "verdict"),
-    [
-        ({}, "none found. Samples come in 10 of 10 kinds"),
-        ({"diversity": 0.3}, "COLLAPSED"),
-        ({"shape_diversity": 0.3}, "COLLAPSED"),
-        ({"modes": 4.0}, "COLLAPSED. Samples come in 4 of 10 kinds"),
-        ({"twins_percent": 40.0}, "IN PART. 40 % of the samples have a twin"),
-        ({"diversity": math.nan, "shape_diversity": math.nan}, "none found. Samples come in 10 of 10"),
-    ],
-)
-def test_collapse_is_said_by_any_of_its_signs(change, verdict):
-    assert collapse_verdict(REAL | change, REAL, 10).startswith(f"Mode collapse: {verdict}")
 
 
 ARMS = ["synthetic", "real", "blurred", "collapsed", "copied"]

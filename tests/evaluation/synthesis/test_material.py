@@ -8,7 +8,7 @@ from medgan.data.domains import domain_named
 from medgan.data.hashes import image_hash
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.synthesis.material import divided, gather, read_rows
+from medgan.evaluation.synthesis.material import _read_rows, divided, gather
 
 FLAIR = domain_named("flair")
 
@@ -150,16 +150,16 @@ def test_one_place_must_hold_both(cohort):
 def test_a_domain_is_asked_for_where_there_are_several(cohort):
     folder = cohort("two", [REAL, ("s1", "t2", None)])
     with pytest.raises(ConfigError, match=r"has images of t1, t2; say which, as in .*two:t1"):
-        read_rows(folder)
-    assert row_subjects(read_rows(f"{folder}:t2")) == row_subjects(read_rows(f"{folder / 'cohort.csv'}:t2")) == ["s1"]
+        _read_rows(folder)
+    assert row_subjects(_read_rows(f"{folder}:t2")) == row_subjects(_read_rows(f"{folder / 'cohort.csv'}:t2")) == ["s1"]
     with pytest.raises(DataError, match="has no image of domain flair; it has t1, t2"):
-        read_rows(f"{folder}:flair")
+        _read_rows(f"{folder}:flair")
 
 
 def test_a_folder_of_images_needs_no_cohort_and_what_is_not_there_is_said(cohort, tmp_path):
     folder = cohort("plain", [REAL])
     (folder / "cohort.csv").unlink()
     (folder / "s0_t1.json").write_text("no json")
-    assert [row.synthetic for row in read_rows(folder)] == [False]
+    assert [row.synthetic for row in _read_rows(folder)] == [False]
     with pytest.raises(DataError, match="nowhere"):
-        read_rows(tmp_path / "nowhere")
+        _read_rows(tmp_path / "nowhere")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.evaluation.synthesis.memorisation import Threshold, aligned_distances, nearest
+from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, _aligned_distances, nearest
 from medgan.evaluation.synthesis.patches import Origin, Patches, blurred, collapsed
 
 
@@ -74,7 +74,7 @@ def test_a_single_copy_among_many_is_enough(world):
 def test_distance_is_of_the_highest_correlation_of_any_mirroring_and_shift():
     ramp = np.tile(np.arange(16.0, dtype=np.float32), (16, 1))
     patches = np.stack([ramp, ramp[:, ::-1], ramp.T, np.zeros_like(ramp)])
-    found = aligned_distances(patches, patches)
+    found = _aligned_distances(patches, patches)
     # The distance is a root: what 32 bits round off a correlation of 1, some 1e-6, is 1e-3 of distance.
     assert found[0, 1] == pytest.approx(0, abs=5e-3), "a mirror image"
     assert found[0, 2] == pytest.approx(1, abs=1e-3), "a ramp along the other axis is not correlated"
@@ -118,7 +118,7 @@ def test_only_what_is_marked_is_correlated(make_lesions):
     one, other = make_lesions(2, (16, 16)).images, make_lesions(3, (16, 16), seed=1).images
     where = np.zeros(one.shape, dtype=bool)
     where[:, 5:12, 4:13] = True
-    found = aligned_distances(one, other, where)
+    found = _aligned_distances(one, other, where)
     smooth = [ndimage.gaussian_filter(each, (0, 1, 1), mode="nearest") for each in (one, other)]
     marked = [
         (flip(smooth[0][0])[2 + x : 14 + x, 2 + y : 14 + y], flip(where[0])[2 + x : 14 + x, 2 + y : 14 + y])
@@ -128,3 +128,25 @@ def test_only_what_is_marked_is_correlated(make_lesions):
     ]
     best = max(np.corrcoef(image[at], smooth[1][2][2:14, 2:14][at])[0, 1] for image, at in marked)
     assert found[0, 2] == pytest.approx(np.sqrt(1 - best), abs=1e-3)
+
+
+THRESHOLD = Threshold(distance=0.4, ratio=0.8, certain=0.1)
+
+
+def near(distances, ratio=0.5):
+    return Nearest(np.zeros(len(distances), int), np.array(distances), np.full(len(distances), ratio))
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (near([0.5] * 40), "none found. 0 of 40 samples (0%)"),
+        (near([0.3, *[0.5] * 39]), "none found. 1 of 40 samples (2%)"),
+        (near([0.3] * 10 + [0.5] * 30), "COPIES. 10 of 40 samples (25%) are copies of training patches; see"),
+        (near([0.3] * 10 + [0.5] * 30, ratio=1.0), "none found. 0 of 40"),
+        (near([0.05, *[0.5] * 39]), "COPIES. 1 of 40 samples (2%) are copies of training patches, 1 of them beyond"),
+    ],
+    ids=["none", "by chance", "too many", "smooth", "certain"],
+)
+def test_memorisation_is_said_where_chance_does_not_explain_it(found, verdict):
+    assert THRESHOLD.verdict(found).startswith(f"Memorisation: {verdict}")

@@ -3,7 +3,7 @@ import pytest
 
 from medgan.data.preparation import Prepared
 from medgan.errors import DataError
-from medgan.evaluation.synthesis.patches import Patches, blurred, coarse, collapsed, copied, joined, lesion_patches
+from medgan.evaluation.synthesis.patches import Patches, blurred, coarse, collapsed, copied, lesion_patches
 
 SPATIAL = pytest.mark.parametrize("shape", [(8, 8), (8, 8, 8)], ids=["2d", "3d"])
 
@@ -77,9 +77,9 @@ def test_coarse_patches_keep_means_and_lose_noise(shape):
 
 def test_patches_of_two_shapes_or_none_do_not_compare(make_lesions):
     with pytest.raises(DataError, match=r"shapes \(16, 16\) and \(18, 18\) do not compare"):
-        joined([make_lesions(2, (16, 16)), make_lesions(2, (18, 18))])
+        Patches.joined([make_lesions(2, (16, 16)), make_lesions(2, (18, 18))])
     with pytest.raises(DataError, match="there are no patches"):
-        joined([])
+        Patches.joined([])
 
 
 def test_patches_are_drawn_each_once_and_equal_for_equal_seeds(make_lesions):

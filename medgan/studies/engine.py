@@ -225,7 +225,9 @@ def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console)
         console.out(f"{before} of {len(works)} tasks: finished before", highlight=False)
     failures, started = list[Failure](), time.monotonic()
     try:
-        with closing(_in_turn(left, console) if order.jobs == 1 else _in_processes(left, order)) as ended:
+        # One task needs no process of its own, which takes seconds to start.
+        several = order.jobs > 1 and len(left) > 1
+        with closing(_in_processes(left, order) if several else _in_turn(left, console)) as ended:
             for number, (work, error) in enumerate(ended, 1):
                 said = _said(work, error)
                 left_s = (time.monotonic() - started) / number * (len(left) - number)

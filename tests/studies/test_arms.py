@@ -1,4 +1,4 @@
-"""Arms in one go, and stopped in the second segmenter and resumed in other processes; settings, plan and leaks."""
+"""Arms in one go, and stopped in the second segmenter and resumed; settings, plan and leaks."""
 
 import csv
 import io
@@ -84,7 +84,7 @@ def story(arms_order, work):
         patch.setattr(Recorder, "iteration", watched)
         with pytest.raises(KeyboardInterrupt) as stop:
             run_study(Judged, order, QUIET)
-    resumed, second = told(replace(order, jobs=2))
+    resumed, second = told(order)
     return Story(whole, first, str(stop.value), resumed, second)
 
 
@@ -222,7 +222,7 @@ def test_mlflow_has_one_parent_and_a_child_for_each_segmenter(story):
     assert not [secret for secret in secrets if secret in recorded]
 
 
-def test_a_stopped_study_says_where_and_resumes_to_the_same_weights_in_another_process(story):
+def test_a_stopped_study_says_where_and_resumes_to_the_same_weights(story):
     assert story.stopped.startswith("stopped in real+standard+synthetic,ratio=100,seed=0,subset=0; the same command")
     assert "1 of 2 tasks: finished before" in story.output_again
     names = ["real+standard,seed=0,subset=0", "real+standard+synthetic,ratio=100,seed=0,subset=0"]

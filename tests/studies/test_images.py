@@ -77,7 +77,7 @@ class Kept(Keeping):
 
 
 def test_what_keeps_its_labels_too_badly_is_left_out_with_its_score(made):
-    _, (images,), table = made(keeping=Kept(0.7, None, None, ()))
+    _, (images,), table = made("arms=[real, real+synthetic]", keeping=Kept(0.7, None, None, ()))
     assert [scan.subject for scan in images["synthetic"]] == ["s0"]
     reasons = table.loc[table["kind"] == "synthetic", "rejected"].tolist()
     assert reasons == ["", "label-keeping 0.69 is below 0.7", "label-keeping nan is below 0.7"]
@@ -90,7 +90,7 @@ def test_without_a_threshold_all_are_kept(made):
 
 def test_nothing_left_is_an_error_with_the_reasons(made):
     with pytest.raises(DataError, match=r"no translation keeps its labels.*label-keeping 0.69 is below 0.9"):
-        made(keeping=Kept(0.9, None, None, ()))
+        made("arms=[real, real+synthetic]", keeping=Kept(0.9, None, None, ()))
 
 
 def test_leak_a_test_subject_among_the_references_of_histogram_matching(arms_order, tmp_path):

@@ -149,12 +149,9 @@ def test_a_grid_out_of_all_proportion_is_refused_before_it_is_allocated():
         prepare(coarse, MR, GridConfig(spacing_mm=(1.0, 1.0, 1.0)))
 
 
-def test_what_is_not_resampled_is_not_copied():
+def test_what_is_not_resampled_is_not_copied_nor_are_negative_mr_intensities_raised():
     given = volume(np.zeros((24, 24, 3)), affine("LPS"))
     assert np.shares_memory(prepare(given, CT, AS_STORED).voxels, given.voxels)
-
-
-def test_negative_mr_intensities_are_kept():
     voxels = np.linspace(-5, 100, 24 * 24).reshape(24, 24, 1)
     assert prepare(volume(voxels, affine()), MR, AS_STORED).voxels.min() == -5
 

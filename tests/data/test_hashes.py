@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medgan.data import hashes as module
-from medgan.data.hashes import default_folder, file_hash, image_hash, known_by, remembered
+from medgan.data.hashes import _remembered, default_folder, file_hash, image_hash, known_by
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import DataError
 
@@ -23,7 +23,7 @@ def ask(monkeypatch, tmp_path):
             answer.reads += 1
             return path.read_text()
 
-        return remembered("text 1", path, read, **options)
+        return _remembered("text 1", path, read, **options)
 
     answer.reads = 0
     return answer
@@ -87,11 +87,11 @@ def test_a_folder_changes_with_the_files_in_it(ask, tmp_path):
     folder.mkdir()
     (folder / "one").write_text("one")
     names = lambda: " ".join(sorted(path.name for path in folder.iterdir()))  # noqa: E731
-    assert remembered("names 1", folder, names) == "one"
-    assert remembered("names 1", folder / "no_file", names) == "one"
+    assert _remembered("names 1", folder, names) == "one"
+    assert _remembered("names 1", folder / "no_file", names) == "one"
     (folder / "two").write_text("two")
-    assert remembered("names 1", folder, names) == "one two"
-    assert remembered("names 1", folder / "no_file", names) == "one two"
+    assert _remembered("names 1", folder, names) == "one two"
+    assert _remembered("names 1", folder / "no_file", names) == "one two"
 
 
 def test_voxels_beside_their_header_are_looked_into_again_when_they_change(ask, tmp_path):

@@ -152,7 +152,7 @@ def write_run(folder, cohort, pair):
 @pytest.fixture
 def place(untouched, tmp_path, monkeypatch) -> Place:
     """Cohorts that a test may change. Whether patches fit the networks, which takes longest, is no claim of these."""
-    monkeypatch.setattr("medgan.translators.pipeline.check_patch", lambda *_: None)
+    monkeypatch.setattr("medgan.translators.pipeline._check_patch", lambda *_: None)
     shutil.copytree(untouched, tmp_path / "here")
     return Place(tmp_path / "here")
 

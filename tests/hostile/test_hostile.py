@@ -33,7 +33,7 @@ def models(save_model, tmp_path_factory) -> Iterator[dict[str, Path]]:
     abdomens = save_model(folder / "abdomens" / "model", directions=1, scans={"contrast": scans})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medgan.inference.convert.read_model", functools.cache(read_model))
-        patch.setattr("medgan.translators.pipeline.check_patch", lambda *_: None)
+        patch.setattr("medgan.translators.pipeline._check_patch", lambda *_: None)
         yield flat | {"ct 3d": blocks, "ct of abdomens": abdomens}
 
 

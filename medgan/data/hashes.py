@@ -96,7 +96,7 @@ def _remembered(
     """The answer that ``find_out`` gives for a file or folder, from memory where that has not changed.
 
     Args:
-        question: What is asked, with a number that is raised when answers change.
+        question: Names the answer, with a number that is raised when answers change.
         path: A file, or a folder whose own files count; a series in a folder is as its folder.
         find_out: Gives the answer, one line; what it raises is not remembered.
         beside: Another file that the answer depends on.

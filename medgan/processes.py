@@ -62,7 +62,7 @@ def in_processes(
         pool.shutdown()
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """End this process when its parent has ended, however that was.
 
     A command that was killed must not go on working beside the one that takes its place.
@@ -80,7 +80,7 @@ def end_with_parent() -> None:
 def _begin(begin: Callable[[], object] | None) -> None:
     """Ctrl-C reaches every process of a terminal: what it means is told by the one that was started there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    _end_with_parent()
     if begin:
         begin()
 

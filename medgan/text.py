@@ -15,7 +15,7 @@ def printable(text: str, *, lines: bool = False) -> str:
 
     With ``lines`` line ends and tabs stay as they are: in a message of several lines.
     """
-    return _UNSAFE.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escape(found[0]), text)
+    return _UNSAFE.sub(lambda match: match[0] if lines and match[0] in "\n\t" else _escape(match[0]), text)
 
 
 def record_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Every `medgan` command in README and docs is one that the program understands."""
+"""What README and docs say: commands parse, links resolve, pages and sentences are short, records are listed."""
 
 import re
 import shlex
@@ -8,18 +8,28 @@ import pytest
 import typer
 
 from medgan.cli import app
-from medgan.commands.early import check_use
+from medgan.commands.early import check_use, settings_of
 from medgan.errors import MedganError
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile", *(ROOT / "docs").glob("**/*.md")])
 RECORDS = ROOT / "docs" / "adr"
 """What was decided once; its commands are of its time."""
+RESULTS = ROOT / "docs" / "results"
+FOR_USERS = [
+    ROOT / "README.md",
+    *(page for page in PAGES if page.parent == ROOT / "docs" and page.name != "odd-inputs.md"),
+    *(page for page in PAGES if page.parent == RESULTS),
+]
+"""Pages of plain sentences; odd-inputs.md is a table that a test writes."""
 
 
 def commands(page: Path) -> list[str]:
     """The command lines of a page's code blocks, continued lines joined."""
-    text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        text = "\n".join(re.findall(r"```.*?```", text, re.DOTALL))
+    text = re.sub(r"\\\n\s*", " ", text)
     return re.findall(r"^(?:\t?\$\(BIN\)/|\.venv/bin/)?(medgan .+)$", text, re.MULTILINE)
 
 
@@ -54,11 +64,9 @@ EACH = [(page, line) for page in PAGES if RECORDS not in page.parents for line i
 )
 def test_a_command_of_the_docs_is_understood(page, line):
     name, given = parsed(words(line))
-    settings = {"segment-train": "segmentation", "benefit": str(given.get("study"))}.get(name, given.get("pipeline"))
-    if settings == "lesion-prevalence":
-        settings = given["pipeline"]
-    values = given.get("overrides") or given.get("axes") or ()
-    check_use(pipeline=given.get("pipeline"), settings=settings, overrides=values, several=name == "sweep")
+    pipeline, kind = given.get("pipeline"), {"sweep": "sweep"}.get(name, given.get("kind") or given.get("study"))
+    settings = "segmentation" if name == "segment-train" else settings_of(kind, pipeline) if kind else pipeline
+    check_use(pipeline=pipeline, settings=settings, overrides=given.get("overrides") or (), several=kind == "sweep")
 
 
 def test_commands_within_sentences_exist_and_have_the_options_named():
@@ -84,3 +92,86 @@ def test_a_command_that_does_not_parse_is_noticed(line):
 def test_a_setting_that_does_not_exist_is_noticed():
     with pytest.raises(MedganError, match=r"pix2pix\.l3"):
         check_use(pipeline="mr_to_ct", settings="mr_to_ct", overrides=["pix2pix.l3=1,2"], several=True)
+
+
+def links(page: Path) -> list[str]:
+    """Where a page's links and pictures lead, web addresses left out."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", link)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.suffix == ".md"], ids=lambda page: page.stem)
+def test_every_local_link_leads_somewhere(page):
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        there = (page.parent / path) if path else page
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+def test_every_record_is_listed_once_with_its_status():
+    index = (RECORDS / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| \[.+\]\((\d{4}-[\w-]+\.md)\) \| (.+) \|$", index, re.MULTILINE)
+    files = sorted(path.name for path in RECORDS.glob("0*.md"))
+    assert sorted(name for _, name, _ in rows) == files, "docs/adr/README.md lists each record in one row"
+    assert all(int(name[:4]) == int(number) for number, name, _ in rows)
+    for _, name, status in rows:
+        top = re.search(
+            r"^\*\*Status\*\*: ((?:superseded|accepted; amended) by .+)\.$", (RECORDS / name).read_text(), re.MULTILINE
+        )
+        later = re.findall(r"\(([\w-]+\.md)\)", status)
+        assert later == (re.findall(r"\(([\w-]+\.md)\)", top[1]) if top else []), (
+            f"{name} says on top what the index says"
+        )
+        assert status.startswith(("superseded by ", "accepted; amended by ") if later else "accepted")
+
+
+def sentences(page: Path) -> list[str]:
+    """The sentences of a page's paragraphs and list items: no code, tables, pictures, addresses or intervals."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)|^[|#].*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", re.sub(r"`[^`]+`", "code", text))
+    text = re.sub(r"^\s*(?:[-*]|\d+\.) ", "\n", re.sub(r"\[[-+.\d, ]+\]", "", text), flags=re.MULTILINE)
+    parts = (re.split(r"(?<=[.!?])[*)]*\s+", paragraph.strip()) for paragraph in re.split(r"\n\s*\n", text))
+    return [" ".join(sentence.split()) for part in parts for sentence in part if sentence]
+
+
+def length(sentence: str) -> int:
+    """Its words."""
+    return sum(bool(re.search(r"\w", word)) for word in sentence.split())
+
+
+@pytest.mark.parametrize("page", FOR_USERS, ids=lambda page: f"{page.parent.name}/{page.stem}")
+def test_sentences_for_users_have_25_words_at_most_and_name_no_record(page):
+    assert not [each for each in sentences(page) if length(each) > 25]
+    assert not re.findall(r"\b(?:ADR|[Rr]ecords?) \d+", page.read_text(encoding="utf-8"))
+
+
+def test_the_readme_the_results_and_the_glossary_are_short():
+    lines = {page: len(page.read_text(encoding="utf-8").splitlines()) for page in FOR_USERS}
+    assert lines[ROOT / "README.md"] <= 90
+    words = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("\n## Words\n")[2].partition("\n## ")[0]
+    assert 0 < words.count("\n| ") - 1 <= 40
+    assert not {page.name: count for page, count in lines.items() if page.parent == RESULTS and count > 60}
+
+
+def test_every_result_quotes_a_command_and_its_limits():
+    for page in RESULTS.glob("[!R]*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert re.search(r"^## Command\n\n```bash\n", text, re.MULTILINE), page.name
+        assert re.search(r"^## Limits$", text, re.MULTILINE), page.name
+        assert f"]({page.name})" in (RESULTS / "README.md").read_text(encoding="utf-8"), page.name
+
+
+def test_a_sentence_of_26_words_is_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"# Head\n\n{'word ' * 25}`code here`. Short [1.0, 2.0].\n\n| {'cell ' * 30}|\n- an item\n- another\n"
+    )
+    assert [length(each) for each in sentences(page)] == [26, 1, 2, 1]

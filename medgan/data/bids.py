@@ -64,11 +64,7 @@ class _File:
 
 
 def parse_choice(text: str) -> tuple[tuple[str, str], ...]:
-    """What ``--bids run=1,acq=mprage`` says.
-
-    Raises:
-        ConfigError: Text of another form.
-    """
+    """What ``--bids run=1,acq=mprage`` says."""
     choice = []
     for part in text.split(","):
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -85,11 +81,8 @@ def parse_choice(text: str) -> tuple[tuple[str, str], ...]:
 def read_bids(path: Path, names: Sequence[str], choice: Choice = (), *, tested: bool = False) -> Listed | None:
     """The images of a BIDS folder with their masks; None where it is none.
 
-    Args:
-        path: The data set, or if ``tested`` the folder of a subject or of a session.
-        names: The domains; an image is of the first that its name can mean.
-        choice: What is chosen by.
-        tested: Folders that cannot be read are no error.
+    If ``tested``, it may be the folder of a subject or of a session, and folders that cannot be read are no error. An
+    image is of the first domain in ``names`` that its own name can mean.
 
     Raises:
         OSError: A folder that cannot be read.

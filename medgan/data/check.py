@@ -98,7 +98,12 @@ def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
     read = {study: reading for study, reading in readings.items() if reading}
     findings = [*unreadable, *intensities, *_spacings(read), *_masks(grids)]
     findings += _pairs(cohort, pair, grids) if pair.paired else []
-    findings += [*_duplicates(read, cohort), *_splits(cohort), *_names(cohort)]
+    findings += _duplicates(read, cohort)
+    for subject, parts in cohort.parts().items():
+        if len(parts) > 1:
+            text = f"subject '{subject}' is in {' and '.join(sorted(parts))}; correct the `split` column."
+            findings.append(Finding("leakage", text, cohort.of_subjects([subject]).studies))
+    findings += _names(cohort)
     return Report(readings, tuple(findings), cohort)
 
 
@@ -206,15 +211,6 @@ def _duplicates(read: dict[Study, dict[str, Any]], cohort: Cohort) -> Iterator[F
         elif len(studies) > 1:
             text = f"{images} are one image, {len(studies)} times in subject {subjects[0]}; remove all but one."
             yield Finding("duplicate", text, tuple(studies))
-
-
-def _splits(cohort: Cohort) -> Iterator[Finding]:
-    for subject in cohort.subjects():
-        studies = cohort.of_subjects([subject]).studies
-        parts = sorted({study.split for study in studies if study.split})
-        if len(parts) > 1:
-            text = f"subject '{subject}' is in {' and '.join(parts)}; correct the `split` column."
-            yield Finding("leakage", text, studies)
 
 
 def _names(cohort: Cohort) -> Iterator[Finding]:

@@ -110,22 +110,14 @@ class Header:
     """The slice that it is, or why it cannot be read as one."""
 
     def slice(self) -> Slice:
-        """The slice that it is.
-
-        Raises:
-            DataError: It is none, or its header cannot be trusted.
-        """
+        """The slice that it is; a DataError where it is none, or its header cannot be trusted."""
         if isinstance(self.image, DataError):
             raise self.image.with_traceback(None)
         return self.image
 
 
 def read_header(path: Path) -> Header:
-    """The header of a DICOM file, with or without preamble.
-
-    Raises:
-        DataError: Not DICOM, or broken before anything can be told of it.
-    """
+    """The header of a DICOM file, with or without preamble; a DataError where nothing can be told of it."""
     try:
         status = path.stat()
     except OSError as error:
@@ -332,10 +324,7 @@ def _brief(error: Exception) -> str:
 def in_order(folder: Path, slices: Sequence[Slice]) -> list[Slice]:
     """The slices of one series by their position along the slice normal, as SimpleITK and GDCM order them.
 
-    Raises:
-        DataError: Slices without a position, of several modalities, or of which only some are scaled.
-        GeometryError: Slices of different size, pixel spacing or orientation, at one position, or missing;
-            uneven spacing; a tilted gantry.
+    They must be alike, lie evenly, one at a place and none missing, and form no tilted gantry.
     """
     for one in slices:
         _check_alike(folder, slices[0], one, lone=len(slices) == 1)

@@ -52,23 +52,23 @@ def stored_values(path: Path) -> NDArray[Any]:
 
 def _shape(path: Path, data: Dataset) -> dict[str, int]:
     """The attributes that say how pixels are stored, each a whole number that can be meant."""
-    found: dict[str, int] = {}
+    shape: dict[str, int] = {}
     for name in SHAPE:
         value = numbers(path, data, name, 1)
         if value is None and name in ("BitsStored", "HighBit"):
-            value = [found["BitsAllocated"]] if name == "BitsStored" else [found["BitsStored"] - 1]
+            value = [shape["BitsAllocated"]] if name == "BitsStored" else [shape["BitsStored"] - 1]
         if value is None:
             raise DataError(f"{path}: no {name}, so its pixels cannot be understood; {AGAIN}.")
-        found[name] = int(value[0])
-    allocated, stored, high = (found[name] for name in ("BitsAllocated", "BitsStored", "HighBit"))
+        shape[name] = int(value[0])
+    allocated, stored, high = (shape[name] for name in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated not in ALLOCATED:
         raise DataError(f"{path}: {allocated} bits a pixel, where 8, 16 or 32 are read; export it with 16.")
-    if not (1 <= stored <= high + 1 <= allocated and found["PixelRepresentation"] in (0, 1)):
+    if not (1 <= stored <= high + 1 <= allocated and shape["PixelRepresentation"] in (0, 1)):
         raise DataError(
-            f"{path}: BitsStored {stored}, HighBit {high} and PixelRepresentation {found['PixelRepresentation']} do "
+            f"{path}: BitsStored {stored}, HighBit {high} and PixelRepresentation {shape['PixelRepresentation']} do "
             f"not fit {allocated} bits a pixel; {AGAIN}."
         )
-    return found
+    return shape
 
 
 def _native(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:

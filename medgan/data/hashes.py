@@ -42,7 +42,7 @@ def file_hash(path: Path) -> str:
     Of a header and the voxels beside it, over both.
     """
     data = data_beside(path)
-    digests = [remembered("bytes 1", each, partial(_byte_hash, each)) for each in (path, data) if each]
+    digests = [_remembered("bytes 1", each, partial(_byte_hash, each)) for each in (path, data) if each]
     return digests[0] if data is None else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
@@ -58,7 +58,7 @@ def image_hash(path: Path) -> str | None:
         return f"{voxel_hash(volume)} {SHOWS if np.ptp(volume.voxels) else 'blank'}"
 
     try:
-        digest, shows = remembered("voxels 1", path, read, beside=data_beside(path), on_disk=True).split()
+        digest, shows = _remembered("voxels 1", path, read, beside=data_beside(path), on_disk=True).split()
     except MedganError:
         return None
     return digest if shows == SHOWS else None
@@ -90,13 +90,13 @@ def voxel_hash(volume: Volume) -> str:
     return digest.hexdigest()
 
 
-def remembered(
+def _remembered(
     question: str, path: Path, find_out: Callable[[], str], *, beside: Path | None = None, on_disk: bool = False
 ) -> str:
     """The answer that ``find_out`` gives for a file or folder, from memory where that has not changed.
 
     Args:
-        question: What is asked, with a number that is raised when answers change.
+        question: Names the answer, with a number that is raised when answers change.
         path: A file, or a folder whose own files count; a series in a folder is as its folder.
         find_out: Gives the answer, one line; what it raises is not remembered.
         beside: Another file that the answer depends on.

@@ -95,10 +95,7 @@ def read_folders(path: Path, names: Sequence[str], *, tested: bool = False) -> L
     is ``NAME_mask`` beside ``NAME``, or has the image's name below ``masks/`` or ``masks/<domain>/``. Of several masks
     none is used: one may show a lesion, and another an organ.
 
-    Args:
-        path: The folder that holds those of the domains.
-        names: The domains, the source first, where there are two.
-        tested: Half of a pair counts only where the folder holds nothing else, and unknown subjects are no error.
+    If ``tested``, one side of a pair counts only where nothing else is there, and unknown subjects are no error.
 
     Raises:
         DataError: An image of which nobody knows whose it is, or two folders that could be one domain's.
@@ -180,12 +177,9 @@ def _subject(image: Path, folder: Path, *, strict: bool) -> str:
 def read_nnunet(path: Path, names: Sequence[str], *, tested: bool = False) -> Listed | None:
     """Studies of an nnU-Net raw folder: ``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz``, ``dataset.json``.
 
-    The channel's name is the domain's, see ``domain_names``; the case is the subject, its label the mask.
-
-    Args:
-        path: The data set, or if ``tested`` one of its folders.
-        names: The domains.
-        tested: Images that nobody is trained on are meant as well, and one of no channel is left aside.
+    The channel's name is the domain's, see ``domain_names``; the case is the subject, its label the mask. If
+    ``tested``, it may be one of the data set's folders, images that nobody is trained on are meant as well, and one of
+    no channel is left aside.
 
     Raises:
         DataError: No channels or no such folder, or an image of no channel.

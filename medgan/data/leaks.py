@@ -1,7 +1,7 @@
 """Who was seen: by what names leave open, by what images show, and by what a model's outputs say of their inputs."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from medgan.data.grid import Volume
 from medgan.data.hashes import known_by, voxel_hash
 from medgan.data.sidecars import sidecar
-from medgan.data.studies import Cohort
+from medgan.data.studies import Cohort, Study
 from medgan.errors import LeakageError
 from medgan.text import few
 
@@ -37,8 +37,13 @@ def refuse_doubt(cohort: Cohort) -> None:
         )
 
 
+def owners_of(studies: Iterable[Study]) -> dict[str, str]:
+    """By the hash of each image's file and of what it shows: the subject whose it is."""
+    return {digest: study.subject for study in studies for digest in known_by(study.image)}
+
+
 def owner_of(image: Path, owners: Mapping[str, str]) -> str | None:
-    """Whose image it is among ``Split.owners``, by what it shows or by its bytes; None where nobody's."""
+    """Whose image it is among :func:`owners_of` or ``Split.owners``; None where nobody's."""
     return next((owners[digest] for digest in known_by(image) if digest in owners), None)
 
 

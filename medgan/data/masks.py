@@ -73,8 +73,8 @@ def body_box(voxels: NDArray[np.floating], domain: Domain) -> tuple[tuple[int, i
     mask = body_mask(voxels, domain)
     if not mask.any():
         return tuple((0, size) for size in voxels.shape)
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple((int(extent.start), int(extent.stop)) for extent in found)
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return tuple((int(extent.start), int(extent.stop)) for extent in box)
 
 
 def _not_air(voxels: NDArray[np.floating], domain: Domain) -> NDArray[np.bool_]:
@@ -118,10 +118,11 @@ def labels_of(cohort: Cohort) -> dict[str, tuple[int, ...]]:
     path = cohort.beside(LABELS_JSON)
     if path.is_file():
         return named_labels(path)
-    found = {value for study in cohort.studies if study.mask for value in _label_values(read_volume(study.mask))} - {0}
-    if not found:
+    masks = [study.mask for study in cohort.studies if study.mask]
+    values = {value for mask in masks for value in _label_values(read_volume(mask))} - {0}
+    if not values:
         raise DataError(f"{cohort.root}: no mask marks anything; name masks in the cohort's `mask` column.")
-    return {f"label_{value}": (value,) for value in sorted(found)}
+    return {f"label_{value}": (value,) for value in sorted(values)}
 
 
 def named_labels(path: Path) -> dict[str, tuple[int, ...]]:

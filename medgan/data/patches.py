@@ -175,7 +175,7 @@ def patch_chain(
     seed: int | None = None,
     *,
     labels: Collection[str] = (),
-    cut: "type[RandBodyPatchd] | None" = None,
+    cut: "type[_RandBodyPatchd] | None" = None,
 ) -> Compose:
     """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], one place and motion for all keys.
 
@@ -183,7 +183,7 @@ def patch_chain(
     stay what they are, the nearest voxel's, and beyond the volume there is background (0). ``cut`` says around which
     point the patch lies; by default any of the body.
     """
-    steps: list[Any] = [(cut or RandBodyPatchd)(keys, config)]
+    steps: list[Any] = [(cut or _RandBodyPatchd)(keys, config)]
     if config.flip:
         steps.append(RandFlipd(keys, prob=0.5, spatial_axis=0))
     turn = float(np.deg2rad(config.rotation_degrees))
@@ -205,7 +205,7 @@ def patch_chain(
     return chain
 
 
-class RandBodyPatchd(RandomizableTransform, MapTransform):
+class _RandBodyPatchd(RandomizableTransform, MapTransform):
     """Cut a region around a random point of the body, in [-1, 1]; what lies beyond the volume is air.
 
     The region is 1.5 times the patch in plane. Slices become channels in 2D and 2.5D: (channels, X, Y); a block is
@@ -257,7 +257,7 @@ class RandBodyPatchd(RandomizableTransform, MapTransform):
         return round(centre - size / 2)
 
 
-class CentredPatchd(RandBodyPatchd):
+class CentredPatchd(_RandBodyPatchd):
     """Cut the region around the voxel that ``data["centre"]`` names, (x, y, z); the key is used up."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

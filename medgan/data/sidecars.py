@@ -1,10 +1,10 @@
-"""What the JSON beside an image says of it: whether a model made it, of whom, and whether that model had seen them."""
+"""What the JSON beside an image says of it: whether ``medgan augment`` made it of others."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 
-from medgan.data.layouts import Study, stem
+from medgan.data.layouts import stem
 from medgan.data.studies import Cohort
 from medgan.documents import read_json
 from medgan.errors import DataError
@@ -40,35 +40,31 @@ def _beside(image: Path) -> Path:
     return image.parent / f"{stem(image)}.json"
 
 
-def is_augmented(study: Study) -> bool:
-    """Whether a study is a case that ``medgan augment`` made of others, by its sidecar or that of the file it links to.
-
-    Whoever learns from it as from a real one learns from what a generator or its donors gave it.
-
-    Raises:
-        DataError: A sidecar that is damaged: whether this is such a case cannot be told.
-    """
-    if reason := damage(study.image):
-        raise DataError(
-            f"{study.image}: {reason}, so whether it is a synthetic case cannot be told; copy that file again, or "
-            "remove it where the image is a real one."
-        )
-    return any(isinstance(sidecar(image).get(AUGMENTATION), dict) for image in (study.image, study.image.resolve()))
-
-
 def without_augmented(cohort: Cohort) -> tuple[Cohort, int]:
-    """The studies that ``medgan augment`` did not make, and how many it did.
+    """The studies that ``medgan augment`` did not make of others, and how many it did.
+
+    The sidecar tells, or that of the file that an image links to. Whoever learns from such a case as from a real one
+    learns from what a generator or its donors gave it.
 
     Raises:
-        DataError: It made all of them.
+        DataError: It made all of them, or a sidecar is damaged: whether it is such a case cannot be told.
     """
-    own = tuple(study for study in cohort.studies if not is_augmented(study))
+    own = []
+    for study in cohort.studies:
+        if reason := damage(study.image):
+            raise DataError(
+                f"{study.image}: {reason}, so whether it is a synthetic case cannot be told; copy that file again, or "
+                "remove it where the image is a real one."
+            )
+        files = (study.image, study.image.resolve())
+        if not any(isinstance(sidecar(image).get(AUGMENTATION), dict) for image in files):
+            own.append(study)
     if cohort.studies and not own:
         raise DataError(
             f"{cohort.root}: all {len(cohort.studies)} images are synthetic cases of `medgan augment`; give the cohort "
             "of real cases that they were made of."
         )
-    return replace(cohort, studies=own), len(cohort.studies) - len(own)
+    return replace(cohort, studies=tuple(own)), len(cohort.studies) - len(own)
 
 
 def left_out(count: int) -> str:

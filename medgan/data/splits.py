@@ -165,12 +165,9 @@ class Split(Config):
             )
 
     def refuse_trained(self, tested: Cohort | Iterable[str]) -> None:
-        """Refuse to test what the training saw: its subjects, or their images under other subjects' names.
+        """Refuse to test what the training saw: its subjects, or a cohort's images under other subjects' names.
 
         Images are compared by what they show, and by their files' bytes where that is not known.
-
-        Args:
-            tested: Subjects, or a cohort, whose images are then compared by content as well.
 
         Raises:
             LeakageError: Names the subjects in the training or validation part.
@@ -197,13 +194,9 @@ class Split(Config):
         return {digest: subject for (subject, _), digest in known if part_of.get(subject) in parts}
 
     def refuse_twins(self, cohort: Cohort | None = None) -> None:
-        """Refuse one image under two subjects in different parts: one of them would be tested on the other.
+        """Refuse one image under two subjects in different parts, and a cohort of doubtful names.
 
-        Args:
-            cohort: Is read where the split does not know what its images show; its names must be clear.
-
-        Raises:
-            LeakageError: Names the subjects, their parts and the image's files; or see :func:`refuse_doubt`.
+        The cohort is read where the split does not know what its images show.
         """
         if cohort:
             refuse_doubt(cohort)
@@ -267,9 +260,7 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
 
 def _given(cohort: Cohort) -> dict[str, str]:
     """The part of each subject in the cohort's ``split`` column; empty where there is no such column."""
-    parts: dict[str, set[str]] = {subject: set() for subject in cohort.subjects()}
-    for study in cohort.studies:
-        parts[study.subject] |= {study.split} if study.split else set()
+    parts = cohort.parts()
     if not any(parts.values()):
         return {}
     several = [f"'{subject}' in {' and '.join(sorted(own))}" for subject, own in parts.items() if len(own) > 1]

@@ -82,22 +82,14 @@ AS_IT_IS = Options()
 
 
 def options(root: Path | None, bids: str | None) -> Options:
-    """What ``--root DIR`` and ``--bids run=1,acq=mprage`` say.
-
-    Raises:
-        ConfigError: No such folder, or text of another form.
-    """
+    """What ``--root DIR`` and ``--bids run=1,acq=mprage`` say."""
     if root is not None and not root.is_dir():
         raise ConfigError(f"--root {root} is no folder; give the one that the table's paths are relative to.")
     return Options(root, parse_choice(bids) if bids else ())
 
 
 def located(data: Path | None, root: Path | None = None, bids: str | None = None) -> Location | None:
-    """A cohort that a user gives; None where none is given.
-
-    Raises:
-        ConfigError: As :func:`options`, or options for no cohort.
-    """
+    """A cohort that a user gives; None where none is given."""
     how = options(root, bids)
     if data is None and how != Options():
         raise ConfigError("--root and --bids say how a cohort is read; give it with --data.")
@@ -106,7 +98,7 @@ def located(data: Path | None, root: Path | None = None, bids: str | None = None
 
 @dataclass(frozen=True)
 class Cohort:
-    """The studies that a task uses; it holds paths, and reads no voxels."""
+    """The studies that a task uses, as paths."""
 
     studies: tuple[Study, ...]
     root: Path = Path()
@@ -140,6 +132,13 @@ class Cohort:
             names.setdefault(study.domain, set()).add(study.subject)
         return names
 
+    def parts(self) -> dict[str, set[str]]:
+        """By subject, the parts that its author chose for it."""
+        parts: dict[str, set[str]] = {subject: set() for subject in self.subjects()}
+        for study in self.studies:
+            parts[study.subject] |= {study.split} if study.split else set()
+        return parts
+
     def of_domain(self, name: str) -> "Cohort":
         """The studies of one domain."""
         return replace(self, studies=tuple(study for study in self.studies if study.domain == name))
@@ -166,10 +165,7 @@ class Cohort:
         return hashes
 
     def image_hashes(self) -> dict[str, dict[str, str]]:
-        """For each subject, its images' names and what they show, whatever file that is stored in.
-
-        Left out are images that cannot be read or that show nothing: see :func:`medgan.data.volumes.image_hash`.
-        """
+        """For each subject, its images' names and what they show; see :func:`medgan.data.hashes.image_hash`."""
         hashes: dict[str, dict[str, str]] = {}
         for study in self.studies:
             if shown := image_hash(study.image):
@@ -239,8 +235,7 @@ def find_cohort(data: Data, pair: DomainPair) -> Cohort:
     """The studies of a pair's domains under a folder, or in a table; images of other domains are left out.
 
     Raises:
-        DataError: Nothing there, no known layout, rows that cannot be used, or a domain without an image.
-        ConfigError: Options that do not fit what is there.
+        DataError: No known layout, or a domain without an image.
     """
     cohort = read_cohort(data, pair.names)
     check_options(data, cohort)
@@ -268,7 +263,6 @@ def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Co
 
     Raises:
         DataError: Nothing there, or something that cannot be read.
-        ConfigError: A choice of BIDS files that leaves none.
     """
     place = Location.of(data)
     path, options = place.path, place.options
@@ -312,11 +306,7 @@ def _by_subject(cohort: Cohort, names: Sequence[str]) -> Cohort:
 
 
 def check_options(data: Data, cohort: Cohort | None) -> None:
-    """Refuse ``--root`` and ``--bids`` where they would say nothing of the cohort that was read, if there is one.
-
-    Raises:
-        ConfigError: Names the option.
-    """
+    """Refuse ``--root`` and ``--bids`` where they would say nothing of the cohort that was read, if there is one."""
     place = Location.of(data)
     if place.options.root and not (cohort and cohort.folder):
         raise ConfigError(f"--root is for a cohort CSV, whose paths are relative to it; {place} is none. Leave it out.")

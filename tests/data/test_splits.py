@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -9,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.cohorts import CT_PAIR, ct
 from medgan.config import load
-from medgan.data.domains import Domain, DomainPair, Window
+from medgan.data.domains import DomainPair
 from medgan.data.hashes import image_hash
 from medgan.data.splits import Split, SplitConfig, split_subjects
 from medgan.data.studies import Cohort, Study, find_cohort
 from medgan.errors import ConfigError, DataError, LeakageError
 
-CONTRAST, PLAIN = (Domain(name=n, modality="CT", unit="HU", air=-1024, window=Window()) for n in ("contrast", "plain"))
-UNPAIRED = DomainPair(source=CONTRAST, target=PLAIN, paired=False)
-PAIRED = DomainPair(source=CONTRAST, target=PLAIN, paired=True)
-ONE = DomainPair(source=CONTRAST, target=CONTRAST, paired=False)
+UNPAIRED = CT_PAIR
+PAIRED = DomainPair(source=ct("contrast"), target=ct("plain"), paired=True)
+ONE = DomainPair(source=ct("contrast"), target=ct("contrast"), paired=False)
 PARTS = ("train", "validation", "test")
 
 
@@ -97,19 +98,18 @@ def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_files(image):
 
 
 @pytest.mark.parametrize(
-    ("pair", "sizes"),
-    [(PAIRED, {"both": 3}), (PAIRED, {"both": 3, "source": 9}), (UNPAIRED, {"source": 3, "target": 3})],
+    ("pair", "sizes", "parts"),
+    [
+        (PAIRED, {"both": 3}, PARTS),
+        (PAIRED, {"both": 3, "source": 9}, PARTS),
+        (UNPAIRED, {"source": 3, "target": 3}, PARTS),
+        (UNPAIRED, {"source": 2, "target": 2}, PARTS[:1]),
+    ],
 )
-def test_the_fewest_subjects_still_give_every_part_both_domains(image, pair, sizes):
+def test_the_fewest_subjects_still_give_every_part_both_domains_and_fewer_the_training(image, pair, sizes, parts):
     cohort = cohort_of(image, **sizes)
     split = split_subjects(cohort, pair, SplitConfig())
-    assert all({s.domain for s in split.part(cohort, part).studies} == {"contrast", "plain"} for part in PARTS)
-
-
-def test_with_fewer_the_training_part_keeps_both_domains(image):
-    cohort = cohort_of(image, source=2, target=2)
-    split = split_subjects(cohort, UNPAIRED, SplitConfig())
-    assert {study.domain for study in split.part(cohort, "train").studies} == {"contrast", "plain"}
+    assert all({s.domain for s in split.part(cohort, part).studies} == {"contrast", "plain"} for part in parts)
     assert split.validation
     assert split.test
 
@@ -145,16 +145,12 @@ def test_the_cohorts_own_split_is_kept(image, given_validation):
         assert len(split.train) == 7
 
 
-def test_a_subject_in_two_parts_of_the_column_is_refused_by_name(tmp_path):
-    for name in "abc":
-        (tmp_path / f"{name}.png").write_text(name)
-    lines = ["subject,domain,image,split", "one,contrast,a.png,train", "one,plain,b.png,test", "two,plain,c.png,train"]
-    (tmp_path / "cohort.csv").write_text("\n".join(lines))
+def test_a_split_column_with_a_subject_in_two_parts_or_in_none_or_with_folds_is_refused(image):
+    twice = tuple(
+        Study("one", domain, image, split=part) for domain, part in (("contrast", "train"), ("plain", "test"))
+    )
     with pytest.raises(DataError, match="'one' in test and train; correct the CSV"):
-        split_subjects(find_cohort(tmp_path, UNPAIRED), UNPAIRED, SplitConfig())
-
-
-def test_a_column_that_leaves_subjects_out_or_meets_folds_is_refused(image):
+        split_subjects(Cohort((*twice, Study("two", "plain", image, split="train"))), UNPAIRED, SplitConfig())
     with pytest.raises(DataError, match="empty for 's001'"):
         split_subjects(cohort_of(image, both=2, split=["train", None]), PAIRED, SplitConfig())
     with pytest.raises(ConfigError, match="fixes the parts"):
@@ -174,17 +170,12 @@ def test_settings_that_divide_nothing_are_refused(settings, message):
         load(SplitConfig, settings)
 
 
-def test_a_saved_split_loads_equal_and_with_its_hash(folder, tmp_path):
-    split = split_subjects(find_cohort(folder, PAIRED), PAIRED, SplitConfig())
-    split.save(tmp_path / "run" / "split.json")
-    loaded = Split.load(tmp_path / "run" / "split.json")
+def test_a_saved_split_loads_equal_and_with_its_hash_and_an_altered_one_not(folder, tmp_path):
+    split, path = split_subjects(find_cohort(folder, PAIRED), PAIRED, SplitConfig()), tmp_path / "run" / "split.json"
+    split.save(path)
+    loaded = Split.load(path)
     assert (loaded, loaded.hash) == (split, split.hash)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["split.json"]
-
-
-def test_a_split_altered_on_disk_is_refused(folder, tmp_path):
-    path = tmp_path / "split.json"
-    split_subjects(find_cohort(folder, PAIRED), PAIRED, SplitConfig()).save(path)
     content = json.loads(path.read_text())
     content["train"].append(content["test"].pop())
     path.write_text(json.dumps(content))
@@ -218,7 +209,7 @@ def test_a_cohort_that_moved_is_the_one_that_was_split_and_a_changed_one_is_not(
         assert words in str(refusal.value)
 
 
-def test_testing_on_subjects_that_were_trained_on_is_refused(folder):
+def test_testing_on_subjects_that_were_trained_on_is_refused_and_on_their_images_under_other_names(folder):
     cohort = find_cohort(folder, PAIRED)
     split = split_subjects(cohort, PAIRED, SplitConfig())
     split.refuse_trained(split.test)
@@ -229,16 +220,9 @@ def test_testing_on_subjects_that_were_trained_on_is_refused(folder):
             split.refuse_trained(subjects)
         with pytest.raises(LeakageError, match=f"'{subjects[0]}' is in its {part} part"):
             split.refuse_trained(split.part(cohort, part))
-
-
-def test_a_trained_image_under_another_subjects_name_is_refused(folder, tmp_path):
-    split = split_subjects(find_cohort(folder, PAIRED), PAIRED, SplitConfig())
-    copy = tmp_path / "elsewhere" / "renamed.png"
-    copy.parent.mkdir()
-    copy.write_bytes((folder / "source" / f"{split.train[0]}.png").read_bytes())
-    with pytest.raises(
-        LeakageError, match=f"'stranger' has the image .*renamed.png of its train subject '{split.train[0]}'"
-    ):
+    copy = shutil.copy(folder / "source" / f"{split.train[0]}.png", folder.parent / "renamed.png")
+    leak = f"'stranger' has the image .*renamed.png of its train subject '{split.train[0]}'"
+    with pytest.raises(LeakageError, match=leak):
         split.refuse_trained(Cohort((Study("stranger", "contrast", copy),)))
 
 

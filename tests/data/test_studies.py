@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -34,28 +35,19 @@ def test_every_layout_gives_one_subject_with_an_image_of_each_domain(tmp_path, l
     assert all((study.mask is not None) == (layout in (as_table, as_nnunet)) for study in cohort.studies)
 
 
-def as_endings(root):
-    for name in ("one", "two", "three"):
-        image(root / "contrast" / f"{name}_ce.nii.gz")
-        image(root / "plain" / f"{name}_nc" / "scan.nii.gz")
-
-
-def as_endings_in_roles(root):
-    for name in ("one", "two", "three"):
-        image(root / "source" / f"{name}-CE.nii.gz")
-        image(root / "target" / f"{name}.nii.gz")
-
-
-def as_endings_of_cases(root):
-    for name in ("one", "two", "three"):
-        image(root / "imagesTr" / f"{name}_ce_0000.nii.gz")
-        image(root / "imagesTr" / f"{name}_nc_0001.nii.gz")
-    (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "contrast", "1": "plain"}}))
-
-
-@pytest.mark.parametrize("layout", [as_endings, as_endings_in_roles, as_endings_of_cases])
-def test_what_a_domain_adds_to_all_names_makes_no_other_subject(tmp_path, layout):
-    layout(tmp_path)
+@pytest.mark.parametrize(
+    ("contrast", "plain"),
+    [
+        ("contrast/{}_ce.nii.gz", "plain/{}_nc/scan.nii.gz"),
+        ("source/{}-CE.nii.gz", "target/{}.nii.gz"),
+        ("imagesTr/{}_ce_0000.nii.gz", "imagesTr/{}_nc_0001.nii.gz"),
+    ],
+)
+def test_what_a_domain_adds_to_all_names_makes_no_other_subject(tmp_path, contrast, plain):
+    for pattern, name in product((contrast, plain), ("one", "two", "three")):
+        image(tmp_path / pattern.format(name))
+    if "imagesTr" in contrast:
+        (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "contrast", "1": "plain"}}))
     cohort = find_cohort(tmp_path, CT_PAIR)
     assert cohort.subjects() == ["one", "three", "two"]
     assert len(cohort.pairs(CT_PAIR)) == 3
@@ -72,16 +64,13 @@ def test_a_table_says_itself_who_is_who(tmp_path):
     assert (len(cohort.subjects()), cohort.note, cohort.doubt) == (4, "", "")
 
 
-def test_a_folder_in_no_layout_is_refused_with_the_four_layouts(tmp_path):
+def test_a_folder_that_is_empty_absent_or_in_no_layout_is_refused_with_the_four_layouts(tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DataError, match="is empty or does not exist"):
+            find_cohort(place, CT_PAIR)
     image(tmp_path / "somewhere" / "one.nii.gz")
     with pytest.raises(DataError, match=r"(?s)CSV.*contrast/ and plain/.*BIDS.*nnU-Net"):
         find_cohort(tmp_path, CT_PAIR)
-
-
-@pytest.mark.parametrize("place", ["nowhere", "."])
-def test_an_empty_or_absent_folder_is_named(tmp_path, place):
-    with pytest.raises(DataError, match="is empty or does not exist"):
-        find_cohort(tmp_path / place, CT_PAIR)
 
 
 @pytest.mark.parametrize("closed", [".", "sub-one/ses-1"])
@@ -245,15 +234,10 @@ def test_what_a_run_notes_of_its_data_leads_back_to_it(tmp_path):
     given = located(tmp_path / "cohort.csv", tmp_path, "run=1, ACQ=acq-mprage,rec=")
     assert given == Location(tmp_path / "cohort.csv", Options(tmp_path, (("run", "1"), ("acq", "mprage"), ("rec", ""))))
     assert Location.of_facts(given.facts()) == given
-
-
-def test_runs_of_before_noted_a_path_alone_or_nothing(tmp_path):
+    # Earlier runs noted a path alone, or nothing.
     assert Location.of_facts({"data": str(tmp_path)}) == Location(tmp_path)
     assert Location.of_facts({"data": None}) is None
     assert set(Location(tmp_path).facts()) == {"data"}
-
-
-def test_a_path_is_read_as_it_is():
     assert Location.of(Path("data")) == Location(Path("data"), Options())
     assert str(Location.of(Location(Path("data")))) == "data"
 

@@ -1,6 +1,8 @@
 """The table of hostile inputs: each is converted by the command line, and must end as its row says."""
 
+import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hostile import dicom_cases, domain_cases, entry_cases, format_cases, grid_c
 from hostile.case import Case
 from medgan.cli import app
 from medgan.data.belonging import Scans
+from medgan.training.model_folder import read_model
 
 TABLES = (nifti_cases, entry_cases, format_cases, dicom_cases, grid_cases, table_cases, domain_cases)
 CASES = tuple(case for table in TABLES for case in table.CASES)
@@ -18,7 +21,8 @@ EXIT_CODES = {"converts": {0}, "warns": {0}, "fails": {1, 2}}
 
 
 @pytest.fixture(scope="module")
-def models(save_model, tmp_path_factory) -> dict[str, Path]:
+def models(save_model, tmp_path_factory) -> Iterator[dict[str, Path]]:
+    """The model folders; each is read once, since reading it takes longer than all else."""
     folder = tmp_path_factory.mktemp("models")
     flat = {
         pair: save_model(folder / pair / "model", pair, "none" if pair == "mr to ct" else "one-sided", directions=1)
@@ -27,7 +31,10 @@ def models(save_model, tmp_path_factory) -> dict[str, Path]:
     blocks = save_model(folder / "ct 3d" / "model", dimensions="3", spacing=(1.5, 1.5, 3.0), directions=1)
     scans = Scans(spacing_mm=((2, 4), (2, 4), (5, 5)), field_mm=((90, 130), (90, 130), (20, 500)))
     abdomens = save_model(folder / "abdomens" / "model", directions=1, scans={"contrast": scans})
-    return flat | {"ct 3d": blocks, "ct of abdomens": abdomens}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medgan.inference.convert.read_model", functools.cache(read_model))
+        patch.setattr("medgan.translators.pipeline._check_patch", lambda *_: None)
+        yield flat | {"ct 3d": blocks, "ct of abdomens": abdomens}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

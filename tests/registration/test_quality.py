@@ -48,8 +48,8 @@ def test_the_noise_of_a_gain_is_its_spread_over_scans_that_are_drawn_anew():
     gains, noises = [], []
     for seed in range(60):
         random = np.random.default_rng(seed)
-        blocks = np.repeat(np.arange(40), 100)[:, None]
-        fixed, before, after = random.normal(size=(3, 40)).repeat(100, axis=1) + random.normal(0, 1, (3, 4000))
+        blocks = np.repeat(np.arange(40), 50)[:, None]
+        fixed, before, after = random.normal(size=(3, 40)).repeat(50, axis=1) + random.normal(0, 1, (3, 2000))
         before, after = before + fixed, after + fixed
         gains.append(_mutual_information(fixed, after) - _mutual_information(fixed, before))
         noises.append(_gain_noise(fixed, before, after, blocks))

@@ -51,7 +51,6 @@ def test_an_aligned_pair_stays(scan, sides, quick):
         (False, 0.0, 0.0, False),
         (True, 0.0, 8.0, False),
         (False, 10.0, 0.0, False),
-        (True, 10.0, 0.0, False),
         (False, 10.0, 8.0, True),
         (True, 10.0, 8.0, True),
     ],
@@ -111,15 +110,14 @@ def test_mutual_information_has_no_ripple_of_the_grids_period(scan, sides, quick
         assert np.all(np.diff(values) < 0), values
 
 
-@pytest.mark.parametrize(("fixed", "moving"), [("MR", "CT"), ("CT", "MR")])
-def test_how_the_patient_lies_in_the_scanner_changes_nothing(scan, sides, rigid, quick, fixed, moving):
-    scans = scan(fixed), scan(moving, rigid((4, -3, 8), (6, -5, 3)), seed=1)
+def test_how_the_patient_lies_in_the_scanner_changes_nothing(scan, sides, rigid, quick):
+    scans = scan("MR"), scan("CT", rigid((4, -3, 8), (6, -5, 3)), seed=1)
     lain = rigid((70, -30, 110), (200, -80, 40))
     elsewhere = [
         Volume(each.voxels, made_up_grid(each.voxels.shape, lain @ each.grid.affine), each.path) for each in scans
     ]
     found, found_there = (
-        register(*sides((one, fixed), (other, moving)), quick.rigid) for one, other in (scans, elsewhere)
+        register(*sides((one, "MR"), (other, "CT")), quick.rigid) for one, other in (scans, elsewhere)
     )
     there = LPS_TO_RAS @ matrix_lps(found_there) @ LPS_TO_RAS
     # Where the axes are not the scan's own it is .37 and .45 mm.
@@ -140,7 +138,7 @@ def test_samples_are_counted_where_the_metric_looks(scan, sides, quick):
 
 def test_equal_seeds_give_equal_transforms(scan, sides, rigid, quick):
     pair = sides((scan("MR"), "MR"), (scan("CT", rigid((0, 0, 5), (3, 0, 0))), "CT"))
-    config = quick.rigid.model_copy(update={"samples": 2000})
+    config = quick.rigid.model_copy(update={"samples": 1000, "iterations": 10})
     one, again = (register(*pair, config).GetParameters() for _ in range(2))
     other = register(*pair, config.model_copy(update={"seed": 1})).GetParameters()
     assert one == again
@@ -180,9 +178,10 @@ def test_what_cannot_be_registered_is_refused_by_name(tmp_path, shape, spacing_m
 
 def test_bending_raises_the_mutual_information_that_a_rigid_transform_leaves(scan, sides, quick):
     swollen = np.diag([1.12, 0.94, 1.0, 1.0])
-    fixed, moving = sides((scan("MR"), "MR"), (scan("CT", swollen), "CT"))
+    coarse = {"shape": (26, 23, 18), "spacing": (3.3, 3.3, 4.7)}
+    fixed, moving = sides((scan("MR", **coarse), "MR"), (scan("CT", swollen, **coarse), "CT"))
     still = sitk.Euler3DTransform()
-    bent = deformed(fixed, moving, still, 40.0, quick.rigid)
+    bent = deformed(fixed, moving, still, 40.0, quick.rigid.model_copy(update={"samples": 3000}))
     quality = measure(fixed, moving, still, bent)
     assert quality.mutual_information_after > quality.mutual_information_before + 0.05
     assert quality.dice_after > quality.dice_before

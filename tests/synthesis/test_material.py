@@ -9,7 +9,7 @@ from medgan.data.domains import domain_named
 from medgan.data.preparation import GridConfig
 from medgan.data.splits import Split
 from medgan.errors import DataError, LeakageError
-from medgan.synthesis.material import find_material, part_of
+from medgan.synthesis.material import find_material
 
 OWN = GridConfig(spacing_mm=(None, None, None))
 
@@ -51,7 +51,7 @@ def test_without_a_split_one_is_drawn_and_always_the_same(cohort):
     material = found(cohort)
     assert material.split == found(cohort).split
     for study in material.recipients:
-        assert part_of(material.split, study.subject) == "train"
+        assert material.split.part_of.get(study.subject) == "train"
     assert len(material.split.train) < 6
 
 

@@ -4,7 +4,6 @@ import ast
 import difflib
 import importlib
 import pkgutil
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,7 @@ PIPELINES, STUDIES = "medgan.pipelines", "medgan.studies"
 
 def summaries() -> dict[str, str]:
     """The first line of each pipeline's docstring, by name."""
-    folders = map(Path, importlib.import_module(PIPELINES).__path__)
-    files = {name: folder / f"{name}.py" for folder in folders for _, name, _ in pkgutil.iter_modules([str(folder)])}
-    trees = {name: ast.parse(files[name].read_text(encoding="utf-8")) for name in sorted(files)}
-    return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in trees.items()}
+    return {name: _summary(tree) for name, tree in _trees(PIPELINES).items()}
 
 
 def names() -> list[str]:
@@ -37,10 +33,7 @@ def check(name: str) -> None:
     Raises:
         ConfigError: The nearest name is suggested.
     """
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ConfigError(f"there is no pipeline '{name}'{hint}; see `medgan pipelines`.")
+    _refuse_unknown("pipeline", name, names(), "see `medgan pipelines`")
 
 
 def load(name: str) -> "type[Pipeline[Any]]":
@@ -71,19 +64,11 @@ def load_translation(name: str) -> "type[TranslationPipeline[Any]]":
 
 def studies() -> dict[str, tuple[str, frozenset[str]]]:
     """By name, the first line of each study's docstring and the options that it heeds."""
-    folder = Path(str(files(STUDIES)))
     found = {}
-    for module in sorted(pkgutil.iter_modules([str(folder)])):
-        tree = ast.parse((folder / f"{module.name}.py").read_text(encoding="utf-8"))
+    for module, tree in _trees(STUDIES).items():
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.name == _class_of(module.name) and node.bases:
-                heeds = [
-                    ast.literal_eval(line.value)
-                    for line in node.body
-                    if isinstance(line, ast.Assign | ast.AnnAssign) and line.value and _target(line) == "heeds"
-                ]
-                summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-                found[module.name.replace("_", "-")] = summary, frozenset(heeds[0] if heeds else ())
+            if isinstance(node, ast.ClassDef) and node.name == _class_of(module) and node.bases:
+                found[module.replace("_", "-")] = _summary(tree), _heeds(node)
     return found
 
 
@@ -93,23 +78,42 @@ def check_study(name: str) -> None:
     Raises:
         ConfigError: The nearest name is suggested.
     """
-    known = list(studies())
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ConfigError(f"there is no study '{name}'{hint}; there are {', '.join(known)}.")
+    _refuse_unknown("study", name, list(studies()), "see `medgan studies`")
 
 
 def load_study(name: str) -> "type[Study]":
     """The study called ``name``: the class of its module that has its name."""
-    module = importlib.import_module(f"{STUDIES}.{name.replace('-', '_')}")
-    kind: type[Study] = getattr(module, _class_of(module.__name__.rpartition(".")[2]))
+    module = name.replace("-", "_")
+    kind: type[Study] = getattr(importlib.import_module(f"{STUDIES}.{module}"), _class_of(module))
     return kind
+
+
+def _trees(package: str) -> dict[str, ast.Module]:
+    """The modules of a package, read and not imported."""
+    folders = map(Path, importlib.import_module(package).__path__)
+    files = {name: folder / f"{name}.py" for folder in folders for _, name, _ in pkgutil.iter_modules([str(folder)])}
+    return {name: ast.parse(files[name].read_text(encoding="utf-8")) for name in sorted(files)}
+
+
+def _summary(tree: ast.Module) -> str:
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def _heeds(study: ast.ClassDef) -> frozenset[str]:
+    for line in study.body:
+        if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
+            target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+            if ast.unparse(target) == "heeds":
+                return frozenset(ast.literal_eval(line.value))
+    return frozenset()
 
 
 def _class_of(module: str) -> str:
     return module.title().replace("_", "")
 
 
-def _target(line: ast.Assign | ast.AnnAssign) -> str:
-    return ast.unparse(line.target if isinstance(line, ast.AnnAssign) else line.targets[0])
+def _refuse_unknown(what: str, name: str, known: list[str], where: str) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(f"there is no {what} '{name}'{hint}; {where}.")

@@ -36,7 +36,7 @@ def installed(tmp_path, monkeypatch):
     """``installed(file, code)`` puts a file where medgan finds its own."""
 
     def install(file, code):
-        package = "medgan.pipelines" if file.startswith("pipelines/") else "medgan.translators"
+        package = "medgan.pipelines" if file.startswith("pipelines/") else str(Path(file).parent).replace("/", ".")
         module = importlib.import_module(package)
         folder = tmp_path / package
         folder.mkdir(exist_ok=True)
@@ -71,3 +71,12 @@ def test_a_gan_is_one_file(installed, unpaired, tmp_path):
     description = trained(installed(file, code), unpaired, tmp_path / "runs")
     assert (description.directions, "val/score_hu" in description.metrics) == (("to_target",), True)
     assert catalog.load("add_contrast").__name__ == "AddContrast"
+
+
+def test_a_study_is_one_file(installed, paired, tmp_path):
+    name = installed(*example("Add a study")).replace("_", "-")
+    assert f"{name} " in CliRunner().invoke(app, ["studies"]).stdout
+    words = ["study", name, "-p", "ct_contrast", "--data", paired, "--out", tmp_path, "--device", "cpu", *TINY]
+    assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 0
+    folder = tmp_path / "ct_contrast" / name
+    assert {path.name for path in folder.iterdir()} >= {"study.html", "study.csv", "table.csv", "rate=0.0001,seed=0"}

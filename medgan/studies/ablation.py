@@ -11,7 +11,6 @@ from typing import Literal, get_args
 from medgan.config import Config
 from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
-from medgan.studies.base import Order
 from medgan.studies.sweep import Sweep
 from medgan.studies.translator import Cell, adversarial_game, check_translators, configured
 from medgan.training.architecture import ResNetConfig, UNetConfig
@@ -30,11 +29,6 @@ class Ablation(Sweep):
     """One thing changed at a time; ``--only`` takes one group: losses, discriminators or generators."""
 
     heeds = ("data", "only")
-
-    @classmethod
-    def default_name(cls, order: Order) -> str:
-        """The kind."""
-        return order.kind
 
     def cells(self) -> tuple[Sequence[str], Sequence[Cell]]:
         """What all cells share, and those of the groups that are asked for.

@@ -33,11 +33,6 @@ class Misalignment(Sweep):
         self.shifts = read_shifts(order.options.get("shifts", SHIFTS))
         super().__init__(order, console)
 
-    @classmethod
-    def default_name(cls, order: Order) -> str:
-        """The kind."""
-        return order.kind
-
     def cells(self) -> tuple[Sequence[str], Sequence[Cell]]:
         """See the class.
 

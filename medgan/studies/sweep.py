@@ -47,8 +47,8 @@ class Sweep(Study):
 
     @classmethod
     def default_name(cls, order: Order) -> str:
-        """The keys that vary."""
-        return "-".join(["sweep", *grid(order.overrides).keys])
+        """The keys that vary; of a study that has cells of its own, its kind."""
+        return "-".join(["sweep", *grid(order.overrides).keys]) if cls is Sweep else order.kind
 
     def cells(self) -> tuple[Sequence[str], Sequence[Cell]]:
         """The settings that all cells share, and the cells; the first is the reference."""

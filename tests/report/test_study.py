@@ -1,0 +1,69 @@
+"""``study.html``: what a page of any study says, plainly and without help from elsewhere."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from medgan.report.study import Page, write_page
+
+COMPARISONS = pd.DataFrame(
+    [
+        {"arm": arm, "reference": "a", "metric": "mae_hu", "mean": mean, "lower": lower, "upper": upper, "n": 5}
+        for arm, mean, lower, upper in (
+            ("better", -2.0, -3.0, -1.0), ("same", 0.1, -1.0, 1.2), ("alone", 1.0, float("nan"), float("nan")),
+        )
+    ]
+)  # fmt: skip
+PAGE = Page(
+    title="sweep, ct_contrast",
+    question="Which settings are better?",
+    description={"phantom": True, "quick": True, "seeds": [0, 1], "cells": {"a": []}},
+    command="medgan study sweep --pipeline ct_contrast",
+    findings={"crossover": "<2 voxels"},
+    comparisons=COMPARISONS,
+    tables={"table.csv": pd.DataFrame({"mean": [1.25, float("nan")], "cell": ["<b>", "NA"]}), "none": pd.DataFrame()},
+    failures={"task & one": "it <broke>"},
+)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = write_page(tmp_path_factory.mktemp("page"), PAGE)
+    assert path.name == "study.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_what_is_shown_and_what_is_not_is_said_in_words(text):
+    assert "mae_hu: better is less than a (-2 [-3, -1], n = 5)" in text
+    assert "mae_hu: same is not shown to differ from a (+0.1 [-1, +1.2], n = 5)" in text
+    assert "mae_hu: alone is not comparable with a (+1, n = 5)" in text
+
+
+def test_names_are_text_and_failures_phantoms_and_quick_runs_are_named(text):
+    for words in ("&lt;2 voxels", "&lt;b&gt;", "task &amp; one: it &lt;broke&gt;", "no evidence", "built-in phantom"):
+        assert words in text
+    assert "<td>1.25</td>" in text
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
+
+
+def test_nothing_is_fetched_from_elsewhere(text):
+    assert "http:" not in text
+    assert "https" not in text
+    assert "default-src 'none'" in text
+    assert text.count('<img src="data:image/svg+xml;base64,') == 1
+
+
+def test_a_study_without_comparisons_has_a_page_too(tmp_path):
+    empty = Page("routes, mr_to_ct", "Which?", {"phantom": False}, "medgan study routes", {}, pd.DataFrame(), {})
+    text = write_page(tmp_path, empty).read_text(encoding="utf-8")
+    assert "Paired differences" not in text
+    assert "Phantom" not in text
+
+
+def test_headlines_alone_are_plotted(tmp_path):
+    more = pd.concat([COMPARISONS, COMPARISONS.assign(metric="ssim")])
+    page = Page("t", "q", {}, "c", {}, more, {}, headlines=("ssim",))
+    text = write_page(tmp_path, page).read_text(encoding="utf-8")
+    assert "mae_hu" not in text
+    assert "ssim: better is less than a" in text

@@ -17,11 +17,9 @@ from medgan.data.grid import GEOMETRY_FIELDS
 from medgan.data.hashes import file_hash, image_hash
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, InUseError, ModelError
-from medgan.inference.convert import Batch, ConvertOrder, convert
+from medgan.inference.convert import Conversion, ConvertOrder, convert
 from medgan.inference.jobs import find_jobs
-from medgan.training.architecture import TranslationDescription
 from medgan.training.folder_lock import alone_in
-from medgan.training.model_folder import read_model
 
 QUIET = Console(quiet=True)
 
@@ -159,6 +157,27 @@ def test_shape_affine_codes_and_units_are_the_inputs_to_the_bit(save_study, mode
         np.testing.assert_array_equal(after[amount == 0], before[amount == 0])
 
 
+@pytest.mark.parametrize(
+    ("change", "direction", "meaning", "sign"),
+    [
+        ("one-sided", "to_target", "HU removed, input minus output", -1),
+        ("one-sided", "to_source", "HU added, output minus input", 1),
+        ("signed", "to_target", "HU, output minus input", 1),
+    ],
+)
+def test_a_one_sided_map_is_an_amount_and_a_signed_one_a_difference(
+    save_model, save_study, tmp_path, change, direction, meaning, sign
+):
+    model = save_model(tmp_path / "model", change=change, push=-0.5 if change == "signed" else 2.0)
+    source, out = save_study(tmp_path / "a.nii.gz", (24, 20)), tmp_path / "out"
+    run(source, out, model, direction=direction, change_map=True)
+    assert json.loads((out / "a.json").read_text())["ChangeMap"] == meaning
+    before, after, shown = (nib.load(path).get_fdata() for path in (source, out / "a.nii.gz", out / "a_change.nii.gz"))
+    np.testing.assert_allclose(shown, sign * (after - before), atol=0.51)
+    assert np.abs(shown).max() > 20
+    assert bool(shown.min() < 0) is (change == "signed")
+
+
 def test_a_second_run_keeps_what_is_valid(batch, model_folder, tmp_path):
     run(batch, tmp_path / "out", model_folder)
     before = (tmp_path / "out" / "a.nii.gz").stat().st_mtime_ns
@@ -274,21 +293,18 @@ def test_how_studies_ended_is_told_before_a_summary_that_does_not_fit(save_study
     ("error", "message"),
     [(MemoryError(), "out of memory"), (ZeroDivisionError("by 0"), "unexpected ZeroDivisionError: by 0")],
 )
-def test_what_nobody_foresaw_is_recorded_too(save_study, model_folder, fabric, tmp_path, error, message):
-    class Unlucky(Batch):
-        def converted(self, job):
+def test_what_nobody_foresaw_is_recorded_too(save_study, model_folder, tmp_path, error, message):
+    class Unlucky(Conversion):
+        def make(self, job, facts):
             if job.name == "b.nii.gz":
                 raise error
-            return super().converted(job)
+            return super().make(job, facts)
 
     for name in ("a", "b", "c"):
         save_study(tmp_path / "in" / f"{name}.nii.gz")
     order = ConvertOrder(tmp_path / "in", tmp_path / "out", str(model_folder), jobs=2)
     plan = find_jobs(order.input, order.output, "contrast")
-    outcomes = {
-        outcome.input: outcome
-        for outcome in Unlucky(order, read_model(model_folder, TranslationDescription), fabric).run(plan)
-    }
+    outcomes = {outcome.input: outcome for outcome in Unlucky(order, QUIET).run(plan)}
     assert {name: outcome.status for name, outcome in outcomes.items()} == {
         "a.nii.gz": "done",
         "b.nii.gz": "failed",
@@ -486,7 +502,7 @@ def test_what_is_forced_says_so_and_is_kept_as_what_the_call_would_write(model_f
     assert ends(run(tmp_path / "in", out, model_folder)) == {"a.nii.gz": "kept", "b.nii.gz": "kept"}
 
 
-def test_a_study_that_is_gone_or_something_else_by_its_turn_fails_alone(save_study, model_folder, tmp_path, fabric):
+def test_a_study_that_is_gone_or_something_else_by_its_turn_fails_alone(save_study, model_folder, tmp_path):
     names = ("a", "gone", "folder", "pipe", "text")
     studies = {name: save_study(tmp_path / "in" / f"{name}.nii.gz", (8, 8)) for name in names}
     plan = find_jobs(tmp_path / "in", tmp_path / "out", "contrast")
@@ -496,10 +512,7 @@ def test_a_study_that_is_gone_or_something_else_by_its_turn_fails_alone(save_stu
     os.mkfifo(studies["pipe"])
     studies["text"].write_text("<html>")
     order = ConvertOrder(tmp_path / "in", tmp_path / "out", str(model_folder))
-    ended = {
-        outcome.input: outcome
-        for outcome in Batch(order, read_model(model_folder, TranslationDescription), fabric).run(plan)
-    }
+    ended = {outcome.input: outcome for outcome in Conversion(order, QUIET).run(plan)}
     assert ended.pop("a.nii.gz").status == "done"
     says = {"gone": "cannot be read", "folder": "a folder without", "pipe": "a named pipe", "text": "not a NIfTI file"}
     for name, message in says.items():

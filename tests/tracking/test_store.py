@@ -10,7 +10,6 @@ from mlflow.tracking import MlflowClient
 
 from medgan.errors import ConfigError, ModelError
 from medgan.tracking import Tracker, check_store, data_folder, download_model, resolve_uri
-from medgan.tracking.store import uri_to_go_on
 
 FACTS = {"experiment": "ct_contrast", "run_name": "first", "parameters": {}, "tags": {}}
 
@@ -51,18 +50,18 @@ def test_resolving_twice_changes_nothing(uri):
 
 def test_a_record_never_chooses_the_store_by_itself(home, monkeypatch):
     own = f"sqlite:///{home}/mlflow.db"
-    assert uri_to_go_on(None, None) == uri_to_go_on(None, own) == own
+    assert resolve_uri(None, None) == resolve_uri(None, own) == own
     with pytest.raises(
         ConfigError, match=r"another MLflow store, 'http://evil:5000', than yours, .*mlflow.db.*--tracking"
     ):
-        uri_to_go_on(None, "http://user:word@evil:5000")
+        resolve_uri(None, "http://user:word@evil:5000")
     for odd in ("file:///etc", "", 7, ["http://evil"], "\x1b[2J"):
         with pytest.raises(ConfigError, match="another MLflow store") as caught:
-            uri_to_go_on(None, odd)
+            resolve_uri(None, odd)
         assert str(caught.value).isprintable()
-    assert uri_to_go_on("http://asked:5000", "http://evil:5000") == "http://asked:5000"
+    assert resolve_uri("http://asked:5000", "http://evil:5000") == "http://asked:5000"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://environment:5000")
-    assert uri_to_go_on(None, "http://environment:5000") == "http://environment:5000"
+    assert resolve_uri(None, "http://environment:5000") == "http://environment:5000"
 
 
 def test_a_relative_database_is_found_again_from_another_folder(tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ def make_fabric(device: str, precision: Precision) -> "Fabric":
     accelerator, _, number = device.partition(":")
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = __best_precision(accelerator) if precision == "auto" else precision
+    chosen = _best_precision(accelerator) if precision == "auto" else precision
     try:
         fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=chosen)
     except (RuntimeError, TypeError, ValueError):
@@ -52,7 +52,7 @@ def make_fabric(device: str, precision: Precision) -> "Fabric":
     return fabric
 
 
-def __best_precision(accelerator: str) -> Computed:
+def _best_precision(accelerator: str) -> Computed:
     """bf16 on GPUs and CPUs that compute it in hardware, fp16 on older GPUs, 32 bits elsewhere."""
     import torch
 

@@ -78,7 +78,7 @@ def test_a_study_that_is_used_up_is_translated_as_any_other(save_study, model_fo
     assert np.shares_memory(used.change, study.voxels)
 
 
-@pytest.mark.parametrize(("axes", "kind"), CASES)
+@pytest.mark.parametrize(("axes", "kind"), CASES[::3])
 def test_one_sided_changes_stay_where_contrast_agent_can_be(save_study, model_folder, fabric, tmp_path, axes, kind):
     shape, spacing = GRIDS[kind]
     image = save_study(tmp_path / "study.nii.gz", shape, affine(axes, spacing))

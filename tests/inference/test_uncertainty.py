@@ -127,8 +127,7 @@ def test_brightness_varies_where_it_has_no_zero_of_its_own(unit, moves):
     assert 0 < np.abs(bright - 100).max() <= 2.5
 
 
-@pytest.mark.parametrize("dimensions", DIMENSIONS)
-@pytest.mark.parametrize("pair", ["ct", "mr"])
+@pytest.mark.parametrize(("dimensions", "pair"), [("2", "ct"), ("2.5", "mr"), ("3", "ct")])
 def test_a_network_that_ignores_its_input_is_sure(save_study, save_model, fabric, tmp_path, dimensions, pair):
     kind = {"pair": pair, "change": "none", "dimensions": dimensions, "directions": 1, "spacing": COARSE}
     model = read_model(save_model(tmp_path / "model", **kind), TranslationDescription)
@@ -161,13 +160,15 @@ def test_a_drawn_image_is_sure_of_the_air_around_the_body(save_study, save_model
     assert spread[~air].mean() > 1
 
 
-@pytest.mark.parametrize("dimensions", ["2", "3"])
-def test_dropout_makes_it_less_sure_and_is_off_again_afterwards(save_study, save_model, fabric, tmp_path, dimensions):
+@pytest.mark.parametrize(("dimensions", "norm"), [("2", "group"), ("3", "batch")])
+def test_dropout_makes_it_less_sure_and_is_off_again_afterwards(
+    save_study, save_model, fabric, tmp_path, dimensions, norm
+):
     study = read_volume(save_study(tmp_path / "study.nii.gz"))
     kind = {"change": "none", "dimensions": dimensions, "spacing": COARSE, "push": 0.0, "directions": 1}
     sure, unsure = (
         read_model(
-            save_model(tmp_path / f"{dropout}", net=network(dropout=dropout, norm="batch", downs=2), **kind),
+            save_model(tmp_path / f"{dropout}", net=network(dropout=dropout, norm=norm, downs=2), **kind),
             TranslationDescription,
         )
         for dropout in (0.0, 0.5)
@@ -196,7 +197,7 @@ def test_a_seed_gives_one_map_and_another_seed_another(save_study, model_folder,
 def test_more_samples_do_not_make_it_less_sure(save_study, model_folder, fabric, tmp_path):
     """A standard deviation settles; a standard error, or a sum of squares, would fall or grow with the samples."""
     study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder, TranslationDescription)
-    few, many = (spread_of(study, model, fabric, samples=samples).mean() for samples in (4, 16))
+    few, many = (spread_of(study, model, fabric, samples=samples).mean() for samples in (3, 12))
     assert 0.6 < few / many < 1.6
 
 

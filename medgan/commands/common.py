@@ -45,7 +45,6 @@ Bids = Annotated[
     str | None, Option("--bids", metavar="KEY=VALUE", help="Of BIDS, which of several images: run=1,acq=mprage.")
 ]
 TrackingUri = Annotated[str | None, Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")]
-Resume = Annotated[bool, Option("--resume", help="Go on with the run of that name, or the last one.")]
 ResumeOrStart = Annotated[
     bool, Option("--resume-or-start", help="Go on with the run of that --name, or start it: for requeued jobs.")
 ]
@@ -87,6 +86,17 @@ class Cohort:
         from medgan.data.studies import located
 
         return located(self.data, self.root, self.bids)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which run, and with which settings."""
+
+    config: ConfigFile = None
+    out: Out = Path("runs")
+    name: RunName = None
+    resume: Annotated[bool, Option("--resume", help="Go on with the run of that name, or the last one.")] = False
+    resume_or_start: ResumeOrStart = False
 
 
 @dataclass(frozen=True)

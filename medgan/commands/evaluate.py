@@ -1,6 +1,7 @@
 """``medgan evaluate`` and ``medgan faithfulness``."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,6 +24,17 @@ ReferenceModality = Annotated[
 TRAINING = "Cohort to fit baselines on, COHORT[:SOURCE,REFERENCE]; else the other evaluated subjects."
 
 
+@dataclass(frozen=True)
+class Lesions:
+    """How made lesions are judged."""
+
+    synthesis: Annotated[bool, Option("--synthesis", help="Judge made lesions, not translations.")] = False
+    dimensions: Annotated[Literal["2", "3"], Option(help="Of --synthesis's patches.")] = "2"
+    patch_voxels: Annotated[int, Option(help="Edge of --synthesis's patches around lesions.")] = 32
+    window_hu: Annotated[tuple[float, float], Option(help="What --synthesis sees of a CT.")] = (-200.0, 300.0)
+    seed: Annotated[int, Option(help="Of --synthesis's features and draws.")] = 0
+
+
 @command
 def evaluate(
     synthetic: Annotated[str, Option(help="What `medgan convert` wrote, or an augmented cohort.csv.")],
@@ -41,11 +53,7 @@ def evaluate(
     split: Annotated[
         Path | None, Option(help="split.json of the run: fits baselines on its training part, and refuses that.")
     ] = None,
-    synthesis: Annotated[bool, Option("--synthesis", help="Judge made lesions, not translations.")] = False,
-    dimensions: Annotated[Literal["2", "3"], Option(help="Of --synthesis's patches.")] = "2",
-    patch_voxels: Annotated[int, Option(help="Edge of --synthesis's patches around lesions.")] = 32,
-    window_hu: Annotated[tuple[float, float], Option(help="What --synthesis sees of a CT.")] = (-200.0, 300.0),
-    seed: Annotated[int, Option(help="Of --synthesis's features and draws.")] = 0,
+    lesions: Lesions,
     quiet: Quiet = False,
 ) -> None:
     """Judge synthetic images beside what needs no network, with intervals over subjects.
@@ -55,14 +63,16 @@ def evaluate(
     Made lesions: --synthesis, with an augmented cohort; see docs/evaluate.md.
     """
     early.check_use(places=[synthetic, reference, source, mask, labels, training])
-    if synthesis:
+    if lesions.synthesis:
         _refuse_unheeded({
             "--source": source, "--mask": mask, "--labels": labels, "--organ": organ, "--training": training,
             "--paired or --unpaired": paired,
         })  # fmt: skip
         from medgan.evaluation.synthesis import evaluate as judging
 
-        question = judging.Question(dimensions, patch_voxels, reference_modality, window_hu, seed)
+        question = judging.Question(
+            lesions.dimensions, lesions.patch_voxels, reference_modality, lesions.window_hu, lesions.seed
+        )
         judged = judging.evaluate_synthesis(synthetic, reference, out, question, split=split, options=reading.options)
         console(quiet).print(judging.render(judged))
         end(judged.exit_code)

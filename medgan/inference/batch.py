@@ -201,13 +201,17 @@ class Batch(ABC, Generic[M]):
             return False
 
     def training(self, job: Job) -> ThisImage | None:
-        """Whether the model has seen a study that is done; None where nobody asks."""
+        """Whether the model has seen a study; None where nobody asks."""
         return training_of(job.output)[0]
 
     def complete(self) -> Summary:
         """Do all studies, tell how they ended, and leave the batch's own files beside the outputs."""
-        console, plan = self.console, self.plan()
-        for note in (*plan.notes, *self._idle_devices()):
+        console, plan, devices = self.console, self.plan(), parse_devices(self.order.device)
+        notes = [*plan.notes]
+        if len(devices) > len(self.fabrics):
+            used = ",".join(devices[: len(self.fabrics)])
+            notes.append(f"computing on {used} alone; for all of {','.join(devices)} add --jobs {len(devices)}")
+        for note in notes:
             console.print(note, highlight=False, markup=False)
         folder, output = plan.folder, self.order.output
         with alone_in(folder or output.parent, console, None if folder else output.name):
@@ -216,9 +220,9 @@ class Batch(ABC, Generic[M]):
                 self.outcomes = tuple(_shown(self.run(plan), len(plan.jobs), console, self.doing))
             finally:
                 self.save()
-            devices = ", ".join(str(fabric.device) for fabric in self.fabrics)
+            used = ", ".join(str(fabric.device) for fabric in self.fabrics)
             seconds = round(time.monotonic() - self.started, 3)
-            summary = Summary(self.outcomes, seconds, devices, plan.passed_over, self.seen)
+            summary = Summary(self.outcomes, seconds, used, plan.passed_over, self.seen)
             _show_end(summary, output / self.place, console, self.done)
             if folder:
                 self.finish(folder)
@@ -263,8 +267,8 @@ class Batch(ABC, Generic[M]):
         except Exception as error:  # whatever a study brings about, the others are still to be done
             message = why(error, job.name)
         output = job.output.relative_to(folder).as_posix() if folder else job.output.name
-        warnings = tuple(printable(_without_place(warning, job, folder)) for warning in warnings)
-        message = printable(_without_place(message, job, folder)) or "; ".join(warnings)
+        warnings = tuple(_as_recorded(warning, job, folder) for warning in warnings)
+        message = _as_recorded(message, job, folder) or "; ".join(warnings)
         return Outcome(status, job.name, printable(output), round(time.monotonic() - started, 3), message, warnings)
 
     def _done(self, job: Job) -> tuple[Status, Sequence[str]]:
@@ -275,13 +279,6 @@ class Batch(ABC, Generic[M]):
         if seen := self.training(job):
             self.seen[job.name] = seen
         return "kept" if kept else "done", warnings
-
-    def _idle_devices(self) -> list[str]:
-        devices = parse_devices(self.order.device)
-        if len(self.fabrics) == len(devices):
-            return []
-        used = ",".join(devices[: len(self.fabrics)])
-        return [f"computing on {used} alone; for all of {','.join(devices)} add --jobs {len(devices)}"]
 
 
 class ImageBatch(Batch[M]):
@@ -325,21 +322,16 @@ def why(error: Exception, name: str) -> str:
     return f"unexpected {type(error).__name__}: {error}"
 
 
-def _without_place(message: str, job: Job, folder: Path | None) -> str:
+def _as_recorded(message: str, job: Job, folder: Path | None) -> str:
     """A message that names a study or an output as the records do, without the path of this machine in front."""
-    places = {f"{folder or job.output.parent}{os.sep}": "", str(job.source): job.name}
-    for place, name in places.items():
+    for place, name in ((f"{folder or job.output.parent}{os.sep}", ""), (str(job.source), job.name)):
         if message.startswith(place):
-            return name + message.removeprefix(place)
-    return message
+            return printable(name + message.removeprefix(place))
+    return printable(message)
 
 
 class _Manifest:
-    """``manifest.jsonl``: a line a study, written as it ends; a later batch adds its lines. A path of None keeps none.
-
-    Raises:
-        DataError: It cannot be written.
-    """
+    """``manifest.jsonl``: a line a study, written as it ends; a later batch adds its lines. Without a path, none."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -382,17 +374,9 @@ def _write_summary(path: Path, summary: Summary, facts: Facts) -> None:
 
 def _shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str) -> Iterator[Outcome]:
     """The outcomes as they come, with a progress bar."""
-    bar = Progress(
-        TextColumn(doing),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        disable=console.quiet or not console.is_terminal,
-    )
-    with bar:
+    columns = TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:")
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    with Progress(*columns, left, console=console, disable=console.quiet or not console.is_terminal) as bar:
         yield from bar.track(outcomes, total=total)
 
 

@@ -22,14 +22,10 @@ from medgan.text import few, printable, record_name
 
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 """The batch's own files in the output folder."""
-SUFFIX = re.compile(r"([_.-][A-Za-z0-9_.-]*[A-Za-z0-9])?")
+SUFFIX = re.compile(r"([_.-][A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?")
 """What may be added to the outputs' names: nothing that could be a folder or another kind of file."""
-
-LONGEST_SUFFIX = 100
-LONGEST_NAME_BYTES = 255
-"""What file systems take for one name, in bytes."""
-LONGEST_ENDING_BYTES = len("_uncertainty.nii.gz")
-"""Of what is written beside an output."""
+LONGEST_NAME_BYTES = 255 - len("_uncertainty.nii.gz")
+"""Of an output without its ending, so that file systems take it and what is written beside it."""
 
 Named = tuple[str, Path]
 """An input's path below INPUT or the cohort's folder, with forward slashes, and where it lies."""
@@ -223,10 +219,9 @@ def _below(folder: Path, output: Path) -> _Inputs:
 
 def _placed(source: Path, named: Sequence[Named], output: Path, suffix: str) -> tuple[tuple[Job, ...], Path | None]:
     """The jobs, and the folder of their records."""
-    if not SUFFIX.fullmatch(suffix) or len(suffix) > LONGEST_SUFFIX:
+    if not SUFFIX.fullmatch(suffix):
         raise ConfigError(
-            f"--suffix '{suffix}': write _, - or . and then letters, digits, _, - or ., {LONGEST_SUFFIX} at most, for "
-            "example _syn."
+            f"--suffix '{suffix}': write _, - or . and then letters, digits, _, - or ., 100 at most, for example _syn."
         )
     if is_named(output, nifti.SUFFIXES) and not is_folder(output):
         if len(named) > 1:
@@ -247,7 +242,7 @@ def _placed(source: Path, named: Sequence[Named], output: Path, suffix: str) -> 
 
 def _fitting(name: str, suffix: str = "") -> str:
     """An input's name with a suffix, as every output may bear it: cut, and unique by a hash, where it is too long."""
-    encoded, room = os.fsencode(name), LONGEST_NAME_BYTES - LONGEST_ENDING_BYTES - len(suffix)
+    encoded, room = os.fsencode(name), LONGEST_NAME_BYTES - len(suffix)
     if len(encoded) > room:
         mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}"
         name = encoded[: room - len(mark)].decode(errors="ignore") + mark
@@ -301,10 +296,9 @@ def _clashes(
     for job in jobs:
         for path in (*job.images(maps), job.sidecar):
             others = [name for name in writers[path] if name != job.name]
-            if path in folders:
-                others = ["what goes into a folder of that name"]
-            if others:
-                clash = f"{job.name} and {others[0]} would both write {path}"
+            if others or path in folders:
+                other = "what goes into a folder of that name" if path in folders else others[0]
+                clash = f"{job.name} and {other} would both write {path}"
                 problems.setdefault(job, f"{clash}; rename one of them, or convert them apart.")
     return problems
 

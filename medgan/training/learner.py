@@ -129,12 +129,9 @@ def bare(network: nn.Module) -> nn.Module:
 
 
 def panel(rows: Sequence[Sequence[NDArray[np.floating]]], lower: float, upper: float) -> NDArray[np.uint8]:
-    """Pictures of fixed cases: one row a case, one column an image, all at one fixed window.
+    """Pictures of cases: a row a case, a column an image (X, Y, Z), from ``lower`` (black) to ``upper`` (white).
 
-    Args:
-        rows: For each case its (X, Y, Z) images; the middle slice is shown, seen from the feet (radiological).
-        lower: Shown black.
-        upper: Shown white.
+    The middle slice is shown, seen from the feet (radiological).
     """
     tiles = [[_picture(image, lower, upper) for image in row] for row in rows]
     height = max(tile.shape[0] for row in tiles for tile in row)

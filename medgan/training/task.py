@@ -63,7 +63,7 @@ def train_task(
         origin: Where the subjects come from.
         recorder: Where metrics and panels go; by default to ``folder`` alone.
         resume: Go on from the state in ``folder``, where there is one.
-        learner: The task's, where it was seeded before.
+        learner: The task's, if it was seeded before.
 
     Raises:
         ConfigError: A resumed training with other settings.

@@ -12,7 +12,6 @@ from medgan.data.cache import Cache
 from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError
-from medgan.phantom.kinds import KINDS
 from medgan.studies.base import Order as StudyOrder
 from medgan.studies.translator import configured as study_configured
 from medgan.synthesis.training import GeneratorDescription
@@ -119,12 +118,6 @@ def test_a_cohort_without_masks_is_refused(cohort, tmp_path):
     bare.write_text("\n".join(",".join([*row[:3], row[4]]) for row in rows), encoding="utf-8")
     with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
         train(Order("lesion_augmentation", bare, overrides=TINY, out=tmp_path, device="cpu"), Console(quiet=True))
-
-
-def test_the_phantom_has_the_domain_that_is_learnt_by_default():
-    pipeline = configured()
-    assert pipeline.config.domain.name in KINDS[pipeline.phantom].scans
-    assert KINDS[pipeline.phantom].mask == "lesions"
 
 
 def test_what_compares_translations_refuses_it_by_name():

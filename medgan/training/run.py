@@ -178,9 +178,7 @@ def _frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: Ru
     return split
 
 
-def _fixed_facts(
-    pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Data | None, fabric: Fabric
-) -> dict[str, Any]:
+def _fixed_facts(pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Data | None, fabric: Fabric) -> Settings:
     """What ``run.json`` tells of a run, beside its settings."""
     return (Location.of(data).facts() if data else {"data": None}) | {
         "pipeline": pipeline.name(),
@@ -194,9 +192,7 @@ def _fixed_facts(
     }
 
 
-def _tracked(
-    order: Order, pipeline: Pipeline[Any], name: str, facts: dict[str, Any], before: dict[str, Any]
-) -> Tracker:
+def _tracked(order: Order, pipeline: Pipeline[Any], name: str, facts: Settings, before: Settings) -> Tracker:
     """The MLflow run: a new one, or the one that ``before``, what ``run.json`` told at the start, says was begun."""
     tags = {key: str(facts[key]) for key in ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")}
     return Tracker.start(
@@ -211,7 +207,7 @@ def _tracked(
     )
 
 
-def _describe_data(tracker: Tracker, pipeline: Pipeline[Any], cohort: Cohort, facts: dict[str, Any]) -> None:
+def _describe_data(tracker: Tracker, pipeline: Pipeline[Any], cohort: Cohort, facts: Settings) -> None:
     """Record which data a run sees, without a name of it."""
     counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
     tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)

@@ -64,11 +64,6 @@ def train_task(
         recorder: Where metrics and panels go; by default to ``folder`` alone.
         resume: Go on from the state in ``folder``, where there is one.
         learner: The task's, if it was seeded before.
-
-    Raises:
-        ConfigError: A resumed training with other settings.
-        TrainingError: A training that broke down; with advice.
-        Interrupted: Asked to stop; the state is saved.
     """
     note_settings(folder, task.config, resume)
     loop = Fit(

@@ -122,15 +122,15 @@ Begun = tuple[RunFolder, Pipeline[Any], Data | None]
 
 def _started(order: Order, root: Path) -> Begun:
     """A new run: its folder, its pipeline with settings resolved, its data."""
-    pipeline = _configured(order, order.data, on_phantom=order.data is None or order.phantom)
-    return new_run(root, order.name), pipeline, order.data
+    pipeline = _configured(order, on_phantom=order.data is None or order.phantom)
+    return new_run(root, order.name), pipeline.complete(order.data), order.data
 
 
-def _configured(order: Order, data: Data | None, *, on_phantom: bool) -> Pipeline[Any]:
+def _configured(order: Order, *, on_phantom: bool) -> Pipeline[Any]:
     """The pipeline with the settings that the order asks for on this device."""
     layers = [order.settings, *user_layers(order.config, order.overrides)]
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
-    return catalog.load(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu).complete(data)
+    return catalog.load(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu)
 
 
 def _resumed(order: Order, root: Path) -> Begun:
@@ -148,7 +148,7 @@ def _resumed(order: Order, root: Path) -> Begun:
     pipeline = kind(load(kind.settings, {"seed": facts.get("seed", 0)}, run.config))
     data = order.data or Location.of_facts(facts)
     if changes:
-        asked = _configured(order, data, on_phantom=facts.get("phantom", False))
+        asked = _configured(order, on_phantom=facts.get("phantom", False)).complete(data)
         if changed := changed_settings(pipeline.config, asked.config):
             raise ConfigError(
                 f"{run.config}: the run was begun with other settings ({changed}); give those, or another --name."

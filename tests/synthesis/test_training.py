@@ -48,7 +48,7 @@ def test_a_model_folder_is_all_that_drawing_needs(tmp_path, dimensions):
     config = settings(dimensions)
     made = trained(tmp_path, config, origin=Origin(split_hash="abc", phantom=True))
     loaded = read_model(tmp_path / "model", GeneratorDescription)
-    assert loaded.config == config
+    assert loaded.description.config == config
     assert loaded.description.subjects == ("s0", "s1")
     assert torch.equal(weights(made), weights(loaded))
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")

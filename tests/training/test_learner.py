@@ -28,7 +28,7 @@ class Weight(Learner):
 @pytest.fixture
 def learner():
     learner = Weight()
-    learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.weight_optimizers())
+    learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
     nn.init.zeros_(learner.weight.weight)
     return learner
 

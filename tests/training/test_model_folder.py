@@ -393,7 +393,7 @@ def test_a_folder_of_the_first_schema_loads_and_outputs_know_its_model_again(tmp
     content = json.loads(written.read_text())
     origin = content.get("origin", content)
     assert description.origin.split_hash == origin["split_hash"] != ""
-    assert description.origin.trained_on == origin["trained_on"] != {}
+    assert description.origin.model_dump(mode="json")["trained_on"] == origin["trained_on"] != {}
     networks = description.build()
     save_file(
         {

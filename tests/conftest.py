@@ -262,7 +262,7 @@ def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
     from medgan.data.preparation import GridConfig, Prepared
     from medgan.segmentation.labelled import Labelled
     from medgan.segmentation.settings import SegmenterConfig, SegmenterNetworkConfig
-    from medgan.segmentation.training import train_segmenter
+    from medgan.segmentation.training import segmenter_task
     from medgan.training.device import make_fabric
     from medgan.training.fit import FitConfig
 
@@ -289,7 +289,7 @@ def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
             )
             folder = tmp_path_factory.mktemp("segmenter")
             fabric = make_fabric("cpu", "32")
-            train_segmenter([subject(n) for n in range(3)], [], config, seed=seed, folder=folder, fabric=fabric)
+            segmenter_task([subject(n) for n in range(3)], [], config, seed=seed).train(folder, fabric)
             made[dimensions, seed, iterations] = folder / "model"
         return made[dimensions, seed, iterations]
 

@@ -22,7 +22,6 @@ from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import Description, Origin, library_versions
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import RunFolder, changed_settings, is_begun, new_run, run_to_resume
-from medgan.training.task import train_task
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def train(order: Order, console: Console) -> Trained:
             console.out(line, highlight=False)
         fabric = make_fabric(order.device, config.fit.precision)
         task = pipeline.task(cohort, split, Cache(default_folder()))
-        learner = task.seeded(config.seed)
+        learner = task.seeded()
         facts = _fixed_facts(pipeline, cohort, split, data, fabric)
         facts["phantom"] = data is None or order.phantom or before.get("phantom", False)
         phantom = facts["phantom"] or pipeline.on_phantom
@@ -107,8 +106,8 @@ def train(order: Order, console: Console) -> Trained:
                 run.note(recorded)
                 _describe_data(tracker, pipeline, cohort, facts)
                 tracker.artifact(run.config)
-            model = train_task(
-                task, learner=learner, seed=config.seed, folder=run.path, fabric=fabric, resume=order.resume,
+            model = task.train(
+                run.path, fabric, learner=learner, resume=order.resume,
                 origin=Origin.of(split, phantom=phantom, data_fingerprint=facts["data_fingerprint"]),
                 recorder=Recorder(run.path, tracker, console),
             )  # fmt: skip

@@ -14,7 +14,6 @@ from medgan.segmentation.labelled import Labelled
 from medgan.training.device import make_fabric
 from medgan.training.fit import Interrupted
 from medgan.training.model_folder import Origin, read_model
-from medgan.training.task import train_task
 
 PATCHES = {"2d": {"dimensions": 2, "size_voxels": 8}, "3d": {"dimensions": 3, "size_voxels": 8, "depth_voxels": 8}}
 METHODS = {"sgan": {"kind": "sgan", "channels": 4, "latent": 3}, "supervised": {"kind": "supervised"}}
@@ -39,8 +38,8 @@ def trained(folder, config, **changes):
     known, seen = spots(6, config), spots(30, config, seed=1).images
     given = {"labelled": known, "unlabelled": seen, "validation": (), "seed": 3} | changes
     cases = [given.pop(name) for name in ("labelled", "unlabelled", "validation")]
-    task = classifier_task(*cases, config, seed=given["seed"])
-    return train_task(task, folder=folder, fabric=make_fabric("cpu", "32"), **given)
+    task = classifier_task(*cases, config, seed=given.pop("seed"))
+    return task.train(folder, make_fabric("cpu", "32"), **given)
 
 
 def weights(model):

@@ -10,7 +10,7 @@ from medgan.errors import ConfigError, DataError
 from medgan.evaluation.tissues import overlap
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterDescription
-from medgan.segmentation.training import train_segmenter
+from medgan.segmentation.training import segmenter_task
 from medgan.training.fit import Fit, Interrupted
 from medgan.training.model_folder import Origin, read_model
 
@@ -25,7 +25,8 @@ def trained_in(config, subjects, fabric):
         train = subjects(2) if given is None else given
         chooses = subjects(1, 10) if validation is None else validation
         settings = settings or config(dimensions, fit={"epochs": 2})
-        return train_segmenter(train, chooses, settings, seed=seed, folder=folder, fabric=fabric, **more)
+        extra = {key: more.pop(key) for key in ("extra", "extra_share") if key in more}
+        return segmenter_task(train, chooses, settings, seed=seed, **extra).train(folder, fabric, **more)
 
     return run
 

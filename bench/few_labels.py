@@ -35,7 +35,6 @@ from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import Labelled, read_labelled
 from medgan.synthesis.patches import FLAIR
 from medgan.training.device import make_fabric
-from medgan.training.task import train_task
 
 TRAINING, TESTING = 48, 16
 """Phantom subjects, all with lesions."""
@@ -118,7 +117,7 @@ def measure(
         config = load(FewLabelsConfig, config.model_dump(), {"method": {"kind": method}})
     with TemporaryDirectory() as folder:
         task = classifier_task(shown(pool, labels, seed), pool.images, (), config, seed=seed)
-        model = train_task(task, seed=seed, folder=Path(folder), fabric=make_fabric("cpu", "32"))
+        model = task.train(Path(folder), make_fabric("cpu", "32"))
     with torch.no_grad():
         found = torch.cat([model.network(part) for part in judged.images.split(250)]).argmax(dim=1)
     accuracy = float((found == judged.classes).float().mean())

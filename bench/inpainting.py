@@ -39,7 +39,7 @@ from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.synthesis.painting import HidingConfig, InpaintingConfig, holes
 from medgan.synthesis.patches import FLAIR, LesionConfig, LesionPatches
-from medgan.synthesis.training import GeneratorDescription, GeneratorModel, train_generator
+from medgan.synthesis.training import GeneratorDescription, GeneratorModel, generator_task
 from medgan.training.device import make_fabric
 from medgan.training.fit import FitConfig
 from medgan.training.model_folder import read_model
@@ -99,7 +99,7 @@ def train(cases: list[Labelled], given: argparse.Namespace) -> GeneratorModel:
     )  # fmt: skip
     config = SynthesisConfig(**dict(HEALTHY), generator=generator, fit=fit)
     folder = given.out / f"inpainting_{given.adversarial}"
-    return train_generator(cases, cases[:1], config, seed=given.seed, folder=folder, fabric=make_fabric("auto", "auto"))
+    return generator_task(cases, cases[:1], config, seed=given.seed).train(folder, make_fabric("auto", "auto"))
 
 
 def judged(case: Labelled, fills: dict[str, Fill], given: argparse.Namespace) -> list[dict[str, object]]:

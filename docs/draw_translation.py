@@ -42,7 +42,11 @@ def unseen(cohort: Path, out: Path) -> dict[str, tuple[Path, Path, Path]]:
     for subject, image in rows:
         stem = out / Path(image).with_suffix("")
         sidecar = stem.with_suffix(".json")
-        if subject not in slices and sidecar.exists() and json.loads(sidecar.read_text())["Training"] == "unseen":
+        if (
+            subject not in slices
+            and sidecar.exists()
+            and json.loads(sidecar.read_text())["Training"]["ThisImage"] == "unseen"
+        ):
             paths = stem.with_suffix(".nii.gz"), stem.with_name(f"{stem.name}_change.nii.gz")
             slices[subject] = (cohort.parent / image, *paths)
     return slices

@@ -5,15 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medgan.commands import (
-    config,
-    convert,
-    data,
-    evaluate,
-    segment,
-    study,
-    train,
-)
+from medgan.commands import config, convert, data, evaluate, study, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +19,7 @@ app.command()(evaluate.evaluate)
 app.command()(convert.augment)
 app.command()(convert.segment)
 app.command()(convert.classify)
-app.command("segment-train")(segment.segment_train)
+app.command("segment-train")(train.segment_train)
 app.command()(evaluate.faithfulness)
 app.command("sweep")(study.sweep)
 app.command("benefit")(study.benefit)

@@ -60,21 +60,13 @@ Groups = dict[Location, tuple[str, type[BaseModel]]]
 
 
 def check_size(shape: Sequence[int]) -> None:
-    """Refuse a patch that no machine holds.
-
-    Raises:
-        ValueError: More than ``MOST_VOXELS``.
-    """
+    """Refuse a patch that no machine holds: a ``ValueError``."""
     if math.prod(shape) > MOST_VOXELS:
         raise ValueError(f"a patch of {' x '.join(map(str, shape))} voxels is larger than 512 x 512 x 512")
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that is not that of one folder.
-
-    Raises:
-        ConfigError: It would lead elsewhere, hide, or move the cursor of whoever lists it.
-    """
+    """Refuse a name that is not that of one folder: it would lead elsewhere, hide, or move a lister's cursor."""
     plain = name.isprintable() and name.strip() == name and not set(name) & set("/\\:") and not name.startswith(".")
     if not name or not plain or len(name.encode()) > LONGEST_NAME:
         raise ConfigError(
@@ -84,12 +76,9 @@ def check_name(name: str) -> None:
 
 
 def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:
-    """Settings of ``schema``: its defaults, then each layer in order.
+    """Settings of ``schema``: its defaults, then each layer in order, YAML files or mappings.
 
-    Args:
-        schema: The settings' type.
-        layers: YAML files or plain mappings; a later layer wins, key by key. A mapping whose keys are free forgets its
-            default where a layer gives one.
+    A later layer wins, key by key. A mapping whose keys are free forgets its default where a layer gives one.
 
     Raises:
         ConfigError: A file that is not YAML, an unknown key (with the nearest known one), or a value out of range.
@@ -201,12 +190,13 @@ def first_problem(error: ValidationError) -> str:
 
 
 def _explained(schema: type[Config], error: ValidationError) -> str:
+    """Each setting that does not fit, and the one that was probably meant."""
     lines = []
     groups = _groups(schema)
     for problem in error.errors()[:MOST_PROBLEMS]:
         place = _place(groups, problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(unknown_setting(place, _keys(groups)))
+            lines.append(_unknown_setting(place, _keys(groups)))
         else:
             message = problem["msg"].removeprefix("Value error, ")
             got = "" if isinstance(problem["input"], Mapping) else f" (got {problem['input']!r})"
@@ -222,11 +212,7 @@ def keys_of(schema: type[Config]) -> list[str]:
 
 
 def check_key(key: str, known: Sequence[str]) -> None:
-    """Refuse a dotted key of which no part leads to a known one.
-
-    Raises:
-        ConfigError: Names the part that is unknown, and the setting that was probably meant.
-    """
+    """Refuse a dotted key of which no part leads to a known one; the setting that was probably meant is named."""
     parts = key.split(".")
     for length in range(1, len(parts) + 1):
         begun = ".".join(parts[:length])
@@ -234,10 +220,10 @@ def check_key(key: str, known: Sequence[str]) -> None:
         if begun in known and not inside:
             return  # a value, or a mapping whose keys are free
         if begun not in known and not inside:
-            raise ConfigError(f"{unknown_setting(begun, known)}{SEE_SCHEMA}")
+            raise ConfigError(f"{_unknown_setting(begun, known)}{SEE_SCHEMA}")
 
 
-def unknown_setting(key: str, known: Sequence[str]) -> str:
+def _unknown_setting(key: str, known: Sequence[str]) -> str:
     """That a setting is unknown, and which was probably meant: one of its group, else of any, by its name."""
     group, _, name = key.rpartition(".")
     siblings = [each for each in known if each.rpartition(".")[0] == group]
@@ -254,15 +240,10 @@ def _keys(groups: Groups) -> list[str]:
 
 def _place(groups: Groups, loc: Location) -> str:
     """Where a problem is, as a user writes it: pydantic's location without the names of a union's members."""
-    prefix, _, rest = _innermost(groups, loc)
+    end = max(length for length in range(len(loc) + 1) if loc[:length] in groups)
+    prefix, rest = groups[loc[:end]][0], loc[end:]
     parts = [str(part) for index, part in enumerate(rest) if index == 0 or isinstance(part, int)]
     return ".".join([*prefix.split(".")[:-1], *parts])
-
-
-def _innermost(groups: Groups, loc: Location) -> tuple[str, type[BaseModel], Location]:
-    """The group in which ``loc`` lies, and what of ``loc`` remains inside it."""
-    end = max(length for length in range(len(loc) + 1) if loc[:length] in groups)
-    return (*groups[loc[:end]], loc[end:])
 
 
 def _groups(schema: type[BaseModel], loc: Location = (), prefix: str = "") -> Groups:

@@ -1,6 +1,7 @@
 """What every test may ask for: the real data's folder, made-up scans in memory and on disk, tiny networks."""
 
 import csv
+import functools
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import nibabel as nib
 import numpy as np
 import pytest
+import typer.testing
 from numpy.typing import NDArray
 
 import medgan  # noqa: F401 - before any test can import MLflow, which is told here to send nothing
@@ -55,6 +57,14 @@ def golden(tmp_path_factory) -> "GoldenStudies":
     from golden.studies import GoldenStudies
 
     return GoldenStudies(tmp_path_factory.mktemp("golden"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def parsed_once() -> Iterator[None]:
+    """The command line is built once, and not anew for each command that a test runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture
@@ -252,7 +262,7 @@ def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
     from medgan.data.preparation import GridConfig, Prepared
     from medgan.segmentation.labelled import Labelled
     from medgan.segmentation.settings import SegmenterConfig, SegmenterNetworkConfig
-    from medgan.segmentation.training import train_segmenter
+    from medgan.segmentation.training import segmenter_task
     from medgan.training.device import make_fabric
     from medgan.training.fit import FitConfig
 
@@ -279,7 +289,7 @@ def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
             )
             folder = tmp_path_factory.mktemp("segmenter")
             fabric = make_fabric("cpu", "32")
-            train_segmenter([subject(n) for n in range(3)], [], config, seed=seed, folder=folder, fabric=fabric)
+            segmenter_task([subject(n) for n in range(3)], [], config, seed=seed).train(folder, fabric)
             made[dimensions, seed, iterations] = folder / "model"
         return made[dimensions, seed, iterations]
 

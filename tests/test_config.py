@@ -244,7 +244,7 @@ def test_settings_cannot_be_changed_afterwards():
         load(Settings).name = "other"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     name=st.none() | st.text(max_size=20),
     note=st.text(max_size=200),

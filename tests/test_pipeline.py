@@ -271,3 +271,14 @@ def test_simulated_pairs_stand_beside_the_real_studies(small, unpaired, monkeypa
 def test_a_pipeline_is_called_by_its_module():
     assert {catalog.load(name).name() for name in catalog.names()} == set(catalog.names())
     assert all(issubclass(catalog.load(name), Pipeline) for name in catalog.names())
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_phantom_of_a_pipeline_has_its_domains(name):
+    pipeline = catalog.load(name).configured(on_phantom=True, on_cpu=True)
+    phantom = KINDS[pipeline.phantom]
+    if pipeline.pair.source == pipeline.pair.target:
+        assert pipeline.pair.source.name in phantom.scans
+    else:
+        assert phantom.domains == pipeline.pair.names
+    assert phantom.mask == "lesions" or not name.startswith("lesion")

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import PositiveFloat
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from medgan.classification.few_labels import CLASS, ClassPatches, cut_labelled
 from medgan.classification.settings import CLASSIFIER, ClassifierConfig
@@ -25,6 +25,8 @@ JUDGED, SHOWN = 256, 6
 class ClassifierLearner(Learner):
     """A learner whose kept network scores the classes of a patch; ``lesions`` says on which patches it is judged."""
 
+    trained: tuple[str, ...] = (CLASSIFIER,)
+    optimized: tuple[str, ...] = (CLASSIFIER,)
     kept = (CLASSIFIER,)
     best = "val/cross_entropy"
 
@@ -32,17 +34,13 @@ class ClassifierLearner(Learner):
         super().__init__()
         self.lesions, self.classes = lesions, classifier.classes
         # Radford et al. 2016, section 3: momentum .5 keeps the game stable; both learners have it, to be comparable.
-        self.add(CLASSIFIER, classifier.build(), rate)
+        self.classifier = classifier.build()
+        self.classifier_optimizer = self.adam(self.classifier, rate)
         self._judged: ClassPatches | None = None
 
-    def add(self, name: str, network: nn.Module, rate: float) -> None:
-        """Train a network by Adam."""
-        self.nets[name], self.optims[name] = network, Adam(network.parameters(), rate, betas=(0.5, 0.999))
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The kept network."""
-        return self.nets[CLASSIFIER]
+    def adam(self, network: nn.Module, rate: float) -> Optimizer:
+        """The optimiser of a network."""
+        return Adam(network.parameters(), rate, betas=(0.5, 0.999))
 
     @torch.no_grad()
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
@@ -57,10 +55,9 @@ class ClassifierLearner(Learner):
 
     def _held_out_patches(self, held_out: HeldOut) -> ClassPatches:
         assert isinstance(held_out, LabelledHeldOut), "a classifier is judged on labelled subjects"
-        assert self.fabric is not None, "attach comes first"
         if self._judged is None:
             patches = cut_labelled(held_out.subjects(), self.lesions, JUDGED, seed=0)
-            self._judged = ClassPatches(self.fabric.to_device(patches.images), patches.classes)
+            self._judged = ClassPatches(self.attached.to_device(patches.images), patches.classes)
         return self._judged
 
 
@@ -84,7 +81,7 @@ class Supervised(ClassifierLearner):
     def training_step(self, batch: Batch) -> Terms:
         """One step down the cross-entropy."""
         terms = {"labelled": labelled_loss(self.classifier(batch[IMAGE]), batch[CLASS])}
-        self.descend(self.optims[CLASSIFIER], terms)
+        self.descend(self.classifier_optimizer, terms)
         return {name: term.detach() for name, term in terms.items()}
 
 

@@ -67,8 +67,8 @@ class ClassifierDescription(Description):
     """All that must be known to classify an image with a model."""
 
     use = (
-        "Classify images with `medgan classify INPUT OUTPUT --model THIS_FOLDER`. Its probabilities are a softmax and\n"
-        "were not calibrated; the figures above chose the epoch and are no evidence for other subjects."
+        "Classify images with `medgan classify INPUT OUTPUT --model THIS_FOLDER`. Its probabilities are a softmax and "
+        "were not\ncalibrated; the figures above chose the epoch and are no evidence for other subjects."
     )
 
     called = CLASSIFIER

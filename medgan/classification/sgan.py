@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from medgan.classification.few_labels import CLASS, UNLABELLED
 from medgan.classification.learner import ClassifierLearner
@@ -49,27 +49,29 @@ class SGAN(ClassifierLearner):
     classifier, and nothing must be cut off to use it.
     """
 
+    trained = optimized = (CLASSIFIER, GENERATOR)
+
     def __init__(self, config: SGANConfig, classifier: ClassifierConfig, lesions: LesionConfig) -> None:
         super().__init__(classifier, lesions, config.rate)
         self.config = config
-        generator = LatentGenerator(classifier.shape, 1, latent=config.latent, channels=config.channels)
-        self.add(GENERATOR, generator, config.generator_rate)
+        self.generator: nn.Module = LatentGenerator(classifier.shape, 1, latent=config.latent, channels=config.channels)
+        self.generator_optimizer = self.adam(self.generator, config.generator_rate)
 
     def training_step(self, batch: Batch) -> Terms:
         """One step of the discriminator, then one of the generator."""
         fake = self.drawn(batch)
         discriminator = self.discriminator_terms(batch, fake.detach())
-        self.descend(self.optims[CLASSIFIER], discriminator)
+        self.descend(self.classifier_optimizer, discriminator)
         self.classifier.requires_grad_(False)
         generator = self.generator_terms(batch, fake)
-        self.descend(self.optims[GENERATOR], generator)
+        self.descend(self.generator_optimizer, generator)
         self.classifier.requires_grad_(True)
         return {name: term.detach() for name, term in (discriminator | generator).items()}
 
     def drawn(self, batch: Batch) -> Tensor:
         """As many generated patches as the batch has unlabelled ones, (B, 1, *shape)."""
         real = batch[UNLABELLED]
-        fake: Tensor = self.nets[GENERATOR](torch.randn(len(real), self.config.latent, device=real.device))
+        fake: Tensor = self.generator(torch.randn(len(real), self.config.latent, device=real.device))
         return fake
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
@@ -93,6 +95,5 @@ class SGAN(ClassifierLearner):
         """The discriminator's last inner layer for (B, 1, *shape), as (B, F)."""
         network = bare(self.classifier)
         assert isinstance(network, WholeDiscriminator)
-        assert self.fabric is not None, "attach comes first"
-        with self.fabric.autocast():
+        with self.attached.autocast():
             return network.features(image).float().flatten(1)

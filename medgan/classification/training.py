@@ -1,6 +1,7 @@
 """What a classifier of patches learns from: a few labels, and patches without one."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -59,7 +60,7 @@ def classifier_task(
         unlabelled: (M, 1, *shape) in [-1, 1], whose class is not; the supervised method does not look at them.
         validation: Subjects that choose the epoch.
         config: The settings.
-        seed: Of the order and the variation of the patches.
+        seed: Of weights, noise and order.
 
     Raises:
         DataError: Nothing to learn from, or nobody to choose the epoch.
@@ -79,7 +80,5 @@ def classifier_task(
         "unlabelled": len(shown),
     }
     patches = FewLabels(labelled, shown, config.variation, seed=seed)
-    held_out = LabelledHeldOut.of(validation)
-    return Task(
-        config, config.fit, lambda: method.learner(classifier, config), patches, held_out, ClassifierDescription, facts
-    )
+    learner, held_out = partial(method.learner, classifier, config), LabelledHeldOut.of(validation)
+    return Task(config, config.fit, seed, learner, patches, held_out, ClassifierDescription, facts)

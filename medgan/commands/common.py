@@ -1,44 +1,157 @@
-"""What commands share: options, how errors end them, and where they speak."""
+"""What commands share: options, each declared once, how errors end a command, and where it speaks.
+
+A command takes options one by one and in groups: a parameter that is a group, such as ``machine: Machine``, stands for
+the options that are the group's fields.
+"""
 
 import errno
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from medgan.errors import MedganError
 from medgan.text import printable
+from medgan.training.device import parse_devices
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="What to train; `medgan pipelines` lists them.")]
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")]
-Data = Annotated[Path | None, typer.Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")]
-Out = Annotated[Path, typer.Option(help="Where runs are kept.")]
-RunName = Annotated[str | None, typer.Option("--name", help="The run's name; else the time.")]
-StudyName = Annotated[str | None, typer.Option("--name", help="The study's name; the same name goes on with it.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Debug = Annotated[bool, typer.Option(help="Show tracebacks.")]
-Force = Annotated[bool, typer.Option("--force", help="Take studies that cannot be of the model's domain all the same.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
+    from medgan.data.studies import Location, Options
+
+PipelineName = Annotated[str, Option("--pipeline", "-p", help="What to train; `medgan pipelines` lists them.")]
+Input = Annotated[Path, Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")]
+Output = Annotated[Path, Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")]
+ModelName = Annotated[str, Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")]
+Data = Annotated[Path | None, Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")]
+Out = Annotated[Path, Option(help="Where runs are kept.")]
+RunName = Annotated[str | None, Option("--name", help="The run's name; else the time.")]
+StudyName = Annotated[str | None, Option("--name", help="The study's name; the same name goes on with it.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps; for several jobs also cuda:0,cuda:1.")]
+Debug = Annotated[bool, Option(help="Show tracebacks.")]
+Force = Annotated[bool, Option("--force", help="Take studies that cannot be of the model's domain all the same.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors only.")]
+Overrides = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
 Root = Annotated[
     Path | None,
-    typer.Option("--root", metavar="DIR", help="Of a cohort CSV, what its paths are relative to; else its folder."),
+    Option("--root", metavar="DIR", help="Of a cohort CSV, what its paths are relative to; else its folder."),
 ]
 Bids = Annotated[
-    str | None, typer.Option("--bids", metavar="KEY=VALUE", help="Of BIDS, which of several images: run=1,acq=mprage.")
+    str | None, Option("--bids", metavar="KEY=VALUE", help="Of BIDS, which of several images: run=1,acq=mprage.")
 ]
-TrackingUri = Annotated[
-    str | None, typer.Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")
-]
+TrackingUri = Annotated[str | None, Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")]
 ResumeOrStart = Annotated[
-    bool, typer.Option("--resume-or-start", help="Go on with the run of that --name, or start it: for requeued jobs.")
+    bool, Option("--resume-or-start", help="Go on with the run of that --name, or start it: for requeued jobs.")
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with what differs from the shipped settings.")]
+ConfigFile = Annotated[Path | None, Option("--config", help="YAML with what differs from the shipped settings.")]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a cohort is read."""
+
+    root: Root = None
+    bids: Bids = None
+
+    @property
+    def options(self) -> "Options":
+        """Checked."""
+        from medgan.data.studies import options
+
+        return options(self.root, self.bids)
+
+    def located(self, data: Path) -> "Location":
+        """The cohort or images at a path, read that way."""
+        from medgan.data.studies import Location
+
+        return Location(data, self.options)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A cohort to train on, if one is given."""
+
+    data: Data = None
+    root: Root = None
+    bids: Bids = None
+
+    @property
+    def located(self) -> "Location | None":
+        """Where it lies and how it is read."""
+        from medgan.data.studies import located
+
+        return located(self.data, self.root, self.bids)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which run, and with which settings."""
+
+    config: ConfigFile = None
+    out: Out = Path("runs")
+    name: RunName = None
+    resume: Annotated[bool, Option("--resume", help="Go on with the run of that name, or the last one.")] = False
+    resume_or_start: ResumeOrStart = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a command computes and records."""
+
+    tracking: TrackingUri = None
+    device: Device = "auto"
+
+    def first(self, quiet: bool) -> str:
+        """The device of a command that computes on one at a time, and says so where more are named."""
+        first, *others = parse_devices(self.device)
+        if others:
+            console(quiet).out(f"computing on {first} alone: this command uses one device at a time", highlight=False)
+        return first
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a batch is done."""
+
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace outputs of other inputs or models.")] = False
+    jobs: Annotated[int, Option(min=1, help="Studies read and written ahead.")] = 1
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command with ``--debug``, its groups of options spelled out; its errors become lines and exit codes."""
+    groups: dict[str, type[Any]] = {}
+    options: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if hasattr(parameter.annotation, "__dataclass_fields__"):
+            groups[name] = parameter.annotation
+            options += inspect.signature(parameter.annotation).parameters.values()
+        else:
+            options.append(parameter)
+    options.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+
+    def run(*, debug: bool, **given: Any) -> None:
+        with explained(debug):
+            for name, group in groups.items():
+                given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
+            function(**given)
+
+    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    run.__annotations__ = {each.name: each.annotation for each in options}
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options]
+    )
+    return run
+
+
+def end(code: int) -> None:
+    """End a command with an exit code other than 0."""
+    if code:
+        raise typer.Exit(code)
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from medgan.commands import early
-from medgan.commands.common import Bids, Debug, Overrides, PipelineName, Quiet, Root, console, explained, say
+from medgan.commands.common import Overrides, PipelineName, Quiet, Reading, command, console, end, say
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,130 +17,122 @@ app = typer.Typer(no_args_is_help=True, help="Look at, check and make data.")
 
 
 @app.command("phantom")
+@command
 def make_phantom(
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    kind: Annotated[str, typer.Option(help="What to render: abdomen_ct, abdomen_mr_ct or head_mr.")] = "abdomen_ct",
-    subjects: Annotated[int, typer.Option(min=1)] = 24,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path, Argument(help="Folder to write.")],
+    kind: Annotated[str, Option(help="What to render: abdomen_ct, abdomen_mr_ct or head_mr.")] = "abdomen_ct",
+    subjects: Annotated[int, Option(min=1)] = 24,
+    seed: Annotated[int, Option(min=0)] = 0,
     lesions: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of subjects with lesions; by default the kind's.")
+        float | None, Option(min=0, max=1, help="Share of subjects with lesions; by default the kind's.")
     ] = None,
-    debug: Debug = False,
 ) -> None:
     """Render the built-in phantom: seeded subjects with known truth."""
-    with explained(debug):
-        from medgan.phantom.cohort import write_phantom
+    from medgan.phantom.cohort import write_phantom
 
-        say(False, f"cohort: {write_phantom(out, kind=kind, subjects=subjects, seed=seed, lesions=lesions)}")
+    say(False, f"cohort: {write_phantom(out, kind=kind, subjects=subjects, seed=seed, lesions=lesions)}")
 
 
 @app.command("check")
+@command
 def check_data(
-    data: Annotated[Path, typer.Argument(help="Cohort: CSV, folders, BIDS or nnU-Net raw.")],
+    data: Annotated[Path, Argument(help="Cohort: CSV, folders, BIDS or nnU-Net raw.")],
     overrides: Overrides = None,
     pipeline: PipelineName = "ct_contrast",
-    root: Root = None,
-    bids: Bids = None,
-    table: Annotated[Path | None, typer.Option("--csv", help="Write the table here too.")] = None,
-    debug: Debug = False,
+    *,
+    reading: Reading,
+    table: Annotated[Path | None, Option("--csv", help="Write the table here too.")] = None,
 ) -> None:
     """Check a cohort before training: readable, geometry, intensities, duplicates, who is who. Exit code 1 on findings.
 
     Settings say what it shall be used for: translator=pix2pix also checks that pairs lie on one grid.
     """
-    with explained(debug):
-        early.check_use(pipeline=pipeline, settings=pipeline, overrides=overrides, data=data)
-        from medgan import catalog
-        from medgan.config import from_overrides
-        from medgan.data.check import check_cohort, left_out
-        from medgan.data.streams import inert_table, write_text
-        from medgan.data.studies import Location, find_cohort, options
+    early.check_use(pipeline=pipeline, settings=pipeline, overrides=overrides, data=data)
+    from medgan import catalog
+    from medgan.config import from_overrides
+    from medgan.data.check import check_cohort, left_out
+    from medgan.data.streams import inert_table, write_text
+    from medgan.data.studies import find_cohort
 
-        asked = from_overrides(overrides or [])
-        pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
-        cohort = find_cohort(Location(data, options(root, bids)), pair)
-        report = check_cohort(cohort, pair)
-        console().print(report.render())
-        for line in left_out(data, cohort):
-            console().print(line, highlight=False, markup=False)
-        if table:
-            write_text(table, inert_table(report.frame()).to_csv(index=False))
-        if report.findings:
-            raise typer.Exit(1)
+    asked = from_overrides(overrides or [])
+    pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
+    cohort = find_cohort(reading.located(data), pair)
+    report = check_cohort(cohort, pair)
+    console().print(report.render())
+    for line in left_out(data, cohort):
+        console().print(line, highlight=False, markup=False)
+    if table:
+        write_text(table, inert_table(report.frame()).to_csv(index=False))
+    end(bool(report.findings))
 
 
 @app.command("csv")
+@command
 def write_csv(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the images lie.")],
-    out: Annotated[Path, typer.Option(help="The table to write, such as cohort.csv; it must not be there yet.")],
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Where the images lie.")],
+    out: Annotated[Path, Option(help="The table to write, such as cohort.csv; it must not be there yet.")],
     image: Annotated[
         list[str] | None,
-        typer.Option(help="'{domain}/{subject}_*.nii.gz', or contrast='scans/{subject}_ce*'; may be repeated."),
+        Option(help="'{domain}/{subject}_*.nii.gz', or contrast='scans/{subject}_ce*'; may be repeated."),
     ] = None,
-    mask: Annotated[str | None, typer.Option(help="The same for masks: 'masks/{subject}.nii.gz'.")] = None,
-    debug: Debug = False,
+    mask: Annotated[str | None, Option(help="The same for masks: 'masks/{subject}.nii.gz'.")] = None,
 ) -> None:
     """Write a cohort's table of what lies in a folder; every file that it leaves out is named with the reason.
 
     Without --image it guesses, and says what it took for subject and domain.
     """
-    with explained(debug):
-        early.check_use(data=folder)
-        from medgan.data.table_writer import propose, write_table
+    early.check_use(data=folder)
+    from medgan.data.table_writer import propose, write_table
 
-        found = propose(folder, image or (), mask)
-        for line in found.lines(folder):
-            say(False, line)
-        write_table(out, found.studies)
-        say(False, f"table: {out}")
-        say(False, f"next:  medgan data check {out}")
+    found = propose(folder, image or (), mask)
+    for line in found.lines(folder):
+        say(False, line)
+    write_table(out, found.studies)
+    say(False, f"table: {out}")
+    say(False, f"next:  medgan data check {out}")
 
 
 @app.command("register")
+@command
 def register_data(
-    data: Annotated[Path, typer.Argument(metavar="COHORT", help="Raw pairs: CSV, folders, BIDS or nnU-Net raw.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    data: Annotated[Path, Argument(metavar="COHORT", help="Raw pairs: CSV, folders, BIDS or nnU-Net raw.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="Folder to write.")],
     overrides: Overrides = None,
     pipeline: Annotated[
-        str | None, typer.Option("--pipeline", "-p", help="Its domains are registered, target onto source.")
+        str | None, Option("--pipeline", "-p", help="Its domains are registered, target onto source.")
     ] = None,
-    root: Root = None,
-    bids: Bids = None,
-    fixed: Annotated[
-        str | None, typer.Option(help="Domain whose scans stay; say plain:CT where no name tells.")
-    ] = None,
-    moving: Annotated[str | None, typer.Option(help="Domain whose scans are moved; not with --pipeline.")] = None,
-    qc: Annotated[float | None, typer.Option(min=0, max=1, help="Refuse pairs whose outlines' Dice is lower.")] = None,
-    n4: Annotated[bool, typer.Option("--n4", help="Divide MR by its bias field (N4).")] = False,
-    bspline: Annotated[float | None, typer.Option(metavar="MM", help="Then bend, control points so far apart.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    *,
+    reading: Reading,
+    fixed: Annotated[str | None, Option(help="Domain whose scans stay; say plain:CT where no name tells.")] = None,
+    moving: Annotated[str | None, Option(help="Domain whose scans are moved; not with --pipeline.")] = None,
+    qc: Annotated[float | None, Option(min=0, max=1, help="Refuse pairs whose outlines' Dice is lower.")] = None,
+    n4: Annotated[bool, Option("--n4", help="Divide MR by its bias field (N4).")] = False,
+    bspline: Annotated[float | None, Option(metavar="MM", help="Then bend, control points so far apart.")] = None,
+    jobs: Annotated[int, Option(min=1, help="Processes.")] = 1,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Register raw pairs onto one grid; only trusted ones reach OUT/cohort.csv. Exit code 1 if some do not.
 
     Settings say how: rigid.samples=100000, limits.least_covered=0.8. What was registered before is not done again.
     """
-    with explained(debug):
-        early.check_use(pipeline=pipeline, data=data)
-        from medgan.config import from_overrides, load
-        from medgan.data.studies import Location, find_cohort, options
-        from medgan.registration.cohort import register_cohort, render
-        from medgan.registration.pair import PairConfig
+    early.check_use(pipeline=pipeline, data=data)
+    from medgan.config import from_overrides, load
+    from medgan.data.studies import find_cohort
+    from medgan.registration.cohort import register_cohort, render
+    from medgan.registration.pair import PairConfig
 
-        flags: dict[str, object] = {"n4": True} if n4 else {}
-        flags |= {} if bspline is None else {"bspline_mm": bspline}
-        flags |= {} if qc is None else {"limits": {"least_dice": qc}}
-        config = load(PairConfig, from_overrides(overrides or []), flags)
-        pair, stays = _pair(pipeline, fixed, moving)
-        cohort = find_cohort(Location(data, options(root, bids)), pair)
-        for note in filter(None, (*cohort.notes, cohort.note)):
-            say(quiet, note)
-        outcomes = register_cohort(cohort, pair, out, config, fixed=stays, jobs=jobs)
-        console(quiet).print(render(outcomes))
-        say(quiet, f"cohort: {out / 'cohort.csv'}")
-        if any(outcome.status != "accepted" for outcome in outcomes):
-            raise typer.Exit(1)
+    flags: dict[str, object] = {"n4": True} if n4 else {}
+    flags |= {} if bspline is None else {"bspline_mm": bspline}
+    flags |= {} if qc is None else {"limits": {"least_dice": qc}}
+    config = load(PairConfig, from_overrides(overrides or []), flags)
+    pair, stays = _pair(pipeline, fixed, moving)
+    cohort = find_cohort(reading.located(data), pair)
+    for note in filter(None, (*cohort.notes, cohort.note)):
+        say(quiet, note)
+    outcomes = register_cohort(cohort, pair, out, config, fixed=stays, jobs=jobs)
+    console(quiet).print(render(outcomes))
+    say(quiet, f"cohort: {out / 'cohort.csv'}")
+    end(any(outcome.status != "accepted" for outcome in outcomes))
 
 
 def _pair(pipeline: str | None, fixed: str | None, moving: str | None) -> tuple["DomainPair", str]:

@@ -14,8 +14,7 @@ from pathlib import Path
 from medgan import catalog
 from medgan.config import NEEDS_NAME, Config, check_key, check_name, flattened, keys_of, parse_override, read_yaml
 from medgan.errors import ConfigError, DataError, ModelError
-
-DEVICES = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+from medgan.training.device import parse_devices
 
 
 def check_use(
@@ -33,21 +32,11 @@ def check_use(
     resume_or_start: bool = False,
     several: bool = False,
 ) -> None:
-    """Refuse what a command could not do anyway.
+    """Refuse what a command could not do anyway; arguments are what the options of their names say.
 
-    Args:
-        pipeline: Must exist.
-        settings: Whose keys ``overrides`` and ``config`` may hold: a pipeline, or another name in ``keys.json``.
-        overrides: ``KEY=VALUE``.
-        config: A YAML file of settings.
-        data: A cohort.
-        source: INPUT.
-        models: Model folders, or names that MLflow knows; None is none.
-        places: Sets of images: FOLDER, FOLDER:NAME or cohort.csv:DOMAIN.
-        device: What ``--device`` says.
-        name: What ``--name`` says.
-        resume_or_start: Whether it is needed, since a run is gone on with or started.
-        several: Whether an override holds several values, ``KEY=A,B``.
+    ``settings`` is whose keys ``overrides`` and ``config`` may hold, a pipeline or another name in ``keys.json``; with
+    ``several``, an override holds several values, ``KEY=A,B``. ``source`` is INPUT. ``models`` are folders, or names
+    that MLflow knows; ``places`` are sets of images: FOLDER, FOLDER:NAME or cohort.csv:DOMAIN. None is none.
 
     Raises:
         MedganError: What is wrong, and what to do.
@@ -58,15 +47,14 @@ def check_use(
         raise ConfigError(NEEDS_NAME)
     if name is not None:
         check_name(name)
-    if not all(DEVICES.fullmatch(each) for each in device.split(",")):
-        raise ConfigError(
-            f"this machine has no device '{device}'; --device takes auto, cpu, cuda, cuda:1 (the second GPU) or mps."
-        )
+    parse_devices(device)
     if settings is not None:
         _check_settings(settings, overrides or (), config, several)
     if data is not None and not _holds_something(data):
         raise DataError(f"{data} is empty or does not exist; give a folder of studies or a cohort CSV.")
-    if source is not None and not os.path.lexists(source) and not _may_be_series(source):
+    # One of several DICOM series in a folder has a name, but no file of that name.
+    is_series = source is not None and source.name.startswith("series") and source.parent.is_dir()
+    if source is not None and not os.path.lexists(source) and not is_series:
         raise DataError(f"{source} does not exist; give an image, a folder or a cohort CSV.")
     for model in models:
         recorded = model is None or re.match(r"(runs|models):/", str(model))
@@ -77,11 +65,6 @@ def check_use(
     for place in places:
         if place and not any(os.path.lexists(path) for path in (place, place.rpartition(":")[0] or place)):
             raise DataError(f"{place} does not exist; give a folder of images, or cohort.csv:DOMAIN.")
-
-
-def _may_be_series(source: Path) -> bool:
-    """Whether INPUT may be one of several DICOM series in a folder: they have names, but no file of that name."""
-    return source.name.startswith("series") and source.parent.is_dir()
 
 
 def _holds_something(data: Path) -> bool:

@@ -1,56 +1,60 @@
 """``medgan evaluate`` and ``medgan faithfulness``."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from medgan.commands import early
-from medgan.commands.common import Bids, Debug, Device, Input, Quiet, Root, TrackingUri, console, explained, say
-from medgan.commands.convert import Part
+from medgan.commands.common import Input, Machine, ModelName, Quiet, Reading, command, console, end, say
+from medgan.commands.convert import Direction, Part, PartSplit
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Group
-
     from medgan.evaluation.statistics import Interval
 
 SourceModality = Annotated[
-    Literal["CT", "MR"], typer.Option(help="What the sources are. MR: its intensities are no HU; see docs/evaluate.md.")
+    Literal["CT", "MR"], Option(help="What the sources are. MR: its intensities are no HU; see docs/evaluate.md.")
 ]
 ReferenceModality = Annotated[
-    Literal["CT", "MR"], typer.Option(help="What references and synthetic images are. MR with MR: enhancement.")
+    Literal["CT", "MR"], Option(help="What references and synthetic images are. MR with MR: enhancement.")
 ]
 TRAINING = "Cohort to fit baselines on, COHORT[:SOURCE,REFERENCE]; else the other evaluated subjects."
 
 
+@dataclass(frozen=True)
+class Lesions:
+    """How made lesions are judged."""
+
+    synthesis: Annotated[bool, Option("--synthesis", help="Judge made lesions, not translations.")] = False
+    dimensions: Annotated[Literal["2", "3"], Option(help="Of --synthesis's patches.")] = "2"
+    patch_voxels: Annotated[int, Option(help="Edge of --synthesis's patches around lesions.")] = 32
+    window_hu: Annotated[tuple[float, float], Option(help="What --synthesis sees of a CT.")] = (-200.0, 300.0)
+    seed: Annotated[int, Option(help="Of --synthesis's features and draws.")] = 0
+
+
+@command
 def evaluate(
-    synthetic: Annotated[str, typer.Option(help="What `medgan convert` wrote, or an augmented cohort.csv.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    reference: Annotated[
-        str | None, typer.Option(help="The truth, or other subjects: FOLDER or COHORT:DOMAIN.")
-    ] = None,
-    source: Annotated[str | None, typer.Option(help="The inputs, for the baselines: FOLDER or COHORT:DOMAIN.")] = None,
-    mask: Annotated[str | None, typer.Option(help="Body masks: FOLDER or COHORT.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Label maps, for figures by organ: FOLDER or COHORT.")] = None,
-    root: Root = None,
-    bids: Bids = None,
-    organ: Annotated[list[str] | None, typer.Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None,
-    paired: Annotated[bool | None, typer.Option("--paired/--unpaired", help="Else as the subjects show.")] = None,
+    synthetic: Annotated[str, Option(help="What `medgan convert` wrote, or an augmented cohort.csv.")],
+    out: Annotated[Path, Option(help="Folder for the results.")],
+    reference: Annotated[str | None, Option(help="The truth, or other subjects: FOLDER or COHORT:DOMAIN.")] = None,
+    source: Annotated[str | None, Option(help="The inputs, for the baselines: FOLDER or COHORT:DOMAIN.")] = None,
+    mask: Annotated[str | None, Option(help="Body masks: FOLDER or COHORT.")] = None,
+    labels: Annotated[str | None, Option(help="Label maps, for figures by organ: FOLDER or COHORT.")] = None,
+    *,
+    reading: Reading,
+    organ: Annotated[list[str] | None, Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None,
+    paired: Annotated[bool | None, Option("--paired/--unpaired", help="Else as the subjects show.")] = None,
     source_modality: SourceModality = "CT",
     reference_modality: ReferenceModality = "CT",
-    training: Annotated[str | None, typer.Option(help=TRAINING)] = None,
+    training: Annotated[str | None, Option(help=TRAINING)] = None,
     split: Annotated[
-        Path | None, typer.Option(help="split.json of the run: fits baselines on its training part, and refuses that.")
+        Path | None, Option(help="split.json of the run: fits baselines on its training part, and refuses that.")
     ] = None,
-    synthesis: Annotated[bool, typer.Option("--synthesis", help="Judge made lesions, not translations.")] = False,
-    dimensions: Annotated[Literal["2", "3"], typer.Option(help="Of --synthesis's patches.")] = "2",
-    patch_voxels: Annotated[int, typer.Option(help="Edge of --synthesis's patches around lesions.")] = 32,
-    window_hu: Annotated[tuple[float, float], typer.Option(help="What --synthesis sees of a CT.")] = (-200.0, 300.0),
-    seed: Annotated[int, typer.Option(help="Of --synthesis's features and draws.")] = 0,
+    lesions: Lesions,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Judge synthetic images beside what needs no network, with intervals over subjects.
 
@@ -58,48 +62,47 @@ def evaluate(
 
     Made lesions: --synthesis, with an augmented cohort; see docs/evaluate.md.
     """
-    with explained(debug):
-        early.check_use(places=[synthetic, reference, source, mask, labels, training])
-        from medgan.data.studies import options
+    early.check_use(places=[synthetic, reference, source, mask, labels, training])
+    if lesions.synthesis:
+        _refuse_unheeded({
+            "--source": source, "--mask": mask, "--labels": labels, "--organ": organ, "--training": training,
+            "--paired or --unpaired": paired,
+        })  # fmt: skip
+        from medgan.evaluation.synthesis import evaluate as judging
 
-        how = options(root, bids)
-        if synthesis:
-            _refuse_what_synthesis_does_not_heed({
-                "--source": source, "--mask": mask, "--labels": labels, "--organ": organ, "--training": training,
-                "--paired or --unpaired": paired,
-            })  # fmt: skip
-            from medgan.evaluation.synthesis import evaluate as lesions
+        question = judging.Question(
+            lesions.dimensions, lesions.patch_voxels, reference_modality, lesions.window_hu, lesions.seed
+        )
+        judged = judging.evaluate_synthesis(synthetic, reference, out, question, split=split, options=reading.options)
+        console(quiet).print(judging.render(judged))
+        end(judged.exit_code)
+        return
+    if reference is None:
+        raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
+    from medgan.evaluation.evaluate import evaluate as run
+    from medgan.evaluation.evaluate import render
+    from medgan.evaluation.judging import Modalities
 
-            question = lesions.Question(dimensions, patch_voxels, reference_modality, window_hu, seed)
-            judged = lesions.evaluate_synthesis(synthetic, reference, out, question, split=split, options=how)
-            _show(lesions.render(judged), judged.exit_code, quiet)
-            return
-        if reference is None:
-            raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
-        from medgan.evaluation import evaluate as translations
-        from medgan.evaluation.judging import Modalities
-
-        found = translations.evaluate(
-            synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=named(organ),
-            paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
-            options=how,
-        )  # fmt: skip
-        _show(translations.render(found), found.exit_code, quiet)
-
-
-def _show(figures: "Group", exit_code: int, quiet: bool) -> None:
-    console(quiet).print(figures)
-    if exit_code:
-        raise typer.Exit(exit_code)
+    found = run(
+        synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=_organs(organ),
+        paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
+        options=reading.options,
+    )  # fmt: skip
+    console(quiet).print(render(found))
+    end(found.exit_code)
 
 
-def _refuse_what_synthesis_does_not_heed(given: dict[str, object]) -> None:
-    """Refuse options that concern translations alone; those that were not given are None."""
+def _refuse_unheeded(given: dict[str, object]) -> None:
+    """Refuse options that concern translations alone; those that were not given are None or empty.
+
+    Raises:
+        ConfigError: Names them.
+    """
     if unheeded := [option for option, value in given.items() if value is not None and value != []]:
         raise ConfigError(f"--synthesis does not take {' or '.join(unheeded)}; leave it out.")
 
 
-def named(organs: list[str] | None) -> dict[str, int | list[int]] | None:
+def _organs(organs: list[str] | None) -> dict[str, int | list[int]] | None:
     """``["kidneys=7,8"]`` as label values by name."""
     values: dict[str, int | list[int]] = {}
     for organ in organs or ():
@@ -110,62 +113,48 @@ def named(organs: list[str] | None) -> dict[str, int | list[int]] | None:
     return values or None
 
 
+@command
 def faithfulness(
     source: Input,
-    output: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="Folder for faithfulness.csv and faithfulness.json.")
-    ],
-    model: Annotated[str, typer.Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")],
-    root: Root = None,
-    bids: Bids = None,
-    direction: Annotated[Literal["to_target", "to_source"], typer.Option(help="Which way.")] = "to_target",
-    part: Annotated[Part | None, typer.Option(help="Of a cohort, only these subjects of the model's split.")] = None,
-    split: Annotated[Path | None, typer.Option(help="split.json for --part; else the one beside the model.")] = None,
+    output: Annotated[Path, Argument(metavar="OUTPUT", help="Folder for faithfulness.csv and faithfulness.json.")],
+    model: ModelName,
+    *,
+    reading: Reading,
+    direction: Direction = "to_target",
+    part: Part = None,
+    split: PartSplit = None,
     input_segmenter: Annotated[
-        Path | None, typer.Option(help="Model folder of a frozen segmenter of the inputs: which labels are kept?")
+        Path | None, Option(help="Model folder of a frozen segmenter of the inputs: which labels are kept?")
     ] = None,
-    output_segmenter: Annotated[
-        Path | None, typer.Option(help="The one of the translations, with the same labels.")
-    ] = None,
-    lesion: Annotated[list[str] | None, typer.Option(help="Label that is counted piece by piece, as `lesion`.")] = None,
+    output_segmenter: Annotated[Path | None, Option(help="The one of the translations, with the same labels.")] = None,
+    lesion: Annotated[list[str] | None, Option(help="Label that is counted piece by piece, as `lesion`.")] = None,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Dice of an organ below which a translation is rejected.")
+        float, Option(min=0, max=1, help="Dice of an organ below which a translation is rejected.")
     ] = 0.7,
-    tracking: TrackingUri = None,
-    device: Device = "auto",
+    machine: Machine,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """What translations keep: labels, by two frozen segmenters, and no hidden input, by a disturbed way back."""
-    with explained(debug):
-        early.check_use(source=source, models=[model, input_segmenter, output_segmenter], device=device)
-        from medgan.data.studies import Location, options
-        from medgan.evaluation.faithfulness import KeepingRule
-        from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
-        from medgan.inference.convert import ConvertOrder
+    early.check_use(source=source, models=[model, input_segmenter, output_segmenter], device=machine.device)
+    from medgan.evaluation.faithfulness import KeepingRule
+    from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
+    from medgan.inference.convert import ConvertOrder
 
-        conversion = ConvertOrder(
-            Location(source, options(root, bids)),
-            output,
-            model,
-            direction=direction,
-            part=part,
-            split=split,
-            tracking=tracking,
-            device=device,
-        )
-        order = FaithfulnessOrder(
-            conversion, input_segmenter, output_segmenter, tuple(lesion or ()), KeepingRule(dice=threshold)
-        )
-        found = check_faithfulness(order, console(quiet))
-        _say_figures(means(found.unseen), quiet)
-        if found.rejected:
-            say(quiet, "rejected: {} of {}".format(*found.rejected))
-        for note in found.notes:
-            say(quiet, note)
-        _say_figures(means(found.seen), quiet, "seen by the model: ")
-        if found.exit_code:
-            raise typer.Exit(found.exit_code)
+    conversion = ConvertOrder(
+        reading.located(source), output, model, direction=direction, part=part, split=split,
+        tracking=machine.tracking, device=machine.first(quiet),
+    )  # fmt: skip
+    order = FaithfulnessOrder(
+        conversion, input_segmenter, output_segmenter, tuple(lesion or ()), KeepingRule(dice=threshold)
+    )
+    found = check_faithfulness(order, console(quiet))
+    _say_figures(means(found.unseen), quiet)
+    if found.rejected:
+        say(quiet, "rejected: {} of {}".format(*found.rejected))
+    for note in found.notes:
+        say(quiet, note)
+    _say_figures(means(found.seen), quiet, "seen by the model: ")
+    end(found.exit_code)
 
 
 def _say_figures(figures: "Mapping[str, Interval]", quiet: bool, before: str = "") -> None:

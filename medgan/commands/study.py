@@ -28,6 +28,7 @@ from medgan.commands.common import (
     say,
 )
 from medgan.errors import ConfigError
+from medgan.training.device import parse_devices
 
 if TYPE_CHECKING:
     from medgan.studies.base import Order
@@ -91,7 +92,7 @@ def study(
 
         order = Order(
             kind, pipeline, name, located(data, root, bids), config, tuple(overrides or ()),
-            seeds_of(seeds) if seeds else None, models, quick, out, tracking, tuple(device.split(",")), jobs, options,
+            seeds_of(seeds) if seeds else None, models, quick, out, tracking, parse_devices(device), jobs, options,
         )  # fmt: skip
         _run(order, quiet)
 

@@ -1,69 +1,88 @@
-"""``medgan train``."""
+"""``medgan train`` and ``medgan segment-train``."""
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from medgan.commands import early
-from medgan.commands.common import (
-    Bids,
-    ConfigFile,
-    Data,
-    Debug,
-    Device,
-    Out,
-    Overrides,
-    PipelineName,
-    Quiet,
-    ResumeOrStart,
-    Root,
-    RunName,
-    TrackingUri,
-    console,
-    explained,
-    say,
-)
+from medgan.commands.common import Cohort, Machine, Overrides, PipelineName, Quiet, Reading, Run, command, console, say
+from medgan.errors import ConfigError
 
 
+@command
 def train(
     pipeline: PipelineName,
     overrides: Overrides = None,
-    data: Data = None,
-    root: Root = None,
-    bids: Bids = None,
-    config: ConfigFile = None,
-    out: Out = Path("runs"),
-    name: RunName = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of that name, or the last one.")] = False,
-    resume_or_start: ResumeOrStart = False,
-    register: Annotated[str | None, typer.Option(help="Register the model in MLflow under this name.")] = None,
-    tracking: TrackingUri = None,
-    seed: Annotated[int | None, typer.Option(help="The same as seed=N.")] = None,
-    device: Device = "auto",
+    *,
+    cohort: Cohort,
+    run: Run,
+    register: Annotated[str | None, Option(help="Register the model in MLflow under this name.")] = None,
+    seed: Annotated[int | None, Option(help="The same as seed=N.")] = None,
+    machine: Machine,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Train a pipeline's translator or lesion generator and record the run in MLflow."""
-    with explained(debug):
-        early.check_use(
-            pipeline=pipeline, settings=pipeline, overrides=overrides, config=config, data=data, device=device,
-            name=name, resume_or_start=resume_or_start,
-        )  # fmt: skip
-        if resume and not config and not overrides:
-            from medgan.training.run_folder import run_to_resume
+    early.check_use(
+        pipeline=pipeline, settings=pipeline, overrides=overrides, config=run.config, data=cohort.data,
+        device=machine.device, name=run.name, resume_or_start=run.resume_or_start,
+    )  # fmt: skip
+    if run.resume and not run.config and not overrides:
+        from medgan.training.run_folder import run_to_resume
 
-            run_to_resume(out / pipeline, name)
-        from medgan.data.studies import located
-        from medgan.training.run import Order
-        from medgan.training.run import train as run_training
+        run_to_resume(run.out / pipeline, run.name)
+    from medgan.training.run import Order
+    from medgan.training.run import train as run_training
 
-        asked = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
-        order = Order(
-            pipeline, located(data, root, bids), config, asked, out, name, resume, tracking, register, device,
-            resume_or_start=resume_or_start,
-        )  # fmt: skip
-        trained = run_training(order, console(quiet))
-        say(quiet, f"model: {trained.run.model} (averages after epoch {trained.description.epoch})")
-        say(quiet, trained.tracked)
-        say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")
+    asked = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
+    order = Order(
+        pipeline, cohort.located, overrides=asked, register=register, tracking=machine.tracking,
+        device=machine.first(quiet), **vars(run),
+    )  # fmt: skip
+    trained = run_training(order, console(quiet))
+    say(quiet, f"model: {trained.run.model} (averages after epoch {trained.description.epoch})")
+    say(quiet, trained.tracked)
+    say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")
+
+
+@command
+def segment_train(
+    overrides: Overrides = None,
+    data: Annotated[Path | None, Option(help="Cohort with masks: CSV, folders, BIDS or nnU-Net raw.")] = None,
+    *,
+    reading: Reading,
+    domain: Annotated[
+        str | None, Option(help="Whose images to learn from: contrast, t1, plain:CT; else `domain.name`.")
+    ] = None,
+    run: Run,
+    seed: Annotated[int, Option(min=0, help="Of weights and patches.")] = 0,
+    machine: Machine,
+    quiet: Quiet = False,
+) -> None:
+    """Train a segmenter on a cohort's masks and record the run in MLflow."""
+    early.check_use(
+        settings="segmentation", overrides=overrides, config=run.config, data=data, device=machine.device,
+        name=run.name, resume_or_start=run.resume_or_start,
+    )  # fmt: skip
+    from medgan.training.run_folder import is_begun, run_to_resume
+
+    runs = run.out / "segmenter"
+    if run.resume and not (run.config or overrides or domain):
+        run_to_resume(runs, run.name)
+    if data is None and not run.resume and not (run.resume_or_start and is_begun(runs, run.name)):
+        raise ConfigError("there is nothing to learn from; name a cohort with masks by --data.")
+    from medgan.segmentation.settings import domain_called
+    from medgan.training.run import Order
+    from medgan.training.run import train as run_training
+
+    settings = {"domain": domain_called(domain).model_dump()} if domain else {}
+    asked = [*(overrides or ()), *([f"seed={seed}"] if seed and not run.resume else [])]
+    order = Order(
+        "segmentation", Cohort(data, reading.root, reading.bids).located, overrides=asked, settings=settings,
+        tracking=machine.tracking, device=machine.first(quiet), **vars(run),
+    )  # fmt: skip
+    trained = run_training(order, console(quiet))
+    dice = trained.description.metrics.get("val/dice", float("nan"))
+    say(quiet, f"model: {trained.run.model} (epoch {trained.description.epoch}, validation Dice {dice:.3f})")
+    say(quiet, trained.tracked)
+    say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")

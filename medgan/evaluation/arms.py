@@ -38,10 +38,8 @@ Item = TypeVar("Item", Case, Image)
 class Pairs:
     """Every arm against the true image of the same subject.
 
-    Args:
-        label_names: The values of each label.
-        modalities: Of sources and references. Only between CT and CT, or MR and MR, doing nothing is an arm.
-        trained: Whether the look-ups learn from other cases, given to ``learn``, and not from the judged ones.
+    Only between CT and CT, or MR and MR, doing nothing is an arm. If ``trained``, the look-ups learn from other cases,
+    given to ``learn``, and not from the judged ones.
     """
 
     def __init__(
@@ -131,8 +129,7 @@ class Unpaired:
     def add_distances(self, rows: Sequence[Figures]) -> dict[str, float]:
         """Fill in the distance of each row to the real images of other subjects.
 
-        Returns:
-            By arm, the distance in HU of all its subjects together to all real ones.
+        Returned is by arm the distance in HU of all its subjects together to all real ones.
         """
         real = [row for row in rows if row["arm"] == REAL]
         subjects = {row["subject"] for row in rows}

@@ -26,10 +26,7 @@ def calibration(synthetic: Array, reference: Array, tissues: Mapping[str, Mask])
     and it is not a number where the true CT does not vary. Noise and misregistration of the true CT lower it as well,
     since they are in the regressor: compare it with the slope of the true CT shifted by a voxel, not with 1 alone.
 
-    Args:
-        synthetic: The translated volume, (X, Y, Z) in HU.
-        reference: The true CT on the same grid.
-        tissues: Where each tissue is in the true CT.
+    Volumes are (X, Y, Z) in HU on one grid; ``tissues`` are those of the true CT.
     """
     figures = {}
     for name, where in tissues.items():

@@ -199,11 +199,7 @@ def evaluate(
     references = read_images(reference, pair=pair, options=options)
     matching = match(read_images(synthetic), references, others, paired)
     kinds = modalities or Modalities()
-    if not matching.paired and kinds.reference == "MR":
-        raise ConfigError(
-            "unpaired MR cannot be judged: its intensities have no unit, so those of other subjects do not compare. "
-            "Give references of the same subjects, on the same grids."
-        )
+    _refuse_unpaired_mr(matching, kinds)
     parts = Split.load(split) if split else None
     if parts:
         parts.refuse_twins()
@@ -215,6 +211,14 @@ def evaluate(
     evaluation = _evaluated(setup, names, references)
     _write(evaluation, out, {"synthetic": synthetic, "reference": reference} | {str(k): v for k, v in places.items()})
     return evaluation
+
+
+def _refuse_unpaired_mr(matching: Matching, modalities: Modalities) -> None:
+    if not matching.paired and modalities.reference == "MR":
+        raise ConfigError(
+            "unpaired MR cannot be judged: its intensities have no unit, so those of other subjects do not compare. "
+            "Give references of the same subjects, on the same grids."
+        )
 
 
 def _evaluated(setup: Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:

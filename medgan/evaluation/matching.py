@@ -129,16 +129,13 @@ def read_images(
     pair: Sequence[str] = (),
     options: Options = AS_IT_IS,
 ) -> ImageSet:
-    """The images at a place; of a cohort the ``image``, or the ``mask`` where that is asked for.
+    """The images at a place, a folder, ``COHORT:DOMAIN`` or ``FOLDER:NAME``; of a cohort the images or the masks.
 
     Args:
-        place: A folder, ``COHORT:DOMAIN`` or ``FOLDER:NAME``.
+        place: Where.
         column: What is meant of a cohort.
         pair: The domains of sources and references, where both are known.
         options: How a cohort is read.
-
-    Raises:
-        DataError: The place does not exist, is no set of images, or holds none.
     """
     root, wanted = split_place(place)
     cohort = None
@@ -159,11 +156,7 @@ def read_images(
 
 
 def check_heeded(options: Options, places: Iterable[str | Path | None]) -> None:
-    """Refuse options that none of the places heeds.
-
-    Raises:
-        ConfigError: Names the option.
-    """
+    """Refuse options that none of the places heeds."""
     tables = [is_table(split_place(place)[0]) for place in places if place is not None]
     if options.root and not any(tables):
         raise ConfigError("--root is for a cohort CSV, whose paths are relative to it; no place is one. Leave it out.")

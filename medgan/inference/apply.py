@@ -34,31 +34,23 @@ def apply(
     Returns:
         (X, Y, Z) in [-1, 1]; away from the body the input.
     """
-    found = maps(generator, study, patch, multiple, fabric)[0]
     result = study.normalised()
-    result[looked_at(study)] = found
+    result[looked_at(study)] = maps(generator, study, patch, multiple, fabric)[0]
     return result
 
 
 @torch.no_grad()
 def maps(network: nn.Module, study: Prepared, patch: PatchConfig, multiple: int, fabric: Fabric) -> NDArray[np.float32]:
-    """All that a network draws in the part of the study that it looks at, :func:`looked_at`.
-
-    Args:
-        network: (B, channels, *shape) to (B, n, *shape), in evaluation mode.
-        study: The prepared study.
-        patch: How the network was trained to look.
-        multiple: What the network's axes must be multiples of.
-        fabric: Device and precision.
+    """All n maps of a network (B, channels, *shape) to (B, n, *shape), as for :func:`apply`.
 
     Returns:
-        (n, *the part's shape).
+        (n, *shape) of the part of the study that the network looks at, :func:`looked_at`.
     """
     part = normalise(study.voxels[looked_at(study)], study.bounds)
     volume = fabric.to_device(torch.from_numpy(np.ascontiguousarray(part)))
     del part
     with fabric.autocast():
-        return np.asarray(_drawn(network, volume, patch, multiple).float().cpu().numpy())
+        return np.asarray(_mirrored(network, volume, patch, multiple).float().cpu().numpy())
 
 
 def looked_at(study: Prepared) -> tuple[slice, ...]:
@@ -70,22 +62,22 @@ def looked_at(study: Prepared) -> tuple[slice, ...]:
     )
 
 
-def _drawn(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
+def _mirrored(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
     """The maps (n, X, Y, Z) of (X, Y, Z); with ``mirroring`` their mean with the mirror image's, turned back."""
-    found = _seen(network, volume, patch, multiple)
-    return (found + _seen(network, volume.flip(0), patch, multiple).flip(1)) / 2 if patch.mirroring else found
+    maps = _maps_of(network, volume, patch, multiple)
+    return (maps + _maps_of(network, volume.flip(0), patch, multiple).flip(1)) / 2 if patch.mirroring else maps
 
 
-def _seen(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
+def _maps_of(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
     """The maps of (X, Y, Z), which is first grown by its edge where the network needs more to look at."""
     x, y, z = volume.shape
     if patch.spatial == 3:
         # Along superior a patch continues with the last slice in training, too.
-        found = maps_over_blocks(network, _grown(volume, (0, 0, patch.shape[2])), block=patch.shape)
+        maps = maps_over_blocks(network, _grown(volume, (0, 0, patch.shape[2])), block=patch.shape)
     else:
         grown = _grown(volume, (FEWEST_VOXELS, FEWEST_VOXELS, 0))
-        found = maps_over_slices(network, grown, neighbours=patch.channels // 2, multiple=multiple)
-    return found[:, :x, :y, :z]
+        maps = maps_over_slices(network, grown, neighbours=patch.channels // 2, multiple=multiple)
+    return maps[:, :x, :y, :z]
 
 
 def _grown(volume: torch.Tensor, fewest: tuple[int, int, int]) -> torch.Tensor:

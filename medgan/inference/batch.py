@@ -1,23 +1,26 @@
 """Many studies through one model: a bad one is named and never stops the rest, whatever the model does.
 
-A batch leaves and shows a manifest line for each study, a summary, a progress bar, a table of failures.
+A kind of batch says what is made of one study. Which studies there are, what an earlier batch has finished, locks,
+workers and devices, the manifest, the summary and what people are told are the same for all.
 """
 
 import json
 import os
 import re
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from queue import SimpleQueue
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -25,21 +28,47 @@ from rich.text import Text
 
 from medgan.data.belonging import Scans, cannot_be, check_belongs, oddities
 from medgan.data.domains import Domain
-from medgan.data.leaks import ThisImage
+from medgan.data.hashes import file_hash
+from medgan.data.leaks import TRAINING, ThisImage, TrainedOn, training_facts, training_of
 from medgan.data.listing import passed_over_lines
 from medgan.data.preparation import GridConfig
 from medgan.data.streams import check_regular, unwritable, write_text
-from medgan.data.volumes import Volume
+from medgan.data.studies import Data
+from medgan.data.volumes import Volume, read_volume
 from medgan.errors import DataError, MedganError
-from medgan.inference.jobs import MANIFEST, Job, Plan
-from medgan.inference.sidecar import as_json, kept
+from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan
+from medgan.inference.sidecar import Facts, as_json, is_finished, write_outputs
 from medgan.text import few, printable
 from medgan.tracking import download_model
-from medgan.training.device import make_fabric
+from medgan.training.device import make_fabric, parse_devices
 from medgan.training.folder_lock import alone_in
 
 Status = Literal["done", "kept", "failed"]
-MAX_NAMED = 3
+M = TypeVar("M")
+"""What computes: a model, or what is built on one."""
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """What a user asks of a batch."""
+
+    input: Data
+    """An image, a folder, a DICOM series folder, or a cohort (CSV, folders, BIDS or nnU-Net raw)."""
+    output: Path
+    """A folder; for one image that becomes another, also a file name that ends in .nii.gz."""
+    model: str
+    """A model folder, ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``."""
+    domain: str | None = None
+    """Of a cohort, the domain whose images are taken; None is the one that the model was trained on."""
+    overwrite: bool = False
+    force: bool = False
+    """Take studies that cannot be of the model's domain all the same."""
+    jobs: int = 1
+    """Studies in memory: on each device one is computed while others are read or written."""
+    tracking: str | None = None
+    """The MLflow store of a recorded model."""
+    device: str = "auto"
+    """Where to compute; of several with commas between them, as many as there are jobs."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +86,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class ConvertSummary:
+class Summary:
     """How a batch ended."""
 
     outcomes: tuple[Outcome, ...]
@@ -65,9 +94,9 @@ class ConvertSummary:
     seconds: float
     device: str
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    """Why, by name, for each file of INPUT that is neither converted nor known to be no image."""
+    """Why, by name, for each file of INPUT that is neither an input nor known to be no image."""
     seen: Mapping[str, ThisImage] = field(default_factory=dict)
-    """Whether the model has seen each converted input, by name; empty where that was not asked."""
+    """Whether the model has seen each input, by name; empty where nobody asks."""
 
     def counts(self) -> dict[str, int]:
         """How many studies ended how."""
@@ -80,24 +109,229 @@ class ConvertSummary:
 
     @property
     def failed(self) -> int:
-        """How many studies were not converted."""
+        """How many studies failed."""
         return self.counts()["failed"]
 
     @property
     def exit_code(self) -> int:
-        """0 if every study was converted or kept, 1 if some failed."""
+        """0 if no study failed, else 1."""
         return 1 if self.failed else 0
 
 
-class Manifest:
-    """``manifest.jsonl``: a line a study, written as it ends; a later batch adds its lines.
+class Batch(ABC, Generic[M]):
+    """Studies that are done one by one or side by side."""
 
-    Args:
-        path: The file; None keeps no manifest.
+    doing: ClassVar[str] = "converting"
+    done: ClassVar[str] = "converted"
+    place: ClassVar[str] = ""
+    """The file in the output folder that people are told of; empty is the folder itself."""
 
-    Raises:
-        DataError: It cannot be written.
-    """
+    domain: Domain
+    """What studies are taken for."""
+    scans: Scans | None = None
+    """How the training's studies of that domain were scanned, if that is known."""
+    grid: GridConfig | None = None
+    trained_on: TrainedOn | None = None
+    split_hash: str = ""
+
+    def __init__(self, order: BatchOrder, console: Console) -> None:
+        self.started = time.monotonic()
+        self.order, self.console = order, console
+        self.fabrics = [conversion_fabric(device) for device in parse_devices(order.device)[: order.jobs]]
+        self.facts: Facts = {}
+        """What the sidecars share."""
+        self.seen: dict[str, ThisImage] = {}
+        """Whether the model has seen each input, by name in records."""
+        self.outcomes: tuple[Outcome, ...] = ()
+        """Of all studies, once they have ended."""
+        self._idle: SimpleQueue[tuple[M, Fabric]] = SimpleQueue()
+
+    def compute_with(self, model: M) -> None:
+        """Give each device the model, or a copy of it."""
+        for number, fabric in enumerate(self.fabrics):
+            self._idle.put((deepcopy(model) if number else model, fabric))
+
+    @contextmanager
+    def device(self) -> Iterator[tuple[M, Fabric]]:
+        """A model and its device for this study alone; waits until one is idle."""
+        idle = self._idle.get()
+        try:
+            yield idle
+        finally:
+            self._idle.put(idle)
+
+    @abstractmethod
+    def plan(self) -> Plan:
+        """The studies; nothing is written yet."""
+
+    def begin(self, plan: Plan) -> Plan:
+        """The plan once other processes are kept out of the outputs; perhaps only now are all studies known."""
+        return plan
+
+    @abstractmethod
+    def make(self, job: Job, facts: Facts) -> Sequence[str]:
+        """Make and write what becomes of a study; its warnings.
+
+        Args:
+            job: The study.
+            facts: Its sidecar, as far as that is known before the study is read.
+        """
+
+    def save(self) -> None:
+        """Write what is of the whole batch, also of one that is stopped."""
+
+    def finish(self, folder: Path) -> None:
+        """Write what is of the whole batch, once all studies have ended."""
+
+    def sources(self, job: Job) -> Facts:
+        """What the sidecar says of the input; with the facts that are shared, all that an output is made from."""
+        return {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
+
+    def is_kept(self, job: Job, facts: Facts) -> bool:
+        """Whether an earlier batch has done the study; with ``--overwrite``, no other file is in the way.
+
+        Raises:
+            DataError: Something else lies in the outputs' place, and is not to be overwritten.
+        """
+        try:
+            return is_finished(job, facts)
+        except MedganError:
+            if not self.order.overwrite:
+                raise
+            return False
+
+    def training(self, job: Job) -> ThisImage | None:
+        """Whether the model has seen a study; None where nobody asks."""
+        return training_of(job.output)[0]
+
+    def complete(self) -> Summary:
+        """Do all studies, tell how they ended, and leave the batch's own files beside the outputs."""
+        console, plan, devices = self.console, self.plan(), parse_devices(self.order.device)
+        notes = [*plan.notes]
+        if len(devices) > len(self.fabrics):
+            used = ",".join(devices[: len(self.fabrics)])
+            notes.append(f"computing on {used} alone; for all of {','.join(devices)} add --jobs {len(devices)}")
+        for note in notes:
+            console.print(note, highlight=False, markup=False)
+        folder, output = plan.folder, self.order.output
+        with alone_in(folder or output.parent, console, None if folder else output.name):
+            plan = self.begin(plan)
+            try:
+                self.outcomes = tuple(_shown(self.run(plan), len(plan.jobs), console, self.doing))
+            finally:
+                self.save()
+            used = ", ".join(str(fabric.device) for fabric in self.fabrics)
+            seconds = round(time.monotonic() - self.started, 3)
+            summary = Summary(self.outcomes, seconds, used, plan.passed_over, self.seen)
+            _show_end(summary, output / self.place, console, self.done)
+            if folder:
+                self.finish(folder)
+                _write_summary(folder / SUMMARY, summary, self.facts)
+        return summary
+
+    def run(self, plan: Plan) -> Iterator[Outcome]:
+        """Do each study; the outcomes come as studies end, and are in the manifest by then."""
+        manifest = _Manifest(plan.folder / MANIFEST if plan.folder else None)
+        with ThreadPoolExecutor(self.order.jobs) as workers:
+            try:
+                for future in as_completed([workers.submit(self._outcome, job, plan.folder) for job in plan.jobs]):
+                    manifest.add(future.result())
+                    yield future.result()
+            except BaseException:
+                workers.shutdown(cancel_futures=True)
+                raise
+
+    def read(self, job: Job) -> tuple[Volume, list[str], list[str]]:
+        """A study, the warnings about it that need no network, and why it is only taken because that is forced.
+
+        Raises:
+            DataError: It cannot be read, or cannot be of the domain.
+        """
+        volume = read_volume(job.source)
+        advice = ", or add --force to take it all the same"
+        forced = check_belongs(volume, self.domain, force=self.order.force, advice=advice)
+        warnings = [f"forced, although it {cannot_be(self.domain)}: {reason}" for reason in forced]
+        odd = [] if forced else oddities(volume, self.domain, self.scans, self.grid)
+        return volume, [*warnings, *volume.notes, *odd], list(forced)
+
+    def _outcome(self, job: Job, folder: Path | None) -> Outcome:
+        """Do one study, whatever may be wrong with it."""
+        started = time.monotonic()
+        status: Status = "failed"
+        warnings: Sequence[str] = ()
+        message = ""
+        try:
+            if job.problem:
+                raise DataError(job.problem)
+            status, warnings = self._done(job)
+        except Exception as error:  # whatever a study brings about, the others are still to be done
+            message = why(error, job.name)
+        output = job.output.relative_to(folder).as_posix() if folder else job.output.name
+        warnings = tuple(_as_recorded(warning, job, folder) for warning in warnings)
+        message = _as_recorded(message, job, folder) or "; ".join(warnings)
+        return Outcome(status, job.name, printable(output), round(time.monotonic() - started, 3), message, warnings)
+
+    def _done(self, job: Job) -> tuple[Status, Sequence[str]]:
+        """Do one study, unless an earlier batch has; how it ended, and its warnings."""
+        facts = self.facts | self.sources(job)
+        kept = self.is_kept(job, facts)
+        warnings = () if kept else self.make(job, facts)
+        if seen := self.training(job):
+            self.seen[job.name] = seen
+        return "kept" if kept else "done", warnings
+
+
+class ImageBatch(Batch[M]):
+    """Studies of which each becomes an image, perhaps with maps, on its own voxel grid."""
+
+    @abstractmethod
+    def images(self, job: Job, volume: Volume) -> tuple[dict[Path, NDArray[Any]], Sequence[str]]:
+        """The voxels (X, Y, Z) of what is made of a study, by path, and warnings; the study may be used up."""
+
+    def make(self, job: Job, facts: Facts) -> Sequence[str]:
+        """Read a study, compute, and write images and sidecar."""
+        volume, odd, forced = self.read(job)
+        facts = facts | {TRAINING: training_facts(volume, self.trained_on, self.split_hash)}
+        grid = volume.grid
+        images, warnings = self.images(job, volume)
+        del volume  # of the study's memory only what is written is still needed
+        facts |= {"Warnings": [*odd, *warnings]} | ({"Forced": forced} if forced else {})
+        write_outputs(job, images, grid, facts)
+        return [*odd, *warnings]
+
+
+def local_model(model: str, tracking: str | None) -> Path:
+    """The folder of a model: itself, or a model that MLflow recorded (``runs:/ID/model``), fetched."""
+    return download_model(model, tracking) if re.match(r"(runs|models):/", model) else Path(model)
+
+
+def conversion_fabric(device: str) -> Fabric:
+    """32 bits on a CPU, where results shall not depend on its kind; on a GPU what it computes best."""
+    fabric = make_fabric(device, "32")
+    return make_fabric(device, "auto") if fabric.device.type == "cuda" else fabric
+
+
+def why(error: Exception, name: str) -> str:
+    """What is recorded of an error that ended one study, of this name, and stops no other."""
+    if isinstance(error, MedganError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; see that nothing else fills it (--jobs 1, other programs), or take a larger machine."
+    if isinstance(error, OSError):
+        return f"{error.filename or name}: {error.strerror or error}; check the disk, the file and its access."
+    return f"unexpected {type(error).__name__}: {error}"
+
+
+def _as_recorded(message: str, job: Job, folder: Path | None) -> str:
+    """A message that names a study or an output as the records do, without the path of this machine in front."""
+    for place, name in ((f"{folder or job.output.parent}{os.sep}", ""), (str(job.source), job.name)):
+        if message.startswith(place):
+            return printable(name + message.removeprefix(place))
+    return printable(message)
+
+
+class _Manifest:
+    """``manifest.jsonl``: a line a study, written as it ends; a later batch adds its lines. Without a path, none."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -107,7 +341,10 @@ class Manifest:
                 if path.exists():
                     check_regular(path)
                 with path.open("ab+") as file:
-                    _end_line(file)
+                    if file.tell():
+                        file.seek(-1, os.SEEK_END)
+                        if file.read(1) != b"\n":  # a killed batch left its line open
+                            file.write(b"\n")
             except OSError as error:
                 raise unwritable(path, error) from None
 
@@ -121,141 +358,11 @@ class Manifest:
                 raise unwritable(self.path, error) from None
 
 
-class StudyBatch(ABC):
-    """Jobs that are done one by one or side by side.
-
-    Args:
-        jobs: Studies in memory: one is computed while the others are read or written.
-    """
-
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
-        self.seen: dict[str, ThisImage] = {}
-        """Whether the model has seen each input, by name in records."""
-        self.computing = threading.Lock()
-
-    @abstractmethod
-    def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
-        """Do one study, unless its output is there already; how it ended, and its warnings."""
-
-    def run(self, plan: Plan) -> Iterator[Outcome]:
-        """Do each study; the outcomes come as studies end, and are in the manifest by then."""
-        manifest = Manifest(plan.folder / MANIFEST if plan.folder else None)
-        with ThreadPoolExecutor(self.jobs) as workers:
-            try:
-                for future in as_completed([workers.submit(self.outcome, job, plan.folder) for job in plan.jobs]):
-                    manifest.add(future.result())
-                    yield future.result()
-            except BaseException:
-                workers.shutdown(cancel_futures=True)
-                raise
-
-    def outcome(self, job: Job, folder: Path | None) -> Outcome:
-        """Do one study, whatever may be wrong with it."""
-        started = time.monotonic()
-        status: Status = "failed"
-        warnings: Sequence[str] = ()
-        message = ""
-        try:
-            if job.problem:
-                raise DataError(job.problem)
-            status, warnings = self.converted(job)
-        except Exception as error:  # whatever a study brings about, the others are still to be converted
-            message = why(error, job.name)
-        output = job.output.relative_to(folder).as_posix() if folder else job.output.name
-        warnings = tuple(printable(_without_place(warning, job, folder)) for warning in warnings)
-        message = printable(_without_place(message, job, folder)) or "; ".join(warnings)
-        return Outcome(status, job.name, printable(output), round(time.monotonic() - started, 3), message, warnings)
-
-
-def alone_with(plan: Plan, console: Console) -> AbstractContextManager[None]:
-    """Keep other processes from a plan's outputs; see :func:`medgan.training.folder_lock.alone_in`."""
-    output = plan.jobs[0].output
-    return alone_in(plan.folder or output.parent, console, None if plan.folder else output.name)
-
-
-def judged(
-    volume: Volume, domain: Domain, *, force: bool, scans: Scans | None = None, grid: GridConfig | None = None
-) -> tuple[tuple[str, ...], list[str]]:
-    """Why a study is only taken because that was forced, and all warnings about it that need no network.
-
-    Raises:
-        DataError: It cannot be of the domain, and is not forced to be.
-    """
-    forced = check_belongs(volume, domain, force=force, advice=", or add --force to take it all the same")
-    said = [f"forced, although it {cannot_be(domain)}: {why}" for why in forced]
-    return forced, [*said, *volume.notes, *([] if forced else oddities(volume, domain, scans, grid))]
-
-
-def forced_facts(reasons: Sequence[str]) -> dict[str, list[str]]:
-    """What a sidecar says of a study that could not be of its domain; nothing of one that could."""
-    return {"Forced": list(reasons)} if reasons else {}
-
-
-def why(error: Exception, name: str) -> str:
-    """What is recorded of an error that ended one study and stops no other.
-
-    Args:
-        error: What it was.
-        name: The study's.
-    """
-    if isinstance(error, MedganError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "out of memory; see that nothing else fills it (--jobs 1, other programs), or take a larger machine."
-    if isinstance(error, OSError):
-        return f"{error.filename or name}: {error.strerror or error}; check the disk, the file and its access."
-    return f"unexpected {type(error).__name__}: {error}"
-
-
-def is_kept(job: Job, facts: Mapping[str, object], *, overwrite: bool) -> bool:
-    """Whether a job's outputs are there already; with ``overwrite``, whatever else is in their place does not matter.
-
-    Raises:
-        DataError: Something else lies there, and is not to be overwritten.
-    """
-    try:
-        return kept(job, dict(facts))
-    except MedganError:
-        if not overwrite:
-            raise
-        return False
-
-
-def local_model(model: str, tracking: str | None) -> Path:
-    """The folder of a model: itself, or a model that MLflow recorded (``runs:/ID/model``), fetched."""
-    if re.match(r"(runs|models):/", model):
-        return download_model(model, tracking)
-    return Path(model)
-
-
-def conversion_fabric(device: str) -> Fabric:
-    """32 bits on a CPU, where results shall not depend on its kind; on a GPU what it computes best."""
-    fabric = make_fabric(device, "32")
-    return make_fabric(device, "auto") if fabric.device.type == "cuda" else fabric
-
-
-def _without_place(message: str, job: Job, folder: Path | None) -> str:
-    """A message that names a study or an output as the records do, without the path of this machine in front."""
-    places = {f"{folder or job.output.parent}{os.sep}": "", str(job.source): job.name}
-    for place, name in places.items():
-        if message.startswith(place):
-            return name + message.removeprefix(place)
-    return message
-
-
-def write_summary(path: Path, summary: ConvertSummary, facts: Mapping[str, Any]) -> None:
-    """Write ``summary.json`` in one step.
-
-    Args:
-        path: The file.
-        summary: How the batch ended.
-        facts: What the sidecars of the batch share.
-    """
-    failures = {outcome.input: outcome.message for outcome in summary.outcomes if outcome.status == "failed"}
+def _write_summary(path: Path, summary: Summary, facts: Facts) -> None:
+    """Write ``summary.json`` in one step; ``facts`` are what the sidecars of the batch share."""
     content: dict[str, Any] = {
         **summary.counts(),
-        "failures": failures,
+        "failures": {each.input: each.message for each in summary.outcomes if each.status == "failed"},
         "passed_over": dict(summary.passed_over),
         **({"seen": summary.seen_counts()} if summary.seen else {}),
         "seconds": summary.seconds,
@@ -265,81 +372,55 @@ def write_summary(path: Path, summary: ConvertSummary, facts: Mapping[str, Any])
     write_text(path, as_json(content))
 
 
-def shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str = "converting") -> Iterator[Outcome]:
+def _shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str) -> Iterator[Outcome]:
     """The outcomes as they come, with a progress bar."""
-    bar = Progress(
-        TextColumn(doing),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        disable=console.quiet or not console.is_terminal,
-    )
-    with bar:
+    columns = TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:")
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    with Progress(*columns, left, console=console, disable=console.quiet or not console.is_terminal) as bar:
         yield from bar.track(outcomes, total=total)
 
 
-def warning_kinds(outcomes: Iterable[Outcome]) -> dict[str, list[tuple[str, str]]]:
-    """The warnings of a batch by kind, most frequent first, each as input and text.
-
-    A kind is what a warning says before its first colon, whatever numbers are in it.
-    """
-    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for outcome in outcomes:
-        for warning in outcome.warnings:
-            kinds[re.sub(r"\d+", "", warning.partition(":")[0])].append((outcome.input, warning))
-    return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
-
-
-def show_warnings(summary: ConvertSummary, console: Console) -> None:
-    """Tell what was odd, a line for each kind and not for each study."""
-    done = len(summary.outcomes) - summary.failed
-    for given in warning_kinds(summary.outcomes).values():
-        (first, text), names = given[0], [name for name, _ in given]
-        like = "" if len({warning for _, warning in given}) == 1 else f"such as of {first}: "
-        who = "" if len(names) == done else f" ({few(names, MAX_NAMED, last=', and ')})"
-        line = f"warning: {len(names)} of {done}: {like}{text}{who}"
+def _show_end(summary: Summary, output: Path, console: Console, done: str) -> None:
+    """Tell what was odd, trained on, not done and why, or passed over, and how many studies ended how."""
+    for line in (*_warning_lines(summary), *_seen_lines(summary)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def show_seen(summary: ConvertSummary, console: Console) -> None:
-    """Tell how many of the inputs the model was trained on, in one line."""
-    parts, total = summary.seen_counts(), len(summary.seen)
-    if not total:
-        return
-    if parts["unknown"] == total:
-        line = "whether the model was trained on these inputs cannot be told: an earlier medgan wrote it or them"
-    elif total == 1:
-        chose = ", which chose its epoch" if parts["validation"] else ""
-        line = f"the model was {'' if parts['train'] else 'not '}trained on this input{chose}"
-    else:
-        chose = f", and {parts['validation']} chose its epoch" if parts["validation"] else ""
-        unsaid = f"; of {parts['unknown']} it cannot be told" if parts["unknown"] else ""
-        line = f"the model was trained on {parts['train'] or 'none'} of these {total} inputs{chose}{unsaid}"
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def show_end(summary: ConvertSummary, output: Path, console: Console, done: str = "converted") -> None:
-    """Tell what was odd, trained on, not converted and why, or passed over, and how many studies ended how."""
-    show_warnings(summary, console)
-    show_seen(summary, console)
     if summary.failed:
         table = Table("study", "what happened", title=f"not {done}", title_justify="left")
         for outcome in summary.outcomes:
             if outcome.status == "failed":
                 table.add_row(Text(outcome.input), Text(outcome.message))
         console.print(table)
-    for line in passed_over_lines(summary.passed_over):
+    ends = ", ".join(f"{count} {status}" for status, count in summary.counts().items() if count)
+    for line in (*passed_over_lines(summary.passed_over), f"{ends} in {summary.seconds:.1f} s: {output}"):
         console.print(line, highlight=False, markup=False)
-    said = ", ".join(f"{count} {status}" for status, count in summary.counts().items() if count)
-    console.print(f"{said} in {summary.seconds:.1f} s: {output}", highlight=False, markup=False)
 
 
-def _end_line(file: IO[bytes]) -> None:
-    """Close a line that a killed batch left open."""
-    if file.tell():
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
+def _warning_lines(summary: Summary) -> Iterator[str]:
+    """A line for each kind of warning and not for each study, the most frequent first.
+
+    A kind is what a warning says before its first colon, whatever numbers are in it.
+    """
+    done = len(summary.outcomes) - summary.failed
+    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for outcome in summary.outcomes:
+        for warning in outcome.warnings:
+            kinds[re.sub(r"\d+", "", warning.partition(":")[0])].append((outcome.input, warning))
+    for warnings in sorted(kinds.values(), key=len, reverse=True):
+        (first, text), names = warnings[0], [name for name, _ in warnings]
+        like = "" if len({warning for _, warning in warnings}) == 1 else f"such as of {first}: "
+        who = "" if len(names) == done else f" ({few(names, 3, last=', and ')})"
+        yield f"warning: {len(names)} of {done}: {like}{text}{who}"
+
+
+def _seen_lines(summary: Summary) -> Iterator[str]:
+    """How many of the inputs the model was trained on, in one line."""
+    parts, total = summary.seen_counts(), len(summary.seen)
+    if total and parts["unknown"] == total:
+        yield "whether the model was trained on these inputs cannot be told: an earlier medgan wrote it or them"
+    elif total == 1:
+        chose = ", which chose its epoch" if parts["validation"] else ""
+        yield f"the model was {'' if parts['train'] else 'not '}trained on this input{chose}"
+    elif total:
+        chose = f", and {parts['validation']} chose its epoch" if parts["validation"] else ""
+        unsaid = f"; of {parts['unknown']} it cannot be told" if parts["unknown"] else ""
+        yield f"the model was trained on {parts['train'] or 'none'} of these {total} inputs{chose}{unsaid}"

@@ -1,55 +1,33 @@
-"""``medgan convert``: many studies through one model; a bad one is named and never stops the rest."""
+"""``medgan convert``: studies translated, each output on its input's voxel grid."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 
 from medgan.data.hashes import file_hash
-from medgan.data.leaks import TRAINING, training_facts, training_of
 from medgan.data.sidecars import SUFFIX
 from medgan.data.splits import Part, Split
-from medgan.data.studies import Data
-from medgan.data.volumes import Volume, read_volume
+from medgan.data.volumes import Volume
 from medgan.errors import ConfigError
-from medgan.inference.batch import (
-    ConvertSummary,
-    Status,
-    StudyBatch,
-    alone_with,
-    conversion_fabric,
-    forced_facts,
-    is_kept,
-    judged,
-    local_model,
-    show_end,
-    shown,
-    write_summary,
-)
-from medgan.inference.jobs import SUMMARY, Job, MapKind, cohort_at, find_jobs
-from medgan.inference.sidecar import as_map, model_facts, write_outputs
+from medgan.inference.batch import BatchOrder, ImageBatch, Summary, local_model
+from medgan.inference.jobs import Job, MapKind, Plan, cohort_at, find_jobs
+from medgan.inference.sidecar import NOT_FOR_CLINICAL_USE, model_origin
 from medgan.inference.translate import translate
-from medgan.inference.uncertainty import seed_of, uncertainty
+from medgan.inference.uncertainty import uncertainty, uncertainty_in_words
 from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction, TranslationDescription, TranslationModel
-from medgan.training.model_folder import read_model
+from medgan.training.model_folder import library_versions, read_model
 
 
 @dataclass(frozen=True)
-class ConvertOrder:
-    """What a user asks of ``medgan convert``."""
+class ConvertOrder(BatchOrder):
+    """What a user asks of ``medgan convert``; the domain follows from the direction."""
 
-    input: Data
-    """An image, a folder, a DICOM series folder, or a cohort (CSV, folders, BIDS or nnU-Net raw)."""
-    output: Path
-    """A folder; for one study also a file name that ends in .nii.gz."""
-    model: str
-    """A model folder, ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``."""
     direction: Direction = "to_target"
     part: Part | None = None
     """Of a cohort, only the subjects of this part of the model's split."""
@@ -60,23 +38,9 @@ class ConvertOrder:
     """Translations of the varied study from which a map of the standard deviation is made; None makes none."""
     suffix: str = ""
     """What the outputs' names have after their inputs'."""
-    overwrite: bool = False
-    force: bool = False
-    """Take studies that cannot be of the model's domain all the same."""
-    jobs: int = 1
-    """Studies in memory: one is computed while the others are read or written."""
-    tracking: str | None = None
-    """The MLflow store of a recorded model."""
-    device: str = "auto"
-
-    @property
-    def maps(self) -> tuple[MapKind, ...]:
-        """What is written beside each output."""
-        asked: dict[MapKind, bool] = {"change": self.change_map, "uncertainty": self.uncertainty is not None}
-        return tuple(kind for kind, wanted in asked.items() if wanted)
 
 
-def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
+def convert(order: ConvertOrder, console: Console) -> Summary:
     """Convert all studies of an order.
 
     Raises:
@@ -85,85 +49,81 @@ def convert(order: ConvertOrder, console: Console) -> ConvertSummary:
         DataError: There is nothing to convert, or no place for the records.
         ModelError: The model cannot be used.
     """
-    started = time.monotonic()
-    if order.uncertainty is not None and order.uncertainty < 2:
-        raise ConfigError(f"--uncertainty {order.uncertainty}: a standard deviation needs 2 translations or more.")
-    folder = local_model(order.model, order.tracking)
-    model = read_model(folder, TranslationDescription)
-    generator = model.networks[order.direction]
-    if order.change_map and not isinstance(generator, ChangeOutput):
-        raise ConfigError(f"model '{model.description.name}' draws the image itself and has no map; drop --change-map.")
-    plan = find_jobs(
-        order.input,
-        order.output,
-        model.description.domains(order.direction)[0].name,
-        pair=model.description.pair.names,
-        subjects=subjects_of_part(order, model, folder, console),
-        maps=order.maps,
-        suffix=order.suffix,
-    )
-    for note in plan.notes:
-        console.print(note, highlight=False, markup=False)
-    batch = Batch(order, model, conversion_fabric(order.device))
-    with alone_with(plan, console):
-        outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console))
-        seconds = round(time.monotonic() - started, 3)
-        summary = ConvertSummary(outcomes, seconds, str(batch.fabric.device), plan.passed_over, batch.seen)
-        show_end(summary, order.output, console)
-        if plan.folder:
-            write_summary(plan.folder / SUMMARY, summary, batch.facts)
-    return summary
+    return Conversion(order, console).complete()
 
 
-class Batch(StudyBatch):
-    """The conversion of many studies with one model.
+class Conversion(ImageBatch[TranslationModel]):
+    """The conversion of many studies with one model; raises what :func:`convert` raises."""
 
-    Args:
-        order: What was asked.
-        model: Loaded once.
-        fabric: Device and precision.
-    """
+    order: ConvertOrder
 
-    def __init__(self, order: ConvertOrder, model: TranslationModel, fabric: Fabric) -> None:
-        super().__init__(order.jobs)
-        self.order, self.model, self.fabric = order, model, fabric
-        self.facts = model_facts(model, order.direction, change_map=order.change_map, uncertainty=order.uncertainty)
-        if order.suffix:
-            self.facts[SUFFIX] = order.suffix
+    def __init__(self, order: ConvertOrder, console: Console) -> None:
+        super().__init__(order, console)
+        if order.uncertainty is not None and order.uncertainty < 2:
+            raise ConfigError(f"--uncertainty {order.uncertainty}: a standard deviation needs 2 translations or more.")
+        self.folder = local_model(order.model, order.tracking)
+        self.model = read_model(self.folder, TranslationDescription)
+        self.description = description = self.model.description
+        self.domain, wanted = description.domains(order.direction)
+        self.generator = self.model.networks[order.direction]
+        if order.change_map and not isinstance(self.generator, ChangeOutput):
+            raise ConfigError(f"model '{description.name}' draws the image itself and has no map; drop --change-map.")
+        self.scans, self.grid = description.scans.get(self.domain.name), description.grid
+        self.trained_on, self.split_hash = description.origin.trained_on, description.origin.split_hash
+        samples = order.uncertainty
+        self.facts = {
+            "Synthetic": True,
+            "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
+            "Direction": order.direction,
+            "Domain": wanted.name,
+            "Unit": wanted.unit,
+            "Model": model_origin(description),
+            "ChangeMap": self._map_in_words() if order.change_map else None,
+            "Uncertainty": uncertainty_in_words(self.model, order.direction, samples) if samples else None,
+            "Versions": library_versions(),
+        } | ({SUFFIX: order.suffix} if order.suffix else {})
+        self.compute_with(self.model)
 
-    def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
-        """Convert one study, unless its output is there already; how it ended, and its warnings."""
-        facts = self.facts | {"Sources": [job.name], "SourceSHA256": file_hash(job.source)}
-        if is_kept(job, facts, overwrite=self.order.overwrite):
-            self.seen[job.name] = training_of(job.output)[0]
-            return "kept", ()
-        volume = read_volume(job.source)
-        description, given = self.model.description, self.model.description.domains(self.order.direction)[0]
-        scans = description.scans.get(given.name)
-        forced, odd = judged(volume, given, force=self.order.force, scans=scans, grid=description.grid)
-        facts[TRAINING] = training_facts(volume, description.origin.trained_on, description.origin.split_hash)
-        with self.computing:
-            keep, last = self.order.change_map, not self.order.uncertainty
-            found = translate(volume, self.model, self.order.direction, self.fabric, keep_change=keep, use_up=last)
-            spread = self._spread(volume, facts) if self.order.uncertainty else None
-        images = {job.output: found.voxels}
-        if found.change is not None:
-            images[job.map("change")] = as_map(found.change, self.model, self.order.direction)
+    def plan(self) -> Plan:
+        """The studies of INPUT, or of the part of the model's split that is asked for."""
+        order = self.order
+        maps: dict[MapKind, bool] = {"change": order.change_map, "uncertainty": order.uncertainty is not None}
+        return find_jobs(
+            order.input,
+            order.output,
+            self.domain.name,
+            pair=self.description.pair.names,
+            subjects=subjects_of_part(order, self.model, self.folder, self.console),
+            maps=[kind for kind, wanted in maps.items() if wanted],
+            suffix=order.suffix,
+        )
+
+    def images(self, job: Job, volume: Volume) -> tuple[dict[Path, NDArray[Any]], Sequence[str]]:
+        """The translation, and the maps that are asked for."""
+        order, samples = self.order, self.order.uncertainty
+        spread = None
+        with self.device() as (model, fabric):
+            found = translate(volume, model, order.direction, fabric, keep_change=order.change_map, use_up=not samples)
+            if samples:
+                # The same input and model give the same map, whatever else is in the batch.
+                seed = (file_hash(job.source), self.description.weights_sha256)
+                spread = uncertainty(volume, model, order.direction, fabric, samples=samples, seed=seed)
+        images: dict[Path, NDArray[Any]] = {job.output: found.voxels}
+        if found.change is not None:  # one that goes only one way is stored as an amount, in the change's own memory
+            images[job.map("change")] = np.abs(found.change, out=found.change) if self._one_sided() else found.change
         if spread is not None:
             images[job.map("uncertainty")] = spread
-        warnings, grid = (*odd, *found.warnings), volume.grid
-        del volume, found, spread  # of the study's memory only what is written is still needed
-        write_outputs(job, images, grid, facts | {"Warnings": list(warnings), **forced_facts(forced)})
-        self.seen[job.name] = training_of(job.output)[0]
-        return "done", warnings
+        return images, found.warnings
 
-    def _spread(self, volume: Volume, facts: dict[str, object]) -> NDArray[np.float32]:
-        """How unsure the model is; the same input and model give the same map, whatever else is in the batch."""
-        assert self.order.uncertainty
-        seed = seed_of(str(facts["SourceSHA256"]), self.model.description.weights_sha256)
-        return uncertainty(
-            volume, self.model, self.order.direction, self.fabric, samples=self.order.uncertainty, seed=seed
-        )
+    def _one_sided(self) -> bool:
+        return isinstance(self.generator, ChangeOutput) and self.generator.one_sided
+
+    def _map_in_words(self) -> str:
+        """The sign of the change map."""
+        if not self._one_sided():
+            return "HU, output minus input"
+        assert isinstance(self.generator, ChangeOutput)
+        return "HU removed, input minus output" if self.generator.sign < 0 else "HU added, output minus input"
 
 
 def subjects_of_part(

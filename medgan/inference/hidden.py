@@ -53,18 +53,18 @@ class CycleErrors:
         return row
 
 
-def quantised(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _quantised(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """An image in [-1, 1] as 8 bits hold it."""
     return np.asarray(np.rint((image + 1) / 2 * EIGHT_BITS) / EIGHT_BITS * 2 - 1, dtype=np.float32)
 
 
-def noisy(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _noisy(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """An image in [-1, 1] with white noise, clipped to the window; the same noise for every image of a shape."""
     noise = np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32)
     return np.clip(image + np.float32(2 * NOISE_SHARE) * noise, -1, 1)
 
 
-DISTURBANCES: Mapping[str, Disturbance] = {"8bit": quantised, "noise": noisy}
+DISTURBANCES: Mapping[str, Disturbance] = {"8bit": _quantised, "noise": _noisy}
 
 
 def cycle_errors(

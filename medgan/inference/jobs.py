@@ -18,19 +18,14 @@ from medgan.data.studies import Cohort, Data, Location, check_options, read_coho
 from medgan.data.tables import is_table
 from medgan.data.volumes import KINDS, is_named, is_series
 from medgan.errors import ConfigError, DataError
-from medgan.text import printable, record_name
+from medgan.text import few, printable, record_name
 
 MANIFEST, SUMMARY = "manifest.jsonl", "summary.json"
 """The batch's own files in the output folder."""
-MAX_NAMED = 5
-SUFFIX = re.compile(r"([_.-][A-Za-z0-9_.-]*[A-Za-z0-9])?")
+SUFFIX = re.compile(r"([_.-][A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?")
 """What may be added to the outputs' names: nothing that could be a folder or another kind of file."""
-
-LONGEST_SUFFIX = 100
-LONGEST_NAME_BYTES = 255
-"""What file systems take for one name, in bytes."""
-LONGEST_ENDING_BYTES = len("_uncertainty.nii.gz")
-"""Of what is written beside an output."""
+LONGEST_NAME_BYTES = 255 - len("_uncertainty.nii.gz")
+"""Of an output without its ending, so that file systems take it and what is written beside it."""
 
 Named = tuple[str, Path]
 """An input's path below INPUT or the cohort's folder, with forward slashes, and where it lies."""
@@ -84,14 +79,12 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The images of INPUT."""
+class _Inputs:
+    """The images of INPUT; see :class:`Plan`."""
 
     named: tuple[Named, ...]
     notes: tuple[str, ...] = ()
-    """What the user should know of the choice."""
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    """Why, by name in records, for each file that is neither an image nor known to be none."""
 
 
 def find_jobs(
@@ -104,6 +97,7 @@ def find_jobs(
     maps: Collection[MapKind] = (),
     own: Collection[str] = (MANIFEST, SUMMARY),
     suffix: str = "",
+    table: str | None = None,
 ) -> Plan:
     """The studies of INPUT and where each goes.
 
@@ -120,49 +114,38 @@ def find_jobs(
         maps: What is written beside each output.
         own: Names of the batch's own files in the output folder.
         suffix: What the outputs' names have after their inputs'.
+        table: The one file in the output folder that all studies go to, where they do not become images.
 
     Raises:
         DataError: INPUT does not exist or holds no image to convert.
         ConfigError: A suffix that no file name can have, no place for any output, or OUTPUT is where a cohort's images
             lie.
     """
-    inputs = find_inputs(source, output, domain, pair=pair, subjects=subjects)
     path = Location.of(source).path
+    inputs = _find_inputs(path, source, output, domain, pair, subjects)
+    if table:
+        jobs = tuple(Job(image, record_name(name), output / table) for name, image in inputs.named)
+        return Plan(jobs, output, inputs.notes, inputs.passed_over)
     jobs, folder = _placed(path, inputs.named, output, suffix)
     real = [job for job in jobs if _is_real(job.source)]
     over = _over_inputs(real, maps)
     problems = _clashes(real, folder, maps, own) | over
     if problems and (len(problems) == len(jobs) or (over and is_table(path))):
-        more = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
-        raise ConfigError("; ".join([*problems.values()][:MAX_NAMED]) + more)
+        raise ConfigError(few(list(problems.values()), 5, between="; ", last="; and "))
     jobs = tuple(replace(job, problem=problems.get(job, "")) for job in jobs)
     notes = (*inputs.notes, *(_shortened(real) if folder else ()), *_alike(real))
     return Plan(jobs, folder, notes, inputs.passed_over)
 
 
-def find_inputs(
-    source: Data, output: Path, domain: str, *, pair: Sequence[str] = (), subjects: Collection[str] | None = None
-) -> Inputs:
-    """The images of INPUT.
-
-    Args:
-        source: As for :func:`find_jobs`.
-        output: Images under it are no inputs.
-        domain: Of a cohort, the domain whose images are meant.
-        pair: As for :func:`find_jobs`.
-        subjects: Of a cohort, only these; None is everyone.
-
-    Raises:
-        DataError: INPUT does not exist or holds no image.
-        ConfigError: OUTPUT is the input folder.
-    """
-    path = Location.of(source).path
+def _find_inputs(
+    path: Path, source: Data, output: Path, domain: str, pair: Sequence[str], subjects: Collection[str] | None
+) -> _Inputs:
+    """The images of INPUT, which lies at ``path``; those under ``output`` are none. See :func:`find_jobs`."""
     if not (os.path.lexists(path) or is_series(path)):
         raise DataError(f"{path} does not exist; give an image, a folder or a cohort CSV.")
-    inputs = _below(path, output) if is_folder(path) else Inputs(() if is_table(path) else ((path.name, path),))
+    inputs = _below(path, output) if is_folder(path) else _Inputs(() if is_table(path) else ((path.name, path),))
     series = any(image == path for _, image in inputs.named)
-    cohort = None if series else cohort_at(source, pair or (domain,))
-    if cohort:
+    if not series and (cohort := cohort_at(source, pair or (domain,))):
         inputs = _of_cohort(cohort, path, domain, subjects, inputs)
     if not inputs.named:
         rest = "".join(f" {line}." for line in passed_over_lines(inputs.passed_over))
@@ -184,7 +167,7 @@ def cohort_at(source: Data, names: Sequence[str]) -> Cohort | None:
     return cohort
 
 
-def _of_cohort(cohort: Cohort, source: Path, domain: str, subjects: Collection[str] | None, inputs: Inputs) -> Inputs:
+def _of_cohort(cohort: Cohort, source: Path, domain: str, subjects: Collection[str] | None, inputs: _Inputs) -> _Inputs:
     """A cohort's images of a domain; what else was found in its folder is passed over."""
     own = [study for study in cohort.studies if study.domain == domain]
     if not own:
@@ -207,10 +190,11 @@ def _of_cohort(cohort: Cohort, source: Path, domain: str, subjects: Collection[s
             if image.parent not in chosen:
                 passed_over[record_name(below[image])] = known.get(image) or f"no part of {cohort.layout}"
     named = tuple((cohort.below(image), image) for image in chosen)
-    return Inputs(named, tuple(notes), dict(sorted(passed_over.items())))
+    return _Inputs(named, tuple(notes), dict(sorted(passed_over.items())))
 
 
-def _below(folder: Path, output: Path) -> Inputs:
+def _below(folder: Path, output: Path) -> _Inputs:
+    """The images under a folder, but for those under ``output``."""
     here, there = Path(os.path.realpath(folder)), Path(os.path.realpath(output))
     if here == there:
         raise ConfigError(f"OUTPUT is the input folder {folder}; give another, so that no input is overwritten.")
@@ -230,15 +214,14 @@ def _below(folder: Path, output: Path) -> Inputs:
         for path in outside(listing.passed_over)
     }
     named = [(here.name if image == folder else image.relative_to(folder).as_posix(), image) for image in images]
-    return Inputs(tuple(named), tuple(notes), passed_over)
+    return _Inputs(tuple(named), tuple(notes), passed_over)
 
 
 def _placed(source: Path, named: Sequence[Named], output: Path, suffix: str) -> tuple[tuple[Job, ...], Path | None]:
     """The jobs, and the folder of their records."""
-    if not SUFFIX.fullmatch(suffix) or len(suffix) > LONGEST_SUFFIX:
+    if not SUFFIX.fullmatch(suffix):
         raise ConfigError(
-            f"--suffix '{suffix}': write _, - or . and then letters, digits, _, - or ., {LONGEST_SUFFIX} at most, for "
-            "example _syn."
+            f"--suffix '{suffix}': write _, - or . and then letters, digits, _, - or ., 100 at most, for example _syn."
         )
     if is_named(output, nifti.SUFFIXES) and not is_folder(output):
         if len(named) > 1:
@@ -253,18 +236,13 @@ def _placed(source: Path, named: Sequence[Named], output: Path, suffix: str) -> 
     for name, image in named:
         mirrored = PurePosixPath(name)
         own = mirrored.name if is_folder(image) else stem(image)
-        jobs.append(Job(image, record_name(name), output / mirrored.with_name(fitting(own, suffix) + ".nii.gz")))
+        jobs.append(Job(image, record_name(name), output / mirrored.with_name(_fitting(own, suffix) + ".nii.gz")))
     return tuple(jobs), output
 
 
-def fitting(name: str, suffix: str = "") -> str:
-    """A name with a suffix that every output may bear: cut, and unique by a hash, where it is too long.
-
-    Args:
-        name: The input's, without its ending.
-        suffix: What is added to it; ASCII.
-    """
-    encoded, room = os.fsencode(name), LONGEST_NAME_BYTES - LONGEST_ENDING_BYTES - len(suffix)
+def _fitting(name: str, suffix: str = "") -> str:
+    """An input's name with a suffix, as every output may bear it: cut, and unique by a hash, where it is too long."""
+    encoded, room = os.fsencode(name), LONGEST_NAME_BYTES - len(suffix)
     if len(encoded) > room:
         mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}"
         name = encoded[: room - len(mark)].decode(errors="ignore") + mark
@@ -285,7 +263,7 @@ def _is_real(source: Path) -> bool:
 def _shortened(jobs: Iterable[Job]) -> Iterator[str]:
     """What is said of outputs that bear a shorter name than their inputs."""
     for job in jobs:
-        if fitting(stem(job.source)) != stem(job.source):
+        if _fitting(stem(job.source)) != stem(job.source):
             yield f"its name is too long for an output, so it becomes {printable(job.output.name)}: {job.name}"
 
 
@@ -318,11 +296,10 @@ def _clashes(
     for job in jobs:
         for path in (*job.images(maps), job.sidecar):
             others = [name for name in writers[path] if name != job.name]
-            if path in folders:
-                others = ["what goes into a folder of that name"]
-            if others:
-                told_of = f"{job.name} and {others[0]} would both write {path}"
-                problems.setdefault(job, f"{told_of}; rename one of them, or convert them apart.")
+            if others or path in folders:
+                other = "what goes into a folder of that name" if path in folders else others[0]
+                clash = f"{job.name} and {other} would both write {path}"
+                problems.setdefault(job, f"{clash}; rename one of them, or convert them apart.")
     return problems
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from medgan.data.hashes import file_hash
@@ -19,38 +18,18 @@ from medgan.data.volumes import Grid, write_volume
 from medgan.documents import read_json
 from medgan.errors import DataError
 from medgan.inference.jobs import Job, MapKind
-from medgan.inference.uncertainty import has_dropout, variations
-from medgan.networks.outputs import ChangeOutput
 from medgan.text import printable
-from medgan.training.architecture import Direction, TranslationModel
-from medgan.training.model_folder import Description, library_versions
+from medgan.training.model_folder import Description
 
 NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
 MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty", "Augmentation")
 """What an output depends on; one that agrees in all of it is kept."""
 OURS = ("Synthetic", "Segmentation", "Classification")
 """What the sidecars that medgan writes say of themselves."""
+MAPS: dict[MapKind, str] = {"change": "ChangeMap", "uncertainty": "Uncertainty"}
+"""What a sidecar calls the maps beside an output."""
 
 Facts = dict[str, Any]
-
-
-def model_facts(
-    model: TranslationModel, direction: Direction, *, change_map: bool, uncertainty: int | None = None
-) -> Facts:
-    """What the sidecars of one batch share; ``uncertainty`` is the number of translations that its map is made of."""
-    description = model.description
-    wanted = model.description.domains(direction)[1]
-    return {
-        "Synthetic": True,
-        "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
-        "Direction": direction,
-        "Domain": wanted.name,
-        "Unit": wanted.unit,
-        "Model": model_origin(description),
-        "ChangeMap": map_meaning(model, direction) if change_map else None,
-        "Uncertainty": spread_meaning(model, direction, uncertainty) if uncertainty else None,
-        "Versions": library_versions(),
-    }
 
 
 def model_origin(description: Description) -> Facts:
@@ -62,31 +41,7 @@ def model_origin(description: Description) -> Facts:
     }
 
 
-def map_meaning(model: TranslationModel, direction: Direction) -> str:
-    """The sign of the change map, in words."""
-    generator = _with_change(model, direction)
-    if not generator.one_sided:
-        return "HU, output minus input"
-    return "HU removed, input minus output" if generator.sign < 0 else "HU added, output minus input"
-
-
-def spread_meaning(model: TranslationModel, direction: Direction, samples: int) -> str:
-    """What the uncertainty map holds, in words."""
-    ways = variations(model.description.patch)
-    dropout = ", with dropout" if has_dropout(model.networks[direction]) else ""
-    unit = model.description.domains(direction)[1].unit
-    return f"{unit}, standard deviation of {samples} translations of the study {ways}{dropout}"
-
-
-def as_map(change_hu: NDArray[np.float32], model: TranslationModel, direction: Direction) -> NDArray[np.float32]:
-    """What the change map holds: a change that goes only one way as an amount, never negative, any other as it is.
-
-    It takes the change's place in memory.
-    """
-    return np.abs(change_hu, out=change_hu) if _with_change(model, direction).one_sided else change_hu
-
-
-def kept(job: Job, facts: Facts) -> bool:
+def is_finished(job: Job, facts: Facts) -> bool:
     """Whether the job's outputs exist and are what it would write.
 
     Outputs of a killed conversion may be there in part; they are finished, not refused.
@@ -94,13 +49,13 @@ def kept(job: Job, facts: Facts) -> bool:
     Raises:
         DataError: Something else lies in their place; it is never overwritten unasked.
     """
-    wanted = job.images(_maps(facts))
+    wanted = job.images([kind for kind, name in MAPS.items() if facts.get(name) is not None])
     there = [path for path in wanted if os.path.lexists(path)]
     sidecar = read_sidecar(job.sidecar)
     if sidecar is None:
-        found = [*there, *([job.sidecar] if os.path.lexists(job.sidecar) else [])]
-        if found:
-            raise DataError(f"{found[0]}: exists and is no output of medgan; give another OUTPUT, or add --overwrite.")
+        there += [job.sidecar] if os.path.lexists(job.sidecar) else []
+        if there:
+            raise DataError(f"{there[0]}: exists and is no output of medgan; give another OUTPUT, or add --overwrite.")
         return False
     if not there:
         return False
@@ -146,7 +101,7 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
             for path, voxels in images.items():
                 write_volume(
                     voxels, grid, folder / path.name, voxels.dtype,
-                    descrip=header_text(facts, job.kind(path)), labels=bool(facts.get("Segmentation")),
+                    descrip=_header_text(facts, job.kind(path)), labels=bool(facts.get("Segmentation")),
                 )  # fmt: skip
             hashes = {printable(path.name): file_hash(folder / path.name) for path in images}
             write_text(folder / job.sidecar.name, as_json(facts | {"Outputs": hashes}))
@@ -159,7 +114,12 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
         raise unwritable(job.output, error) from None
 
 
-def header_text(facts: Facts, kind: MapKind | None = None) -> str:
+def as_json(content: Mapping[str, Any]) -> str:
+    """JSON for people, too."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _header_text(facts: Facts, kind: MapKind | None) -> str:
     """What an image's own header says of it, for whoever loses the sidecar; at most 79 letters.
 
     Args:
@@ -171,20 +131,3 @@ def header_text(facts: Facts, kind: MapKind | None = None) -> str:
     name, weights = model.get("Name", ""), str(model.get("WeightsSHA256", ""))[:8]
     room = DESCRIP_BYTES - len(f"{what}, medgan  {weights}, not for diagnosis")
     return " ".join(f"{what}, medgan {name[:room]} {weights}".split()) + ", not for diagnosis"
-
-
-def as_json(content: Mapping[str, Any]) -> str:
-    """JSON for people, too."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def _maps(facts: Facts) -> list[MapKind]:
-    """The maps that a sidecar tells of."""
-    kinds: dict[MapKind, str] = {"change": "ChangeMap", "uncertainty": "Uncertainty"}
-    return [kind for kind, name in kinds.items() if facts.get(name) is not None]
-
-
-def _with_change(model: TranslationModel, direction: Direction) -> ChangeOutput:
-    generator = model.networks[direction]
-    assert isinstance(generator, ChangeOutput), "only models that predict the change have a map"
-    return generator

@@ -7,7 +7,6 @@ keeps its value to the bit; a model that draws the image gives the whole of it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -36,6 +35,8 @@ SMALLEST_PLANE_VOXELS = 4
 TOLERANCE = 0.1
 """How far intensities may reach beyond the training's before a warning, as a share of their range there."""
 
+OF_PHANTOM = "the model was trained on the built-in phantom, not on patients"
+
 INT16 = np.iinfo(np.int16)
 
 
@@ -60,36 +61,23 @@ class ChangeLimits:
     """
 
     config: GeneratorConfig
-    ends: tuple[float, float]
-    """The window's ends as the settings count: in HU, or 0 and 100 percent."""
+    generator: ChangeOutput
+    domain: Domain
+    """Of the study."""
     bounds: tuple[float, float]
-    """The same ends in the study's own unit."""
-    lowers: bool
-    raises: bool
-
-    @classmethod
-    def of_generator(
-        cls, generator: ChangeOutput, config: GeneratorConfig, domain: Domain, bounds: tuple[float, float]
-    ) -> Self:
-        """The limits that a generator was built with, for a study with these bounds."""
-        one_way = generator.one_sided
-        return cls(
-            config,
-            scale_ends(domain),
-            bounds,
-            lowers=not one_way or generator.sign < 0,
-            raises=not one_way or generator.sign > 0,
-        )
+    """The window's ends in the study's own unit."""
 
     def of(self, intensities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The lowest and the highest change in the study's unit, of the intensities' shape; 0 where nothing may."""
         config, (lower, upper) = self.config, self.bounds
-        unit = np.float32((upper - lower) / (self.ends[1] - self.ends[0]))
-        value = (intensities - np.float32(lower)) / unit + np.float32(self.ends[0])
+        first, last = scale_ends(self.domain)  # as the settings count: in HU, or 0 and 100 percent
+        unit = np.float32((upper - lower) / (last - first))
+        value = (intensities - np.float32(lower)) / unit + np.float32(first)
         gate = np.clip((value - config.lower) / config.ramp, 0, 1) * np.clip((config.upper - value) / config.ramp, 0, 1)
         gate[(intensities < lower) | (intensities > upper)] = 0
         largest = np.float32(config.largest) * unit * gate
-        return -largest * self.lowers, largest * self.raises
+        one_sided, sign = self.generator.one_sided, self.generator.sign
+        return -largest * (not one_sided or sign < 0), largest * (not one_sided or sign > 0)
 
 
 def translate(
@@ -124,13 +112,17 @@ def translate(
     warnings = tuple(_input_warnings(study, body, given, description))
     if body.any():
         output = apply(generator, study, description.patch, description.generator.network.multiple, fabric)
-        _check_answer(volume, output)
+        if wrong := output.size - int(np.count_nonzero(np.isfinite(output))):
+            raise ModelError(
+                f"{volume.path}: the model answers with {wrong} values that are no numbers; its training broke down: "
+                "train it anew with a lower learning rate."
+            )
     else:
         output = study.normalised()
     # From here on little is held beside input, output and one map: studies fill memory.
     affine, bounds = study.affine, study.bounds
     if isinstance(generator, ChangeOutput):
-        limits = ChangeLimits.of_generator(generator, description.generator, given, bounds)
+        limits = ChangeLimits(description.generator, generator, given, bounds)
         change = _change_in_place(output, study)
         del study, output, body
         kept = None if not keep_change else volume.voxels if use_up else np.empty_like(volume.voxels)
@@ -198,10 +190,10 @@ def _changed(
     is_ct = wanted.modality == "CT"
     voxels = np.empty(volume.grid.size, np.int16 if is_ct else np.float32, order="F")
     beyond = fractions = False
-    for slab, found in on_grid(change, affine, volume.grid):
+    for slab, amount in on_grid(change, affine, volume.grid):
         before = volume.voxels[..., slab]
-        found = np.clip(found, *limits.of(before))
-        after = before + found
+        amount = np.clip(amount, *limits.of(before))
+        after = before + amount
         if is_ct:
             after = np.rint(after)
             beyond |= bool((after < INT16.min).any() or (after > INT16.max).any())
@@ -209,7 +201,7 @@ def _changed(
             after = np.clip(after, INT16.min, INT16.max)
         voxels[..., slab] = after
         if kept is not None:  # last: it may be the input's own memory
-            kept[..., slab] = found
+            kept[..., slab] = amount
     warnings = ["intensities beyond int16 were clipped to -32768 to 32767 HU"] if beyond else []
     warnings += ["the input has fractions of HU: the output is rounded to whole HU"] if fractions else []
     return Translation(voxels, kept, tuple(warnings))
@@ -239,20 +231,11 @@ def check_plane(volume: Volume, study: Prepared) -> None:
         )
 
 
-def _check_answer(volume: Volume, output: NDArray[np.float32]) -> None:
-    wrong = output.size - int(np.count_nonzero(np.isfinite(output)))
-    if wrong:
-        raise ModelError(
-            f"{volume.path}: the model answers with {wrong} values that are no numbers; its training broke down: "
-            "train it anew with a lower learning rate."
-        )
-
-
 def _input_warnings(
     study: Prepared, body: NDArray[np.bool_], given: Domain, description: TranslationDescription
 ) -> Iterator[str]:
     if description.origin.phantom:
-        yield "the model was trained on the built-in phantom, not on patients"
+        yield OF_PHANTOM
     if not body.any():
         draws = description.generator.change == "none"
         yield f"no body found: {'the output is empty' if draws else 'nothing was changed'}"

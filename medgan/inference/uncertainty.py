@@ -9,10 +9,11 @@ Source: test-time augmentation as a measure of uncertainty, Wang et al. 2019, do
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import product
+from threading import Lock
 
 import numpy as np
 import torch
@@ -41,13 +42,11 @@ LARGEST_OFFSET = 0.005
 """Largest change of brightness as a share of the window: 5 HU of 1000, about what scanners differ by in water."""
 
 Slab = tuple[slice, NDArray[np.float32]]
+_RANDOM_STATE = Lock()
 
 
-class Spread:
-    """Standard deviation of volumes that are seen one after the other; holds two volumes, however many come.
-
-    Args:
-        size: (X, Y, Z) of the volumes.
+class _Spread:
+    """Standard deviation of volumes that come one after the other; holds two of them, (X, Y, Z), however many come.
 
     Source: Welford 1962, doi:10.1080/00401706.1962.10490022.
     """
@@ -71,7 +70,7 @@ class Spread:
 
 
 def uncertainty(
-    volume: Volume, model: TranslationModel, direction: Direction, fabric: Fabric, *, samples: int, seed: int
+    volume: Volume, model: TranslationModel, direction: Direction, fabric: Fabric, *, samples: int, seed: Sequence[str]
 ) -> NDArray[np.float32]:
     """The standard deviation of a study's translations, of the change where the model predicts the change.
 
@@ -81,7 +80,7 @@ def uncertainty(
         direction: Which way.
         fabric: Device and precision.
         samples: Translations, 2 or more.
-        seed: Of the variations and of dropout.
+        seed: Hashes of what the map is made of; they seed the variations and dropout.
 
     Returns:
         (X, Y, Z) in the output's unit, before rounding; 0 where the output is what it is by construction.
@@ -91,13 +90,14 @@ def uncertainty(
     generator = fabric.to_device(model.networks[direction])
     study = prepare(volume, given, description.grid)
     body = body_mask(study.voxels, given, to_the_edge=True)
-    spread = Spread(volume.grid.size)
+    spread = _Spread(volume.grid.size)
     if not body.any():
         return spread.mean
-    random = np.random.default_rng(seed)
-    with _dropout_active(generator, fabric, seed):
+    number = int.from_bytes(hashlib.sha256("\n".join(seed).encode()).digest()[:8], "big")
+    random = np.random.default_rng(number)
+    with _dropout_active(generator, fabric, number):
         for _ in range(samples):
-            varied = moved(rescaled(study, given, random), motion(description.patch, random))
+            varied = _moved(_rescaled(study, given, random), _motion(description.patch, random))
             output = apply(generator, varied, description.patch, description.generator.network.multiple, fabric)
             spread.add(_answer(volume, model, direction, study, varied, output))
     result = spread.deviation()
@@ -106,23 +106,16 @@ def uncertainty(
     return result
 
 
-def seed_of(*hashes: str) -> int:
-    """A seed that follows from what a map is made of."""
-    return int.from_bytes(hashlib.sha256("\n".join(hashes).encode()).digest()[:8], "big")
-
-
-def variations(patch: PatchConfig) -> str:
-    """How studies are varied, in words."""
+def uncertainty_in_words(model: TranslationModel, direction: Direction, samples: int) -> str:
+    """What the map holds."""
+    patch, unit = model.description.patch, model.description.domains(direction)[1].unit
     ways = ["shifted", "turned" * bool(patch.rotation_degrees), "scaled" * bool(patch.scaling), "mirrored" * patch.flip]
-    return f"{', '.join(way for way in ways if way)} and with other intensities"
+    varied = f"{', '.join(filter(None, ways))} and with other intensities"
+    dropout = ", with dropout" if any(layer.p > 0 for layer in _dropout_layers(model.networks[direction])) else ""
+    return f"{unit}, standard deviation of {samples} translations of the study {varied}{dropout}"
 
 
-def has_dropout(network: nn.Module) -> bool:
-    """Whether a network answers at random when dropout is active."""
-    return any(layer.p > 0 for layer in _dropout_layers(network))
-
-
-def motion(patch: PatchConfig, random: np.random.Generator) -> NDArray[np.float64]:
+def _motion(patch: PatchConfig, random: np.random.Generator) -> NDArray[np.float64]:
     """A random motion within the training's ranges: (4, 4), from moved voxels to where they were, about the origin.
 
     It turns and scales in plane, mirrors left and right, and shifts by up to half a voxel: along superior too in 3D
@@ -139,7 +132,7 @@ def motion(patch: PatchConfig, random: np.random.Generator) -> NDArray[np.float6
     return result
 
 
-def moved(study: Prepared, motion: NDArray[np.float64]) -> Prepared:
+def _moved(study: Prepared, motion: NDArray[np.float64]) -> Prepared:
     """All that the network would see of a study, on a grid that is moved about its middle; its affine tells where.
 
     Args:
@@ -161,7 +154,7 @@ def moved(study: Prepared, motion: NDArray[np.float64]) -> Prepared:
     return Prepared(voxels, study.affine @ index, body=tuple((0, int(n)) for n in size), bounds=study.bounds)
 
 
-def rescaled(study: Prepared, domain: Domain, random: np.random.Generator) -> Prepared:
+def _rescaled(study: Prepared, domain: Domain, random: np.random.Generator) -> Prepared:
     """A study with a little more or less contrast, and in HU brightness; arbitrary units have a zero, which stays."""
     lower, upper = study.bounds
     gain, offset = 1 + LARGEST_GAIN * random.uniform(-1, 1), LARGEST_OFFSET * random.uniform(-1, 1)
@@ -186,10 +179,10 @@ def _answer(
         yield from on_grid(image, varied.affine, volume.grid)
         return
     lower, upper = study.bounds
-    limits = ChangeLimits.of_generator(generator, description.generator, given, study.bounds)
+    limits = ChangeLimits(description.generator, generator, given, study.bounds)
     change = (output - varied.normalised()) * np.float32((upper - lower) / 2)
-    for place, found in on_grid(change, varied.affine, volume.grid):
-        yield place, np.clip(found, *limits.of(volume.voxels[..., place]))
+    for place, amount in on_grid(change, varied.affine, volume.grid):
+        yield place, np.clip(amount, *limits.of(volume.voxels[..., place]))
 
 
 def _answered(study: Prepared, body: NDArray[np.bool_], generator: nn.Module) -> NDArray[np.float32]:
@@ -210,7 +203,8 @@ def _dropout_active(network: nn.Module, fabric: Fabric, seed: int) -> Iterator[N
     """Dropout as in training, and nothing else of it; torch's random state is afterwards what it was."""
     layers = _dropout_layers(network)
     devices = [fabric.device] if fabric.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    # One at a time: all threads of a process share torch's random state.
+    with _RANDOM_STATE if layers else nullcontext(), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         try:
             for layer in layers:

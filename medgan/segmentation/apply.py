@@ -44,18 +44,18 @@ def segment_study(model: SegmenterModel, study: Study | Volume | Prepared, fabri
     volume = read_volume(study.image) if isinstance(study, Study) else study
     prepared = prepare(volume, config.domain, config.grid)
     check_plane(volume, prepared)
-    shares = probabilities(fabric.to_device(model.network), prepared, config, fabric)
+    shares = _probabilities(fabric.to_device(model.network), prepared, config, fabric)
     if not np.isfinite(shares).all():
         raise ModelError(f"{volume.path}: the segmenter answers with values that are no numbers; train it anew.")
-    return on_own_grid(shares, prepared.affine, volume.grid)
+    return _on_own_grid(shares, prepared.affine, volume.grid)
 
 
 def segment_prepared(network: nn.Module, study: Prepared, config: SegmenterConfig, fabric: Fabric) -> NDArray[np.uint8]:
     """The label map (X, Y, Z) of a prepared study, on its grid."""
-    return np.asarray(np.argmax(probabilities(network, study, config, fabric), axis=0), dtype=np.uint8)
+    return np.asarray(np.argmax(_probabilities(network, study, config, fabric), axis=0), dtype=np.uint8)
 
 
-def probabilities(network: nn.Module, study: Prepared, config: SegmenterConfig, fabric: Fabric) -> Probabilities:
+def _probabilities(network: nn.Module, study: Prepared, config: SegmenterConfig, fabric: Fabric) -> Probabilities:
     """What a network in evaluation mode makes of a study (X, Y, Z); away from the body there is background."""
     result = np.zeros((len(config.labels) + 1, *study.voxels.shape), dtype=np.float32)
     result[0] = 1
@@ -64,7 +64,7 @@ def probabilities(network: nn.Module, study: Prepared, config: SegmenterConfig, 
     return result
 
 
-def on_own_grid(shares: Probabilities, affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
+def _on_own_grid(shares: Probabilities, affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
     """The likeliest class of each voxel of a grid: probabilities are carried there, not labels, whose edges would step.
 
     Args:

@@ -15,16 +15,10 @@ from medgan.segmentation.settings import SegmenterModel
 
 
 class LabelKeeper:
-    """Judges translations by the labels that they keep.
-
-    Args:
-        source: A segmenter of the source domain.
-        target: One of the target domain with the same names.
-        fabric: Device and precision.
-        lesions: Names that are counted in pieces.
+    """Judges translations by the labels that they keep; ``lesions`` are names that are counted in pieces.
 
     Raises:
-        ModelError: The two do not name the same labels, or not these lesions.
+        ModelError: The two segmenters do not name the same labels, or not these lesions.
     """
 
     def __init__(

@@ -86,12 +86,7 @@ def is_phantom(cohort: Cohort) -> bool:
 class LabelledPatches(Dataset[Batch]):
     """Patches of images and their labels, each a pure function of the seed and its number.
 
-    Args:
-        subjects: Prepared studies with labels.
-        config: The patch; its variations are those that are applied.
-        seed: Of the whole sequence.
-        extra: More of them, such as synthetic ones.
-        extra_share: The share of patches that are drawn from ``extra``.
+    The share ``extra_share`` of them is drawn from the subjects in ``extra``; ``config`` says how all are varied.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from monai.losses import DiceLoss
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from medgan.evaluation.tissues import overlap
 from medgan.segmentation.apply import segment_prepared
@@ -25,31 +25,32 @@ class Segmenter(Learner):
         config: The settings.
     """
 
-    kept = (SEGMENTER,)
+    trained = optimized = kept = (SEGMENTER,)
     best = "val/dice_loss"
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
-        self.nets = {SEGMENTER: config.build()}
-        weights = self.nets[SEGMENTER].parameters()
-        self.optims = {SEGMENTER: AdamW(weights, config.rate, weight_decay=config.weight_decay)}
+        self.segmenter = config.build()
+        weights = self.segmenter.parameters()
+        self.segmenter_optimizer: Optimizer = AdamW(weights, config.rate, weight_decay=config.weight_decay)
         # Over the batch: in a patch without an organ its own Dice would say nothing but "none of it".
         self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
 
     def training_step(self, batch: Batch) -> Terms:
         """One step down Dice loss plus cross-entropy (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z)."""
-        scores: Tensor = self.nets[SEGMENTER](batch[IMAGE])
+        scores: Tensor = self.segmenter(batch[IMAGE])
         labels = batch[LABELS]
         terms = {"dice": self.dice(scores, labels), "cross_entropy": F.cross_entropy(scores, labels[:, 0])}
-        self.descend(self.optims[SEGMENTER], terms)
+        self.descend(self.segmenter_optimizer, terms)
         return {name: term.detach() for name, term in terms.items()}
 
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
         """Mean Dice of each name over the subjects that have it, and of all names."""
         assert isinstance(held_out, LabelledHeldOut), "a segmenter is judged on labelled subjects"
-        assert self.fabric is not None, "attach comes first"
-        predictions = [segment_prepared(kept[SEGMENTER], study, self.config, self.fabric) for study in held_out.source]
+        predictions = [
+            segment_prepared(kept[SEGMENTER], study, self.config, self.attached) for study in held_out.source
+        ]
         pairs = list(zip(predictions, held_out.labels, strict=True))
         by_name = {
             name: [overlap(ours == number, truth == number) for ours, truth in pairs]

@@ -126,8 +126,8 @@ class SegmenterDescription(Description):
     """All that must be known to segment a study with a model."""
 
     use = (
-        "Segment studies with `medgan segment INPUT OUTPUT --model THIS_FOLDER`. The figures above chose the epoch;\n"
-        "they are no evidence for other subjects."
+        "Segment studies with `medgan segment INPUT OUTPUT --model THIS_FOLDER`. The figures above chose the epoch; "
+        "they are no\nevidence for other subjects."
     )
 
     called = SEGMENTER

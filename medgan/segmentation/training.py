@@ -1,17 +1,12 @@
 """What a segmenter learns from: labelled subjects, and more of them that are synthetic."""
 
 from collections.abc import Sequence
-from pathlib import Path
-
-from lightning_fabric import Fabric
 
 from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut, LabelledPatches
 from medgan.segmentation.segmenter import Segmenter
-from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel
-from medgan.training.model_folder import Origin
-from medgan.training.recorder import Recorder
-from medgan.training.task import Task, train_task
+from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
+from medgan.training.task import Task
 
 
 def segmenter_task(
@@ -29,7 +24,7 @@ def segmenter_task(
         train: Subjects to learn from.
         validation: Subjects that choose the epoch.
         config: The settings.
-        seed: Of the patches.
+        seed: Of weights and patches.
         extra: More training subjects, such as synthetic ones.
         extra_share: The share of patches that are drawn from ``extra``, 0 to 1.
 
@@ -51,25 +46,6 @@ def segmenter_task(
     # A pipeline's settings are more than a segmenter's: its model keeps what segmenting needs.
     own = SegmenterConfig(**{name: getattr(config, name) for name in SegmenterConfig.model_fields})
     return Task(
-        config, config.fit, lambda: Segmenter(own), patches, LabelledHeldOut.of(validation), SegmenterDescription,
+        config, config.fit, seed, lambda: Segmenter(own), patches, LabelledHeldOut.of(validation), SegmenterDescription,
         {"config": own, **counts},
     )  # fmt: skip
-
-
-def train_segmenter(
-    train: Sequence[Labelled],
-    validation: Sequence[Labelled],
-    config: SegmenterConfig,
-    *,
-    seed: int,
-    folder: Path,
-    fabric: Fabric,
-    recorder: Recorder | None = None,
-    resume: bool = False,
-    extra: Sequence[Labelled] = (),
-    extra_share: float = 0.0,
-    origin: Origin | None = None,
-) -> SegmenterModel:
-    """Train a segmenter and write its model folder; see :func:`segmenter_task` and :func:`train_task`."""
-    task = segmenter_task(train, validation, config, seed=seed, extra=extra, extra_share=extra_share)
-    return train_task(task, seed=seed, folder=folder, fabric=fabric, origin=origin, recorder=recorder, resume=resume)

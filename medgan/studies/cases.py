@@ -23,7 +23,7 @@ from medgan.synthesis.generators import SynthesisConfig
 from medgan.synthesis.insertion import InsertionConfig, Synthesiser, Synthetic
 from medgan.synthesis.methods import Bent, Elastic, baseline
 from medgan.synthesis.network_methods import by_network
-from medgan.synthesis.training import GeneratorDescription, GeneratorModel, train_generator
+from medgan.synthesis.training import GeneratorDescription, GeneratorModel, generator_task
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import Origin, read_model
 from medgan.training.recorder import Recorder
@@ -78,13 +78,9 @@ def train_on(
     origin: Origin,
 ) -> None:
     """Train the generator of a draw, from wherever that was left."""
-    train_generator(
-        Scans(scans)(segmenter),
-        Scans(validation)(segmenter),
-        config,
-        seed=draw.seed,
-        folder=context.folder,
-        fabric=make_fabric(context.device, config.fit.precision),
+    generator_task(Scans(scans)(segmenter), Scans(validation)(segmenter), config, seed=draw.seed).train(
+        context.folder,
+        make_fabric(context.device, config.fit.precision),
         recorder=Recorder(context.folder, context.tracker, Console(quiet=True)),
         resume=context.resume,
         origin=origin,

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.console import Console
 
 from medgan.data.domains import DomainPair
 from medgan.data.studies import Data
 from medgan.data.studies import Study as Scan
 from medgan.errors import DataError
 from medgan.inference.batch import conversion_fabric
-from medgan.inference.convert import Batch, ConvertOrder
+from medgan.inference.convert import Conversion, ConvertOrder
 from medgan.inference.jobs import find_jobs
 from medgan.segmentation.keeping import LabelKeeper
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.studies.base import Context
 from medgan.studies.copies import matched_copies, shuffled_masks
-from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import read_model
 
 
@@ -136,7 +136,7 @@ def _translated(making: Making, scans: Sequence[Scan], folder: Path, device: str
     wanted, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
     found = find_jobs(order.input, folder, making.pair.source.name, pair=making.pair.names, subjects=subjects)
     jobs = replace(found, jobs=tuple(job for job in found.jobs if job.source in wanted))
-    batch = Batch(order, read_model(making.model, TranslationDescription), conversion_fabric(device))
+    batch = Conversion(order, Console(quiet=True))
     if failed := [outcome for outcome in batch.run(jobs) if outcome.status == "failed"]:
         reasons = "; ".join(f"{each.input}: {each.message}" for each in failed)
         raise DataError(f"{len(failed)} of {len(jobs.jobs)} images were not translated: {reasons}")

@@ -43,7 +43,7 @@ from medgan.phantom.tissues import LESIONS, Tissue
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import read_labelled
 from medgan.segmentation.settings import STANDARD, SegmenterConfig, SegmenterDescription, SegmenterModel
-from medgan.segmentation.training import train_segmenter
+from medgan.segmentation.training import segmenter_task
 from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
 from medgan.studies.engine import RECORD, read_json
 from medgan.studies.rows import in_order
@@ -296,10 +296,8 @@ def train_frozen(
         [read_labelled(scan, config.domain, config.grid, config.labels, cache) for scan in part] for part in scans
     )
     fabric = make_fabric(context.device, "32")
-    train_segmenter(
-        train, validation, config,
-        seed=seed, folder=context.folder, fabric=fabric, resume=True, origin=Origin(phantom=True),
-    )  # fmt: skip
+    task = segmenter_task(train, validation, config, seed=seed)
+    task.train(context.folder, fabric, resume=True, origin=Origin(phantom=True))
 
 
 def label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Scan]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from medgan.evaluation.statistics import t_interval
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged, read_labelled
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel
-from medgan.segmentation.training import train_segmenter
+from medgan.segmentation.training import segmenter_task
 from medgan.studies.base import Context, Task
 from medgan.studies.engine import read_json, write_json
 from medgan.studies.rows import ROWS
@@ -120,17 +120,16 @@ def train(context: Context, segmenter: Segmenter) -> None:
     if (context.folder / SCORE).is_file():
         return
     config = segmenter.config
-    model = train_segmenter(
-        segmenter.train(config),
-        segmenter.validation(config),
-        config,
-        seed=segmenter.seed,
-        folder=context.folder,
-        fabric=make_fabric(context.device, config.fit.precision),
+    extra = segmenter.extra(config) if segmenter.extra else ()
+    task = segmenter_task(
+        segmenter.train(config), segmenter.validation(config), config, seed=segmenter.seed, extra=extra,
+        extra_share=segmenter.extra_share,
+    )  # fmt: skip
+    model = task.train(
+        context.folder,
+        make_fabric(context.device, config.fit.precision),
         recorder=Recorder(context.folder, context.tracker, Console(quiet=True)),
         resume=context.resume,
-        extra=segmenter.extra(config) if segmenter.extra else (),
-        extra_share=segmenter.extra_share,
         origin=segmenter.origin,
     )
     trained = model.description

@@ -1,19 +1,18 @@
 """``medgan augment``: an augmented, labelled cohort; a case that cannot be made is named and never stops the rest."""
 
-import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from pydantic import field_validator
 from rich.console import Console
 from scipy import ndimage
+from torch import nn
 
-from medgan.config import from_overrides, load, merged, read_yaml
+from medgan.config import load, user_layers
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain, domain_named
 from medgan.data.grid import Grid, Volume, made_up_grid
@@ -22,22 +21,12 @@ from medgan.data.layouts import stem
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import AUGMENTATION, left_out
 from medgan.data.splits import Split
-from medgan.data.studies import Data, Location, Study
+from medgan.data.studies import Location, Study
 from medgan.data.volumes import read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
-from medgan.inference.batch import (
-    ConvertSummary,
-    Status,
-    StudyBatch,
-    conversion_fabric,
-    is_kept,
-    local_model,
-    show_end,
-    shown,
-    write_summary,
-)
-from medgan.inference.jobs import MANIFEST, SUMMARY, Job, MapKind, Plan
-from medgan.inference.sidecar import write_outputs
+from medgan.inference.batch import Batch, BatchOrder, Summary, local_model
+from medgan.inference.jobs import MANIFEST, Job, MapKind, Plan
+from medgan.inference.sidecar import Facts, write_outputs
 from medgan.inference.translate import on_grid
 from medgan.segmentation.labelled import Labelled, Labels
 from medgan.synthesis.insertion import InsertionConfig, Synthesiser
@@ -45,7 +34,6 @@ from medgan.synthesis.material import COHORT, Material, find_material, own_facts
 from medgan.synthesis.methods import baseline
 from medgan.synthesis.network_methods import Masks, by_network
 from medgan.synthesis.training import GeneratorDescription, GeneratorModel
-from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import read_model
 from medgan.training.run_folder import split_of_model
 
@@ -136,17 +124,12 @@ class AugmentConfig(InsertionConfig):
 
 
 @dataclass(frozen=True)
-class AugmentOrder:
-    """What a user asks of ``medgan augment``."""
+class AugmentOrder(BatchOrder):
+    """What a user asks of ``medgan augment``; its input is a cohort with masks."""
 
-    data: Data
-    """A cohort with masks."""
-    output: Path
-    model: str | None = None
+    model: str = ""
     """A generator's model folder, ``runs:/ID/model`` or ``models:/NAME@ALIAS``; or else a method."""
-    method: str | None = None
-    domain: str | None = None
-    """Whose images are augmented; None is what the model was trained on."""
+    method: str = ""
     ratio_percent: float = 100.0
     """Synthetic cases for a hundred real training cases."""
     seed: int = 0
@@ -156,10 +139,6 @@ class AugmentOrder:
     """Where the split is; None is the model's own, without a model the cohort's."""
     config: Path | None = None
     overrides: Sequence[str] = ()
-    overwrite: bool = False
-    jobs: int = 1
-    tracking: str | None = None
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -180,7 +159,7 @@ class CaseJob(Job):
         return self.output, self.labels
 
 
-def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
+def augment(order: AugmentOrder, console: Console) -> Summary:
     """Write an augmented cohort: the real rows as they are, and the synthetic ones in the training part.
 
     Rows that an earlier augmentation made are no part of it: only real cases are donors and recipients.
@@ -194,115 +173,102 @@ def augment(order: AugmentOrder, console: Console) -> ConvertSummary:
         LeakageError: A recipient or donor that is validated or tested on.
         ModelError: A model that cannot be used, or whose split is not known.
     """
-    started = time.monotonic()
-    if (order.model is None) == (order.method is None):
-        raise ConfigError("give either --model, a trained generator, or --method, such as copy-paste.")
-    config = load(
-        AugmentConfig, read_yaml(order.config) if order.config else {}, merged({}, from_overrides(order.overrides))
-    )
-    _check_output(order)
-    with alone_in(order.output, console):
-        batch = _batch(order, config, conversion_fabric(order.device))
-        if told := left_out(batch.material.left_out):
-            console.print(told, highlight=False, markup=False)
-        for study, error in batch.material.broken.items():
-            console.print(f"no donor: {study.subject}: {error}", highlight=False, markup=False)
-        plan = Plan(tuple(_jobs(order, batch.material)), order.output)
-        outcomes = tuple(shown(batch.run(plan), len(plan.jobs), console, "augmenting"))
-        summary = ConvertSummary(outcomes, round(time.monotonic() - started, 3), str(batch.fabric.device))
-        made = {outcome.output for outcome in outcomes if outcome.status != "failed"}
-        done = [job for job in batch.cases(plan) if job.output.relative_to(order.output).as_posix() in made]
-        write_cohort(order.output, batch.material, [(job.name, job.output, job.labels) for job in done])
-        show_end(summary, order.output, console, "made")
-        write_summary(order.output / SUMMARY, summary, batch.facts)
-    return summary
+    return _Augmentation(order, console).complete()
 
 
-class AugmentBatch(StudyBatch):
-    """The making of many cases by one method.
+class _Augmentation(Batch[Synthesiser]):
+    """The making of many cases by one method."""
 
-    Args:
-        order: What was asked.
-        material: Who is donor and recipient.
-        synthesiser: The method.
-        domain: Of the images.
-        facts: What the sidecars of all cases share.
-        fabric: Device and precision.
-    """
+    order: AugmentOrder
+    doing, done = "augmenting", "made"
 
-    def __init__(
-        self,
-        order: AugmentOrder,
-        material: Material,
-        synthesiser: Synthesiser,
-        domain: Domain,
-        facts: dict[str, Any],
-        fabric: Fabric,
-    ) -> None:
-        super().__init__(order.jobs)
-        self.order, self.material, self.synthesiser, self.domain = order, material, synthesiser, domain
-        self.facts, self.fabric = facts, fabric
+    def __init__(self, order: AugmentOrder, console: Console) -> None:
+        super().__init__(order, console)
+        if bool(order.model) == bool(order.method):
+            raise ConfigError("give either --model, a trained generator, or --method, such as copy-paste.")
+        self.config = load(AugmentConfig, *user_layers(order.config, order.overrides))
+        self.cases: tuple[CaseJob, ...] = ()
 
-    def cases(self, plan: Plan) -> list[CaseJob]:
-        """The plan's jobs."""
-        return [job for job in plan.jobs if isinstance(job, CaseJob)]
+    def plan(self) -> Plan:
+        """No case yet: the cohort is read once nobody else writes to OUTPUT."""
+        _check_output(self.order)
+        return Plan((), self.order.output)
 
-    def converted(self, job: Job) -> tuple[Status, Sequence[str]]:
-        """Make one case, unless it is there already; how it ended, and its warnings."""
+    def begin(self, plan: Plan) -> Plan:
+        """Load the model, read the training cases, and say which cases are made of them."""
+        order, config = self.order, self.config
+        model: GeneratorModel | None = None
+        split = Split.load(order.split) if order.split else None
+        asked: tuple[Domain, GridConfig, Labels | None]
+        if order.model:
+            folder = local_model(order.model, order.tracking)
+            model = read_model(folder, GeneratorDescription)
+            _check_use(order, config, model)
+            trained_on, instead = model.description.origin.split_hash, "the run's split.json with --split"
+            split = split_of_model(folder, trained_on, given=order.split, otherwise=instead)
+            asked = model.description.config.domain, model.description.config.grid, model.description.config.labels
+            synthesiser = by_network(model.network, model.description.config, config, config.masks)
+        else:
+            if order.domain is None:
+                raise ConfigError("--method needs --domain, whose images are augmented: flair, t1 or plain:CT.")
+            asked = domain_named(order.domain), config.grid, config.labels
+            synthesiser = baseline(order.method, config, asked[0])
+        domain, grid, labels = asked
+        self.compute_with(synthesiser)
+        cache = Cache(default_folder())
+        self.material = material = find_material(order.input, domain, grid, labels, split, order.subjects, cache)
+        self.facts = own_facts(
+            material, domain, model, synthesiser.name, config.model_dump(mode="json"), grid, order.seed
+        )
+        if note := left_out(material.left_out):
+            self.console.print(note, highlight=False, markup=False)
+        for study, error in material.broken.items():
+            self.console.print(f"no donor: {study.subject}: {error}", highlight=False, markup=False)
+        self.cases = tuple(_jobs(order, material))
+        return replace(plan, jobs=self.cases)
+
+    def sources(self, job: Job) -> Facts:
+        """Also which case it is."""
         assert isinstance(job, CaseJob)
         material, study = self.material, job.recipient
         if study in material.broken:
             raise material.broken[study]
-        made = self.facts[AUGMENTATION] | {"Number": job.number}
-        facts = self.facts | {
-            AUGMENTATION: made,
+        return {
+            AUGMENTATION: self.facts[AUGMENTATION] | {"Number": job.number},
             "Sources": [material.cohort.relative(study.image)],
             "SourceSHA256": file_hash(study.image),
         }
-        if is_kept(job, facts, overwrite=self.order.overwrite):
-            return "kept", ()
-        recipient = material.cases[study]
-        with self.computing:
-            rng = np.random.default_rng([self.order.seed, job.number])
-            synthetic = self.synthesiser.synthesise(recipient, material.donors, rng)
-        facts |= {"Parents": list(synthetic.parents), "How": synthetic.how}
-        self._write(job, synthetic.case, facts)
-        return "done", ()
 
-    def _write(self, job: CaseJob, case: Labelled, facts: dict[str, Any]) -> None:
-        study, recipient, labels = job.recipient, self.material.cases[job.recipient], self.material.labels
+    def make(self, job: Job, facts: Facts) -> Sequence[str]:
+        """Make one case and write it, on its recipient's grid where it is one of its images anew."""
+        assert isinstance(job, CaseJob)
+        study, material = job.recipient, self.material
         assert study.mask is not None
+        recipient, labels = material.cases[study], material.labels
+        with self.device() as (synthesiser, fabric):
+            if isinstance(network := getattr(synthesiser, "network", None), nn.Module):
+                fabric.to_device(network)
+            rng = np.random.default_rng([self.order.seed, job.number])
+            synthetic = synthesiser.synthesise(recipient, material.donors, rng)
+        case = synthetic.case
         if case.labels.shape != recipient.labels.shape:
             image, marked, grid = whole_case(case, labels, stored_type(study.image))
         else:
             volume, mask = read_volume(study.image), read_volume(study.mask)
             image, marked = native_image(volume, recipient, case), native_labels(mask, recipient, case, labels)
             grid = volume.grid
+        facts = facts | {"Parents": list(synthetic.parents), "How": synthetic.how}
         write_outputs(job, {job.output: image, job.labels: marked}, grid, facts)
+        return ()
 
+    def training(self, job: Job) -> None:
+        """Nobody asks: all are made of training subjects."""
 
-def _batch(order: AugmentOrder, config: AugmentConfig, fabric: Fabric) -> AugmentBatch:
-    """The method, and the cohort's training cases on its grid."""
-    model: GeneratorModel | None = None
-    asked: tuple[Domain, GridConfig, Labels | None]
-    split = Split.load(order.split) if order.split else None
-    if order.model is not None:
-        folder = local_model(order.model, order.tracking)
-        model = read_model(folder, GeneratorDescription)
-        _check_use(order, config, model)
-        trained_on, instead = model.description.origin.split_hash, "the run's split.json with --split"
-        split = split_of_model(folder, trained_on, given=order.split, otherwise=instead)
-        asked = model.description.config.domain, model.description.config.grid, model.description.config.labels
-        synthesiser = by_network(fabric.to_device(model.network), model.description.config, config, config.masks)
-    else:
-        if order.domain is None:
-            raise ConfigError("--method needs --domain, whose images are augmented: flair, t1 or plain:CT.")
-        asked = domain_named(order.domain), config.grid, config.labels
-        synthesiser = baseline(order.method or "", config, asked[0])
-    domain, grid, labels = asked
-    material = find_material(order.data, domain, grid, labels, split, order.subjects, Cache(default_folder()))
-    facts = own_facts(material, domain, model, synthesiser.name, config.model_dump(mode="json"), grid, order.seed)
-    return AugmentBatch(order, material, synthesiser, domain, facts, fabric)
+    def finish(self, folder: Path) -> None:
+        """Write the cohort: its real rows, and those of the cases that are there."""
+        made = {outcome.output for outcome in self.outcomes if outcome.status != "failed"}
+        done = [job for job in self.cases if job.output.relative_to(folder).as_posix() in made]
+        write_cohort(folder, self.material, [(job.name, job.output, job.labels) for job in done])
 
 
 def _check_use(order: AugmentOrder, config: AugmentConfig, model: GeneratorModel) -> None:
@@ -314,7 +280,7 @@ def _check_use(order: AugmentOrder, config: AugmentConfig, model: GeneratorModel
 
 def _check_output(order: AugmentOrder) -> None:
     """Refuse to write over a cohort of somebody else's."""
-    path = Location.of(order.data).path
+    path = Location.of(order.input).path
     root = path if path.is_dir() else path.parent
     if order.output.resolve() == root.resolve():
         raise ConfigError(f"OUTPUT is the cohort's folder {root}; give another, so that nothing of it is overwritten.")

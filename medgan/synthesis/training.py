@@ -1,10 +1,8 @@
 """What a lesion generator learns from, and what its model folder says of it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from medgan.data.cache import Cache
@@ -15,9 +13,8 @@ from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelle
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.generators import SynthesisConfig, learner_of
 from medgan.synthesis.patches import LesionConfig, LesionPatches
-from medgan.training.model_folder import Description, Model, Origin, input_rows
-from medgan.training.recorder import Recorder
-from medgan.training.task import Task, train_task
+from medgan.training.model_folder import Description, Model, input_rows
+from medgan.training.task import Task
 
 
 class GeneratorDescription(Description):
@@ -102,7 +99,7 @@ def generator_task(
         train: Cases to learn from.
         validation: Cases that choose the epoch.
         config: The settings.
-        seed: Of the patches.
+        seed: Of weights, noise and patches.
         in_training: All training subjects of the split, of whom those without a mask are counted.
 
     Raises:
@@ -125,21 +122,4 @@ def generator_task(
     }
     patches = LesionPatches(train, config, seed=seed)
     held_out = LabelledHeldOut.of(validation)
-    return Task(config, config.fit, lambda: learner_of(config), patches, held_out, GeneratorDescription, facts)
-
-
-def train_generator(
-    train: Sequence[Labelled],
-    validation: Sequence[Labelled],
-    config: SynthesisConfig,
-    *,
-    seed: int,
-    folder: Path,
-    fabric: Fabric,
-    recorder: Recorder | None = None,
-    resume: bool = False,
-    origin: Origin | None = None,
-) -> GeneratorModel:
-    """Train a lesion generator and write its model folder; see :func:`generator_task` and :func:`train_task`."""
-    task = generator_task(train, validation, config, seed=seed)
-    return train_task(task, seed=seed, folder=folder, fabric=fabric, origin=origin, recorder=recorder, resume=resume)
+    return Task(config, config.fit, seed, lambda: learner_of(config), patches, held_out, GeneratorDescription, facts)

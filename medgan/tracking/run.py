@@ -12,22 +12,13 @@ import math
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    LoggedModelOutput,
-    LoggedModelStatus,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-)
+from mlflow import entities
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
@@ -35,17 +26,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from medgan.config import flattened
 from medgan.errors import ConfigError
-from medgan.tracking.store import (
-    STORE_ERRORS,
-    connect,
-    experiment_id,
-    first_line,
-    resolve_uri,
-    unless_it_exists,
-    uri_to_go_on,
-    usable,
-    without_password,
-)
+from medgan.tracking.store import STORE_ERRORS, database_of, first_line, opened, resolve_uri, without_password
 
 log = logging.getLogger(__name__)
 # What these two print about a lost server, the Tracker says once and in plainer words.
@@ -56,7 +37,6 @@ NEWEST = "newest"
 """The alias of the version registered last; MLflow keeps the word ``latest`` for itself."""
 RETRY_S = 60.0
 """How long a lost store is left alone before it is tried again."""
-SYSTEM_METRICS_EVERY_S = 10
 LONGEST_PARAMETER = 6000
 PARAMETERS_PER_CALL = 100
 METRICS_PER_CALL = 1000
@@ -72,12 +52,12 @@ class Tracker:
     exception, and :meth:`start` takes it up again by its id in each case.
     """
 
-    def __init__(self, client: MlflowClient, uri: str, run: Run) -> None:
+    def __init__(self, client: MlflowClient, uri: str, run: entities.Run) -> None:
         self.id: str = run.info.run_id
         self.uri = uri
         self._client = client
         self._run = run
-        self._unsent: deque[Metric] = deque(maxlen=MOST_UNSENT_METRICS)
+        self._unsent: deque[entities.Metric] = deque(maxlen=MOST_UNSENT_METRICS)
         self._lost = False
         self._retry_at = 0.0
         self._monitor: SystemMetricsMonitor | None = None
@@ -98,9 +78,9 @@ class Tracker:
         """A new run, or the run ``run_id`` again.
 
         Args:
-            uri: As for :func:`resolve_uri`.
-            recorded: Where a record says that ``run_id`` is; see :func:`medgan.tracking.store.uri_to_go_on`.
-            experiment: The experiment's name; it is created when it does not exist.
+            uri: What ``--tracking`` says.
+            recorded: Where a record says that ``run_id`` is.
+            experiment: Is created when it does not exist.
             run_name: How people call this run.
             parameters: The resolved settings, flat or nested.
             tags: Facts to search for: pipeline, data fingerprint, split hash, git revision.
@@ -110,12 +90,11 @@ class Tracker:
         Raises:
             ConfigError: The store cannot be used, or has no such run.
         """
-        uri = uri_to_go_on(uri, recorded)
+        uri = resolve_uri(uri, recorded)
         tags = {**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
-        with usable(uri):
-            client = connect(uri)
+        with opened(uri) as client:
             if run_id is None:
-                run = client.create_run(experiment_id(client, uri, experiment), run_name=run_name)
+                run = client.create_run(_experiment_id(client, uri, experiment), run_name=run_name)
             else:
                 run = _running_again(client, uri, run_id)
             _describe_run(client, run, flattened(parameters), tags)
@@ -124,7 +103,7 @@ class Tracker:
     def __enter__(self) -> Self:
         # ``resume_logging`` counts on from the steps that the store has: 0 for a new run.
         self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-            self.id, sampling_interval=SYSTEM_METRICS_EVERY_S, resume_logging=True, tracking_uri=self.uri
+            self.id, sampling_interval=10, resume_logging=True, tracking_uri=self.uri
         )
         self._monitor.start()  # type: ignore[no-untyped-call]
         return self
@@ -143,12 +122,12 @@ class Tracker:
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record values such as ``train/cycle``; those that a lost store misses are sent when it is back."""
         now_ms = int(time.time() * 1000)
-        self._unsent.extend(Metric(key, float(value), now_ms, step) for key, value in values.items())
+        self._unsent.extend(entities.Metric(key, float(value), now_ms, step) for key, value in values.items())
         self._send(self._send_metrics)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Add facts to search for that were not known at the start."""
-        self._send(lambda: self._client.log_batch(self.id, tags=[RunTag(*each) for each in values.items()]))
+        self._send(lambda: self._client.log_batch(self.id, tags=[entities.RunTag(*each) for each in values.items()]))
 
     def panel(self, path: Path) -> None:
         """Keep a picture under ``samples/``."""
@@ -160,9 +139,9 @@ class Tracker:
 
     def dataset(self, name: str, digest: str, counts: Mapping[str, int]) -> None:
         """Record which data this run saw: a label, a fingerprint (32 characters of it), numbers of studies; no path."""
-        data = Dataset(name, digest[:32], source_type="medgan", source="{}", profile=json.dumps(dict(counts)))
-        context = InputTag("mlflow.data.context", "training")
-        self._send(lambda: self._client.log_inputs(self.id, [DatasetInput(data, [context])]))
+        data = entities.Dataset(name, digest[:32], source_type="medgan", source="{}", profile=json.dumps(dict(counts)))
+        context = entities.InputTag("mlflow.data.context", "training")
+        self._send(lambda: self._client.log_inputs(self.id, [entities.DatasetInput(data, [context])]))
 
     def model(self, folder: Path, register_as: str | None = None) -> str | None:
         """Keep a model folder, and make it the newest version of ``register_as`` where that is given.
@@ -213,11 +192,11 @@ class Tracker:
         client = self._client
         logged = client.create_logged_model(self._run.info.experiment_id, "model", self.id, model_type="medgan")
         client.log_model_artifacts(logged.model_id, str(folder))
-        client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=0)])
+        client.finalize_logged_model(logged.model_id, entities.LoggedModelStatus.READY)
+        client.log_outputs(self.id, [entities.LoggedModelOutput(logged.model_id, step=0)])
         if register_as is None:
             return f"runs:/{self.id}/model"
-        with unless_it_exists():
+        with _unless_it_exists():
             client.create_registered_model(register_as)
         # By location: MLflow looks up ``models:/ID`` in its process-wide store, which need not be this one.
         version = client.create_model_version(
@@ -228,24 +207,20 @@ class Tracker:
 
 
 def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:
-    """Record figures of a run that has ended, such as ``test/mae_hu``; it stays as it ended.
+    """Record figures of a run that has ended, such as ``test/mae_hu``, but for those that are not finite.
 
-    Args:
-        uri: As for :func:`resolve_uri`.
-        run_id: The run.
-        values: By key; what is not finite is left out.
+    The run stays as it ended.
 
     Raises:
         ConfigError: The store cannot be used, or has no such run.
     """
     now_ms = int(time.time() * 1000)
-    metrics = [Metric(key, float(value), now_ms, 0) for key, value in values.items() if math.isfinite(value)]
-    uri = resolve_uri(uri)
-    with usable(uri):
-        connect(uri).log_batch(run_id, metrics=metrics)
+    metrics = [entities.Metric(key, float(value), now_ms, 0) for key, value in values.items() if math.isfinite(value)]
+    with opened(resolve_uri(uri)) as client:
+        client.log_batch(run_id, metrics=metrics)
 
 
-def _running_again(client: MlflowClient, uri: str, run_id: str) -> Run:
+def _running_again(client: MlflowClient, uri: str, run_id: str) -> entities.Run:
     try:
         client.update_run(run_id, status="RUNNING")
         return client.get_run(run_id)
@@ -258,19 +233,52 @@ def _running_again(client: MlflowClient, uri: str, run_id: str) -> Run:
         ) from None
 
 
-def _describe_run(client: MlflowClient, run: Run, parameters: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+def _describe_run(
+    client: MlflowClient, run: entities.Run, parameters: Mapping[str, Any], tags: Mapping[str, str]
+) -> None:
     """Write parameters and tags. MLflow refuses to change a parameter: one that differs on resume becomes a tag."""
-    values = {key: _shortened(str(value)) for key, value in parameters.items()}
+    texts = {key: str(value) for key, value in parameters.items()}
+    values = {
+        key: text if len(text) <= LONGEST_PARAMETER else f"{text[: LONGEST_PARAMETER - 1]}…"
+        for key, text in texts.items()
+    }
     known = run.data.params
     changed = {f"resumed.{key}": value for key, value in values.items() if known.get(key, value) != value}
-    client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in {**tags, **changed}.items()])
-    new = [Param(key, value) for key, value in values.items() if key not in known]
+    client.log_batch(run.info.run_id, tags=[entities.RunTag(key, value) for key, value in {**tags, **changed}.items()])
+    new = [entities.Param(key, value) for key, value in values.items() if key not in known]
     for first in range(0, len(new), PARAMETERS_PER_CALL):
         client.log_batch(run.info.run_id, params=new[first : first + PARAMETERS_PER_CALL])
 
 
-def _shortened(value: str) -> str:
-    return value if len(value) <= LONGEST_PARAMETER else value[: LONGEST_PARAMETER - 1] + "…"
+def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of an experiment, which is created when it does not exist.
+
+    Files of a database's runs lie beside it, not in MLflow's ``./mlruns``; a server keeps its own.
+
+    Raises:
+        ConfigError: An experiment of this name lies in MLflow's bin.
+    """
+    database = database_of(uri)
+    with _unless_it_exists():
+        artifacts = (database.parent / "artifacts").as_uri() if database else None
+        return client.create_experiment(name, artifact_location=artifacts)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None or experiment.lifecycle_stage == "deleted":
+        raise ConfigError(
+            f"experiment {name!r} was deleted from {without_password(uri)}; bring it back with "
+            "`mlflow experiments restore`, or empty the bin with `mlflow gc`."
+        )
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def _unless_it_exists() -> Iterator[None]:
+    """Leave the block quietly when what it creates is already there, perhaps by another training's hand."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 PACKAGE = Path(__file__).parents[1]

@@ -1,11 +1,11 @@
-"""Where runs are recorded: which store, whether it can be used, and its experiments."""
+"""Where runs are recorded: which store, whether it can be used, and the models that it keeps."""
 
-import contextlib
 import hashlib
 import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -22,7 +22,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from medgan.data.streams import unfinished_folder
 from medgan.errors import ConfigError, ModelError
 
-FIRST_ANSWER_S = 5
 STORE_ERRORS = (MlflowException, OSError, sqlite3.Error, SQLAlchemyError)
 """What a store that cannot be used, or is lost, may raise."""
 
@@ -34,11 +33,19 @@ def data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share").absolute() / "medgan"
 
 
-def resolve_uri(flag: str | None = None) -> str:
+def resolve_uri(flag: str | None = None, recorded: object = None) -> str:
     """Where runs are recorded: the flag, else ``MLFLOW_TRACKING_URI``, else SQLite in the user's data folder.
 
+    What a run folder says was perhaps written by somebody else: it never chooses the server to which this user's
+    settings, figures and models are sent.
+
+    Args:
+        flag: What ``--tracking`` says.
+        recorded: Of a run that goes on, where its folder says that it is recorded; None where it says nothing.
+
     Raises:
-        ConfigError: A folder of files, which MLflow gave up in 3.13, or a database in memory.
+        ConfigError: A folder of files, which MLflow gave up in 3.13, or a database in memory; or a record that names
+            another store than the user's, who has not asked for one by ``--tracking``.
     """
     uri = flag or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(data_folder() / 'mlflow.db').as_posix()}"
     # A drive letter is no scheme.
@@ -53,24 +60,7 @@ def resolve_uri(flag: str | None = None) -> str:
         name = uri.removeprefix("sqlite:///")
         if name in ("", uri, ":memory:"):
             raise ConfigError(f"tracking URI {uri!r} names no file to keep runs in; write sqlite:///PATH.db.")
-        return f"sqlite:///{Path(name).expanduser().absolute().as_posix()}"
-    return uri
-
-
-def uri_to_go_on(flag: str | None, recorded: object) -> str:
-    """Where a run that was begun is recorded.
-
-    What a run folder says was perhaps written by somebody else: it never chooses the server to which this user's
-    settings, figures and models are sent.
-
-    Args:
-        flag: As for :func:`resolve_uri`.
-        recorded: What the folder's record says; None where it says nothing.
-
-    Raises:
-        ConfigError: The record names another store than the user's, who has not asked for one by ``--tracking``.
-    """
-    uri = resolve_uri(flag)
+        uri = f"sqlite:///{Path(name).expanduser().absolute().as_posix()}"
     if flag is None and recorded not in (None, uri):
         raise ConfigError(
             f"the run was begun in another MLflow store, {without_password(str(recorded))!r}, than yours, "
@@ -80,11 +70,15 @@ def uri_to_go_on(flag: str | None, recorded: object) -> str:
     return uri
 
 
-@contextlib.contextmanager
-def usable(uri: str) -> Iterator[None]:
-    """What MLflow, the database and its driver raise in here, as a :class:`ConfigError` with advice."""
+@contextmanager
+def opened(uri: str) -> Iterator[MlflowClient]:
+    """A client of a store that can be used.
+
+    Raises:
+        ConfigError: In here MLflow, the database or its driver raised something; with advice.
+    """
     try:
-        yield
+        yield _client(uri)
     except ImportError as error:
         raise ConfigError(
             f"MLflow at {without_password(uri)} cannot be used: its driver is missing ({error}). Install it "
@@ -100,94 +94,11 @@ def usable(uri: str) -> Iterator[None]:
 def check_store(flag: str | None, recorded: object = None) -> None:
     """Refuse a store that cannot be used, before anything is computed that could not be recorded.
 
-    Args:
-        flag: As for :func:`resolve_uri`.
-        recorded: As for :func:`uri_to_go_on`.
-
     Raises:
-        ConfigError: No such server, database or driver, or the record of another; with advice.
+        ConfigError: What :func:`resolve_uri` or :func:`opened` refuses.
     """
-    uri = uri_to_go_on(flag, recorded)
-    with usable(uri):
-        connect(uri)
-
-
-def connect(uri: str) -> MlflowClient:
-    """A client of a server that answers, or of a database that has its tables."""
-    database = _database(uri)
-    if database is None:
-        if uri.startswith("http"):
-            # One short question first: MLflow's own first call would wait for its full time-out, several times.
-            server = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
-            http_request(server, "/health", "GET", timeout=FIRST_ANSWER_S, max_retries=1)  # type: ignore[no-untyped-call]
-        return MlflowClient(uri)
-    database.parent.mkdir(parents=True, exist_ok=True)
-    # Trainings that start together would otherwise all create the tables, and all but one fail.
-    with FileLock(f"{database}.lock"):
-        # MLflow would try for minutes to open a file that is no database.
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            (tables,) = connection.execute("PRAGMA schema_version").fetchone()
-        if not tables:
-            _make_tables(database)
-        return MlflowClient(uri)
-
-
-def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
-    """The id of an experiment, which is created when it does not exist.
-
-    Raises:
-        ConfigError: An experiment of this name lies in MLflow's bin.
-    """
-    with unless_it_exists():
-        return client.create_experiment(name, artifact_location=_artifact_root(uri))
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None or experiment.lifecycle_stage == "deleted":
-        raise ConfigError(
-            f"experiment {name!r} was deleted from {without_password(uri)}; bring it back with "
-            "`mlflow experiments restore`, or empty the bin with `mlflow gc`."
-        )
-    return str(experiment.experiment_id)
-
-
-@contextlib.contextmanager
-def unless_it_exists() -> Iterator[None]:
-    """Leave the block quietly when what it creates is already there, perhaps by another training's hand."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def without_password(text: str) -> str:
-    """A URI, or a message with URIs in it, for people to read."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without what follows."""
-    return without_password(str(error).partition("\n")[0]) or type(error).__name__
-
-
-def _database(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
-def _make_tables(database: Path) -> None:
-    """MLflow's tables, made in a file beside it that then takes its place.
-
-    MLflow makes them in some fifty steps and cannot go on with a database in which it was stopped at one of these.
-    """
-    making = database.with_name(f"{database.name}.new")
-    making.unlink(missing_ok=True)
-    MlflowClient(f"sqlite:///{making.as_posix()}")
-    making.replace(database)
-
-
-def _artifact_root(uri: str) -> str | None:
-    """Files of a database's runs lie beside it, not in MLflow's ``./mlruns``; a server keeps its own."""
-    database = _database(uri)
-    return (database.parent / "artifacts").as_uri() if database else None
+    with opened(resolve_uri(flag, recorded)):
+        pass
 
 
 def download_model(uri: str, tracking_uri: str | None = None) -> Path:
@@ -205,17 +116,55 @@ def download_model(uri: str, tracking_uri: str | None = None) -> Path:
     if named is None:
         raise ModelError(f"{uri!r} names no model; write runs:/ID/model, models:/NAME@ALIAS or models:/NAME/VERSION.")
     store = resolve_uri(tracking_uri)
-    with usable(store):
-        client = connect(store)
+    with opened(store) as client:
+        pass
     try:
         location = _run_model(client, named["run"]) if named["run"] else _registered_model(client, named)
-        folder = _local_folder(location, store)
+        return _local_folder(location, store)
     except STORE_ERRORS as error:
         raise ModelError(
             f"{uri} cannot be fetched from {without_password(store)} ({first_line(error)}); "
             "check the name, or say with --tracking where the model was recorded."
         ) from None
-    return folder
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of a SQLite store; None of another."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def without_password(text: str) -> str:
+    """A URI, or a message with URIs in it, for people to read."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows."""
+    return without_password(str(error).partition("\n")[0]) or type(error).__name__
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client of a server that answers, or of a database that has its tables."""
+    database = database_of(uri)
+    if database is None:
+        if uri.startswith("http"):
+            # One short question first: MLflow's own first call would wait for its full time-out, several times.
+            server = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+            http_request(server, "/health", "GET", timeout=5, max_retries=1)  # type: ignore[no-untyped-call]
+        return MlflowClient(uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    # Trainings that start together would otherwise all create the tables, and all but one fail.
+    with FileLock(f"{database}.lock"):
+        # MLflow would try for minutes to open a file that is no database.
+        with closing(sqlite3.connect(database)) as connection:
+            (tables,) = connection.execute("PRAGMA schema_version").fetchone()
+        if not tables:
+            # In some fifty steps, and MLflow cannot go on where it was stopped at one: in a file that takes its place.
+            making = database.with_name(f"{database.name}.new")
+            making.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{making.as_posix()}")
+            making.replace(database)
+        return MlflowClient(uri)
 
 
 def _run_model(client: MlflowClient, run_id: str) -> str:
@@ -247,14 +196,9 @@ def _local_folder(location: str, store: str) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with unfinished_folder(kept.parent) as folder:
             part = mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=store)
-            _take_place(Path(part), kept)
+            try:
+                Path(part).rename(kept)
+            except OSError:
+                if not kept.is_dir():  # else another process of the same batch was first; its download is the same
+                    raise
     return kept
-
-
-def _take_place(part: Path, kept: Path) -> None:
-    try:
-        part.rename(kept)
-    except OSError:
-        # Another process of the same batch was first; its download is the same.
-        if not kept.is_dir():
-            raise

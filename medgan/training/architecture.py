@@ -169,8 +169,8 @@ class TranslationDescription(Description):
     """All that must be known to convert a study with a model."""
 
     use = (
-        "Convert studies with `medgan convert INPUT OUTPUT --model THIS_FOLDER`. Judge the result on subjects outside\n"
-        "the split with `medgan evaluate`: the figures above chose the epoch and are no evidence of benefit."
+        "Convert studies with `medgan convert INPUT OUTPUT --model THIS_FOLDER`. Judge the result on subjects outside "
+        "the\nsplit with `medgan evaluate`: the figures above chose the epoch and are no evidence of benefit."
     )
     lists = "directions"
 

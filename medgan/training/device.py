@@ -1,17 +1,33 @@
 """Where and how precisely a network computes."""
 
-from typing import Literal
-
-import torch
-from lightning_fabric import Fabric
+import re
+from typing import TYPE_CHECKING, Literal
 
 from medgan.errors import ConfigError
+
+if TYPE_CHECKING:  # torch takes seconds; wrong names of devices are told before it is imported
+    from lightning_fabric import Fabric
 
 Computed = Literal["32", "bf16-mixed", "16-mixed"]
 Precision = Literal["auto", Computed]
 
 
-def make_fabric(device: str, precision: Precision) -> Fabric:
+def parse_devices(text: str) -> tuple[str, ...]:
+    """The devices that ``--device`` names, such as ``auto``, ``cpu`` or ``cuda:0,cuda:1``; one may come twice.
+
+    Raises:
+        ConfigError: A name of no device, or ``auto`` among others.
+    """
+    devices = tuple(name.strip() for name in text.split(","))
+    for device in devices:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+            raise _no_device(device)
+    if "auto" in devices and len(devices) > 1:
+        raise ConfigError(f"--device {text}: auto chooses one device itself; give it alone, or name all devices.")
+    return devices
+
+
+def make_fabric(device: str, precision: Precision) -> "Fabric":
     """One device, launched.
 
     Args:
@@ -21,6 +37,9 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     Raises:
         ConfigError: This machine has no such device.
     """
+    import torch
+    from lightning_fabric import Fabric
+
     accelerator, _, number = device.partition(":")
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -28,17 +47,24 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     try:
         fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=chosen)
     except (RuntimeError, TypeError, ValueError):
-        raise ConfigError(
-            f"this machine has no device '{device}'; --device takes auto, cpu, cuda, cuda:1 (the second GPU) or mps."
-        ) from None
+        raise _no_device(device) from None
     fabric.launch()
     return fabric
 
 
 def _best_precision(accelerator: str) -> Computed:
     """bf16 on GPUs and CPUs that compute it in hardware, fp16 on older GPUs, 32 bits elsewhere."""
+    import torch
+
     if accelerator == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
     if accelerator == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return "bf16-mixed"
     return "32"
+
+
+def _no_device(device: str) -> ConfigError:
+    return ConfigError(
+        f"this machine has no device '{device}'; --device takes auto, cpu, cuda, cuda:1 (the second GPU) or mps, or "
+        "several with commas between them."
+    )

@@ -69,17 +69,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Fit:
-    """One training of one learner.
-
-    Args:
-        learner: The algorithm; its ``attach`` is called here.
-        dataset: Patches by number.
-        held_out: Validation subjects.
-        config: Length and manner.
-        fabric: Device and precision, launched.
-        folder: Of the states: ``last.pt``, from which a run goes on, and ``best.pt``.
-        recorder: Where metrics, panels and progress go.
-    """
+    """One training of one learner; ``folder`` holds ``last.pt``, from which it goes on, and ``best.pt``."""
 
     def __init__(
         self,
@@ -98,10 +88,7 @@ class Fit:
         self._stop: dict[str, bool] = {"requested": False}
 
     def run(self, *, resume: bool = False) -> Fitted:
-        """Train to the last epoch and return the networks to keep.
-
-        Args:
-            resume: Go on from ``last.pt``; a run that was killed before its first state begins again, and alike.
+        """Train to the last epoch, with ``resume`` from ``last.pt`` if there is one, and return the networks to keep.
 
         Raises:
             Interrupted: Ctrl-C, SIGTERM or SIGUSR1; the state is saved.

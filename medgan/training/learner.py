@@ -65,10 +65,13 @@ class Judgement:
 class Learner(ABC):
     """Networks, their optimisers, and one step of their algorithm.
 
-    The loop calls :meth:`attach` once; from then on the networks are the wrapped ones. A learner either puts its
-    networks and optimisers into :attr:`nets` and :attr:`optims`, or overrides the three methods that hand them over.
+    The loop calls :meth:`attach` once; from then on the networks are the wrapped ones.
     """
 
+    trained: tuple[str, ...]
+    """All networks; each is an attribute of this name."""
+    optimized: tuple[str, ...] = ("generator", "discriminator")
+    """All optimisers; each is an attribute of this name with ``_optimizer`` at its end."""
     kept: tuple[str, ...]
     """The networks that are averaged over training, judged and shipped."""
     best: str
@@ -78,20 +81,28 @@ class Learner(ABC):
         self.fabric: Fabric | None = None
         self.budget = 1
         """Iterations of the whole run, which the loop sets before :meth:`attach`."""
-        self.nets: dict[str, nn.Module] = {}
-        self.optims: dict[str, Optimizer] = {}
 
     def networks(self) -> dict[str, nn.Module]:
         """All networks by name."""
-        return self.nets
+        return {name: getattr(self, name) for name in self.trained}
 
     def optimizers(self) -> dict[str, Optimizer]:
         """All optimisers by name."""
-        return self.optims
+        return {name: getattr(self, f"{name}_optimizer") for name in self.optimized}
 
     def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
         """Take over the networks and optimisers that ``fabric`` has placed and wrapped."""
-        self.fabric, self.nets, self.optims = fabric, dict(networks), dict(optimizers)
+        self.fabric = fabric
+        for name, network in networks.items():
+            setattr(self, name, network)
+        for name, optimizer in optimizers.items():
+            setattr(self, f"{name}_optimizer", optimizer)
+
+    @property
+    def attached(self) -> Fabric:
+        """Its device and precision."""
+        assert self.fabric is not None, "attach comes first"
+        return self.fabric
 
     @abstractmethod
     def training_step(self, batch: Batch) -> Terms:
@@ -116,9 +127,9 @@ class Learner(ABC):
 
     def descend(self, optimizer: Optimizer, terms: Terms) -> None:
         """One step of ``optimizer`` down the sum of ``terms``."""
-        assert self.fabric is not None, "attach comes first"
+        fabric = self.attached
         optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(torch.stack(list(terms.values())).sum())
+        fabric.backward(torch.stack(list(terms.values())).sum())
         optimizer.step()
 
 
@@ -129,12 +140,9 @@ def bare(network: nn.Module) -> nn.Module:
 
 
 def panel(rows: Sequence[Sequence[NDArray[np.floating]]], lower: float, upper: float) -> NDArray[np.uint8]:
-    """Pictures of fixed cases: one row a case, one column an image, all at one fixed window.
+    """Pictures of cases: a row a case, a column an image (X, Y, Z), from ``lower`` (black) to ``upper`` (white).
 
-    Args:
-        rows: For each case its (X, Y, Z) images; the middle slice is shown, seen from the feet (radiological).
-        lower: Shown black.
-        upper: Shown white.
+    The middle slice is shown, seen from the feet (radiological).
     """
     tiles = [[_picture(image, lower, upper) for image in row] for row in rows]
     height = max(tile.shape[0] for row in tiles for tile in row)

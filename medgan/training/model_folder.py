@@ -143,13 +143,9 @@ def library_versions() -> dict[str, str]:
 
 
 def write_model(folder: Path, networks: Mapping[str, nn.Module], kind: type[D], **fields: Any) -> Model[D]:
-    """Write a model folder, made when missing; the model as it would be loaded.
+    """Write a model folder; the model as it would be loaded.
 
-    Args:
-        folder: The model folder.
-        networks: By name, as the description builds them.
-        kind: The task's description.
-        fields: Those of the description but for the weights' hash, the versions and the list of networks.
+    ``fields`` are those of the description but for the weights' hash, the versions and the list of networks.
     """
     listed = {kind.lists: tuple(networks)} if kind.lists else {}
     with replacing(folder / WEIGHTS) as stream:

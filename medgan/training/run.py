@@ -22,7 +22,6 @@ from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import Description, Origin, library_versions
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import RunFolder, changed_settings, is_begun, new_run, run_to_resume
-from medgan.training.task import train_task
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def train(order: Order, console: Console) -> Trained:
             console.out(line, highlight=False)
         fabric = make_fabric(order.device, config.fit.precision)
         task = pipeline.task(cohort, split, Cache(default_folder()))
-        learner = task.seeded(config.seed)
+        learner = task.seeded()
         facts = _fixed_facts(pipeline, cohort, split, data, fabric)
         facts["phantom"] = data is None or order.phantom or before.get("phantom", False)
         phantom = facts["phantom"] or pipeline.on_phantom
@@ -107,8 +106,8 @@ def train(order: Order, console: Console) -> Trained:
                 run.note(recorded)
                 _describe_data(tracker, pipeline, cohort, facts)
                 tracker.artifact(run.config)
-            model = train_task(
-                task, learner=learner, seed=config.seed, folder=run.path, fabric=fabric, resume=order.resume,
+            model = task.train(
+                run.path, fabric, learner=learner, resume=order.resume,
                 origin=Origin.of(split, phantom=phantom, data_fingerprint=facts["data_fingerprint"]),
                 recorder=Recorder(run.path, tracker, console),
             )  # fmt: skip
@@ -122,15 +121,15 @@ Begun = tuple[RunFolder, Pipeline[Any], Data | None]
 
 def _started(order: Order, root: Path) -> Begun:
     """A new run: its folder, its pipeline with settings resolved, its data."""
-    pipeline = _configured(order, order.data, on_phantom=order.data is None or order.phantom)
-    return new_run(root, order.name), pipeline, order.data
+    pipeline = _configured(order, on_phantom=order.data is None or order.phantom)
+    return new_run(root, order.name), pipeline.complete(order.data), order.data
 
 
-def _configured(order: Order, data: Data | None, *, on_phantom: bool) -> Pipeline[Any]:
+def _configured(order: Order, *, on_phantom: bool) -> Pipeline[Any]:
     """The pipeline with the settings that the order asks for on this device."""
     layers = [order.settings, *user_layers(order.config, order.overrides)]
     on_cpu = make_fabric(order.device, "32").device.type == "cpu"
-    return catalog.load(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu).complete(data)
+    return catalog.load(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu)
 
 
 def _resumed(order: Order, root: Path) -> Begun:
@@ -148,7 +147,7 @@ def _resumed(order: Order, root: Path) -> Begun:
     pipeline = kind(load(kind.settings, {"seed": facts.get("seed", 0)}, run.config))
     data = order.data or Location.of_facts(facts)
     if changes:
-        asked = _configured(order, data, on_phantom=facts.get("phantom", False))
+        asked = _configured(order, on_phantom=facts.get("phantom", False)).complete(data)
         if changed := changed_settings(pipeline.config, asked.config):
             raise ConfigError(
                 f"{run.config}: the run was begun with other settings ({changed}); give those, or another --name."
@@ -178,9 +177,7 @@ def _frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: Ru
     return split
 
 
-def _fixed_facts(
-    pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Data | None, fabric: Fabric
-) -> dict[str, Any]:
+def _fixed_facts(pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Data | None, fabric: Fabric) -> Settings:
     """What ``run.json`` tells of a run, beside its settings."""
     return (Location.of(data).facts() if data else {"data": None}) | {
         "pipeline": pipeline.name(),
@@ -194,9 +191,7 @@ def _fixed_facts(
     }
 
 
-def _tracked(
-    order: Order, pipeline: Pipeline[Any], name: str, facts: dict[str, Any], before: dict[str, Any]
-) -> Tracker:
+def _tracked(order: Order, pipeline: Pipeline[Any], name: str, facts: Settings, before: Settings) -> Tracker:
     """The MLflow run: a new one, or the one that ``before``, what ``run.json`` told at the start, says was begun."""
     tags = {key: str(facts[key]) for key in ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")}
     return Tracker.start(
@@ -211,7 +206,7 @@ def _tracked(
     )
 
 
-def _describe_data(tracker: Tracker, pipeline: Pipeline[Any], cohort: Cohort, facts: dict[str, Any]) -> None:
+def _describe_data(tracker: Tracker, pipeline: Pipeline[Any], cohort: Cohort, facts: Settings) -> None:
     """Record which data a run sees, without a name of it."""
     counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
     tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)

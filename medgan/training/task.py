@@ -24,6 +24,8 @@ class Task(Generic[D]):
     config: Config
     """The settings, which the training's folder keeps."""
     fit: FitConfig
+    seed: int
+    """Of weights, noise and patches; equal seeds give equal models on one device."""
     learner: Callable[[], Learner]
     """Makes the learner."""
     patches: Dataset[Batch]
@@ -34,49 +36,40 @@ class Task(Generic[D]):
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Those fields of the description that the task adds."""
 
-    def seeded(self, seed: int) -> Learner:
+    def seeded(self) -> Learner:
         """A fresh learner, whose random numbers are seeded; what cannot be built is refused here."""
-        seed_everything(seed, verbose=False)
+        seed_everything(self.seed, verbose=False)
         return self.learner()
 
+    def train(
+        self,
+        folder: Path,
+        fabric: Fabric,
+        *,
+        origin: Origin | None = None,
+        recorder: Recorder | None = None,
+        resume: bool = False,
+        learner: Learner | None = None,
+    ) -> Model[D]:
+        """Train the learner and write its model folder.
 
-def train_task(
-    task: Task[D],
-    *,
-    seed: int,
-    folder: Path,
-    fabric: Fabric,
-    origin: Origin | None = None,
-    recorder: Recorder | None = None,
-    resume: bool = False,
-    learner: Learner | None = None,
-) -> Model[D]:
-    """Train a learner and write its model folder.
+        However much there is to learn from, the networks take ``fit.epochs`` x ``fit.iterations_per_epoch`` steps.
 
-    However much there is to learn from, the networks take ``fit.epochs`` x ``fit.iterations_per_epoch`` steps.
-
-    Args:
-        task: What is learnt.
-        seed: Of weights, noise and patches; equal seeds give equal models on one device.
-        folder: Holds ``config.yaml``, ``model/``, the state to resume from and what the recorder writes.
-        fabric: Device and precision, launched.
-        origin: Where the subjects come from.
-        recorder: Where metrics and panels go; by default to ``folder`` alone.
-        resume: Go on from the state in ``folder``, where there is one.
-        learner: The task's, where it was seeded before.
-
-    Raises:
-        ConfigError: A resumed training with other settings.
-        TrainingError: A training that broke down; with advice.
-        Interrupted: Asked to stop; the state is saved.
-    """
-    note_settings(folder, task.config, resume)
-    loop = Fit(
-        learner or task.seeded(seed), task.patches, task.held_out, task.fit, fabric=fabric, folder=folder / "state",
-        recorder=recorder or Recorder(folder, None, Console(quiet=True)),
-    )  # fmt: skip
-    fitted = loop.run(resume=resume)
-    return write_model(
-        folder / "model", fitted.networks, task.model, seed=seed, origin=origin or Origin(), metrics=fitted.metrics,
-        epoch=fitted.epoch, **task.facts,
-    )  # fmt: skip
+        Args:
+            folder: Holds ``config.yaml``, ``model/``, the state to resume from and what the recorder writes.
+            fabric: Device and precision, launched.
+            origin: Where the subjects come from.
+            recorder: Where metrics and panels go; by default to ``folder`` alone.
+            resume: Go on from the state in ``folder``, where there is one.
+            learner: One that is :meth:`seeded` already.
+        """
+        note_settings(folder, self.config, resume)
+        loop = Fit(
+            learner or self.seeded(), self.patches, self.held_out, self.fit, fabric=fabric, folder=folder / "state",
+            recorder=recorder or Recorder(folder, None, Console(quiet=True)),
+        )  # fmt: skip
+        fitted = loop.run(resume=resume)
+        return write_model(
+            folder / "model", fitted.networks, self.model, seed=self.seed, origin=origin or Origin(),
+            metrics=fitted.metrics, epoch=fitted.epoch, **self.facts,
+        )  # fmt: skip

@@ -120,7 +120,7 @@ class TranslationPipeline(Pipeline[C]):
             anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
             patches = AnchoredDataset(real, anchors)
         facts = self._facts(source, target) | {"trained": len(split.train), "validated": len(split.validation)}
-        return Task(config, config.fit, self.learner, patches, held_out, TranslationDescription, facts)
+        return Task(config, config.fit, config.seed, self.learner, patches, held_out, TranslationDescription, facts)
 
     def _facts(self, source: Sequence[Prepared], target: Sequence[Prepared]) -> Settings:
         """What a model's description tells of the settings and of the training studies."""

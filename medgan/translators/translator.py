@@ -5,7 +5,6 @@ from itertools import zip_longest
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -34,10 +33,6 @@ class Translator(Learner):
     Each network is an attribute of the name that it has in ``trained``, and so is each optimiser, ``NAME_optimizer``.
     """
 
-    trained: tuple[str, ...]
-    """The names of all networks."""
-    optimized: tuple[str, ...] = ("generator", "discriminator")
-    """The names of all optimisers."""
     to_target: nn.Module
     generator_optimizer: Optimizer
     discriminator_optimizer: Optimizer
@@ -45,28 +40,6 @@ class Translator(Learner):
     def __init__(self, pair: DomainPair, patch: PatchConfig, generator: GeneratorConfig) -> None:
         super().__init__()
         self.pair, self.patch, self.generator = pair, patch, generator
-
-    def networks(self) -> dict[str, nn.Module]:
-        """All networks by name."""
-        return {name: getattr(self, name) for name in self.trained}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for the generators, with what learns in their step, and one for the discriminators."""
-        return {name: getattr(self, f"{name}_optimizer") for name in self.optimized}
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Work with the wrapped networks from now on."""
-        self.fabric = fabric
-        for name, network in networks.items():
-            setattr(self, name, network)
-        for name, optimizer in optimizers.items():
-            setattr(self, f"{name}_optimizer", optimizer)
-
-    @property
-    def attached(self) -> Fabric:
-        """Its device and precision."""
-        assert self.fabric is not None, "attach comes first"
-        return self.fabric
 
     @property
     def same_unit(self) -> bool:

@@ -10,12 +10,14 @@ from rich.console import Console
 
 from medgan.classification import classify as module
 from medgan.classification.apply import classify_volume
-from medgan.classification.classify import ClassifyOrder, classify
+from medgan.classification.classify import classify
 from medgan.classification.settings import CLASSIFIER, ClassifierDescription
 from medgan.data.domains import Domain, Window
 from medgan.data.hashes import image_hash
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError, InUseError
+from medgan.inference import batch
+from medgan.inference.batch import BatchOrder
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import read_model
 
@@ -26,7 +28,7 @@ MR = Domain(name="t1", modality="MR", unit="arbitrary", air=0.0, window=Window(l
 
 @pytest.fixture
 def order(save_images, saved, tmp_path):
-    return ClassifyOrder(save_images(tmp_path / "in", SPOTS), tmp_path / "out", str(saved()), device="cpu")
+    return BatchOrder(save_images(tmp_path / "in", SPOTS), tmp_path / "out", str(saved()), device="cpu")
 
 
 def ends(summary):
@@ -94,14 +96,14 @@ def test_it_is_said_of_every_image_whether_the_model_was_trained_on_it(order):
 
 
 def test_a_stopped_batch_leaves_what_it_had(order, monkeypatch):
-    read = module.read_volume
+    read = batch.read_volume
 
     def stop_at_c(path):
         if path.name.startswith("c"):
             raise KeyboardInterrupt
         return read(path)
 
-    monkeypatch.setattr(module, "read_volume", stop_at_c)
+    monkeypatch.setattr(batch, "read_volume", stop_at_c)
     with pytest.raises(KeyboardInterrupt):
         classify(order, QUIET)
     monkeypatch.undo()

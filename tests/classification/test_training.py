@@ -14,7 +14,6 @@ from medgan.segmentation.labelled import Labelled
 from medgan.training.device import make_fabric
 from medgan.training.fit import Interrupted
 from medgan.training.model_folder import Origin, read_model
-from medgan.training.task import train_task
 
 PATCHES = {"2d": {"dimensions": 2, "size_voxels": 8}, "3d": {"dimensions": 3, "size_voxels": 8, "depth_voxels": 8}}
 METHODS = {"sgan": {"kind": "sgan", "channels": 4, "latent": 3}, "supervised": {"kind": "supervised"}}
@@ -39,8 +38,8 @@ def trained(folder, config, **changes):
     known, seen = spots(6, config), spots(30, config, seed=1).images
     given = {"labelled": known, "unlabelled": seen, "validation": (), "seed": 3} | changes
     cases = [given.pop(name) for name in ("labelled", "unlabelled", "validation")]
-    task = classifier_task(*cases, config, seed=given["seed"])
-    return train_task(task, folder=folder, fabric=make_fabric("cpu", "32"), **given)
+    task = classifier_task(*cases, config, seed=given.pop("seed"))
+    return task.train(folder, make_fabric("cpu", "32"), **given)
 
 
 def weights(model):
@@ -91,10 +90,23 @@ def test_the_model_folder_holds_the_discriminator_and_its_class_scores(tmp_path,
     assert description.origin.phantom
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that nobody stopped, trained once: ``whole("3d")`` gives its folder and its model."""
+    done = {}
+
+    def run(dimensions="2d"):
+        if dimensions not in done:
+            folder = tmp_path_factory.mktemp("whole")
+            done[dimensions] = folder, trained(folder, settings(dimensions))
+        return done[dimensions]
+
+    return run
+
+
 @pytest.mark.parametrize("dimensions", PATCHES)
-def test_a_resumed_training_equals_one_that_was_not_stopped(tmp_path, dimensions, monkeypatch):
+def test_a_resumed_training_equals_one_that_was_not_stopped(tmp_path, whole, dimensions, monkeypatch):
     config = settings(dimensions)
-    whole = trained(tmp_path / "whole", config)
     step, done = SGAN.training_step, []
 
     def stopping(self, batch):
@@ -105,15 +117,15 @@ def test_a_resumed_training_equals_one_that_was_not_stopped(tmp_path, dimensions
 
     monkeypatch.setattr(SGAN, "training_step", stopping)
     with pytest.raises(Interrupted):
-        trained(tmp_path / "cut", config)
+        trained(tmp_path, config)
     monkeypatch.undo()
-    assert torch.equal(weights(trained(tmp_path / "cut", config, resume=True)), weights(whole))
+    assert torch.equal(weights(trained(tmp_path, config, resume=True)), weights(whole(dimensions)[1]))
 
 
-def test_equal_seeds_give_equal_models_and_others_do_not(tmp_path):
-    one, again, other = (trained(tmp_path / str(n), settings(), seed=seed) for n, seed in enumerate((3, 3, 4)))
-    assert torch.equal(weights(one), weights(again))
-    assert not torch.equal(weights(one), weights(other))
+def test_equal_seeds_give_equal_models_and_others_do_not(tmp_path, whole):
+    again, other = (trained(tmp_path / str(seed), settings(), seed=seed) for seed in (3, 4))
+    assert torch.equal(weights(whole()[1]), weights(again))
+    assert not torch.equal(weights(again), weights(other))
 
 
 def test_the_supervised_method_does_not_look_at_unlabelled_patches(tmp_path):
@@ -140,7 +152,6 @@ def test_there_must_be_something_to_learn_from(tmp_path):
         trained(tmp_path, config, unlabelled=torch.zeros(0, 1, 8, 8))
 
 
-def test_what_is_resumed_has_the_settings_it_was_begun_with(tmp_path):
-    trained(tmp_path, settings())
+def test_what_is_resumed_has_the_settings_it_was_begun_with(whole):
     with pytest.raises(ConfigError, match=r"config.yaml: the training was begun with other settings"):
-        trained(tmp_path, settings(batch_size=5), resume=True)
+        trained(whole()[0], settings(batch_size=5), resume=True)

@@ -1,4 +1,5 @@
 import errno
+from pathlib import Path
 
 import pytest
 import typer
@@ -60,3 +61,19 @@ def test_debug_shows_the_traceback(error):
     result = CliRunner().invoke(failing(error), ["--debug"])
     assert result.exception is error
     assert result.exc_info[2] is not None
+
+
+def test_a_group_of_options_is_spelled_out_and_comes_back_as_one_object():
+    app, given = typer.Typer(), []
+
+    @app.command()
+    @common.command
+    def show(source: common.Input, *, reading: common.Reading, machine: common.Machine, quiet: common.Quiet = False):
+        given.append((source, reading, machine, machine.first(quiet)))
+
+    asked = ["a.nii", "--bids", "run=1", "--device", "cpu,cpu"]
+    result = CliRunner().invoke(app, asked)
+    machine = common.Machine(device="cpu,cpu")
+    assert (result.exit_code, given) == (0, [(Path("a.nii"), common.Reading(bids="run=1"), machine, "cpu")])
+    assert "computing on cpu alone" in result.stderr
+    assert CliRunner().invoke(app, [*asked, "--quiet"]).stderr == ""

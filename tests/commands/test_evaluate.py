@@ -7,14 +7,14 @@ from medgan.errors import ConfigError
 
 
 def test_organs_are_named_by_their_label_values():
-    assert evaluate.named(["aorta=9", "kidneys=7,8"]) == {"aorta": [9], "kidneys": [7, 8]}
-    assert evaluate.named(None) is None
+    assert evaluate._organs(["aorta=9", "kidneys=7,8"]) == {"aorta": [9], "kidneys": [7, 8]}
+    assert evaluate._organs(None) is None
 
 
 @pytest.mark.parametrize("organ", ["aorta", "=9", "aorta=nine", "aorta=9,"])
 def test_an_organ_without_values_is_refused(organ):
     with pytest.raises(ConfigError, match="NAME=VALUE"):
-        evaluate.named([organ])
+        evaluate._organs([organ])
 
 
 def run(*arguments):

@@ -174,7 +174,7 @@ def test_files_that_break_the_listing_of_their_folder_break_no_other(tmp_path, m
     def breaks(*_):
         raise ValueError("a tag that nobody foresaw")
 
-    monkeypatch.setattr("medgan.data.dicom.part", breaks)
+    monkeypatch.setattr("medgan.data.dicom._part", breaks)
     assert find_images(tmp_path).images == (ct, tmp_path / "odd")
 
 

@@ -65,6 +65,7 @@ def save_model() -> Callable[..., Path]:
         for network in networks.values():
             last = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Conv3d)][-1]
             torch.nn.init.constant_(last.bias, push)
+        about = {key: changed.pop(key) for key in Origin.model_fields if key in changed}
         description = {
             "name": "tiny",
             "pair": pair,
@@ -72,7 +73,7 @@ def save_model() -> Callable[..., Path]:
             "patch": patch,
             "generator": generator,
             "intensities": {pair.source.name: (-1024.0, 2500.0), pair.target.name: (-1024.0, 2500.0)},
-            "origin": Origin(split_hash="none", data_fingerprint="none"),
+            "origin": Origin(**{"split_hash": "none", "data_fingerprint": "none"} | about),
             "metrics": {},
             "epoch": 1,
         }

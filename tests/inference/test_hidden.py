@@ -8,7 +8,7 @@ from torch import nn
 from medgan.data.domains import Domain, Window
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared
-from medgan.inference.hidden import DISTURBANCES, NOISE_SHARE, cycle_errors, noisy, quantised
+from medgan.inference.hidden import DISTURBANCES, NOISE_SHARE, cycle_errors
 from medgan.networks.outputs import centre_channel
 from medgan.training.device import make_fabric
 
@@ -71,15 +71,15 @@ def test_the_error_is_in_percent_of_the_window_inside_the_body(study):
 
 def test_noise_has_the_size_that_is_stated():
     image = np.zeros((64, 64, 8), np.float32)
-    assert noisy(image).std() / 2 == pytest.approx(NOISE_SHARE, rel=0.02)
-    assert np.array_equal(noisy(image), noisy(image))
-    assert np.abs(noisy(image + 1)).max() == 1
+    assert DISTURBANCES["noise"](image).std() / 2 == pytest.approx(NOISE_SHARE, rel=0.02)
+    assert np.array_equal(DISTURBANCES["noise"](image), DISTURBANCES["noise"](image))
+    assert np.abs(DISTURBANCES["noise"](image + 1)).max() == 1
 
 
 def test_eight_bits_are_what_an_image_file_holds():
     image = np.linspace(-1, 1, 10_001, dtype=np.float32)
     stored = np.uint8(np.rint((image + 1) * 127.5))
-    np.testing.assert_allclose(quantised(image), stored / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(DISTURBANCES["8bit"](image), stored / 127.5 - 1, atol=1e-6)
 
 
 def test_a_study_without_a_body_has_no_error(study):

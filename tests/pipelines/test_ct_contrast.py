@@ -2,7 +2,6 @@ import pytest
 
 from medgan import catalog
 from medgan.errors import ConfigError
-from medgan.phantom.kinds import KINDS
 from medgan.translators.cyclegan import CycleGAN
 from medgan.translators.pix2pix import Pix2Pix
 
@@ -52,8 +51,3 @@ def test_every_form_of_patch_and_output_makes_a_learner(dimensions, change):
 def test_a_window_that_cuts_the_change_off_is_refused():
     with pytest.raises(ConfigError, match="reaches beyond the window"):
         configured(window={"upper": 500.0})
-
-
-def test_its_phantom_exists_and_has_its_domains():
-    pipeline = configured()
-    assert KINDS[pipeline.phantom].domains == pipeline.pair.names

@@ -1,8 +1,5 @@
-import csv
 import shutil
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -12,10 +9,10 @@ from medgan.data.cache import Cache
 from medgan.data.splits import Split, split_subjects
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError
-from medgan.phantom.kinds import KINDS
 from medgan.studies.base import Order as StudyOrder
 from medgan.studies.translator import configured as study_configured
 from medgan.synthesis.training import GeneratorDescription
+from medgan.training.fit import Fit, Interrupted
 from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train
 
@@ -32,29 +29,19 @@ def configured(**settings):
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    """The CSV of five subjects with a bright lesion each, but for a sixth without a mask."""
-    folder = tmp_path_factory.mktemp("lesions")
-    rows = []
-    for number in range(6):
-        voxels = np.random.default_rng(number).normal(100, 5, (32, 32, 4)).astype(np.float32)
-        labels = np.zeros(voxels.shape, dtype=np.uint8)
-        labels[10 + number : 15 + number, 14:19, 1:3] = 1
-        affine = np.diag([1.0, 1.0, 3.0, 1.0])
-        nib.Nifti1Image(voxels + 80 * labels, affine).to_filename(folder / f"s{number}.nii.gz")
-        nib.Nifti1Image(labels, affine).to_filename(folder / f"s{number}_lesion.nii.gz")
-        part = "validation" if number == 4 else "train"
-        rows.append(
-            [f"s{number}", "flair", f"s{number}.nii.gz", f"s{number}_lesion.nii.gz" if number < 5 else "", part]
-        )
-    with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([["subject", "domain", "image", "mask", "split"], *rows])
-    return folder / "cohort.csv"
+def cohort(save_lesions):
+    return save_lesions(6, size=32, unmasked=(5,))
 
 
-def test_one_command_trains_a_generator_and_says_what_it_is_for(cohort, tmp_path):
-    order = Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="one", device="cpu")
-    done = train(order, Console(quiet=True))
+@pytest.fixture(scope="module")
+def done(cohort, tmp_path_factory):
+    """A training that nobody stopped."""
+    out = tmp_path_factory.mktemp("runs")
+    order = Order("lesion_augmentation", cohort, overrides=TINY, out=out, name="one", device="cpu")
+    return train(order, Console(quiet=True))
+
+
+def test_one_command_trains_a_generator_and_says_what_it_is_for(done):
     model = read_model(done.run.model, GeneratorDescription)
     assert done.used_by == "medgan augment COHORT OUTPUT"
     assert model.description.validated == 1
@@ -80,23 +67,17 @@ def test_a_generator_does_not_learn_from_cases_that_augment_made(cohort, tmp_pat
     assert set(Split.load(done.run.path / "split.json").train) == {"s0", "s3", "s5"}
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(cohort, tmp_path, monkeypatch):
-    from medgan.training.fit import Fit, Interrupted
-
-    order = Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="whole", device="cpu")
-    whole = read_model(train(order, Console(quiet=True)).run.model, GeneratorDescription)
-    finish = Fit._finish_epoch
+def test_a_stopped_run_goes_on_to_the_same_weights(cohort, done, tmp_path, monkeypatch):
+    whole, finish = read_model(done.run.model, GeneratorDescription), Fit._finish_epoch
 
     def stop_after_one(self):
         finish(self)
         raise Interrupted
 
     monkeypatch.setattr(Fit, "_finish_epoch", stop_after_one)
+    order = Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="half", device="cpu")
     with pytest.raises(Interrupted):
-        train(
-            Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="half", device="cpu"),
-            Console(quiet=True),
-        )
+        train(order, Console(quiet=True))
     monkeypatch.setattr(Fit, "_finish_epoch", finish)
     resumed = Order("lesion_augmentation", cohort, out=tmp_path, name="half", resume=True, device="cpu")
     again = read_model(train(resumed, Console(quiet=True)).run.model, GeneratorDescription)
@@ -119,12 +100,6 @@ def test_a_cohort_without_masks_is_refused(cohort, tmp_path):
     bare.write_text("\n".join(",".join([*row[:3], row[4]]) for row in rows), encoding="utf-8")
     with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
         train(Order("lesion_augmentation", bare, overrides=TINY, out=tmp_path, device="cpu"), Console(quiet=True))
-
-
-def test_the_phantom_has_the_domain_that_is_learnt_by_default():
-    pipeline = configured()
-    assert pipeline.config.domain.name in KINDS[pipeline.phantom].scans
-    assert KINDS[pipeline.phantom].mask == "lesions"
 
 
 def test_what_compares_translations_refuses_it_by_name():

@@ -1,7 +1,5 @@
 import csv
 
-import nibabel as nib
-import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -31,25 +29,11 @@ def configured(**settings):
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    """The CSV of five subjects with a bright lesion each; s2 and s3 have no mask, s4 is for validation."""
-    folder = tmp_path_factory.mktemp("lesions")
-    rows = []
-    for number in range(5):
-        voxels = np.random.default_rng(number).normal(100, 5, (48, 48, 4)).astype(np.float32)
-        labels = np.zeros(voxels.shape, dtype=np.uint8)
-        labels[10 + number : 15 + number, 8:13, 1:3] = 1
-        affine = np.diag([1.0, 1.0, 3.0, 1.0])
-        nib.Nifti1Image(voxels + 80 * labels, affine).to_filename(folder / f"s{number}.nii.gz")
-        nib.Nifti1Image(labels, affine).to_filename(folder / f"s{number}_lesion.nii.gz")
-        mask = "" if number in (2, 3) else f"s{number}_lesion.nii.gz"
-        rows.append([f"s{number}", "flair", f"s{number}.nii.gz", mask, "validation" if number == 4 else "train"])
-    with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([["subject", "domain", "image", "mask", "split"], *rows])
-    return folder / "cohort.csv"
+def cohort(save_lesions):
+    return save_lesions(5, size=48, unmasked=(2, 3))
 
 
-def training_data(cohort, tmp_path, **settings):
+def training_of(cohort, tmp_path, **settings):
     pipeline = configured(**settings)
     studies = find_cohort(cohort, pipeline.pair)
     split = split_subjects(studies, pipeline.pair, pipeline.config.split)
@@ -71,7 +55,7 @@ def test_one_command_trains_a_classifier_and_another_uses_it(cohort, tmp_path):
 
 def test_labels_come_from_masks_and_unlabelled_patches_from_all_training_subjects(cohort, tmp_path):
     counts = {"labelled_patches": 30, "unlabelled_patches": 40, "lesion_share": 1.0}
-    seen = training_data(cohort, tmp_path, patch={"size_voxels": 16}, method={"kind": "sgan"}, **counts)
+    seen = training_of(cohort, tmp_path, patch={"size_voxels": 16}, method={"kind": "sgan"}, **counts)
     known, unknown = seen.patches.labelled, seen.patches.unlabelled
     assert known.classes.tolist() == [1] * 30
     assert unknown.shape == (40, 1, 16, 16)
@@ -83,7 +67,7 @@ def test_labels_come_from_masks_and_unlabelled_patches_from_all_training_subject
 
 def test_the_supervised_method_has_no_unlabelled_patches(cohort, tmp_path):
     settings = {"patch": {"size_voxels": 16}, "labelled_patches": 6}
-    assert len(training_data(cohort, tmp_path, **settings).patches.unlabelled) == 0
+    assert len(training_of(cohort, tmp_path, **settings).patches.unlabelled) == 0
 
 
 def test_the_last_epoch_is_kept_unless_somebody_is_to_choose():
@@ -95,4 +79,4 @@ def test_a_cohort_without_masks_teaches_nothing(cohort, tmp_path):
     rows = cohort.read_text(encoding="utf-8").splitlines()
     bare.write_text("\n".join([rows[0], *(",".join([*row.split(",")[:3], "", "train"]) for row in rows[1:])]) + "\n")
     with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
-        training_data(bare, tmp_path)
+        training_of(bare, tmp_path)

@@ -3,7 +3,6 @@ import torch
 
 from medgan import catalog
 from medgan.errors import ConfigError
-from medgan.phantom.kinds import KINDS
 
 
 def configured(**settings):
@@ -37,8 +36,3 @@ def test_the_change_is_measured_in_percent_of_the_sources_window():
     outside = (image[:, 1:2] < -0.8) | (image[:, 1:2] > 0.8)
     assert torch.all(change[outside] == 0)
     assert float(change.min()) >= 0
-
-
-def test_its_phantom_exists_and_has_its_domains():
-    pipeline = configured()
-    assert KINDS[pipeline.phantom].domains == pipeline.pair.names

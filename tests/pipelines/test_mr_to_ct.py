@@ -2,7 +2,6 @@ import pytest
 
 from medgan import catalog
 from medgan.errors import ConfigError
-from medgan.phantom.kinds import KINDS
 from medgan.translators.cut import CUT
 from medgan.translators.cyclegan import CycleGAN
 from medgan.translators.pix2pix import Pix2Pix
@@ -53,8 +52,3 @@ def test_one_switch_chooses_the_dimensions(dimensions, translator):
 def test_there_is_no_change_between_mr_and_hu():
     with pytest.raises(ConfigError, match="mr and ct are not"):
         configured(generator={"change": "signed"})
-
-
-def test_its_phantom_exists_and_has_its_domains():
-    pipeline = configured()
-    assert KINDS[pipeline.phantom].domains == pipeline.pair.names

@@ -9,7 +9,7 @@ from medgan.config import load
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.segmentation.training import train_segmenter
+from medgan.segmentation.training import segmenter_task
 from medgan.training.device import make_fabric
 
 LABELS = {"disc": 1, "square": [2, 3]}
@@ -89,4 +89,4 @@ def trained(config, subjects, fabric, tmp_path_factory):
     """The folder of a training that has learnt what disc and square look like, and its model."""
     folder = tmp_path_factory.mktemp("trained")
     settings = config(rate=0.02, fit={"epochs": 4, "iterations_per_epoch": 20})
-    return folder, train_segmenter(subjects(4), subjects(2, 10), settings, seed=3, folder=folder, fabric=fabric)
+    return folder, segmenter_task(subjects(4), subjects(2, 10), settings, seed=3).train(folder, fabric)

@@ -10,7 +10,7 @@ from medgan.data.grid import Volume, made_up_grid
 from medgan.data.volumes import read_volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.apply import MARGIN_VOXELS
-from medgan.segmentation.apply import on_own_grid, probabilities, segment_prepared, segment_study
+from medgan.segmentation.apply import _on_own_grid, _probabilities, segment_prepared, segment_study
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 
@@ -40,7 +40,7 @@ def test_each_voxel_of_the_body_gets_its_likeliest_class(config, subjects, fabri
 def test_probabilities_add_up_and_away_from_the_body_there_is_background(config, subjects, fabric, dimensions):
     (subject,) = subjects(1, shape=(48, 40, 6))
     study = replace(subject.image, body=((20, 30), (16, 24), (1, 5)))
-    found = probabilities(ByIntensity(), study, config(dimensions), fabric)
+    found = _probabilities(ByIntensity(), study, config(dimensions), fabric)
     assert found.shape == (3, 48, 40, 6)
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
     outside = np.ones((48, 40, 6), dtype=bool)
@@ -102,7 +102,7 @@ def test_probabilities_and_not_labels_are_carried_back():
     found[:, 0, 0, 0], found[:, 1, 0, 0] = (1.0, 0.0), (0.2, 0.8)
     fine = made_up_grid((11, 1, 1), np.diag([0.1, 1.0, 1.0, 1.0]))
     # Class 1 overtakes where .8 t > .5: at t = .7, and not halfway as the nearest label would.
-    assert on_own_grid(found, np.eye(4), fine)[:, 0, 0].tolist() == [0] * 7 + [1] * 4
+    assert _on_own_grid(found, np.eye(4), fine)[:, 0, 0].tolist() == [0] * 7 + [1] * 4
 
 
 def test_a_slice_that_is_not_axial_is_refused(model, fabric):

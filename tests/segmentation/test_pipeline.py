@@ -8,10 +8,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from medgan.cli import app
-from medgan.config import read_yaml
+from medgan.config import load, read_yaml, to_yaml
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
-from medgan.segmentation.settings import SegmenterDescription
+from medgan.phantom.kinds import KINDS
+from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train
 
@@ -81,6 +82,33 @@ def test_a_finished_run_is_resumed_as_it_is_and_not_with_other_settings(run):
             train(replace(again, **changes), QUIET)
     with pytest.raises(ConfigError, match="--resume goes on with the run's own settings"):
         train(Order("segmentation", table, out=folder.parents[1], resume=True, overrides=["rate=1"]), QUIET)
+
+
+def test_a_run_that_an_earlier_segment_train_began_goes_on_with_its_seed(run, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "segmenter" / "one")
+    config = read_yaml(folder / "config.yaml")
+    old = {key: config[key] for key in SegmenterConfig.model_fields}
+    (folder / "config.yaml").write_text(to_yaml(load(SegmenterConfig, old)))
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(
+        json.dumps({key: facts[key] for key in facts if key not in ("pipeline", "phantom")})
+    )
+    shutil.rmtree(folder / "model")
+    description = train(Order("segmentation", out=tmp_path, resume=True, device="cpu"), QUIET).description
+    assert description == read_model(run[0] / "model", SegmenterDescription).description
+    assert (description.seed, read_yaml(folder / "config.yaml")) == (7, config | {"size": "auto"})
+
+
+def test_the_pipeline_learns_the_phantom_where_there_is_no_cohort(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
+    monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
+    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
+    asked = ["train", "--pipeline", "segmentation", "--out", tmp_path / "runs", "--name", "one", "--device", "cpu"]
+    result = medgan(*asked, *TINY)
+    assert result.exit_code == 0, result.stderr
+    description = read_model(tmp_path / "runs" / "segmenter" / "one" / "model", SegmenterDescription).description
+    assert (description.config.domain.name, description.origin.phantom) == ("contrast", True)
+    assert "liver" in description.config.labels
 
 
 def test_a_run_whose_record_is_damaged_is_named(run, tmp_path):

@@ -10,8 +10,9 @@ from rich.console import Console
 from medgan.data.hashes import image_hash
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError, InUseError
+from medgan.inference.batch import BatchOrder
 from medgan.segmentation.apply import segment_study
-from medgan.segmentation.segment import SegmentOrder, segment
+from medgan.segmentation.segment import segment
 from medgan.training.folder_lock import alone_in
 
 QUIET = Console(quiet=True)
@@ -20,7 +21,7 @@ QUIET = Console(quiet=True)
 @pytest.fixture
 def order(save_cohort, trained, tmp_path):
     table = save_cohort(tmp_path / "in", subjects=3)
-    return SegmentOrder(table, tmp_path / "out", str(trained[0] / "model"), device="cpu")
+    return BatchOrder(table, tmp_path / "out", str(trained[0] / "model"), device="cpu")
 
 
 def ends(summary):

@@ -31,8 +31,8 @@ def batch(dimensions):
 def test_the_terms_are_soft_dice_of_the_names_over_the_batch_and_cross_entropy(segmenter, dimensions):
     learner, given = segmenter(dimensions), batch(dimensions)
     with torch.no_grad():
-        learner.nets["segmenter"].train()
-        shares = torch.softmax(learner.nets["segmenter"](given["image"]), dim=1)
+        learner.segmenter.train()
+        shares = torch.softmax(learner.segmenter(given["image"]), dim=1)
     truth = torch.stack([given["labels"][:, 0] == number for number in range(3)], dim=1).float()
     axes = [axis for axis in range(truth.dim()) if axis != 1]
     dice = 2 * (shares * truth).sum(axes) / (shares.sum(axes) + truth.sum(axes))

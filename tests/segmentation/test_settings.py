@@ -1,9 +1,12 @@
+import json
+
 import pytest
 import torch
 
 from medgan.config import from_overrides, load, to_yaml
 from medgan.errors import ConfigError
-from medgan.segmentation.settings import SegmenterConfig
+from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
+from medgan.training.model_folder import read_model
 
 
 def test_a_label_is_one_value_or_several():
@@ -45,3 +48,21 @@ def test_standard_augmentation_mirrors_nothing_and_none_changes_nothing(config):
 def test_a_network_scores_every_voxel_for_background_and_each_name(config, dimensions, shape, norm):
     network = config(dimensions, network={"norm": norm}).build()
     assert network(torch.zeros(2, *shape)).shape == (2, 3, *shape[1:])
+
+
+def test_a_model_is_read_back_as_it_was_written_and_tells_what_it_was_trained_on(trained):
+    folder, written = trained[0] / "model", trained[1]
+    model = read_model(folder, SegmenterDescription)
+    assert model.description == written.description
+    assert model.description.names == {1: "disc", 2: "square"}
+    assert not model.network.training
+    image = torch.randn(1, 1, 16, 16)
+    assert torch.equal(model.network(image), written.network(image))
+    content = json.loads((folder / "model.json").read_text())
+    assert [content[key] for key in ("trained", "extra", "validated", "seed")] == [4, 0, 2, 3]
+    card = (folder / "MODEL_CARD.md").read_text()
+    for words in (
+        "| Segments | 1 disc, 2 square |", "4 train and 0 extra, 2 validation; real studies",
+        "window -200 to 300 HU", "`val/dice`",
+    ):  # fmt: skip
+        assert words in card

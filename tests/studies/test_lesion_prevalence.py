@@ -176,7 +176,7 @@ def test_the_parent_run_has_the_slopes_and_children_below_it(story):
 def test_a_translator_of_a_study_is_marked_as_the_phantoms(story):
     models = list(story.result.study.order.folder.glob("*,prevalence=*/*/model/model.json"))
     assert len(models) == 6
-    assert all(json.loads(path.read_text())["phantom"] for path in models)
+    assert all(json.loads(path.read_text())["origin"]["phantom"] for path in models)
 
 
 @pytest.mark.parametrize(("asked", "epochs"), [((), 8), (("fit.epochs=3",), 3)])

@@ -201,7 +201,7 @@ def test_a_phantom_stays_one_in_its_model_though_the_study_shares_its_files(orde
     result = run_study(of(CELLS[2]), ordered(tmp_path / "runs", "fit.epochs=1", data=None), QUIET)
     assert result.exit_code == 0, result.failures
     model = json.loads(folder_of(result, "regression,seed=0", "model", "model.json").read_text())
-    assert model["phantom"] is read_json(folder_of(result, "study.json"))["phantom"] is True
+    assert model["origin"]["phantom"] is read_json(folder_of(result, "study.json"))["phantom"] is True
 
 
 def test_a_test_subject_that_cannot_be_converted_fails_its_training_by_name(ordered, tmp_path, save_cohort):

@@ -148,7 +148,7 @@ def test_cases_of_an_earlier_augmentation_are_neither_donors_nor_recipients(orde
         (cohort / f"s{number}.json").write_text(json.dumps({"phantom": True, "Synthetic": True}))
     augment(order, QUIET)
     console = make_console()
-    summary = augment(replace(order, data=order.output, output=tmp_path / "again", seed=6), console)
+    summary = augment(replace(order, input=order.output, output=tmp_path / "again", seed=6), console)
     assert (len(summary.outcomes), summary.exit_code) == (3, 0)
     assert "3 synthetic cases of `medgan augment` are left out" in console.file.getvalue()
     rows = rows_of(tmp_path / "again")

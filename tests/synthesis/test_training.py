@@ -9,7 +9,7 @@ from medgan.errors import ConfigError, DataError, ModelError
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.synthesis.generators import SynthesisConfig
-from medgan.synthesis.training import GeneratorDescription, train_generator
+from medgan.synthesis.training import GeneratorDescription, generator_task
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import Origin, read_model
 
@@ -32,11 +32,9 @@ def settings(dimensions="2d", **fit):
 
 
 def trained(folder, config, **changes):
-    cases = {"train": [case(0), case(1)], "validation": [case(2)]} | changes
-    return train_generator(
-        cases.pop("train"), cases.pop("validation"), config, folder=folder, fabric=make_fabric("cpu", "32"),
-        **{"seed": 3} | cases,
-    )  # fmt: skip
+    given = {"train": [case(0), case(1)], "validation": [case(2)], "seed": 3} | changes
+    task = generator_task(given.pop("train"), given.pop("validation"), config, seed=given.pop("seed"))
+    return task.train(folder, make_fabric("cpu", "32"), **given)
 
 
 def weights(model):
@@ -48,7 +46,7 @@ def test_a_model_folder_is_all_that_drawing_needs(tmp_path, dimensions):
     config = settings(dimensions)
     made = trained(tmp_path, config, origin=Origin(split_hash="abc", phantom=True))
     loaded = read_model(tmp_path / "model", GeneratorDescription)
-    assert loaded.config == config
+    assert loaded.description.config == config
     assert loaded.description.subjects == ("s0", "s1")
     assert torch.equal(weights(made), weights(loaded))
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")

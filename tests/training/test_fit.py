@@ -183,7 +183,7 @@ def test_a_finished_run_resumed_gives_its_networks_again(start, whole):
 class Line(Learner):
     """A weight that walks down a slope of 1; what is validated and what breaks is told by the test."""
 
-    kept = ("line",)
+    trained = optimized = kept = ("line",)
     best = "val/score"
     late: ClassVar = {}
 
@@ -192,12 +192,12 @@ class Line(Learner):
         self.complete = complete
         self.line = nn.Linear(1, 1)
         nn.init.zeros_(self.line.weight)
-        self.nets, self.optims = {"line": self.line}, {"line": torch.optim.SGD(self.line.parameters(), 1.0)}
+        self.line_optimizer = torch.optim.SGD(self.line.parameters(), 1.0)
         self.scores, self.terms, self.advice, self.rates, self.judged = scores, terms or {}, advice, [], []
 
     def training_step(self, batch):
-        self.rates.append(self.optims["line"].param_groups[0]["lr"])
-        self.descend(self.optims["line"], {"height": self.line.weight.sum()})
+        self.rates.append(self.line_optimizer.param_groups[0]["lr"])
+        self.descend(self.line_optimizer, {"height": self.line.weight.sum()})
         late = {"late": torch.tensor(self.late[len(self.rates)])} if len(self.rates) in self.late else {}
         return {"height": torch.tensor(self.terms.get(len(self.rates), 1.0))} | late
 

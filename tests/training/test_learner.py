@@ -10,14 +10,13 @@ from medgan.training.learner import Learner, panel
 class Weight(Learner):
     """One number, and an optimiser that takes whole steps."""
 
-    kept = ("weight",)
+    trained = optimized = kept = ("weight",)
     best = "val/nothing"
 
     def __init__(self):
         super().__init__()
         self.weight = nn.Linear(1, 1, bias=False)
-        self.optimizer = torch.optim.SGD(self.weight.parameters(), 1.0)
-        self.nets, self.optims = {"weight": self.weight}, {"sgd": self.optimizer}
+        self.weight_optimizer = torch.optim.SGD(self.weight.parameters(), 1.0)
 
     def training_step(self, batch):
         return {}
@@ -36,21 +35,21 @@ def learner():
 
 def test_a_step_goes_down_the_sum_of_the_terms(learner):
     weight = learner.weight.weight
-    learner.descend(learner.optimizer, {"one": 2 * weight.sum(), "other": 3 * weight.sum()})
+    learner.descend(learner.weight_optimizer, {"one": 2 * weight.sum(), "other": 3 * weight.sum()})
     assert weight.item() == -5
 
 
 def test_a_step_forgets_the_gradients_before_it(learner):
     weight = learner.weight.weight
     for _ in range(3):
-        learner.descend(learner.optimizer, {"one": weight.sum()})
+        learner.descend(learner.weight_optimizer, {"one": weight.sum()})
     assert weight.item() == -3
 
 
 def test_there_is_no_step_before_a_device_is_known():
     learner = Weight()
     with pytest.raises(AssertionError, match="attach comes first"):
-        learner.descend(learner.optimizer, {"one": learner.weight.weight.sum()})
+        learner.descend(learner.weight_optimizer, {"one": learner.weight.weight.sum()})
 
 
 def test_a_learner_without_state_has_nothing_to_restore_and_nothing_to_advise(learner):

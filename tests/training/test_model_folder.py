@@ -393,7 +393,7 @@ def test_a_folder_of_the_first_schema_loads_and_outputs_know_its_model_again(tmp
     content = json.loads(written.read_text())
     origin = content.get("origin", content)
     assert description.origin.split_hash == origin["split_hash"] != ""
-    assert description.origin.trained_on == origin["trained_on"] != {}
+    assert description.origin.model_dump(mode="json")["trained_on"] == origin["trained_on"] != {}
     networks = description.build()
     save_file(
         {
@@ -405,3 +405,14 @@ def test_a_folder_of_the_first_schema_loads_and_outputs_know_its_model_again(tmp
     )
     alter(tmp_path, weights_sha256=file_hash(tmp_path / "weights.safetensors"))
     assert read_model(tmp_path, kind).networks.keys() == networks.keys()
+    for other, command in (("translation", "convert"), ("segmentation", "segment"), ("classification", "classify")):
+        if other != task:
+            with pytest.raises(ModelError, match=f"is a model for {task}, not for {other}; use it with `medgan "):
+                read_model(tmp_path, OLD[other][0])
+            alter(tmp_path, task=other)
+            with pytest.raises(ModelError, match=f"is a model for {other}, .*; use it with `medgan {command}`"):
+                read_model(tmp_path, kind)
+            alter(tmp_path, task=task)
+    alter(tmp_path, weights_sha256="0" * 64)
+    with pytest.raises(ModelError, match="was changed or damaged"):
+        read_model(tmp_path, kind)

@@ -56,13 +56,7 @@ def twins_percent(samples: Patches, real: Patches) -> float:
 
 
 def collapse_verdict(synthetic: Mapping[str, float], real: Mapping[str, float], modes: int) -> str:
-    """One line: whether samples vary as real patches do, of which there are so many kinds (``modes``).
-
-    Args:
-        synthetic: The samples' figures by measure.
-        real: Those of as many held-out real patches.
-        modes: Kinds of real patches.
-    """
+    """One line: whether samples vary as real patches do; figures by measure of both, and how many kinds there are."""
     kinds = f"{synthetic['modes']:.0f} of {modes} kinds of patches (held-out real ones: {real['modes']:.0f})"
     shares = {"images": synthetic["diversity"], "labelled shapes": synthetic["shape_diversity"]}
     known = {what: share for what, share in shares.items() if not math.isnan(share)}

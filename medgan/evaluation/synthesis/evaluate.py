@@ -122,10 +122,10 @@ MEASURES = {
 
 
 class Judge:
-    """Figures of patches against real training patches.
+    """Figures of patches against real training patches, on which the encoder is trained.
 
     Args:
-        training: Real patches that all others are compared with; the encoder is trained on them.
+        training: Real patches that all others are compared with.
         held_out: Real patches of other subjects: the floor of every distance.
         suspected: Real patches that a generator may have copied.
         names: How many label names there are.
@@ -141,12 +141,7 @@ class Judge:
         self.threshold = Threshold.of(nearest(held_out, suspected, real=True))
 
     def figures(self, patches: Patches, found: Nearest) -> dict[str, float]:
-        """By the names in ``MEASURES``; as many patches as there are held-out ones, or fewer, are comparable.
-
-        Args:
-            patches: What is judged.
-            found: Its nearest suspected patches.
-        """
+        """By the names in ``MEASURES``; as many patches as there are held-out ones, or fewer, are comparable."""
         features = self.encoder.features(patches)
         return {
             "frechet": frechet_distance(features, self.real),

@@ -103,17 +103,10 @@ def lesion_patches(
 ) -> Patches:
     """A patch around each lesion's centre, in 2D three slices of each; beyond the image there is air.
 
-    A lesion is what hangs together by faces, edges or corners, whatever its names; large or small, it counts once.
-
-    Args:
-        image: The study.
-        labels: (X, Y, Z) on its grid.
-        shape: Of the patches, (H, W) or (H, W, D).
-        name: Of the image; lesions are numbered below it.
-        subject: Whose it is.
-        recipient: The real subject whose image a synthetic one was made from.
-        changed: (X, Y, Z), the voxels that are not the recipient's. Only lesions with such a voxel are synthetic,
-            and only they are cut; without it, all are.
+    A lesion is what hangs together by faces, edges or corners, whatever its names; large or small, it counts once. It
+    is numbered below the image's ``name``. ``labels`` and ``changed`` are (X, Y, Z) on the image's grid, ``shape`` is
+    (H, W) or (H, W, D). Of a synthetic image, made from that of the real subject ``recipient``, only lesions with a
+    voxel that has ``changed`` are cut; without it, all are.
     """
     images, maps, origins = [], [], []
     for number, voxels in enumerate(voxels_of(labels), start=1):

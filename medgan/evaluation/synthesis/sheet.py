@@ -30,13 +30,7 @@ def contact_sheet(
 ) -> None:
     """Write pairs of a sample, on the left, and its nearest training patch as PNG; of blocks the middle slice.
 
-    Args:
-        samples: N.
-        training: What they may be copies of.
-        found: Whose nearest is which.
-        suspects: (N,), the samples whose pair is framed in red.
-        order: Which samples, at most 40 of them.
-        path: The file.
+    The first 40 samples in ``order`` are shown; pairs of ``suspects``, (N,), are framed in red.
 
     Raises:
         DataError: It cannot be written.

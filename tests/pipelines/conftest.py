@@ -1,0 +1,27 @@
+import csv
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def save_lesions(tmp_path_factory):
+    """The CSV of subjects with a lesion each, s4 for validation: ``save_lesions(6, size=32, unmasked=(5,))``."""
+
+    def save(subjects, size, unmasked):
+        folder, affine = tmp_path_factory.mktemp("lesions"), np.diag([1.0, 1.0, 3.0, 1.0])
+        rows = [["subject", "domain", "image", "mask", "split"]]
+        for number in range(subjects):
+            voxels = np.random.default_rng(number).normal(100, 5, (size, size, 4)).astype(np.float32)
+            labels = np.zeros(voxels.shape, dtype=np.uint8)
+            labels[10 + number : 15 + number, 8:13, 1:3] = 1
+            nib.Nifti1Image(voxels + 80 * labels, affine).to_filename(folder / f"s{number}.nii.gz")
+            nib.Nifti1Image(labels, affine).to_filename(folder / f"s{number}_lesion.nii.gz")
+            mask = "" if number in unmasked else f"s{number}_lesion.nii.gz"
+            rows.append([f"s{number}", "flair", f"s{number}.nii.gz", mask, "validation" if number == 4 else "train"])
+        with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows(rows)
+        return folder / "cohort.csv"
+
+    return save

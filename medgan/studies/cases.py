@@ -10,14 +10,14 @@ import numpy as np
 from rich.console import Console
 
 from medgan.data.preparation import Prepared
-from medgan.data.streams import replacing
+from medgan.data.streams import replacing, write_json
 from medgan.data.studies import Study as Scan
 from medgan.errors import DataError, InsertionError, LeakageError
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.studies.base import Context
 from medgan.studies.copies import stretched
-from medgan.studies.engine import read_json, write_json
+from medgan.studies.engine import read_json
 from medgan.studies.segmenter import Scans
 from medgan.synthesis.generators import SynthesisConfig
 from medgan.synthesis.insertion import InsertionConfig, Synthesiser, Synthetic

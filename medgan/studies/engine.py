@@ -19,7 +19,7 @@ from rich.text import Text
 from medgan import documents, processes
 from medgan.config import flattened
 from medgan.data.hashes import file_hash
-from medgan.data.streams import write_csv, write_text
+from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError, DataError, LeakageError, MedganError, TrainingError
 from medgan.studies.base import Context, Failure, Order, Study, Summary, Task
@@ -364,11 +364,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: is no record; remove it, or put its folder away, and it is made anew.")
     return content
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a record in one step."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _as_json(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain
+from medgan.data.streams import write_json
 from medgan.data.studies import Study as Scan
 from medgan.data.volumes import read_volume, write_volume
 from medgan.evaluation.segmentation import METRICS, score_labels
@@ -20,7 +21,7 @@ from medgan.segmentation.labelled import Labelled, merged, read_labelled
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel
 from medgan.segmentation.training import segmenter_task
 from medgan.studies.base import Context, Task
-from medgan.studies.engine import read_json, write_json
+from medgan.studies.engine import read_json
 from medgan.studies.rows import ROWS
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import Origin, read_model

@@ -20,6 +20,7 @@ from rich.console import Console
 from medgan.config import load
 from medgan.data.layouts import stem
 from medgan.data.splits import Split
+from medgan.data.streams import write_json
 from medgan.errors import ConfigError, DataError, LeakageError, ModelError, TrainingError
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.tissues import overlap
@@ -27,7 +28,7 @@ from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.studies import arms as module
 from medgan.studies.arms import ARMS, BY_NAME, FURTHER, SWEPT, ArmName, Arms, BenefitConfig, configured
 from medgan.studies.base import Failure, Order
-from medgan.studies.engine import Result, read_json, run_study, write_json
+from medgan.studies.engine import Result, read_json, run_study
 from medgan.studies.images import Keeping
 from medgan.studies.segmenter import share_of
 from medgan.tracking import resolve_uri

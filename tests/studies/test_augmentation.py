@@ -14,6 +14,7 @@ from rich.console import Console
 
 from medgan.config import load
 from medgan.data.splits import Split
+from medgan.data.streams import write_json
 from medgan.errors import ConfigError, DataError, InsertionError, LeakageError
 from medgan.phantom.tissues import HeadTissue
 from medgan.pipeline import Pipeline
@@ -32,7 +33,7 @@ from medgan.studies.augmentation import (
 )  # fmt: skip
 from medgan.studies.base import Failure, Order
 from medgan.studies.cases import Making
-from medgan.studies.engine import Result, read_json, run_study, write_json
+from medgan.studies.engine import Result, read_json, run_study
 from medgan.studies.segmenter import means
 from medgan.training.recorder import Recorder
 

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from medgan.data.preparation import Prepared
+from medgan.data.streams import write_json
 from medgan.errors import ConfigError, DataError, InsertionError, LeakageError
 from medgan.segmentation.labelled import Labelled
 from medgan.studies import cases as module
@@ -23,7 +24,7 @@ from medgan.studies.cases import (
     synthesised,
     write_cases,
 )  # fmt: skip
-from medgan.studies.engine import read_json, write_json
+from medgan.studies.engine import read_json
 from medgan.studies.segmenter import Scans
 from medgan.synthesis.insertion import Synthetic
 from medgan.synthesis.methods import Bent, Elastic

@@ -37,7 +37,7 @@ from medgan.networks.painter import composite
 from medgan.phantom.cohort import write_phantom
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.generators import SynthesisConfig
-from medgan.synthesis.painting import HidingConfig, InpaintingConfig, holes
+from medgan.synthesis.painting import HidingConfig, InpaintingConfig, hide
 from medgan.synthesis.patches import FLAIR, LesionConfig, LesionPatches
 from medgan.synthesis.training import GeneratorDescription, GeneratorModel, generator_task
 from medgan.training.device import make_fabric
@@ -108,7 +108,7 @@ def judged(case: Labelled, fills: dict[str, Fill], given: argparse.Namespace) ->
     patches = LesionPatches([case], still, seed=given.seed)
     batch = default_collate([patches[number] for number in range(given.patches)])
     image = batch["image"]
-    hidden = holes(image, batch["labels"], MARGINS, np.random.default_rng(given.seed))
+    hidden = hide(image, batch["labels"], MARGINS, np.random.default_rng(given.seed), holes_only=True)
     inside, context, truth = hidden.numpy() > 0, image * (1 - hidden), image.numpy()
     rows: list[dict[str, object]] = []
     for name, fill in fills.items():

@@ -38,32 +38,22 @@ from medgan.training.model_folder import read_model
 from medgan.training.run_folder import split_of_model
 
 
-def native_image(volume: Volume, recipient: Labelled, case: Labelled) -> NDArray[Any]:
-    """The recipient's stored intensities plus the change, in its file's type.
+def _native_image(volume: Volume, recipient: Labelled, case: Labelled) -> NDArray[Any]:
+    """The recipient's stored intensities, (X, Y, Z), plus the change that was made on the networks' grid.
 
-    Args:
-        volume: The recipient as it is read, (X, Y, Z).
-        recipient: The same on the networks' grid.
-        case: What was made of it, on that grid.
-
-    Returns:
-        (X, Y, Z); whole numbers are rounded and kept within their type.
+    What did not change is the file to the bit; whole numbers are rounded and kept within their type.
     """
     change = case.image.voxels - recipient.image.voxels
     result = volume.voxels.copy()
     for slab, found in on_grid(change, case.image.affine, volume.grid):
         result[..., slab] = np.where(found == 0, result[..., slab], result[..., slab] + found)
-    return as_stored(result, stored_type(volume.path))
+    return _as_stored(result, stored_type(volume.path))
 
 
-def native_labels(mask: Volume, recipient: Labelled, case: Labelled, labels: Labels) -> NDArray[Any]:
-    """The recipient's label map with what changed, in its file's type; a name is stored as the first of its values.
+def _native_labels(mask: Volume, recipient: Labelled, case: Labelled, labels: Labels) -> NDArray[Any]:
+    """The recipient's label map, (X, Y, Z), with what changed; a name is stored as the first of its values.
 
-    Args:
-        mask: The recipient's label map as it is read, (X, Y, Z); values that have no name stay.
-        recipient: On the networks' grid.
-        case: What was made of it, on that grid.
-        labels: The values of each name.
+    Values that have no name stay.
     """
     changed = _nearest((case.labels != recipient.labels).astype(np.uint8), case.image.affine, mask.grid) > 0
     new = _values(_nearest(case.labels, case.image.affine, mask.grid), labels)
@@ -71,14 +61,14 @@ def native_labels(mask: Volume, recipient: Labelled, case: Labelled, labels: Lab
     return np.where(changed & ((new > 0) | known), new, mask.voxels).astype(stored_type(mask.path))
 
 
-def whole_case(case: Labelled, labels: Labels, stored: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], Grid]:
+def _whole_case(case: Labelled, labels: Labels, stored: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], Grid]:
     """A case that is no part of a recipient's image: voxels, label map and the grid that they lie on."""
     shape = case.labels.shape
     grid = made_up_grid((shape[0], shape[1], shape[2]), case.image.affine)
-    return as_stored(case.image.voxels, stored), _values(case.labels, labels).astype(np.uint8), grid
+    return _as_stored(case.image.voxels, stored), _values(case.labels, labels).astype(np.uint8), grid
 
 
-def as_stored(voxels: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _as_stored(voxels: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Intensities in a file's type."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
@@ -252,10 +242,10 @@ class _Augmentation(Batch[Synthesiser]):
             synthetic = synthesiser.synthesise(recipient, material.donors, rng)
         case = synthetic.case
         if case.labels.shape != recipient.labels.shape:
-            image, marked, grid = whole_case(case, labels, stored_type(study.image))
+            image, marked, grid = _whole_case(case, labels, stored_type(study.image))
         else:
             volume, mask = read_volume(study.image), read_volume(study.mask)
-            image, marked = native_image(volume, recipient, case), native_labels(mask, recipient, case, labels)
+            image, marked = _native_image(volume, recipient, case), _native_labels(mask, recipient, case, labels)
             grid = volume.grid
         facts = facts | {"Parents": list(synthetic.parents), "How": synthetic.how}
         write_outputs(job, {job.output: image, job.labels: marked}, grid, facts)

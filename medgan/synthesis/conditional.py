@@ -14,9 +14,6 @@ from medgan.networks.latent import Entry, Judged, LayeredGenerator
 from medgan.synthesis.game import Game, GameConfig
 from medgan.synthesis.patches import LesionConfig
 
-OWN_BLOCKS = ("class", "size")
-"""The blocks of a condition that are the lesion's alone; they come first."""
-
 
 class ConditionalConfig(GameConfig):
     """How the condition enters the two networks."""
@@ -41,11 +38,7 @@ class ConditionalConfig(GameConfig):
 
     @model_validator(mode="after")
     def _norms_take_the_condition(self) -> Self:
-        if self.entry == "normalisation" and self.generator.norm not in ("batch", "instance"):
-            raise ValueError(
-                f"entry=normalisation needs generator.norm=batch or instance, not {self.generator.norm}; or set "
-                "entry=concatenation"
-            )
+        self.check_entry(self.entry)
         return self
 
     def build(self, lesions: LesionConfig) -> nn.Module:
@@ -54,7 +47,13 @@ class ConditionalConfig(GameConfig):
         Raises:
             ConfigError: There is no condition, or none that a lesion alone could follow.
         """
-        size, own, outputs = lesions.condition_size, own_values(lesions), 1 + len(lesions.names)
+        blocks = lesions.condition.blocks(lesions.names)
+        # Class and size are the lesion's alone; these blocks come first.
+        size, own, outputs = (
+            sum(blocks.values()),
+            blocks.get("class", 0) + blocks.get("size", 0),
+            1 + len(lesions.names),
+        )
         if not size:
             raise ConfigError(
                 "generator.kind=conditional has nothing to follow: set condition.classes=true, or other blocks of "
@@ -73,19 +72,8 @@ class ConditionalConfig(GameConfig):
 
 
 class ConditionalGAN(Game):
-    """The game in which both networks see the condition.
-
-    Args:
-        config: The settings.
-        lesions: What is learnt from, and which condition its patches have.
-    """
+    """The game in which both networks see the condition."""
 
     def __init__(self, config: ConditionalConfig, lesions: LesionConfig) -> None:
         judge = config.discriminator.build(lesions, condition=lesions.condition_size, entry=config.judged)
         super().__init__(config, lesions, config.build(lesions), judge)
-
-
-def own_values(lesions: LesionConfig) -> int:
-    """How many of a condition's first values are the lesion's alone."""
-    blocks = lesions.condition.blocks(lesions.names)
-    return sum(blocks.get(block, 0) for block in OWN_BLOCKS)

@@ -13,7 +13,7 @@ from medgan.synthesis.patches import LesionConfig
 
 
 class DCGANConfig(GameConfig):
-    """DCGAN's settings; nothing is asked of it, whatever the patches' condition says."""
+    """DCGAN's settings; it has no condition, whatever the patches have."""
 
     kind: Literal["dcgan"] = "dcgan"
 
@@ -23,12 +23,7 @@ class DCGANConfig(GameConfig):
 
 
 class DCGAN(Game):
-    """The game without a condition.
-
-    Args:
-        config: The settings.
-        lesions: What is learnt from.
-    """
+    """The game without a condition."""
 
     def __init__(self, config: DCGANConfig, lesions: LesionConfig) -> None:
         super().__init__(config, lesions, config.build(lesions), config.discriminator.build(lesions))

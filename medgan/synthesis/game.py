@@ -5,21 +5,20 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from medgan import losses
 from medgan.config import Channels, Config
 from medgan.networks.blocks import Norm, UpSampling
 from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
 from medgan.networks.latent import ConditionalPatches, Entry, Judged, LatentGenerator, WholeDiscriminator
-from medgan.synthesis.generator import GENERATOR, Sampler
+from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, Sampler
 from medgan.synthesis.patches import CONDITION, LesionConfig
-from medgan.training.learner import Batch, Networks, Terms, bare
+from medgan.training.learner import Batch, Terms, bare
 
-DISCRIMINATOR = "discriminator"
+CRITIC = "critic"
 
 
 class LatentConfig(Config):
@@ -36,8 +35,7 @@ class LatentConfig(Config):
         self, lesions: LesionConfig, outputs: int, *, condition: int = 0, entry: Entry = "concatenation"
     ) -> LatentGenerator:
         """The network: z (B, latent) and a condition (B, D) to (B, outputs, *shape) in [-1, 1]."""
-        settings = self.model_dump()
-        return LatentGenerator(lesions.shape, outputs, condition=condition, entry=entry, **settings)
+        return LatentGenerator(lesions.shape, outputs, condition=condition, entry=entry, **self.model_dump())
 
 
 class JudgeConfig(Config):
@@ -50,12 +48,12 @@ class JudgeConfig(Config):
 
     def build(self, lesions: LesionConfig, *, condition: int = 0, entry: Judged = "concatenation") -> nn.Module:
         """The network: joint patches (B, 1 + K, *shape) and a condition (B, D) to raw scores."""
-        seen = 1 + len(lesions.names)
+        inputs = 1 + len(lesions.names)
         if self.receptive_field == "whole":
             return WholeDiscriminator(
-                lesions.shape, seen, condition=condition, entry=entry, channels=self.channels, norm=self.norm
+                lesions.shape, inputs, condition=condition, entry=entry, channels=self.channels, norm=self.norm
             )
-        patches = PatchDiscriminator(lesions.spatial, seen + condition, **self.model_dump())
+        patches = PatchDiscriminator(lesions.spatial, inputs + condition, **self.model_dump())
         return ConditionalPatches(patches, condition)
 
 
@@ -82,72 +80,58 @@ class GameConfig(Config):
             )
         return self
 
+    def check_entry(self, entry: Entry) -> None:
+        """Refuse a condition that is to enter through norms which have no scale and shift of their own."""
+        if entry == "normalisation" and self.generator.norm not in ("batch", "instance"):
+            raise ValueError(
+                f"entry=normalisation needs generator.norm=batch or instance, not {self.generator.norm}; or set "
+                "entry=concatenation"
+            )
+
 
 class Game(Sampler):
-    """One generator and one discriminator, both of which may see the condition.
-
-    Args:
-        config: The game's settings.
-        lesions: What is learnt from.
-        generator: The kept network; see :class:`Sampler`.
-        discriminator: Joint patches (B, 1 + K, *shape) and condition (B, D) to raw scores.
-    """
+    """One generator, and one discriminator of joint patches (B, 1 + K, *shape); both may see the condition (B, D)."""
 
     def __init__(
         self, config: GameConfig, lesions: LesionConfig, generator: nn.Module, discriminator: nn.Module
     ) -> None:
-        super().__init__(lesions, config.generator.latent)
+        rates = {GENERATOR: config.generator_rate, DISCRIMINATOR: config.discriminator_rate}
+        networks = {GENERATOR: generator, DISCRIMINATOR: discriminator}
+        super().__init__(lesions, networks, rates, (config.momentum, 0.999))
         self.game = config
-        self.generator, self.discriminator = generator, discriminator
-        betas = (config.momentum, 0.999)
-        self.generator_optimizer: Optimizer = Adam(generator.parameters(), config.generator_rate, betas)
-        self.discriminator_optimizer: Optimizer = Adam(discriminator.parameters(), config.discriminator_rate, betas)
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Generator and discriminator."""
-        return {GENERATOR: self.generator, DISCRIMINATOR: self.discriminator}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for each."""
-        return {GENERATOR: self.generator_optimizer, DISCRIMINATOR: self.discriminator_optimizer}
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Take over the placed ones."""
-        self.fabric = fabric
-        self.generator, self.discriminator = networks[GENERATOR], networks[DISCRIMINATOR]
-        self.generator_optimizer, self.discriminator_optimizer = optimizers[GENERATOR], optimizers[DISCRIMINATOR]
 
     def training_step(self, batch: Batch) -> Terms:
-        """Discriminator first, then the generator, which is asked for what the real patches show."""
+        """Discriminator first, then the generator, with the conditions of the real patches."""
         real, condition = self.joint(batch), batch[CONDITION]
         fake = self.generator(self.noise(real), condition)
         discriminator = self.discriminator_terms(real, fake.detach(), condition)
-        self.descend(self.discriminator_optimizer, discriminator)
+        self.descend(self._optimizers[DISCRIMINATOR], discriminator)
         self.discriminator.requires_grad_(False)
         generator = self.generator_terms(fake, condition)
-        self.descend(self.generator_optimizer, generator)
+        self.descend(self._optimizers[GENERATOR], generator)
         self.discriminator.requires_grad_(True)
         return {name: term.detach() for name, term in (discriminator | generator).items()}
 
     def generator_terms(self, fake: Tensor, condition: Tensor) -> Terms:
-        """What the discriminator thinks of fake (B, 1 + K, *shape), which was asked for condition (B, D)."""
+        """What the discriminator thinks of fake (B, 1 + K, *shape) beside its condition (B, D)."""
         return {GENERATOR: losses.generator_loss(self.game.adversarial, self.discriminator(fake, condition))}
 
     def discriminator_terms(self, real: Tensor, fake: Tensor, condition: Tensor) -> Terms:
         """The discriminator's terms; real and fake (B, 1 + K, *shape) have the same condition (B, D)."""
         scores = self.discriminator(real, condition), self.discriminator(fake, condition)
         terms = {DISCRIMINATOR: losses.discriminator_loss(self.game.adversarial, *scores)}
-        if self.game.adversarial == "wasserstein":
-            penalty = losses.gradient_penalty(lambda between: bare(self.discriminator)(between, condition), real, fake)
-            terms["gradient_penalty"] = self.game.gradient_penalty * penalty
-        return terms
+        network = bare(self.discriminator)
+        return terms | self.penalty_terms(lambda between: network(between, condition), real, fake)
 
-
-CRITIC = "critic"
+    def penalty_terms(self, score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Terms:
+        """The gradient penalty, in the Wasserstein game only."""
+        if self.game.adversarial != "wasserstein":
+            return {}
+        return {"gradient_penalty": self.game.gradient_penalty * losses.gradient_penalty(score, real, fake)}
 
 
 class WassersteinConfig(Config):
-    """How the game is played; the defaults are those of Progressive GAN."""
+    """How the Wasserstein game with gradient penalty is played; the defaults are those of Progressive GAN."""
 
     gradient_penalty: NonNegativeFloat = 10.0
     """Weight of the penalty that keeps the critic's gradient at length 1."""
@@ -174,13 +158,9 @@ class WassersteinGame:
     """One step down the sum of terms: the learner's."""
 
     def turn(self, iteration: int, real: Tensor, condition: Tensor, draw: Callable[[], Tensor]) -> Terms:
-        """The critic's step and, in every ``critic_steps``-th iteration, the generator's; the terms, detached.
+        """The critic's step and, in every ``critic_steps``-th iteration (from 0), the generator's; the terms, detached.
 
-        Args:
-            iteration: Counts from 0.
-            real: (B, ...).
-            condition: (B, D), what real images show and drawn ones are asked to.
-            draw: Fresh images like ``real`` from the generator.
+        Real images (B, ...) and those that ``draw`` generates have the same conditions (B, D).
         """
         with torch.no_grad():
             fake = draw()

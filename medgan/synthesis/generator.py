@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Adam, Optimizer
 from torch.utils.data import default_collate
 
 from medgan.data.patches import Batch
@@ -15,63 +17,75 @@ from medgan.errors import DataError
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.segmentation.labelled import IMAGE, LABELS, LabelledHeldOut
 from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
-from medgan.training.learner import HeldOut, Judgement, Learner, Networks, panel
+from medgan.training.learner import HeldOut, Judgement, Learner, Networks, bare, panel
+
+GENERATOR, DISCRIMINATOR = "generator", "discriminator"
+"""Names of networks; the generator is the one that is kept."""
+JUDGED, SHOWN = 64, 4
+"""Patches that a validation compares, and those of its panel."""
+PROJECTIONS = 128
+ALL_ALIKE = 0.1
+"""A training stops when samples differ among themselves by less than this share of what real patches do. Noise, labels,
+classes and places all count. A sound training may vary little at first, so this is far below ``COLLAPSED`` of
+:mod:`medgan.evaluation.synthesis.diversity`, the verdict on a finished generator."""
 
 
 def joint(image: Tensor, labels: Tensor, names: int) -> Tensor:
-    """An image and a map for each name, +1 inside and -1 outside.
+    """Image and labels, (B, 1, *shape) each, as (B, 1 + names, *shape) in [-1, 1]: a map for each name, +1 inside.
 
-    Args:
-        image: (B, 1, *shape) in [-1, 1].
-        labels: (B, 1, *shape), 0 or the number of a name.
-        names: How many there are.
-
-    Returns:
-        (B, 1 + names, *shape) in [-1, 1].
+    Source: Bowles et al. 2018, arXiv:1810.10863.
     """
     return torch.cat([image, 2 * masks(labels, names).to(image.dtype) - 1], dim=1)
 
 
 def masks(labels: Tensor, names: int) -> Tensor:
     """One map for each name: (B, 1, *shape) of whole numbers to (B, names, *shape) of 0 and 1."""
-    hot = F.one_hot(labels[:, 0].long(), names + 1).movedim(-1, 1)
-    return hot[:, 1:]
+    return F.one_hot(labels[:, 0].long(), names + 1).movedim(-1, 1)[:, 1:]
 
 
 def split_joint(stack: Tensor) -> tuple[Tensor, Tensor]:
-    """A stack, (B, 1 + names, *shape), as image (B, 1, *shape) and labels (B, 1, *shape) of whole numbers.
-
-    A voxel has the name whose map is highest there, and none where no map is positive.
-    """
+    """The way back; a voxel has the name whose map is highest there, and none where no map is positive."""
     highest, number = stack[:, 1:].max(dim=1, keepdim=True)
     return stack[:, :1], torch.where(highest > 0, number + 1, torch.zeros_like(number))
 
 
-GENERATOR = "generator"
-"""The name of the one network that is kept."""
-JUDGED, SHOWN = 64, 4
-"""Patches that a validation compares, and those of its panel."""
-PROJECTIONS = 128
-ALL_ALIKE = 0.1
-"""Samples that differ among themselves less than this share of what real patches do are one and the same, and the
-training stops. Everything counts: noise, labels, and patches of all classes and places. A sound training may vary
-little at first, so this is far below ``COLLAPSED`` of :mod:`medgan.evaluation.synthesis.diversity`, the verdict on a
-finished generator, which compares smoothed images within a class, apart from labelled shapes."""
-
-
 class LesionGenerator(Learner):
-    """A learner whose kept network draws lesions.
-
-    Args:
-        lesions: What is learnt from.
-    """
+    """Networks by name, each with an Adam of its own rate; the one that draws lesions is kept."""
 
     kept = (GENERATOR,)
+    best = "val/sliced_wasserstein"
 
-    def __init__(self, lesions: LesionConfig) -> None:
+    def __init__(
+        self, lesions: LesionConfig, networks: Networks, rates: Mapping[str, float], betas: tuple[float, float]
+    ) -> None:
         super().__init__()
-        self.lesions = lesions
-        self._judged: Batch | None = None
+        self.lesions, self._networks = lesions, dict(networks)
+        self._optimizers: dict[str, Optimizer] = {
+            name: Adam(network.parameters(), rates[name], betas) for name, network in networks.items()
+        }
+        self._patches: Batch | None = None
+
+    def networks(self) -> dict[str, nn.Module]:
+        """By name."""
+        return dict(self._networks)
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One for each network."""
+        return dict(self._optimizers)
+
+    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
+        """Take over the placed ones."""
+        self.fabric, self._networks, self._optimizers = fabric, dict(networks), dict(optimizers)
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network that draws."""
+        return self._networks[GENERATOR]
+
+    @property
+    def discriminator(self) -> nn.Module:
+        """The network that it plays against."""
+        return self._networks[DISCRIMINATOR]
 
     def held_out_patches(self, held_out: HeldOut) -> Batch:
         """The same ``JUDGED`` patches of the held-out subjects at each call, unvaried, on the learner's device.
@@ -81,7 +95,7 @@ class LesionGenerator(Learner):
         """
         assert isinstance(held_out, LabelledHeldOut), "a lesion generator is judged on labelled subjects"
         assert self.fabric is not None, "attach comes first"
-        if self._judged is None:
+        if self._patches is None:
             try:
                 patches = LesionPatches(held_out.subjects(), unvaried(self.lesions), seed=0)
             except DataError:
@@ -89,27 +103,24 @@ class LesionGenerator(Learner):
                     "no validation subject has a lesion to judge by; choose others, or set fit.keep=last and "
                     "split.validation=0."
                 ) from None
-            self._judged = default_collate([patches[number] for number in range(JUDGED)])
-        return {key: self.fabric.to_device(value) for key, value in self._judged.items()}
+            self._patches = default_collate([patches[number] for number in range(JUDGED)])
+        return {key: self.fabric.to_device(value) for key, value in self._patches.items()}
 
 
 class Sampler(LesionGenerator):
-    """A generator from noise: its network maps z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape).
+    """A generator from noise: z (B, latent) and condition (B, D) become joint patches (B, 1 + K, *shape)."""
 
-    Args:
-        lesions: What is learnt from.
-        latent: The length of z.
-    """
-
-    best = "val/sliced_wasserstein"
-
-    def __init__(self, lesions: LesionConfig, latent: int) -> None:
-        super().__init__(lesions)
-        self.latent, self.diversity = latent, 1.0
+    diversity = 1.0
+    """The last ``val/diversity``."""
 
     def joint(self, batch: Batch) -> Tensor:
         """Image and labels of a batch as the discriminator sees them, (B, 1 + K, *shape)."""
         return joint(batch[IMAGE], batch[LABELS], len(self.lesions.names))
+
+    @property
+    def latent(self) -> int:
+        """The length of z."""
+        return int(getattr(bare(self.generator), "latent"))  # noqa: B009 - a module's own number, untyped
 
     def noise(self, like: Tensor) -> Tensor:
         """Noise (B, latent) from N(0, 1) for a batch as long as ``like``, on its device."""
@@ -117,7 +128,7 @@ class Sampler(LesionGenerator):
 
     @torch.no_grad()
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
-        """The distance of samples to held-out patches that ask for the same, and how much samples differ.
+        """The distance of samples to held-out patches of the same conditions, and how much samples differ.
 
         ``val/sliced_wasserstein`` is the sliced Wasserstein distance of joint patches, in units of [-1, 1];
         ``val/diversity`` the mean distance between samples as a share of that between real patches.
@@ -129,10 +140,10 @@ class Sampler(LesionGenerator):
         distance = sliced_wasserstein(fake.numpy(), real.numpy(), projections=PROJECTIONS, seed=0)
         self.diversity = spread(fake) / max(spread(real), 1e-6)
         metrics = {"val/sliced_wasserstein": distance, "val/diversity": self.diversity}
-        return Judgement(metrics, shown(real, fake, len(self.lesions.names)))
+        return Judgement(metrics, _panel(real, fake, len(self.lesions.names)))
 
     def diagnose(self, means: Mapping[str, float]) -> str | None:
-        """Say when the last validation found mode collapse."""
+        """Advice where the last validation found mode collapse."""
         del means
         if self.diversity >= ALL_ALIKE:
             return None
@@ -158,11 +169,10 @@ def unvaried(lesions: LesionConfig) -> LesionConfig:
 def spread(patches: Tensor) -> float:
     """Mean distance between two patches of a batch (B, C, *shape): the root of the mean squared difference."""
     flat = patches.flatten(1)
-    distances = torch.pdist(flat) / flat.shape[1] ** 0.5
-    return float(distances.mean())
+    return float((torch.pdist(flat) / flat.shape[1] ** 0.5).mean())
 
 
-def shown(real: Tensor, fake: Tensor, names: int) -> NDArray[np.uint8]:
+def _panel(real: Tensor, fake: Tensor, names: int) -> NDArray[np.uint8]:
     """Real patches above, samples below, each with its label map beside; the middle slice of blocks."""
     rows = []
     for stack in (real[:SHOWN], fake[:SHOWN]):

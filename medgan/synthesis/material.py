@@ -73,14 +73,8 @@ def find_material(
 ) -> Material:
     """Read a cohort's real training cases; those that an earlier augmentation made are left out.
 
-    Args:
-        data: The cohort.
-        domain: Whose images are augmented.
-        grid: The networks' grid.
-        labels: What is synthesised; None is all that the cohort's masks mark.
-        split: Whom a model has learnt from; None is the cohort's own ``split`` column, else a drawn split.
-        subjects: The recipients; none is every training subject with a mask.
-        cache: Keeps prepared images.
+    Without labels all that the masks mark is synthesised; without a split (a model's) the cohort's own ``split`` column
+    counts, else one is drawn; without subjects every training subject with a mask is a recipient.
 
     Raises:
         DataError: No cohort, none but synthetic cases, subjects that the split does not know, or no labelled training
@@ -90,12 +84,17 @@ def find_material(
     pair = DomainPair(source=domain, target=domain, paired=False)
     cohort, made_before = without_augmented(find_cohort(data, pair))
     parts = split or split_subjects(cohort, pair, SplitConfig())
-    _check_parts(cohort, parts)
-    _check_recipients(parts, subjects)
+    _check_parts(cohort, parts, subjects)
     training = [study for study in parts.part(cohort, "train").studies if study.mask]
     _check_content(training, cohort, parts)
     names = labels or _readable_labels(cohort)
-    cases, broken = _read(training, domain, grid, names, cache)
+    cases: dict[Study, Labelled] = {}
+    broken: dict[Study, MedganError] = {}
+    for study in training:
+        try:
+            cases[study] = read_labelled(study, domain, grid, names, cache)
+        except MedganError as error:
+            broken[study] = error
     if not cases:
         reasons = "; ".join(str(error) for error in list(broken.values())[:MAX_NAMED])
         raise DataError(f"{cohort.root}: no labelled training image can be read. {reasons or 'Name masks in its CSV.'}")
@@ -105,23 +104,10 @@ def find_material(
     return Material(cohort, parts, recipients, cases, broken, names, made_before)
 
 
-def _read(
-    studies: Sequence[Study], domain: Domain, grid: GridConfig, labels: Labels, cache: Cache
-) -> tuple[dict[Study, Labelled], dict[Study, MedganError]]:
-    """The cases that can be read, and why the others cannot."""
-    cases: dict[Study, Labelled] = {}
-    broken: dict[Study, MedganError] = {}
-    for study in studies:
-        try:
-            cases[study] = read_labelled(study, domain, grid, labels, cache)
-        except MedganError as error:
-            broken[study] = error
-    return cases, broken
-
-
-def _check_parts(cohort: Cohort, split: Split) -> None:
+def _check_parts(cohort: Cohort, split: Split, recipients: Sequence[str]) -> None:
+    """Refuse subjects that the split does not know, other parts than the cohort's, and recipients outside of train."""
     part_of = split.part_of
-    unknown = [subject for subject in cohort.subjects() if part_of.get(subject) is None]
+    unknown = [subject for subject in cohort.subjects() if subject not in part_of]
     if unknown:
         raise DataError(
             f"{cohort.root}: the split does not know {few(unknown, MAX_NAMED)}; give the cohort that was split, "
@@ -136,14 +122,10 @@ def _check_parts(cohort: Cohort, split: Split) -> None:
         raise LeakageError(
             f"{few(moved, MAX_NAMED)}: correct the cohort's `split` column, or use a model of its own split."
         )
-
-
-def _check_recipients(split: Split, subjects: Sequence[str]) -> None:
-    part_of = split.part_of
     outside = [
-        f"'{subject}' ({'in its ' + part + ' part' if (part := part_of.get(subject)) else 'in none of its parts'})"
-        for subject in subjects
-        if part_of.get(subject) != "train"
+        f"'{subject}' ({f'in its {part} part' if part else 'in none of its parts'})"
+        for subject in recipients
+        if (part := part_of.get(subject)) != "train"
     ]
     if outside:
         raise LeakageError(
@@ -217,35 +199,29 @@ def own_facts(
 
 
 def write_cohort(folder: Path, material: Material, made: Sequence[tuple[str, Path, Path]]) -> None:
-    """Write the table of real and synthetic images, link the real files, and say what labels mean.
-
-    Args:
-        folder: The augmented cohort's.
-        material: The real one.
-        made: Synthetic cases: subject, image and label map.
+    """Write the table of real images and synthetic ``made`` (subject, image, mask), link files, say what labels mean.
 
     Raises:
         DataError: Something cannot be written.
     """
-    rows = [_real_row(folder, material, study) for study in material.cohort.studies]
+    rows, part_of = [], material.split.part_of
+    for study in material.cohort.studies:
+        paths = [path and f"{REAL}/{material.cohort.relative(path)}" for path in (study.image, study.mask)]
+        for source, path in zip((study.image, study.mask), paths, strict=True):
+            if source and path:
+                _link(source, folder / path, folder)
+        rows.append([study.subject, study.domain, *(path or "" for path in paths), part_of.get(study.subject) or ""])
     domain = material.cohort.studies[0].domain
     for subject, *files in made:
         rows.append([subject, domain, *(file.relative_to(folder).as_posix() for file in files), "train"])
     table = io.StringIO(newline="")
     csv.writer(table, lineterminator="\n").writerows([["subject", "domain", "image", "mask", "split"], *rows])
+    own = material.cohort.beside(LABELS_JSON)
+    names = {str(value): name for name, values in material.labels.items() for value in values}
     with replacing(folder / LABELS_JSON) as stream:
-        stream.write(_label_names(material))
+        stream.write(own.read_bytes() if own.is_file() else as_json({"labels": names}).encode())
     with replacing(folder / COHORT) as stream:  # the table comes last: where it is, all that it names is
         stream.write(table.getvalue().encode())
-
-
-def _real_row(folder: Path, material: Material, study: Study) -> list[str]:
-    names = []
-    for path in (study.image, study.mask):
-        names.append(f"{REAL}/{material.cohort.relative(path)}" if path else "")
-        if path:
-            _link(path, folder / names[-1], folder)
-    return [study.subject, study.domain, *names, material.split.part_of.get(study.subject) or ""]
 
 
 def _link(source: Path, target: Path, folder: Path) -> None:
@@ -274,15 +250,6 @@ def _link(source: Path, target: Path, folder: Path) -> None:
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
     except OSError as error:
         raise unwritable(target, error) from None
-
-
-def _label_names(material: Material) -> bytes:
-    """The cohort's own ``labels.json``, or one that says what is synthesised."""
-    own = material.cohort.beside(LABELS_JSON)
-    if own.is_file():
-        return own.read_bytes()
-    names = {str(value): name for name, values in material.labels.items() for value in values}
-    return as_json({"labels": names}).encode()
 
 
 def _model_facts(model: GeneratorModel) -> dict[str, Any]:

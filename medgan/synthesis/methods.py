@@ -12,47 +12,30 @@ from medgan.data.domains import Domain
 from medgan.errors import ConfigError, InsertionError
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.insertion import (
-    UNVARIED,
     Canvas,
     Inserter,
     InsertionConfig,
     Site,
     Synthesiser,
     Synthetic,
-    feathered,
-    refuse_whole,
+    own_organ,
     soft_poisson,
 )
 from medgan.synthesis.placement import body_coordinates, voxel_at
-from medgan.synthesis.shapes import (
-    Lesion,
-    Piece,
-    ShapeConfig,
-    Voxel,
-    cut_piece,
-    deformation,
-    labels_at,
-    organ_of,
-    reach_of,
-)
+from medgan.synthesis.shapes import Lesion, ShapeConfig, cut_piece, deformation, labels_at, organ_of
 
 
 class CopyPaste(Inserter):
-    """The baseline that a generator has to beat.
+    """A real lesion or organ, varied, with its own image, mixed in by a feathered edge: what a generator has to beat.
 
     Source: Ghiasi et al. 2021, arXiv:2012.07177, with one object at a time and placed by anatomy.
     """
 
     name = "copy-paste"
 
-    def fill(self, site: Site, rng: np.random.Generator) -> NDArray[np.float32]:
-        """The donor's image where the content is new, mixed with the recipient's around it."""
-        del rng
-        return feathered(site.before, site.inserted, site.share)
-
 
 class SoftPoisson(Inserter):
-    """Copy-paste that no step of brightness gives away.
+    """Copy-paste that no step of brightness gives away: gradients are inserted, on the recipient's level.
 
     Source: Huo et al. 2024, arXiv:2406.14826; Pérez et al. 2003, doi 10.1145/882262.882269.
     """
@@ -60,30 +43,23 @@ class SoftPoisson(Inserter):
     name = "soft-poisson"
 
     def fill(self, site: Site, rng: np.random.Generator) -> NDArray[np.float32]:
-        """The image with the donor's gradients in the lesion and the recipient's values around it."""
+        """The image with the piece's gradients in the lesion and the recipient's values around it."""
         del rng
-        return soft_poisson(site.before, site.inserted, site.share, site.spacing_mm)
+        return soft_poisson(site.before, site.inserted, site.share, site.canvas.spacing_mm)
 
 
-class CarveMix:
-    """Image and labels of a carved region change together, with a hard edge; what of an old label lies outside stays.
+class CarveMix(Inserter):
+    """A region around a donor's lesions, larger or smaller by a drawn distance, takes the recipient's place.
 
-    As published the region keeps its place, and nothing asks what it covers. Here donor and recipient need no common
-    grid: with ``add`` the region lies at the same place in the body, with ``replace`` on the recipient's own organ.
-
-    Args:
-        config: Only ``placement`` matters; shapes are not varied.
-        domain: Not used; every method takes it.
+    Image and labels of the region change together, with a hard edge; what of an old label lies outside stays. As
+    published the region keeps its place, whatever it covers. Here donor and recipient need no common grid: with ``add``
+    the region lies at the same place in the body, with ``replace`` on the recipient's own organ. Of the settings only
+    ``placement`` matters; shapes are not varied.
 
     Source: Zhang et al. 2021, arXiv:2107.06774, Eq. 1 to 5.
     """
 
     name = "carve-mix"
-
-    def __init__(self, config: InsertionConfig, domain: Domain) -> None:
-        del domain
-        refuse_whole(config, self.name)
-        self.config = config
 
     def synthesise(self, recipient: Labelled, donors: Sequence[Labelled], rng: np.random.Generator) -> Synthetic:
         """See :class:`medgan.synthesis.insertion.Synthesiser`."""
@@ -91,71 +67,45 @@ class CarveMix:
         if not others:
             raise InsertionError(f"{recipient.subject} has no other labelled case to carve from; give two or more.")
         donor = others[int(rng.integers(len(others)))]
-        whole = organ_of(donor)
-        assert whole is not None
-        place = self._place(recipient, donor, whole)
-        distance = signed_distance(whole.labels > 0, voxel_sizes(donor.image.affine))
-        drawn_mm = draw_distance(float(distance.min()), rng)
-        canvas = Canvas(recipient)
-        piece = _piece(donor, whole, canvas, drawn_mm, rng)
-        return _carved(canvas, piece, place, drawn_mm)
-
-    def _place(self, recipient: Labelled, donor: Labelled, whole: Lesion) -> Voxel:
-        """Where in the recipient the centre of the donor's lesions goes."""
+        lesions = organ_of(donor)
+        assert lesions is not None
         if self.config.placement == "add":
-            return voxel_at(recipient.image, body_coordinates(donor.image, whole.centre))
-        own = organ_of(recipient)
-        if own is None:
-            raise InsertionError(f"{recipient.subject} has no label that could be replaced; use placement=add.")
-        return own.centre
+            place = voxel_at(recipient.image, body_coordinates(donor.image, lesions.centre))
+        else:
+            place = own_organ(recipient).centre
+        distance = _signed_distance(lesions.labels > 0, voxel_sizes(donor.image.affine))
+        drawn_mm, canvas = _draw_distance(float(distance.min()), rng), Canvas(recipient)
+        piece = cut_piece(donor, lesions, canvas.spacing_mm, rng, room_mm=max(drawn_mm, 0.0))
+        region = _signed_distance(piece.labels > 0, canvas.spacing_mm) <= drawn_mm
+        carved = replace(piece, labels=np.where(region, piece.labels, np.uint8(0)))
+        site = canvas.site(carved, place, 0.0, region=region)
+        if not site.hidden.any():
+            raise InsertionError(f"{recipient.subject}: the carved region lies outside the image.")
+        canvas.insert(site, site.inserted, piece.source)
+        return canvas.result({"method": self.name, "carved_mm": round(drawn_mm, 3)})
 
 
-def signed_distance(region: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+def _signed_distance(region: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance in mm to a region's border, negative inside, (X, Y, Z); what lies beyond the array is outside."""
     thick = np.array(region.shape) > 1  # a single slice has no border above and below
     framed = np.pad(region, [(int(each), int(each)) for each in thick])
-    distance = ndimage.distance_transform_edt(~framed, sampling=spacing_mm) - ndimage.distance_transform_edt(
-        framed, sampling=spacing_mm
-    )
-    return np.asarray(distance[tuple(slice(1, -1) if each else slice(None) for each in thick)])
+    outside, inside = (ndimage.distance_transform_edt(each, sampling=spacing_mm) for each in (~framed, framed))
+    return np.asarray((outside - inside)[tuple(slice(1, -1) if each else slice(None) for each in thick)])
 
 
-def draw_distance(deepest_mm: float, rng: np.random.Generator) -> float:
-    """The distance at which the region is cut: half of the draws inside the lesion, half outside.
-
-    Args:
-        deepest_mm: The least signed distance, below 0: regions reach half as far in, and as far out.
-        rng: Chance.
-    """
+def _draw_distance(deepest_mm: float, rng: np.random.Generator) -> float:
+    """The distance at which a region is cut: in half of the draws inside the lesion, up to half of its depth."""
     depth = abs(deepest_mm)
     return float(rng.uniform(-depth / 2, 0) if rng.random() < 0.5 else rng.uniform(0, depth))
 
 
-def _piece(donor: Labelled, whole: Lesion, canvas: Canvas, drawn_mm: float, rng: np.random.Generator) -> Piece:
-    margin = np.ceil(max(drawn_mm, 0.0) / canvas.spacing_mm).astype(int) * (np.array(donor.labels.shape) > 1)
-    x, y, z = (np.array(reach_of(donor, whole, np.eye(3), canvas.spacing_mm)) + margin).tolist()
-    return cut_piece(donor, whole, np.eye(3), (x, y, z), canvas.spacing_mm, UNVARIED, rng)
-
-
-def _carved(canvas: Canvas, piece: Piece, place: Voxel, drawn_mm: float) -> Synthetic:
-    """The recipient with image and labels of the region ``distance <= drawn_mm`` of the piece."""
-    region = signed_distance(piece.labels > 0, canvas.spacing_mm) <= drawn_mm
-    carved = replace(piece, labels=np.where(region, piece.labels, np.uint8(0)))
-    site = canvas.site(carved, place, 0.0, region=region)
-    if not site.hidden.any():
-        raise InsertionError(f"{canvas.recipient.subject}: the carved region lies outside the image.")
-    canvas.insert(site, site.inserted, piece.source)
-    return canvas.result({"method": CarveMix.name, "carved_mm": round(drawn_mm, 3)})
-
-
 class Elastic:
-    """Elastic deformation (Simard et al. 2003, doi:10.1109/ICDAR.2003.1227801), by as much as inserted shapes are bent.
+    """The whole case smoothly bent, image and labels alike, by as much as inserted shapes are bent.
 
     Every voxel of the recipient changes, and no donor takes part. A generator that does no better than this has
     brought shapes, and no images.
 
-    Args:
-        config: ``deformation_mm`` and ``smoothness_mm`` count.
+    Source: Simard et al. 2003, doi:10.1109/ICDAR.2003.1227801.
     """
 
     name = "elastic"
@@ -181,26 +131,19 @@ class Elastic:
 
 
 class Bent:
-    """The cases of another method, bent as a whole: each shape and its surroundings are then seen in many forms.
-
-    Args:
-        method: What makes the cases.
-        elastic: What bends them.
-    """
+    """The cases of another method, bent as a whole: each shape and its surroundings are then seen in many forms."""
 
     def __init__(self, method: Synthesiser, elastic: Elastic) -> None:
         self.method, self.elastic, self.name = method, elastic, method.name
 
     def synthesise(self, recipient: Labelled, donors: Sequence[Labelled], rng: np.random.Generator) -> Synthetic:
         """See :class:`medgan.synthesis.insertion.Synthesiser`."""
-        made = self.method.synthesise(recipient, donors, rng)
-        bent = self.elastic.synthesise(made.case, donors, rng)
-        return Synthetic(bent.case, made.parents, bent.how | made.how)
+        straight = self.method.synthesise(recipient, donors, rng)
+        bent = self.elastic.synthesise(straight.case, donors, rng)
+        return Synthetic(bent.case, straight.parents, bent.how | straight.how)
 
 
-BASELINES: Mapping[str, type[CopyPaste] | type[CarveMix] | type[SoftPoisson]] = {
-    each.name: each for each in (CopyPaste, CarveMix, SoftPoisson)
-}
+BASELINES: Mapping[str, type[Inserter]] = {each.name: each for each in (CopyPaste, CarveMix, SoftPoisson)}
 """Methods that need no network, by name."""
 
 

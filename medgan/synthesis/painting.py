@@ -1,4 +1,7 @@
-"""Painters: networks that fill a hidden region, with lesions as masks ask for them or with healthy tissue."""
+"""Painters: networks that fill a hidden region, with lesions as masks ask for them or with healthy tissue.
+
+Sources: Park et al. 2019, arXiv:1903.07291 (SPADE); Isola et al. 2017, arXiv:1611.07004 (concatenation).
+"""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -6,13 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Adam, Optimizer
 
 from medgan import losses
 from medgan.config import Channels, Config, Downs, Layers
@@ -22,7 +23,7 @@ from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.networks.painter import Painter
 from medgan.networks.spade import SpadeGenerator, SpadeNorm
 from medgan.segmentation.labelled import IMAGE, LABELS
-from medgan.synthesis.generator import GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, masks, volume
+from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, masks, volume
 from medgan.synthesis.patches import CONDITION, LesionConfig
 from medgan.training.architecture import DiscriminatorConfig, ResNetConfig, UNetConfig
 from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare, panel
@@ -31,6 +32,8 @@ TISSUE = -0.9
 """Holes are centred on what is brighter than this, of -1 to 1: in the body, not beside it."""
 RADII = (1 / 12, 1 / 4)
 """Of the ellipsoids that stand in where no lesion lends its shape, as shares of the patch's edges."""
+PERCENT = 50.0
+"""Of the window, for a distance of 1 in [-1, 1]."""
 
 Mask = NDArray[np.bool_]
 
@@ -59,61 +62,45 @@ class HidingConfig(Config):
                 raise ValueError(f"{name} is the smallest and the largest margin, not [{least}, {most}]")
         return self
 
-    def margins(self, rng: np.random.Generator, spatial: int) -> list[int]:
-        """One margin for each axis of a patch, the same for both in plane."""
-        plane = int(rng.integers(self.margin_voxels[0], self.margin_voxels[1] + 1))
-        slices = int(rng.integers(self.margin_slices[0], self.margin_slices[1] + 1))
-        return [plane, plane, slices][:spatial]
 
+def hide(
+    image: Tensor, labels: Tensor, config: HidingConfig, rng: np.random.Generator, *, holes_only: bool = False
+) -> Tensor:
+    """What is hidden of each patch, (B, 1, *spatial) of 0 and 1: some lesions with a margin, else a hole beside them.
 
-def hide(image: Tensor, labels: Tensor, config: HidingConfig, rng: np.random.Generator) -> Tensor:
-    """What is hidden of each patch: some of its lesions with a margin, else a hole that touches none of them.
-
-    Args:
-        image: (B, 1, *spatial) in [-1, 1].
-        labels: (B, 1, *spatial), 0 where there is no lesion.
-        config: How much and how often.
-        rng: All chance comes from here.
-
-    Returns:
-        (B, 1, *spatial) of 0 and 1, of the image's type and on its device.
+    Image and labels are (B, 1, *spatial). With ``holes_only`` healthy tissue of every patch is hidden.
     """
-    drawn = labels[:, 0].cpu().numpy()
-    marked, tissue = drawn > 0, (image > TISSUE)[:, 0].cpu().numpy()
+    numbers = labels[:, 0].cpu().numpy()
+    marked, tissue = numbers > 0, (image > TISSUE)[:, 0].cpu().numpy()
+    healthy_share = 1.0 if holes_only else config.healthy_share
     regions = []
     for number, lesions in enumerate(marked):
-        margins = config.margins(rng, lesions.ndim)
-        if lesions.any() and rng.random() >= config.healthy_share:
-            if config.outline_share and rng.random() < config.outline_share:
-                region = grown(outline(drawn[number]), margins)
-            else:
-                region = grown(some_of(lesions, config.visible_share, rng), margins)
+        plane, slices = (
+            int(rng.integers(least, most + 1)) for least, most in (config.margin_voxels, config.margin_slices)
+        )
+        margins = [plane, plane, slices][: lesions.ndim]
+        if lesions.any() and rng.random() >= healthy_share:
+            outlined = config.outline_share and rng.random() < config.outline_share
+            hidden = _outline(numbers[number]) if outlined else _some_of(lesions, config.visible_share, rng)
+            regions.append(_grown(hidden, margins))
         else:
             lender = marked[(number + 1) % len(marked)]
-            region = grown(
-                moved(lender if lender.any() else ellipsoid(lesions.shape, rng), tissue[number], rng), margins
-            )
-            region &= ~grown(lesions, [1] * lesions.ndim)
-        regions.append(region)
+            hole = _moved(lender if lender.any() else _ellipsoid(lesions.shape, rng), tissue[number], rng)
+            regions.append(_grown(hole, margins) & ~_grown(lesions, [1] * lesions.ndim))
     return torch.from_numpy(np.stack(regions)[:, None]).to(image)
 
 
-def holes(image: Tensor, labels: Tensor, config: HidingConfig, rng: np.random.Generator) -> Tensor:
-    """Healthy tissue of each patch and nothing else; arguments and result as :func:`hide`'s."""
-    return hide(image, labels, config.model_copy(update={"healthy_share": 1.0}), rng)
-
-
-def grown(mask: Mask, margins: Sequence[int]) -> Mask:
+def _grown(mask: Mask, margins: Sequence[int]) -> Mask:
     """The mask with a margin of voxels along each axis."""
     return np.asarray(ndimage.maximum_filter(mask, [2 * margin + 1 for margin in margins], mode="constant"))
 
 
-def outline(labels: NDArray[np.integer]) -> Mask:
+def _outline(labels: NDArray[np.integer]) -> Mask:
     """Voxels that differ from a neighbour, on both sides of every edge of a label map."""
     return np.asarray(ndimage.maximum_filter(labels, 3) != ndimage.minimum_filter(labels, 3))
 
 
-def some_of(lesions: Mask, visible_share: float, rng: np.random.Generator) -> Mask:
+def _some_of(lesions: Mask, visible_share: float, rng: np.random.Generator) -> Mask:
     """The lesions to hide: one of them for sure, any other unless it stays visible."""
     numbered, count = components(lesions)
     chosen = rng.random(count) >= visible_share
@@ -121,7 +108,7 @@ def some_of(lesions: Mask, visible_share: float, rng: np.random.Generator) -> Ma
     return np.asarray(chosen[numbered - 1] & lesions)
 
 
-def moved(mask: Mask, tissue: Mask, rng: np.random.Generator) -> Mask:
+def _moved(mask: Mask, tissue: Mask, rng: np.random.Generator) -> Mask:
     """The mask mirrored at random and brought onto a random voxel of the tissue; what leaves the patch is lost."""
     voxels = np.argwhere(mask)
     voxels = voxels - np.rint(voxels.mean(axis=0)).astype(int)
@@ -134,17 +121,12 @@ def moved(mask: Mask, tissue: Mask, rng: np.random.Generator) -> Mask:
     return result
 
 
-def ellipsoid(shape: Sequence[int], rng: np.random.Generator) -> Mask:
+def _ellipsoid(shape: Sequence[int], rng: np.random.Generator) -> Mask:
     """An ellipsoid in the middle of a patch, with radii of ``RADII`` of its edges."""
     radii = np.maximum(rng.uniform(*RADII, size=len(shape)) * shape, 1.0)
     axes = np.ogrid[tuple(slice(0, size) for size in shape)]
     squares = [((axis - size // 2) / radius) ** 2 for axis, size, radius in zip(axes, shape, radii, strict=True)]
     return np.asarray(sum(squares) <= 1)
-
-
-DISCRIMINATOR = "discriminator"
-PERCENT = 50.0
-"""Of the window, for a distance of 1 in [-1, 1]."""
 
 
 class SpadeConfig(Config):
@@ -198,100 +180,70 @@ class PaintingConfig(Config):
 
 
 class Painting(LesionGenerator):
-    """A painter, and a discriminator that sees what was asked for.
-
-    Args:
-        config: The settings.
-        lesions: What is learnt from.
-    """
-
-    best = "val/sliced_wasserstein"
+    """A painter, and a discriminator that sees the hidden region and the masks beside the patch."""
 
     def __init__(self, config: PaintingConfig, lesions: LesionConfig) -> None:
-        super().__init__(lesions)
+        painter = config.build(lesions)
+        discriminator = config.discriminator.build(lesions.spatial, 2 + len(lesions.names), lesions.domain)
+        # It is built without a game, too: painters of one seed begin alike.
+        game = {DISCRIMINATOR: discriminator} if config.adversarial != "none" else {}
+        rates = {GENERATOR: config.generator_rate, DISCRIMINATOR: config.discriminator_rate}
+        super().__init__(lesions, {GENERATOR: painter, **game}, rates, (config.momentum, 0.999))
         self.config, self.iteration = config, 0
-        self.painter: nn.Module = config.build(lesions)
-        self.discriminator = config.discriminator.build(lesions.spatial, 2 + len(lesions.names), lesions.domain)
-        betas = (config.momentum, 0.999)
-        self.generator_optimizer: Optimizer = Adam(self.painter.parameters(), config.generator_rate, betas)
-        self.discriminator_optimizer: Optimizer = Adam(
-            self.discriminator.parameters(), config.discriminator_rate, betas
-        )
 
     @abstractmethod
     def hidden(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """What is hidden of each patch, (B, 1, *spatial) of 0 and 1."""
 
-    @property
-    def plays(self) -> bool:
-        """Whether there is a discriminator."""
-        return self.config.adversarial != "none"
-
-    def networks(self) -> dict[str, nn.Module]:
-        """The painter and, in a game, the discriminator."""
-        return {GENERATOR: self.painter} | ({DISCRIMINATOR: self.discriminator} if self.plays else {})
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for each network."""
-        painter = {GENERATOR: self.generator_optimizer}
-        return painter | ({DISCRIMINATOR: self.discriminator_optimizer} if self.plays else {})
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Work with the wrapped networks from now on."""
-        self.fabric = fabric
-        self.painter, self.generator_optimizer = networks[GENERATOR], optimizers[GENERATOR]
-        if self.plays:
-            self.discriminator, self.discriminator_optimizer = networks[DISCRIMINATOR], optimizers[DISCRIMINATOR]
-
     def training_step(self, batch: Batch) -> Terms:
         """Hide, paint, and descend: the discriminator first, then the painter."""
         rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
-        asked = self.asked(batch, self.hidden(batch, rng))
-        real, fake = batch[IMAGE], self.painter(*asked)
-        terms = self.truth_terms(real, fake, asked)
-        if self.plays and self.iteration >= self.config.warm_up_iterations:
-            seen = torch.cat(asked[1:3], dim=1)
+        inputs = self._inputs(batch, self.hidden(batch, rng))
+        real, fake = batch[IMAGE], self.generator(*inputs)
+        terms, discriminator = self._truth_terms(real, fake, inputs), {}
+        if DISCRIMINATOR in self._networks and self.iteration >= self.config.warm_up_iterations:
+            condition = torch.cat(inputs[1:3], dim=1)
             self.discriminator.requires_grad_(True)
-            discriminator = self.discriminator_terms(seen, real, fake.detach())
-            self.descend(self.discriminator_optimizer, discriminator)
+            discriminator = self._discriminator_terms(condition, real, fake.detach())
+            self.descend(self._optimizers[DISCRIMINATOR], discriminator)
             self.discriminator.requires_grad_(False)
-            terms |= self.adversarial_terms(seen, fake)
-            self.descend(self.generator_optimizer, terms)
-            terms |= discriminator
-        else:
-            self.descend(self.generator_optimizer, terms)
+            scores = self._scores(condition, fake)
+            terms["generator"] = losses.generator_loss(self._adversarial, scores)
+        self.descend(self._optimizers[GENERATOR], terms)
         self.iteration += 1
-        return {name: term.detach() for name, term in terms.items()}
+        return {name: term.detach() for name, term in (terms | discriminator).items()}
 
-    def asked(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What a painter is given of a batch: context, hidden region, masks in it, condition."""
+    def _inputs(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A painter's inputs: context, hidden region, masks in it, condition."""
         image = batch[IMAGE]
         wanted = masks(batch[LABELS], len(self.lesions.names)).to(image.dtype) * hidden
         return image * (1 - hidden), hidden, wanted, batch[CONDITION]
 
-    def truth_terms(self, real: Tensor, fake: Tensor, asked: tuple[Tensor, ...]) -> Terms:
+    def _truth_terms(self, real: Tensor, fake: Tensor, inputs: tuple[Tensor, ...]) -> Terms:
         """The distances of fake to real (B, 1, *spatial) inside the hidden region; outside there are none."""
-        _, hidden, wanted, _ = asked
+        _, hidden, wanted, _ = inputs
         weight = hidden + (self.config.lesion_weight - 1) * wanted.sum(dim=1, keepdim=True)
         terms = {"l1": self.config.l1 * losses.reconstruction(fake, real, weight)}
         if self.config.grain:
             terms["grain"] = self.config.grain * losses.grain(fake, real, hidden)
         return terms
 
-    def adversarial_terms(self, seen: Tensor, fake: Tensor) -> Terms:
-        """What the discriminator thinks of fake (B, 1, *spatial) beside hidden region and masks."""
+    @property
+    def _adversarial(self) -> losses.Adversarial:
         assert self.config.adversarial != "none"
-        scores = of_hidden(self.discriminator(torch.cat([seen, fake], dim=1)), seen[:, :1])
-        return {"generator": losses.generator_loss(self.config.adversarial, scores)}
+        return self.config.adversarial
 
-    def discriminator_terms(self, seen: Tensor, real: Tensor, fake: Tensor) -> Terms:
-        """The conditional discriminator's terms; its input is (B, 2 + names, *spatial)."""
-        assert self.config.adversarial != "none"
-        real_pair, fake_pair = torch.cat([seen, real], dim=1), torch.cat([seen, fake], dim=1)
-        scores = [of_hidden(self.discriminator(pair), seen[:, :1]) for pair in (real_pair, fake_pair)]
-        terms = {"discriminator": losses.discriminator_loss(self.config.adversarial, *scores)}
-        if self.config.adversarial == "wasserstein":
-            penalty = losses.gradient_penalty(bare(self.discriminator), real_pair, fake_pair)
+    def _scores(self, condition: Tensor, patch: Tensor) -> Tensor:
+        """The discriminator's scores of patches (B, 1, *spatial) where something is hidden of them."""
+        return _of_hidden(self.discriminator(torch.cat([condition, patch], dim=1)), condition[:, :1])
+
+    def _discriminator_terms(self, condition: Tensor, real: Tensor, fake: Tensor) -> Terms:
+        """The discriminator's terms; it sees hidden region and masks (B, 1 + names, *spatial) beside a patch."""
+        scores = [self._scores(condition, patch) for patch in (real, fake)]
+        terms = {"discriminator": losses.discriminator_loss(self._adversarial, *scores)}
+        if self._adversarial == "wasserstein":
+            pairs = [torch.cat([condition, patch], dim=1) for patch in (real, fake)]
+            penalty = losses.gradient_penalty(bare(self.discriminator), *pairs)
             terms["gradient_penalty"] = self.config.gradient_penalty * penalty
         return terms
 
@@ -305,21 +257,20 @@ class Painting(LesionGenerator):
         """
         batch = self.held_out_patches(held_out)
         real = batch[IMAGE]
-        asked = self.asked(batch, self.hidden(batch, np.random.default_rng(0)))
-        hidden, random = asked[1], torch.Generator().manual_seed(0)
-        fake, other = (kept[GENERATOR](*asked, noise=self._noise(real, random)).float() for _ in range(2))
+        inputs = self._inputs(batch, self.hidden(batch, np.random.default_rng(0)))
+        hidden, random = inputs[1], torch.Generator().manual_seed(0)
+        shape = (len(real), self.config.noise, *real.shape[2:])
+        noises = (torch.randn(shape, generator=random).to(real) for _ in range(2))
+        fake, other = (kept[GENERATOR](*inputs, noise=noise).float() for noise in noises)
         inside = [(patches * hidden).cpu().numpy() for patches in (fake, real)]
         metrics = {
             "val/sliced_wasserstein": sliced_wasserstein(*inside, projections=PROJECTIONS, seed=0),
             "val/mae_percent": PERCENT * float(losses.reconstruction(fake, real, hidden)),
             "val/noise_percent": PERCENT * float(losses.reconstruction(fake, other, hidden)),
         }
-        wanted = 2 * asked[2].amax(dim=1, keepdim=True) - 1
-        columns = (asked[0] - hidden, wanted, fake, real)
+        wanted = 2 * inputs[2].amax(dim=1, keepdim=True) - 1
+        columns = (inputs[0] - hidden, wanted, fake, real)
         return Judgement(metrics, panel([[volume(each[case]) for each in columns] for case in range(SHOWN)], -1.0, 1.0))
-
-    def _noise(self, like: Tensor, random: torch.Generator) -> Tensor:
-        return torch.randn(len(like), self.config.noise, *like.shape[2:], generator=random).to(like)
 
     def state_dict(self) -> dict[str, Any]:
         """The iteration."""
@@ -330,14 +281,10 @@ class Painting(LesionGenerator):
         self.iteration = int(state["iteration"])
 
 
-def of_hidden(scores: Tensor, hidden: Tensor) -> Tensor:
-    """The scores of places where something is hidden, (N,): elsewhere real and painted patches are the same.
+def _of_hidden(scores: Tensor, hidden: Tensor) -> Tensor:
+    """Of scores (B, 1, *patches) those of places where something is hidden, (N,); all, where nothing is hidden at all.
 
-    Without this the discriminator mostly judges what it cannot tell apart, and learns little.
-
-    Args:
-        scores: Of overlapping patches, (B, 1, *patches).
-        hidden: (B, 1, *spatial) of 0 and 1; where it holds nothing at all, every score counts.
+    Elsewhere real and painted patches are the same: the discriminator would mostly judge what it cannot tell apart.
     """
     pool = {2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[hidden.dim() - 2]
     places = pool(hidden, scores.shape[2:]) > 0
@@ -351,7 +298,11 @@ class MaskToLesionConfig(PaintingConfig):
 
 
 class MaskToLesion(Painting):
-    """Learns on lesions and, in a share of patches, on holes in healthy tissue."""
+    """Paints lesions where masks ask for them, and healthy tissue where they are empty.
+
+    Real lesions are hidden with a margin and painted from their masks. In a share of patches healthy tissue is hidden
+    and the mask is empty, so that the same painter knows both what a lesion is and what it is not.
+    """
 
     def hidden(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """Lesions with a margin, or a hole that touches none."""
@@ -365,8 +316,8 @@ class InpaintingConfig(PaintingConfig):
 
 
 class Inpainting(Painting):
-    """Learns on holes in healthy tissue alone; the masks that it is given are always empty."""
+    """The way back, from a lesion to what lay there: learns on holes in healthy tissue; its masks are always empty."""
 
     def hidden(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """A hole that touches no lesion."""
-        return holes(batch[IMAGE], batch[LABELS], self.config.hiding, rng)
+        return hide(batch[IMAGE], batch[LABELS], self.config.hiding, rng, holes_only=True)

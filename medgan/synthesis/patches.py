@@ -1,7 +1,6 @@
 """What lesion generators learn from: patches of labelled cases, by number, and the condition that each one meets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -30,9 +29,23 @@ from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
 from medgan.segmentation.settings import MOST_LABELS, Labelling, Name
 from medgan.synthesis.placement import body_coordinates
 
+FLAIR = Domain(
+    name="flair",
+    modality="MR",
+    unit="arbitrary",
+    air=0.0,
+    # Lesions are the brightest voxels of all: without room above, a percentile would cut them off.
+    window=Window(lower=0.5, upper=99.5, percentiles=True, headroom=0.6),
+)
+CONDITION = "condition"
+TRIES = 64
+"""Places that are tried for a healthy patch; an organ that fills the image leaves none."""
+TISSUE = -0.9
+"""A healthy patch is centred on what is brighter than this, of -1 to 1: in the body, not beside it."""
+
 
 class ConditionConfig(Config):
-    """Which blocks the vector has; with none a generator is unconditional."""
+    """Which blocks the vector has that says what a patch shows; with none a generator is unconditional."""
 
     classes: bool = False
     """One-hot: healthy, then each name; a patch is of the name that most of its labelled voxels have."""
@@ -51,11 +64,7 @@ class ConditionConfig(Config):
         return self
 
     def blocks(self, names: Sequence[str]) -> dict[str, int]:
-        """The length of each block that there is, in the vector's order.
-
-        Args:
-            names: Of the labels.
-        """
+        """The length of each block that there is, in the vector's order; ``names`` are the labels'."""
         lengths = {
             "class": (len(names) + 1) * self.classes,
             "size": (len(self.size_edges_voxels) + 1) * bool(self.size_edges_voxels),
@@ -71,29 +80,20 @@ class ConditionConfig(Config):
         place: Sequence[float] | NDArray[np.float64],
         subject: str,
     ) -> NDArray[np.float32]:
-        """The condition that a patch fulfils, (D,).
-
-        Args:
-            names: Of the labels.
-            labels: The patch's label map, n the n-th name; any shape.
-            place: Right, anterior and superior of its centre, as :func:`medgan.synthesis.placement.body_coordinates`
-                gives it; what lies beyond -1 to 1 is taken as there.
-            subject: Whose it is.
-        """
-        parts: list[NDArray[np.float32]] = []
-        marked = int(np.count_nonzero(labels))
+        """The condition (D,) of a subject's patch by its label map and its centre's body coordinates, clipped to 1."""
+        parts = [np.zeros(0, dtype=np.float32)]
         if self.classes:
-            parts.append(one_hot(class_of(labels, len(names)), len(names) + 1))
+            parts.append(_one_hot(class_of(labels, len(names)), len(names) + 1))
         if self.size_edges_voxels:
-            bins = len(self.size_edges_voxels) + 1
-            number = int(np.searchsorted(self.size_edges_voxels, marked, side="right"))
-            parts.append(one_hot(number if marked else None, bins))
+            size = int(np.count_nonzero(labels))
+            number = int(np.searchsorted(self.size_edges_voxels, size, side="right"))
+            parts.append(_one_hot(number if size else None, len(self.size_edges_voxels) + 1))
         if self.location:
             parts.append(np.clip(np.asarray(place, dtype=np.float32), -1, 1))
         if self.scanners:
-            number_of = {who: number for number, seen in enumerate(self.scanners.values()) for who in seen}
-            parts.append(one_hot(number_of.get(subject), len(self.scanners)))
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+            scanner_of = {who: number for number, subjects in enumerate(self.scanners.values()) for who in subjects}
+            parts.append(_one_hot(scanner_of.get(subject), len(self.scanners)))
+        return np.concatenate(parts)
 
 
 def class_of(labels: NDArray[np.integer], names: int) -> int:
@@ -102,22 +102,12 @@ def class_of(labels: NDArray[np.integer], names: int) -> int:
     return int(np.argmax(counts)) + 1 if counts.any() else 0
 
 
-def one_hot(number: int | None, length: int) -> NDArray[np.float32]:
+def _one_hot(number: int | None, length: int) -> NDArray[np.float32]:
     """Zeros with a one at ``number``, or without where it is None."""
     vector = np.zeros(length, dtype=np.float32)
     if number is not None:
         vector[number] = 1.0
     return vector
-
-
-FLAIR = Domain(
-    name="flair",
-    modality="MR",
-    unit="arbitrary",
-    air=0.0,
-    # Lesions are the brightest voxels of all: without room above, a percentile would cut them off.
-    window=Window(lower=0.5, upper=99.5, percentiles=True, headroom=0.6),
-)
 
 
 class LesionConfig(Labelling):
@@ -158,40 +148,15 @@ class LesionConfig(Labelling):
 
     @property
     def condition_size(self) -> int:
-        """D, the length of a patch's condition; 0 where nothing is asked."""
+        """D, the length of a patch's condition; 0 without."""
         return sum(self.condition.blocks(self.names).values())
 
 
-CONDITION = "condition"
-TRIES = 64
-"""Places that are tried for a healthy patch; an organ that fills the image leaves none."""
-TISSUE = -0.9
-"""A healthy patch is centred on what is brighter than this, of -1 to 1: in the body, not beside it."""
-
-
-@dataclass(frozen=True, eq=False)
-class Component:
-    """One lesion of a case: its voxels, (N, 3)."""
-
-    voxels: NDArray[np.intp]
-
-    def centre(self, random: np.random.Generator, spatial: int) -> NDArray[np.float64]:
-        """Its centre; for slices that of one of its slices, large ones drawn more often."""
-        if spatial == 3:
-            return np.asarray(self.voxels.mean(axis=0))
-        height = self.voxels[random.integers(len(self.voxels)), 2]
-        return np.asarray(self.voxels[self.voxels[:, 2] == height].mean(axis=0))
-
-
 class LesionPatches(Dataset[Batch]):
-    """Patches of labelled cases, each a pure function of the seed and its number.
+    """Patches of labelled cases with a lesion in their middle, and healthy ones.
 
-    Every lesion of all cases is drawn equally often, whatever its size and whoever has it.
-
-    Args:
-        cases: Prepared studies with labels.
-        config: What is learnt from, and in which patches.
-        seed: Of the whole sequence.
+    Each is a pure function of the seed and its number. Every lesion of all cases is drawn equally often, whatever its
+    size and whoever has it. What hangs together by faces, edges or corners is one lesion, whatever its names.
 
     Raises:
         DataError: Lesions are wanted, and nothing is labelled.
@@ -199,20 +164,21 @@ class LesionPatches(Dataset[Batch]):
 
     def __init__(self, cases: Sequence[Labelled], config: LesionConfig, *, seed: int) -> None:
         self.cases, self.config, self.seed = cases, config, seed
-        self.components = [(number, lesion) for number, case in enumerate(cases) for lesion in components(case.labels)]
-        if config.lesion_share and not self.components:
+        # A case's number and the voxels (N, 3) of one of its lesions.
+        self._lesions = [(number, voxels) for number, case in enumerate(cases) for voxels in voxels_of(case.labels)]
+        if config.lesion_share and not self._lesions:
             raise DataError(
                 f"none of {len(cases)} subjects has a voxel of {', '.join(config.names)}; check `labels` and the masks."
             )
-        self.chain = patch_chain(config.patch, [SOURCE, LABELS], labels=[LABELS], cut=CentredPatchd)
+        self._chain = patch_chain(config.patch, [SOURCE, LABELS], labels=[LABELS], cut=CentredPatchd)
 
     def __getitem__(self, number: int) -> Batch:
-        """Patch ``number``: "image" (1, *shape) in [-1, 1], "labels" (1, *shape), and the "condition" (D,) it meets."""
+        """Patch ``number``: "image" (1, *shape) in [-1, 1], "labels" (1, *shape) and its "condition" (D,)."""
         random = np.random.default_rng([self.seed, number])
         case, centre = self._place(random)
-        self.chain.set_random_state(int(random.integers(2**31)))
+        self._chain.set_random_state(int(random.integers(2**31)))
         with plain_tensors():
-            patch = plain(self.chain({SOURCE: case.image, LABELS: case.labels, CENTRE: centre}))
+            patch = plain(self._chain({SOURCE: case.image, LABELS: case.labels, CENTRE: centre}))
         labels = patch[LABELS].long()
         condition = self.config.condition.vector(
             self.config.names, labels.numpy(), body_coordinates(case.image, centre), case.subject
@@ -221,21 +187,20 @@ class LesionPatches(Dataset[Batch]):
 
     def _place(self, random: np.random.Generator) -> tuple[Labelled, NDArray[np.float64]]:
         """A case and the voxel that the patch is centred on."""
-        wants_lesion = random.random() < self.config.lesion_share
-        if not wants_lesion:
+        if random.random() >= self.config.lesion_share:
             for _ in range(TRIES):
                 case = self.cases[int(random.integers(len(self.cases)))]
-                centre = self._anywhere(random, case)
+                centre = np.array([random.integers(first, last) for first, last in case.image.body], dtype=np.float64)
                 if self._healthy(case, centre):
                     return case, centre
-        if not self.components:
-            return case, centre
-        number, lesion = self.components[int(random.integers(len(self.components)))]
+            if not self._lesions:
+                return case, centre
+        number, lesion = self._lesions[int(random.integers(len(self._lesions)))]
+        if self.config.spatial == 2:  # one of its slices, large ones drawn more often
+            height = lesion[random.integers(len(lesion)), 2]
+            lesion = lesion[lesion[:, 2] == height]
         reach = self.config.jitter * np.array(self._extent())
-        return self.cases[number], lesion.centre(random, self.config.spatial) + random.uniform(-reach, reach)
-
-    def _anywhere(self, random: np.random.Generator, case: Labelled) -> NDArray[np.float64]:
-        return np.array([random.integers(first, last) for first, last in case.image.body], dtype=np.float64)
+        return self.cases[number], lesion.mean(axis=0) + random.uniform(-reach, reach)
 
     def _healthy(self, case: Labelled, centre: NDArray[np.float64]) -> bool:
         """Whether a patch there lies on tissue and shows no label, however it is turned and scaled."""
@@ -253,8 +218,3 @@ class LesionPatches(Dataset[Batch]):
         """The patch along all three axes of a volume; a slice has no jitter along the third."""
         shape = self.config.shape
         return shape[0], shape[1], shape[2] if len(shape) == 3 else 0
-
-
-def components(labels: NDArray[np.uint8]) -> list[Component]:
-    """The lesions of a label map: what hangs together by faces, edges or corners, whatever its names."""
-    return [Component(voxels) for voxels in voxels_of(labels)]

@@ -20,8 +20,19 @@ from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.shapes import Voxel, lesions_of, marked_box
 
+BINS = 32
+"""Cells of the density of places along each axis of the body."""
+NARROWEST = 0.05
+"""Least deviation of the density's Gaussian, in half extents of the body: few lesions say little of others' places."""
+SHELL_VOXELS = (2, 3)
+"""Distance from a lesion at which its surroundings are measured: not its own blurred rim."""
+IN_PLANE_SMOOTHING = 0.7
+"""Deviation in voxels: noise is no other tissue."""
+MOST_SAMPLES = 4000
+"""Voxels of a case's surroundings that are kept."""
 
-def body_coordinates(image: Prepared, voxels: NDArray[np.number] | tuple[float, float, float]) -> NDArray[np.float64]:
+
+def body_coordinates(image: Prepared, voxels: NDArray[np.number] | tuple[float, ...]) -> NDArray[np.float64]:
     """Voxels (..., 3) as places in the body's box, -1 to 1 along right, anterior and superior.
 
     The ends are the outer faces of the first and last voxel, so that the one slice of a flat image lies in the middle.
@@ -34,20 +45,7 @@ def body_coordinates(image: Prepared, voxels: NDArray[np.number] | tuple[float, 
 def voxel_at(image: Prepared, place: NDArray[np.float64]) -> Voxel:
     """The voxel at a place (3,) in the body's box."""
     first, last = np.array(image.body, dtype=np.float64).T
-    x, y, z = np.floor((place + 1) / 2 * (last - first) + first).astype(int).tolist()
-    return x, y, z
-
-
-BINS = 32
-"""Cells of the density of places along each axis of the body."""
-NARROWEST = 0.05
-"""Least deviation of the density's Gaussian, in half extents of the body: few lesions say little of others' places."""
-SHELL_VOXELS = (2, 3)
-"""Distance from a lesion at which its surroundings are measured: not its own blurred rim."""
-IN_PLANE_SMOOTHING = 0.7
-"""Deviation in voxels: noise is no other tissue."""
-MOST_SAMPLES = 4000
-"""Voxels of a case's surroundings that are kept."""
+    return tuple(np.floor((place + 1) / 2 * (last - first) + first).astype(int).tolist())
 
 
 class PlacementConfig(Config):
@@ -64,7 +62,7 @@ class PlacementConfig(Config):
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """What the real lesions of some cases say of where others may be.
+    """Where the real lesions of some cases lie, and in which tissue: others may lie there, too.
 
     A place is allowed where the body, its rim taken off, has intensities of the tissue around most of the real lesions
     (each image in its own window, noise smoothed, single voxels closed and opened away), and where no label is nearer
@@ -91,14 +89,7 @@ class Anatomy:
         return cls(_narrowest(around, tissue_percent), _density(np.array(places)))
 
     def allowed(self, case: Labelled, domain: Domain, *, rim_mm: float, gap_mm: float) -> NDArray[np.bool_]:
-        """Where new lesions may lie, (X, Y, Z).
-
-        Args:
-            case: The recipient.
-            domain: Of its image: how body is told from air.
-            rim_mm: Distance kept from the body's surface.
-            gap_mm: Distance kept from every label.
-        """
+        """Where new lesions may lie, (X, Y, Z): ``rim_mm`` from the body's surface and ``gap_mm`` from every label."""
         spacing_mm = voxel_sizes(case.image.affine)
         body = body_mask(case.image.voxels, domain)
         if not body.all():
@@ -119,42 +110,33 @@ class Anatomy:
         result[inside] = self.density[tuple(cells[inside].T)]
         return result
 
+    def find_place(
+        self,
+        allowed: NDArray[np.bool_],
+        lesion: NDArray[np.bool_],
+        image: Prepared,
+        tries: int,
+        rng: np.random.Generator,
+    ) -> Voxel | None:
+        """Where the middle of a lesion goes so that all of it lies in allowed tissue; None where no place was found.
 
-def find_place(
-    allowed: NDArray[np.bool_],
-    lesion: NDArray[np.bool_],
-    anatomy: Anatomy,
-    image: Prepared,
-    tries: int,
-    rng: np.random.Generator,
-) -> Voxel | None:
-    """Where the middle of a lesion goes so that all of it lies in allowed tissue; None where no place was found.
-
-    Args:
-        allowed: (X, Y, Z) of the recipient.
-        lesion: (x, y, z), odd along each axis, around its middle voxel.
-        anatomy: How likely each place is.
-        image: The recipient.
-        tries: Places looked at, each once.
-        rng: Chance.
-    """
-    places = np.argwhere(allowed)
-    likely = anatomy.likelihood(image, places)
-    places, likely = places[likely > 0], likely[likely > 0]
-    if not len(places):
+        ``allowed`` is (X, Y, Z) of the recipient; the lesion, (x, y, z), is odd along each axis.
+        """
+        places = np.argwhere(allowed)
+        likely = self.likelihood(image, places)
+        places, likely = places[likely > 0], likely[likely > 0]
+        if not len(places):
+            return None
+        # The largest of log-density plus Gumbel noise are a draw without replacement by density.
+        keys = -(np.log(likely) + rng.gumbel(size=len(places)))
+        first = np.argpartition(keys, tries)[:tries] if tries < len(keys) else np.arange(len(keys))
+        order = first[np.argsort(keys[first])]
+        offsets = np.argwhere(lesion) - np.array(lesion.shape) // 2
+        for place in places[order]:
+            voxels = offsets + place
+            if (voxels >= 0).all() and (voxels < allowed.shape).all() and allowed[tuple(voxels.T)].all():
+                return tuple(place.tolist())
         return None
-    # The largest of log-density plus Gumbel noise are a draw without replacement by density.
-    keys = -(np.log(likely) + rng.gumbel(size=len(places)))
-    first = np.argpartition(keys, tries)[:tries] if tries < len(keys) else np.arange(len(keys))
-    order = first[np.argsort(keys[first])]
-    offsets = np.argwhere(lesion) - np.array(lesion.shape) // 2
-    limit = np.array(allowed.shape)
-    for place in places[order]:
-        voxels = offsets + place
-        if (voxels >= 0).all() and (voxels < limit).all() and allowed[tuple(voxels.T)].all():
-            x, y, z = place.tolist()
-            return x, y, z
-    return None
 
 
 _around: WeakKeyDictionary[Labelled, NDArray[np.float32]] = WeakKeyDictionary()

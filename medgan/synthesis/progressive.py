@@ -4,15 +4,12 @@ Sources: Karras et al. 2018, arXiv:1710.10196; on joint patches Bowles et al. 20
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal
 
-from lightning_fabric import Fabric
 from pydantic import Field, PositiveFloat
-from torch import nn
-from torch.optim import Adam, Optimizer
 
 from medgan.config import Channels, Config
 from medgan.data.patches import Batch
@@ -21,7 +18,7 @@ from medgan.networks.progressive import ProgressiveCritic, ProgressiveGenerator,
 from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame
 from medgan.synthesis.generator import GENERATOR, Sampler
 from medgan.synthesis.patches import CONDITION, LesionConfig
-from medgan.training.learner import HeldOut, Judgement, Networks, Terms
+from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare
 
 
 class ProgressiveConfig(Config):
@@ -48,106 +45,67 @@ class ProgressiveConfig(Config):
         return len(self.shares) - 1
 
     def build(self, lesions: LesionConfig) -> ProgressiveGenerator:
-        """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape) in [-1, 1].
+        """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape) in [-1, 1]."""
+        return ProgressiveGenerator(lesions.shape, 1 + len(lesions.names), latent=self.latent, **self._common(lesions))
+
+    def build_critic(self, lesions: LesionConfig) -> ProgressiveCritic:
+        """Its critic: joint patches of the level it has grown to and their conditions to scores (B, 1)."""
+        return ProgressiveCritic(lesions.shape, 1 + len(lesions.names), **self._common(lesions))
+
+    def _common(self, lesions: LesionConfig) -> dict[str, int]:
+        """The arguments of both networks.
 
         Raises:
             ConfigError: A patch that cannot be halved as often as there are levels beyond the first.
         """
-        self._check(lesions)
-        return ProgressiveGenerator(
-            lesions.shape, 1 + len(lesions.names), levels=self.levels, latent=self.latent,
-            condition=lesions.condition_size, channels=self.channels, most_channels=self.most_channels,
-        )  # fmt: skip
-
-    def build_critic(self, lesions: LesionConfig) -> ProgressiveCritic:
-        """Its critic: joint patches of the level it has grown to and their conditions to scores (B, 1)."""
-        self._check(lesions)
-        return ProgressiveCritic(
-            lesions.shape, 1 + len(lesions.names), levels=self.levels,
-            condition=lesions.condition_size, channels=self.channels, most_channels=self.most_channels,
-        )  # fmt: skip
-
-    def _check(self, lesions: LesionConfig) -> None:
         multiple = 2**self.levels
         if any(size % multiple for size in lesions.shape):
             raise ConfigError(
                 f"a patch of {' x '.join(map(str, lesions.shape))} voxels cannot be halved {self.levels} times; make "
                 f"its edges multiples of {multiple}, or give `shares` fewer levels than {len(self.shares)}."
             )
+        widths = {"channels": self.channels, "most_channels": self.most_channels}
+        return widths | {"levels": self.levels, "condition": lesions.condition_size}
 
     def grown(self, iteration: int, budget: int) -> float:
         """How far the networks have grown in ``iteration`` (from 0) of ``budget``: 1.25 is level 2 at alpha = 0.25.
 
-        In the last iteration of all it is ``levels``: whatever the shares, a run ends at full size.
+        Each level but the first fades in along a line for ``fade_share`` of its iterations. In the last iteration of
+        all it is ``levels``: whatever the shares, a run ends at full size.
         """
-        return growth(iteration / (budget - 1) if budget > 1 else 1.0, self.shares, self.fade_share)
-
-
-def growth(done: float, shares: Sequence[float], fade_share: float) -> float:
-    """How far networks have grown when ``done`` (0 to 1) of a run lies behind them.
-
-    Args:
-        done: Share of the run.
-        shares: Of each level, coarse to fine; only their ratios count.
-        fade_share: Of each level but the first, the share in which it fades in along a line.
-    """
-    ends = [end / sum(shares) for end in accumulate(shares)]
-    level = bisect_right(ends[:-1], done)
-    if level == 0 or done >= 1:
-        return float(level)
-    start, fade = ends[level - 1], fade_share * (ends[level] - ends[level - 1])
-    return level - 1 + (min((done - start) / fade, 1.0) if fade else 1.0)
+        done = iteration / (budget - 1) if budget > 1 else 1.0
+        ends = [end / sum(self.shares) for end in accumulate(self.shares)]
+        level = bisect_right(ends[:-1], done)
+        if level == 0 or done >= 1:
+            return float(level)
+        start, fade = ends[level - 1], self.fade_share * (ends[level] - ends[level - 1])
+        return level - 1 + (min((done - start) / fade, 1.0) if fade else 1.0)
 
 
 class Progressive(Sampler):
-    """A generator and a critic that grow together while they play the Wasserstein game.
-
-    Args:
-        config: The settings.
-        lesions: What is learnt from.
-    """
+    """A generator and a critic that grow together while they play the Wasserstein game."""
 
     def __init__(self, config: ProgressiveConfig, lesions: LesionConfig) -> None:
-        super().__init__(lesions, config.latent)
+        networks: Networks = {GENERATOR: config.build(lesions), CRITIC: config.build_critic(lesions)}
+        rates = {GENERATOR: config.generator_rate, CRITIC: config.critic_rate}
+        super().__init__(lesions, networks, rates, (0.0, 0.99))
         self.config, self.iteration = config, 0
-        self.growing = config.build(lesions), config.build_critic(lesions)
-        self.generator: nn.Module
-        self.critic: nn.Module
-        self.generator, self.critic = self.growing
-        betas = (0.0, 0.99)
-        self.placed: Mapping[str, Optimizer] = {
-            GENERATOR: Adam(self.generator.parameters(), config.generator_rate, betas),
-            CRITIC: Adam(self.critic.parameters(), config.critic_rate, betas),
-        }
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Generator and critic."""
-        return {GENERATOR: self.generator, CRITIC: self.critic}
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for each."""
-        return dict(self.placed)
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Work with the wrapped ones from now on."""
-        self.fabric, self.placed = fabric, optimizers
-        self.generator, self.critic = networks[GENERATOR], networks[CRITIC]
-        self.game = WassersteinGame(self.config.game, self.critic, optimizers, self.descend)
 
     def training_step(self, batch: Batch) -> Terms:
         """Grow, then one turn of the game at that size."""
         grown = self.config.grown(self.iteration, self.budget)
-        for network in self.growing:
-            network.grown.fill_(grown)
+        for network in self._networks.values():
+            bare(network).get_buffer("grown").fill_(grown)
         real, condition = seen_at(self.joint(batch), grown, self.config.levels), batch[CONDITION]
-        terms = self.game.turn(
+        game = WassersteinGame(self.config.game, self._networks[CRITIC], self._optimizers, self.descend)
+        terms = game.turn(
             self.iteration, real, condition, lambda: self.generator(self.noise(real), condition, full=False)
         )
         self.iteration += 1
         return terms
 
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
-        """As every sampler; a generator that still grows is not to become the model."""
+        """As every sampler; a generator that still grows may not become the model."""
         judgement = super().validate(held_out, kept)
         grown = float(kept[GENERATOR].get_buffer("grown"))
         complete = grown == self.config.levels

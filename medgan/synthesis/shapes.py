@@ -16,7 +16,12 @@ from medgan.data.masks import boxes, components
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled
 
-Voxel = tuple[int, int, int]
+Voxel = tuple[int, ...]
+"""Three whole numbers."""
+LabelMap = NDArray[np.uint8]
+Array = NDArray[np.float64]
+FAR = 1.5
+"""The shape model cuts distances off here, in radii: far from an edge they say nothing of its shape."""
 
 
 class ShapeConfig(Config):
@@ -36,13 +41,15 @@ class ShapeConfig(Config):
 
 ORGAN = ShapeConfig(rotation_degrees=10.0, scaling=0.1, mirroring=False)
 """How an organ is varied that takes the place of another one's: it has a side and a right way up."""
+BENDING = 3.0
+"""Deviations of the deformation that a piece leaves room for."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lesion:
     """Part of a label map."""
 
-    labels: NDArray[np.uint8]
+    labels: LabelMap
     """(x, y, z), its bounding box; other lesions in the box are left out."""
     corner: Voxel
     """The box's first voxel in the label map."""
@@ -52,7 +59,7 @@ class Lesion:
         """The voxel of the lesion that is nearest to its mean, in the label map."""
         voxels = np.argwhere(self.labels)
         nearest = voxels[((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1).argmin()] + self.corner
-        return int(nearest[0]), int(nearest[1]), int(nearest[2])
+        return tuple(nearest.tolist())
 
     @property
     def voxels(self) -> int:
@@ -66,7 +73,7 @@ class Piece:
 
     source: str
     """The subject that it was cut from; empty where a network drew it."""
-    labels: NDArray[np.uint8]
+    labels: LabelMap
     """(x, y, z), odd along each axis; a lesion lies around the middle voxel."""
     image: NDArray[np.float32]
     """(x, y, z) in the source's unit."""
@@ -76,8 +83,7 @@ class Piece:
     @property
     def half(self) -> Voxel:
         """The middle voxel."""
-        x, y, z = (size // 2 for size in self.labels.shape)
-        return x, y, z
+        return tuple(size // 2 for size in self.labels.shape)
 
     def intensities(self, bounds: tuple[float, float]) -> NDArray[np.float32]:
         """The image in the unit of a recipient: what lies where in the one window lies there in the other."""
@@ -94,9 +100,8 @@ def lesions_of(case: Labelled) -> tuple[Lesion, ...]:
     """Each connected thing in a label map; those that touch are one, whatever their names."""
     if case not in _lesions:
         parts, _ = components(case.labels)
-        _lesions[case] = tuple(
-            _part(case, box, parts[box] == number) for number, box in enumerate(boxes(parts), start=1)
-        )
+        numbered = enumerate(boxes(parts), start=1)
+        _lesions[case] = tuple(_part(case, box, parts[box] == number) for number, box in numbered)
     return _lesions[case]
 
 
@@ -106,19 +111,56 @@ def organ_of(case: Labelled) -> Lesion | None:
     return _part(case, box, np.ones((), dtype=bool)) if box else None
 
 
-def marked_box(labels: NDArray[np.uint8]) -> tuple[slice, ...] | None:
+def marked_box(labels: LabelMap) -> tuple[slice, ...] | None:
     """The bounding box of all labels; None where there are none."""
     found = ndimage.find_objects((labels > 0).astype(np.uint8))
     return found[0] if found else None
 
 
-def draw_map(config: ShapeConfig, rng: np.random.Generator, *, flat: bool) -> NDArray[np.float64]:
+def _part(case: Labelled, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Lesion:
+    return Lesion(np.where(inside, case.labels[box], np.uint8(0)), tuple(int(extent.start) for extent in box))
+
+
+def cut_piece(
+    case: Labelled,
+    lesion: Lesion,
+    spacing_mm: Array,
+    rng: np.random.Generator,
+    *,
+    variation: ShapeConfig | None = None,
+    room_mm: float = 0.0,
+    least: Voxel = (0, 0, 0),
+) -> Piece:
+    """A lesion and what surrounds it, varied, on a recipient's spacing.
+
+    The middle voxel maps to the lesion's centre whatever the deformation, so no lesion is so small that it is lost.
+    Without variation and on the same spacing the piece equals the source to the bit.
+
+    On each side of its middle it has as many voxels as the lesion, or ``least``, and a margin of ``room_mm``, but no
+    margin along the third axis of a slice.
+    """
+    config, thick = variation or _UNVARIED, np.array(case.labels.shape) > 1
+    matrix = _draw_map(config, rng, flat=not thick[2]) if variation else np.eye(3)
+    margin = np.ceil((BENDING * config.deformation_mm + room_mm) / spacing_mm).astype(int) * thick
+    half = (np.maximum(reach_of(case, lesion, spacing_mm, matrix), least) + margin).tolist()
+    return _cut(case, lesion, matrix, half, spacing_mm, config, rng)
+
+
+def reach_of(case: Labelled, lesion: Lesion, spacing_mm: Array, matrix: Array | None = None) -> Voxel:
+    """How many voxels of a spacing a lesion, mapped by a matrix, extends from its middle, but for its deformation."""
+    ends = np.array([lesion.corner, np.add(lesion.corner, lesion.labels.shape) - 1]) - lesion.centre
+    corners = np.array(np.meshgrid(*ends.T, indexing="ij")).reshape(3, -1).T * voxel_sizes(case.image.affine)
+    mapped = corners if matrix is None else corners @ matrix.T
+    return tuple(np.ceil(np.abs(mapped).max(axis=0) / spacing_mm - 1e-6).astype(int).tolist())
+
+
+_UNVARIED = ShapeConfig(rotation_degrees=0, scaling=0, deformation_mm=0, mirroring=False)
+
+
+def _draw_map(config: ShapeConfig, rng: np.random.Generator, *, flat: bool) -> Array:
     """The matrix (3, 3) from millimetres around a source's centre to those around the piece's: turn, size, mirror.
 
-    Args:
-        config: How much.
-        rng: Chance.
-        flat: The source is one slice: its thickness stays.
+    The thickness of a single slice stays.
     """
     angle = np.radians(rng.uniform(-config.rotation_degrees, config.rotation_degrees))
     size = (1 + config.scaling) ** rng.uniform(-1, 1)
@@ -127,44 +169,22 @@ def draw_map(config: ShapeConfig, rng: np.random.Generator, *, flat: bool) -> ND
     return np.asarray(turn @ np.diag([mirror * size, size, 1.0 if flat else size]))
 
 
-def reach_of(case: Labelled, lesion: Lesion, matrix: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> Voxel:
-    """How many voxels of a spacing a varied lesion extends from its middle, but for its deformation."""
-    ends = np.array([lesion.corner, np.add(lesion.corner, lesion.labels.shape) - 1]) - lesion.centre
-    corners = np.array(np.meshgrid(*ends.T, indexing="ij")).reshape(3, -1).T * voxel_sizes(case.image.affine)
-    x, y, z = np.ceil(np.abs(corners @ matrix.T).max(axis=0) / spacing_mm - 1e-6).astype(int).tolist()
-    return x, y, z
-
-
-def cut_piece(
+def _cut(
     case: Labelled,
     lesion: Lesion,
-    matrix: NDArray[np.float64],
-    half: Voxel,
-    spacing_mm: NDArray[np.float64],
+    matrix: Array,
+    half: Sequence[int],
+    spacing_mm: Array,
     config: ShapeConfig,
     rng: np.random.Generator,
 ) -> Piece:
-    """A lesion and what surrounds it, varied, on a recipient's spacing.
-
-    The middle voxel maps to the lesion's centre whatever the deformation, so no lesion is so small that it is lost.
-    Without variation and on the same spacing the piece equals the source to the bit.
-
-    Args:
-        case: The source.
-        lesion: One of its.
-        matrix: From :func:`draw_map`.
-        half: The piece has 2 ``half`` + 1 voxels along each axis; beyond the source its outermost voxels continue.
-        spacing_mm: (3,), of the recipient.
-        config: The deformation.
-        rng: Chance.
-    """
+    """A piece of 2 ``half`` + 1 voxels along each axis; beyond the source its outermost voxels continue."""
     shape = [2 * extent + 1 for extent in half]
     offsets = np.stack(np.meshgrid(*(np.arange(-extent, extent + 1) for extent in half), indexing="ij"))
     place = offsets * spacing_mm.reshape(3, 1, 1, 1) + deformation(shape, spacing_mm, config, rng)
     source_mm = np.einsum("ij,j...->i...", np.linalg.inv(matrix), place)
-    coordinates = source_mm / voxel_sizes(case.image.affine).reshape(3, 1, 1, 1) + np.reshape(
-        lesion.centre, (3, 1, 1, 1)
-    )
+    centre = np.reshape(lesion.centre, (3, 1, 1, 1))
+    coordinates = source_mm / voxel_sizes(case.image.affine).reshape(3, 1, 1, 1) + centre
     coordinates = np.where(np.abs(coordinates - np.rint(coordinates)) < 1e-6, np.rint(coordinates), coordinates)
     if case.labels.shape[2] == 1:
         coordinates[2] = 0
@@ -172,12 +192,7 @@ def cut_piece(
     return Piece(case.subject, labels_at(lesion, coordinates), np.asarray(image), case.image.bounds)
 
 
-def _part(case: Labelled, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Lesion:
-    x, y, z = (int(extent.start) for extent in box)
-    return Lesion(np.where(inside, case.labels[box], np.uint8(0)), (x, y, z))
-
-
-def labels_at(lesion: Lesion, coordinates: NDArray[np.float64]) -> NDArray[np.uint8]:
+def labels_at(lesion: Lesion, coordinates: Array) -> LabelMap:
     """The likeliest label at places (3, x, y, z) of the source: each label is interpolated, not its number."""
     grown = np.pad(lesion.labels, 1)
     inside = coordinates - np.reshape(lesion.corner, (3, 1, 1, 1)) + 1
@@ -196,9 +211,7 @@ def labels_at(lesion: Lesion, coordinates: NDArray[np.float64]) -> NDArray[np.ui
     return result
 
 
-def deformation(
-    shape: Sequence[int], spacing_mm: NDArray[np.float64], config: ShapeConfig, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def deformation(shape: Sequence[int], spacing_mm: Array, config: ShapeConfig, rng: np.random.Generator) -> Array:
     """Smooth displacements (3, x, y, z) in mm that leave the middle voxel where it is."""
     if not config.deformation_mm:
         return np.zeros((3, *shape))
@@ -208,13 +221,7 @@ def deformation(
     return np.asarray(noise - noise[(slice(None), *middle)].reshape(3, 1, 1, 1))
 
 
-Labels = NDArray[np.uint8]
-Spacing = Sequence[float]
-FAR = 1.5
-"""Distances are cut off here, in radii: far from an edge they say nothing of its shape."""
-
-
-class MaskGeneratorConfig(Config):
+class ShapeModelConfig(Config):
     """How new masks are drawn."""
 
     novelty: float = Field(default=0.6, ge=0, le=1)
@@ -229,66 +236,59 @@ class MaskGeneratorConfig(Config):
 
 
 @dataclass(frozen=True, eq=False)
-class MaskGenerator:
-    """What is known of a cohort's masks; sizes in mm, shapes in units of an equally large ball's (or disc's) radius."""
+class ShapeModel:
+    """New masks from few real ones: a statistical model of their signed distance maps.
 
-    names: int
-    config: MaskGeneratorConfig
+    Real masks, each about its own centre and in units of its own size, become maps of the signed distance to their
+    edge. Principal components of these maps span a space in which every point is again a shape (Leventon et al. 2000,
+    doi 10.1109/CVPR.2000.855835). A new mask is drawn near a real one in it: a smoothed bootstrap, which keeps what
+    goes together (large lesions are less round than small ones) and needs no more than a handful of masks. Sizes are in
+    mm, shapes in units of an equally large ball's (or disc's) radius.
+    """
+
+    config: ShapeModelConfig
     flat: bool
-    """The masks are single slices: shapes and sizes in plane."""
-    radii_mm: NDArray[np.float64]
-    """Of each real mask, (N,)."""
-    reach: NDArray[np.float64]
+    """Whether masks are single slices."""
+    radii_mm: Array
+    """Of the real masks, (N,)."""
+    reach: Array
     """How far the grid extends from the centre, in radii along each axis, (2 or 3,)."""
-    mean: NDArray[np.float64]
+    mean: Array
     """Of the distance maps, (names, *points), positive inside."""
-    modes: NDArray[np.float64]
+    modes: Array
     """(M, names * points): each the change of the map by one deviation."""
-    coefficients: NDArray[np.float64]
+    coefficients: Array
     """Of each real mask, (N, M), in deviations."""
 
     @classmethod
     def fit(
-        cls, masks: Sequence[Labels], spacings_mm: Sequence[Spacing], names: int, config: MaskGeneratorConfig
+        cls, masks: Sequence[tuple[LabelMap, Sequence[float]]], names: int, config: ShapeModelConfig | None = None
     ) -> Self:
-        """Learn from real masks.
-
-        Args:
-            masks: One thing each, a lesion or a whole organ, (x, y, z) of 0 to ``names``; all (x, y, 1) for slices.
-            spacings_mm: The voxel size of each.
-            names: How many labels there are.
-            config: The settings.
+        """Learn from real masks of one lesion or organ each, (x, y, z) of 0 to ``names``, with their spacing in mm.
 
         Raises:
             DataError: Fewer than two masks that are large enough.
         """
-        usable = [
-            (mask, spacing)
-            for mask, spacing in zip(masks, spacings_mm, strict=True)
-            if np.count_nonzero(mask) >= config.least_voxels
-        ]
+        config = config or ShapeModelConfig()
+        usable = [(mask, spacing) for mask, spacing in masks if np.count_nonzero(mask) >= config.least_voxels]
         if len(usable) < 2:
             raise DataError(
                 f"{len(usable)} of {len(masks)} masks have {config.least_voxels} voxels or more; new shapes are learnt "
                 "from two at least: vary the real ones instead."
             )
         flat = all(mask.shape[2] == 1 for mask, _ in usable)
-        radii = np.array([radius_mm(mask, spacing, flat) for mask, spacing in usable])
+        radii = np.array([_radius_mm(mask, spacing, flat) for mask, spacing in usable])
         reach = np.max([_reach(*each, flat) / radius for each, radius in zip(usable, radii, strict=True)], axis=0) + 0.5
         maps = [
             _distances(*each, names, radius, reach, config.points) for each, radius in zip(usable, radii, strict=True)
         ]
         stack = np.stack(maps)
         mean = stack.mean(axis=0)
-        modes, coefficients = _components((stack - mean).reshape(len(stack), -1), config.variance_kept)
-        return cls(names, config, flat, radii, reach, mean, modes, coefficients)
+        modes, coefficients = _principal_components((stack - mean).reshape(len(stack), -1), config.variance_kept)
+        return cls(config, flat, radii, reach, mean, modes, coefficients)
 
-    def draw(self, spacing_mm: Spacing, rng: np.random.Generator) -> Labels:
-        """A new mask on a grid of ``spacing_mm``, in a box that is odd along each axis, its middle voxel at the centre.
-
-        Returns:
-            (x, y, z), one connected thing of at least one voxel; z is 1 for slices.
-        """
+    def draw(self, spacing_mm: Sequence[float], rng: np.random.Generator) -> LabelMap:
+        """A new mask of one connected part, (x, y, z), around the middle of a box that is odd along each axis."""
         near, novelty = int(rng.integers(len(self.radii_mm))), self.config.novelty
         kept = np.sqrt(1 - novelty**2)
         weights = kept * self.coefficients[near] + novelty * rng.standard_normal(len(self.modes))
@@ -296,30 +296,25 @@ class MaskGenerator:
         size = sizes.mean() + kept * (sizes[near] - sizes.mean()) + novelty * sizes.std() * rng.standard_normal()
         radius = float(np.exp(np.clip(size, sizes.min(), sizes.max())))
         shape = self.mean + (weights @ self.modes).reshape(self.mean.shape)
-        return _whole(self._sampled(self._of_unit_size(shape), radius, spacing_mm))
-
-    def _of_unit_size(self, shape: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The shape grown or shrunk alike everywhere until it is as large as the unit ball (or disc).
-
-        Where distance maps of long things are mixed that point different ways, only their middles overlap.
-        """
+        # Grown or shrunk until it is as large as the unit ball (or disc): where distance maps of long things are mixed
+        # that point different ways, only their middles overlap.
         unit = np.pi if self.flat else 4 / 3 * np.pi
-        return np.asarray(shape - np.quantile(shape.max(axis=0), 1 - unit / np.prod(2 * self.reach)))
+        shape = np.asarray(shape - np.quantile(shape.max(axis=0), 1 - unit / np.prod(2 * self.reach)))
+        return _largest_part(self._sampled(shape, radius, spacing_mm))
 
-    def _sampled(self, shape: NDArray[np.float64], radius: float, spacing_mm: Spacing) -> NDArray[np.float64]:
+    def _sampled(self, shape: Array, radius: float, spacing_mm: Sequence[float]) -> Array:
         """A shape's distance maps (names, x, y, z) at the voxels of a grid."""
-        axes = len(self.reach)
         half = [int(np.ceil(reach * radius / step)) for reach, step in zip(self.reach, spacing_mm, strict=False)]
         steps = [
             (np.arange(-extent, extent + 1) * step / (radius * reach) + 1) / 2 * (self.config.points - 1)
             for extent, step, reach in zip(half, spacing_mm, self.reach, strict=False)
         ]
         places = np.stack(np.meshgrid(*steps, indexing="ij"))
-        found = np.stack([ndimage.map_coordinates(each, places, order=1, mode="nearest") for each in shape])
-        return found if axes == 3 else found[..., None]
+        maps = np.stack([ndimage.map_coordinates(each, places, order=1, mode="nearest") for each in shape])
+        return maps[..., None] if self.flat else maps
 
 
-def radius_mm(mask: Labels, spacing_mm: Spacing, flat: bool) -> float:
+def _radius_mm(mask: LabelMap, spacing_mm: Sequence[float], flat: bool) -> float:
     """The radius of the ball, or in one slice of the disc, that is as large as all that is marked."""
     marked = np.count_nonzero(mask)
     if flat:
@@ -327,7 +322,7 @@ def radius_mm(mask: Labels, spacing_mm: Spacing, flat: bool) -> float:
     return float(np.cbrt(marked * np.prod(spacing_mm) * 3 / (4 * np.pi)))
 
 
-def _reach(mask: Labels, spacing_mm: Spacing, flat: bool) -> NDArray[np.float64]:
+def _reach(mask: LabelMap, spacing_mm: Sequence[float], flat: bool) -> Array:
     """The farthest marked voxel from the centre along each axis, mm."""
     voxels = np.argwhere(mask)
     far = np.abs(voxels - voxels.mean(axis=0)).max(axis=0) * np.asarray(spacing_mm)
@@ -335,8 +330,8 @@ def _reach(mask: Labels, spacing_mm: Spacing, flat: bool) -> NDArray[np.float64]
 
 
 def _distances(
-    mask: Labels, spacing_mm: Spacing, names: int, radius: float, reach: NDArray[np.float64], points: int
-) -> NDArray[np.float64]:
+    mask: LabelMap, spacing_mm: Sequence[float], names: int, radius: float, reach: Array, points: int
+) -> Array:
     """Signed distances to each name's edge in radii, positive inside, (names, *points) on the grid about the centre."""
     axes = len(reach)
     voxels = mask[..., 0] if axes == 2 else mask
@@ -363,7 +358,7 @@ def _distances(
     return np.asarray(np.clip(np.stack(maps) / radius, -FAR, FAR))
 
 
-def _components(centred: NDArray[np.float64], variance_kept: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _principal_components(centred: Array, variance_kept: float) -> tuple[Array, Array]:
     """Principal components of (N, F) as changes by one deviation (M, F), and the coefficients in deviations (N, M)."""
     left, singular, right = np.linalg.svd(centred, full_matrices=False)
     share = np.cumsum(singular**2) / max(float((singular**2).sum()), 1e-12)
@@ -372,7 +367,7 @@ def _components(centred: NDArray[np.float64], variance_kept: float) -> tuple[NDA
     return singular[:count, None] * right[:count] / scale, left[:, :count] * scale
 
 
-def _whole(distances: NDArray[np.float64]) -> Labels:
+def _largest_part(distances: Array) -> LabelMap:
     """Labels of distance maps (names, x, y, z): the name that a voxel lies deepest in; the largest connected part.
 
     Where a mask is too small for any voxel's centre to lie in it, the deepest voxel is marked.

@@ -1,83 +1,52 @@
-"""One turn of the game, for every game and both kinds of sampler, and what an adversary is good for."""
+"""One turn of every game, what an adversary is good for, and the Wasserstein game by hand."""
 
 import copy
+import importlib.util
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
+from torch.optim import SGD
 
-from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
 from medgan.synthesis.dcgan import DCGAN, DCGANConfig
-from medgan.synthesis.game import Game
+from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame
+from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.patches import LesionConfig
-from medgan.training.device import make_fabric
 
-PATCHES = {"2d": {"size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}
-GAMES = pytest.mark.parametrize("game", ["vanilla", "least_squares", "hinge", "wasserstein"])
-KINDS = pytest.mark.parametrize("kind", ["dcgan", "conditional"])
+KINDS = pytest.mark.parametrize("kind", ["dcgan", "conditional", "acgan"])
 
 
-def learner(patch="2d", kind="dcgan", game="vanilla", size=None, **changes):
-    torch.manual_seed(0)
-    vary = PATCHES[patch] if size is None else {"size_voxels": size}
-    lesions = LesionConfig(patch=vary, condition={"classes": True, "location": True})
-    small = {
-        "adversarial": game,
-        "generator": {"latent": 8, "channels": 8},
-        "discriminator": {"channels": 8, "norm": "none" if game == "wasserstein" else "batch"},
-    }
-    config, made = {"dcgan": (DCGANConfig, DCGAN), "conditional": (ConditionalConfig, ConditionalGAN)}[kind]
-    return attached(made(config(**(small | changes)), lesions))
-
-
-def attached(game: Game):
-    game.attach(make_fabric("cpu", "32"), game.networks(), game.optimizers())
-    return game
-
-
-def batch(game, number=8):
-    shape = (number, 1, *game.lesions.shape)
-    condition = torch.randn(number, game.lesions.condition_size)
-    return {"image": torch.rand(shape) * 2 - 1, "labels": torch.randint(0, 2, shape), "condition": condition}
-
-
-def weights(network: nn.Module):
+def weights(network):
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).clone()
 
 
-@pytest.mark.parametrize("patch", PATCHES)
+@pytest.mark.parametrize("adversarial", ["vanilla", "least_squares", "hinge", "wasserstein"])
 @KINDS
-@GAMES
-def test_a_turn_moves_both_networks_and_tells_their_terms(patch, kind, game):
-    made = learner(patch, kind, game)
-    before = {name: weights(network) for name, network in made.networks().items()}
-    terms = made.training_step(batch(made))
-    for name, network in made.networks().items():
+def test_a_turn_moves_both_networks_and_tells_their_terms(game, patch, kind, adversarial):
+    learner, batch = game(kind, patch, adversarial)
+    before = {name: weights(network) for name, network in learner.networks().items()}
+    terms = learner.training_step(batch)
+    for name, network in learner.networks().items():
         assert not torch.equal(weights(network), before[name]), name
-    penalised = {"gradient_penalty"} if game == "wasserstein" else set()
-    assert set(terms) == {"generator", "discriminator"} | penalised
+    penalised = {"gradient_penalty"} if adversarial == "wasserstein" else set()
+    named = {"class", "generator_class"} if kind == "acgan" else set()
+    assert set(terms) == {"generator", "discriminator"} | penalised | named
     assert all(math.isfinite(term) and not term.requires_grad for term in terms.values())
-
-
-@KINDS
-def test_an_untrained_vanilla_discriminator_is_undecided(kind):
-    made = learner(kind=kind)
-    terms = made.training_step(batch(made))
-    assert float(terms["discriminator"]) == pytest.approx(math.log(2), abs=0.15)
+    if adversarial == "vanilla" and learner.lesions.spatial == 2:  # an untrained discriminator is undecided
+        assert float(terms["discriminator"]) == pytest.approx(math.log(2), abs=0.15)
 
 
 @pytest.mark.parametrize("receptive_field", [16, "whole"])
-@KINDS
-def test_the_discriminator_may_judge_fields_or_the_whole(kind, receptive_field):
+@pytest.mark.parametrize("kind", ["dcgan", "conditional"])
+def test_the_discriminator_may_judge_fields_or_the_whole(game, kind, receptive_field):
     judged = {"judged": "concatenation"} if kind == "conditional" else {}
-    field = {"channels": 8, "receptive_field": receptive_field}
-    made = learner(kind=kind, discriminator=field, **judged)
-    given = batch(made)
-    scores = made.discriminator(made.joint(given), given["condition"])
-    assert scores.shape == ((8, 1) if receptive_field == "whole" else (8, 1, 6, 6))
-    made.training_step(given)
+    learner, batch = game(kind, discriminator={"channels": 8, "receptive_field": receptive_field}, **judged)
+    scores = learner.discriminator(learner.joint(batch), batch["condition"])
+    assert scores.shape == ((6, 1) if receptive_field == "whole" else (6, 1, 6, 6))
+    learner.training_step(batch)
 
 
 def test_batch_norm_and_a_gradient_penalty_are_refused():
@@ -87,15 +56,11 @@ def test_batch_norm_and_a_gradient_penalty_are_refused():
 
 def test_the_defaults_are_dcgans():
     config = DCGANConfig()
-    made = DCGAN(config, LesionConfig())
     assert config.adversarial == "vanilla"
-    for optimizer in made.optimizers().values():
-        assert optimizer.defaults["lr"] == 2e-4
-        assert optimizer.defaults["betas"] == (0.5, 0.999)
-    assert (config.generator.norm, config.discriminator.norm, config.generator.upsampling) == (
-        *("batch", "batch"),
-        "transposed",
-    )
+    for optimizer in DCGAN(config, LesionConfig()).optimizers().values():
+        assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
+    assert (config.generator.norm, config.discriminator.norm) == ("batch", "batch")
+    assert config.generator.upsampling == "transposed"
 
 
 RING = torch.stack([torch.cos(torch.arange(8) * torch.pi / 4), torch.sin(torch.arange(8) * torch.pi / 4)], dim=1)
@@ -119,12 +84,99 @@ def modes_found(network, draws=400):
 
 
 @pytest.mark.parametrize(("frozen", "least", "most"), [(False, 7, 8), (True, 0, 6)], ids=["adversary", "frozen"])
-def test_the_modes_of_a_ring_are_found_against_an_adversary_and_missed_without(frozen, least, most):
+def test_the_modes_of_a_ring_are_found_against_an_adversary_and_missed_without(game, frozen, least, most):
     networks = {"generator": {"latent": 8, "channels": 16}, "discriminator": {"channels": 16, "norm": "none"}}
-    made = learner(size=8, generator_rate=1e-3, discriminator_rate=1e-3, **networks)
+    rates = {"generator_rate": 1e-3, "discriminator_rate": 1e-3}
+    learner, _ = game("dcgan", {"size_voxels": 8}, names=("lesion",), **networks, **rates)
     for iteration in range(300):
         if frozen and iteration == 20:
-            made.discriminator_optimizer.param_groups[0]["lr"] = 0.0
+            learner.optimizers()["discriminator"].param_groups[0]["lr"] = 0.0
         image = on_ring(64)
-        made.training_step({"image": image, "labels": (image > 0).long(), "condition": torch.zeros(64, 0)})
-    assert least <= modes_found(copy.deepcopy(made.generator)) <= most
+        learner.training_step({"image": image, "labels": (image > 0).long(), "condition": torch.zeros(64, 0)})
+    assert least <= modes_found(copy.deepcopy(learner.generator)) <= most
+
+
+class Plane(nn.Module):
+    """A critic whose gradient is its weight, everywhere."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full(shape, 0.3))
+
+    def forward(self, image, condition):
+        return (image * self.weight).flatten(1).sum(dim=1, keepdim=True)
+
+
+def wasserstein(shape, **settings):
+    """A game of a plane critic against a generator that is one image, by plain gradient descent at rate .1."""
+
+    def descend(optimizer, terms):
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+
+    critic, image = Plane((1, *shape)), nn.Parameter(torch.full((1, *shape), 0.5))
+    optimizers = {CRITIC: SGD(critic.parameters(), 0.1), GENERATOR: SGD([image], 0.1)}
+    return WassersteinGame(WassersteinConfig(**settings), critic, optimizers, descend), critic, image
+
+
+SHAPES = pytest.mark.parametrize("shape", [(4, 6), (2, 4, 3)], ids=["2d", "3d"])
+
+
+@SHAPES
+def test_the_critics_terms_are_distance_penalty_and_drift(shape):
+    game, _, image = wasserstein(shape, gradient_penalty=7.0, drift=0.01)
+    real = torch.randn(3, 1, *shape)
+    terms = game.critic_terms(real, image.detach().expand(3, 1, *shape), torch.zeros(3, 0))
+    scores = (0.3 * real).flatten(1).sum(dim=1)
+    length = 0.3 * real[0].numel() ** 0.5
+    torch.testing.assert_close(terms["critic"], 0.3 * 0.5 * real[0].numel() - scores.mean())
+    torch.testing.assert_close(terms["gradient_penalty"].item(), 7 * (length - 1) ** 2, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(terms["drift"], 0.01 * scores.square().mean())
+
+
+@SHAPES
+def test_a_turn_moves_the_critic_first_and_the_generator_up_the_moved_critics_slope(shape):
+    game, critic, image = wasserstein(shape, gradient_penalty=0.0, drift=0.0)
+    real, before = torch.randn(3, 1, *shape), image.detach().clone()
+    game.turn(0, real, torch.zeros(3, 0), lambda: image.expand(3, 1, *shape))
+    moved = 0.3 + 0.1 * (real.mean(dim=0) - before)
+    torch.testing.assert_close(critic.weight.detach(), moved)
+    torch.testing.assert_close(image.detach(), before + 0.1 * moved)
+    assert critic.weight.requires_grad
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_generator_moves_in_every_so_many_th_turn(steps):
+    game, critic, image = wasserstein((4, 4), critic_steps=steps)
+    for turn in range(6):
+        before = image.detach().clone(), critic.weight.detach().clone()
+        terms = game.turn(turn, torch.randn(2, 1, 4, 4), torch.zeros(2, 0), lambda: image.expand(2, 4, 4)[:, None])
+        due = turn % steps == steps - 1
+        assert torch.equal(image.detach(), before[0]) != due
+        assert (GENERATOR in terms) == due
+        assert not torch.equal(critic.weight.detach(), before[1])
+        assert not any(term.requires_grad for term in terms.values())
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """bench/ring.py, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location("ring", Path(__file__).parents[2] / "bench" / "ring.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_critics_gradient_keeps_length_one_on_a_ring_of_eight_modes(bench):
+    # The short form of bench/ring.py, where five seeds are played for longer and the modes are counted.
+    played = bench.play(0, 300, WassersteinConfig(critic_steps=3))
+    assert 0.8 < sum(played.settled) / len(played.settled) < 1.2
+
+
+def test_modes_are_counted_by_the_points_near_them(bench):
+    centres = bench.centres()
+    torch.testing.assert_close(centres.norm(dim=1), torch.full((8,), bench.RADIUS))
+    assert bench.judged(bench.ring(4000)) == (8, pytest.approx(0.989, abs=0.01))  # 1 - exp(-9 / 2) lie within 3 sigma
+    assert bench.judged(centres[:3].repeat(50, 1)) == (3, 1.0)
+    assert bench.judged(torch.zeros(10, 2)) == (0, 0.0)

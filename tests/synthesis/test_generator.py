@@ -8,45 +8,52 @@ from torch import nn
 from medgan.data.preparation import Prepared
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
-from medgan.synthesis.generator import ALL_ALIKE, GENERATOR, JUDGED, Sampler, joint, spread, unvaried
+from medgan.synthesis import generator
+from medgan.synthesis.generator import (
+    ALL_ALIKE,
+    GENERATOR,
+    Sampler,
+    joint,
+    masks,
+    split_joint,
+    spread,
+    unvaried,
+)
 from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
 PATCHES = {"2d": {"dimensions": 2, "size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 4}}
 
 
-class Drawn(Sampler):
-    """A sampler whose networks are given, not trained."""
-
-    def networks(self):
-        return {}
-
-    def optimizers(self):
-        return {}
-
-    def attach(self, fabric, networks, optimizers):
-        self.fabric = fabric
-
-    def training_step(self, batch):
-        return {}
-
-
 class Fixed(nn.Module):
     """Gives the same patches whatever z is."""
 
-    def __init__(self, patches):
+    latent = 3
+
+    def __init__(self, patches=None):
         super().__init__()
-        self.patches = patches
+        self.weight, self.patches = nn.Parameter(torch.zeros(1)), patches
 
     def forward(self, z, condition):
         return self.patches[: len(z)]
 
 
+class Idle(Sampler):
+    """A sampler whose networks are given, not trained."""
+
+    def training_step(self, batch):
+        return {}
+
+
+def idle(lesions):
+    learner = Idle(lesions, {GENERATOR: Fixed()}, {GENERATOR: 1e-3}, (0.5, 0.999))
+    learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
+    return learner
+
+
 @pytest.fixture(params=PATCHES)
 def sampler(request):
-    made = Drawn(LesionConfig(patch=PATCHES[request.param]), latent=3)
-    made.attach(make_fabric("cpu", "32"), {}, {})
-    return made
+    return idle(LesionConfig(patch=PATCHES[request.param]))
 
 
 def held_out(lesion=True):
@@ -58,14 +65,9 @@ def held_out(lesion=True):
     return LabelledHeldOut.of([Labelled("s0", image, labels)])
 
 
-def real(sampler):
-    patches = sampler.held_out_patches(held_out())
-    return joint(patches["image"], patches["labels"], 1)
-
-
 def test_it_is_judged_on_the_same_unvaried_patches_each_time(sampler):
     one, again = (sampler.held_out_patches(held_out()) for _ in range(2))
-    assert len(one["image"]) == JUDGED
+    assert len(one["image"]) == generator.JUDGED
     assert all(torch.equal(one[key], again[key]) for key in one)
     still = unvaried(sampler.lesions).patch
     assert (still.rotation_degrees, still.scaling, still.flip) == (0, 0, False)
@@ -77,23 +79,20 @@ def test_nobody_to_judge_by_is_said(sampler):
         sampler.held_out_patches(held_out(lesion=False))
 
 
-def test_samples_that_are_the_real_patches_are_at_no_distance(sampler):
-    judgement = sampler.validate(held_out(), {GENERATOR: Fixed(real(sampler))})
+def test_samples_as_good_as_real_ones_are_at_no_distance_and_equal_ones_are_called_collapsed(sampler):
+    real = sampler.joint(sampler.held_out_patches(held_out()))
+    judgement = sampler.validate(held_out(), {GENERATOR: Fixed(real)})
     assert judgement.metrics["val/sliced_wasserstein"] == pytest.approx(0, abs=1e-6)
     assert judgement.metrics["val/diversity"] == pytest.approx(1)
     assert sampler.diagnose({}) is None
-
-
-def test_samples_that_are_one_and_the_same_are_called_collapsed(sampler):
-    patches = real(sampler)
-    judgement = sampler.validate(held_out(), {GENERATOR: Fixed(patches[:1].expand_as(patches))})
+    judgement = sampler.validate(held_out(), {GENERATOR: Fixed(real[:1].expand_as(real))})
     assert judgement.metrics["val/diversity"] < ALL_ALIKE
     assert "mode collapse: samples differ by 0%" in sampler.diagnose({})
 
 
 def test_a_resumed_run_remembers_how_much_samples_differed(sampler):
     sampler.diversity = 0.03
-    other = Drawn(sampler.lesions, latent=3)
+    other = idle(sampler.lesions)
     other.load_state_dict(sampler.state_dict())
     assert "differ by 3%" in other.diagnose({})
 
@@ -102,3 +101,20 @@ def test_a_resumed_run_remembers_how_much_samples_differed(sampler):
 def test_spread_is_the_mean_distance_of_two_patches(spatial):
     patches = torch.stack([torch.full((1, *spatial), value) for value in (0.0, 0.0, 3.0)])
     assert spread(patches) == pytest.approx((0 + 3 + 3) / 3)
+
+
+@pytest.mark.parametrize("spatial", [(6, 5), (6, 5, 4)], ids=["2d", "3d"])
+def test_image_and_labels_become_a_stack_of_signed_maps_and_come_back(spatial):
+    image, labels = torch.rand(3, 1, *spatial) * 2 - 1, torch.randint(0, 3, (3, 1, *spatial))
+    stack = joint(image, labels, names=2)
+    assert stack.shape[1] == 3
+    for name in (1, 2):
+        assert torch.equal(stack[:, name : name + 1] > 0, labels == name)
+        assert stack[:, name].abs().eq(1).all()
+    assert torch.equal(masks(labels, 2), (stack[:, 1:] > 0).long())
+    assert all(torch.equal(*pair) for pair in zip(split_joint(stack), (image, labels), strict=True))
+
+
+def test_a_voxel_has_the_highest_positive_map_or_none():
+    stack = torch.tensor([[0.5, -0.1, -0.2], [0.5, 0.3, -0.2], [0.5, 0.3, 0.4]]).reshape(3, 3, 1, 1)
+    assert split_joint(stack)[1].flatten().tolist() == [0, 1, 2]

@@ -6,13 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from skimage.restoration import inpaint_biharmonic
 from torch import nn
-
-from medgan.config import load
-from medgan.synthesis.painting import Inpainting, InpaintingConfig
-from medgan.synthesis.patches import LesionConfig
-from medgan.training.device import make_fabric
 
 SHAPES = {"2": (16, 16), "3": (16, 16, 4)}
 BOTH = pytest.mark.parametrize("dimensions", ["2", "3"], ids=["2d", "3d"])
@@ -53,49 +47,6 @@ class Stripes(nn.Module):
         image = 0.7 * torch.sin(1.1 * x + phase).expand(-1, -1, 16)
         lesion = torch.tanh(z[:, 2])[:, None, None].expand(-1, 16, 16)
         return torch.stack([image + 0.2 * (lesion + 1), lesion], dim=1)
-
-
-@BOTH
-def test_learnt_on_holes_it_beats_the_mean_and_a_smooth_surface(dimensions):
-    torch.manual_seed(0)
-    network = {"kind": "spade", "channels": 8, "hidden": 8, "downs": 1}
-    settings = {
-        "adversarial": "none",
-        "grain": 0.0,
-        "network": network,
-        "noise": 0,
-        "generator_rate": 4e-3,
-        "momentum": 0.9,
-    }
-    lesions = {"patch": {"dimensions": dimensions, "depth_voxels": 4 if dimensions == "3" else None}}
-    learner = Inpainting(load(InpaintingConfig, settings), LesionConfig(**lesions))
-    learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
-    batch = 8 if dimensions == "2" else 4
-    for step in range(100 if dimensions == "2" else 60):
-        image = waves(dimensions, batch, seed=step)
-        labels = torch.zeros(image.shape, dtype=torch.long)
-        learner.training_step({"image": image, "labels": labels, "condition": torch.zeros(batch, 0)})
-    truth, hidden = waves(dimensions, 4, seed=1000), hole(dimensions, 4)
-    context, inside = truth * (1 - hidden), hidden > 0
-    with torch.no_grad():
-        painted = learner.painter.eval()(context, hidden, torch.zeros_like(hidden), torch.zeros(4, 0))
-    smooth = torch.from_numpy(
-        np.stack([inpaint_biharmonic(*each) for each in zip(context[:, 0].numpy(), inside[:, 0].numpy(), strict=True)])
-    )[:, None]
-    fills = {"mean": truth[~inside].mean(), "smooth": smooth[inside], "learnt": painted[inside]}
-    error = {name: float((fill - truth[inside]).abs().mean()) for name, fill in fills.items()}
-    assert error["learnt"] < 0.5 * min(error["mean"], error["smooth"]), error
-
-
-@BOTH
-def test_no_lesion_is_ever_hidden(dimensions):
-    learner = Inpainting(InpaintingConfig(), LesionConfig())
-    image = torch.zeros(8, 1, *SHAPES[dimensions])
-    labels = torch.zeros(image.shape, dtype=torch.long)
-    labels[:, :, 6:9, 6:9] = 1
-    hidden = learner.hidden({"image": image, "labels": labels}, np.random.default_rng(0))
-    assert hidden.any()
-    assert not hidden[labels > 0].any()
 
 
 @BOTH

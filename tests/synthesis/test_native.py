@@ -8,7 +8,7 @@ from medgan.data.domains import Domain, Window
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.volumes import read_volume
 from medgan.segmentation.labelled import Labelled, carried, merged
-from medgan.synthesis.augment import as_stored, native_image, native_labels, whole_case
+from medgan.synthesis.augment import _as_stored, _native_image, _native_labels, _whole_case
 
 NAMES = {"lesion": (3, 5)}
 MR = Domain(name="t1", modality="MR", unit="arbitrary", air=0.0, window=Window(lower=0, upper=100, percentiles=True))
@@ -49,7 +49,7 @@ def test_what_did_not_change_is_the_file_to_the_bit_and_what_did_lies_where_it_w
     recipient = case_of(files, spacing)
     box = np.s_[3:6, 5:8, 0:1]
     case = changed(recipient, box)
-    image, labels = native_image(files[0], recipient, case), native_labels(files[1], recipient, case, NAMES)
+    image, labels = _native_image(files[0], recipient, case), _native_labels(files[1], recipient, case, NAMES)
     assert (image.dtype, labels.dtype) == (np.int16, np.uint8)
     new = labels != files[1].voxels
     assert set(labels[new]) == {3}  # the first of the name's values
@@ -69,22 +69,22 @@ def test_what_did_not_change_is_the_file_to_the_bit_and_what_did_lies_where_it_w
 def test_values_without_a_name_stay_and_those_of_a_name_may_go(files):
     recipient = case_of(files)
     everywhere = np.s_[:, :, :]
-    bare = native_labels(files[1], recipient, changed(recipient, everywhere, label=0), NAMES)
+    bare = _native_labels(files[1], recipient, changed(recipient, everywhere, label=0), NAMES)
     assert set(np.unique(bare)) == {0, 9}
-    full = native_labels(files[1], recipient, changed(recipient, everywhere, label=1), NAMES)
+    full = _native_labels(files[1], recipient, changed(recipient, everywhere, label=1), NAMES)
     outside = recipient.labels[::-1, ::-1] == 0  # the file is stored the other way round
     assert (full[outside & (files[1].voxels == 0)] == 3).all()
 
 
 def test_whole_numbers_are_rounded_and_kept_in_their_type():
     voxels = np.array([-3.0, 1.4, 1.6, 300.0], np.float32)
-    np.testing.assert_array_equal(as_stored(voxels, np.dtype(np.uint8)), [0, 1, 2, 255])
-    np.testing.assert_array_equal(as_stored(voxels, np.dtype(np.float32)), voxels)
+    np.testing.assert_array_equal(_as_stored(voxels, np.dtype(np.uint8)), [0, 1, 2, 255])
+    np.testing.assert_array_equal(_as_stored(voxels, np.dtype(np.float32)), voxels)
 
 
 def test_a_whole_case_has_a_grid_of_its_own(files):
     case = case_of(files)
-    image, labels, grid = whole_case(case, NAMES, np.dtype(np.int16))
+    image, labels, grid = _whole_case(case, NAMES, np.dtype(np.int16))
     np.testing.assert_array_equal(image, np.rint(case.image.voxels))
     np.testing.assert_array_equal(labels, 3 * case.labels)
     np.testing.assert_allclose(grid.affine, case.image.affine)

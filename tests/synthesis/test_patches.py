@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
+from medgan.config import load
 from medgan.data.preparation import Prepared
-from medgan.errors import DataError
+from medgan.errors import ConfigError, DataError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.patches import ConditionConfig, LesionConfig, LesionPatches, components
+from medgan.synthesis.patches import ConditionConfig, LesionConfig, LesionPatches, class_of
 from medgan.synthesis.placement import body_coordinates
 
 SHAPE = (40, 40, 12)
@@ -42,19 +44,14 @@ def test_a_patch_is_a_function_of_seed_and_number(kind):
 
 
 def test_a_lesion_lies_in_the_middle_of_its_patch_but_for_the_jitter(kind):
-    patches = LesionPatches([case()], config(kind, lesion_share=1, jitter=0), seed=0)
-    for number in range(8):
-        at = torch.nonzero(patches[number]["labels"][0]).double()
+    def reach(jitter, count):
+        patches = LesionPatches([case()], config(kind, lesion_share=1, jitter=jitter), seed=0)
         middle = (torch.tensor(patches.config.shape) - 1) / 2
-        assert (at.mean(dim=0) - middle).abs().max() <= 0.5
+        off = [torch.nonzero(patches[n]["labels"][0]).double().mean(dim=0) - middle for n in range(count)]
+        return torch.stack(off).abs().amax(dim=0)
 
-
-def test_jitter_moves_lesions_by_no_more_than_its_share_of_the_patch(kind):
-    patches = LesionPatches([case()], config(kind, lesion_share=1, jitter=0.25), seed=0)
-    middle = (torch.tensor(patches.config.shape) - 1) / 2
-    off = [torch.nonzero(patches[n]["labels"][0]).double().mean(dim=0) - middle for n in range(40)]
-    reach = torch.stack(off)[:, :2].abs().amax()
-    assert 1.5 < reach <= 0.25 * 12 + 0.5
+    assert reach(0, 8).max() <= 0.5
+    assert 1.5 < reach(0.25, 40)[:2].max() <= 0.25 * 12 + 0.5
 
 
 def test_image_and_labels_show_the_same_place(kind):
@@ -81,11 +78,8 @@ def test_as_many_patches_have_a_lesion_as_is_asked(kind):
 
 
 def test_where_everything_is_organ_there_are_no_healthy_patches(kind):
-    full = case()
-    patches = LesionPatches(
-        [Labelled("s1", full.image, np.ones(SHAPE, dtype=np.uint8))], config(kind, lesion_share=0), seed=0
-    )
-    assert patches[0]["labels"].any()
+    full = Labelled("s1", case().image, np.ones(SHAPE, dtype=np.uint8))
+    assert LesionPatches([full], config(kind, lesion_share=0), seed=0)[0]["labels"].any()
 
 
 def test_every_lesion_is_drawn_as_often_whoever_has_it():
@@ -137,11 +131,101 @@ def test_healthy_patches_keep_clear_of_lesions_however_they_are_scaled():
 
 
 def test_what_touches_at_a_corner_is_one_lesion():
-    labels = np.zeros((6, 6, 6), dtype=np.uint8)
-    labels[1, 1, 1], labels[2, 2, 2], labels[4, 4, 4:] = 1, 2, 1
-    assert sorted(len(each.voxels) for each in components(labels)) == [2, 2]
+    corners = np.zeros(SHAPE, dtype=np.uint8)
+    corners[10, 10, 4], corners[11, 11, 5] = 1, 1
+    patches = LesionPatches([Labelled("s1", case().image, corners)], config("3d", lesion_share=1, jitter=0), seed=0)
+    assert all(patches[number]["labels"].sum() == 2 for number in range(4))
+    middle = torch.nonzero(patches[0]["labels"][0]).double().mean(dim=0)
+    assert (middle - (torch.tensor(patches.config.shape) - 1) / 2).abs().max() <= 0.5
 
 
 def test_subjects_without_a_lesion_teach_none():
     with pytest.raises(DataError, match="none of 1 subjects has a voxel of lesion; check `labels` and the masks"):
         LesionPatches([case(lesions=())], config("2d"), seed=0)
+
+
+NAMES = ("core", "oedema")
+ALL = ConditionConfig(
+    classes=True, size_edges_voxels=(4, 16), location=True, scanners={"one": ("s1", "s2"), "two": ("s3",)}
+)
+
+
+def marked(shape, core=0, oedema=0):
+    labels = np.zeros(np.prod(shape), dtype=np.int64)
+    labels[:core], labels[core : core + oedema] = 1, 2
+    return labels.reshape(shape)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4)], ids=["2d", "3d"])
+@pytest.mark.parametrize(
+    ("counts", "block"),
+    [((0, 0), [1, 0, 0]), ((3, 0), [0, 1, 0]), ((3, 4), [0, 0, 1]), ((3, 3), [0, 1, 0])],
+    ids=["healthy", "core", "more oedema than core", "the first of equals"],
+)
+def test_a_patch_is_of_the_name_that_most_of_its_voxels_have(shape, counts, block):
+    vector = ConditionConfig(classes=True).vector(NAMES, marked(shape, *counts), (0, 0, 0), "s1")
+    assert vector.tolist() == block
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4)], ids=["2d", "3d"])
+@pytest.mark.parametrize(
+    ("voxels", "block"), [(0, [0, 0, 0]), (3, [1, 0, 0]), (4, [0, 1, 0]), (15, [0, 1, 0]), (16, [0, 0, 1])]
+)
+def test_a_bin_begins_at_its_edge_and_a_healthy_patch_is_in_none(shape, voxels, block):
+    config = ConditionConfig(size_edges_voxels=(4, 16))
+    assert config.vector(NAMES, marked(shape, voxels), (0, 0, 0), "s1").tolist() == block
+
+
+def test_blocks_follow_one_another_in_the_order_that_is_told():
+    vector = ALL.vector(NAMES, marked((8, 8), oedema=5), (-1, 0, 0.5), "s3")
+    assert list(ALL.blocks(NAMES)) == ["class", "size", "location", "scanner"]
+    assert vector.tolist() == [0, 0, 1, 0, 1, 0, -1, 0, 0.5, 0, 1]
+    assert len(vector) == sum(ALL.blocks(NAMES).values())
+
+
+def test_a_place_beside_the_body_is_taken_as_at_its_edge():
+    vector = ConditionConfig(location=True).vector(NAMES, marked((8, 8)), np.array([-1.4, 0.25, 3.0]), "s1")
+    assert vector.tolist() == [-1, 0.25, 1]
+
+
+def test_a_subject_that_no_scanner_has_seen_is_in_none():
+    assert ALL.vector(NAMES, marked((8, 8)), (0, 0, 0), "new")[-2:].tolist() == [0, 0]
+
+
+def test_nothing_is_asked_by_default_and_nothing_is_of_no_class():
+    assert ConditionConfig().blocks(NAMES) == {}
+    assert class_of(marked((8, 8)), 2) == 0
+    assert ConditionConfig().vector(NAMES, marked((8, 8), 3), (0, 0, 0), "s1").shape == (0,)
+
+
+@pytest.mark.parametrize("edges", [(4, 4), (9, 4)])
+def test_edges_must_rise(edges):
+    with pytest.raises(ValidationError, match="size_edges_voxels must rise"):
+        ConditionConfig(size_edges_voxels=edges)
+
+
+@pytest.mark.parametrize(("dimensions", "shape"), [(2, (24, 24)), (3, (24, 24, 8))])
+def test_patch_and_condition_have_the_sizes_that_networks_are_built_for(dimensions, shape):
+    depth = {"depth_voxels": 8} if dimensions == 3 else {}
+    config = LesionConfig(
+        labels={"a": 1, "b": 2},
+        patch={"dimensions": dimensions, "size_voxels": 24, **depth},
+        condition=ConditionConfig(classes=True, location=True),
+    )
+    assert (config.names, config.spatial, config.shape, config.condition_size) == (("a", "b"), dimensions, shape, 6)
+
+
+def test_neighbouring_slices_are_for_translators():
+    with pytest.raises(ValidationError, match=r"patch.dimensions=2.5 translates a slice by its neighbours"):
+        LesionConfig(patch={"dimensions": 2.5})
+
+
+def test_labels_that_are_named_are_the_only_ones_and_a_value_may_stand_for_a_list_of_one():
+    both = load(LesionConfig, {"labels": {"anterior": 1}}, {"labels": {"posterior": [2, 3]}})
+    assert both.labels == {"anterior": (1,), "posterior": (2, 3)}
+    assert load(LesionConfig, {}).names == ("lesion",)
+
+
+def test_a_value_belongs_to_one_name():
+    with pytest.raises(ConfigError, match="labels: value 1 belongs to both a and b"):
+        load(LesionConfig, {"labels": {"a": 1, "b": [1, 2]}})

@@ -4,7 +4,7 @@ import pytest
 from medgan.data.preparation import Prepared
 from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.placement import Anatomy, body_coordinates, find_place
+from medgan.synthesis.placement import Anatomy, body_coordinates, voxel_at
 from medgan.synthesis.shapes import lesions_of
 
 
@@ -61,10 +61,10 @@ def test_a_place_holds_all_of_a_lesion_and_none_is_found_where_it_does_not_fit()
     image = prepared(allowed.shape, ((0, 30), (0, 30), (0, 1)))
     anywhere = Anatomy((0.0, 1.0), np.full((32, 32, 32), 32.0**-3))
     random = np.random.default_rng(0)
-    places = {find_place(allowed, disc(3), anywhere, image, 500, random) for _ in range(60)}
+    places = {anywhere.find_place(allowed, disc(3), image, 500, random) for _ in range(60)}
     assert places == {(x, y, 0) for x, y in np.argwhere(np.ones((3, 3))) + 6}
-    assert find_place(allowed, disc(5), anywhere, image, 500, random) is None
-    assert find_place(np.zeros_like(allowed), disc(1), anywhere, image, 500, random) is None
+    assert anywhere.find_place(allowed, disc(5), image, 500, random) is None
+    assert anywhere.find_place(np.zeros_like(allowed), disc(1), image, 500, random) is None
 
 
 def test_a_lesion_never_leaves_the_image():
@@ -72,7 +72,7 @@ def test_a_lesion_never_leaves_the_image():
     image = prepared(allowed.shape, ((0, 6), (0, 6), (0, 1)))
     anywhere = Anatomy((0.0, 1.0), np.full((32, 32, 32), 32.0**-3))
     random = np.random.default_rng(0)
-    places = {find_place(allowed, disc(2), anywhere, image, 100, random) for _ in range(40)}
+    places = {anywhere.find_place(allowed, disc(2), image, 100, random) for _ in range(40)}
     assert places == {(x, y, 0) for x in (2, 3) for y in (2, 3)}
 
 
@@ -86,7 +86,8 @@ def test_places_follow_the_density_of_real_lesions(shape, with_lesions):
     best = body_coordinates(image, everywhere[likely.argmax()])
     np.testing.assert_allclose(best, real.mean(axis=0), atol=0.15)
     random = np.random.default_rng(0)
-    found = [find_place(np.ones(shape, bool), np.ones((1, 1, 1), bool), anatomy, image, 10, random) for _ in range(80)]
+    everywhere, speck = np.ones(shape, bool), np.ones((1, 1, 1), bool)
+    found = [anatomy.find_place(everywhere, speck, image, 10, random) for _ in range(80)]
     drawn = body_coordinates(image, np.array(found))
     np.testing.assert_allclose(drawn.mean(axis=0), real.mean(axis=0), atol=0.15)
 
@@ -94,3 +95,29 @@ def test_places_follow_the_density_of_real_lesions(shape, with_lesions):
 def test_without_lesions_nothing_is_known(shape, with_lesions):
     with pytest.raises(InsertionError, match="no donor has a lesion"):
         Anatomy.of(with_lesions(shape, 2, radii=()), 2.0)
+
+
+VOLUME = prepared((20, 30, 5), ((4, 16), (0, 30), (0, 5)))
+SLICE = prepared((20, 30, 1), ((4, 16), (0, 30), (0, 1)))
+
+
+@pytest.mark.parametrize(("image", "heights"), [(VOLUME, (0, 4, 2)), (SLICE, (0,))], ids=["3d", "one slice"])
+def test_places_in_the_body_and_back(image, heights):
+    for height in heights:
+        for voxel in ((4, 0, height), (15, 29, height), (9, 3, height)):
+            place = body_coordinates(image, voxel)
+            assert np.abs(place).max() < 1
+            assert voxel_at(image, place) == voxel
+
+
+def test_the_ends_are_the_bodys_faces_and_the_middle_is_0():
+    np.testing.assert_allclose(body_coordinates(VOLUME, (4, 0, 2)), [-1 + 1 / 12, -1 + 1 / 30, 0])
+    np.testing.assert_allclose(body_coordinates(VOLUME, (3.5, 29.5, 2.0)), [-1, 1, 0])
+    assert body_coordinates(SLICE, (9.5, 14.5, 0)).tolist() == [0, 0, 0]
+
+
+def test_many_voxels_are_told_at_once_and_what_lies_beside_the_body_is_beyond():
+    voxels = np.array([[4, 0, 2], [0, 15, 2]])
+    both = body_coordinates(VOLUME, voxels)
+    np.testing.assert_allclose(both, [body_coordinates(VOLUME, tuple(voxel)) for voxel in voxels])
+    assert both[1, 0] < -1

@@ -15,7 +15,7 @@ from medgan.errors import ConfigError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.patches import LesionConfig, LesionPatches
-from medgan.synthesis.progressive import Progressive, ProgressiveConfig, growth
+from medgan.synthesis.progressive import Progressive, ProgressiveConfig
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig, Interrupted
 from medgan.training.recorder import Recorder
@@ -59,44 +59,35 @@ class Stopping(LesionPatches):
         return super().__getitem__(number)
 
 
-@pytest.fixture
-def start(tmp_path):
-    """A tiny training in a folder: ``start("one", "3d", stop_at=9)``."""
+def start(folder, kind="2d", *, stop_at=None, learner=Progressive, keep="best", **changes):
+    """A tiny training in a folder: ``start(tmp_path, "3d", stop_at=9)``."""
+    torch.manual_seed(0)
+    patches = Stopping([case(0), case(1)], lesions(kind), seed=0)
+    patches.stop_at = stop_at
+    folder.mkdir(exist_ok=True)
+    return Fit(
+        learner(config(**changes), lesions(kind)), patches, LabelledHeldOut.of([case(2)]), FitConfig(**FIT, keep=keep),
+        fabric=make_fabric("cpu", "32"), folder=folder, recorder=Recorder(folder, None, Console(quiet=True)),
+    )  # fmt: skip
 
-    def make(name, kind="2d", *, stop_at=None, learner=Progressive, keep="best", **changes):
-        torch.manual_seed(0)
-        patches = Stopping([case(0), case(1)], lesions(kind), seed=0)
-        patches.stop_at = stop_at
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        return Fit(
-            learner(config(**changes), lesions(kind)), patches, LabelledHeldOut.of([case(2)]),
-            FitConfig(**FIT, keep=keep), fabric=make_fabric("cpu", "32"), folder=folder,
-            recorder=Recorder(folder, None, Console(quiet=True)),
-        )  # fmt: skip
 
-    return make
+@pytest.fixture(scope="module", params=PATCHES)
+def whole(request, tmp_path_factory):
+    """A run that was not stopped: its kind, weights at the start, the run, what it kept, and its last state."""
+    folder = tmp_path_factory.mktemp("whole")
+    run = start(folder, request.param)
+    before = {name: [p.detach().clone() for p in each.parameters()] for name, each in run.learner.networks().items()}
+    return request.param, before, run, run.run(), load_checked(folder / "last.pt")
 
 
 @pytest.mark.parametrize(
-    ("done", "grown"),
-    [
-        (0, 0),
-        (0.19, 0),
-        (0.2, 0),
-        (0.25, 0.25),
-        (0.3, 0.5),
-        (0.4, 1),
-        (0.59, 1),
-        (0.6, 1),
-        (0.7, 1.5),
-        (0.9, 2),
-        (1, 2),
-    ],
+    ("percent", "grown"),
+    [(0, 0), (19, 0), (20, 0), (25, 0.25), (30, 0.5), (40, 1), (59, 1), (60, 1), (70, 1.5), (90, 2), (100, 2)],
 )
-def test_levels_take_their_shares_and_fade_in_for_a_part_of_them(done, grown):
+def test_levels_take_their_shares_and_fade_in_for_a_part_of_them(percent, grown):
     # Shares .2, .4 and .4; half of the second, .2 to .4, and half of the third, .6 to .8, fade.
-    assert growth(done, (1, 2, 2), 0.5) == pytest.approx(grown, abs=1e-9)
+    settings = ProgressiveConfig(shares=(1, 2, 2), fade_share=0.5)
+    assert settings.grown(percent, 101) == pytest.approx(grown, abs=1e-9)
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=5), st.floats(0, 1), st.integers(1, 60))
@@ -109,61 +100,53 @@ def test_growth_never_goes_back_and_every_run_ends_at_full_size(shares, fade_sha
 
 
 def test_a_fade_has_no_jump():
-    steps = np.array([growth(done, (3, 2, 1), 0.5) for done in np.linspace(0, 1, 2001)])
+    settings = ProgressiveConfig(shares=(3, 2, 1), fade_share=0.5)
+    steps = [settings.grown(iteration, 2001) for iteration in range(2001)]
     assert np.diff(steps).max() <= 1 / (0.5 / 6) / 2000 * 1.01
 
 
-@KINDS
 @pytest.mark.parametrize("stop_at", [10, 14], ids=["before-the-border", "while-it-fades"])
-def test_a_run_that_is_resumed_across_a_level_border_equals_one_that_was_not_stopped(start, tmp_path, kind, stop_at):
-    start("whole", kind).run()
+def test_a_run_that_is_resumed_across_a_level_border_equals_one_that_was_not_stopped(whole, tmp_path, stop_at):
+    kind, *_, expected = whole
     with pytest.raises(Interrupted):
-        start("halves", kind, stop_at=stop_at).run()
-    stopped = load_checked(tmp_path / "halves" / "last.pt")
-    assert stopped["progress"]["iteration"] == stop_at // FIT["batch_size"] + 1
-    start("halves", kind).run(resume=True)
-    whole, halves = (load_checked(tmp_path / name / "last.pt") for name in ("whole", "halves"))
-    assert whole["memory"] == halves["memory"]
-    assert whole["progress"]["history"] == halves["progress"]["history"]
+        start(tmp_path, kind, stop_at=stop_at).run()
+    stopped = load_checked(tmp_path / "last.pt")
+    iteration = stopped["progress"]["iteration"]
+    assert iteration == stop_at // FIT["batch_size"] + 1
+    if stop_at == 14:  # the average has grown exactly as far as the networks
+        grown = np.float32(config().grown(iteration - 1, FIT["epochs"] * FIT["iterations_per_epoch"]))
+        assert 0 < grown % 1 < 1
+        for held in (stopped["networks"]["generator"], stopped["networks"]["critic"], stopped["averages"]["generator"]):
+            assert held["grown"].item() == grown
+    start(tmp_path, kind).run(resume=True)
+    resumed = load_checked(tmp_path / "last.pt")
+    assert expected["memory"] == resumed["memory"]
+    assert expected["progress"]["history"] == resumed["progress"]["history"]
     for part in ("networks", "averages"):
-        for network, weights in whole[part].items():
+        for network, weights in expected[part].items():
             for name, weight in weights.items():
-                assert torch.equal(weight, halves[part][network][name]), f"{part} {network} {name}"
+                assert torch.equal(weight, resumed[part][network][name]), f"{part} {network} {name}"
 
 
 @KINDS
-def test_the_average_has_grown_exactly_as_far_as_the_networks(start, tmp_path, kind):
-    with pytest.raises(Interrupted):
-        start("run", kind, stop_at=16).run()
-    state = load_checked(tmp_path / "run" / "last.pt")
-    iteration = state["progress"]["iteration"]
-    expected = np.float32(config().grown(iteration - 1, FIT["epochs"] * FIT["iterations_per_epoch"]))
-    assert 0 < expected % 1 < 1
-    for held in (state["networks"]["generator"], state["networks"]["critic"], state["averages"]["generator"]):
-        assert held["grown"].item() == expected
-
-
-@KINDS
-def test_only_a_grown_generator_becomes_the_model_however_well_a_coarse_one_does(start, kind):
+def test_only_a_grown_generator_becomes_the_model_however_well_a_coarse_one_does(tmp_path, kind):
     class EverWorse(Progressive):
         def validate(self, held_out, kept):
             judgement = super().validate(held_out, kept)
             judgement.metrics[self.best] = float(self.iteration)
             return judgement
 
-    fitted = start("run", kind, learner=EverWorse, shares=(1, 1), fade_share=1).run()
+    fitted = start(tmp_path / "run", kind, learner=EverWorse, shares=(1, 1), fade_share=1).run()
     assert fitted.epoch == FIT["epochs"]
     assert fitted.networks[GENERATOR].grown.item() == 1
     # Where the last level is reached earlier, the first epoch on it is the best of those.
-    assert start("early", kind, learner=EverWorse, shares=(1, 5), fade_share=0.1).run().epoch == 1
+    early = start(tmp_path / "early", kind, learner=EverWorse, shares=(1, 5), fade_share=0.1)
+    assert early.run().epoch == 1
 
 
-@KINDS
-def test_the_kept_network_draws_full_joint_patches_and_both_networks_learn(start, kind):
-    run = start("run", kind)
-    before = {name: [p.detach().clone() for p in each.parameters()] for name, each in run.learner.networks().items()}
-    network = run.run().networks[GENERATOR]
-    joint = network(torch.randn(5, 4), torch.zeros(5, 3))
+def test_the_kept_network_draws_full_joint_patches_and_both_networks_learn(whole):
+    kind, before, run, fitted, _ = whole
+    joint = fitted.networks[GENERATOR](torch.randn(5, 4), torch.zeros(5, 3))
     assert joint.shape == (5, 3, *lesions(kind).shape)
     assert joint.abs().max() <= 1
     for name, each in run.state.networks.items():
@@ -173,8 +156,8 @@ def test_the_kept_network_draws_full_joint_patches_and_both_networks_learn(start
     assert {"train/critic", "train/gradient_penalty", "train/drift", "train/generator"} < set(history)
 
 
-def test_a_coarse_generator_is_not_said_to_have_collapsed(start):
-    run = start("run")
+def test_a_coarse_generator_is_not_said_to_have_collapsed(tmp_path):
+    run = start(tmp_path)
     learner, held_out = run.learner, LabelledHeldOut.of([case(2)])
     kept = run.state.ema.networks
     with torch.no_grad():

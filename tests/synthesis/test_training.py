@@ -41,19 +41,26 @@ def weights(model):
     return torch.cat([value.double().flatten() for value in model.network.state_dict().values()])
 
 
-@pytest.mark.parametrize("dimensions", PATCHES)
-def test_a_model_folder_is_all_that_drawing_needs(tmp_path, dimensions):
-    config = settings(dimensions)
-    made = trained(tmp_path, config, origin=Origin(split_hash="abc", phantom=True))
-    loaded = read_model(tmp_path / "model", GeneratorDescription)
+@pytest.fixture(scope="module", params=PATCHES)
+def run(request, tmp_path_factory):
+    """A trained generator, and the folder of its run."""
+    folder = tmp_path_factory.mktemp("run")
+    return trained(folder, settings(request.param), origin=Origin(split_hash="abc", phantom=True)), folder
+
+
+def test_a_model_folder_is_all_that_drawing_needs(run):
+    made, folder = run
+    config, loaded = made.description.config, read_model(folder / "model", GeneratorDescription)
     assert loaded.description.config == config
     assert loaded.description.subjects == ("s0", "s1")
     assert torch.equal(weights(made), weights(loaded))
-    card = (tmp_path / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    card = (folder / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "mask_to_lesion" in card
     assert "the built-in digital phantom, no patient" in card
     context, hidden = torch.zeros(1, 1, *config.shape), torch.ones(1, 1, *config.shape)
     assert loaded.network(context, hidden, hidden, torch.zeros(1, 0)).shape == context.shape
+    with pytest.raises(ModelError, match="a model for synthesis, not for segmentation; use it with `medgan augment`"):
+        read_model(folder / "model", SegmenterDescription)
 
 
 @pytest.mark.parametrize(("share", "unused"), [(0.8, ""), (1.0, " (no patch of these is shown)")])
@@ -67,16 +74,11 @@ def test_the_card_counts_whom_lesions_were_learnt_from(tmp_path, share, unused):
     assert f"| Learnt from | training subjects: 2 with a lesion, 1 healthy{unused}; real studies |" in card
 
 
-def test_equal_seeds_give_equal_models_and_others_do_not(tmp_path):
-    one, again, other = (trained(tmp_path / str(n), settings(), seed=seed) for n, seed in enumerate((3, 3, 4)))
-    assert torch.equal(weights(one), weights(again))
-    assert not torch.equal(weights(one), weights(other))
-
-
-def test_what_is_resumed_has_the_settings_it_was_begun_with(tmp_path):
-    trained(tmp_path, settings())
-    with pytest.raises(ConfigError, match=r"config.yaml: the training was begun with other settings"):
-        trained(tmp_path, settings(batch_size=3), resume=True)
+def test_equal_seeds_give_equal_models_and_others_do_not(run, tmp_path):
+    made, _ = run
+    again, other = (trained(tmp_path / str(seed), made.description.config, seed=seed) for seed in (3, 4))
+    assert torch.equal(weights(made), weights(again))
+    assert not torch.equal(weights(made), weights(other))
 
 
 def test_somebody_must_teach_and_somebody_choose(tmp_path):
@@ -84,19 +86,18 @@ def test_somebody_must_teach_and_somebody_choose(tmp_path):
         trained(tmp_path, settings(), train=[])
     with pytest.raises(DataError, match=r"no labelled case to choose the epoch; add one, or set fit.keep=last"):
         trained(tmp_path, settings(), validation=[])
-    assert trained(tmp_path, settings(keep="last"), validation=[]).description.validated == 0
+    once = settings(keep="last", epochs=1, iterations_per_epoch=1)
+    assert trained(tmp_path, once, validation=[]).description.validated == 0
 
 
-def test_a_generator_is_no_segmenter(tmp_path):
-    trained(tmp_path, settings())
-    with pytest.raises(ModelError, match="a model for synthesis, not for segmentation; use it with `medgan augment`"):
-        read_model(tmp_path / "model", SegmenterDescription)
-
-
-def test_an_altered_weight_file_is_refused(tmp_path):
-    trained(tmp_path, settings())
-    description = tmp_path / "model" / "model.json"
+def test_other_settings_are_not_resumed_and_an_altered_weight_file_is_refused(run):  # the last of this run
+    made, folder = run
+    config = made.description.config
+    other = config.model_copy(update={"fit": config.fit.model_copy(update={"batch_size": 3})})
+    with pytest.raises(ConfigError, match=r"config.yaml: the training was begun with other settings"):
+        trained(folder, other, resume=True)
+    description = folder / "model" / "model.json"
     content = json.loads(description.read_text(encoding="utf-8"))
     description.write_text(json.dumps(content | {"weights_sha256": "0" * 64}))
     with pytest.raises(ModelError, match="its SHA-256 differs"):
-        read_model(tmp_path / "model", GeneratorDescription)
+        read_model(folder / "model", GeneratorDescription)

@@ -8,6 +8,7 @@ the fixture ``golden`` of ``tests/conftest.py`` runs each study at most once.
 import csv
 import gc
 import json
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from typer.testing import CliRunner
@@ -196,8 +198,8 @@ class GoldenStudy:
     command: Callable[[Inputs], Sequence[str | Path]]
     """What stands after ``medgan``, without the options that say where and how it runs."""
     files: tuple[GoldenFile, ...]
-    jobs: int = 1
-    """Of the run that goes on with an interrupted one: 2 where the study has ``--jobs``."""
+    jobs: int = 2
+    """Of the run that goes on with an interrupted one."""
 
 
 def compared(name: str) -> tuple[GoldenFile, GoldenFile]:
@@ -246,7 +248,6 @@ STUDIES = {
             ),
             GoldenFile("arms_curves", "curves.csv", "arm seed subset epoch"),
         ),
-        jobs=2,
     ),
     "routes": GoldenStudy(
         "mr_to_ct",
@@ -269,7 +270,6 @@ STUDIES = {
             ),
             GoldenFile("augmentation_curves", "curves.csv", "arm size seed ratio_percent epoch"),
         ),
-        jobs=2,
     ),
 }  # fmt: skip
 
@@ -329,12 +329,24 @@ def medgan(*words: str | Path | int) -> int:
     # A study's tables ask for the garbage to be collected many times: what is there already is not looked through.
     gc.freeze()
     try:
-        result = CliRunner().invoke(app, [str(word) for word in words])
+        with forked_from_one_import():
+            result = CliRunner().invoke(app, [str(word) for word in words])
     finally:
         gc.unfreeze()
         torch.set_num_threads(threads)
     assert result.exit_code in (0, 130), f"medgan {words[0]}: exit code {result.exit_code}\n{result.output}"
     return result.exit_code
+
+
+@contextmanager
+def forked_from_one_import() -> Iterator[None]:
+    """Processes start from one that has imported what they need: that takes longer than their trainings."""
+    context = multiprocessing.get_context
+    multiprocessing.set_forkserver_preload(["medgan.cli", "torch", "monai", "mlflow", "lightning_fabric", "pandas"])
+    with pytest.MonkeyPatch.context() as patch:
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            patch.setattr(multiprocessing, "get_context", lambda *_: context("forkserver"))
+        yield
 
 
 def written(folder: Path) -> dict[Path, int]:

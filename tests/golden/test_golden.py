@@ -1,11 +1,11 @@
-"""The rows of all seven studies are those of the golden files; see ``studies.py``."""
+"""The rows of all seven studies are those of the golden files, in one go and after a stop; see ``studies.py``."""
 
 import json
 
 import pytest
 
 from golden.compare import MACHINE, differences, machine, table_differences
-from golden.studies import STUDIES, GoldenFile
+from golden.studies import STUDIES, GoldenFile, written
 
 FILE = GoldenFile("rows", "rows.csv", "subject metric n")
 ROWS = [
@@ -24,6 +24,16 @@ def same_machine():
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_finds_what_it_always_found(golden, name, same_machine):
     assert differences(name, golden.whole(name), same_machine=same_machine) == []
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_that_was_stopped_goes_on_to_the_same(golden, name, same_machine):
+    """With ``--jobs 2`` where the table of studies says so; what was finished is not done again."""
+    study = golden.resumed(name)
+    after = written(study.folder)
+    assert {path: after[path] for path in study.finished} == study.finished
+    assert 0 < len(study.finished) < len(after)
+    assert differences(name, study.folder, same_machine=same_machine) == []
 
 
 def changed(row, column, value):

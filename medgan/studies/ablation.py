@@ -43,10 +43,10 @@ class Ablation(Sweep):
         kind = f"generator.network.kind={config.generator.network.kind}"
         only = order.options.get("only")
         groups = [only] if only else get_args(Group)
-        return [kind, *order.overrides, *SHARED], ablation_cells(config, groups)
+        return [kind, *order.overrides, *SHARED], _ablation_cells(config, groups)
 
 
-def ablation_cells(config: TranslationConfig, groups: Sequence[str] = get_args(Group)) -> list[Cell]:
+def _ablation_cells(config: TranslationConfig, groups: Sequence[str] = get_args(Group)) -> list[Cell]:
     """The cells of some groups.
 
     Args:

@@ -242,10 +242,10 @@ class Augmentation(Study):
             raise ConfigError(f"'{order.pipeline}' trains no lesion generator; use --pipeline lesion_augmentation.")
         super().__init__(order, console)
         self.config = configured(order)
-        domain = segmenter_config(self.config, {"any": (1,)}).domain
+        domain = _segmenter_config(self.config, {"any": (1,)}).domain
         cohort = _labelled_cohort(order.data or self._phantom_table(), domain)
         self.cohort, self.augmented = without_augmented(cohort)
-        self.segmenter = segmenter_config(self.config, labels_of(self.cohort))
+        self.segmenter = _segmenter_config(self.config, labels_of(self.cohort))
         split = split_subjects(self.cohort, _one(domain), self.config.split)
         self.draws = _draws(self.config, self.seeds, split.part(self.cohort, "train").studies, self.segmenter.labels)
         self.synthesis = self._synthesis_config()
@@ -526,7 +526,7 @@ def configured(order: Order) -> AugmentationConfig:
     return load(AugmentationConfig, *files, *user_layers(order.config, order.overrides))
 
 
-def segmenter_config(config: AugmentationConfig, labels: Labels) -> SegmenterConfig:
+def _segmenter_config(config: AugmentationConfig, labels: Labels) -> SegmenterConfig:
     """The segmenter's settings; what is not said of labels is the cohort's.
 
     Raises:

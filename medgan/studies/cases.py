@@ -136,7 +136,7 @@ class Making:
             LeakageError: A generator that has learnt from anybody else.
         """
         if self.method == "healthy":
-            return AsTheyAre()
+            return _AsTheyAre()
         elastic = Elastic(self.variation)
         if self.method == "elastic":
             return elastic
@@ -149,7 +149,7 @@ class Making:
         return Bent(inserting, elastic) if self.bend else inserting
 
 
-class AsTheyAre:
+class _AsTheyAre:
     """Adds nothing: what healthy scans alone do for a segmenter that generated lesions could be credited with."""
 
     name = "healthy"

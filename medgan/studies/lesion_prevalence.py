@@ -235,13 +235,13 @@ class LesionPrevalence(Study):
         inputs = {scan.subject: scan for scan in self.cohorts.tested(self.cohorts.domains[0])}
         detector = Detector(self._segmenter("target"), self.order.folder / BEFORE, inputs)
         known = {"segmenters": weights}
-        yield [Task(BEFORE, known, label_inputs, (self._segmenter("source"), inputs), product="subjects.csv")]
+        yield [Task(BEFORE, known, _label_inputs, (self._segmenter("source"), inputs), product="subjects.csv")]
         target = {scan.subject: scan.image for scan in self.cohorts.tested(self.cohorts.domains[1])}
-        tasks = [Task(REAL, known, detect, (detector, target, {"translator": REAL}))]
+        tasks = [Task(REAL, known, _detect, (detector, target, {"translator": REAL}))]
         for (percent, _), part in self.parts.items():
             for task in part.tasks(self.order, self.seeds, self.shared, phantom=True):
                 args = (*task.args, detector, percent, self.cohorts.root)
-                tasks.append(replace(task, inputs={**task.inputs, **known}, run=train_and_detect, args=args))
+                tasks.append(replace(task, inputs={**task.inputs, **known}, run=_train_and_detect, args=args))
         yield tasks
 
     def _segmenter_task(self, side: Side) -> Task:
@@ -270,7 +270,7 @@ class LesionPrevalence(Study):
         return Task(
             f"segmenters/{side}",
             {"seed": seed, "segmenter": config.model_dump(mode="json")},
-            train_frozen,
+            _train_frozen,
             (config, scans, seed),
             product=f"model/{CARD}",
         )
@@ -287,7 +287,7 @@ class LesionPrevalence(Study):
         )
 
 
-def train_frozen(
+def _train_frozen(
     context: Context, config: SegmenterConfig, scans: tuple[Sequence[Scan], Sequence[Scan]], seed: int
 ) -> None:
     """Train a segmenter on real images of its domain, from wherever that was left."""
@@ -300,7 +300,7 @@ def train_frozen(
     task.train(context.folder, fabric, resume=True, origin=Origin(phantom=True))
 
 
-def label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Scan]) -> pd.DataFrame:
+def _label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Scan]) -> pd.DataFrame:
     """Keep what the source's segmenter finds in every input."""
     model, fabric = read_model(segmenter, SegmenterDescription), make_fabric(context.device, "32")
     for subject, scan in inputs.items():
@@ -345,7 +345,7 @@ class Detector:
         }
 
 
-def detect(context: Context, detector: Detector, images: Mapping[str, Path], keys: Mapping[str, Any]) -> pd.DataFrame:
+def _detect(context: Context, detector: Detector, images: Mapping[str, Path], keys: Mapping[str, Any]) -> pd.DataFrame:
     """What the detector finds in images of the test subjects, by subject; a row each."""
     model, fabric = read_model(detector.model, SegmenterDescription), make_fabric(context.device, "32")
     rows = pd.DataFrame([detector.row(subject, image, model, fabric) for subject, image in images.items()])
@@ -353,7 +353,7 @@ def detect(context: Context, detector: Detector, images: Mapping[str, Path], key
     return in_order(rows, LesionPrevalence.keys)
 
 
-def train_and_detect(
+def _train_and_detect(
     context: Context, translator: Translator, detector: Detector, percent: int, root: Path
 ) -> pd.DataFrame:
     """Train a translator, judge it, and look for lesions in its translations of the test subjects.
@@ -372,7 +372,7 @@ def train_and_detect(
         images[subject] = context.folder / CONVERTED / image.with_name(f"{stem(image)}.nii.gz")
     name = translator.cell.name.rpartition(",")[0]
     keys = {"translator": name, "prevalence_percent": percent, "seed": translator.seed}
-    return detect(context, detector, images, keys)
+    return _detect(context, detector, images, keys)
 
 
 def measures(rows: pd.DataFrame) -> list[str]:

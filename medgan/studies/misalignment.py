@@ -44,7 +44,7 @@ class Misalignment(Sweep):
         config = configured(order, [*order.overrides, "translator=pix2pix"]).config
         game = {"pix2pix": adversarial_game(config.model_dump(mode="json")), "l1": "none"}
         paired = [
-            Cell(cell_name(arm, shift), ("translator=pix2pix", f"pix2pix.adversarial={game[arm]}", moved(shift)))
+            Cell(_cell_name(arm, shift), ("translator=pix2pix", f"pix2pix.adversarial={game[arm]}", _moved(shift)))
             for shift in self.shifts
             for arm in ARMS
         ]
@@ -55,12 +55,12 @@ class Misalignment(Sweep):
         return crossovers(rows, self.shifts, self.order.options.get("metric"))
 
 
-def cell_name(arm: str, shift: int) -> str:
+def _cell_name(arm: str, shift: int) -> str:
     """How a paired arm is called at a shift."""
     return f"{arm},shift={shift}"
 
 
-def moved(shift: int) -> str:
+def _moved(shift: int) -> str:
     """The setting that moves the training targets."""
     return f"misalignment_voxels={shift}"
 
@@ -97,7 +97,7 @@ def crossovers(rows: pd.DataFrame, shifts: Sequence[int], metric: str | None = N
     unpaired = values.get(UNPAIRED, pd.Series(np.nan, values.index))
     found = {}
     for arm in ARMS:
-        cells = {shift: values[cell_name(arm, shift)] for shift in shifts if cell_name(arm, shift) in values}
+        cells = {shift: values[_cell_name(arm, shift)] for shift in shifts if _cell_name(arm, shift) in values}
         excess = (pd.DataFrame(cells, values.index).sub(unpaired, axis=0)).dropna()
         words = described(-excess if higher_is_better(judged) else excess)
         found[f"crossover of {arm}"] = f"{words} ({judged}, {UNPAIRED} against {arm})"

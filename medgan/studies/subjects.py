@@ -114,12 +114,12 @@ def freeze_split(path: Path, split: Split, tested: Cohort) -> Split:
         ConfigError: The study began with another split.
     """
     if path.exists():
-        return refuse_other_split(Split.load(path), split, path, tested)
+        return _refuse_other_split(Split.load(path), split, path, tested)
     split.save(path)
     return split
 
 
-def refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) -> Split:
+def _refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) -> Split:
     """Keep results on different subjects from being compared, and trainings from being tested on what they saw.
 
     Args:

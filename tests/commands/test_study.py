@@ -74,6 +74,13 @@ def test_one_ablation_is_run_alone(studied, small):
         (["study", "misalignment", "-p", "ct_contrast", "--data", "no"], "no is empty or does not exist"),
         (["study", "misalignment", "-p", "ct_contrast", "--only", "losses"], "does not take --only; leave it out"),
         (["sweep", "-p", "ct_contrast", "--quick", "--shifts", "1,2"], "does not take --quick or --shifts; leave it"),
+        (["benefit", "-p", "ct_contrast", "--model", "a", "--model", "b"], "arms does not take a second --model"),
+        (["benefit", "--study", "routes", "-p", "mr_to_ct", "--quick"], "routes does not take --quick"),
+        (
+            ["benefit", "--study", "lesion-prevalence", "-p", "ct_contrast", "--data", "c", "--model", "a"],
+            "lesion-prevalence does not take --data or --model",
+        ),
+        (["benefit", "--study", "routes", "-p", "mr_to_ct"], "give each fold's model folder by --model"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -102,3 +109,12 @@ def test_studies_are_listed_with_what_they_compare():
     result = medgan("studies")
     assert {"sweep", "ablation", "misalignment"} <= {line.split()[0] for line in result.stdout.splitlines()}
     assert "each against L1 + cGAN" in result.stdout
+
+
+def test_benefit_is_the_study_of_arms_or_the_one_that_is_asked_for(monkeypatch):
+    calls = []
+    monkeypatch.setattr("medgan.commands.study.study", lambda kind, **options: calls.append((kind, options)))
+    assert medgan("benefit", "-p", "ct_contrast", "--jobs", "2", "arms=[real]").exit_code == 0
+    assert medgan("benefit", "-p", "lesion_augmentation", "--study", "augmentation", "--quick").exit_code == 0
+    assert [kind for kind, _ in calls] == ["arms", "augmentation"]
+    assert (calls[0][1]["jobs"], calls[0][1]["overrides"], calls[1][1]["quick"]) == (2, ["arms=[real]"], True)

@@ -51,8 +51,8 @@ CONTRAST = (
 )
 SEGMENTER = (
     "segmenter.grid.spacing_mm=[null, null, null]",
-    "segmenter.network={channels: 8, downs: 1}",
-    "segmenter.rate=0.02",
+    "segmenter.network={channels: 8, downs: 1, norm: instance}",
+    "segmenter.rate=0.01",
     "segmenter.fit={epochs: 2, iterations_per_epoch: 12, batch_size: 2, average_decay: 0.5, precision: 32}",
 )
 AUGMENTATION = (
@@ -77,7 +77,7 @@ PREVALENCE = {
         "test": 2, "labelled": 1, "labelled_validation": 1, "shape_voxels": [24, 24, 4],
     },
     "segmenter_fit": {
-        "epochs": 1, "iterations_per_epoch": 24, "batch_size": 2, "average_decay": 0.5, "precision": "32",
+        "epochs": 1, "iterations_per_epoch": 32, "batch_size": 2, "average_decay": 0.9, "precision": "32",
     },
 }  # fmt: skip
 
@@ -120,6 +120,7 @@ class Inputs:
     def prevalence(self) -> Path:
         """Settings of the study of lesions' prevalence."""
         path = self.root / "prevalence.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(PREVALENCE))
         return path
 
@@ -200,6 +201,8 @@ class GoldenStudy:
     files: tuple[GoldenFile, ...]
     jobs: int = 2
     """Of the run that goes on with an interrupted one."""
+    elsewhere: float = 0.05
+    """How far a figure may be off on another processor; see ``compare.py``."""
 
 
 def compared(name: str) -> tuple[GoldenFile, GoldenFile]:
@@ -234,6 +237,8 @@ STUDIES = {
             GoldenFile("lesion-prevalence", "detections.csv", "translator prevalence_percent seed subject lesions"),
             GoldenFile("lesion-prevalence_slopes", "slopes.csv", "translator measure n"),
         ),
+        # Its detectors have batch norm and count lesions: one more of four that are false is no news.
+        elsewhere=1.0,
     ),
     "arms": GoldenStudy(
         "ct_contrast",

@@ -34,7 +34,7 @@ def ends(summary):
 
 
 def lines(output):
-    return [json.loads(line) for line in (output / "manifest.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (output / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def raw_header(path):
@@ -74,10 +74,12 @@ def test_a_bad_study_never_stops_the_rest(batch, model_folder, tmp_path):
     }
     assert summary.exit_code == 1
     assert {line["input"]: line["status"] for line in lines(out)} == ends(summary)
-    content = json.loads((out / "summary.json").read_text())
+    content = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert (content["done"], content["failed"]) == (2, 4)
     assert content["failures"]["e.nii.gz"] == "e.nii.gz: an empty file; copy or export it again."
-    assert str(tmp_path) not in (out / "summary.json").read_text() + (out / "manifest.jsonl").read_text()
+    assert str(tmp_path) not in (out / "summary.json").read_text(encoding="utf-8") + (out / "manifest.jsonl").read_text(
+        encoding="utf-8"
+    )
     images = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert images == {
         *("a.nii.gz", "a.json", "sub/c.nii.gz", "sub/c.json"),

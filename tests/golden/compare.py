@@ -1,12 +1,12 @@
 """What a study wrote against its golden files: equal on the processor they were made on, within a tolerance elsewhere.
 
-Two processors add the same numbers in another order. The trainings are so short, and their segmenters so smooth, that
-other instructions of one processor (``ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41``) change the fifth digit of
-a few figures; but a voxel that was a toss-up may change its label, a percent of the Dice of a hundred voxels, intervals
-of two subjects are 13 times as wide as that, and whether a tiny difference is above zero decides a p-value. So
-elsewhere a figure may be off by ``GoldenStudy.elsewhere`` of the largest of its kind (its column, and its metric where
-a column tells it), and a p-value by anything. Keys, counts, columns, their order and which figures are missing are
-exact everywhere.
+Two processors add the same numbers in another order. With other instructions of one processor, as by
+``ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41``, the trainings here are so short and their segmenters so smooth
+that most figures stay, some change in the fifth digit, and a voxel that was a toss-up changes its label: a percent of
+the Dice of a hundred voxels. Intervals of two subjects are 13 times as wide as that, and whether a tiny difference is
+above zero decides a p-value. So elsewhere a figure may be off by ``GoldenStudy.elsewhere`` of the largest of its kind
+(its column, and its metric where a column tells it), and a p-value by anything. Keys, counts, columns, their order and
+which figures are missing are exact everywhere.
 """
 
 import csv

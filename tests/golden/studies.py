@@ -10,6 +10,7 @@ import gc
 import json
 import multiprocessing
 import os
+import pkgutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from typer.testing import CliRunner
+
+import medgan
 
 THREADS = 1
 SLAB = (32, 32, 3)
@@ -113,7 +116,7 @@ class Inputs:
         """Model folders of translators from MR to CT, of the first two folds of three."""
         for fold in ("0", "1"):
             split = f"split={{folds: 3, fold: {fold}}}"
-            medgan("train", "-p", "mr_to_ct", "--data", self.mr, "--name", fold, "--out", self.root, split, *TRANSLATOR)
+            run("train", "-p", "mr_to_ct", "--data", self.mr, "--name", fold, "--out", self.root, split, *TRANSLATOR)
         return self.root / "mr_to_ct/0/model", self.root / "mr_to_ct/1/model"
 
     @cached_property
@@ -322,10 +325,10 @@ class GoldenStudies:
     def _run(self, name: str, out: str, jobs: int = 1) -> int:
         study = STUDIES[name]
         own = ("--pipeline", study.pipeline, "--name", name, "--out", self.root / out, "--device", "cpu")
-        return medgan(*study.command(self.inputs), *own, *(("--jobs", jobs) if jobs > 1 else ()))
+        return run(*study.command(self.inputs), *own, *(("--jobs", jobs) if jobs > 1 else ()))
 
 
-def medgan(*words: str | Path | int) -> int:
+def run(*words: str | Path | int) -> int:
     """Run a command in this process with one thread, and give its exit code: 0, or 130 where it was interrupted."""
     from medgan.cli import app
 
@@ -347,7 +350,9 @@ def medgan(*words: str | Path | int) -> int:
 def forked_from_one_import() -> Iterator[None]:
     """Processes start from one that has imported what they need: that takes longer than their trainings."""
     context = multiprocessing.get_context
-    multiprocessing.set_forkserver_preload(["medgan.cli", "torch", "monai", "mlflow", "lightning_fabric", "pandas"])
+    own = [module.name for module in pkgutil.walk_packages(medgan.__path__, "medgan.")]
+    store = ["mlflow.store.tracking.sqlalchemy_store", "sqlalchemy.dialects.sqlite"]
+    multiprocessing.set_forkserver_preload([*own, *store])
     with pytest.MonkeyPatch.context() as patch:
         if "forkserver" in multiprocessing.get_all_start_methods():
             patch.setattr(multiprocessing, "get_context", lambda *_: context("forkserver"))

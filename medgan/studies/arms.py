@@ -180,6 +180,7 @@ class Arms(Study):
 
     heeds = ("data", "model", "quick")
     keys = ("arm", "seed", "subset", "ratio_percent", "subject", "test_set", "organ")
+    metrics = METRICS
     rows_file, result_file = "benefit.csv", "benefit.json"
     default_seeds = (0, 1, 2)
 

@@ -233,6 +233,7 @@ class Augmentation(Study):
 
     heeds = ("data", "quick")
     keys = ("arm", "size", "seed", "ratio_percent", "subject", "organ")
+    metrics = METRICS
     rows_file, result_file = "augmentation.csv", "augmentation.json"
     default_seeds = (0, 1, 2)
 

@@ -168,6 +168,8 @@ class Study(ABC):
     Written out, since they are read without importing the module."""
     keys: ClassVar[tuple[str, ...]]
     """Columns that tell the rows apart, ``subject`` among them; the metrics follow."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """Columns that the table has even where no task has rows."""
     rows_file: ClassVar[str] = ROWS
     result_file: ClassVar[str] = "study.json"
     default_seeds: ClassVar[tuple[int, ...]] = (0,)

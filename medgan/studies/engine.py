@@ -150,7 +150,7 @@ def _write(
 ) -> Result:
     """The study's files so far; the one with the results comes last."""
     folder = study.order.folder
-    rows = read_rows([folder / task.name / ROWS for task in tasks], study.keys)
+    rows = read_rows([folder / task.name / ROWS for task in tasks], study.keys, study.metrics)
     summary, failures = study.summary(rows), (*failures, *study.failures)
     write_csv(folder / study.rows_file, rows)
     for name, table in summary.tables.items():

@@ -1,4 +1,4 @@
-"""The one table of every study: its keys, the subject, then the metrics; how it is read, written and kept as JSON."""
+"""The one table of every study: its keys, the subject among them, then the metrics."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def read_rows(paths: Iterable[Path], keys: Sequence[str] = (), metrics: Sequence
         keys: The columns that tell rows apart; text but for ``NUMBERS``. A subject called NA or 007 stays one.
         metrics: The columns of an empty table, after ``keys``.
     """
-    text = {key: str for key in keys if key not in NUMBERS}
+    text = set(keys) - set(NUMBERS)
     frames = []
     for path in paths:
         if path.is_file():

@@ -740,3 +740,10 @@ def test_comparisons_are_between_arms_that_are_trained():
 
 def test_ratios_that_can_be_chosen_are_above_0_and_rise():
     assert BenefitConfig(ratios_percent=(200, 0, 25)).ratios == (25, 200)
+
+
+def test_a_study_of_which_every_segmenter_failed_says_nothing_and_goes_to_its_end(arms_order, tmp_path):
+    study = Arms(arms_order(tmp_path), QUIET)
+    summary = study.summary(pd.DataFrame(columns=[*study.keys, *study.metrics]))
+    assert summary.comparisons.empty
+    assert summary.record["means"] == []

@@ -574,3 +574,10 @@ def test_the_parent_run_tells_what_the_generator_adds_in_lesions_too(few_order, 
     gains = study.summary(lesions).metrics
     assert gains.keys() >= {f"gain/n4/lesion_{metric}" for metric in ("dice", "lesion_f1", "false_lesions")}
     assert gains["gain/n4/lesion_dice"] == pytest.approx(0.06 * 1.025)
+
+
+def test_a_study_of_which_every_segmenter_failed_says_nothing_and_goes_to_its_end(few_order, tmp_path):
+    study = Augmentation(few_order(tmp_path), QUIET)
+    summary = study.summary(pd.DataFrame(columns=[*study.keys, *study.metrics]))
+    assert summary.comparisons.empty
+    assert summary.record["means"] == []

@@ -108,6 +108,12 @@ def test_a_failed_task_is_named_done_again_and_known_to_the_next_stage(order):
     assert times(order) == {"task-1": 2, "task1": 1, "task2": 1, "task-4": 2}
 
 
+def test_where_every_task_failed_the_table_has_its_columns_and_no_row(order):
+    result = run_study(toy(numbers=((-1,),), metrics=("dice",)), order, QUIET)
+    assert (list(result.rows), len(result.rows), result.exit_code) == (["arm", "subject", "dice"], 0, 1)
+    assert result.page is None
+
+
 @pytest.mark.parametrize(("number", "error"), [(-2, LeakageError), (-3, KeyboardInterrupt)])
 def test_a_leak_and_a_stop_end_all(order, number, error):
     with pytest.raises(error):

@@ -24,7 +24,8 @@ SAYS = {
 FIGURES = ("mean", "lower", "upper")
 CAVEAT = (
     f"Intervals are Student's {LEVEL:.0%} intervals over subjects, the unit of evidence; differences are paired by "
-    "subject, and hold for new subjects and the networks as trained here."
+    "subject, and hold for new subjects and the networks as trained here. Neither intervals nor sentences are corrected "
+    "for how many differences are looked at."
 )
 
 
@@ -96,7 +97,10 @@ def _groups(comparisons: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield "", own
         return
     for key, rows in own.groupby(apart, sort=False):
-        yield ", ".join(map(str, key)), rows
+        # A number says nothing alone.
+        pairs = zip(apart, key, strict=True)
+        named = [value if isinstance(value, str) else f"{name} {value}" for name, value in pairs]
+        yield ", ".join(named), rows
 
 
 def _forests(comparisons: pd.DataFrame) -> Iterator[dict[str, str]]:

@@ -61,6 +61,13 @@ def test_a_study_without_comparisons_has_a_page_too(tmp_path):
     assert "Phantom" not in text
 
 
+def test_a_size_is_told_by_its_name_and_that_nothing_is_corrected(tmp_path):
+    sized = Page("t", "q", {}, "c", {}, COMPARISONS.assign(size=5), {})
+    text = write_page(tmp_path, sized).read_text(encoding="utf-8")
+    assert "mae_hu, size 5: better is less than a" in text
+    assert "corrected for how many differences are looked at" in text
+
+
 def test_headlines_alone_are_plotted(tmp_path):
     more = pd.concat([COMPARISONS, COMPARISONS.assign(metric="ssim")])
     page = Page("t", "q", {}, "c", {}, more, {}, headlines=("ssim",))

@@ -24,8 +24,8 @@ SAYS = {
 FIGURES = ("mean", "lower", "upper")
 CAVEAT = (
     f"Intervals are Student's {LEVEL:.0%} intervals over subjects, the unit of evidence; differences are paired by "
-    "subject, and hold for new subjects and the networks as trained here. Neither intervals nor sentences are corrected "
-    "for how many differences are looked at."
+    "subject, and hold for new subjects and the networks as trained here. Neither intervals nor sentences are "
+    "corrected for how many differences are looked at."
 )
 
 

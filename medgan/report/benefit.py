@@ -1,108 +1,226 @@
-"""``benefit.html``: a benefit study for people, in one file that needs nothing else."""
+"""``benefit.html``: does translation help a segmenter? Gains, harm, and plainly where nothing is shown."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medgan.data.streams import write_text
 from medgan.errors import MedganError
+from medgan.evaluation.statistics import LEVEL, interval_text, verdict
 from medgan.report.figures import common_limits, embedded, forest, learning_curves
-from medgan.report.findings import Findings, read_findings
 from medgan.report.overlays import overlay
-from medgan.report.study import environment
-from medgan.report.verdict import SETS, answer, caveats, details
+from medgan.report.study import cells, render
 
 REPORT = "benefit.html"
+QUESTIONS = (("real+standard+synthetic", "real+standard"), ("real+synthetic", "real"))
+"""Does it help? The first of these pairs that was compared is what a report answers."""
+SETS = {"out": "out of distribution", "in": "in distribution"}
+SIGNIFICANT = 0.05
+MATCHING = {
+    "higher": "better than histogram matching",
+    "lower": "histogram matching is better",
+    "not shown": "not shown to be better than histogram matching",
+}
+ASIDE = (
+    (
+        "real+shuffled",
+        "real",
+        {
+            "lower": "the control with wrong masks hurts, as it must",
+            "higher": "the control with wrong masks HELPS, so something else than anatomy is at work: trust no gain",
+            "not shown": "the control with wrong masks is not shown to hurt: read gains with care",
+        },
+    ),
+    *((arm, "real+matched", MATCHING) for arm, _ in QUESTIONS),
+)
+"""Pairs that say whether a gain can be believed, and what each outcome means."""
+
+Effect = Mapping[Hashable, Any]
 
 
-def write_report(folder: Path) -> Path:
-    """Write ``benefit.html`` into a benefit study's folder, and return its path.
+@dataclass(frozen=True)
+class Findings:
+    """What a study of arms has found."""
 
-    Args:
-        folder: With ``benefit.json``, ``benefit.csv``, ``curves.csv`` and the images that the worst cases name; an
-            image that cannot be shown is named in the report with the reason.
+    folder: Path
+    record: Mapping[str, Any]
+    """What ``benefit.json`` holds."""
+    rows: pd.DataFrame
+    """``arm, seed, subset, subject, test_set, organ``, and a column a metric."""
+    comparisons: pd.DataFrame
+    """See ``medgan.evaluation.statistics.compare_arms``."""
+    curves: pd.DataFrame
+    """``arm, seed, subset, epoch, val_dice``."""
 
-    Raises:
-        DataError: ``benefit.json`` or a table that is missing, unreadable or incomplete.
+    @property
+    def arms(self) -> list[str]:
+        """In the order in which the study lists them."""
+        return list(dict.fromkeys(self.rows["arm"]))
+
+    @property
+    def organs(self) -> list[str]:
+        """In the order in which the study lists them."""
+        return list(dict.fromkeys(self.rows["organ"]))
+
+    def effects(self, **wanted: str) -> pd.DataFrame:
+        """The comparisons of Dice whose columns have these values."""
+        own = self.comparisons["metric"] == "dice"
+        for column, value in wanted.items():
+            own &= self.comparisons[column] == value
+        return self.comparisons[own]
+
+
+def write_report(found: Findings) -> Path:
+    """Write ``benefit.html`` into a study's folder, and return its path.
+
+    An image of a worst case that cannot be shown is named with the reason.
     """
-    found = read_findings(folder)
     asked, answers = answer(found)
-    page = (
-        environment()
-        .get_template(REPORT)
-        .render(
-            record=found.record,
-            asked=asked,
-            answers=answers,
-            details=list(details(found)),
-            caveats=list(caveats(found)),
-            facts=facts(found),
-            forests=list(_forests(found)),
-            sets=SETS,
-            organs=found.organs,
-            dice=dice_by_arm(found),
-            comparisons=_cells(found.comparisons),
-            curves=embedded(learning_curves(found.curves, found.arms)) if len(found.curves) else None,
-            worst=list(_worst(found)),
-            command=command(found),
-        )
+    record = found.record
+    return render(
+        found.folder / REPORT,
+        title=f"Does translation help a segmenter? {record['pipeline']}",
+        question=asked,
+        phantom=record["phantom"],
+        quick=record["quick"],
+        answers=answers,
+        details=list(details(found)),
+        caveats=list(caveats(found)),
+        forests=list(_forests(found)),
+        tables=[
+            cells(
+                "Dice of all arms",
+                dice_by_arm(found),
+                "Mean ± standard deviation over subjects; seeds and subsets are averaged within each.",
+            )
+        ],
+        curves=embedded(learning_curves(found.curves, found.arms)) if len(found.curves) else None,
+        worst=list(_worst(found)),
+        facts=facts(found),
+        command=record["command"],
+        appendix=[
+            cells(
+                "All comparisons",
+                found.comparisons,
+                "Intervals are Student's. p: Wilcoxon's signed-rank test; Holm's correction is over the arms of one "
+                "organ, test set and metric.",
+            )
+        ],
     )
-    path = folder / REPORT
-    write_text(path, page)
-    return path
+
+
+def question(found: Findings) -> tuple[str, str] | None:
+    """The arm and the reference whose difference is the answer; None if neither pair was compared."""
+    compared = set(zip(found.comparisons["arm"], found.comparisons["reference"], strict=True))
+    return next((pair for pair in QUESTIONS if pair in compared), None)
+
+
+def answer(found: Findings) -> tuple[str, list[str]]:
+    """Does it help out of distribution: the question, and an answer for each organ."""
+    pair = question(found)
+    effects = _effects(found, *pair, "out") if pair else []
+    if pair is None or not effects:
+        return "Does it help? That cannot be said: no arm with synthetic images was compared out of distribution.", []
+    asked = f"Does it help out of distribution to add synthetic images ({pair[0]} against {pair[1]})?"
+    return asked, [f"{effect['organ']}: {_verdict(effect)}. Dice {_told(effect)}" for effect in effects]
+
+
+def _verdict(effect: Effect) -> str:
+    corrected = "" if effect["p_holm"] < SIGNIFICANT else " by the interval, but not after correction over the arms"
+    return {
+        "higher": f"yes{corrected}",
+        "lower": f"no, it harms{corrected}",
+        "not shown": "no difference is shown",
+        "unknown": "cannot be said",
+    }[verdict(effect)]
+
+
+def details(found: Findings) -> Iterator[str]:
+    """What it costs in distribution, and what the control and histogram matching say."""
+    pair = question(found)
+    for effect in _effects(found, *pair, "in") if pair else ():
+        said = {"higher": "higher, too", "lower": "lower", "not shown": "no difference is shown"}
+        yield f"In distribution, {effect['organ']}: {said.get(verdict(effect), 'cannot be said')}. Dice {_told(effect)}"
+    for arm, reference, means in ASIDE:
+        for effect in _effects(found, arm, reference, "out"):
+            sentence = means.get(verdict(effect), "cannot be judged")
+            yield f"{arm} against {reference}, {effect['organ']}: {sentence}. Dice {_briefly(effect)}."
+
+
+def _briefly(effect: Effect) -> str:
+    """A difference, its interval and its number of subjects."""
+    return f"{interval_text(effect['mean'], effect['lower'], effect['upper'], '+.3f')}, n = {effect['n']:.0f}"
+
+
+def _told(effect: Effect) -> str:
+    """A difference with everything that says how sure it is."""
+    if verdict(effect) == "unknown":
+        return f"{_briefly(effect)}: too few subjects for an interval."
+    text = f"{_briefly(effect)} subjects; Wilcoxon p = {effect['p_value']:.2g}, corrected (Holm) {effect['p_holm']:.2g}"
+    if effect["trainings"] > 1:
+        low, high = effect["lowest_training"], effect["highest_training"]
+        text += f"; in {effect['trainings']:.0f} trainings from {low:+.3f} to {high:+.3f}"
+    return text + "."
+
+
+def caveats(found: Findings) -> Iterator[str]:
+    """What a reader must know of the intervals and the tests."""
+    yield (
+        f"Intervals are Student's {LEVEL:.0%} intervals of the mean paired difference over subjects; seeds and subsets "
+        "are averaged within a subject. They are not corrected for the number of organs and arms."
+    )
+    yield (
+        "They hold for new subjects and the segmenters as trained here. New trainings would differ, too: "
+        "the range by training shows by how much."
+    )
+    compared = found.effects(test_set="out")
+    if len(compared) and compared["n"].max() > 1:
+        n, arms = int(compared["n"].max()), int(compared.groupby("organ").size().max())
+        lowest = min(1.0, arms * 2.0 ** (1 - n))
+        yield f"With {n} subjects and {arms} comparisons the corrected p cannot be below {lowest:.2g}" + (
+            f": this study is too small for it to reach {SIGNIFICANT}, whatever the effect."
+            if lowest >= SIGNIFICANT
+            else "."
+        )
 
 
 def facts(found: Findings) -> dict[str, str]:
     """What was run, line by line."""
-    record = found.record
-    chosen = ", chosen on validation subjects" if record.get("sweep", {}).get("arm") else ""
+    record, rows = found.record, found.rows
+    subjects = {key: rows.loc[rows["test_set"] == key, "subject"].nunique() for key in SETS}
     listed = {
         "Pipeline": str(record["pipeline"]),
         "Images": "built-in phantom: computed bodies, no patients" if record["phantom"] else "given by the user",
-        "Test subjects": ", ".join(f"{found.subjects(key)} {name}" for key, name in SETS.items()),
+        "Test subjects": ", ".join(f"{subjects[key]} {name}" for key, name in SETS.items()),
         "Seeds": ", ".join(map(str, record["seeds"])),
         "Subsets of training subjects": str(record["subsets"]),
-        "Synthetic to real images": f"{record['ratio_percent']} %{chosen}",
+        "Synthetic to real images": f"{record['ratio_percent']} %"
+        + (", chosen on validation subjects" if record["sweep"]["arm"] else ""),
         "Training of each segmenter": "{iterations} iterations of {batch_size} patches".format(**record["budget"]),
         "Split": str(record["split_hash"]),
     }
-    for arm, (count, made) in record.get("rejected", {}).items():
-        listed[f"Synthetic images rejected for {arm}"] = f"{count} of {made}"
-    for arm, reason in record.get("left_out", {}).items():
-        listed[f"Arm left out: {arm}"] = str(reason)
-    for failure in record.get("failures", []):
-        listed[f"Failed: {failure['child']}"] = str(failure["reason"])
-    return listed
+    rejected = record["rejected"].items()
+    listed |= {f"Synthetic images rejected for {arm}": f"{count} of {made}" for arm, (count, made) in rejected}
+    listed |= {f"Arm left out: {arm}": str(reason) for arm, reason in record["left_out"].items()}
+    return listed | {f"Failed: {failure['child']}": str(failure["reason"]) for failure in record["failures"]}
 
 
-def dice_by_arm(found: Findings) -> list[dict[str, Any]]:
+def dice_by_arm(found: Findings) -> pd.DataFrame:
     """A row an arm: its mean Dice over subjects, their standard deviation and number, by organ and test set."""
-    keys = ["arm", "organ", "test_set"]
-    subjects = found.rows.groupby([*keys, "subject"])["dice"].mean().dropna()
-    told = subjects.groupby(keys).agg(["mean", "std", "count"])
-    rows = []
-    for arm in found.arms:
-        cells = [
-            told.loc[(arm, organ, where)].to_dict() if (arm, organ, where) in told.index else None
-            for organ in found.organs
-            for where in SETS
-        ]
-        rows.append({"arm": arm, "cells": cells})
-    return rows
+    by_subject = found.rows.groupby(["arm", "organ", "test_set", "subject"])["dice"].mean().dropna()
+    figures = by_subject.groupby(["arm", "organ", "test_set"]).agg(["mean", "std", "count"])
 
+    def cell(*key: str) -> str:
+        if key not in figures.index:
+            return ""
+        mean, std, count = figures.loc[key]
+        return f"{mean:.3f}{f' ± {std:.3f}' if count > 1 else ''} (n={count:.0f})"
 
-def command(found: Findings) -> str:
-    """What runs the study again: as it was recorded, or as its record implies."""
-    record = found.record
-    if "command" in record:
-        return str(record["command"])
-    words = ["medgan benefit", f"--pipeline {record['pipeline']}", f"--name {found.folder.resolve().name}"]
-    words.append(f"--seeds {','.join(map(str, record['seeds']))}")
-    words += ["--quick"] if record.get("quick") else []
-    words += [] if record["phantom"] else ["--data COHORT.csv"]
-    return " ".join(words)
+    places = {f"{organ}, {name}": (organ, where) for organ in found.organs for where, name in SETS.items()}
+    rows = [{"arm": arm} | {title: cell(arm, *place) for title, place in places.items()} for arm in found.arms]
+    return pd.DataFrame(rows)
 
 
 def _forests(found: Findings) -> Iterator[dict[str, str]]:
@@ -115,18 +233,17 @@ def _forests(found: Findings) -> Iterator[dict[str, str]]:
                 yield {"title": title, "src": embedded(forest(effects, title, limits))}
 
 
-def _cells(comparisons: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Comparisons with nothing instead of what is not a number."""
-    return list(comparisons.astype(object).where(comparisons.notna(), None).to_dict("records"))
-
-
 def _worst(found: Findings) -> Iterator[dict[str, Any]]:
-    numbers = found.record.get("organs", {})
-    for case in found.record.get("worst", []):
-        shown: dict[str, Any] = {"case": case, "src": None, "problem": None}
+    for case in found.record["worst"]:
+        title = f"{case['subject']}, {case['organ']}, {SETS[case['test_set']]}"
+        dice = "Dice not defined" if pd.isna(case["dice"]) else f"Dice {case['dice']:.3f}"
+        shown: dict[str, Any] = {"title": title, "dice": dice, "arm": case["arm"], "src": None, "problem": None}
         try:
-            figure = overlay(case, found.folder, case.get("value", numbers.get(case["organ"])))
-            shown["src"] = embedded(figure, kind="png")
+            shown["src"] = embedded(overlay(case, found.folder, case["value"]), kind="png")
         except MedganError as error:
             shown["problem"] = str(error).replace(f"{found.folder}/", "")
         yield shown
+
+
+def _effects(found: Findings, arm: str, reference: str, test_set: str) -> list[dict[Hashable, Any]]:
+    return list(found.effects(arm=arm, reference=reference, test_set=test_set).to_dict("records"))

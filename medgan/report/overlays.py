@@ -23,13 +23,13 @@ GREY_PERCENTILES = (1.0, 99.0)
 """Of the intensities between and around the outlines; black and white lie half their distance beyond."""
 
 
-def overlay(case: Mapping[str, Any], folder: Path, value: int | None) -> Figure:
+def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
     """The axial slice in which truth and label map differ most, cut out around both; the patient's right is left.
 
     Args:
         case: An entry of ``worst`` in ``benefit.json``: ``image``, ``truth`` and ``label_map`` relative to the folder.
         folder: Of the study.
-        value: The organ's number in both label maps; None shows all labels as one.
+        value: The organ's number in both label maps.
 
     Raises:
         DataError: A file that is missing or unreadable, or neither label in either map.
@@ -40,16 +40,26 @@ def overlay(case: Mapping[str, Any], folder: Path, value: int | None) -> Figure:
         if not same_grid(image.grid, labels.grid):
             raise GeometryError(f"{labels.path} is not on the grid of {image.path}; run the study again.")
     grey = _upright(image)
-    true, given = (label == value if value is not None else label > 0 for label in map(_upright, (truth, found)))
+    true, given = (_upright(labels) == value for labels in (truth, found))
     place = worst_slice(true, given)
     label = (true | given)[..., place]
     if not label.any():
         raise DataError(f"{found.path}: the organ is neither in the true nor in the found label map.")
     (x, y), tight = _around(label, MARGIN), _around(label, 0.0)
     low, high = np.percentile(grey[(*tight, place)], GREY_PERCENTILES)
-    limits = float(low - (high - low) / 2), float(high + (high - low) / 2)
-    x_mm, y_mm = _spacing_mm(image)
-    return _drawn(grey[x, y, place], true[x, y, place], given[x, y, place], y_mm / x_mm, limits)
+    axes_mm = dict(zip(io_orientation(image.grid.affine)[:, 0].tolist(), image.grid.spacing_mm, strict=True))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 3.4), layout="constrained", facecolor="black")
+        axes = figure.add_subplot()
+        black, white = float(low - (high - low) / 2), float(high + (high - low) / 2)
+        aspect = axes_mm[1] / axes_mm[0]
+        axes.imshow(grey[x, y, place].T, cmap="gray", vmin=black, vmax=white, origin="upper", aspect=aspect)
+        for mask, colour, dashes in ((true, TRUTH_COLOUR, "solid"), (given, FOUND_COLOUR, "dashed")):
+            shown = mask[x, y, place]
+            if shown.any() and not shown.all():
+                axes.contour(shown.T, levels=[0.5], colors=colour, linewidths=1.6, linestyles=dashes)
+        axes.set_axis_off()
+    return figure
 
 
 def worst_slice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> int:
@@ -67,12 +77,6 @@ def _upright(volume: Volume) -> NDArray[np.float32]:
     return np.asarray(apply_orientation(volume.voxels, turn))
 
 
-def _spacing_mm(volume: Volume) -> tuple[float, float]:
-    """Of the upright voxels, left-right and front-back."""
-    axes = io_orientation(volume.grid.affine)[:, 0].tolist()
-    return volume.grid.spacing_mm[axes.index(0)], volume.grid.spacing_mm[axes.index(1)]
-
-
 def _around(label: NDArray[np.bool_], margin: float) -> tuple[slice, slice]:
     """A window around a label (X, Y) that is not empty; the margin is in multiples of its extent, 0 for none."""
     window = []
@@ -81,21 +85,3 @@ def _around(label: NDArray[np.bool_], margin: float) -> tuple[slice, slice]:
         beyond = max(LEAST_MARGIN_VOXELS, int(margin * (places[-1] - places[0] + 1))) if margin else 0
         window.append(slice(max(0, int(places[0]) - beyond), int(places[-1]) + beyond + 1))
     return window[0], window[1]
-
-
-def _drawn(
-    grey: NDArray[np.float32],
-    truth: NDArray[np.bool_],
-    found: NDArray[np.bool_],
-    aspect: float,
-    limits: tuple[float, float],
-) -> Figure:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4, 3.4), layout="constrained", facecolor="black")
-        axes = figure.add_subplot()
-        axes.imshow(grey.T, cmap="gray", vmin=limits[0], vmax=limits[1], origin="upper", aspect=aspect)
-        for label, colour, dashes in ((truth, TRUTH_COLOUR, "solid"), (found, FOUND_COLOUR, "dashed")):
-            if label.any() and not label.all():
-                axes.contour(label.T, levels=[0.5], colors=colour, linewidths=1.6, linestyles=dashes)
-        axes.set_axis_off()
-    return figure

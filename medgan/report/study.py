@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ SAYS = {
     "not shown": "not shown to differ from",
     "unknown": "not comparable with",
 }
-FIGURES = ("mean", "lower", "upper")
 CAVEAT = (
     f"Intervals are Student's {LEVEL:.0%} intervals over subjects, the unit of evidence; differences are paired by "
     "subject, and hold for new subjects and the networks as trained here. Neither intervals nor sentences are "
@@ -31,34 +31,28 @@ CAVEAT = (
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows.
-
-    Args:
-        title: The study and its pipeline.
-        question: What is compared, in a sentence.
-        description: How it was run: ``phantom``, ``quick``, seeds and settings.
-        command: What runs it again.
-        findings: In words, by name.
-        comparisons: ``arm, reference, metric, mean, lower, upper, n``, and what else tells lines apart.
-        tables: By file name.
-        failures: Tasks that failed, and why.
-        headlines: Metrics that are plotted and told; empty are all.
-    """
+    """What a page shows."""
 
     title: str
+    """The study and its pipeline."""
     question: str
+    """What is compared, in a sentence."""
     description: Mapping[str, Any]
+    """How it was run: ``phantom``, ``quick``, seeds and settings."""
     command: str
+    """What runs it again."""
     findings: Mapping[str, str]
+    """In words, by name."""
     comparisons: pd.DataFrame
+    """``arm, reference, metric, mean, lower, upper, n``, and what else tells lines apart."""
     tables: Mapping[str, pd.DataFrame]
+    """By file name."""
     failures: Mapping[str, str] = field(default_factory=dict)
+    """Tasks that failed, and why."""
     headlines: tuple[str, ...] = ()
-
-
-def environment() -> Environment:
-    """Templates of pages, which escape what they are given."""
-    return Environment(loader=PackageLoader("medgan.report", "."), autoescape=True, undefined=StrictUndefined)
+    """Metrics that are plotted and told; empty are all."""
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    """The values of the columns of ``comparisons`` that answer the question; empty is the first finding or line."""
 
 
 def write_page(folder: Path, page: Page) -> Path:
@@ -66,25 +60,42 @@ def write_page(folder: Path, page: Page) -> Path:
     shown = page.comparisons
     if page.headlines and len(shown):
         shown = shown[shown["metric"].isin(page.headlines)]
-    facts = {str(key): _short(value) for key, value in page.description.items() if not isinstance(value, Mapping)}
-    text = (
-        environment()
-        .get_template(PAGE)
-        .render(
-            title=page.title,
-            question=page.question,
-            phantom=bool(page.description.get("phantom")),
-            quick=bool(page.description.get("quick")),
-            answers=[*(f"{name}: {words}" for name, words in page.findings.items()), *_sentences(shown)],
-            caveat=CAVEAT,
-            failures=page.failures,
-            forests=list(_forests(shown)),
-            tables=[_table(name, table) for name, table in page.tables.items() if len(table)],
-            facts=facts,
-            command=page.command,
-        )
+    findings = [f"{name}: {words}" for name, words in page.findings.items()]
+    answers = []
+    if page.answer and len(shown):
+        asked = (shown[list(page.answer)] == pd.Series(page.answer)).all(axis=1)
+        answers = list(_sentences(shown[asked]))
+    sentences = [line for line in (*findings, *_sentences(shown)) if line not in answers]
+    return render(
+        folder / PAGE,
+        title=page.title,
+        question=page.question,
+        phantom=bool(page.description.get("phantom")),
+        quick=bool(page.description.get("quick")),
+        answers=answers or sentences[:1],
+        details=sentences if answers else sentences[1:],
+        caveats=[CAVEAT],
+        failures=page.failures,
+        forests=list(_forests(shown)),
+        tables=[cells(name, table.head(MOST_ROWS)) for name, table in page.tables.items() if len(table)],
+        facts={str(key): _short(value) for key, value in page.description.items() if not isinstance(value, Mapping)},
+        command=page.command,
     )
-    return write_text(folder / PAGE, text)
+
+
+def render(path: Path, **shown: Any) -> Path:
+    """Write a page of what ``study.html`` can show; names from files are text and no markup."""
+    environment = Environment(loader=PackageLoader("medgan.report", "."), autoescape=True, undefined=StrictUndefined)
+    nothing: dict[str, Any] = {"failures": {}, "tables": (), "curves": None, "worst": (), "appendix": ()}
+    return write_text(path, environment.get_template("study.html").render(nothing | shown))
+
+
+def cells(title: str, table: pd.DataFrame, note: str = "") -> dict[str, Any]:
+    """A table as a page shows it: text first, figures with four digits, empty where there is none."""
+    texts = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
+    columns = [*texts, *(column for column in table if column not in texts)]
+    rows = [[_cell(row[column]) for column in columns] for row in table.to_dict("records")]
+    return {"title": title, "columns": columns, "texts": len(texts), "rows": rows, "note": note}
 
 
 def _groups(comparisons: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -104,26 +115,17 @@ def _groups(comparisons: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _forests(comparisons: pd.DataFrame) -> Iterator[dict[str, str]]:
-    for number, (title, rows) in enumerate(_groups(comparisons)):
-        if number < MOST_PLOTS and rows["mean"].notna().any():
-            figure = forest(rows, title, common_limits(rows), of="difference")
-            yield {"title": title, "src": embedded(figure)}
+    for title, rows in islice(_groups(comparisons), MOST_PLOTS):
+        if rows["mean"].notna().any():
+            yield {"title": title, "src": embedded(forest(rows, title, common_limits(rows), of="difference"))}
 
 
 def _sentences(comparisons: pd.DataFrame) -> Iterator[str]:
     """What each comparison says, plainly where nothing is shown."""
-    for title, rows in list(_groups(comparisons))[:MOST_PLOTS]:
+    for title, rows in islice(_groups(comparisons), MOST_PLOTS):
         for row in rows.to_dict("records"):
             said = interval_text(row["mean"], row["lower"], row["upper"], "+.3g")
             yield f"{title}: {row['arm']} is {SAYS[verdict(row)]} {row['reference']} ({said}, n = {row['n']:.0f})"
-
-
-def _table(title: str, table: pd.DataFrame) -> dict[str, Any]:
-    """A table's cells: text first, figures with three digits, empty where there is none."""
-    texts = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-    columns = [*texts, *(column for column in table if column not in texts)]
-    rows = [[_cell(row[column]) for column in columns] for row in table.head(MOST_ROWS).to_dict("records")]
-    return {"title": title, "columns": columns, "texts": len(texts), "rows": rows}
 
 
 def _cell(value: Any) -> str:

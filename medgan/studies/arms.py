@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -25,7 +25,7 @@ from medgan.evaluation.statistics import LEVEL, compare_arms, plain
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED
-from medgan.report.benefit import write_report
+from medgan.report.benefit import Findings, write_report
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.studies.base import Failure, Order, Stages, Study, Summary, Task, shipped_layers
@@ -538,10 +538,10 @@ class Arms(Study):
             tags={"ratio_percent": str(self.ratio_percent)},
         )
 
-    def write_page(self, summary: Summary, failures: Sequence[Failure]) -> Path:
+    def write_page(self, rows: pd.DataFrame, summary: Summary, failures: Sequence[Failure]) -> Path:
         """The answer with its controls, forests by organ, curves and worst cases: ``benefit.html``."""
-        del summary, failures  # its files hold them
-        return write_report(self.order.folder)
+        record = {**self.description, **summary.record, "failures": [asdict(failure) for failure in failures]}
+        return write_report(Findings(self.order.folder, record, rows, summary.comparisons, summary.tables[CURVES]))
 
     def _worst(self, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
         """The lowest Dice of the arm that has all of translation, with the files to look at, relative to the study."""

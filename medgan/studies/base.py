@@ -141,6 +141,7 @@ class Summary:
         findings: In words, by name.
         comparisons: For the page: ``arm, reference, metric, mean, lower, upper, n`` and what tells lines apart.
         headlines: The metrics that the page plots; empty are all.
+        answer: The values of the columns of ``comparisons`` that answer the study's question, for the page's top.
         metrics: For MLflow.
         artifacts: Files for MLflow, in which no subject is named.
         tags: For MLflow.
@@ -152,6 +153,7 @@ class Summary:
     findings: Mapping[str, str] = field(default_factory=dict)
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
     headlines: tuple[str, ...] = ()
+    answer: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     artifacts: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -215,7 +217,7 @@ class Study(ABC):
     def summary(self, rows: pd.DataFrame) -> Summary:
         """What follows from the rows of all tasks that are done."""
 
-    def write_page(self, summary: Summary, failures: Sequence[Failure]) -> Path:
+    def write_page(self, rows: pd.DataFrame, summary: Summary, failures: Sequence[Failure]) -> Path:  # noqa: ARG002
         """Write the study's HTML page; its path."""
         question = (sys.modules[type(self).__module__].__doc__ or "").partition("\n")[0]
         page = Page(
@@ -228,6 +230,7 @@ class Study(ABC):
             summary.tables,
             {failure.child: failure.reason for failure in failures},
             summary.headlines,
+            summary.answer,
         )
         return write_page(self.order.folder, page)
 

@@ -92,7 +92,7 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
             parent.metrics(result.summary.metrics, step=0)
             parent.tags({"failed_children": f"{len(result.failures)} of {number}", **result.summary.tags})
         if not result.rows.empty:
-            result = replace(result, page=study.write_page(result.summary, result.failures))
+            result = replace(result, page=study.write_page(result.rows, result.summary, result.failures))
     for shown in result.summary.shown:
         console.print(shown)
     for failure in result.failures:

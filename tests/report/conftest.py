@@ -1,6 +1,5 @@
-"""A made-up benefit study as it lies on disk: realistic figures, small images, no training."""
+"""A made-up benefit study: realistic figures, small images, no training."""
 
-import json
 from functools import cache
 from itertools import product
 
@@ -10,7 +9,8 @@ import pytest
 
 from medgan.data.grid import made_up_grid
 from medgan.data.volumes import write_volume
-from medgan.evaluation.statistics import compare_arms
+from medgan.evaluation.statistics import EFFECT, compare_arms
+from medgan.report.benefit import Findings
 
 PAIRS = (
     ("real+standard", "real"), ("real+matched", "real"), ("real+synthetic", "real"),
@@ -44,9 +44,8 @@ def made_up_rows(seeds=(0, 1, 2), subjects=SUBJECTS):
 
 @cache
 def made_up_comparisons():
-    """As they are in ``benefit.json``; worked out once for all tests."""
-    found = compare_arms(made_up_rows(), PAIRS, ["dice", "hd95_mm"])
-    return json.loads(found.to_json(orient="records"))
+    """Worked out once for all tests."""
+    return compare_arms(made_up_rows(), PAIRS, ["dice", "hd95_mm"])
 
 
 def made_up_curves(rows, epochs=12):
@@ -74,22 +73,22 @@ def write_case(folder, subject="phantom-003", shape=(96, 80, 8), spacing=(1.5, 1
 
 @pytest.fixture
 def make_study(tmp_path):
-    """A study's folder: ``make_study(**fields of benefit.json)``."""
+    """What a study has found: ``make_study(comparisons=[...], **fields of benefit.json)``."""
 
-    def make(**fields):
-        rows = made_up_rows()
+    def make(rows=None, comparisons=None, curves=None, **fields):
         paths = write_case(tmp_path)
         case = {"arm": "real+standard+synthetic", "subject": "phantom-003", "organ": "kidney", "test_set": "out"}
         record = {
             "pipeline": "ct_contrast", "phantom": True, "quick": False, "seeds": [0, 1, 2], "subsets": 1,
             "ratio_percent": 100, "budget": {"iterations": 1200, "batch_size": 4}, "split_hash": "5f0c2a7b9d",
-            "comparisons": made_up_comparisons(), "organs": {"liver": 1, "kidney": 2},
-            "rejected": {"real+synthetic": [3, 32], "real+standard+synthetic": [3, 32]},
-            "learning_curves": "curves.csv", "worst": [case | paths | {"dice": 0.61}],
+            "rejected": {"real+synthetic": [3, 32], "real+standard+synthetic": [3, 32]}, "left_out": {}, "failures": [],
+            "sweep": {"arm": None}, "command": "medgan benefit --pipeline ct_contrast",
+            "worst": [case | paths | {"dice": 0.61, "value": 2}],
         } | fields  # fmt: skip
-        rows.to_csv(tmp_path / "benefit.csv", index=False)
-        made_up_curves(rows).to_csv(tmp_path / "curves.csv", index=False)
-        (tmp_path / "benefit.json").write_text(json.dumps(record))
-        return tmp_path
+        rows = made_up_rows() if rows is None else rows
+        compared = made_up_comparisons() if comparisons is None else pd.DataFrame(comparisons, columns=EFFECT)
+        numbers = list(EFFECT[5:])
+        compared = compared.assign(**compared[numbers].apply(pd.to_numeric))
+        return Findings(tmp_path, record, rows, compared, made_up_curves(rows) if curves is None else curves)
 
     return make

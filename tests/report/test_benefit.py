@@ -1,15 +1,13 @@
-"""The page as a browser's parser sees it, against the study that it is of."""
+"""The page as a browser's parser sees it, and what is said of figures whose meaning is known."""
 
 import html
-import json
 import re
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 
-from medgan.report.benefit import command, dice_by_arm, facts, write_report
-from medgan.report.findings import read_findings
+from medgan.report.benefit import answer, caveats, details, dice_by_arm, facts, question, write_report
 
 VOID = {"meta", "img", "br"}
 
@@ -40,26 +38,21 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.texts))
 
 
-def page_of(folder):
-    return Page(write_report(folder).read_text(encoding="utf-8"))
+def page_of(found):
+    return Page(write_report(found).read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def without_plots(make_study):
     """A study whose page draws nothing: ``without_plots(**fields of benefit.json)``, for what is in words."""
 
-    def make(**fields):
-        folder = make_study(**{"comparisons": [], "worst": []} | fields)
-        (folder / "curves.csv").unlink()
-        return folder
-
-    return make
+    return lambda **fields: make_study(**{"comparisons": [], "worst": [], "curves": pd.DataFrame()} | fields)
 
 
 def test_the_page_is_whole_and_needs_nothing_else(make_study):
-    folder = make_study()
-    page = page_of(folder)
-    assert (folder / "benefit.html").is_file()
+    found = make_study()
+    page = page_of(found)
+    assert (found.folder / "benefit.html").is_file()
     assert (page.open, page.unbalanced) == ([], [])
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
     sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
@@ -108,18 +101,12 @@ def test_names_from_files_are_text_and_no_markup(without_plots):
 
 
 def test_a_case_that_cannot_be_shown_is_named_with_the_reason_and_stops_nothing(without_plots):
-    case = {
-        "arm": "real",
-        "subject": "s9",
-        "organ": "liver",
-        "dice": None,
-        "truth": "t.nii.gz",
-        "label_map": "l.nii.gz",
-    }
-    folder = without_plots(worst=[case | {"image": "gone.nii.gz"}])
-    text = page_of(folder).text
+    files = {"image": "gone.nii.gz", "truth": "t.nii.gz", "label_map": "l.nii.gz"}
+    case = {"arm": "real", "subject": "s9", "organ": "liver", "test_set": "in", "dice": None, "value": 1}
+    found = without_plots(worst=[case | files])
+    text = page_of(found).text
     assert "Not shown: gone.nii.gz: cannot be read" in text
-    assert str(folder) not in text
+    assert str(found.folder) not in text
     assert "Dice not defined" in text
 
 
@@ -131,27 +118,20 @@ def test_what_a_study_lacks_is_not_shown(without_plots):
 
 
 def test_dice_of_an_arm_is_the_mean_over_subjects_by_hand(make_study):
-    found = read_findings(make_study())
+    found = make_study()
     own = found.rows.query("arm == 'oracle' and organ == 'liver' and test_set == 'in'")
     by_hand = own.groupby("subject")["dice"].mean()
-    row = next(row for row in dice_by_arm(found) if row["arm"] == "oracle")
-    assert row["cells"][3]["mean"] == pytest.approx(by_hand.mean())
-    assert row["cells"][3]["std"] == pytest.approx(by_hand.std())
-    assert row["cells"][3]["count"] == 8
-
-
-def test_a_recorded_command_is_shown_as_it_was(make_study):
-    assert command(read_findings(make_study(command="medgan benefit --pipeline x"))) == "medgan benefit --pipeline x"
-    assert command(read_findings(make_study(phantom=False, quick=True))).endswith("--quick --data COHORT.csv")
+    cell = dice_by_arm(found).set_index("arm").loc["oracle", "liver, in distribution"]
+    assert cell == f"{by_hand.mean():.3f} ± {by_hand.std():.3f} (n=8)"
 
 
 def test_facts_count_the_subjects_of_each_test_set(make_study):
-    assert facts(read_findings(make_study()))["Test subjects"] == "8 out of distribution, 8 in distribution"
+    assert facts(make_study())["Test subjects"] == "8 out of distribution, 8 in distribution"
 
 
 @pytest.mark.parametrize(("arm", "said"), [("real+synthetic", "100 %, chosen on validation subjects"), (None, "100 %")])
 def test_a_ratio_that_was_swept_was_chosen_and_one_that_was_set_was_not(make_study, arm, said):
-    assert facts(read_findings(make_study(sweep={"arm": arm})))["Synthetic to real images"] == said
+    assert facts(make_study(sweep={"arm": arm}))["Synthetic to real images"] == said
 
 
 HOSTILE = (
@@ -161,19 +141,85 @@ HOSTILE = (
 
 @pytest.mark.parametrize("organ", HOSTILE)
 def test_a_hostile_organ_breaks_neither_page_nor_plots(make_study, organ):
-    folder = make_study()
-    record = json.loads((folder / "benefit.json").read_text())
-    record["organs"] = {organ: 2, "liver": 1}
-    for row in (*record["comparisons"], *record["worst"]):
-        row["organ"] = row["organ"].replace("kidney", organ)
-        if "subject" in row:
-            row["subject"] = organ
-    (folder / "benefit.json").write_text(json.dumps(record))
-    rows = pd.read_csv(folder / "benefit.csv").replace({"kidney": organ, "phantom-003": organ})
-    rows.to_csv(folder / "benefit.csv", index=False)
-    page = write_report(folder).read_text(encoding="utf-8")
+    found = make_study()
+    worst = [case | {"organ": organ, "subject": organ} for case in found.record["worst"]]
+    hostile = {"kidney": organ, "phantom-003": organ}
+    page = write_report(
+        make_study(rows=found.rows.replace(hostile), comparisons=found.comparisons.replace(hostile), worst=worst)
+    ).read_text(encoding="utf-8")
     assert html.escape(organ).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
     tags = re.findall(r"<(script|img)[^>]*>", page)
     assert "script" not in tags
     assert "onerror=y>" not in page.replace("onerror=y&gt;", "")
     assert page.count("data:image/png") == 1, "the worst case is still shown"
+
+
+SURE = {"n": 12, "p_value": 0.001, "p_holm": 0.01, "trainings": 3, "lowest_training": 0.0, "highest_training": 0.2}
+ADDED = {"arm": "real+standard+synthetic", "reference": "real+standard"}
+
+
+def effect(mean, lower, upper, **other):
+    named = {"test_set": "out", "organ": "kidney", "metric": "dice"} | ADDED
+    return named | SURE | {"mean": mean, "lower": lower, "upper": upper} | other
+
+
+@pytest.mark.parametrize(
+    ("bounds", "p_holm", "expected"),
+    [
+        ((0.02, 0.18), 0.01, "kidney: yes. Dice +0.100 [+0.020, +0.180], n = 12 subjects"),
+        ((0.02, 0.18), 0.30, "kidney: yes by the interval, but not after correction over the arms."),
+        ((-0.02, 0.22), 0.30, "kidney: no difference is shown."),
+        ((-0.02, 0.22), 0.01, "kidney: no difference is shown."),
+        ((-0.30, -0.10), 0.01, "kidney: no, it harms."),
+        ((None, None), None, "kidney: cannot be said."),
+    ],
+)
+def test_the_answer_is_that_of_the_interval_and_of_the_correction(make_study, bounds, p_holm, expected):
+    asked, (told,) = answer(make_study(comparisons=[effect(0.1, *bounds, p_holm=p_holm)]))
+    assert "real+standard+synthetic against real+standard" in asked
+    assert told.startswith(expected)
+
+
+def test_every_organ_has_its_own_answer(make_study):
+    _, told = answer(make_study(comparisons=[effect(0.1, 0.05, 0.15), effect(0.0, -0.1, 0.1, organ="liver")]))
+    assert [line.split(".")[0] for line in told] == ["kidney: yes", "liver: no difference is shown"]
+
+
+def test_without_standard_arms_the_plain_pair_is_asked_about(make_study):
+    plain = {"arm": "real+synthetic", "reference": "real"}
+    assert question(make_study(comparisons=[effect(0.1, 0.05, 0.15, **plain)])) == ("real+synthetic", "real")
+
+
+@pytest.mark.parametrize(
+    "effects", [(), (effect(0.1, 0.0, 0.2, arm="oracle"),), (effect(0.1, 0.05, 0.2, test_set="in"),)]
+)
+def test_without_an_arm_to_judge_nothing_is_claimed(make_study, effects):
+    asked, told = answer(make_study(comparisons=effects))
+    assert "cannot be said" in asked
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"), [((-0.2, -0.1), "hurts, as it must"), ((0.1, 0.2), "HELPS"), ((-0.1, 0.1), "with care")]
+)
+def test_the_control_is_judged(make_study, bounds, said):
+    control = effect(sum(bounds) / 2, *bounds, arm="real+shuffled", reference="real")
+    (told,) = details(make_study(comparisons=[control]))
+    assert said in told
+
+
+def test_a_null_result_against_histogram_matching_is_said_plainly(make_study):
+    (told,) = details(make_study(comparisons=[effect(0.01, -0.1, 0.1, reference="real+matched")]))
+    assert "not shown to be better than histogram matching" in told
+
+
+def test_what_it_costs_in_distribution_is_said(make_study):
+    (told,) = details(make_study(comparisons=[effect(-0.05, -0.08, -0.02, test_set="in")]))
+    assert told.startswith("In distribution, kidney: lower.")
+
+
+@pytest.mark.parametrize(("n", "said"), [(5, "0.062: this study is too small"), (12, "0.00049.")])
+def test_the_lowest_p_that_a_study_can_reach_is_said(make_study, n, said):
+    assert (
+        list(caveats(make_study(comparisons=[effect(0.1, 0.0, 0.2, n=n)])))[-1].partition("below ")[2].startswith(said)
+    )

@@ -7,12 +7,11 @@ import pytest
 from PIL import Image
 
 from medgan.report.figures import common_limits, embedded, forest, learning_curves
-from medgan.report.findings import read_findings
 
 
 @pytest.fixture
 def found(make_study):
-    return read_findings(make_study())
+    return make_study()
 
 
 def decoded(src):
@@ -40,7 +39,7 @@ def test_all_plots_share_limits_that_hold_every_interval_and_zero(found):
 @pytest.mark.parametrize("mean", [None, 0.0])
 def test_where_nothing_differs_there_are_no_limits(make_study, mean):
     row = {"arm": "a", "reference": "b", "test_set": "out", "organ": "o", "metric": "dice", "mean": mean, "n": 1}
-    assert common_limits(read_findings(make_study(comparisons=[row])).effects()) is None
+    assert common_limits(make_study(comparisons=[row]).effects()) is None
 
 
 def test_an_arm_that_was_validated_once_is_still_seen(found):

@@ -24,7 +24,7 @@ LEVEL = 0.95
 ROUNDING = 1e-12
 """Values whose relative difference is smaller are equal."""
 MOST_ENUMERATED = 13
-"""Subjects up to whom the signed-rank test goes through all patterns of signs."""
+"""Subjects up to whom the signed-rank test counts all patterns of signs."""
 TRAINING = ["seed", "subset"]
 """What tells the trainings of one arm apart."""
 FAMILY = ["test_set", "organ"]
@@ -33,7 +33,6 @@ EFFECT = (
     *("arm", "reference", "test_set", "organ", "metric", "mean", "lower", "upper", "n", "p_value", "p_holm"),
     *("trainings", "lowest_training", "highest_training"),
 )
-"""The columns of ``compare_arms``."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,6 @@ class Interval:
     upper: float
     n: int
     """Subjects that had a value."""
-
-
-@dataclass(frozen=True)
-class _PairedDifference(Interval):
-    """A mean difference over subjects with its interval."""
-
-    p_value: float
-    """Of Wilcoxon's signed-rank test, two-sided; not a number below 2 subjects."""
 
 
 def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
@@ -75,22 +66,20 @@ def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half, known.size)
 
 
-def paired_difference(a: pd.Series, b: pd.Series) -> _PairedDifference:
-    """How much ``a`` exceeds ``b`` in the subjects, the index of both, that both know."""
+def paired_difference(a: pd.Series, b: pd.Series) -> dict[str, float]:
+    """How much ``a`` exceeds ``b`` in the subjects, the index of both, that both know: an interval and ``p_value``."""
     return _paired(_minus(a, b))
 
 
-def _paired(differences: ArrayLike) -> _PairedDifference:
-    return _PairedDifference(**asdict(t_interval(differences)), p_value=signed_rank_p(differences))
+def _paired(differences: ArrayLike) -> dict[str, float]:
+    return asdict(t_interval(differences)) | {"p_value": signed_rank_p(differences)}
 
 
 def slope(values: pd.DataFrame) -> Interval:
     """How a figure changes per unit of what was varied: the least-squares line through all measurements.
 
-    Every subject is measured at every place, so this slope is the mean of the subjects' own and has its interval.
-
-    Args:
-        values: A row a subject, a column a place, named by its number; subjects that lack a place are left out.
+    Every subject, a row of ``values``, is measured at every place, a column named by its number; those that lack one
+    are left out. So this slope is the mean of the subjects' own and has its interval.
     """
     whole = values.dropna()
     places = np.asarray(whole.columns, dtype=np.float64)
@@ -104,7 +93,7 @@ def signed_rank_p(differences: ArrayLike) -> float:
     Missing differences are left out, and those of 0 say nothing: 1 if all are 0. It is not a number below 2 subjects,
     and with n subjects never below ``2 ** (1 - n)``.
 
-    Source: Wilcoxon 1945, doi:10.2307/3001968. Exact up to 13 subjects by going through all signs, ties or not; above,
+    Source: Wilcoxon 1945, doi:10.2307/3001968. Exact up to 13 subjects over all patterns of signs, ties or not; above,
     by ``scipy.stats.wilcoxon``, which does the same, but with ties takes seconds at 12 subjects.
     """
     known = _known(differences)
@@ -114,9 +103,11 @@ def signed_rank_p(differences: ArrayLike) -> float:
     if changed.size > MOST_ENUMERATED:
         return float(stats.wilcoxon(changed).pvalue)
     ranks = stats.rankdata(np.abs(changed))
-    signs = np.arange(2**changed.size)[:, None] >> np.arange(changed.size) & 1
-    away = np.abs(signs @ ranks - ranks.sum() / 2)  # ranks are multiples of one half: exact in floats
-    return float(np.mean(away >= abs(ranks[changed > 0].sum() - ranks.sum() / 2)))
+    ways = np.ones(1)  # of drawing signs, by twice the sum of the positive ranks: a whole number, also with ties
+    for twice in (2 * ranks).astype(int):
+        ways = np.convolve(ways, np.bincount([0, twice]))
+    away = np.abs(np.arange(ways.size) - ranks.sum())
+    return float(ways[away >= abs(2 * ranks[changed > 0].sum() - ranks.sum())].sum() / ways.sum())
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -138,10 +129,8 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | None = None) -> pd.DataFrame:
     """Every metric of every arm over subjects, and its difference to a baseline arm.
 
-    Args:
-        frame: A row per image and arm, with the columns ``subject``, ``arm`` and the metrics.
-        metrics: Columns to summarise.
-        baseline: Without it, or for itself, the difference is not a number.
+    ``frame`` has a row per image and arm, with the columns ``subject``, ``arm`` and the metrics. Without a baseline, or
+    for itself, the difference is not a number.
 
     Returns:
         A row per arm and metric: ``arm, metric, mean, lower, upper, n, difference, difference_lower, difference_upper,
@@ -169,11 +158,11 @@ def _against(values: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, dict[str
     for metric, own in differences.items():
         difference, base = _paired(own), shared[metric]
         rows[str(metric)] = {
-            "difference": difference.mean,
-            "difference_lower": difference.lower,
-            "difference_upper": difference.upper,
-            "change_percent": 100 * difference.mean / base if base and np.isfinite(base) else np.nan,
-            "p_value": difference.p_value,
+            "difference": difference["mean"],
+            "difference_lower": difference["lower"],
+            "difference_upper": difference["upper"],
+            "change_percent": 100 * difference["mean"] / base if base and np.isfinite(base) else np.nan,
+            "p_value": difference["p_value"],
         }
     return rows
 
@@ -181,13 +170,9 @@ def _against(values: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, dict[str
 def compare(
     frame: pd.DataFrame, metrics: Sequence[str], arm: str, distance: Callable[[str, pd.Series], pd.Series | None]
 ) -> pd.DataFrame:
-    """How much an arm differs from every other one, metric by metric, in the same subjects.
+    """How much an arm differs from every other one, metric by metric, in the same subjects of a frame as above.
 
-    Args:
-        frame: As for ``summarise``.
-        metrics: Columns to compare.
-        arm: The arm that is compared with the others.
-        distance: Of a metric's name and values, how far each is from the best one, or nothing if none is best.
+    ``distance`` says of a metric's name and values how far each is from the best one, or nothing if none is best.
 
     Returns:
         A row per other arm and metric: ``baseline, metric, difference, lower, upper, n, p_value, better_in``.
@@ -196,17 +181,15 @@ def compare(
     """
     table = _by_subject(frame, metrics)
     rows = []
-    for baseline in frame["arm"].unique() if arm in table.index else ():
-        if baseline == arm:
-            continue
+    for baseline in [other for other in frame["arm"].unique() if other != arm] if arm in table.index else ():
         differences = _minus(table.loc[arm], table.loc[baseline])
         own, other = (table.loc[each].loc[differences.index] for each in (arm, baseline))
         for metric in metrics:
-            difference = asdict(_paired(differences[metric]))
+            difference = _paired(differences[metric])
             near, far = distance(metric, own[metric]), distance(metric, other[metric])
-            better = np.nan if near is None or far is None else float((near < far).sum())
+            better = np.nan if near is None or far is None or not difference["n"] else float((near < far).sum())
             row = {"baseline": baseline, "metric": metric, "difference": difference.pop("mean"), **difference}
-            rows.append(row | {"better_in": better if row["n"] else np.nan})
+            rows.append(row | {"better_in": better})
     columns = ["baseline", "metric", "difference", "lower", "upper", "n", "p_value", "better_in"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -214,14 +197,9 @@ def compare(
 def compare_arms(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metrics: Sequence[str]) -> pd.DataFrame:
     """How much each arm of a benefit study exceeds its reference on the same subjects.
 
-    Differences are taken within a training (seed and subset) and averaged within the subject before anything is
-    estimated.
-
-    Args:
-        rows: A row per arm, seed, subset, subject, test set and organ, with these columns and the metrics; a metric
-            that is not a number is not defined there.
-        pairs: Arm and reference; those of which an arm is not in ``rows`` are passed over.
-        metrics: Columns to compare.
+    ``rows`` has a row per arm, seed, subset, subject, test set and organ, with these columns and the metrics; a metric
+    that is not a number is not defined there. Differences are taken within a training (seed and subset) and averaged
+    within the subject before anything is estimated. Pairs of which an arm is not in ``rows`` are passed over.
 
     Returns:
         ``EFFECT``, a row per pair, test set, organ and metric that has a value. ``lower`` and ``upper`` are Student's
@@ -258,10 +236,8 @@ def _effect(values: pd.Series, arm: str, reference: str) -> dict[str, Any]:
     """The figures of one pair of arms from one metric's values by arm, seed, subset and subject."""
     with np.errstate(invalid="ignore"):
         difference = values.loc[arm].sub(values.loc[reference]).dropna()
-    by_subject = difference.groupby(level="subject").mean()
     by_training = difference.groupby(level=TRAINING).mean()
-    return asdict(t_interval(by_subject)) | {
-        "p_value": signed_rank_p(by_subject),
+    return _paired(difference.groupby(level="subject").mean()) | {
         "trainings": len(by_training),
         "lowest_training": by_training.min(),
         "highest_training": by_training.max(),

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -421,7 +421,7 @@ def semantic_differences(rows: pd.DataFrame) -> pd.DataFrame:
         at = [side[side["prevalence_percent"] == percent].groupby("subject") for side in sides]
         for measure in measures(rows):
             difference = paired_difference(*(subjects[measure].mean() for subjects in at))
-            found.append({"prevalence_percent": percent, "measure": measure} | asdict(difference))
+            found.append({"prevalence_percent": percent, "measure": measure} | difference)
     return pd.DataFrame(found)
 
 

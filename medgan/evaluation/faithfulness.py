@@ -11,7 +11,7 @@ label in the output, too, else it was *erased*; one of the output of which less 
 invented: neither would be found where it was.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,8 @@ from pydantic import Field, NonNegativeInt
 
 from medgan.config import Config
 from medgan.errors import GeometryError
-from medgan.evaluation.fidelity import Mask
 from medgan.evaluation.judging import LabelNames
-from medgan.evaluation.segmentation import lesion_counts
+from medgan.evaluation.segmentation import LesionCounts, lesion_counts
 from medgan.evaluation.tissues import overlap
 
 SMALLEST_MM3 = 500.0
@@ -33,25 +32,13 @@ LabelMap = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class Lesions:
-    """What became of the lesions of one image; counts of connected pieces."""
-
-    kept: int
-    """Of the input's, those that the output has, too."""
-    erased: int
-    """Of the input's, those that the output lacks."""
-    invented: int
-    """Of the output's, those that the input lacks."""
-
-
-@dataclass(frozen=True)
 class Keeping:
     """How far the labels of an output are those of its input."""
 
     dice: Mapping[str, float]
     """By organ: 1 where both maps agree, 0 where one of them lacks it, not a number where neither has it."""
-    lesions: Mapping[str, Lesions]
-    """By lesion label."""
+    lesions: Mapping[str, LesionCounts]
+    """By lesion label: those of the input that were found are kept, those missed erased, and false ones invented."""
 
     @property
     def worst(self) -> float:
@@ -62,7 +49,7 @@ class Keeping:
         """All of it as a row: ``dice_liver``, ``lesion_kept``, ``lesion_erased``, ``lesion_invented``."""
         row = {f"dice_{name}": value for name, value in self.dice.items()}
         for name, own in self.lesions.items():
-            row |= {f"{name}_kept": own.kept, f"{name}_erased": own.erased, f"{name}_invented": own.invented}
+            row |= {f"{name}_kept": own.found, f"{name}_erased": own.missed, f"{name}_invented": own.false}
         return row
 
 
@@ -82,8 +69,8 @@ class KeepingRule(Config):
         if low:
             name = min(low, key=low.__getitem__)
             return f"dice of {name} {low[name]:.2f} is below {self.dice:g}"
-        for what, most in (("erased", self.erased), ("invented", self.invented)):
-            count = sum(getattr(own, what) for own in keeping.lesions.values())
+        for what, part, most in (("erased", "missed", self.erased), ("invented", "false", self.invented)):
+            count = sum(getattr(own, part) for own in keeping.lesions.values())
             if most is not None and count > most:
                 return f"{count} lesions {what}, more than {most}"
         return None
@@ -94,30 +81,25 @@ def label_keeping(
     after: LabelMap,
     names: LabelNames,
     *,
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: Sequence[float],
     lesions: Collection[str] = (),
 ) -> Keeping:
-    """Compare the labels of an input with those of its translation.
+    """Compare the labels of an input with those of its translation, (X, Y, Z) on one grid and with the same values.
 
-    Args:
-        before: Of the input by a segmenter of the source, (X, Y, Z).
-        after: Of the output by a segmenter of the target, on the same grid and with the same values.
-        names: The values of each label; several are one.
-        spacing_mm: The voxels' size.
-        lesions: Names of labels that are counted in pieces; all others are organs.
+    The labels in ``lesions`` are counted in pieces; all others are organs.
     """
     if before.shape != after.shape:
         raise GeometryError(
             f"label maps of {before.shape} and {after.shape} voxels cannot be compared; segment the translation on the "
             "grid of its input."
         )
+    smallest = SMALLEST_MM3 / float(np.prod(spacing_mm))
     masks = {name: (np.isin(before, value), np.isin(after, value)) for name, value in names.items()}
     return Keeping(
         dice={name: overlap(*own) for name, own in masks.items() if name not in lesions},
-        lesions={name: _lesions(*own, spacing_mm) for name, own in masks.items() if name in lesions},
+        lesions={
+            name: lesion_counts(later, earlier, smallest_voxels=smallest)
+            for name, (earlier, later) in masks.items()
+            if name in lesions
+        },
     )
-
-
-def _lesions(before: Mask, after: Mask, spacing_mm: tuple[float, float, float]) -> Lesions:
-    counts = lesion_counts(after, before, smallest_voxels=SMALLEST_MM3 / float(np.prod(spacing_mm)))
-    return Lesions(kept=counts.found, erased=counts.missed, invented=counts.false)

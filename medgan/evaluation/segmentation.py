@@ -58,21 +58,14 @@ def score_labels(
     names: Mapping[int, str],
     spacing_mm: Sequence[float],
     *,
-    tolerance_mm: float = TOLERANCE_MM,
     lesions: Collection[str] = (),
 ) -> dict[str, Scores]:
     """The figures of each name in a label map (X, Y, Z) and the true one on the same grid.
 
-    Args:
-        found: The map to judge.
-        truth: The true one.
-        names: What each value means.
-        spacing_mm: Voxel size along each axis.
-        tolerance_mm: Of the surface Dice.
-        lesions: Names that are counted one by one; others have no ``lesion_f1`` and no ``false_lesions``.
+    The names in ``lesions`` are counted one by one; others have no ``lesion_f1`` and no ``false_lesions``.
     """
     return {
-        name: score_mask(found == value, truth == value, spacing_mm, tolerance_mm=tolerance_mm, counted=name in lesions)
+        name: score_mask(found == value, truth == value, spacing_mm, counted=name in lesions)
         for value, name in names.items()
     }
 
@@ -86,6 +79,7 @@ def score_mask(
     counted: bool = False,
 ) -> Scores:
     """``METRICS`` of one mask; what is undefined is not a number.
+
     Masks are (X, Y, Z), and Z = 1 is judged as a picture; only with ``counted`` are lesions counted one by one.
 
     Returns:
@@ -111,17 +105,15 @@ def score_mask(
     return scores
 
 
-def lesion_counts(
-    found: Mask, truth: Mask, least: float = LESION_OVERLAP, *, smallest_voxels: float = 1
-) -> LesionCounts:
-    """Which lesions were found: a lesion is where at least a share ``least`` of its voxels is marked.
+def lesion_counts(found: Mask, truth: Mask, *, smallest_voxels: float = 1) -> LesionCounts:
+    """Which lesions were found: a lesion is where at least a tenth of its voxels is marked.
 
-    A finding is false where less than that share of its own voxels is true: one that spreads over everything finds all
+    A finding is false where less than a tenth of its own voxels is true: one that spreads over everything finds all
     lesions and is false itself. Connected parts of fewer than ``smallest_voxels`` are neither lesions nor findings.
     """
-    hits = _shares(truth, found, smallest_voxels) >= least
+    hits = _shares(truth, found, smallest_voxels) >= LESION_OVERLAP
     true = _shares(found, truth, smallest_voxels)
-    return LesionCounts(int(hits.sum()), int((~hits).sum()), int((true < least).sum()), int((true == 0).sum()))
+    return LesionCounts(int(hits.sum()), int((~hits).sum()), int((true < LESION_OVERLAP).sum()), int((true == 0).sum()))
 
 
 def _shares(mask: Mask, other: Mask, smallest_voxels: float) -> NDArray[np.float64]:

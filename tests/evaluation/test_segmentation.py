@@ -103,12 +103,6 @@ def test_surface_dice_is_one_unit_free_figure():
     assert scaled == pytest.approx(one, rel=1e-5)
 
 
-def test_a_mask_that_reaches_the_edge_has_a_surface_there():
-    full = np.ones((5, 4, 3), dtype=bool)
-    assert score_mask(full, full, SPACING)["surface_dice"] == 1
-    assert score_mask(full, full, SPACING)["hd95_mm"] == 0
-
-
 EMPTY, SOME = np.zeros((4, 3, 2), dtype=bool), box((4, 3, 2), (1, 3), (1, 2), (0, 1))
 DIAGONAL = math.hypot(4 * 1.5, 3 * 2.0, 2 * 5.0)
 
@@ -120,8 +114,9 @@ DIAGONAL = math.hypot(4 * 1.5, 3 * 2.0, 2 * 5.0)
         (SOME, EMPTY, [0, DIAGONAL, 0, math.nan, 0, 1]),
         (EMPTY, SOME, [0, DIAGONAL, 0, -100, 0, 0]),
         (SOME, SOME, [1, 0, 1, 0, 1, 0]),
+        (~EMPTY, ~EMPTY, [1, 0, 1, 0, 1, 0]),
     ],
-    ids=["nothing to find", "found where nothing is", "missed", "found"],
+    ids=["nothing to find", "found where nothing is", "missed", "found", "all, with a surface at the edge"],
 )
 def test_the_rule_for_empty_masks(found, truth, expected):
     scores = score_mask(found, truth, SPACING, counted=True)
@@ -155,19 +150,21 @@ def test_false_lesions_are_counted_in_healthy_subjects_and_touch_no_true_one(res
     assert score_mask(larger, truth, [1.0] * len(shape), counted=True)["false_lesions"] == 1
 
 
-def test_a_lesion_that_is_hardly_touched_is_missed():
-    truth, found = box((30, 2), (0, 20), (0, 1)), box((30, 2), (19, 20), (0, 2))
-    assert lesion_counts(found, truth) == LesionCounts(found=0, missed=1, false=0, apart=0)
+LINE, CORNERS = box((30, 2), (0, 20), (0, 1)), box((20, 20), (2, 3), (2, 3)) | box((20, 20), (10, 11), (10, 11))
+TOUCHING = box((4, 4, 4), (0, 1), (0, 1), (0, 1)) | box((4, 4, 4), (1, 2), (1, 2), (1, 2))
 
 
-def test_a_finding_that_covers_everything_finds_all_and_is_false():
-    truth = box((20, 20), (2, 3), (2, 3)) | box((20, 20), (10, 11), (10, 11))
-    assert lesion_counts(np.ones((20, 20), dtype=bool), truth) == LesionCounts(found=2, missed=0, false=1, apart=0)
-
-
-def test_lesions_that_touch_at_a_corner_are_one():
-    truth = box((4, 4, 4), (0, 1), (0, 1), (0, 1)) | box((4, 4, 4), (1, 2), (1, 2), (1, 2))
-    assert lesion_counts(truth, truth) == LesionCounts(found=1, missed=0, false=0, apart=0)
+@pytest.mark.parametrize(
+    ("found", "truth", "expected"),
+    [
+        (box((30, 2), (19, 20), (0, 2)), LINE, LesionCounts(found=0, missed=1, false=0, apart=0)),
+        (np.ones((20, 20), dtype=bool), CORNERS, LesionCounts(found=2, missed=0, false=1, apart=0)),
+        (TOUCHING, TOUCHING, LesionCounts(found=1, missed=0, false=0, apart=0)),
+    ],
+    ids=["hardly touched is missed", "covering everything finds all and is false", "touching at a corner are one"],
+)
+def test_what_is_a_lesion_and_when_it_is_found(found, truth, expected):
+    assert lesion_counts(found, truth) == expected
 
 
 def test_every_name_is_judged_by_its_own_voxels():

@@ -8,7 +8,7 @@ import pytest
 
 from medgan.data.grid import Volume, made_up_grid
 from medgan.errors import GeometryError, ModelError
-from medgan.evaluation.faithfulness import Lesions
+from medgan.evaluation.segmentation import LesionCounts
 from medgan.segmentation.keeping import LabelKeeper
 
 NAMES = {1: "liver", 2: "lesion"}
@@ -46,9 +46,9 @@ def test_each_segmenter_looks_at_its_own_side(keeper, shape):
     image = volume(shape, lesion=True, shift_hu=100)
     kept = keeper.keeping(image, volume(shape, lesion=True))
     assert kept.dice == {"liver": 1.0}
-    assert kept.lesions == {"lesion": Lesions(1, 0, 0)}
+    assert kept.lesions == {"lesion": LesionCounts(1, 0, 0, 0)}
     erased = keeper.keeping(image, volume(shape, lesion=False))
-    assert erased.lesions == {"lesion": Lesions(0, 1, 0)}
+    assert erased.lesions == {"lesion": LesionCounts(0, 1, 0, 0)}
     assert 0.9 < erased.dice["liver"] < 1
 
 

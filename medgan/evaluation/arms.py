@@ -13,12 +13,7 @@ from medgan.data.volumes import read_volume
 from medgan.errors import MedganError
 from medgan.evaluation.baselines import LOOKUP, CrossingLookups, PairedLookups, UnpairedLookups, shifted
 from medgan.evaluation.fidelity import Array, body_mask
-from medgan.evaluation.judging import (
-    Figures,
-    LabelNames,
-    Modalities,
-    Scans,
-)
+from medgan.evaluation.judging import ALL_CT, Figures, LabelNames, Modalities, Scans
 from medgan.evaluation.matching import Case, Failure, Image
 from medgan.evaluation.tissues import (
     TissueMap,
@@ -42,23 +37,19 @@ class Pairs:
     given to ``learn``, and not from the judged ones.
     """
 
-    def __init__(
-        self, label_names: LabelNames | None, modalities: Modalities | None = None, *, trained: bool = False
-    ) -> None:
-        self._names = label_names
-        self._modalities = modalities or Modalities()
-        self._trained = trained
+    def __init__(self, names: LabelNames | None, modalities: Modalities = ALL_CT, *, trained: bool = False) -> None:
+        self._names, self._modalities, self._trained = names, modalities, trained
         self._lookups = PairedLookups()
         self._crossings, self._core_crossings = CrossingLookups(), CrossingLookups()
 
     def learn(self, case: Case) -> list[Figures]:
         """A training case teaches the look-ups, and is not judged."""
-        self._learn_from(case, Scans.read(case, None, self._modalities))
+        self._learn_from(case, Scans(case, None, self._modalities))
         return []
 
     def without_training(self, case: Case) -> list[Figures]:
         """The synthetic image and the arms that need no other subject; the look-ups learn from the pair."""
-        scans = Scans.read(case, self._names, self._modalities)
+        scans = Scans(case, self._names, self._modalities)
         rows = [_against_truth(case, SYNTHETIC, scans.synthetic, scans) | scans.map_figures()]
         if not self._trained:
             self._learn_from(case, scans)
@@ -73,7 +64,7 @@ class Pairs:
 
         From MR to CT they are fitted to each region by itself, so that they are as good as they can be in both.
         """
-        scans = Scans.read(case, self._names, self._modalities)
+        scans = Scans(case, self._names, self._modalities)
         source = scans.source
         if self._modalities.hounsfield:
             assert source is not None
@@ -85,20 +76,18 @@ class Pairs:
         return [_row(case, arm) | scans.errors(volume, in_core[arm]) for arm, volume in everywhere.items()]
 
     def _learn_from(self, case: Case, scans: Scans) -> None:
-        if not self._modalities.hounsfield:
-            if self._modalities.reference == "CT":
-                self._crossings.add(case.subject, scans.source, scans.truth, scans.inside)
-                self._core_crossings.add(case.subject, scans.source, scans.truth, scans.core)
-        elif scans.source is not None:
+        if not self._modalities.hounsfield and self._modalities.reference == "CT":
+            self._crossings.add(case.subject, scans.source, scans.truth, scans.inside)
+            self._core_crossings.add(case.subject, scans.source, scans.truth, scans.core)
+        elif self._modalities.hounsfield and scans.source is not None:
             self._lookups.add(case.subject, scans.source, scans.truth, scans.inside)
 
 
 class Unpaired:
     """Every arm against real images of other subjects: intensities by tissue, and how far apart they are."""
 
-    def __init__(self, label_names: LabelNames | None, modalities: Modalities | None = None) -> None:
-        self._names = label_names
-        self._modalities = modalities or Modalities()
+    def __init__(self, names: LabelNames | None, modalities: Modalities = ALL_CT) -> None:
+        self._names, self._modalities = names, modalities
         self._lookups = UnpairedLookups()
         self._samples: dict[tuple[str, str], NDArray[np.float64]] = {}
 
@@ -106,22 +95,22 @@ class Unpaired:
         """A real image of the target domain, with the tissues that it has itself; the look-ups learn from it."""
         volume = read_volume(image.path).voxels
         inside = body_mask(volume)
-        self._lookups.add_reference(image.subject, volume, inside)
+        self._lookups.references.add(image.subject, volume, inside)
         return [self._described(image, REAL, volume, tissue_map(volume, inside))]
 
     def without_training(self, case: Case) -> list[Figures]:
         """The synthetic image and, where there is a source, the source itself, which the look-ups learn from."""
-        scans = Scans.read(case, self._names, self._modalities)
+        scans = Scans(case, self._names, self._modalities)
         rows = [self._described(case, SYNTHETIC, scans.synthetic, scans.tissues) | scans.changes(scans.synthetic)]
         if scans.source is not None and self._modalities.hounsfield:
             untouched = self._described(case, DO_NOTHING, scans.source, scans.tissues)
             rows.append(untouched | scans.changes(scans.source))
-            self._lookups.add_source(case.subject, scans.source, scans.inside)
+            self._lookups.sources.add(case.subject, scans.source, scans.inside)
         return rows
 
     def looked_up(self, case: Case) -> list[Figures]:
         """The source with the histogram of the target domain, both of the other subjects."""
-        scans = Scans.read(case, self._names, self._modalities)
+        scans = Scans(case, self._names, self._modalities)
         assert scans.source is not None
         volume = self._lookups.without(case.subject)(scans.source)
         return [self._described(case, LOOKUP, volume, scans.tissues) | scans.changes(volume)]

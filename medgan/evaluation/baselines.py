@@ -49,19 +49,26 @@ class _IntensityLookup:
 class _LeaveOneOut:
     """Joint histograms by subject, of which any can be left out; sparse, as a subject fills few of the cells."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._shape = shape
-        self._total = sparse.csr_array(shape, dtype=np.int64)
+    def __init__(self, rows: int, columns: int) -> None:
+        self._shape = rows, columns
+        self._total = sparse.csr_array(self._shape, dtype=np.int64)
         self._own: dict[str, sparse.csr_array] = {}
 
-    def _count(self, subject: str, rows: Counts, columns: Counts) -> None:
+    def count(self, subject: str, rows: Counts, columns: Counts) -> None:
+        """Add the voxels of a subject, each by its row and column."""
         cells = np.bincount(rows * self._shape[1] + columns, minlength=self._shape[0] * self._shape[1])
         counts = sparse.csr_array(cells.reshape(self._shape))
         self._total = self._total + counts
         self._own[subject] = self._own[subject] + counts if subject in self._own else counts
 
-    def _without(self, subject: str) -> Counts:
+    def others(self, subject: str) -> Counts:
+        """The counts (rows, columns) of all other subjects, of whom there must be one with a voxel."""
         others = self._total - self._own[subject] if subject in self._own else self._total
+        if not others.nnz:
+            raise DataError(
+                "there is no voxel to fit a constant or an intensity look-up on; it needs another subject, or "
+                "--training with the cohort that was trained on, and masks that are not empty."
+            )
         return np.asarray(others.toarray())
 
 
@@ -69,54 +76,52 @@ class PairedLookups(_LeaveOneOut):
     """Look-ups with the least absolute error on pairs: for each source intensity the median change."""
 
     def __init__(self) -> None:
-        super().__init__(((HIGHEST_HU - LOWEST_HU) // BIN_HU, 2 * CHANGE_HU // CHANGE_BIN_HU + 1))
+        super().__init__((HIGHEST_HU - LOWEST_HU) // BIN_HU, 2 * CHANGE_HU // CHANGE_BIN_HU + 1)
 
     def add(self, subject: str, source: Array, reference: Array, mask: Mask) -> None:
         """Learn from one pair of a subject, (X, Y, Z) each, on one grid, in HU."""
         start = source[mask].astype(np.float64)
         change = np.clip(reference[mask] - start, -CHANGE_HU, CHANGE_HU)
         rows = np.clip((start - LOWEST_HU) // BIN_HU, 0, self._shape[0] - 1).astype(np.int64)
-        self._count(subject, rows, np.rint((change + CHANGE_HU) / CHANGE_BIN_HU).astype(np.int64))
+        self.count(subject, rows, np.rint((change + CHANGE_HU) / CHANGE_BIN_HU).astype(np.int64))
 
     def without(self, subject: str) -> _IntensityLookup:
-        """The look-up of all other subjects, of whom there must be one."""
-        counts = self._without(subject)
-        known = _known(counts.sum(axis=1))
-        below = np.cumsum(counts[known], axis=1)
-        median = np.argmax(2 * below >= below[:, -1:], axis=1)
+        """The look-up of all other subjects."""
+        counts = self.others(subject)
+        known = counts.any(axis=1)
         centres: NDArray[np.float64] = LOWEST_HU + BIN_HU * (np.arange(len(counts), dtype=np.float64) + 0.5)
-        return _IntensityLookup(centres[known], median * float(CHANGE_BIN_HU) - CHANGE_HU)
+        change: NDArray[np.float64] = CHANGE_BIN_HU * _medians(counts[known]).astype(np.float64) - CHANGE_HU
+        return _IntensityLookup(centres[known], change)
+
+
+class _Histogram(_LeaveOneOut):
+    """How often each intensity occurs, in bins of 1 HU from -1024."""
+
+    def __init__(self) -> None:
+        super().__init__(1, len(LEVELS_HU))
+
+    def add(self, subject: str, volume: Array, mask: Mask) -> None:
+        """Learn from one image (X, Y, Z)."""
+        place = np.clip(np.floor(volume[mask]) - LOWEST_HU, 0, len(LEVELS_HU) - 1).astype(np.int64)
+        self.count(subject, np.zeros_like(place), place)
 
 
 class UnpairedLookups:
     """Histogram matching: each source intensity goes to the reference intensity of the same rank."""
 
     def __init__(self) -> None:
-        self._sources: dict[str, Counts] = {}
-        self._references: dict[str, Counts] = {}
-
-    def add_source(self, subject: str, volume: Array, mask: Mask) -> None:
-        """Learn from one image of the source domain."""
-        self._sources[subject] = self._sources.get(subject, 0) + _count_intensities(volume, mask)
-
-    def add_reference(self, subject: str, volume: Array, mask: Mask) -> None:
-        """Learn from one image of the target domain."""
-        self._references[subject] = self._references.get(subject, 0) + _count_intensities(volume, mask)
+        self.sources, self.references = _Histogram(), _Histogram()
 
     def without(self, subject: str) -> _IntensityLookup:
-        """The look-up of all other subjects, of whom each domain must have one."""
-        sources, references = (
-            sum((c for s, c in counts.items() if s != subject), start=np.zeros(len(LEVELS_HU), dtype=np.int64))
-            for counts in (self._sources, self._references)
-        )
-        centres = LEVELS_HU + 0.5
-        source, reference = _known(sources), _known(references)
-        matched = np.interp(_mid_ranks(sources)[source], _mid_ranks(references)[reference], centres[reference])
-        return _IntensityLookup(centres[source], matched - centres[source])
+        """The look-up of all other subjects."""
+        counts = [histogram.others(subject)[0] for histogram in (self.sources, self.references)]
+        source, reference = (LEVELS_HU[own > 0] + 0.5 for own in counts)
+        ranks, known = (((np.cumsum(own) - own / 2) / own.sum())[own > 0] for own in counts)
+        return _IntensityLookup(source, np.interp(ranks, known, reference) - source)
 
 
 @dataclass(frozen=True)
-class CrossingLookup:
+class _CrossingLookup:
     """The HU that the references have in each bin of another modality's intensity."""
 
     mean_hu: NDArray[np.float64]
@@ -140,51 +145,34 @@ class CrossingLookups(_LeaveOneOut):
     """Look-ups from the intensity of another modality to HU, and the best constant."""
 
     def __init__(self) -> None:
-        super().__init__((BINS, len(LEVELS_HU)))
+        super().__init__(BINS, len(LEVELS_HU))
 
     def add(self, subject: str, source: Array | None, reference: Array, where: Mask) -> None:
         """Learn from one pair of a subject, or without a source the constant only."""
         columns = np.clip(np.rint(reference[where]) - LOWEST_HU, 0, len(LEVELS_HU) - 1).astype(np.int64)
-        self._count(subject, _source_bins(source, reference.shape)[where], columns)
+        self.count(subject, _source_bins(source, reference.shape)[where], columns)
 
-    def without(self, subject: str) -> CrossingLookup:
-        """The look-up of all other subjects; bins without a voxel are filled in from their neighbours.
-
-        Raises:
-            DataError: There is no other subject.
-        """
-        counts = self._without(subject)
+    def without(self, subject: str) -> _CrossingLookup:
+        """The look-up of all other subjects; bins without a voxel are filled in from their neighbours."""
+        counts = self.others(subject)
         voxels = counts.sum(axis=1)
         known = np.flatnonzero(voxels)
-        if not known.size:
-            raise DataError(
-                "there is no voxel to fit a constant or an intensity look-up on; it needs another subject, or "
-                "--training with the cohort that was trained on."
-            )
-        means = counts[known] @ LEVELS_HU / voxels[known]
-        mean, median = (np.interp(np.arange(BINS), known, values) for values in (means, _medians(counts[known])))
-        return CrossingLookup(mean, median, float(_medians(counts.sum(axis=0)[None])[0]))
+        own = counts[known]
+        bins = (own @ LEVELS_HU / voxels[known], LEVELS_HU[_medians(own)])
+        mean, median = (np.interp(np.arange(BINS), known, values) for values in bins)
+        return _CrossingLookup(mean, median, float(LEVELS_HU[_medians(counts.sum(axis=0)[None])[0]]))
 
 
 def shifted(volume: Array, affine: NDArray[np.float64]) -> NDArray[np.float32]:
     """A true image moved by one voxel along left-right: what an error of registration of one voxel costs by itself.
 
     The edge is repeated. Where the left-right axis has one voxel only (a sagittal slice), the first longer axis.
-
-    Args:
-        volume: (X, Y, Z).
-        affine: (4, 4), voxel index → RAS+ mm.
+    ``volume`` is (X, Y, Z), ``affine`` (4, 4) leads from voxel indices to RAS+ mm.
     """
     order = np.argsort(io_orientation(affine)[:, 0])
     axis = next((int(a) for a in order if volume.shape[a] > 1), 0)
     places = np.maximum(np.arange(volume.shape[axis]) - 1, 0)
     return np.take(volume, places, axis=axis).astype(np.float32)
-
-
-def _count_intensities(volume: Array, mask: Mask) -> Counts:
-    """How often each intensity occurs inside the mask, in bins of 1 HU from -1024, (4096,)."""
-    place = np.clip(np.floor(volume[mask]) - LOWEST_HU, 0, len(LEVELS_HU) - 1)
-    return np.bincount(place.astype(np.int64), minlength=len(LEVELS_HU))
 
 
 def _source_bins(source: Array | None, shape: tuple[int, ...]) -> Counts:
@@ -196,18 +184,7 @@ def _source_bins(source: Array | None, shape: tuple[int, ...]) -> Counts:
     return np.asarray(np.minimum(np.clip(scaled, 0, 1) * BINS, BINS - 1), dtype=np.int64)
 
 
-def _medians(counts: Counts) -> NDArray[np.float64]:
+def _medians(counts: Counts) -> NDArray[np.intp]:
+    """The column of the median of each row's counts."""
     below = np.cumsum(counts, axis=1)
-    return np.asarray(LEVELS_HU[np.argmax(2 * below >= below[:, -1:], axis=1)])
-
-
-def _mid_ranks(counts: Counts) -> NDArray[np.float64]:
-    return np.asarray((np.cumsum(counts) - counts / 2) / counts.sum(), dtype=np.float64)
-
-
-def _known(counts: Counts) -> NDArray[np.bool_]:
-    if not counts.any():
-        raise DataError(
-            "there is no voxel to fit an intensity look-up on; it needs another subject, and masks that are not empty."
-        )
-    return np.asarray(counts > 0)
+    return np.asarray(np.argmax(2 * below >= below[:, -1:], axis=1))

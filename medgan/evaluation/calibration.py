@@ -31,16 +31,11 @@ def calibration(synthetic: Array, reference: Array, tissues: Mapping[str, Mask])
     figures = {}
     for name, where in tissues.items():
         figures[f"mae_{name}_hu"], figures[f"bias_{name}_hu"] = errors_in(synthetic, reference, where)
-        figures[f"slope_{name}"] = _slope(synthetic[where].astype(np.float64), reference[where].astype(np.float64))
+        fake, real = synthetic[where].astype(np.float64), reference[where].astype(np.float64)
+        apart = real - real.mean() if real.size else real
+        spread = float(np.square(apart).sum())
+        figures[f"slope_{name}"] = float((apart * fake).sum() / spread) if spread > 0 else NAN
     return figures
-
-
-def _slope(synthetic: Array, reference: Array) -> float:
-    if reference.size == 0:
-        return NAN
-    apart = reference - reference.mean(dtype=np.float64)
-    spread = float(np.square(apart).sum())
-    return float((apart * synthetic).sum() / spread) if spread > 0 else NAN
 
 
 def clipped_percent(synthetic: Array, reference: Array, where: Mask) -> float:
@@ -48,10 +43,8 @@ def clipped_percent(synthetic: Array, reference: Array, where: Mask) -> float:
 
     A network with a window cannot reach them, however well it is trained.
     """
-    if not where.any():
-        return NAN
     real = reference[where]
-    return float(100 * ((real < synthetic.min()) | (real > synthetic.max())).mean())
+    return float(100 * ((real < synthetic.min()) | (real > synthetic.max())).mean()) if real.size else NAN
 
 
 def map_beside(image: Path) -> Path:
@@ -60,12 +53,7 @@ def map_beside(image: Path) -> Path:
 
 
 def uncertainty_figures(unsure: Array, error: Array, inside: Mask) -> dict[str, float]:
-    """What an uncertainty map is worth where the truth is known.
-
-    Args:
-        unsure: The map, (X, Y, Z); 0 where the output cannot be otherwise.
-        error: The absolute error of the image.
-        inside: Where both are compared.
+    """What an uncertainty map (X, Y, Z) is worth inside a region, where the absolute error is known.
 
     Returns:
         ``uncertainty_spearman``, the rank correlation of both; ``uncertainty_spearman_where_unsure``, the same only

@@ -26,10 +26,7 @@ Floats = NDArray[np.floating[Any]]
 class Enhancement:
     """What contrast medium did in truth, in percent of the source's 99.5th percentile.
 
-    Args:
-        source: Before contrast medium, (X, Y, Z).
-        truth: After it, on the same grid.
-        where: The region to judge, such as the core of both bodies.
+    ``source`` and ``truth`` are the scans before and after it, (X, Y, Z) on one grid; ``where`` is the region to judge.
     """
 
     def __init__(self, source: Array, truth: Array, where: Mask) -> None:
@@ -39,7 +36,6 @@ class Enhancement:
         self.truth = _in_scale_of(self.source, truth, plain)
         """In the source's scale."""
         self.enhancing: Mask = np.asarray(where & (self.truth - self.source > THRESHOLD_PERCENT))
-        """Where the truth exceeds the source by more than the threshold."""
 
     def figures(self, synthetic: Array) -> dict[str, float]:
         """How far an image (X, Y, Z) of any scale is from the truth where that enhances, and what it adds elsewhere."""

@@ -1,10 +1,10 @@
 """``medgan evaluate``: synthetic images against real ones, beside what needs no network, by subject."""
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import pandas as pd
 from rich.console import Group
@@ -18,12 +18,13 @@ from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.baselines import LOOKUP
-from medgan.evaluation.judging import LabelNames, Modalities, distance_to_ideal, label_names_of, measure
+from medgan.evaluation.judging import ALL_CT, LabelNames, Modalities, distance_to_ideal, label_names_of, measure
 from medgan.evaluation.matching import (
     Case,
     Failure,
     ImageSet,
     Matching,
+    Place,
     Role,
     check_heeded,
     match,
@@ -37,9 +38,6 @@ from medgan.evaluation.statistics import LEVEL, compare, interval_text, plain, s
 KEYS = ["subject", "image", "arm"]
 SEEN = "seen.csv"
 """The rows of subjects that the model had seen, with the part of its split that they were in."""
-COLUMNS: dict[Role, Literal["image", "mask"]] = {"source": "image", "mask": "mask", "labels": "mask"}
-"""The column that is meant where the place is a cohort: masks and labels are named beside their images."""
-
 IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
 """Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
 NAME_WIDTH = 18
@@ -49,19 +47,15 @@ MAX_INTERVALS = 4
 MAX_FAILURES = 10
 SEEN_TITLE = "subjects that the model has seen: no evidence of how it does on others"
 
-Place = str | Path
-Cells = Mapping[Hashable, Any]
-
 
 @dataclass(frozen=True, eq=False)
-class Setup:
+class _Setup:
     """What is evaluated and how."""
 
     matching: Matching
     modalities: Modalities
     has_source: bool
     seen: SeenSubjects = NOBODY
-    """Who of the subjects the model had seen."""
     training: tuple[Case, ...] = ()
     """Pairs of a training cohort on which the baselines are fitted; without any, on the other evaluated ones."""
     unchecked: str = ""
@@ -69,10 +63,8 @@ class Setup:
 
     def looked_up(self, subjects: int) -> bool:
         """Whether there are arms that learn from other subjects: they need some, and a unit to learn."""
-        if self.modalities.hounsfield:
-            useful = self.has_source
-        else:
-            useful = self.matching.paired and self.modalities.reference == "CT"
+        of_pairs = self.matching.paired and self.modalities.reference == "CT"
+        useful = self.has_source if self.modalities.hounsfield else of_pairs
         return useful and (subjects > 1 or bool(self.training))
 
     def notes(self, subjects: int) -> Iterator[str]:
@@ -108,7 +100,7 @@ class Setup:
             yield f"do_nothing is left out: the intensities of {kinds.source} are no {kinds.reference}."
         if self.looked_up(subjects):
             kind = "the pairs" if self.matching.paired else "the histograms"
-            trained = len(_subjects(self.training))
+            trained = len({case.subject for case in self.training})
             whom = f"{trained} training subjects" if trained else "the other evaluated subjects"
             what = "intensity_lookup is" if kinds.hounsfield else "constant and intensity_lookup are"
             yield f"{what} fitted for each subject on {kind} of {whom}."
@@ -161,7 +153,7 @@ def evaluate(
     labels: Place | None = None,
     label_names: LabelNames | None = None,
     paired: bool | None = None,
-    modalities: Modalities | None = None,
+    modalities: Modalities = ALL_CT,
     training: Place | None = None,
     split: Path | None = None,
     options: Options = AS_IT_IS,
@@ -174,16 +166,15 @@ def evaluate(
 
     Args:
         synthetic: The images to judge, a CT in HU.
-        reference: Real images of the target domain: of the same subjects on the same grids (fidelity is measured), or
-            of others (intensities by tissue are compared).
-        out: Folder of the two files.
+        reference: Real images of the target domain, of the same subjects on the same grids or of others.
+        out: Folder of the files.
         source: The translated images; they add baselines, the core, and from CT to CT the change by tissue.
         masks: Where to measure, non-zero inside; by default the body.
         labels: Integer label maps; error and change are measured in each label too.
         label_names: The labels' values; by default ``labels.json`` beside the maps, else every value for itself.
         paired: Whether images have references of their own; by default, whether at least half have one.
-        modalities: Of the sources and of what they became; by default CT and CT.
-        training: A cohort to fit the baselines on, by default the other evaluated subjects; see ``training_pairs``.
+        modalities: Of the sources and of what they became.
+        training: A cohort to fit the baselines on, by default the other evaluated subjects.
         split: The run's ``split.json``: baselines are fitted on its training part, and none of that may be evaluated.
         options: How cohorts are read.
     """
@@ -191,51 +182,44 @@ def evaluate(
     check_heeded(options, [synthetic, reference, source, masks, labels, training])
     pair = tuple(filter(None, (split_place(place)[1] for place in (source or "", reference))))
     others = {
-        role: read_images(place, COLUMNS[role], pair=pair, options=options)
+        role: read_images(place, "image" if role == "source" else "mask", pair=pair, options=options)
         for role, place in places.items()
         if place is not None
     }
     names = label_names_of(label_names, others["labels"].folder if "labels" in others else None)
     references = read_images(reference, pair=pair, options=options)
     matching = match(read_images(synthetic), references, others, paired)
-    kinds = modalities or Modalities()
-    _refuse_unpaired_mr(matching, kinds)
-    parts = Split.load(split) if split else None
-    if parts:
-        parts.refuse_twins()
-    seen = seen_subjects(matching.cases, parts)
-    own_source = str(source) if source else None
-    pairs = training_pairs(training, parts, own_source, str(reference), options) if training else ()
-    _make(out)
-    setup = Setup(matching, kinds, source is not None, seen, pairs, parts.unchecked if parts else "")
-    evaluation = _evaluated(setup, names, references)
-    _write(evaluation, out, {"synthetic": synthetic, "reference": reference} | {str(k): v for k, v in places.items()})
-    return evaluation
-
-
-def _refuse_unpaired_mr(matching: Matching, modalities: Modalities) -> None:
     if not matching.paired and modalities.reference == "MR":
         raise ConfigError(
             "unpaired MR cannot be judged: its intensities have no unit, so those of other subjects do not compare. "
             "Give references of the same subjects, on the same grids."
         )
+    if parts := Split.load(split) if split else None:
+        parts.refuse_twins()
+    seen = seen_subjects(matching.cases, parts)
+    pairs = training_pairs(training, parts, source, reference, options) if training else ()
+    make_folder(out)
+    setup = _Setup(matching, modalities, source is not None, seen, pairs, parts.unchecked if parts else "")
+    evaluation = _evaluated(setup, names, references)
+    _write(evaluation, out, {"synthetic": synthetic, "reference": reference, **places})
+    return evaluation
 
 
-def _evaluated(setup: Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:
+def _evaluated(setup: _Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:
     """The unseen subjects, and by themselves those that the model has seen."""
-    cases, seen = setup.matching.cases, setup.seen
-    unseen = replace(setup.matching, cases=tuple(case for case in cases if case.subject not in seen.subjects))
-    evaluation = replace(_judged(replace(setup, matching=unseen), names, references), who=seen)
-    if len(unseen.cases) == len(cases):
+    matching, seen = setup.matching, setup.seen
+    unseen = tuple(case for case in matching.cases if case.subject not in seen.subjects)
+    evaluation = replace(_judged(replace(setup, matching=replace(matching, cases=unseen)), names, references), who=seen)
+    others = tuple(case for case in matching.cases if case.subject in seen.subjects)
+    if not others:
         return evaluation
-    others = tuple(case for case in cases if case.subject in seen.subjects)
-    apart = replace(setup, matching=replace(setup.matching, cases=others, failures=()), seen=NOBODY)
+    apart = replace(setup, matching=replace(matching, cases=others, failures=()), seen=NOBODY)
     of_seen = _judged(apart, names, references)
     failures = tuple(dict.fromkeys((*evaluation.failures, *of_seen.failures)))
     return replace(evaluation, failures=failures, seen=of_seen)
 
 
-def _judged(setup: Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:
+def _judged(setup: _Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:
     failures = list(setup.matching.failures)
     judge: Pairs | Unpaired
     real, pooled = [], {}
@@ -246,7 +230,7 @@ def _judged(setup: Setup, names: LabelNames | None, references: ImageSet) -> Eva
         judge = Unpaired(names, setup.modalities)
         real = judge_each(references.images, judge.real, failures)[0]
     rows, judged = judge_each(setup.matching.cases, judge.without_training, failures)
-    subjects = len(_subjects(judged))
+    subjects = len({case.subject for case in judged})
     if setup.looked_up(subjects):
         rows += judge_each(judged, judge.looked_up, failures)[0]
     rows += real
@@ -265,11 +249,8 @@ def _judged(setup: Setup, names: LabelNames | None, references: ImageSet) -> Eva
     )
 
 
-def _subjects(cases: Iterable[Case]) -> set[str]:
-    return {case.subject for case in cases}
-
-
-def _make(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """Make the folder of the results, before the work."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -278,7 +259,7 @@ def _make(out: Path) -> None:
         ) from None
 
 
-def _write(evaluation: Evaluation, out: Path, places: Mapping[str, Place | None]) -> None:
+def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None]) -> None:
     write_csv(out / "evaluation.csv", evaluation.rows)
     (out / SEEN).unlink(missing_ok=True)  # of an earlier evaluation
     if evaluation.seen:
@@ -298,13 +279,10 @@ def _write(evaluation: Evaluation, out: Path, places: Mapping[str, Place | None]
     write_json(out / "summary.json", plain(content))
 
 
-def _nested(table: pd.DataFrame, key: str) -> dict[str, dict[str, Any]]:
+def _nested(table: pd.DataFrame, key: str) -> dict[Any, Any]:
     """The rows of a table by ``key`` and metric."""
-    nested: dict[str, dict[str, Any]] = {}
-    for row in table.to_dict("records"):
-        outer, metric = row.pop(key), row.pop("metric")
-        nested.setdefault(outer, {})[metric] = row
-    return nested
+    by_key = table.groupby(key, sort=False)
+    return {name: rows.drop(columns=key).set_index("metric").to_dict("index") for name, rows in by_key}
 
 
 def render(evaluation: Evaluation) -> Group:
@@ -347,13 +325,13 @@ def _table(evaluation: Evaluation, title: str | None = None) -> Table:
     return table
 
 
-def _difference(metric: str, row: Cells, baseline: float) -> tuple[str, str]:
+def _difference(metric: str, row: Mapping[Hashable, Any], baseline: float) -> tuple[str, str]:
     cell = _cell(metric, row, "difference", bounds=True)
     if cell and metric.startswith(IN_PERCENT) and baseline and math.isfinite(baseline):
         cell += f" {100 * row['difference'] / baseline:+.0f} %"
     return cell, "" if math.isnan(row["better_in"]) else f"{row['better_in']:.0f} of {row['n']}"
 
 
-def _cell(metric: str, row: Cells, mean: str, *, bounds: bool) -> str:
+def _cell(metric: str, row: Mapping[Hashable, Any], mean: str, *, bounds: bool) -> str:
     lower = row["lower"] if bounds else math.nan
     return interval_text(row[mean], lower, row["upper"], f".{measure(metric).digits}f")

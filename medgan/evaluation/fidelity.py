@@ -45,14 +45,9 @@ def fidelity(
 ) -> dict[str, float]:
     """Every figure of the protocol: ``mae_hu``, ``bias_hu``, ``psnr_db`` and ``ssim``.
 
-    PSNR and SSIM clip both volumes to ``limits``, whose distance is the peak, 4024 HU for CT. PSNR is infinite for
-    identical volumes; the bias is positive where the synthetic one is too bright.
-
-    Args:
-        synthetic: The translated volume, (X, Y, Z).
-        reference: The true volume on the same grid.
-        mask: Where to measure, non-zero inside; by default the reference's body.
-        limits: Lowest and highest value.
+    PSNR and SSIM clip both volumes, (X, Y, Z), to ``limits``, whose distance is the peak, 4024 HU for CT. PSNR is
+    infinite for identical volumes; the bias is positive where the synthetic one is too bright. By default the mask is
+    the reference's body.
     """
     inside = body_mask(reference) if mask is None else mask.astype(bool)
     fake, real = _inside(synthetic, reference, inside)

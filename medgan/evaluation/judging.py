@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medgan.data.grid import apart, same_grid
 from medgan.data.masks import LABELS_JSON
-from medgan.data.volumes import Grid, Volume, read_volume
+from medgan.data.volumes import Volume, read_volume
 from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.bone import Bone, bone_figures
@@ -55,43 +55,33 @@ class Modalities:
         return self.source == self.reference == "CT"
 
 
-@dataclass(frozen=True, eq=False)
+ALL_CT = Modalities()
+
+
 class Scans:
-    """The volumes of a case, all (X, Y, Z) on one grid; CT in HU."""
+    """The volumes of a case, all (X, Y, Z) on one grid; CT in HU.
 
-    synthetic: NDArray[np.float32]
-    source: NDArray[np.float32] | None
-    reference: NDArray[np.float32] | None
-    inside: Mask
-    """Where fidelity is measured: the given mask, else the body in the reference, source or synthetic volume."""
-    regions: Mapping[str, Mask]
-    """Where each named label is."""
-    grid: Grid
-    modalities: Modalities
-    uncertainty: NDArray[np.float32] | None
-    """The map that lies beside the synthetic image, if there is one."""
+    Raises:
+        DataError: One cannot be read, or the labels are not whole numbers.
+        GeometryError: One lies on another grid than the synthetic volume.
+    """
 
-    @classmethod
-    def read(cls, case: Case, label_names: LabelNames | None, modalities: Modalities | None = None) -> "Scans":
-        """The volumes of a case.
-
-        Raises:
-            DataError: One cannot be read, or the labels are not whole numbers.
-            GeometryError: One lies on another grid than the synthetic volume.
-        """
-        synthetic, kinds = read_volume(case.synthetic), modalities or Modalities()
+    def __init__(self, case: Case, names: LabelNames | None, modalities: Modalities = ALL_CT) -> None:
+        synthetic = read_volume(case.synthetic)
         voxels = {role: _on_grid_of(synthetic, path, role) for role, path in case.partners.items()}
-        reference, source, mask = voxels.get("reference"), voxels.get("source"), voxels.get("mask")
-        if mask is not None:
-            inside = mask > 0
-        elif reference is None and source is not None:
-            inside = body(source, kinds.source)
+        self.synthetic, self.grid, self.modalities = synthetic.voxels, synthetic.grid, modalities
+        self.source, self.reference = voxels.get("source"), voxels.get("reference")
+        if "mask" in voxels:
+            self.inside: Mask = voxels["mask"] > 0
+        elif self.reference is None and self.source is not None:
+            self.inside = body(self.source, modalities.source)
         else:
-            inside = body(synthetic.voxels if reference is None else reference, kinds.reference)
-        regions = _regions(case.partners["labels"], voxels["labels"], label_names) if "labels" in voxels else {}
+            self.inside = body(self.synthetic if self.reference is None else self.reference, modalities.reference)
+        """Where fidelity is measured: the given mask, else the body in the reference, source or synthetic volume."""
+        self.regions = _regions(case.partners["labels"], voxels["labels"], names) if "labels" in voxels else {}
+        """Where each named label is."""
         beside = map_beside(case.synthetic)
-        unsure = _on_grid_of(synthetic, beside, "uncertainty map") if beside.is_file() else None
-        return cls(synthetic.voxels, source, reference, inside, regions, synthetic.grid, kinds, unsure)
+        self.uncertainty = _on_grid_of(synthetic, beside, "uncertainty map") if beside.is_file() else None
 
     @property
     def truth(self) -> NDArray[np.float32]:
@@ -110,8 +100,8 @@ class Scans:
     @cached_property
     def tissues(self) -> TissueMap:
         """Of the source; without one, of the synthetic volume itself."""
-        own = self.source is None or self.modalities.source != "CT"
-        return tissue_map(self.synthetic if own or self.source is None else self.source, self.inside)
+        foreign = self.source is None or self.modalities.source != "CT"
+        return tissue_map(self.synthetic if foreign or self.source is None else self.source, self.inside)
 
     def errors(self, volume: Array, in_core: Array | None = None) -> Figures:
         """Every error of a volume against the reference; of a CT in HU, by tissue and label, of an MR in percent.
@@ -138,25 +128,21 @@ class Scans:
         }
 
     def _core_errors(self, volume: Array) -> Figures:
-        where, (weights, true_power) = self.core, self._true_sharpness
+        true_bone, weights, true_power = self._true_core
         figures: dict[str, float] = {}
         if self.source is not None:
-            figures["mae_hu"], figures["bias_hu"] = errors_in(volume, self.truth, where)
-            figures |= calibration(volume, self.truth, true_tissues(self.truth, where))
-        figures |= bone_figures(Bone.of(volume, self.grid.spacing_mm), self._true_bone, where)
+            figures["mae_hu"], figures["bias_hu"] = errors_in(volume, self.truth, self.core)
+            figures |= calibration(volume, self.truth, true_tissues(self.truth, self.core))
+        figures |= bone_figures(Bone.of(volume, self.grid.spacing_mm), true_bone, self.core)
         power = high_frequency_power(volume, weights)
         figures["high_frequency_power_ratio"] = power / true_power if true_power else np.nan
         return {f"{'' if self.source is None else 'core_'}{name}": value for name, value in figures.items()}
 
     @cached_property
-    def _true_bone(self) -> Bone:
-        return Bone.of(self.truth, self.grid.spacing_mm)
-
-    @cached_property
-    def _true_sharpness(self) -> tuple[NDArray[np.float32], float]:
-        """The weights with which high frequencies are measured in the core, and the reference's power there."""
+    def _true_core(self) -> tuple[Bone, NDArray[np.float32], float]:
+        """The reference's bone, the weights with which high frequencies are measured in the core, and their power."""
         weights = taper(self.core)
-        return weights, high_frequency_power(self.truth, weights)
+        return Bone.of(self.truth, self.grid.spacing_mm), weights, high_frequency_power(self.truth, weights)
 
     @cached_property
     def _enhancement(self) -> Enhancement | None:

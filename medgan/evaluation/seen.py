@@ -29,9 +29,8 @@ class SeenSubjects:
         by_part = defaultdict(set)
         for subject, part in images:
             by_part[part].add(subject)
-        validation = by_part["validation"] - by_part["train"]
-        unknown = by_part["unknown"] - by_part["train"] - validation
-        return cls(*(tuple(sorted(part)) for part in (by_part["train"], validation, unknown)))
+        train, validation, unknown = (by_part[part] for part in ("train", "validation", "unknown"))
+        return cls(*(tuple(sorted(own)) for own in (train, validation - train, unknown - validation - train)))
 
     @property
     def subjects(self) -> frozenset[str]:
@@ -69,35 +68,19 @@ def seen_subjects(cases: Sequence[Case], split: Split | None) -> SeenSubjects:
             their sidecars.
         ConfigError: A split by which the model was not trained.
     """
-    images = []
-    for case in cases:
-        part, split_hash = training_of(case.synthetic)
-        images.append((case.subject, part))
-        if split and split_hash not in ("", split.hash):
+    said = [training_of(case.synthetic) for case in cases]
+    seen = SeenSubjects.of((case.subject, part) for case, (part, _) in zip(cases, said, strict=True))
+    if split is None:
+        return seen
+    trained, validated = (split.owners([part]) for part in get_args(SeenPart))
+    leaks = {subject: f"{subject}, as the JSON beside an image says" for subject in seen.train}
+    validation = set(seen.validation)
+    for case, (_, split_hash) in zip(cases, said, strict=True):
+        if split_hash not in ("", split.hash):
             raise ConfigError(
                 f"--split is not the split of the model that made {case.synthetic}, so it cannot tell whom that has "
                 "seen; give the split.json of the model's own run, or leave --split out."
             )
-    seen = SeenSubjects.of(images)
-    if split is None:
-        return seen
-    validation = _validation_subjects(cases, split)
-    if seen.train:
-        raise LeakageError(
-            f"{len(seen.train)} of the evaluated subjects were trained on, as the JSON beside their images says "
-            f"({few(seen.train, MAX_NAMED)}); judge others, such as those that `medgan convert --part test` converts."
-        )
-    return SeenSubjects(validation=tuple(sorted(validation.union(seen.validation))))
-
-
-def _validation_subjects(cases: Iterable[Case], split: Split) -> set[str]:
-    """The subjects of the split's validation part, by name or image; those of the training part are refused."""
-    trained, validated = (split.owners([part]) for part in get_args(SeenPart))
-    subjects: set[str] = set()
-    leaks: dict[str, str] = {}
-    validation: set[str] = set()
-    for case in cases:
-        subjects.add(case.subject)
         real = [path for role, path in case.partners.items() if role in ("source", "reference")]
         if case.subject in split.train:
             leaks[case.subject] = case.subject
@@ -107,8 +90,8 @@ def _validation_subjects(cases: Iterable[Case], split: Split) -> set[str]:
             validation.add(case.subject)
     if leaks:
         raise LeakageError(
-            f"{len(leaks)} of the {len(subjects)} evaluated subjects were trained on "
-            f"({', '.join(sorted(leaks.values())[:5])}); judge others, such as those that `medgan convert --part test` "
-            "converts."
+            f"{len(leaks)} of the {len({case.subject for case in cases})} evaluated subjects were trained on "
+            f"({few(sorted(leaks.values()), MAX_NAMED)}); judge others, such as those that `medgan convert --part "
+            "test` converts."
         )
-    return validation
+    return SeenSubjects(validation=tuple(sorted(validation)))

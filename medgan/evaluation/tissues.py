@@ -102,15 +102,8 @@ def soft_tissue(tissues: TissueMap) -> Mask:
     return np.isin(tissues, [CODES["soft_tissue"], CODES["enhancing"]])
 
 
-def change_by_tissue(source: Array, synthetic: Array, tissues: TissueMap | None = None) -> dict[str, float]:
-    """Mean absolute change in HU by tissue of the source; not a number for an absent tissue.
-
-    Args:
-        source: The input of the translation, (X, Y, Z) in HU.
-        synthetic: Its output on the same grid.
-        tissues: The source's; by default those of the whole volume.
-    """
-    tissues = tissue_map(source) if tissues is None else tissues
+def change_by_tissue(source: Array, synthetic: Array, tissues: TissueMap) -> dict[str, float]:
+    """Mean absolute change in HU by tissue of the source, (X, Y, Z); not a number for an absent tissue."""
     change = np.abs(np.subtract(synthetic, source, dtype=np.float64))
     total = np.bincount(tissues.ravel(), weights=change.ravel(), minlength=1 + len(TISSUES))[1:]
     voxels = np.bincount(tissues.ravel(), minlength=1 + len(TISSUES))[1:]

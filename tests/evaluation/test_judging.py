@@ -9,16 +9,10 @@ import pytest
 
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.fidelity import fidelity
-from medgan.evaluation.judging import (
-    MEASURES,
-    Modalities,
-    Scans,
-    distance_to_ideal,
-    label_names_of,
-    measure,
-)
+from medgan.evaluation.judging import MEASURES, Modalities, Scans, distance_to_ideal, label_names_of, measure
 from medgan.evaluation.matching import Case
 
+MR_CT = Modalities("MR", "CT")
 SHAPES = pytest.mark.parametrize("shape", [(24, 24), (24, 24, 1), (24, 24, 9)], ids=["2d", "slice", "3d"])
 
 
@@ -43,7 +37,7 @@ def halves(shape):
 @SHAPES
 def test_errors_are_fidelity_and_the_error_in_each_label(tmp_path, shape):
     truth = np.full(shape, 50, np.int16)
-    scans = Scans.read(a_case(tmp_path, shape, reference=truth, labels=halves(shape)), {"left": 5, "all": [3, 5]})
+    scans = Scans(a_case(tmp_path, shape, reference=truth, labels=halves(shape)), {"left": 5, "all": [3, 5]})
     volume = np.where(scans.regions["left"], 60, 50).astype(np.float32)
     found = scans.errors(volume)
     assert found["mae_in_left_hu"] == 10
@@ -54,19 +48,20 @@ def test_errors_are_fidelity_and_the_error_in_each_label(tmp_path, shape):
 @SHAPES
 def test_changes_are_against_the_source(tmp_path, shape):
     source = np.full(shape, 50, np.int16)
-    scans = Scans.read(a_case(tmp_path, shape, source=source, labels=halves(shape)), None)
+    scans = Scans(a_case(tmp_path, shape, source=source, labels=halves(shape)), None)
     found = scans.changes(scans.source - 7)
     assert found["change_soft_tissue_hu"] == found["change_in_label_3_hu"] == found["change_in_label_5_hu"] == 7
 
 
-def test_without_a_source_nothing_has_changed(tmp_path):
-    scans = Scans.read(a_case(tmp_path, (24, 24)), None)
+def test_without_a_source_or_between_modalities_nothing_has_changed(tmp_path):
+    assert Scans(a_case(tmp_path, (24, 24)), None).changes(np.zeros((24, 24, 1))) == {}
+    scans = Scans(a_case(tmp_path, (24, 24), source=np.zeros((24, 24)), mask=np.ones((24, 24))), None, MR_CT)
     assert scans.changes(scans.synthetic) == {}
 
 
 def test_a_given_mask_is_where_fidelity_is_measured(tmp_path):
     mask = halves((24, 24, 1)) == 5
-    scans = Scans.read(a_case(tmp_path, (24, 24), reference=np.zeros((24, 24)), mask=mask.astype(np.uint8)), None)
+    scans = Scans(a_case(tmp_path, (24, 24), reference=np.zeros((24, 24)), mask=mask.astype(np.uint8)), None)
     np.testing.assert_array_equal(scans.inside, mask)
 
 
@@ -83,7 +78,7 @@ def limb(request):
 
 def test_the_rim_does_not_count_in_the_core_and_bone_is_measured_there(tmp_path, limb):
     ct, mr, _ = limb
-    scans = Scans.read(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, Modalities("MR", "CT"))
+    scans = Scans(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, MR_CT)
     spoilt = np.where(scans.core, ct, ct + 500).astype(np.float32)
     found = scans.errors(spoilt)
     assert found["mae_hu"] > 50
@@ -96,7 +91,7 @@ def test_the_rim_does_not_count_in_the_core_and_bone_is_measured_there(tmp_path,
 
 def test_without_a_source_bone_is_measured_in_the_whole_body(tmp_path, limb):
     ct, _, body = limb
-    scans = Scans.read(a_case(tmp_path, ct.shape, reference=ct), None)
+    scans = Scans(a_case(tmp_path, ct.shape, reference=ct), None)
     found = scans.errors(np.full(ct.shape, 40.0, np.float32))
     assert found["bone_dice"] == 0
     assert found["high_frequency_power_ratio"] == pytest.approx(0, abs=1e-6)
@@ -107,18 +102,12 @@ def test_without_a_source_bone_is_measured_in_the_whole_body(tmp_path, limb):
     np.testing.assert_allclose(scans.inside.sum(), body.sum(), rtol=0.03)
 
 
-def test_between_modalities_a_change_of_intensity_means_nothing(tmp_path, limb):
-    ct, mr, _ = limb
-    scans = Scans.read(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, Modalities("MR", "CT"))
-    assert scans.changes(scans.synthetic) == {}
-
-
 def test_an_mr_from_an_mr_is_judged_by_enhancement_and_from_a_ct_by_fidelity_alone(tmp_path, limb):
     ct, mr, _ = limb
     after = mr.copy()
     after[36:42, 36:42] += 300
     names = [
-        set(Scans.read(a_case(tmp_path, ct.shape, reference=after, source=source), None, modalities).errors(after))
+        set(Scans(a_case(tmp_path, ct.shape, reference=after, source=source), None, modalities).errors(after))
         for source, modalities in ((mr, Modalities("MR", "MR")), (ct, Modalities("CT", "MR")))
     ]
     assert names[1] == {"mae_percent", "psnr_db", "ssim"} < names[0]
@@ -129,7 +118,7 @@ def test_a_core_without_a_voxel_has_no_figures(tmp_path, limb):
     ct, mr, _ = limb
     tiny = np.zeros(ct.shape, np.uint8)
     tiny[9:11, 30:34] = 1
-    scans = Scans.read(a_case(tmp_path, ct.shape, reference=ct, source=mr, mask=tiny), None, Modalities("MR", "CT"))
+    scans = Scans(a_case(tmp_path, ct.shape, reference=ct, source=mr, mask=tiny), None, MR_CT)
     found = scans.errors(scans.synthetic)
     assert np.isfinite(found["mae_hu"])
     assert np.isnan([found["core_mae_hu"], found["core_bone_dice"], found["core_high_frequency_power_ratio"]]).all()
@@ -139,19 +128,15 @@ def test_a_core_without_a_voxel_has_no_figures(tmp_path, limb):
 def test_a_partner_on_another_grid_is_refused_by_name(tmp_path, role):
     case = a_case(tmp_path, (24, 24, 3), **{role: np.zeros((24, 24, 4), np.uint8)})
     with pytest.raises(GeometryError, match=rf"{role}.*\(24, 24, 4\)"):
-        Scans.read(case, None)
-
-
-def test_a_partner_of_the_same_shape_that_lies_elsewhere_is_refused(tmp_path):
-    case = a_case(tmp_path, (24, 24, 3), reference=np.zeros((24, 24, 3)))
-    save(case.partners["reference"], np.zeros((24, 24, 3)), np.diag([1.0, 1.0, 1.1, 1.0]))
-    with pytest.raises(GeometryError, match=r"reference .* not on one grid: 0\.2 voxels apart at a corner"):
-        Scans.read(case, None)
+        Scans(case, None)
+    save(case.partners[role], np.zeros((24, 24, 3)), np.diag([1.0, 1.0, 1.1, 1.0]))
+    with pytest.raises(GeometryError, match=rf"{role} .* not on one grid: 0\.2 voxels apart at a corner"):
+        Scans(case, None)
 
 
 def test_labels_that_were_interpolated_are_refused(tmp_path):
     with pytest.raises(DataError, match="not whole numbers"):
-        Scans.read(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
+        Scans(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
 
 
 @pytest.mark.parametrize(
@@ -179,33 +164,30 @@ def test_an_uncertainty_map_beside_the_image_is_compared_with_its_error(tmp_path
     shape = (24, 24, 3)
     truth = 50 + np.random.default_rng(1).uniform(0, 9, shape)
     case = a_case(tmp_path, shape, reference=truth, mask=np.ones(shape, np.uint8))
+    kinds = Modalities(modality, modality)
     # Most voxels are right, so the scale of an MR is known.
     error = np.maximum(np.random.default_rng(0).uniform(-2, 1, shape), 0)
     save(tmp_path / "synthetic.nii", scale * (truth + error))
-    assert Scans.read(case, None, Modalities(modality, modality)).map_figures() == {}
+    assert Scans(case, None, kinds).map_figures() == {}
     save(tmp_path / "synthetic_uncertainty.nii.gz", error**2)
-    found = Scans.read(case, None, Modalities(modality, modality)).map_figures()
-    assert found["uncertainty_spearman_where_unsure"] > 0.999
+    assert Scans(case, None, kinds).map_figures()["uncertainty_spearman_where_unsure"] > 0.999
 
 
 def test_an_uncertainty_map_on_another_grid_is_refused(tmp_path):
     case = a_case(tmp_path, (24, 24, 3))
     save(tmp_path / "synthetic_uncertainty.nii.gz", np.ones((24, 24, 4)))
     with pytest.raises(GeometryError, match="uncertainty map"):
-        Scans.read(case, None)
+        Scans(case, None)
 
 
 @pytest.mark.parametrize(
     "name", ["", " liver", "liver\n", "a\x1b[2J", "a\x00", "x" * 101, "a\u202eb", "\t=1"], ids=ascii
 )
 def test_a_label_that_cannot_stand_in_a_table_is_named(name):
+    as_people_do = {"left kidney": 1, "Niere (rechts)": 2, "<b>": 3, "肝": 4}
+    assert label_names_of(as_people_do, None) == as_people_do
     with pytest.raises(DataError, match="cannot stand in a table"):
-        label_names_of({"liver": 1, name: 2}, None)
-
-
-def test_labels_may_be_named_as_people_do():
-    names = {"left kidney": 1, "Niere (rechts)": 2, "<b>": 3, "肝": 4}
-    assert label_names_of(names, None) == names
+        label_names_of(as_people_do | {name: 5}, None)
 
 
 @pytest.mark.parametrize(
@@ -231,12 +213,9 @@ def test_the_better_of_two_values_is_nearer_to_the_ideal(name, better, worse):
     assert near < far
 
 
-@pytest.mark.parametrize("name", ["change_fat_hu", "soft_tissue_mean_hu", "enhancement_percent", "bone_p95_hu"])
-def test_figures_that_describe_have_no_best_value(name):
-    assert distance_to_ideal(name, pd.Series([1.0])) is None
-
-
-def test_what_is_not_known_is_shown():
+def test_figures_that_describe_have_no_best_value_and_what_is_not_known_is_shown():
+    for name in ("change_fat_hu", "soft_tissue_mean_hu", "enhancement_percent", "bone_p95_hu"):
+        assert distance_to_ideal(name, pd.Series([1.0])) is None
     assert measure("anything").shown
     assert not measure("core_bias_bone_hu").shown
     assert not measure("fat_sd_hu").shown

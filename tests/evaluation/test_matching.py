@@ -19,11 +19,20 @@ def put(*paths):
 
 
 def cohort(root, *rows):
-    put(*(root / row.split(",")[2] for row in rows))
-    for row in rows:
-        put(*(root / cell for cell in row.split(",")[3:]))
+    put(*(root / cell for row in rows for cell in row.split(",")[2:]))
     (root / "cohort.csv").write_text("\n".join(["subject,domain,image,mask", *rows]) + "\n")
     return root / "cohort.csv"
+
+
+@pytest.fixture
+def matched(tmp_path):
+    """``matched(["a.nii"], ["b.nii"])``: two folders of images, matched."""
+
+    def lay_out(fake, real, paired=None):
+        put(*(tmp_path / "fake" / name for name in fake), *(tmp_path / "real" / name for name in real))
+        return match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {}, paired)
+
+    return lay_out
 
 
 def partners(matching, role="reference"):
@@ -31,36 +40,27 @@ def partners(matching, role="reference"):
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "deep/er/a.nii.gz"])
-def test_images_of_two_folders_match_by_their_path_without_ending(tmp_path, name):
-    put(tmp_path / "fake" / name, (tmp_path / "real" / name).with_name("a.nii"), tmp_path / "real/other.nii")
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+def test_images_of_two_folders_match_by_their_path_without_ending(matched, name):
+    found = matched([name], [f"{name.removesuffix('.gz').removesuffix('.nii')}.nii", "other.nii"])
     assert found.paired
     assert set(partners(found).values()) == {"a.nii"}
 
 
-def test_images_match_by_subject_where_each_is_its_only_one(tmp_path):
-    put(
-        *(tmp_path / side / f"sub-{n}" / f"{file}.nii" for side, file in [("fake", "x"), ("real", "y")] for n in (1, 2))
-    )
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
-    assert {case.subject: case.partners["reference"].parent.name for case in found.cases} == {
-        "sub-1": "sub-1",
-        "sub-2": "sub-2",
-    }
+def test_images_match_by_subject_where_each_is_its_only_one(matched):
+    found = matched(["sub-1/x.nii", "sub-2/x.nii"], ["sub-1/y.nii", "sub-2/y.nii"])
+    subjects = {case.subject: case.partners["reference"].parent.name for case in found.cases}
+    assert subjects == {"sub-1": "sub-1", "sub-2": "sub-2"}
     assert not found.failures
 
 
-def test_several_images_of_a_subject_never_share_one_partner(tmp_path):
-    put(tmp_path / "fake/s/1.nii", tmp_path / "fake/s/2.nii", tmp_path / "real/s/9.nii")
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {}, paired=True)
+def test_several_images_of_a_subject_never_share_one_partner(matched):
+    found = matched(["s/1.nii", "s/2.nii"], ["s/9.nii"], paired=True)
     assert not found.cases
     assert len(found.failures) == 3
 
 
-def test_several_possible_partners_are_an_error_that_names_them(tmp_path):
-    put(tmp_path / "fake/s/1.nii", tmp_path / "real/s/8.nii", tmp_path / "real/s/9.nii")
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {}, paired=True)
-    assert "s/8, s/9" in found.failures[0].reason
+def test_several_possible_partners_are_an_error_that_names_them(matched):
+    assert "s/8, s/9" in matched(["s/1.nii"], ["s/8.nii", "s/9.nii"], paired=True).failures[0].reason
 
 
 def test_a_synthetic_image_takes_its_subject_from_its_source_and_its_reference_by_it(tmp_path):
@@ -73,9 +73,8 @@ def test_a_synthetic_image_takes_its_subject_from_its_source_and_its_reference_b
     assert partners(found, "source") == {"1": "1.nii", "2": "2.nii"}
 
 
-def test_a_missing_partner_is_a_failure_and_the_others_are_kept(tmp_path):
-    put(tmp_path / "fake/a.nii", tmp_path / "fake/b.nii", tmp_path / "real/a.nii")
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+def test_a_missing_partner_is_a_failure_and_the_others_are_kept(matched):
+    found = matched(["a.nii", "b.nii"], ["a.nii"])
     assert list(partners(found)) == ["a"]
     assert [failure.image for failure in found.failures] == ["b"]
     assert "no reference in" in found.failures[0].reason
@@ -89,20 +88,15 @@ def test_a_reference_without_a_synthetic_image_is_a_failure_in_a_folder_but_not_
     assert not match(synthetic, read_images(f"{table}:plain"), {}).failures
 
 
-def test_without_any_partner_the_references_are_other_subjects(tmp_path):
-    put(tmp_path / "fake/a.nii", tmp_path / "real/b.nii")
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+def test_without_any_partner_the_references_are_other_subjects(matched):
+    found = matched(["a.nii"], ["b.nii"])
     assert not found.paired
     assert [case.partners for case in found.cases] == [{}]
     assert not found.failures
 
 
-def test_a_subject_that_happens_to_be_in_both_domains_does_not_make_them_pairs(tmp_path):
-    put(
-        *(tmp_path / "fake" / f"{name}/1.nii" for name in "abc"),
-        *(tmp_path / "real" / f"{name}/2.nii" for name in "cde"),
-    )
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+def test_a_subject_that_happens_to_be_in_both_domains_does_not_make_them_pairs(matched):
+    found = matched([f"{name}/1.nii" for name in "abc"], [f"{name}/2.nii" for name in "cde"])
     assert not found.paired
     assert found.own_references == 1
 
@@ -114,19 +108,17 @@ def test_a_source_is_no_reference(tmp_path):
     assert "both source and reference" in found.failures[0].reason
 
 
-def test_files_of_one_name_in_subject_folders_are_a_set(tmp_path):
+def names(*read):
+    return [image.name for image in read_images(*read).images]
+
+
+def test_a_place_is_a_domain_a_column_or_the_files_of_one_name(tmp_path):
     put(*(tmp_path / f"sub-{n}" / f"{name}.nii.gz" for n in (1, 2) for name in ("plain", "labels")))
-    assert [image.name for image in read_images(f"{tmp_path}:labels").images] == ["sub-1/labels", "sub-2/labels"]
-
-
-def test_a_cohorts_masks_are_asked_for_by_column(tmp_path):
-    table = cohort(tmp_path, "P1,plain,1.nii,m/1.nii", "P2,plain,2.nii,m/2.nii")
-    assert [image.name for image in read_images(f"{table}:plain", "mask").images] == ["m/1", "m/2"]
-
-
-def test_scans_of_a_subject_may_share_their_labels(tmp_path):
-    table = cohort(tmp_path, "P1,contrast,1.nii,m.nii", "P1,plain,2.nii,m.nii")
-    assert [image.name for image in read_images(table, "mask").images] == ["m"]
+    assert names(f"{tmp_path}:labels") == ["sub-1/labels", "sub-2/labels"]
+    table = cohort(tmp_path / "one", "P1,plain,1.nii,m/1.nii", "P2,plain,2.nii,m/2.nii")
+    assert names(f"{table}:plain", "mask") == ["m/1", "m/2"]
+    table = cohort(tmp_path / "two", "P1,contrast,1.nii,m.nii", "P1,plain,2.nii,m.nii")
+    assert names(table, "mask") == ["m"], "the scans of a subject may share their labels"
 
 
 @pytest.mark.parametrize("place", ["nowhere", "empty", "cohort.csv:other"])
@@ -138,45 +130,30 @@ def test_a_place_without_images_is_named(tmp_path, place):
 
 
 def test_maps_beside_their_images_are_not_judged(tmp_path):
-    names = ("a.nii", "a_change.nii", "a_uncertainty.nii", "b_change.nii")
-    put(*(tmp_path / "fake" / name for name in names))
-    assert {image.name for image in read_images(tmp_path / "fake").images} == {"a", "b_change"}
+    put(*(tmp_path / name for name in ("a.nii", "a_change.nii", "a_uncertainty.nii", "b_change.nii")))
+    assert set(names(tmp_path)) == {"a", "b_change"}
 
 
-def test_an_output_with_a_suffix_is_matched_by_the_name_of_its_source(tmp_path):
-    put(*(tmp_path / "fake" / f"{name}_desc-synthetic.nii.gz" for name in "ab"), tmp_path / "fake/b_other.nii.gz")
-    put(*(tmp_path / "real" / f"{name}.nii.gz" for name in "ab"))
+def test_an_output_with_a_suffix_is_matched_by_the_name_of_its_source(tmp_path, matched):
+    (tmp_path / "fake").mkdir()
     for name in "ab":
         (tmp_path / "fake" / f"{name}_desc-synthetic.json").write_text('{"Suffix": "_desc-synthetic"}')
     (tmp_path / "fake" / "b_other.json").write_text('{"Suffix": ["_other"]}')
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {}, paired=True)
+    fake = ["a_desc-synthetic.nii.gz", "b_desc-synthetic.nii.gz", "b_other.nii.gz"]
+    found = matched(fake, ["a.nii.gz", "b.nii.gz"], paired=True)
     assert partners(found) == {"a": "a.nii.gz", "b": "b.nii.gz"}
     assert [failure.image for failure in found.failures] == ["b_other"]
 
 
-def test_what_is_no_image_is_passed_over_with_its_reason_and_broken_names_are_escaped(tmp_path):
-    latin = b"lat\xedn".decode(errors="surrogateescape")
-    put(*(tmp_path / side / f"{latin}.nii" for side in ("fake", "real")))
+def test_what_is_no_image_is_passed_over_with_its_reason_and_broken_names_are_escaped(tmp_path, matched):
+    for side in ("fake", "real"):
+        (tmp_path / side).mkdir()
     (tmp_path / "fake" / "all.zip").write_bytes(b"any")
     os.mkfifo(tmp_path / "real" / "pipe")
-    found = match(read_images(tmp_path / "fake"), read_images(tmp_path / "real"), {})
+    latin = b"lat\xedn".decode(errors="surrogateescape")
+    found = matched([f"{latin}.nii"], [f"{latin}.nii"])
     assert [case.name for case in found.cases] == [r"lat\xedn"]
     assert found.passed_over == {"all.zip": "packed; unpack it first", "pipe": "a named pipe, not a file"}
-
-
-def nnunet(root):
-    put(*(root / "imagesTr" / f"P{n}_000{channel}.nii.gz" for n in (1, 2) for channel in (0, 1)))
-    put(*(root / "labelsTr" / f"P{n}.nii.gz" for n in (1, 2)))
-    (root / "dataset.json").write_text('{"channel_names": {"0": "contrast", "1": "plain"}}')
-
-
-def bids(root):
-    for visit in (root / f"sub-{n}" / f"ses-{v}" / "ct" / f"sub-{n}_ses-{v}" for n in (1, 2) for v in "ab"):
-        put(*(visit.with_name(f"{visit.name}_{end}.nii.gz") for end in ("ct", "ce-x_ct", "label-liver_mask")))
-
-
-def roles(root):
-    put(*(root / role / f"P{n}.nii.gz" for n in (1, 2) for role in ("source", "target", "masks")))
 
 
 def test_options_that_no_place_heeds_are_refused(tmp_path):
@@ -187,9 +164,26 @@ def test_options_that_no_place_heeds_are_refused(tmp_path):
     check_heeded(Options(root=tmp_path, bids=(("run", "1"),)), ["cohort.csv:ct", tmp_path])
 
 
-@pytest.mark.parametrize("layout", [nnunet, bids, roles])
+LAYOUTS = {
+    "nnunet": [
+        *(f"imagesTr/P{n}_000{channel}.nii.gz" for n in (1, 2) for channel in (0, 1)),
+        *(f"labelsTr/P{n}.nii.gz" for n in (1, 2)),
+    ],
+    "bids": [
+        f"sub-{n}/ses-{v}/ct/sub-{n}_ses-{v}_{end}.nii.gz"
+        for n in (1, 2)
+        for v in "ab"
+        for end in ("ct", "ce-x_ct", "label-liver_mask")
+    ],
+    "roles": [f"{role}/P{n}.nii.gz" for n in (1, 2) for role in ("source", "target", "masks")],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_cohort_in_any_layout_has_the_partners_of_what_was_converted_from_it(tmp_path, layout):
-    layout(tmp_path / "data")
+    put(*(tmp_path / "data" / name for name in LAYOUTS[layout]))
+    if layout == "nnunet":
+        (tmp_path / "data/dataset.json").write_text('{"channel_names": {"0": "contrast", "1": "plain"}}')
     pair = ("contrast", "plain")
     sources, references = (read_images(f"{tmp_path / 'data'}:{domain}", pair=pair) for domain in pair)
     labels = read_images(tmp_path / "data", "mask", pair=pair)
@@ -197,7 +191,7 @@ def test_a_cohort_in_any_layout_has_the_partners_of_what_was_converted_from_it(t
     found = match(read_images(tmp_path / "made"), references, {"source": sources, "labels": labels})
     assert found.paired
     assert not found.failures
-    assert len(found.cases) == len(sources.images) == (4 if layout is bids else 2)
+    assert len(found.cases) == len(sources.images) == (4 if layout == "bids" else 2)
     subjects = {image.path: (image.subject, image.session) for image in (*sources.images, *references.images)}
     for case in found.cases:
         assert subjects[case.partners["source"]] == subjects[case.partners["reference"]]
@@ -209,34 +203,22 @@ PARTS = Split(train=("a", "b"), validation=("c",), test=("d",), files={})
 
 @pytest.fixture
 def table(tmp_path):
-    rows = [f"{subject},{domain},{subject}_{domain}.nii.gz" for subject in "abcd" for domain in ("mr", "ct")]
-    (tmp_path / "cohort.csv").write_text("\n".join(["subject,domain,image", *rows, "e,ct,e_ct.nii.gz"]))
-    for row in (*rows, "e,ct,e_ct.nii.gz"):
-        (tmp_path / row.split(",")[2]).touch()
-    return tmp_path / "cohort.csv"
+    rows = [f"{subject},{domain},{subject}_{domain}.nii" for subject in "abcd" for domain in ("mr", "ct")]
+    return cohort(tmp_path, *rows, "e,ct,e_ct.nii")
 
 
 def subjects(found):
-    return [case.subject for case in found]
+    return "".join(case.subject for case in found)
 
 
-def test_the_domains_are_those_of_the_evaluated_places(table):
+def test_training_pairs_are_of_the_evaluated_places_domains_or_of_those_that_are_named(table):
     found = training_pairs(table, None, "elsewhere/cohort.csv:mr", "elsewhere/cohort.csv:ct")
-    assert subjects(found) == ["a", "b", "c", "d"]  # e has no MR
-    assert found[0].partners == {
-        "reference": table.parent / "a_ct.nii.gz",
-        "source": table.parent / "a_mr.nii.gz",
-    }
-
-
-def test_domains_may_be_named_and_a_split_leaves_its_training_part(table):
-    assert subjects(training_pairs(f"{table}:mr,ct", PARTS, "folder", "folder")) == ["a", "b"]
-
-
-def test_without_sources_references_are_enough(table):
+    assert subjects(found) == "abcd"  # e has no MR
+    assert found[0].partners == {"reference": table.parent / "a_ct.nii", "source": table.parent / "a_mr.nii"}
+    assert subjects(training_pairs(f"{table}:mr,ct", PARTS, "folder", "folder")) == "ab"
     found = training_pairs(table, None, None, f"{table}:ct")
-    assert subjects(found) == ["a", "b", "c", "d", "e"]
-    assert set(found[0].partners) == {"reference"}
+    assert subjects(found) == "abcde"
+    assert found[0].partners.keys() == {"reference"}
 
 
 @pytest.mark.parametrize("domains", ["", ":ct", ":mr,ct,pet"])

@@ -99,9 +99,6 @@ def sliced_wasserstein(one: Samples, other: Samples, *, projections: int, seed: 
     number it is exactly the Wasserstein distance.
 
     Source: Bonneel et al. 2015, doi:10.1007/s10851-014-0506-3, Section 3.1, with exponent 1.
-
-    Raises:
-        DataError: A set without samples, samples of two shapes, or values that are not finite.
     """
     a, b = _rows(one), _rows(other)
     if np.shape(one)[1:] != np.shape(other)[1:]:

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,8 @@ TWIN = 0.5
 """Of the 5th percentile of real patches' distances to their nearest other: a sample nearer to another has a twin."""
 PARTLY = 0.2
 """Samples of which more than this share have twins have collapsed in part."""
+MOST_MODES, PER_MODE = 10, 5
+"""Clusters of real samples at most, and samples that there are for each at least."""
 
 Floats = NDArray[np.float64]
 
@@ -28,10 +29,8 @@ def diversity_ratio(samples: Patches, real: Patches) -> float:
     """Mean distance of two images of one class, as a share of real ones'; classes count by their samples.
 
     The distance is the root mean square of the smoothed, halved patches' difference: noise is no variety. Two patches
-    of one subject, or inserted into one, are not compared, unless there is only one; two of one lesion never are.
-
-    Returns:
-        Not a number where no class has two such patches on both sides.
+    of one subject, or inserted into one, are not compared, unless there is only one; two of one lesion never are. Not
+    a number where no class has two such patches on both sides.
     """
     return _ratio(_image_distances, samples, real)
 
@@ -117,30 +116,18 @@ def _apart(patches: Patches) -> NDArray[np.bool_]:
     return np.asarray(kinds[:, None] != kinds)
 
 
-MOST_MODES = 10
-PER_MODE = 5
-"""Real samples that there are for each cluster at least."""
+def find_modes(real: Features, seed: int) -> Features:
+    """Centres (K, D) of clusters of real features (N, D): ten at most, and at least 5 samples for each on average.
+
+    Source: k-means from the seeding of Arthur and Vassilvitskii 2007, as implemented by scipy.
+    """
+    count = int(np.clip(len(real) // PER_MODE, 1, MOST_MODES))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # equal samples make an empty cluster
+        centres, which = kmeans2(real, count, minit="++", rng=np.random.default_rng(seed))
+    return np.asarray(centres[np.unique(which)])
 
 
-@dataclass(frozen=True, eq=False)
-class Modes:
-    """Kinds of real samples, to which others are counted."""
-
-    centres: Features
-    """(K, D)."""
-
-    @classmethod
-    def of(cls, real: Features, seed: int) -> "Modes":
-        """Clusters of real features (N, D): ten at most, and at least 5 real samples for each on average.
-
-        Source: k-means from the seeding of Arthur and Vassilvitskii 2007, as implemented by scipy.
-        """
-        count = int(np.clip(len(real) // PER_MODE, 1, MOST_MODES))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # equal samples make an empty cluster
-            centres, which = kmeans2(real, count, minit="++", rng=np.random.default_rng(seed))
-        return cls(centres[np.unique(which)])
-
-    def covered(self, features: Features) -> int:
-        """Kinds whose centre is the nearest to some sample (N, D); compare equally many samples."""
-        return len(np.unique(vq(features, self.centres)[0]))
+def covered_modes(centres: Features, features: Features) -> int:
+    """Clusters whose centre is the nearest to some sample (N, D); compare equally many samples."""
+    return len(np.unique(vq(features, centres)[0]))

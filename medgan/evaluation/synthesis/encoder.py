@@ -34,8 +34,7 @@ class _Autoencoder(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """What the code tells of the patches, (B, C, *halved)."""
-        code, _ = self.encoded(patches)
-        hidden = F.leaky_relu(self.out(code), 0.2).unflatten(1, (WIDTHS[1], *self.quartered))
+        hidden = F.leaky_relu(self.out(self.encoded(patches)[0]), 0.2).unflatten(1, (WIDTHS[1], *self.quartered))
         shown: Tensor = self.last(F.interpolate(hidden, self.halved))
         return shown
 
@@ -57,9 +56,8 @@ class Encoder:
 
     network: _Autoencoder
     mean: NDArray[np.float64]
-    """(D,), of the real patches that it was trained on."""
     deviation: NDArray[np.float64]
-    """(D,), of the same."""
+    """(D,), as the mean, of the real patches that it was trained on."""
     names: int
     """Label names, each of which is a channel."""
     name: str

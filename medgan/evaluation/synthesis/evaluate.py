@@ -1,7 +1,6 @@
 """``medgan evaluate --synthesis``: synthetic lesions against real ones, beside what real and broken patches give."""
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,29 +16,15 @@ from medgan.data.domains import Domain, Window, domain_named
 from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import AS_IT_IS, Options
-from medgan.errors import ConfigError, DataError
-from medgan.evaluation.evaluate import NAME_WIDTH, failure_lines
-from medgan.evaluation.matching import Failure
+from medgan.errors import ConfigError
+from medgan.evaluation.evaluate import NAME_WIDTH, failure_lines, make_folder
+from medgan.evaluation.matching import Failure, Place
 from medgan.evaluation.statistics import plain
-from medgan.evaluation.synthesis.distances import (
-    Features,
-    frechet_distance,
-    kernel_distance,
-    neighbourhoods,
-    sliced_wasserstein,
-)
-from medgan.evaluation.synthesis.diversity import (
-    Modes,
-    collapse_verdict,
-    diversity_ratio,
-    shape_diversity_ratio,
-    twins_percent,
-)
+from medgan.evaluation.synthesis import distances, diversity
 from medgan.evaluation.synthesis.encoder import Encoder
-from medgan.evaluation.synthesis.material import PatchSets, Place, divided, gather
-from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, nearest
-from medgan.evaluation.synthesis.patches import Floats, Patches, blurred, collapsed, copied, smooth
-from medgan.evaluation.synthesis.sheet import contact_sheet
+from medgan.evaluation.synthesis.material import PatchSets, divided, gather
+from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, contact_sheet, nearest
+from medgan.evaluation.synthesis.patches import Patches, blurred, collapsed, copied, smooth
 
 SYNTHETIC, REAL = "synthetic", "real"
 MOST = 400
@@ -96,8 +81,6 @@ class Synthesis:
 
 @dataclass(frozen=True)
 class _Measure:
-    """How a figure is read."""
-
     right: Literal["0", "1", "high"]
     digits: int
     featured: bool = False
@@ -122,48 +105,47 @@ MEASURES = {
 
 
 class Judge:
-    """Figures of patches against real training patches, on which the encoder is trained.
+    """Figures of patches against real ``training`` patches, on which the encoder is trained.
 
-    Args:
-        training: Real patches that all others are compared with.
-        held_out: Real patches of other subjects: the floor of every distance.
-        suspected: Real patches that a generator may have copied.
-        names: How many label names there are.
-        seed: Of the encoder, the clusters and the projections.
+    ``held_out`` are real patches of other subjects, the floor of every distance, and ``suspected`` those that a
+    generator may have copied. ``names`` is how many label names there are; the ``seed`` is of the encoder, the clusters
+    and the projections.
     """
 
     def __init__(self, training: Patches, held_out: Patches, suspected: Patches, names: int, *, seed: int) -> None:
         self.training, self.held_out, self.suspected, self.seed = training, held_out, suspected, seed
         self.encoder = Encoder.train(training, names, seed=seed)
-        self.real: Features = self.encoder.features(training)
-        self.modes = Modes.of(self.real, seed)
+        self.real = self.encoder.features(training)
+        self.modes = diversity.find_modes(self.real, seed)
         # Whoever may have been copied is no copy himself: each real patch against those of other subjects.
         self.threshold = Threshold.of(nearest(held_out, suspected, real=True))
 
-    def figures(self, patches: Patches, found: Nearest) -> dict[str, float]:
+    def figures(self, patches: Patches, *, real: bool) -> dict[str, float]:
         """By the names in ``MEASURES``; as many patches as there are held-out ones, or fewer, are comparable."""
         features = self.encoder.features(patches)
+        copies = self.threshold.suspects(nearest(patches, self.suspected, real=real))
+        sets = patches.images, self.training.images
+        fine = [images - smooth(images) for images in sets]
+        sliced, fine_sliced = (
+            distances.sliced_wasserstein(one, other, projections=PROJECTIONS, seed=self.seed)
+            for one, other in (sets, fine)
+        )
         return {
-            "frechet": frechet_distance(features, self.real),
-            "kernel": kernel_distance(features, self.real),
-            "sliced_wasserstein": self._sliced(patches, lambda images: images),
-            "fine_wasserstein": self._sliced(patches, lambda images: images - smooth(images)),
-            **neighbourhoods(features, self.real),
-            "modes": float(self.modes.covered(features)),
-            "diversity": diversity_ratio(patches, self.training),
-            "shape_diversity": shape_diversity_ratio(patches, self.training),
-            "twins_percent": twins_percent(patches, self.held_out),
-            "copies_percent": 100 * float(self.threshold.suspects(found).mean()),
+            "frechet": distances.frechet_distance(features, self.real),
+            "kernel": distances.kernel_distance(features, self.real),
+            "sliced_wasserstein": sliced,
+            "fine_wasserstein": fine_sliced,
+            **distances.neighbourhoods(features, self.real),
+            "modes": float(diversity.covered_modes(self.modes, features)),
+            "diversity": diversity.diversity_ratio(patches, self.training),
+            "shape_diversity": diversity.shape_diversity_ratio(patches, self.training),
+            "twins_percent": diversity.twins_percent(patches, self.held_out),
+            "copies_percent": 100 * float(copies.mean()),
         }
 
     def full_name(self, measure: str) -> str:
         """A measure's name with that of the features that it was made with."""
         return f"{measure}[{self.encoder.name}]" if MEASURES[measure].featured else measure
-
-    def _sliced(self, patches: Patches, view: Callable[[Floats], Floats]) -> float:
-        return sliced_wasserstein(
-            view(patches.images), view(self.training.images), projections=PROJECTIONS, seed=self.seed
-        )
 
 
 def evaluate_synthesis(
@@ -177,13 +159,9 @@ def evaluate_synthesis(
 ) -> Synthesis:
     """Judge synthetic patches and write ``synthesis.csv``, ``synthesis.json``, ``nearest.csv`` and two sheets.
 
-    Args:
-        synthetic: An augmented cohort, whose sidecars say what is synthetic; or synthetic images.
-        reference: The real images; by default the unmarked ones of ``synthetic``.
-        out: Folder of the files.
-        question: Which patches.
-        split: The generator's ``split.json``: its training part may have been copied, all others are held out.
-        options: How cohorts are read.
+    ``synthetic`` is an augmented cohort, whose sidecars say what is synthetic, or synthetic images; ``reference`` the
+    real images, by default the unmarked ones of ``synthetic``. Of the generator's ``split.json`` the training part may
+    have been copied, and all others are held out.
     """
     lower, upper = question.window_hu
     if lower >= upper:
@@ -194,7 +172,7 @@ def evaluate_synthesis(
     parts = Split.load(split) if split else None
     domain = _domain(real[0].study.domain, question)
     material = gather(made, real, domain, question.shape, split=parts, seed=question.seed)
-    _make(out)
+    make_folder(out)
     return _judged(material, question.seed, out)
 
 
@@ -208,10 +186,7 @@ def _judged(material: PatchSets, seed: int, out: Path) -> Synthesis:
     arms = {SYNTHETIC: made.drawn(count, seed), REAL: floor} | {
         "blurred": blurred(floor), "collapsed": collapsed(floor, seed), "copied": copied(training, count, seed)
     }  # fmt: skip
-    found = {
-        name: nearest(patches, material.suspected, real=name in (REAL, "blurred")) for name, patches in arms.items()
-    }
-    columns = {name: judge.figures(patches, found[name]) for name, patches in arms.items()}
+    columns = {name: judge.figures(patches, real=name in (REAL, "blurred")) for name, patches in arms.items()}
     whole = nearest(made, material.suspected, real=False)
     suspects = judge.threshold.suspects(whole)
     result = Synthesis(
@@ -221,12 +196,12 @@ def _judged(material: PatchSets, seed: int, out: Path) -> Synthesis:
         ),
         nearest=_nearest_table(made, material.suspected, whole, suspects),
         memorisation=judge.threshold.verdict(whole),
-        collapse=collapse_verdict(columns[SYNTHETIC], columns[REAL], len(judge.modes.centres)),
+        collapse=diversity.collapse_verdict(columns[SYNTHETIC], columns[REAL], len(judge.modes)),
         features=judge.encoder.name,
         notes=tuple(_notes(material, count, len(training))),
         failures=material.failures,
     )  # fmt: skip
-    _write(result, asdict(judge.threshold), out)
+    _write(result, judge.threshold, out)
     orders = {"nearest": np.argsort(whole.distance), "samples": np.random.default_rng(seed).permutation(len(made))}
     for name, order in orders.items():
         contact_sheet(made, material.suspected, whole, suspects, order.tolist(), out / f"{name}.png")
@@ -236,13 +211,11 @@ def _judged(material: PatchSets, seed: int, out: Path) -> Synthesis:
 def _domain(name: str, question: Question) -> Domain:
     name = name or "patches"
     try:
-        found = domain_named(name)
+        domain = domain_named(name)
     except ConfigError:
-        found = domain_named(f"{name}:{question.modality}")
-    if found.modality == "MR":
-        return found
+        domain = domain_named(f"{name}:{question.modality}")
     lower, upper = question.window_hu
-    return found.model_copy(update={"window": Window(lower=lower, upper=upper)})
+    return domain if domain.modality == "MR" else domain.model_copy(update={"window": Window(lower=lower, upper=upper)})
 
 
 def _nearest_table(made: Patches, suspected: Patches, found: Nearest, suspects: NDArray[np.bool_]) -> pd.DataFrame:
@@ -259,13 +232,12 @@ def _nearest_table(made: Patches, suspected: Patches, found: Nearest, suspects: 
 
 
 def _notes(material: PatchSets, count: int, training: int) -> list[str]:
-    subjects = {
-        name: len({origin.subject for origin in patches.origins})
-        for name, patches in (("train", material.training), ("held", material.held_out))
-    }
+    trained, held = (
+        len({origin.subject for origin in patches.origins}) for patches in (material.training, material.held_out)
+    )
     lines = [
-        f"Each column: {count} patches against {training} real ones of {subjects['train']} subjects; real: the floor, "
-        f"other real patches of {subjects['held']} subjects. blurred, collapsed and copied are broken on purpose."
+        f"Each column: {count} patches against {training} real ones of {trained} subjects; real: the floor, other real "
+        f"patches of {held} subjects. blurred, collapsed and copied are broken on purpose."
     ]
     if not material.split_known:
         lines.append(
@@ -279,23 +251,15 @@ def _notes(material: PatchSets, count: int, training: int) -> list[str]:
     return lines
 
 
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be made a folder ({error.strerror}); give another place.") from None
-
-
-def _write(found: Synthesis, threshold: Mapping[str, float], out: Path) -> None:
+def _write(found: Synthesis, threshold: Threshold, out: Path) -> None:
     write_csv(out / "synthesis.csv", found.figures)
     write_csv(out / "nearest.csv", found.nearest)
-    arms = list(found.figures.columns[2:])
     content: dict[str, Any] = {
         "memorisation": found.memorisation,
         "collapse": found.collapse,
         "features": found.features,
-        "figures": {row["name"]: {arm: row[arm] for arm in arms} for row in found.figures.to_dict("records")},
-        "copy_threshold": dict(threshold),
+        "figures": found.figures.drop(columns="measure").set_index("name").to_dict("index"),
+        "copy_threshold": asdict(threshold),
         "notes": found.notes,
         "failures": [asdict(failure) for failure in found.failures],
     }
@@ -310,15 +274,11 @@ def render(found: Synthesis) -> Group:
         table.add_column(arm, justify="right")
     for row in found.figures.to_dict("records"):
         measure = MEASURES[row["measure"]]
-        name = f"{row['measure']} *" if measure.featured else row["measure"]
-        table.add_row(name, measure.right, *(_number(row[arm], measure.digits) for arm in arms))
+        cells = ["" if math.isnan(row[arm]) else f"{row[arm]:.{measure.digits}f}" for arm in arms]
+        table.add_row(f"{row['measure']} *" if measure.featured else row["measure"], measure.right, *cells)
     verdicts = [
         Text(line, style="bold red" if any(word in line for word in ALARMS) else "bold")
         for line in (found.memorisation, found.collapse)
     ]
     notes = [Text(line, style="dim") for line in (f"* on features of {found.features}.", *found.notes)]
     return Group(table, *notes, *failure_lines(found.failures, "synthesis.json"), *verdicts)
-
-
-def _number(value: float, digits: int) -> str:
-    return "" if math.isnan(value) else f"{value:.{digits}f}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,12 @@ from medgan.data.studies import AS_IT_IS, Cohort, Location, Options, read_cohort
 from medgan.data.tables import is_table
 from medgan.data.volumes import read_grid, read_volume
 from medgan.errors import ConfigError, DataError, GeometryError
-from medgan.evaluation.matching import Failure, read_images, split_place
+from medgan.evaluation.matching import Failure, Place, read_images, split_place
 from medgan.evaluation.synthesis.patches import Origin, Patches, lesion_patches
 
-Place = str | Path
+LEAST = 8
+"""Patches of each kind, without which no covariance and no neighbourhood says anything."""
+OWN_GRID = GridConfig(spacing_mm=(None, None, None))
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,14 @@ class _Row:
     recipient: str | None
     """The real subject whose image a synthetic one was made from."""
 
+    @classmethod
+    def of(cls, study: Study) -> Self:
+        """As the sidecar of its image says."""
+        facts = sidecar(study.image)
+        parents = facts.get("Parents")
+        parent = parents[0] if isinstance(parents, list) and parents else None
+        return cls(study, facts.get("Synthetic") is True, parent if isinstance(parent, str) else None)
+
 
 def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[_Row]:
     """The images of a cohort (CSV, folders, BIDS, nnU-Net raw), of ``COHORT:DOMAIN``, or of a folder of images."""
@@ -44,13 +55,13 @@ def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[_Row]:
     if path.is_dir() or is_table(path):
         cohort = read_cohort(Location(path, options), (domain,) if domain else (), tested=True)
     if cohort is None:
-        return [_row(Study(image.subject, "", image.path)) for image in read_images(place).images]
+        return [_Row.of(Study(image.subject, "", image.path)) for image in read_images(place).images]
     domains = sorted({study.domain for study in cohort.studies})
     if domain and domain not in domains:
         raise DataError(f"{path} has no image of domain {domain}; it has {', '.join(domains)}.")
     if not domain and len(domains) > 1:
         raise ConfigError(f"{path} has images of {', '.join(domains)}; say which, as in {path}:{domains[0]}.")
-    return [_row(study) for study in cohort.studies if study.domain == (domain or domains[0])]
+    return [_Row.of(study) for study in cohort.studies if study.domain == (domain or domains[0])]
 
 
 def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_IS) -> tuple[list[_Row], list[_Row]]:
@@ -75,14 +86,6 @@ def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_
     if len(marked) == len(given):
         raise DataError(f"{synthetic} holds synthetic images only; give the real ones with --reference.")
     return marked, [row for row in given if not row.synthetic]
-
-
-LEAST = 8
-"""Patches of each kind, without which no covariance and no neighbourhood says anything."""
-OWN_GRID = GridConfig(spacing_mm=(None, None, None))
-
-Case = tuple[Prepared, NDArray[np.uint8]]
-"""An image on its own grid in RAS+, and its labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,19 +128,21 @@ class _Reader:
                 failures.append(Failure(row.study.image.name, str(error)))
         return Patches.joined(parts)
 
-    def _of_row(self, row: _Row, before: Case | None) -> Patches:
+    def _of_row(self, row: _Row, before: tuple[Prepared, NDArray[np.uint8]] | None) -> Patches:
         image, labels = self._case(row.study)
-        if not self.labels or _fits(image.voxels.shape, self.shape):
-            return _whole(image, labels, row)
+        name, subject = row.study.image.name, row.study.subject
+        if not self.labels or image.voxels.shape == (*self.shape, 1)[:3]:
+            voxels = image.normalised()
+            if voxels.shape[2] == 1:  # a patch of two dimensions
+                voxels, labels = voxels[..., 0], labels[..., 0]
+            return Patches(voxels[None], labels[None], (Origin(subject, name, row.recipient),))
         changed = None
         if before is not None and before[0].voxels.shape == image.voxels.shape:
             changed = (before[0].voxels != image.voxels) | (before[1] != labels)
-        return lesion_patches(
-            image, labels, self.shape, row.study.image.name, row.study.subject,
-            recipient=row.recipient, changed=changed,
-        )  # fmt: skip
+        return lesion_patches(image, labels, self.shape, name, subject, recipient=row.recipient, changed=changed)
 
-    def _case(self, study: Study) -> Case:
+    def _case(self, study: Study) -> tuple[Prepared, NDArray[np.uint8]]:
+        """An image on its own grid in RAS+, and its labels."""
         image = prepare(read_volume(study.image), self.domain, OWN_GRID)
         if not self.labels:
             return image, np.zeros(image.voxels.shape, dtype=np.uint8)
@@ -208,22 +213,3 @@ def _trained(real: Sequence[_Row], split: Split | None, seed: int) -> tuple[set[
         return named, True
     drawn = np.random.default_rng(seed).permutation(subjects)
     return set(drawn[: (len(drawn) + 1) // 2].tolist()), False
-
-
-def _fits(image: tuple[int, ...], patch: tuple[int, ...]) -> bool:
-    return image == (patch if len(patch) == 3 else (*patch, 1))
-
-
-def _whole(image: Prepared, labels: NDArray[np.uint8], row: _Row) -> Patches:
-    """An image that is a patch; one slice is a patch of two dimensions."""
-    voxels = image.normalised()
-    if voxels.shape[2] == 1:
-        voxels, labels = voxels[..., 0], labels[..., 0]
-    return Patches(voxels[None], labels[None], (Origin(row.study.subject, row.study.image.name, row.recipient),))
-
-
-def _row(study: Study) -> _Row:
-    facts = sidecar(study.image)
-    parents = facts.get("Parents")
-    known = isinstance(parents, list) and parents and isinstance(parents[0], str)
-    return _Row(study, facts.get("Synthetic") is True, parents[0] if known and isinstance(parents, list) else None)

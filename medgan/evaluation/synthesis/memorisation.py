@@ -1,13 +1,17 @@
 """Whether samples are copies of training patches: their nearest ones, measured by how near real patches come."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 from scipy.stats import binom
 
+from medgan.data.streams import replacing
 from medgan.evaluation.synthesis.patches import Floats, Patches, smooth
 
 PERCENTILE = 5.0
@@ -24,6 +28,15 @@ FLAT = 1e-4
 """Variance, of images in [-1, 1], below which there is no contrast."""
 SURE = 0.01
 """More copies than chance allows: they would be so many less often than this."""
+
+MOST, COLUMNS = 40, 5
+"""Pairs on a contact sheet, and in a row of it."""
+TILE_PIXELS = 96
+"""A patch is enlarged by a whole factor to about this."""
+COLOURS = ((0, 229, 160), (255, 79, 216), (255, 196, 0), (64, 156, 255))
+"""Of the labels' outlines, by number."""
+SUSPECT = (220, 30, 30)
+"""The frame of a pair whose sample is suspected to be a copy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +81,11 @@ class Threshold:
         """(N,), the samples that are copies without doubt."""
         return np.asarray(found.distance < self.certain)
 
-    def exceeded(self, found: Nearest) -> bool:
-        """Whether there are more suspects than among real patches, or a single certain copy."""
-        suspects = int(self.suspects(found).sum())
-        chance = float(binom.sf(suspects - 1, len(found.distance), PERCENTILE / 100))
-        return bool(self.certainly(found).any()) or chance < SURE
-
     def verdict(self, found: Nearest) -> str:
-        """One line: whether more samples lie at training patches than real patches of other subjects do."""
+        """One line: whether one sample is certainly a copy, or more are near training patches than real ones are."""
         suspects, certain = int(self.suspects(found).sum()), int(self.certainly(found).sum())
         share = f"{suspects} of {len(found.distance)} samples ({suspects / len(found.distance):.0%})"
-        if self.exceeded(found):
+        if certain or float(binom.sf(suspects - 1, len(found.distance), PERCENTILE / 100)) < SURE:
             beyond = f", {certain} of them beyond doubt" if certain else ""
             what = f"{share} are copies of training patches{beyond}"
             return f"Memorisation: COPIES. {what}; see nearest.png and nearest.csv."
@@ -93,8 +100,7 @@ def nearest(samples: Patches, training: Patches, *, real: bool) -> Nearest:
 
     Only the sample's lesion and its rim are looked at, since what surrounds an inserted lesion is somebody else's.
     Patches of the recipient that reach into the sample's place are no candidates: what surrounds the lesion is alike
-    there by construction.
-    Nor are, for samples that are ``real`` themselves, patches of their own subject.
+    there by construction. Nor are, for samples that are ``real`` themselves, patches of their own subject.
     """
     distances = _aligned_distances(samples.images, training.images, _lesion_and_rim(samples))
     distances[_recipients_place(samples, training)] = np.inf
@@ -108,15 +114,14 @@ def nearest(samples: Patches, training: Patches, *, real: bool) -> Nearest:
     return Nearest(which, first, ratio)
 
 
-def _aligned_distances(one: Floats, other: Floats, where: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def _aligned_distances(one: Floats, other: Floats, where: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N, M), each patch of ``one`` to each of ``other``: the root of one minus the highest correlation.
 
     Correlated are the smoothed patches, of blocks every other voxel, over all mirrorings and shifts of up to ``REACH``;
-    gain and offset play no part. What has no contrast is at distance 1.
-    ``where`` (N, *shape) are the voxels of ``one`` that are looked at, by default all.
+    gain and offset play no part. What has no contrast is at distance 1. ``where`` (N, *shape) are the voxels of ``one``
+    that are looked at.
     """
-    free, fixed = smooth(one), smooth(other)
-    weights = np.ones_like(free) if where is None else where.astype(np.float32)
+    free, fixed, weights = smooth(one), smooth(other), where.astype(np.float32)
     spatial = free.ndim - 1
     reach, stride = REACH[spatial], STRIDE[spatial]
 
@@ -160,3 +165,40 @@ def _recipients_place(samples: Patches, training: Patches) -> NDArray[np.bool_]:
     centres, others = (np.array([origin.centre for origin in each.origins]) for each in (samples, training))
     overlap = (np.abs(centres[:, None] - others) < max(samples.images.shape[1:])).all(axis=2)
     return np.asarray((recipients[:, None] == training.groups) & overlap)
+
+
+def contact_sheet(
+    samples: Patches, training: Patches, found: Nearest, suspects: NDArray[np.bool_], order: Sequence[int], path: Path
+) -> None:
+    """Write pairs of a sample, on the left, and its nearest training patch as PNG; of blocks the middle slice.
+
+    The first 40 samples in ``order`` are shown; pairs of ``suspects``, (N,), are framed in red.
+    """
+    tiles = []
+    for number in order[:MOST]:
+        pair = [(samples, number), (training, int(found.which[number]))]
+        images = np.hstack([_tile(patches.images[at], patches.labels[at]) for patches, at in pair])
+        framed = np.full((images.shape[0] + 6, images.shape[1] + 6, 3), SUSPECT if suspects[number] else 0, np.uint8)
+        framed[3:-3, 3:-3] = images
+        tiles.append(framed)
+    blank = np.zeros_like(tiles[0])
+    tiles += [blank] * (-len(tiles) % min(COLUMNS, len(tiles)))
+    width = min(COLUMNS, len(tiles))
+    rows = [np.hstack(tiles[first : first + width]) for first in range(0, len(tiles), width)]
+    with replacing(path) as stream:
+        Image.fromarray(np.vstack(rows)).save(stream, format="PNG")
+
+
+def _tile(image: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A patch upright, enlarged, with its outlines, (rows, columns, 3); RAS+ as a radiologist looks at it."""
+    if image.ndim == 3:
+        middle = image.shape[2] // 2
+        image, labels = image[..., middle], labels[..., middle]
+    factor = max(TILE_PIXELS // max(image.shape), 1)
+    grey, marks = (np.kron(each[::-1, ::-1].T, np.ones((factor, factor))) for each in (image, labels))
+    values = np.rint((np.clip(grey, -1, 1) + 1) / 2 * 255).astype(np.uint8)
+    picture = np.repeat(values[..., None], 3, axis=2)
+    for number in range(1, int(marks.max()) + 1):
+        inside = marks == number
+        picture[inside & ~ndimage.binary_erosion(inside)] = COLOURS[(number - 1) % len(COLOURS)]
+    return picture

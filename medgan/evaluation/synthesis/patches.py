@@ -14,6 +14,10 @@ from medgan.errors import DataError
 
 SLICES = (0.25, 0.5, 0.75)
 """Where 2D patches lie within a lesion, as shares of the slices that it is in."""
+BLUR_VOXELS = 1.5
+"""Standard deviation of the Gaussian that takes real patches' texture."""
+NOISE = 0.02
+"""Standard deviation, of images in [-1, 1]: what keeps repeated patches and copies from being equal to the bit."""
 
 Floats = NDArray[np.float32]
 
@@ -73,11 +77,7 @@ class Patches:
 
     @classmethod
     def joined(cls, parts: Sequence["Patches"]) -> "Patches":
-        """Patches of one shape, one after another.
-
-        Raises:
-            DataError: There are none, or of several shapes.
-        """
+        """Patches of one shape, one after another; a DataError where there are none, or of several shapes."""
         kept = [part for part in parts if len(part)]
         shapes = sorted({part.images.shape[1:] for part in kept})
         if not shapes:
@@ -109,11 +109,11 @@ def lesion_patches(
     voxel that has ``changed`` are cut; without it, all are.
     """
     images, maps, origins = [], [], []
+    extent = (*shape, 1)[:3]
     for number, voxels in enumerate(voxels_of(labels), start=1):
         if changed is not None and not changed[tuple(voxels.T)].any():
             continue
         for centre in _centres(voxels, len(shape)):
-            extent = tuple(shape) if len(shape) == 3 else (*shape, 1)
             start = [round(float(c) - (size - 1) / 2) for c, size in zip(centre, extent, strict=True)]
             images.append(cut(image, start, extent).reshape(shape))
             maps.append(cut_labels(labels, start, extent).reshape(shape).astype(np.uint8))
@@ -144,12 +144,6 @@ def _centres(voxels: NDArray[np.intp], spatial: int) -> list[NDArray[np.float64]
     heights = np.unique(voxels[:, 2])
     chosen = sorted({int(heights[int(share * len(heights))]) for share in SLICES})
     return [voxels[voxels[:, 2] == height].mean(axis=0) for height in chosen]
-
-
-BLUR_VOXELS = 1.5
-"""Standard deviation of the Gaussian."""
-NOISE = 0.02
-"""Standard deviation, of images in [-1, 1]: what keeps repeated patches and copies from being equal to the bit."""
 
 
 def blurred(real: Patches) -> Patches:

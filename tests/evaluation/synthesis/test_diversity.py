@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from medgan.evaluation.synthesis.diversity import (
-    Modes,
     collapse_verdict,
+    covered_modes,
     diversity_ratio,
+    find_modes,
     shape_diversity_ratio,
     twins_percent,
 )
@@ -23,15 +24,6 @@ def others(shape, make_lesions):
     return make_lesions(40, shape, seed=1)
 
 
-def half(patches, fake):
-    """Half as given, half ``fake``."""
-    return Patches(
-        np.concatenate([patches.images[:20], fake.images[:20]]),
-        np.concatenate([patches.labels[:20], fake.labels[:20]]),
-        (*patches.origins[:20], *fake.origins[:20]),
-    )
-
-
 def test_other_real_patches_are_as_diverse(real, others):
     assert diversity_ratio(others, real) == pytest.approx(1, abs=0.15)
     assert shape_diversity_ratio(others, real) == pytest.approx(1, abs=0.15)
@@ -42,11 +34,8 @@ def test_one_patch_with_noise_has_collapsed(real, others):
     one = collapsed(others, seed=0)
     assert diversity_ratio(one, real) < 0.1
     assert twins_percent(one, real) == 100
-
-
-def test_half_of_it_has_collapsed_in_part(real, others):
-    mixed = half(others, collapsed(others, seed=0))
-    assert diversity_ratio(mixed, real) > 0.5
+    mixed = Patches.joined([others.at(range(20)), one.at(range(20))])
+    assert diversity_ratio(mixed, real) > 0.5, "half of it has collapsed in part"
     assert twins_percent(mixed, real) == pytest.approx(50, abs=5)
 
 
@@ -90,21 +79,16 @@ def ring(which, seed=0):
 
 @pytest.mark.parametrize("present", [8, 5, 1])
 def test_of_a_ring_the_modes_that_samples_come_in_are_counted(present):
-    modes = Modes(ring(np.arange(8)))
-    samples = ring(np.arange(40) % present, seed=1)
-    assert modes.covered(samples) == present
+    assert covered_modes(ring(np.arange(8)), ring(np.arange(40) % present, seed=1)) == present
 
 
 def test_clusters_of_real_samples_are_all_covered_by_themselves():
     real = ring(np.arange(80) % 8)
-    modes = Modes.of(real, seed=0)
-    assert 8 <= len(modes.centres) <= 10
-    assert modes.covered(real) == len(modes.centres)
-    assert modes.covered(real[::8]) <= 3
-
-
-def test_few_real_samples_make_few_modes():
-    assert len(Modes.of(np.random.default_rng(0).standard_normal((11, 2)), seed=0).centres) == 2
+    modes = find_modes(real, seed=0)
+    assert 8 <= len(modes) <= 10
+    assert covered_modes(modes, real) == len(modes)
+    assert covered_modes(modes, real[::8]) <= 3
+    assert len(find_modes(real[:11], seed=0)) == 2, "few real samples make few modes"
 
 
 REAL = {"modes": 10.0, "diversity": 1.0, "shape_diversity": 1.0, "twins_percent": 0.0}

@@ -44,11 +44,7 @@ def test_only_what_was_inserted_is_synthetic(cohorts, patch):
     assert (np.abs(centres[:, :2] - 19.5) < 1).all()
     assert found.names == ("lesion",)
     assert found.failures == ()
-
-
-def test_the_split_column_says_who_was_trained_on(cohorts):
-    found = gathered(cohorts[True], (16, 16))
-    assert found.split_known
+    assert found.split_known, "the split column says who was trained on"
     assert subjects(found.training) == subjects(found.suspected) == {"s0", "s1", "s2", "s3", "s4"}
     assert subjects(found.held_out) == {"s5", "s6", "s7", "s8", "s9"}
 
@@ -61,18 +57,12 @@ def test_without_a_split_subjects_are_halved_and_all_are_suspected(cohorts):
     assert len(subjects(found.suspected)) == 10
 
 
-def test_a_runs_own_split_goes_before_the_column(cohorts):
-    split = Split(train=("s0", "s6", "s7"), validation=(), test=(), files={})
-    found = gathered(cohorts[True], (16, 16), split=split)
-    assert subjects(found.training) == {"s0", "s6", "s7"}
-    assert found.split_known
-
-
-def test_an_image_that_was_trained_on_is_not_held_out_under_another_name(cohorts):
+def test_a_runs_own_split_goes_before_the_column_and_knows_images_under_another_name(cohorts):
     trained = next(row.study.image for row in divided(cohorts[True], None)[1] if row.study.subject == "s6")
     images = {"gone": {"image.nii.gz": image_hash(trained)}}
     split = Split(train=("s0", "s7", "gone"), validation=(), test=(), files={}, images=images)
     found = gathered(cohorts[True], (16, 16), split=split)
+    assert found.split_known
     assert subjects(found.training) == {"s0", "s6", "s7"}
     assert "s6" not in subjects(found.held_out)
 

@@ -22,16 +22,9 @@ DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 def agreement(source: Prepared, target: Prepared, pair: DomainPair, margin_voxels: int = MARGIN_VOXELS) -> Prepared:
-    """The region inside both bodies, in the form of a study, so that it is cut and turned as the pair is.
+    """The region inside both bodies, less a margin in plane, as a study, so that it is cut and turned as the pair is.
 
-    Args:
-        source: (X, Y, Z), on the target's grid.
-        target: The same subject.
-        pair: The two domains.
-        margin_voxels: How much is taken off the common body in plane.
-
-    Returns:
-        Voxels of 1 inside and 0 outside, (X, Y, Z), float32; as a patch -1 is outside and +1 inside.
+    Both are of one subject on one grid. Voxels (X, Y, Z) are 1 inside and 0 outside, as a patch +1 and -1.
     """
     common = body_mask(source.voxels, pair.source, to_the_edge=True) & body_mask(target.voxels, pair.target)
     inside = eroded_in_plane(common, margin_voxels)
@@ -49,13 +42,8 @@ def eroded_in_plane(mask: NDArray[np.bool_], voxels: int) -> NDArray[np.bool_]:
 def on_scale_of(source: Prepared, target: Prepared, inside: Prepared) -> Prepared:
     """``target`` divided by its gain over ``source``, and windowed like it.
 
-    The gain is the median ratio of the two inside the body. Contrast agent changes a minority of voxels, which does
-    not move a median; what remains of the difference is enhancement.
-
-    Args:
-        source: (X, Y, Z) in arbitrary units.
-        target: The same subject on the same grid.
-        inside: Where both show the body, above 0; see :func:`agreement`.
+    The gain is the median ratio of the two ``inside`` the body, see :func:`agreement`. Contrast agent changes a
+    minority of voxels, which does not move a median; what remains of the difference is enhancement.
     """
     usable = (inside.voxels > 0) & (source.voxels > 0) & (target.voxels > 0)
     if not usable.any():
@@ -65,20 +53,11 @@ def on_scale_of(source: Prepared, target: Prepared, inside: Prepared) -> Prepare
 
 
 def misaligned(study: Prepared, voxels: int, *, subject: str, seed: int) -> Prepared:
-    """A study moved in plane in a direction that its subject draws, its edges repeated; its affine and body stay.
-
-    Args:
-        study: The target of a pair, on the networks' grid.
-        voxels: How far, in voxels of that grid; 0 returns the study itself.
-        subject: Whose it is: all images of a subject move alike, and different subjects differently.
-        seed: Of the draw.
-    """
+    """A study moved so many voxels in plane in its subject's direction, its edges repeated; affine and body stay."""
     if voxels == 0:
         return study
-    steps = [voxels * step for step in direction(subject, seed)]
-    along = [
-        np.clip(np.arange(size) - step, 0, size - 1) for size, step in zip(study.voxels.shape, steps, strict=False)
-    ]
+    sides = zip(study.voxels.shape, direction(subject, seed), strict=False)
+    along = [np.clip(np.arange(size) - voxels * step, 0, size - 1) for size, step in sides]
     return replace(study, voxels=np.ascontiguousarray(study.voxels[np.ix_(*along)]))
 
 

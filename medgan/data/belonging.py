@@ -59,21 +59,16 @@ class Scans(Config):
     def of(cls, scans: list[Scan]) -> "Scans":
         """The ranges of at least one scan."""
         words = {scan.modality or "" for scan in scans}
-        lowest_and_highest = {
+        ranges = {
             name: tuple((min(axis), max(axis)) for axis in zip(*(getattr(scan, name) for scan in scans), strict=True))
             for name in ("spacing_mm", "field_mm")
         }
-        return cls.model_validate(
-            lowest_and_highest | {"modalities": tuple(sorted(word for word in words if re.fullmatch(MODALITY, word)))}
-        )
+        modalities = sorted(word for word in words if re.fullmatch(MODALITY, word))
+        return cls.model_validate({**ranges, "modalities": tuple(modalities)})
 
 
 def check_belongs(volume: Volume, domain: Domain, *, force: bool = False, advice: str = "") -> tuple[str, ...]:
-    """Refuse a study that cannot be of a domain; if forced, tell why it cannot be, each as a sentence part.
-
-    Raises:
-        DataError: Naming the file, and why.
-    """
+    """Refuse a study that cannot be of a domain; if forced, tell why it cannot be, each as a sentence part."""
     reasons = tuple(contradictions(volume, domain))
     if reasons and not force:
         raise DataError(
@@ -113,11 +108,7 @@ def contradictions(volume: Volume, domain: Domain) -> Iterator[str]:
 def oddities(volume: Volume, domain: Domain, scans: Scans | None = None, grid: GridConfig | None = None) -> list[str]:
     """What is unusual about a study that can be of a domain, each as a sentence part.
 
-    Args:
-        volume: As it was read.
-        domain: What it is taken for.
-        scans: How the model's training studies of the domain were scanned.
-        grid: On which grid the model sees them; None is each study's own.
+    ``scans`` are how the model's training studies of the domain were scanned, ``grid`` is that on which it sees them.
     """
     beside = sidecar(volume.path)
     modality = _modality(volume, beside)
@@ -186,7 +177,7 @@ def _far_outside(scan: Scan, scans: Scans, grid: GridConfig) -> Iterator[str]:
         yield f"voxel size far outside what the model saw: {', '.join(far)}"
     fields = list(zip(axes, scan.field_mm, scans.field_mm, strict=True))[:2]
     if all(size > FAR_FIELD * high or size < low / FAR_FIELD for _, size, (low, high) in fields):
-        far = [
+        shown = [
             f"{size:.0f} mm along {axis}, {low:.0f} to {high:.0f} mm in training" for axis, size, (low, high) in fields
         ]
-        yield f"field of view far outside what the model saw: {', '.join(far)}"
+        yield f"field of view far outside what the model saw: {', '.join(shown)}"

@@ -94,14 +94,13 @@ def read_bids(path: Path, names: Sequence[str], choice: Choice = (), *, tested: 
     if not files:
         return None
     images, others = ([file for file in files if file.is_image is wanted] for wanted in (True, False))
-    derived = sorted((path / "derivatives").iterdir()) if (path / "derivatives").is_dir() else []
-    derived_files = [file for each in derived if each.is_dir() for file in _files(each, strict=not tested)]
-    labels = [file for file in (*others, *derived_files) if file.suffix in MASKS]
+    derivatives = sorted((path / "derivatives").iterdir()) if (path / "derivatives").is_dir() else []
+    derived = [file for each in derivatives if each.is_dir() for file in _files(each, strict=not tested)]
+    labels = [file for file in (*others, *derived) if file.suffix in MASKS]
     for key, value in choice:
         if not any(file.has(key, value) for file in (*images, *labels)):
-            there = sorted({file.value(key) for file in (*images, *labels)})
-            has = ", ".join(each or "(none)" for each in there)
-            raise ConfigError(f"--bids {key}={value}: no image has it; there are: {has}.")
+            there = ", ".join(each or "(none)" for each in sorted({file.value(key) for file in (*images, *labels)}))
+            raise ConfigError(f"--bids {key}={value}: no image has it; there are: {there}.")
     kept = _chosen(images, [each for each in choice if each[0] != "label"], names)
     aside = [(file.path, "masks, label maps or phase images") for file in others]
     aside += [(file.path, "not chosen by --bids") for file in images if file not in kept]
@@ -115,17 +114,16 @@ def read_bids(path: Path, names: Sequence[str], choice: Choice = (), *, tested: 
             )
         mask = masks[0].path if len(masks) == 1 else None
         studies.append(Study(file.subject, file.domain(names), file.path, mask, session=file.value("ses")))
-    return Listed(studies, "BIDS", aside, notes)
+    return Listed(tuple(studies), path, "BIDS", tuple(aside), tuple(notes))
 
 
 def difference(images: Iterable[Path]) -> str:
     """In what the names of several images differ, and how to choose among them; empty where they are no BIDS names."""
-    files = [_named(image) for image in images]
+    files = [_named(image) for image in sorted(images)]
     known = [file for file in files if file]
     if len(known) < max(len(files), 2):
         return ""
-    first = min(known, key=lambda file: file.path)
-    example = ",".join(f"{key}={first.value(key)}" for key in _differing(known)) or "run=1"
+    example = ",".join(f"{key}={known[0].value(key)}" for key in _differing(known)) or "run=1"
     return f"{_differ(known)}; choose with --bids {example}"
 
 
@@ -140,17 +138,16 @@ def _named(path: Path) -> _File | None:
 
 def _files(folder: Path, *, strict: bool) -> list[_File]:
     """The named files of all subjects in a folder, or else of the subject whose folder it is or lies in."""
-    subjects, within = sorted(folder.glob("sub-*/")), ""
+    subjects = [(subject, subject.name) for subject in sorted(folder.glob("sub-*/"))]
     if not subjects:
-        within = next((part.name for part in (folder, *folder.parents) if part.name.startswith("sub-")), "")
-        subjects = [folder] if within else []
+        subjects = [(folder, part.name) for part in (folder, *folder.parents) if part.name.startswith("sub-")][:1]
     files = []
-    for subject in subjects:
+    for subject, name in subjects:
         for image in find_images(subject).images:
             if strict and image.is_dir():
                 next(image.iterdir(), None)  # raises where it cannot be listed
             file = _named(image)
-            if file and file.subject == (within or subject.name):
+            if file and file.subject == name:
                 files.append(file)
     return files
 
@@ -175,7 +172,7 @@ def _chosen(files: Sequence[_File], choice: Choice, names: Sequence[str]) -> lis
     for key, value in choice:
         groups: dict[tuple[str, ...], list[_File]] = defaultdict(list)
         for file in kept:
-            groups[(file.subject, file.domain(names), "" if key == "ses" else file.value("ses"))].append(file)
+            groups[file.subject, file.domain(names), "" if key == "ses" else file.value("ses")].append(file)
         kept = []
         for group in groups.values():
             wanted = [file for file in group if file.has(key, value)]

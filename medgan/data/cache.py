@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
-from medgan.config import Config
 from medgan.data.belonging import check_belongs
 from medgan.data.domains import Domain
 from medgan.data.hashes import default_folder, file_hash
@@ -31,10 +30,8 @@ __all__ = ["Cache", "default_folder"]
 
 FORMAT = 6
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
-
 BLOCK = 2**22
 """Bytes of a file that are read at once."""
-
 
 log = logging.getLogger(__name__)
 
@@ -47,29 +44,30 @@ class Cache:
 
     def prepared(self, study: Study, domain: Domain, grid: GridConfig) -> Prepared:
         """The study on the networks' grid; its voxels are a read-only memory map."""
-        entry = self.folder / f"{_entry_key(file_hash(study.image), domain, grid)}.npy"
-        facts = entry.with_suffix(".json")
+        # The name is a hash of the study's bytes and of every setting that shapes the result.
+        parts = [str(FORMAT), file_hash(study.image), domain.model_dump_json(), grid.model_dump_json()]
+        name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        entry = self.folder / f"{name}.npy"
         try:
-            return _read(entry, facts)
+            return _read(entry)
         except FileNotFoundError:
             pass
         except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
             log.warning("%s: a prepared study that is damaged (%s) is made anew of %s", entry, error, study.image)
         volume = read_volume(study.image)
         check_belongs(volume, domain, advice=", or leave it out: `medgan data check` names all such studies")
-        _write(prepare(volume, domain, grid), entry, facts)
-        return _read(entry, facts)
+        prepared = prepare(volume, domain, grid)
+        with replacing(entry) as stream:
+            np.save(stream, prepared.voxels)
+        # The facts come last: an entry without them is made anew.
+        facts = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
+        facts["scan"] = asdict(prepared.scan) if prepared.scan else None
+        write_text(entry.with_suffix(".json"), json.dumps(facts | {"checksums": _checksums(entry, facts)}))
+        return _read(entry)
 
 
-def _entry_key(content_hash: str, domain: Domain, grid: GridConfig) -> str:
-    """The name of an entry: a hash of the study's bytes and of every setting that shapes the result."""
-    parts: list[Config] = [domain, grid]
-    text = "\n".join([str(FORMAT), content_hash, *(part.model_dump_json() for part in parts)])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _read(entry: Path, facts: Path) -> Prepared:
-    known = read_json(facts)
+def _read(entry: Path) -> Prepared:
+    known = read_json(entry.with_suffix(".json"))
     if known.pop("checksums") != _checksums(entry, known):
         raise ValueError("its checksum differs")
     return Prepared(
@@ -79,15 +77,6 @@ def _read(entry: Path, facts: Path) -> Prepared:
         bounds=(float(known["bounds"][0]), float(known["bounds"][1])),
         scan=Scan(**known["scan"]),
     )
-
-
-def _write(prepared: Prepared, entry: Path, facts: Path) -> None:
-    with replacing(entry) as stream:
-        np.save(stream, prepared.voxels)
-    # The facts come last: an entry without them is made anew.
-    content = {"affine": prepared.affine.tolist(), "body": prepared.body, "bounds": prepared.bounds}
-    content["scan"] = asdict(prepared.scan) if prepared.scan else None
-    write_text(facts, json.dumps(content | {"checksums": _checksums(entry, content)}))
 
 
 def _checksums(entry: Path, facts: Mapping[str, Any]) -> list[int]:

@@ -32,7 +32,7 @@ SPACING_RATIO = 2.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class _Finding:
     """Something to look at before training, and the studies that it is about."""
 
     kind: Literal["unreadable", "geometry", "duplicate", "leakage", "intensity", "spacing", "pairing"]
@@ -41,12 +41,12 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class _Report:
     """What a cohort holds, and what is wrong with it; no findings means that it can be trained on."""
 
     readings: dict[Study, dict[str, Any]]
     """By study, in the cohort's order: shape, voxel size and intensities; empty where it cannot be read."""
-    findings: tuple[Finding, ...]
+    findings: tuple[_Finding, ...]
     cohort: Cohort
 
     def frame(self) -> pd.DataFrame:
@@ -65,12 +65,11 @@ class Report:
         table = Table("subject", "domain", Column("image", overflow="fold"), *columns)
         for study, reading in self.readings.items():
             kinds = sorted({finding.kind for finding in self.findings if study in finding.studies})
-            cells = [""] * 7
+            cells = [study.subject, study.domain, self.cohort.relative(study.image), *[""] * 7]
             if reading:
-                cells = [" × ".join(map(str, reading["shape"])), _mm(reading["spacing_mm"]), reading["orientation"]]
-                cells += [f"{reading[name]:.4g}" for name in ("minimum", "p1", "p99", "maximum")]
-            names = (study.subject, study.domain, self.cohort.relative(study.image))
-            table.add_row(*map(Text, (*names, *cells)), Text(", ".join(kinds), style="red"))
+                cells[3:6] = " × ".join(map(str, reading["shape"])), _mm(reading["spacing_mm"]), reading["orientation"]
+                cells[6:] = [f"{reading[name]:.4g}" for name in ("minimum", "p1", "p99", "maximum")]
+            table.add_row(*map(Text, cells), Text(", ".join(kinds), style="red"))
         unique = len({reading["content"] for reading in self.readings.values() if reading})
         lines = [*self.cohort.notes, *filter(None, [self.cohort.note])]
         lines += [f"{finding.kind}: {finding.text}" for finding in self.findings]
@@ -81,12 +80,12 @@ class Report:
         return Group(table, *map(Text, [*lines, summary]))
 
 
-def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
+def check_cohort(cohort: Cohort, pair: DomainPair) -> _Report:
     """Read every study and look for what training would trip over or, worse, not notice; a bad file stops nothing."""
     readings: dict[Study, dict[str, Any]] = {study: {} for study in cohort.studies}
     grids: dict[Study, Grid] = {}
-    unreadable: list[Finding] = []
-    intensities: list[Finding] = []
+    unreadable: list[_Finding] = []
+    intensities: list[_Finding] = []
     domains = {domain.name: domain for domain in (pair.source, pair.target)}
     for study in cohort.studies:
         try:
@@ -98,32 +97,30 @@ def check_cohort(cohort: Cohort, pair: DomainPair) -> Report:
     read = {study: reading for study, reading in readings.items() if reading}
     findings = [*unreadable, *intensities, *_spacings(read), *_masks(grids)]
     findings += _pairs(cohort, pair, grids) if pair.paired else []
-    findings += _duplicates(read, cohort)
-    for subject, parts in cohort.parts().items():
-        if len(parts) > 1:
-            text = f"subject '{subject}' is in {' and '.join(sorted(parts))}; correct the `split` column."
-            findings.append(Finding("leakage", text, cohort.of_subjects([subject]).studies))
-    findings += _names(cohort)
-    return Report(readings, tuple(findings), cohort)
+    findings += [*_duplicates(read, cohort), *_subjects(cohort)]
+    return _Report(readings, tuple(findings), cohort)
 
 
 def _reading(volume: Volume) -> dict[str, Any]:
-    percentiles = (float(value) for value in np.percentile(volume.voxels, [0, 1, 99, 100]))
+    lowest, p1, p99, highest = (float(value) for value in np.percentile(volume.voxels, [0, 1, 99, 100]))
     return {
         "shape": volume.grid.size,
         "spacing_mm": volume.grid.spacing_mm,
         "orientation": "".join(nib.orientations.aff2axcodes(volume.grid.affine)),
-        **dict(zip(("minimum", "p1", "p99", "maximum"), percentiles, strict=True)),
+        "minimum": lowest,
+        "p1": p1,
+        "p99": p99,
+        "maximum": highest,
         "content": voxel_hash(volume),
     }
 
 
-def _unreadable(study: Study, path: Path, error: Exception) -> Finding:
+def _unreadable(study: Study, path: Path, error: Exception) -> _Finding:
     """Our own errors name the file; those of a library may not."""
-    return Finding("unreadable", str(error) if isinstance(error, MedganError) else f"{path}: {error!r}", (study,))
+    return _Finding("unreadable", str(error) if isinstance(error, MedganError) else f"{path}: {error!r}", (study,))
 
 
-def _intensities(study: Study, volume: Volume, domain: Domain) -> Iterator[Finding]:
+def _intensities(study: Study, volume: Volume, domain: Domain) -> Iterator[_Finding]:
     low, high = float(volume.voxels.min()), float(volume.voxels.max())
     texts = []
     if low == high:
@@ -135,10 +132,10 @@ def _intensities(study: Study, volume: Volume, domain: Domain) -> Iterator[Findi
         texts = [f"{study.image}: {reason}; correct or remove it." for reason in odd_hu(volume.voxels)]
         if high < BONE_HU and not texts:
             texts = [f"{study.image} has no value above {high:g} HU: no bone, so it is clipped, or a crop; look at it."]
-    yield from (Finding("intensity", text, (study,)) for text in texts)
+    yield from (_Finding("intensity", text, (study,)) for text in texts)
 
 
-def _spacings(read: dict[Study, dict[str, Any]]) -> Iterator[Finding]:
+def _spacings(read: dict[Study, dict[str, Any]]) -> Iterator[_Finding]:
     """Voxel sizes far from the median of their domain: of slices in their plane, of volumes along all three axes."""
     groups: dict[tuple[str, int], list[Study]] = defaultdict(list)
     for study, reading in read.items():
@@ -148,54 +145,49 @@ def _spacings(read: dict[Study, dict[str, Any]]) -> Iterator[Finding]:
         median = np.median(spacings, axis=0)
         for study, spacing in zip(studies, spacings, strict=True):
             if np.maximum(spacing / median, median / spacing).max() > SPACING_RATIO:
-                text = (
-                    f"{study.image} has voxels of {_mm(spacing)} mm, where the median of {domain} is {_mm(median)} mm"
-                )
-                yield Finding("spacing", text + "; resample or remove it, unless this is meant.", (study,))
+                text = f"{study.image} has voxels of {_mm(spacing)} mm, the median of {domain} is {_mm(median)} mm"
+                yield _Finding("spacing", f"{text}; resample or remove it, unless this is meant.", (study,))
 
 
-def _masks(grids: dict[Study, Grid]) -> Iterator[Finding]:
+def _masks(grids: dict[Study, Grid]) -> Iterator[_Finding]:
     for study, grid in grids.items():
         if study.mask:
             try:
                 mask = read_grid(study.mask)
                 if not same_grid(grid, mask):
-                    text = (
-                        f"{study.mask} and {study.image} are on different voxel grids ({apart(grid, mask)}); draw or "
-                        "resample the mask on it."
-                    )
-                    yield Finding("geometry", text, (study,))
+                    both = f"{study.mask} and {study.image} are on different voxel grids ({apart(grid, mask)})"
+                    yield _Finding("geometry", f"{both}; draw or resample the mask on it.", (study,))
             except Exception as error:  # as for images
                 yield _unreadable(study, study.mask, error)
 
 
-def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterator[Finding]:
+def _pairs(cohort: Cohort, pair: DomainPair, grids: dict[Study, Grid]) -> Iterator[_Finding]:
     for subject in cohort.subjects():
         own = cohort.of_subjects([subject])
         missing = [name for name in pair.names if not own.of_domain(name).studies]
         if missing:
             text = f"subject '{subject}' has no {missing[0]} image, so it is no pair to train on; add or remove it."
-            yield Finding("pairing", text, own.studies)
+            yield _Finding("pairing", text, own.studies)
         try:
             couples = own.pairs(pair)
         except DataError as error:
-            yield Finding("pairing", str(error), own.studies)
+            yield _Finding("pairing", str(error), own.studies)
             continue
         coupled = {each for two in couples for each in two}
         for study in own.studies if couples else ():
             if study not in coupled:
                 text = f"{study.image} has no partner in its session, so it is not trained on; add or remove it."
-                yield Finding("pairing", text, (study,))
+                yield _Finding("pairing", text, (study,))
         for source, target in couples:
             if {source, target} <= grids.keys() and not same_grid(grids[source], grids[target]):
                 text = (
                     f"{source.image} and {target.image} ({apart(grids[source], grids[target])}) are on different "
                     "voxel grids, so they cannot be trained as a pair; register them first with `medgan data register`."
                 )
-                yield Finding("geometry", text, (source, target))
+                yield _Finding("geometry", text, (source, target))
 
 
-def _duplicates(read: dict[Study, dict[str, Any]], cohort: Cohort) -> Iterator[Finding]:
+def _duplicates(read: dict[Study, dict[str, Any]], cohort: Cohort) -> Iterator[_Finding]:
     by_content: dict[str, list[Study]] = defaultdict(list)
     for study, reading in read.items():
         if reading["minimum"] < reading["maximum"]:  # one value everywhere shows nobody, and is a finding of its own
@@ -204,24 +196,26 @@ def _duplicates(read: dict[Study, dict[str, Any]], cohort: Cohort) -> Iterator[F
         subjects = sorted({study.subject for study in studies})
         images = ", ".join(cohort.relative(study.image) for study in studies)
         if len(subjects) > 1:
-            text = (
-                f"{images} are one image under subjects {', '.join(subjects)}: a test would see what was trained on; "
-            )
-            yield Finding("leakage", text + "give them one subject, or remove all but one.", tuple(studies))
+            text = f"{images} are one image under subjects {', '.join(subjects)}: a test would see what was trained on"
+            yield _Finding("leakage", f"{text}; give them one subject, or remove all but one.", tuple(studies))
         elif len(studies) > 1:
             text = f"{images} are one image, {len(studies)} times in subject {subjects[0]}; remove all but one."
-            yield Finding("duplicate", text, tuple(studies))
+            yield _Finding("duplicate", text, tuple(studies))
 
 
-def _names(cohort: Cohort) -> Iterator[Finding]:
-    """Subjects who may be one and the same, by their names alone."""
+def _subjects(cohort: Cohort) -> Iterator[_Finding]:
+    """Subjects in two parts, and those who may be one and the same by their names alone."""
+    for subject, parts in cohort.parts().items():
+        if len(parts) > 1:
+            text = f"subject '{subject}' is in {' and '.join(sorted(parts))}; correct the `split` column."
+            yield _Finding("leakage", text, cohort.of_subjects([subject]).studies)
     naming = subjects_named(cohort.names())
     if cohort.doubt:
         advice = "give both images of a subject one name, or list the images in a CSV that says who is who."
-        yield Finding("leakage", f"{cohort.doubt}; {advice}", cohort.studies)
+        yield _Finding("leakage", f"{cohort.doubt}; {advice}", cohort.studies)
     elif alike := naming.note or naming.doubt:
         text = f"by their names, {alike}; if they are one subject, call them so in the table."
-        yield Finding("leakage", text, cohort.studies)
+        yield _Finding("leakage", text, cohort.studies)
     spellings: dict[str, list[str]] = defaultdict(list)
     for subject in cohort.subjects():
         spellings[plain_spelling(subject)].append(subject)
@@ -229,7 +223,7 @@ def _names(cohort: Cohort) -> Iterator[Finding]:
         if len(subjects) > 1:
             names = ", ".join(f"'{subject}'" for subject in subjects)
             text = f"subjects {names} differ by their spelling alone; if they are one, give them one name."
-            yield Finding("leakage", text, cohort.of_subjects(subjects).studies)
+            yield _Finding("leakage", text, cohort.of_subjects(subjects).studies)
 
 
 def left_out(data: Path, cohort: Cohort) -> Iterator[str]:

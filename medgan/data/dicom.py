@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,10 @@ class _Series:
         """Those of its files that can be read as slices."""
         return [header.image for header in self.headers if isinstance(header.image, Slice)]
 
+    def without(self, paths: Collection[Path]) -> "_Series":
+        """The series without some of its files."""
+        return replace(self, headers=tuple(header for header in self.headers if header.path not in paths))
+
     def slices(self) -> list[Slice]:
         """Its slices, unordered, if all files can be read and be one volume."""
         if self.problem:
@@ -88,10 +92,9 @@ class _Parted:
 def read(path: Path) -> Volume:
     """One DICOM slice, or a series of them, with the rescale slope and intercept applied.
 
-    Args:
-        path: A file (voxels (X, Y, 1)); a folder whose DICOM files are one series (voxels (X, Y, Z), ordered along
-            the slice normal); or one of several series in a folder, ``FOLDER/series_2``. Files need no suffix and no
-            preamble. What lies beside a series is left out: reports, indexes, localizers, exact copies, sub-folders.
+    ``path`` is a file (voxels (X, Y, 1)), a folder whose DICOM files are one series (voxels (X, Y, Z), ordered along
+    the slice normal), or one of several series in a folder, ``FOLDER/series_2``. Files need no suffix and no preamble.
+    What lies beside a series is left out: reports, indexes, localizers, exact copies, sub-folders.
     """
     slices, notes = _slices(path)
     grid = _grid(path, slices)
@@ -176,8 +179,7 @@ def _is_bare(path: Path) -> bool:
 
 
 def _grid(path: Path, slices: Sequence[Slice]) -> Grid:
-    affine = series_affine(slices)
-    size = (*slices[0].size, len(slices))
+    affine, size = series_affine(slices), (*slices[0].size, len(slices))
     check_affine(path, affine, size)
     return made_up_grid(size, affine)
 
@@ -205,7 +207,7 @@ def _series_slices(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
         if parted.whole if path.is_dir() else one.name == path.name:
             return in_order(path, one.slices()), one.notes
     names, count = [one.name for one in parted.series], len(parted.singles)
-    shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
+    shown = few(names, MAX_NAMED)
     if not path.is_dir():
         raise DataError(f"{path}: no series of that name; {folder} has {shown or 'no series but itself'}.")
     if names:
@@ -238,8 +240,7 @@ def _part(folder: Path, files: Sequence[Path]) -> _Parted:
         if len(beside) == sum(len(group.headers) for group in groups):
             beside = {}  # nothing but localizers, or nothing but captures: they are what there is
         left |= beside
-        kept = [[header for header in group.headers if header.path not in beside] for group in groups]
-        groups = [replace(group, headers=tuple(own)) for group, own in zip(groups, kept, strict=True) if own]
+        groups = [group for each in groups if (group := each.without(beside)).headers]
         whole = [group for group in groups if len(group.headers) > 1]
     else:
         whole = [group for group in groups if len(groups) == 1 and _is_several(group)]
@@ -323,21 +324,17 @@ def _groups(headers: Sequence[Header]) -> list[_Series]:
         for members in alike.values():
             slices = [image for _, image in members]
             if is_stack(slices) or (framed and (len(positions_mm(slices)) > FEW or is_stack(slices, FEW))):
-                joined.append(_one_of_many(tuple(header for header, _ in members), framed))
+                note = f"stacked from {len(slices)} slices that have a SeriesInstanceUID each"
+                problem = DataError(
+                    f"{slices[0].path.parent}: {len(slices)} slices lie like one volume, but have no common "
+                    "StudyInstanceUID, SeriesInstanceUID and FrameOfReferenceUID that says so; give them common ones, "
+                    "or each a folder of its own."
+                )
+                headers = tuple(header for header, _ in members)
+                joined.append(_Series(headers, (note,)) if framed else _Series(headers, problem=problem))
         taken = {header.path for group in joined for header in group.headers}
         alone = [(header, image) for header, image in alone if header.path not in taken]
     return [*(group for group in groups if group.headers[0].path not in taken), *joined]
-
-
-def _one_of_many(headers: tuple[Header, ...], framed: bool) -> _Series:
-    """A volume of slices that are alone in their series each; without a common frame a problem."""
-    if framed:
-        return _Series(headers, (f"stacked from {len(headers)} slices that have a SeriesInstanceUID each",))
-    problem = DataError(
-        f"{headers[0].path.parent}: {len(headers)} slices lie like one volume, but have no common StudyInstanceUID, "
-        "SeriesInstanceUID and FrameOfReferenceUID that says so; give them common ones, or each a folder of its own."
-    )
-    return _Series(headers, problem=problem)
 
 
 def _judged(group: _Series, groups: Sequence[_Series]) -> _Series:
@@ -354,13 +351,11 @@ def _judged(group: _Series, groups: Sequence[_Series]) -> _Series:
 
 def _is_volume(group: _Series) -> bool:
     """Whether a series is a volume for certain, though perhaps a broken one."""
-    slices = group.images
     several = len(group.headers) > FEW
-    if several and (group.problem or len(slices) < len(group.headers)):
+    if several and (group.problem or len(group.images) < len(group.headers)):
         return True
-    across = {header.path for header, _ in _beside(group)}
-    if len(across) < len(group.headers):
-        slices = [one for one in slices if one.path not in across]
+    upright = group.without({header.path for header, _ in _beside(group)})
+    slices = (upright if upright.headers else group).images
     return bool(slices) and (is_stack(slices) or (several and not all(one.positioned for one in slices)))
 
 
@@ -375,14 +370,12 @@ def _is_several(group: _Series) -> bool:
 def _beside(group: _Series) -> list[tuple[Header, str]]:
     """The images of a series that are no part of a volume: what says so, and few that lie across all others."""
     beside = [(header, header.aside) for header in group.headers if header.aside]
-    slices = [
-        (header, header.image) for header in group.headers if isinstance(header.image, Slice) and not header.aside
-    ]
+    slices = [header for header in group.headers if isinstance(header.image, Slice) and not header.aside]
     if len(slices) > 2 * FEW:
-        normals = np.stack([image.direction[:, 2] for _, image in slices])
+        normals = np.stack([header.slice().direction[:, 2] for header in slices])
         across = np.abs(normals @ np.median(normals, axis=0)) < ACROSS
         if 0 < across.sum() <= FEW:
-            beside += [(slices[at][0], "a localizer, across the others") for at in np.flatnonzero(across)]
+            beside += [(slices[at], "a localizer, across the others") for at in np.flatnonzero(across)]
     return beside
 
 

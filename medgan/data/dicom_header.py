@@ -1,9 +1,8 @@
 """The headers of DICOM files: what each is, where its slice lies, and whether slices are a volume on an even grid.
 
-Nothing is invented. An attribute that geometry or scaling needs, and that is missing or cannot be meant, is an error
-with its name. What only concerns how an image is shown (windows, inversion, padding) is not looked at. Readers of
-series hide missing slices, uneven spacing and a tilted gantry behind a warning at most; here positions are judged
-before a pixel is read.
+Nothing is invented: an attribute that geometry or scaling needs, and that is missing or cannot be meant, is an error
+with its name. What only concerns display (windows, inversion, padding) is not looked at. Readers of series hide missing
+slices, uneven spacing and a tilted gantry behind a warning at most; here positions are judged before a pixel is read.
 """
 
 import math
@@ -43,7 +42,6 @@ REMEMBERED = 1 << 14
 
 LARGEST_NORM_ERROR = 0.01
 """How far from 1 a direction's length may be: anonymisers round cosines."""
-
 SCALED = ("CT", "PT")
 """Modalities whose standard asks for a RescaleSlope: without one, stored values have no unit."""
 NOT_HU = ("OD", "MGML", "Z_EFF", "ED", "EDW", "PCT")
@@ -131,8 +129,7 @@ def read_header(path: Path) -> Header:
 def _read_header(path: Path, *_content: int) -> Header:
     """The header of a file; ``_content``, its size and time, tells it from what had its name before."""
     data = dataset(path, TAGS)
-    number = text(data, "SeriesNumber")
-    kind = _object(data)
+    kind, number = _object(data), text(data, "SeriesNumber")
     try:
         if kind:
             raise DataError(f"{path}: {kind}, not an image; give the images that belong to it.")
@@ -192,19 +189,26 @@ def numbers(path: Path, data: Dataset, name: str, count: int) -> list[float] | N
     return parts
 
 
+def _brief(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def _object(data: Dataset) -> str:
     """Why a file can be no image, by its class, else by its modality; empty for what has rows and columns."""
-    kind = text(data, "SOPClassUID") or text(data.file_meta, "MediaStorageSOPClassUID")
+    kind, modality = (
+        text(data, "SOPClassUID") or text(data.file_meta, "MediaStorageSOPClassUID"),
+        text(data, "Modality"),
+    )
     if kind == INDEX or "FileSetID" in data or "DirectoryRecordSequence" in data:
         return "a DICOM index"
-    if kind.startswith(SEGMENTATIONS) or text(data, "Modality") == "SEG":
+    if kind.startswith(SEGMENTATIONS) or modality == "SEG":
         return "a segmentation (a label map)"
-    if kind == DOSE or text(data, "Modality") == "RTDOSE":
+    if kind == DOSE or modality == "RTDOSE":
         return "a dose grid"
     name = UID(kind).name.removesuffix(" Storage") if kind else ""
-    if "Rows" in data or "Image" in name or not (kind or text(data, "Modality") in WITHOUT_PIXELS):
+    if "Rows" in data or "Image" in name or not (kind or modality in WITHOUT_PIXELS):
         return ""
-    return f"a DICOM object without pixels ({name or text(data, 'Modality')})"
+    return f"a DICOM object without pixels ({name or modality})"
 
 
 def _aside(data: Dataset) -> str:
@@ -252,9 +256,7 @@ def _check_kind(path: Path, data: Dataset) -> None:
     if UID(text(data, "SOPClassUID")).name.startswith("Enhanced "):
         raise DataError(f"{path}: enhanced DICOM, with a place for each frame; convert it with `dcm2niix` first.")
     if "MOSAIC" in image_type:
-        raise DataError(
-            f"{path}: a mosaic, the slices of a volume side by side; convert it to NIfTI first with `dcm2niix`."
-        )
+        raise DataError(f"{path}: a mosaic of a volume's slices side by side; convert it first with `dcm2niix`.")
     if "LOCALIZER" in image_type and text(data, "Modality") == "CT":
         raise DataError(f"{path}: a localizer, a projection and no slice in HU; give the slices that it was made for.")
 
@@ -281,17 +283,12 @@ def _direction(path: Path, data: Dataset) -> NDArray[np.float64]:
         raise GeometryError(f"{path}: no ImageOrientationPatient, so nobody knows how it lies; export it again.")
     row, column = np.reshape(cosines, (2, 3))
     lengths = np.linalg.norm(row), np.linalg.norm(column)
+    odd = f"{path}: ImageOrientationPatient has directions"
     if max(abs(length - 1) for length in lengths) > LARGEST_NORM_ERROR:
-        raise GeometryError(
-            f"{path}: ImageOrientationPatient has directions of lengths {lengths[0]:g} and {lengths[1]:g}, not 1; "
-            "export it again."
-        )
+        raise GeometryError(f"{odd} of lengths {lengths[0]:g} and {lengths[1]:g}, not 1; export it again.")
     row, column = row / lengths[0], column / lengths[1]
     if abs(row @ column) > LARGEST_COSINE:
-        raise GeometryError(
-            f"{path}: ImageOrientationPatient has directions that are not at right angles (cosine {row @ column:.3g}); "
-            "export it again."
-        )
+        raise GeometryError(f"{odd} that are not at right angles (cosine {row @ column:.3g}); export it again.")
     normal = np.cross(row, column)
     return np.stack([row, column, normal / np.linalg.norm(normal)], axis=1)
 
@@ -299,26 +296,20 @@ def _direction(path: Path, data: Dataset) -> NDArray[np.float64]:
 def _scaling(path: Path, data: Dataset, modality: str) -> tuple[float, float] | None:
     """RescaleSlope and RescaleIntercept; None where the modality does without."""
     if "ModalityLUTSequence" in data:
-        raise DataError(
-            f"{path}: a ModalityLUTSequence maps its values, which is not read; export it with a RescaleSlope."
-        )
+        raise DataError(f"{path}: its values need a ModalityLUTSequence, which is not read; export it with a slope.")
     unit = text(data, "RescaleType").upper()
     if modality == "CT" and unit in NOT_HU:
         raise DataError(f"{path}: its values are no HU (RescaleType {unit}); give the CT images themselves.")
-    slope, intercept = (numbers(path, data, name, 1) for name in ("RescaleSlope", "RescaleIntercept"))
+    pair = {name: numbers(path, data, name, 1) for name in ("RescaleSlope", "RescaleIntercept")}
+    slope, intercept = pair.values()
     if slope is None and intercept is None and modality not in SCALED:
         return None
     if slope is None or intercept is None:
-        pair = (("RescaleSlope", slope), ("RescaleIntercept", intercept))
-        absent = " and no ".join(name for name, value in pair if value is None)
+        absent = " and no ".join(name for name, value in pair.items() if value is None)
         raise DataError(f"{path}: no {absent}, so its values have no unit; export it again with its scaling.")
     if slope[0] == 0:
         raise DataError(f"{path}: a RescaleSlope of 0 makes all values equal; export it again with its scaling.")
     return slope[0], intercept[0]
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def in_order(folder: Path, slices: Sequence[Slice]) -> list[Slice]:
@@ -334,7 +325,8 @@ def in_order(folder: Path, slices: Sequence[Slice]) -> list[Slice]:
         offsets = np.stack([one.origin_mm for one in ordered]) - ordered[0].origin_mm
         along = offsets @ normal
         _check_places(folder, ordered, along)
-        _check_gaps(folder, ordered, along)
+        if _unevenness(along) > EVENNESS:
+            raise GeometryError(f"{folder}: {_gaps(ordered, np.diff(along))}.")
         _check_upright(folder, offsets, along, normal)
     return ordered
 
@@ -431,31 +423,27 @@ def _check_places(folder: Path, ordered: Sequence[Slice], along: NDArray[np.floa
             )
 
 
-def _check_gaps(folder: Path, ordered: Sequence[Slice], along: NDArray[np.float64]) -> None:
-    """Refuse gaps of several spacings, and spacings that differ."""
-    if _unevenness(along) <= EVENNESS:
-        return
-    gaps = np.diff(along)
-    spacing = _commonest(gaps)
-    widest = int(gaps.argmax())
-    between = f"{_at(ordered[widest])} and {_at(ordered[widest + 1])}"
+def _gaps(ordered: Sequence[Slice], gaps: NDArray[np.float64]) -> str:
+    """What is wrong with slices whose gaps (N - 1,) differ: several spacings, missing slices, or no even spacing."""
+    places = ["({:g}, {:g}, {:g})".format(*one.origin_mm) for one in ordered]
     ranges = _ranges(gaps)
     if len(ranges) > 1:
         (first, before), (start, after) = ranges[0], ranges[1]
-        raise GeometryError(
-            f"{folder}: {len(ranges)} slice spacings, {before:g} mm from {_at(ordered[first])} and {after:g} mm from "
-            f"{_at(ordered[start])} on; put the slices of each range into a folder of its own."
+        return (
+            f"{len(ranges)} slice spacings, {before:g} mm from {places[first]} and {after:g} mm from {places[start]} "
+            "on; put the slices of each range into a folder of its own"
         )
-    in_spacings = gaps / spacing
-    if np.rint(in_spacings).max() > 1 and (np.abs(in_spacings - np.rint(in_spacings)) <= EVENNESS).all():
-        missing = int(np.rint(in_spacings).sum()) - len(gaps)
-        raise GeometryError(
-            f"{folder}: missing slices, {missing} at a spacing of {spacing:g} mm, the widest gap between "
-            f"{between}; export the whole series again."
+    widest, spacing = int(gaps.argmax()), _commonest(gaps)
+    between = f"{places[widest]} and {places[widest + 1]}"
+    wanted = np.rint(gaps / spacing)
+    if wanted.max() > 1 and (np.abs(gaps / spacing - wanted) <= EVENNESS).all():
+        return (
+            f"missing slices, {int(wanted.sum()) - len(gaps)} at a spacing of {spacing:g} mm, the widest gap between "
+            f"{between}; export the whole series again"
         )
-    raise GeometryError(
-        f"{folder}: uneven slice spacing, {gaps.min():g} to {gaps.max():g} mm (between {between}); export it with an "
-        "even spacing, or run `dcm2niix` and take the file with `_Eq` in its name, not the other."
+    return (
+        f"uneven slice spacing, {gaps.min():g} to {gaps.max():g} mm (between {between}); export it with an even "
+        "spacing, or run `dcm2niix` and take the file with `_Eq` in its name, not the other"
     )
 
 
@@ -479,9 +467,9 @@ def _ranges(gaps: NDArray[np.float64]) -> list[tuple[int, float]]:
     ranges: list[tuple[int, float]] = []
     first = 0
     for end in range(1, len(gaps) + 1):
-        if end < len(gaps) and _equal(gaps[end : end + 1], gaps[first]).all():
+        if end < len(gaps) and _equal(gaps[end], gaps[first]):
             continue
-        if end - first >= RUN_OF_GAPS and not (ranges and _equal(gaps[first : first + 1], ranges[-1][1]).all()):
+        if end - first >= RUN_OF_GAPS and not (ranges and _equal(gaps[first], ranges[-1][1])):
             ranges.append((first, float(gaps[first])))
         first = end
     return ranges
@@ -501,8 +489,3 @@ def _unevenness(along: NDArray[np.float64]) -> float:
     """How far the worst of ascending positions (N,) lies from an even grid through the first and last, in spacings."""
     even = np.linspace(along[0], along[-1], len(along))
     return float(np.abs(along - even).max() * (len(along) - 1) / (along[-1] - along[0]))
-
-
-def _at(one: Slice) -> str:
-    x, y, z = one.origin_mm
-    return f"({x:g}, {y:g}, {z:g})"

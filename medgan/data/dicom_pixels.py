@@ -52,15 +52,12 @@ def stored_values(path: Path) -> NDArray[Any]:
 
 def _shape(path: Path, data: Dataset) -> dict[str, int]:
     """The attributes that say how pixels are stored, each a whole number that can be meant."""
-    shape: dict[str, int] = {}
-    for name in SHAPE:
-        value = numbers(path, data, name, 1)
-        if value is None and name in ("BitsStored", "HighBit"):
-            value = [shape["BitsAllocated"]] if name == "BitsStored" else [shape["BitsStored"] - 1]
-        if value is None:
-            raise DataError(f"{path}: no {name}, so its pixels cannot be understood; {AGAIN}.")
-        shape[name] = int(value[0])
-    allocated, stored, high = (shape[name] for name in ("BitsAllocated", "BitsStored", "HighBit"))
+    given = {name: int(value[0]) for name in SHAPE if (value := numbers(path, data, name, 1))}
+    stored = given.get("BitsStored", given.get("BitsAllocated", 0))
+    shape = {"BitsStored": stored, "HighBit": stored - 1} | given
+    if missing := next((name for name in SHAPE if name not in shape), None):
+        raise DataError(f"{path}: no {missing}, so its pixels cannot be understood; {AGAIN}.")
+    allocated, high = shape["BitsAllocated"], shape["HighBit"]
     if allocated not in ALLOCATED:
         raise DataError(f"{path}: {allocated} bits a pixel, where 8, 16 or 32 are read; export it with 16.")
     if not (1 <= stored <= high + 1 <= allocated and shape["PixelRepresentation"] in (0, 1)):
@@ -94,8 +91,7 @@ def _unpacked(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:
     if shape["Rows"] * shape["Columns"] > LARGEST_SLICE:
         raise DataError(f"{path}: {shape['Columns']} × {shape['Rows']} compressed pixels are no slice; {AGAIN}.")
     _check_stream(path, data, shape)
-    decoded = _decoded if data.file_meta.TransferSyntaxUID == RLELossless else _by_gdcm
-    pixels = decoded(path, _alone(data, shape))
+    pixels = _decoded(path, _alone(data, shape), by_gdcm=data.file_meta.TransferSyntaxUID != RLELossless)
     _check_size(path, pixels.shape, shape)
     return pixels
 
@@ -178,27 +174,26 @@ def _alone(data: Dataset, shape: dict[str, int]) -> Dataset:
     return alone
 
 
-def _decoded(path: Path, alone: Dataset) -> NDArray[Any]:
+def _decoded(path: Path, alone: Dataset, *, by_gdcm: bool = False) -> NDArray[Any]:
     try:
-        return np.array(pixel_array(alone, raw=True))
+        return _by_gdcm(alone) if by_gdcm else np.array(pixel_array(alone, raw=True))
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be unpacked in {tempfile.gettempdir()} ({error.strerror}); set TMPDIR."
+        ) from None
     except Exception as error:
-        reason = str(error).strip().splitlines()[-1].strip(" )")
+        reason = str(error).strip().splitlines()[-1].rpartition("): ")[2].strip(" )")
         raise DataError(f"{path}: the DICOM pixels cannot be decoded ({reason}); {AGAIN}.") from None
 
 
-def _by_gdcm(path: Path, alone: Dataset) -> NDArray[Any]:
+def _by_gdcm(alone: Dataset) -> NDArray[Any]:
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     with tempfile.TemporaryDirectory(prefix="medgan-") as folder:
         file = str(Path(folder) / "frame.dcm")
+        alone.save_as(file, enforce_file_format=True)
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK could say has been checked before
         try:
-            alone.save_as(file, enforce_file_format=True)
-            sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK could say has been checked before
             return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(file, imageIO="GDCMImageIO"))[0])
-        except OSError as error:
-            raise DataError(f"{path}: cannot be unpacked in {folder} ({error.strerror}); set TMPDIR.") from None
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].rpartition("): ")[2]
-            raise DataError(f"{path}: the DICOM pixels cannot be decoded ({reason}); {AGAIN}.") from None
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 

@@ -91,11 +91,7 @@ def domain_names(word: str, *, enhanced: bool = False) -> list[str]:
 
 
 def domain_named(text: str) -> Domain:
-    """The domain of a name that tells its modality, or of ``name:CT`` or ``name:MR``.
-
-    Raises:
-        ConfigError: No modality in the name and none after it.
-    """
+    """The domain of a name that tells its modality, or of ``name:CT`` or ``name:MR``; a ConfigError without either."""
     name, colon, modality = text.partition(":")
     if not colon:
         modality = "CT" if name.startswith("ct") else "MR" if name.startswith(("mr", "dwi", *SEQUENCES)) else ""

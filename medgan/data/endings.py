@@ -53,10 +53,13 @@ def subjects_named(names: Names) -> _Naming:
     if len(names) != 2:
         return _Naming()
     one, other = names
-    endings = {domain: _common(filter(None, map(_ending, own)), len(own)) for domain, own in names.items()}
+    parts = {domain: {name: _split(name) for name in sorted(own)} for domain, own in names.items()}
+    endings = {
+        domain: _common((ending for _, ending in own.values() if ending), len(own)) for domain, own in parts.items()
+    }
     cut = {
-        domain: {name: _split(name)[0] if _ending(name) in endings[domain] else name for name in sorted(own)}
-        for domain, own in names.items()
+        domain: {name: before if ending in endings[domain] else name for name, (before, ending) in own.items()}
+        for domain, own in parts.items()
     }
     shared = {*cut[one].values()} & {*cut[other].values()}
     if endings[one] == endings[other] or not shared:
@@ -85,16 +88,10 @@ def plain_spelling(name: str) -> str:
     return "-".join(_parts(name, by_kind=True))
 
 
-def _ending(name: str) -> str:
-    """The last part of a name, in lower case, if it holds a letter; else nothing."""
-    before, _, part = _split(name)
-    return part.casefold() if before and any(letter.isalpha() for letter in part) else ""
-
-
-def _split(name: str) -> tuple[str, str, str]:
-    """What is before the last separator, the separator, and the part after it."""
-    match = re.fullmatch(r"(.+)([_.-])([^_.-]+)", name)
-    return (match[1], match[2], match[3]) if match else (name, "", "")
+def _split(name: str) -> tuple[str, str]:
+    """What is before the last separator, and the part after it in lower case if that holds a letter."""
+    match = re.fullmatch(r"(.+)[_.-]([^_.-]*[^\W\d_][^_.-]*)", name)
+    return (match[1], match[2].casefold()) if match else (name, "")
 
 
 def _common(parts: Iterable[str], names: int) -> set[str]:

@@ -24,7 +24,6 @@ GEOMETRY_FIELDS = (
 
 LARGEST_COSINE = 1e-3
 """How far from a right angle two axes may be, as the cosine between them (0.06°): rounding passes, a tilt does not."""
-
 SAME_VOXELS = 0.1
 """How far two grids may lie apart at any corner and still be one, in voxels: what a DICOM slice may be off its even
 place, too. Headers are rounded, positions to .05 mm and spacings to 4 decimals at worst, and over 512 voxels of .5 mm
@@ -33,19 +32,14 @@ at most, and a label map by nothing: nearest neighbours change at half a voxel."
 
 SMALLEST_SPACING_MM = 0.01
 """Ten times finer than any clinical scanner's voxels; what is finer was written in another unit."""
-
 LARGEST_PIXEL_MM = 20.0
 """Of the second longest side of a voxel: only the distance of slices may be longer."""
-
 LARGEST_FIELD_MM = 3000.0
 """A whole body is two metres long."""
-
 SLAB_VOXELS = 1 << 21
 """Voxels that are worked on at a time."""
-
 UNPLACED = "its header does not say how it lies in the patient"
 """A note: positions and directions were taken from the order of the voxels."""
-
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK count towards left and posterior, NIfTI towards right and anterior."""
 

@@ -37,13 +37,10 @@ def default_folder() -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes; of a DICOM series, over the sorted hashes of its files, whatever their names.
-
-    Of a header and the voxels beside it, over both.
-    """
+    """The SHA-256 of a file, of a header and the voxels beside it over both, or of a series over its sorted hashes."""
     data = data_beside(path)
     digests = [_remembered("bytes 1", each, partial(_byte_hash, each)) for each in (path, data) if each]
-    return digests[0] if data is None else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return digests[0] if data is None else _sha256(" ".join(digests))
 
 
 def image_hash(path: Path) -> str | None:
@@ -93,21 +90,15 @@ def voxel_hash(volume: Volume) -> str:
 def _remembered(
     question: str, path: Path, find_out: Callable[[], str], *, beside: Path | None = None, on_disk: bool = False
 ) -> str:
-    """The answer that ``find_out`` gives for a file or folder, from memory where that has not changed.
+    """The answer, of one line, that ``find_out`` gives for a file or folder, from memory where that has not changed.
 
-    Args:
-        question: Names the answer, with a number that is raised when answers change.
-        path: A file, or a folder whose own files count; a series in a folder is as its folder.
-        find_out: Gives the answer, one line; what it raises is not remembered.
-        beside: Another file that the answer depends on.
-        on_disk: Whether later processes shall know it too, from the user's cache folder.
+    ``question`` names the answer, with a number that is raised when answers change. The file ``beside`` counts as well,
+    and of a folder its own files; a series in a folder is as its folder. If ``on_disk``, later processes know it too.
     """
     states = [_state(each) for each in (path, beside) if each]
     if None in states:
         return find_out()
-    key = hashlib.sha256(
-        "\n".join([question, str(path.absolute()), *filter(None, states)]).encode(errors="surrogateescape")
-    ).hexdigest()
+    key = _sha256("\n".join([question, str(path.absolute()), *filter(None, states)]))
     entry = default_folder() / "remembered" / key if on_disk else None
     answer = _known.get(key) or (_read(entry) if entry else None)
     if answer is None:
@@ -122,8 +113,7 @@ def _remembered(
 def _byte_hash(path: Path) -> str:
     try:
         if path.is_dir() or is_series(path):
-            digests = sorted(file_hash(file) for file in dicom_files(path))
-            return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+            return _sha256("\n".join(sorted(file_hash(file) for file in dicom_files(path))))
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -153,4 +143,8 @@ def _read(entry: Path) -> str | None:
 
 def _check(entry: Path, answer: str) -> str:
     """Tells a damaged entry."""
-    return hashlib.sha256(f"{entry.name} {answer}".encode()).hexdigest()[:16]
+    return _sha256(f"{entry.name} {answer}")[:16]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

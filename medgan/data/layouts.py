@@ -48,15 +48,15 @@ class Study:
 class Listed:
     """The studies of a table or of a folder in a layout."""
 
-    studies: Sequence[Study]
-    layout: str
-    """In words."""
-    aside: Sequence[tuple[Path, str]] = ()
-    """Images that are known to be none of the studies, and what they are."""
-    notes: Sequence[str] = ()
+    studies: tuple[Study, ...]
+    root: Path = Path()
+    """The folder to which files are named relatively, so that a cohort may move."""
+    layout: str = ""
+    """How it was read, in words."""
+    aside: tuple[tuple[Path, str], ...] = ()
+    """Images there that are known to be none of its studies, and what they are."""
+    notes: tuple[str, ...] = ()
     """What the user should know of how it was read."""
-    root: Path | None = None
-    """Of a table, the folder to which files are named relatively: the one given or its own, or else that of all."""
 
 
 def stem(image: Path) -> str:
@@ -75,17 +75,11 @@ def masks_beside(images: Mapping[Path, str]) -> dict[str, list[Path]]:
     names = set(images.values())
     beside: dict[str, list[Path]] = {}
     for image, key in images.items():
-        if (own := _without_mask_ending(key)) in names:
+        parts = (key.rpartition(mark) for mark in "_-.")
+        own = next((before for before, _, last in parts if last.lower() in MASK_ENDINGS), "")
+        if own in names:
             beside.setdefault(own, []).append(image)
     return beside
-
-
-def _without_mask_ending(key: str) -> str:
-    for mark in "_-.":
-        before, _, last = key.rpartition(mark)
-        if last.lower() in MASK_ENDINGS:
-            return before
-    return ""
 
 
 def read_folders(path: Path, names: Sequence[str], *, tested: bool = False) -> Listed | None:
@@ -96,18 +90,21 @@ def read_folders(path: Path, names: Sequence[str], *, tested: bool = False) -> L
     none is used: one may show a lesion, and another an organ.
 
     If ``tested``, one side of a pair counts only where nothing else is there, and unknown subjects are no error.
-
-    Raises:
-        DataError: An image of which nobody knows whose it is, or two folders that could be one domain's.
     """
-    folders = _folders(path)
+    folders: dict[str, list[Path]] = {}  # by their names in small letters
+    for folder in filter(is_folder, sorted(path.iterdir())):
+        folders.setdefault(folder.name.lower(), []).append(folder)
     if {"trainA", "trainB"} <= {each.name for several in folders.values() for each in several}:
         raise DataError(
             f"{path} has trainA/ and trainB/, which do not say what they show; call them {' and '.join(names)}, or "
             "give one of them alone."
         )
     sides = _sides(path, folders, names)
-    if not sides or (tested and len(sides) < len(set(names)) and not _hold_half(folders, sides, names)):
+    # One side alone: `plain/`, perhaps with masks, says that it holds plain scans; among folders of other names it is
+    # one of many, and `source/` says nothing.
+    own_names = {side.name.lower() for side in sides.values()}
+    half_said = own_names <= {*names} and not folders.keys() - own_names - {*MASK_FOLDERS}
+    if not sides or (tested and len(sides) < len(set(names)) and not half_said):
         return None
     drawn: dict[str, list[Path]] = {}
     for folder in (each for word in MASK_FOLDERS if word not in names for each in folders.get(word, [])):
@@ -130,16 +127,7 @@ def read_folders(path: Path, names: Sequence[str], *, tested: bool = False) -> L
             subject = _subject(image, folder, strict=not tested)
             studies.append(Study(subject, name, image, own[0] if len(own) == 1 else None))
     layout = f"folders {' and '.join(f'{side.name}/' for side in sides.values())}"
-    return Listed(studies, layout, [(mask, "masks or label maps") for mask in masks], notes)
-
-
-def _folders(path: Path) -> dict[str, list[Path]]:
-    """The folders in a folder, by their names in small letters."""
-    folders: dict[str, list[Path]] = {}
-    for folder in sorted(path.iterdir()):
-        if is_folder(folder):
-            folders.setdefault(folder.name.lower(), []).append(folder)
-    return folders
+    return Listed(tuple(studies), path, layout, tuple((mask, "masks or label maps") for mask in masks), tuple(notes))
 
 
 def _sides(path: Path, folders: Mapping[str, Sequence[Path]], names: Sequence[str]) -> dict[str, Path]:
@@ -152,16 +140,6 @@ def _sides(path: Path, folders: Mapping[str, Sequence[Path]], names: Sequence[st
         if own:
             sides[name] = own[0]
     return sides
-
-
-def _hold_half(folders: Mapping[str, object], sides: Mapping[str, Path], names: Sequence[str]) -> bool:
-    """Whether a folder with one side of a pair is in the layout all the same.
-
-    ``plain/`` alone, or with masks, says that it holds plain scans. Among folders of other names it is one of many, and
-    ``source/`` or ``target/`` alone says nothing.
-    """
-    own = {side.name.lower() for side in sides.values()}
-    return own <= {*names} and not folders.keys() - own - {*MASK_FOLDERS}
 
 
 def _subject(image: Path, folder: Path, *, strict: bool) -> str:
@@ -180,9 +158,6 @@ def read_nnunet(path: Path, names: Sequence[str], *, tested: bool = False) -> Li
     The channel's name is the domain's, see ``domain_names``; the case is the subject, its label the mask. If
     ``tested``, it may be one of the data set's folders, images that nobody is trained on are meant as well, and one of
     no channel is left aside.
-
-    Raises:
-        DataError: No channels or no such folder, or an image of no channel.
     """
     root, folders = path, [name for name in (IMAGES_TR, IMAGES_TS) if (path / name).is_dir()]
     if tested and path.name in (IMAGES_TR, IMAGES_TS, *LABELS) and (path.parent / "dataset.json").is_file():
@@ -212,7 +187,7 @@ def read_nnunet(path: Path, names: Sequence[str], *, tested: bool = False) -> Li
                 )
     labels = [root / name for name in LABELS if (root / name).is_dir()]
     aside += [(label, "label maps") for folder in labels for label in find_images(folder).images]
-    return Listed(studies, "nnU-Net raw", aside)
+    return Listed(tuple(studies), path, "nnU-Net raw", tuple(aside))
 
 
 def _description(path: Path, names: Sequence[str]) -> tuple[dict[int, str], str]:
@@ -224,9 +199,8 @@ def _description(path: Path, names: Sequence[str]) -> tuple[dict[int, str], str]
     try:
         named = description.get("channel_names") or description["modality"]
         numbered = named.items() if isinstance(named, dict) else enumerate(named)
-        channels = {int(number): str(name).lower() for number, name in numbered}
+        possible = {int(n): [str(name).lower(), *domain_names(str(name))] for n, name in numbered}
         ending = str(description.get("file_ending", ".nii.gz"))
     except (ValueError, KeyError, AttributeError, TypeError):
         raise DataError(f'{path} names no channels; it must hold `"channel_names": {{"0": "<domain>", …}}`.') from None
-    possible = {number: [channel, *domain_names(channel)] for number, channel in channels.items()}
     return {n: next((name for name in names if name in those), those[0]) for n, those in possible.items()}, ending

@@ -25,11 +25,7 @@ MAX_NAMED = 10
 
 
 def refuse_doubt(cohort: Cohort) -> None:
-    """Refuse a cohort whose files' names leave open who is who.
-
-    Raises:
-        LeakageError: Shows some of the names and says what to do.
-    """
+    """Refuse a cohort whose files' names leave open who is who."""
     if cohort.doubt:
         raise LeakageError(
             f"{cohort.root}: {cohort.doubt}. A subject under two names could be trained on and tested. Give both "
@@ -48,14 +44,9 @@ def owner_of(image: Path, owners: Mapping[str, str]) -> str | None:
 
 
 def refuse_shared(images: Mapping[str, Mapping[str, str]], parts: Mapping[str, str] | None = None) -> None:
-    """Refuse one image under several subjects.
+    """Refuse one image under several subjects; those of one part may share it, if there are parts already.
 
-    Args:
-        images: By subject, the hashes of what their images show, by name.
-        parts: By subject, the part of a split; those of one part may share an image. None is before a draw of parts.
-
-    Raises:
-        LeakageError: Names the subjects, their parts and the image's files.
+    ``images`` are the hashes of what images show, by subject and name, ``parts`` those of a split by subject.
     """
     by_content = defaultdict(list)
     for subject, own in images.items():

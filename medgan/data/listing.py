@@ -35,7 +35,7 @@ UNREAD = {
 
 
 @dataclass(frozen=True)
-class Listing:
+class _Listing:
     """All that a folder holds."""
 
     images: tuple[Path, ...]
@@ -44,7 +44,7 @@ class Listing:
     """Why, for each file that is neither read nor known to be no image, and each folder that is not looked into."""
 
 
-def find_images(folder: Path) -> Listing:
+def find_images(folder: Path) -> _Listing:
     """Every image under a folder, and what is passed over.
 
     Whether the DICOM files of one folder are a series or single slices is told in ``dicom.studies_among``. What is
@@ -52,9 +52,6 @@ def find_images(folder: Path) -> Listing:
     broken links, pipes and devices, volumes in formats that medgan does not read, folders that cannot be listed.
     Hidden files and folders, and files that are known to be no images, are not mentioned. A linked folder is followed,
     and one that is reached twice is listed once.
-
-    Raises:
-        DataError: ``folder`` is missing or not a folder.
     """
     if not is_folder(folder):
         raise DataError(f"{folder}: not a folder, or not to be reached; check the path and its permissions.")
@@ -75,7 +72,7 @@ def find_images(folder: Path) -> Listing:
         passed_over.pop(data, None)
         images.discard(data)
     images.update(each for each in named_like_images if not any(image.is_relative_to(each) for image in images))
-    return Listing(tuple(sorted(images)), dict(sorted(passed_over.items())))
+    return _Listing(tuple(sorted(images)), dict(sorted(passed_over.items())))
 
 
 def passed_over_lines(passed_over: Mapping[str, str], most: int = 5) -> Iterator[str]:
@@ -106,17 +103,16 @@ def _walk(folder: Path, images: set[Path], passed_over: dict[Path, str]) -> Iter
                 passed_over[directory] = "a link to a folder that is listed already, or that holds this one"
                 continue
             seen.add(place)
-            with os.scandir(directory) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
+            listed = sorted(directory.iterdir())
         except OSError:
             images.add(directory)
             continue
         files = []
-        for entry in listed:
-            if not _is_folder(entry):
-                files.append(Path(entry.path))
-            elif not entry.name.startswith("."):
-                (linked if entry.is_symlink() else real).append(Path(entry.path))
+        for path in listed:
+            if not is_folder(path):
+                files.append(path)
+            elif not path.name.startswith("."):
+                (linked if path.is_symlink() else real).append(path)
         yield directory, files
 
 
@@ -135,13 +131,6 @@ def _is_slice(path: Path, images: set[Path], passed_over: dict[Path, str]) -> bo
     else:
         passed_over[path] = _reason(path)
     return False
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def _reason(path: Path) -> str:

@@ -56,8 +56,7 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain, *, to_the_edge: bool
         return np.zeros(voxels.shape, dtype=bool)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    least = sizes.max() if domain.modality == "CT" else SECOND_PART * sizes.max()
-    body = np.asarray((sizes >= least)[parts])
+    body = np.asarray((sizes >= (1.0 if domain.modality == "CT" else SECOND_PART) * sizes.max())[parts])
     for z in range(body.shape[2]):
         plane = body[:, :, z]
         framed = np.pad(plane, 1)
@@ -70,10 +69,8 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain, *, to_the_edge: bool
 
 def body_box(voxels: NDArray[np.floating], domain: Domain) -> tuple[tuple[int, int], ...]:
     """First and one-past-last index of the body along each axis; the whole volume where no body is found."""
-    mask = body_mask(voxels, domain)
-    if not mask.any():
-        return tuple((0, size) for size in voxels.shape)
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    found = ndimage.find_objects(body_mask(voxels, domain).astype(np.uint8))
+    box = found[0] if found else [slice(0, size) for size in voxels.shape]
     return tuple((int(extent.start), int(extent.stop)) for extent in box)
 
 
@@ -145,10 +142,8 @@ def merged(mask: Volume, labels: Labels) -> NDArray[np.uint8]:
 def carried(labels: NDArray[np.uint8], affine: NDArray[np.float64], onto: "Prepared") -> NDArray[np.uint8]:
     """A label map (X, Y, Z) with its own affine (4, 4) on a study's grid: each voxel has the nearest one's label."""
     index = np.linalg.inv(affine) @ onto.affine
-    result = ndimage.affine_transform(
-        labels, index[:3, :3], index[:3, 3], output_shape=onto.voxels.shape, order=0, mode="nearest"
-    )
-    return np.asarray(result)
+    shape = onto.voxels.shape
+    return np.asarray(ndimage.affine_transform(labels, index[:3, :3], index[:3, 3], shape, order=0, mode="nearest"))
 
 
 def _label_values(mask: Volume) -> list[int]:

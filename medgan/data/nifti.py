@@ -76,14 +76,9 @@ def write(
     """Write voxels on a grid, whole or not at all: slope 1, intercept 0, and no text or extension of the input's.
 
     A grid that was read from NIfTI-2 is written as NIfTI-2, whose fields are wider. Equal voxels give equal bytes.
-
-    Args:
-        voxels: ``grid.size``; finite, in the range of ``dtype``, and already rounded where that is an integer type.
-        grid: Where they lie; its raw fields are copied to the bit.
-        path: ``.nii`` or ``.nii.gz``; missing folders are made.
-        dtype: How they are stored: int16 for CT, uint8 for a mask.
-        descrip: Where readers show an image's description; cut to 79 letters of ASCII.
-        labels: Whether the values are labels, which the header's intent then says.
+    Voxels are finite, in the range of ``dtype`` (int16 for CT, uint8 for a mask) and rounded where that is an integer
+    type; the grid's raw fields are copied to the bit. ``descrip`` is where readers show an image's description, and
+    is cut to 79 letters of ASCII. ``labels`` says that the values are labels.
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise DataError(f"{path}: volumes are written as NIfTI; let the name end in .nii.gz.")
@@ -104,24 +99,17 @@ def write(
 
 
 def _header(path: Path) -> Nifti1Header:
-    """The unrepaired header; a ``Nifti2Header``, which is a kind of ``Nifti1Header``, for NIfTI-2.
-
-    Raises:
-        DataError: Not one NIfTI file, 4D, colour, complex, or a header that promises more than the file can hold.
-    """
+    """The unrepaired header; a ``Nifti2Header``, which is a kind of ``Nifti1Header``, for NIfTI-2."""
     try:
         with opened(path) as stream:
             block = stream.read(Nifti2Header.sizeof_hdr)
     except TrailingBytesError:
         block = whole_members(path, Nifti2Header.sizeof_hdr).read(Nifti2Header.sizeof_hdr)
-    if Nifti1Header.may_contain_header(block):
-        header = Nifti1Header(block[: Nifti1Header.sizeof_hdr], check=False)
-    elif Nifti2Header.may_contain_header(block):
-        header = Nifti2Header(block, check=False)
-    else:
-        raise DataError(
-            f"{path}: not a NIfTI file (it starts with {block[:8]!r}); check what was saved under this name."
-        )
+    kinds: tuple[type[Nifti1Header], ...] = (Nifti1Header, Nifti2Header)
+    kind = next((kind for kind in kinds if kind.may_contain_header(block)), None)
+    if kind is None:
+        raise DataError(f"{path}: not a NIfTI file (it starts with {block[:8]!r}); check what was saved so.")
+    header = kind(block[: kind.sizeof_hdr], check=False)
     if not header["magic"].item().startswith(b"n+"):
         raise DataError(f"{path}: the header of a .hdr/.img pair; convert the pair to one .nii.gz first.")
     axes, shape = int(header["dim"][0]), _shape(header)
@@ -160,9 +148,7 @@ def _voxel_offset(path: Path, header: Nifti1Header) -> int:
     if offset == 0:
         return int(header.single_vox_offset)
     if not (math.isfinite(offset) and offset >= header.single_vox_offset):
-        raise DataError(
-            f"{path}: the voxels would start at byte {offset:g}, inside the header; export the study again."
-        )
+        raise DataError(f"{path}: its voxels would start at byte {offset:g}, inside the header; export it again.")
     return int(offset)
 
 
@@ -197,18 +183,17 @@ def _affine_mm(path: Path, header: Nifti1Header) -> NDArray[np.float64]:
 def _notes(path: Path, header: Nifti1Header, grid: Grid) -> tuple[str, ...]:
     """What is odd about where a header says that its voxels lie."""
     qform, sform = header["qform_code"] > 0, header["sform_code"] > 0
-    if not (qform or sform):
-        return (UNPLACED,)
-    if qform and sform:
-        alone = header.copy()
-        alone["sform_code"] = 0
-        try:
-            drift = drift_voxels(grid, replace(grid, affine=_affine_mm(path, alone)))
-        except (GeometryError, np.linalg.LinAlgError):
-            return ("its qform cannot be read; the sform was taken",)
-        if not drift <= LARGEST_DRIFT_VOXELS:
-            return (f"its sform and qform disagree, by {drift:.2g} voxels at a corner; the sform was taken",)
-    return ()
+    if not (qform and sform):
+        return () if qform or sform else (UNPLACED,)
+    alone = header.copy()
+    alone["sform_code"] = 0
+    try:
+        drift = drift_voxels(grid, replace(grid, affine=_affine_mm(path, alone)))
+    except (GeometryError, np.linalg.LinAlgError):
+        return ("its qform cannot be read; the sform was taken",)
+    if drift <= LARGEST_DRIFT_VOXELS:
+        return ()
+    return (f"its sform and qform disagree, by {drift:.2g} voxels at a corner; the sform was taken",)
 
 
 def _voxels(path: Path, stream: IO[bytes], header: Nifti1Header, grid: Grid) -> NDArray[np.float32]:

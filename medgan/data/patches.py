@@ -20,16 +20,14 @@ from monai.transforms import (
     RandBiasField,
     RandFlipd,
     RandGaussianNoise,
-    Randomizable,
     RandomizableTransform,
     RandScaleIntensityFixedMean,
     RandShiftIntensity,
 )
-from numpy.random import RandomState
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from medgan.config import Config, Voxels, check_size
 from medgan.data.preparation import Prepared, normalise
@@ -55,14 +53,14 @@ class IntensityConfig(Config):
         return bool(self.gamma or self.bias_field or self.contrast or self.brightness or self.noise)
 
 
-class _RandIntensityd(Randomizable, MapTransform):
+class _RandIntensityd(Compose):
     """Gamma, coil profile, contrast, brightness and noise, each in half of the patches; all slices of a patch alike.
 
     The image under ``key`` is (channels, *shape) in [-1, 1]; amounts are shares of the window.
     """
 
     def __init__(self, key: str, config: IntensityConfig) -> None:
-        MapTransform.__init__(self, [key])
+        self.key = key
         steps: list[Any] = []
         if config.gamma:
             steps.append(RandAdjustContrast(prob=0.5, gamma=(1 - config.gamma, 1 / (1 - config.gamma))))
@@ -74,25 +72,12 @@ class _RandIntensityd(Randomizable, MapTransform):
             steps.append(RandShiftIntensity(offsets=config.brightness, prob=0.5))
         if config.noise:
             steps.append(RandGaussianNoise(prob=0.5, std=config.noise))
-        self.steps = Compose(steps)
+        super().__init__(steps)
 
-    def set_random_state(self, seed: int | None = None, state: RandomState | None = None) -> "_RandIntensityd":
-        """Seed the steps."""
-        super().set_random_state(seed, state)
-        self.steps.set_random_state(seed, state)
-        return self
-
-    def randomize(self, data: Any = None) -> None:
-        """Nothing of its own: the steps draw for themselves."""
-        del data
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]  # named as in Transform
         """{key: image in [-1, 1]} to the same, varied."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            varied = torch.as_tensor(self.steps((result[key] + 1) / 2))
-            result[key] = varied.clamp(0, 1) * 2 - 1
-        return result
+        varied = torch.as_tensor(super().__call__((data[self.key] + 1) / 2, *args, **options))
+        return data | {self.key: varied.clamp(0, 1) * 2 - 1}
 
 
 Dimensions = Literal["2", "2.5", "3"]
@@ -129,22 +114,14 @@ class PatchConfig(Config):
     """Translate a study and its mirror image and take the mean: twice the time; for networks trained with ``flip``."""
 
     @model_validator(mode="after")
-    def _depth_belongs_to_blocks(self) -> Self:
+    def _consistent(self) -> Self:
         if self.depth_voxels and self.dimensions != "3":
             raise ValueError(
                 f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours instead"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _fits_a_machine(self) -> Self:
-        check_size((self.channels, *self.shape))
-        return self
-
-    @model_validator(mode="after")
-    def _mirrors_what_it_learnt(self) -> Self:
         if self.mirroring and not self.flip:
             raise ValueError("mirroring shows the network mirror images, which it learns with flip=true only")
+        check_size((self.channels, *self.shape))
         return self
 
     def still(self) -> Self:
@@ -227,23 +204,16 @@ class _RandBodyPatchd(RandomizableTransform, MapTransform):
         """{key: Prepared or label map} to {key: tensor}."""
         self.randomize()
         result = {key: value for key, value in data.items() if key != CENTRE}
+        block, plane = self.config.spatial == 3, [int(size * MARGIN) for size in self.config.shape[:2]]
+        extent = [*plane, self.config.shape[2] if block else self.config.channels]
         keys = list(self.key_iterator(result))
         # The first study's body places all of them: MR and CT of one patient have bodies that differ by some voxels.
-        extent = self._extent()
         start = [self._start(axis, size, result[keys[0]]) for axis, size in enumerate(extent)]
         for key in keys:
-            result[key] = torch.from_numpy(self._region(result[key], start, extent))
+            study: Prepared | NDArray[np.uint8] = result[key]
+            region = cut(study, start, extent) if isinstance(study, Prepared) else cut_labels(study, start, extent)
+            result[key] = torch.from_numpy(region[None] if block else np.ascontiguousarray(region.transpose(2, 0, 1)))
         return result
-
-    def _extent(self) -> list[int]:
-        plane = [int(size * MARGIN) for size in self.config.shape[:2]]
-        return [*plane, self.config.shape[2] if self.config.spatial == 3 else self.config.channels]
-
-    def _region(
-        self, study: Prepared | NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]
-    ) -> NDArray[np.float32]:
-        region = cut(study, start, extent) if isinstance(study, Prepared) else cut_labels(study, start, extent)
-        return region[None] if self.config.spatial == 3 else np.ascontiguousarray(region.transpose(2, 0, 1))
 
     def _start(self, axis: int, size: int, study: Prepared) -> int:
         """First index of the region: its patch stays over the body where the body is larger than the patch."""
@@ -308,13 +278,8 @@ Batch = dict[str, Tensor]
 class PatchDataset(Dataset[Batch]):
     """Patches of both domains, each a pure function of the seed and its number.
 
-    Args:
-        source: Prepared studies of the source domain.
-        target: Prepared studies of the target domain; with ``paired``, the same subjects in the same order and grid.
-        paired: One place and motion for both sides, or independent ones.
-        config: The patch.
-        seed: Of the whole sequence.
-        regions: For paired studies, where each pair may be compared; see :mod:`medgan.data.agreement`.
+    If ``paired``, source and target are of the same subjects in the same order and on one grid, and each pair has one
+    place and motion. ``regions`` then say where each pair may be compared; see :mod:`medgan.data.agreement`.
     """
 
     def __init__(
@@ -328,8 +293,7 @@ class PatchDataset(Dataset[Batch]):
         regions: Sequence[Prepared] = (),
     ) -> None:
         self.source, self.target, self.paired, self.config, self.seed = source, target, paired, config, seed
-        self.regions = regions
-        self.chance = [chances(studies) for studies in (source, target)]
+        self.regions, self.chance = regions, [chances(studies) for studies in (source, target)]
 
     def __getitem__(self, number: int) -> Batch:
         """Patch ``number``: {"source": (C, *shape), "target": (C, *shape)} in [-1, 1].
@@ -339,17 +303,16 @@ class PatchDataset(Dataset[Batch]):
         random = np.random.default_rng([self.seed, number])
         chosen = [int(random.choice(len(chance), p=chance)) for chance in self.chance]
         seeds = [int(seed) for seed in random.integers(2**31, size=2)]
-        if self.paired:
-            return self._pair(chosen[0], seeds[0])
-        source = patch_chain(self.config, ["source"], seeds[0])({"source": self.source[chosen[0]]})
-        target = patch_chain(self.config, ["target"], seeds[1])({"target": self.target[chosen[1]]})
-        return plain(source | target)
-
-    def _pair(self, number: int, seed: int) -> Batch:
-        images = {"source": self.source[number], "target": self.target[number]}
+        images = {"source": self.source[chosen[0]], "target": self.target[chosen[0 if self.paired else 1]]}
+        if not self.paired:
+            source, target = (
+                patch_chain(self.config, [key], seed)({key: image})
+                for (key, image), seed in zip(images.items(), seeds, strict=True)
+            )
+            return plain(source | target)
         if self.regions:
-            images["region"] = self.regions[number]
-        patch = plain(patch_chain(self.config, list(images), seed)(images))
+            images["region"] = self.regions[chosen[0]]
+        patch = plain(patch_chain(self.config, list(images), seeds[0])(images))
         if self.regions:
             patch["region"] = (patch["region"] > 0).float()
         return patch
@@ -363,30 +326,14 @@ class AnchoredDataset(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         """Patch ``number`` of both, the simulated one as "anchor_source" and "anchor_target"."""
-        pair = self.anchors[number]
-        return self.patches[number] | {"anchor_source": pair["source"], "anchor_target": pair["target"]}
-
-
-class _Iterations(Sampler[list[int]]):
-    """Batches of consecutive patch numbers from one iteration to another."""
-
-    def __init__(self, first: int, last: int, batch_size: int) -> None:
-        self.first, self.last, self.batch_size = first, last, batch_size
-
-    def __len__(self) -> int:
-        return self.last - self.first
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for iteration in range(self.first, self.last):
-            yield list(range(iteration * self.batch_size, (iteration + 1) * self.batch_size))
+        return self.patches[number] | {f"anchor_{side}": patch for side, patch in self.anchors[number].items()}
 
 
 def batches(dataset: Dataset[Batch], first: int, last: int, batch_size: int, workers: int) -> DataLoader[Batch]:
     """The batches of iterations ``first`` to ``last`` (excluded), each (B, C, *shape)."""
+    numbers = np.arange(first * batch_size, last * batch_size).reshape(-1, batch_size).tolist()
     # A generator of its own: a loader draws its workers' seeds, which must not move the random state of the training.
-    return DataLoader(
-        dataset, batch_sampler=_Iterations(first, last, batch_size), num_workers=workers, generator=torch.Generator()
-    )
+    return DataLoader(dataset, batch_sampler=numbers, num_workers=workers, generator=torch.Generator())
 
 
 def chances(studies: Sequence[Prepared]) -> NDArray[np.float64]:

@@ -22,22 +22,16 @@ from medgan.errors import GeometryError
 
 FWHM_TO_DEVIATION = 1 / 2.355
 """A Gaussian's standard deviation in units of its full width at half maximum."""
-
 TRUNCATE = 4.0
 """How many standard deviations of the Gaussian are computed."""
-
 SAME_SPACING_MM = 1e-3
 """An axis whose voxels are so nearly as wanted keeps its own."""
-
 ROUNDING = 1e-12
 """Share of the largest intensity that interpolation's rounding may add to a zero: MR windows count what is not 0."""
-
 LARGEST_GROWTH = 64
 """How many times a study's own voxels the resampled grid may have: 6 mm along each axis become 1.5 mm."""
-
 ALWAYS_VOXELS = 1 << 24
 """A grid of so many voxels (64 MB) is never refused, however small the study."""
-
 
 Size = Annotated[float, Field(ge=0.01, le=100)]
 """Of a voxel in mm, from a specimen's micro-CT to a localiser's slices."""
@@ -64,12 +58,11 @@ class Scan:
 
 def scan_of(volume: Volume) -> Scan:
     """How a volume was scanned; an oblique axis counts as the one that it is nearest to."""
-    axes = [int(axis) for axis in np.argsort(io_orientation(volume.grid.affine)[:, 0])]
+    x, y, z = (int(axis) for axis in np.argsort(io_orientation(volume.grid.affine)[:, 0]))
     spacing_mm, size = volume.grid.spacing_mm, volume.grid.size
-    right, anterior, superior = ((spacing_mm[axis], spacing_mm[axis] * size[axis]) for axis in axes)
-    return Scan(
-        (right[0], anterior[0], superior[0]), (right[1], anterior[1], superior[1]), size[axes[2]], volume.modality
-    )
+    field_mm = [spacing * count for spacing, count in zip(spacing_mm, size, strict=True)]
+    spacings, fields = ((each[x], each[y], each[z]) for each in (spacing_mm, field_mm))
+    return Scan(spacings, fields, size[z], volume.modality)
 
 
 @dataclass(frozen=True)

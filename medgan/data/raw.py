@@ -26,24 +26,18 @@ NRRD = (".nrrd", ".nhdr")
 """As 3D Slicer and teem write them; ``.nhdr`` has its voxels in a file beside it."""
 SUFFIXES = (*METAIMAGE, *NRRD)
 
+Floats = NDArray[np.float64]
+
 LONGEST_HEADER_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20
 ANY_WRAPPING = 47
 """zlib's word for a stream that is wrapped as gzip or as zlib."""
 
+WHOLE = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8}
 METAIMAGE_TYPES = {
-    "MET_CHAR": "i1",
-    "MET_UCHAR": "u1",
-    "MET_SHORT": "i2",
-    "MET_USHORT": "u2",
-    "MET_INT": "i4",
-    "MET_UINT": "u4",
-    "MET_LONG": "i4",
-    "MET_ULONG": "u4",
-    "MET_LONG_LONG": "i8",
-    "MET_ULONG_LONG": "u8",
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
+    **{f"MET_{sign}{word}": f"{'u' if sign else 'i'}{size}" for word, size in WHOLE.items() for sign in ("", "U")},
 }
 """numpy's code by MetaImage's word; its long has four bytes."""
 METAIMAGE_MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_MOD_US": "US"}
@@ -82,9 +76,9 @@ class _Header:
     """(X, Y) or (X, Y, Z): the first runs fastest in the file."""
     dtype: np.dtype[Any]
     """As stored, with its byte order."""
-    columns_mm: NDArray[np.float64]
+    columns_mm: Floats
     """(2 or 3, axes): the step along each axis in LPS+ mm."""
-    origin_mm: NDArray[np.float64]
+    origin_mm: Floats
     """(2 or 3,): the centre of the first voxel in LPS+ mm."""
     data: Path
     """The file that holds the voxels."""
@@ -105,12 +99,12 @@ def read(path: Path) -> Volume:
     """The voxels of a MetaImage or NRRD volume or slice, float32."""
     header = _read_header(path)
     grid = _grid(path, header)
-    content, more = _voxel_bytes(header)
-    raw = np.frombuffer(content, header.dtype).reshape(grid.size, order="F")
+    content = _voxel_bytes(header)
+    raw = np.frombuffer(content, header.dtype, math.prod(header.size)).reshape(grid.size, order="F")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
         voxels = raw.astype(np.float32)
     check_finite(path, voxels)
-    longer = ("its file holds more than its header tells of",) if more else ()
+    longer = ("its file holds more than its header tells of",) if len(content) > header.bytes else ()
     return Volume(voxels, grid, path, header.modality, (*header.notes, *longer))
 
 
@@ -207,9 +201,7 @@ def _nrrd(path: Path) -> _Header:
     )
 
 
-def _nrrd_geometry(
-    path: Path, fields: Mapping[str, str], axes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+def _nrrd_geometry(path: Path, fields: Mapping[str, str], axes: int) -> tuple[Floats, Floats, tuple[str, ...]]:
     """The steps along the axes and the origin in LPS+ mm, and what is odd about them."""
     units = set(re.findall(r'"([^"]*)"', _first(fields, "space units", "units") or ""))
     if units - {"mm", "", "millimeter", "millimetre"}:
@@ -228,19 +220,17 @@ def _nrrd_geometry(
     signs = np.array(NRRD_TO_LPS.get(space, (1, 1, 1)), float)[:width]
     origin = _vector(path, fields["space origin"]) if "space origin" in fields else np.zeros(width)
     if len(origin) != width:
-        raise GeometryError(
-            f"{path}: the space origin {fields['space origin']} has another dimension; export it again."
-        )
+        raise GeometryError(f"{path}: the space origin {fields['space origin']} has no {width} axes; export it again.")
     return np.array(vectors).T * signs[:, None], origin * signs, () if space else (UNPLACED,)
 
 
-def _vector(path: Path, text: str) -> NDArray[np.float64]:
+def _vector(path: Path, text: str) -> Floats:
     """The numbers of ``(1,0,0)``; none of ``none``, the word for an axis that is not in space."""
     inner = text.strip("() ").replace(",", " ")
     return np.array([]) if inner == "none" else _numbers(path, inner, len(inner.split()))
 
 
-def _spacing_mm(path: Path, text: str | None, axes: int, name: str) -> NDArray[np.float64]:
+def _spacing_mm(path: Path, text: str | None, axes: int, name: str) -> Floats:
     """The voxel spacing (axes,) of a header in which the field of a name has it."""
     if text is None:
         raise GeometryError(f"{path}: its header has no voxel spacing ({name}); export it again.")
@@ -282,7 +272,7 @@ def _is_true(text: str | None) -> bool:
     return (text or "").lower() in ("true", "1", "t")
 
 
-def _numbers(path: Path, text: str, count: int) -> NDArray[np.float64]:
+def _numbers(path: Path, text: str, count: int) -> Floats:
     try:
         values = np.array([float(word) for word in text.split()])
     except ValueError:
@@ -333,8 +323,8 @@ def _grid(path: Path, header: _Header) -> Grid:
     check_regular(header.data)
     if header.compressed and header.skip < 0:
         raise DataError(f"{path}: where its compressed voxels begin is not said; save it anew.")
-    before = max(header.skip, 0)
-    check_promise(path, header.size, header.bytes, header.data, before=before, compressed=header.compressed)
+    skipped = max(header.skip, 0)
+    check_promise(path, header.size, header.bytes, header.data, before=skipped, compressed=header.compressed)
     columns, origin = header.columns_mm, header.origin_mm
     if len(origin) == 2:
         columns, origin = np.vstack([columns, np.zeros(columns.shape[1])]), np.append(origin, 0.0)
@@ -349,13 +339,13 @@ def _grid(path: Path, header: _Header) -> Grid:
     return made_up_grid((x, y, z), affine)
 
 
-def _voxel_bytes(header: _Header) -> tuple[bytes, bool]:
-    """The bytes of the voxels, and whether the file holds more."""
+def _voxel_bytes(header: _Header) -> bytes | bytearray:
+    """The bytes of the voxels, and one more where the file holds more."""
     path, needed = header.data, header.bytes
     try:
         with open_regular(path) as file:
             file.seek(header.skip if header.skip >= 0 else path.stat().st_size - needed)
-            content, more = _inflated(file, needed) if header.compressed else (file.read(needed), bool(file.read(1)))
+            content = _inflated(file, needed + 1) if header.compressed else file.read(needed + 1)
     except OSError as error:
         raise unreadable(path, error) from None
     except EOFError:
@@ -364,18 +354,15 @@ def _voxel_bytes(header: _Header) -> tuple[bytes, bool]:
         raise DataError(f"{path}: corrupt compressed voxels ({error}); copy it again.") from None
     if len(content) < needed:
         raise DataError(f"{path}: truncated, {len(content):,} of {needed:,} bytes of voxels; copy it again.")
-    return content, more
+    return content
 
 
-def _inflated(file: IO[bytes], needed: int) -> tuple[bytes, bool]:
-    """A stream's first bytes, and whether there are more; its checksum has been compared where there are none."""
-    stream, pieces, length = zlib.decompressobj(ANY_WRAPPING), list[bytes](), 0
-    while not stream.eof and length <= needed:
+def _inflated(file: IO[bytes], most: int) -> bytearray:
+    """A stream's first bytes; its checksum has been compared where there are fewer than ``most``."""
+    stream, content = zlib.decompressobj(ANY_WRAPPING), bytearray()
+    while not stream.eof and len(content) < most:
         block = stream.unconsumed_tail or file.read(CHUNK_BYTES)
         if not block:
             raise EOFError
-        pieces.append(stream.decompress(block, needed + 1 - length))
-        length += len(pieces[-1])
-        if length > needed:
-            break
-    return b"".join(pieces)[:needed], length > needed
+        content += stream.decompress(block, most - len(content))
+    return content

@@ -11,7 +11,6 @@ from medgan.errors import DataError
 
 AUGMENTATION = "Augmentation"
 """The key of how a case was made. ``Synthetic`` alone does not tell: phantoms and translations have it, too."""
-
 SUFFIX = "Suffix"
 """The key of what the image's name has after its source's."""
 
@@ -44,10 +43,7 @@ def without_augmented(cohort: Cohort) -> tuple[Cohort, int]:
     """The studies that ``medgan augment`` did not make of others, and how many it did.
 
     The sidecar tells, or that of the file that an image links to. Whoever learns from such a case as from a real one
-    learns from what a generator or its donors gave it.
-
-    Raises:
-        DataError: It made all of them, or a sidecar is damaged: whether it is such a case cannot be told.
+    learns from what a generator or its donors gave it. Refused are cohorts of nothing else, and damaged sidecars.
     """
     own = []
     for study in cohort.studies:
@@ -69,7 +65,5 @@ def without_augmented(cohort: Cohort) -> tuple[Cohort, int]:
 
 def left_out(count: int) -> str:
     """What people are told of cases that are not taken for real ones; empty where there are none."""
-    if not count:
-        return ""
     what = "case of `medgan augment` is" if count == 1 else "cases of `medgan augment` are"
-    return f"{count} synthetic {what} left out: only real ones are learnt from"
+    return f"{count} synthetic {what} left out: only real ones are learnt from" if count else ""

@@ -97,12 +97,11 @@ class Split(Config):
     @property
     def unchecked(self) -> str:
         """What cannot be told from this split, for people; empty where all can."""
-        if self.images:
-            return ""
-        return (
+        unknown = (
             "the split was drawn by an earlier medgan and does not know what its images show: an image that was stored "
             "anew under another subject's name is not found"
         )
+        return "" if self.images else unknown
 
     def save(self, path: Path) -> None:
         """Write the split and its hash as JSON, in one step: a reader finds the old file or the new one."""
@@ -110,11 +109,7 @@ class Split(Config):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The split in a file.
-
-        Raises:
-            DataError: No such file, not a split, or one that was altered after it was saved.
-        """
+        """The split in a file; a DataError where it is none, or was altered after it was saved."""
         try:
             content = read_json(path)
             stored = content.pop("hash")
@@ -141,12 +136,7 @@ class Split(Config):
         return cohort.of_subjects(getattr(self, name))
 
     def check(self, cohort: Cohort) -> None:
-        """Refuse a cohort that is no longer the one that was split.
-
-        Raises:
-            DataError: Names the files that are changed, missing or new.
-            LeakageError: It is the same files, but two subjects of the split are one.
-        """
+        """Refuse a cohort that is no longer the one that was split: files that are changed, missing or new."""
         before, now = _flat(self.files), _flat(cohort.file_hashes())
         by_name = [{(name, digest) for (_, name), digest in files.items()} for files in (before, now)]
         if cohort.note and before != now and by_name[0] == by_name[1]:
@@ -154,13 +144,15 @@ class Split(Config):
                 f"{cohort.root}: {cohort.note}; the run was begun by an earlier medgan that counted two, and may test "
                 "whom it was trained on. Start a new run, which makes a new split."
             )
-        differing = [("changed", file) for file in before if file in now and before[file] != now[file]]
-        differing += [("missing", file) for file in before if file not in now]
-        differing += [("new", file) for file in now if file not in before]
+        kinds = {
+            "changed": [file for file in before if now.get(file, before[file]) != before[file]],
+            "missing": [file for file in before if file not in now],
+            "new": [file for file in now if file not in before],
+        }
+        differing = [f"{how} {subject}: {name}" for how, files in kinds.items() for subject, name in files]
         if differing:
-            named = [f"{how} {subject}: {name}" for how, (subject, name) in differing]
             raise DataError(
-                f"{cohort.root} is not the cohort that was split: {few(named, MAX_NAMED)}. "
+                f"{cohort.root} is not the cohort that was split: {few(differing, MAX_NAMED)}. "
                 "Restore the files, or start a new run, which makes a new split."
             )
 
@@ -168,9 +160,6 @@ class Split(Config):
         """Refuse to test what the training saw: its subjects, or a cohort's images under other subjects' names.
 
         Images are compared by what they show, and by their files' bytes where that is not known.
-
-        Raises:
-            LeakageError: Names the subjects in the training or validation part.
         """
         seen = {subject: part for subject, part in self.part_of.items() if part != "test"}
         subjects = tested.subjects() if isinstance(tested, Cohort) else tested
@@ -209,36 +198,25 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
 
     The cohort's own ``split`` column is kept where there is one; when it names no validation subjects, these are drawn
     from its training subjects. Every part gets a subject of each domain (a complete pair, for a paired task), as long
-    as there are enough, and the training part goes first.
-
-    Raises:
-        DataError: Too few subjects (for any fold), a subject in two parts of the column, or some subjects in none.
-        LeakageError: One image under two subjects: in two parts of the column, or anywhere where parts are drawn, since
-            another draw would part them; or names of files that could be one subject's or two subjects'.
-        ConfigError: Folds of a cohort that fixes its own parts.
+    as there are enough, and the training part goes first. One image under two subjects is refused: in two parts of the
+    column, or anywhere where parts are drawn, since another draw would part them.
     """
     refuse_doubt(cohort)
     source, target = (set(cohort.of_domain(name).subjects()) for name in pair.names)
     # What each part should have, and who brings it.
-    carriers = (
-        {" and ".join(pair.names): source & target}
-        if pair.paired
-        else {pair.source.name: source, pair.target.name: target}
-    )
+    both, either = {" and ".join(pair.names): source & target}, dict(zip(pair.names, (source, target), strict=True))
+    carriers = both if pair.paired else either
     masked = {study.subject for study in cohort.studies if study.mask}
     # Those of one kind together, so that evenly spaced picks take equal shares of each.
     shuffled = np.random.default_rng(config.seed).permutation(cohort.subjects()).tolist()
     order = sorted(shuffled, key=lambda subject: (subject in source, subject in target, subject in masked))
     given = _given(cohort)
-    if given:
-        if config.folds:
-            raise ConfigError("the cohort's `split` column fixes the parts; remove it, or leave split.folds unset.")
-        test = [subject for subject in order if given[subject] == "test"]
-        validation = [subject for subject in order if given[subject] == "validation"]
-    else:
+    if given and config.folds:
+        raise ConfigError("the cohort's `split` column fixes the parts; remove it, or leave split.folds unset.")
+    test, validation = ([subject for subject in order if given.get(subject) == part] for part in ("test", "validation"))
+    if not given:
         kept = 1 + (config.validation > 0)
         test = order[config.fold :: config.folds] if config.folds else _draw(order, config.test, carriers, kept)
-        validation = []
     train = [subject for subject in order if subject not in {*test, *validation}]
     if not validation:
         validation = _draw(train, config.validation, carriers, kept=1)
@@ -263,16 +241,12 @@ def _given(cohort: Cohort) -> dict[str, str]:
     parts = cohort.parts()
     if not any(parts.values()):
         return {}
-    several = [f"'{subject}' in {' and '.join(sorted(own))}" for subject, own in parts.items() if len(own) > 1]
-    if several:
+    if several := [f"'{subject}' in {' and '.join(sorted(own))}" for subject, own in parts.items() if len(own) > 1]:
         raise DataError(
             f"a subject belongs to one part, and the `split` column has {few(several, MAX_NAMED)}; correct the CSV."
         )
-    none = [f"'{subject}'" for subject, own in parts.items() if not own]
-    if none:
-        raise DataError(
-            f"the `split` column is empty for {few(none, MAX_NAMED)}; fill it for every subject or for none."
-        )
+    if none := few([f"'{subject}'" for subject, own in parts.items() if not own], MAX_NAMED):
+        raise DataError(f"the `split` column is empty for {none}; fill it for every subject or for none.")
     return {subject: own.pop() for subject, own in parts.items()}
 
 

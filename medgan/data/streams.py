@@ -47,12 +47,7 @@ LARGEST_EXPANSION = 1032
 GZIP_LEVEL = 1
 """Of isal's 0 to 3: at 1 a CT takes 2 % more room than at 3 and the least time."""
 
-SPECIAL = {
-    stat.S_ISFIFO: "a named pipe, not a file",
-    stat.S_ISSOCK: "a socket, not a file",
-    stat.S_ISCHR: "a device, not a file",
-    stat.S_ISBLK: "a device, not a file",
-}
+SPECIAL = {stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
 
 PART, FOLDER = ".part", ".unfinished-"
 MARKED = re.compile(r"\.(?:unfinished-|.+\.)([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{8}(?:\.part(?:\.tfm)?)?", re.DOTALL)
@@ -67,7 +62,7 @@ def special(path: Path) -> str | None:
         mode = path.stat().st_mode
     except OSError:
         return None
-    return next((kind for is_kind, kind in SPECIAL.items() if is_kind(mode)), None)
+    return next((f"{kind}, not a file" for is_kind, kind in SPECIAL.items() if is_kind(mode)), None)
 
 
 def is_folder(path: Path) -> bool:
@@ -103,13 +98,7 @@ def check_promise(
 ) -> None:
     """Refuse a header that promises more bytes than its ``data`` file can hold, before memory is taken for them.
 
-    Args:
-        path: Of the header, for the message.
-        shape: What it says of the voxels.
-        needed: The bytes that these take.
-        data: The file that holds them.
-        before: Bytes of that file that are skipped.
-        compressed: As a deflate stream.
+    The ``needed`` bytes lie there after some that are skipped (``before``), maybe ``compressed`` as a deflate stream.
     """
     held = max(data.stat().st_size - before, 0) * (LARGEST_EXPANSION if compressed else 1)
     if needed > held:
@@ -228,11 +217,7 @@ def write_csv(path: Path, table: "pd.DataFrame") -> Path:
 
 
 def write_json(path: Path, content: object) -> Path:
-    """Write a document as JSON, whole or not at all; its path. Figures must be finite.
-
-    Raises:
-        DataError: As for :func:`replacing`.
-    """
+    """Write a document as JSON, whole or not at all; its path. Figures must be finite."""
     return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -260,14 +245,14 @@ def as_it_was(text: str) -> str:
 
 def unfinished(path: Path) -> Path:
     """A name beside ``path``, short and of its own, for the file that shall take its place."""
-    _sweep_once(path.parent, os.getpid())
+    _sweep(path.parent, os.getpid())
     return path.with_name(f".{path.name[:40]}.{_mark()}{PART}")
 
 
 @contextmanager
 def unfinished_folder(parent: Path) -> Iterator[Path]:
     """A hidden folder in ``parent`` for files that shall be moved out of it; it is removed in the end."""
-    _sweep_once(parent, os.getpid())
+    _sweep(parent, os.getpid())
     folder = parent / f"{FOLDER}{_mark()}"
     folder.mkdir()
     try:
@@ -276,8 +261,9 @@ def unfinished_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left unfinished in a folder; nothing of living ones, nothing of others."""
+@functools.lru_cache(maxsize=10_000)
+def _sweep(folder: Path, _pid: int) -> None:
+    """Remove what killed processes left unfinished in a folder, at a process's first writing into it."""
     try:
         hidden = [path for path in folder.iterdir() if path.name.startswith(".")]
     except OSError:
@@ -286,13 +272,6 @@ def _sweep(folder: Path) -> None:
         with suppress(OSError):
             if not path.is_symlink() and _is_left(path):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-@functools.lru_cache(maxsize=10_000)
-def _sweep_once(folder: Path, pid: int) -> None:
-    """As :func:`_sweep`, at a process's first writing into the folder."""
-    del pid
-    _sweep(folder)
 
 
 def _is_left(path: Path) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,8 +12,8 @@ from medgan.data.bids import difference, parse_choice, read_bids
 from medgan.data.domains import DomainPair
 from medgan.data.endings import subjects_named
 from medgan.data.hashes import file_hash, image_hash
+from medgan.data.layouts import Listed, read_folders, read_nnunet, stem
 from medgan.data.layouts import Study as Study
-from medgan.data.layouts import read_folders, read_nnunet, stem
 from medgan.data.streams import unreadable
 from medgan.data.tables import read_table
 from medgan.errors import ConfigError, DataError
@@ -59,11 +59,7 @@ class Location:
     def facts(self) -> dict[str, Any]:
         """What a run notes of it, to find it again."""
         root, bids = self.options.root, dict(self.options.bids)
-        facts = {
-            "data": str(self.path.resolve()),
-            "data_root": str(root.resolve()) if root else None,
-            "data_bids": bids,
-        }
+        facts = {"data": str(self.path.resolve()), "data_root": root and str(root.resolve()), "data_bids": bids}
         return {key: value for key, value in facts.items() if value}
 
     @classmethod
@@ -97,24 +93,15 @@ def located(data: Path | None, root: Path | None = None, bids: str | None = None
 
 
 @dataclass(frozen=True)
-class Cohort:
+class Cohort(Listed):
     """The studies that a task uses, as paths."""
 
-    studies: tuple[Study, ...]
-    root: Path = Path()
-    """The folder to which files are named relatively, so that a cohort may move."""
     note: str = ""
     """Who counts as one subject although the files' names differ, for people; empty where names are equal."""
     doubt: str = ""
     """Names of files that could be one subject's or two subjects', for people; empty where all is clear."""
     folder: Path | None = None
     """Where its table lies, if that is another."""
-    layout: str = ""
-    """How it was read, in words."""
-    aside: tuple[tuple[Path, str], ...] = ()
-    """Images there that are known to be none of its studies, and what they are."""
-    notes: tuple[str, ...] = ()
-    """What the user should know of how it was read."""
 
     def beside(self, name: str) -> Path:
         """A file that says something of all of it, such as ``labels.json``: beside its table, or else in its folder."""
@@ -134,7 +121,7 @@ class Cohort:
 
     def parts(self) -> dict[str, set[str]]:
         """By subject, the parts that its author chose for it."""
-        parts: dict[str, set[str]] = {subject: set() for subject in self.subjects()}
+        parts = {subject: set[str]() for subject in self.subjects()}
         for study in self.studies:
             parts[study.subject] |= {study.split} if study.split else set()
         return parts
@@ -185,38 +172,30 @@ class Cohort:
 
         Where there are several, they belong together by name (``source/S1/003.png``, ``target/S1/003.png``) or by
         folder (``day1/`` with one of each).
-
-        Raises:
-            DataError: A subject whose images cannot be told apart so, or that has no two of one session.
         """
         couples = []
         for subject in self.subjects():
             own = self.of_subjects([subject])
             sources, targets = (own.of_domain(name).studies for name in pair.names)
-            if sources and targets:
-                couples += _of_sessions(sources, targets)
+            matched: list[tuple[Study, Study]] = []
+            for session in dict.fromkeys(study.session for study in sources):
+                left, right = ([study for study in side if study.session == session] for side in (sources, targets))
+                matched += _matched(left, right) if right else []
+            if sources and targets and not matched:
+                first, second = (f"its {side[0].domain} in {_session(side[0])}" for side in (sources, targets))
+                raise DataError(
+                    f"subject '{subject}' has {first} and {second}: only images of one session are a pair; list them "
+                    "in a CSV to pair them all the same."
+                )
+            couples += matched
         return couples
-
-
-def _of_sessions(sources: tuple[Study, ...], targets: tuple[Study, ...]) -> list[tuple[Study, Study]]:
-    couples = []
-    for session in dict.fromkeys(study.session for study in sources):
-        left, right = (tuple(study for study in side if study.session == session) for side in (sources, targets))
-        couples += _matched(left, right) if right else []
-    if not couples:
-        first, second = sources[0], targets[0]
-        raise DataError(
-            f"subject '{first.subject}' has its {first.domain} in {_session(first)} and its {second.domain} in "
-            f"{_session(second)}: only images of one session are a pair; list them in a CSV to pair them all the same."
-        )
-    return couples
 
 
 def _session(study: Study) -> str:
     return f"session {study.session}" if study.session else "no session"
 
 
-def _matched(sources: tuple[Study, ...], targets: tuple[Study, ...]) -> list[tuple[Study, Study]]:
+def _matched(sources: Sequence[Study], targets: Sequence[Study]) -> list[tuple[Study, Study]]:
     keys: tuple[Callable[[Path], object], ...] = (lambda _: None, stem, lambda path: path.parent)
     for key in keys:
         left, right = ({key(study.image): study for study in side} for side in (sources, targets))
@@ -232,22 +211,15 @@ def _matched(sources: tuple[Study, ...], targets: tuple[Study, ...]) -> list[tup
 
 
 def find_cohort(data: Data, pair: DomainPair) -> Cohort:
-    """The studies of a pair's domains under a folder, or in a table; images of other domains are left out.
-
-    Raises:
-        DataError: No known layout, or a domain without an image.
-    """
+    """The studies of a pair's domains under a folder, or in a table; images of other domains are left out."""
     cohort = read_cohort(data, pair.names)
     check_options(data, cohort)
     if cohort is None:
         raise DataError(f"{data}: " + LAYOUTS.format(source=pair.source.name, target=pair.target.name))
     counts = Counter(study.domain for study in cohort.studies)
-    missing = [name for name in pair.names if not counts[name]]
-    if missing:
+    if missing := " or ".join(name for name in pair.names if not counts[name]):
         there = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no image at all"
-        raise DataError(
-            f"{data} has no image of domain {' or '.join(missing)}; it has: {there}. Name the domain so there."
-        )
+        raise DataError(f"{data} has no image of domain {missing}; it has: {there}. Name the domain so there.")
     wanted, others = ([s for s in cohort.studies if (s.domain in pair.names) is kept] for kept in (True, False))
     aside = [(path, f"of domain {study.domain}") for study in others for path in (study.image, study.mask) if path]
     return replace(cohort, studies=tuple(wanted), aside=(*cohort.aside, *aside))
@@ -256,13 +228,8 @@ def find_cohort(data: Data, pair: DomainPair) -> Cohort:
 def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Cohort | None:
     """All studies in a table or under a folder, of whatever domain; None where the folder is in no layout.
 
-    Args:
-        data: Where.
-        names: The domains, the source first, where there are two.
-        tested: Whether images that nobody is trained on are meant as well, and what lies in a part of a layout.
-
-    Raises:
-        DataError: Nothing there, or something that cannot be read.
+    ``names`` are the domains, the source first where there are two. If ``tested``, images that nobody is trained on are
+    meant as well, and what lies in a part of a layout.
     """
     place = Location.of(data)
     path, options = place.path, place.options
@@ -271,30 +238,23 @@ def read_cohort(data: Data, names: Sequence[str], *, tested: bool = False) -> Co
             raise DataError(f"{path} is empty or does not exist; give a folder of studies or a cohort CSV.")
         table = path / TABLE if path.is_dir() else path
         of_table = not path.is_dir() or (os.path.lexists(table) and not table.is_dir())
-        listed = read_table(table, options.root) if of_table else None
-        if not of_table:
-            listed = (
-                read_nnunet(path, names, tested=tested)
-                or read_bids(path, names, options.bids, tested=tested)
-                or read_folders(path, names, tested=tested)
-            )
+        listed = (
+            read_table(table, options.root)
+            if of_table
+            else read_nnunet(path, names, tested=tested)
+            or read_bids(path, names, options.bids, tested=tested)
+            or read_folders(path, names, tested=tested)
+        )
     except OSError as error:
         raise unreadable(Path(error.filename or path), error) from None
     if listed is None:
         return None
     more = (f"and {len(listed.notes) - MAX_NOTES} more like these",) if len(listed.notes) > MAX_NOTES else ()
-    cohort = Cohort(
-        tuple(listed.studies),
-        listed.root or path,
-        folder=table.parent if of_table else None,
-        layout=listed.layout,
-        aside=tuple(listed.aside),
-        notes=(*listed.notes[:MAX_NOTES], *more),
-    )
-    return cohort if of_table else _by_subject(cohort, names)
+    shown = replace(listed, notes=(*listed.notes[:MAX_NOTES], *more))
+    return Cohort(**vars(shown), folder=table.parent) if of_table else by_subject(Cohort(**vars(shown)), names)
 
 
-def _by_subject(cohort: Cohort, names: Sequence[str]) -> Cohort:
+def by_subject(cohort: Cohort, names: Collection[str]) -> Cohort:
     """The cohort whose subjects' names are without what their domain adds to each; a table says itself who is who."""
     by_domain = cohort.names()
     naming = subjects_named({name: by_domain[name] for name in names if name in by_domain})

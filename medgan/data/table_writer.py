@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medgan.data.domains import WORDS
-from medgan.data.endings import subjects_named
 from medgan.data.layouts import MASK_FOLDERS, Study, key_below, masks_beside
 from medgan.data.listing import find_images
 from medgan.data.streams import write_text
-from medgan.data.studies import Cohort, read_cohort
+from medgan.data.studies import Cohort, by_subject, read_cohort
 from medgan.data.tables import COLUMNS, OPTIONAL
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable
@@ -25,7 +24,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Proposal:
+class _Proposal:
     """What a table would list."""
 
     studies: tuple[Study, ...]
@@ -48,26 +47,16 @@ class Proposal:
             yield f"left out: {printable(_name(path, folder))}: {why}"
 
 
-def propose(folder: Path, images: Sequence[str] = (), mask: str | None = None) -> Proposal:
+def propose(folder: Path, images: Sequence[str] = (), mask: str | None = None) -> _Proposal:
     """The rows of a folder's images.
 
-    Args:
-        folder: Where they lie.
-        images: Patterns of their paths below it, with ``{subject}`` and ``{domain}``, or ``DOMAIN=PATTERN``; a later
-            one is for what no earlier one fits. None guesses.
-        mask: The pattern of their masks, with ``{subject}``.
-
-    Raises:
-        ConfigError: A pattern that does not say whose an image is, or a mask's without one of images.
-        DataError: A folder without images, or none that can be listed.
+    ``images`` are patterns of their paths below it, with ``{subject}`` and ``{domain}``, or ``DOMAIN=PATTERN``; a later
+    one is for what no earlier one fits, and without one it is guessed. ``mask`` is the pattern of their masks.
     """
     listing = find_images(folder)
     if mask and not images:
         raise ConfigError("--mask says which mask belongs to an image of --image; give that as well.")
-    if images:
-        proposal = _by_patterns(folder, listing.images, images, mask)
-    else:
-        proposal = _of_layout(folder, listing.images) or _guessed(folder, listing.images)
+    proposal = _by_patterns(folder, listing.images, images, mask) if images else _of_layout(folder, listing.images)
     studies, left_out = [], {**listing.passed_over, **proposal.left_out}
     for study in proposal.studies:
         texts = [study.subject, *(_name(path, folder) for path in (study.image, study.mask) if path)]
@@ -77,21 +66,16 @@ def propose(folder: Path, images: Sequence[str] = (), mask: str | None = None) -
             left_out[study.image] = "its name cannot stand in a table; rename it"
     left_out = {path: why for path, why in sorted(left_out.items()) if path != folder}
     if not studies:
-        reasons = "; ".join(f"{printable(_name(path, folder))}: {why}" for path, why in [*left_out.items()][:SHOWN])
+        reasons = "".join(f"{printable(_name(path, folder))}: {why}. " for path, why in [*left_out.items()][:SHOWN])
         raise DataError(
-            f"{folder}: no image can be listed. {reasons + '. ' if reasons else ''}Say whose they are by a pattern: "
+            f"{folder}: no image can be listed. {reasons}Say whose they are by a pattern: "
             "--image '{domain}/{subject}_*.nii.gz'."
         )
-    return Proposal(tuple(studies), left_out, proposal.notes)
+    return _Proposal(tuple(studies), left_out, proposal.notes)
 
 
 def write_table(out: Path, studies: Sequence[Study]) -> None:
-    """Write a table that every command reads; paths are relative to it.
-
-    Raises:
-        ConfigError: Something is there already.
-        DataError: It cannot be written.
-    """
+    """Write a table that every command reads, whose paths are relative to it; a ConfigError where something is."""
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists; give another name for the table, or put that file away.")
     here = Path(os.path.realpath(out.parent))
@@ -111,7 +95,7 @@ def write_table(out: Path, studies: Sequence[Study]) -> None:
     write_text(out, text.getvalue())
 
 
-def _by_patterns(folder: Path, images: Sequence[Path], patterns: Sequence[str], mask: str | None) -> Proposal:
+def _by_patterns(folder: Path, images: Sequence[Path], patterns: Sequence[str], mask: str | None) -> _Proposal:
     """The images that fit a pattern, and their masks."""
     shapes = [_shape(pattern) for pattern in patterns]
     masks = _shape(f"mask={mask}" if "{domain}" not in mask else mask)[1] if mask else None
@@ -122,9 +106,9 @@ def _by_patterns(folder: Path, images: Sequence[Path], patterns: Sequence[str], 
         if masks and (fits := masks.fullmatch(name)):
             drawn.setdefault((fits["subject"], fits.groupdict().get("domain", "").lower()), []).append(image)
             continue
-        domain, fits = next(((domain, fits) for domain, regex in shapes if (fits := regex.fullmatch(name))), ("", None))
-        if fits:
-            values = fits.groupdict()
+        found = ((domain, fits.groupdict()) for domain, regex in shapes if (fits := regex.fullmatch(name)))
+        domain, values = next(found, ("", None))
+        if values:
             domain = domain or values["domain"].lower()
             studies.append(Study(values["subject"], domain, image, split=values.get("split")))
         else:
@@ -138,7 +122,7 @@ def _by_patterns(folder: Path, images: Sequence[Path], patterns: Sequence[str], 
             left_out |= dict.fromkeys(own, why)
     known = {*left_out, *(study.mask for study in studies)}
     lone = [each for own in drawn.values() for each in own if each not in known]
-    return Proposal(tuple(studies), left_out | dict.fromkeys(lone, "a mask of no image"))
+    return _Proposal(tuple(studies), left_out | dict.fromkeys(lone, "a mask of no image"))
 
 
 def _shape(pattern: str) -> tuple[str, re.Pattern[str]]:
@@ -164,28 +148,27 @@ def _shape(pattern: str) -> tuple[str, re.Pattern[str]]:
     return domain, re.compile(text)
 
 
-def _of_layout(folder: Path, images: Sequence[Path]) -> Proposal | None:
-    """The studies of a folder in a layout that says whose its images are."""
-    cohort = _in_a_layout(folder) if images and images != (folder,) else None
+def _of_layout(folder: Path, images: Sequence[Path]) -> _Proposal:
+    """The studies of a folder in a layout that says whose its images are, a CT being contrast or plain where both are.
+
+    Without a layout it is guessed.
+    """
+    if not images or images == (folder,):
+        return _guessed(folder, images)
+    sides = [entry.name.lower() for entry in sorted(folder.iterdir()) if entry.name.lower() in WORDS]
+    cohort = read_cohort(folder, sides if len(sides) == 2 else (), tested=True)
+    if cohort and cohort.layout == "BIDS" and not {"contrast", "plain"} <= cohort.names().keys():
+        cohort = read_cohort(folder, ("t1", "t1_gd", "t2", "flair", "ct"), tested=True)
     if cohort is None:
-        return None
+        return _guessed(folder, images)
     known = {path for study in cohort.studies for path in (study.image, study.mask)}
     aside = {image: why for image, why in cohort.aside if image not in known}
     left_out = {image: f"no part of {cohort.layout}" for image in images if image not in known} | aside
     notes = (f"read as {cohort.layout}", cohort.note, cohort.doubt, *cohort.notes)
-    return Proposal(cohort.studies, left_out, tuple(filter(None, notes)))
+    return _Proposal(cohort.studies, left_out, tuple(filter(None, notes)))
 
 
-def _in_a_layout(folder: Path) -> Cohort | None:
-    """What a layout says, a CT being contrast or plain only where there are both."""
-    sides = [entry.name.lower() for entry in sorted(folder.iterdir()) if entry.name.lower() in WORDS]
-    cohort = read_cohort(folder, sides if len(sides) == 2 else (), tested=True)
-    if cohort is None or {"contrast", "plain"} <= cohort.names().keys() or cohort.layout != "BIDS":
-        return cohort
-    return read_cohort(folder, ("t1", "t1_gd", "t2", "flair", "ct"), tested=True)
-
-
-def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
+def _guessed(folder: Path, images: Sequence[Path]) -> _Proposal:
     """By words for domains in the names."""
     keys = {image: key_below(image, folder) for image in images}
     beside = masks_beside(keys)
@@ -206,18 +189,15 @@ def _guessed(folder: Path, images: Sequence[Path]) -> Proposal:
             if len(own) > 1:
                 left_out |= dict.fromkeys(own, f"one of {len(own)} masks of {key}; say which by --mask")
             studies.append(Study(_subject(key), domains.pop(), image, own[0] if len(own) == 1 else None))
-    naming = subjects_named(Cohort(tuple(studies)).names())
-    for number, study in enumerate(studies):
-        studies[number] = replace(study, subject=naming.subjects.get((study.domain, study.subject), study.subject))
+    cohort = Cohort(tuple(studies))
+    cohort = by_subject(cohort, cohort.names())
     notes = ["guessed: the domain by a word in the path, the subject by the first folder or file name without it"]
-    notes += filter(None, (naming.note, naming.doubt))
-    crowded = Counter((study.subject, study.domain) for study in studies).most_common(1)
-    if crowded and crowded[0][1] > 1:
-        (subject, domain), count = crowded[0]
-        notes.append(
-            f"{subject} has {count} {domain} images; if that is a site and no subject, say --image '*/{{subject}}/...'"
-        )
-    return Proposal(tuple(studies), left_out, tuple(notes))
+    notes += filter(None, (cohort.note, cohort.doubt))
+    for (subject, domain), count in Counter((each.subject, each.domain) for each in cohort.studies).most_common(1):
+        if count > 1:
+            site = "if that is a site and no subject, say --image '*/{subject}/...'"
+            notes.append(f"{subject} has {count} {domain} images; {site}")
+    return _Proposal(cohort.studies, left_out, tuple(notes))
 
 
 def _subject(key: str) -> str:

@@ -15,6 +15,7 @@ from medgan.data.layouts import Listed, Study
 from medgan.data.streams import check_regular, is_folder
 from medgan.data.volumes import is_series
 from medgan.errors import DataError
+from medgan.text import few
 
 COLUMNS, OPTIONAL = ("subject", "domain", "image"), ("mask", "split", "session")
 """What a cohort's table must have, and may have."""
@@ -34,7 +35,7 @@ BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "
 BINARY = (
     (b"PK\x03\x04", "a workbook"), (b"\xd0\xcf\x11\xe0", "a workbook"), (b"\x1f\x8b", "compressed"), (b"%PDF", "a PDF"),
 )  # fmt: skip
-MAX_BYTES = 64 * 2**20
+MAX_MIB = 64
 MAX_PROBLEMS = 5
 BLANK = " \t\n\r\x0b\x0c\xa0\u2007\u202f\ufeff\u200b\u200e\u200f\u2060"
 """What is stripped from a cell's ends: white space, and marks that nobody sees."""
@@ -47,11 +48,7 @@ def is_table(path: Path) -> bool:
 
 
 def read_table(path: Path, root: Path | None = None) -> Listed:
-    """Studies of a table ``subject,domain,image[,mask][,split][,session]``; paths are relative to ``root``, or to it.
-
-    Raises:
-        DataError: Not a table, a column missing, or rows that cannot be used; the rows are named by line.
-    """
+    """Studies of a table ``subject,domain,image[,mask][,split][,session]``; paths are relative to ``root`` or it."""
     lines, comments = _lines(_text(path))
     number = next((index for index, line in enumerate(lines) if line.strip(BLANK)), 0)
     header, delimiter = _header(path, lines[number] if lines else "")
@@ -99,7 +96,7 @@ class _Rows:
 
     def listed(self, comments: int) -> Listed:
         if self.problems:
-            shown = "; ".join(self.problems[:MAX_PROBLEMS]) + ("; …" if len(self.problems) > MAX_PROBLEMS else "")
+            shown = few(self.problems, MAX_PROBLEMS, between="; ")
             elsewhere = " If the images lie elsewhere, give their folder as --root." if self.missing else ""
             raise DataError(
                 f"{self.path}: {len(self.problems)} of its rows cannot be used. {shown}. "
@@ -115,7 +112,7 @@ class _Rows:
                 for study in self.studies
             ]
             root = Path(os.path.commonpath([path.absolute().parent for path in files]))
-        return Listed(tuple(self.studies), f"its {self.path.name}", notes=tuple(self._notes(comments)), root=root)
+        return Listed(tuple(self.studies), root, f"its {self.path.name}", notes=tuple(self._notes(comments)))
 
     def _notes(self, comments: int) -> Iterator[str]:
         name, outside = self.path.name, len(self.outside)
@@ -132,9 +129,8 @@ class _Rows:
         if len(cells) > len(self.header):
             raise DataError("more cells than the header has columns")
         row = dict(zip(self.header, cells, strict=False))
-        empty = [column for column in COLUMNS if not row.get(column)]
-        if empty:
-            raise DataError(f"no {' and no '.join(empty)}")
+        if empty := " and no ".join(column for column in COLUMNS if not row.get(column)):
+            raise DataError(f"no {empty}")
         mask, part, session = (row.get(column, "") for column in OPTIONAL)
         if part.lower() not in (*NOTHING, *WORDS):
             raise DataError(f"split '{part}' is none of train, validation, test")
@@ -174,10 +170,9 @@ def _exists(path: Path) -> bool:
 
 def _spellings(entry: str) -> Iterable[str]:
     """A path as it is written, then with slashes for backslashes, and by either way of writing accents and spaces."""
-    slashed = (entry, entry.replace("\\", "/"))
-    spaced = [text for each in slashed for text in (each, each.replace("\xa0", " "))]
-    forms = [(text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)) for text in spaced]
-    return dict.fromkeys(spelling for form in forms for spelling in form)
+    spaced = [text for each in (entry, entry.replace("\\", "/")) for text in (each, each.replace("\xa0", " "))]
+    normalize = unicodedata.normalize
+    return dict.fromkeys(form for text in spaced for form in (text, normalize("NFC", text), normalize("NFD", text)))
 
 
 def _header(path: Path, line: str) -> tuple[list[str], str]:
@@ -187,19 +182,15 @@ def _header(path: Path, line: str) -> tuple[list[str], str]:
         cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
         rows[delimiter] = [cell.strip(BLANK).lower() for cell in cells]
 
-    def missing(delimiter: str) -> list[str]:
-        return [column for column in COLUMNS if column not in rows[delimiter]]
-
-    delimiter = min(rows, key=lambda each: (len(missing(each)), -len(rows[each]) * bool(missing(each))))
+    missing = {delimiter: [name for name in COLUMNS if name not in names] for delimiter, names in rows.items()}
+    delimiter = min(rows, key=lambda each: (len(missing[each]), -len(rows[each]) * bool(missing[each])))
     names = rows[delimiter]
-    if missing(delimiter):
+    if missing[delimiter]:
         there = f" It has: {', '.join(name or '(no name)' for name in names)}." if any(names) else ""
-        spaced = len(names) == 1 and " " in line
+        there += " Columns are parted by commas, semicolons or tabs, not by spaces." * (len(names) == 1 and " " in line)
         raise DataError(
-            f"{path} has no column {', '.join(missing(delimiter))}; "
+            f"{path} has no column {', '.join(missing[delimiter])}; "
             f"its first line must be `subject,domain,image[,mask][,split][,session]`.{there}"
-            + " Columns are parted by commas, semicolons or tabs, not by spaces."
-            * spaced
         )
     if twice := [name for name in (*COLUMNS, *OPTIONAL) if names.count(name) > 1]:
         raise DataError(f"{path} has two columns '{twice[0]}'; remove or rename one.")
@@ -229,19 +220,12 @@ def _lines(text: str) -> tuple[list[str], int]:
 
 
 def _text(path: Path) -> str:
-    """The text of a file in UTF-8 or UTF-16.
-
-    Raises:
-        DataError: It is something else; the message says what, and how to save it.
-    """
+    """The text of a file in UTF-8 or UTF-16."""
     check_regular(path)
-    if path.stat().st_size > MAX_BYTES:
-        raise DataError(
-            f"{path} is too large for a table ({path.stat().st_size / 2**20:.0f} MiB); list one image a line."
-        )
+    if (mib := path.stat().st_size / 2**20) > MAX_MIB:
+        raise DataError(f"{path} is too large for a table ({mib:.0f} MiB); list one image a line.")
     content = path.read_bytes()
-    kind = next((kind for start, kind in BINARY if content.startswith(start)), None)
-    if kind:
+    if kind := next((kind for start, kind in BINARY if content.startswith(start)), None):
         raise DataError(f"{path} is not a CSV: it is {kind}; save the table as comma-separated text (CSV UTF-8).")
     encoding = next((name for mark, name in BOMS if content.startswith(mark)), "utf-8")
     if encoding == "utf-8" and len(start := content[:64]) > 1:  # in UTF-16 every other byte of a header is 0

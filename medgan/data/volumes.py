@@ -18,13 +18,9 @@ from medgan.errors import DataError
 __all__ = ["Grid", "Volume", "is_series", "read_grid", "read_volume", "stored_type", "write_volume"]
 
 PICTURES = (".png", ".tif", ".tiff")
-
 IMAGE_SUFFIXES = (*nifti.SUFFIXES, *PICTURES, *raw.SUFFIXES)
 """Names that claim to be an image that medgan reads; DICOM is told by its content, too."""
-
 KINDS = "NIfTI, DICOM, MetaImage, NRRD, PNG or TIFF"
-"""What medgan reads, in words."""
-
 FOREIGN = {
     (".nii.bz2", ".nii.xz", ".nii.zst", ".nii.zip"): "packed in a way that medgan does not read; unpack it first",
     (".hdr", ".img", ".hdr.gz", ".img.gz"): "a .hdr/.img pair; convert the pair to one .nii.gz first",
@@ -35,14 +31,10 @@ FOREIGN = {
 """Volume formats that medgan does not read, but does not overlook either, and what to do."""
 
 FOREIGN_SUFFIXES = tuple(suffix for suffixes in FOREIGN for suffix in suffixes)
-
 GREY_MODES = ("L", "I;16", "I;16B")
 SIGNED_MODE = "I"
 BITS_PER_SAMPLE = 258
 """The TIFF tag that tells a signed 16-bit picture (HU) from a 32-bit one: Pillow opens both as ``SIGNED_MODE``."""
-
-Readers = tuple[Callable[[Path], Volume], Callable[[Path], Grid]]
-"""Of a format: its voxels, and its grid alone."""
 
 
 def read_volume(path: Path) -> Volume:
@@ -74,7 +66,8 @@ def is_named(path: Path, suffixes: tuple[str, ...]) -> bool:
     return path.name.lower().endswith(suffixes)
 
 
-def _readers(path: Path) -> Readers:
+def _readers(path: Path) -> tuple[Callable[[Path], Volume], Callable[[Path], Grid]]:
+    """Of a file's format: what reads its voxels, and its grid alone."""
     try:
         if path.is_dir() or is_series(path):
             return dicom.read, dicom.read_grid

@@ -78,16 +78,15 @@ def test_a_slice_has_one_voxel_along_z(write, suffix):
                                (-10, 20, 0, 0)])  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_truncated_file_is_named(write, suffix, compressed, tmp_path):
     path = write(suffix, compressed=compressed)
-    data = max(tmp_path.iterdir(), key=lambda file: file.suffix not in (".mhd", ".nhdr"))
+    (data,) = (file for file in tmp_path.iterdir() if file != path)
     data.write_bytes(data.read_bytes()[:-7])
-    held = "the file" if data == path else data.name
     message = {
         True: f"/{data.name}: truncated, its compressed voxels end too early; copy it again",
-        False: f"/{path.name}: the header promises 120 bytes .* but {held} can hold 113: it is truncated or forged",
+        False: f"/{path.name}: the header promises 120 bytes .* but {data.name} can hold 113: it is truncated",
     }
     with pytest.raises(DataError, match=message[compressed]):
         read_volume(path)
@@ -103,53 +102,30 @@ def test_damaged_compressed_voxels_are_named(write, suffix):
         read_volume(path)
 
 
-@pytest.mark.parametrize(("suffix", "size"), [(".mha", b"DimSize = "), (".nrrd", b"sizes: ")])
-@pytest.mark.parametrize("compressed", [False, True])
-def test_a_header_that_promises_more_than_its_file_holds_takes_no_memory(write, suffix, size, compressed):
-    path = changed(write(suffix, compressed=compressed), size + b"3 4 5", size + b"3000 40000 50000")
-    for reader in (read_volume, read_grid):
-        with pytest.raises(DataError, match="the header promises 12,000,000,000,000 bytes"):
-            reader(path)
-
-
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
-def test_bytes_that_the_header_does_not_tell_of_are_noted(write, suffix):
+def test_bytes_that_the_header_does_not_tell_of_are_noted_and_voxels_that_are_no_numbers_refused(write, suffix):
     path = write(suffix)
     path.write_bytes(path.read_bytes() + b"more")
     volume = read_volume(path)
     assert volume.notes == ("its file holds more than its header tells of",)
     np.testing.assert_array_equal(volume.voxels, voxels().T)
-
-
-@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
-def test_voxels_that_are_no_numbers_are_refused(write, suffix):
     with pytest.raises(DataError, match="1 of 60 voxels are NaN"):
         read_volume(write(suffix, np.where(voxels() == voxels().max(), np.nan, 0).astype(np.float32)))
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
-@pytest.mark.parametrize("elsewhere", ["../image.raw", "/etc/passwd", "sub/image.raw", "LIST", "image%03d.raw 1 5 1"])
-def test_voxels_are_one_file_beside_their_header(write, suffix, elsewhere):
-    path = changed(write(suffix), b"image.raw", elsewhere.encode())
-    with pytest.raises(DataError, match=r"not in its own folder|in several files"):
-        read_volume(path)
-
-
-@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
-@pytest.mark.parametrize("name", ["", "image.mhd", "image.nhdr", "./image.mhd", "im\0age.raw"])
-def test_a_header_is_never_taken_for_voxels(write, suffix, name):
-    path = changed(write(suffix, voxels((2, 2, 2), np.uint8)), b"image.raw", name.encode())
-    with pytest.raises(DataError, match=r"names no file of voxels|cannot be read \(No such file"):
+@pytest.mark.parametrize("name", ["sub/image.raw", "LIST", "image%03d.raw 1 5 1", ""])
+def test_voxels_are_one_file_beside_their_header(write, suffix, name):
+    path = changed(write(suffix), b"image.raw", name.encode())
+    with pytest.raises(DataError, match=r"not in its own folder|in several files|names no file of voxels"):
         read_volume(path)
     assert image_hash(path) is None
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
-def test_voxels_that_are_gone_or_no_file_are_named(write, suffix, tmp_path):
+def test_voxels_that_are_no_file_are_named(write, suffix, tmp_path):
     path = write(suffix)
     (tmp_path / "image.raw").unlink()
-    with pytest.raises(DataError, match=r"image\.raw: cannot be read \(No such file"):
-        read_volume(path)
     (tmp_path / "image.raw").symlink_to("/dev/zero")
     with pytest.raises(DataError, match=r"image\.raw: a device, not a file"):
         read_volume(path)
@@ -180,61 +156,18 @@ def test_what_is_no_such_file_is_refused_by_name(tmp_path, suffix, content):
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
-def test_four_axes_are_refused(write, suffix, tmp_path):
-    image = sitk.GetImageFromArray(np.zeros((2, 5, 4, 3), np.int16), isVector=False)
-    sitk.WriteImage(image, tmp_path / f"four{suffix}")
+@pytest.mark.parametrize("colours", [False, True])
+def test_four_axes_and_colours_are_refused(write, suffix, tmp_path, colours):
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 5, 4, 3), np.int16), isVector=colours), tmp_path / f"a{suffix}")
     with pytest.raises(DataError, match=r"4D with shape|several values a voxel|are no grid"):
-        read_volume(tmp_path / f"four{suffix}")
-
-
-@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
-def test_colours_are_refused(suffix, tmp_path):
-    image = sitk.GetImageFromArray(np.zeros((5, 4, 3, 3), np.uint8), isVector=True)
-    sitk.WriteImage(image, tmp_path / f"rgb{suffix}")
-    with pytest.raises(DataError, match="several values a voxel"):
-        read_volume(tmp_path / f"rgb{suffix}")
-
-
-SHEARED = {
-    ".mha": (b"TransformMatrix = 1 0 0 0 1 0 0 0 1", b"TransformMatrix = 1 0 0 0.1 1 0 0 0 1"),
-    ".nrrd": (b"(0,0.75,0)", b"(0.1,0.75,0)"),
-}
-FLAT = {
-    ".mha": (b"ElementSpacing = 0.5 0.75 2.5", b"ElementSpacing = 0.5 0 2.5"),
-    ".nrrd": (b"(0,0.75,0)", b"(0,0,0)"),
-}
-NAN = {
-    ".mha": (b"Offset = 10 -20 30.5", b"Offset = nan -20 30.5"),
-    ".nrrd": (b"(10,-20,30.5)", b"(nan,-20,30.5)"),
-}
-
-
-@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [(SHEARED, "sheared"), (FLAT, "is not positive"), (NAN, "not finite")],
-    ids=["sheared", "flat", "nan"],
-)
-def test_a_grid_that_no_output_could_lie_on_is_refused(write, suffix, change, message):
-    path = changed(write(suffix, direction=np.eye(3).ravel().tolist()), *change[suffix])
-    for reader in (read_volume, read_grid):
-        with pytest.raises(GeometryError, match=message):
-            reader(path)
+        read_volume(tmp_path / f"a{suffix}")
 
 
 METAIMAGE = {
-    "ObjectType": "Image",
-    "NDims": "3",
-    "BinaryData": "True",
-    "BinaryDataByteOrderMSB": "False",
-    "CompressedData": "False",
-    "TransformMatrix": "1 0 0 0 1 0 0 0 1",
-    "Offset": "1 2 3",
-    "ElementSpacing": "1 1 2",
-    "DimSize": "2 2 2",
-    "ElementType": "MET_SHORT",
-    "ElementDataFile": "LOCAL",
-}
+    "ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False",
+    "CompressedData": "False", "TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "1 2 3", "ElementSpacing": "1 1 2",
+    "DimSize": "2 2 2", "ElementType": "MET_SHORT", "ElementDataFile": "LOCAL",
+}  # fmt: skip
 VOXELS = np.arange(8, dtype="<i2")
 STORED = VOXELS.tobytes()
 LPS = np.diag([-1.0, -1, 2, 1]) + [[0, 0, 0, x] for x in (-1, -2, 3, 0)]
@@ -267,20 +200,17 @@ def test_a_header_may_say_its_modality(metaimage, word, modality):
     assert read_volume(metaimage(Modality=word)).modality == modality
 
 
-def test_a_file_without_orientation_is_taken_along_the_axes_and_noted(metaimage):
-    volume = read_volume(metaimage(TransformMatrix=None))
-    assert volume.notes == ("its header does not say how it lies in the patient",)
-    np.testing.assert_array_equal(volume.grid.affine, LPS)
+def test_a_file_without_orientation_is_taken_along_the_axes(metaimage):
+    np.testing.assert_array_equal(read_grid(metaimage(TransformMatrix=None)).affine, LPS)
 
 
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"ElementSpacing": None}, GeometryError, "no voxel spacing"),
-        ({"ElementSpacing": "1 -1 2"}, GeometryError, "not positive"),
         ({"ElementSpacing": "1 nan 2"}, GeometryError, "not positive"),
         ({"ElementSpacing": "1 inf 2"}, GeometryError, "not positive"),
         ({"ElementSpacing": "1 2"}, DataError, "3 numbers were expected"),
+        ({"Offset": "1 nan 3"}, GeometryError, "not finite"),
         ({"TransformMatrix": "1 0 0 0 1 0 0 0"}, DataError, "9 numbers were expected"),
         ({"NDims": "three"}, DataError, "a whole number was expected"),
         ({"DimSize": "2 2 0"}, DataError, "no image or volume"),
@@ -299,16 +229,10 @@ def test_a_metaimage_header_that_cannot_be_trusted_is_refused(metaimage, fields,
 
 
 NRRD = {
-    "type": "short",
-    "dimension": "3",
-    "space": "left-posterior-superior",
-    "sizes": "2 2 2",
-    "space directions": "(1,0,0) (0,1,0) (0,0,2)",
-    "kinds": "domain domain domain",
-    "endian": "little",
-    "encoding": "raw",
-    "space origin": "(1,2,3)",
-}
+    "type": "short", "dimension": "3", "space": "left-posterior-superior", "sizes": "2 2 2",
+    "space directions": "(1,0,0) (0,1,0) (0,0,2)", "kinds": "domain domain domain", "endian": "little",
+    "encoding": "raw", "space origin": "(1,2,3)",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -364,12 +288,12 @@ def test_a_file_without_a_space_is_taken_along_the_axes_and_noted(nrrd, changes)
         ({"space directions": "none (0,1,0) (0,0,2)"}, GeometryError, "are no grid"),
         ({"space directions": "(1,0,0) (0,x,0) (0,0,2)"}, DataError, "3 numbers were expected"),
         ({"space": "scanner-xyz"}, GeometryError, "the space scanner-xyz is not known"),
-        ({"space origin": "(1,2)"}, GeometryError, "has another dimension"),
-        ({"space units": '"m" "m" "m"'}, GeometryError, "lengths in m; save it in mm"),
+        ({"space directions": "(1,0,0) (0,0,0) (0,0,2)"}, GeometryError, "not positive"),
+        ({"space origin": "(1,nan,3)"}, GeometryError, "not finite"),
+        ({"space origin": "(1,2)"}, GeometryError, "has no 3 axes"),
         ({"kinds": "domain domain list"}, DataError, "several values a voxel"),
         ({"dimension": "4", "sizes": "2 2 2 1"}, DataError, "4D with shape"),
         ({"type": "block"}, DataError, "type block are no intensities"),
-        ({"encoding": "bzip2"}, DataError, "NRRD in bzip2 is not read"),
         ({"encoding": "ascii"}, DataError, "NRRD in ascii is not read"),
         ({"endian": None}, DataError, "the order of bytes"),
         ({"old min": "-1000"}, DataError, "quantised"),

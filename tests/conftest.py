@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import typer.testing
+from hypothesis import settings
 from numpy.typing import NDArray
 
 import medgan  # noqa: F401 - before any test can import MLflow, which is told here to send nothing
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from medgan.translators.translator import Translator
 
 BONE, VESSEL = (16, 7), (16, 18)
+
+settings.register_profile("medgan", max_examples=25, deadline=None)
+settings.load_profile("medgan")
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from PIL import Image
 
-if TYPE_CHECKING:
-    pass
+CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +80,19 @@ def write_series(write_dicom) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def studies(tmp_path, write_nifti, write_dicom, write_series) -> dict[str, Path]:
+    """One study of every kind that is read, by name."""
+    Image.fromarray(CT[0].astype(np.uint8)).save(tmp_path / "slice.png")
+    return {
+        "volume": write_nifti(tmp_path / "volume.nii.gz", CT),
+        "flat": write_nifti(tmp_path / "flat.NII", CT[..., 0]),
+        "slice": write_dicom(tmp_path / "made.dcm", CT[0], (-5, 6, 7)).rename(tmp_path / "CT.1.2.16573"),
+        "series": write_series(tmp_path / "series", [4, 0, 2]),
+        "picture": tmp_path / "slice.png",
+    }
 
 
 @pytest.fixture

@@ -64,40 +64,30 @@ def test_another_modality_is_refused_by_its_name(wanted, said):
         check_belongs(own, DOMAINS[wanted])
 
 
-@pytest.mark.parametrize("said", ["OT", "XA", "CTA", "X" * 99])
-def test_a_word_that_is_no_other_modality_is_odd_and_no_more(said):
-    own = volume(hu((48, 40, 6)), said)
+def test_a_word_that_is_no_other_modality_is_odd_and_no_more():
+    own = volume(hu((48, 40, 6)), "X" * 99)
     assert check_belongs(own, CT) == ()
     (text,) = oddities(own, CT)
-    assert said[:20] in text
+    assert "X" * 20 in text
     assert len(text) < 80
 
 
 @SHAPES
-@pytest.mark.parametrize(("lower", "upper"), [(0, 1), (-1, 1), (0, 0), (7, 7), (0, 49), (-25, 24)])
-def test_values_that_span_too_little_are_no_hu(shape, lower, upper):
+@pytest.mark.parametrize(("lower", "upper"), [(0, 1), (7, 7), (0, 49), (-25, 24)])
+def test_values_that_span_too_little_are_no_hu_whatever_the_outliers(shape, lower, upper):
     voxels = np.interp(hu(shape), (-1000, 300), (lower, upper))
-    with pytest.raises(DataError, match="are no HU; give the study itself, in HU, or leave it out\\."):
-        check_belongs(volume(voxels), CT, advice=", or leave it out")
     assert check_belongs(volume(voxels + np.random.default_rng(0).normal(0, 0.1, shape)), MR) == ()
+    outliers = np.interp(hu((512, 512, shape[2])), (-1000, 300), (lower, upper))
+    outliers[3, 3, 0], outliers[4, 4, 0] = 3000, -1000
+    for each in (voxels, outliers):
+        with pytest.raises(DataError, match="are no HU; give the study itself, in HU, or leave it out\\."):
+            check_belongs(volume(each), CT, advice=", or leave it out")
 
 
 @SHAPES
-def test_outliers_do_not_make_hu_of_what_is_none(shape):
-    voxels = np.interp(hu((512, 512, shape[2])), (-1000, 300), (0, 1))
-    voxels[3, 3, 0], voxels[4, 4, 0] = 3000, -1000
-    with pytest.raises(DataError, match="are no HU"):
-        check_belongs(volume(voxels), CT)
-
-
-@SHAPES
-def test_air_alone_is_in_hu(shape):
+def test_air_alone_is_in_hu_and_a_noiseless_cylinder_of_water_is_odd_and_no_more(shape):
     assert check_belongs(volume(np.full(shape, -1024)), CT) == ()
     assert oddities(volume(np.full(shape, -1000)), CT) == []
-
-
-@SHAPES
-def test_a_noiseless_cylinder_of_water_is_odd_and_no_more(shape):
     own = volume(np.where(hu(shape) > -500, 0, -1000))
     assert check_belongs(own, CT) == ()
     assert [text.partition(":")[0] for text in oddities(own, CT)] == ["all that is no air spans 0 HU"]
@@ -140,23 +130,10 @@ def test_z_scores_are_odd_in_mr_and_ringing_below_zero_is_not():
     assert oddities(volume(voxels), MR) == []
 
 
-@pytest.mark.parametrize(
-    ("content", "named"),
-    [
-        ('{"Modality": "PT"}', "modality is PT"),
-        ('{"Segmentation": true}', "label map"),
-        ('{"Units": "Bq/mL"}', "unit is 'Bq/mL'"),
-        ('{"Unit": "arbitrary"}', "unit is 'arbitrary'"),
-    ],
-)
-def test_the_json_beside_an_image_counts(tmp_path, content, named):
-    (tmp_path / "a.json").write_text(content)
-    (why,) = contradictions(volume(hu((48, 40, 6)), path=tmp_path / "a.nii.gz"), CT)
-    assert named in why
-
-
-def test_the_files_own_word_counts_more_than_the_json_beside_it(tmp_path):
+def test_the_json_beside_an_image_counts_less_than_the_files_own_word(tmp_path):
     (tmp_path / "a.json").write_text('{"Modality": "PT"}')
+    (why,) = contradictions(volume(hu((48, 40, 6)), path=tmp_path / "a.nii.gz"), CT)
+    assert "modality is PT" in why
     assert check_belongs(volume(hu((48, 40, 6)), "CT", path=tmp_path / "a.nii.gz"), CT) == ()
 
 
@@ -180,13 +157,8 @@ def test_how_a_volume_was_scanned_is_told_along_the_bodys_axes():
     assert scan == Scan(spacing_mm=(5, 0.7, 2), field_mm=(100, 28, 60), slices=30, modality="CT")
 
 
-SEEN = Scans.of(
-    [
-        Scan((0.8, 0.8, 5), (400, 400, 200), 40, "CT"),
-        Scan((1, 1, 2), (500, 500, 300), 150, None),
-        Scan((1, 1, 3), (450, 450, 9), 3, "X" * 99),
-    ]
-)
+SCANS = [Scan((0.8, 0.8, 5), (400, 400, 200), 40, "CT"), Scan((1, 1, 2), (500, 500, 300), 150, None)]
+SEEN = Scans.of([*SCANS, Scan((1, 1, 3), (450, 450, 9), 3, "X" * 99)])
 
 
 def test_the_ranges_of_the_training_are_kept_and_only_words_that_are_modalities():
@@ -232,7 +204,7 @@ def test_finer_voxels_are_told_where_the_network_sees_them_as_they_are():
 def test_no_real_scan_is_odd_to_a_model_of_real_scans(medgan_data, folder):
     root = medgan_data / folder
     names = {"ct.nii.gz": CT, "ct_labelled.nii.gz": CT, "mr_t1.nii.gz": MR, "mr_t2.nii.gz": MR}
-    paths = [path for path in sorted(root.rglob("*.nii.gz"))[:30] if path.name in names]
+    paths = [path for path in sorted(root.rglob("*.nii.gz"))[:9] if path.name in names]
     scans = [(read_volume(path), names[path.name]) for path in paths]
     assert scans
     for own, domain in scans:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from data.cohorts import CT_PAIR, MR_PAIR, as_bids, as_nnunet, as_table, image, mr
+from data.cohorts import CT_PAIR, MR_PAIR, as_bids, as_nnunet, as_table, image, mr, table
 from medgan.data.check import check_cohort, left_out
 from medgan.data.domains import DomainPair
 from medgan.data.studies import Cohort, Study, find_cohort
@@ -67,9 +67,8 @@ def test_a_sound_cohort_has_no_findings_and_a_reading_of_each_study(cohort, shap
     np.testing.assert_allclose((first["p1"], first["p99"]), np.percentile(voxels, [1, 99]), rtol=1e-5)
 
 
-@SHAPES
-def test_bad_files_are_findings_and_the_rest_is_still_read(cohort, shape):
-    folder = cohort(shape)
+def test_bad_files_are_findings_and_the_rest_is_still_read(cohort):
+    folder = cohort((8, 7, 4))
     (folder / "contrast" / "s0.nii.gz").write_bytes(b"")
     (folder / "contrast" / "s1.nii.gz").write_text("text")
     good = (folder / "plain" / "s2.nii.gz").read_bytes()
@@ -82,19 +81,13 @@ def test_bad_files_are_findings_and_the_rest_is_still_read(cohort, shape):
 
 
 @SHAPES
-@pytest.mark.parametrize(
-    ("change", "crop"),
-    [({"origin": 5}, 0), ({"spacing": (1, 1.1, 1)}, 0), ({}, 1)],
-    ids=["origin", "spacing", "shape"],
-)
-def test_a_pair_on_two_grids_is_found_only_where_pairs_are_trained_on(cohort, shape, change, crop):
+def test_a_pair_on_two_grids_is_found_only_where_pairs_are_trained_on(cohort, shape):
     folder = cohort(shape)
-    write(folder / "plain" / "s1.nii.gz", ct((shape[0] - crop, *shape[1:]), 3), **change)
+    write(folder / "plain" / "s1.nii.gz", ct(shape, 3), origin=5)
     (finding,) = check_cohort(find_cohort(folder, PAIRED), PAIRED).findings
     assert finding.kind == "geometry"
-    assert "s1.nii.gz" in finding.text
-    assert "different voxel grids" in finding.text
-    assert "`medgan data register`" in finding.text
+    for words in ("s1.nii.gz", "different voxel grids", "`medgan data register`"):
+        assert words in finding.text
     assert check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings == ()
 
 
@@ -136,15 +129,10 @@ REFUSED = "training refuses it: correct or remove it."
         (ct((8, 7, 4), 2) + 1024, "{}", ["an offset of 1024 may be lost"]),
         (np.clip(ct((8, 7, 4), 2), -1024, 150), "{}", ["no bone"]),
         (np.full((8, 7, 4), -1000), "{}", ["-1000 everywhere"]),
-        (
-            np.interp(block(), (-1000, 1000), (0, 1)),
-            "{}",
-            ["cannot be a CT of domain 'contrast'", "no HU", REFUSED],
-        ),
-        (np.repeat(block()[:, :, :1] > 0, 4, axis=2), "{}", ["cannot be a CT of", "a label map", REFUSED]),
+        (np.interp(block(), (-1000, 1000), (0, 1)), "{}", ["cannot be a CT of domain 'contrast'", "no HU", REFUSED]),
         (ct((8, 7, 4), 2), '{"Modality": "PT"}', ["cannot be a CT of", "modality is PT", REFUSED]),
     ],
-    ids=["offset", "clipped", "flat", "0 to 1", "a mask", "another modality"],
+    ids=["offset", "clipped", "flat", "0 to 1", "another modality"],
 )
 def test_what_is_no_ct_by_its_intensities_or_words_is_found_once(cohort, voxels, beside, words):
     folder = cohort((8, 7, 4))
@@ -196,14 +184,11 @@ def test_masks_must_be_readable_and_on_the_grid_of_their_image(tmp_path):
 
 def test_a_subject_in_two_parts_is_leakage(cohort):
     folder = cohort((8, 7, 4))
-    lines = [
-        f"s{number},{domain},{domain}/s{number}.nii.gz,{'test' if (domain, number) == ('plain', 1) else 'train'}"
-        for number in range(3)
-        for domain in ("contrast", "plain")
-    ]
-    (folder / "cohort.csv").write_text("\n".join(["subject,domain,image,split", *lines]))
+    sides = ["contrast", "plain"]
+    lines = [f"s{number},{side},{side}/s{number}.nii.gz,,train" for number in range(3) for side in sides]
+    table(folder, *lines[:-1], lines[-1].replace("train", "test"))
     (finding,) = check_cohort(find_cohort(folder, PAIRED), PAIRED).findings
-    assert (finding.kind, "'s1' is in test and train" in finding.text) == ("leakage", True)
+    assert (finding.kind, "'s2' is in test and train" in finding.text) == ("leakage", True)
 
 
 def renamed(folder, contrast, plain):
@@ -241,49 +226,40 @@ def test_names_that_could_be_one_subjects_are_leakage_and_those_that_share_nothi
     [("A7", "a7"), ("01", "1"), ("Mu\u0308ller", "Müller"), ("P-1", "P 01"), ("x_ce", "x_nc"), ("x_0", "x_1")],
 )
 def test_subjects_of_a_table_that_differ_by_writing_alone_are_leakage(tmp_path, one, other):
-    rows = ["subject,domain,image"]
     names = [one, other, *(name.replace("x", "y") for name in (one, other) if "_" in name)]
-    for number, subject in enumerate(names):
-        domain = "plain" if number % 2 else "contrast"
+    for number in range(len(names)):
         write(tmp_path / f"{number}.nii.gz", ct((8, 7, 4), number))
-        rows.append(f"{subject},{domain},{number}.nii.gz")
-    (tmp_path / "cohort.csv").write_text("\n".join(rows), encoding="utf-8")
+    sides = ("contrast", "plain") * 2
+    table(tmp_path, *(f"{who},{sides[number]},{number}.nii.gz,," for number, who in enumerate(names)))
     (finding,) = check_cohort(find_cohort(tmp_path, UNPAIRED), UNPAIRED).findings
     assert finding.kind == "leakage"
     assert f"'{one}'" in finding.text or f"contrast/{one}" in finding.text
     assert finding.studies[0].subject in (one, other)
 
 
-def test_blank_images_of_two_subjects_are_no_leakage(cohort):
-    folder = cohort((8, 7, 4))
-    for name in ("s0", "s1"):
-        write(folder / "contrast" / f"{name}.nii.gz", np.full((8, 7, 4), -1000, np.int16))
-    assert kinds(check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)) == ["intensity", "intensity"]
-
-
 def test_the_table_shows_every_study_and_every_finding_whatever_the_names(cohort):
     folder = cohort((8, 7, 4))
     shutil.copy(folder / "plain" / "s0.nii.gz", folder / "plain" / "[red]copy.nii.gz")
     (folder / "contrast" / "s1.nii.gz").write_bytes(b"")
+    for name in ("s0", "s2"):  # blank images of two subjects are no leakage
+        write(folder / "contrast" / f"{name}.nii.gz", np.full((8, 7, 4), -1000, np.int16))
     report = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)
+    assert sorted(kinds(report)) == ["intensity", "intensity", "leakage", "unreadable"]
     names = [study.image.name for study in report.readings]
     text = printed(report)
-    for words in (*names, "leakage: ", "unreadable: ", "7 images of 4 subjects, 5 unique; 2 findings"):
+    for words in (*names, "leakage: ", "unreadable: ", "7 images of 4 subjects, 4 unique; 4 findings"):
         assert words in text
 
 
-def test_real_slices_hold_four_duplicates_each_within_one_patient(medgan_data):
+def test_real_pairs_lie_on_one_grid_and_real_slices_hold_four_duplicates_each_within_one_patient(medgan_data):
+    pairs = find_cohort(medgan_data / "sts", MR_CT)
+    assert check_cohort(pairs.of_subjects(pairs.subjects()[:1]), MR_CT).findings == ()
     report = check_cohort(find_cohort(medgan_data / "tcga_luad", UNPAIRED), UNPAIRED)
     assert (len(report.readings), report.frame()["content"].nunique()) == (66, 62)
     assert report.frame()["readable"].all()
     assert kinds(report) == ["duplicate"] * 4
     names = {study.image.name[:7] for finding in report.findings for study in finding.studies}
     assert names == {"ID_0010", "ID_0013", "ID_0032", "ID_0034", "ID_0065", "ID_0066", "ID_0084", "ID_0085"}
-
-
-def test_real_pairs_lie_on_one_grid(medgan_data):
-    cohort = find_cohort(medgan_data / "sts", MR_CT)
-    assert check_cohort(cohort.of_subjects(cohort.subjects()[:4]), MR_CT).findings == ()
 
 
 def test_what_is_no_image_is_listed_with_its_reason(tmp_path):

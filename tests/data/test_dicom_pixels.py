@@ -40,10 +40,7 @@ RIGHT = {
     "signed with an overlay": (signed_with_garbage, HU // 2),
     "at the top of the bits": (shifted, STORED),
     "signed, 8 bits": (lambda: signed(8), HU // 32),
-    "32 bits": (
-        lambda: slice_of(HU, BitsAllocated=32, BitsStored=32, HighBit=31, PixelData=pixels(HU, "<u4")),
-        STORED,
-    ),
+    "32 bits": (lambda: slice_of(HU, BitsAllocated=32, BitsStored=32, HighBit=31, PixelData=pixels(HU, "<u4")), STORED),
 }
 
 
@@ -60,44 +57,33 @@ def test_a_pad_byte_is_no_pixel(tmp_path):
     np.testing.assert_array_equal(stored_values(save(tmp_path / "a.dcm", data)), odd + 64)
 
 
-WRONG = {
-    "a byte short": ({"PixelData": bytes(1534)}, "holds 1,534 bytes, where 32 × 24 pixels take 1,536: truncated"),
-    "a pixel more": ({"PixelData": bytes(1538)}, "holds 1,538 bytes.*more than one frame"),
-    "none": ({"PixelData": None}, "no PixelData"),
-    "a transfer syntax of nobody": ({}, "transfer syntax 1.2.840.113619.5.2"),
-}
+@pytest.mark.parametrize(("size", "message"), [(1534, "1,536: truncated"), (1538, "more than one frame")])
+def test_pixels_that_are_not_all_there_or_too_many_are_refused(tmp_path, size, message):
+    with pytest.raises(DataError, match=rf"a\.dcm: PixelData holds {size:,} bytes, where 32 × 24 pixels .*{message}"):
+        stored_values(save(tmp_path / "a.dcm", slice_of(HU, PixelData=bytes(size))))
 
 
-@pytest.mark.parametrize(("changed", "message"), WRONG.values(), ids=WRONG)
-def test_pixels_that_are_not_all_there_or_too_many_are_refused(tmp_path, changed, message):
-    path = save(tmp_path / "a.dcm", slice_of(HU, **changed))
-    if not changed:  # pydicom would not write it
-        uid = b"1.2.840.10008.1.2.1\0"
-        path.write_bytes(path.read_bytes().replace(uid, b"1.2.840.113619.5.2\0\0", 1))
-    with pytest.raises(DataError, match=rf"a\.dcm: .*{message}"):
+def test_a_transfer_syntax_of_nobody_and_a_compression_that_gdcm_does_not_know_are_refused(tmp_path):
+    path = save(tmp_path / "a.dcm", slice_of(HU))  # pydicom would not write it
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.113619.5.2\0\0", 1))
+    with pytest.raises(DataError, match=r"a\.dcm: .*transfer syntax 1\.2\.840\.113619\.5\.2"):
         stored_values(path)
-
-
-def test_a_compression_that_gdcm_does_not_know_is_refused(tmp_path):
     data = compressed(HU, "JPEG2000")
     data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"  # MPEG-4
-    with pytest.raises(DataError, match=r"a\.dcm: the DICOM pixels cannot be decoded \("):
-        stored_values(save(tmp_path / "a.dcm", data))
+    with pytest.raises(DataError, match=r"b\.dcm: the DICOM pixels cannot be decoded \("):
+        stored_values(save(tmp_path / "b.dcm", data))
 
 
 @pytest.mark.parametrize("kind", ["RLE", "JPEG", "JPEG2000"])
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        (lambda b: [b[: len(b) // 4 * 2]], {}),
         (lambda b: [b[: len(b) // 4 * 2] + bytes(len(b) // 2)], {}),
-        (lambda b: [b, b], {}),
         (lambda b: [b], {"Rows": 23}),
         (lambda b: [b], {"Columns": 33}),
-        (lambda b: [b], {"Columns": 31}),
         (lambda b: [b"nothing of the kind "], {}),
     ],
-    ids=["cut", "cut and filled with zeros", "two frames", "a row less", "a column more", "a column less", "no stream"],
+    ids=["cut and filled with zeros", "a row less", "a column more", "no stream"],
 )
 def test_compressed_pixels_are_judged_by_their_ends_and_their_decoded_size(tmp_path, kind, change, changed):
     path = save(tmp_path / "a.dcm", compressed(HU, kind, change, **changed))

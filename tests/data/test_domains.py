@@ -12,23 +12,18 @@ MR = {"modality": "MR", "unit": "arbitrary", "air": 0.0, "window": {"lower": 1, 
 
 
 @pytest.mark.parametrize("shape", [(9, 7, 1), (9, 7, 5)], ids=["slice", "3d"])
-def test_fixed_bounds_are_the_same_for_every_volume(shape):
-    voxels = np.random.default_rng(0).normal(size=shape)
-    assert Window(lower=-300, upper=700).bounds(voxels) == (-300, 700)
-
-
-@pytest.mark.parametrize("shape", [(9, 7, 1), (9, 7, 5)], ids=["slice", "3d"])
-def test_percentiles_are_those_of_the_voxels_that_are_not_zero(shape):
+def test_bounds_are_fixed_or_percentiles_of_the_voxels_that_are_not_zero_with_headroom(shape):
     voxels = np.random.default_rng(0).uniform(10, 20, shape)
+    assert Window(lower=-300, upper=700).bounds(voxels) == (-300, 700)
     padded = np.pad(voxels, [(4, 4), (4, 4), (0, 0)])
     window = Window(lower=5, upper=95, percentiles=True)
-    assert window.bounds(padded) == pytest.approx(tuple(np.percentile(voxels, [5, 95])))
-
-
-@pytest.mark.parametrize("value", [0.0, 3.0])
-def test_percentiles_of_a_flat_volume_are_still_an_interval(value):
-    lower, upper = Window(lower=5, upper=95, percentiles=True).bounds(np.full((4, 4, 2), value))
-    assert lower < upper
+    lower, upper = np.percentile(voxels, [5, 95])
+    assert window.bounds(padded) == pytest.approx((lower, upper))
+    roomy = window.model_copy(update={"headroom": 0.5})
+    assert roomy.bounds(padded) == pytest.approx((lower, upper + 0.5 * (upper - lower)))
+    for value in (0.0, 3.0):  # of a flat volume they are still an interval
+        lower, upper = window.bounds(np.full(shape, value))
+        assert lower < upper
 
 
 @pytest.mark.parametrize(
@@ -46,32 +41,20 @@ def test_a_window_that_maps_nothing_is_refused(settings, message):
         load(Window, settings)
 
 
-def test_a_domain_is_named_as_in_a_csv():
-    with pytest.raises(ConfigError, match="name"):
-        load(Domain, {"name": "Contrast CT"} | CT)
-
-
 @pytest.mark.parametrize(
     ("source", "target", "paired", "one_scale"),
-    [(CT, CT, False, True), (CT, MR, True, False), (MR, MR, True, True), (MR, MR, False, False)],
+    [
+        (CT, CT, False, True),
+        (CT, CT | {"window": {"upper": 800.0}}, True, False),
+        (CT, MR, True, False),
+        (MR, MR, True, True),
+        (MR, MR, False, False),
+    ],
 )
-def test_two_cts_share_a_scale_and_so_do_the_mr_images_of_a_pair(source, target, paired, one_scale):
+def test_two_cts_of_one_window_share_a_scale_and_so_do_the_mr_images_of_a_pair(source, target, paired, one_scale):
     pair = load(DomainPair, {"source": {"name": "a"} | source, "target": {"name": "b"} | target, "paired": paired})
     assert pair.one_scale is one_scale
     assert pair.names == ("a", "b")
-
-
-def test_windows_must_agree_for_one_scale():
-    sides = [{"name": name} | CT | {"window": {"upper": upper}} for name, upper in (("a", 700.0), ("b", 800.0))]
-    assert not load(DomainPair, {"source": sides[0], "target": sides[1], "paired": True}).one_scale
-
-
-def test_headroom_is_room_above_the_upper_percentile():
-    voxels = np.concatenate([np.zeros(50), np.arange(1, 1001)]).astype(np.float32)
-    lower, upper = Window(lower=10, upper=90, percentiles=True).bounds(voxels)
-    assert Window(lower=10, upper=90, percentiles=True, headroom=0.5).bounds(voxels) == pytest.approx(
-        (lower, upper + 0.5 * (upper - lower))
-    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +67,9 @@ def test_a_domain_is_told_by_its_name_or_by_what_follows_it(text, modality):
     assert domain.air == (-1024 if modality == "CT" else 0)
 
 
-@pytest.mark.parametrize("text", ["plain", "plain:PET", "Ct:CT", ":CT", "mr/../x"])
-def test_a_domain_that_tells_no_modality_is_refused(text):
-    with pytest.raises(ConfigError, match="CT or MR"):
-        domain_named(text)
+def test_a_domain_that_tells_no_modality_or_is_not_named_as_in_a_csv_is_refused():
+    for text in ("plain", "plain:PET", "Ct:CT", ":CT", "mr/../x"):
+        with pytest.raises(ConfigError, match="CT or MR"):
+            domain_named(text)
+    with pytest.raises(ConfigError, match="name"):
+        load(Domain, {"name": "Contrast CT"} | CT)

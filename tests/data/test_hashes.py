@@ -29,35 +29,28 @@ def ask(monkeypatch, tmp_path):
     return answer
 
 
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "file").write_text("one")
+    return tmp_path / "file"
+
+
 def entries():
     return list((default_folder() / "remembered").glob("*"))
 
 
-def test_a_file_is_looked_into_once_and_again_when_its_size_or_time_changes(ask, tmp_path):
-    path = tmp_path / "file"
-    path.write_text("one")
+def test_a_file_is_looked_into_once_and_again_when_it_changes_though_with_its_old_time_and_size(ask, path, tmp_path):
     assert [ask(path), ask(path), ask.reads] == ["one", "one", 1]
     path.write_text("three")
     assert [ask(path), ask.reads] == ["three", 2]
-    path.write_text("seven")
-    os.utime(path, ns=(0, 0))
-    assert [ask(path), ask.reads] == ["seven", 3]
+    for text in ("seven", "eight"):
+        path.write_text(text)
+        os.utime(path, ns=(0, 0))
+        assert ask(path) == text
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_file_put_back_with_its_old_time_and_size_is_looked_into_again(ask, tmp_path):
-    path = tmp_path / "file"
-    path.write_text("one")
-    os.utime(path, ns=(0, 0))
-    assert ask(path) == "one"
-    path.write_text("two")
-    os.utime(path, ns=(0, 0))
-    assert ask(path) == "two"
-
-
-def test_what_is_kept_on_disk_serves_the_next_process_unless_it_is_damaged(ask, tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_text("one")
+def test_what_is_kept_on_disk_serves_the_next_process_unless_it_is_damaged(ask, path, monkeypatch):
     assert ask(path, on_disk=True) == "one"
     monkeypatch.setattr(module, "_known", {})
     assert [ask(path, on_disk=True), ask.reads] == ["one", 1]
@@ -67,45 +60,41 @@ def test_what_is_kept_on_disk_serves_the_next_process_unless_it_is_damaged(ask, 
     assert [ask(path, on_disk=True), ask.reads] == ["one", 2]
 
 
-def test_a_file_that_was_just_written_is_not_remembered(ask, tmp_path, monkeypatch):
+def test_a_file_that_was_just_written_is_not_remembered(ask, path, monkeypatch):
     monkeypatch.setattr(module, "SETTLED_NS", 10**12)
-    path = tmp_path / "file"
-    path.write_text("one")
     assert [ask(path, on_disk=True), ask(path, on_disk=True), ask.reads] == ["one", "one", 2]
     assert not entries()
 
 
-def test_without_a_place_to_keep_it_the_answer_is_given_all_the_same(ask, tmp_path, monkeypatch):
+def test_without_a_place_to_keep_it_the_answer_is_given_all_the_same(ask, path, tmp_path):
     (tmp_path / "cache").write_text("a file in the folder's place")
-    path = tmp_path / "file"
-    path.write_text("one")
     assert ask(path, on_disk=True) == "one"
 
 
 def test_a_folder_changes_with_the_files_in_it(ask, tmp_path):
     folder = tmp_path / "series"
     folder.mkdir()
-    (folder / "one").write_text("one")
-    names = lambda: " ".join(sorted(path.name for path in folder.iterdir()))  # noqa: E731
-    assert _remembered("names 1", folder, names) == "one"
-    assert _remembered("names 1", folder / "no_file", names) == "one"
-    (folder / "two").write_text("two")
-    assert _remembered("names 1", folder, names) == "one two"
-    assert _remembered("names 1", folder / "no_file", names) == "one two"
+    for name, names in (("one", "one"), ("two", "one two")):
+        (folder / name).touch()
+        for place in (folder, folder / "no_file"):
+            listed = " ".join(sorted(path.name for path in folder.iterdir()))
+            assert _remembered("names 1", place, lambda listed=listed: listed) == names
 
 
-def test_voxels_beside_their_header_are_looked_into_again_when_they_change(ask, tmp_path):
-    header, voxels = tmp_path / "a.mhd", tmp_path / "a.raw"
-    for path in (header, voxels):
-        path.write_text("one")
-    assert [ask(header, beside=voxels), ask(header, beside=voxels), ask.reads] == ["one", "one", 1]
+def test_voxels_beside_their_header_are_looked_into_again_when_they_change(ask, path, tmp_path):
+    voxels = tmp_path / "a.raw"
+    voxels.write_text("one")
+    assert [ask(path, beside=voxels), ask(path, beside=voxels), ask.reads] == ["one", "one", 1]
     voxels.write_text("three")
-    assert [ask(header, beside=voxels), ask.reads] == ["one", 2]
+    assert [ask(path, beside=voxels), ask.reads] == ["one", 2]
 
 
-def test_the_hash_of_a_file_is_its_sha256(tmp_path):
+def test_the_hash_of_a_file_is_its_sha256_and_what_cannot_be_hashed_is_named(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     assert file_hash(tmp_path / "a.txt") == hashlib.sha256(b"text").hexdigest()
+    for place, message in ((tmp_path / "gone", "gone: cannot be read"), (tmp_path, "a folder without DICOM files")):
+        with pytest.raises(DataError, match=message):
+            file_hash(place)
 
 
 def test_the_hash_of_a_series_tells_its_content_not_its_names(tmp_path, write_series):
@@ -118,14 +107,7 @@ def test_the_hash_of_a_series_tells_its_content_not_its_names(tmp_path, write_se
     assert file_hash(folder) != before
 
 
-def test_what_cannot_be_hashed_is_named(tmp_path):
-    with pytest.raises(DataError, match="gone: cannot be read"):
-        file_hash(tmp_path / "gone")
-    with pytest.raises(DataError, match="a folder without DICOM files"):
-        file_hash(tmp_path)
-
-
-def test_an_image_has_one_hash_however_it_is_stored(write_nifti, tmp_path):
+def test_an_image_has_one_hash_however_it_is_stored_and_another_one_another(write_nifti, tmp_path):
     affine = np.diag([-0.7, 0.7, 2.5, 1.0])
     moved, flipped, turned = affine.copy(), affine.copy(), affine[:, [2, 0, 1, 3]]
     moved[:3, 3] = 9, -8, 7
@@ -141,18 +123,14 @@ def test_an_image_has_one_hash_however_it_is_stored(write_nifti, tmp_path):
     ]
     assert {image_hash(path) for path in others} == {image_hash(first)}
     assert len({file_hash(path) for path in (first, *others)}) == 7
-
-
-def test_another_voxel_order_or_spacing_is_another_image(write_nifti, tmp_path):
     changed = CT.copy()
     changed[1, 1, 1] += 1
-    paths = [
-        write_nifti(tmp_path / "first.nii", CT),
-        write_nifti(tmp_path / "changed.nii", changed),
-        write_nifti(tmp_path / "mirrored.nii", CT[::-1]),
-        write_nifti(tmp_path / "spaced.nii", CT, np.diag([1, 1, 1.01, 1])),
+    strangers = [
+        write_nifti(tmp_path / "changed.nii", changed, affine),
+        write_nifti(tmp_path / "mirrored.nii", CT[::-1], affine),
+        write_nifti(tmp_path / "spaced.nii", CT, affine @ np.diag([1, 1, 1.01, 1])),
     ]
-    assert len({image_hash(path) for path in paths}) == 4
+    assert len({image_hash(path) for path in (first, *strangers)}) == 4
 
 
 def test_a_series_and_the_volume_made_of_it_are_one_image(write_series, tmp_path):

@@ -49,7 +49,6 @@ def raw_geometries(draw):
     }
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     raw_geometries(),
     st.sampled_from([(3, 4), (3, 4, 1), (3, 4, 5), (3, 4, 5, 1)]),
@@ -93,28 +92,11 @@ def test_slope_and_intercept_are_applied_as_nibabel_does(tmp_path, write_nifti, 
     np.testing.assert_allclose(voxels, nib.load(path).get_fdata(), rtol=1e-6)
 
 
-def test_an_intercept_that_is_no_number_is_named(tmp_path, write_nifti):
-    with pytest.raises(DataError, match="the intensity scaling is unusable"):
-        read(write_nifti(tmp_path / "study.nii", CT, scl_slope=2.0, scl_inter=np.nan))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300], ids=["nan", "inf", "beyond float32"])
-def test_voxels_that_are_no_numbers_are_named(tmp_path, write_nifti, value):
+def test_voxels_beyond_float32_are_no_numbers(tmp_path, write_nifti):
     voxels = CT.astype(np.float64)
-    voxels[1, 2, 3] = value
+    voxels[1, 2, 3] = 1e300
     with pytest.raises(DataError, match=r"1 of 60 voxels are NaN or infinite"):
         read(write_nifti(tmp_path / "study.nii", voxels))
-
-
-@pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
-def test_a_truncated_volume_is_named(tmp_path, write_nifti, keep):
-    noise = np.random.default_rng(0).integers(0, 2000, (20, 20, 20)).astype(np.int16)
-    for name in ("cut.nii", "cut.nii.gz"):
-        path = write_nifti(tmp_path / name, noise)
-        content = path.read_bytes()
-        path.write_bytes(content[: int(keep * len(content))])
-        with pytest.raises(DataError, match=r"truncated.*copy it again"):
-            read(path)
 
 
 def test_a_damaged_gzip_stream_is_named(tmp_path, write_nifti):
@@ -123,6 +105,7 @@ def test_a_damaged_gzip_stream_is_named(tmp_path, write_nifti):
     content = gzip.decompress(whole)
     damaged = {
         r"cannot be read \(Expected 120 bytes, got 100": gzip.compress(content[:-20]),  # ends well, but too early
+        "truncated.*copy it again": whole[: int(0.999 * len(whole))],
         r"corrupt gzip \(CRC check failed": whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:],
         "corrupt gzip": gzip.compress(content[:400]) + b"<html>end of transfer</html>\n" + gzip.compress(content[400:]),
     }
@@ -132,7 +115,7 @@ def test_a_damaged_gzip_stream_is_named(tmp_path, write_nifti):
             read(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 355), st.integers(0, 255)), min_size=1, max_size=8))
 def test_no_header_however_broken_ends_in_anything_but_a_volume_or_a_named_error(tmp_path_factory, write_nifti, damage):
     path = write_nifti(tmp_path_factory.mktemp("fuzz") / "study.nii", CT)
@@ -220,97 +203,39 @@ def test_slabs_read_and_write_what_a_whole_file_holds(tmp_path, write_nifti, nam
     np.testing.assert_array_equal(nib.load(tmp_path / "out" / name).dataobj, CT)
 
 
-@pytest.mark.parametrize("rest", [b"<html>end of transfer</html>\n", b"0" * 5000])
-def test_bytes_behind_a_whole_gzip_stream_are_noted_and_change_nothing(tmp_path, write_nifti, rest):
-    path = write_nifti(tmp_path / "a.nii.gz", CT)
-    before = read(path)
-    path.write_bytes(path.read_bytes() + rest)
-    after = read(path)
-    assert before.notes == ()
-    assert after.notes == ("bytes that are no part of it follow its compressed data",)
-    np.testing.assert_array_equal(after.voxels, before.voxels)
-
-
-def test_a_file_without_orientation_or_with_two_is_noted(tmp_path, write_nifti):
-    turned = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    both = nib.Nifti1Image(CT, turned)
-    both.set_qform(np.eye(4), 1)
-    nib.save(both, tmp_path / "both.nii")
-    assert read(write_nifti(tmp_path / "none.nii", CT, affine_codes=(0, 0))).notes == (
-        "its header does not say how it lies in the patient",
-    )
-    (note,) = read(tmp_path / "both.nii").notes
-    assert note.startswith("its sform and qform disagree, by ")
-    np.testing.assert_array_equal(read(tmp_path / "both.nii").grid.affine, turned)
-    assert read(write_nifti(tmp_path / "agree.nii", CT)).notes == ()
-
-
 TILTED = from_matvec([[1, 0, 0], [0, 1, 0.2], [0, 0, 1]])
-FLAT = from_matvec(np.diag([1, 1, 0]))
-COLOURS = np.zeros((3, 4, 5), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
 
 REFUSED = {
-    "4d": (CT.reshape(3, 4, 1, 5), {}, DataError, "4D with shape (3, 4, 1, 5); split it into 3D volumes first"),
-    "rgb": (COLOURS, {}, DataError, "the voxels are RGB colours"),
-    "complex": (CT.astype(np.complex64), {}, DataError, "the voxels are complex numbers"),
-    "binary": (CT, {"datatype": 1}, DataError, "voxels of type 1 are no numbers"),
-    "unknown type": (CT, {"datatype": 999}, DataError, "unknown voxel type 999"),
-    "one axis": (CT, {"dim": [1, 60, 1, 1, 1, 1, 1, 1]}, DataError, "1 axes of lengths (60,)"),
-    "empty axis": (CT, {"dim": [3, 3, 0, 5, 1, 1, 1, 1]}, DataError, "3 axes of lengths (3, 0, 5)"),
-    "negative axis": (CT, {"dim": [3, -3, 4, 5, 1, 1, 1, 1]}, DataError, "3 axes of lengths (-3, 4, 5)"),
-    "voxels in the header": (CT, {"vox_offset": 100}, DataError, "start at byte 100, inside the header"),
-    "no offset": (CT, {"vox_offset": np.nan}, DataError, "start at byte nan"),
-    "pair": (CT, {"magic": b"ni1"}, DataError, "header of a .hdr/.img pair; convert the pair to one .nii.gz first"),
-    "zero spacing": (CT, {"pixdim": [1, 1, 1, 0, 0, 0, 0, 0]}, GeometryError, "a voxel spacing of 1 × 1 × 0 is not"),
-    "negative spacing": (CT, {"pixdim": [1, 1, -2, 1, 0, 0, 0, 0]}, GeometryError, "1 × -2 × 1 is not positive"),
-    "no spacing": (CT, {"pixdim": [1, np.nan, 1, 1, 0, 0, 0, 0]}, GeometryError, "nan × 1 × 1 is not positive"),
-    "endless spacing": (CT, {"pixdim": [1, np.inf, 1, 1, 0, 0, 0, 0]}, GeometryError, "inf × 1 × 1 is not positive"),
-    "endless sform": (CT, {"srow_x": [1, 0, 0, np.inf]}, GeometryError, "the affine is not finite"),
-    "no rotation": (CT, {"sform_code": 0, "quatern_b": 3}, GeometryError, "the orientation cannot be read"),
-    "flat": (CT, {"srow_z": [0, 0, 0, 0]}, GeometryError, "1 × 1 × 0 mm is not positive"),
-    "sheared": (CT, {"srow_y": TILTED[1]}, GeometryError, "the voxel axes are sheared, 11.31° off a right angle"),
+    "binary": ({"datatype": 1}, DataError, "voxels of type 1 are no numbers"),
+    "one axis": ({"dim": [1, 60, 1, 1, 1, 1, 1, 1]}, DataError, "1 axes of lengths (60,)"),
+    "negative spacing": ({"pixdim": [1, 1, -2, 1, 0, 0, 0, 0]}, GeometryError, "1 × -2 × 1 is not positive"),
+    "endless spacing": ({"pixdim": [1, np.inf, 1, 1, 0, 0, 0, 0]}, GeometryError, "inf × 1 × 1 is not positive"),
+    "endless sform": ({"srow_x": [1, 0, 0, np.inf]}, GeometryError, "the affine is not finite"),
+    "no rotation": ({"sform_code": 0, "quatern_b": 3}, GeometryError, "the orientation cannot be read"),
+    "sheared": ({"srow_y": TILTED[1]}, GeometryError, "the voxel axes are sheared, 11.31° off a right angle"),
 }
+"""More of them are rows of ``hostile.nifti_cases``."""
 
 
 @pytest.mark.parametrize("name", ["study.nii", "study.nii.gz"])
-@pytest.mark.parametrize(("voxels", "raw", "kind", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_header_that_cannot_be_kept_is_refused_by_name(tmp_path, write_nifti, name, voxels, raw, kind, message):
-    path = write_nifti(tmp_path / name, voxels, **raw)
+@pytest.mark.parametrize(("raw", "kind", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_header_that_cannot_be_kept_is_refused_by_name(tmp_path, write_nifti, name, raw, kind, message):
+    path = write_nifti(tmp_path / name, CT, **raw)
     for reader in (read, read_grid):
         with pytest.raises(kind, match=re.escape(message)) as caught:
             reader(path)
         assert str(caught.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("kind", [nib.Nifti1Header, nib.Nifti2Header])
 @pytest.mark.parametrize(("name", "held"), [("bomb.nii.gz", "at most"), ("bomb.nii", "can hold")])
-def test_a_header_that_promises_more_than_the_file_can_hold_is_refused_unread(tmp_path, write_nifti, kind, name, held):
-    path = write_nifti(tmp_path / name, CT, kind=kind, dim=[3, 30000, 30000, 30000, 1, 1, 1, 1])
+def test_a_header_that_promises_more_than_the_file_can_hold_is_refused_unread(tmp_path, write_nifti, name, held):
+    path = write_nifti(tmp_path / name, CT, kind=nib.Nifti2Header, dim=[3, 30000, 30000, 30000, 1, 1, 1, 1])
     with pytest.raises(DataError, match=rf"promises 54,000,000,000,\d+ bytes.*{held}"):
         read(path)
-
-
-def test_a_volume_of_nothing_but_air_is_no_bomb(tmp_path, write_nifti):
-    air = np.full((256, 256, 20), -1024, np.int16)
+    air = np.full((256, 256, 4), -1024, np.int16)  # is no bomb
     path = write_nifti(tmp_path / "air.nii.gz", air)
     assert air.nbytes / path.stat().st_size > 100
     assert (read(path).voxels == -1024).all()
-
-
-@pytest.mark.parametrize("content", [b"subject,domain\n" * 100, b"x", bytes(1000)])
-def test_what_is_no_nifti_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "table.nii.gz"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"table\.nii\.gz: not a NIfTI file \(it starts with .*check what was saved"):
-        read(path)
-
-
-@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 1), (3, 4, 5), (3, 4, 5, 1), (3, 4, 1, 1, 1)])
-def test_the_shape_is_kept_as_stored_and_the_voxels_have_three_axes(tmp_path, write_nifti, shape):
-    path = write_nifti(tmp_path / "study.nii", np.zeros(shape, np.int16))
-    volume = read(path)
-    assert volume.grid.shape == nib.load(path).shape == shape
-    assert volume.voxels.shape == volume.grid.size == (*shape, 1)[:3]
 
 
 def test_a_slice_without_a_third_axis_needs_no_third_spacing(tmp_path, write_nifti):
@@ -365,10 +290,3 @@ def test_the_affine_is_in_millimetres_whatever_the_unit(tmp_path, write_nifti, u
     path = write_nifti(tmp_path / "study.nii", CT, stored, xyzt_units=unit)
     assert read_grid(path).spacing_mm == pytest.approx([2] * 3)
     assert sitk.ReadImage(path).GetSpacing() == pytest.approx([2] * 3)
-
-
-@pytest.mark.parametrize(("unit", "field"), [(1, "6000 × 8000 × 10000"), (3, "0.006 × 0.008 × 0.01")])
-def test_a_unit_that_makes_no_scan_of_a_patient_is_refused(tmp_path, write_nifti, unit, field):
-    path = write_nifti(tmp_path / "study.nii", CT, QFORM, xyzt_units=unit)
-    with pytest.raises(GeometryError, match=f"field of view of {field}.* unit of length"):
-        read_grid(path)

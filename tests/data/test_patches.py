@@ -7,16 +7,8 @@ import pytest
 import torch
 
 from medgan.config import load
-from medgan.data.patches import (
-    IntensityConfig,
-    PatchConfig,
-    PatchDataset,
-    _RandIntensityd,
-    batches,
-    cut,
-    cut_labels,
-    patch_chain,
-)
+from medgan.data import patches as module
+from medgan.data.patches import IntensityConfig, PatchConfig, PatchDataset, batches, cut, cut_labels, patch_chain
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError
 
@@ -43,12 +35,16 @@ def assert_same(one, other):
 
 @DIMENSIONS
 @PAIRED
-def test_a_patch_depends_on_nothing_but_the_seed_and_its_number(paired, dimensions):
+def test_a_patch_is_plain_tensors_and_depends_on_nothing_but_the_seed_and_its_number(paired, dimensions):
     one, other = (dataset(paired=paired, dimensions=dimensions) for _ in range(2))
     for number in (7, 0, 123_456):
         assert_same(one[number], other[number])
     assert not torch.equal(one[0]["source"], one[1]["source"])
     assert not torch.equal(one[0]["source"], dataset(paired=paired, dimensions=dimensions, seed=4)[0]["source"])
+    for value in one[0].values():
+        assert (type(value), value.dtype) == (torch.Tensor, torch.float32)
+        assert value.shape == (one.config.channels, *one.config.shape)
+    assert not paired or torch.equal(one[7]["source"], one[7]["target"])  # one place with one motion
 
 
 @PAIRED
@@ -62,23 +58,6 @@ def test_drawing_leaves_every_random_state_as_it_was(paired):
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
     assert random.getstate() == before[2]
-
-
-@DIMENSIONS
-@PAIRED
-def test_patches_are_plain_tensors_of_the_configured_shape(paired, dimensions):
-    patches = dataset(paired=paired, dimensions=dimensions)
-    for value in patches[0].values():
-        assert type(value) is torch.Tensor
-        assert value.shape == (patches.config.channels, *patches.config.shape)
-        assert value.dtype == torch.float32
-
-
-@DIMENSIONS
-def test_pairs_show_one_place_with_one_motion(dimensions):
-    patches = dataset(paired=True, dimensions=dimensions)
-    for number in range(5):
-        assert torch.equal(patches[number]["source"], patches[number]["target"])
 
 
 @DIMENSIONS
@@ -128,7 +107,7 @@ def test_every_slice_of_the_cohort_is_as_likely_as_any_other():
     assert tall == pytest.approx(0.75, abs=0.12)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_goes_on_sees_the_batches_of_one_that_never_stopped(workers):
     patches = dataset()
     whole = list(batches(patches, 0, 3, batch_size=2, workers=0))
@@ -151,7 +130,7 @@ def image(shape):
 
 
 def varied(given, seed, **settings):
-    transform = _RandIntensityd("source", IntensityConfig(**settings))
+    transform = module._RandIntensityd("source", IntensityConfig(**settings))
     transform.set_random_state(seed)
     return transform({"source": given})["source"]
 
@@ -201,8 +180,7 @@ def test_contrast_scales_distances_to_the_mean_and_brightness_shifts_within_thei
 def test_zeros_vary_nothing_and_any_amount_varies():
     assert torch.allclose(varied(image((1, 8, 8)), 3), image((1, 8, 8)))
     assert not IntensityConfig().varies
-    for name in IntensityConfig.model_fields:
-        assert IntensityConfig(**{name: 0.1}).varies
+    assert all(IntensityConfig(**{name: 0.1}).varies for name in IntensityConfig.model_fields)
 
 
 def test_a_coil_profile_is_smooth_and_the_same_in_every_slice():
@@ -267,7 +245,7 @@ def test_a_pair_whose_bodies_differ_is_cut_at_one_place(dimensions):
 
 
 @DIMENSIONS
-@pytest.mark.parametrize(("size", "length"), [(16, 16), (17, 17), (16, 30)])
+@pytest.mark.parametrize(("size", "length"), [(17, 17), (16, 30)])
 def test_patches_are_centred_all_over_the_body_and_nowhere_else(dimensions, size, length):
     config = PatchConfig(dimensions=dimensions, size_voxels=size, length_voxels=length, **STILL)
     body = ((30, 80), (20, 70), (10, 50))
@@ -345,15 +323,7 @@ def test_only_left_and_right_are_mirrored_and_only_in_half_of_the_patches(dimens
 
 
 @pytest.mark.parametrize(
-    ("start", "extent"),
-    [
-        ((2, 3, 1), (4, 5, 2)),
-        ((-4, 3, -2), (6, 5, 3)),
-        ((7, 8, 3), (30, 5, 9)),
-        ((-3, -3, -3), (20, 30, 12)),
-        ((9, 11, 4), (2, 2, 1)),
-        ((-5, -6, 2), (6, 7, 1)),
-    ],
+    ("start", "extent"), [((2, 3, 1), (4, 5, 2)), ((-4, 3, -2), (6, 5, 3)), ((-3, -3, -3), (20, 30, 12))]
 )
 def test_beyond_the_volume_there_is_air_in_plane_and_the_last_slice_along_z(start, extent):
     voxels = np.random.default_rng(0).uniform(-SPAN, SPAN, (10, 12, 5))

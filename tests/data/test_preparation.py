@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from medgan.data import grid as grid_module
 from medgan.data.domains import Domain, Window
-from medgan.data.grid import made_up_grid
+from medgan.data.grid import made_up_grid, upright
 from medgan.data.preparation import GridConfig, denormalise, normalise, prepare
 from medgan.data.volumes import Volume
 from medgan.errors import GeometryError
@@ -53,38 +53,33 @@ def test_orientation_is_nibabels_closest_canonical_to_the_bit(axes, tilt, shape)
     voxels = np.random.default_rng(0).uniform(-1000, 1000, shape).astype(np.float32)
     stored = affine(axes, tilt)
     expected = nib.as_closest_canonical(nib.Nifti1Image(voxels, stored))
-    for domain in (CT, MR):
-        prepared = prepare(volume(voxels, stored), domain, AS_STORED)
-        assert np.array_equal(prepared.voxels, np.asarray(expected.dataobj))
-        np.testing.assert_allclose(prepared.affine, expected.affine, atol=1e-9)
-        assert nib.aff2axcodes(prepared.affine) == ("R", "A", "S")
+    prepared = prepare(volume(voxels, stored), CT, AS_STORED)
+    assert np.array_equal(prepared.voxels, np.asarray(expected.dataobj))
+    np.testing.assert_allclose(prepared.affine, expected.affine, atol=1e-9)
 
 
 @ORIENTATIONS
 @TILTS
 @SHAPES
-@pytest.mark.parametrize("spacing", [(1.5, 1.5, None), (0.5, 0.6, None), (2.0, 1.0, 3.7), (0.8, None, 1.4)])
-def test_every_intensity_stays_where_it_was_in_the_world(axes, tilt, shape, spacing):
+@pytest.mark.parametrize("spacing", [(1.5, None, 2.0), (0.5, 0.6, None), (2.0, 1.0, 3.7)])
+def test_every_intensity_stays_where_it_was_in_the_world_and_null_keeps_the_studys_own_spacing(
+    axes, tilt, shape, spacing
+):
     stored = affine(axes, tilt)
-    prepared = prepare(volume(ramp(shape, stored), stored), MR, GridConfig(spacing_mm=spacing))
+    given = volume(ramp(shape, stored), stored)
+    prepared = prepare(given, MR, GridConfig(spacing_mm=spacing))
     # The Gaussian that removes what the new grid cannot hold reaches two of its voxels far.
     inside = tuple(slice(2, -2) if size > 1 else slice(None) for size in prepared.voxels.shape)
     expected = ramp(prepared.voxels.shape, prepared.affine)[inside]
     assert expected.size
     np.testing.assert_allclose(prepared.voxels[inside], expected, atol=2e-3)
-
-
-@ORIENTATIONS
-@TILTS
-@SHAPES
-def test_the_spacing_is_as_asked_and_null_keeps_the_studys_own(axes, tilt, shape):
-    stored = affine(axes, tilt)
-    own = nib.affines.voxel_sizes(nib.as_closest_canonical(nib.Nifti1Image(np.zeros(shape), stored)).affine)
-    prepared = prepare(volume(np.zeros(shape), stored), MR, GridConfig(spacing_mm=(1.5, None, 2.0)))
-    np.testing.assert_allclose(nib.affines.voxel_sizes(prepared.affine), (1.5, own[1], 2.0), rtol=1e-6)
-    extent_before = (np.array(shape) - 1) * (0.8, 1.1, 3.0)
-    extent_after = (np.array(prepared.voxels.shape) - 1) * nib.affines.voxel_sizes(prepared.affine)
-    np.testing.assert_allclose(sorted(extent_after), sorted(extent_before), atol=2.0)
+    own, after = upright(given).grid, nib.affines.voxel_sizes(prepared.affine)
+    wanted = [asked or kept for asked, kept in zip(spacing, own.spacing_mm, strict=True)]
+    np.testing.assert_allclose(after, wanted, rtol=1e-6)
+    extents = (
+        (np.array(size) - 1) * step for size, step in ((own.size, own.spacing_mm), (prepared.voxels.shape, after))
+    )
+    np.testing.assert_allclose(*extents, atol=max(after))
 
 
 @SHAPES
@@ -102,7 +97,7 @@ def test_noise_is_averaged_where_voxels_grow_and_kept_where_they_do_not():
     np.testing.assert_allclose(fine[::2, ::2], noise.voxels, atol=0.01)
 
 
-@pytest.mark.parametrize("padding", [-1025, -2048, -3024])
+@pytest.mark.parametrize("padding", [-1025, -3024])
 @pytest.mark.parametrize("spacing", [(None, None, None), (1.5, 1.5, None)])
 def test_what_a_ct_scanner_did_not_see_is_air(padding, spacing):
     hu = np.full((24, 24, 3), 40.0)
@@ -143,9 +138,7 @@ def test_zeros_stay_zeros_whatever_rounding_makes_of_them():
 
 def test_a_grid_out_of_all_proportion_is_refused_before_it_is_allocated():
     coarse = volume(np.zeros((100, 100, 100)), affine(spacing=(8, 8, 8)))
-    with pytest.raises(
-        GeometryError, match=r"study\.nii\.gz: .* field of view of 800 × 800 × 800 mm .* correct its spacing"
-    ):
+    with pytest.raises(GeometryError, match=r"study\.nii\.gz: .* field of view of 800 × 800 × 800 mm .* its spacing"):
         prepare(coarse, MR, GridConfig(spacing_mm=(1.0, 1.0, 1.0)))
 
 

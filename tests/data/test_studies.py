@@ -6,26 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from data.cohorts import (
-    CT_PAIR,
-    MR_PAIR,
-    as_bids,
-    as_named_folders,
-    as_nnunet,
-    as_role_folders,
-    as_table,
-    ct,
-    image,
-    mr,
-    table,
-)
+from data import cohorts
+from data.cohorts import CT_PAIR, MR_PAIR, as_bids, as_nnunet, as_table, ct, image, mr, table
 from medgan.data.domains import DomainPair
 from medgan.data.layouts import Study, stem
 from medgan.data.studies import Cohort, Location, Options, find_cohort, located, options, read_cohort
 from medgan.errors import ConfigError, DataError
 
 
-@pytest.mark.parametrize("layout", [as_table, as_named_folders, as_role_folders, as_bids, as_nnunet])
+@pytest.mark.parametrize("layout", [as_table, cohorts.as_named_folders, cohorts.as_role_folders, as_bids, as_nnunet])
 def test_every_layout_gives_one_subject_with_an_image_of_each_domain(tmp_path, layout):
     layout(tmp_path)
     cohort = find_cohort(tmp_path, CT_PAIR)
@@ -125,9 +114,8 @@ def test_pairs_are_found_by_name_or_folder(images):
     assert len(couples) == len(images) // 2
     for source, target in couples:
         assert (source.domain, target.domain) == MR_PAIR.names
-        assert (
-            len(couples) == 1 or stem(source.image) == stem(target.image) or source.image.parent == target.image.parent
-        )
+        alike = stem(source.image) == stem(target.image) or source.image.parent == target.image.parent
+        assert alike or len(couples) == 1
 
 
 def test_images_that_pair_in_no_way_are_refused_and_subjects_without_a_partner_left_out():
@@ -151,13 +139,10 @@ def test_real_cohorts_are_found_whole(medgan_data, name, pair, images, subjects)
 
 
 def test_only_images_of_one_session_are_a_pair():
-    visits = [
-        Study("one", domain, Path(f"{domain}{when}.nii"), session=when) for when in "ab" for domain in ("t1", "t1_gd")
-    ]
-    assert [(left.session, right.session) for left, right in Cohort(tuple(visits)).pairs(MR_PAIR)] == [
-        ("a", "a"),
-        ("b", "b"),
-    ]
+    each = product("ab", ("t1", "t1_gd"))
+    visits = [Study("one", domain, Path(f"{domain}{when}.nii"), session=when) for when, domain in each]
+    couples = Cohort(tuple(visits)).pairs(MR_PAIR)
+    assert [left.session + right.session for left, right in couples] == ["aa", "bb"]
     assert len(Cohort(tuple(visits[:3])).pairs(MR_PAIR)) == 1
     with pytest.raises(DataError, match="'one' has its t1 in session a and its t1_gd in session b"):
         Cohort((visits[0], visits[3])).pairs(MR_PAIR)

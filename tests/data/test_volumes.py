@@ -1,5 +1,6 @@
 import contextlib
 import os
+from itertools import product
 
 import nibabel as nib
 import numpy as np
@@ -10,32 +11,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medgan.data.hashes import file_hash
-from medgan.data.volumes import Grid, Volume, read_grid, read_volume, stored_type, write_volume
+from medgan.data.volumes import read_grid, read_volume, stored_type, write_volume
 from medgan.errors import DataError, MedganError
 
 CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 
 
-@pytest.fixture
-def studies(tmp_path, write_nifti, write_dicom, write_series):
-    """One study of every kind that is read, by name."""
-    Image.fromarray(CT[0].astype(np.uint8)).save(tmp_path / "slice.png")
-    return {
-        "volume": write_nifti(tmp_path / "volume.nii.gz", CT),
-        "flat": write_nifti(tmp_path / "flat.NII", CT[..., 0]),
-        "slice": write_dicom(tmp_path / "made.dcm", CT[0], (-5, 6, 7)).rename(tmp_path / "CT.1.2.16573"),
-        "series": write_series(tmp_path / "series", [4, 0, 2]),
-        "picture": tmp_path / "slice.png",
-    }
-
-
 @pytest.mark.parametrize("kind", ["volume", "flat", "slice", "series", "picture"])
 def test_every_kind_is_read_and_its_output_lies_on_its_grid(studies, tmp_path, kind):
-    volume = read_volume(studies[kind])
-    assert isinstance(volume, Volume)
-    assert isinstance(volume.grid, Grid)
-    assert volume.path == studies[kind]
-    assert volume.voxels.shape == volume.grid.size
+    volume, alone = read_volume(studies[kind]), read_grid(studies[kind])
+    assert (volume.path, volume.voxels.shape) == (studies[kind], volume.grid.size)
+    assert alone.shape == volume.grid.shape
+    np.testing.assert_array_equal(alone.affine, volume.grid.affine)
     output = tmp_path / "out" / f"{kind}.nii.gz"
     write_volume(volume.voxels, volume.grid, output, np.int16)
     again = read_volume(output)
@@ -46,25 +33,14 @@ def test_every_kind_is_read_and_its_output_lies_on_its_grid(studies, tmp_path, k
         np.testing.assert_array_equal(again.grid.fields[name], value)
 
 
-@pytest.mark.parametrize("kind", ["volume", "flat", "slice", "series", "picture"])
-def test_the_grid_alone_is_that_of_the_volume(studies, kind):
-    alone, whole = read_grid(studies[kind]), read_volume(studies[kind]).grid
-    assert alone.shape == whole.shape
-    np.testing.assert_array_equal(alone.affine, whole.affine)
-
-
 @pytest.mark.parametrize("reader", [read_volume, read_grid])
 def test_what_is_no_image_is_refused_by_name(tmp_path, reader):
     (tmp_path / "empty.nii.gz").touch()
-    (tmp_path / "scan.mha").write_text("ObjectType = Image")
-    (tmp_path / "pair.hdr").write_bytes(bytes(348))
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "folder").mkdir()
     messages = {
         "gone.nii.gz": r"cannot be read \(No such file or directory\); check the path",
         "empty.nii.gz": "an empty file; copy or export it again",
-        "scan.mha": "not a MetaImage file; check what was saved",
-        "pair.hdr": "a .hdr/.img pair; convert the pair",
         "notes.txt": "not an image that medgan reads; give NIfTI, DICOM, MetaImage, NRRD, PNG or TIFF",
         "folder": "a folder without DICOM files",
         "notes.txt/inside.nii": r"cannot be read \(Not a directory\)",
@@ -114,17 +90,16 @@ def test_outputs_for_real_volumes_overlay_their_inputs_in_nibabel_and_simpleitk(
         np.testing.assert_array_equal(nib.load(output).affine, nib.load(source).affine)
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".png", ".tif", ".mha", ".nhdr", ".dcm", ""])
-@pytest.mark.parametrize("reader", [read_volume, read_grid, file_hash])
-def test_a_pipe_is_refused_and_never_waited_for(tmp_path, suffix, reader):
+@pytest.mark.parametrize("suffix", [".nii.gz", ".png", ".mha", ".dcm", ""])
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path, suffix):
     os.mkfifo(tmp_path / f"a{suffix}")
     (tmp_path / f"link{suffix}").symlink_to(f"a{suffix}")
-    for name in ("a", "link"):
+    for name, reader in product(("a", "link"), (read_volume, read_grid, file_hash)):
         with pytest.raises(DataError, match=rf"{name}{suffix}: a named pipe, not a file; remove it"):
             reader(tmp_path / f"{name}{suffix}")
 
 
-GREY = np.arange(20).reshape(5, 4)
+GREY = np.arange(20, dtype=np.uint8).reshape(5, 4)
 
 
 def save(path, pixels, **options):
@@ -132,12 +107,9 @@ def save(path, pixels, **options):
     return path
 
 
-@pytest.mark.parametrize("name", ["slice.png", "slice.tif", "slice.TIFF"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_columns_run_along_x_and_rows_along_y_as_in_itk(tmp_path, name, dtype):
-    volume = read_volume(
-        save(tmp_path / name, (GREY * (12 if dtype == np.uint8 else 3000)).astype(dtype), dpi=(300, 300))
-    )
+@pytest.mark.parametrize(("name", "pixels"), [("a.png", np.uint8(12) * GREY), ("a.TIFF", np.uint16(3000) * GREY)])
+def test_columns_run_along_x_and_rows_along_y_as_in_itk(tmp_path, name, pixels):
+    volume = read_volume(save(tmp_path / name, pixels, dpi=(300, 300)))
     image = sitk.ReadImage(tmp_path / name)
     np.testing.assert_array_equal(volume.voxels[..., 0], sitk.GetArrayFromImage(image).T)
     assert volume.voxels.shape == volume.grid.shape == (4, 5, 1)
@@ -149,9 +121,7 @@ def test_columns_run_along_x_and_rows_along_y_as_in_itk(tmp_path, name, dtype):
 
 @pytest.mark.parametrize("dtype", ["<i2", ">i2", ">u2"])
 def test_signed_and_big_endian_tiffs_keep_their_values(tmp_path, dtype):
-    image = sitk.GetImageFromArray((GREY * 100).astype(np.uint16))
-    sitk.WriteImage(image, tmp_path / "slice.tif")
-    pixels = (GREY * 100 - (1000 if dtype[1] == "i" else 0)).astype(dtype)
+    pixels = (GREY * np.int32(100) - (1000 if dtype[1] == "i" else 0)).astype(dtype)
     (tmp_path / "slice.tif").write_bytes(tiff(pixels))
     np.testing.assert_array_equal(read_volume(tmp_path / "slice.tif").voxels[..., 0].T, pixels)
 
@@ -172,23 +142,22 @@ def tiff(pixels):
 
 
 REFUSED = {
-    "rgb": (Image.new("RGB", (4, 5)), "png", r"a colour picture \(mode RGB\).*save it grey"),
-    "rgba": (Image.new("RGBA", (4, 5)), "png", r"a colour picture \(mode RGBA\)"),
-    "palette": (Image.new("P", (4, 5)), "png", r"a colour picture \(mode P\)"),
-    "rgb tiff": (Image.new("RGB", (4, 5)), "tif", r"a colour picture \(mode RGB\)"),
-    "one bit": (Image.new("1", (4, 5)), "png", r"pixels of mode 1, not 8 or 16 bit"),
-    "float": (Image.new("F", (4, 5)), "tif", r"pixels of mode F, not 8 or 16 bit"),
-    "32 bit": (Image.new("I", (4, 5)), "tif", r"pixels of mode I, not 8 or 16 bit"),
+    "RGB": ("png", r"a colour picture \(mode RGB\).*save it grey"),
+    "RGBA": ("tif", r"a colour picture \(mode RGBA\)"),
+    "P": ("png", r"a colour picture \(mode P\)"),
+    "1": ("png", r"pixels of mode 1, not 8 or 16 bit"),
+    "F": ("tif", r"pixels of mode F, not 8 or 16 bit"),
+    "I": ("tif", r"pixels of mode I, not 8 or 16 bit"),
 }
 
 
-@pytest.mark.parametrize(("picture", "suffix", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_grey_of_8_or_16_bit_is_refused_by_name(tmp_path, picture, suffix, message):
-    path = tmp_path / f"slice.{suffix}"
-    picture.save(path)
+@pytest.mark.parametrize("mode", REFUSED)
+def test_what_is_no_grey_of_8_or_16_bit_is_refused_by_name(tmp_path, mode):
+    suffix, message = REFUSED[mode]
+    Image.new(mode, (4, 5)).save(tmp_path / f"slice.{suffix}")
     for reader in (read_volume, read_grid):
         with pytest.raises(DataError, match=rf"slice\.{suffix}: {message}"):
-            reader(path)
+            reader(tmp_path / f"slice.{suffix}")
 
 
 def test_pages_other_pictures_and_text_are_refused_whatever_their_name(tmp_path):
@@ -204,10 +173,10 @@ def test_pages_other_pictures_and_text_are_refused_whatever_their_name(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of what it mends
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(["png", "tif"]), st.floats(0, 1), st.binary(min_size=0, max_size=6), st.booleans())
 def test_no_broken_picture_ends_in_anything_but_a_volume_or_a_named_error(tmp_path_factory, suffix, at, damage, cut):
-    path = save(tmp_path_factory.mktemp("fuzz") / f"slice.{suffix}", (GREY * 3000).astype(np.uint16))
+    path = save(tmp_path_factory.mktemp("fuzz") / f"slice.{suffix}", np.uint16(3000) * GREY)
     content = bytearray(path.read_bytes())
     start = int(at * len(content))
     content[start : None if cut else start + len(damage)] = damage

@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from dicom_files import (
-    ROOT,
-    compressed,
-    garbage_above,
-    in_syntax,
-    pixels,
-    report,
-    save,
-    save_stack,
-    slice_of,
-    stack,
-)
+import dicom_files as files
+from dicom_files import ROOT, pixels, report, save, save_stack, slice_of, stack
 from hostile.case import Case, Outcome
 from hostile.nifti_cases import ct
 
@@ -57,24 +49,16 @@ def series(what: str, outcome: Outcome, *says: str, outputs: tuple[str, ...] = (
 
 
 def folder_of(
-    what: str, fill: Callable[[Path], object], outcome: Outcome, *says: str, outputs: tuple[str, ...]
+    what: str, fill: Callable[[Path], object], outcome: Outcome, *says: str, outputs: tuple[str, ...] = ("s.nii.gz",)
 ) -> Case:
     """A good series in the folder ``s``, and what ``fill`` puts beside it."""
-
-    def make(folder: Path) -> None:
-        fill(save_stack(folder / "s"))
-
-    return Case(f"dicom/{what}", make, outcome, says, outputs)
+    return Case(f"dicom/{what}", lambda folder: fill(save_stack(folder / "s")), outcome, says, outputs)
 
 
-def packed(what: str, data: Callable[[], Dataset], outcome: Outcome, *says: str) -> Case:
-    """One compressed slice."""
+def alone(what: str, data: Callable[[], Dataset], outcome: Outcome = "converts", *says: str) -> Case:
+    """One slice."""
     outputs = () if outcome == "fails" else ("odd.nii.gz",)
     return Case(f"dicom/{what}", lambda folder: save(folder / "odd.dcm", data()), outcome, says, outputs)
-
-
-def whole(fragment: bytes) -> list[bytes]:
-    return [fragment]
 
 
 def rewritten(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -190,7 +174,7 @@ def scout(path: Path, **changed: Any) -> None:
 
 
 PIXELS = (
-    Case("dicom/good", lambda folder: save_stack(folder / "s"), "converts", outputs=("s.nii.gz",)),
+    series("good", "converts"),
     wrong("short_pixels", "PixelData holds 512 bytes", "2,048", PixelData=bytes(512)),
     wrong("long_pixels", "PixelData holds 4,096 bytes", PixelData=bytes(4096)),
     wrong("empty_pixels", "no PixelData", PixelData=b""),
@@ -213,40 +197,34 @@ PIXELS = (
     wrong("more_bits_than_allocated", "BitsStored 20", BitsStored=20, HighBit=19),
     wrong("no_bits_allocated", "no BitsAllocated", BitsAllocated=None),
     right("no_bits_stored", BitsStored=None, HighBit=None),
-    right(
-        "signed", PixelRepresentation=1, BitsStored=16, HighBit=15, RescaleIntercept=0, PixelData=pixels(HU, "<i2", 0)
-    ),
+    right("signed", PixelRepresentation=1, BitsStored=16, HighBit=15, RescaleIntercept=0,
+          PixelData=pixels(HU, "<i2", 0)),
     right("int32", BitsAllocated=32, BitsStored=32, HighBit=31, PixelData=pixels(HU, "<u4")),
-    Case("dicom/float_pixels", lambda f: save(f / "a.dcm", float_pixels()), "fails", ("floating-point",), ()),
-    Case("dicom/garbage_above", lambda f: save(f / "a.dcm", garbage_above(HU)), "converts", outputs=("a.nii.gz",)),
-    Case("dicom/multi_frame", lambda f: save(f / "a.dcm", multi_frame()), "fails", ("multi-frame", "3 frames"), ()),
-    Case(
-        "dicom/cut_in_pixels", rewritten(lambda b: b[:-700]), "fails", ("odd.dcm: PixelData holds",), ("good.nii.gz",)
+    alone("float_pixels", float_pixels, "fails", "floating-point"),
+    alone("garbage_above", lambda: files.garbage_above(HU)),
+    alone("multi_frame", multi_frame, "fails", "multi-frame", "3 frames"),
+    *(
+        Case(f"dicom/{what}", rewritten(change), "fails", (f"odd.dcm: {said}",), ("good.nii.gz",))
+        for what, change, said in (
+            ("cut_in_pixels", lambda b: b[:-700], "PixelData holds"),
+            ("cut_in_header", lambda b: b[:220], ""),
+            ("only_a_preamble", lambda b: b[:132], ""),
+            ("text", lambda _: b"x" * 999, "not DICOM"),
+            ("empty", lambda _: b"", "an empty file"),
+        )
     ),
-    Case("dicom/cut_in_header", rewritten(lambda b: b[:220]), "fails", ("odd.dcm: ",), ("good.nii.gz",)),
-    Case("dicom/only_a_preamble", rewritten(lambda b: b[:132]), "fails", ("odd.dcm: ",), ("good.nii.gz",)),
-    Case("dicom/text", rewritten(lambda _: b"x" * 999), "fails", ("odd.dcm: not DICOM",), ("good.nii.gz",)),
-    Case("dicom/empty", rewritten(lambda _: b""), "fails", ("odd.dcm: an empty file",), ("good.nii.gz",)),
-    Case(
-        "dicom/deflated",
-        lambda f: save(f / "a.dcm", in_syntax(DeflatedExplicitVRLittleEndian, slice_of(HU))),
-        "converts",
-    ),
-    Case("dicom/big_endian", lambda f: save(f / "a.dcm", in_syntax(ExplicitVRBigEndian, slice_of(HU))), "converts"),
-)
+    alone("deflated", lambda: files.in_syntax(DeflatedExplicitVRLittleEndian, slice_of(HU))),
+    alone("big_endian", lambda: files.in_syntax(ExplicitVRBigEndian, slice_of(HU))),
+)  # fmt: skip
 
 COMPRESSED = tuple(
-    packed(
-        f"{kind}_{what}".lower(),
-        lambda kind=kind, change=change, more=more: compressed(HU, kind, change, **more),
-        *ends,
-    )
+    alone(f"{kind}_{what}".lower(), partial(files.compressed, HU, kind, change, **more), *ends)
     for kind in ("RLE", "JPEG", "JPEG2000")
     for what, change, more, ends in (
-        ("good", whole, {}, ("converts",)),
+        ("good", lambda b: [b], {}, ("converts",)),
         ("cut", lambda b: [b[: len(b) // 4 * 2]], {}, ("fails", "odd.dcm: ")),
         ("two_frames", lambda b: [b, b], {}, ("fails", "odd.dcm: 2 compressed frames")),
-        ("other_size", whole, {"Rows": 64, "Columns": 64}, ("fails", "odd.dcm: ")),
+        ("other_size", lambda b: [b], {"Rows": 64, "Columns": 64}, ("fails", "odd.dcm: ")),
     )
 )
 
@@ -296,22 +274,18 @@ SCALING = (
            each=lambda k: {"RescaleSlope": None, "RescaleIntercept": None} if k == 2 else {}),
     series("two_modalities", "fails", "mixed modalities, CT and PT", outputs=(),
            each=lambda k: {"Modality": "PT"} if k == 2 else {}),
-    Case("dicom/mr_without_slope",
-         lambda folder: save_stack(folder / "s", Modality="MR", RescaleSlope=None, RescaleIntercept=None),
-         "converts", outputs=("s.nii.gz",), model="mr"),
+    replace(series("mr_without_slope", "converts", Modality="MR", RescaleSlope=None, RescaleIntercept=None),
+            model="mr"),
 )  # fmt: skip
 
 KINDS = (
     wrong("mosaic", "a mosaic", ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]),
     wrong("palette", "colours, not intensities", PhotometricInterpretation="PALETTE COLOR"),
     wrong("scout_alone", "a localizer", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
-    folder_of("label_map_beside", segmentation, "converts", outputs=("s.nii.gz",)),
-    folder_of("colour_capture_beside", colour_capture, "warns", "screen.dcm (a colour picture)", outputs=("s.nii.gz",)),
-    folder_of(
-        "scout_beside",
-        lambda folder: scout(folder, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
-        "warns", "scout.dcm (a localizer)", outputs=("s.nii.gz",),
-    ),
+    folder_of("label_map_beside", segmentation, "converts"),
+    folder_of("colour_capture_beside", colour_capture, "warns", "screen.dcm (a colour picture)"),
+    folder_of("scout_beside", lambda folder: scout(folder, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+              "warns", "scout.dcm (a localizer)"),
     Case("dicom/scout_of_the_same_series", lambda f: scout(save_stack(f / "s", count=8), SeriesInstanceUID=f"{ROOT}.1"),
          "warns", ("scout.dcm (a localizer",), ("s.nii.gz",)),
 )  # fmt: skip
@@ -319,12 +293,7 @@ KINDS = (
 FOLDERS = (
     Case("dicom/public_set_with_indexes", public_set, "converts",
          outputs=tuple(f"p{n}/ct.nii.gz" for n in range(1, 6))),
-    Case(
-        "dicom/no_preamble",
-        lambda folder: save_stack(folder / "old", name="{:06d}", bare=True),
-        "converts",
-        outputs=("old.nii.gz",),
-    ),
+    series("no_preamble", "converts", name="{:06d}", bare=True),
     series("uid_per_slice", "warns", "4 slices that have a SeriesInstanceUID each",
            each=lambda k: {"SeriesInstanceUID": f"{ROOT}.3.{k}"}),
     series("uid_per_slice_uneven", "fails", "s: uneven", outputs=(), count=6, each=lambda k: {

@@ -8,9 +8,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from hostile.case import Case
-from hostile.nifti_cases import ct, save
-
-OUTPUT = ("a.nii.gz",)
+from hostile.nifti_cases import beside_good, ct
 
 
 def write(path: Path, *, compressed: bool = False) -> Path:
@@ -21,42 +19,25 @@ def write(path: Path, *, compressed: bool = False) -> Path:
     return path
 
 
-def written(name: str, *, compressed: bool = False) -> Callable[[Path], None]:
-    return lambda folder: (write(folder / name, compressed=compressed), None)[1]
+def written(name: str, change: Callable[[bytes], bytes] = bytes, *, compressed: bool = False) -> Callable[[Path], None]:
+    """A file that was changed after it was written; ``.mhd`` and ``.nhdr`` have their voxels beside them."""
+    return lambda folder: (path := write(folder / name, compressed=compressed)).write_bytes(change(path.read_bytes()))
 
 
 def edited(name: str, old: bytes, new: bytes) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        content = write(folder / name).read_bytes()
-        assert old in content
-        (folder / name).write_bytes(content.replace(old, new))
-        save(folder / "good.nii.gz")
-
-    return make
+    return beside_good(written(name, lambda content: content.replace(old, new)))
 
 
-def cut(name: str, *, compressed: bool) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        content = write(folder / name, compressed=compressed).read_bytes()
-        (folder / name).write_bytes(content[: len(content) // 2])
-        save(folder / "good.nii.gz")
-
-    return make
+def cut(name: str, *, compressed: bool = False) -> Callable[[Path], None]:
+    return beside_good(written(name, lambda content: content[: len(content) // 2], compressed=compressed))
 
 
 def without_voxels(name: str) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        write(folder / name)
-        next(folder.glob("*.raw")).unlink()
-        save(folder / "good.nii.gz")
-
-    return make
+    return beside_good(lambda folder: write(folder / name).with_suffix(".raw").unlink())
 
 
 def colours(folder: Path) -> None:
-    save(folder / "good.nii.gz")
-    image = sitk.GetImageFromArray(np.zeros((4, 8, 8, 3), np.uint8), isVector=True)
-    sitk.WriteImage(image, folder / "a.mha")
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 8, 8, 3), np.uint8), isVector=True), folder / "a.mha")
 
 
 def as_nifti(folder: Path, output: Path) -> None:
@@ -73,23 +54,20 @@ def fails(name: str, make: Callable[[Path], None], *says: str) -> Case:
 
 
 def converts(name: str, make: Callable[[Path], None]) -> Case:
-    return Case(f"format/{name}", make, "converts", outputs=OUTPUT, holds=as_nifti)
+    return Case(f"format/{name}", make, "converts", outputs=("a.nii.gz",), holds=as_nifti)
 
 
 DIRECTIONS = b"space directions: (3,0,0) (0,3,0) (0,0,5)"
 MATRIX = b"TransformMatrix = 1 0 0 0 1 0 0 0 1"
 CASES = (
-    converts("mha", written("a.mha")),
-    converts("mha_compressed", written("a.mha", compressed=True)),
-    converts("mhd", written("a.mhd")),
-    converts("mhd_compressed", written("a.mhd", compressed=True)),
-    converts("nrrd", written("a.nrrd")),
-    converts("nrrd_compressed", written("a.nrrd", compressed=True)),
-    converts("nhdr", written("a.nhdr")),
-    converts("nhdr_compressed", written("a.nhdr", compressed=True)),
-    fails("mha_truncated", cut("a.mha", compressed=False), "a.mha", "truncated"),
+    *(
+        converts(kind + packed, written(f"a.{kind}", compressed=bool(packed)))
+        for kind in ("mha", "mhd", "nrrd", "nhdr")
+        for packed in ("", "_compressed")
+    ),
+    fails("mha_truncated", cut("a.mha"), "a.mha", "truncated"),
     fails("mha_truncated_compressed", cut("a.mha", compressed=True), "a.mha", "truncated"),
-    fails("nrrd_truncated", cut("a.nrrd", compressed=False), "a.nrrd", "truncated"),
+    fails("nrrd_truncated", cut("a.nrrd"), "a.nrrd", "truncated"),
     fails("nrrd_truncated_compressed", cut("a.nrrd", compressed=True), "a.nrrd", "truncated"),
     fails("mhd_without_voxels", without_voxels("a.mhd"), "a.mhd", "a.raw"),
     fails("nhdr_without_voxels", without_voxels("a.nhdr"), "a.nhdr", "a.raw"),
@@ -105,7 +83,7 @@ CASES = (
     fails("nrrd_metres", edited("a.nrrd", DIRECTIONS, DIRECTIONS + b'\nspace units: "m" "m" "m"'), "a.nrrd", "in mm"),
     fails("mha_forged_size", edited("a.mha", b"32 32 4", b"32000 32000 4"), "a.mha", "promises"),
     fails("nrrd_forged_size", edited("a.nrrd", b"32 32 4", b"32000 32000 4"), "a.nrrd", "promises"),
-    fails("mha_colours", colours, "a.mha", "several values a voxel"),
+    fails("mha_colours", beside_good(colours), "a.mha", "several values a voxel"),
     Case(
         *("format/mha_unplaced", edited("a.mha", MATRIX + b"\n", b""), "warns", ("how it lies in the patient",)),
         outputs=("a.nii.gz", "good.nii.gz"),

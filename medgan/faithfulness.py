@@ -21,8 +21,8 @@ from medgan.data.preparation import prepare
 from medgan.data.streams import write_csv, write_json
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.faithfulness import Keeping, KeepingRule
 from medgan.evaluation.seen import NOBODY, SeenSubjects
+from medgan.evaluation.segmentation import Keeping, KeepingRule
 from medgan.evaluation.statistics import Interval, plain, t_interval
 from medgan.inference.batch import conversion_fabric, local_model, why
 from medgan.inference.convert import ConvertOrder, subjects_of_part

@@ -136,7 +136,7 @@ def faithfulness(
 ) -> None:
     """What translations keep: labels, by two frozen segmenters, and no hidden input, by a disturbed way back."""
     early.check_use(source=source, models=[model, input_segmenter, output_segmenter], device=machine.device)
-    from medgan.evaluation.faithfulness import KeepingRule
+    from medgan.evaluation.segmentation import KeepingRule
     from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
     from medgan.inference.convert import ConvertOrder
 

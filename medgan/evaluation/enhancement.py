@@ -69,11 +69,7 @@ def in_one_scale(synthetic: Array, reference: Array, where: Mask) -> tuple[Float
 
 
 def _in_percent(volume: Array, where: Mask) -> Floats:
-    """A volume in percent of its 99.5th percentile in a region.
-
-    Raises:
-        DataError: The region is empty, or dark.
-    """
+    """A volume in percent of its 99.5th percentile in a region."""
     unit = float(np.percentile(volume[where], UNIT_PERCENTILE)) if where.any() else 0.0
     if unit <= 0:
         raise DataError("the MR has no signal inside the body or mask; check its mask, and that it is an MR.")

@@ -16,22 +16,10 @@ from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.arms import DISTANCE, DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
-from medgan.evaluation.baselines import LOOKUP
+from medgan.evaluation import matching
+from medgan.evaluation.arms import DISTANCE, DO_NOTHING, LOOKUP, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.judging import ALL_CT, LabelNames, Modalities, distance_to_ideal, label_names_of, measure
-from medgan.evaluation.matching import (
-    Case,
-    Failure,
-    ImageSet,
-    Matching,
-    Place,
-    Role,
-    check_heeded,
-    match,
-    read_images,
-    split_place,
-    training_pairs,
-)
+from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Place, Role
 from medgan.evaluation.seen import NOBODY, SeenSubjects, seen_subjects
 from medgan.evaluation.statistics import LEVEL, compare, interval_text, plain, summarise
 
@@ -179,27 +167,27 @@ def evaluate(
         options: How cohorts are read.
     """
     places: dict[Role, Place | None] = {"source": source, "mask": masks, "labels": labels}
-    check_heeded(options, [synthetic, reference, source, masks, labels, training])
-    pair = tuple(filter(None, (split_place(place)[1] for place in (source or "", reference))))
+    matching.check_heeded(options, [synthetic, reference, source, masks, labels, training])
+    pair = tuple(filter(None, (matching.split_place(place)[1] for place in (source or "", reference))))
     others = {
-        role: read_images(place, "image" if role == "source" else "mask", pair=pair, options=options)
+        role: matching.read_images(place, "image" if role == "source" else "mask", pair=pair, options=options)
         for role, place in places.items()
         if place is not None
     }
     names = label_names_of(label_names, others["labels"].folder if "labels" in others else None)
-    references = read_images(reference, pair=pair, options=options)
-    matching = match(read_images(synthetic), references, others, paired)
-    if not matching.paired and modalities.reference == "MR":
+    references = matching.read_images(reference, pair=pair, options=options)
+    matched = matching.match(matching.read_images(synthetic), references, others, paired)
+    if not matched.paired and modalities.reference == "MR":
         raise ConfigError(
             "unpaired MR cannot be judged: its intensities have no unit, so those of other subjects do not compare. "
             "Give references of the same subjects, on the same grids."
         )
     if parts := Split.load(split) if split else None:
         parts.refuse_twins()
-    seen = seen_subjects(matching.cases, parts)
-    pairs = training_pairs(training, parts, source, reference, options) if training else ()
+    seen = seen_subjects(matched.cases, parts)
+    pairs = matching.training_pairs(training, parts, source, reference, options) if training else ()
     make_folder(out)
-    setup = _Setup(matching, modalities, source is not None, seen, pairs, parts.unchecked if parts else "")
+    setup = _Setup(matched, modalities, source is not None, seen, pairs, parts.unchecked if parts else "")
     evaluation = _evaluated(setup, names, references)
     _write(evaluation, out, {"synthetic": synthetic, "reference": reference, **places})
     return evaluation
@@ -207,13 +195,13 @@ def evaluate(
 
 def _evaluated(setup: _Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:
     """The unseen subjects, and by themselves those that the model has seen."""
-    matching, seen = setup.matching, setup.seen
-    unseen = tuple(case for case in matching.cases if case.subject not in seen.subjects)
-    evaluation = replace(_judged(replace(setup, matching=replace(matching, cases=unseen)), names, references), who=seen)
-    others = tuple(case for case in matching.cases if case.subject in seen.subjects)
+    every, seen = setup.matching, setup.seen
+    unseen = tuple(case for case in every.cases if case.subject not in seen.subjects)
+    evaluation = replace(_judged(replace(setup, matching=replace(every, cases=unseen)), names, references), who=seen)
+    others = tuple(case for case in every.cases if case.subject in seen.subjects)
     if not others:
         return evaluation
-    apart = replace(setup, matching=replace(matching, cases=others, failures=()), seen=NOBODY)
+    apart = replace(setup, matching=replace(every, cases=others, failures=()), seen=NOBODY)
     of_seen = _judged(apart, names, references)
     failures = tuple(dict.fromkeys((*evaluation.failures, *of_seen.failures)))
     return replace(evaluation, failures=failures, seen=of_seen)

@@ -16,38 +16,27 @@ from medgan.data.masks import LABELS_JSON
 from medgan.data.volumes import Volume, read_volume
 from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
+from medgan.evaluation import tissues
 from medgan.evaluation.bone import Bone, bone_figures
 from medgan.evaluation.calibration import calibration, clipped_percent, errors_in, map_beside, uncertainty_figures
 from medgan.evaluation.enhancement import Enhancement, in_one_scale, mr_fidelity
 from medgan.evaluation.fidelity import Array, Mask, fidelity, high_frequency_power, ms_ssim, taper
 from medgan.evaluation.matching import Case
-from medgan.evaluation.tissues import (
-    Modality,
-    TissueMap,
-    air_around,
-    body,
-    change_by_tissue,
-    core,
-    tissue_map,
-    true_tissues,
-)
 
 LabelNames = Mapping[str, int | list[int]]
 """The value of each label, or several values that are judged as one."""
-
-LONGEST_NAME = 100
-"""Characters of a label's name."""
-
 Figures = dict[str, str | float]
 """Part of a row: figures by name."""
+LONGEST_NAME = 100
+"""Characters of a label's name."""
 
 
 @dataclass(frozen=True)
 class Modalities:
     """What the sources are, and what the references and synthetic images are."""
 
-    source: Modality = "CT"
-    reference: Modality = "CT"
+    source: tissues.Modality = "CT"
+    reference: tissues.Modality = "CT"
 
     @property
     def hounsfield(self) -> bool:
@@ -59,12 +48,7 @@ ALL_CT = Modalities()
 
 
 class Scans:
-    """The volumes of a case, all (X, Y, Z) on one grid; CT in HU.
-
-    Raises:
-        DataError: One cannot be read, or the labels are not whole numbers.
-        GeometryError: One lies on another grid than the synthetic volume.
-    """
+    """The volumes of a case, all (X, Y, Z) on the grid of the synthetic one; CT in HU."""
 
     def __init__(self, case: Case, names: LabelNames | None, modalities: Modalities = ALL_CT) -> None:
         synthetic = read_volume(case.synthetic)
@@ -74,9 +58,10 @@ class Scans:
         if "mask" in voxels:
             self.inside: Mask = voxels["mask"] > 0
         elif self.reference is None and self.source is not None:
-            self.inside = body(self.source, modalities.source)
+            self.inside = tissues.body(self.source, modalities.source)
         else:
-            self.inside = body(self.synthetic if self.reference is None else self.reference, modalities.reference)
+            true = self.synthetic if self.reference is None else self.reference
+            self.inside = tissues.body(true, modalities.reference)
         """Where fidelity is measured: the given mask, else the body in the reference, source or synthetic volume."""
         self.regions = _regions(case.partners["labels"], voxels["labels"], names) if "labels" in voxels else {}
         """Where each named label is."""
@@ -94,14 +79,14 @@ class Scans:
         """Where the bodies of source and reference agree, without their rim; without a source, all that is inside."""
         if self.source is None or self.reference is None:
             return self.inside
-        bodies = body(self.source, self.modalities.source), body(self.reference, self.modalities.reference)
-        return core(*bodies) & self.inside
+        source = tissues.body(self.source, self.modalities.source)
+        return tissues.core(source, tissues.body(self.reference, self.modalities.reference)) & self.inside
 
     @cached_property
-    def tissues(self) -> TissueMap:
+    def tissue_map(self) -> tissues.TissueMap:
         """Of the source; without one, of the synthetic volume itself."""
         foreign = self.source is None or self.modalities.source != "CT"
-        return tissue_map(self.synthetic if foreign or self.source is None else self.source, self.inside)
+        return tissues.tissue_map(self.synthetic if foreign or self.source is None else self.source, self.inside)
 
     def errors(self, volume: Array, in_core: Array | None = None) -> Figures:
         """Every error of a volume against the reference; of a CT in HU, by tissue and label, of an MR in percent.
@@ -115,11 +100,11 @@ class Scans:
             enhancement = {} if self._enhancement is None else self._enhancement.figures(volume)
             return {**mr_fidelity(volume, self.truth, self.inside), **enhancement}
         reference, inside = self.truth, self.inside
-        mae_around, bias_around = errors_in(volume, reference, air_around(reference, inside))
+        mae_around, bias_around = errors_in(volume, reference, tissues.air_around(reference, inside))
         return {
             **fidelity(volume, reference, inside),
             "ms_ssim": ms_ssim(volume, reference, inside),
-            **calibration(volume, reference, true_tissues(reference, inside)),
+            **calibration(volume, reference, tissues.true_tissues(reference, inside)),
             "mae_air_around_hu": mae_around,
             "bias_air_around_hu": bias_around,
             "clipped_percent": clipped_percent(volume, reference, inside),
@@ -132,7 +117,7 @@ class Scans:
         figures: dict[str, float] = {}
         if self.source is not None:
             figures["mae_hu"], figures["bias_hu"] = errors_in(volume, self.truth, self.core)
-            figures |= calibration(volume, self.truth, true_tissues(self.truth, self.core))
+            figures |= calibration(volume, self.truth, tissues.true_tissues(self.truth, self.core))
         figures |= bone_figures(Bone.of(volume, self.grid.spacing_mm), true_bone, self.core)
         power = high_frequency_power(volume, weights)
         figures["high_frequency_power_ratio"] = power / true_power if true_power else np.nan
@@ -163,7 +148,7 @@ class Scans:
         """Mean absolute change from the source in each tissue and label; empty without one, or between modalities."""
         if self.source is None or not self.modalities.hounsfield:
             return {}
-        by_tissue = change_by_tissue(self.source, volume, self.tissues)
+        by_tissue = tissues.change_by_tissue(self.source, volume, self.tissue_map)
         by_label = {f"change_in_{n}_hu": errors_in(volume, self.source, where)[0] for n, where in self.regions.items()}
         return {**{f"change_{tissue}_hu": change for tissue, change in by_tissue.items()}, **by_label}
 
@@ -190,9 +175,6 @@ def label_names_of(given: LabelNames | None, folder: Path | None) -> LabelNames 
     """The names that were given, else those in ``labels.json`` beside the label maps; nothing without such a file.
 
     The file holds ``{"liver": 5, "kidneys": [7, 8]}`` or ``{"5": "liver"}``, alone or under the key ``labels``.
-
-    Raises:
-        DataError: It holds something else, or a name would break a table, or whoever reads it in a terminal.
     """
     path = folder / LABELS_JSON if folder and given is None else None
     if path and path.exists():

@@ -36,14 +36,12 @@ MAPS = ("_change", "_uncertainty")
 
 @dataclass(frozen=True)
 class Image:
-    """One image of a set."""
+    """One image of a set; its session is the visit, where the cohort's layout says so."""
 
     subject: str
     name: str
-    """Its path below the set's folder, without the ending and with forward slashes."""
     path: Path
     session: str = ""
-    """The visit, where the cohort's layout says so."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class ImageSet:
     """The images of one role."""
 
     place: str
-    """As the user wrote it."""
     folder: Path
     images: tuple[Image, ...]
     whole: bool
@@ -109,7 +106,7 @@ class Matching:
     """Synthetic images that have a reference of their own."""
     failures: tuple[Failure, ...]
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    """What lies among the images and is neither one nor known to be none, with the reason."""
+    """As of the sets."""
 
 
 def read_images(

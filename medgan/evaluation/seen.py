@@ -17,11 +17,9 @@ class SeenSubjects:
     """Subjects of an evaluation, sorted, by what the model knows of them; all others it has never seen."""
 
     train: tuple[str, ...] = ()
-    """It learnt from an image of theirs."""
     validation: tuple[str, ...] = ()
     """They chose its epoch."""
     unknown: tuple[str, ...] = ()
-    """It cannot be told."""
 
     @classmethod
     def of(cls, images: Iterable[tuple[str, ThisImage]]) -> "SeenSubjects":
@@ -61,12 +59,8 @@ NOBODY = SeenSubjects()
 def seen_subjects(cases: Sequence[Case], split: Split | None) -> SeenSubjects:
     """Who of the evaluated subjects the model had seen; without its split, the sidecars alone say it.
 
-    With a split nothing is unknown: whoever it does not name is tested.
-
-    Raises:
-        LeakageError: With a split, subjects that the model learnt from, by name, by what their real images show, or by
-            their sidecars.
-        ConfigError: A split by which the model was not trained.
+    With a split nothing is unknown: whoever it does not name is tested. Subjects that the model learnt from, by name,
+    by what their real images show, or by their sidecars, are then a LeakageError.
     """
     said = [training_of(case.synthetic) for case in cases]
     seen = SeenSubjects.of((case.subject, part) for case, (part, _) in zip(cases, said, strict=True))

@@ -140,9 +140,8 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | No
     table = _by_subject(frame, metrics)
     rows = []
     for arm in frame["arm"].unique():
-        own, against = table.loc[arm], {}
-        if baseline is not None and baseline in table.index and arm != baseline:
-            against = _against(own, table.loc[baseline])
+        own, compared = table.loc[arm], baseline in table.index.levels[0] and arm != baseline
+        against = _against(own, table.loc[baseline]) if compared else {}
         for metric in metrics:
             row = {"arm": arm, "metric": metric} | asdict(t_interval(own[metric]))
             rows.append(row | against.get(metric, {}))
@@ -156,14 +155,10 @@ def _against(values: pd.DataFrame, baseline: pd.DataFrame) -> dict[str, dict[str
     shared = baseline.loc[differences.index].where(differences.notna()).mean()
     rows = {}
     for metric, own in differences.items():
-        difference, base = _paired(own), shared[metric]
-        rows[str(metric)] = {
-            "difference": difference["mean"],
-            "difference_lower": difference["lower"],
-            "difference_upper": difference["upper"],
-            "change_percent": 100 * difference["mean"] / base if base and np.isfinite(base) else np.nan,
-            "p_value": difference["p_value"],
-        }
+        mean, lower, upper, _, p_value = _paired(own).values()
+        change = 100 * mean / shared[metric] if shared[metric] and np.isfinite(shared[metric]) else np.nan
+        bounds = {"difference_lower": lower, "difference_upper": upper}
+        rows[str(metric)] = {"difference": mean, **bounds, "change_percent": change, "p_value": p_value}
     return rows
 
 
@@ -202,14 +197,9 @@ def compare_arms(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], metrics: 
     within the subject before anything is estimated. Pairs of which an arm is not in ``rows`` are passed over.
 
     Returns:
-        ``EFFECT``, a row per pair, test set, organ and metric that has a value. ``lower`` and ``upper`` are Student's
-        95 % interval of the mean over ``n`` subjects; ``p_value`` is of Wilcoxon's signed-rank test, ``p_holm`` the
-        same corrected over the pairs. All of these hold for the segmenters as they were trained; ``lowest_training``
-        and ``highest_training`` say how far the mean difference of single trainings goes, of which there are
-        ``trainings``.
-
-    Raises:
-        DataError: An arm with more than one row for a subject: several ratios, say.
+        ``EFFECT``, a row per pair, test set, organ and metric that has a value: Student's 95 % interval of the mean
+        over ``n`` subjects, the p-value of Wilcoxon's signed-rank test, and the same corrected over the pairs, all for
+        the segmenters as they were trained; and between what the mean differences of single trainings lie.
     """
     keys = ["arm", *FAMILY, *TRAINING, "subject"]
     repeated = rows[rows.duplicated(keys)]

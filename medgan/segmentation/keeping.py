@@ -9,7 +9,7 @@ from medgan.data.grid import same_grid
 from medgan.data.studies import Study
 from medgan.data.volumes import Volume, read_volume
 from medgan.errors import GeometryError, ModelError
-from medgan.evaluation.faithfulness import Keeping, label_keeping
+from medgan.evaluation.segmentation import Keeping, label_keeping
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterModel
 

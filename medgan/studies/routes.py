@@ -30,7 +30,7 @@ from medgan.data.studies import Cohort, Data, find_cohort
 from medgan.data.studies import Study as Scan
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, GeometryError, LeakageError
-from medgan.evaluation.baselines import LOOKUP, CrossingLookups
+from medgan.evaluation.arms import LOOKUP, CrossingLookups
 from medgan.evaluation.bone import TOLERANCE_MM, Bone, bone_surface_dice
 from medgan.evaluation.fidelity import IN_PLANE, Array, Mask
 from medgan.evaluation.statistics import LEVEL, plain, summarise

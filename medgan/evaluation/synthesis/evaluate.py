@@ -21,10 +21,8 @@ from medgan.evaluation.evaluate import NAME_WIDTH, failure_lines, make_folder
 from medgan.evaluation.matching import Failure, Place
 from medgan.evaluation.statistics import plain
 from medgan.evaluation.synthesis import distances, diversity
-from medgan.evaluation.synthesis.encoder import Encoder
-from medgan.evaluation.synthesis.material import PatchSets, divided, gather
 from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, contact_sheet, nearest
-from medgan.evaluation.synthesis.patches import Patches, blurred, collapsed, copied, smooth
+from medgan.evaluation.synthesis.patches import Patches, PatchSets, blurred, collapsed, copied, divided, gather, smooth
 
 SYNTHETIC, REAL = "synthetic", "real"
 MOST = 400
@@ -66,9 +64,7 @@ class Synthesis:
     nearest: pd.DataFrame
     """A row per synthetic patch: its nearest training patch, the distance, and whether it is suspected a copy."""
     memorisation: str
-    """One line."""
     collapse: str
-    """One line."""
     features: str
     notes: tuple[str, ...]
     failures: tuple[Failure, ...]
@@ -114,7 +110,7 @@ class Judge:
 
     def __init__(self, training: Patches, held_out: Patches, suspected: Patches, names: int, *, seed: int) -> None:
         self.training, self.held_out, self.suspected, self.seed = training, held_out, suspected, seed
-        self.encoder = Encoder.train(training, names, seed=seed)
+        self.encoder = distances.Encoder.train(training, names, seed=seed)
         self.real = self.encoder.features(training)
         self.modes = diversity.find_modes(self.real, seed)
         # Whoever may have been copied is no copy himself: each real patch against those of other subjects.
@@ -142,10 +138,6 @@ class Judge:
             "twins_percent": diversity.twins_percent(patches, self.held_out),
             "copies_percent": 100 * float(copies.mean()),
         }
-
-    def full_name(self, measure: str) -> str:
-        """A measure's name with that of the features that it was made with."""
-        return f"{measure}[{self.encoder.name}]" if MEASURES[measure].featured else measure
 
 
 def evaluate_synthesis(
@@ -187,20 +179,23 @@ def _judged(material: PatchSets, seed: int, out: Path) -> Synthesis:
         "blurred": blurred(floor), "collapsed": collapsed(floor, seed), "copied": copied(training, count, seed)
     }  # fmt: skip
     columns = {name: judge.figures(patches, real=name in (REAL, "blurred")) for name, patches in arms.items()}
+    features = judge.encoder.name
+    rows = [
+        {"measure": name, "name": f"{name}[{features}]" if measure.featured else name}
+        | {arm: columns[arm][name] for arm in arms}
+        for name, measure in MEASURES.items()
+    ]
     whole = nearest(made, material.suspected, real=False)
     suspects = judge.threshold.suspects(whole)
     result = Synthesis(
-        figures=pd.DataFrame(
-            [{"measure": name, "name": judge.full_name(name)} | {arm: columns[arm][name] for arm in arms}
-             for name in MEASURES]
-        ),
+        figures=pd.DataFrame(rows),
         nearest=_nearest_table(made, material.suspected, whole, suspects),
         memorisation=judge.threshold.verdict(whole),
         collapse=diversity.collapse_verdict(columns[SYNTHETIC], columns[REAL], len(judge.modes)),
-        features=judge.encoder.name,
+        features=features,
         notes=tuple(_notes(material, count, len(training))),
         failures=material.failures,
-    )  # fmt: skip
+    )
     _write(result, judge.threshold, out)
     orders = {"nearest": np.argsort(whole.distance), "samples": np.random.default_rng(seed).permutation(len(made))}
     for name, order in orders.items():

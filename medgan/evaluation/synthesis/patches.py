@@ -1,16 +1,29 @@
-"""Patches with a lesion in their middle, cut from real and synthetic images by one rule."""
+"""The patches of an evaluation, cut by one rule: synthetic ones, real ones of training and others, and broken ones."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.data.masks import voxels_of
+from medgan.data.domains import Domain
+from medgan.data.grid import same_grid
+from medgan.data.layouts import Study
+from medgan.data.leaks import owner_of
+from medgan.data.masks import Labels, carried, labels_of, merged, voxels_of
 from medgan.data.patches import cut, cut_labels
-from medgan.data.preparation import Prepared
-from medgan.errors import DataError
+from medgan.data.preparation import GridConfig, Prepared, prepare
+from medgan.data.sidecars import sidecar
+from medgan.data.splits import Split
+from medgan.data.studies import AS_IT_IS, Cohort, Location, Options, read_cohort
+from medgan.data.tables import is_table
+from medgan.data.volumes import read_grid, read_volume
+from medgan.errors import ConfigError, DataError, GeometryError
+from medgan.evaluation.matching import Failure, Place, read_images, split_place
 
 SLICES = (0.25, 0.5, 0.75)
 """Where 2D patches lie within a lesion, as shares of the slices that it is in."""
@@ -20,6 +33,9 @@ NOISE = 0.02
 """Standard deviation, of images in [-1, 1]: what keeps repeated patches and copies from being equal to the bit."""
 
 Floats = NDArray[np.float32]
+LEAST = 8
+"""Patches of each kind, without which no covariance and no neighbourhood says anything."""
+OWN_GRID = GridConfig(spacing_mm=(None, None, None))
 
 
 @dataclass(frozen=True)
@@ -176,3 +192,189 @@ def _noisy(images: Floats, seed: int) -> Floats:
 def _unrelated(name: str, count: int) -> tuple[Origin, ...]:
     """As samples of a generator, which belong to no subject."""
     return tuple(Origin(f"{name} {number}", f"{name} {number}") for number in range(count))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An image and what is known of where it comes from."""
+
+    study: Study
+    synthetic: bool
+    """Whether its sidecar says so."""
+    recipient: str | None
+    """The real subject whose image a synthetic one was made from."""
+
+    @classmethod
+    def of(cls, study: Study) -> Self:
+        """As the sidecar of its image says."""
+        facts = sidecar(study.image)
+        parents = facts.get("Parents")
+        parent = parents[0] if isinstance(parents, list) and parents else None
+        return cls(study, facts.get("Synthetic") is True, parent if isinstance(parent, str) else None)
+
+
+def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[_Row]:
+    """The images of a cohort (CSV, folders, BIDS, nnU-Net raw), of ``COHORT:DOMAIN``, or of a folder of images."""
+    path, domain = split_place(place)
+    cohort = None
+    if path.is_dir() or is_table(path):
+        cohort = read_cohort(Location(path, options), (domain,) if domain else (), tested=True)
+    if cohort is None:
+        return [_Row.of(Study(image.subject, "", image.path)) for image in read_images(place).images]
+    domains = sorted({study.domain for study in cohort.studies})
+    if domain and domain not in domains:
+        raise DataError(f"{path} has no image of domain {domain}; it has {', '.join(domains)}.")
+    if not domain and len(domains) > 1:
+        raise ConfigError(f"{path} has images of {', '.join(domains)}; say which, as in {path}:{domains[0]}.")
+    return [_Row.of(study) for study in cohort.studies if study.domain == (domain or domains[0])]
+
+
+def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_IS) -> tuple[list[_Row], list[_Row]]:
+    """Synthetic rows and real ones: by the sidecars of one cohort, or those of two places.
+
+    Raises:
+        DataError: One place, in which no image, or every one, is marked as synthetic; or a reference of marked ones.
+        ConfigError: A cohort of several domains, of which none is named.
+    """
+    given = _read_rows(synthetic, options)
+    marked = [row for row in given if row.synthetic]
+    if reference is not None:
+        real = [row for row in _read_rows(reference, options) if not row.synthetic]
+        if not real:
+            raise DataError(f"{reference} holds synthetic images only; give real ones with --reference.")
+        return marked or given, real
+    if not marked:
+        raise DataError(
+            f"no sidecar in {synthetic} marks an image as synthetic; give an augmented cohort as `medgan augment` "
+            "writes it, or the real images with --reference."
+        )
+    if len(marked) == len(given):
+        raise DataError(f"{synthetic} holds synthetic images only; give the real ones with --reference.")
+    return marked, [row for row in given if not row.synthetic]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSets:
+    """Synthetic patches and the real ones that they are compared with."""
+
+    synthetic: Patches
+    training: Patches
+    """Real ones that all are compared with."""
+    held_out: Patches
+    """Real ones of other subjects."""
+    suspected: Patches
+    """Real ones that a generator may have seen: the training ones, or all where that is not known."""
+    names: tuple[str, ...]
+    """What the labels mean, from 1; empty where there are none."""
+    split_known: bool
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """How images become patches."""
+
+    domain: Domain
+    shape: tuple[int, ...]
+    """Of the patches, (H, W) or (H, W, D); images of just this shape are patches already."""
+    labels: Labels
+    """Names and values of the label maps; empty where there are none, and images are patches."""
+
+    def patches(self, rows: Sequence[_Row], real: Sequence[_Row], failures: list[Failure]) -> Patches:
+        """All patches of some images, whose recipients are among the real ones; ``failures`` takes what is unusable."""
+        recipients = {row.study.subject: row.study for row in real}
+        kept = lru_cache(maxsize=2)(self._case)  # several synthetic images share a recipient
+        parts = []
+        for row in sorted(rows, key=lambda row: (row.recipient or "", str(row.study.image))):
+            try:
+                before = recipients.get(row.recipient) if row.recipient else None
+                parts.append(self._of_row(row, kept(before) if before else None))
+            except DataError as error:
+                failures.append(Failure(row.study.image.name, str(error)))
+        return Patches.joined(parts)
+
+    def _of_row(self, row: _Row, before: tuple[Prepared, NDArray[np.uint8]] | None) -> Patches:
+        image, labels = self._case(row.study)
+        name, subject = row.study.image.name, row.study.subject
+        if not self.labels or image.voxels.shape == (*self.shape, 1)[:3]:
+            voxels = image.normalised()
+            if voxels.shape[2] == 1:  # a patch of two dimensions
+                voxels, labels = voxels[..., 0], labels[..., 0]
+            return Patches(voxels[None], labels[None], (Origin(subject, name, row.recipient),))
+        changed = None
+        if before is not None and before[0].voxels.shape == image.voxels.shape:
+            changed = (before[0].voxels != image.voxels) | (before[1] != labels)
+        return lesion_patches(image, labels, self.shape, name, subject, recipient=row.recipient, changed=changed)
+
+    def _case(self, study: Study) -> tuple[Prepared, NDArray[np.uint8]]:
+        """An image on its own grid in RAS+, and its labels."""
+        image = prepare(read_volume(study.image), self.domain, OWN_GRID)
+        if not self.labels:
+            return image, np.zeros(image.voxels.shape, dtype=np.uint8)
+        if study.mask is None:
+            raise DataError(f"{study.image} has no mask; name one in the cohort's `mask` column.")
+        mask = read_volume(study.mask)
+        if not same_grid(mask.grid, read_grid(study.image)):
+            raise GeometryError(f"{study.mask} and {study.image} are on different voxel grids; resample the mask.")
+        return image, carried(merged(mask, self.labels), mask.grid.affine, image)
+
+
+def gather(
+    synthetic: Sequence[_Row],
+    real: Sequence[_Row],
+    domain: Domain,
+    shape: tuple[int, ...],
+    *,
+    split: Split | None,
+    seed: int,
+) -> PatchSets:
+    """Cut all patches and divide the real ones by subject.
+
+    Who trained the generator is said by ``split``, else by the ``split`` column of the real rows. Where neither tells,
+    half of the real subjects are compared with the other half, and all of them are suspected to have been copied.
+
+    Raises:
+        DataError: Fewer than ``LEAST`` patches of a kind, or one real subject.
+    """
+    labels = _labels(real)
+    reader, failures = _Reader(domain, shape, labels), list[Failure]()
+    made = reader.patches(synthetic, real, failures)
+    all_real = reader.patches(real, (), failures)
+    trained, known = _trained(real, split, seed)
+    which = np.isin([origin.subject for origin in all_real.origins], sorted(trained))
+    training, held_out = all_real.at(np.flatnonzero(which)), all_real.at(np.flatnonzero(~which))
+    for kind, patches in (("synthetic", made), ("real training", training), ("real held-out", held_out)):
+        if len(patches) < LEAST:
+            raise DataError(
+                f"{len(patches)} {kind} patches cannot be judged, at least {LEAST} can; give more images, or 2D "
+                "patches (--dimensions 2), of which a lesion has up to three."
+                + (f" First of the images that failed: {failures[0].reason}" if failures else "")
+            )
+    if made.images.shape[1:] != all_real.images.shape[1:]:
+        Patches.joined([made, all_real])  # says which shapes there are
+    suspected = training if known else all_real
+    return PatchSets(made, training, held_out, suspected, tuple(labels), known, tuple(failures))
+
+
+def _labels(real: Sequence[_Row]) -> Labels:
+    masked = [row.study for row in real if row.study.mask]
+    if not masked:
+        return {}
+    folders = {study.image.parent for study in masked}
+    root = next((up for folder in folders for up in (folder, *folder.parents) if (up / "labels.json").is_file()), None)
+    return labels_of(Cohort(tuple(masked), root or Path()))
+
+
+def _trained(real: Sequence[_Row], split: Split | None, seed: int) -> tuple[set[str], bool]:
+    """The subjects that a generator was trained on, by name or by an image of theirs, and whether that is known."""
+    subjects = sorted({row.study.subject for row in real})
+    if len(subjects) < 2:
+        raise DataError("there is one real subject: nobody is left to show how alike real ones are; give two or more.")
+    if split:
+        owners = split.owners(["train"])
+        return {*split.train, *(row.study.subject for row in real if owner_of(row.study.image, owners))}, True
+    named = {row.study.subject for row in real if row.study.split == "train"}
+    if named and named != set(subjects):
+        return named, True
+    drawn = np.random.default_rng(seed).permutation(subjects)
+    return set(drawn[: (len(drawn) + 1) // 2].tolist()), False

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.evaluation.synthesis import encoder
+from medgan.evaluation.synthesis import distances
 from medgan.evaluation.synthesis.patches import Origin, Patches
 
 SHAPES = {"2d": (16, 16), "3d": (16, 16, 8)}
@@ -42,7 +42,7 @@ def lesions(count, shape, seed=0, name="s"):
 def short_training():
     """Encoders learn for a quarter of their time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "STEPS", encoder.STEPS // 4)
+        patch.setattr(distances, "STEPS", distances.STEPS // 4)
         yield
 
 

@@ -1,9 +1,27 @@
+"""Patches: around each lesion by one rule, divided into synthetic, trained on and held out, and broken on purpose."""
+
+import json
+
+import nibabel as nib
 import numpy as np
 import pytest
 
+from medgan.data.domains import domain_named
+from medgan.data.hashes import image_hash
 from medgan.data.preparation import Prepared
-from medgan.errors import DataError
-from medgan.evaluation.synthesis.patches import Patches, blurred, coarse, collapsed, copied, lesion_patches
+from medgan.data.splits import Split
+from medgan.errors import ConfigError, DataError
+from medgan.evaluation.synthesis.patches import (
+    Patches,
+    _read_rows,
+    blurred,
+    coarse,
+    collapsed,
+    copied,
+    divided,
+    gather,
+    lesion_patches,
+)
 
 SPATIAL = pytest.mark.parametrize("shape", [(8, 8), (8, 8, 8)], ids=["2d", "3d"])
 
@@ -113,3 +131,148 @@ def test_copies_are_of_training_patches_whose_labels_move_along(shape, make_lesi
     inside = [image[labels == 1].mean() for image, labels in zip(training.images, training.labels, strict=True)]
     for image, labels in zip(found.images, found.labels, strict=True):
         assert np.abs(image[labels == 1].mean() - inside).min() < 0.04, "the label still lies on a lesion"
+
+
+FLAIR = domain_named("flair")
+
+
+def add_one(voxels, mask, random):
+    """A third lesion in healthy tissue; the recipient's own two stay."""
+    voxels[18:22, 18:22, 7:11] += random.uniform(40, 90)
+    mask[18:22, 18:22, 7:11] = 1
+
+
+@pytest.fixture(scope="module")
+def cohorts(save_lesions, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("material")
+    return {
+        known: save_lesions(folder / str(known), synthetic=8, paint=add_one, split=known) for known in (True, False)
+    }
+
+
+def gathered(table, shape, split=None):
+    return gather(*divided(table, None), FLAIR, shape, split=split, seed=0)
+
+
+def subjects(patches):
+    return {origin.subject for origin in patches.origins}
+
+
+@pytest.mark.parametrize("patch", [(16, 16), (16, 16, 16)], ids=["2d", "3d"])
+def test_only_what_was_inserted_is_synthetic(cohorts, patch):
+    found = gathered(cohorts[True], patch)
+    assert len(found.synthetic) == 8 * (3 if len(patch) == 2 else 1)
+    assert {origin.recipient for origin in found.synthetic.origins} == {f"s{number}" for number in range(5)}
+    centres = np.array([origin.centre for origin in found.synthetic.origins])
+    assert (np.abs(centres[:, :2] - 19.5) < 1).all()
+    assert found.names == ("lesion",)
+    assert found.failures == ()
+    assert found.split_known, "the split column says who was trained on"
+    assert subjects(found.training) == subjects(found.suspected) == {"s0", "s1", "s2", "s3", "s4"}
+    assert subjects(found.held_out) == {"s5", "s6", "s7", "s8", "s9"}
+
+
+def test_without_a_split_subjects_are_halved_and_all_are_suspected(cohorts):
+    found = gathered(cohorts[False], (16, 16))
+    assert not found.split_known
+    assert len(subjects(found.training)) == len(subjects(found.held_out)) == 5
+    assert not subjects(found.training) & subjects(found.held_out)
+    assert len(subjects(found.suspected)) == 10
+
+
+def test_a_runs_own_split_goes_before_the_column_and_knows_images_under_another_name(cohorts):
+    trained = next(row.study.image for row in divided(cohorts[True], None)[1] if row.study.subject == "s6")
+    images = {"gone": {"image.nii.gz": image_hash(trained)}}
+    split = Split(train=("s0", "s7", "gone"), validation=(), test=(), files={}, images=images)
+    found = gathered(cohorts[True], (16, 16), split=split)
+    assert found.split_known
+    assert subjects(found.training) == {"s0", "s6", "s7"}
+    assert "s6" not in subjects(found.held_out)
+
+
+def test_too_little_is_refused_with_a_way_out(save_lesions, tmp_path):
+    table = save_lesions(tmp_path / "few", subjects=4, synthetic=8, paint=add_one)
+    with pytest.raises(DataError, match=r"4 real training patches cannot be judged, at least 8 can; .*--dimensions 2"):
+        gathered(table, (16, 16, 16))
+    lone = save_lesions(tmp_path / "one", subjects=2, synthetic=8, paint=add_one)
+    lines = [line for line in lone.read_text().splitlines() if not line.startswith("s1,")]
+    lone.write_text("\n".join(lines))
+    with pytest.raises(DataError, match="there is one real subject"):
+        gathered(lone, (16, 16))
+
+
+def test_an_image_that_cannot_be_used_is_listed_and_the_rest_is_judged(save_lesions, tmp_path):
+    table = save_lesions(tmp_path / "broken", synthetic=9, paint=add_one)
+    (tmp_path / "broken" / "made3.nii.gz").write_bytes(b"")
+    found = gathered(table, (16, 16))
+    assert [failure.image for failure in found.failures] == ["made3.nii.gz"]
+    assert "an empty file" in found.failures[0].reason
+    assert len(subjects(found.synthetic)) == 8
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    def save(name, rows):
+        """Rows are (subject, domain, parents or None)."""
+        folder = tmp_path / name
+        folder.mkdir()
+        lines = ["subject,domain,image"]
+        for subject, domain, parents in rows:
+            image = f"{subject}_{domain}.nii.gz"
+            nib.Nifti1Image(np.zeros((2, 2, 2), np.float32), np.eye(4)).to_filename(folder / image)
+            if parents is not None:
+                facts = {"Synthetic": True, "Parents": parents}
+                (folder / f"{subject}_{domain}.json").write_text(json.dumps(facts))
+            lines.append(f"{subject},{domain},{image}")
+        (folder / "cohort.csv").write_text("\n".join(lines))
+        return folder
+
+    return save
+
+
+REAL, MADE = ("s0", "t1", None), ("made", "t1", ["s0", "s1"])
+
+
+def row_subjects(rows):
+    return [row.study.subject for row in rows]
+
+
+def test_sidecars_tell_synthetic_rows_and_their_recipients(cohort):
+    made, real = divided(cohort("one", [REAL, MADE]) / "cohort.csv", None)
+    assert (row_subjects(made), row_subjects(real)) == (["made"], ["s0"])
+    assert (made[0].recipient, real[0].recipient) == ("s0", None)
+
+
+def test_of_two_places_each_brings_its_own(cohort):
+    one, other = cohort("one", [REAL, MADE]), cohort("other", [("s7", "t1", None), MADE])
+    made, real = divided(one, other)
+    assert (row_subjects(made), row_subjects(real)) == (["made"], ["s7"])
+    made, real = divided(cohort("unmarked", [("x", "t1", None)]), other)
+    assert row_subjects(made) == ["x"], "a place in which nothing is marked is meant as it is"
+
+
+def test_one_place_must_hold_both(cohort):
+    with pytest.raises(DataError, match=r"no sidecar in .* marks an image as synthetic"):
+        divided(cohort("real", [REAL]), None)
+    with pytest.raises(DataError, match="holds synthetic images only; give the real ones with --reference"):
+        divided(cohort("made", [MADE]), None)
+    with pytest.raises(DataError, match="holds synthetic images only; give real ones with --reference"):
+        divided(cohort("one", [REAL, MADE]), cohort("marked", [MADE]))
+
+
+def test_a_domain_is_asked_for_where_there_are_several(cohort):
+    folder = cohort("two", [REAL, ("s1", "t2", None)])
+    with pytest.raises(ConfigError, match=r"has images of t1, t2; say which, as in .*two:t1"):
+        _read_rows(folder)
+    assert row_subjects(_read_rows(f"{folder}:t2")) == row_subjects(_read_rows(f"{folder / 'cohort.csv'}:t2")) == ["s1"]
+    with pytest.raises(DataError, match="has no image of domain flair; it has t1, t2"):
+        _read_rows(f"{folder}:flair")
+
+
+def test_a_folder_of_images_needs_no_cohort_and_what_is_not_there_is_said(cohort, tmp_path):
+    folder = cohort("plain", [REAL])
+    (folder / "cohort.csv").unlink()
+    (folder / "s0_t1.json").write_text("no json")
+    assert [row.synthetic for row in _read_rows(folder)] == [False]
+    with pytest.raises(DataError, match="nowhere"):
+        _read_rows(tmp_path / "nowhere")

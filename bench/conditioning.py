@@ -46,9 +46,9 @@ from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
 from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
-from medgan.synthesis.generator import GENERATOR, joint, split_joint, spread, unvaried
+from medgan.synthesis.generator import GENERATOR, joint, split_joint, spread
+from medgan.synthesis.generators import read_cases
 from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
-from medgan.synthesis.training import read_cases
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig
 from medgan.training.learner import panel
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     given = parser.parse_args()
     pool = Pool(twins(given, "train"), LESIONS, POOL, given.seed)
-    real = Pool(twins(given, "test"), unvaried(LESIONS), TESTED, given.seed).whole()
+    real = Pool(twins(given, "test"), LESIONS.still(), TESTED, given.seed).whole()
     judge = classifier(pool, given.seed)
     columns = {"real patches": of_real(judge, real)}
     for arm in given.arm or ARMS:

@@ -36,10 +36,9 @@ from medgan.evaluation.statistics import t_interval
 from medgan.networks.painter import composite
 from medgan.phantom.cohort import write_phantom
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.generators import SynthesisConfig
+from medgan.synthesis.generators import GeneratorDescription, GeneratorModel, SynthesisConfig, generator_task
 from medgan.synthesis.painting import HidingConfig, InpaintingConfig, hide
 from medgan.synthesis.patches import FLAIR, LesionConfig, LesionPatches
-from medgan.synthesis.training import GeneratorDescription, GeneratorModel, generator_task
 from medgan.training.device import make_fabric
 from medgan.training.fit import FitConfig
 from medgan.training.model_folder import read_model

@@ -8,8 +8,7 @@ from medgan.data.sidecars import left_out, without_augmented
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort, Data
 from medgan.pipeline import OneDomain, PipelineConfig
-from medgan.synthesis.generators import SynthesisConfig
-from medgan.synthesis.training import GeneratorDescription, generator_task, read_training
+from medgan.synthesis.generators import GeneratorDescription, SynthesisConfig, generator_task, read_training
 from medgan.training.task import Task
 
 

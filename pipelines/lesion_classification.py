@@ -1,13 +1,12 @@
 """Whether a patch holds a lesion, and which: learnt from a few labels and many patches without one."""
 
-from medgan.classification.few_labels import cut_labelled, cut_unlabelled, read_unmasked
-from medgan.classification.settings import ClassifierDescription
-from medgan.classification.training import FewLabelsConfig, classifier_task
+from medgan.classification.classifier import ClassifierDescription, cut_labelled
+from medgan.classification.few_labels import FewLabelsConfig, classifier_task, cut_unlabelled, read_unmasked
 from medgan.data.cache import Cache
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort
 from medgan.pipeline import OneDomain, PipelineConfig
-from medgan.synthesis.training import read_training
+from medgan.synthesis.generators import read_training
 from medgan.training.task import Task
 
 

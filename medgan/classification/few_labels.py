@@ -1,24 +1,37 @@
-"""Patches to learn classes from: a few whose class is known and many whose class is not."""
+"""What a classifier of patches learns from: a few whose class is known, and many whose class is not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from medgan.classification.classifier import (
+    CLASS,
+    UNLABELLED,
+    ClassifierConfig,
+    ClassifierDescription,
+    ClassifierNetworkConfig,
+    ClassPatches,
+    SupervisedConfig,
+)
+from medgan.classification.sgan import SGANConfig
 from medgan.config import Config
 from medgan.data.cache import Cache
 from medgan.data.patches import Batch
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort
-from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
-from medgan.synthesis.generator import unvaried
-from medgan.synthesis.patches import LesionConfig, LesionPatches, class_of
+from medgan.errors import DataError
+from medgan.segmentation.labelled import IMAGE, Labelled, LabelledHeldOut
+from medgan.synthesis.patches import LesionConfig, LesionPatches
+from medgan.training.fit import FitConfig
+from medgan.training.task import Task
 
-CLASS, UNLABELLED = "class", "unlabelled"
+Method = Annotated[SGANConfig | SupervisedConfig, Field(discriminator="kind")]
 
 
 class VariationConfig(Config):
@@ -38,21 +51,34 @@ class VariationConfig(Config):
     """Largest standard deviation of added noise."""
 
 
-@dataclass(frozen=True, eq=False)
-class ClassPatches:
-    """Patches and what they are."""
+class FewLabelsConfig(LesionConfig):
+    """Settings of a classifier of patches and of how it learns.
 
-    images: Tensor
-    """(N, 1, *shape) in [-1, 1]."""
-    classes: Tensor
-    """(N,) of whole numbers: 0 is healthy, n the n-th name."""
+    Of ``patch`` its size counts; the few patches are cut unvaried, and varied in training as ``variation`` says.
+    """
 
-    def __len__(self) -> int:
-        return len(self.classes)
+    lesion_share: float = Field(default=0.5, ge=0, le=1)
+    """The share of patches with a lesion in their middle; the others are healthy: nothing in them is labelled."""
+    labelled_patches: PositiveInt = 100
+    """How many patches show their class."""
+    unlabelled_patches: NonNegativeInt = 2000
+    """How many do not; from subjects with masks, and from those without where there are any."""
+    method: Method = SupervisedConfig()
+    """supervised learns from the labels alone; sgan from unlabelled patches, too. Which is better was measured: see
+    decision record 32."""
+    network: ClassifierNetworkConfig = ClassifierNetworkConfig()
+    variation: VariationConfig = VariationConfig()
+    """Of patches in training, whatever the method."""
+    fit: FitConfig = FitConfig(
+        epochs=10, iterations_per_epoch=100, batch_size=32, average_decay=0.99, keep="last", channels_last=False
+    )
 
-    def counts(self, names: Sequence[str]) -> dict[str, int]:
-        """How many there are of each class; ``names`` are all classes, healthy first."""
-        return dict(zip(names, torch.bincount(self.classes, minlength=len(names)).tolist(), strict=True))
+    @property
+    def classifier(self) -> ClassifierConfig:
+        """What a model folder keeps of it."""
+        return ClassifierConfig(
+            names=self.names, domain=self.domain, grid=self.grid, shape=self.shape, network=self.network
+        )
 
 
 class FewLabels(Dataset[Batch]):
@@ -67,11 +93,9 @@ class FewLabels(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         """Number ``number``: "image" (1, *shape) with its "class" (), and "unlabelled" (1, *shape)."""
         random = np.random.default_rng([self.seed, number])
-        drawn = int(random.integers(len(self.labelled)))
-        item = {
-            IMAGE: _vary(self.labelled.images[drawn], self.variation, random),
-            CLASS: self.labelled.classes[drawn],
-        }
+        drawn = int(random.integers(len(self.labelled.images)))
+        image = _vary(self.labelled.images[drawn], self.variation, random)
+        item = {IMAGE: image, CLASS: self.labelled.classes[drawn]}
         if len(self.unlabelled):
             other = int(random.integers(len(self.unlabelled)))
             item[UNLABELLED] = _vary(self.unlabelled[other], self.variation, random)
@@ -92,14 +116,6 @@ def _vary(patch: Tensor, config: VariationConfig, random: np.random.Generator) -
     return ((patch - mean) * factor + mean + shift + deviation * noise).clamp(-1, 1)
 
 
-def cut_labelled(cases: Sequence[Labelled], lesions: LesionConfig, count: int, *, seed: int) -> ClassPatches:
-    """Unvaried patches of cases with their classes, by the masks; ``lesions`` says which patches."""
-    patches = LesionPatches(cases, unvaried(lesions), seed=seed)
-    drawn = [patches[number] for number in range(count)]
-    classes = [class_of(patch[LABELS].numpy(), len(lesions.names)) for patch in drawn]
-    return ClassPatches(torch.stack([patch[IMAGE] for patch in drawn]), torch.tensor(classes))
-
-
 def cut_unlabelled(
     cases: Sequence[Labelled], unmasked: Sequence[Labelled], lesions: LesionConfig, count: int, *, seed: int
 ) -> Tensor:
@@ -109,12 +125,11 @@ def cut_unlabelled(
     """
     anywhere = lesions.model_copy(update={"lesion_share": 0.0})
     from_unmasked = round(count * len(unmasked) / max(len(cases) + len(unmasked), 1))
-    parts = ((cases, lesions, count - from_unmasked), (unmasked, anywhere, from_unmasked))
     drawn = []
-    for own, places, number in parts:
-        # Not the seed of the labelled ones: theirs would be the same patches.
-        patches = LesionPatches(own, unvaried(places), seed=seed + 1) if number else None
-        drawn += [patches[each][IMAGE] for each in range(number)] if patches else []
+    for own, places, number in ((cases, lesions, count - from_unmasked), (unmasked, anywhere, from_unmasked)):
+        if number:  # Not the seed of the labelled ones: theirs would be the same patches.
+            patches = LesionPatches(own, places.still(), seed=seed + 1)
+            drawn += [patches[each][IMAGE] for each in range(number)]
     return torch.stack(drawn) if drawn else torch.zeros(0, 1, *lesions.shape)
 
 
@@ -123,3 +138,33 @@ def read_unmasked(cohort: Cohort, split: Split, lesions: LesionConfig, cache: Ca
     domain, studies = lesions.domain, split.part(cohort, "train").of_domain(lesions.domain.name).studies
     images = [(each.subject, cache.prepared(each, domain, lesions.grid)) for each in studies if not each.mask]
     return [Labelled(subject, image, np.zeros(image.voxels.shape, np.uint8)) for subject, image in images]
+
+
+def classifier_task(
+    labelled: ClassPatches, unlabelled: Tensor, validation: Sequence[Labelled], config: FewLabelsConfig, *, seed: int
+) -> Task[ClassifierDescription]:
+    """Learning to classify; whatever the method, each step takes ``fit.batch_size`` labelled patches.
+
+    The supervised method does not look at ``unlabelled``, (M, 1, *shape) in [-1, 1]; ``validation`` chooses the epoch.
+
+    Raises:
+        DataError: Nothing to learn from, or nobody to choose the epoch.
+    """
+    method, classifier = config.method, config.classifier
+    shown = unlabelled if method.kind == "sgan" else unlabelled[:0]
+    if not len(labelled.images):
+        raise DataError("there is no labelled patch to learn from; check the split and the `mask` column.")
+    if method.kind == "sgan" and not len(shown):
+        raise DataError("sgan learns from unlabelled patches; give some, or set method.kind=supervised.")
+    if not validation and config.fit.keep == "best":
+        raise DataError("there is no labelled subject to choose the epoch; add one, or set fit.keep=last.")
+    counts = torch.bincount(labelled.classes, minlength=len(classifier.classes)).tolist()
+    facts = {
+        "method": method.kind,
+        "config": classifier,
+        "labelled": dict(zip(classifier.classes, counts, strict=True)),
+        "unlabelled": len(shown),
+    }
+    patches = FewLabels(labelled, shown, config.variation, seed=seed)
+    learner, held_out = partial(method.learner, classifier, config), LabelledHeldOut.of(validation)
+    return Task(config, config.fit, seed, learner, patches, held_out, ClassifierDescription, facts)

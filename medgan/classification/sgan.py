@@ -10,9 +10,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
-from medgan.classification.few_labels import CLASS, UNLABELLED
-from medgan.classification.learner import ClassifierLearner
-from medgan.classification.settings import CLASSIFIER, ClassifierConfig
+from medgan.classification.classifier import CLASS, CLASSIFIER, UNLABELLED, ClassifierConfig, ClassifierLearner
 from medgan.config import Channels, Config
 from medgan.losses import fake_loss, feature_matching, labelled_loss, real_loss
 from medgan.networks.latent import LatentGenerator, WholeDiscriminator

@@ -19,11 +19,9 @@ from medgan.studies.base import Context
 from medgan.studies.copies import stretched
 from medgan.studies.engine import read_json
 from medgan.studies.segmenter import Scans
-from medgan.synthesis.generators import SynthesisConfig
+from medgan.synthesis.generators import GeneratorDescription, GeneratorModel, SynthesisConfig, generator_task
 from medgan.synthesis.insertion import InsertionConfig, Synthesiser, Synthetic
-from medgan.synthesis.methods import Bent, Elastic, baseline
-from medgan.synthesis.network_methods import by_network
-from medgan.synthesis.training import GeneratorDescription, GeneratorModel, generator_task
+from medgan.synthesis.methods import Bent, Elastic, baseline, by_network
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import Origin, read_model
 from medgan.training.recorder import Recorder

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from medgan import losses
 from medgan.errors import ConfigError
-from medgan.networks.latent import Entry, LatentGenerator, WholeDiscriminator
+from medgan.networks.latent import Entry, LatentGenerator
 from medgan.synthesis.game import Game, GameConfig
 from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR
 from medgan.synthesis.patches import LesionConfig
@@ -33,10 +33,6 @@ class ACGANConfig(GameConfig):
     def _one_answer_for_the_patch(self) -> Self:
         if self.discriminator.receptive_field != "whole":
             raise ValueError("acgan names one class for the patch: set discriminator.receptive_field=whole")
-        return self
-
-    @model_validator(mode="after")
-    def _norms_take_the_condition(self) -> Self:
         self.check_entry(self.entry)
         return self
 
@@ -51,12 +47,6 @@ class ACGANConfig(GameConfig):
         outputs = 1 + len(lesions.names)
         return self.generator.build(lesions, outputs, condition=lesions.condition_size, entry=self.entry)
 
-    def build_discriminator(self, lesions: LesionConfig) -> WholeDiscriminator:
-        """The discriminator: joint patches (B, 1 + K, *shape) to a score of the source, and one of each class."""
-        inputs = classes = 1 + len(lesions.names)
-        judge = self.discriminator
-        return WholeDiscriminator(lesions.shape, inputs, 1 + classes, channels=judge.channels, norm=judge.norm)
-
 
 class ACGAN(Game):
     """The game in which the discriminator also classifies: it maximises L_S + L_C and the generator L_C - L_S.
@@ -65,8 +55,10 @@ class ACGAN(Game):
     """
 
     def __init__(self, config: ACGANConfig, lesions: LesionConfig) -> None:
-        super().__init__(config, lesions, config.build(lesions), config.build_discriminator(lesions))
         self.class_weight, self.classes = config.class_weight, 1 + len(lesions.names)
+        generator = config.build(lesions)
+        # The discriminator gives a score of the source, and one of each class.
+        super().__init__(config, lesions, generator, config.discriminator.build(lesions, 1 + self.classes))
 
     def generator_terms(self, fake: Tensor, condition: Tensor) -> Terms:
         """To be taken for real, and for the class of its condition."""

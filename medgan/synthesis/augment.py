@@ -14,7 +14,7 @@ from torch import nn
 
 from medgan.config import load, user_layers
 from medgan.data.cache import Cache, default_folder
-from medgan.data.domains import Domain, domain_named
+from medgan.data.domains import domain_named
 from medgan.data.grid import Grid, Volume, made_up_grid
 from medgan.data.hashes import file_hash
 from medgan.data.layouts import stem
@@ -26,70 +26,15 @@ from medgan.data.volumes import read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.inference.batch import Batch, BatchOrder, Summary, local_model
 from medgan.inference.jobs import MANIFEST, Job, MapKind, Plan
-from medgan.inference.sidecar import Facts, write_outputs
+from medgan.inference.sidecar import NOT_FOR_CLINICAL_USE, Facts, model_origin, write_outputs
 from medgan.inference.translate import on_grid
 from medgan.segmentation.labelled import Labelled, Labels
+from medgan.synthesis.generators import GeneratorDescription, SynthesisConfig
 from medgan.synthesis.insertion import InsertionConfig, Synthesiser
-from medgan.synthesis.material import COHORT, Material, find_material, own_facts, write_cohort
-from medgan.synthesis.methods import baseline
-from medgan.synthesis.network_methods import Masks, by_network
-from medgan.synthesis.training import GeneratorDescription, GeneratorModel
-from medgan.training.model_folder import read_model
+from medgan.synthesis.methods import Masks, baseline, by_network
+from medgan.synthesis.real_cases import COHORT, read_real_cases, write_cohort
+from medgan.training.model_folder import library_versions, read_model
 from medgan.training.run_folder import split_of_model
-
-
-def _native_image(volume: Volume, recipient: Labelled, case: Labelled) -> NDArray[Any]:
-    """The recipient's stored intensities, (X, Y, Z), plus the change that was made on the networks' grid.
-
-    What did not change is the file to the bit; whole numbers are rounded and kept within their type.
-    """
-    change = case.image.voxels - recipient.image.voxels
-    result = volume.voxels.copy()
-    for slab, found in on_grid(change, case.image.affine, volume.grid):
-        result[..., slab] = np.where(found == 0, result[..., slab], result[..., slab] + found)
-    return _as_stored(result, stored_type(volume.path))
-
-
-def _native_labels(mask: Volume, recipient: Labelled, case: Labelled, labels: Labels) -> NDArray[Any]:
-    """The recipient's label map, (X, Y, Z), with what changed; a name is stored as the first of its values.
-
-    Values that have no name stay.
-    """
-    changed = _nearest((case.labels != recipient.labels).astype(np.uint8), case.image.affine, mask.grid) > 0
-    new = _values(_nearest(case.labels, case.image.affine, mask.grid), labels)
-    known = np.isin(mask.voxels, [0, *(value for values in labels.values() for value in values)])
-    return np.where(changed & ((new > 0) | known), new, mask.voxels).astype(stored_type(mask.path))
-
-
-def _whole_case(case: Labelled, labels: Labels, stored: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any], Grid]:
-    """A case that is no part of a recipient's image: voxels, label map and the grid that they lie on."""
-    shape = case.labels.shape
-    grid = made_up_grid((shape[0], shape[1], shape[2]), case.image.affine)
-    return _as_stored(case.image.voxels, stored), _values(case.labels, labels).astype(np.uint8), grid
-
-
-def _as_stored(voxels: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Intensities in a file's type."""
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return np.clip(np.rint(voxels), limits.min, limits.max).astype(dtype)
-    return voxels.astype(dtype)
-
-
-def _values(labels: NDArray[np.uint8], names: Labels) -> NDArray[np.int64]:
-    """Labels, n for the n-th name, as the values that masks have."""
-    return np.array([0, *(values[0] for values in names.values())])[labels]
-
-
-def _nearest(labels: NDArray[np.uint8], affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
-    """Labels (X, Y, Z) on a grid of their own as the nearest voxels of another have them; beyond it 0."""
-    index = np.linalg.inv(affine) @ grid.affine
-    # A voxel of a file may lie up to half a voxel outside the networks' grid: its neighbour's label is its own.
-    framed = np.pad(labels, 1, mode="edge")
-    return np.asarray(
-        ndimage.affine_transform(framed, index[:3, :3], index[:3, 3] + 1, output_shape=grid.size, order=0)
-    )
-
 
 SYNTHETIC = "synthetic"
 """The folder of the cases that are made."""
@@ -186,66 +131,83 @@ class _Augmentation(Batch[Synthesiser]):
 
     def begin(self, plan: Plan) -> Plan:
         """Load the model, read the training cases, and say which cases are made of them."""
-        order, config = self.order, self.config
-        model: GeneratorModel | None = None
+        order, config, model = self.order, self.config, None
         split = Split.load(order.split) if order.split else None
-        asked: tuple[Domain, GridConfig, Labels | None]
+        grid, labels = config.grid, config.labels
         if order.model:
             folder = local_model(order.model, order.tracking)
             model = read_model(folder, GeneratorDescription)
-            _check_use(order, config, model)
+            learnt = model.description.config
+            _check_use(order, config, learnt)
             trained_on, instead = model.description.origin.split_hash, "the run's split.json with --split"
             split = split_of_model(folder, trained_on, given=order.split, otherwise=instead)
-            asked = model.description.config.domain, model.description.config.grid, model.description.config.labels
-            synthesiser = by_network(model.network, model.description.config, config, config.masks)
+            domain, grid, labels = learnt.domain, learnt.grid, learnt.labels
+            synthesiser = by_network(model.network, learnt, config, config.masks)
         else:
             if order.domain is None:
                 raise ConfigError("--method needs --domain, whose images are augmented: flair, t1 or plain:CT.")
-            asked = domain_named(order.domain), config.grid, config.labels
-            synthesiser = baseline(order.method, config, asked[0])
-        domain, grid, labels = asked
+            domain = domain_named(order.domain)
+            synthesiser = baseline(order.method, config, domain)
         self.compute_with(synthesiser)
         cache = Cache(default_folder())
-        self.material = material = find_material(order.input, domain, grid, labels, split, order.subjects, cache)
-        self.facts = own_facts(
-            material, domain, model, synthesiser.name, config.model_dump(mode="json"), grid, order.seed
-        )
-        if note := left_out(material.left_out):
+        self.real = real = read_real_cases(order.input, domain, grid, labels, split, order.subjects, cache)
+        settings = config.model_dump(mode="json")
+        # All that a case is made from but its number and recipient.
+        self.facts = {
+            "Synthetic": True,
+            "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
+            "Domain": domain.name,
+            "Unit": domain.unit,
+            "Model": model and model_origin(model.description),
+            AUGMENTATION: {
+                "Method": synthesiser.name,
+                "Settings": settings,
+                "SpacingMM": list(grid.spacing_mm),
+                "Seed": order.seed,
+                "DonorsSHA256": real.donors_hash,
+                "SplitSHA256": real.split.hash,
+            },
+            "MaskOrigin": _mask_origin(synthesiser.name, config),
+            "LabelMap": {name: list(values) for name, values in real.labels.items()},
+            "Versions": library_versions(),
+        }
+        notes = [f"no donor: {study.subject}: {error}" for study, error in real.broken.items()]
+        for note in filter(None, [left_out(real.left_out), *notes]):
             self.console.print(note, highlight=False, markup=False)
-        for study, error in material.broken.items():
-            self.console.print(f"no donor: {study.subject}: {error}", highlight=False, markup=False)
-        self.cases = tuple(_jobs(order, material))
+        self.cases = tuple(_jobs(order, real.recipients))
         return replace(plan, jobs=self.cases)
 
     def sources(self, job: Job) -> Facts:
         """Also which case it is."""
         assert isinstance(job, CaseJob)
-        material, study = self.material, job.recipient
-        if study in material.broken:
-            raise material.broken[study]
+        real, study = self.real, job.recipient
+        if study in real.broken:
+            raise real.broken[study]
         return {
             AUGMENTATION: self.facts[AUGMENTATION] | {"Number": job.number},
-            "Sources": [material.cohort.relative(study.image)],
+            "Sources": [real.cohort.relative(study.image)],
             "SourceSHA256": file_hash(study.image),
         }
 
     def make(self, job: Job, facts: Facts) -> Sequence[str]:
         """Make one case and write it, on its recipient's grid where it is one of its images anew."""
         assert isinstance(job, CaseJob)
-        study, material = job.recipient, self.material
+        study, real = job.recipient, self.real
         assert study.mask is not None
-        recipient, labels = material.cases[study], material.labels
+        recipient, labels = real.cases[study], real.labels
         with self.device() as (synthesiser, fabric):
             if isinstance(network := getattr(synthesiser, "network", None), nn.Module):
                 fabric.to_device(network)
             rng = np.random.default_rng([self.order.seed, job.number])
-            synthetic = synthesiser.synthesise(recipient, material.donors, rng)
-        case = synthetic.case
-        if case.labels.shape != recipient.labels.shape:
-            image, marked, grid = _whole_case(case, labels, stored_type(study.image))
+            synthetic = synthesiser.synthesise(recipient, real.donors, rng)
+        case, (x, y, z) = synthetic.case, synthetic.case.labels.shape
+        if case.labels.shape != recipient.labels.shape:  # a whole case, which is no part of the recipient's image
+            grid = made_up_grid((x, y, z), case.image.affine)
+            image = _as_stored(case.image.voxels, stored_type(study.image))
+            marked = _values(case.labels, labels).astype(np.uint8)
         else:
             volume, mask = read_volume(study.image), read_volume(study.mask)
-            image, marked = _native_image(volume, recipient, case), _native_labels(mask, recipient, case, labels)
+            image, marked = _stored_image(volume, recipient, case), _stored_labels(mask, recipient, case, labels)
             grid = volume.grid
         facts = facts | {"Parents": list(synthetic.parents), "How": synthetic.how}
         write_outputs(job, {job.output: image, job.labels: marked}, grid, facts)
@@ -258,13 +220,13 @@ class _Augmentation(Batch[Synthesiser]):
         """Write the cohort: its real rows, and those of the cases that are there."""
         made = {outcome.output for outcome in self.outcomes if outcome.status != "failed"}
         done = [job for job in self.cases if job.output.relative_to(folder).as_posix() in made]
-        write_cohort(folder, self.material, [(job.name, job.output, job.labels) for job in done])
+        write_cohort(folder, self.real, [(job.name, job.output, job.labels) for job in done])
 
 
-def _check_use(order: AugmentOrder, config: AugmentConfig, model: GeneratorModel) -> None:
+def _check_use(order: AugmentOrder, config: AugmentConfig, learnt: SynthesisConfig) -> None:
     if order.domain is not None or config.labels is not None or config.grid != AugmentConfig().grid:
         raise ConfigError("a model brings its own domain, labels and grid; leave these out.")
-    if model.description.config.generator.kind == "inpainting":
+    if learnt.generator.kind == "inpainting":
         raise ModelError(f"{order.model} paints healthy tissue; give a generator of lesions, such as mask_to_lesion.")
 
 
@@ -280,9 +242,8 @@ def _check_output(order: AugmentOrder) -> None:
         raise ConfigError(f"{order.output / COHORT} exists and is no output of `medgan augment`; give another OUTPUT.")
 
 
-def _jobs(order: AugmentOrder, material: Material) -> list[CaseJob]:
+def _jobs(order: AugmentOrder, recipients: Sequence[Study]) -> list[CaseJob]:
     """The cases; each round goes once through all recipients in an order of its own."""
-    recipients = material.recipients
     count = round(order.ratio_percent / 100 * len(recipients))
     if not count:
         raise DataError(f"{order.ratio_percent:g} % of {len(recipients)} training images are none; ask for more.")
@@ -293,3 +254,58 @@ def _jobs(order: AugmentOrder, material: Material) -> list[CaseJob]:
             name = f"{study.subject.replace('/', '_')}_synthetic_{number:04d}"
             jobs.append(CaseJob(study.image, name, order.output / SYNTHETIC / f"{name}.nii.gz", number, study))
     return jobs[:count]
+
+
+def _mask_origin(method: str, config: AugmentConfig) -> str:
+    """Where a case's labels come from, in words."""
+    if method == "sampled":
+        return "drawn by the network, with the image"
+    if method == "painted" and config.masks == "generated":
+        return "drawn by a shape model of the donors' masks"
+    return "a donor's mask as it is" if method == "carve-mix" else "a donor's mask, varied"
+
+
+def _stored_image(volume: Volume, recipient: Labelled, case: Labelled) -> NDArray[Any]:
+    """The recipient's stored intensities, (X, Y, Z), plus the change that was made on the networks' grid.
+
+    What did not change is the file to the bit; whole numbers are rounded and kept within their type.
+    """
+    change = case.image.voxels - recipient.image.voxels
+    result = volume.voxels.copy()
+    for slab, added in on_grid(change, case.image.affine, volume.grid):
+        result[..., slab] = np.where(added == 0, result[..., slab], result[..., slab] + added)
+    return _as_stored(result, stored_type(volume.path))
+
+
+def _stored_labels(mask: Volume, recipient: Labelled, case: Labelled, labels: Labels) -> NDArray[Any]:
+    """The recipient's label map, (X, Y, Z), with what changed; a name is stored as the first of its values.
+
+    Values that have no name stay.
+    """
+    changed = _nearest((case.labels != recipient.labels).astype(np.uint8), case.image.affine, mask.grid) > 0
+    new = _values(_nearest(case.labels, case.image.affine, mask.grid), labels)
+    known = np.isin(mask.voxels, [0, *(value for values in labels.values() for value in values)])
+    return np.where(changed & ((new > 0) | known), new, mask.voxels).astype(stored_type(mask.path))
+
+
+def _as_stored(voxels: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Intensities in a file's type."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(voxels), limits.min, limits.max).astype(dtype)
+    return voxels.astype(dtype)
+
+
+def _values(labels: NDArray[np.uint8], names: Labels) -> NDArray[np.int64]:
+    """Labels, n for the n-th name, as the values that masks have."""
+    return np.array([0, *(values[0] for values in names.values())])[labels]
+
+
+def _nearest(labels: NDArray[np.uint8], affine: NDArray[np.float64], grid: Grid) -> NDArray[np.uint8]:
+    """Labels (X, Y, Z) on a grid of their own as the nearest voxels of another have them; beyond it 0."""
+    index = np.linalg.inv(affine) @ grid.affine
+    # A voxel of a file may lie up to half a voxel outside the networks' grid: its neighbour's label is its own.
+    framed = np.pad(labels, 1, mode="edge")
+    return np.asarray(
+        ndimage.affine_transform(framed, index[:3, :3], index[:3, 3] + 1, output_shape=grid.size, order=0)
+    )

@@ -34,10 +34,6 @@ class ConditionalConfig(GameConfig):
                 "judged=projection needs one score for the patch: set discriminator.receptive_field=whole, or "
                 "judged=concatenation"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _norms_take_the_condition(self) -> Self:
         self.check_entry(self.entry)
         return self
 
@@ -49,17 +45,13 @@ class ConditionalConfig(GameConfig):
         """
         blocks = lesions.condition.blocks(lesions.names)
         # Class and size are the lesion's alone; these blocks come first.
-        size, own, outputs = (
-            sum(blocks.values()),
-            blocks.get("class", 0) + blocks.get("size", 0),
-            1 + len(lesions.names),
-        )
-        if not size:
+        own = blocks.get("class", 0) + blocks.get("size", 0)
+        if not (size := lesions.condition_size):
             raise ConfigError(
                 "generator.kind=conditional has nothing to follow: set condition.classes=true, or other blocks of "
                 "`condition`, or choose dcgan."
             )
-        lesion = self.generator.build(lesions, outputs, condition=size, entry=self.entry)
+        lesion = self.generator.build(lesions, 1 + len(lesions.names), condition=size, entry=self.entry)
         if not self.layers:
             return lesion
         if not own:

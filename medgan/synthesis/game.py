@@ -46,15 +46,15 @@ class JudgeConfig(Config):
     channels: Channels = 64
     norm: Norm = "batch"
 
-    def build(self, lesions: LesionConfig, *, condition: int = 0, entry: Judged = "concatenation") -> nn.Module:
+    def build(
+        self, lesions: LesionConfig, outputs: int = 1, *, condition: int = 0, entry: Judged = "concatenation"
+    ) -> nn.Module:
         """The network: joint patches (B, 1 + K, *shape) and a condition (B, D) to raw scores."""
-        inputs = 1 + len(lesions.names)
+        inputs, own = 1 + len(lesions.names), self.model_dump()
         if self.receptive_field == "whole":
-            return WholeDiscriminator(
-                lesions.shape, inputs, condition=condition, entry=entry, channels=self.channels, norm=self.norm
-            )
-        patches = PatchDiscriminator(lesions.spatial, inputs + condition, **self.model_dump())
-        return ConditionalPatches(patches, condition)
+            del own["receptive_field"]
+            return WholeDiscriminator(lesions.shape, inputs, outputs, condition=condition, entry=entry, **own)
+        return ConditionalPatches(PatchDiscriminator(lesions.spatial, inputs + condition, **own), condition)
 
 
 class GameConfig(Config):
@@ -105,10 +105,10 @@ class Game(Sampler):
         real, condition = self.joint(batch), batch[CONDITION]
         fake = self.generator(self.noise(real), condition)
         discriminator = self.discriminator_terms(real, fake.detach(), condition)
-        self.descend(self._optimizers[DISCRIMINATOR], discriminator)
+        self.descend(self.discriminator_optimizer, discriminator)
         self.discriminator.requires_grad_(False)
         generator = self.generator_terms(fake, condition)
-        self.descend(self._optimizers[GENERATOR], generator)
+        self.descend(self.generator_optimizer, generator)
         self.discriminator.requires_grad_(True)
         return {name: term.detach() for name, term in (discriminator | generator).items()}
 

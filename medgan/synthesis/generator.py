@@ -1,11 +1,9 @@
 """What all lesion generators share: joint patches, held-out patches to be judged on, and how mode collapse is found."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,6 +50,10 @@ def split_joint(stack: Tensor) -> tuple[Tensor, Tensor]:
 class LesionGenerator(Learner):
     """Networks by name, each with an Adam of its own rate; the one that draws lesions is kept."""
 
+    generator: nn.Module
+    discriminator: nn.Module
+    generator_optimizer: Optimizer
+    discriminator_optimizer: Optimizer
     kept = (GENERATOR,)
     best = "val/sliced_wasserstein"
 
@@ -59,33 +61,11 @@ class LesionGenerator(Learner):
         self, lesions: LesionConfig, networks: Networks, rates: Mapping[str, float], betas: tuple[float, float]
     ) -> None:
         super().__init__()
-        self.lesions, self._networks = lesions, dict(networks)
-        self._optimizers: dict[str, Optimizer] = {
-            name: Adam(network.parameters(), rates[name], betas) for name, network in networks.items()
-        }
-        self._patches: Batch | None = None
-
-    def networks(self) -> dict[str, nn.Module]:
-        """By name."""
-        return dict(self._networks)
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for each network."""
-        return dict(self._optimizers)
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Take over the placed ones."""
-        self.fabric, self._networks, self._optimizers = fabric, dict(networks), dict(optimizers)
-
-    @property
-    def generator(self) -> nn.Module:
-        """The network that draws."""
-        return self._networks[GENERATOR]
-
-    @property
-    def discriminator(self) -> nn.Module:
-        """The network that it plays against."""
-        return self._networks[DISCRIMINATOR]
+        self.lesions, self._held_out = lesions, dict[str, Tensor]()
+        self.trained = self.optimized = tuple(networks)
+        for name, network in networks.items():
+            setattr(self, name, network)
+            setattr(self, f"{name}_optimizer", Adam(network.parameters(), rates[name], betas))
 
     def held_out_patches(self, held_out: HeldOut) -> Batch:
         """The same ``JUDGED`` patches of the held-out subjects at each call, unvaried, on the learner's device.
@@ -94,22 +74,22 @@ class LesionGenerator(Learner):
             DataError: No held-out subject has a lesion.
         """
         assert isinstance(held_out, LabelledHeldOut), "a lesion generator is judged on labelled subjects"
-        assert self.fabric is not None, "attach comes first"
-        if self._patches is None:
+        if not self._held_out:
             try:
-                patches = LesionPatches(held_out.subjects(), unvaried(self.lesions), seed=0)
+                patches = LesionPatches(held_out.subjects(), self.lesions.still(), seed=0)
             except DataError:
                 raise DataError(
                     "no validation subject has a lesion to judge by; choose others, or set fit.keep=last and "
                     "split.validation=0."
                 ) from None
-            self._patches = default_collate([patches[number] for number in range(JUDGED)])
-        return {key: self.fabric.to_device(value) for key, value in self._patches.items()}
+            self._held_out = default_collate([patches[number] for number in range(JUDGED)])
+        return {key: self.attached.to_device(value) for key, value in self._held_out.items()}
 
 
 class Sampler(LesionGenerator):
     """A generator from noise: z (B, latent) and condition (B, D) become joint patches (B, 1 + K, *shape)."""
 
+    saved: tuple[str, ...] = ("diversity",)
     diversity = 1.0
     """The last ``val/diversity``."""
 
@@ -151,19 +131,6 @@ class Sampler(LesionGenerator):
             f"mode collapse: samples differ by {self.diversity:.0%} of what real patches do; lower the generator's "
             "rate, change the adversarial loss (wasserstein), or give it more lesions to learn from."
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The last diversity."""
-        return {"diversity": self.diversity}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
-        self.diversity = float(state["diversity"])
-
-
-def unvaried(lesions: LesionConfig) -> LesionConfig:
-    """The same patches without turning, scaling, mirroring and change of intensities."""
-    return lesions.model_copy(update={"patch": lesions.patch.still()})
 
 
 def spread(patches: Tensor) -> float:

@@ -1,7 +1,8 @@
 """Insertion: more lesions in healthy tissue, or another shape for an organ; what fills them is a method's own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations, product
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,7 +21,6 @@ from medgan.synthesis.placement import Anatomy, PlacementConfig
 from medgan.synthesis.shapes import (
     ORGAN,
     LabelMap,
-    Lesion,
     Piece,
     ShapeConfig,
     Voxel,
@@ -130,7 +130,9 @@ def _equations(
     right, diagonal = np.zeros(count), np.zeros(count)
     rows, columns, weights = [np.arange(count)], [np.arange(count)], []
     fields = [image.astype(np.float64) for image in (before, inserted, share)]
-    for axis, own, other in _neighbours():
+    # Along each axis and direction, where voxels with a neighbour lie in the volume and where these neighbours lie.
+    for axis, pair in product(range(3), permutations((slice(None, -1), slice(1, None)))):
+        own, other = ((slice(None),) * axis + (part,) for part in pair)
         weight = float(spacing_mm[axis] ** -2.0)
         known, donor, soft = ([field[own], field[other]] for field in fields)
         most = np.maximum(soft[0], soft[1])
@@ -145,14 +147,6 @@ def _equations(
         columns.append(there[within])
         weights.append(np.full(int(within.sum()), -weight))
     return np.concatenate(rows), np.concatenate(columns), np.concatenate([diagonal, *weights]), right
-
-
-def _neighbours() -> Iterator[tuple[int, Box, Box]]:
-    """For each axis and direction, where voxels with a neighbour lie in a volume and where these neighbours lie."""
-    for axis in range(3):
-        low, high = ((slice(None),) * axis + (part,) for part in (slice(None, -1), slice(1, None)))
-        yield axis, low, high
-        yield axis, high, low
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +228,7 @@ def overlap(whole: Sequence[int], first: NDArray[np.int64] | Voxel, shape: Seque
 
 
 def _box(low: NDArray[np.number], high: NDArray[np.number]) -> Box:
-    return tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+    return tuple(map(slice, low.tolist(), high.tolist()))
 
 
 class InsertionConfig(Config):
@@ -263,11 +257,7 @@ class InsertionConfig(Config):
 
 
 class Inserter:
-    """Places real shapes, varied, in a recipient; a method says how the image becomes what the labels say.
-
-    Raises:
-        ConfigError: ``placement: whole`` of a method that does not draw images.
-    """
+    """Places real shapes, varied, in a recipient; a method says how the image becomes what the labels say."""
 
     name: str
     draws_whole = False
@@ -289,10 +279,16 @@ class Inserter:
         Each of the donors' lesions is equally likely, so that sizes are spread as real ones are. An organ is another
         donor's, where there is one, or the recipient's own.
         """
+        recipient = canvas.recipient
         if self.config.placement == "replace":
-            donor, lesion = self._organ(canvas.recipient, donors, rng)
+            donors = [each for each in donors if each.labels.any()] if self.config.shapes == "others" else [recipient]
+            if not donors:
+                raise InsertionError("no donor has a label whose shape could be taken; give labelled donors.")
+            others = [each for each in donors if each.subject != recipient.subject] or donors
+            donor = others[int(rng.integers(len(others)))]
+            lesion = organ_of(donor)
         else:
-            every = [(donor, lesion) for donor in donors for lesion in lesions_of(donor)]
+            every = [(each, lesion) for each in donors for lesion in lesions_of(each)]
             donor, lesion = every[int(rng.integers(len(every)))]
         room_mm, variation = self.gap_mm(canvas), self.config.variation
         return cut_piece(donor, lesion, canvas.spacing_mm, rng, variation=variation, room_mm=room_mm, least=least)
@@ -313,26 +309,8 @@ class Inserter:
     def synthesise(self, recipient: Labelled, donors: Sequence[Labelled], rng: np.random.Generator) -> Synthetic:
         """See :class:`Synthesiser`."""
         canvas = Canvas(recipient)
-        if self.config.placement == "replace":
-            self._replace(canvas, donors, rng)
-        else:
-            self._add(canvas, donors, rng)
+        (self._replace if self.config.placement == "replace" else self._add)(canvas, donors, rng)
         return canvas.result({"method": self.name, "placement": self.config.placement})
-
-    def _organ(
-        self, recipient: Labelled, donors: Sequence[Labelled], rng: np.random.Generator
-    ) -> tuple[Labelled, Lesion]:
-        """A donor and its organ, which is to take the place of the recipient's."""
-        if self.config.shapes == "own":
-            donors = [recipient]
-        with_organ = [donor for donor in donors if donor.labels.any()]
-        others = [donor for donor in with_organ if donor.subject != recipient.subject] or with_organ
-        if not others:
-            raise InsertionError("no donor has a label whose shape could be taken; give labelled donors.")
-        donor = others[int(rng.integers(len(others)))]
-        organ = organ_of(donor)
-        assert organ is not None
-        return donor, organ
 
     def _add(self, canvas: Canvas, donors: Sequence[Labelled], rng: np.random.Generator) -> None:
         config, gap_mm = self.config, self.gap_mm(canvas)
@@ -359,7 +337,7 @@ class Inserter:
 
     def _replace(self, canvas: Canvas, donors: Sequence[Labelled], rng: np.random.Generator) -> None:
         recipient = canvas.recipient
-        organ = own_organ(recipient)
+        organ = organ_of(recipient)
         centre, least = organ.centre, reach_of(recipient, organ, canvas.spacing_mm)
         for _ in range(ATTEMPTS):
             piece = self.piece(canvas, donors, least, rng)
@@ -373,15 +351,3 @@ class Inserter:
             f"{recipient.subject}: none of the donors' shapes fits, with what it replaces, into the image "
             "and into what the method sees at once; use larger patches."
         )
-
-
-def own_organ(recipient: Labelled) -> Lesion:
-    """What is replaced.
-
-    Raises:
-        InsertionError: The recipient has no label.
-    """
-    organ = organ_of(recipient)
-    if organ is None:
-        raise InsertionError(f"{recipient.subject} has no label that could be replaced; use placement=add.")
-    return organ

@@ -3,9 +3,8 @@
 Sources: Park et al. 2019, arXiv:1903.07291 (SPADE); Isola et al. 2017, arXiv:1611.07004 (concatenation).
 """
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -24,12 +23,10 @@ from medgan.networks.painter import Painter
 from medgan.networks.spade import SpadeGenerator, SpadeNorm
 from medgan.segmentation.labelled import IMAGE, LABELS
 from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, masks, volume
-from medgan.synthesis.patches import CONDITION, LesionConfig
+from medgan.synthesis.patches import CONDITION, TISSUE, LesionConfig
 from medgan.training.architecture import DiscriminatorConfig, ResNetConfig, UNetConfig
 from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare, panel
 
-TISSUE = -0.9
-"""Holes are centred on what is brighter than this, of -1 to 1: in the body, not beside it."""
 RADII = (1 / 12, 1 / 4)
 """Of the ellipsoids that stand in where no lesion lends its shape, as shares of the patch's edges."""
 PERCENT = 50.0
@@ -68,16 +65,16 @@ def hide(
 ) -> Tensor:
     """What is hidden of each patch, (B, 1, *spatial) of 0 and 1: some lesions with a margin, else a hole beside them.
 
-    Image and labels are (B, 1, *spatial). With ``holes_only`` healthy tissue of every patch is hidden.
+    Image and labels are (B, 1, *spatial). With ``holes_only`` healthy tissue of every patch is hidden. A hole has the
+    shape of the next patch's lesions; where those are none, of an ellipsoid.
     """
     numbers = labels[:, 0].cpu().numpy()
     marked, tissue = numbers > 0, (image > TISSUE)[:, 0].cpu().numpy()
     healthy_share = 1.0 if holes_only else config.healthy_share
     regions = []
     for number, lesions in enumerate(marked):
-        plane, slices = (
-            int(rng.integers(least, most + 1)) for least, most in (config.margin_voxels, config.margin_slices)
-        )
+        drawn = (rng.integers(*margin, endpoint=True) for margin in (config.margin_voxels, config.margin_slices))
+        plane, slices = map(int, drawn)
         margins = [plane, plane, slices][: lesions.ndim]
         if lesions.any() and rng.random() >= healthy_share:
             outlined = config.outline_share and rng.random() < config.outline_share
@@ -182,6 +179,10 @@ class PaintingConfig(Config):
 class Painting(LesionGenerator):
     """A painter, and a discriminator that sees the hidden region and the masks beside the patch."""
 
+    saved = ("iteration",)
+    holes_only = False
+    """Whether nothing but healthy tissue is hidden."""
+
     def __init__(self, config: PaintingConfig, lesions: LesionConfig) -> None:
         painter = config.build(lesions)
         discriminator = config.discriminator.build(lesions.spatial, 2 + len(lesions.names), lesions.domain)
@@ -191,9 +192,9 @@ class Painting(LesionGenerator):
         super().__init__(lesions, {GENERATOR: painter, **game}, rates, (config.momentum, 0.999))
         self.config, self.iteration = config, 0
 
-    @abstractmethod
     def hidden(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """What is hidden of each patch, (B, 1, *spatial) of 0 and 1."""
+        return hide(batch[IMAGE], batch[LABELS], self.config.hiding, rng, holes_only=self.holes_only)
 
     def training_step(self, batch: Batch) -> Terms:
         """Hide, paint, and descend: the discriminator first, then the painter."""
@@ -201,15 +202,15 @@ class Painting(LesionGenerator):
         inputs = self._inputs(batch, self.hidden(batch, rng))
         real, fake = batch[IMAGE], self.generator(*inputs)
         terms, discriminator = self._truth_terms(real, fake, inputs), {}
-        if DISCRIMINATOR in self._networks and self.iteration >= self.config.warm_up_iterations:
+        adversarial = self.config.adversarial
+        if adversarial != "none" and self.iteration >= self.config.warm_up_iterations:
             condition = torch.cat(inputs[1:3], dim=1)
             self.discriminator.requires_grad_(True)
-            discriminator = self._discriminator_terms(condition, real, fake.detach())
-            self.descend(self._optimizers[DISCRIMINATOR], discriminator)
+            discriminator = self._discriminator_terms(adversarial, condition, real, fake.detach())
+            self.descend(self.discriminator_optimizer, discriminator)
             self.discriminator.requires_grad_(False)
-            scores = self._scores(condition, fake)
-            terms["generator"] = losses.generator_loss(self._adversarial, scores)
-        self.descend(self._optimizers[GENERATOR], terms)
+            terms["generator"] = losses.generator_loss(adversarial, self._scores(condition, fake))
+        self.descend(self.generator_optimizer, terms)
         self.iteration += 1
         return {name: term.detach() for name, term in (terms | discriminator).items()}
 
@@ -228,20 +229,17 @@ class Painting(LesionGenerator):
             terms["grain"] = self.config.grain * losses.grain(fake, real, hidden)
         return terms
 
-    @property
-    def _adversarial(self) -> losses.Adversarial:
-        assert self.config.adversarial != "none"
-        return self.config.adversarial
-
     def _scores(self, condition: Tensor, patch: Tensor) -> Tensor:
         """The discriminator's scores of patches (B, 1, *spatial) where something is hidden of them."""
         return _of_hidden(self.discriminator(torch.cat([condition, patch], dim=1)), condition[:, :1])
 
-    def _discriminator_terms(self, condition: Tensor, real: Tensor, fake: Tensor) -> Terms:
+    def _discriminator_terms(
+        self, adversarial: losses.Adversarial, condition: Tensor, real: Tensor, fake: Tensor
+    ) -> Terms:
         """The discriminator's terms; it sees hidden region and masks (B, 1 + names, *spatial) beside a patch."""
         scores = [self._scores(condition, patch) for patch in (real, fake)]
-        terms = {"discriminator": losses.discriminator_loss(self._adversarial, *scores)}
-        if self._adversarial == "wasserstein":
+        terms = {"discriminator": losses.discriminator_loss(adversarial, *scores)}
+        if adversarial == "wasserstein":
             pairs = [torch.cat([condition, patch], dim=1) for patch in (real, fake)]
             penalty = losses.gradient_penalty(bare(self.discriminator), *pairs)
             terms["gradient_penalty"] = self.config.gradient_penalty * penalty
@@ -272,14 +270,6 @@ class Painting(LesionGenerator):
         columns = (inputs[0] - hidden, wanted, fake, real)
         return Judgement(metrics, panel([[volume(each[case]) for each in columns] for case in range(SHOWN)], -1.0, 1.0))
 
-    def state_dict(self) -> dict[str, Any]:
-        """The iteration."""
-        return {"iteration": self.iteration}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the iteration."""
-        self.iteration = int(state["iteration"])
-
 
 def _of_hidden(scores: Tensor, hidden: Tensor) -> Tensor:
     """Of scores (B, 1, *patches) those of places where something is hidden, (N,); all, where nothing is hidden at all.
@@ -304,10 +294,6 @@ class MaskToLesion(Painting):
     and the mask is empty, so that the same painter knows both what a lesion is and what it is not.
     """
 
-    def hidden(self, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """Lesions with a margin, or a hole that touches none."""
-        return hide(batch[IMAGE], batch[LABELS], self.config.hiding, rng)
-
 
 class InpaintingConfig(PaintingConfig):
     """Settings of a painter of healthy tissue."""
@@ -318,6 +304,4 @@ class InpaintingConfig(PaintingConfig):
 class Inpainting(Painting):
     """The way back, from a lesion to what lay there: learns on holes in healthy tissue; its masks are always empty."""
 
-    def hidden(self, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """A hole that touches no lesion."""
-        return hide(batch[IMAGE], batch[LABELS], self.config.hiding, rng, holes_only=True)
+    holes_only = True

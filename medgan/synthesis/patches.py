@@ -23,7 +23,7 @@ from medgan.data.patches import (
     plain,
     plain_tensors,
 )
-from medgan.data.preparation import GridConfig
+from medgan.data.preparation import GridConfig, normalise
 from medgan.errors import DataError
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
 from medgan.segmentation.settings import MOST_LABELS, Labelling, Name
@@ -85,9 +85,9 @@ class ConditionConfig(Config):
         if self.classes:
             parts.append(_one_hot(class_of(labels, len(names)), len(names) + 1))
         if self.size_edges_voxels:
-            size = int(np.count_nonzero(labels))
-            number = int(np.searchsorted(self.size_edges_voxels, size, side="right"))
-            parts.append(_one_hot(number if size else None, len(self.size_edges_voxels) + 1))
+            size = np.count_nonzero(labels)
+            bin_number = int(np.searchsorted(self.size_edges_voxels, size, side="right"))
+            parts.append(_one_hot(bin_number if size else None, len(self.size_edges_voxels) + 1))
         if self.location:
             parts.append(np.clip(np.asarray(place, dtype=np.float32), -1, 1))
         if self.scanners:
@@ -104,10 +104,7 @@ def class_of(labels: NDArray[np.integer], names: int) -> int:
 
 def _one_hot(number: int | None, length: int) -> NDArray[np.float32]:
     """Zeros with a one at ``number``, or without where it is None."""
-    vector = np.zeros(length, dtype=np.float32)
-    if number is not None:
-        vector[number] = 1.0
-    return vector
+    return np.array([number == place for place in range(length)], dtype=np.float32)
 
 
 class LesionConfig(Labelling):
@@ -151,6 +148,10 @@ class LesionConfig(Labelling):
         """D, the length of a patch's condition; 0 without."""
         return sum(self.condition.blocks(self.names).values())
 
+    def still(self) -> Self:
+        """The same patches without turning, scaling, mirroring and change of intensities."""
+        return self.model_copy(update={"patch": self.patch.still()})
+
 
 class LesionPatches(Dataset[Batch]):
     """Patches of labelled cases with a lesion in their middle, and healthy ones.
@@ -170,6 +171,8 @@ class LesionPatches(Dataset[Batch]):
             raise DataError(
                 f"none of {len(cases)} subjects has a voxel of {', '.join(config.names)}; check `labels` and the masks."
             )
+        # The patch along all three axes of a volume; a slice has no jitter along the third.
+        self._extent = np.array((*config.shape, 0)[:3])
         self._chain = patch_chain(config.patch, [SOURCE, LABELS], labels=[LABELS], cut=CentredPatchd)
 
     def __getitem__(self, number: int) -> Batch:
@@ -199,22 +202,15 @@ class LesionPatches(Dataset[Batch]):
         if self.config.spatial == 2:  # one of its slices, large ones drawn more often
             height = lesion[random.integers(len(lesion)), 2]
             lesion = lesion[lesion[:, 2] == height]
-        reach = self.config.jitter * np.array(self._extent())
+        reach = self.config.jitter * self._extent
         return self.cases[number], lesion.mean(axis=0) + random.uniform(-reach, reach)
 
     def _healthy(self, case: Labelled, centre: NDArray[np.float64]) -> bool:
         """Whether a patch there lies on tissue and shows no label, however it is turned and scaled."""
-        lower, upper = case.image.bounds
-        value = case.image.voxels[tuple(centre.astype(int))]
-        if (value - lower) / (upper - lower) * 2 - 1 <= TISSUE:
+        if normalise(case.image.voxels[tuple(centre.astype(int))], case.image.bounds) <= TISSUE:
             return False
         # Half the diagonal: a turned patch reaches as far, and a scaled one farther, but no farther than what is read.
         in_plane = min(0.71 * (1 + self.config.patch.scaling), MARGIN / 2)
-        reach = np.ceil(np.array(self._extent()) * [in_plane, in_plane, 0.5]).astype(int)
+        reach = np.ceil(self._extent * [in_plane, in_plane, 0.5]).astype(int)
         around = tuple(slice(max(int(c) - r, 0), int(c) + r + 1) for c, r in zip(centre, reach, strict=True))
         return not case.labels[around].any()
-
-    def _extent(self) -> tuple[int, int, int]:
-        """The patch along all three axes of a volume; a slice has no jitter along the third."""
-        shape = self.config.shape
-        return shape[0], shape[1], shape[2] if len(shape) == 3 else 0

@@ -4,12 +4,12 @@ Sources: Karras et al. 2018, arXiv:1710.10196; on joint patches Bowles et al. 20
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveFloat
+from torch import nn
 
 from medgan.config import Channels, Config
 from medgan.data.patches import Batch
@@ -46,13 +46,9 @@ class ProgressiveConfig(Config):
 
     def build(self, lesions: LesionConfig) -> ProgressiveGenerator:
         """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape) in [-1, 1]."""
-        return ProgressiveGenerator(lesions.shape, 1 + len(lesions.names), latent=self.latent, **self._common(lesions))
+        return ProgressiveGenerator(lesions.shape, 1 + len(lesions.names), latent=self.latent, **self.common(lesions))
 
-    def build_critic(self, lesions: LesionConfig) -> ProgressiveCritic:
-        """Its critic: joint patches of the level it has grown to and their conditions to scores (B, 1)."""
-        return ProgressiveCritic(lesions.shape, 1 + len(lesions.names), **self._common(lesions))
-
-    def _common(self, lesions: LesionConfig) -> dict[str, int]:
+    def common(self, lesions: LesionConfig) -> dict[str, int]:
         """The arguments of both networks.
 
         Raises:
@@ -85,8 +81,15 @@ class ProgressiveConfig(Config):
 class Progressive(Sampler):
     """A generator and a critic that grow together while they play the Wasserstein game."""
 
+    critic: nn.Module
+    saved = ("diversity", "iteration")
+
     def __init__(self, config: ProgressiveConfig, lesions: LesionConfig) -> None:
-        networks: Networks = {GENERATOR: config.build(lesions), CRITIC: config.build_critic(lesions)}
+        networks: Networks = {
+            GENERATOR: config.build(lesions),
+            # It sees joint patches of the level that it has grown to.
+            CRITIC: ProgressiveCritic(lesions.shape, 1 + len(lesions.names), **config.common(lesions)),
+        }
         rates = {GENERATOR: config.generator_rate, CRITIC: config.critic_rate}
         super().__init__(lesions, networks, rates, (0.0, 0.99))
         self.config, self.iteration = config, 0
@@ -94,10 +97,10 @@ class Progressive(Sampler):
     def training_step(self, batch: Batch) -> Terms:
         """Grow, then one turn of the game at that size."""
         grown = self.config.grown(self.iteration, self.budget)
-        for network in self._networks.values():
+        for network in (self.generator, self.critic):
             bare(network).get_buffer("grown").fill_(grown)
         real, condition = seen_at(self.joint(batch), grown, self.config.levels), batch[CONDITION]
-        game = WassersteinGame(self.config.game, self._networks[CRITIC], self._optimizers, self.descend)
+        game = WassersteinGame(self.config.game, self.critic, self.optimizers(), self.descend)
         terms = game.turn(
             self.iteration, real, condition, lambda: self.generator(self.noise(real), condition, full=False)
         )
@@ -112,12 +115,3 @@ class Progressive(Sampler):
         if not complete:
             self.diversity = 1.0  # Coarse samples differ less than full patches do: no sign of a collapse.
         return replace(judgement, metrics=judgement.metrics | {"val/grown_levels": grown}, complete=complete)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The iteration beside what every sampler keeps."""
-        return super().state_dict() | {"iteration": self.iteration}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
-        super().load_state_dict(state)
-        self.iteration = int(state["iteration"])

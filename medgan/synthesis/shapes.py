@@ -8,12 +8,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from scipy import ndimage
 
 from medgan.config import Config
 from medgan.data.masks import boxes, components
-from medgan.errors import DataError
+from medgan.errors import DataError, InsertionError
 from medgan.segmentation.labelled import Labelled
 
 Voxel = tuple[int, ...]
@@ -22,6 +22,11 @@ LabelMap = NDArray[np.uint8]
 Array = NDArray[np.float64]
 FAR = 1.5
 """The shape model cuts distances off here, in radii: far from an edge they say nothing of its shape."""
+NOVELTY, VARIANCE_KEPT = 0.6, 0.98
+"""Of the shape model: how far new masks lie from real ones, and the share of the real distance maps' variance that the
+kept components hold; the rest is the voxels' staircase."""
+LEAST_VOXELS, POINTS = 6, 24
+"""Smaller masks have no shape to learn; and points of the grid of a distance map along each axis."""
 
 
 class ShapeConfig(Config):
@@ -105,10 +110,16 @@ def lesions_of(case: Labelled) -> tuple[Lesion, ...]:
     return _lesions[case]
 
 
-def organ_of(case: Labelled) -> Lesion | None:
-    """All that a label map marks, as one; None where it marks nothing."""
+def organ_of(case: Labelled) -> Lesion:
+    """All that a label map marks, as one.
+
+    Raises:
+        InsertionError: It marks nothing.
+    """
     box = marked_box(case.labels)
-    return _part(case, box, np.ones((), dtype=bool)) if box else None
+    if box is None:
+        raise InsertionError(f"{case.subject} has no label that could be replaced; use placement=add.")
+    return _part(case, box, np.ones((), dtype=bool))
 
 
 def marked_box(labels: LabelMap) -> tuple[slice, ...] | None:
@@ -119,6 +130,9 @@ def marked_box(labels: LabelMap) -> tuple[slice, ...] | None:
 
 def _part(case: Labelled, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Lesion:
     return Lesion(np.where(inside, case.labels[box], np.uint8(0)), tuple(int(extent.start) for extent in box))
+
+
+_UNVARIED = ShapeConfig(rotation_degrees=0, scaling=0, deformation_mm=0, mirroring=False)
 
 
 def cut_piece(
@@ -134,7 +148,8 @@ def cut_piece(
     """A lesion and what surrounds it, varied, on a recipient's spacing.
 
     The middle voxel maps to the lesion's centre whatever the deformation, so no lesion is so small that it is lost.
-    Without variation and on the same spacing the piece equals the source to the bit.
+    Without variation and on the same spacing the piece equals the source to the bit. Beyond the source its outermost
+    voxels continue.
 
     On each side of its middle it has as many voxels as the lesion, or ``least``, and a margin of ``room_mm``, but no
     margin along the third axis of a slice.
@@ -142,8 +157,17 @@ def cut_piece(
     config, thick = variation or _UNVARIED, np.array(case.labels.shape) > 1
     matrix = _draw_map(config, rng, flat=not thick[2]) if variation else np.eye(3)
     margin = np.ceil((BENDING * config.deformation_mm + room_mm) / spacing_mm).astype(int) * thick
-    half = (np.maximum(reach_of(case, lesion, spacing_mm, matrix), least) + margin).tolist()
-    return _cut(case, lesion, matrix, half, spacing_mm, config, rng)
+    half = np.maximum(reach_of(case, lesion, spacing_mm, matrix), least) + margin
+    offsets = np.indices(2 * half + 1) - half.reshape(3, 1, 1, 1)
+    place = offsets * spacing_mm.reshape(3, 1, 1, 1) + deformation(offsets.shape[1:], spacing_mm, config, rng)
+    source_mm = np.einsum("ij,j...->i...", np.linalg.inv(matrix), place)
+    centre = np.reshape(lesion.centre, (3, 1, 1, 1))
+    coordinates = source_mm / voxel_sizes(case.image.affine).reshape(3, 1, 1, 1) + centre
+    coordinates = np.where(np.abs(coordinates - np.rint(coordinates)) < 1e-6, np.rint(coordinates), coordinates)
+    if not thick[2]:
+        coordinates[2] = 0
+    image = ndimage.map_coordinates(case.image.voxels, coordinates, order=1, mode="nearest")
+    return Piece(case.subject, labels_at(lesion, coordinates), np.asarray(image), case.image.bounds)
 
 
 def reach_of(case: Labelled, lesion: Lesion, spacing_mm: Array, matrix: Array | None = None) -> Voxel:
@@ -152,9 +176,6 @@ def reach_of(case: Labelled, lesion: Lesion, spacing_mm: Array, matrix: Array | 
     corners = np.array(np.meshgrid(*ends.T, indexing="ij")).reshape(3, -1).T * voxel_sizes(case.image.affine)
     mapped = corners if matrix is None else corners @ matrix.T
     return tuple(np.ceil(np.abs(mapped).max(axis=0) / spacing_mm - 1e-6).astype(int).tolist())
-
-
-_UNVARIED = ShapeConfig(rotation_degrees=0, scaling=0, deformation_mm=0, mirroring=False)
 
 
 def _draw_map(config: ShapeConfig, rng: np.random.Generator, *, flat: bool) -> Array:
@@ -167,29 +188,6 @@ def _draw_map(config: ShapeConfig, rng: np.random.Generator, *, flat: bool) -> A
     mirror = -1.0 if rng.random() < 0.5 and config.mirroring else 1.0
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     return np.asarray(turn @ np.diag([mirror * size, size, 1.0 if flat else size]))
-
-
-def _cut(
-    case: Labelled,
-    lesion: Lesion,
-    matrix: Array,
-    half: Sequence[int],
-    spacing_mm: Array,
-    config: ShapeConfig,
-    rng: np.random.Generator,
-) -> Piece:
-    """A piece of 2 ``half`` + 1 voxels along each axis; beyond the source its outermost voxels continue."""
-    shape = [2 * extent + 1 for extent in half]
-    offsets = np.stack(np.meshgrid(*(np.arange(-extent, extent + 1) for extent in half), indexing="ij"))
-    place = offsets * spacing_mm.reshape(3, 1, 1, 1) + deformation(shape, spacing_mm, config, rng)
-    source_mm = np.einsum("ij,j...->i...", np.linalg.inv(matrix), place)
-    centre = np.reshape(lesion.centre, (3, 1, 1, 1))
-    coordinates = source_mm / voxel_sizes(case.image.affine).reshape(3, 1, 1, 1) + centre
-    coordinates = np.where(np.abs(coordinates - np.rint(coordinates)) < 1e-6, np.rint(coordinates), coordinates)
-    if case.labels.shape[2] == 1:
-        coordinates[2] = 0
-    image = ndimage.map_coordinates(case.image.voxels, coordinates, order=1, mode="nearest")
-    return Piece(case.subject, labels_at(lesion, coordinates), np.asarray(image), case.image.bounds)
 
 
 def labels_at(lesion: Lesion, coordinates: Array) -> LabelMap:
@@ -221,20 +219,6 @@ def deformation(shape: Sequence[int], spacing_mm: Array, config: ShapeConfig, rn
     return np.asarray(noise - noise[(slice(None), *middle)].reshape(3, 1, 1, 1))
 
 
-class ShapeModelConfig(Config):
-    """How new masks are drawn."""
-
-    novelty: float = Field(default=0.6, ge=0, le=1)
-    """How far a new mask lies from the real one it is drawn near: 0 is that one, 1 keeps nothing of it and is drawn
-    from the Gaussian around the mean of all. Between, the real masks' variance is kept."""
-    variance_kept: float = Field(default=0.98, gt=0, le=1)
-    """Of the real masks' distance maps, by the components that are kept; the rest is the voxels' staircase."""
-    least_voxels: PositiveInt = 6
-    """Real masks with fewer have no shape to learn."""
-    points: PositiveInt = 24
-    """Of the grid of a distance map along each axis."""
-
-
 @dataclass(frozen=True, eq=False)
 class ShapeModel:
     """New masks from few real ones: a statistical model of their signed distance maps.
@@ -246,7 +230,6 @@ class ShapeModel:
     mm, shapes in units of an equally large ball's (or disc's) radius.
     """
 
-    config: ShapeModelConfig
     flat: bool
     """Whether masks are single slices."""
     radii_mm: Array
@@ -262,34 +245,39 @@ class ShapeModel:
 
     @classmethod
     def fit(
-        cls, masks: Sequence[tuple[LabelMap, Sequence[float]]], names: int, config: ShapeModelConfig | None = None
+        cls, masks: Sequence[tuple[LabelMap, Sequence[float]]], names: int, variance_kept: float = VARIANCE_KEPT
     ) -> Self:
         """Learn from real masks of one lesion or organ each, (x, y, z) of 0 to ``names``, with their spacing in mm.
 
         Raises:
             DataError: Fewer than two masks that are large enough.
         """
-        config = config or ShapeModelConfig()
-        usable = [(mask, spacing) for mask, spacing in masks if np.count_nonzero(mask) >= config.least_voxels]
+        usable = [(mask, spacing) for mask, spacing in masks if np.count_nonzero(mask) >= LEAST_VOXELS]
         if len(usable) < 2:
             raise DataError(
-                f"{len(usable)} of {len(masks)} masks have {config.least_voxels} voxels or more; new shapes are learnt "
+                f"{len(usable)} of {len(masks)} masks have {LEAST_VOXELS} voxels or more; new shapes are learnt "
                 "from two at least: vary the real ones instead."
             )
         flat = all(mask.shape[2] == 1 for mask, _ in usable)
         radii = np.array([_radius_mm(mask, spacing, flat) for mask, spacing in usable])
-        reach = np.max([_reach(*each, flat) / radius for each, radius in zip(usable, radii, strict=True)], axis=0) + 0.5
-        maps = [
-            _distances(*each, names, radius, reach, config.points) for each, radius in zip(usable, radii, strict=True)
-        ]
-        stack = np.stack(maps)
+        sized = [(*each, radius) for each, radius in zip(usable, radii, strict=True)]
+        reach = np.max([_reach(*each) for each in sized], axis=0)[: 2 if flat else 3] + 0.5
+        stack = np.stack([_distances(*each, names, reach) for each in sized])
         mean = stack.mean(axis=0)
-        modes, coefficients = _principal_components((stack - mean).reshape(len(stack), -1), config.variance_kept)
-        return cls(config, flat, radii, reach, mean, modes, coefficients)
+        # Principal components as changes by one deviation, and the coefficients in deviations.
+        left, singular, right = np.linalg.svd((stack - mean).reshape(len(stack), -1), full_matrices=False)
+        share = np.cumsum(singular**2) / max(float((singular**2).sum()), 1e-12)
+        count = int(np.searchsorted(share, variance_kept - 1e-9)) + 1
+        scale = np.sqrt(len(stack) - 1)
+        return cls(flat, radii, reach, mean, singular[:count, None] * right[:count] / scale, left[:, :count] * scale)
 
-    def draw(self, spacing_mm: Sequence[float], rng: np.random.Generator) -> LabelMap:
-        """A new mask of one connected part, (x, y, z), around the middle of a box that is odd along each axis."""
-        near, novelty = int(rng.integers(len(self.radii_mm))), self.config.novelty
+    def draw(self, spacing_mm: Sequence[float], rng: np.random.Generator, novelty: float = NOVELTY) -> LabelMap:
+        """A new mask of one connected part, (x, y, z), around the middle of a box that is odd along each axis.
+
+        ``novelty`` is how far it lies from the real one that it is drawn near: 0 is that one, 1 keeps nothing of it and
+        is drawn from the Gaussian around the mean of all. Between, the real masks' variance is kept.
+        """
+        near = int(rng.integers(len(self.radii_mm)))
         kept = np.sqrt(1 - novelty**2)
         weights = kept * self.coefficients[near] + novelty * rng.standard_normal(len(self.modes))
         sizes = np.log(self.radii_mm)
@@ -304,11 +292,10 @@ class ShapeModel:
 
     def _sampled(self, shape: Array, radius: float, spacing_mm: Sequence[float]) -> Array:
         """A shape's distance maps (names, x, y, z) at the voxels of a grid."""
-        half = [int(np.ceil(reach * radius / step)) for reach, step in zip(self.reach, spacing_mm, strict=False)]
-        steps = [
-            (np.arange(-extent, extent + 1) * step / (radius * reach) + 1) / 2 * (self.config.points - 1)
-            for extent, step, reach in zip(half, spacing_mm, self.reach, strict=False)
-        ]
+        steps = []
+        for reach, step in zip(self.reach, spacing_mm, strict=False):
+            half = int(np.ceil(reach * radius / step))
+            steps.append((np.arange(-half, half + 1) * step / (radius * reach) + 1) / 2 * (POINTS - 1))
         places = np.stack(np.meshgrid(*steps, indexing="ij"))
         maps = np.stack([ndimage.map_coordinates(each, places, order=1, mode="nearest") for each in shape])
         return maps[..., None] if self.flat else maps
@@ -322,23 +309,20 @@ def _radius_mm(mask: LabelMap, spacing_mm: Sequence[float], flat: bool) -> float
     return float(np.cbrt(marked * np.prod(spacing_mm) * 3 / (4 * np.pi)))
 
 
-def _reach(mask: LabelMap, spacing_mm: Sequence[float], flat: bool) -> Array:
-    """The farthest marked voxel from the centre along each axis, mm."""
+def _reach(mask: LabelMap, spacing_mm: Sequence[float], radius: float) -> Array:
+    """The farthest marked voxel from the centre along each axis, in radii."""
     voxels = np.argwhere(mask)
-    far = np.abs(voxels - voxels.mean(axis=0)).max(axis=0) * np.asarray(spacing_mm)
-    return np.asarray(far[: 2 if flat else 3])
+    return np.asarray(np.abs(voxels - voxels.mean(axis=0)).max(axis=0) * spacing_mm / radius)
 
 
-def _distances(
-    mask: LabelMap, spacing_mm: Sequence[float], names: int, radius: float, reach: Array, points: int
-) -> Array:
+def _distances(mask: LabelMap, spacing_mm: Sequence[float], radius: float, names: int, reach: Array) -> Array:
     """Signed distances to each name's edge in radii, positive inside, (names, *points) on the grid about the centre."""
     axes = len(reach)
     voxels = mask[..., 0] if axes == 2 else mask
     spacing = np.asarray(spacing_mm[:axes], dtype=np.float64)
     centre = np.argwhere(voxels).mean(axis=0)
     steps = [
-        middle + np.linspace(-1, 1, points) * far * radius / step
+        middle + np.linspace(-1, 1, POINTS) * far * radius / step
         for middle, far, step in zip(centre, reach, spacing, strict=True)
     ]
     places = np.stack(np.meshgrid(*steps, indexing="ij"))
@@ -352,19 +336,15 @@ def _distances(
         inside = roomy == number
         distance = np.full(roomy.shape, -FAR * radius)
         if inside.any():
-            measure = ndimage.distance_transform_edt
-            distance = measure(inside, sampling=spacing) - measure(~inside, sampling=spacing)
+            distance = -signed_distance(inside, spacing)
         maps.append(ndimage.map_coordinates(distance, places, order=1, mode="nearest"))
     return np.asarray(np.clip(np.stack(maps) / radius, -FAR, FAR))
 
 
-def _principal_components(centred: Array, variance_kept: float) -> tuple[Array, Array]:
-    """Principal components of (N, F) as changes by one deviation (M, F), and the coefficients in deviations (N, M)."""
-    left, singular, right = np.linalg.svd(centred, full_matrices=False)
-    share = np.cumsum(singular**2) / max(float((singular**2).sum()), 1e-12)
-    count = int(np.searchsorted(share, variance_kept - 1e-9)) + 1
-    scale = np.sqrt(len(centred) - 1)
-    return singular[:count, None] * right[:count] / scale, left[:, :count] * scale
+def signed_distance(region: NDArray[np.bool_], spacing_mm: Array) -> Array:
+    """Distance in mm to the middle of the nearest voxel across a region's border, negative inside."""
+    outside, inside = (ndimage.distance_transform_edt(each, sampling=spacing_mm) for each in (~region, region))
+    return np.asarray(outside - inside)
 
 
 def _largest_part(distances: Array) -> LabelMap:

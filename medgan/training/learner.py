@@ -76,6 +76,8 @@ class Learner(ABC):
     """The networks that are averaged over training, judged and shipped."""
     best: str
     """The validation metric whose lowest value marks the best model."""
+    saved: tuple[str, ...] = ()
+    """Attributes, each a number, that :meth:`state_dict` holds."""
 
     def __init__(self) -> None:
         self.fabric: Fabric | None = None
@@ -119,11 +121,12 @@ class Learner(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """What an exact resume needs beside weights and optimisers, such as a replay pool; tensors, numbers, lists."""
-        return {}
+        return {name: getattr(self, name) for name in self.saved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a :meth:`state_dict`."""
-        del state
+        for name in self.saved:
+            setattr(self, name, state[name])
 
     def descend(self, optimizer: Optimizer, terms: Terms) -> None:
         """One step of ``optimizer`` down the sum of ``terms``."""

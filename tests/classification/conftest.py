@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from medgan.classification.settings import CLASSIFIER, ClassifierConfig, ClassifierDescription
+from medgan.classification.classifier import CLASSIFIER, ClassifierConfig, ClassifierDescription
 from medgan.data.domains import Domain, Window
 from medgan.data.preparation import GridConfig
 from medgan.training.device import make_fabric

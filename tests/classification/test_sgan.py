@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from medgan.classification.classifier import Supervised
+from medgan.classification.few_labels import FewLabelsConfig
 from medgan.classification.sgan import SGAN, SGANConfig
-from medgan.classification.training import FewLabelsConfig
 from medgan.losses import feature_matching
 from medgan.training.device import make_fabric
 
@@ -79,12 +80,8 @@ def test_a_step_moves_each_network_by_its_own_terms(learner):
 
 
 def test_without_a_game_the_classifier_learns_what_it_would_from_the_labels_alone(learner):
-    from medgan.classification.learner import Supervised, SupervisedConfig
-
     game = learner(game_weight=0.0)
-    alone = Supervised(
-        SupervisedConfig(), FewLabelsConfig.model_validate(game.lesions.model_dump()).classifier, game.lesions
-    )
+    alone = Supervised(game.lesions.classifier, game.lesions, 5e-4)
     alone.classifier.load_state_dict(game.classifier.state_dict())
     alone.attach(make_fabric("cpu", "32"), alone.networks(), alone.optimizers())
     given = batch(game)

@@ -67,7 +67,7 @@ def test_some_failures_end_with_1_and_wrong_use_with_2(cohort, tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    from medgan.classification.settings import CLASSIFIER, ClassifierConfig, ClassifierDescription
+    from medgan.classification.classifier import CLASSIFIER, ClassifierConfig, ClassifierDescription
     from medgan.data.domains import domain_named
     from medgan.data.preparation import GridConfig
     from medgan.training.model_folder import Origin, write_model

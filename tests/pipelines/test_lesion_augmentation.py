@@ -11,7 +11,7 @@ from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError
 from medgan.studies.base import Order as StudyOrder
 from medgan.studies.translator import configured as study_configured
-from medgan.synthesis.training import GeneratorDescription
+from medgan.synthesis.generators import GeneratorDescription
 from medgan.training.fit import Fit, Interrupted
 from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train

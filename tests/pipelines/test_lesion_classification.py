@@ -5,7 +5,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from medgan import catalog
-from medgan.classification.settings import ClassifierDescription
+from medgan.classification.classifier import ClassifierDescription
 from medgan.cli import app
 from medgan.data.cache import Cache
 from medgan.data.splits import split_subjects

@@ -26,9 +26,9 @@ from medgan.studies.cases import (
 )  # fmt: skip
 from medgan.studies.engine import read_json
 from medgan.studies.segmenter import Scans
+from medgan.synthesis.generators import GeneratorDescription
 from medgan.synthesis.insertion import Synthetic
 from medgan.synthesis.methods import Bent, Elastic
-from medgan.synthesis.training import GeneratorDescription
 from medgan.training.model_folder import read_model
 
 DRAW = Draw(2, 0, ("s1", "s2"))

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from medgan.data.preparation import Prepared
+from labelled_cases import boxed_case
 from medgan.errors import DataError
-from medgan.segmentation.labelled import Labelled, LabelledHeldOut
+from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.synthesis import generator
 from medgan.synthesis.generator import (
     ALL_ALIKE,
@@ -17,7 +17,6 @@ from medgan.synthesis.generator import (
     masks,
     split_joint,
     spread,
-    unvaried,
 )
 from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
@@ -57,19 +56,14 @@ def sampler(request):
 
 
 def held_out(lesion=True):
-    random = np.random.default_rng(0)
-    labels = np.zeros((40, 40, 8), dtype=np.uint8)
-    labels[16:22, 18:23, 2:6] = lesion
-    voxels = (100 + 60 * labels + random.normal(0, 10, labels.shape)).astype(np.float32)
-    image = Prepared(voxels, np.eye(4), ((0, 40), (0, 40), (0, 8)), (0.0, 200.0))
-    return LabelledHeldOut.of([Labelled("s0", image, labels)])
+    return LabelledHeldOut.of([boxed_case((40, 40, 8), [np.s_[16:22, 18:23, 2:6]] * lesion, noise=10)])
 
 
 def test_it_is_judged_on_the_same_unvaried_patches_each_time(sampler):
     one, again = (sampler.held_out_patches(held_out()) for _ in range(2))
     assert len(one["image"]) == generator.JUDGED
     assert all(torch.equal(one[key], again[key]) for key in one)
-    still = unvaried(sampler.lesions).patch
+    still = sampler.lesions.still().patch
     assert (still.rotation_degrees, still.scaling, still.flip) == (0, 0, False)
     assert still.shape == sampler.lesions.shape
 

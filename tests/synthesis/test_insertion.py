@@ -5,10 +5,9 @@ import pytest
 from scipy import ndimage
 from scipy.stats import ks_2samp
 
+from labelled_cases import case_of
 from medgan.data.masks import components
-from medgan.data.preparation import Prepared
-from medgan.errors import ConfigError, InsertionError
-from medgan.segmentation.labelled import Labelled
+from medgan.errors import InsertionError
 from medgan.synthesis.insertion import Canvas, InsertionConfig, feather, feathered, soft_poisson
 from medgan.synthesis.methods import CopyPaste, SoftPoisson
 from medgan.synthesis.placement import Anatomy
@@ -16,6 +15,7 @@ from medgan.synthesis.shapes import ORGAN, Piece, ShapeConfig, lesions_of, organ
 
 METHODS = (CopyPaste, SoftPoisson)
 CONFIG = InsertionConfig(most=3)
+FLAT = (48, 48, 1)
 
 
 @pytest.fixture(params=METHODS, ids=[method.name for method in METHODS])
@@ -27,12 +27,11 @@ def made(method, config, domain, recipient, donors, seed=0):
     return method(config, domain).synthesise(recipient, donors, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("seed", range(2))
 def test_new_lesions_touch_no_label_and_outside_them_all_is_the_recipients_to_the_bit(
-    method, shape, domain, with_lesions, seed
+    method, shape, domain, with_lesions
 ):
     recipient, *donors = with_lesions(shape, 3)
-    synthetic = made(method, CONFIG, domain, recipient, donors, seed)
+    synthetic = made(method, CONFIG, domain, recipient, donors)
     case, place = synthetic.case, CONFIG.place
     new = (case.labels > 0) & (recipient.labels == 0)
     near = ndimage.distance_transform_edt(~new, sampling=(1, 1, 2)) < CONFIG.feather_mm
@@ -60,10 +59,9 @@ def test_equal_draws_give_equal_cases_and_others_others(method, shape, domain, w
 
 
 def test_sizes_are_spread_as_real_ones_are(domain, with_lesions):
-    shape = (48, 48, 1)
-    donors = with_lesions(shape, 6, radii=(1.0, 2.0, 3.0))
+    donors = with_lesions(FLAT, 6, radii=(1.0, 2.0, 3.0))
     real = [lesion.voxels for donor in donors for lesion in lesions_of(donor)]
-    (recipient,) = with_lesions(shape, 1, radii=(), first=20)
+    (recipient,) = with_lesions(FLAT, 1, radii=(), first=20)
     inserted = []
     for seed in range(40):
         how = made(CopyPaste, CONFIG, domain, recipient, donors, seed).how
@@ -80,20 +78,15 @@ def test_a_healthy_recipient_gets_lesions_and_its_donors_are_named(shape, domain
     assert synthetic.parents[0] == synthetic.case.subject == "s9"
     assert set(synthetic.parents[1:]) <= {"s0", "s1"}
     assert {lesion["source"] for lesion in synthetic.how["lesions"]} == set(synthetic.parents[1:])
-
-
-def test_no_more_lesions_than_asked_for(shape, domain, with_lesions):
-    recipient, *donors = with_lesions(shape, 3)
     for seed in range(3):
-        how = made(CopyPaste, InsertionConfig(most=1), domain, recipient, donors, seed).how
-        assert len(how["lesions"]) == 1
+        one = made(CopyPaste, InsertionConfig(most=1), domain, recipient, with_lesions(shape, 2), seed)
+        assert len(one.how["lesions"]) == 1
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_an_organ_takes_another_shape_and_none_of_the_old_one_is_left(method, shape, domain, with_organ, seed):
+def test_an_organ_takes_another_shape_and_none_of_the_old_one_is_left(method, shape, domain, with_organ):
     recipient, *donors = with_organ(shape, 3)
     config = InsertionConfig(placement="replace")
-    synthetic = made(method, config, domain, recipient, donors, seed)
+    synthetic = made(method, config, domain, recipient, donors)
     case = synthetic.case
     _, parts = components(case.labels)
     assert parts == 1
@@ -130,29 +123,24 @@ def test_shapes_vary_as_lesions_or_as_organs_unless_told():
     assert InsertionConfig(placement="replace", shape=own).variation == own
 
 
-def test_why_nothing_can_be_placed_is_said(domain, with_lesions, with_organ):
-    shape = (48, 48, 1)
-    donors, (healthy,) = with_lesions(shape, 2), with_lesions(shape, 1, radii=(), first=9)
-    with pytest.raises(InsertionError, match="no donor has a lesion"):
-        made(CopyPaste, CONFIG, domain, donors[0], [healthy])
-    narrow = InsertionConfig.model_validate({"place": {"rim_mm": 30}})
-    with pytest.raises(InsertionError, match="s9 has no tissue like that around real lesions"):
-        made(CopyPaste, narrow, domain, healthy, donors)
-    replacing = InsertionConfig(placement="replace")
-    with pytest.raises(InsertionError, match="no label that could be replaced"):
-        made(CopyPaste, replacing, domain, healthy, with_organ(shape, 1))
-    with pytest.raises(InsertionError, match="no donor has a label"):
-        made(CopyPaste, replacing, domain, donors[0], [healthy])
-    with pytest.raises(ConfigError, match="copy-paste does not"):
-        CopyPaste(InsertionConfig(placement="whole"), domain)
+def test_why_nothing_can_be_placed_is_said(domain, with_lesions):
+    donors, (healthy,) = with_lesions(FLAT, 2), with_lesions(FLAT, 1, radii=(), first=9)
+    narrow, replacing = InsertionConfig(place={"rim_mm": 30}), InsertionConfig(placement="replace")
+    for config, recipient, lending, message in (
+        (CONFIG, donors[0], [healthy], "no donor has a lesion"),
+        (narrow, healthy, donors, "s9 has no tissue like that around real lesions"),
+        (replacing, healthy, donors, "no label that could be replaced"),
+        (replacing, donors[0], [healthy], "no donor has a label"),
+    ):
+        with pytest.raises(InsertionError, match=message):
+            made(CopyPaste, config, domain, recipient, lending)
 
 
 @pytest.fixture
 def canvas():
     labels = np.zeros((10, 10, 3), dtype=np.uint8)
     labels[7, 7, 1] = 2
-    image = Prepared(np.zeros((10, 10, 3), np.float32), np.eye(4), ((0, 10), (0, 10), (0, 3)), (0.0, 100.0))
-    return Canvas(Labelled("s", image, labels))
+    return Canvas(case_of(labels, 0, bounds=(0.0, 100.0)))
 
 
 def piece(label=1):
@@ -161,7 +149,7 @@ def piece(label=1):
     return Piece("d", labels, np.full((5, 5, 1), 0.5, np.float32), (-1.0, 1.0))
 
 
-def test_a_piece_is_placed_by_its_middle_and_other_labels_in_its_box_stay(canvas):
+def test_a_piece_is_placed_by_its_middle_and_other_labels_in_its_box_and_the_recipient_stay(canvas):
     site = canvas.site(piece(), (6, 5, 1), 0.0)
     canvas.insert(site, site.inserted, "d")
     assert {tuple(at) for at in np.argwhere(canvas.labels == 1)} == {(x, y, 1) for x in (5, 6, 7) for y in (4, 5, 6)}
@@ -173,6 +161,8 @@ def test_a_piece_is_placed_by_its_middle_and_other_labels_in_its_box_stay(canvas
     assert synthetic.how == {
         "method": "m", "lesions": [{"source": "d", "voxels": 9, "place": [6, 5, 1]}], "refused": 0
     }  # fmt: skip
+    assert not canvas.recipient.image.voxels.any()
+    assert np.count_nonzero(canvas.recipient.labels) == 1
 
 
 def test_a_region_may_take_away_labels(canvas):
@@ -193,25 +183,7 @@ def test_a_piece_over_the_edge_is_cut_and_known_not_to_be_held(canvas):
     assert not canvas.site(piece(), (30, 30, 9), 0.0).hidden.any()
 
 
-def test_the_recipient_stays_as_it_is(canvas):
-    site = canvas.site(piece(), (5, 5, 1), 2.0)
-    canvas.insert(site, site.inserted, "d")
-    assert not canvas.recipient.image.voxels.any()
-    assert np.count_nonzero(canvas.recipient.labels) == 1
-
-
 UNIT = np.ones(3)
-
-
-def square(shape):
-    region = np.zeros(shape, dtype=bool)
-    region[7:13, 7:13, slice(1, -1) if shape[2] > 1 else 0] = True
-    return region
-
-
-def images(shape):
-    random = np.random.default_rng(0)
-    return (random.normal(100, 10, shape).astype(np.float32) for _ in range(2))
 
 
 def test_the_share_falls_linearly_with_the_distance_by_hand():
@@ -232,44 +204,33 @@ def test_feathered_blending_by_hand():
 
 @pytest.mark.parametrize("shape", [(20, 20, 1), (20, 20, 6)], ids=["2d", "3d"])
 @pytest.mark.parametrize("width_mm", [0.0, 3.0])
-class TestSoftPoisson:
-    def test_a_constant_that_the_donor_is_off_by_vanishes(self, shape, width_mm):
-        before, _ = images(shape)
-        share = feather(square(shape), width_mm, UNIT)
-        np.testing.assert_allclose(soft_poisson(before, before + 37, share, UNIT), before, atol=1e-3)
-
-    def test_outside_nothing_changes_to_the_bit(self, shape, width_mm):
-        before, inserted = images(shape)
-        share = feather(square(shape), width_mm, UNIT)
-        result = soft_poisson(before, inserted, share, UNIT)
-        np.testing.assert_array_equal(result[share == 0], before[share == 0])
-        assert (result[share > 0] != before[share > 0]).mean() > 0.9
-
-    def test_a_lesion_keeps_its_contrast_on_another_level(self, shape, width_mm):
-        region = square(shape)
-        core = np.zeros_like(region)
-        core[9:11, 9:11, shape[2] // 2] = True
-        before = np.full(shape, 50.0, np.float32)
-        donor = np.where(core, 130.0, 100.0).astype(np.float32)
-        result = soft_poisson(before, donor, feather(region, width_mm, UNIT), UNIT)
-        np.testing.assert_allclose(result, np.where(core, 80.0, 50.0), atol=1e-2)
+def test_a_donors_level_vanishes_its_contrast_stays_and_outside_nothing_changes_to_the_bit(shape, width_mm):
+    region, core = np.zeros((2, *shape), dtype=bool)
+    region[7:13, 7:13, slice(1, -1) if shape[2] > 1 else 0] = True
+    core[9:11, 9:11, shape[2] // 2] = True
+    share = feather(region, width_mm, UNIT)
+    before, inserted = np.random.default_rng(0).normal(100, 10, (2, *shape)).astype(np.float32)
+    np.testing.assert_allclose(soft_poisson(before, before + 37, share, UNIT), before, atol=1e-3)
+    result = soft_poisson(before, inserted, share, UNIT)
+    np.testing.assert_array_equal(result[share == 0], before[share == 0])
+    assert (result[share > 0] != before[share > 0]).mean() > 0.9
+    lesion = soft_poisson(np.full(shape, 50.0, np.float32), np.where(core, 130, 100).astype(np.float32), share, UNIT)
+    np.testing.assert_allclose(lesion, np.where(core, 80.0, 50.0), atol=1e-2)
 
 
-def test_with_a_hard_edge_it_is_the_published_equation_by_hand():
-    # Two unknowns a and b between 1 and 4: 2a - b = 1 + (0 - 0) + (0 - 6), 2b - a = 4 + (6 - 0) + (6 - 0).
-    before = np.array([1, 0, 0, 4], np.float32).reshape(4, 1, 1)
-    donor = np.array([0, 0, 6, 0], np.float32).reshape(4, 1, 1)
-    share = np.array([0, 1, 1, 0], np.float32).reshape(4, 1, 1)
-    expected = np.linalg.solve([[2, -1], [-1, 2]], [1 - 6, 4 + 12])
-    np.testing.assert_allclose(soft_poisson(before, donor, share, UNIT)[1:3, 0, 0], expected, rtol=1e-5)
-
-
-def test_a_softer_share_takes_fewer_of_the_donors_gradients():
-    before = np.array([0, 0, 0], np.float32).reshape(3, 1, 1)
-    donor = np.array([0, 8, 0], np.float32).reshape(3, 1, 1)
-    for share, expected in ((1.0, 8.0), (0.25, 2.0)):
-        soft = np.array([0, share, 0], np.float32).reshape(3, 1, 1)
-        assert soft_poisson(before, donor, soft, UNIT)[1, 0, 0] == pytest.approx(expected, rel=1e-5)
+@pytest.mark.parametrize(
+    ("before", "donor", "share", "expected"),
+    [
+        # Two unknowns a and b between 1 and 4: 2a - b = 1 + (0 - 0) + (0 - 6), 2b - a = 4 + (6 - 0) + (6 - 0).
+        ([1, 0, 0, 4], [0, 0, 6, 0], [0, 1, 1, 0], [1, *np.linalg.solve([[2, -1], [-1, 2]], [1 - 6, 4 + 12]), 4]),
+        ([0, 0, 0], [0, 8, 0], [0, 1, 0], [0, 8, 0]),
+        ([0, 0, 0], [0, 8, 0], [0, 0.25, 0], [0, 2, 0]),
+    ],
+    ids=["hard edge", "whole share", "a softer share takes fewer gradients"],
+)
+def test_the_published_equation_by_hand(before, donor, share, expected):
+    before, donor, share = (np.reshape(np.float32(each), (-1, 1, 1)) for each in (before, donor, share))
+    np.testing.assert_allclose(soft_poisson(before, donor, share, UNIT)[:, 0, 0], expected, rtol=1e-5)
 
 
 def test_thick_slices_bind_less_than_neighbours_in_plane():

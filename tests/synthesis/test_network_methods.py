@@ -11,7 +11,7 @@ from medgan.errors import ConfigError, InsertionError
 from medgan.networks.painter import Painter
 from medgan.synthesis.generators import LEARNERS, SynthesisConfig
 from medgan.synthesis.insertion import InsertionConfig
-from medgan.synthesis.network_methods import by_network
+from medgan.synthesis.methods import by_network
 from medgan.synthesis.patches import LesionConfig
 from medgan.synthesis.shapes import lesions_of, organ_of
 

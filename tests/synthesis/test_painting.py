@@ -1,21 +1,18 @@
 """What is hidden of a patch, a painter's step, that a resumed run is the same run, and that painters learn."""
 
 import copy
-import os
-import signal
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from rich.console import Console
 from scipy import ndimage
 from skimage.restoration import inpaint_biharmonic
 
+from labelled_cases import boxed_case
 from medgan.config import load
-from medgan.data.preparation import Prepared
 from medgan.losses import grain
-from medgan.segmentation.labelled import Labelled, LabelledHeldOut
+from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.synthesis.generator import masks
 from medgan.synthesis.painting import (
     HidingConfig,
@@ -26,11 +23,8 @@ from medgan.synthesis.painting import (
     _of_hidden,
     hide,
 )
-from medgan.synthesis.patches import LesionConfig, LesionPatches
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
-from medgan.training.fit import Fit, FitConfig, Interrupted
-from medgan.training.recorder import Recorder
-from medgan.training.state import load_checked
 
 BOTH = pytest.mark.parametrize("dimensions", ["2", "3"], ids=["2d", "3d"])
 
@@ -156,7 +150,6 @@ SMALL = {
     "warm_up_iterations": 0,
 }
 CONCATENATION = {"kind": "resnet", "channels": 4, "blocks": 1, "skips": True}
-FIT = FitConfig(epochs=2, iterations_per_epoch=3, batch_size=2, precision="32", average_decay=0.5)
 
 
 def lesions(dimensions):
@@ -182,18 +175,6 @@ def batch(dimensions):
     condition = torch.nn.functional.one_hot(labels.flatten(1).amax(1), 3).float()
     image = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return {"image": image, "labels": labels, "condition": condition}
-
-
-def subjects(count, first=0):
-    """Noise with one lesion of each name."""
-    cases = []
-    for seed in range(first, first + count):
-        voxels = np.random.default_rng(seed).normal(size=(24, 24, 10)).astype(np.float32)
-        labels = np.zeros(voxels.shape, dtype=np.uint8)
-        labels[6:9, 6:9, 3:6], labels[15:18, 15:18, 4:7] = 1, 2
-        marked = voxels + 2 * (labels == 1) - 2 * (labels == 2)
-        cases.append(Labelled(f"s{seed}", Prepared(marked, np.eye(4), ((0, 24), (0, 24), (0, 10)), (-4, 4)), labels))
-    return cases
 
 
 def weights(network):
@@ -284,7 +265,8 @@ class Perfect(torch.nn.Module):
 @BOTH
 def test_validation_measures_the_hidden_region_alone_and_whether_noise_is_used(dimensions):
     learner = painting(dimensions)
-    held_out = LabelledHeldOut.of(subjects(2))
+    boxes = [np.s_[6:9, 6:9, 3:6], np.s_[15:18, 15:18, 4:7]]
+    held_out = LabelledHeldOut.of([boxed_case((24, 24, 10), boxes, number) for number in range(2)])
     truth = learner.held_out_patches(held_out)["image"]
     exact, off = (learner.validate(held_out, {"generator": Perfect(truth, error)}) for error in (0.0, 0.1))
     assert exact.metrics["val/mae_percent"] == exact.metrics["val/noise_percent"] == 0
@@ -298,43 +280,6 @@ def test_validation_measures_the_hidden_region_alone_and_whether_noise_is_used(d
     assert (context == 0).sum() > (wanted == 255).sum()
     painter = copy.deepcopy(learner.generator.module).eval()
     assert learner.validate(held_out, {"generator": painter}).metrics["val/noise_percent"] > 0
-
-
-class StoppingPatches(LesionPatches):
-    """Patches, and a Ctrl-C of the user while a certain one is drawn."""
-
-    stop_at = None
-
-    def __getitem__(self, number):
-        if number == self.stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return super().__getitem__(number)
-
-
-@BOTH
-def test_a_stopped_and_resumed_run_equals_one_that_was_not(dimensions, tmp_path):
-    def start(name, stop_at=None):
-        torch.manual_seed(0)
-        learner = MaskToLesion(load(MaskToLesionConfig, SMALL, {"warm_up_iterations": 2}), lesions(dimensions))
-        patches = StoppingPatches(subjects(2), lesions(dimensions), seed=0)
-        patches.stop_at = stop_at
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        recorder = Recorder(folder, None, Console(quiet=True))
-        held_out = LabelledHeldOut.of(subjects(1, 7))
-        return Fit(learner, patches, held_out, FIT, fabric=make_fabric("cpu", "32"), folder=folder, recorder=recorder)
-
-    start("whole").run()
-    with pytest.raises(Interrupted, match="stopped after iteration 3"):
-        start("parts", stop_at=5).run()
-    torch.rand(7)
-    start("parts").run(resume=True)
-    whole, parts = (load_checked(tmp_path / name / "last.pt") for name in ("whole", "parts"))
-    for name in ("generator", "discriminator"):
-        for one, other in zip(whole["networks"][name].values(), parts["networks"][name].values(), strict=True):
-            assert torch.equal(one, other)
-    assert whole["progress"] == parts["progress"]
-    assert whole["memory"] == parts["memory"] == {"iteration": 6}
 
 
 # A painter of lesions learns a world in which they are so much brighter, or darker, than the tissue around them.

@@ -1,7 +1,4 @@
-"""When the networks grow, that a resumed run grows alike, and that only a grown generator becomes the model."""
-
-import os
-import signal
+"""When the networks grow, and that only a grown generator becomes the model."""
 
 import numpy as np
 import pytest
@@ -10,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from medgan.data.preparation import Prepared
+from labelled_cases import boxed_case
 from medgan.errors import ConfigError
-from medgan.segmentation.labelled import Labelled, LabelledHeldOut
+from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig
 from medgan.training.device import make_fabric
-from medgan.training.fit import Fit, FitConfig, Interrupted
+from medgan.training.fit import Fit, FitConfig
 from medgan.training.recorder import Recorder
-from medgan.training.state import load_checked
 
 PATCHES = {
     "2d": {"dimensions": 2, "size_voxels": 8, "length_voxels": 12},
@@ -30,12 +26,7 @@ FIT = {"epochs": 3, "iterations_per_epoch": 4, "batch_size": 3, "precision": "32
 
 
 def case(number):
-    random = np.random.default_rng(number)
-    labels = np.zeros((24, 24, 8), dtype=np.uint8)
-    labels[8:14, 8:16, 2:6] = 1
-    labels[8:14, 12:16, 2:6] = 2
-    voxels = (100 + 40 * labels + random.normal(0, 5, labels.shape)).astype(np.float32)
-    return Labelled(f"s{number}", Prepared(voxels, np.eye(4), ((0, 24), (0, 24), (0, 8)), (0.0, 200.0)), labels)
+    return boxed_case((24, 24, 8), [np.s_[8:14, 8:12, 2:6], np.s_[8:14, 12:16, 2:6]], number, contrast=40)
 
 
 def lesions(kind="2d", **changes):
@@ -48,36 +39,14 @@ def config(**changes):
     return ProgressiveConfig(**(tiny | changes))
 
 
-class Stopping(LesionPatches):
-    """Patches, and a Ctrl-C of the user while a certain one is drawn."""
-
-    stop_at = None
-
-    def __getitem__(self, number):
-        if number == self.stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return super().__getitem__(number)
-
-
-def start(folder, kind="2d", *, stop_at=None, learner=Progressive, keep="best", **changes):
-    """A tiny training in a folder: ``start(tmp_path, "3d", stop_at=9)``."""
+def start(folder, kind="2d", *, learner=Progressive, keep="best", **changes):
+    """A tiny training in a folder: ``start(tmp_path, "3d", shares=(1, 1))``."""
     torch.manual_seed(0)
-    patches = Stopping([case(0), case(1)], lesions(kind), seed=0)
-    patches.stop_at = stop_at
-    folder.mkdir(exist_ok=True)
+    patches = LesionPatches([case(0), case(1)], lesions(kind), seed=0)
     return Fit(
         learner(config(**changes), lesions(kind)), patches, LabelledHeldOut.of([case(2)]), FitConfig(**FIT, keep=keep),
         fabric=make_fabric("cpu", "32"), folder=folder, recorder=Recorder(folder, None, Console(quiet=True)),
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=PATCHES)
-def whole(request, tmp_path_factory):
-    """A run that was not stopped: its kind, weights at the start, the run, what it kept, and its last state."""
-    folder = tmp_path_factory.mktemp("whole")
-    run = start(folder, request.param)
-    before = {name: [p.detach().clone() for p in each.parameters()] for name, each in run.learner.networks().items()}
-    return request.param, before, run, run.run(), load_checked(folder / "last.pt")
 
 
 @pytest.mark.parametrize(
@@ -105,29 +74,6 @@ def test_a_fade_has_no_jump():
     assert np.diff(steps).max() <= 1 / (0.5 / 6) / 2000 * 1.01
 
 
-@pytest.mark.parametrize("stop_at", [10, 14], ids=["before-the-border", "while-it-fades"])
-def test_a_run_that_is_resumed_across_a_level_border_equals_one_that_was_not_stopped(whole, tmp_path, stop_at):
-    kind, *_, expected = whole
-    with pytest.raises(Interrupted):
-        start(tmp_path, kind, stop_at=stop_at).run()
-    stopped = load_checked(tmp_path / "last.pt")
-    iteration = stopped["progress"]["iteration"]
-    assert iteration == stop_at // FIT["batch_size"] + 1
-    if stop_at == 14:  # the average has grown exactly as far as the networks
-        grown = np.float32(config().grown(iteration - 1, FIT["epochs"] * FIT["iterations_per_epoch"]))
-        assert 0 < grown % 1 < 1
-        for held in (stopped["networks"]["generator"], stopped["networks"]["critic"], stopped["averages"]["generator"]):
-            assert held["grown"].item() == grown
-    start(tmp_path, kind).run(resume=True)
-    resumed = load_checked(tmp_path / "last.pt")
-    assert expected["memory"] == resumed["memory"]
-    assert expected["progress"]["history"] == resumed["progress"]["history"]
-    for part in ("networks", "averages"):
-        for network, weights in expected[part].items():
-            for name, weight in weights.items():
-                assert torch.equal(weight, resumed[part][network][name]), f"{part} {network} {name}"
-
-
 @KINDS
 def test_only_a_grown_generator_becomes_the_model_however_well_a_coarse_one_does(tmp_path, kind):
     class EverWorse(Progressive):
@@ -144,9 +90,11 @@ def test_only_a_grown_generator_becomes_the_model_however_well_a_coarse_one_does
     assert early.run().epoch == 1
 
 
-def test_the_kept_network_draws_full_joint_patches_and_both_networks_learn(whole):
-    kind, before, run, fitted, _ = whole
-    joint = fitted.networks[GENERATOR](torch.randn(5, 4), torch.zeros(5, 3))
+@KINDS
+def test_the_kept_network_draws_full_joint_patches_and_both_networks_learn(tmp_path, kind):
+    run = start(tmp_path, kind)
+    before = {name: [p.detach().clone() for p in each.parameters()] for name, each in run.learner.networks().items()}
+    joint = run.run().networks[GENERATOR](torch.randn(5, 4), torch.zeros(5, 3))
     assert joint.shape == (5, 3, *lesions(kind).shape)
     assert joint.abs().max() <= 1
     for name, each in run.state.networks.items():

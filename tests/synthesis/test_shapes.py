@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.data.preparation import Prepared
-from medgan.errors import DataError
+import labelled_cases
+from medgan.errors import DataError, InsertionError
 from medgan.segmentation.labelled import Labelled
+from medgan.synthesis import shapes
 from medgan.synthesis.shapes import (
     ShapeConfig,
     ShapeModel,
-    ShapeModelConfig,
-    _cut,
     _draw_map,
     _radius_mm,
     cut_piece,
@@ -21,7 +20,6 @@ from medgan.synthesis.shapes import (
     reach_of,
 )
 
-UNVARIED = ShapeConfig(rotation_degrees=0, scaling=0, deformation_mm=0, mirroring=False)
 UNIT = np.array([1.0, 1.0, 2.0])
 
 
@@ -29,10 +27,10 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def case_of(labels, affine=None):
-    voxels = np.arange(labels.size, dtype=np.float32).reshape(labels.shape)
-    affine = np.diag([*UNIT, 1.0]) if affine is None else affine
-    return Labelled("s", Prepared(voxels, affine, tuple((0, n) for n in labels.shape), (0.0, 100.0)), labels)
+def case_of(labels):
+    """Voxel n has intensity n of 0 to 100."""
+    voxels = np.arange(labels.size).reshape(labels.shape)
+    return labelled_cases.case_of(labels, voxels, affine=np.diag([*UNIT, 1.0]), bounds=(0.0, 100.0))
 
 
 def test_lesions_that_touch_at_a_corner_are_one_and_others_in_their_box_are_left_out():
@@ -54,7 +52,8 @@ def test_the_centre_is_a_voxel_of_the_lesion_even_where_its_mean_is_not():
 
 def test_an_organ_is_all_that_is_marked():
     labels = np.zeros((9, 9, 3), dtype=np.uint8)
-    assert organ_of(case_of(labels)) is None
+    with pytest.raises(InsertionError, match="s has no label that could be replaced"):
+        organ_of(case_of(labels))
     assert marked_box(labels) is None
     labels[2, 2, 0], labels[6, 7, 2] = 1, 2
     assert organ_of(case_of(labels)).voxels == 2
@@ -83,17 +82,18 @@ def test_a_piece_has_room_around_its_lesion_but_none_above_a_slice(shape, with_l
 def test_intensities_keep_their_place_in_the_window_of_another_scale():
     labels = np.zeros((3, 3, 1), dtype=np.uint8)
     labels[1, 1] = 1
-    case = case_of(labels)  # voxel n has intensity n of 0 to 100
+    case = case_of(labels)
     piece = cut_piece(case, lesions_of(case)[0], UNIT, rng(), least=(1, 1, 0))
     np.testing.assert_allclose(piece.intensities((500.0, 1500.0)), 500 + 10 * case.image.voxels, rtol=1e-5)
 
 
-def test_a_quarter_turn_by_hand():
+def test_a_quarter_turn_by_hand(monkeypatch):
     labels = np.zeros((9, 9, 1), dtype=np.uint8)
     labels[2:7, 4], labels[6, 4] = 1, 2
     case = case_of(labels)
     turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    piece = _cut(case, lesions_of(case)[0], turn, (4, 4, 0), UNIT, UNVARIED, rng())
+    monkeypatch.setattr(shapes, "_draw_map", lambda *_, **__: turn)
+    piece = cut_piece(case, lesions_of(case)[0], UNIT, rng(), variation=ShapeConfig(deformation_mm=0), least=(4, 4, 0))
     expected = np.zeros((9, 9, 1), dtype=np.uint8)
     for x, y, _ in np.argwhere(labels):  # what lay to the right lies in front, about the centre (4, 4)
         expected[4 - (y - 4), 4 + (x - 4)] = labels[x, y]
@@ -171,9 +171,9 @@ def cohort(flat, names=1, count=8):
 
 
 @cache
-def fitted(flat, names=1, **settings):
+def fitted(flat, names=1, **variance):
     masks = cohort(flat, names)
-    return masks, ShapeModel.fit([(mask, ONE) for mask in masks], names, ShapeModelConfig(**settings))
+    return masks, ShapeModel.fit([(mask, ONE) for mask in masks], names, **variance)
 
 
 def dice(one, other):
@@ -194,10 +194,10 @@ def test_the_radius_is_that_of_an_equally_large_ball_or_disc(flat):
 
 @BOTH
 def test_without_novelty_the_real_masks_come_back(flat):
-    masks, model = fitted(flat, novelty=0.0, variance_kept=1.0)
+    masks, model = fitted(flat, variance_kept=1.0)
     rng = np.random.default_rng(0)
     for _ in range(8):
-        drawn = model.draw(ONE, rng)
+        drawn = model.draw(ONE, rng, novelty=0.0)
         assert max(dice(drawn, mask) for mask in masks) > 0.9
 
 
@@ -216,9 +216,9 @@ def test_new_masks_are_none_of_the_real_ones_and_as_large(flat):
 @BOTH
 def test_mixtures_of_long_shapes_that_point_different_ways_are_no_smaller(flat):
     masks = [blob(radii, flat) for radii in ((9, 3, 4), (3, 9, 4))] * 4
-    model = ShapeModel.fit([(mask, ONE) for mask in masks], 1, ShapeModelConfig(novelty=1.0))
+    model = ShapeModel.fit([(mask, ONE) for mask in masks], 1)
     rng = np.random.default_rng(0)
-    sizes = [_radius_mm(model.draw(ONE, rng), ONE, flat) for _ in range(30)]
+    sizes = [_radius_mm(model.draw(ONE, rng, novelty=1.0), ONE, flat) for _ in range(30)]
     assert np.median(sizes) == pytest.approx(_radius_mm(masks[0], ONE, flat), rel=0.06)
 
 
@@ -269,8 +269,8 @@ def test_a_mask_has_its_size_in_millimetres_whatever_the_grid(flat, spacing, tim
 
 def test_masks_of_other_spacings_are_learnt_in_millimetres():
     masks = [mask[:, :, ::2] for mask in cohort(flat=False)]
-    model = ShapeModel.fit([(mask, (1.0, 1.0, 2.0)) for mask in masks], 1, ShapeModelConfig(novelty=0.0))
-    drawn = model.draw(ONE, np.random.default_rng(0))
+    model = ShapeModel.fit([(mask, (1.0, 1.0, 2.0)) for mask in masks], 1)
+    drawn = model.draw(ONE, np.random.default_rng(0), novelty=0.0)
     extent = np.ptp(np.argwhere(drawn), axis=0)
     assert extent[2] == pytest.approx(extent[1], abs=3)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medgan.classification.settings import ClassifierDescription
+from medgan.classification.classifier import ClassifierDescription
 from medgan.data.belonging import Scans
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.hashes import file_hash
@@ -15,7 +15,7 @@ from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import DataError, ModelError
 from medgan.segmentation.settings import SegmenterDescription
-from medgan.synthesis.training import GeneratorDescription
+from medgan.synthesis.generators import GeneratorDescription
 from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription, UNetConfig
 from medgan.training.model_folder import SCHEMA_VERSION, Origin, read_description, read_model, write_model
 

@@ -1,4 +1,4 @@
-"""An augmented cohort: the real cases and the split that it is made of, and what its folder holds beside the cases."""
+"""The real cases of an augmented cohort and their split, and the table and links that its folder holds of them."""
 
 import csv
 import hashlib
@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from medgan.data.cache import Cache
 from medgan.data.dicom import dicom_files, is_series
@@ -15,23 +14,24 @@ from medgan.data.domains import Domain, DomainPair
 from medgan.data.hashes import file_hash
 from medgan.data.leaks import owner_of, owners_of
 from medgan.data.preparation import GridConfig
-from medgan.data.sidecars import AUGMENTATION, without_augmented
+from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Part, Split, SplitConfig, split_subjects
-from medgan.data.streams import replacing, unwritable
+from medgan.data.streams import replacing, unwritable, write_text
 from medgan.data.studies import Cohort, Data, Study, find_cohort
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError, LeakageError, MedganError
-from medgan.inference.sidecar import NOT_FOR_CLINICAL_USE, as_json
+from medgan.inference.sidecar import as_json
 from medgan.segmentation.labelled import LABELS_JSON, Labelled, Labels, labels_of, read_labelled
-from medgan.synthesis.training import GeneratorModel
 from medgan.text import few
-from medgan.training.model_folder import library_versions
 
 MAX_NAMED = 5
+COHORT = "cohort.csv"
+REAL = "real"
+"""The folder of links to the real files: a cohort's files lie beside its table."""
 
 
 @dataclass(frozen=True)
-class Material:
+class RealCases:
     """Everything real that goes into an augmented cohort."""
 
     cohort: Cohort
@@ -62,7 +62,7 @@ class Material:
         return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def find_material(
+def read_real_cases(
     data: Data,
     domain: Domain,
     grid: GridConfig,
@@ -70,7 +70,7 @@ def find_material(
     split: Split | None,
     subjects: Sequence[str],
     cache: Cache,
-) -> Material:
+) -> RealCases:
     """Read a cohort's real training cases; those that an earlier augmentation made are left out.
 
     Without labels all that the masks mark is synthesised; without a split (a model's) the cohort's own ``split`` column
@@ -82,11 +82,10 @@ def find_material(
         LeakageError: A recipient or donor that is validated or tested on, by name or by content.
     """
     pair = DomainPair(source=domain, target=domain, paired=False)
-    cohort, made_before = without_augmented(find_cohort(data, pair))
-    parts = split or split_subjects(cohort, pair, SplitConfig())
-    _check_parts(cohort, parts, subjects)
-    training = [study for study in parts.part(cohort, "train").studies if study.mask]
-    _check_content(training, cohort, parts)
+    cohort, left_out = without_augmented(find_cohort(data, pair))
+    split = split or split_subjects(cohort, pair, SplitConfig())
+    training = [study for study in split.part(cohort, "train").studies if study.mask]
+    _refuse_leaks(cohort, split, subjects, training)
     names = labels or _readable_labels(cohort)
     cases: dict[Study, Labelled] = {}
     broken: dict[Study, MedganError] = {}
@@ -101,22 +100,24 @@ def find_material(
     recipients = tuple(study for study in training if not subjects or study.subject in subjects)
     if not recipients:
         raise DataError(f"{cohort.root}: no {domain.name} image of {', '.join(subjects)} has a mask.")
-    return Material(cohort, parts, recipients, cases, broken, names, made_before)
+    return RealCases(cohort, split, recipients, cases, broken, names, left_out)
 
 
-def _check_parts(cohort: Cohort, split: Split, recipients: Sequence[str]) -> None:
-    """Refuse subjects that the split does not know, other parts than the cohort's, and recipients outside of train."""
+def _refuse_leaks(cohort: Cohort, split: Split, recipients: Sequence[str], training: Sequence[Study]) -> None:
+    """Refuse subjects that the split does not know, other parts than the cohort's, and recipients outside of train.
+
+    Also an image of a validation or test subject, now or when it was divided, under a training subject's name.
+    """
     part_of = split.part_of
-    unknown = [subject for subject in cohort.subjects() if subject not in part_of]
-    if unknown:
+    if unknown := [subject for subject in cohort.subjects() if subject not in part_of]:
         raise DataError(
             f"{cohort.root}: the split does not know {few(unknown, MAX_NAMED)}; give the cohort that was split, "
             "or another --split."
         )
     moved = [
-        f"'{study.subject}' is in the cohort's train part and in the split's {part_of.get(study.subject)} part"
+        f"'{study.subject}' is in the cohort's train part and in the split's {part_of[study.subject]} part"
         for study in cohort.studies
-        if study.split == "train" and part_of.get(study.subject) != "train"
+        if study.split == "train" and part_of[study.subject] != "train"
     ]
     if moved:
         raise LeakageError(
@@ -132,13 +133,8 @@ def _check_parts(cohort: Cohort, split: Split, recipients: Sequence[str]) -> Non
             f"synthetic cases are made of the split's training subjects alone, not of "
             f"{few(outside, MAX_NAMED)}: they would be tested on what a training has seen."
         )
-
-
-def _check_content(training: Sequence[Study], cohort: Cohort, split: Split) -> None:
-    """Refuse an image of a validation or test subject, now or when it was divided, under a training subject's name."""
     kept: tuple[Part, ...] = ("validation", "test")
-    now = [study for part in kept for study in split.part(cohort, part).studies]
-    owners = split.owners(kept) | owners_of(now)
+    owners = split.owners(kept) | owners_of(study for part in kept for study in split.part(cohort, part).studies)
     leaks = [
         f"'{study.subject}' has the image {study.image.name} of '{owner}'"
         for study in training
@@ -163,65 +159,29 @@ def _readable_labels(cohort: Cohort) -> Labels:
     return labels_of(replace(cohort, studies=tuple(readable)))
 
 
-COHORT = "cohort.csv"
-REAL = "real"
-"""The folder of links to the real files: a cohort's files lie beside its table."""
-
-
-def own_facts(
-    material: Material,
-    domain: Domain,
-    model: GeneratorModel | None,
-    method: str,
-    settings: dict[str, Any],
-    grid: GridConfig,
-    seed: int,
-) -> dict[str, Any]:
-    """What the sidecars of one augmentation share; all that a case is made from but its number and recipient."""
-    return {
-        "Synthetic": True,
-        "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
-        "Domain": domain.name,
-        "Unit": domain.unit,
-        "Model": None if model is None else _model_facts(model),
-        AUGMENTATION: {
-            "Method": method,
-            "Settings": settings,
-            "SpacingMM": list(grid.spacing_mm),
-            "Seed": seed,
-            "DonorsSHA256": material.donors_hash,
-            "SplitSHA256": material.split.hash,
-        },
-        "MaskOrigin": _mask_origin(method, settings),
-        "LabelMap": {name: list(values) for name, values in material.labels.items()},
-        "Versions": library_versions(),
-    }
-
-
-def write_cohort(folder: Path, material: Material, made: Sequence[tuple[str, Path, Path]]) -> None:
+def write_cohort(folder: Path, real: RealCases, made: Sequence[tuple[str, Path, Path]]) -> None:
     """Write the table of real images and synthetic ``made`` (subject, image, mask), link files, say what labels mean.
 
     Raises:
         DataError: Something cannot be written.
     """
-    rows, part_of = [], material.split.part_of
-    for study in material.cohort.studies:
-        paths = [path and f"{REAL}/{material.cohort.relative(path)}" for path in (study.image, study.mask)]
+    rows, part_of = [], real.split.part_of
+    for study in real.cohort.studies:
+        paths = [path and f"{REAL}/{real.cohort.relative(path)}" for path in (study.image, study.mask)]
         for source, path in zip((study.image, study.mask), paths, strict=True):
             if source and path:
                 _link(source, folder / path, folder)
         rows.append([study.subject, study.domain, *(path or "" for path in paths), part_of.get(study.subject) or ""])
-    domain = material.cohort.studies[0].domain
+    domain = real.cohort.studies[0].domain
     for subject, *files in made:
         rows.append([subject, domain, *(file.relative_to(folder).as_posix() for file in files), "train"])
     table = io.StringIO(newline="")
     csv.writer(table, lineterminator="\n").writerows([["subject", "domain", "image", "mask", "split"], *rows])
-    own = material.cohort.beside(LABELS_JSON)
-    names = {str(value): name for name, values in material.labels.items() for value in values}
+    own = real.cohort.beside(LABELS_JSON)
+    names = {str(value): name for name, values in real.labels.items() for value in values}
     with replacing(folder / LABELS_JSON) as stream:
         stream.write(own.read_bytes() if own.is_file() else as_json({"labels": names}).encode())
-    with replacing(folder / COHORT) as stream:  # the table comes last: where it is, all that it names is
-        stream.write(table.getvalue().encode())
+    write_text(folder / COHORT, table.getvalue())  # last: where the table is, all that it names is
 
 
 def _link(source: Path, target: Path, folder: Path) -> None:
@@ -250,21 +210,3 @@ def _link(source: Path, target: Path, folder: Path) -> None:
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
     except OSError as error:
         raise unwritable(target, error) from None
-
-
-def _model_facts(model: GeneratorModel) -> dict[str, Any]:
-    description = model.description
-    return {
-        "Name": description.model_name(),
-        "WeightsSHA256": description.weights_sha256,
-        "DescriptionSHA256": description.sha256,
-    }
-
-
-def _mask_origin(method: str, settings: dict[str, Any]) -> str:
-    """Where a case's labels come from, in words."""
-    if method == "sampled":
-        return "drawn by the network, with the image"
-    if method == "painted" and settings["masks"] == "generated":
-        return "drawn by a shape model of the donors' masks"
-    return "a donor's mask as it is" if method == "carve-mix" else "a donor's mask, varied"

@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib
 import pkgutil
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,12 @@ def _trees(package: str) -> dict[str, ast.Module]:
     """The modules of a package, read and not imported."""
     folders = map(Path, importlib.import_module(package).__path__)
     files = {name: folder / f"{name}.py" for folder in folders for _, name, _ in pkgutil.iter_modules([str(folder)])}
-    return {name: ast.parse(files[name].read_text(encoding="utf-8")) for name in sorted(files)}
+    return {name: _tree(files[name], files[name].stat().st_mtime_ns) for name in sorted(files)}
+
+
+@lru_cache
+def _tree(path: Path, changed_ns: int) -> ast.Module:  # noqa: ARG001 - a file that has changed is read anew
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _summary(tree: ast.Module) -> str:

@@ -8,6 +8,8 @@ import json
 import math
 import stat
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,11 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: It is no YAML, or grows beyond all bounds; the message is a reason in plain words.
     """
+    return deepcopy(_parsed_yaml(text))
+
+
+@lru_cache(maxsize=256)
+def _parsed_yaml(text: str) -> Any:
     try:
         _check_events(YAML(typ="safe", pure=True).parse(text))
         content = YAML(typ="safe", pure=True).load(text)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from medgan.config import Config, Settings
 from medgan.data.agreement import agreement, misaligned, on_scale_of
 from medgan.data.belonging import Scans
 from medgan.data.cache import Cache
-from medgan.data.domains import DomainPair
+from medgan.data.domains import Domain
 from medgan.data.grid import apart, same_grid
 from medgan.data.patches import AnchoredDataset, Batch, PatchConfig, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
@@ -23,7 +24,14 @@ from medgan.data.volumes import read_grid
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.phantom.cohort import PAIRED
 from medgan.pipeline import Pipeline, PipelineConfig
-from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, TranslationDescription, check_change
+from medgan.training.architecture import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ResNetConfig,
+    TranslationDescription,
+    UNetConfig,
+    check_change,
+)
 from medgan.training.learner import HeldOut
 from medgan.training.task import Task
 from medgan.translators.translator import Translator
@@ -75,7 +83,9 @@ class TranslationPipeline(Pipeline[C]):
             check_change(config.generator, self.pair)
         except ValueError as error:
             raise ConfigError(f"{error}.") from None
-        _check_patch(config, self.pair)
+        _check_patch(
+            config.patch, config.generator.network, config.discriminator, config.fit.batch_size, self.pair.target
+        )
 
     @classmethod
     def variant(cls, asked: Settings) -> str | None:
@@ -197,19 +207,25 @@ class TranslationPipeline(Pipeline[C]):
         return self._paired(find_cohort(folder / PAIRED, self.pair), cache)
 
 
-def _check_patch(config: TranslationConfig, pair: DomainPair) -> None:
+@cache
+def _check_patch(
+    patch: PatchConfig,
+    generator: ResNetConfig | UNetConfig,
+    discriminator: DiscriminatorConfig,
+    batch_size: int,
+    target: Domain,
+) -> None:
     """Refuse patches that the networks cannot take: a batch is sent through them without memory or arithmetic.
 
     Raises:
         ConfigError: An axis that cannot be halved so often, or too short for a discriminator.
     """
-    patch = config.patch
     with torch.device("meta"):
         networks = {
-            "generator.network": config.generator.network.build(patch.spatial, patch.channels),
-            "discriminator": config.discriminator.build(patch.spatial, patch.channels, pair.target),
+            "generator.network": generator.build(patch.spatial, patch.channels),
+            "discriminator": discriminator.build(patch.spatial, patch.channels, target),
         }
-        batch = torch.empty(config.fit.batch_size, patch.channels, *patch.shape)
+        batch = torch.empty(batch_size, patch.channels, *patch.shape)
         for name, network in networks.items():
             try:
                 network(batch)

@@ -57,10 +57,11 @@ def no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def golden(tmp_path_factory) -> "GoldenStudies":
-    """The seven studies at their smallest setting: ``golden.whole("arms")`` is the folder of one that has run."""
+    """The seven studies at their smallest setting: ``golden.resumed("arms").folder`` is that of one that has run."""
     from golden.studies import GoldenStudies
 
-    return GoldenStudies(tmp_path_factory.mktemp("golden"))
+    root = tmp_path_factory.getbasetemp()
+    return GoldenStudies((root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "golden")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -155,6 +156,19 @@ def tiny() -> list[str]:
     defaults = catalog.load("ct_contrast").settings().model_dump(mode="json")
     settings = flattened(merged(defaults, from_overrides(changes)))
     return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+@pytest.fixture
+def small_phantom(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the built-in phantom of the abdomen is kept, of which there are five small subjects."""
+    from dataclasses import replace
+
+    from medgan.phantom.kinds import KINDS
+
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
+    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,10 @@ print(json.dumps([catalog.summaries(), sorted({HEAVY} & sys.modules.keys())]))
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_a_pipeline_has_a_summary_of_one_sentence(name):
+def test_a_pipeline_is_loaded_by_its_name_and_has_a_summary_of_one_sentence(name):
     summary = catalog.summaries()[name]
     assert summary.endswith(".")
     assert len(summary) < 120
-
-
-@pytest.mark.parametrize("name", catalog.names())
-def test_a_pipeline_is_loaded_by_its_name(name):
     kind = catalog.load(name)
     assert issubclass(kind, Pipeline)
     assert kind.name() == name

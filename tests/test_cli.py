@@ -1,5 +1,5 @@
-import csv
 import json
+import shlex
 import subprocess
 import sys
 from importlib.resources import files
@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from medgan import catalog, cli
 from medgan.commands import early
 from medgan.config import flattened, read_yaml
+from tables import rewrite
 
 HEAVY = {"torch", "monai", "mlflow", "lightning_fabric", "numpy", "scipy", "pandas", "matplotlib", "SimpleITK"}
 EACH = f"""
@@ -27,10 +28,10 @@ for command in json.loads(sys.argv[1]):
 def ends(commands, folder):
     """How commands end in one process, since a library that one of them imports would be seen after the next."""
     done = subprocess.run(
-        [sys.executable, "-c", EACH, json.dumps(commands)],
+        [sys.executable, "-c", EACH, json.dumps(list(map(shlex.split, commands)))],
         capture_output=True, text=True, encoding="utf-8", check=True, cwd=folder,
     )  # fmt: skip
-    return dict(zip(map(" ".join, commands), map(json.loads, done.stdout.splitlines()), strict=True))
+    return dict(zip(commands, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 def medgan(*arguments):
@@ -46,32 +47,15 @@ def train(unpaired, tmp_path, tiny):
     return run
 
 
-COMMANDS = [
-    [],
-    ["train"],
-    ["convert"],
-    ["evaluate"],
-    ["segment"],
-    ["classify"],
-    ["augment"],
-    ["faithfulness"],
-    ["benefit"],
-    ["segment-train"],
-    ["sweep"],
-    ["study", "ablation"],
-    ["study", "misalignment"],
-    ["pipelines"],
-    ["config", "show"],
-    ["config", "schema"],
-    ["data", "phantom"],
-    ["data", "check"],
-    ["data", "csv"],
-    ["data", "register"],
-]
+COMMANDS = (
+    "", "train", "convert", "evaluate", "segment", "classify", "augment", "faithfulness", "benefit", "segment-train",
+    "sweep", "study ablation", "study misalignment", "pipelines", "config show", "config schema", "data phantom",
+    "data check", "data csv", "data register",
+)  # fmt: skip
 
 
 def test_help_and_lists_answer_without_the_heavy_libraries(tmp_path):
-    asked = [*([*command, "--help"] for command in COMMANDS), ["pipelines"], ["--version"]]
+    asked = [*(f"{command} --help" for command in COMMANDS), "pipelines", "--version"]
     for command, (code, out, _, heavy) in ends(asked, tmp_path).items():
         assert (code, heavy) == (0, []), command
         assert out.strip(), command
@@ -115,72 +99,76 @@ def references(node):
     return [ref for each in node for ref in references(each)] if isinstance(node, list) else []
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        (["config", "show", "ct_contrats"], "medgan: there is no pipeline 'ct_contrats'; did you mean 'ct_contrast'?"),
-        (["train", "-p", "xyz"], "medgan: there is no pipeline 'xyz'; see `medgan pipelines`."),
-        (["config", "show", "ct_contrast", "fit.epoch=3"], "unknown setting 'fit.epoch' (did you mean 'fit.epochs'?)"),
-        (["config", "show", "ct_contrast", "fit.epochs"], "'fit.epochs' is not a setting; write KEY=VALUE"),
-        (["config", "show", "ct_contrast", "--config", "no.yaml"], "no.yaml: no such config file"),
-        (["train", "-p", "ct_contrast", "--data", "no"], "no is empty or does not exist"),
-        (["train", "-p", "ct_contrast", "--device", "gpu0"], "this machine has no device 'gpu0'; --device takes auto"),
-        (["train", "-p", "ct_contrast", "--resume", "--out", "no"], "there is no run to resume"),
-        (["segment-train", "--resume", "--out", "no"], "there is no run to resume"),
-        (["train", "-p", "ct_contrast", "--resume", "seed=1"], "--resume goes on with the run's own settings"),
-        (["train", "-p", "ct_contrast", "--name", "../x"], "the name '../x' is not that of a folder"),
-        (["sweep", "-p", "ct_contrast", "--name", "/x"], "the name '/x' is not that of a folder"),
-        (["benefit", "-p", "ct_contrast", "--name", ""], "the name '' is not that of a folder"),
-        (["segment-train", "--name", "a/b"], "the name 'a/b' is not that of a folder"),
-        (["train", "-p", "ct_contrast", "--resume-or-start"], "--resume-or-start needs a --name"),
-        (["data", "check", "no"], "no is empty or does not exist"),
-        (["data", "phantom", "out", "--kind", "knee"], "there is no phantom 'knee'"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_wrong_use_is_one_line_and_exit_code_2(command, message, tmp_path, monkeypatch):
+EARLY = {
+    "config show ct_contrats": "medgan: there is no pipeline 'ct_contrats'; did you mean 'ct_contrast'?",
+    "config schema nosuch": "there is no pipeline 'nosuch'",
+    "train -p xyz": "medgan: there is no pipeline 'xyz'; see `medgan pipelines`.",
+    "config show ct_contrast fit.epoch=3": "unknown setting 'fit.epoch' (did you mean 'fit.epochs'?)",
+    "train -p ct_contrast fit.epoch=3": "unknown setting 'fit.epoch'",
+    "train -p ct_contrast --config no.yaml": "no.yaml: no such config file",
+    "train -p ct_contrast --data no": "no is empty or does not exist",
+    "train -p ct_contrast --device gpu0": "this machine has no device 'gpu0'; --device takes auto",
+    "train -p ct_contrast --device cpu,auto": "",
+    "train -p ct_contrast --name ../x": "the name '../x' is not that of a folder",
+    "train -p ct_contrast --resume-or-start": "--resume-or-start needs a --name",
+    "convert no out --model m": "",
+    "convert . out --model m": "",
+    "evaluate --synthetic no --reference no --out x": "",
+    "evaluate --synthetic . --reference . --training no.csv:mr,ct --out x": "",
+    "sweep -p mr_to_ct pix2pix.l2=1,2": "unknown setting 'pix2pix.l2'",
+    "study ablation -p mr_to_ct --data no": "no is empty or does not exist",
+    "benefit -p ct_contrast arm=1": "unknown setting 'arm'",
+    "benefit -p ct_contrast --model no": "",
+    "segment-train fit.epok=3": "unknown setting 'fit.epok'",
+    "segment-train --name a/b": "the name 'a/b' is not that of a folder",
+    "segment no out --model m": "",
+    "classify no out --model m": "",
+    "augment no out --model m": "",
+    "faithfulness no out --model m": "",
+    "data check no": "no is empty or does not exist",
+    "data register no out -p mr_to_ct": "",
+}
+"""What is told before anything heavy is imported."""
+LATER = {
+    "config show ct_contrast fit.epochs": "'fit.epochs' is not a setting; write KEY=VALUE",
+    "config show ct_contrast --config no.yaml": "no.yaml: no such config file",
+    "train -p ct_contrast --resume --out no": "there is no run to resume",
+    "train -p ct_contrast --resume seed=1": "--resume goes on with the run's own settings",
+    "segment-train --resume --out no": "there is no run to resume",
+    "data phantom out --kind knee": "there is no phantom 'knee'",
+    "sweep -p ct_contrats": "did you mean 'ct_contrast'",
+    "sweep -p ct_contrast --name /x": "the name '/x' is not that of a folder",
+    "sweep -p ct_contrast fit.epochs=[1": "without its end",
+    "sweep -p ct_contrast --seeds x": "--seeds x: write how many",
+    "sweep -p ct_contrast fit.epoch=1,2": "unknown setting 'fit.epoch' (did you mean 'fit.epochs'?)",
+    "sweep -p ct_contrast --quick --shifts 1,2": "does not take --quick or --shifts; leave it",
+    "study ablation -p ct_contrast seed=1": "give seeds as --seeds",
+    "study ablatoin -p ct_contrast": "did you mean 'ablation'?",
+    "study misalignment -p ct_contrast --shifts 3": "write at least two whole numbers",
+    "study misalignment -p ct_contrast --data no": "no is empty or does not exist",
+    "study misalignment -p ct_contrast --only losses": "does not take --only; leave it out",
+    "benefit -p ct_contrast --name ''": "the name '' is not that of a folder",
+    "benefit -p ct_contrast --model a --model b": "arms does not take a second --model",
+    "benefit --study routes -p mr_to_ct --quick": "routes does not take --quick",
+    "benefit --study routes -p mr_to_ct": "give each fold's model folder by --model",
+    "benefit --study lesion-prevalence -p ct_contrast --data c --model a":
+        "lesion-prevalence does not take --data or --model",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "message"), [*EARLY.items(), *LATER.items()])
+def test_wrong_use_is_one_line_and_exit_code_2_and_leaves_nothing(command, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = medgan(*command)
-    assert result.exit_code == 2
-    assert result.stdout == ""
+    result = medgan(*shlex.split(command))
+    assert (result.exit_code, result.stdout) == (2, "")
     last = result.stderr.splitlines()[-1]
     assert last.startswith("medgan: ")
     assert message in last
     assert list(tmp_path.iterdir()) == []
 
 
-WRONG = [
-    ["train", "-p", "ct_contrats"],
-    ["train", "-p", "ct_contrast", "--data", "nosuch"],
-    ["train", "-p", "ct_contrast", "--name", "../x"],
-    ["train", "-p", "ct_contrast", "--resume-or-start"],
-    ["train", "-p", "ct_contrast", "fit.epoch=3"],
-    ["train", "-p", "ct_contrast", "--config", "no.yaml"],
-    ["train", "-p", "ct_contrast", "--device", "gpu0"],
-    ["train", "-p", "ct_contrast", "--device", "cpu,auto"],
-    ["convert", "nosuch", "out", "--model", "m"],
-    ["convert", ".", "out", "--model", "m"],
-    ["evaluate", "--synthetic", "no", "--reference", "no", "--out", "x"],
-    ["evaluate", "--synthetic", ".", "--reference", ".", "--training", "no.csv:mr,ct", "--out", "x"],
-    ["sweep", "-p", "mr_to_ct", "pix2pix.l2=1,2"],
-    ["study", "ablation", "-p", "mr_to_ct", "--data", "nosuch"],
-    ["benefit", "-p", "ct_contrast", "arm=1"],
-    ["benefit", "-p", "ct_contrast", "--model", "nosuch"],
-    ["segment-train", "fit.epok=3"],
-    ["segment-train", "--name", "a/b"],
-    ["segment", "nosuch", "out", "--model", "m"],
-    ["classify", "nosuch", "out", "--model", "m"],
-    ["augment", "nosuch", "out", "--model", "m"],
-    ["faithfulness", "nosuch", "out", "--model", "m"],
-    ["data", "check", "nosuch"],
-    ["data", "register", "nosuch", "out", "-p", "mr_to_ct"],
-    ["config", "show", "ct_contrast", "fit.epoch=3"],
-    ["config", "schema", "nosuch"],
-]
-
-
 def test_wrong_use_is_told_before_anything_heavy_is_imported(tmp_path):
-    for command, (code, _, err, heavy) in ends(WRONG, tmp_path).items():
+    for command, (code, _, err, heavy) in ends(EARLY, tmp_path).items():
         assert (code, err.startswith("medgan: "), heavy) == (2, True, []), command
 
 
@@ -216,22 +204,13 @@ def test_a_quiet_training_says_nothing_but_errors_and_the_seed_is_a_setting(trai
     assert "holds a run already" in again.stderr
 
 
-def rewrite(table, change):
-    with table.open() as stream:
-        rows = list(csv.DictReader(stream))
-    change(rows)
-    with table.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def outside(folder):
-    rewrite(folder / "cohort.csv", lambda rows: rows[0].update(image="../s0.nii.gz"))
+    own = {"image": "../s0.nii.gz"}
+    rewrite(folder / "cohort.csv", lambda row: row | (own if row["image"] == "s0_contrast.nii.gz" else {}))
 
 
 def two_parts(folder):
-    rewrite(folder / "cohort.csv", lambda rows: (rows[0].update(split="train"), rows[1].update(split="test")))
+    rewrite(folder / "cohort.csv", lambda row: row | ({"split": "test"} if row["image"] == "s0_plain.nii.gz" else {}))
 
 
 def two_grids(folder):

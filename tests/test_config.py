@@ -8,16 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AllowInfNan, Field, PositiveInt, ValidationError, model_validator
 
-from medgan.config import (
-    Config,
-    flattened,
-    from_overrides,
-    load,
-    merged,
-    parse_override,
-    read_yaml,
-    to_yaml,
-)
+from medgan.config import Config, flattened, from_overrides, load, merged, parse_override, read_yaml, to_yaml
 from medgan.errors import ConfigError
 
 
@@ -62,16 +53,14 @@ def message(*overrides, layers=()):
     return str(caught.value)
 
 
-def test_without_layers_the_defaults_hold():
-    assert load(Settings) == Settings()
-
-
-def test_a_later_layer_wins_key_by_key(tmp_path):
+def test_a_later_layer_wins_key_by_key_and_without_any_the_defaults_hold(tmp_path):
     file = tmp_path / "run.yaml"
-    file.write_text("fit:\n  epochs: 7\n  rate: 1e-3\n")
+    file.write_text("fit:\n  epochs: 010\n  rate: 1e-3\n  note: no\n")
+    assert read_yaml(file) == {"fit": {"epochs": 10, "rate": 1e-3, "note": "no"}}
     found = load(Settings, file, {"fit": {"epochs": 8}}, from_overrides(["fit.note=yes", "name=x"]))
     assert found.fit == Fit(epochs=8, rate=1e-3, note="yes")
     assert found.name == "x"
+    assert load(Settings) == Settings()
 
 
 def test_merging_leaves_both_layers_as_they_were():
@@ -107,16 +96,10 @@ def test_an_overrides_value_is_yaml_1_2_and_else_text(text, value):
     assert type(parsed) is type(value)
 
 
-@pytest.mark.parametrize("override", ["epochs", "=3", " =3"])
-def test_an_override_without_key_and_value_is_refused(override):
-    with pytest.raises(ConfigError, match="write KEY=VALUE"):
-        parse_override(override)
-
-
-def test_yaml_files_are_1_2(tmp_path):
-    file = tmp_path / "run.yaml"
-    file.write_text("rate: 1e-4\nnote: no\nepochs: 010\n")
-    assert read_yaml(file) == {"rate": 1e-4, "note": "no", "epochs": 10}
+def test_an_override_without_key_and_value_is_refused():
+    for override in ("epochs", "=3", " =3"):
+        with pytest.raises(ConfigError, match="write KEY=VALUE"):
+            parse_override(override)
 
 
 @pytest.mark.parametrize("content", ["", "# nothing but a remark\n", "---\n"])
@@ -130,9 +113,6 @@ def test_an_empty_file_changes_nothing(tmp_path, content):
     ("content", "said"),
     [
         (b"fit: [1, 2\nname: x\n", r"bad\.yaml: cannot be read as YAML \(.*in line 2\)"),
-        (b"name: x\nname: y\n", r"duplicate key \"name\".* in line 2\)"),
-        (b"name: \xff\xfe\n", r"bad\.yaml: cannot be read as YAML"),
-        (b"name: 2026-99-99\n", r"bad\.yaml: cannot be read as YAML \(month"),
         (b"- fit\n- name\n", r"bad\.yaml: holds a list, not settings; write `key: value` lines"),
         (b"just words\n", r"bad\.yaml: holds a str, not settings"),
     ],
@@ -152,7 +132,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("overrides", "said"),
     [
         ("fit.epoch=3", "unknown setting 'fit.epoch' (did you mean 'fit.epochs'?)"),
         ("epochs=3", "unknown setting 'epochs' (did you mean 'fit.epochs'?)"),
@@ -163,16 +143,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         ("fallback.epohcs=3", "unknown setting 'fallback.epohcs' (did you mean 'fallback.epochs'?)"),
         ("qqq=3", "unknown setting 'qqq'."),
         ("fit.qqq=3", "unknown setting 'fit.qqq'."),
-    ],
-)
-def test_an_unknown_setting_is_named_with_the_one_that_was_meant(override, said):
-    assert said in message(override)
-    assert "medgan config schema" in message(override)
-
-
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
+        ("shape.kind=square shape.radius_mm=3", "unknown setting 'shape.radius_mm'."),
         ("fit.epochs=0", "setting 'fit.epochs': Input should be greater than 0 (got 0)"),
         ("fit.epochs=many", "setting 'fit.epochs': Input should be a valid integer"),
         ("fit.note=3", "setting 'fit.note': Input should be a valid string (got 3)"),
@@ -180,31 +151,25 @@ def test_an_unknown_setting_is_named_with_the_one_that_was_meant(override, said)
         ("shape.radius_mm=wide", "setting 'shape.radius_mm': Input should be a valid number"),
         ("shape=3", "setting 'shape': Input should be a valid dictionary"),
         ("shape.kind=rund", "setting 'shape': Input tag 'rund' found using 'kind' does not match"),
+        ("shape.kind=square shape.corners=[1,x]", "setting 'shape.corners.1': Input should be a valid integer"),
         ("fit.epochs=2000", "setting 'Settings': that takes forever."),
+        *((f"fit.rate={value}", "setting 'fit.rate': Input should be a finite number")
+          for value in (".nan", ".inf", "-.inf", "1e400")),
     ],
-)
-def test_a_wrong_value_is_named_with_its_setting(override, said):
-    assert said in message(override)
+)  # fmt: skip
+def test_an_unknown_setting_is_named_with_the_one_that_was_meant_and_a_wrong_value_with_its_setting(overrides, said):
+    told = message(*overrides.split())
+    assert said in told
+    assert "medgan config schema" in told
 
 
-def test_an_element_of_a_list_is_named_by_its_position():
-    assert "setting 'shape.corners.1': Input should be a valid integer" in message(
-        "shape.kind=square", "shape.corners=[1, x]"
-    )
-
-
-def test_every_problem_is_told_at_once():
-    said = message("fit.epoch=3", "fit.rate=fast")
-    assert "'fit.epoch'" in said
-    assert "'fit.rate'" in said
-
-
-def test_a_setting_of_another_kind_is_not_known():
-    assert "unknown setting 'shape.radius_mm'." in message("shape.kind=square", "shape.radius_mm=3")
-
-
-def test_a_kinds_settings_need_not_name_the_kind():
-    assert overridden("shape.radius_mm=5").shape == Round(radius_mm=5)
+def test_all_problems_are_told_at_once_and_of_many_the_first():
+    told = message("fit.epoch=3", "fit.rate=fast")
+    assert "'fit.epoch'" in told
+    assert "'fit.rate'" in told
+    told = message(*(f"fit.x{number}=1" for number in range(25)))
+    assert "unknown setting 'fit.x9'" in told
+    assert "; and 15 more." in told
 
 
 @pytest.mark.parametrize("file", ["shape: {radius_mm: 5}", "shape: {kind: round, radius_mm: 5}"])
@@ -216,6 +181,7 @@ def test_another_kind_starts_from_its_own_defaults(tmp_path, file, overrides):
     path.write_text(file)
     assert overridden(*overrides, layers=[path]).shape == Square(edge_mm=4)
     assert overridden("shape.kind=round", layers=[path]).shape == Round(radius_mm=5)
+    assert overridden("shape.radius_mm=5").shape == Round(radius_mm=5), "the kind need not be named"
 
 
 def test_settings_that_have_no_default_are_asked_for():
@@ -226,17 +192,6 @@ def test_settings_that_have_no_default_are_asked_for():
     assert load(Needy, {"epochs": 3}) == Needy(epochs=3)
     with pytest.raises(ConfigError, match="setting 'epochs': Field required"):
         load(Needy)
-
-
-@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e400"])
-def test_a_number_is_finite_unless_its_setting_says_otherwise(value):
-    assert "setting 'fit.rate': Input should be a finite number" in message(f"fit.rate={value}")
-
-
-def test_of_many_wrong_settings_the_first_are_named():
-    told = message(*(f"fit.x{number}=1" for number in range(25)))
-    assert "unknown setting 'fit.x9'" in told
-    assert "; and 15 more." in told
 
 
 def test_settings_cannot_be_changed_afterwards():
@@ -267,17 +222,11 @@ def test_text_that_looks_like_something_else_stays_text(tmp_path, text):
     assert load(Settings, file).name == text
 
 
-def test_written_settings_stand_in_the_order_of_their_declaration():
+def test_written_settings_stand_in_the_order_of_their_declaration_and_are_flattened_to_dotted_keys():
     lines = [line.split(":")[0] for line in to_yaml(Settings()).splitlines() if not line.startswith(" ")]
     assert lines == ["name", "fit", "shape", "fallback"]
-
-
-def test_nested_settings_are_flattened_to_dotted_keys():
-    assert flattened({"fit": {"epochs": 3, "deep": {"er": 1}}, "name": None}) == {
-        "fit.epochs": 3,
-        "fit.deep.er": 1,
-        "name": None,
-    }
+    nested = {"fit": {"epochs": 3, "deep": {"er": 1}}, "name": None}
+    assert flattened(nested) == {"fit.epochs": 3, "fit.deep.er": 1, "name": None}
 
 
 def test_a_number_is_taken_for_the_word_that_it_spells():

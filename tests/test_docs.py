@@ -83,13 +83,10 @@ def test_commands_within_sentences_exist_and_have_the_options_named():
     assert not unknown
 
 
-@pytest.mark.parametrize("line", ["medgan convert A B --modle M", "medgan evaluate", "medgan nonsense"])
-def test_a_command_that_does_not_parse_is_noticed(line):
-    with pytest.raises((AssertionError, typer._click.exceptions.UsageError)):
-        parsed(words(line))
-
-
-def test_a_setting_that_does_not_exist_is_noticed():
+def test_a_command_that_does_not_parse_and_a_setting_that_does_not_exist_are_noticed():
+    for line in ("medgan convert A B --modle M", "medgan evaluate", "medgan nonsense"):
+        with pytest.raises((AssertionError, typer._click.exceptions.UsageError)):
+            parsed(words(line))
     with pytest.raises(MedganError, match=r"pix2pix\.l3"):
         check_use(pipeline="mr_to_ct", settings="mr_to_ct", overrides=["pix2pix.l3=1,2"], several=True)
 
@@ -122,13 +119,10 @@ def test_every_record_is_listed_once_with_its_status():
     assert sorted(name for _, name, _ in rows) == files, "docs/adr/README.md lists each record in one row"
     assert all(int(name[:4]) == int(number) for number, name, _ in rows)
     for _, name, status in rows:
-        top = re.search(
-            r"^\*\*Status\*\*: ((?:superseded|accepted; amended) by .+)\.$", (RECORDS / name).read_text(), re.MULTILINE
-        )
-        later = re.findall(r"\(([\w-]+\.md)\)", status)
-        assert later == (re.findall(r"\(([\w-]+\.md)\)", top[1]) if top else []), (
-            f"{name} says on top what the index says"
-        )
+        said = r"^\*\*Status\*\*: (?:superseded|accepted; amended) by (.+)\.$"
+        on_top = " ".join(re.findall(said, (RECORDS / name).read_text(), re.MULTILINE))
+        later, there = (re.findall(r"\(([\w-]+\.md)\)", text) for text in (status, on_top))
+        assert later == there, f"{name} says on top what the index says"
         assert status.startswith(("superseded by ", "accepted; amended by ") if later else "accepted")
 
 
@@ -143,7 +137,6 @@ def sentences(page: Path) -> list[str]:
 
 
 def length(sentence: str) -> int:
-    """Its words."""
     return sum(bool(re.search(r"\w", word)) for word in sentence.split())
 
 
@@ -153,15 +146,12 @@ def test_sentences_for_users_have_25_words_at_most_and_name_no_record(page):
     assert not re.findall(r"\b(?:ADR|[Rr]ecords?) \d+", page.read_text(encoding="utf-8"))
 
 
-def test_the_readme_the_results_and_the_glossary_are_short():
+def test_the_readme_the_results_and_the_glossary_are_short_and_every_result_quotes_a_command_and_its_limits():
     lines = {page: len(page.read_text(encoding="utf-8").splitlines()) for page in FOR_USERS}
     assert lines[ROOT / "README.md"] <= 90
     words = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("\n## Words\n")[2].partition("\n## ")[0]
     assert 0 < words.count("\n| ") - 1 <= 40
     assert not {page.name: count for page, count in lines.items() if page.parent == RESULTS and count > 60}
-
-
-def test_every_result_quotes_a_command_and_its_limits():
     for page in RESULTS.glob("[!R]*.md"):
         text = page.read_text(encoding="utf-8")
         assert re.search(r"^## Command\n\n```bash\n", text, re.MULTILINE), page.name

@@ -70,13 +70,10 @@ def test_files_of_other_programs_may_hold_nan_and_a_key_twice(written):
         read_json(written("[" * 5000), strict=False)
 
 
-def test_a_file_that_is_too_large_is_not_opened(written, monkeypatch):
+def test_a_file_that_is_too_large_is_not_opened_and_a_pipe_not_waited_for(written, monkeypatch, tmp_path):
     monkeypatch.setattr(documents, "MOST_BYTES", 10)
     with pytest.raises(ValueError, match="MiB large; at most"):
         read_json(written("[1, 2, 3, 4]"))
-
-
-def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(ValueError, match="not a regular file"):
         read_json(tmp_path / "pipe.json")
@@ -109,9 +106,11 @@ def test_yaml_that_no_honest_person_writes_is_named_with_its_file(written, text,
         read_yaml(path)
 
 
-def test_anchors_and_merges_of_honest_people_are_read():
+def test_anchors_and_merges_of_honest_people_are_read_and_what_is_read_may_be_changed():
     text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]"
     assert parse_yaml(text) == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": [{"x": 1, "y": 2}] * 2}
+    parse_yaml(text)["a"]["x"] = 9
+    assert parse_yaml(text)["a"] == {"x": 1, "y": 2}
 
 
 def test_a_value_on_the_command_line_that_is_no_yaml_stays_text():

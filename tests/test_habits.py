@@ -19,16 +19,13 @@ from medgan.training.device import make_fabric
 ADOPTED = "import json, os, sys, medgan; print(json.dumps([dict(os.environ), sorted(sys.modules)]))"
 
 
-def test_mlflow_is_told_before_anything_can_import_it():
+def test_mlflow_is_told_before_anything_can_import_it_not_to_report_its_progress():
     environment = {name: value for name, value in os.environ.items() if name not in habits.MLFLOW}
     done = subprocess.run([sys.executable, "-c", ADOPTED], env=environment, capture_output=True, check=True)
     told, imported = json.loads(done.stdout)
     assert habits.MLFLOW.items() <= told.items()
     assert told["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert {"mlflow", "monai", "torch", "numpy"} & set(imported) == set()
-
-
-def test_mlflow_and_its_migrations_do_not_report_their_progress():
     assert mlflow.store.db.utils._logger.getEffectiveLevel() >= logging.WARNING
 
 

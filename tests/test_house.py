@@ -32,26 +32,23 @@ def trees():
     return {path: ast.parse(path.read_text(encoding="utf-8")) for path in modules()}
 
 
+def over(budget, counts):
+    return {name: f"{count} of {budget[name]}" for name, count in counts.items() if count > budget[name]}
+
+
 def test_every_package_is_within_its_budget_of_lines():
     counts = Counter()
     for path in modules():
         counts[package(path)] += lines(path)
     assert counts.keys() == BUDGET["lines"].keys(), "every package has a budget, and every budget a package"
-    over = {
-        name: f"{count} of {BUDGET['lines'][name]}" for name, count in counts.items() if count > BUDGET["lines"][name]
-    }
-    assert not over, f"{HELP}: {over}"
+    assert not over(BUDGET["lines"], counts), HELP
 
 
 def test_tests_files_and_public_names_are_within_theirs(trees):
     kinds = ast.FunctionDef | ast.ClassDef
     public = sum(isinstance(node, kinds) and node.name[0] != "_" for tree in trees.values() for node in tree.body)
     tests = sum(lines(path) for path in (ROOT / "tests").rglob("*.py"))
-    found = {"tests": tests, "files": len(trees), "public": public}
-    over = {
-        name: f"{count} of {BUDGET['whole'][name]}" for name, count in found.items() if count > BUDGET["whole"][name]
-    }
-    assert not over, f"{HELP}: {over}"
+    assert not over(BUDGET["whole"], {"tests": tests, "files": len(trees), "public": public}), HELP
 
 
 def test_a_function_fits_on_a_screen(trees):

@@ -64,24 +64,20 @@ def test_the_wheel_holds_every_module_and_every_config(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in held)
 
 
-def test_an_installed_medgan_lists_its_pipelines(environment):
-    assert "ct_contrast" in run(str(environment / "bin" / "medgan"), "pipelines", cwd=environment)
+AUTHOR = "from importlib.metadata import metadata; print(metadata('medgan')['Author'])"
+CONFIGS = "from importlib.resources import files; print([entry.name for entry in files('medgan.configs').iterdir()])"
 
 
-def test_an_installed_medgan_runs_as_a_module_and_tells_who_made_it(environment):
-    python = str(environment / "bin" / "python")
-    assert run(python, "-m", "medgan", "--version", cwd=environment).startswith("medgan ")
-    told = "from importlib.metadata import metadata; print(metadata('medgan')['Author'])"
-    assert run(python, "-c", told, cwd=environment).strip() == "The medgan developers"
-
-
-def test_an_installed_medgan_explains_itself(environment):
-    assert "train" in run(str(environment / "bin" / "medgan"), "--help", cwd=environment)
-
-
-def test_an_installed_medgan_reads_its_configs(environment):
-    listing = (
-        "from importlib.resources import files; print([entry.name for entry in files('medgan.configs').iterdir()])"
-    )
-    names = run(str(environment / "bin" / "python"), "-c", listing, cwd=environment)
-    assert "ct_contrast.yaml" in names
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["medgan", "pipelines"], "ct_contrast"),
+        (["medgan", "--help"], "train"),
+        (["python", "-m", "medgan", "--version"], "medgan "),
+        (["python", "-c", AUTHOR], "The medgan developers\n"),
+        (["python", "-c", CONFIGS], "'ct_contrast.yaml'"),
+    ],
+    ids=["pipelines", "help", "module", "author", "configs"],
+)
+def test_an_installed_medgan_answers(environment, command, said):
+    assert said in run(str(environment / "bin" / command[0]), *command[1:], cwd=environment)

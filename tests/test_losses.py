@@ -68,12 +68,6 @@ def test_who_descends_raises_fake_scores_or_parts_real_from_fake(kind):
     assert (fake.grad > 0).all()
 
 
-def test_an_uncertain_vanilla_discriminator_costs_log_2_and_hinge_asks_for_no_more_than_the_margin():
-    scores = torch.zeros(4, 1, 3, 3)
-    torch.testing.assert_close(discriminator_loss("vanilla", scores, scores), torch.tensor(math.log(2)))
-    assert discriminator_loss("hinge", torch.full((4,), 1.5), torch.full((4,), -1.5)) == 0
-
-
 @SHAPES
 @pytest.mark.parametrize("norm", [0.5, 1.0, 3.0])
 def test_the_penalty_of_a_linear_critic_is_the_squared_distance_of_its_norm_to_one(spatial, norm):
@@ -184,10 +178,7 @@ def test_grain_is_the_difference_of_mean_roughness_inside_by_hand(spatial):
     torch.testing.assert_close(grain(rough, flat, inside), torch.tensor(2 * (1 - 1 / n) / n))
     torch.testing.assert_close(grain(rough, rough, inside), torch.tensor(0.0))
     assert grain(rough, flat, 0 * inside) == 0
-
-
-@SHAPES
-def test_grain_does_not_ask_where_which_voxel_is(spatial):
+    # Where which voxel is does not matter.
     torch.manual_seed(0)
     one, other = torch.randn(2, 4, 1, *spatial)
     everywhere = torch.ones_like(one)
@@ -221,13 +212,10 @@ def test_odenas_loss_is_the_labelled_one_and_the_real_one_together(shift):
     torch.testing.assert_close(labelled_loss(scores, CLASSES) + real_loss(scores), odena)
 
 
-def test_one_class_is_the_binary_game():
+def test_one_class_is_the_binary_game_and_scores_that_overflow_an_exponential_give_numbers_and_gradients():
     scores = torch.tensor([[-1.5], [0.0], [2.0]])
     torch.testing.assert_close(real_loss(scores), F.binary_cross_entropy_with_logits(scores, torch.ones_like(scores)))
     torch.testing.assert_close(fake_loss(scores), F.binary_cross_entropy_with_logits(scores, torch.zeros_like(scores)))
-
-
-def test_scores_that_overflow_an_exponential_give_numbers_and_gradients():
     scores = torch.tensor([[200.0, -200.0], [-200.0, -300.0]], requires_grad=True)
     assert real_loss(scores).item() == pytest.approx(100.0)
     assert fake_loss(scores).item() == pytest.approx(100.0)
@@ -235,20 +223,20 @@ def test_scores_that_overflow_an_exponential_give_numbers_and_gradients():
     assert torch.isfinite(scores.grad).all()
 
 
-def test_nothing_known_costs_the_logarithm_of_the_choices():
+def test_nothing_known_costs_the_logarithm_of_the_choices_and_hinge_asks_for_no_more_than_the_margin():
+    unsure = torch.zeros(4, 1, 3, 3)
+    torch.testing.assert_close(discriminator_loss("vanilla", unsure, unsure), torch.tensor(math.log(2)))
+    assert discriminator_loss("hinge", torch.full((4,), 1.5), torch.full((4,), -1.5)) == 0
     scores = torch.zeros(5, 4)
     assert float(labelled_loss(scores, torch.arange(4).repeat(2)[:5])) == pytest.approx(math.log(4))
     assert float(real_loss(scores)) == pytest.approx(math.log(5 / 4))
     assert float(fake_loss(scores)) == pytest.approx(math.log(5))
 
 
-def test_features_match_where_their_means_do_whatever_the_images():
+def test_features_match_where_their_means_do_and_teach_the_generator_alone():
     real = torch.tensor([[1.0, 4.0], [3.0, 0.0]])
     assert float(feature_matching(real, torch.tensor([[2.0, 2.0]]))) == 0
     assert float(feature_matching(real, torch.tensor([[5.0, 2.0], [3.0, 2.0]]))) == pytest.approx((2.0**2 + 0) / 2)
-
-
-def test_matching_moves_the_generator_and_leaves_the_discriminator_of_real_images_alone():
     real, fake = torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3, requires_grad=True)
     feature_matching(real, fake).backward()
     assert real.grad is None

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.phantom.kinds import KINDS
-from medgan.pipeline import Pipeline
 from medgan.segmentation.segmenter import Segmenter
 from medgan.synthesis.generators import learner_of
 
@@ -88,18 +86,13 @@ def test_a_setting_in_no_file_is_its_default():
     assert contrast().config.seed == kind.settings().seed
 
 
-@pytest.mark.parametrize(("on_cpu", "size"), [(True, "small"), (False, "full")])
-@pytest.mark.parametrize("layers", [[], [{"size": "auto"}]], ids=["unsaid", "auto"])
-def test_auto_takes_the_size_from_the_device(on_cpu, size, layers):
-    pipeline = contrast(*layers, on_cpu=on_cpu)
-    assert (pipeline.config.size, pipeline.sized_by_device) == (size, True)
-
-
 @pytest.mark.parametrize("on_cpu", [True, False])
-@pytest.mark.parametrize("size", ["small", "full"])
-def test_a_size_that_is_asked_for_is_taken_on_any_device(on_cpu, size):
-    pipeline = contrast({"size": size}, on_cpu=on_cpu)
-    assert (pipeline.config.size, pipeline.sized_by_device) == (size, False)
+@pytest.mark.parametrize("asked", [None, "auto", "small", "full"])
+def test_auto_takes_the_size_from_the_device_and_what_is_asked_for_is_taken_on_any(asked, on_cpu):
+    pipeline = contrast({"size": asked} if asked else {}, on_cpu=on_cpu)
+    by_device = asked in (None, "auto")
+    expected = ("small" if on_cpu else "full") if by_device else asked
+    assert (pipeline.config.size, pipeline.sized_by_device) == (expected, by_device)
 
 
 def test_the_users_file_wins_over_shipped_ones_and_overrides_win_over_all(tmp_path):
@@ -107,13 +100,9 @@ def test_the_users_file_wins_over_shipped_ones_and_overrides_win_over_all(tmp_pa
     pipeline = contrast(tmp_path / "own.yaml", {"fit": {"epochs": 9}}, on_phantom=True)
     config = pipeline.config
     assert (config.size, config.patch.size_voxels, config.fit.epochs, config.fit.batch_size) == ("full", 64, 9, 3)
-    full = read_yaml(SHIPPED["ct_contrast"])
-    assert config.fit.workers == full["fit"]["workers"]
-
-
-def test_another_kind_of_network_forgets_the_settings_of_the_one_before():
+    assert config.fit.workers == read_yaml(SHIPPED["ct_contrast"])["fit"]["workers"]
     network = contrast({"generator": {"network": {"kind": "unet", "downs": 3}}}).config.generator.network
-    assert (network.kind, network.downs, network.channels) == ("unet", 3, 64)
+    assert (network.kind, network.downs, network.channels) == ("unet", 3, 64), "another kind forgets the one before"
 
 
 @pytest.mark.parametrize(
@@ -156,11 +145,15 @@ def small(tiny):
     return make
 
 
-def test_unpaired_subjects_are_prepared_domain_by_domain(small, unpaired, tmp_path):
-    pipeline = small()
+FOUR = Split(train=("s0", "s1"), validation=("s2", "s3"), test=("s4", "s5"), files={})
+
+
+def test_unpaired_subjects_are_prepared_domain_by_domain_and_never_misaligned(small, unpaired, tmp_path):
+    pipeline, cache = small(misalignment_voxels=3), Cache(tmp_path)
     cohort = find_cohort(unpaired, pipeline.pair)
-    split = Split(train=("s0", "s1"), validation=("s2", "s3"), test=("s4", "s5"), files={})
-    data = pipeline.task(cohort, split, Cache(tmp_path))
+    data = pipeline.task(cohort, FOUR, cache)
+    (target,) = data.patches.target
+    assert np.array_equal(target.voxels, small().prepared(FOUR.part(cohort, "train"), cache)[1][0].voxels)
     sides = (data.patches.source, data.patches.target, data.held_out.source, data.held_out.target)
     assert [len(side) for side in sides] == [1, 1, 1, 1]
     assert all(side[0].voxels.max() > 500 for side in sides)
@@ -195,14 +188,6 @@ def test_only_training_targets_are_misaligned_each_in_its_subjects_direction(sma
         assert np.array_equal(target.voxels, expected)
         assert np.array_equal(data.patches.source[number].voxels, true_source[number].voxels)
     assert np.array_equal(data.held_out.target[0].voxels, true_target[3].voxels)
-
-
-def test_an_unpaired_training_is_never_misaligned(small, unpaired, tmp_path):
-    pipeline, cache = small(misalignment_voxels=3), Cache(tmp_path)
-    cohort = find_cohort(unpaired, pipeline.pair)
-    split = Split(train=("s0", "s1"), validation=("s2", "s3"), test=("s4", "s5"), files={})
-    (target,) = pipeline.task(cohort, split, cache).patches.target
-    assert np.array_equal(target.voxels, small().prepared(split.part(cohort, "train"), cache)[1][0].voxels)
 
 
 @pytest.mark.parametrize(
@@ -240,17 +225,14 @@ def test_a_pair_on_two_grids_is_refused_by_name(small, save_cohort, tmp_path, di
         pipeline.prepared(find_cohort(table, pipeline.pair), Cache(tmp_path))
 
 
-def test_the_phantom_is_rendered_once_and_kept_for_both_translators(small, monkeypatch, tmp_path):
-    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
-    monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
-    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
+def test_the_phantom_is_rendered_once_and_kept_for_both_translators(small, small_phantom):
     unpaired = small().cohort(None)
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    kept = {path: path.stat().st_mtime_ns for path in small_phantom.rglob("*") if path.is_file()}
     paired = small(paired=True).cohort(None)
     assert (len(unpaired.studies), len(paired.studies)) == (5, 10)
     assert len(paired.pairs(small(paired=True).pair)) == 5
     assert small().cohort(None) == unpaired
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == kept
+    assert {path: path.stat().st_mtime_ns for path in small_phantom.rglob("*") if path.is_file()} == kept
 
 
 def test_simulated_pairs_stand_beside_the_real_studies(small, unpaired, monkeypatch, tmp_path):
@@ -258,19 +240,13 @@ def test_simulated_pairs_stand_beside_the_real_studies(small, unpaired, monkeypa
     pairs = {"subjects": 1, "shape_voxels": (32, 32, 8)}
     pipeline = small(phantom_pairs=pairs, cyclegan={"anchor": 1.0}, patch={"rotation_degrees": 0, "scaling": 0})
     cohort = find_cohort(unpaired, pipeline.pair)
-    split = Split(train=("s0", "s1"), validation=("s2", "s3"), test=("s4", "s5"), files={})
-    data = pipeline.task(cohort, split, Cache(tmp_path))
+    data = pipeline.task(cohort, FOUR, Cache(tmp_path))
     patch = data.patches[0]
     assert patch.keys() == {"source", "target", "anchor_source", "anchor_target"}
     assert len(data.held_out.source) == 1
     sides = [np.stack([data.patches[n][f"anchor_{side}"] for n in range(8)]) for side in ("source", "target")]
     assert np.corrcoef(*(side.ravel() for side in sides))[0, 1] > 0.8
     assert sides[0].mean() > sides[1].mean()
-
-
-def test_a_pipeline_is_called_by_its_module():
-    assert {catalog.load(name).name() for name in catalog.names()} == set(catalog.names())
-    assert all(issubclass(catalog.load(name), Pipeline) for name in catalog.names())
 
 
 @pytest.mark.parametrize("name", catalog.names())

@@ -21,11 +21,8 @@ def test_what_steers_a_terminal_or_is_no_utf_8_becomes_an_escape(text, shown):
     shown.encode()
 
 
-def test_a_message_keeps_its_own_lines():
+def test_a_message_keeps_its_own_lines_and_names_that_differ_still_do_in_records():
     assert printable("one\n\ttwo\x1b", lines=True) == "one\n\ttwo\\x1b"
-
-
-def test_names_that_differ_still_do_in_records():
     names = ["a\x1b", r"a\x1b", r"a\\x1b", "a\\\x1b"]
     assert len({record_name(name) for name in names}) == len(names)
 

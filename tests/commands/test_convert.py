@@ -6,14 +6,26 @@ from typer.testing import CliRunner
 
 from medgan.cli import app
 
+NO_MODEL = "is not a model folder, model.json is missing"
 
-def test_a_spread_of_one_translation_is_wrong_use(tmp_path):
-    for name in ("a.nii.gz", "model.json"):
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "said"),
+    [
+        ("convert", ["--model", "{model}", "--uncertainty", "1"], "--uncertainty 1: a standard deviation needs 2"),
+        ("classify", ["--model", "{here}"], NO_MODEL),
+        ("segment", ["--model", "{here}"], NO_MODEL),
+        ("segment", ["--model", "{here}/nowhere"], NO_MODEL),
+    ],
+)
+def test_wrong_use_is_said_before_anything_is_written(command, arguments, said, tmp_path):
+    (tmp_path / "model").mkdir()
+    for name in ("a.nii.gz", "model/model.json"):
         (tmp_path / name).touch()
-    given = [str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--model", str(tmp_path), "--uncertainty", "1"]
-    found = CliRunner().invoke(app, ["convert", *given])
+    words = [word.format(here=tmp_path, model=tmp_path / "model") for word in arguments]
+    found = CliRunner().invoke(app, [command, str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), *words])
     assert found.exit_code == 2
-    assert "--uncertainty 1: a standard deviation needs 2" in found.stderr
+    assert said in found.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -53,15 +65,14 @@ def test_some_failures_end_with_1_and_wrong_use_with_2(cohort, tmp_path):
     result = run(cohort, tmp_path / "out", "placement=replace")
     assert result.exit_code == 1
     assert "s1" in result.stderr
-    wrong = run(cohort, tmp_path / "other", "placement=whole")
-    assert wrong.exit_code == 2
-    assert "copy-paste does not" in wrong.stderr
-    leak = run(cohort, tmp_path / "other", "placement=replace", "--subject", "s3")
-    assert leak.exit_code == 2
-    assert "in its test part" in leak.stderr
-    typo = run(cohort, tmp_path / "other", "placment=replace")
-    assert typo.exit_code == 2
-    assert "placement" in typo.stderr
+    for arguments, said in (
+        (["placement=whole"], "copy-paste does not"),
+        (["placement=replace", "--subject", "s3"], "in its test part"),
+        (["placment=replace"], "placement"),
+    ):
+        wrong = run(cohort, tmp_path / "other", *arguments)
+        assert wrong.exit_code == 2
+        assert said in wrong.stderr
     assert not (tmp_path / "other").exists()
 
 
@@ -80,36 +91,14 @@ def model(tmp_path_factory):
     return folder
 
 
-def asked(tmp_path, model):
-    return ["classify", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(model), "--device", "cpu"]
-
-
 def test_the_exit_code_tells_whether_all_images_have_a_class(tmp_path, model):
     (tmp_path / "in").mkdir()
     hu = np.random.default_rng(0).integers(-1000, 500, (16, 16, 2), dtype=np.int16)
-    image = nib.Nifti1Image(hu, np.eye(4))
-    image.to_filename(tmp_path / "in" / "a.nii.gz")
-    assert CliRunner().invoke(app, asked(tmp_path, model)).exit_code == 0
+    nib.Nifti1Image(hu, np.eye(4)).to_filename(tmp_path / "in" / "a.nii.gz")
+    asked = ["classify", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(model), "--device", "cpu"]
+    assert CliRunner().invoke(app, asked).exit_code == 0
     (tmp_path / "in" / "b.nii.gz").write_bytes(b"broken")
-    result = CliRunner().invoke(app, asked(tmp_path, model))
+    result = CliRunner().invoke(app, asked)
     assert result.exit_code == 1
     assert "b.nii.gz" in result.stderr
     assert (tmp_path / "out" / "classes.csv").read_text().startswith("image,class,p_healthy,p_spot,")
-
-
-def test_a_folder_that_is_no_model_is_wrong_use(tmp_path):
-    (tmp_path / "in").mkdir()
-    result = CliRunner().invoke(app, asked(tmp_path, tmp_path))
-    assert result.exit_code == 2
-    assert "is not a model folder, model.json is missing" in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("name", ["nowhere", "."])
-def test_a_folder_that_is_no_segmenter_is_wrong_use(tmp_path, name):
-    (tmp_path / "a.nii.gz").touch()
-    asked = ["segment", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--model", str(tmp_path / name)]
-    result = CliRunner().invoke(app, asked)
-    assert result.exit_code == 2
-    assert "is not a model folder, model.json is missing" in result.stderr
-    assert not (tmp_path / "out").exists()

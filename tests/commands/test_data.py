@@ -81,15 +81,15 @@ def test_a_table_is_written_from_patterns_and_checked(raw, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "problem"),
+    ("option", "value", "problem"),
     [
-        (["--root", "nosuch"], "--root nosuch is no folder"),
-        (["--root", "."], "--root is for a cohort CSV"),
-        (["--bids", "run=1"], "--bids chooses among the files of a BIDS folder"),
-        (["--bids", "colour=red"], "write ENTITY=VALUE"),
+        ("--root", "nosuch", "--root nosuch is no folder"),
+        ("--root", ".", "--root is for a cohort CSV"),
+        ("--bids", "run=1", "--bids chooses among the files of a BIDS folder"),
+        ("--bids", "colour=red", "write ENTITY=VALUE"),
     ],
 )
-def test_options_that_do_not_fit_a_cohort_are_refused(raw, arguments, problem):
-    done = CliRunner().invoke(app, ["data", "check", str(raw), *arguments])
+def test_options_that_do_not_fit_a_cohort_are_refused(raw, option, value, problem):
+    done = CliRunner().invoke(app, ["data", "check", str(raw), option, value])
     assert done.exit_code == 2
     assert problem in " ".join(done.stderr.split())

@@ -1,7 +1,5 @@
 """The one door to studies: what is ordered, how it ends, what it says, and its short names."""
 
-import json
-
 import pytest
 from typer.testing import CliRunner
 
@@ -59,50 +57,6 @@ def test_one_ablation_is_run_alone(studied, small):
     ((study,), _) = studied
     assert list(study.translators.cells) == ["l1+cgan", "l1", "cgan"]
     assert (study.order.kind, study.default_name(study.order), study.seeds) == ("ablation", "ablation", (3, 4))
-
-
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        (["sweep", "-p", "ct_contrats"], "did you mean 'ct_contrast'"),
-        (["sweep", "-p", "ct_contrast", "fit.epochs=[1"], "without its end"),
-        (["sweep", "-p", "ct_contrast", "--seeds", "x"], "--seeds x: write how many"),
-        (["sweep", "-p", "ct_contrast", "fit.epoch=1,2"], "unknown setting 'fit.epoch' (did you mean 'fit.epochs'?)"),
-        (["study", "ablation", "-p", "ct_contrast", "seed=1"], "give seeds as --seeds"),
-        (["study", "ablatoin", "-p", "ct_contrast"], "did you mean 'ablation'?"),
-        (["study", "misalignment", "-p", "ct_contrast", "--shifts", "3"], "write at least two whole numbers"),
-        (["study", "misalignment", "-p", "ct_contrast", "--data", "no"], "no is empty or does not exist"),
-        (["study", "misalignment", "-p", "ct_contrast", "--only", "losses"], "does not take --only; leave it out"),
-        (["sweep", "-p", "ct_contrast", "--quick", "--shifts", "1,2"], "does not take --quick or --shifts; leave it"),
-        (["benefit", "-p", "ct_contrast", "--model", "a", "--model", "b"], "arms does not take a second --model"),
-        (["benefit", "--study", "routes", "-p", "mr_to_ct", "--quick"], "routes does not take --quick"),
-        (
-            ["benefit", "--study", "lesion-prevalence", "-p", "ct_contrast", "--data", "c", "--model", "a"],
-            "lesion-prevalence does not take --data or --model",
-        ),
-        (["benefit", "--study", "routes", "-p", "mr_to_ct"], "give each fold's model folder by --model"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_wrong_use_is_one_line_and_exit_code_2(command, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = medgan(*command)
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("medgan: ")
-    assert message in line
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_misalignment_study_runs_from_the_command_line_and_finds_the_crossover(tmp_path, small):
-    asked = ["fit.epochs=1", "fit.iterations_per_epoch=1", "--out", tmp_path / "runs", "--device", "cpu"]
-    result = medgan("study", "misalignment", *small, *asked, "--shifts", "0,3", "--name", "one")
-    assert result.exit_code == 0, result.stderr
-    assert "crossover of pix2pix: " in result.stderr
-    record = json.loads((tmp_path / "runs" / "ct_contrast" / "one" / "study.json").read_text())
-    assert record["findings"].keys() == {"crossover of pix2pix", "crossover of l1"}
-    assert list(record["cells"]) == ["cyclegan", *(f"{arm},shift={n}" for n in (0, 3) for arm in ("pix2pix", "l1"))]
 
 
 def test_studies_are_listed_with_what_they_compare():

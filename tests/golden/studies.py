@@ -1,8 +1,8 @@
 """The seven studies at their smallest setting: what they read, their command lines, and their golden files.
 
 All of it goes through the command line and through files that users read, so that it holds whatever lies behind them.
-``renew.py`` makes the golden files, ``test_golden.py`` holds the studies to them, and tests of a study may use its run:
-the fixture ``golden`` of ``tests/conftest.py`` runs each study at most once.
+``renew.py`` makes the golden files, ``test_golden.py`` holds the studies to them, and tests of a study look at its run:
+the fixture ``golden`` of ``tests/conftest.py`` runs each study once, for all processes of pytest-xdist.
 """
 
 import csv
@@ -15,13 +15,14 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from typer.testing import CliRunner
 
@@ -85,16 +86,32 @@ PREVALENCE = {
 }  # fmt: skip
 
 
-class Inputs:
-    """What the studies read, written when it is first asked for."""
+class Once:
+    """What several processes ask for, made by the first of them; ``root`` is the folder of all that is made."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        root.mkdir(parents=True, exist_ok=True)
 
-    @cached_property
+    def __call__(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, as JSON."""
+        path = self.root / f"{name}.once.json"
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                path.write_text(json.dumps(make()))
+            return json.loads(path.read_text())
+
+
+class Inputs:
+    """What the studies read, written when it is first asked for."""
+
+    def __init__(self, once: Once) -> None:
+        self.once, self.root = once, once.root / "inputs"
+
+    @property
     def slabs(self) -> Path:
         """A folder with ``contrast_plain.csv`` and ``mr_ct.csv``: seven trunks in each kind of scan, with masks."""
-        return write_slabs(self.root / "slabs")
+        return Path(self.once("slabs", lambda: str(write_slabs(self.root / "slabs"))))
 
     @property
     def contrast(self) -> Path:
@@ -106,20 +123,23 @@ class Inputs:
         """A cohort of MR and CT, not split."""
         return self.slabs / "mr_ct.csv"
 
-    @cached_property
+    @property
     def lesions(self) -> Path:
         """A cohort of MR with two lesions, split 5, 1, 2."""
-        return write_lesions(self.root / "lesions")
+        return Path(self.once("lesions", lambda: str(write_lesions(self.root / "lesions"))))
 
-    @cached_property
+    @property
     def folds(self) -> tuple[Path, Path]:
         """Model folders of translators from MR to CT, of the first two folds of three."""
+        self.once("folds", self._train_folds)
+        return self.root / "mr_to_ct/0/model", self.root / "mr_to_ct/1/model"
+
+    def _train_folds(self) -> None:
         for fold in ("0", "1"):
             split = f"split={{folds: 3, fold: {fold}}}"
             run("train", "-p", "mr_to_ct", "--data", self.mr, "--name", fold, "--out", self.root, split, *TRANSLATOR)
-        return self.root / "mr_to_ct/0/model", self.root / "mr_to_ct/1/model"
 
-    @cached_property
+    @property
     def prevalence(self) -> Path:
         """Settings of the study of lesions' prevalence."""
         path = self.root / "prevalence.yaml"
@@ -287,49 +307,52 @@ class Resumed:
     """A study that was interrupted in its second training and gone on with by the same command."""
 
     folder: Path
-    finished: dict[Path, int]
+    finished: dict[str, int]
     """The files of the models that were finished when it was interrupted, and when each was written."""
+    stopped: str
+    """What the interrupted command said."""
+    output: str
+    """What the one that went on said."""
 
 
 class GoldenStudies:
     """The studies, each run when it is first asked for.
 
     Args:
-        root: Where inputs and studies go.
+        root: Where inputs and studies go; processes that share it share the runs.
     """
 
     def __init__(self, root: Path) -> None:
-        self.inputs = Inputs(root / "inputs")
-        self.root = root
-        self.whole = cache(self._whole)
-        self.resumed = cache(self._resumed)
+        self.root, self._once = root, Once(root)
+        self.inputs = Inputs(self._once)
 
-    def _whole(self, name: str) -> Path:
+    def whole(self, name: str) -> Path:
         """The folder of a study that was run in one go."""
-        assert self._run(name, "whole") == 0
-        return self.folder(name, "whole")
+        self._once(f"{name}_whole", lambda: self._run(name, "whole", 0))
+        return self._folder(name, "whole")
 
-    def _resumed(self, name: str) -> Resumed:
+    def resumed(self, name: str) -> Resumed:
         """A study that was interrupted and gone on with, in as many processes as the table says."""
-        folder = self.folder(name, "parts")
-        with interrupted_in_the_second_training(folder):
-            assert self._run(name, "parts") == 130
-        finished = written(folder)
-        assert self._run(name, "parts", STUDIES[name].jobs) == 0
-        return Resumed(folder, finished)
+        return Resumed(self._folder(name, "parts"), **self._once(f"{name}_parts", lambda: self._in_parts(name)))
 
-    def folder(self, name: str, out: str) -> Path:
-        """Where a study is written."""
+    def _in_parts(self, name: str) -> dict[str, Any]:
+        folder = self._folder(name, "parts")
+        with interrupted_in_the_second_training(folder):
+            stopped = self._run(name, "parts", 130)
+        finished = written(folder)
+        return {"finished": finished, "stopped": stopped, "output": self._run(name, "parts", 0, STUDIES[name].jobs)}
+
+    def _folder(self, name: str, out: str) -> Path:
         return self.root / out / STUDIES[name].pipeline / name
 
-    def _run(self, name: str, out: str, jobs: int = 1) -> int:
+    def _run(self, name: str, out: str, code: int, jobs: int = 1) -> str:
         study = STUDIES[name]
         own = ("--pipeline", study.pipeline, "--name", name, "--out", self.root / out, "--device", "cpu")
-        return run(*study.command(self.inputs), *own, *(("--jobs", jobs) if jobs > 1 else ()))
+        return run(*study.command(self.inputs), *own, *(("--jobs", jobs) if jobs > 1 else ()), code=code)
 
 
-def run(*words: str | Path | int) -> int:
-    """Run a command in this process with one thread, and give its exit code: 0, or 130 where it was interrupted."""
+def run(*words: str | Path | int, code: int = 0) -> str:
+    """What a command says that is run in this process with one thread and ends with an exit code."""
     from medgan.cli import app
 
     threads = torch.get_num_threads()
@@ -338,12 +361,12 @@ def run(*words: str | Path | int) -> int:
     gc.freeze()
     try:
         with forked_from_one_import():
-            result = CliRunner().invoke(app, [str(word) for word in words])
+            result = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "160"})
     finally:
         gc.unfreeze()
         torch.set_num_threads(threads)
-    assert result.exit_code in (0, 130), f"medgan {words[0]}: exit code {result.exit_code}\n{result.output}"
-    return result.exit_code
+    assert result.exit_code == code, f"medgan {words[0]}: exit code {result.exit_code}\n{result.output}"
+    return result.output
 
 
 @contextmanager
@@ -359,10 +382,10 @@ def forked_from_one_import() -> Iterator[None]:
         yield
 
 
-def written(folder: Path) -> dict[Path, int]:
+def written(folder: Path) -> dict[str, int]:
     """The files of every finished model below a folder, and when each was written."""
     models = [path.parent for path in folder.rglob("model.json")]
-    return {path: path.stat().st_mtime_ns for model in models for path in model.iterdir()}
+    return {str(path): path.stat().st_mtime_ns for model in models for path in model.iterdir()}
 
 
 @contextmanager

@@ -21,9 +21,14 @@ def same_machine():
     return machine() == json.loads(MACHINE.read_text())
 
 
-@pytest.mark.parametrize("name", ["ablation", "routes"])
-def test_a_study_that_runs_in_one_go_finds_what_it_always_found(golden, name, same_machine):
-    assert differences(name, golden.whole(name), same_machine=same_machine) == []
+def test_a_study_that_runs_in_one_go_finds_what_it_always_found_with_the_weights_of_one_that_was_stopped(
+    golden, same_machine
+):
+    whole, parts = golden.whole("ablation"), golden.resumed("ablation").folder
+    assert differences("ablation", whole, same_machine=same_machine) == []
+    weights = [path.relative_to(whole) for path in whole.rglob("weights.safetensors")]
+    assert len(weights) == 3
+    assert all((whole / path).read_bytes() == (parts / path).read_bytes() for path in weights)
 
 
 @pytest.mark.parametrize("name", STUDIES)

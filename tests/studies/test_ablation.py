@@ -1,7 +1,6 @@
 """Every cell of the ablation differs from the reference in the one thing that it is named after."""
 
 import pytest
-from rich.console import Console
 
 from medgan.config import flattened
 from medgan.errors import ConfigError
@@ -10,10 +9,12 @@ from medgan.studies.ablation import Ablation
 LARGE = ("patch.size_voxels=64", "discriminator.channels=2")
 
 
-def ablation(ordered, tmp_path, *overrides, only=None):
-    return Ablation(
-        ordered(tmp_path, *overrides, options={"only": only} if only else {}), Console(quiet=True)
-    ).translators
+@pytest.fixture
+def ablation(settled):
+    """The translators of an ablation: ``ablation("pix2pix.l1=3", only="losses")``."""
+    return lambda *overrides, only=None: (
+        settled(Ablation, *overrides, options={"only": only} if only else {}).translators
+    )
 
 
 def differences(translators):
@@ -25,13 +26,13 @@ def differences(translators):
     }
 
 
-def test_losses_change_one_setting(ordered, tmp_path):
-    changed = differences(ablation(ordered, tmp_path, only="losses"))
+def test_losses_change_one_setting(ablation):
+    changed = differences(ablation(only="losses"))
     assert changed == {"l1+cgan": {}, "l1": {"pix2pix.adversarial": "none"}, "cgan": {"pix2pix.l1": 0}}
 
 
-def test_discriminators_change_the_receptive_field(ordered, tmp_path):
-    own = ablation(ordered, tmp_path, *LARGE, only="discriminators")
+def test_discriminators_change_the_receptive_field(ablation):
+    own = ablation(*LARGE, only="discriminators")
     assert differences(own) == {
         "l1+cgan": {},
         "discriminator=1": {"discriminator.receptive_field": 1},
@@ -41,42 +42,43 @@ def test_discriminators_change_the_receptive_field(ordered, tmp_path):
     assert "patches of 64 x 64 voxels do not fit discriminator" in own.left_out["discriminator=286"]
 
 
-def test_without_only_all_groups_are_compared(ordered, tmp_path):
-    assert {"l1", "cgan", "discriminator=1", "unet", "encoder-decoder"} < set(ablation(ordered, tmp_path, *LARGE).cells)
+def test_without_only_all_groups_are_compared(ablation):
+    assert {"l1", "cgan", "discriminator=1", "unet", "encoder-decoder"} < set(ablation(*LARGE).cells)
 
 
 @pytest.mark.parametrize("kind", ["resnet", "unet"])
-def test_generators_are_a_unet_with_and_without_skips_and_a_resnet(ordered, tmp_path, kind):
+def test_generators_are_a_unet_with_and_without_skips_and_a_resnet(ablation, kind):
     network = [] if kind == "resnet" else ["generator.network={kind: unet, channels: 4, downs: 3, norm: instance}"]
-    own = ablation(ordered, tmp_path, *network, only="generators")
+    own = ablation(*network, only="generators")
     networks = {name: each.config.generator.network for name, each in own.pipelines.items()}
     assert own.left_out == {kind: "it has the settings of l1+cgan."}
     networks[kind] = networks.pop("l1+cgan")
     assert [networks[name].kind for name in ("unet", "encoder-decoder", "resnet")] == ["unet", "unet", "resnet"]
     assert (networks["unet"].skips, networks["encoder-decoder"].skips) == (True, False)
     assert networks["encoder-decoder"].downs == networks["unet"].downs == (4 if kind == "resnet" else 3)
-    assert {(network.channels, network.norm) for network in networks.values()} == {(4, "instance")}
+    norm = "group" if kind == "resnet" else "instance"
+    assert {(network.channels, network.norm) for network in networks.values()} == {(4, norm)}
 
 
-def test_a_setting_of_the_configured_network_does_not_reach_another_kind(ordered, tmp_path):
-    own = ablation(ordered, tmp_path, "generator.network.blocks=2", only="generators")
+def test_a_setting_of_the_configured_network_does_not_reach_another_kind(ablation):
+    own = ablation("generator.network.blocks=2", only="generators")
     assert set(own.cells) == {"l1+cgan", "unet", "encoder-decoder"}
     assert own.pipelines["l1+cgan"].config.generator.network.blocks == 2
 
 
 @pytest.mark.parametrize(("configured", "game"), [("none", "vanilla"), ("least_squares", "least_squares")])
-def test_the_reference_plays_the_configured_game_or_the_papers(ordered, tmp_path, configured, game):
-    own = ablation(ordered, tmp_path, f"pix2pix.adversarial={configured}", only="losses").pipelines
+def test_the_reference_plays_the_configured_game_or_the_papers(ablation, configured, game):
+    own = ablation(f"pix2pix.adversarial={configured}", only="losses").pipelines
     games = {name: each.config.pix2pix.adversarial for name, each in own.items()}
     assert games == {"l1+cgan": game, "l1": "none", "cgan": game}
 
 
-def test_without_an_l1_term_there_is_nothing_to_take_away(ordered, tmp_path):
+def test_without_an_l1_term_there_is_nothing_to_take_away(ablation):
     with pytest.raises(ConfigError, match=r"pix2pix\.l1=0 leaves no L1 term"):
-        ablation(ordered, tmp_path, "pix2pix.l1=0")
+        ablation("pix2pix.l1=0")
 
 
 @pytest.mark.parametrize(("patch", "downs"), [("size_voxels=64", 6), ("size_voxels=48", 4), ("size_voxels=20", 2)])
-def test_a_unet_is_as_deep_as_the_patch_lets_it(ordered, tmp_path, patch, downs):
-    own = ablation(ordered, tmp_path, f"patch.{patch}", only="generators")
+def test_a_unet_is_as_deep_as_the_patch_lets_it(ablation, patch, downs):
+    own = ablation(f"patch.{patch}", only="generators")
     assert own.pipelines["unet"].config.generator.network.downs == downs

@@ -1,21 +1,15 @@
-"""Augmentation in one go, and stopped in a segmenter and resumed; who is drawn, what is chosen, what is compared."""
+"""Augmentation: who is drawn, what is made of whom, what is chosen, and what is compared and told."""
 
-import io
-import os
-import signal
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.tracking import MlflowClient
-from rich.console import Console
 
 from medgan.config import load
 from medgan.data.splits import Split
 from medgan.data.streams import write_json
-from medgan.errors import ConfigError, DataError, InsertionError, LeakageError
+from medgan.errors import ConfigError, DataError, InsertionError
 from medgan.phantom.tissues import HeadTissue
 from medgan.pipeline import Pipeline
 from medgan.studies.augmentation import (
@@ -33,130 +27,42 @@ from medgan.studies.augmentation import (
 )  # fmt: skip
 from medgan.studies.base import Failure, Order
 from medgan.studies.cases import Making
-from medgan.studies.engine import Result, read_json, run_study
+from medgan.studies.engine import read_json, run_study
 from medgan.studies.segmenter import means
-from medgan.training.recorder import Recorder
+from tables import printed, rewrite, row_of
 
-QUIET = Console(quiet=True)
 UNLABELLED = 4
 """This training subject has a mask in which nothing is marked."""
 KEYS = ["arm", "size", "organ"]
-STOPPED = "standard+generator,ratio=100,n=2,seed=0"
-EVERY = (
-    "arms=[standard, standard+generator, standard+shuffled]",
-    "ratios_percent=[0, 50, 100]",
-    "cases=2",
-)
 
 
-@dataclass
-class Story:
-    whole: Result
-    stopped: str
-    before: dict[str, int]
-    resumed: Result
-    output: str
+@pytest.fixture
+def few(settled):
+    """Studies that are not begun: ``few("sizes=[2]", seeds=(0, 1))``."""
+    own = ("arms=[real, standard, standard+copy-paste]", "ratios_percent=[100]", "cases=3")
+    return lambda *overrides, **changes: settled(Augmentation, *own, *overrides, **changes)
 
 
-def stamps(folder):
-    """When each file of what was finished was written."""
-    done = [path.parent for path in folder.rglob("validation.json")] + [folder / "generators", folder / "cases"]
-    return {str(path): path.stat().st_mtime_ns for each in done for path in each.rglob("*") if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def story(few_order, tmp_path_factory):
-    """Ctrl-C in the middle of a segmenter's second epoch, as a user gives it."""
-    iteration = Recorder.iteration
-
-    def watched(self, number):
-        iteration(self, number)
-        if number == 3 and self.folder.name == STOPPED:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    work = tmp_path_factory.mktemp("study")
-    order, output = few_order(work / "parts", *EVERY, "sizes=[2]"), io.StringIO()
-    with pytest.MonkeyPatch.context() as always:
-        # The library behind it collects all garbage at each call, which takes longer than a training.
-        always.setattr("medgan.evaluation.statistics.holm", np.asarray)
-        whole = run_study(Augmentation, few_order(work / "whole", *EVERY), QUIET)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Recorder, "iteration", watched)
-            with pytest.raises(KeyboardInterrupt) as stopped:
-                run_study(Augmentation, order, QUIET)
-        before = stamps(order.folder)
-        resumed = run_study(Augmentation, order, Console(file=output, width=200))
-    return Story(whole, str(stopped.value), before, resumed, output.getvalue())
-
-
-def folder_of(result):
-    return result.study.order.folder
-
-
-def test_every_arm_of_every_size_is_judged_on_every_test_subject(story):
-    rows = story.whole.rows
-    assert story.whole.exit_code == 0
-    assert len(rows) == 3 * 2 * 2 * 2
-    assert set(rows["subject"]) == {"s6", "s7"}
-    assert set(rows["size"]) == {2, 3}
-    chosen = {sweep.size: sweep.ratio_percent for sweep in story.whole.study.sweeps}
+def test_every_arm_of_every_size_is_judged_on_every_test_subject_and_the_folder_tells_all(golden):
+    folder = golden.resumed("augmentation").folder
+    record, rows = read_json(folder / "augmentation.json"), pd.read_csv(folder / "augmentation.csv")
+    chosen = {sweep["size"]: sweep["ratio_percent"] for sweep in record["sweeps"] if sweep["method"] == "generator"}
+    assert list(chosen) == [2, 3]
     for (size, arm), own in rows.groupby(["size", "arm"]):
-        assert set(own["ratio_percent"]) == {0 if arm == "standard" else chosen[size]}
-
-
-def test_it_resumes_where_it_was_stopped_and_finds_the_same(story):
-    assert STOPPED in story.stopped
-    assert any("generators" in path for path in story.before)
-    assert any("cases" in path for path in story.before)
-    after = stamps(folder_of(story.resumed))
-    trained = {path: stamp for path, stamp in story.before.items() if not path.endswith(("rows.csv", "task.json"))}
-    assert {path: after[path] for path in trained} == trained
-    assert "finished before" in story.output
-    pd.testing.assert_frame_equal(story.resumed.rows, story.whole.rows.query("size == 2"))
-
-
-def test_the_folder_tells_all(story):
-    folder = folder_of(story.whole)
-    record = read_json(folder / "augmentation.json")
-    assert record["budget"] == {"iterations": 4, "batch_size": 2}
+        assert sorted(zip(own["subject"], own["organ"], strict=True)) == list(product(("s6", "s7"), ("back", "front")))
+        assert arm == "standard+copy-paste" or set(own["ratio_percent"]) == {0 if arm == "standard" else chosen[size]}
+    assert set(record["sweeps"][0]["val_dice"]) == {"0", "100"}
+    assert record["budget"] == {"iterations": 24, "batch_size": 2}
     assert record["subjects"] == {"train": 5, "validation": 1, "test": 2}
     assert record["command"].startswith("medgan study augmentation")
-    assert [(sweep["size"], sweep["method"]) for sweep in record["sweeps"]] == [(2, "generator"), (3, "generator")]
-    assert set(record["sweeps"][0]["val_dice"]) == {"0", "50", "100"}
     assert len(record["comparisons"]) == len(pd.read_csv(folder / "comparisons.csv"))
-    assert len(pd.read_csv(folder / "augmentation.csv")) == len(story.whole.rows)
-    curves = pd.read_csv(folder / "curves.csv")
-    assert set(curves["arm"]) == set(story.whole.rows["arm"])
-    assert "Difference in Dice" in story.output
+    assert set(pd.read_csv(folder / "curves.csv")["arm"]) == set(rows["arm"]) == set(record["arms"])
+    for words in ("Difference in Dice", "n=2 generator: ratio 100 %", "finished before"):
+        assert words in golden.resumed("augmentation").output
 
 
-def test_all_is_one_run_with_a_child_for_each_network(story):
-    folder = folder_of(story.resumed)
-    record = read_json(folder / "study.json")
-    client = MlflowClient(tracking_uri=record["tracking_uri"])
-    parent = client.get_run(record["mlflow_run_id"])
-    children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    segmenters = [f"segmenters/{path.name}" for path in (folder / "segmenters").iterdir()]
-    assert {run.info.run_name for run in children} == {"generators/n=2,seed=0", *segmenters}
-    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
-    assert parent.data.metrics["gain/n2/mean_dice"] == pytest.approx(story.resumed.summary.metrics["gain/n2/mean_dice"])
-
-
-def test_a_finished_study_is_not_taken_for_one_of_other_settings(story, few_order):
-    out = folder_of(story.whole).parents[1]
-    with pytest.raises(ConfigError, match=r"other segmenter\.rate"):
-        run_study(Augmentation, few_order(out, *EVERY, "segmenter.rate=0.1"), QUIET)
-
-
-def test_a_study_of_another_split_is_refused(story, few_order, save_few, tmp_path):
-    out = folder_of(story.whole).parents[1]
-    parts = ("train", "train", "train", "test", "train", "validation", "test", "train")
-    with pytest.raises(LeakageError, match="'s3' is in its train part"):
-        run_study(Augmentation, few_order(out, *EVERY, data=save_few(tmp_path, parts)), QUIET)
-
-
-def test_a_draw_whose_cases_fail_leaves_its_arms_out_and_the_others_go_on(few_order, tmp_path):
-    stages = Augmentation(few_order(tmp_path, "sizes=[2]", seeds=(0, 1)), QUIET).stages()
+def test_a_draw_whose_cases_fail_leaves_its_arms_out_and_the_others_go_on(few):
+    stages = few("sizes=[2]", seeds=(0, 1)).stages()
     assert [task.name for task in next(stages)] == ["cases/copy-paste,n=2,seed=0", "cases/copy-paste,n=2,seed=1"]
     segmenters = stages.send([Failure("cases/copy-paste,n=2,seed=1", "no room")])
     assert [task.name.removeprefix("segmenters/") for task in segmenters] == [
@@ -165,7 +71,7 @@ def test_a_draw_whose_cases_fail_leaves_its_arms_out_and_the_others_go_on(few_or
     ]  # fmt: skip
 
 
-def test_nothing_placed_fails_the_cases_and_the_study_goes_on(few_order, tmp_path, monkeypatch):
+def test_nothing_placed_fails_the_cases_and_the_study_goes_on(few, monkeypatch):
     class Refusing:
         name = "copy-paste"
 
@@ -173,7 +79,8 @@ def test_nothing_placed_fails_the_cases_and_the_study_goes_on(few_order, tmp_pat
             raise InsertionError("no room")
 
     monkeypatch.setattr(Making, "synthesiser", lambda self, device: Refusing())
-    result = run_study(Augmentation, few_order(tmp_path, "sizes=[2]", "arms=[real, copy-paste]"), QUIET)
+    study = few("sizes=[2]", "arms=[real, copy-paste]", "segmenter.fit={epochs: 1, iterations_per_epoch: 1}")
+    result = run_study(Augmentation, study.order, study.console)
     (failure,) = result.failures
     assert failure.child == "cases/copy-paste,n=2,seed=0"
     assert "no room" in failure.reason
@@ -181,8 +88,8 @@ def test_nothing_placed_fails_the_cases_and_the_study_goes_on(few_order, tmp_pat
     assert list(dict.fromkeys(result.rows["arm"])) == ["real"]
 
 
-def test_an_arm_sees_its_few_subjects_its_cases_and_its_share_and_shows_the_guard_whom(few_order, tmp_path):
-    study = Augmentation(few_order(tmp_path), QUIET)
+def test_an_arm_sees_its_few_subjects_its_cases_and_its_share_and_shows_the_guard_whom(few):
+    study = few()
     draw = study.draws[0]
     for arm, ratio, share, augmentation in (
         ("standard+copy-paste", 25, 0.2, "standard"), ("real", 0, 0, "none"),
@@ -210,13 +117,12 @@ SCORES = {  # by arm, ratio and seed
 
 
 @pytest.fixture
-def swept(few_order, tmp_path):
+def swept(few):
     """Studies whose trainings score as ``SCORES`` says; those in ``fails`` do not end: ``swept(fails)``."""
 
     def run(fails=(), *overrides):
         arms = "arms=[real, standard, standard+copy-paste, standard+carve-mix]"
-        order = few_order(tmp_path, arms, "ratios_percent=[0, 25, 100]", *overrides, seeds=(0, 1))
-        study = Augmentation(order, QUIET)
+        study = few(arms, "ratios_percent=[0, 25, 100]", *overrides, seeds=(0, 1))
         draws = [draw for draw in study.draws if draw.size == 2]
         choosing = study._choose_ratios(2, dict.fromkeys(study.config.methods, draws))
         try:
@@ -225,7 +131,7 @@ def swept(few_order, tmp_path):
             for task in tasks:
                 if keys[task.name] not in fails:
                     dice = SCORES[keys[task.name]][task.inputs["seed"]]
-                    write_json(order.folder / task.name / "validation.json", {"val_dice": dice})
+                    write_json(study.order.folder / task.name / "validation.json", {"val_dice": dice})
             choosing.send([Failure(name, "no") for name, key in keys.items() if key in fails])
         except StopIteration as end:
             return study, end.value, locals().get("tasks", [])
@@ -244,11 +150,8 @@ def test_the_best_mean_over_seeds_is_taken_for_each_method_and_zero_never(swept)
     assert {task.product for task in tasks} == {"validation.json"}
 
 
-def test_a_ratio_that_failed_with_a_seed_is_no_choice(swept):
+def test_a_ratio_that_failed_is_no_choice_and_a_method_of_which_all_did_is_named_and_stops_no_other(swept):
     assert swept({("standard+copy-paste", 100)})[1] == {"copy-paste": 25, "carve-mix": 25}
-
-
-def test_a_method_of_which_nothing_could_be_trained_is_named_and_stops_no_other(swept):
     study, ratios, _ = swept({("standard+carve-mix", 25), ("standard+carve-mix", 100)})
     assert list(ratios) == ["copy-paste"]
     (failure,) = study.failures
@@ -262,13 +165,12 @@ def test_a_single_ratio_is_taken_as_it_is(swept):
     assert [sweep.arm for sweep in study.sweeps] == [None, None]
 
 
-def test_a_ratio_is_chosen_by_the_arm_on_top_of_what_is_usual(few_order, tmp_path):
+def test_a_ratio_is_chosen_by_the_arm_on_top_of_what_is_usual(few):
     for arms, expected in (
         ("real, generator, standard, standard+generator, standard+shuffled", "standard+generator"),
         ("real, generator, standard+shuffled", "generator"),
     ):
-        study = Augmentation(few_order(tmp_path, f"arms=[{arms}]"), QUIET)
-        assert study._swept("generator").name == expected
+        assert few(f"arms=[{arms}]")._swept("generator").name == expected
 
 
 def test_an_arm_differs_from_its_reference_in_one_thing_and_the_control_has_the_generators_images():
@@ -280,50 +182,37 @@ def test_an_arm_differs_from_its_reference_in_one_thing_and_the_control_has_the_
     assert (arm.name, control.name) in FURTHER
 
 
-@pytest.fixture
-def settled(few_order, tmp_path):
-    """Studies that are not begun: ``settled("sizes=[2]", seeds=(0, 1))``, each in a folder of its own."""
-    number = iter(range(10))
-    return lambda *overrides, **changes: Augmentation(
-        few_order(tmp_path / str(next(number)), *overrides, **changes), QUIET
-    )
-
-
-def of_size(study, size):
-    return [draw for draw in study.draws if draw.size == size]
-
-
-def test_the_fewer_subjects_are_among_the_more_and_a_seed_draws_its_own_whatever_else_is_asked_for(settled):
-    study = settled(seeds=(0, 7, 3, 4))
-    for fewer, more in zip(of_size(study, 2), of_size(study, 3), strict=True):
+def test_the_fewer_subjects_are_among_the_more_and_a_seed_draws_its_own_whatever_else_is_asked_for(few):
+    draws = few(seeds=(0, 7, 3, 4)).draws
+    two, three = ([draw for draw in draws if draw.size == size] for size in (2, 3))
+    for fewer, more in zip(two, three, strict=True):
         assert fewer.seed == more.seed
         assert more.subjects[:2] == fewer.subjects
-    assert settled("sizes=[2]", seeds=(7,)).draws[0] in of_size(study, 2)
-    assert len({frozenset(draw.subjects) for draw in of_size(study, 2)}) > 1
+    assert few("sizes=[2]", seeds=(7,)).draws[0] in two
+    assert len({frozenset(draw.subjects) for draw in two}) > 1
 
 
-def test_only_training_subjects_with_a_label_are_drawn(settled):
-    study = settled("sizes=[4]")
+def test_only_training_subjects_with_a_label_are_drawn(few):
+    study = few("sizes=[4]")
     assert set(study.draws[0].subjects) == {"s0", "s1", "s2", "s3", "s4"} - {f"s{UNLABELLED}"}
     assert [scan.subject for scan in study._of(study.draws[0].labelled)] == list(study.draws[0].subjects)
 
 
-def test_cases_that_augment_made_are_nobody_in_a_study(settled, save_few, tmp_path):
-    table = save_few(tmp_path / "cohort", parts=("train",) * 6 + ("validation", "test"))
-    (table.parent / "s5_image.json").write_text('{"Synthetic": true, "Augmentation": {"Method": "copy-paste"}}')
-    study = settled("sizes=[4]", data=table)
+def test_cases_that_augment_made_are_nobody_in_a_study(few, own):
+    parts = {"s5": "train", "s6": "validation"}
+    table = rewrite(own("lesions"), lambda row: row | {"split": parts.get(row["subject"], row["split"])})
+    (table.parent / "s5_mr.json").write_text('{"Synthetic": true, "Augmentation": {"Method": "copy-paste"}}')
+    study = few("sizes=[4]", data=table)
     assert set(study.draws[0].subjects) == {"s0", "s1", "s2", "s3"}
     assert any("1 synthetic case of `medgan augment` is left out" in note for note in study.notes())
 
 
-def recipients(study, method):
-    (making,) = study._cases_task(method, study.draws[0]).args
-    return making.recipients
+def test_healthy_subjects_are_no_size_and_receive_what_the_few_lend(few):
+    def recipients(study, method):
+        return study._cases_task(method, study.draws[0]).args[0].recipients
 
-
-def test_healthy_subjects_are_no_size_and_receive_what_the_few_lend(settled):
     added = ["insertion.placement=add", "generator_insertion={}", "sizes=[2]"]
-    without, besides = (settled(*added, f"healthy={healthy}") for healthy in (0, 1))
+    without, besides = (few(*added, f"healthy={healthy}") for healthy in (0, 1))
     (few,), (more,) = without.draws, besides.draws
     assert (more.size, more.labelled, more.healthy) == (2, few.subjects, (f"s{UNLABELLED}",))
     assert [scan.subject for scan in recipients(besides, "copy-paste")] == [f"s{UNLABELLED}"]
@@ -342,36 +231,32 @@ def test_healthy_subjects_are_no_size_and_receive_what_the_few_lend(settled):
         (["lesions=[spot]"], "lesions names spot"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_drawn_or_trained_is_refused(settled, settings, message):
+def test_what_cannot_be_drawn_or_trained_is_refused(few, settings, message):
     with pytest.raises(ConfigError, match=message):
-        settled(*settings)
+        few(*settings)
 
 
-def test_the_generator_draws_what_the_segmenter_segments_and_validation_chooses_no_epoch(settled):
-    study = settled()
-    assert study.synthesis.labels == {"front": (1,), "back": (2,)}
-    assert (study.synthesis.domain, study.synthesis.grid) == (study.segmenter.domain, study.segmenter.grid)
-    assert study.synthesis.fit.keep == "last"
-
-
-def test_a_pipeline_that_makes_no_lesions_is_refused_before_its_phantom_is_rendered(settled, monkeypatch):
+def test_a_pipeline_that_makes_no_lesions_is_refused_before_its_phantom_is_rendered(few, monkeypatch):
     monkeypatch.setattr(Pipeline, "rendered", lambda *asked: pytest.fail("rendered"))
     with pytest.raises(ConfigError, match="'mr_to_ct' trains no lesion generator"):
-        settled(pipeline="mr_to_ct", data=None)
+        few(pipeline="mr_to_ct", data=None)
 
 
-def test_a_second_image_of_a_subject_is_refused(settled, save_few, tmp_path):
-    table = save_few(tmp_path / "data")
-    (tmp_path / "data/again.nii.gz").write_bytes((tmp_path / "data/s0_image.nii.gz").read_bytes())
+def test_a_second_image_of_a_subject_is_refused(few, own):
+    table = own("lesions")
+    table.with_name("again.nii.gz").write_bytes(table.with_name("s0_mr.nii.gz").read_bytes())
     table.write_text(table.read_text() + "s0,mr,again.nii.gz,s0_mask.nii.gz,train\n")
     with pytest.raises(DataError, match="keep one"):
-        settled(data=table)
+        few(data=table)
 
 
-def test_the_split_is_frozen(few_order, tmp_path):
-    study = Augmentation(few_order(tmp_path), QUIET)
+def test_the_split_is_frozen_and_the_generator_draws_what_the_segmenter_segments(few):
+    study = few()
+    assert study.synthesis.labels == {"front": (1,), "back": (2,)}
+    assert (study.synthesis.domain, study.synthesis.grid) == (study.segmenter.domain, study.segmenter.grid)
+    assert study.synthesis.fit.keep == "last", "validation chooses no epoch"
     assert Split.load(study.order.folder / "split.json") == study.split
-    assert Augmentation(few_order(tmp_path), QUIET).split == study.split
+    assert Augmentation(study.order, study.console).split == study.split
 
 
 def settings(on_phantom, quick, pipeline="lesion_augmentation"):
@@ -380,19 +265,17 @@ def settings(on_phantom, quick, pipeline="lesion_augmentation"):
     return configured(order)
 
 
-def test_what_is_asked_for_decides_what_is_made():
-    config = load(AugmentationConfig, {"arms": ["real", "standard", "standard+carve-mix", "standard+generator"]})
-    assert config.methods == ("carve-mix", "generator")
-    assert load(AugmentationConfig, {"arms": ["real", "standard"]}).methods == ()
-
-
-def test_only_what_is_trained_is_compared():
+def test_what_is_asked_for_decides_what_is_made_compared_and_chosen():
     config = load(AugmentationConfig, {"arms": ["real", "standard", "standard+generator"]})
-    assert config.comparisons == (("standard", "real"), ("standard+generator", "standard"))
-
-
-def test_zero_is_tried_and_cannot_be_chosen():
+    assert (config.methods, config.comparisons) == (
+        ("generator",),
+        (("standard", "real"), ("standard+generator", "standard")),
+    )
+    assert load(AugmentationConfig, {"arms": ["real", "standard"]}).methods == ()
     assert load(AugmentationConfig, {"ratios_percent": [100, 0, 25]}).ratios == (25, 100)
+    config = load(AugmentationConfig, {"insertion": {"placement": "replace"}, "generator_insertion": {"shapes": "own"}})
+    assert config.insertion_of("copy-paste") == config.insertion
+    assert config.insertion_of("generator") == config.insertion.model_copy(update={"shapes": "own"})
 
 
 @pytest.mark.parametrize(
@@ -403,6 +286,7 @@ def test_zero_is_tried_and_cannot_be_chosen():
         ({"arms": ["real", "real"]}, "each once"),
         ({"arms": ["standard", "standard+shuffled"]}, "takes the ratio of the generator"),
         ({"sizes": []}, "sizes"),
+        ({"generator_insertion": {"shape_of": "own"}}, "unknown setting 'shape_of'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, problem):
@@ -420,27 +304,10 @@ def test_the_shipped_settings_can_be(quick, on_phantom):
         assert len(config.ratios_percent) == 1
 
 
-@pytest.mark.parametrize("on_phantom", [True, False])
-def test_a_study_that_has_no_short_form_is_not_run_at_full_length_under_that_name(on_phantom):
-    with pytest.raises(ConfigError, match=r"no short form of a study of 'lesion_classification' is shipped; leave"):
-        settings(on_phantom, True, "lesion_classification")
-
-
 def test_the_phantoms_lesions_are_counted_one_by_one():
     config = settings(True, False)
     assert config.lesions == ("lesion",)
     assert config.segmenter["labels"] == {"lesion": [HeadTissue.LESION, HeadTissue.ENHANCING_LESION]}
-
-
-def test_the_insertion_of_the_generator_may_differ_from_that_of_others():
-    config = load(AugmentationConfig, {"insertion": {"placement": "replace"}, "generator_insertion": {"shapes": "own"}})
-    assert config.insertion_of("copy-paste") == config.insertion
-    assert config.insertion_of("generator") == config.insertion.model_copy(update={"shapes": "own"})
-
-
-def test_a_setting_that_insertion_does_not_have_is_refused_before_anything_is_trained():
-    with pytest.raises(ConfigError, match="unknown setting 'shape_of'"):
-        load(AugmentationConfig, {"generator_insertion": {"shape_of": "own"}})
 
 
 SIZES, SEEDS, SUBJECTS = (4, 8, 16), (0, 1), tuple("abcdef")
@@ -469,24 +336,17 @@ def rows():
     )
 
 
-def one(table, **wanted):
-    for key, value in wanted.items():
-        table = table[table[key] == value]
-    (row,) = table.to_dict("records")
-    return row
-
-
 def test_the_mean_of_organs_is_a_subjects_own(rows):
     table = with_mean(rows)
     key = {"arm": "standard+generator", "size": 4, "seed": 0, "subject": "a"}
-    assert one(table, organ=MEAN, **key)["dice"] == pytest.approx((0.66 + 0.6) / 2)
+    assert row_of(table, organ=MEAN, **key)["dice"] == pytest.approx((0.66 + 0.6) / 2)
     assert len(table) == 1.5 * len(rows)
     single = rows[rows["organ"] == "front"]
     assert with_mean(single) is single
 
 
 def test_means_are_over_subjects_with_seeds_averaged(rows):
-    row = one(means(rows, KEYS), arm="real", size=8, organ="back", metric="dice")
+    row = row_of(means(rows, KEYS), arm="real", size=8, organ="back", metric="dice")
     assert row["mean"] == pytest.approx(0.5 + 0.025 + 0.01)
     assert row["n"] == len(SUBJECTS)
 
@@ -495,13 +355,13 @@ def test_differences_are_told_for_all_seeds_and_for_each(rows):
     table = comparisons(with_mean(rows), PAIRS)
     key = {"arm": "standard+generator", "reference": "standard", "organ": "front", "metric": "dice"}
     for size, gain in {4: 0.06, 8: 0.04, 16: 0.02}.items():
-        whole = one(table, size=size, seed=ALL, **key)
+        whole = row_of(table, size=size, seed=ALL, **key)
         assert whole["mean"] == pytest.approx(gain * 1.025)
         assert (whole["n"], whole["trainings"]) == (len(SUBJECTS), len(SEEDS))
         assert whole["lower"] > 0
         for seed in SEEDS:
-            assert one(table, size=size, seed=str(seed), **key)["mean"] == pytest.approx(gain * 1.025)
-    assert one(table, size=4, seed=ALL, **key | {"organ": MEAN})["mean"] == pytest.approx(0.03 * 1.025)
+            assert row_of(table, size=size, seed=str(seed), **key)["mean"] == pytest.approx(gain * 1.025)
+    assert row_of(table, size=4, seed=ALL, **key | {"organ": MEAN})["mean"] == pytest.approx(0.03 * 1.025)
 
 
 def test_false_alarms_in_healthy_subjects_are_compared_where_the_f1_has_nothing_to_say(rows):
@@ -513,27 +373,27 @@ def test_false_alarms_in_healthy_subjects_are_compared_where_the_f1_has_nothing_
     few = few.assign(false_lesions=counts, lesion_f1=np.where(healthy, np.where(counts > 0, 0.0, np.nan), 1.0))
     table = comparisons(few, PAIRS[1:])
     for seed in (ALL, *map(str, SEEDS)):
-        hidden, told = (one(table, seed=seed, metric=metric) for metric in ("lesion_f1", "false_lesions"))
+        hidden, told = (row_of(table, seed=seed, metric=metric) for metric in ("lesion_f1", "false_lesions"))
         assert (hidden["mean"], hidden["n"]) == (0, 4)
         assert (told["mean"], told["n"]) == (pytest.approx(3 / 6), 6)
-    assert one(means(few, KEYS), arm="standard", metric="false_lesions")["mean"] == 0
+    assert row_of(means(few, KEYS), arm="standard", metric="false_lesions")["mean"] == 0
 
 
 def test_a_seed_that_one_arm_lacks_is_not_compared(rows):
     fewer = rows[~((rows["arm"] == "standard+generator") & (rows["seed"] == 1))]
     table = comparisons(fewer, PAIRS)
     key = {"arm": "standard+generator", "organ": "front", "metric": "dice", "size": 4}
-    assert one(table, seed=ALL, **key)["mean"] == pytest.approx(0.06 * 1.025)
-    assert one(table, seed=ALL, **key)["trainings"] == 1
+    assert row_of(table, seed=ALL, **key)["mean"] == pytest.approx(0.06 * 1.025)
+    assert row_of(table, seed=ALL, **key)["trainings"] == 1
     assert table[(table["arm"] == "standard+generator") & (table["seed"] == "1")].empty
 
 
 def test_the_slope_is_what_a_gain_loses_as_subjects_double(rows):
     table = slopes(rows, PAIRS)
-    row = one(table, arm="standard+generator", organ="front")
+    row = row_of(table, arm="standard+generator", organ="front")
     assert row["mean"] == pytest.approx(-0.02 * 1.025)
     assert row["upper"] < 0
-    assert one(table, arm="standard", organ="front")["mean"] == pytest.approx(0, abs=1e-12)
+    assert row_of(table, arm="standard", organ="front")["mean"] == pytest.approx(0, abs=1e-12)
 
 
 def test_one_size_has_no_slope(rows):
@@ -547,37 +407,29 @@ def test_nothing_is_compared_where_nothing_was_found(rows):
     assert slopes(empty, PAIRS).empty
 
 
-def shown(few_order, tmp_path, rows, *overrides):
-    output = io.StringIO()
-    Console(file=output, width=200).print(*Augmentation(few_order(tmp_path, *overrides), QUIET).summary(rows).shown)
-    return output.getvalue()
+@pytest.fixture
+def summary(few, rows):
+    """What follows from figures of three arms: ``summary(dice=1.0)``; of one organ where ``organ`` names it."""
+
+    def of(organ=None, **figures):
+        own = rows[rows["organ"] == "front"].assign(organ=organ, **figures) if organ else rows
+        return few("arms=[real, standard, standard+generator]").summary(own)
+
+    return of
 
 
-def test_all_sizes_and_seeds_stand_in_one_line(few_order, tmp_path, rows):
-    text = shown(few_order, tmp_path, rows, "arms=[real, standard, standard+generator]")
+def test_all_sizes_and_seeds_stand_in_one_line(summary):
+    text = printed(summary().shown, 200)
     assert all(word in text for word in ("n=4", "n=8", "n=16", "seeds +0.031 +0.031", "p 0.0", "slope"))
     line = next(line for line in text.splitlines() if "standard+generator" in line and "+0.031 [" in line)
     assert "-0.010 [" in line
     assert "esion" not in text
 
 
-def test_lesions_are_told_where_they_are_counted(few_order, tmp_path, rows):
-    lesions = rows[rows["organ"] == "front"].assign(organ="lesion", lesion_f1=0.55, false_lesions=0.51)
-    text = shown(few_order, tmp_path, lesions, "arms=[real, standard, standard+generator]")
+def test_lesions_are_told_where_they_are_counted_and_what_the_generator_adds_in_them(summary):
+    found = summary("lesion", lesion_f1=0.55, false_lesions=0.51)
+    text = printed(found.shown, 200)
     for words in ("Lesion-wise F1 of lesion", "0.550 [", "False lesions per subject of lesion", "0.510 [", "fewer are"):
         assert words in text
-
-
-def test_the_parent_run_tells_what_the_generator_adds_in_lesions_too(few_order, tmp_path, rows):
-    lesions = rows[rows["organ"] == "front"].assign(organ="lesion", lesion_f1=0.5, false_lesions=1.0)
-    study = Augmentation(few_order(tmp_path, "arms=[real, standard, standard+generator]"), QUIET)
-    gains = study.summary(lesions).metrics
-    assert gains.keys() >= {f"gain/n4/lesion_{metric}" for metric in ("dice", "lesion_f1", "false_lesions")}
-    assert gains["gain/n4/lesion_dice"] == pytest.approx(0.06 * 1.025)
-
-
-def test_a_study_of_which_every_segmenter_failed_says_nothing_and_goes_to_its_end(few_order, tmp_path):
-    study = Augmentation(few_order(tmp_path), QUIET)
-    summary = study.summary(pd.DataFrame(columns=[*study.keys, *study.metrics]))
-    assert summary.comparisons.empty
-    assert summary.record["means"] == []
+    assert found.metrics.keys() >= {f"gain/n4/lesion_{metric}" for metric in ("dice", "lesion_f1", "false_lesions")}
+    assert found.metrics["gain/n4/lesion_dice"] == pytest.approx(0.06 * 1.025)

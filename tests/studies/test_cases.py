@@ -12,7 +12,7 @@ from medgan.data.streams import write_json
 from medgan.errors import ConfigError, DataError, InsertionError, LeakageError
 from medgan.segmentation.labelled import Labelled
 from medgan.studies import cases as module
-from medgan.studies.augmentation import Augmentation
+from medgan.studies.augmentation import BY_NAME, Augmentation
 from medgan.studies.cases import (
     Draw,
     Making,
@@ -55,21 +55,21 @@ def test_a_case_is_read_as_it_was_made(tmp_path, shape):
     assert (read.image.voxels.dtype, read.labels.dtype) == (np.float32, np.uint8)
 
 
-def written(folder, number):
-    write_cases(folder, [Synthetic(case("s1", number), ("s1", "s2"), {"size": 3})], {"refused": 0})
-    return read_json(folder / "cases.json")
-
-
 def test_the_record_says_whom_each_was_made_of_and_tells_other_voxels_apart(tmp_path):
-    one, same, other = (written(tmp_path / name, number) for name, number in (("a", 0), ("b", 0), ("c", 1)))
+    one, same, other = (tmp_path / name for name in ("one", "same", "other"))
+    for folder, number in ((one, 0), (same, 0), (other, 1)):
+        write_cases(folder, [Synthetic(case("s1", number), ("s1", "s2"), {"size": 3})], {"refused": 0})
+    one, same, other = (read_json(folder / "cases.json") for folder in (one, same, other))
     assert one == same
     assert one["cases"] == [{"subject": "s1", "parents": ["s1", "s2"], "how": {"size": 3}}]
     assert one["sha256"] != other["sha256"]
 
 
-def test_cases_that_were_not_all_made_are_not_there(tmp_path):
+def test_cases_that_were_not_all_made_are_not_there_and_a_damaged_one_is_named(tmp_path):
+    own = Synthetic(case("s1", 0), ("s1",), {})
+
     def broken():
-        yield Synthetic(case("s1", 0), ("s1",), {})
+        yield own
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -77,10 +77,7 @@ def test_cases_that_were_not_all_made_are_not_there(tmp_path):
     assert SyntheticCases(tmp_path, DRAW).sha256 is None
     with pytest.raises(DataError, match="holds no synthetic cases"):
         read_cases(tmp_path)
-
-
-def test_a_damaged_case_is_named(tmp_path):
-    write_cases(tmp_path, [Synthetic(case("s1", 0), ("s1",), {})], {})
+    write_cases(tmp_path, [own], {})
     (tmp_path / "0000.npz").write_bytes(b"no")
     with pytest.raises(DataError, match=r"0000.npz: cannot be read"):
         read_cases(tmp_path)
@@ -95,11 +92,8 @@ def test_no_case_keeps_its_own_labels_nor_those_of_its_own_anatomy():
     np.testing.assert_array_equal(mixed[2].labels[[0, 2, 3, 5]], cases[0].labels[[0, 1, 2, 3]])
     np.testing.assert_array_equal(mixed[0].labels, cases[2].labels[[0, 2, 3, 5]])
     np.testing.assert_array_equal(mixed[1].labels, mixed[0].labels)
-
-
-def test_of_one_anatomy_the_next_cases_labels_serve():
-    cases = [case("s1", 0), case("s1", 1)]
-    np.testing.assert_array_equal(shuffled(cases, ["s1", "s1"])[0].labels, cases[1].labels)
+    # Of one anatomy the next case's labels serve.
+    np.testing.assert_array_equal(shuffled(cases[:2], ["s1", "s1"])[0].labels, cases[1].labels)
     with pytest.raises(DataError, match="cannot be exchanged"):
         shuffled(cases[:1], ["s1"])
 
@@ -116,8 +110,8 @@ class Brightened:
 
 
 @pytest.fixture
-def study(few_order, tmp_path):
-    return Augmentation(few_order(tmp_path, "bend=false"), Console(quiet=True))
+def study(settled):
+    return settled(Augmentation, "cases=3", "bend=false")
 
 
 @pytest.fixture
@@ -177,13 +171,10 @@ def test_leak_a_test_subject_is_no_recipient_no_donor_and_teaches_no_generator(s
             study.guard.admit(task.scans, task.name)
 
 
-def test_leak_a_method_that_brings_in_somebody_else(study, make):
+def test_leak_a_method_that_brings_in_somebody_else_and_cases_on_disk_of_such(study, make):
     with pytest.raises(LeakageError, match="is made of s7, who are not among the 2 subjects of n=2,seed=0"):
         make(lambda recipient, donors, rng: Synthetic(recipient, (recipient.subject, "s7"), {}))
     assert not list(study.order.folder.rglob("cases.json"))
-
-
-def test_leak_cases_on_disk_of_somebody_else(study, make):
     folder, record = make()
     record["cases"][1]["parents"][1] = "s6"
     write_json(folder / "cases.json", record)
@@ -199,9 +190,9 @@ def test_exchanged_labels_are_those_of_another_recipient_and_images_stay(study, 
         assert (a.labels != b.labels).any()
 
 
-def test_healthy_scans_are_added_as_they_are(few_order, tmp_path):
+def test_healthy_scans_are_added_as_they_are(settled, tmp_path):
     added = ["insertion.placement=add", "generator_insertion={}", "healthy=1", "arms=[standard, standard+healthy]"]
-    study = Augmentation(few_order(tmp_path, *added), Console(quiet=True))
+    study = settled(Augmentation, "cases=3", *added)
     task = study._cases_task("healthy", study.draws[0])
     make_cases(SimpleNamespace(folder=tmp_path / "cases", device="cpu"), *task.args)
     (healthy,) = Scans(study._of(study.draws[0].healthy))(study.segmenter)
@@ -213,14 +204,11 @@ def test_healthy_scans_are_added_as_they_are(few_order, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(few_order, tmp_path_factory):
-    """A study whose generator of two subjects is trained."""
-    study = Augmentation(few_order(tmp_path_factory.mktemp("generator"), "bend=false"), Console(quiet=True))
-    task = study._generator_task(study.draws[0])
-    folder = study.order.folder / task.name
-    context = SimpleNamespace(folder=folder, device="cpu", tracker=None, resume=False)
-    task.run(context, *task.args)
-    return study, folder / "model"
+def trained(golden, ordered):
+    """The golden study, whose generator of two subjects is trained, and that generator."""
+    folder = golden.resumed("augmentation").folder
+    order = ordered("augmentation", folder.parents[1], name=folder.name)
+    return Augmentation(order, Console(quiet=True)), folder / "generators" / "n=2,seed=0" / "model"
 
 
 def test_a_generator_learns_from_the_few_alone_and_nobody_chooses_its_epoch(trained):
@@ -239,7 +227,7 @@ def making(study, method, **changes):
 def test_methods_insert_as_the_settings_say_and_bending_may_follow_every_other(trained):
     study, _ = trained
     for method in ("copy-paste", "carve-mix", "generator"):
-        plain = making(study, method).synthesiser("cpu")
+        plain = making(study, method, bend=False).synthesiser("cpu")
         assert plain.config.placement == "replace"
         assert not isinstance(plain, Bent)
         bent = making(study, method, bend=True).synthesiser("cpu")
@@ -249,10 +237,7 @@ def test_methods_insert_as_the_settings_say_and_bending_may_follow_every_other(t
             assert plain.name == method
     assert isinstance(making(study, "elastic", bend=True).synthesiser("cpu"), Elastic)
     added = study.config.model_copy(update={"generator_insertion": {"placement": "add"}}).insertion_of("generator")
-    assert making(study, "generator", insertion=added).synthesiser("cpu").config.placement == "add"
-
-
-def test_a_placement_that_a_baseline_does_not_know_is_refused(study):
+    assert making(study, "generator", insertion=added, bend=False).synthesiser("cpu").config.placement == "add"
     whole = study.config.insertion.model_copy(update={"placement": "whole"})
     with pytest.raises(ConfigError, match="whole"):
         making(study, "copy-paste", insertion=whole).synthesiser("cpu")
@@ -268,11 +253,11 @@ def test_leak_a_generator_that_has_learnt_from_somebody_else(trained, monkeypatc
         own.synthesiser("cpu")
 
 
-def test_other_cases_and_settings_are_other_inputs(trained, make, study):
-    task = study._task(study.arms[-1], study.draws[0], 100)
+def test_other_cases_and_settings_are_other_inputs(make, study):
+    task = study._task(BY_NAME["standard+copy-paste"], study.draws[0], 100)
     assert task.inputs["synthetic"] is None
     _, record = make()
-    assert study._task(study.arms[-1], study.draws[0], 100).inputs["synthetic"] == record["sha256"]
+    assert study._task(BY_NAME["standard+copy-paste"], study.draws[0], 100).inputs["synthetic"] == record["sha256"]
     before = study._cases_task("copy-paste", study.draws[0]).inputs
     for change in ({"cases": 4}, {"bend": True}):
         study.config = study.config.model_copy(update=change)

@@ -56,16 +56,13 @@ def test_gamma_bends_within_the_window_alone(scans):
     np.testing.assert_array_equal(bent[inside][~seen], plain[inside][~seen])
 
 
-def test_mr_takes_the_histogram_of_ct_and_its_air(scans, tmp_path, ct):
+def test_mr_takes_the_histogram_of_ct_and_its_air_and_an_image_without_a_body_becomes_air(scans, tmp_path, ct):
+    empty = volume(tmp_path / "empty.nii.gz", np.full((32, 32, 3), -1000))
+    assert (matched(empty, scans[1], CONTRAST, PLAIN) == -1024).all()
     mr = volume(tmp_path / "mr.nii.gz", np.maximum(ct(3, True) + 1000, 0))
     found = matched(mr, scans[1], MR, PLAIN)
     assert found.min() == -1024
     assert found.max() <= scans[1].voxels.max()
-
-
-def test_an_image_without_a_body_becomes_air(scans, tmp_path):
-    empty = volume(tmp_path / "empty.nii.gz", np.full((32, 32, 3), -1000))
-    assert (matched(empty, scans[1], CONTRAST, PLAIN) == -1024).all()
 
 
 def study(folder, subject, *, shape=(8, 8, 3), value=1):
@@ -84,27 +81,28 @@ def test_copies_keep_masks_and_count_as_the_target_domain(tmp_path, scans, ct):
     assert not np.array_equal(voxels[0], voxels[1])
 
 
-def test_copies_that_are_there_are_kept(tmp_path, scans):
-    asked = [Study("s0", "contrast", scans[0].path)], [Study("s1", "plain", scans[1].path)], CONTRAST, PLAIN, tmp_path
-    before = {copy.image: copy.image.stat().st_mtime_ns for copy in matched_copies(*asked)}
-    assert {copy.image: copy.image.stat().st_mtime_ns for copy in matched_copies(*asked)} == before
-
-
-def test_copies_of_other_images_are_not_taken_for_these(tmp_path, scans):
+def test_copies_that_are_there_are_kept_and_not_taken_for_those_of_other_images(tmp_path, scans):
     source = Study("s0", "contrast", scans[0].path)
-    one, other = (
-        matched_copies([source], [Study("s1", "plain", scan.path)], CONTRAST, PLAIN, tmp_path) for scan in scans
+    first, other, again = (
+        {copy.image: copy.image.stat().st_mtime_ns for copy in copies}
+        for copies in (
+            matched_copies([source], [Study("s1", "plain", scan.path)], CONTRAST, PLAIN, tmp_path)
+            for scan in (*scans, scans[0])
+        )
     )
-    assert not {copy.image for copy in one} & {copy.image for copy in other}
+    assert again == first
+    assert not first.keys() & other.keys()
 
 
-def test_no_subject_keeps_its_mask_and_every_mask_is_used_once(tmp_path):
+def test_no_subject_keeps_its_mask_and_every_mask_is_used_once_and_one_subject_cannot_exchange(tmp_path):
     studies = [study(tmp_path, f"s{number}", value=number + 1) for number in range(5)]
     found = shuffled_masks(studies, tmp_path / "masks")
     values = [int(read_volume(each.mask).voxels[0, 0, 0]) for each in found]
     assert [each.image for each in found] == [each.image for each in studies]
     assert sorted(values) == [1, 2, 3, 4, 5]
     assert all(value != number + 1 for number, value in enumerate(values))
+    with pytest.raises(DataError, match="masks of 1 subject"):
+        shuffled_masks(studies[:1], tmp_path / "masks")
 
 
 def test_two_images_of_one_subject_both_get_anothers_mask(tmp_path):
@@ -118,14 +116,6 @@ def test_a_wrong_mask_is_stretched_over_another_grid(tmp_path):
     studies = [study(tmp_path, "a", shape=(8, 8, 3)), study(tmp_path, "b", shape=(12, 10, 5))]
     found = shuffled_masks(studies, tmp_path / "masks")
     assert [read_volume(each.mask).voxels.shape for each in found] == [(8, 8, 3), (12, 10, 5)]
-
-
-def test_stretching_by_hand():
     labels = np.arange(4, dtype=np.float32).reshape(4, 1, 1)
     assert stretched(labels, (7, 1, 1)).ravel().tolist() == [0, 0, 1, 2, 2, 2, 3]
     np.testing.assert_array_equal(stretched(labels, (4, 1, 1)), labels)
-
-
-def test_one_subject_cannot_exchange_masks(tmp_path):
-    with pytest.raises(DataError, match="masks of 1 subject"):
-        shuffled_masks([study(tmp_path, "a")], tmp_path / "masks")

@@ -1,15 +1,18 @@
 """The engine with toy studies: each task once, resumed, refused when begun otherwise, ended by a leak."""
 
-import dataclasses
 import json
+import multiprocessing
+from dataclasses import replace
 from typing import ClassVar
 
 import pandas as pd
 import pytest
+from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+from medgan import errors
 from medgan.errors import ConfigError, LeakageError, TrainingError
-from medgan.studies.base import Order, Study, Summary, Task, seeds_of
+from medgan.studies.base import Order, Study, Summary, Task
 from medgan.studies.engine import IDENTITY, RECORD, run_study
 
 QUIET = Console(quiet=True)
@@ -40,6 +43,8 @@ class Toy(Study):
     work: ClassVar = staticmethod(figures)
     numbers: ClassVar[tuple[tuple[int, ...], ...]] = ((1, 2),)
     extra: ClassVar[dict] = {}
+    recorded: ClassVar[bool] = False
+    """Whether tasks have MLflow runs of their own."""
 
     @property
     def description(self):
@@ -52,14 +57,8 @@ class Toy(Study):
     def stages(self):
         self.failed = []
         for stage in self.numbers:
-            self.failed.append(
-                (
-                    yield [
-                        Task(f"task{n}", {"n": n, **self.extra}, self.work, (n,), outcome=lambda folder: "well")
-                        for n in stage
-                    ]
-                )
-            )
+            tasks = [Task(f"task{n}", {"n": n, **self.extra}, self.work, (n,)) for n in stage]
+            self.failed.append((yield [replace(each, parameters={} if self.recorded else None) for each in tasks]))
 
     def summary(self, rows):
         return Summary({"mean": float(rows["dice"].mean()) if len(rows) else None}, {"table.csv": rows})
@@ -98,14 +97,21 @@ def test_runs_each_task_once_and_gathers_rows_with_subjects_as_text(order):
 
 
 def test_a_failed_task_is_named_done_again_and_known_to_the_next_stage(order):
-    result = run_study(toy(numbers=((-1, 1), (2, -4))), order, QUIET)
+    study = toy(numbers=((-1, 1), (2, -4)), recorded=True)
+    result = run_study(study, order, QUIET)
     assert [failure.child for failure in result.failures] == ["task-1", "task-4"]
     assert [[each.child for each in stage] for stage in result.study.failed] == [["task-1"], ["task-4"]]
     assert result.failures[1].reason == "unexpected ZeroDivisionError: broken"
     assert result.exit_code == 1
     assert list(result.rows["arm"]) == ["arm1", "arm2"]
-    run_study(toy(numbers=((-1, 1), (2, -4))), order, QUIET)
+    run_study(study, order, QUIET)
     assert times(order) == {"task-1": 2, "task1": 1, "task2": 1, "task-4": 2}
+    client, parent_id = MlflowClient(order.tracking), json.loads((order.folder / RECORD).read_text())["mlflow_run_id"]
+    parent = client.get_run(parent_id)
+    assert parent.data.tags["failed_children"] == "2 of 4"
+    runs = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'")
+    ends = {"task-1": "FAILED", "task1": "FINISHED", "task2": "FINISHED", "task-4": "FAILED"}
+    assert {run.info.run_name: run.info.status for run in runs} == ends
 
 
 def test_where_every_task_failed_the_table_has_its_columns_and_no_row(order):
@@ -134,19 +140,24 @@ def test_other_inputs_are_refused_by_key_before_anything_is_done(order, extra, e
 
 
 @pytest.mark.parametrize(
-    ("record", "text"),
-    [({"kind": "sweep", "schema": 2}, "another kind, sweep"), ({"kind": "toy"}, "medgan 0.1 began")],
+    ("record", "error", "text"),
+    [
+        ('{"kind": "sweep", "schema": 2}', ConfigError, "another kind, sweep"),
+        ('{"kind": "toy"}', ConfigError, "medgan 0.1 began"),
+        ("{", errors.DataError, r"cannot be read \(.+\); remove it"),
+    ],
 )
-def test_the_folder_of_another_study_is_refused(order, record, text):
+def test_the_folder_of_another_study_and_a_damaged_record_are_refused(order, record, error, text):
     order.folder.mkdir(parents=True)
-    (order.folder / RECORD).write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match=text):
+    (order.folder / RECORD).write_text(record)
+    with pytest.raises(error, match=text):
         run_study(Toy, order, QUIET)
 
 
-def test_processes_take_devices_in_turn(order):
-    order = dataclasses.replace(order, jobs=2, devices=("cpu", "cpu:0"))
-    result = run_study(OnDevices, order, QUIET)
+def test_processes_take_devices_in_turn(order, monkeypatch):
+    forking = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda *_: forking)  # new ones would import all anew
+    result = run_study(OnDevices, replace(order, jobs=2, devices=("cpu", "cpu:0")), QUIET)
     assert result.exit_code == 0
     assert set(result.rows["arm"]) <= {"cpu", "cpu:0"}
     assert sorted(result.rows["subject"]) == ["0", "1", "2", "3"]
@@ -164,14 +175,3 @@ class OnDevices(Toy):
 def test_tasks_begun_say_with_what(order):
     run_study(Toy, order, QUIET)
     assert json.loads((order.folder / "task1" / IDENTITY).read_text()) == {"inputs": {"n": 1}, "mlflow_run_id": None}
-
-
-@pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("5,7", (5, 7)), ("4,", (4,))])
-def test_reads_seeds(text, seeds):
-    assert seeds_of(text) == seeds
-
-
-@pytest.mark.parametrize("text", ["0", "", "a", "1,1"])
-def test_refuses_seeds(text):
-    with pytest.raises(ConfigError, match="--seeds"):
-        seeds_of(text)

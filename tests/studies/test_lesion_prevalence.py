@@ -1,21 +1,19 @@
-"""Lesion prevalence: a small study stopped and run again; its cohorts, its detector, its slopes."""
+"""Lesion prevalence: a study that has run; its cohorts, its detector, its slopes."""
 
-import io
 import json
 import math
-import os
-import signal
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.tracking import MlflowClient
 from pydantic import ValidationError
 from rich.console import Console
 
+from golden.studies import PREVALENCE
 from medgan.data.layouts import Study as Scan
 from medgan.data.patches import PatchConfig
 from medgan.data.tables import read_table
@@ -24,8 +22,7 @@ from medgan.errors import ConfigError, LeakageError
 from medgan.phantom.tissues import LESIONS, Tissue
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.studies import lesion_prevalence
-from medgan.studies.base import Order
-from medgan.studies.engine import Result, run_study, write_json
+from medgan.studies.engine import read_json, run_study, write_json
 from medgan.studies.lesion_prevalence import (
     LABELS,
     NUMBERS,
@@ -41,87 +38,43 @@ from medgan.studies.lesion_prevalence import (
     semantic_differences,
     slopes,
 )  # fmt: skip
-from medgan.tracking import resolve_uri
 from medgan.training.model_folder import read_model
-from medgan.training.recorder import Recorder
 from medgan.translators.semantic import SemanticConsistency
+from tables import printed
 
-QUIET = Console(quiet=True)
 TRANSLATORS = ("cyclegan", "cyclegan_semantic", "pix2pix")
-SETTINGS = {
-    "design": {
-        "prevalences_percent": [0, 100], "source_percent": 100, "test_percent": 100, "train": 1, "validation": 1,
-        "test": 2, "labelled": 1, "labelled_validation": 1, "shape_voxels": [24, 24, 4],
-    },
-    "segmenter_fit": {"epochs": 1, "iterations_per_epoch": 2, "batch_size": 2, "average_decay": 0.5},
-}  # fmt: skip
-
-
-@dataclass
-class Story:
-    result: Result
-    stopped: str
-    finished_before: int
-    output: str
 
 
 @pytest.fixture(scope="module")
-def order(tiny, work):
-    settings = [setting for setting in tiny if not setting.startswith(("seed=", "translator="))]
-    (work / "own.yaml").write_text(json.dumps(SETTINGS))
-    return Order(
-        "lesion-prevalence", "ct_contrast", "prevalence", config=work / "own.yaml", out=work / "runs",
-        overrides=(*settings, "fit.epochs=1", "fit.iterations_per_epoch=2"), devices=("cpu",),
-    )  # fmt: skip
+def story(golden):
+    """The folder of a study that has run, and its rows."""
+    folder = golden.resumed("lesion-prevalence").folder
+    return folder, pd.read_csv(folder / "detections.csv")
 
 
 @pytest.fixture(scope="module")
-def story(order):
-    iteration = Recorder.iteration
-
-    def stopping(self, number):
-        iteration(self, number)
-        if "pix2pix,prevalence=0" in self.folder.name:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Recorder, "iteration", stopping)
-        with pytest.raises(KeyboardInterrupt) as stop:
-            run_study(LesionPrevalence, order, QUIET)
-    before = {path: path.stat().st_mtime_ns for path in order.folder.rglob("*.safetensors")}
-    output = io.StringIO()
-    result = run_study(LesionPrevalence, order, Console(file=output, width=120))
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    return Story(result, str(stop.value), len(before), output.getvalue())
+def study(ordered, tmp_path_factory):
+    """A study that is not begun."""
+    return LesionPrevalence(ordered("lesion-prevalence", tmp_path_factory.mktemp("study")), Console(quiet=True))
 
 
-def test_it_resumes_where_it_was_stopped(story):
-    task = "paired,prevalence=0/pix2pix,prevalence=0,seed=0"
-    assert story.stopped == f"stopped in {task}; the same command goes on from there."
-    assert story.finished_before == 4  # two segmenters, two translators
-    assert "2 of 2 tasks: finished before" in story.output
-    assert "3 of 7 tasks: finished before" in story.output
-    assert story.result.exit_code == 0, story.result.failures
+@pytest.fixture(scope="module")
+def pipeline(study):
+    return next(iter(study.parts[0, False].pipelines.values()))
 
 
-def test_the_frozen_segmenters_are_fit_for_holding_a_translator_to(story):
-    study = story.result.study
-    pipeline = next(iter(study.parts[0, False].pipelines.values()))
-    folder = study.order.folder / "segmenters" / "source" / "model"
-    SemanticConsistency(folder, pipeline.pair, PatchConfig(size_voxels=16), pipeline.config.grid)
-    assert read_model(folder, SegmenterDescription).description.origin.phantom
+def test_the_frozen_segmenters_are_fit_for_holding_a_translator_to(story, pipeline):
+    model = story[0] / "segmenters" / "source" / "model"
+    SemanticConsistency(model, pipeline.pair, PatchConfig(size_voxels=16), pipeline.config.grid)
+    assert read_model(model, SegmenterDescription).description.origin.phantom
 
 
 @pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-def test_the_segmenters_look_as_the_translator_does(story, dimensions):
-    study = story.result.study
-    pipeline = next(iter(study.parts[0, False].pipelines.values()))
+def test_the_segmenters_look_as_the_translator_does(study, pipeline, dimensions):
     patch = {"dimensions": dimensions, "size_voxels": 16} | ({"depth_voxels": 8} if dimensions == "3" else {})
     config = pipeline.config.model_copy(update={"patch": PatchConfig.model_validate(patch)})
-    own = object.__new__(LesionPrevalence)
-    own.__dict__ = study.__dict__ | {
-        "parts": {0: replace(study.parts[0, False], pipelines={"a": type(pipeline)(config)})}
-    }
+    own = copy(study)
+    own.parts = {0: replace(study.parts[0, False], pipelines={"a": type(pipeline)(config)})}
     target, source = (own._segmenter_task(side).args[0] for side in ("target", "source"))
     assert target.patch.spatial == source.patch.spatial == config.patch.spatial
     assert source.patch.channels == 1
@@ -134,7 +87,7 @@ def test_the_segmenters_look_as_the_translator_does(story, dimensions):
 
 
 def test_every_translator_is_judged_at_every_prevalence_on_the_same_subjects(story):
-    rows = story.result.rows
+    _, rows = story
     subjects = rows[rows["translator"] != "real"].groupby(["translator", "prevalence_percent"])["subject"].agg(sorted)
     assert set(subjects.index) == {(name, percent) for name in TRANSLATORS for percent in (0, 100)}
     tested = sorted(rows[rows["translator"] == "real"]["subject"])
@@ -142,63 +95,39 @@ def test_every_translator_is_judged_at_every_prevalence_on_the_same_subjects(sto
     assert len(tested) == 2
 
 
-def test_the_files_hold_rows_slopes_and_the_record(story):
-    folder = story.result.study.order.folder
-    slopes = pd.read_csv(folder / "slopes.csv")
+def test_the_files_hold_rows_slopes_and_the_record_and_models_are_marked_as_the_phantoms(story):
+    folder, _ = story
+    slopes, record = pd.read_csv(folder / "slopes.csv"), read_json(folder / "study.json")
     assert set(slopes["translator"]) == set(TRANSLATORS)
     assert {"recall", "false", "dice_liver", "lesion_erased", "lesion_invented"} <= set(slopes["measure"])
-    assert len(pd.read_csv(folder / "detections.csv")) == len(story.result.rows)
-    record = json.loads((folder / "study.json").read_text())
     assert record["phantom"] is True
     assert record["settings"]["design"]["prevalences_percent"] == [0, 100]
     assert record["findings"].keys() >= {f"{name} recall" for name in TRANSLATORS}
     watched = record["cells"]["cyclegan_semantic,prevalence=100"]
     assert any(setting.startswith("cyclegan.semantic_model=") for setting in watched)
     assert len(record["splits"]) == 4
-
-
-def test_the_parent_run_has_the_slopes_and_children_below_it(story):
-    client = MlflowClient(resolve_uri())
-    record = json.loads((story.result.study.order.folder / "study.json").read_text())
-    parent = client.get_run(record["mlflow_run_id"])
-    assert (parent.info.status, parent.data.tags["study"]) == ("FINISHED", "lesion-prevalence")
-    assert parent.data.tags["failed_children"] == "0 of 10"
-    assert parent.data.tags["cyclegan recall"].startswith("slope")
-    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["slopes.csv"]
-    experiment = parent.info.experiment_id
-    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    assert {run.info.run_name for run in children} == {
-        f"{name},prevalence={percent},seed=0" for name in TRANSLATORS for percent in (0, 100)
-    }
-    assert all(run.data.metrics["test/mae_hu"] > 0 for run in children)
-
-
-def test_a_translator_of_a_study_is_marked_as_the_phantoms(story):
-    models = list(story.result.study.order.folder.glob("*,prevalence=*/*/model/model.json"))
+    models = list(folder.glob("*,prevalence=*/*/model/model.json"))
     assert len(models) == 6
-    assert all(json.loads(path.read_text())["origin"]["phantom"] for path in models)
+    assert all(read_json(path)["origin"]["phantom"] for path in models)
 
 
-@pytest.mark.parametrize(("asked", "epochs"), [((), 8), (("fit.epochs=3",), 3)])
-def test_trainings_are_short_where_the_user_says_nothing(story, order, asked, epochs):
-    overrides = [setting for setting in order.overrides if not setting.startswith("fit.epochs")]
-    study = LesionPrevalence(replace(order, name="asked", overrides=(*overrides, *asked)), QUIET)
-    configs = [pipeline.config for part in study.parts.values() for pipeline in part.pipelines.values()]
-    assert {config.fit.epochs for config in configs} == {epochs}
-
-
-def test_a_pipeline_without_the_translators_is_refused(order):
+def test_trainings_are_short_where_the_user_says_nothing(settled, ordered, tmp_path):
+    own = [each for each in ordered("lesion-prevalence", tmp_path).overrides if not each.startswith("fit=")]
+    for asked, epochs in (((), 8), (("fit.epochs=3",), 3)):
+        study = settled(LesionPrevalence, overrides=(*own, *asked))
+        configs = [pipeline.config for part in study.parts.values() for pipeline in part.pipelines.values()]
+        assert {config.fit.epochs for config in configs} == {epochs}
     with pytest.raises(ConfigError, match="'mr_contrast' has no cyclegan"):
-        LesionPrevalence(replace(order, pipeline="mr_contrast"), QUIET)
+        settled(LesionPrevalence, pipeline="mr_contrast")
 
 
-def test_leak_segmenters_of_other_subjects_judge_nobody(order, tmp_path):
-    asked = replace(order, out=tmp_path)
-    design = PrevalenceDesign.model_validate({**SETTINGS["design"], "seed": 6999, "prevalences_percent": [0, 50]})
+def test_leak_segmenters_of_other_subjects_judge_nobody(ordered, tmp_path):
+    order = ordered("lesion-prevalence", tmp_path)
+    design = PrevalenceDesign.model_validate({**PREVALENCE["design"], "seed": 6999, "prevalences_percent": [0, 50]})
     settings = {"design": design.model_dump(mode="json")}
-    write_json(asked.folder / "study.json", {"kind": asked.kind, "schema": 2, "settings": settings})
+    write_json(order.folder / "study.json", {"kind": order.kind, "schema": 2, "settings": settings})
     with pytest.raises(LeakageError, match=r"was begun with other subjects \(design\.seed\)"):
-        run_study(LesionPrevalence, asked, QUIET)
+        run_study(LesionPrevalence, order, Console(quiet=True))
 
 
 SHAPE, SPACING = (40, 40, 6), (4.0, 4.0, 5.0)
@@ -263,22 +192,14 @@ def test_lesions_are_found_missed_and_invented(judged, true, translated, expecte
     assert row["dice_liver"] > 0.9
 
 
-def test_without_a_lesion_there_is_no_recall_but_there_are_false_findings(judged):
+def test_without_a_lesion_there_is_no_recall_and_what_is_too_small_is_neither_lesion_nor_finding(judged):
     row = judged([], [(20, 20, 5)])
     assert np.isnan(row["recall"])
     assert (row["lesions"], row["false"]) == (0, 1)
-
-
-def test_what_is_too_small_is_neither_lesion_nor_finding(judged):
     row = judged([(8, 8, 1)], [(20, 20, 1)])
     assert (row["lesions"], row["false"]) == (0, 0)
-
-
-def test_every_kept_label_and_lesion_is_measured(judged):
-    columns = pd.DataFrame([judged([(8, 8, 5)], [])]).columns
-    assert measures(pd.DataFrame(columns=columns)) == [
-        "recall", "false", "dice_liver", "dice_kidney", "lesion_erased", "lesion_invented"
-    ]  # fmt: skip
+    expected = ["recall", "false", "dice_liver", "dice_kidney", "lesion_erased", "lesion_invented"]
+    assert measures(pd.DataFrame([row])) == expected
 
 
 PERCENTS = (0, 50, 100)
@@ -309,10 +230,6 @@ def summary(made):
     return object.__new__(LesionPrevalence).summary(made)
 
 
-def findings(made):
-    return summary(made).findings
-
-
 def test_the_slope_is_the_rise_from_none_to_all_over_subjects():
     table = slopes(rows()).set_index(["translator", "measure"])
     follows, holds = table.loc[PLAIN, "recall"], table.loc[WATCHED, "recall"]
@@ -323,24 +240,26 @@ def test_the_slope_is_the_rise_from_none_to_all_over_subjects():
     assert follows["at_100"] - follows["at_0"] == pytest.approx(FOLLOWS, abs=0.02)
     assert table.loc[PLAIN, "lesion_invented"]["slope"] == pytest.approx(2)
     assert table.loc[PLAIN, "false"][REAL] == 0.25
-
-
-def test_seeds_do_not_count_as_subjects():
-    one, four = slopes(rows(seeds=(0,))), slopes(rows(seeds=(0, 1, 2, 3)))
-    assert one["n"].tolist() == four["n"].tolist()
+    # Seeds do not count as subjects.
+    assert slopes(rows(seeds=(0,)))["n"].tolist() == slopes(rows(seeds=(0, 1, 2, 3)))["n"].tolist()
+    nothing = rows().query("translator == @REAL")
+    assert slopes(nothing).empty
+    assert summary(nothing).findings == {}
 
 
 def test_the_words_say_who_follows_the_prevalence_and_what_semantic_consistency_changes():
-    made = rows()
-    words = findings(made)
+    found = summary(rows())
+    words = found.findings
     assert words[f"{PLAIN} recall"].startswith("slope +0.")
     assert words[f"{PLAIN} recall"].endswith("]: follows the target's prevalence")
     assert words[f"{WATCHED} recall"].endswith("is not shown to follow the target's prevalence")
     assert words["semantic consistency at 100 percent recall"].startswith("-0.6")
     assert words["semantic consistency at 0 percent false"] == "+0.00 [+0.00, +0.00] with it"
     assert words["semantic consistency at 100 percent lesion_invented"] == "+0.00 [+0.00, +0.00] with it"
-    few = rows(subjects=2)
-    assert findings(few)[f"{PLAIN} recall"].endswith("too few subjects to say")
+    assert summary(rows(subjects=2)).findings[f"{PLAIN} recall"].endswith("too few subjects to say")
+    text = printed(found.shown)
+    for word in (PLAIN, WATCHED, "0 %", "50 %", "100 %", REAL, "recall", "false", "lesion_invented"):
+        assert word in text
 
 
 def test_differences_are_paired_by_subject():
@@ -349,19 +268,6 @@ def test_differences_are_paired_by_subject():
     assert differences.loc[(100, "recall"), "upper"] < -0.5
     assert differences.loc[(0, "recall"), "lower"] < 0.01
     assert semantic_differences(rows().query("translator != @WATCHED")).empty
-
-
-def test_the_table_shows_every_prevalence_and_the_real_images():
-    output = io.StringIO()
-    Console(file=output, width=120).print(*summary(rows()).shown)
-    for word in (PLAIN, WATCHED, "0 %", "50 %", "100 %", REAL, "recall", "false", "lesion_invented"):
-        assert word in output.getvalue()
-
-
-def test_nothing_that_was_judged_gives_an_empty_table():
-    nothing = rows().query("translator == @REAL")
-    assert slopes(nothing).empty
-    assert findings(nothing) == {}
 
 
 DESIGN = PrevalenceDesign(
@@ -425,28 +331,20 @@ def test_the_same_unseen_subjects_are_tested_everywhere(cohorts):
         assert not tested & (table["train", "contrast"] | table["train", "plain"])
 
 
-def test_the_segmenters_subjects_are_nobody_elses(cohorts):
+def test_the_segmenters_subjects_are_nobody_elses_and_all_are_rendered_once(cohorts, monkeypatch):
     train, validation = cohorts.labelled("plain")
     assert (len(train), len(validation)) == (2, 1)
     assert share_with_lesions(train) == 1
-    images = {
-        study.image for percent in (0, 50, 100) for study in read_table(cohorts.table(percent, paired=True)).studies
-    }
-    assert not images & {study.image for study in (*train, *validation)}
-
-
-def test_subjects_are_rendered_once(cohorts, monkeypatch):
+    tables = [read_table(cohorts.table(percent, paired=True)).studies for percent in (0, 50, 100)]
+    assert not {study.image for table in tables for study in table} & {study.image for study in (*train, *validation)}
     monkeypatch.setenv("MEDGAN_CACHE", str(cohorts.root.parents[1]))
     before = {path: path.stat().st_mtime_ns for path in cohorts.root.rglob("*.nii.gz")}
     assert rendered(DESIGN, "abdomen_ct").root == cohorts.root
     assert {path: path.stat().st_mtime_ns for path in cohorts.root.rglob("*.nii.gz")} == before
 
 
-def test_lesions_are_what_the_phantom_calls_so():
+def test_lesions_are_what_the_phantom_calls_so_and_one_without_liver_lesions_is_refused():
     assert set(LABELS["lesion"]) == set(LESIONS)
-
-
-def test_a_phantom_without_liver_lesions_is_refused():
     with pytest.raises(ConfigError, match="'head_mr' has no liver lesions"):
         rendered(DESIGN, "head_mr")
 

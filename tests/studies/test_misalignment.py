@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 from scipy import stats
 
 from medgan.errors import ConfigError
+from medgan.studies.engine import read_json
 from medgan.studies.misalignment import Misalignment, crossover, crossover_bounds, crossovers, described, read_shifts
 
 SHIFTS = (0, 1, 2, 3, 4, 6)
@@ -115,8 +115,8 @@ def test_one_subject_gives_no_interval_and_a_first_shift_is_called_so():
     assert described(pd.DataFrame([[1.0, 2.0]], columns=[0, 1])) == "at 0, the first shift"
 
 
-def test_the_unpaired_arm_is_the_reference_and_is_trained_once(ordered, tmp_path):
-    own = Misalignment(ordered(tmp_path, options={"shifts": "2,0"}), Console(quiet=True)).translators.pipelines
+def test_the_unpaired_arm_is_the_reference_and_is_trained_once(settled):
+    own = settled(Misalignment, options={"shifts": "2,0"}).translators.pipelines
     assert list(own) == ["cyclegan", "pix2pix,shift=0", "l1,shift=0", "pix2pix,shift=2", "l1,shift=2"]
     configs = [each.config for each in own.values()]
     assert [config.translator for config in configs] == ["cyclegan", *["pix2pix"] * 4]
@@ -124,10 +124,18 @@ def test_the_unpaired_arm_is_the_reference_and_is_trained_once(ordered, tmp_path
     assert [config.pix2pix.adversarial for config in configs[1:]] == ["vanilla", "none"] * 2
 
 
-def test_a_pipeline_that_cannot_be_trained_both_ways_is_refused(ordered, tmp_path, monkeypatch):
+def test_a_pipeline_that_cannot_be_trained_both_ways_is_refused(settled, monkeypatch):
     monkeypatch.setattr("medgan.studies.misalignment.UNPAIRED", "cut")
     with pytest.raises(ConfigError, match="'ct_contrast' has no cut, which this study compares; it has cyclegan, pix2"):
-        Misalignment(ordered(tmp_path), Console(quiet=True))
+        settled(Misalignment)
+
+
+def test_the_command_finds_the_crossover(golden):
+    study = golden.resumed("misalignment")
+    record = read_json(study.folder / "study.json")
+    assert "crossover of pix2pix: " in study.output
+    assert record["findings"].keys() == {"crossover of pix2pix", "crossover of l1"}
+    assert list(record["cells"]) == ["cyclegan", *(f"{arm},shift={n}" for n in (0, 2) for arm in ("pix2pix", "l1"))]
 
 
 @pytest.mark.parametrize(("text", "shifts"), [("0,1,2", (0, 1, 2)), ("3, 0", (0, 3))])

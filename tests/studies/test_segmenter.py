@@ -20,8 +20,8 @@ from medgan.training.model_folder import Model, Origin
 
 
 @pytest.fixture(scope="module")
-def study(arms_order, tmp_path_factory):
-    return Arms(arms_order(tmp_path_factory.mktemp("segmenter"), "segmenter.labels={vessel: 2}"), Console(quiet=True))
+def study(ordered, tmp_path_factory):
+    return Arms(ordered("arms", tmp_path_factory.mktemp("study"), "segmenter.labels={vessel: 2}"), Console(quiet=True))
 
 
 def test_a_model_looks_at_an_image_through_the_images_own_window(study):

@@ -1,6 +1,7 @@
 """Who is in a study, and the guard itself; that studies call it on every path is tested where those paths are."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,8 @@ RUN = Path("runs/ct_contrast/one")
 
 
 @pytest.fixture
-def cohort(labelled):
-    return find_cohort(labelled, PAIR)
+def cohort(golden):
+    return find_cohort(golden.inputs.contrast, PAIR)
 
 
 @pytest.fixture
@@ -32,9 +33,11 @@ def split(cohort, train, test=()):
     return Split(train=train, validation=(), test=test, files=cohort.file_hashes())
 
 
-def test_other_subjects_are_let_through_unchanged(cohort, guard):
+def test_other_subjects_are_let_through_unchanged_and_equal_masks_are_no_leak(cohort, guard):
     studies = cohort.of_subjects(["s0", "s3"]).studies
     assert guard.admit(studies, "the training") == studies
+    (tested,) = cohort.of_subjects(["s6"]).of_domain("plain").studies
+    assert guard.admit([replace(studies[0], mask=tested.mask)], "the training")
 
 
 def test_it_knows_all_images_of_the_tested_and_no_others(guard):
@@ -60,17 +63,8 @@ def test_a_test_image_is_refused_under_another_name_and_file(cohort, guard, doma
         guard.admit([Study("s0", domain, tmp_path / "copy.nii.gz")], "the training")
 
 
-def test_equal_masks_are_no_leak(cohort, guard):
-    own = cohort.of_subjects(["s0"]).studies[0]
-    (tested,) = cohort.of_subjects(["s6"]).of_domain("plain").studies
-    assert guard.admit([Study("s0", "contrast", own.image, tested.mask)], "the training")
-
-
-def test_a_translator_that_saw_others_may_serve(cohort, guard):
+def test_a_translator_that_saw_others_may_serve_and_one_that_saw_a_test_subject_as_itself_not(cohort, guard):
     guard.check_model(split(cohort, ("s0", "s1"), ("s5",)), RUN)
-
-
-def test_a_translator_that_saw_a_test_subject_as_itself_is_refused(cohort, guard):
     with pytest.raises(LeakageError, match=r"translator of runs/ct_contrast/one cannot .*'s5' is in its train part"):
         guard.check_model(split(cohort, ("s0", "s5")), RUN)
 
@@ -99,17 +93,14 @@ def many(tmp_path):
     return Subjects(labelled, tmp_path / "a.csv", Cohort(tuple(shown), tmp_path), tmp_path / "b.csv", split)
 
 
-def test_a_subset_has_its_share_of_either_domain(many):
-    (first, second) = draw_subsets(many, PAIR, count=2, labelled=10)
+def test_a_subset_has_its_share_of_either_domain_and_is_the_same_however_many_there_are(many):
+    first, second = draw_subsets(many, PAIR, count=2, labelled=10)
+    assert draw_subsets(many, PAIR, count=3, labelled=10)[:2] == [first, second]
     for subset in (first, second):
         assert len(set(subset)) == 10
         assert set(subset) <= set(many.split.train)
         assert sum(subject < "s12" for subject in subset) == 6
     assert first != second
-
-
-def test_a_subset_is_the_same_however_many_there_are(many):
-    assert draw_subsets(many, PAIR, count=3, labelled=5)[:2] == draw_subsets(many, PAIR, count=2, labelled=5)
 
 
 def test_all_training_subjects_are_one_subset(many):
@@ -155,9 +146,9 @@ def test_everything_that_could_be_seen_is_learnt_from(many):
     assert len(scans) == len(set(scans)) == 44
 
 
-def test_the_cohorts_own_parts_are_kept(labelled):
+def test_the_cohorts_own_parts_are_kept(cohort):
     frozen = Split(train=("s5",), validation=(), test=tuple(f"s{number}" for number in (0, 1, 2, 3, 4, 6)), files={})
-    split = study_split(find_cohort(labelled, PAIR), PAIR, SplitConfig(), frozen)
+    split = study_split(cohort, PAIR, SplitConfig(), frozen)
     assert split.test == ("s5", "s6")
 
 

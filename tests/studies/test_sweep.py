@@ -1,224 +1,43 @@
-"""A sweep in one go, and once stopped in its third training and run again; its table against hand; its grid."""
+"""A sweep: its grid, its trainings, and its table against values by hand."""
 
-import io
 import json
-import os
-import signal
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.tracking import MlflowClient
-from rich.console import Console
 from scipy import stats
 
 from medgan.config import from_overrides
 from medgan.data.splits import Split
-from medgan.errors import ConfigError, DataError
+from medgan.errors import ConfigError
 from medgan.evaluation.statistics import plain
-from medgan.phantom.kinds import KINDS
-from medgan.studies.engine import Result, read_json, run_study
+from medgan.studies.engine import read_json
 from medgan.studies.sweep import Sweep, grid, headlines, higher_is_better, metrics_of, paired_table
 from medgan.studies.translator import Cell
-from medgan.tracking import resolve_uri
-from medgan.training.recorder import Recorder
-
-QUIET = Console(quiet=True)
-CELLS = [
-    Cell("l1=10", ("pix2pix.l1=10",)),
-    Cell("broken", ("pix2pix.l1=1e39",)),
-    Cell("regression", ("pix2pix.adversarial=none",)),
-]
-STOPPED_AT = 6
-"""Of the 8 iterations of a training, in the middle of its second epoch."""
+from tables import printed, row_of
 
 
-def of(*cells, finding=False):
-    """A sweep of some cells."""
-
-    class Own(Sweep):
-        def cells(self):
-            return self.order.overrides, cells
-
-        def findings(self, rows):
-            return {"rows": str(len(rows))} if finding else {}
-
-    return Own
-
-
-@dataclass
-class Story:
-    whole: Result
-    stopped: str
-    before: dict[str, int]
-    resumed: Result
-    output: str
-
-
-def stamps(folder):
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-def folder_of(result, *parts):
-    return result.study.order.folder.joinpath(*parts)
-
-
-def table_of(result):
-    return result.summary.tables["table.csv"]
-
-
-@pytest.fixture(scope="module")
-def story(ordered, work):
-    """Ctrl-C in the middle of the third training, as a user gives it."""
-    iteration = Recorder.iteration
-
-    def watched(self, number):
-        iteration(self, number)
-        if number == STOPPED_AT and "regression" in self.folder.name:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    whole = run_study(of(*CELLS, finding=True), ordered(work, name="whole"), QUIET)
-    order = ordered(work, name="in_parts")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Recorder, "iteration", watched)
-        with pytest.raises(KeyboardInterrupt) as stop:
-            run_study(of(*CELLS), order, QUIET)
-    before = stamps(order.folder / "l1=10,seed=0")
-    output = io.StringIO()
-    resumed = run_study(of(*CELLS), order, Console(file=output, width=120))
-    return Story(whole, str(stop.value), before, resumed, output.getvalue())
-
-
-def runs_of(result):
-    client = MlflowClient(resolve_uri())
-    parent_id = read_json(folder_of(result, "study.json"))["mlflow_run_id"]
-    experiment = client.get_experiment_by_name("ct_contrast").experiment_id
-    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent_id}'")
-    return client, client.get_run(parent_id), {run.info.run_name: run for run in children}
-
-
-def test_a_stopped_study_says_where_and_resumes_to_the_same_weights_and_figures(story):
-    assert story.stopped == "stopped in regression,seed=0; the same command goes on from there."
-    assert stamps(folder_of(story.resumed, "l1=10,seed=0")) == story.before
-    assert "1 of 3 tasks: finished before\n" in story.output
-    for name in ("model/weights.safetensors", "metrics.csv", "evaluation/evaluation.csv", "rows.csv"):
-        one, other = (folder_of(result, "regression,seed=0", name) for result in (story.whole, story.resumed))
-        assert one.read_bytes() == other.read_bytes(), name
-    pd.testing.assert_frame_equal(table_of(story.whole), table_of(story.resumed))
-
-
-def test_a_training_that_fails_is_named_and_stops_no_other(story):
-    for result in (story.whole, story.resumed):
-        (failure,) = result.failures
-        assert failure.child == "broken,seed=0"
-        assert "became" in failure.reason
-        assert result.exit_code == 1
-        assert list(dict.fromkeys(result.rows["cell"])) == ["l1=10", "regression"]
-        assert not folder_of(result, "broken,seed=0", "rows.csv").exists()
-    assert "failed: broken,seed=0: the loss term" in story.output.replace("\n", " ")
-
-
-def test_every_training_has_the_studys_split_and_only_test_subjects_are_judged(story):
-    frozen = Split.load(folder_of(story.whole, "split.json"))
-    splits = {Split.load(folder_of(story.whole, f"{cell.name},seed=0", "split.json")).hash for cell in CELLS}
-    assert splits == {frozen.hash} == {read_json(folder_of(story.whole, "study.json"))["split_hash"]}
-    own = story.whole.rows[story.whole.rows["arm"] == "synthetic"]
-    judged = {cell: set(rows["subject"]) for cell, rows in own.groupby("cell")}
-    assert judged == {"l1=10": {"s4", "s5"}, "regression": {"s4", "s5"}}
-
-
-def test_the_files_hold_the_figures(story):
-    rows = pd.read_csv(folder_of(story.whole, "study.csv"))
+def test_every_training_has_the_studys_split_and_the_files_hold_the_figures(golden):
+    folder = golden.resumed("sweep").folder
+    record, rows = read_json(folder / "study.json"), pd.read_csv(folder / "study.csv")
+    splits = {Split.load(path).hash for path in folder.rglob("split.json")}
+    assert splits == {record["split_hash"]}
     assert list(rows.columns[:5]) == ["cell", "seed", "subject", "image", "arm"]
+    cells = ["pix2pix.l1=10", "pix2pix.l1=100"]
+    assert list(dict.fromkeys(rows["cell"])) == cells
     by_hand = rows[rows["arm"] == "synthetic"].groupby(["cell", "subject"])["mae_hu"].mean().unstack("cell")
-    expected = (by_hand["regression"] - by_hand["l1=10"]).mean()
-    table = pd.read_csv(folder_of(story.whole, "table.csv")).set_index(["cell", "metric"])
-    assert table.loc[("regression", "mae_hu"), "difference"] == pytest.approx(expected, abs=1e-3)
-    record = read_json(folder_of(story.whole, "study.json"))
-    assert (record["kind"], record["reference"], record["seeds"]) == ("sweep", "l1=10", [0])
-    assert record["cells"]["regression"] == ["pix2pix.adversarial=none"]
-    assert record["findings"] == {"rows": str(len(rows))}
-    assert [failure["child"] for failure in record["failures"]] == ["broken,seed=0"]
-    assert len(record["table"]) == len(table)
+    table = pd.read_csv(folder / "table.csv").set_index(["cell", "metric"])
+    expected = (by_hand[cells[1]] - by_hand[cells[0]]).mean()
+    assert table.loc[(cells[1], "mae_hu"), "difference"] == pytest.approx(expected, abs=1e-3)
+    facts = {"kind": "sweep", "reference": cells[0], "seeds": [0, 1], "cells": {cell: [cell] for cell in cells}}
+    assert facts.items() <= record.items()
+    assert (len(record["table"]), record["failures"]) == (len(table), [])
 
 
-def test_the_parent_has_the_table_its_children_their_figures_and_neither_a_subject_or_path(story, cohort, work):
-    client, parent, children = runs_of(story.resumed)
-    assert parent.info.status == "FINISHED"
-    facts = {"pipeline": "ct_contrast", "study": "sweep", "failed_children": "1 of 3"}
-    assert facts.items() <= parent.data.tags.items()
-    assert parent.data.tags["split_hash"] == Split.load(folder_of(story.resumed, "split.json")).hash
-    assert parent.data.params["reference"] == "l1=10"
-    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["table.csv"]
-    assert {name: run.info.status for name, run in children.items()} == {
-        "l1=10,seed=0": "FINISHED", "broken,seed=0": "FAILED", "regression,seed=0": "FINISHED",
-    }  # fmt: skip
-    table = table_of(story.resumed).set_index(["cell", "metric"])["mean"]
-    for cell in ("l1=10", "regression"):
-        metrics = children[f"{cell},seed=0"].data.metrics
-        figures = {key: value for key, value in metrics.items() if key.startswith("test/")}
-        means = {f"test/{metric}": mean for metric, mean in table.loc[cell].items() if np.isfinite(mean)}
-        assert figures == pytest.approx(means, rel=1e-4)
-        assert "test/mae_hu" in figures
-    text = json.dumps(parent.data.to_dictionary())
-    text += Path(client.download_artifacts(parent.info.run_id, "table.csv")).read_text()
-    assert not [secret for secret in (str(cohort.parent), str(work), "s4", "nii.gz") if secret in text]
-
-
-def test_the_same_command_again_changes_no_figures_and_another_seed_adds_to_them(story, ordered, work):
-    _, parent, children = runs_of(story.whole)
-    before = stamps(folder_of(story.whole, "regression,seed=0"))
-    again = run_study(of(CELLS[0], CELLS[2]), ordered(work, name="whole"), QUIET)
-    assert again.exit_code == 0
-    _, parent_again, children_again = runs_of(again)
-    assert (parent_again.info.run_id, children_again.keys()) == (parent.info.run_id, children.keys())
-    assert stamps(folder_of(again, "regression,seed=0")) == before
-    pd.testing.assert_frame_equal(table_of(again), table_of(story.whole))
-    more = run_study(of(CELLS[0], CELLS[2]), ordered(work, name="whole", seeds=(0, 1), jobs=2), QUIET)
-    assert stamps(folder_of(more, "regression,seed=0")) == before
-    own = table_of(more)[table_of(more)["metric"] == "mae_hu"].set_index("cell")
-    assert own["seeds"].to_dict() == {"l1=10": 2, "regression": 2, "do_nothing": 0, "intensity_lookup": 0}
-    rows = more.rows[(more.rows["arm"] == "synthetic") & (more.rows["cell"] == "regression")]
-    assert own.loc["regression", "mean"] == pytest.approx(rows["mae_hu"].mean())
-
-
-def test_an_unpaired_pipeline_is_judged_unpaired(ordered, unpaired, tmp_path):
-    result = run_study(
-        of(Cell("as_configured")), ordered(tmp_path, "translator=cyclegan", "fit.epochs=1", data=unpaired), QUIET
-    )
-    assert result.exit_code == 0, result.failures
-    metrics = set(table_of(result)["metric"])
-    assert "soft_tissue_distance_hu" in metrics
-    assert "mae_hu" not in metrics
-
-
-def test_a_phantom_stays_one_in_its_model_though_the_study_shares_its_files(ordered, tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
-    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
-    result = run_study(of(CELLS[2]), ordered(tmp_path / "runs", "fit.epochs=1", data=None), QUIET)
-    assert result.exit_code == 0, result.failures
-    model = json.loads(folder_of(result, "regression,seed=0", "model", "model.json").read_text())
-    assert model["origin"]["phantom"] is read_json(folder_of(result, "study.json"))["phantom"] is True
-
-
-def test_a_test_subject_that_cannot_be_converted_fails_its_training_by_name(ordered, tmp_path, save_cohort):
-    table = save_cohort(tmp_path / "cohort", paired=True, subjects=6, split=True)
-    (tmp_path / "cohort" / "s5_contrast.nii.gz").write_bytes(b"no image")
-    result = run_study(of(CELLS[2]), ordered(tmp_path / "runs", "fit.epochs=1", data=table), QUIET)
-    (failure,) = result.failures
-    assert failure.reason.startswith("1 of 2 test images were not converted: s5_contrast.nii.gz")
-    assert table_of(result).empty
-
-
-def test_a_damaged_record_says_what_to_do(ordered, tmp_path):
-    order = ordered(tmp_path, tracking=f"sqlite:///{tmp_path}/unused.db")
-    order.folder.mkdir(parents=True)
-    (order.folder / "study.json").write_text("{")
-    with pytest.raises(DataError, match=r"cannot be read \(.+\); remove it"):
-        run_study(Sweep, order, QUIET)
+@pytest.mark.parametrize("data", [{}, {"data": None}], ids=["cohort", "phantom"])
+def test_a_phantom_stays_one_in_its_models_though_the_study_shares_its_files(settled, small_phantom, data):
+    (tasks,) = settled(Sweep, "translator=pix2pix", **data).stages()
+    assert {task.args[0].phantom for task in tasks} == {bool(data)}
 
 
 def figures():
@@ -239,8 +58,7 @@ def figures():
 
 
 def line(table, cell, metric="mae_hu"):
-    (row,) = table[(table["cell"] == cell) & (table["metric"] == metric)].to_dict("records")
-    return row
+    return row_of(table, cell=cell, metric=metric)
 
 
 def test_means_and_differences_are_those_of_subjects_with_images_and_seeds_averaged():
@@ -276,12 +94,10 @@ def test_what_is_missing_is_said_and_not_made_up():
     assert set(paired_table(rows.assign(dice=np.nan), "a")["metric"]) == {"mae_hu", "ssim"}
 
 
-def test_the_table_names_the_reference_and_holds_every_cell(ordered, tmp_path):
-    study = of(Cell("a"))(replace(ordered(tmp_path)), QUIET)
+def test_the_table_names_the_reference_and_holds_every_cell(settled):
+    study = settled(Sweep)
     study.reference = "a"
-    output = io.StringIO()
-    Console(file=output, width=120).print(*study.summary(figures()).shown)
-    text = output.getvalue()
+    text = printed(study.summary(figures()).shown)
     assert "difference to a" in text
     low, high = stats.ttest_1samp([13, 22, 45], 0).confidence_interval()
     assert f"26.67 [{low:.2f}, {high:.2f}]" in text

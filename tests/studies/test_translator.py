@@ -12,25 +12,31 @@ from rich.console import Console
 from medgan.data.splits import Split
 from medgan.data.tables import read_table
 from medgan.errors import ConfigError, DataError, LeakageError
-from medgan.phantom.kinds import KINDS
 from medgan.studies import translator as translators
 from medgan.studies.base import Context
-from medgan.studies.translator import Cell, Translators, adversarial_game, check_translators, train_and_judge
+from medgan.studies.translator import Cell, Translators, adversarial_game, check_translators, convert_test
+from medgan.studies.translator import train_and_judge as judge
 from medgan.training.run_folder import RunFolder
+from tables import rewrite
 
 CELLS = [Cell("pix2pix.l1=10", ("pix2pix.l1=10",)), Cell("pix2pix.l1=100", ("pix2pix.l1=100",))]
+IMPOSSIBLE = ("discriminator.receptive_field=286",)
+
+
+@pytest.fixture
+def order(ordered, tmp_path):
+    """An order of pix2pix: ``order("seed=3", data=...)``."""
+    return lambda *overrides, **changes: ordered(
+        "ablation", changes.pop("out", tmp_path / "runs"), "translator=pix2pix", *overrides, **changes
+    )
 
 
 def settled(order, cells=CELLS):
     return Translators.of(order, cells, order.overrides, order.folder, order.data)
 
 
-def tasks(order, cells=CELLS, seeds=(0,)):
-    return settled(order, cells).tasks(order, seeds, order.overrides, phantom=False)
-
-
-def test_tasks_are_cells_times_seeds_and_all_cells_come_before_the_next_seed(ordered, tmp_path):
-    own = tasks(ordered(tmp_path), seeds=(3, 5))
+def test_tasks_are_cells_times_seeds_and_all_cells_come_before_the_next_seed(order):
+    own = settled(order()).tasks(order(), (3, 5), order().overrides, phantom=False)
     assert [(task.name, task.inputs["pix2pix.l1"], task.inputs["seed"]) for task in own] == [
         ("pix2pix.l1=10,seed=3", 10, 3), ("pix2pix.l1=100,seed=3", 100, 3),
         ("pix2pix.l1=10,seed=5", 10, 5), ("pix2pix.l1=100,seed=5", 100, 5),
@@ -38,40 +44,28 @@ def test_tasks_are_cells_times_seeds_and_all_cells_come_before_the_next_seed(ord
     assert len({task.inputs["split_hash"] for task in own}) == 1
 
 
-def test_the_split_is_frozen_once_and_shared_by_unpaired_cells_and_a_folder_with_its_table(ordered, tmp_path, cohort):
-    first = settled(ordered(tmp_path))
+def test_the_split_is_frozen_once_and_shared_by_unpaired_cells_and_a_folder_with_its_table(order, own, tmp_path):
+    table = own("contrast").rename(tmp_path / "contrast" / "cohort.csv")
+    first = settled(order(data=table))
     written = first.split.stat().st_mtime_ns
-    again = settled(ordered(tmp_path), [Cell("cyclegan", ("translator=cyclegan",)), *CELLS])
-    assert (first.split_hash, first.split) == (again.split_hash, again.split)
+    again = settled(order(data=table), [Cell("cyclegan", ("translator=cyclegan",)), *CELLS])
+    assert (first.split_hash, first.split, first.data) == (again.split_hash, again.split, table)
     assert first.split.stat().st_mtime_ns == written
-    assert Split.load(first.split).test == ("s4", "s5")
-    assert first.data == cohort
-    assert settled(ordered(tmp_path / "other", data=cohort.parent)).split_hash == first.split_hash
+    assert Split.load(first.split).test == ("s5", "s6")
+    assert settled(order(out=tmp_path / "other", data=table.parent)).split_hash == first.split_hash
 
 
-def test_a_split_without_hashes_of_images_is_kept(ordered, tmp_path):
-    first = settled(ordered(tmp_path))
+def test_a_split_without_hashes_of_images_is_kept(order):
+    first = settled(order())
     old = Split.load(first.split).model_copy(update={"images": {}})
     old.save(first.split)
-    assert settled(ordered(tmp_path)).split_hash == old.hash != first.split_hash
+    assert settled(order()).split_hash == old.hash != first.split_hash
 
 
-def test_equal_settings_are_trained_once(ordered, tmp_path):
-    own = settled(ordered(tmp_path), [*CELLS, Cell("again", ("pix2pix.l1=10.0",))])
+def test_equal_settings_are_trained_once(order):
+    own = settled(order(), [*CELLS, Cell("again", ("pix2pix.l1=10.0",))])
     assert tuple(own.cells) == ("pix2pix.l1=10", "pix2pix.l1=100")
     assert own.left_out == {"again": "it has the settings of pix2pix.l1=10."}
-
-
-IMPOSSIBLE = ("discriminator.receptive_field=286",)
-
-
-def test_a_cell_that_cannot_be_is_an_error_or_left_out_with_its_reason(ordered, tmp_path):
-    with pytest.raises(ConfigError, match=r"^large: patches of 16 x 16 voxels do not fit discriminator"):
-        settled(ordered(tmp_path), [*CELLS, Cell("large", IMPOSSIBLE)])
-    assert list(tmp_path.iterdir()) == []
-    own = settled(ordered(tmp_path), [*CELLS, Cell("large", IMPOSSIBLE, optional=True)])
-    assert "patches of 16 x 16 voxels do not fit discriminator" in own.left_out["large"]
-    assert "large" not in own.cells
 
 
 @pytest.mark.parametrize(
@@ -81,73 +75,71 @@ def test_a_cell_that_cannot_be_is_an_error_or_left_out_with_its_reason(ordered, 
         (("seed=3",), {}, CELLS, "give seeds as --seeds"),
         ((), {}, [Cell("a", ("pix2pix.l2=1",))], r"a: unknown setting 'pix2pix\.l2'"),
         ((), {"pipeline": "ct_contrats"}, CELLS, "did you mean 'ct_contrast'"),
+        ((), {}, [*CELLS, Cell("large", IMPOSSIBLE)], r"^large: patches of 16 x 16 voxels do not fit discriminator"),
     ],
-    ids=["split", "seed", "unknown", "pipeline"],
+    ids=["split", "seed", "unknown", "pipeline", "impossible"],
 )
-def test_orders_that_cannot_be_are_refused_and_leave_nothing(ordered, tmp_path, overrides, changes, cells, message):
+def test_orders_that_cannot_be_are_refused_and_leave_nothing(order, tmp_path, overrides, changes, cells, message):
     with pytest.raises(ConfigError, match=message):
-        settled(ordered(tmp_path, *overrides, **changes), cells)
+        settled(order(*overrides, **changes), cells)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_of_domains_are_a_cohort(ordered, tmp_path, cohort):
-    for study in read_table(cohort).studies:
-        place = tmp_path / study.domain / study.subject
+def test_a_cell_that_cannot_be_may_be_left_out_with_its_reason(order):
+    own = settled(order(), [*CELLS, Cell("large", IMPOSSIBLE, optional=True)])
+    assert "patches of 16 x 16 voxels do not fit discriminator" in own.left_out["large"]
+    assert "large" not in own.cells
+
+
+def test_folders_of_domains_are_a_cohort(order, golden, tmp_path):
+    for study in read_table(golden.inputs.contrast).studies:
+        place = tmp_path / "cohort" / study.domain / study.subject
         place.mkdir(parents=True)
         (place / study.image.name).symlink_to(study.image)
-    assert len(Split.load(settled(ordered(tmp_path / "runs", data=tmp_path)).split).files) > 2
+    assert len(Split.load(settled(order(data=tmp_path / "cohort")).split).files) > 2
 
 
-def test_another_division_of_the_cohort_is_refused(ordered, tmp_path, save_cohort):
-    table = save_cohort(tmp_path / "cohort", paired=True, subjects=6)
-    settled(ordered(tmp_path / "runs", "split.validation=0.15", data=table))
-    with pytest.raises(ConfigError, match=r"split\.json holds another split of the subjects .they would be divided"):
-        settled(ordered(tmp_path / "runs", "split.validation=0.5", data=table))
+@pytest.mark.parametrize(
+    ("subjects", "before", "now", "error", "message"),
+    [
+        (6, "split.validation=0.15", "split.validation=0.5", ConfigError, "they would be divided differently now"),
+        (5, "split.seed=0", "split.seed=1", LeakageError, "'s1' is in its train part"),
+    ],
+)
+def test_another_division_of_the_cohort_is_refused(order, tmp_path, save_cohort, subjects, before, now, error, message):
+    table = save_cohort(tmp_path / "cohort", paired=True, subjects=subjects)
+    settled(order(before, data=table))
+    with pytest.raises(error, match=rf"split\.json holds another split of the subjects.*{message}"):
+        settled(order(now, data=table))
 
 
-def test_leak_a_cohort_whose_trained_subjects_would_be_tested_now(ordered, tmp_path, save_cohort):
-    table = save_cohort(tmp_path / "cohort", paired=True, subjects=5)
-    settled(ordered(tmp_path / "runs", data=table))
-    with pytest.raises(LeakageError, match=r"split\.json holds another split .* 's1' is in its train part"):
-        settled(ordered(tmp_path / "runs", "split.seed=1", data=table))
-
-
-def test_a_cohort_that_changed_is_refused(ordered, tmp_path, cohort):
-    shutil.copytree(cohort.parent, tmp_path / "cohort")
-    order = ordered(tmp_path / "runs", data=tmp_path / "cohort" / "cohort.csv")
-    settled(order)
-    image = tmp_path / "cohort" / "s4_plain.nii.gz"
-    nib.Nifti1Image(np.zeros((32, 32, 3), np.int16), np.diag([2.0, 2.0, 5.0, 1.0])).to_filename(image)
+def test_a_cohort_that_changed_and_a_damaged_split_are_refused(order, own):
+    table = own("contrast")
+    split = settled(order(data=table)).split
+    image = nib.load(table.with_name("s5_plain.nii.gz"))
+    nib.Nifti1Image(np.zeros(image.shape, np.int16), image.affine).to_filename(image.get_filename())
     with pytest.raises(ConfigError, match=r"another split of the subjects .their files changed"):
-        settled(order)
-
-
-def test_a_damaged_split_is_refused(ordered, tmp_path):
-    own = settled(ordered(tmp_path))
-    own.split.write_text(own.split.read_text().replace('"s4"', '"s9"'))
+        settled(order(data=table))
+    split.write_text(split.read_text().replace('"s5"', '"s9"'))
     with pytest.raises(DataError, match="was altered after it was saved"):
-        settled(ordered(tmp_path))
+        settled(order(data=table))
 
 
 @pytest.mark.parametrize(("translator", "name"), [("pix2pix", "cohort.csv"), ("cyclegan", "cohort_unpaired.csv")])
-def test_without_data_all_share_one_phantom_with_its_own_settings(ordered, tmp_path, monkeypatch, translator, name):
-    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 6)
-    monkeypatch.setattr("medgan.pipeline.KINDS", {"abdomen_ct": replace(KINDS["abdomen_ct"], shape=(32, 32, 8))})
-    own = settled(ordered(tmp_path / "runs", f"translator={translator}", data=None), CELLS[:1])
+def test_without_data_all_share_one_phantom_with_its_own_settings(order, small_phantom, translator, name):
+    own = settled(order(f"translator={translator}", data=None), CELLS[:1])
     assert own.data.name == name
-    assert own.data.is_relative_to(tmp_path / "cache")
+    assert own.data.is_relative_to(small_phantom)
 
 
 @pytest.fixture
-def begun(ordered, tmp_path):
+def begun(order):
     """A task, and a training in its folder that was killed at once."""
-    order = ordered(tmp_path)
-    own = settled(order)
-    (task, _) = own.tasks(order, (4,), order.overrides, phantom=False)
-    folder = order.folder / task.name
+    own = settled(order())
+    (task, _) = own.tasks(order(), (4,), order().overrides, phantom=False)
+    folder = order().folder / task.name
     config = own.pipelines["pix2pix.l1=10"].config.model_copy(update={"seed": 4})
-    RunFolder(folder).start(config, Split.load(own.split), {"split_hash": own.split_hash})
+    RunFolder(folder).start(config, Split.load(own.split), {"split_hash": own.split_hash, "mlflow_run_id": "own"})
     return task, Context(folder, "cpu", Console(quiet=True), True, "sqlite:///runs.db", "parent", None)
 
 
@@ -158,9 +150,9 @@ def test_a_training_has_its_own_settings_last_or_those_that_it_was_begun_with(be
         shutil.rmtree(context.folder)
     orders = []
     monkeypatch.setattr(translators, "train", lambda order, console: orders.append(order))
-    task.args[0].run(context.folder, context)
+    replace(task.args[0], phantom=True).run(context.folder, context)
     (order,) = orders
-    assert (order.resume, order.parent, order.tracking) == (resume, "parent", "sqlite:///runs.db")
+    assert (order.resume, order.parent, order.tracking, order.phantom) == (resume, "parent", "sqlite:///runs.db", True)
     assert order.out / order.pipeline / order.name == context.folder
     assert order.overrides[-2:] == (() if resume else ("pix2pix.l1=10", "seed=4"))
 
@@ -171,33 +163,63 @@ def test_leak_a_training_of_another_split(begun):
     split = Split.load(path)
     split.model_copy(update={"train": split.test, "test": split.train}).save(path)
     with pytest.raises(LeakageError, match="was begun under another split"):
-        train_and_judge(context, *task.args)
+        judge(context, *task.args)
 
 
 @pytest.fixture
-def converted(begun, monkeypatch):
-    """A training that left translations, as :func:`converted` is told."""
+def converted(begun, golden, monkeypatch):
+    """A training whose translations are target images: ``converted("s5")``."""
     task, context = begun
     monkeypatch.setattr(translators, "train", lambda order, console: None)
     monkeypatch.setattr(translators, "convert_test", lambda *given: None)
-    (context.folder / "test").mkdir(parents=True)
-    return task, context
+
+    def translate(*subjects):
+        (context.folder / "test").mkdir(parents=True)
+        for subject in subjects:
+            image = golden.inputs.slabs / f"{subject}_plain.nii.gz"
+            shutil.copy(image, context.folder / "test" / f"{subject}_contrast.nii.gz")
+        return task, context
+
+    return translate
 
 
-def test_leak_outputs_that_say_that_the_model_was_trained_on_whom_it_translated(converted, cohort):
-    task, context = converted
-    shutil.copy(cohort.parent / "s4_plain.nii.gz", context.folder / "test" / "s4_contrast.nii.gz")
+def test_leak_outputs_that_say_that_the_model_was_trained_on_whom_it_translated(converted):
+    task, context = converted("s5")
     said = {"Training": {"ThisImage": "train", "SplitSHA256": ""}}
-    (context.folder / "test" / "s4_contrast.json").write_text(json.dumps(said))
-    with pytest.raises(LeakageError, match=r"l1=10,seed=4 has seen who is tested: s4"):
-        train_and_judge(context, *task.args)
+    (context.folder / "test" / "s5_contrast.json").write_text(json.dumps(said))
+    with pytest.raises(LeakageError, match=r"l1=10,seed=4 has seen who is tested: s5"):
+        judge(context, *task.args)
 
 
 def test_converted_images_that_cannot_be_judged_are_an_error(converted):
-    task, context = converted
-    (context.folder / "test" / "s4_contrast.nii.gz").write_bytes(b"no image")
-    with pytest.raises(DataError, match="s4_contrast"):
-        train_and_judge(context, *task.args)
+    task, context = converted()
+    (context.folder / "test" / "s5_contrast.nii.gz").write_bytes(b"no image")
+    with pytest.raises(DataError, match="s5_contrast"):
+        judge(context, *task.args)
+
+
+def test_without_a_target_image_of_its_own_a_subject_is_judged_unpaired(converted, own, monkeypatch):
+    recorded = []
+    monkeypatch.setattr(translators, "add_metrics", lambda *given: recorded.append(given))
+    table = rewrite(
+        own("contrast"), lambda row: None if row["image"] in ("s5_plain.nii.gz", "s6_contrast.nii.gz") else row
+    )
+    task, context = converted("s5")
+    rows = judge(context, replace(task.args[0], data=table))
+    assert "soft_tissue_distance_hu" in rows
+    assert "mae_hu" not in rows
+    assert (rows["cell"].unique().tolist(), rows["seed"].unique().tolist()) == (["pix2pix.l1=10"], [4])
+    ((tracking, run, means),) = recorded
+    assert (tracking, run) == ("sqlite:///runs.db", "own")
+    assert "test/soft_tissue_distance_hu" in means
+
+
+def test_a_test_subject_that_cannot_be_converted_is_named(golden, own, tmp_path):
+    table = own("contrast")
+    table.with_name("s6_contrast.nii.gz").write_bytes(b"no image")
+    model = golden.resumed("sweep").folder / "pix2pix.l1=10,seed=0" / "model"
+    with pytest.raises(DataError, match=r"^1 of 2 test images were not converted: s6_contrast.nii.gz"):
+        convert_test(table, tmp_path / "out", model, "cpu")
 
 
 def test_folders_say_what_is_in_them_and_names_that_no_folder_can_have_stay_apart():

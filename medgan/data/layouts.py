@@ -169,9 +169,7 @@ def read_nnunet(path: Path, names: Sequence[str], *, tested: bool = False) -> Li
     aside: list[tuple[Path, str]] = []
     for name in [name for name in folders if name not in LABELS] if tested else [IMAGES_TR]:
         if not (root / name).is_dir():
-            raise DataError(
-                f"{root} has no {name}/, where an nnU-Net data set has what is trained on; name the folder so."
-            )
+            raise DataError(f"{root} has no {name}/, where an nnU-Net data set has what is trained on; name it so.")
         for image in sorted((root / name).iterdir()):
             if not image.name.endswith(ending) or image.name.startswith("."):
                 continue
@@ -182,9 +180,7 @@ def read_nnunet(path: Path, names: Sequence[str], *, tested: bool = False) -> Li
             elif tested:
                 aside.append((image, "of no channel in dataset.json"))
             else:
-                raise DataError(
-                    f"{image} is of no channel in dataset.json; name images CASE_0000{ending}, by the channel's number."
-                )
+                raise DataError(f"{image} is of no channel in dataset.json; name it CASE_0000{ending}, by the channel.")
     labels = [root / name for name in LABELS if (root / name).is_dir()]
     aside += [(label, "label maps") for folder in labels for label in find_images(folder).images]
     return Listed(tuple(studies), path, "nnU-Net raw", tuple(aside))

@@ -116,9 +116,7 @@ class PatchConfig(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.depth_voxels and self.dimensions != "3":
-            raise ValueError(
-                f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours instead"
-            )
+            raise ValueError(f"depth_voxels is for 3D patches; with dimensions={self.dimensions} set neighbours")
         if self.mirroring and not self.flip:
             raise ValueError("mirroring shows the network mirror images, which it learns with flip=true only")
         check_size((self.channels, *self.shape))

@@ -171,10 +171,8 @@ class Split(Config):
                 for study in dict.fromkeys(tested.studies)
                 if study.subject not in seen and (owner := owner_of(study.image, owners))
             ]
-        if leaks:
-            raise LeakageError(
-                f"the model has seen what it would be tested on: {few(leaks, MAX_NAMED)}. Test on other subjects."
-            )
+        if seen_of := few(leaks, MAX_NAMED):
+            raise LeakageError(f"the model has seen what it would be tested on: {seen_of}. Test on other subjects.")
 
     def owners(self, parts: Collection[Part]) -> dict[str, str]:
         """By the hash of a file or an image: the subject of these parts whose it is."""
@@ -241,10 +239,9 @@ def _given(cohort: Cohort) -> dict[str, str]:
     parts = cohort.parts()
     if not any(parts.values()):
         return {}
-    if several := [f"'{subject}' in {' and '.join(sorted(own))}" for subject, own in parts.items() if len(own) > 1]:
-        raise DataError(
-            f"a subject belongs to one part, and the `split` column has {few(several, MAX_NAMED)}; correct the CSV."
-        )
+    several = [f"'{subject}' in {' and '.join(sorted(own))}" for subject, own in parts.items() if len(own) > 1]
+    if twice := few(several, MAX_NAMED):
+        raise DataError(f"a subject belongs to one part, and the `split` column has {twice}; correct the CSV.")
     if none := few([f"'{subject}'" for subject, own in parts.items() if not own], MAX_NAMED):
         raise DataError(f"the `split` column is empty for {none}; fill it for every subject or for none.")
     return {subject: own.pop() for subject, own in parts.items()}

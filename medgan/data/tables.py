@@ -154,9 +154,7 @@ class _Rows:
                 self.outside.add(path)
                 return path
         if OTHER_MACHINE.match(entry):
-            raise DataError(
-                f"{column} '{entry}' is a path of another machine; write it relatively, and give the folder as --root"
-            )
+            raise DataError(f"{column} '{entry}' is a path of another machine; write it relatively, and give --root")
         self.missing = True
         raise DataError(f"{column} '{entry}' does not exist")
 

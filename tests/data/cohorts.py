@@ -20,9 +20,15 @@ CT_PAIR = DomainPair(source=ct("contrast"), target=ct("plain"), paired=False)
 MR_PAIR = DomainPair(source=mr("t1"), target=mr("t1_gd"), paired=True)
 
 
-def image(path, value=0):
+def image(path, voxels=0, spacing=(1.0, 1.0, 1.0), origin=0, **header):
+    """A NIfTI file, small and full of one number unless voxels are given."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.Nifti1Image(np.full((2, 3, 2), value, np.int16), np.eye(4)).to_filename(path)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = origin
+    made = nib.Nifti1Image(voxels if np.ndim(voxels) else np.full((2, 3, 2), voxels, np.int16), affine)
+    for name, value in header.items():
+        made.header[name] = value
+    made.to_filename(path)
     return path
 
 

@@ -105,12 +105,6 @@ def test_a_choice_by_session_leaves_the_subject_one(tmp_path):
     assert len(find_cohort(Location(tmp_path, options(None, "ses=pre")), MR_CT).studies) == 2
 
 
-def test_a_value_that_no_image_has_is_refused_with_those_there_are(tmp_path):
-    dataset(tmp_path, "anat/run-1_T1w", "ct/ct")
-    with pytest.raises(ConfigError, match=r"--bids run=7: no image has it; there are: \(none\), 1"):
-        find_cohort(Location(tmp_path, options(None, "run=7")), MR_CT)
-
-
 @pytest.mark.parametrize("text", ["run", "run1", "color=red", "sub=1", ","])
 def test_a_choice_in_another_form_is_refused_with_the_form(text):
     with pytest.raises(ConfigError, match="write ENTITY=VALUE"):

@@ -1,7 +1,6 @@
 import io
 import shutil
 
-import nibabel as nib
 import numpy as np
 import pytest
 from rich.console import Console
@@ -23,16 +22,6 @@ def ct(shape, seed=0):
     return voxels
 
 
-def write(path, voxels, spacing=(1, 1, 1), origin=0, description=""):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = origin
-    image = nib.Nifti1Image(voxels, affine)
-    image.header["descrip"] = description
-    image.to_filename(path)
-    return path
-
-
 @pytest.fixture
 def cohort(tmp_path):
     """A function of a shape: three subjects with both domains on one grid, nothing wrong with them."""
@@ -40,10 +29,14 @@ def cohort(tmp_path):
     def make(shape):
         for number in range(3):
             for side, domain in enumerate(("contrast", "plain")):
-                write(tmp_path / domain / f"s{number}.nii.gz", ct(shape, 2 * number + side))
+                image(tmp_path / domain / f"s{number}.nii.gz", ct(shape, 2 * number + side))
         return tmp_path
 
     return make
+
+
+def checked(folder, pair=UNPAIRED):
+    return check_cohort(find_cohort(folder, pair), pair)
 
 
 def kinds(report):
@@ -53,18 +46,16 @@ def kinds(report):
 @SHAPES
 @pytest.mark.parametrize("pair", [PAIRED, UNPAIRED], ids=["paired", "unpaired"])
 def test_a_sound_cohort_has_no_findings_and_a_reading_of_each_study(cohort, shape, pair):
-    report = check_cohort(find_cohort(cohort(shape), pair), pair)
+    report = checked(cohort(shape), pair)
     assert report.findings == ()
     frame = report.frame()
-    assert len(frame) == 6
-    assert frame["readable"].all()
-    voxels = ct(shape, 0)
+    assert frame["readable"].tolist() == [True] * 6
     first = frame.iloc[0]
     assert (first["image"], first["shape"], first["orientation"]) == ("contrast/s0.nii.gz", shape, "RAS")
-    assert (first["minimum"], first["maximum"]) == (-1000, 1000)
+    percentiles = np.percentile(ct(shape, 0), [0, 1, 99, 100])
+    np.testing.assert_allclose([first[name] for name in ("minimum", "p1", "p99", "maximum")], percentiles, rtol=1e-5)
     assert frame.to_csv(index=False).count("\n") == 7
     assert '"orientation":"RAS"' in frame.to_json(orient="records")
-    np.testing.assert_allclose((first["p1"], first["p99"]), np.percentile(voxels, [1, 99]), rtol=1e-5)
 
 
 def test_bad_files_are_findings_and_the_rest_is_still_read(cohort):
@@ -73,7 +64,7 @@ def test_bad_files_are_findings_and_the_rest_is_still_read(cohort):
     (folder / "contrast" / "s1.nii.gz").write_text("text")
     good = (folder / "plain" / "s2.nii.gz").read_bytes()
     (folder / "plain" / "s2.nii.gz").write_bytes(good[: len(good) // 2])
-    report = check_cohort(find_cohort(folder, PAIRED), PAIRED)
+    report = checked(folder, PAIRED)
     assert kinds(report) == ["unreadable"] * 3
     for finding in report.findings:
         assert str(finding.studies[0].image) in finding.text
@@ -83,19 +74,19 @@ def test_bad_files_are_findings_and_the_rest_is_still_read(cohort):
 @SHAPES
 def test_a_pair_on_two_grids_is_found_only_where_pairs_are_trained_on(cohort, shape):
     folder = cohort(shape)
-    write(folder / "plain" / "s1.nii.gz", ct(shape, 3), origin=5)
-    (finding,) = check_cohort(find_cohort(folder, PAIRED), PAIRED).findings
+    image(folder / "plain" / "s1.nii.gz", ct(shape, 3), origin=5)
+    (finding,) = checked(folder, PAIRED).findings
     assert finding.kind == "geometry"
     for words in ("s1.nii.gz", "different voxel grids", "`medgan data register`"):
         assert words in finding.text
-    assert check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings == ()
+    assert checked(folder).findings == ()
 
 
 def test_a_subject_without_a_partner_or_with_too_many_is_found_where_pairs_are_trained_on(cohort):
     folder = cohort((8, 7, 4))
     (folder / "plain" / "s1.nii.gz").unlink()
-    write(folder / "plain" / "s2" / "again.nii.gz", ct((8, 7, 4), 9))
-    report = check_cohort(find_cohort(folder, PAIRED), PAIRED)
+    image(folder / "plain" / "s2" / "again.nii.gz", ct((8, 7, 4), 9))
+    report = checked(folder, PAIRED)
     assert kinds(report) == ["pairing", "pairing"]
     assert "'s1' has no plain image" in report.findings[0].text
     assert "do not pair" in report.findings[1].text
@@ -104,10 +95,10 @@ def test_a_subject_without_a_partner_or_with_too_many_is_found_where_pairs_are_t
 @SHAPES
 def test_one_image_under_two_headers_is_a_duplicate_in_a_subject_and_leakage_across_subjects(cohort, shape):
     folder = cohort(shape)
-    write(folder / "contrast" / "s3" / "a.nii.gz", ct(shape, 50), description="first")
-    write(folder / "contrast" / "s3" / "b.nii.gz", ct(shape, 50), description="second")
-    write(folder / "plain" / "s4.nii.gz", ct(shape, 0).astype(np.float32))
-    report = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)
+    image(folder / "contrast" / "s3" / "a.nii.gz", ct(shape, 50), descrip="first")
+    image(folder / "contrast" / "s3" / "b.nii.gz", ct(shape, 50), descrip="second")
+    image(folder / "plain" / "s4.nii.gz", ct(shape, 0).astype(np.float32))
+    report = checked(folder)
     assert sorted(kinds(report)) == ["duplicate", "leakage"]
     texts = {finding.kind: finding.text for finding in report.findings}
     assert "contrast/s3/a.nii.gz, contrast/s3/b.nii.gz are one image, 2 times in subject s3" in texts["duplicate"]
@@ -136,18 +127,18 @@ REFUSED = "training refuses it: correct or remove it."
 )
 def test_what_is_no_ct_by_its_intensities_or_words_is_found_once(cohort, voxels, beside, words):
     folder = cohort((8, 7, 4))
-    write(folder / "contrast" / "s1.nii.gz", voxels.astype(np.float32))
+    image(folder / "contrast" / "s1.nii.gz", voxels.astype(np.float32))
     (folder / "contrast" / "s1.json").write_text(beside)
-    (finding,) = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings
+    (finding,) = checked(folder).findings
     assert finding.kind == "intensity"
     assert all(word in finding.text for word in ("s1.nii.gz", *words))
 
 
 def test_arbitrary_units_may_start_at_zero(tmp_path):
     for number in range(2):
-        write(tmp_path / "mr" / f"s{number}.nii", ct((8, 7, 4), number) + 1000)
-        write(tmp_path / "ct" / f"s{number}.nii", ct((8, 7, 4), 10 + number))
-    assert check_cohort(find_cohort(tmp_path, MR_CT), MR_CT).findings == ()
+        image(tmp_path / "mr" / f"s{number}.nii", ct((8, 7, 4), number) + 1000)
+        image(tmp_path / "ct" / f"s{number}.nii", ct((8, 7, 4), 10 + number))
+    assert checked(tmp_path, MR_CT).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -162,21 +153,20 @@ def test_arbitrary_units_may_start_at_zero(tmp_path):
 )
 def test_a_spacing_far_from_the_others_is_found(cohort, shape, header, kinds_found):
     folder = cohort(shape)
-    write(folder / "contrast" / "s1.nii.gz", ct(shape, 2), **header)
-    report = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)
+    image(folder / "contrast" / "s1.nii.gz", ct(shape, 2), **header)
+    report = checked(folder)
     assert kinds(report) == kinds_found
     assert all("2.5" in finding.text for finding in report.findings)
-    paired = kinds(check_cohort(find_cohort(folder, PAIRED), PAIRED))
-    assert "origin" not in header or paired == []
+    assert "origin" not in header or kinds(checked(folder, PAIRED)) == []
 
 
 def test_masks_must_be_readable_and_on_the_grid_of_their_image(tmp_path):
-    image = write(tmp_path / "image.nii.gz", ct((8, 7, 4)))
-    good = write(tmp_path / "good.nii.gz", np.ones((8, 7, 4), np.uint8))
-    small = write(tmp_path / "small.nii.gz", np.ones((8, 7, 3), np.uint8))
+    scan = image(tmp_path / "image.nii.gz", ct((8, 7, 4)))
+    good = image(tmp_path / "good.nii.gz", np.ones((8, 7, 4), np.uint8))
+    small = image(tmp_path / "small.nii.gz", np.ones((8, 7, 3), np.uint8))
     (tmp_path / "bad.nii.gz").write_bytes(b"")
     found = {
-        mask.name: kinds(check_cohort(Cohort((Study("one", "contrast", image, mask),)), UNPAIRED))
+        mask.name: kinds(check_cohort(Cohort((Study("one", "contrast", scan, mask),)), UNPAIRED))
         for mask in (good, small, tmp_path / "bad.nii.gz")
     }
     assert found == {"good.nii.gz": [], "small.nii.gz": ["geometry"], "bad.nii.gz": ["unreadable"]}
@@ -187,7 +177,7 @@ def test_a_subject_in_two_parts_is_leakage(cohort):
     sides = ["contrast", "plain"]
     lines = [f"s{number},{side},{side}/s{number}.nii.gz,,train" for number in range(3) for side in sides]
     table(folder, *lines[:-1], lines[-1].replace("train", "test"))
-    (finding,) = check_cohort(find_cohort(folder, PAIRED), PAIRED).findings
+    (finding,) = checked(folder, PAIRED).findings
     assert (finding.kind, "'s2' is in test and train" in finding.text) == ("leakage", True)
 
 
@@ -217,8 +207,8 @@ def test_names_that_could_be_one_subjects_are_leakage_and_those_that_share_nothi
     assert (finding.kind, "contrast/s0_0 and plain/s0_1" in finding.text) == ("leakage", True)
     shutil.rmtree(folder / "plain")
     for number in range(3):
-        write(folder / "plain" / f"t{number}.nii.gz", ct((8, 7, 4), 10 + number))
-    assert check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED).findings == ()
+        image(folder / "plain" / f"t{number}.nii.gz", ct((8, 7, 4), 10 + number))
+    assert checked(folder).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -228,10 +218,10 @@ def test_names_that_could_be_one_subjects_are_leakage_and_those_that_share_nothi
 def test_subjects_of_a_table_that_differ_by_writing_alone_are_leakage(tmp_path, one, other):
     names = [one, other, *(name.replace("x", "y") for name in (one, other) if "_" in name)]
     for number in range(len(names)):
-        write(tmp_path / f"{number}.nii.gz", ct((8, 7, 4), number))
+        image(tmp_path / f"{number}.nii.gz", ct((8, 7, 4), number))
     sides = ("contrast", "plain") * 2
     table(tmp_path, *(f"{who},{sides[number]},{number}.nii.gz,," for number, who in enumerate(names)))
-    (finding,) = check_cohort(find_cohort(tmp_path, UNPAIRED), UNPAIRED).findings
+    (finding,) = checked(tmp_path).findings
     assert finding.kind == "leakage"
     assert f"'{one}'" in finding.text or f"contrast/{one}" in finding.text
     assert finding.studies[0].subject in (one, other)
@@ -242,8 +232,8 @@ def test_the_table_shows_every_study_and_every_finding_whatever_the_names(cohort
     shutil.copy(folder / "plain" / "s0.nii.gz", folder / "plain" / "[red]copy.nii.gz")
     (folder / "contrast" / "s1.nii.gz").write_bytes(b"")
     for name in ("s0", "s2"):  # blank images of two subjects are no leakage
-        write(folder / "contrast" / f"{name}.nii.gz", np.full((8, 7, 4), -1000, np.int16))
-    report = check_cohort(find_cohort(folder, UNPAIRED), UNPAIRED)
+        image(folder / "contrast" / f"{name}.nii.gz", np.full((8, 7, 4), -1000, np.int16))
+    report = checked(folder)
     assert sorted(kinds(report)) == ["intensity", "intensity", "leakage", "unreadable"]
     names = [study.image.name for study in report.readings]
     text = printed(report)
@@ -254,7 +244,7 @@ def test_the_table_shows_every_study_and_every_finding_whatever_the_names(cohort
 def test_real_pairs_lie_on_one_grid_and_real_slices_hold_four_duplicates_each_within_one_patient(medgan_data):
     pairs = find_cohort(medgan_data / "sts", MR_CT)
     assert check_cohort(pairs.of_subjects(pairs.subjects()[:1]), MR_CT).findings == ()
-    report = check_cohort(find_cohort(medgan_data / "tcga_luad", UNPAIRED), UNPAIRED)
+    report = checked(medgan_data / "tcga_luad")
     assert (len(report.readings), report.frame()["content"].nunique()) == (66, 62)
     assert report.frame()["readable"].all()
     assert kinds(report) == ["duplicate"] * 4
@@ -293,7 +283,7 @@ def test_an_image_without_a_partner_in_its_session_is_a_finding(tmp_path):
     for session, domains in (("a", ("T1w", "ce-gd_T1w")), ("b", ("T1w",))):
         for domain in domains:
             image(tmp_path / f"sub-1/ses-{session}/anat/sub-1_ses-{session}_{domain}.nii.gz", len(domain))
-    report = check_cohort(find_cohort(tmp_path, MR_PAIR), MR_PAIR)
+    report = checked(tmp_path, MR_PAIR)
     texts = [finding.text for finding in report.findings if finding.kind == "pairing"]
     assert len(texts) == 1
     assert "sub-1_ses-b_T1w.nii.gz has no partner in its session" in texts[0]

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from dicom_files import report, save, slice_of
-from medgan.data.dicom_header import Slice, in_order, is_stack, positions_mm, read_header, series_affine
+from dicom_files import save, slice_of
+from medgan.data.dicom_header import Slice, in_order, is_stack, read_header, series_affine
 from medgan.errors import DataError, GeometryError
 
 HU = np.zeros((5, 4))
@@ -75,14 +75,6 @@ def test_a_decimal_comma_is_no_number(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"1.5 ", b"1,5 "))
     with pytest.raises(DataError, match="RescaleSlope is no number"):
         read_header(path).slice()
-
-
-@pytest.mark.parametrize("modality", ["SR", "RTSTRUCT", "PR", "SEG", "RTDOSE"])
-def test_objects_are_no_images(tmp_path, modality):
-    found = read_header(save(tmp_path / "a", report(modality)))
-    assert found.object
-    with pytest.raises(DataError, match=r"a: a .*, not an image; give the images that belong to it"):
-        found.slice()
 
 
 FOLDER = Path("study")
@@ -205,7 +197,3 @@ def test_a_stack_is_four_even_positions():
 def test_acquisitions_one_after_the_other_are_one_volume(acquisitions):
     slices = [one((0, 0, z), phases={"AcquisitionNumber": number}) for z, number in enumerate(acquisitions)]
     assert len(in_order(FOLDER, slices)) == len(acquisitions)
-
-
-def test_positions_are_distinct_and_ascending():
-    np.testing.assert_allclose(positions_mm(stack([4, 2, 2.0000001, 0])), [0, 2, 4])

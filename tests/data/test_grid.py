@@ -168,23 +168,6 @@ def test_errors_of_scale_and_small_turns_count_at_the_far_corner_where_they_have
         assert same_grid(one, Grid(size, moved(affine, rotation=turn), {})) is same
 
 
-@pytest.mark.parametrize(
-    ("voxel_mm", "off_mm", "same"),
-    [(4.0, 0.004, True), (0.5, 0.004, True), (0.5, 0.25, False), (0.02, 0.004, False), (0.02, 5e-4, True)],
-    ids=["4 um of 4 mm", "4 um of .5 mm", "half a voxel", "4 um of 20 um", ".5 um of 20 um"],
-)
-def test_micrometres_are_judged_by_the_voxel_and_not_by_themselves(voxel_mm, off_mm, same):
-    affine = np.diag([-voxel_mm, -voxel_mm, voxel_mm, 1])
-    assert same_grid(Grid((64, 64, 20), affine, {}), Grid((64, 64, 20), moved(affine, shift=off_mm), {})) is same
-
-
-def test_an_error_that_no_element_of_the_affine_shows_is_half_a_voxel_at_the_corner():
-    one, other = np.eye(4), np.diag([1.00099, 1, 1, 1])
-    assert np.allclose(one, other, rtol=0, atol=1e-3)
-    assert not same_grid(Grid((512, 512, 4), one, {}), Grid((512, 512, 4), other, {}))
-    assert same_grid(Grid((64, 64, 4), one, {}), Grid((64, 64, 4), other, {}))
-
-
 def test_mirrored_axes_and_other_numbers_of_voxels_are_no_same_grid():
     one = Grid((8, 8, 4), np.eye(4), {})
     flipped = np.diag([-1.0, 1, 1, 1])

@@ -45,20 +45,6 @@ def test_linked_folders_are_followed_once_and_in_no_circle(tmp_path, write_nifti
     assert len({path.resolve() for path in found}) == len(found) == 2
 
 
-def test_a_folder_that_cannot_be_listed_is_found_so_that_reading_it_says_so(
-    shared_folder, bound_by_permissions, write_nifti
-):
-    ct = write_nifti(shared_folder / "ct.nii", CT)
-    closed = shared_folder / "closed"
-    closed.mkdir()
-    closed.chmod(0)
-    with bound_by_permissions():
-        assert find_images(shared_folder).images == (closed, ct)
-        assert find_images(closed).images == (closed,)
-        with pytest.raises(DataError, match=rf"{closed}: cannot be read \(Permission denied\)"):
-            read_volume(closed)
-
-
 def test_images_are_sought_in_a_folder_that_exists(tmp_path):
     (tmp_path / "file").touch()
     for name in ("gone", "file"):
@@ -121,7 +107,7 @@ def test_people_are_told_how_many_of_each_kind_and_the_first_names():
     ]
 
 
-def test_files_of_a_folder_that_may_be_listed_and_not_entered_are_named(
+def test_folders_that_cannot_be_listed_and_files_of_one_that_cannot_be_entered_are_named(
     shared_folder, bound_by_permissions, write_nifti
 ):
     ct = write_nifti(shared_folder / "ct.nii", CT)
@@ -132,8 +118,11 @@ def test_files_of_a_folder_that_may_be_listed_and_not_entered_are_named(
     inside[2].mkdir()
     inside[3].write_bytes(b"any")
     shut.chmod(0o444)
+    closed = shared_folder / "closed"
+    closed.mkdir(0)
     with bound_by_permissions():
-        assert set(find_images(shared_folder).images) == {ct, *inside}
-        for path in inside:
+        assert set(find_images(shared_folder).images) == {ct, closed, *inside}
+        assert find_images(closed).images == (closed,)
+        for path in (closed, *inside):
             with pytest.raises(DataError, match=rf"{path.name}: cannot be .* \(Permission denied\)"):
                 read_volume(path)

@@ -16,6 +16,8 @@ from medgan.data.nifti import read, read_grid, whole_type, write
 from medgan.errors import DataError, GeometryError, MedganError
 
 CT = np.arange(-30, 30, dtype=np.int16).reshape(3, 4, 5)
+QFORM = from_matvec([[0, -2, 0], [2, 0, 0], [0, 0, 2]], [1, 2, 3])
+SFORM = from_matvec([[2, 0, 0], [0, 0, -2], [0, 2, 0]], [4, 5, 6])
 
 GEOMETRY_BYTES = {"dim": (40, 56), "pixdim": (76, 108), "xyzt_units": (123, 124), "forms": (252, 328)}
 """Where NIfTI-1 stores them; between 252 and 328 lie codes, quaternion, offsets and rows."""
@@ -69,21 +71,22 @@ def test_an_output_lies_on_its_inputs_grid_to_the_bit(tmp_path_factory, write_ni
 
 
 @pytest.mark.parametrize("endianness", ["<", ">"])
-def test_nifti_2_stays_nifti_2_since_its_fields_are_wider(tmp_path, write_nifti, endianness):
+@pytest.mark.parametrize("kind", [nib.Nifti1Header, nib.Nifti2Header])
+def test_nifti_2_stays_nifti_2_since_its_fields_are_wider(tmp_path, write_nifti, endianness, kind):
     fine = np.diag([1 / 3, 1 / 7, 1 / 9, 1])
-    source = write_nifti(tmp_path / "in.nii.gz", CT, fine, kind=nib.Nifti2Header, endianness=endianness)
+    rows = {f"srow_{axis}": row for axis, row in zip("xyz", SFORM, strict=False)}  # unlike the qform, which is kept
+    source = write_nifti(tmp_path / "in.nii.gz", CT, fine, kind=kind, endianness=endianness, **rows)
     volume = read(source)
     write(volume.voxels, volume.grid, tmp_path / "out.nii.gz", np.int16)
-    before, after = nib.load(source).header, nib.load(tmp_path / "out.nii.gz").header
-    assert isinstance(after, nib.Nifti2Header)
+    before, after = nib.load(source), nib.load(tmp_path / "out.nii.gz")
+    np.testing.assert_array_equal(volume.grid.affine, before.affine)
+    assert isinstance(after.header, nib.Nifti2Header) == (kind is nib.Nifti2Header)
     for name in volume.grid.fields:
-        np.testing.assert_array_equal(before[name], after[name])
+        np.testing.assert_array_equal(before.header[name], after.header[name])
     np.testing.assert_array_equal(read(tmp_path / "out.nii.gz").voxels, CT)
 
 
-@pytest.mark.parametrize(
-    ("slope", "intercept"), [(2.0, -1024.0), (0.1, 0.0), (1.0, 0.5), (0.0, 7.0), (np.nan, np.nan), (-1.0, 0.0)]
-)
+@pytest.mark.parametrize(("slope", "intercept"), [(2.0, -1024.0), (1.0, 0.5), (0.0, 7.0), (-1.0, 0.0)])
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.int64])
 def test_slope_and_intercept_are_applied_as_nibabel_does(tmp_path, write_nifti, slope, intercept, dtype):
     path = write_nifti(tmp_path / "study.nii", CT.astype(dtype), scl_slope=slope, scl_inter=intercept)
@@ -133,9 +136,8 @@ def test_outputs_carry_no_text_no_scaling_and_no_extension(tmp_path, write_nifti
     source = write_nifti(tmp_path / "in.nii", CT, scl_slope=2.0, scl_inter=-5.0, **text)
     content = source.read_bytes()
     source.write_bytes(content[:348] + b"\1\0\0\0" + b"\x20\0\0\0\x06\0\0\0" + b"Jane Doe".ljust(24) + content[352:])
-    with source.open("r+b") as file:
-        file.seek(108)
-        file.write(np.float32(384).tobytes())
+    content = source.read_bytes()
+    source.write_bytes(content[:108] + np.float32(384).tobytes() + content[112:])  # where the voxels begin
     volume = read(source)
     write(volume.voxels, volume.grid, tmp_path / "out.nii", np.int16)
     header = nib.load(tmp_path / "out.nii").header
@@ -156,7 +158,6 @@ def test_outputs_carry_no_text_no_scaling_and_no_extension(tmp_path, write_nifti
         (np.full((3, 4, 5), 0.5), np.int16, "int16 would cut off the fractions; round the intensities first"),
         (np.full((3, 4, 5), np.nan), np.float32, "NaN or infinite voxels would be written"),
         (np.zeros((3, 4)), np.int16, r"voxels \(3, 4\) do not fit a grid of \(3, 4, 5\)"),
-        (np.zeros((5, 4, 3)), np.int16, r"voxels \(5, 4, 3\) do not fit"),
     ],
 )
 def test_voxels_that_a_file_could_not_hold_are_refused(tmp_path, write_nifti, voxels, dtype, message):
@@ -164,15 +165,6 @@ def test_voxels_that_a_file_could_not_hold_are_refused(tmp_path, write_nifti, vo
     with pytest.raises(DataError, match=rf"out\.nii\.gz: {message}"):
         write(voxels, grid, tmp_path / "out.nii.gz", dtype)
     assert not (tmp_path / "out.nii.gz").exists()
-
-
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_outputs_are_nifti_by_name_whatever_the_order_in_memory(tmp_path, write_nifti, order):
-    grid = read(write_nifti(tmp_path / "in.nii", CT)).grid
-    write(np.array(CT, order=order), grid, tmp_path / "out.nii.gz", np.int16)
-    np.testing.assert_array_equal(nib.load(tmp_path / "out.nii.gz").dataobj, CT)
-    with pytest.raises(DataError, match=r"out\.mha: volumes are written as NIfTI"):
-        write(CT, grid, tmp_path / "out.mha", np.int16)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, ">i2", np.float32, np.float64])
@@ -194,13 +186,18 @@ def test_the_whole_type_of_a_file_is_that_of_its_voxels_unless_they_are_scaled(t
 
 
 @pytest.mark.parametrize("name", ["study.nii", "study.nii.gz"])
-def test_slabs_read_and_write_what_a_whole_file_holds(tmp_path, write_nifti, name, monkeypatch):
+def test_slabs_read_and_write_what_a_whole_file_holds_whatever_its_order_in_memory(
+    tmp_path, write_nifti, name, monkeypatch
+):
     monkeypatch.setattr(grid_module, "SLAB_VOXELS", 25)  # two slices of five
     path = write_nifti(tmp_path / name, CT, scl_slope=0.1, scl_inter=3)
     volume = read(path)
     np.testing.assert_array_equal(volume.voxels, nib.load(path).get_fdata(dtype=np.float32))
-    write(CT, volume.grid, tmp_path / "out" / name, np.int16)
-    np.testing.assert_array_equal(nib.load(tmp_path / "out" / name).dataobj, CT)
+    for order in "CF":
+        write(np.array(CT, order=order), volume.grid, tmp_path / order / name, np.int16)
+        np.testing.assert_array_equal(nib.load(tmp_path / order / name).dataobj, CT)
+    with pytest.raises(DataError, match=r"out\.mha: volumes are written as NIfTI"):
+        write(CT, volume.grid, tmp_path / "out.mha", np.int16)
 
 
 TILTED = from_matvec([[1, 0, 0], [0, 1, 0.2], [0, 0, 1]])
@@ -238,12 +235,9 @@ def test_a_header_that_promises_more_than_the_file_can_hold_is_refused_unread(tm
     assert (read(path).voxels == -1024).all()
 
 
-def test_a_slice_without_a_third_axis_needs_no_third_spacing(tmp_path, write_nifti):
+def test_a_slice_needs_no_third_spacing_and_as_simpleitk_writes_it_lies_where_nibabel_has_it(tmp_path, write_nifti):
     path = write_nifti(tmp_path / "slice.nii", CT[..., 0], affine_codes=(1, 0), pixdim=[1, 2, 3, 0, 0, 0, 0, 0])
     assert read_grid(path).spacing_mm == (2, 3, 1)
-
-
-def test_a_slice_written_by_simpleitk_lies_where_nibabel_has_it(tmp_path):
     image = sitk.GetImageFromArray(CT[0])
     image.SetSpacing((2, 3))
     image.SetDirection((0, 1, -1, 0))
@@ -251,37 +245,6 @@ def test_a_slice_written_by_simpleitk_lies_where_nibabel_has_it(tmp_path):
     grid = read_grid(tmp_path / "slice.nii.gz")
     assert grid.shape == (5, 4)
     np.testing.assert_array_equal(grid.affine, nib.load(tmp_path / "slice.nii.gz").affine)
-
-
-QFORM = from_matvec([[0, -2, 0], [2, 0, 0], [0, 0, 2]], [1, 2, 3])
-SFORM = from_matvec([[2, 0, 0], [0, 0, -2], [0, 2, 0]], [4, 5, 6])
-
-
-@pytest.mark.parametrize("qform_code", [0, 1, 3])
-@pytest.mark.parametrize("sform_code", [0, 2, 4])
-@pytest.mark.parametrize("endianness", ["<", ">"])
-@pytest.mark.parametrize("kind", [nib.Nifti1Header, nib.Nifti2Header])
-def test_the_affine_is_nibabels_and_the_fields_keep_both(
-    tmp_path, write_nifti, qform_code, sform_code, endianness, kind
-):
-    rows = {f"srow_{axis}": row for axis, row in zip("xyz", SFORM, strict=False)}
-    codes = {"qform_code": qform_code, "sform_code": sform_code}
-    path = write_nifti(tmp_path / "study.nii", CT, QFORM, kind=kind, endianness=endianness, **rows, **codes)
-    volume = read(path)
-    np.testing.assert_array_equal(volume.grid.affine, nib.load(path).affine)
-    np.testing.assert_array_equal(volume.voxels, CT)
-    assert volume.grid.fields["qform_code"] == qform_code
-    np.testing.assert_array_equal(volume.grid.fields["srow_y"], SFORM[1])
-    assert volume.grid.fields["qoffset_y"] == 2
-
-
-@pytest.mark.parametrize("handedness", [0, 1, -1])
-def test_a_missing_handedness_is_taken_for_right_as_nibabel_does(tmp_path, write_nifti, handedness):
-    codes = {"qform_code": 1, "sform_code": 0}
-    path = write_nifti(tmp_path / "study.nii", CT, QFORM, pixdim=[handedness, 2, 2, 2, 0, 0, 0, 0], **codes)
-    grid = read_grid(path)
-    np.testing.assert_array_equal(grid.affine, nib.load(path).affine)
-    assert grid.fields["pixdim"][0] == handedness
 
 
 @pytest.mark.parametrize(("unit", "units_per_mm"), [(0, 1), (1, 1e-3), (2, 1), (3, 1e3), (10, 1)])

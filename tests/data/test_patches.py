@@ -14,11 +14,16 @@ from medgan.errors import ConfigError
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 PAIRED = pytest.mark.parametrize("paired", [True, False], ids=["paired", "unpaired"])
+STILL = {"rotation_degrees": 0, "scaling": 0}
 
 
-def study(seed, depth=6, shape=(30, 34)):
-    voxels = np.random.default_rng(seed).uniform(-1, 1, (*shape, depth)).astype(np.float32)
-    return Prepared(voxels, np.eye(4), body=tuple((0, size) for size in voxels.shape), bounds=(-1.0, 1.0))
+def study_of(voxels, body=None, bounds=(-1.0, 1.0)):
+    body = body or tuple((0, size) for size in voxels.shape)
+    return Prepared(voxels.astype(np.float32), np.eye(4), body, bounds)
+
+
+def study(seed):
+    return study_of(np.random.default_rng(seed).uniform(-1, 1, (30, 34, 6)))
 
 
 def dataset(*, paired=False, dimensions="2", seed=3, targets=3, **options):
@@ -62,10 +67,9 @@ def test_drawing_leaves_every_random_state_as_it_was(paired):
 
 @DIMENSIONS
 def test_a_region_moves_with_its_pair(dimensions):
-    inside = study(0).voxels > 0
-    place = Prepared(inside.astype(np.float32), np.eye(4), study(0).body, bounds=(0.0, 1.0))
+    place = study_of(study(0).voxels > 0, bounds=(0.0, 1.0))
     config = PatchConfig(dimensions=dimensions, size_voxels=12, flip=True)
-    image = Prepared(2 * place.voxels - 1, np.eye(4), place.body, bounds=(-1.0, 1.0))
+    image = study_of(2 * place.voxels - 1)
     patches = PatchDataset([image], [image], paired=True, config=config, seed=0, regions=[place])
     for number in range(5):
         patch = patches[number]
@@ -86,9 +90,8 @@ def test_unpaired_draws_know_nothing_of_each_other():
     few, many = dataset(targets=1), dataset(targets=3)
     for number in range(10):
         assert torch.equal(few[number]["source"], many[number]["source"])
-    columns = np.indices((40, 40, 20))[0].astype(np.float32)
-    place = Prepared(columns, np.eye(4), body=((0, 40), (0, 40), (0, 20)), bounds=(0.0, 40.0))
-    config = PatchConfig(size_voxels=8, rotation_degrees=0, scaling=0)
+    place = study_of(np.indices((40, 40, 20))[0], bounds=(0.0, 40.0))
+    config = PatchConfig(size_voxels=8, **STILL)
     same = PatchDataset([place], [place], paired=False, config=config, seed=0)
     drawn = [same[number] for number in range(30)]
     middles = np.array([[float(patch[key].mean()) for patch in drawn] for key in ("source", "target")])
@@ -96,12 +99,8 @@ def test_unpaired_draws_know_nothing_of_each_other():
 
 
 def test_every_slice_of_the_cohort_is_as_likely_as_any_other():
-    def flat(value, depth):
-        voxels = np.full((16, 16, depth), value, dtype=np.float32)
-        return Prepared(voxels, np.eye(4), body=((0, 16), (0, 16), (0, depth)), bounds=(-1.0, 1.0))
-
-    sources = [flat(0.25, 30), flat(-0.25, 10)]
-    config = PatchConfig(size_voxels=4, rotation_degrees=0, scaling=0)
+    sources = [study_of(np.full((16, 16, depth), value)) for value, depth in ((0.25, 30), (-0.25, 10))]
+    config = PatchConfig(size_voxels=4, **STILL)
     patches = PatchDataset(sources, sources, paired=False, config=config, seed=0)
     tall = np.mean([float(patches[number]["source"].mean()) > 0 for number in range(40)])
     assert tall == pytest.approx(0.75, abs=0.12)
@@ -193,19 +192,14 @@ def test_a_coil_profile_is_smooth_and_the_same_in_every_slice():
         assert float(profile.diff(dim=1).abs().max()) < 0.4 * float(profile.max() - profile.min())
 
 
-STILL = {"rotation_degrees": 0, "scaling": 0}
 SPAN = 1000.0
+WIDE = (-SPAN, SPAN)
 AXES = ("x", "y", "z")
-
-
-def study_of(voxels, body=None):
-    body = body or tuple((0, size) for size in voxels.shape)
-    return Prepared(voxels.astype(np.float32), np.eye(4), body=body, bounds=(-SPAN, SPAN))
 
 
 def places(shape, body=None):
     """One study for each axis, whose voxels hold their index along it."""
-    return {axis: study_of(index, body) for axis, index in zip(AXES, np.indices(shape), strict=True)}
+    return {axis: study_of(index, body, WIDE) for axis, index in zip(AXES, np.indices(shape), strict=True)}
 
 
 def drawn(config, studies, seed):
@@ -224,7 +218,7 @@ def centre(patch, config):
 @pytest.mark.parametrize("shape", [(90, 80, 40), (90, 20, 7), (9, 12, 3), (30, 30, 1), (1, 1, 1)])
 def test_any_volume_gives_a_patch_of_the_wanted_shape_in_the_networks_units(dimensions, shape):
     config = PatchConfig(dimensions=dimensions, size_voxels=24, neighbours=2, flip=True)
-    noise = study_of(np.random.default_rng(0).uniform(-3 * SPAN, 3 * SPAN, shape))
+    noise = study_of(np.random.default_rng(0).uniform(-3, 3, shape))
     expected = {"2": (1, 24, 24), "2.5": (5, 24, 24), "3": (1, 24, 24, 24)}[dimensions]
     assert (config.channels, *config.shape) == expected
     for seed in range(3):
@@ -237,7 +231,7 @@ def test_any_volume_gives_a_patch_of_the_wanted_shape_in_the_networks_units(dime
 @DIMENSIONS
 def test_a_pair_whose_bodies_differ_is_cut_at_one_place(dimensions):
     config = PatchConfig(dimensions=dimensions, size_voxels=16, **STILL)
-    noise = np.random.default_rng(0).uniform(-SPAN, SPAN, (60, 50, 30))
+    noise = np.random.default_rng(0).uniform(-1, 1, (60, 50, 30))
     wide, narrow = study_of(noise, ((5, 55), (5, 45), (2, 28))), study_of(noise, ((15, 50), (9, 41), (6, 20)))
     for seed in range(5):
         pair = drawn(config, {"source": wide, "target": narrow}, seed)
@@ -326,12 +320,12 @@ def test_only_left_and_right_are_mirrored_and_only_in_half_of_the_patches(dimens
     ("start", "extent"), [((2, 3, 1), (4, 5, 2)), ((-4, 3, -2), (6, 5, 3)), ((-3, -3, -3), (20, 30, 12))]
 )
 def test_beyond_the_volume_there_is_air_in_plane_and_the_last_slice_along_z(start, extent):
-    voxels = np.random.default_rng(0).uniform(-SPAN, SPAN, (10, 12, 5))
+    voxels = np.random.default_rng(0).uniform(-1, 1, (10, 12, 5))
     expected = np.full(extent, -1.0)
     for place in np.ndindex(*extent):
         x, y, z = np.add(start, place)
         if 0 <= x < 10 and 0 <= y < 12:
-            expected[place] = voxels[x, y, np.clip(z, 0, 4)] / SPAN
+            expected[place] = voxels[x, y, np.clip(z, 0, 4)]
     np.testing.assert_allclose(cut(study_of(voxels), start, extent), expected, atol=1e-6)
 
 
@@ -339,16 +333,14 @@ def test_beyond_the_volume_there_is_air_in_plane_and_the_last_slice_along_z(star
 def test_a_patch_may_be_longer_along_anterior(dimensions):
     config = PatchConfig(dimensions=dimensions, size_voxels=8, length_voxels=12)
     assert config.shape == ((8, 12, 8) if dimensions == "3" else (8, 12))
-    studies = places((40, 50, 30))
-    patch = drawn(config.still(), studies, 0)["y"]
+    patch = drawn(config.still(), places((40, 50, 30)), 0)["y"]
     assert patch.shape[1:] == config.shape
-    along = patch[0].reshape(8, 12, -1)[4, :, 0]
-    np.testing.assert_allclose(np.diff(along), 1, atol=1e-3)
+    np.testing.assert_allclose(np.diff(patch[0].reshape(8, 12, -1)[4, :, 0]), 1, atol=1e-3)
 
 
 def test_dimensions_may_be_written_as_numbers_and_depth_is_for_blocks_only():
-    for written, dimensions in ((2, "2"), (2.5, "2.5"), (3.0, "3"), ("2.5", "2.5")):
-        assert load(PatchConfig, {"dimensions": written}).dimensions == dimensions
+    for written in (2, 2.5, 3, "2.5"):
+        assert load(PatchConfig, {"dimensions": written}).dimensions == str(written)
     assert PatchConfig(dimensions="3", size_voxels=32, depth_voxels=8).shape == (32, 32, 8)
     with pytest.raises(ConfigError, match="depth_voxels is for 3D patches"):
         load(PatchConfig, {"dimensions": "2", "depth_voxels": 8})
@@ -358,7 +350,7 @@ def test_dimensions_may_be_written_as_numbers_and_depth_is_for_blocks_only():
 def test_labels_are_cut_with_their_image_and_keep_their_values(dimensions):
     config = PatchConfig(dimensions=dimensions, size_voxels=24, flip=True)
     labels = (np.random.default_rng(0).random((40, 20, 12)) > 0.5).astype(np.uint8) * 200
-    image = study_of(labels * 5.0 - SPAN)
+    image = study_of(labels / 200 - 1)
     for seed in range(5):
         patch = patch_chain(config, ["source", "labels"], seed, labels=["labels"])({"source": image, "labels": labels})
         found = patch["labels"].numpy()

@@ -23,12 +23,12 @@ ROWS = b"\x28\0\x10\0US"
 CORONAL = [1, 0, 0, 0, 0, -1]
 
 
-def beside_good(**changed: Any) -> Callable[[Path], None]:
-    """A good slice, and one of another patient with some attributes changed."""
+def beside_good(**changed: Any) -> Callable[[Path], Path]:
+    """A good slice, and one of another patient with some attributes changed; that one's path."""
 
-    def make(folder: Path) -> None:
+    def make(folder: Path) -> Path:
         save(folder / "good.dcm", slice_of(HU, SeriesInstanceUID=f"{ROOT}.2", StudyInstanceUID=f"{ROOT}.8"))
-        save(folder / "odd.dcm", slice_of(HU, n=2, **changed))
+        return save(folder / "odd.dcm", slice_of(HU, n=2, **changed))
 
     return make
 
@@ -61,15 +61,9 @@ def alone(what: str, data: Callable[[], Dataset], outcome: Outcome = "converts",
     return Case(f"dicom/{what}", lambda folder: save(folder / "odd.dcm", data()), outcome, says, outputs)
 
 
-def rewritten(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+def rewritten(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
     """A good slice, and one whose bytes are changed after it was written."""
-
-    def make(folder: Path) -> None:
-        beside_good()(folder)
-        odd = folder / "odd.dcm"
-        odd.write_bytes(change(odd.read_bytes()))
-
-    return make
+    return lambda folder: (odd := beside_good()(folder)).write_bytes(change(odd.read_bytes()))
 
 
 def with_frames(word: str) -> Callable[[bytes], bytes]:
@@ -91,10 +85,14 @@ def float_pixels() -> Dataset:
     return data
 
 
-def flat(folder: Path) -> None:
-    """Two series of one study in one folder, as flat exports have them."""
-    save_stack(folder / "s")
-    save_stack(folder / "s", name="B{:03d}", first=21, SeriesInstanceUID=f"{ROOT}.2", SeriesNumber=4)
+def two(first: dict[str, Any] | None = None, **second: Any) -> Callable[[Path], object]:
+    """Two stacks in one folder, as flat exports have them, with some attributes changed."""
+    return lambda folder: (
+        save_stack(folder / "s", **first or {}), save_stack(folder / "s", name="B{:03d}", **{"first": 21} | second),
+    )  # fmt: skip
+
+
+FLAT = two(SeriesInstanceUID=f"{ROOT}.2", SeriesNumber=4)
 
 
 def flat_with_holes(folder: Path) -> None:
@@ -104,31 +102,14 @@ def flat_with_holes(folder: Path) -> None:
         save_stack(folder / "s", slices[:5] + slices[6:], name=f"{first:02d}-{{:03d}}")
 
 
-def same_number(folder: Path) -> None:
-    """Two series in one folder whose SeriesNumber does not tell them apart."""
-    save_stack(folder / "s")
-    save_stack(folder / "s", name="B{:03d}", first=21, SeriesInstanceUID=f"{ROOT}.2")
-
-
-def phases(**second: Any) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        save_stack(folder / "s", AcquisitionNumber=1)
-        save_stack(folder / "s", name="B{:03d}", first=21, AcquisitionNumber=2, **second)
-
-    return make
-
-
-def in_turns(folder: Path) -> None:
-    """Two phases under one UID, the second half a spacing further: even, but not one scan."""
-    save_stack(folder / "s", each=lambda k: {"AcquisitionNumber": 1, "ImagePositionPatient": [0, 0, 10 * k]})
-    shifted = stack(first=21, each=lambda k: {"AcquisitionNumber": 2, "ImagePositionPatient": [0, 0, 10 * k + 5]})
-    save_stack(folder / "s", shifted, "B{:03d}")
+def phase(number: int, start_mm: float) -> dict[str, Any]:
+    """A phase of every other position of a volume."""
+    return {"each": lambda k: {"AcquisitionNumber": number, "ImagePositionPatient": [0, 0, 10 * k + start_mm]}}
 
 
 def copies(folder: Path) -> None:
-    save_stack(folder / "s")
     for k in (1, 2):
-        shutil.copy(folder / "s" / f"IM00{k}.dcm", folder / "s" / f"IM00{k} (1).dcm")
+        shutil.copy(folder / f"IM00{k}.dcm", folder / f"IM00{k} (1).dcm")
 
 
 def public_set(folder: Path) -> None:
@@ -136,18 +117,14 @@ def public_set(folder: Path) -> None:
     beside = {"p1": "DIRFILE", "p2": "SR", "p3": "RTSTRUCT", "p4": "SEG", "p5": "PR"}
     for number, (patient, kind) in enumerate(beside.items()):
         own = save_stack(folder / patient / "ct", first=10 * number + 1)
-        if kind == "DIRFILE":
-            index(own / "DIRFILE")
-        else:
-            save(own / f"{kind}000001", report(kind))
+        index(own / "DIRFILE") if kind == "DIRFILE" else save(own / f"{kind}000001", report(kind))
         index(own / "DICOMDIR")
         (own / "LICENSE").write_text("CC BY 4.0")
 
 
 def index(path: Path) -> None:
     """A scanner's index: file meta, FileSetID and no image."""
-    good = save(path, report())
-    data = dcmread(good)
+    data = dcmread(save(path, report()))
     for element in list(data):
         del data[element.tag]
     data.add_new(0x00041130, "CS", "INDEX")
@@ -304,16 +281,18 @@ FOLDERS = (
         f"{name}InstanceUID": f"{ROOT}.{n}.{k}" for n, name in enumerate(("Study", "Series"))}),
     series("captures", "warns", "a secondary capture", SOPClassUID="1.2.840.10008.5.1.4.1.1.7"),
     series("no_uids_at_all", "converts", SeriesInstanceUID="", StudyInstanceUID="", SOPInstanceUID=""),
-    Case("dicom/flat_export", flat, "converts", outputs=("s/series_1.nii.gz", "s/series_4.nii.gz")),
-    Case("dicom/one_series_of_a_flat_export", flat, "converts", outputs=("series_4.nii.gz",), source="s/series_4"),
-    Case("dicom/no_such_series", flat, "fails", ("series_9",), (), source="s/series_9"),
+    Case("dicom/flat_export", FLAT, "converts", outputs=("s/series_1.nii.gz", "s/series_4.nii.gz")),
+    Case("dicom/one_series_of_a_flat_export", FLAT, "converts", outputs=("series_4.nii.gz",), source="s/series_4"),
+    Case("dicom/no_such_series", FLAT, "fails", ("series_9",), (), source="s/series_9"),
     Case("dicom/flat_export_with_holes", flat_with_holes, "fails",
          ("series_1: missing slices, 1", "series_2: missing"), ()),
-    Case("dicom/flat_export_of_one_number", same_number, "converts",
+    Case("dicom/flat_export_of_one_number", two(SeriesInstanceUID=f"{ROOT}.2"), "converts",
          outputs=("s/series_1_87ab53.nii.gz", "s/series_1_d8cf90.nii.gz")),
-    Case("dicom/two_phases", phases(), "fails", ("AcquisitionNumber 2 and 1", "a folder of its own"), ()),
-    Case("dicom/two_phases_in_turns", in_turns, "fails", ("AcquisitionNumber 1, 2 in turns",), ()),
-    Case("dicom/exact_copies", copies, "warns", ("IM001 (1).dcm (an exact copy of IM001.dcm)",), ("s.nii.gz",)),
+    Case("dicom/two_phases", two({"AcquisitionNumber": 1}, AcquisitionNumber=2), "fails",
+         ("AcquisitionNumber 2 and 1", "a folder of its own"), ()),
+    Case("dicom/two_phases_in_turns", two(phase(1, 0), **phase(2, 5)), "fails",
+         ("AcquisitionNumber 1, 2 in turns",), ()),
+    folder_of("exact_copies", copies, "warns", "IM001 (1).dcm (an exact copy of IM001.dcm)"),
     folder_of("broken_slice_beside", lambda f: (f / "IM009.dcm").write_bytes(b"no"), "fails", "IM009.dcm", outputs=()),
     Case("dicom/only_reports", lambda f: save(f / "s" / "SR1", report()), "fails", (), ()),
 )  # fmt: skip

@@ -35,27 +35,19 @@ def mr(seed: int = 0) -> np.ndarray:
     return np.hypot(signal + noise[0], noise[1])
 
 
-def beside(voxels: np.ndarray, **options) -> Callable[[Path], None]:
-    """An odd image beside a CT that is converted all the same."""
-
-    def make(folder: Path) -> None:
-        save(folder / "a.nii.gz")
-        save(folder / "odd.nii.gz", voxels, **options)
-
-    return make
-
-
 def alone(voxels: np.ndarray, **options) -> Callable[[Path], object]:
     return lambda folder: save(folder / "odd.nii.gz", voxels, **options)
 
 
-def with_intent(code: int) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        image = nib.Nifti1Image(ct().astype(np.int16), AFFINE)
-        image.header["intent_code"] = code
-        image.to_filename(folder / "odd.nii.gz")
+def beside(voxels: np.ndarray, **options) -> Callable[[Path], object]:
+    """An odd image beside a CT that is converted all the same."""
+    return lambda folder: (save(folder / "a.nii.gz"), save(folder / "odd.nii.gz", voxels, **options))
 
-    return make
+
+def with_intent(code: int) -> Callable[[Path], object]:
+    image = nib.Nifti1Image(ct().astype(np.int16), AFFINE)
+    image.header["intent_code"] = code
+    return lambda folder: image.to_filename(folder / "odd.nii.gz")
 
 
 def told(content: object, voxels: np.ndarray | None = None) -> Callable[[Path], None]:
@@ -72,14 +64,16 @@ def picture(folder: Path) -> None:
     Image.fromarray(np.clip((ct()[..., 0] + 160) * 255 / 400, 0, 255).astype(np.uint8)).save(folder / "odd.png")
 
 
-def series(modality: str, **changed: object) -> Callable[[Path], None]:
+def series(modality: str) -> Callable[[Path], object]:
     """A CT series, and one of another modality beside it."""
+    odd = {"Modality": modality, "SeriesInstanceUID": f"{ROOT}.77"}
+    return lambda folder: (save_stack(folder / "a"), save_stack(folder / "odd", **odd))
 
-    def make(folder: Path) -> None:
-        save_stack(folder / "a")
-        save_stack(folder / "odd", Modality=modality, SeriesInstanceUID=f"{ROOT}.77", **changed)
 
-    return make
+def far(name: str, voxels: np.ndarray, spacing: tuple[float, float, float], *says: str) -> Case:
+    """A CT for a model whose training saw 2 to 4 mm in plane, slices of 5 mm, 90 to 130 mm wide."""
+    made = alone(voxels, affine=np.diag([*spacing, 1.0]))
+    return Case(f"domain/{name}", made, "warns" if says else "converts", says, model="ct of abdomens")
 
 
 def unit(lower: float, upper: float) -> np.ndarray:
@@ -140,28 +134,13 @@ CASES = (
     Case("domain/forced 0 to 1", alone(unit(0, 1), dtype=np.float32), "warns", ("forced, although",), options=FORCE),
     Case("domain/forced labels", alone(labels()), "warns", ("forced, although",), options=FORCE, model="mr"),
     Case("domain/forced PT", told({"Modality": "PT"}), "warns", ("modality is PT",), options=FORCE),
-    # Far outside of what the training saw: 2 to 4 mm in plane, slices of 5 mm, 90 to 130 mm wide.
-    Case("domain/spacing as seen", alone(ct()), "converts", model="ct of abdomens"),
-    Case(
-        "domain/finer in plane", alone(ct((199, 199, 4)), affine=np.diag([0.45, 0.45, 5, 1])), "converts",
-        model="ct of abdomens",
-    ),
-    Case("domain/a slice", alone(ct((32, 32, 1))), "converts", model="ct of abdomens"),
-    Case(
-        "domain/thin slices", alone(ct(), affine=np.diag([3.0, 3, 1, 1])), "warns", (FAR_X + "1 mm along superior",),
-        model="ct of abdomens",
-    ),
-    Case(
-        "domain/thick slices", alone(ct(), affine=np.diag([3.0, 3, 30, 1])), "warns", (FAR_X + "30", FAR_Z),
-        model="ct of abdomens",
-    ),
-    Case(
-        "domain/a mouse", alone(ct(), affine=np.diag([0.4, 0.4, 5, 1])), "warns",
-        ("field of view far outside what the model saw: 13 mm along right, 90 to 130 mm in training",),
-        model="ct of abdomens",
-    ),
-    Case(
-        "domain/coarse in plane", alone(ct(), affine=np.diag([17.0, 17, 5, 1])), "warns", (FAR_X + "17 mm",),
-        model="ct of abdomens",
-    ),
+    # Far outside of what the training saw.
+    far("spacing as seen", ct(), (3, 3, 5)),
+    far("finer in plane", ct((199, 199, 4)), (0.45, 0.45, 5)),
+    far("a slice", ct((32, 32, 1)), (3, 3, 5)),
+    far("thin slices", ct(), (3, 3, 1), FAR_X + "1 mm along superior"),
+    far("thick slices", ct(), (3, 3, 30), FAR_X + "30", FAR_Z),
+    far("a mouse", ct(), (0.4, 0.4, 5),
+        "field of view far outside what the model saw: 13 mm along right, 90 to 130 mm in training"),
+    far("coarse in plane", ct(), (17, 17, 5), FAR_X + "17 mm"),
 )  # fmt: skip

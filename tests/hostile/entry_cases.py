@@ -11,29 +11,25 @@ from hostile.nifti_cases import GOOD, beside_good, save
 LATIN_1 = os.fsdecode(b"lat\xedn.nii.gz")
 
 
-def link(name: str, target: str) -> Callable[[Path], None]:
+def link(name: str, target: str) -> Callable[[Path], object]:
     return beside_good(lambda folder: (folder / name).symlink_to(target))
 
 
-def holding(name: str, content: bytes = b"something") -> Callable[[Path], None]:
+def holding(name: str, content: bytes = b"something") -> Callable[[Path], object]:
     return beside_good(lambda folder: (folder / name).write_bytes(content))
 
 
-def pipe(name: str) -> Callable[[Path], None]:
+def pipe(name: str) -> Callable[[Path], object]:
     return beside_good(lambda folder: os.mkfifo(folder / name))
 
 
 def named(*names: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         for name in names:
-            save(folder / "plain.nii.gz").rename(_made(folder / name))
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            save(folder / "plain.nii.gz").rename(folder / name)
 
     return make
-
-
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def socket_file(folder: Path) -> None:
@@ -72,6 +68,11 @@ def passes_over(name: str, file: str, reason: str) -> Case:
     return Case(f"entry/{name}", holding(file), "converts", (file, reason, "passed over"), outputs=(GOOD,))
 
 
+def keeps(name: str, *files: str, says: tuple[str, ...] = ()) -> Case:
+    """A row whose outputs are called as their inputs."""
+    return Case(f"entry/{name}", named(*files), "converts", says, outputs=files)
+
+
 PIPE, DEVICE = "a named pipe, not a file", "a device, not a file"
 CASES = (
     fails("pipe", pipe("pipe.nii.gz"), "pipe.nii.gz", PIPE),
@@ -79,21 +80,11 @@ CASES = (
     fails("pipe_picture", pipe("pipe.png"), "pipe.png", PIPE),
     Case("entry/pipe_no_image", pipe("pipe"), "converts", ("passed over", "pipe", PIPE), outputs=(GOOD,)),
     Case("entry/pipe_alone", lambda folder: os.mkfifo(folder / "a.nii.gz"), "fails", (PIPE,), outputs=()),
-    Case(
-        *("entry/pipe_as_input", lambda folder: os.mkfifo(folder / "a.nii.gz"), "fails", ("a.nii.gz", PIPE)),
-        outputs=(),
-        source="a.nii.gz",
-    ),
-    Case(
-        *("entry/pipe_in_cohort", cohort, "fails", ("pipe.nii.gz", PIPE)),
-        outputs=(GOOD,),
-        source="cohort.csv",
-    ),
-    Case(
-        *("entry/pipe_sidecar", beside_good(lambda folder: os.mkfifo(folder / "good.json")), "warns"),
-        ("good.json beside it cannot be read (not a regular file)",),
-        outputs=(GOOD,),
-    ),
+    Case("entry/pipe_as_input", lambda folder: os.mkfifo(folder / "a.nii.gz"), "fails", ("a.nii.gz", PIPE),
+         (), "a.nii.gz"),
+    Case("entry/pipe_in_cohort", cohort, "fails", ("pipe.nii.gz", PIPE), (GOOD,), "cohort.csv"),
+    Case("entry/pipe_sidecar", pipe("good.json"), "warns", ("good.json beside it cannot be read (not a regular file)",),
+         (GOOD,)),
     fails("socket", beside_good(socket_file), "socket.nii.gz", "a socket, not a file"),
     fails("endless_device", link("zero.nii.gz", "/dev/zero"), "zero.nii.gz", DEVICE),
     fails("endless_dicom", link("random.dcm", "/dev/urandom"), "random.dcm", DEVICE),
@@ -105,7 +96,7 @@ CASES = (
     Case("entry/link_to_a_good_one", link("again.nii.gz", GOOD), "converts", outputs=(GOOD, "again.nii.gz")),
     Case("entry/broken_link_folder", link("closed", "gone"), "converts", ("passed over", "closed"), outputs=(GOOD,)),
     fails("folder_named_so", beside_good(lambda folder: (folder / "a.nii.gz").mkdir()), "a.nii.gz", "a folder without"),
-    Case("entry/folder_named_so_with_one", named("a.nii.gz/b.nii.gz"), "converts", outputs=("a.nii.gz/b.nii.gz",)),
+    keeps("folder_named_so_with_one", "a.nii.gz/b.nii.gz"),
     fails("empty_file", holding("zero.nii.gz", b""), "zero.nii.gz", "an empty file"),
     fails("text_named_so", holding("a.nii.gz", b"<html>not found</html>"), "a.nii.gz", "not a NIfTI file"),
     fails("freesurfer", holding("a.mgz"), "a.mgz", "mri_convert"),
@@ -122,33 +113,20 @@ CASES = (
     Case("entry/macos_shadow", holding("._good.nii.gz"), "converts", outputs=(GOOD,)),
     fails("clash", twins, "x.nii and x.nii.gz would both write"),
     fails("summary", named(GOOD, "summary.nii.gz"), "summary.nii.gz and the batch itself"),
-    Case("entry/case", named("A.nii.gz", "a.nii.gz"), "converts", ("differ by case",), ("A.nii.gz", "a.nii.gz")),
-    Case(
-        *("entry/unicode_form", named("\u00fc.nii.gz", "u\u0308.nii.gz"), "converts", ("form of an accent",)),
-        outputs=("\u00fc.nii.gz", "u\u0308.nii.gz"),
-    ),
-    Case("entry/escape", named("red\x1b[31m.nii.gz"), "converts", outputs=("red\x1b[31m.nii.gz",)),
-    Case(
-        *("entry/escape_broken", holding("red\x1b[31m.nii.gz"), "fails", (r"red\x1b[31m.nii.gz", "not a NIfTI file")),
-        outputs=(GOOD,),
-    ),
-    Case(
-        *("entry/line_end_broken", holding("two\nlines.nii.gz"), "fails", (r"two\nlines.nii.gz",)),
-        outputs=(GOOD,),
-    ),
-    Case("entry/line_end", named("two\nlines\t.nii.gz"), "converts", outputs=("two\nlines\t.nii.gz",)),
-    Case("entry/not_utf_8", named(LATIN_1), "converts", outputs=(LATIN_1,)),
-    Case(
-        *("entry/not_utf_8_broken", holding(LATIN_1), "fails", (r"lat\xedn.nii.gz", "not a NIfTI file")),
-        outputs=(GOOD,),
-    ),
+    keeps("case", "A.nii.gz", "a.nii.gz", says=("differ by case",)),
+    keeps("unicode_form", "\u00fc.nii.gz", "u\u0308.nii.gz", says=("form of an accent",)),
+    keeps("escape", "red\x1b[31m.nii.gz"),
+    fails("escape_broken", holding("red\x1b[31m.nii.gz"), r"red\x1b[31m.nii.gz", "not a NIfTI file"),
+    fails("line_end_broken", holding("two\nlines.nii.gz"), r"two\nlines.nii.gz"),
+    keeps("line_end", "two\nlines\t.nii.gz"),
+    keeps("not_utf_8", LATIN_1),
+    fails("not_utf_8_broken", holding(LATIN_1), r"lat\xedn.nii.gz", "not a NIfTI file"),
     Case("entry/escape_passed_over", holding("red\x1b[31m.bin"), "converts", (r"red\x1b[31m.bin",), outputs=(GOOD,)),
-    Case("entry/spaces", named("Süd Klinik (1)/CT #2 [a].nii.gz"), "converts",
-         outputs=("Süd Klinik (1)/CT #2 [a].nii.gz",)),
-    Case("entry/markup", named("[red]a[/red].nii.gz"), "converts", outputs=("[red]a[/red].nii.gz",)),
-    Case("entry/dots", named("1.2.840.113619.nii.gz"), "converts", outputs=("1.2.840.113619.nii.gz",)),
+    keeps("spaces", "Süd Klinik (1)/CT #2 [a].nii.gz"),
+    keeps("markup", "[red]a[/red].nii.gz"),
+    keeps("dots", "1.2.840.113619.nii.gz"),
     Case("entry/upper_case", named("UPPER.NII.GZ"), "converts", outputs=("UPPER.nii.gz",)),
-    Case("entry/long_name", named("n" * 235 + ".nii.gz"), "converts", outputs=("n" * 235 + ".nii.gz",)),
+    keeps("long_name", "n" * 235 + ".nii.gz"),
     Case("entry/too_long_name", named("n" * 247 + ".nii.gz"), "converts", ("too long for an output", "n" * 227 + "~")),
     Case("entry/long_name_map", named("n" * 240 + ".nii.gz"), "converts", ("too long",), options=("--change-map",)),
 )  # fmt: skip

@@ -7,6 +7,7 @@ nothing is changed, its very intensities.
 import gzip
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -36,14 +37,9 @@ def save(path: Path, voxels: np.ndarray | None = None, affine: np.ndarray = AFFI
 
 
 def image(
-    voxels: np.ndarray | None = None,
-    affine: np.ndarray = AFFINE,
-    dtype: type = np.int16,
-    *,
-    qform: int = 1,
-    sform: int = 1,
-    qaffine: np.ndarray | None = None,
-) -> nib.Nifti1Image:
+    voxels: np.ndarray | None = None, affine: np.ndarray = AFFINE, dtype: type = np.int16, *,
+    qform: int = 1, sform: int = 1, qaffine: np.ndarray | None = None,
+) -> nib.Nifti1Image:  # fmt: skip
     """An image with the codes of its two affines; a code of 0 leaves the affine out."""
     made = nib.Nifti1Image(np.asarray(ct() if voxels is None else voxels).astype(dtype), affine, dtype=np.dtype(dtype))
     made.set_sform(affine if sform else None, sform)
@@ -51,44 +47,33 @@ def image(
     return made
 
 
-def stored(made: nib.Nifti1Image, name: str = NAME) -> Callable[[Path], None]:
+def stored(made: nib.Nifti1Image, name: str = NAME) -> Callable[[Path], object]:
     return lambda folder: nib.save(made, folder / name)
 
 
-def edited(*edits: tuple[int, bytes], made: nib.Nifti1Image | None = None) -> Callable[[Path], None]:
-    """A file in whose raw bytes some were replaced, beside a good one."""
-
-    def make(folder: Path) -> None:
-        content = bytearray((made or image()).to_bytes())
-        for at, new in edits:
-            content[at : at + len(new)] = new
-        (folder / NAME).write_bytes(gzip.compress(bytes(content), mtime=0))
-
-    return make
-
-
-def scaled(slope: float, intercept: float, made: nib.Nifti1Image | None = None) -> Callable[[Path], None]:
-    return edited((112, struct.pack("<ff", slope, intercept)), made=made)
-
-
-def packed(pack: Callable[[bytes], bytes], name: str = NAME) -> Callable[[Path], None]:
+def packed(
+    pack: Callable[[bytes], bytes] = gzip.compress, name: str = NAME, made: nib.Nifti1Image | None = None
+) -> Callable[[Path], object]:
     """A file whose whole content was made of a good one's."""
-    return lambda folder: (folder / name).write_bytes(pack(image().to_bytes()))
+    return lambda folder: (folder / name).write_bytes(pack((made or image()).to_bytes()))
 
 
-def beside_good(make: Callable[[Path], object]) -> Callable[[Path], None]:
+def edited(at: int, new: bytes, made: nib.Nifti1Image | None = None) -> Callable[[Path], object]:
+    """A file in whose raw bytes some were replaced."""
+    return packed(lambda content: gzip.compress(content[:at] + new + content[at + len(new) :]), made=made)
+
+
+def scaled(slope: float, intercept: float, made: nib.Nifti1Image | None = None) -> Callable[[Path], object]:
+    return edited(112, struct.pack("<ff", slope, intercept), made)
+
+
+def beside_good(make: Callable[[Path], object]) -> Callable[[Path], object]:
     """One good study, and what must not keep it from being converted."""
-
-    def both(folder: Path) -> None:
-        save(folder / GOOD)
-        make(folder)
-
-    return both
+    return lambda folder: (save(folder / GOOD), make(folder))
 
 
-def truncated(folder: Path) -> None:
-    good = save(folder / GOOD).read_bytes()
-    (folder / "half.nii.gz").write_bytes(good[: len(good) // 2])
+def halved(content: bytes) -> bytes:
+    return gzip.compress(content)[: len(gzip.compress(content)) // 2]
 
 
 def two_members(content: bytes) -> bytes:
@@ -122,13 +107,9 @@ def holding(voxels: np.ndarray | None, affine: np.ndarray) -> Callable[[Path, Pa
 
 
 def right(
-    name: str,
-    make: Callable[[Path], object],
-    voxels: np.ndarray | None = None,
-    affine: np.ndarray = AFFINE,
-    outcome: Outcome = "converts",
-    says: tuple[str, ...] = (),
-) -> Case:
+    name: str, make: Callable[[Path], object], voxels: np.ndarray | None = None, affine: np.ndarray = AFFINE,
+    outcome: Outcome = "converts", says: tuple[str, ...] = (),
+) -> Case:  # fmt: skip
     return Case(f"nifti/{name}", make, outcome, says, outputs=(NAME,), holds=holding(voxels, affine))
 
 
@@ -163,6 +144,7 @@ EIGHTS = np.clip((ct() + 1024) // 8, 0, 255)
 SHORT = ct((32, 32, 1))
 CODES, SPACING, DIM, TYPE, OFFSET, MAGIC = 252, 80, 40, 70, 108, 344
 NAN, ZERO = struct.pack("<f", np.nan), struct.pack("<f", 0)
+RGB = [("R", "u1"), ("G", "u1"), ("B", "u1")]
 CODE_ZERO = np.diag([-3.0, 3.0, 5.0, 1.0])
 CODE_ZERO[:3, 3] = [46.5, -46.5, -7.5]
 
@@ -175,12 +157,12 @@ def padded(value: float) -> np.ndarray:
 
 
 CASES = (
-    Case("nifti/good", lambda folder: save(folder / NAME), "converts", outputs=(NAME,), holds=holding(None, AFFINE)),
-    Case("nifti/truncated", truncated, "fails", ("half.nii.gz", "truncated"), outputs=(GOOD,)),
+    right("good", lambda folder: save(folder / NAME)),
+    fails("truncated", packed(halved), "truncated"),
     right("qform_only", stored(image(affine=OBLIQUE, sform=0)), affine=OBLIQUE),
     right("sform_only", stored(image(affine=OBLIQUE, qform=0)), affine=OBLIQUE),
     right("template_codes", stored(image(affine=OBLIQUE, qform=1, sform=4)), affine=OBLIQUE),
-    right("codes_zero", edited((CODES, bytes(4))), None, CODE_ZERO, "warns", ("how it lies in the patient",)),
+    right("codes_zero", edited(CODES, bytes(4)), None, CODE_ZERO, "warns", ("how it lies in the patient",)),
     right("left_handed", stored(image(affine=np.diag([-3.0, 3, 5, 1]))), affine=np.diag([-3.0, 3, 5, 1])),
     right("right_handed", stored(image(affine=np.diag([3.0, 3, 5, 1]))), affine=np.diag([3.0, 3, 5, 1])),
     right("forms_disagree", stored(image(affine=turned(20, 2), qaffine=AFFINE, sform=2)), None, turned(20, 2), "warns",
@@ -201,8 +183,7 @@ CASES = (
     right("text_after_gzip", packed(lambda content: gzip.compress(content) + b"<html>end of transfer</html>\n"), None,
           AFFINE, "warns", ("bytes that are no part of it",)),
     right("not_compressed", packed(bytes)),
-    Case("nifti/compressed_nii", packed(gzip.compress, "a.nii"), "converts", outputs=(NAME,),
-         holds=holding(None, AFFINE)),
+    right("compressed_nii", packed(gzip.compress, "a.nii")),
     right("two_gzip_members", packed(two_members)),
     right("more_than_voxels", packed(lambda content: gzip.compress(content + bytes(4096)))),
     right("junk_behind_voxels", packed(lambda content: gzip.compress(content + b"x" * 777))),
@@ -217,32 +198,31 @@ CASES = (
     right("tiny_slice", stored(image(ct((8, 8, 1)))), ct((8, 8, 1))),
     right("tiny", stored(image(ct((6, 6, 4)))), ct((6, 6, 4))),
     right("microns", stored(in_microns()), affine=AFFINE @ np.diag([1000, 1000, 1000, 1])),
-    right("unit_unknown", edited((123, b"\0"))),
+    right("unit_unknown", edited(123, b"\0")),
     right("padded_3024", stored(image(padded(-3024))), padded(-3024)),
     right("padded_32768", stored(image(padded(-32768))), padded(-32768)),
-    Case("nifti/private_text", private, "converts", outputs=(NAME,), holds=says_nothing_of_the_patient),
+    replace(right("private_text", private), holds=says_nothing_of_the_patient),
     fails("checksum", packed(lambda content: gzip.compress(content)[:-8] + b"\1\2\3\4" + gzip.compress(content)[-4:]),
           "corrupt gzip"),
     fails("truncated_plain", packed(lambda content: content[:-100]), "promises"),
     fails("header_alone", packed(lambda content: content[:352]), "promises"),
     fails("half_a_header", packed(lambda content: content[:100]), "not a NIfTI file"),
-    fails("forged_size", edited((DIM + 2, struct.pack("<3h", 30000, 30000, 3000))), "promises"),
-    fails("no_axes", edited((DIM, struct.pack("<h", 0))), "no image or volume"),
-    fails("nine_axes", edited((DIM, struct.pack("<h", 9))), "no image or volume"),
-    fails("negative_axis", edited((DIM + 2, struct.pack("<h", -32))), "no image or volume"),
+    fails("forged_size", edited(DIM + 2, struct.pack("<3h", 30000, 30000, 3000)), "promises"),
+    fails("no_axes", edited(DIM, struct.pack("<h", 0)), "no image or volume"),
+    fails("nine_axes", edited(DIM, struct.pack("<h", 9)), "no image or volume"),
+    fails("negative_axis", edited(DIM + 2, struct.pack("<h", -32)), "no image or volume"),
     fails("several_volumes", stored(image(np.stack([ct()] * 2, -1))), "split it into 3D"),
     fails("complex", stored(image(dtype=np.complex64)), "complex"),
-    fails("colours", stored(image(np.zeros((8, 8, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]),
-                                  dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])), "RGB"),
-    fails("unknown_type", edited((TYPE, struct.pack("<h", 77))), "unknown voxel type"),
+    fails("colours", stored(image(np.zeros((8, 8, 4), RGB), dtype=RGB)), "RGB"),
+    fails("unknown_type", edited(TYPE, struct.pack("<h", 77)), "unknown voxel type"),
     fails("not_a_number", stored(image(np.where(ct() > 600, np.nan, ct()), dtype=np.float32)), "NaN or infinite"),
     fails("infinite", stored(image(np.where(ct() > 600, np.inf, ct()), dtype=np.float32)), "NaN or infinite"),
-    fails("spacing_zero", edited((SPACING, ZERO)), "not positive"),
-    fails("spacing_nan", edited((SPACING, NAN)), "not positive"),
-    fails("sform_zero", edited((280, bytes(48))), "not positive"),
-    fails("sform_nan", edited((280, NAN)), "not finite"),
+    fails("spacing_zero", edited(SPACING, ZERO), "not positive"),
+    fails("spacing_nan", edited(SPACING, NAN), "not positive"),
+    fails("sform_zero", edited(280, bytes(48)), "not positive"),
+    fails("sform_nan", edited(280, NAN), "not finite"),
     fails("sheared", stored(image(affine=AFFINE + np.diag([1.0, 0, 0], 1), qform=0)), "sheared"),
-    fails("voxels_in_header", edited((OFFSET, struct.pack("<f", 100))), "inside the header"),
-    fails("voxels_nowhere", edited((OFFSET, NAN)), "inside the header"),
-    fails("pair_header", edited((MAGIC, b"ni1\0")), ".hdr/.img pair"),
+    fails("voxels_in_header", edited(OFFSET, struct.pack("<f", 100)), "inside the header"),
+    fails("voxels_nowhere", edited(OFFSET, NAN), "inside the header"),
+    fails("pair_header", edited(MAGIC, b"ni1\0"), ".hdr/.img pair"),
 )  # fmt: skip

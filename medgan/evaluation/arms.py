@@ -52,7 +52,7 @@ class Pairs:
 
     def __init__(self, names: LabelNames | None, modalities: Modalities = ALL_CT, *, trained: bool = False) -> None:
         self._names, self._modalities, self._trained = names, modalities, trained
-        self._lookups = PairedLookups()
+        self._lookups = _PairedLookups()
         self._crossings, self._core_crossings = CrossingLookups(), CrossingLookups()
 
     def learn(self, case: Case) -> list[Figures]:
@@ -101,7 +101,7 @@ class Unpaired:
 
     def __init__(self, names: LabelNames | None, modalities: Modalities = ALL_CT) -> None:
         self._names, self._modalities = names, modalities
-        self._lookups = UnpairedLookups()
+        self._lookups = _UnpairedLookups()
         self._samples: dict[tuple[str, str], NDArray[np.float64]] = {}
 
     def real(self, image: Image) -> list[Figures]:
@@ -218,7 +218,7 @@ class _LeaveOneOut:
         return np.asarray(others.toarray())
 
 
-class PairedLookups(_LeaveOneOut):
+class _PairedLookups(_LeaveOneOut):
     """Look-ups with the least absolute error on pairs: for each source intensity the median change."""
 
     def __init__(self) -> None:
@@ -252,7 +252,7 @@ class _Histogram(_LeaveOneOut):
         self.count(subject, np.zeros_like(place), place)
 
 
-class UnpairedLookups:
+class _UnpairedLookups:
     """Histogram matching: each source intensity goes to the reference intensity of the same rank."""
 
     def __init__(self) -> None:

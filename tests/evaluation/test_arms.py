@@ -15,13 +15,15 @@ from medgan.evaluation.arms import (
     REAL,
     SYNTHETIC,
     CrossingLookups,
-    PairedLookups,
     Unpaired,
-    UnpairedLookups,
+    _PairedLookups,
+    _UnpairedLookups,
     judge_each,
     shifted,
 )
 from medgan.evaluation.matching import Case, Image
+
+SHAPES = pytest.mark.parametrize("shape", [(40, 40, 1), (16, 16, 12)], ids=["2d", "3d"])
 
 
 def image(folder, subject, number, hu):
@@ -32,11 +34,7 @@ def image(folder, subject, number, hu):
     return Image(subject, f"{subject}/{number}", path)
 
 
-def as_case(image):
-    return Case(image.subject, image.name, image.path, {})
-
-
-def test_what_cannot_be_judged_is_noted_and_stops_nothing():
+def test_what_cannot_be_judged_is_noted_and_stops_nothing_but_a_programming_error_does():
     def judge(item):
         if item.name == "bad":
             raise DataError("it is bad")
@@ -47,11 +45,8 @@ def test_what_cannot_be_judged_is_noted_and_stops_nothing():
     rows, judged = judge_each(items, judge, failures)
     assert [row["image"] for row in rows] == [item.name for item in judged] == ["a", "c"]
     assert [(failure.image, failure.reason) for failure in failures] == [("bad", "it is bad")]
-
-
-def test_a_programming_error_is_not_taken_for_a_bad_image():
     with pytest.raises(ZeroDivisionError):
-        judge_each([Image("s", "a", Path("a"))], lambda item: [{"x": 1 / 0}], [])
+        judge_each(items, lambda item: [{"x": 1 / 0}], [])
 
 
 def test_a_subject_weighs_the_same_whether_it_has_one_image_or_many(tmp_path):
@@ -59,9 +54,9 @@ def test_a_subject_weighs_the_same_whether_it_has_one_image_or_many(tmp_path):
     rows = judge.real(image(tmp_path, "few", 0, 20))
     for number in range(9):
         rows += judge.real(image(tmp_path, "many", number, 60))
-    rows += judge.without_training(as_case(image(tmp_path, "fake", 0, 40)))
-    pooled = judge.add_distances(rows)
-    assert pooled == pytest.approx({SYNTHETIC: 20})
+    fake = image(tmp_path, "fake", 0, 40)
+    rows += judge.without_training(Case(fake.subject, fake.name, fake.path, {}))
+    assert judge.add_distances(rows) == pytest.approx({SYNTHETIC: 20})
     assert rows[-1][DISTANCE] == pytest.approx(20)
 
 
@@ -71,9 +66,6 @@ def test_a_real_image_is_compared_with_other_subjects_only(tmp_path):
     judge.add_distances(rows)
     assert [row["arm"] for row in rows] == [REAL, REAL]
     assert [row[DISTANCE] for row in rows] == pytest.approx([30, 30])
-
-
-SHAPES = pytest.mark.parametrize("shape", [(40, 40, 1), (16, 16, 12)], ids=["2d", "3d"])
 
 
 def scan(shape, seed=0):
@@ -89,19 +81,20 @@ def enhanced_to_plain(hu):
     return np.where(hu < 50, hu, 50 + (hu - 50) / 2)
 
 
-def paired(*pairs):
-    """The look-up of some pairs, all inside or with a mask."""
-    lookups = PairedLookups()
-    for number, (source, reference, *mask) in enumerate(pairs):
-        lookups.add(str(number), source, reference, *(mask or [everywhere(source)]))
+def paired(*pairs, mask=None):
+    lookups = _PairedLookups()
+    for number, (source, reference) in enumerate(pairs):
+        lookups.add(str(number), source, reference, everywhere(source) if mask is None else mask)
     return lookups.without("nobody")
 
 
-def matched(source, reference):
-    lookups = UnpairedLookups()
-    lookups.sources.add("s", source, everywhere(source))
-    lookups.references.add("r", reference, everywhere(reference))
-    return lookups.without("nobody")
+def matched(**images):
+    """Look-ups of each subject's source and reference."""
+    lookups = _UnpairedLookups()
+    for subject, (source, reference) in images.items():
+        lookups.sources.add(subject, source, everywhere(source))
+        lookups.references.add(subject, reference, everywhere(reference))
+    return lookups
 
 
 @SHAPES
@@ -112,68 +105,48 @@ def test_a_look_up_learns_the_map_between_intensities(shape):
     assert np.abs(lookup(unseen) - enhanced_to_plain(unseen)).mean() < 2
 
 
-def test_a_look_up_takes_the_median_since_that_has_the_least_absolute_error():
-    source = np.full((10, 10, 1), 100.0)
-    reference = np.full((10, 10, 1), 40.0)
-    reference[:4] = 900
-    assert paired((source, reference))(source) == pytest.approx(40)
-
-
-def test_a_look_up_reads_only_what_the_mask_holds():
+def test_a_look_up_takes_the_median_change_inside_the_mask_also_beyond_the_known_intensities():
     source, mask = np.full((10, 10, 1), 100.0), np.zeros((10, 10, 1), dtype=bool)
+    reference = np.full(source.shape, 40.0)
+    reference[:4] = 900
+    assert paired((source, reference))(source) == pytest.approx(40), "it has the least absolute error"
     mask[:2] = True
-    reference = np.where(mask, 60.0, 3000.0)
-    assert paired((source, reference, mask))(source) == pytest.approx(60)
-
-
-def test_an_intensity_beyond_the_known_ones_changes_like_the_nearest_known():
-    source = np.full((4, 4, 1), 100.0)
-    lookup = paired((source, source - 50))
-    np.testing.assert_allclose(lookup(np.array([[[-1024.0, 3500.0]]])), [[[-1074.0, 3450.0]]])
+    lookup = paired((source, np.where(mask, 60.0, 3000.0)), mask=mask)
+    assert lookup(source) == pytest.approx(60)
+    np.testing.assert_allclose(lookup(np.array([-1024.0, 3500.0])), [-1064.0, 3460.0])
 
 
 @SHAPES
 def test_matching_carries_over_the_distribution_without_pairs(shape):
-    source, other = scan(shape, 0), scan(shape, 1)
-    target = enhanced_to_plain(other)
+    source, target = scan(shape, 0), enhanced_to_plain(scan(shape, 1))
     quantiles = np.linspace(0.05, 0.95, 19)
-    assert np.abs(np.quantile(matched(source, target)(source), quantiles) - np.quantile(target, quantiles)).max() < 3
-    np.testing.assert_allclose(matched(source, source)(source), source, atol=1e-3)
+    found = np.quantile(matched(a=(source, target)).without("nobody")(source), quantiles)
+    assert np.abs(found - np.quantile(target, quantiles)).max() < 3
+    np.testing.assert_allclose(matched(a=(source, source)).without("nobody")(source), source, atol=1e-3)
 
 
 def test_without_a_voxel_or_another_subject_there_is_no_look_up():
     source = scan((4, 4, 1))
     with pytest.raises(DataError, match=r"no voxel to fit .* masks that are not empty"):
-        paired((source, source, np.zeros(source.shape, dtype=bool)))
-    for lookups in (PairedLookups(), UnpairedLookups(), taught({"a": (source, source)})):
+        paired((source, source), mask=np.zeros(source.shape, dtype=bool))
+    for lookups in (_PairedLookups(), _UnpairedLookups(), taught({"a": (source, source)})):
         with pytest.raises(DataError, match="another subject"):
             lookups.without("a")
 
 
 @SHAPES
-def test_the_look_up_for_a_subject_is_that_of_the_other_subjects_pairs(shape):
+def test_the_look_up_for_a_subject_is_that_of_the_other_subjects(shape):
     pairs = {subject: (scan(shape, seed), scan(shape, seed) - 20 * seed) for seed, subject in enumerate("abc")}
-    lookups = PairedLookups()
+    lookups = _PairedLookups()
     for subject, (source, reference) in pairs.items():
         lookups.add(subject, source, reference, everywhere(source))
         lookups.add(subject, reference, source, everywhere(source))
-    others = [pair for subject in "ac" for pair in (pairs[subject], pairs[subject][::-1])]
-    expected = paired(*others)
+    expected = paired(*(pair for subject in "ac" for pair in (pairs[subject], pairs[subject][::-1])))
     probe = scan(shape, 9)
     np.testing.assert_array_equal(lookups.without("b")(probe), expected(probe))
-
-
-def test_matching_for_a_subject_reads_neither_its_source_nor_its_reference():
-    lookups, image = UnpairedLookups(), scan((20, 20, 1))
-    mask = everywhere(image)
-    for subject, shift in (("a", 0), ("b", 500)):
-        lookups.sources.add(subject, image + shift, mask)
-        lookups.references.add(subject, image + shift - 30, mask)
-    np.testing.assert_allclose(lookups.without("b")(image), image - 30, atol=0.1)
-
-
-DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "P": (0, -1, 0), "A": (0, 1, 0), "S": (0, 0, 1)}
-"""RAS+ directions in which an axis counts."""
+    image = pairs["a"][0]
+    unpaired = matched(a=(image, image - 30), b=(image + 500, image + 470))
+    np.testing.assert_allclose(unpaired.without("b")(image), image - 30, atol=0.1)
 
 
 def mr(shape, seed=0, scale=1.0):
@@ -210,35 +183,25 @@ def test_each_bin_takes_the_mean_or_median_of_its_voxels_and_the_constant_the_me
 
 
 @SHAPES
-def test_a_look_up_learns_the_map_whatever_the_scale_of_an_mr(shape):
+def test_a_look_up_learns_the_map_whatever_the_scale_of_an_mr_and_never_from_the_subject_itself(shape):
     trained, unseen = mr(shape, 0, scale=1.0), mr(shape, 1, scale=37.0)
     found = taught({"a": (trained, trained - 300)}).without("b")
     assert np.abs(found.arms(unseen, shape)[LOOKUP] - (unseen / 37 - 300)).mean() < 20
-
-
-@SHAPES
-def test_the_look_up_of_a_subject_never_saw_it(shape):
     pairs = {subject: (mr(shape, seed), mr(shape, seed + 9) - 100 * seed) for seed, subject in enumerate("abc")}
-    found = taught(pairs).without("b")
-    expected = taught({s: pairs[s] for s in "ac"}).without("nobody")
+    found, expected = taught(pairs).without("b"), taught({s: pairs[s] for s in "ac"}).without("nobody")
     np.testing.assert_array_equal(found.mean_hu, expected.mean_hu)
     np.testing.assert_array_equal(found.median_hu, expected.median_hu)
 
 
-def test_without_sources_the_constant_is_known():
+def test_without_sources_the_constant_is_known_and_only_the_region_teaches():
     reference = np.full((9, 9, 1), 30.0)
     reference[0] = 900
     found = taught({"a": (None, reference)}).without("b")
     assert found.constant_hu == 30
     assert set(found.arms(None, (9, 9, 1))) == {CONSTANT}
-
-
-def test_only_the_region_teaches():
-    reference = np.full((9, 9, 1), 30.0)
-    reference[4:] = 900
     lookups = CrossingLookups()
-    lookups.add("a", None, reference, reference < 100)
-    assert all((volume == 30).all() for volume in lookups.without("b").arms(mr((9, 9, 1)), (9, 9, 1)).values())
+    lookups.add("a", None, reference, reference > 100)
+    assert all((volume == 900).all() for volume in lookups.without("b").arms(mr((9, 9, 1)), (9, 9, 1)).values())
 
 
 def test_bins_are_bounded_by_the_percentiles_and_an_even_image_has_one():
@@ -249,18 +212,18 @@ def test_bins_are_bounded_by_the_percentiles_and_an_even_image_has_one():
     assert np.ptp(taught({"a": (even, mr((4, 4, 1)))}).without("b").arms(even, even.shape)[LOOKUP]) == 0
 
 
-@pytest.mark.parametrize(("axes", "axis"), [("RAS", 0), ("LPS", 0), ("PSR", 2), ("SLA", 1)])
-def test_a_shift_is_by_one_voxel_left_right_however_the_file_is_stored(axes, axis):
+DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "P": (0, -1, 0), "A": (0, 1, 0), "S": (0, 0, 1)}
+"""RAS+ directions in which an axis counts."""
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "axis"),
+    [("RAS", (6, 7, 8), 0), ("LPS", (6, 7, 8), 0), ("PSR", (6, 7, 8), 2), ("SLA", (6, 7, 8), 1), ("ASR", (6, 7, 1), 0)],
+)
+def test_a_shift_is_by_one_voxel_left_right_however_the_file_is_stored_or_within_a_sagittal_slice(axes, shape, axis):
     affine = np.eye(4)
     affine[:3, :3] = np.stack([DIRECTIONS[letter] for letter in axes], axis=1)
-    volume = mr((6, 7, 8))
-    found = shifted(volume, affine)
-    moved = np.moveaxis(found, axis, 0), np.moveaxis(volume, axis, 0)
-    np.testing.assert_array_equal(moved[0][1:], moved[1][:-1])
-    np.testing.assert_array_equal(moved[0][0], moved[1][0])
-
-
-def test_a_sagittal_slice_is_shifted_within_itself():
-    volume = mr((6, 7, 1))
-    affine = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]], dtype=float)
-    assert np.count_nonzero(shifted(volume, affine) != volume) > 20
+    volume = mr(shape)
+    found, true = (np.moveaxis(each, axis, 0) for each in (shifted(volume, affine), volume))
+    np.testing.assert_array_equal(found[1:], true[:-1])
+    np.testing.assert_array_equal(found[0], true[0])

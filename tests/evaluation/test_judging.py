@@ -43,26 +43,19 @@ def test_errors_are_fidelity_and_the_error_in_each_label(tmp_path, shape):
     assert found["mae_in_left_hu"] == 10
     assert found["mae_in_all_hu"] == 5
     assert found.items() >= fidelity(volume, scans.reference, scans.inside).items()
+    masked = Scans(a_case(tmp_path, shape, reference=truth, mask=(halves(shape) == 5).astype(np.uint8)), None)
+    np.testing.assert_array_equal(masked.inside, scans.regions["left"])
 
 
 @SHAPES
-def test_changes_are_against_the_source(tmp_path, shape):
+def test_changes_are_against_the_source_in_the_same_unit(tmp_path, shape):
     source = np.full(shape, 50, np.int16)
     scans = Scans(a_case(tmp_path, shape, source=source, labels=halves(shape)), None)
     found = scans.changes(scans.source - 7)
     assert found["change_soft_tissue_hu"] == found["change_in_label_3_hu"] == found["change_in_label_5_hu"] == 7
-
-
-def test_without_a_source_or_between_modalities_nothing_has_changed(tmp_path):
-    assert Scans(a_case(tmp_path, (24, 24)), None).changes(np.zeros((24, 24, 1))) == {}
-    scans = Scans(a_case(tmp_path, (24, 24), source=np.zeros((24, 24)), mask=np.ones((24, 24))), None, MR_CT)
-    assert scans.changes(scans.synthetic) == {}
-
-
-def test_a_given_mask_is_where_fidelity_is_measured(tmp_path):
-    mask = halves((24, 24, 1)) == 5
-    scans = Scans(a_case(tmp_path, (24, 24), reference=np.zeros((24, 24)), mask=mask.astype(np.uint8)), None)
-    np.testing.assert_array_equal(scans.inside, mask)
+    assert Scans(a_case(tmp_path, shape), None).changes(scans.synthetic) == {}
+    from_mr = Scans(a_case(tmp_path, shape, source=source, mask=np.ones(shape, np.uint8)), None, MR_CT)
+    assert from_mr.changes(scans.synthetic) == {}
 
 
 @pytest.fixture(params=[1, 8], ids=["2d", "3d"])
@@ -124,13 +117,15 @@ def test_a_core_without_a_voxel_has_no_figures(tmp_path, limb):
     assert np.isnan([found["core_mae_hu"], found["core_bone_dice"], found["core_high_frequency_power_ratio"]]).all()
 
 
-@pytest.mark.parametrize("role", ["reference", "source", "mask", "labels"])
+@pytest.mark.parametrize("role", ["reference", "source", "mask", "labels", "synthetic_uncertainty"])
 def test_a_partner_on_another_grid_is_refused_by_name(tmp_path, role):
-    case = a_case(tmp_path, (24, 24, 3), **{role: np.zeros((24, 24, 4), np.uint8)})
-    with pytest.raises(GeometryError, match=rf"{role}.*\(24, 24, 4\)"):
+    case = a_case(tmp_path, (24, 24, 3), **({} if "_" in role else {role: np.zeros((24, 24, 3))}))
+    beside, named = ("nii.gz", "uncertainty map") if "_" in role else ("nii", role)
+    save(tmp_path / f"{role}.{beside}", np.zeros((24, 24, 4)))
+    with pytest.raises(GeometryError, match=rf"{named}.*\(24, 24, 4\)"):
         Scans(case, None)
-    save(case.partners[role], np.zeros((24, 24, 3)), np.diag([1.0, 1.0, 1.1, 1.0]))
-    with pytest.raises(GeometryError, match=rf"{role} .* not on one grid: 0\.2 voxels apart at a corner"):
+    save(tmp_path / f"{role}.{beside}", np.zeros((24, 24, 3)), np.diag([1.0, 1.0, 1.1, 1.0]))
+    with pytest.raises(GeometryError, match=rf"{named} .* not on one grid: 0\.2 voxels apart at a corner"):
         Scans(case, None)
 
 
@@ -139,24 +134,18 @@ def test_labels_that_were_interpolated_are_refused(tmp_path):
         Scans(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
+def test_label_names_are_read_where_they_lie_and_a_file_without_any_is_named(tmp_path):
+    assert label_names_of(None, tmp_path) is None
+    for text, names in (
         ('{"liver": 5, "kidneys": [7, 8]}', {"liver": 5, "kidneys": [7, 8]}),
         ('{"phantom": true, "labels": {"5": "liver"}}', {"liver": 5}),
-    ],
-)
-def test_label_names_are_read_where_they_lie(tmp_path, text, names):
-    assert label_names_of(None, tmp_path) is None
-    (tmp_path / "labels.json").write_text(text)
-    assert label_names_of(None, tmp_path) == names
-
-
-@pytest.mark.parametrize("text", ["", "[1, 2]", '{"liver": "five"}'])
-def test_a_file_without_label_names_is_named(tmp_path, text):
-    (tmp_path / "labels.json").write_text(text)
-    with pytest.raises(DataError, match=r"labels\.json names no labels"):
-        label_names_of(None, tmp_path)
+    ):
+        (tmp_path / "labels.json").write_text(text)
+        assert label_names_of(None, tmp_path) == names
+    for text in ("", "[1, 2]", '{"liver": "five"}'):
+        (tmp_path / "labels.json").write_text(text)
+        with pytest.raises(DataError, match=r"labels\.json names no labels"):
+            label_names_of(None, tmp_path)
 
 
 @pytest.mark.parametrize(("modality", "scale"), [("CT", 1), ("MR", 1), ("MR", 3)])
@@ -173,13 +162,6 @@ def test_an_uncertainty_map_beside_the_image_is_compared_with_its_error(tmp_path
     assert Scans(case, None, kinds).map_figures()["uncertainty_spearman_where_unsure"] > 0.999
 
 
-def test_an_uncertainty_map_on_another_grid_is_refused(tmp_path):
-    case = a_case(tmp_path, (24, 24, 3))
-    save(tmp_path / "synthetic_uncertainty.nii.gz", np.ones((24, 24, 4)))
-    with pytest.raises(GeometryError, match="uncertainty map"):
-        Scans(case, None)
-
-
 @pytest.mark.parametrize(
     "name", ["", " liver", "liver\n", "a\x1b[2J", "a\x00", "x" * 101, "a\u202eb", "\t=1"], ids=ascii
 )
@@ -190,26 +172,17 @@ def test_a_label_that_cannot_stand_in_a_table_is_named(name):
         label_names_of(as_people_do | {name: 5}, None)
 
 
-@pytest.mark.parametrize(
-    ("name", "better", "worse"),
-    [
-        ("core_mae_hu", 10, 20),
-        ("mae_in_liver_hu", 10, 20),
-        ("bias_hu", -2, 5),
-        ("core_bias_bone_hu", 3, -50),
-        ("psnr_db", np.inf, 40),
-        ("ssim", 0.9, 0.8),
-        ("core_bone_dice", 0.6, 0.3),
-        ("core_slope_bone", 1.2, 0.7),
-        ("core_high_frequency_power_ratio", 0.8, 1.9),
-        ("core_false_bone_percent", 0.1, 0.5),
-        ("enhancing_mae_percent", 4, 9),
-        ("enhancing_dice", 0.5, 0.1),
-        ("false_enhancement_percent_of_voxels", 1, 2),
-    ],
-)
-def test_the_better_of_two_values_is_nearer_to_the_ideal(name, better, worse):
-    near, far = distance_to_ideal(name, pd.Series([better, worse], dtype=float))
+BETTER_AND_WORSE = {
+    "core_mae_hu": (10, 20), "mae_in_liver_hu": (10, 20), "bias_hu": (-2, 5), "core_bias_bone_hu": (3, -50),
+    "psnr_db": (np.inf, 40), "ssim": (0.9, 0.8), "core_bone_dice": (0.6, 0.3), "core_slope_bone": (1.2, 0.7),
+    "core_high_frequency_power_ratio": (0.8, 1.9), "core_false_bone_percent": (0.1, 0.5), "enhancing_dice": (0.5, 0.1),
+    "enhancing_mae_percent": (4, 9), "false_enhancement_percent_of_voxels": (1, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BETTER_AND_WORSE)
+def test_the_better_of_two_values_is_nearer_to_the_ideal(name):
+    near, far = distance_to_ideal(name, pd.Series(BETTER_AND_WORSE[name], dtype=float))
     assert near < far
 
 

@@ -279,6 +279,7 @@ def test_a_lesion_is_kept_from_a_tenth_of_its_voxels_on():
     assert became(before, after)[0] == 0
 
 
+@settings(max_examples=25, deadline=None)
 @given(arrays(np.bool_, (2, 9, 9, 3)))
 def test_swapping_the_maps_swaps_erased_and_invented(masks):
     assert became(*masks, (3.0, 3.0, 3.0))[1:] == became(*masks[::-1], (3.0, 3.0, 3.0))[:0:-1]

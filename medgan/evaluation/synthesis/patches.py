@@ -107,7 +107,7 @@ class Patches:
         return cls(images, labels, tuple(origin for part in kept for origin in part.origins))
 
 
-def lesion_patches(
+def _lesion_patches(
     image: Prepared,
     labels: NDArray[np.uint8],
     shape: Sequence[int],
@@ -304,7 +304,7 @@ class _Reader:
         changed = None
         if before is not None and before[0].voxels.shape == image.voxels.shape:
             changed = (before[0].voxels != image.voxels) | (before[1] != labels)
-        return lesion_patches(image, labels, self.shape, name, subject, recipient=row.recipient, changed=changed)
+        return _lesion_patches(image, labels, self.shape, name, subject, recipient=row.recipient, changed=changed)
 
     def _case(self, study: Study) -> tuple[Prepared, NDArray[np.uint8]]:
         """An image on its own grid in RAS+, and its labels."""

@@ -13,6 +13,7 @@ from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.synthesis.patches import (
     Patches,
+    _lesion_patches,
     _read_rows,
     blurred,
     coarse,
@@ -20,7 +21,6 @@ from medgan.evaluation.synthesis.patches import (
     copied,
     divided,
     gather,
-    lesion_patches,
 )
 
 SPATIAL = pytest.mark.parametrize("shape", [(8, 8), (8, 8, 8)], ids=["2d", "3d"])
@@ -42,7 +42,7 @@ def test_each_lesion_lies_in_the_middle_of_its_patches(shape):
     labels = np.zeros((40, 40, 20), np.uint8)
     box(labels, (10, 20, 4), (4, 2, 12))
     box(labels, (30, 30, 10), (2, 2, 1), value=2)
-    found = lesion_patches(study(), labels, shape, "image", "s1")
+    found = _lesion_patches(study(), labels, shape, "image", "s1")
     assert found.lesions.tolist() == (["image#1"] * 3 + ["image#2"] if len(shape) == 2 else ["image#1", "image#2"])
     assert found.images.shape[1:] == found.labels.shape[1:] == shape
     middle = (0, 3, 3, *([3] if len(shape) == 3 else []))
@@ -55,11 +55,11 @@ def test_each_lesion_lies_in_the_middle_of_its_patches(shape):
 def test_slices_are_spread_over_the_lesion_each_once():
     labels = np.zeros((40, 40, 20), np.uint8)
     box(labels, (10, 20, 4), (4, 4, 8))
-    heights = [origin.centre[2] for origin in lesion_patches(study(), labels, (8, 8), "i", "s").origins]
+    heights = [origin.centre[2] for origin in _lesion_patches(study(), labels, (8, 8), "i", "s").origins]
     assert heights == [6, 8, 10]
     thin = np.zeros((40, 40, 20), np.uint8)
     box(thin, (10, 20, 4), (4, 4, 1))
-    assert len(lesion_patches(study(), thin, (8, 8), "i", "s")) == 1
+    assert len(_lesion_patches(study(), thin, (8, 8), "i", "s")) == 1
 
 
 @SPATIAL
@@ -69,17 +69,17 @@ def test_only_changed_lesions_of_a_synthetic_image_are_cut(shape):
     box(labels, (30, 30, 10), (2, 2, 2))
     changed = np.zeros(labels.shape, dtype=bool)
     changed[31, 31, 10] = True
-    found = lesion_patches(study(), labels, shape, "image", "made", recipient="s1", changed=changed)
+    found = _lesion_patches(study(), labels, shape, "image", "made", recipient="s1", changed=changed)
     assert set(found.lesions) == {"image#2"}
     assert set(found.groups) == {"s1"}
-    assert len(lesion_patches(study(), labels, shape, "image", "made", changed=~(changed | True))) == 0
+    assert len(_lesion_patches(study(), labels, shape, "image", "made", changed=~(changed | True))) == 0
 
 
 @SPATIAL
 def test_beyond_the_image_there_is_air_without_labels(shape):
     labels = np.zeros((40, 40, 20), np.uint8)
     box(labels, (38, 10, 4), (2, 2, 12))
-    found = lesion_patches(study(), labels, shape, "i", "s")
+    found = _lesion_patches(study(), labels, shape, "i", "s")
     assert (found.images[0, 6:] == -1).all()
     assert not found.labels[0, 6:].any()
 
@@ -93,42 +93,31 @@ def test_coarse_patches_keep_means_and_lose_noise(shape):
     assert coarse(noise).std() < 0.35 * noise.std()
 
 
-def test_patches_of_two_shapes_or_none_do_not_compare(make_lesions):
+def test_patches_of_two_shapes_or_none_do_not_compare_and_are_drawn_each_once(make_lesions):
+    patches = make_lesions(9, (16, 16))
     with pytest.raises(DataError, match=r"shapes \(16, 16\) and \(18, 18\) do not compare"):
-        Patches.joined([make_lesions(2, (16, 16)), make_lesions(2, (18, 18))])
+        Patches.joined([patches, make_lesions(2, (18, 18))])
     with pytest.raises(DataError, match="there are no patches"):
         Patches.joined([])
-
-
-def test_patches_are_drawn_each_once_and_equal_for_equal_seeds(make_lesions):
-    patches: Patches = make_lesions(9, (16, 16))
     drawn = patches.drawn(4, seed=3)
     assert len(set(drawn.lesions)) == 4
     assert drawn.origins == patches.drawn(4, seed=3).origins
     assert patches.drawn(12, seed=0) is patches
 
 
-def test_blurred_patches_keep_their_means_and_labels_and_lose_detail(shape, make_lesions):
-    real = make_lesions(4, shape)
+def test_broken_patches_lose_what_they_should_and_keep_the_rest(shape, make_lesions):
+    real = make_lesions(5, shape)
     found = blurred(real)
     assert found.images.mean() == pytest.approx(real.images.mean(), abs=0.02)
     assert np.abs(np.diff(found.images, axis=1)).mean() < 0.7 * np.abs(np.diff(real.images, axis=1)).mean()
     np.testing.assert_array_equal(found.labels, real.labels)
-
-
-def test_collapsed_patches_are_the_first_with_little_noise(shape, make_lesions):
-    real = make_lesions(4, shape)
     found = collapsed(real, seed=0)
     assert np.abs(found.images - real.images[0]).max() < 0.2
-    assert len(set(found.groups)) == 4
+    assert len(set(found.groups)) == 5
     np.testing.assert_array_equal(collapsed(real, seed=0).images, found.images)
-
-
-def test_copies_are_of_training_patches_whose_labels_move_along(shape, make_lesions):
-    training = make_lesions(5, shape)
-    found = copied(training, 7, seed=0)
+    found = copied(real, 7, seed=0)
     assert len(found) == len(set(found.groups)) == 7
-    inside = [image[labels == 1].mean() for image, labels in zip(training.images, training.labels, strict=True)]
+    inside = [image[labels == 1].mean() for image, labels in zip(real.images, real.labels, strict=True)]
     for image, labels in zip(found.images, found.labels, strict=True):
         assert np.abs(image[labels == 1].mean() - inside).min() < 0.04, "the label still lies on a lesion"
 
@@ -143,11 +132,16 @@ def add_one(voxels, mask, random):
 
 
 @pytest.fixture(scope="module")
-def cohorts(save_lesions, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("material")
-    return {
-        known: save_lesions(folder / str(known), synthetic=8, paint=add_one, split=known) for known in (True, False)
-    }
+def table(save_lesions, tmp_path_factory):
+    return save_lesions(tmp_path_factory.mktemp("patches") / "cohort", synthetic=8, paint=add_one, split=True)
+
+
+def only(table, name, leave_out=(), columns=5):
+    """A table beside another, with some of its rows and columns."""
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    kept = [",".join(row[:columns]) for row in rows if row[0] not in leave_out]
+    (table.parent / name).write_text("\n".join(kept))
+    return table.parent / name
 
 
 def gathered(table, shape, split=None):
@@ -159,8 +153,8 @@ def subjects(patches):
 
 
 @pytest.mark.parametrize("patch", [(16, 16), (16, 16, 16)], ids=["2d", "3d"])
-def test_only_what_was_inserted_is_synthetic(cohorts, patch):
-    found = gathered(cohorts[True], patch)
+def test_only_what_was_inserted_is_synthetic(table, patch):
+    found = gathered(table, patch)
     assert len(found.synthetic) == 8 * (3 if len(patch) == 2 else 1)
     assert {origin.recipient for origin in found.synthetic.origins} == {f"s{number}" for number in range(5)}
     centres = np.array([origin.centre for origin in found.synthetic.origins])
@@ -172,40 +166,40 @@ def test_only_what_was_inserted_is_synthetic(cohorts, patch):
     assert subjects(found.held_out) == {"s5", "s6", "s7", "s8", "s9"}
 
 
-def test_without_a_split_subjects_are_halved_and_all_are_suspected(cohorts):
-    found = gathered(cohorts[False], (16, 16))
+def test_without_a_split_subjects_are_halved_and_all_are_suspected(table):
+    found = gathered(only(table, "unsplit.csv", columns=4), (16, 16))
     assert not found.split_known
     assert len(subjects(found.training)) == len(subjects(found.held_out)) == 5
     assert not subjects(found.training) & subjects(found.held_out)
     assert len(subjects(found.suspected)) == 10
 
 
-def test_a_runs_own_split_goes_before_the_column_and_knows_images_under_another_name(cohorts):
-    trained = next(row.study.image for row in divided(cohorts[True], None)[1] if row.study.subject == "s6")
+def test_a_runs_own_split_goes_before_the_column_and_knows_images_under_another_name(table):
+    trained = next(row.study.image for row in divided(table, None)[1] if row.study.subject == "s6")
     images = {"gone": {"image.nii.gz": image_hash(trained)}}
     split = Split(train=("s0", "s7", "gone"), validation=(), test=(), files={}, images=images)
-    found = gathered(cohorts[True], (16, 16), split=split)
+    found = gathered(table, (16, 16), split=split)
     assert found.split_known
     assert subjects(found.training) == {"s0", "s6", "s7"}
     assert "s6" not in subjects(found.held_out)
 
 
-def test_too_little_is_refused_with_a_way_out(save_lesions, tmp_path):
-    table = save_lesions(tmp_path / "few", subjects=4, synthetic=8, paint=add_one)
+def test_too_little_is_refused_with_a_way_out(table):
+    few = only(table, "few.csv", leave_out=("s2", "s3", "s4"))
     with pytest.raises(DataError, match=r"4 real training patches cannot be judged, at least 8 can; .*--dimensions 2"):
-        gathered(table, (16, 16, 16))
-    lone = save_lesions(tmp_path / "one", subjects=2, synthetic=8, paint=add_one)
-    lines = [line for line in lone.read_text().splitlines() if not line.startswith("s1,")]
-    lone.write_text("\n".join(lines))
+        gathered(few, (16, 16, 16))
+    lone = only(table, "lone.csv", leave_out=[f"s{number}" for number in range(1, 10)])
     with pytest.raises(DataError, match="there is one real subject"):
         gathered(lone, (16, 16))
 
 
-def test_an_image_that_cannot_be_used_is_listed_and_the_rest_is_judged(save_lesions, tmp_path):
-    table = save_lesions(tmp_path / "broken", synthetic=9, paint=add_one)
-    (tmp_path / "broken" / "made3.nii.gz").write_bytes(b"")
-    found = gathered(table, (16, 16))
-    assert [failure.image for failure in found.failures] == ["made3.nii.gz"]
+def test_an_image_that_cannot_be_used_is_listed_and_the_rest_is_judged(table):
+    broken = only(table, "broken.csv")
+    broken.write_text(f"{broken.read_text()}\nbroken,flair,broken.nii.gz,made3_mask.nii.gz,train")
+    (table.parent / "broken.nii.gz").write_bytes(b"")
+    (table.parent / "broken.json").write_text((table.parent / "made3.json").read_text())
+    found = gathered(broken, (16, 16))
+    assert [failure.image for failure in found.failures] == ["broken.nii.gz"]
     assert "an empty file" in found.failures[0].reason
     assert len(subjects(found.synthetic)) == 8
 

@@ -5,7 +5,7 @@ the way back still find the input when the image in between is disturbed?
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from medgan.data.streams import write_csv, write_json
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.seen import NOBODY, SeenSubjects
-from medgan.evaluation.segmentation import Keeping, KeepingRule
+from medgan.evaluation.segmentation import Keeping
 from medgan.evaluation.statistics import Interval, plain, t_interval
 from medgan.inference.batch import conversion_fabric, local_model, why
 from medgan.inference.convert import ConvertOrder, subjects_of_part
@@ -50,8 +50,8 @@ class FaithfulnessOrder:
     """The one of what comes out, with the same labels."""
     lesions: tuple[str, ...] = ()
     """Labels that are counted one by one."""
-    rule: KeepingRule = field(default_factory=KeepingRule)
-    """When a translation would be rejected from training data."""
+    least_dice: float = 0.7
+    """Dice of an organ below which a translation would be rejected from training data."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulne
         rows.append({"subject": owners.get(job.source, job.name), "image": job.name, "seen": seen} | figures)
         if keeping:
             kept[job.name] = keeping
-    found = _sifted(pd.DataFrame(rows), kept, order.rule, failures)
+    found = _sifted(pd.DataFrame(rows), kept, order.least_dice, failures)
     _write(found, order)
     for line in passed_over_lines(plan.passed_over):
         console.print(line, highlight=False, markup=False)
@@ -136,13 +136,13 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulne
 
 
 def _sifted(
-    rows: pd.DataFrame, kept: Mapping[str, Keeping], rule: KeepingRule, failures: Mapping[str, str]
+    rows: pd.DataFrame, kept: Mapping[str, Keeping], least_dice: float, failures: Mapping[str, str]
 ) -> Faithfulness:
     """The rows with what is rejected, where there is something to judge by."""
     found = Faithfulness(rows, None, failures)
     if not kept:
         return found
-    objections = {image: rule.objection(keeping) for image, keeping in kept.items()}
+    objections = {image: keeping.objection(least_dice) for image, keeping in kept.items()}
     unseen = [objections[image] for image in found.unseen["image"] if image in kept]
     reasons = [objections.get(image) or "" for image in rows["image"]]
     rejected = sum(why is not None for why in unseen), len(unseen)
@@ -209,7 +209,7 @@ def _write(found: Faithfulness, order: FaithfulnessOrder) -> None:
         "seen": found.rows["seen"].value_counts().to_dict() if not found.rows.empty else {},
         "figures_of_seen": {name: asdict(mean) for name, mean in means(found.seen).items()},
         "rejected": found.rejected,
-        "rule": order.rule.model_dump(mode="json") if found.rejected else None,
+        "rule": {"dice": order.least_dice, "erased": 0, "invented": 0} if found.rejected else None,
         "failures": len(found.failures),
     }
     write_json(folder / SUMMARY, plain(content))

@@ -136,7 +136,6 @@ def faithfulness(
 ) -> None:
     """What translations keep: labels, by two frozen segmenters, and no hidden input, by a disturbed way back."""
     early.check_use(source=source, models=[model, input_segmenter, output_segmenter], device=machine.device)
-    from medgan.evaluation.segmentation import KeepingRule
     from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
     from medgan.inference.convert import ConvertOrder
 
@@ -144,9 +143,7 @@ def faithfulness(
         reading.located(source), output, model, direction=direction, part=part, split=split,
         tracking=machine.tracking, device=machine.first(quiet),
     )  # fmt: skip
-    order = FaithfulnessOrder(
-        conversion, input_segmenter, output_segmenter, tuple(lesion or ()), KeepingRule(dice=threshold)
-    )
+    order = FaithfulnessOrder(conversion, input_segmenter, output_segmenter, tuple(lesion or ()), threshold)
     found = check_faithfulness(order, console(quiet))
     _say_figures(means(found.unseen), quiet)
     if found.rejected:

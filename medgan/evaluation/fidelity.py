@@ -40,23 +40,19 @@ TAPER_VOXELS = 4
 """Over how many voxels a region fades in from its edge, so that the edge itself has no high frequency."""
 
 
-def fidelity(
-    synthetic: Array, reference: Array, mask: Array | Mask | None = None, limits: Limits = LIMITS_HU
-) -> dict[str, float]:
+def fidelity(synthetic: Array, reference: Array, mask: Mask, limits: Limits = LIMITS_HU) -> dict[str, float]:
     """Every figure of the protocol: ``mae_hu``, ``bias_hu``, ``psnr_db`` and ``ssim``.
 
     PSNR and SSIM clip both volumes, (X, Y, Z), to ``limits``, whose distance is the peak, 4024 HU for CT. PSNR is
-    infinite for identical volumes; the bias is positive where the synthetic one is too bright. By default the mask is
-    the reference's body.
+    infinite for identical volumes; the bias is positive where the synthetic one is too bright.
     """
-    inside = body_mask(reference) if mask is None else mask.astype(bool)
-    fake, real = _inside(synthetic, reference, inside)
+    fake, real = _inside(synthetic, reference, mask)
     squared = np.square(np.clip(fake, *limits) - np.clip(real, *limits)).mean()
     return {
         "mae_hu": float(np.abs(fake - real).mean()),
         "bias_hu": float((fake - real).mean()),
         "psnr_db": float(10 * np.log10((limits[1] - limits[0]) ** 2 / squared)) if squared > 0 else float("inf"),
-        "ssim": _ssim(synthetic, reference, inside, limits),
+        "ssim": _ssim(synthetic, reference, mask, limits),
     }
 
 

@@ -1,10 +1,9 @@
 """How well a label map agrees with the truth, and that of a translation with that of its input.
 
-Against the truth count overlap, distance of surfaces, volume, and lesions one by one. What a translation keeps is told
-by a frozen segmenter of the source on its input and one of the target on its output: where their maps disagree it has
-redrawn something, or a segmenter errs; what the segmenters alone cost is known from the same figures of real pairs.
-Smaller lesions than ``SMALLEST_MM3`` are noise of a segmenter. One that shrinks to a small part of itself is erased,
-and one that grows around itself is invented: neither would be found where it was.
+What a translation keeps is told by a frozen segmenter of the source on its input and one of the target on its output:
+where their maps disagree it has redrawn something, or a segmenter errs; what the segmenters alone cost is known from
+the same figures of real pairs. A lesion that shrinks to a small part of itself is erased, and one that grows around
+itself is invented: neither would be found where it was.
 
 Empty masks. Where neither marks anything there was nothing to find, and every figure is undefined (not a number):
 counted as perfect, such subjects would lift every mean. Where only one of the two marks something nothing agrees: Dice,
@@ -22,10 +21,8 @@ import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt
 from scipy import ndimage
 
-from medgan.config import Config
 from medgan.data.masks import components
 from medgan.errors import GeometryError
 from medgan.evaluation.fidelity import Mask
@@ -173,27 +170,18 @@ class Keeping:
             row |= {f"{name}_kept": own.found, f"{name}_erased": own.missed, f"{name}_invented": own.false}
         return row
 
+    def objection(self, least_dice: float) -> str | None:
+        """Why the image would be rejected, since it would teach labels that it no longer shows; else nothing.
 
-class KeepingRule(Config):
-    """When a synthetic image is rejected: it would teach labels that it no longer shows."""
-
-    dice: float = Field(default=0.7, ge=0, le=1)
-    """Lowest Dice of any organ that either map has."""
-    erased: NonNegativeInt | None = 0
-    """Most lesions that may be erased; null does not count them."""
-    invented: NonNegativeInt | None = 0
-    """Most lesions that may be invented; null does not count them."""
-
-    def objection(self, keeping: Keeping) -> str | None:
-        """Why an image is rejected, or nothing if it is not."""
-        low = {name: value for name, value in keeping.dice.items() if value < self.dice}
+        The Dice of an organ is below ``least_dice``, or a lesion was erased or invented.
+        """
+        low = {name: value for name, value in self.dice.items() if value < least_dice}
         if low:
             name = min(low, key=low.__getitem__)
-            return f"dice of {name} {low[name]:.2f} is below {self.dice:g}"
-        for what, part, most in (("erased", "missed", self.erased), ("invented", "false", self.invented)):
-            count = sum(getattr(own, part) for own in keeping.lesions.values())
-            if most is not None and count > most:
-                return f"{count} lesions {what}, more than {most}"
+            return f"dice of {name} {low[name]:.2f} is below {least_dice:g}"
+        for what, part in (("erased", "missed"), ("invented", "false")):
+            if count := sum(getattr(own, part) for own in self.lesions.values()):
+                return f"{count} lesions {what}, more than 0"
         return None
 
 

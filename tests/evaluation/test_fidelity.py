@@ -105,9 +105,9 @@ def test_blur_lowers_ssim_and_an_offset_hardly_does(shape):
 def test_other_shapes_and_empty_masks_are_named():
     volume = np.zeros((8, 8, 1))
     with pytest.raises(GeometryError, match=r"\(8, 8, 1\).*not on one grid"):
-        fidelity(volume, np.zeros((8, 8, 2)), np.ones((8, 8, 1)))
+        fidelity(volume, np.zeros((8, 8, 2)), np.ones((8, 8, 1), dtype=bool))
     with pytest.raises(DataError, match="the mask is empty"):
-        fidelity(volume, volume, np.zeros((8, 8, 1)))
+        fidelity(volume, volume, np.zeros((8, 8, 1), dtype=bool))
 
 
 def patient(slices):
@@ -127,8 +127,6 @@ def test_the_body_holds_its_lungs_and_not_the_table(slices):
     found = body_mask(hu)
     assert not found[4:60, 52:54].any()
     assert np.count_nonzero(found ^ disc) < 0.03 * np.count_nonzero(disc)
-
-    assert fidelity(hu + 5, hu) == fidelity(hu + 5, hu, found), "the default mask"
 
 
 def test_a_body_cut_by_the_edge_of_the_image_reaches_the_edge_and_air_has_none():

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.random import Generator
 
+from medgan.phantom.anatomy import Layer
 from medgan.phantom.shapes import TALL, Ellipsoid, HalfSpace, Shape, Tube
 from medgan.phantom.space import Field, Point, Space, Waves, near, point
-from medgan.phantom.tissues import HeadTissue, Layer
+from medgan.phantom.tissues import HeadTissue
 
 CORTEX_MM = 2.9
 CENTRE = (0.0, -8.0, -24.0)
@@ -34,11 +36,8 @@ class _Furrows(Shape):
         x, y, z = (field - middle for field, middle in zip((at.x, at.y, at.z), self.centre, strict=True))
         a, b, c = self.radii
         depth = np.maximum(np.sqrt((x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2), 0.15) ** self.radial
-        value, slope = self._field(x / depth, y / depth, z / depth)
-        return np.asarray(np.abs(value) / (slope + 0.02) * depth - self.half_mm)
-
-    def _field(self, x: Field, y: Field, z: Field) -> tuple[Field, Field]:
-        """The field and the length of its gradient (per mm), both in units of its amplitude."""
+        x, y, z = x / depth, y / depth, z / depth
+        # The field and its gradient (per mm), both in units of its amplitude.
         value, gx, gy, gz = (np.zeros_like(x) for _ in range(4))
         for (kx, ky, kz), phase in zip(self.waves.vectors.tolist(), self.waves.phases.tolist(), strict=True):
             angle = x * kx + y * ky + z * kz + phase
@@ -47,7 +46,8 @@ class _Furrows(Shape):
             gx += kx * falling
             gy += ky * falling
             gz += kz * falling
-        return value, np.sqrt(gx * gx + gy * gy + gz * gz)
+        slope = np.sqrt(gx * gx + gy * gy + gz * gz)
+        return np.asarray(np.abs(value) / (slope + 0.02) * depth - self.half_mm)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Brain:
     """Of the ventricles, relative to the mean."""
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, inside: Shape) -> Self:
+    def draw(cls, rng: Generator, inside: Shape) -> Self:
         """A brain that fills the skull more or less: with age the furrows and ventricles widen."""
         age = rng.uniform()
         hull = inside.grown(-rng.uniform(2.0, 2.6) - age).cached()
@@ -72,11 +72,12 @@ class Brain:
         sheets = _Furrows(waves, CENTRE, (64, 82, 70), 0.35 + 0.6 * age)
         depth = rng.uniform(15, 19)
         shell = hull.grown(2.0).without(hull.grown(-depth).rough(Waves.draw(rng, 3.0, (18, 40), 6)))
-        furrows = sheets.within(shell, blend_mm=1.0).joined(_midline(), 1.0)
+        # The cleft between the hemispheres, down to the callosum.
+        cleft = Ellipsoid((0, 0, 0), (1.1, TALL, TALL)).without(Ellipsoid((0, -10, -22), (30, 47, 33)))
+        furrows = sheets.within(shell, blend_mm=1.0).joined(cleft, 1.0)
         for side in (-1, 1):
-            sylvian = Ellipsoid(
-                near(rng, (side * 54, -4, -27), 2), (34, 18, 1.3 + age), turn_deg=90 - side * 14, tilt_deg=-28
-            )
+            place, radii = near(rng, (side * 54, -4, -27), 2), (34, 18, 1.3 + age)
+            sylvian = Ellipsoid(place, radii, turn_deg=90 - side * 14, tilt_deg=-28)
             insula = Ellipsoid((side * 38, 2, -27), (1.2 + 0.6 * age, 21, 11), turn_deg=-side * 6)
             furrows = furrows.joined(sylvian, 2.0).joined(insula, 2.0)
         return cls(inside, hull, furrows.cached(), rng.uniform(0.75, 1.0) + 0.45 * age)
@@ -87,18 +88,14 @@ class Brain:
         return self.hull.grown(-CORTEX_MM).without(self.furrows.grown(CORTEX_MM), blend_mm=1.5)
 
 
-def _midline() -> Shape:
-    """The cleft between the hemispheres, down to the callosum."""
-    cleft = Ellipsoid((0, 0, 0), (1.1, TALL, TALL))
-    return cleft.without(Ellipsoid((0, -10, -22), (30, 47, 33)))
-
-
-def brain_layers(rng: np.random.Generator, brain: Brain, *, lesions: bool) -> Iterator[Layer]:
+def brain_layers(rng: Generator, brain: Brain, *, lesions: bool) -> Iterator[Layer]:
     """Everything within the dura but the vessels."""
     yield Layer(HeadTissue.GREY_MATTER, brain.hull)
     yield Layer(HeadTissue.WHITE_MATTER, brain.white)
     yield Layer(HeadTissue.CSF, brain.furrows.within(brain.inside.grown(-1.0)))
-    yield from _falx(brain)
+    # The fold of the dura between the hemispheres.
+    sheet = Ellipsoid((0, 0, 0), (0.5, TALL, TALL)).without(Ellipsoid((0, -6, -26), (40, 62, 44)))
+    yield Layer(HeadTissue.DURA, sheet.within(brain.inside).within(HalfSpace((0, 0, -40), (0, 0, -1))))
     nuclei, ventricles = list(_nuclei(rng)), list(_ventricles(rng, brain.size))
     yield from nuclei
     if lesions:
@@ -110,13 +107,7 @@ def brain_layers(rng: np.random.Generator, brain: Brain, *, lesions: bool) -> It
     yield from _hindbrain(rng, brain)
 
 
-def _falx(brain: Brain) -> Iterator[Layer]:
-    """The fold of the dura between the hemispheres."""
-    sheet = Ellipsoid((0, 0, 0), (0.5, TALL, TALL)).without(Ellipsoid((0, -6, -26), (40, 62, 44)))
-    yield Layer(HeadTissue.DURA, sheet.within(brain.inside).within(HalfSpace((0, 0, -40), (0, 0, -1))))
-
-
-def _nuclei(rng: np.random.Generator) -> Iterator[Layer]:
+def _nuclei(rng: Generator) -> Iterator[Layer]:
     """Caudate, putamen, pallidum and thalamus on each side; the capsules are the white matter between them."""
     for side in (-1, 1):
         head, body, tail = (near(rng, p, 0.8) for p in [(side * 14, 21, -17), (side * 18, 4, -3), (side * 21, -20, -2)])
@@ -129,7 +120,7 @@ def _nuclei(rng: np.random.Generator) -> Iterator[Layer]:
         yield Layer(HeadTissue.DEEP_GREY, thalamus)
 
 
-def _ventricles(rng: np.random.Generator, size: float) -> Iterator[Shape]:
+def _ventricles(rng: Generator, size: float) -> Iterator[Shape]:
     """Both lateral ventricles with their horns, and the third between the thalami."""
     for side in (-1, 1):
         path = [(6, 27, -14), (7.5, 14, -6), (8.5, -8, 1), (13, -26, -1), (21, -40, -11), (22, -60, -16)]
@@ -142,7 +133,7 @@ def _ventricles(rng: np.random.Generator, size: float) -> Iterator[Shape]:
     yield Ellipsoid((0, -10, -24), (1.8 * size, 14, 11))
 
 
-def _hindbrain(rng: np.random.Generator, brain: Brain) -> Iterator[Layer]:
+def _hindbrain(rng: Generator, brain: Brain) -> Iterator[Layer]:
     """The cisterns, brainstem and cerebellum under the tent of the dura, and the fourth ventricle between them."""
     yield Layer(HeadTissue.CSF, Ellipsoid((0, 6, -44), (13, 13, 7)))
     stem = Tube([(0, -13, -40), (0, -16, -48), (0, -19, -62), (0, -27, -82)], [12.0, 12.5, 15.0, 9.0])
@@ -164,7 +155,7 @@ def _hindbrain(rng: np.random.Generator, brain: Brain) -> Iterator[Layer]:
     yield Layer(HeadTissue.VENTRICLE, Ellipsoid((0, -36, -62), (7, 4, 12)))
 
 
-def _lesions(rng: np.random.Generator, brain: Brain, ventricles: list[Shape], nuclei: list[Shape]) -> Iterator[Layer]:
+def _lesions(rng: Generator, brain: Brain, ventricles: list[Shape], nuclei: list[Shape]) -> Iterator[Layer]:
     """Three to ten ovoid plaques in the white matter, most beside the ventricles; about one in three enhances.
 
     A large one that enhances does so as a ring.

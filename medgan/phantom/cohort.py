@@ -1,29 +1,22 @@
 """Phantom subjects on disk: volumes, truth, and the two tables that training and evaluation start from."""
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from medgan.data.grid import Grid, made_up_grid
-from medgan.data.streams import write_text
+from medgan.data.grid import made_up_grid
+from medgan.data.streams import write_json, write_text
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError
-from medgan.phantom.kinds import KINDS, Kind
-from medgan.phantom.space import Point, Size
+from medgan.phantom.kinds import KINDS
+from medgan.phantom.space import Size
 
 PAIRED = "cohort.csv"
 """Every subject with all of its scans."""
 UNPAIRED = "cohort_unpaired.csv"
 """Every subject with one scan: to train on without pairs, and to test on without a glance at the truth."""
 COLUMNS = ("subject", "domain", "image", "mask", "split")
-
-Row = tuple[str, str, str, str, str]
-"""One image in ``COLUMNS``."""
 
 
 def write_phantom(
@@ -53,24 +46,34 @@ def write_phantom(
     chosen = KINDS[kind]
     lesions, shape = chosen.lesions if lesions is None else lesions, shape or chosen.shape
     _check(subjects, seed, lesions, shape)
-    grid = _grid(shape, chosen.spacing_mm(shape))
-    for number in range(subjects):
-        folder = out / _name(number)
+    spacing_mm = chosen.spacing_mm(shape)
+    affine = np.diag([*spacing_mm, 1.0])
+    # The world's origin lies in the middle of the volume.
+    affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip(shape, spacing_mm, strict=True)]
+    grid, parts = made_up_grid(shape, affine), _split_parts(subjects)
+    paired: list[tuple[str, ...]] = []
+    unpaired: list[tuple[str, ...]] = []
+    for number, part in enumerate(parts):
+        folder = out / f"sub-{number + 1:03d}"
         for name, voxels in chosen.render(seed, number, shape=shape, lesions=lesions).items():
             write_volume(voxels, grid, folder / f"{name}.nii.gz", voxels.dtype)
         for domain, described in chosen.describe(seed, number, lesions=lesions).items():
             note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": chosen.units[domain], "seed": seed}
             note |= {"number": number, **described, "subject": folder.name, "domain": domain}
-            write_text(folder / f"{domain}.json", _json(note))
+            write_json(folder / f"{domain}.json", note)
+        # Training and validation subjects alternate between the domains; test subjects have the source's alone.
+        single = chosen.domains[0 if part == "test" else (number - parts.index(part)) % 2]
+        mask = f"{folder.name}/{chosen.mask}.nii.gz"
+        rows = {domain: (folder.name, domain, f"{folder.name}/{domain}.nii.gz", mask, part) for domain in chosen.scans}
+        paired += rows.values()
+        unpaired.append(rows[single])
     labels = {int(label): label.name.lower() for label in chosen.labels}
-    write_text(out / "labels.json", _json({"phantom": True, "kind": kind, "labels": labels}))
-    parts = split_parts(subjects)
-    write_text(out / UNPAIRED, _table(_unpaired(chosen, parts)))
-    paired = (_row(number, domain, chosen, part) for number, part in enumerate(parts) for domain in chosen.scans)
+    write_json(out / "labels.json", {"phantom": True, "kind": kind, "labels": labels})
+    write_text(out / UNPAIRED, _table(unpaired))
     return write_text(out / PAIRED, _table(paired))
 
 
-def split_parts(subjects: int) -> list[str]:
+def _split_parts(subjects: int) -> list[str]:
     """The part of each subject: a sixth are for testing and a sixth for validation, which needs one of each domain.
 
     Of fewer than five subjects all are for training.
@@ -79,25 +82,6 @@ def split_parts(subjects: int) -> list[str]:
         return ["train"] * subjects
     test, validation = max(1, round(subjects / 6)), 2 * max(1, round(subjects / 12))
     return ["train"] * (subjects - test - validation) + ["validation"] * validation + ["test"] * test
-
-
-def _unpaired(kind: Kind, parts: list[str]) -> Iterable[Row]:
-    """Training and validation subjects alternate between the domains; test subjects have the source's alone."""
-    for number, part in enumerate(parts):
-        domain = kind.domains[0 if part == "test" else (number - parts.index(part)) % 2]
-        yield _row(number, domain, kind, part)
-
-
-def _row(number: int, domain: str, kind: Kind, part: str) -> Row:
-    name = _name(number)
-    return name, domain, f"{name}/{domain}.nii.gz", f"{name}/{kind.mask}.nii.gz", part
-
-
-def _grid(shape: Size, spacing_mm: Point) -> Grid:
-    """A RAS+ grid with the world's origin in the middle of the volume."""
-    affine = np.diag([*spacing_mm, 1.0])
-    affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip(shape, spacing_mm, strict=True)]
-    return made_up_grid(shape, affine)
 
 
 def _check(subjects: int, seed: int, lesions: float, shape: Size) -> None:
@@ -111,15 +95,5 @@ def _check(subjects: int, seed: int, lesions: float, shape: Size) -> None:
         raise ConfigError(f"shape={shape} holds no voxels; give 1 or more along each axis.")
 
 
-def _table(rows: Iterable[Row]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    return text.getvalue()
-
-
-def _json(content: Mapping[Any, Any]) -> str:
-    return json.dumps(content, indent=2) + "\n"
-
-
-def _name(number: int) -> str:
-    return f"sub-{number + 1:03d}"
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    return "".join(",".join(row) + "\n" for row in (COLUMNS, *rows))

@@ -1,20 +1,20 @@
 """The kinds of phantom: what is scanned of which body, and what its labels mean. One renderer serves all."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.phantom.anatomy import Anatomy, draw_abdomen
+from medgan.phantom.abdomen import draw_abdomen
+from medgan.phantom.anatomy import Anatomy, lay
 from medgan.phantom.ct import CT
 from medgan.phantom.head import draw_head
-from medgan.phantom.mr import ABDOMEN, HEAD, MR, Acquisition, InversionRecovery, SpinEcho, SpoiledGradientEcho
+from medgan.phantom.mr import MR, Acquisition, InversionRecovery, SpinEcho, SpoiledGradientEcho
 from medgan.phantom.space import Point, Size, Space, has_lesions, stream
-from medgan.phantom.tissues import HEAD_LESIONS, LESIONS, HeadTissue, Tissue, lay
+from medgan.phantom.tissues import HEAD_LESIONS, LESIONS, HeadTissue, Label, Tissue
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Kind:
     """A random anatomy: ``draw(rng, lesions=True)``."""
     examinations: tuple[CT | MR, ...]
     """All on one grid, without motion between them. Domains in order: source, target, then what else is scanned."""
-    labels: type[IntEnum]
-    lesion_labels: tuple[IntEnum, ...]
+    labels: type[Label]
+    lesion_labels: tuple[Label, ...]
     field_of_view_mm: Point
     shape: Size
     """Voxels along x, y and z, by default."""
@@ -59,8 +59,8 @@ class Kind:
     def describe(self, seed: int, subject: int, *, lesions: float | None = None) -> dict[str, dict[str, Any]]:
         """What the sidecar of each scan says, by domain."""
         rng, carrier = partial(stream, seed, subject), {"lesions": self._carries(seed, subject, lesions)}
-        notes = [each.describe(rng) for each in self.examinations]
-        return {domain: note | carrier for each in notes for domain, note in each.items()}
+        notes = (note for each in self.examinations for note in each.describe(rng).items())
+        return {domain: note | carrier for domain, note in notes}
 
     def render(
         self,
@@ -83,49 +83,42 @@ class Kind:
         shape = shape or self.shape
         grid, rng = Space.regular(shape, spacing_mm or self.spacing_mm(shape)), partial(stream, seed, subject)
         scanners = [each.scanner(rng, grid) for each in self.examinations]
-        lay([layer for scanner in scanners for layer in scanner.furniture], grid, *scanners)
         anatomy = self.draw(rng("anatomy"), lesions=self._carries(seed, subject, lesions))
         labels = lay(anatomy.layers, anatomy.coordinates(grid), *scanners)
         kept = labels if self.mask == "lesions" else 1
         marked = np.where(np.isin(labels, self.lesion_labels), kept, 0).astype(np.uint8)
-        scans = [scanner.images(noise=noise) for scanner in scanners]
-        return {name: voxels for each in scans for name, voxels in each.items()} | {"labels": labels, "lesions": marked}
+        scans = {name: voxels for scanner in scanners for name, voxels in scanner.images(noise=noise).items()}
+        return scans | {"labels": labels, "lesions": marked}
 
     def _carries(self, seed: int, subject: int, share: float | None) -> bool:
         return has_lesions(seed, subject, self.lesions if share is None else share)
 
 
-_abdomen = partial(
-    Kind,
+_ABDOMEN_CT = Kind(
     draw_abdomen,
-    labels=Tissue,
-    lesion_labels=LESIONS,
+    (CT({"contrast": True, "plain": False}),),
+    Tissue,
+    LESIONS,
     field_of_view_mm=(365.0, 365.0, 120.0),
     shape=(96, 96, 24),
     lesions=0.3,
 )
+_IN_PHASE = SpoiledGradientEcho(tr_ms=150, te_ms=4.6, flip_deg=70)  # fat and water, in a breath-hold
 _T1 = SpoiledGradientEcho(tr_ms=25, te_ms=5, flip_deg=35)
+_HEAD_SERIES = {
+    "t1": Acquisition(_T1),
+    "t1_gd": Acquisition(_T1, enhanced=True),
+    "t2": Acquisition(SpinEcho(tr_ms=5000, te_ms=95)),
+    # Read when the fluid passes through zero.
+    "flair": Acquisition(InversionRecovery(tr_ms=9000, te_ms=100, ti_ms=2372)),
+}
 
 KINDS: Mapping[str, Kind] = {
-    "abdomen_ct": _abdomen((CT({"contrast": True, "plain": False}),)),
-    # In a breath-hold, fat and water in phase.
-    "abdomen_mr_ct": _abdomen(
-        (MR(ABDOMEN, {"mr": Acquisition(SpoiledGradientEcho(tr_ms=150, te_ms=4.6, flip_deg=70))}), CT({"ct": False}))
-    ),
-    # FLAIR reads when the fluid passes through zero.
+    "abdomen_ct": _ABDOMEN_CT,
+    "abdomen_mr_ct": replace(_ABDOMEN_CT, examinations=(MR(Tissue, {"mr": Acquisition(_IN_PHASE)}), CT({"ct": False}))),
     "head_mr": Kind(
         draw_head,
-        (
-            MR(
-                HEAD,
-                {
-                    "t1": Acquisition(_T1),
-                    "t1_gd": Acquisition(_T1, enhanced=True),
-                    "t2": Acquisition(SpinEcho(tr_ms=5000, te_ms=95)),
-                    "flair": Acquisition(InversionRecovery(tr_ms=9000, te_ms=100, ti_ms=2372)),
-                },
-            ),
-        ),
+        (MR(HeadTissue, _HEAD_SERIES),),
         HeadTissue,
         HEAD_LESIONS,
         field_of_view_mm=(192.0, 224.0, 120.0),

@@ -16,7 +16,6 @@ from medgan.phantom.space import Field, Point, Space, Waves, point
 
 TALL = float("inf")
 """The radius of what has no end."""
-Distance = Callable[[Space], Field]
 
 
 class Shape(ABC):
@@ -40,22 +39,17 @@ class Shape(ABC):
     def joined(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
         """Both shapes; the crease between them is filled over ``blend_mm``."""
         low, high = np.minimum(self.low, other.low) - blend_mm, np.maximum(self.high, other.high) + blend_mm
-        return _Formula(
-            point(low), point(high), lambda at: _smooth_minimum(self.distance(at), other.distance(at), blend_mm)
-        )
+        return _Formula(low, high, lambda at: _smooth_minimum(self.distance(at), other.distance(at), blend_mm))
 
     def within(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
         """What both shapes hold; the edge is rounded over ``blend_mm``."""
         low, high = np.maximum(self.low, other.low), np.minimum(self.high, other.high)
-        return _Formula(
-            point(low), point(high), lambda at: -_smooth_minimum(-self.distance(at), -other.distance(at), blend_mm)
-        )
+        return _Formula(low, high, lambda at: -_smooth_minimum(-self.distance(at), -other.distance(at), blend_mm))
 
     def without(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
         """What the other shape leaves of this one; the edge is rounded over ``blend_mm``."""
-        return _Formula(
-            self.low, self.high, lambda at: -_smooth_minimum(-self.distance(at), other.distance(at), blend_mm)
-        )
+        low, high = self.low, self.high
+        return _Formula(low, high, lambda at: -_smooth_minimum(-self.distance(at), other.distance(at), blend_mm))
 
     def cached(self) -> "Shape":
         """The shape, measured once over a grid however many others are made of it."""
@@ -71,16 +65,15 @@ class Shape(ABC):
 
         return _Formula(self.low, self.high, distance)
 
-    def _spread(self, by_mm: float, distance: Distance) -> "Shape":
-        reach = (by_mm, by_mm, by_mm)
-        return _Formula(_moved(self.low, reach, -1), _moved(self.high, reach, 1), distance)
+    def _spread(self, by_mm: float, distance: Callable[[Space], Field]) -> "Shape":
+        return _Formula(np.subtract(self.low, by_mm), np.add(self.high, by_mm), distance)
 
 
 class _Formula(Shape):
     """A shape by its corners and its distance function."""
 
-    def __init__(self, low: Point, high: Point, distance: Distance) -> None:
-        self.low, self.high, self.formula = low, high, distance
+    def __init__(self, low: Field | Point, high: Field | Point, distance: Callable[[Space], Field]) -> None:
+        self.low, self.high, self.formula = point(low), point(high), distance
 
     def distance(self, at: Space) -> Field:
         return np.asarray(self.formula(at))
@@ -113,7 +106,7 @@ class Ellipsoid(Shape):
         self.turn, self.tilt = np.deg2rad(turn_deg), np.deg2rad(tilt_deg)
         widest = max(radii) if tilt_deg else max(radii[:2])
         reach = (widest, widest, widest if tilt_deg else radii[2]) if turn_deg or tilt_deg else radii
-        self.low, self.high = _moved(centre, reach, -1), _moved(centre, reach, 1)
+        self.low, self.high = point(np.subtract(centre, reach)), point(np.add(centre, reach))
 
     def distance(self, at: Space) -> Field:
         """The excess of the scaled radius, over the slope at which it grows."""
@@ -162,8 +155,7 @@ class Tube(Shape):
 
     def front(self, level: float) -> Shape:
         """What lies in front of a plane that follows the axis, ``level`` mean radii before it."""
-        rise_mm = level * self.radius_mm
-        return _Formula(self.low, self.high, lambda at: rise_mm - self.nearest(at)[1])
+        return _Formula(self.low, self.high, lambda at: level * self.radius_mm - self.nearest(at)[1])
 
     def distance(self, at: Space) -> Field:
         """The least distance to a stretch of the tube."""
@@ -221,7 +213,3 @@ def _corners_cut(path: Field) -> Field:
     """One round of Chaikin's corner cutting that keeps both ends; (N, 4) to (2N - 2, 4)."""
     cuts = np.stack([0.75 * path[:-1] + 0.25 * path[1:], 0.25 * path[:-1] + 0.75 * path[1:]], axis=1)
     return np.concatenate([path[:1], cuts.reshape(-1, 4)[1:-1], path[-1:]])
-
-
-def _moved(corner: Point, reach: Point, sign: int) -> Point:
-    return corner[0] + sign * reach[0], corner[1] + sign * reach[1], corner[2] + sign * reach[2]

@@ -94,7 +94,7 @@ def near(rng: np.random.Generator, place: Point, by_mm: float) -> Point:
     return point(np.asarray(place) + rng.uniform(-by_mm, by_mm, 3))
 
 
-def point(values: NDArray[np.float64]) -> Point:
+def point(values: Field | Point) -> Point:
     """Three numbers as a point."""
     return float(values[0]), float(values[1]), float(values[2])
 

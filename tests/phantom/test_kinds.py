@@ -1,33 +1,21 @@
 import hashlib
-import re
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from medgan.phantom.kinds import KINDS
-from medgan.phantom.mr import HEAD
 from medgan.phantom.tissues import HEAD_LESIONS, LESIONS, HeadTissue, Tissue
 
 ABDOMEN_CT, ABDOMEN_MR_CT, HEAD_MR = KINDS.values()
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 SMALL = (32, 32, 8)
-TAKES_UP = [tissue for tissue, mean in HEAD.items() if mean.uptake_mmol]
+TAKES_UP = [tissue for tissue in HeadTissue if tissue.relaxation.uptake_mmol]
 
 
 def digest(volumes):
     """SHA-256 over the voxels of every volume."""
     return hashlib.sha256(b"".join(volumes[name].tobytes() for name in sorted(volumes))).hexdigest()
-
-
-@EVERY_KIND
-def test_every_kind_names_two_domains_and_its_labels(kind):
-    assert len(set(kind.domains)) == 2
-    assert kind.domains == kind.scans[:2]
-    assert set(kind.units.values()) <= {"HU", "arbitrary"}
-    assert 0 in set(kind.labels)
-    assert all(re.fullmatch("[a-z0-9_]+", domain) for domain in kind.scans)
-    assert set(kind.describe(0, 0)) == set(kind.scans)
 
 
 @pytest.mark.parametrize(
@@ -43,49 +31,32 @@ def test_voxels_are_the_same_on_every_machine(kind, shape, expected):
     assert digest(kind.render(11, 4, shape=shape, lesions=1.0)) == expected
 
 
-@EVERY_KIND
-def test_any_other_seed_or_subject_gives_other_voxels(kind):
-    assert len({digest(kind.render(*who, shape=(16, 16, 2))) for who in ((1, 2), (2, 2), (1, 3))}) == 3
-
-
-@pytest.mark.parametrize("shape", [(40, 40, 1), (24, 24, 6)], ids=["2d", "3d"])
+@pytest.mark.parametrize("shape", [(20, 20, 1), (16, 16, 3)], ids=["2d", "3d"])
 @EVERY_KIND
 def test_all_volumes_of_a_subject_lie_on_one_grid(kind, shape):
+    assert kind.domains == kind.scans[:2]
+    assert set(kind.describe(0, 0)) == {*kind.scans}
     types = dict.fromkeys(kind.scans, "int16") | {"labels": "uint8", "lesions": "uint8"}
     volumes = kind.render(0, 0, shape=shape)
     assert {name: (v.shape, str(v.dtype)) for name, v in volumes.items()} == {n: (shape, t) for n, t in types.items()}
-
-
-def test_the_field_of_view_is_that_of_the_kind_whatever_the_shape():
-    assert HEAD_MR.spacing_mm(HEAD_MR.shape) == (2.0, 2.0, 4.0)
-    for kind in (ABDOMEN_CT, ABDOMEN_MR_CT):
-        assert kind.spacing_mm((48, 48, 8)) == pytest.approx((7.604, 7.604, 15.0), abs=1e-3)
+    # Any other seed or subject gives other voxels.
+    assert len({digest(volumes), *(digest(kind.render(*who, shape=shape)) for who in ((1, 0), (0, 1)))}) == 3
 
 
 @pytest.mark.parametrize(("kind", "domain", "least"), [(ABDOMEN_CT, "plain", 0.995), (HEAD_MR, "t1", 0.99)])
-def test_a_finer_grid_shows_the_same_subject(kind, domain, least):
-    coarse, fine = (kind.render(5, 1, shape=(n, n, 4), noise=False)[domain].astype(float) for n in (48, 96))
-    averaged = fine.reshape(48, 2, 48, 2, 4).mean(axis=(1, 3))
-    assert np.corrcoef(coarse.ravel(), averaged.ravel())[0, 1] > least
-    assert abs(coarse.mean() - averaged.mean()) < 0.01 * np.ptp(coarse)
+def test_a_finer_grid_shows_the_same_field_of_view_and_a_spacing_of_ones_own_narrows_it(kind, domain, least):
+    assert np.multiply(kind.spacing_mm((48, 48, 4)), (48, 48, 4)) == pytest.approx(kind.field_of_view_mm)
+    coarse, fine = (kind.render(5, 1, shape=(n, n, 4), noise=False) for n in (48, 96))
+    averaged = fine[domain].reshape(48, 2, 48, 2, 4).mean(axis=(1, 3))
+    assert np.corrcoef(coarse[domain].ravel(), averaged.ravel())[0, 1] > least
+    assert abs(coarse[domain].mean() - averaged.mean()) < 0.01 * np.ptp(coarse[domain])
+    narrow = kind.render(5, 1, shape=(24, 24, 4), spacing_mm=(4.0, 4.0, 10.0), noise=False)["labels"]
+    assert (narrow > 0).mean() > (coarse["labels"] > 0).mean()
 
 
-def test_a_spacing_of_ones_own_narrows_the_view():
-    narrow, wide = (
-        ABDOMEN_CT.render(5, 1, shape=(32, 32, 4), spacing_mm=spacing, noise=False)["labels"]
-        for spacing in ((4.0, 4.0, 10.0), None)
-    )
-    assert (narrow > 0).mean() > (wide > 0).mean()
-
-
-@pytest.mark.parametrize("number", range(2))
-@pytest.mark.parametrize(("kind", "shape"), [(ABDOMEN_CT, (64, 64, 16)), (HEAD_MR, (64, 72, 20))], ids=["ct", "head"])
-def test_carriers_have_a_lesion_in_view_and_others_have_none(kind, shape, number):
-    assert kind.render(7, number, shape=shape, lesions=1.0)["lesions"].any()
-    assert not kind.render(7, number, shape=(16, 16, 4), lesions=0.0)["lesions"].any()
-
-
-def test_the_lesion_mask_is_what_the_labels_call_a_lesion(subject, head):
+def test_the_lesion_mask_is_what_the_labels_call_a_lesion_and_others_than_carriers_have_none(subject, head):
+    for kind in KINDS.values():
+        assert not kind.render(7, 0, shape=(16, 16, 4), lesions=0.0)["lesions"].any()
     assert np.array_equal(subject["lesions"], np.isin(subject["labels"], LESIONS))
     assert subject["lesions"].any()
     assert np.array_equal(head["lesions"], np.where(np.isin(head["labels"], HEAD_LESIONS), head["labels"], 0))
@@ -116,11 +87,6 @@ def test_sidecars_say_how_each_scan_was_made():
 # An abdomen in MR and CT.
 
 
-@pytest.fixture(scope="module")
-def abdomen():
-    return ABDOMEN_MR_CT.render(3, 0, shape=(96, 96, 12), lesions=1.0, noise=False)
-
-
 def test_the_ct_and_the_truth_are_those_of_the_kind_with_iodine():
     mixed, ct = (kind.render(5, 2, shape=SMALL) for kind in (ABDOMEN_MR_CT, ABDOMEN_CT))
     assert np.array_equal(mixed["ct"], ct["plain"])
@@ -134,7 +100,9 @@ def test_dense_bone_is_dark_in_mr_where_the_voxels_are_fine_enough_to_hold_it_al
     assert np.median(fine["mr"][dense]) < 0.4 * np.median(fine["mr"][fine["labels"] == Tissue.LIVER])
 
 
-def test_tissues_of_an_abdomen_have_the_contrasts_of_mr(abdomen):
+def test_tissues_of_an_abdomen_have_the_contrasts_of_mr():
+    abdomen = ABDOMEN_MR_CT.render(3, 0, shape=(96, 96, 12), lesions=1.0, noise=False)
+
     def median(scan, *tissues):
         return np.median(abdomen[scan][np.isin(abdomen["labels"], tissues)].astype(float))
 
@@ -160,17 +128,10 @@ def test_the_table_shows_in_ct_alone():
 # A head in four series of MR.
 
 
-@pytest.fixture(scope="module")
-def median(head):
-    def of(domain, *tissues):
-        inside = np.isin(head["labels"], tissues)
-        core = ndimage.binary_erosion(inside)
-        return float(np.median(head[domain][core if core.any() else inside]))
+def test_series_of_a_head_have_the_contrasts_of_life(head, core):
+    def median(domain, *tissues):
+        return float(np.median(head[domain][core(head, *tissues)]))
 
-    return of
-
-
-def test_series_of_a_head_have_the_contrasts_of_life(median):
     order = [HeadTissue.FAT, HeadTissue.WHITE_MATTER, HeadTissue.DEEP_GREY, HeadTissue.VENTRICLE]
     shown = [median("t1", tissue) for tissue in order]
     assert shown == sorted(shown, reverse=True)
@@ -182,6 +143,14 @@ def test_series_of_a_head_have_the_contrasts_of_life(median):
     for domain in ("t2", "flair"):
         assert median(domain, *HEAD_LESIONS) > 1.15 * white[domain]
     assert median("t1", *HEAD_LESIONS) < white["t1"]
+    # What lies outside the barrier between blood and brain lights up.
+    for tissue, factor in (
+        (HeadTissue.VENOUS_SINUS, 1.8),
+        (HeadTissue.ENHANCING_LESION, 1.15),
+        (HeadTissue.PITUITARY, 1.2),
+        (HeadTissue.DURA, 1.02),
+    ):
+        assert median("t1_gd", tissue) > factor * median("t1", tissue)
 
 
 def test_gadolinium_changes_t1_only_where_something_takes_it_up(head):
@@ -194,20 +163,3 @@ def test_gadolinium_changes_t1_only_where_something_takes_it_up(head):
         core = ndimage.binary_erosion(head["labels"] == tissue)
         if core.any():
             assert np.median(gain[core]) == 0
-
-
-@pytest.mark.parametrize(
-    ("tissue", "factor"),
-    [
-        (HeadTissue.VENOUS_SINUS, 1.8),
-        (HeadTissue.ENHANCING_LESION, 1.15),
-        (HeadTissue.PITUITARY, 1.2),
-        (HeadTissue.DURA, 1.02),
-    ],
-)
-def test_what_lies_outside_the_blood_brain_barrier_lights_up(median, tissue, factor):
-    assert median("t1_gd", tissue) > factor * median("t1", tissue)
-
-
-def test_a_head_of_the_default_shape_takes_about_two_seconds_of_one_core(head_render):
-    assert head_render[1] < 5  # measured: 1.2 s

@@ -1,50 +1,63 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.shapes import Ellipsoid, Slab
-from medgan.phantom.space import Space
-from medgan.phantom.tissues import LESIONS, VESSELS, Layer, Tissue, lay
+from medgan.phantom.tissues import (
+    LESIONS,
+    R1_PER_MMOL_S,
+    R2_PER_MMOL_S,
+    RENAL_RETURN,
+    HeadTissue,
+    Relaxation,
+    Tissue,
+)
+
+WITHOUT_BLOOD = (
+    *(Tissue.AIR, Tissue.SUBCUTANEOUS_FAT, Tissue.VISCERAL_FAT, Tissue.CORTICAL_BONE, Tissue.RIB, Tissue.SPINAL_CANAL),
+    *(Tissue.GAS, Tissue.LUNG, Tissue.CONTENT, Tissue.GALLBLADDER, Tissue.URINE, Tissue.TABLE),
+)
+WITHOUT_GADOLINIUM = (
+    *(HeadTissue.GREY_MATTER, HeadTissue.WHITE_MATTER, HeadTissue.DEEP_GREY, HeadTissue.BRAINSTEM),
+    *(HeadTissue.CSF, HeadTissue.VENTRICLE, HeadTissue.VITREOUS, HeadTissue.LESION, HeadTissue.GAS, HeadTissue.AIR),
+)
 
 
-def test_label_values_fit_a_byte_air_is_zero_and_no_vessel_is_a_lesion():
-    assert Tissue.AIR == 0
-    assert sorted(Tissue) == list(range(len(Tissue)))
-    assert max(Tissue) < 256
-    assert not set(LESIONS) & set(VESSELS)
+@pytest.mark.parametrize("tissues", [Tissue, HeadTissue])
+def test_label_values_fit_a_byte_air_is_zero_and_transverse_relaxation_is_the_faster_one(tissues):
+    assert tissues.AIR == 0
+    assert sorted(tissues) == list(range(len(tissues)))
+    assert len(tissues) < 256
+    for tissue in tissues:
+        assert 0 < tissue.relaxation.t2_ms < tissue.relaxation.t1_ms
+        assert 0 <= tissue.relaxation.density <= 1
+    assert not any(lesion.relaxation.flows for lesion in LESIONS)
 
 
-BALL = Ellipsoid((0.0, 0.0, 0.0), (12.0, 12.0, 12.0))
+def test_iodine_only_adds_and_what_has_no_blood_supply_takes_up_none():
+    for phase in np.linspace(0, 1, 5):
+        assert all(tissue.attenuation.gain_hu(phase) >= 0 for tissue in Tissue)
+        assert all(tissue.attenuation.gain_hu(phase) == 0 for tissue in WITHOUT_BLOOD)
 
 
-class Filled:
-    """A scanner that sees how much of each voxel a tissue fills."""
-
-    def __init__(self, grid, tissue):
-        self.share, self.tissue = np.zeros(grid.x.shape), tissue
-
-    def lay(self, layer, box, near, share):
-        self.share[box] += share * ((layer.tissue == self.tissue) - self.share[box])
-
-
-@pytest.fixture(params=[(30, 30, 1), (30, 30, 15)], ids=["2d", "3d"])
-def grid(request):
-    return Space.regular(request.param, (2.0, 2.0, 4.0))
-
-
-def test_later_layers_cover_earlier_ones_and_every_scanner_sees_the_same(grid):
-    liver, fat = Filled(grid, Tissue.LIVER), Filled(grid, Tissue.VISCERAL_FAT)
-    lay([Layer(Tissue.VISCERAL_FAT, Slab(-100, 100)), Layer(Tissue.LIVER, BALL)], grid, liver, fat)
-    assert np.allclose(liver.share + fat.share, 1)
-    assert liver.share.max() == 1
+def test_uptake_follows_the_bolus_and_lesions_stand_out_from_the_liver_in_their_phase():
+    arterial, portal = ({tissue: tissue.attenuation.gain_hu(phase) for tissue in Tissue} for phase in (0.0, 1.0))
+    for early in (Tissue.AORTA, Tissue.ARTERY, Tissue.HYPER_LESION, Tissue.PANCREAS):
+        assert arterial[early] > portal[early]
+    for late in (Tissue.LIVER, Tissue.VENA_CAVA, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.KIDNEY_MEDULLA):
+        assert portal[late] > arterial[late]
+    assert arterial[Tissue.AORTA] > arterial[Tissue.PORTAL_VEIN] > arterial[Tissue.HEPATIC_VEIN]
+    assert arterial[Tissue.KIDNEY_CORTEX] > 3 * arterial[Tissue.KIDNEY_MEDULLA]
+    assert RENAL_RETURN.gain_hu(0.0) > arterial[Tissue.VENA_CAVA]
+    liver, hypo, hyper = (tissue.attenuation.hu for tissue in (Tissue.LIVER, *LESIONS))
+    assert hypo + portal[Tissue.HYPO_LESION] < liver + portal[Tissue.LIVER] - 30
+    assert hyper + arterial[Tissue.HYPER_LESION] > liver + arterial[Tissue.LIVER] + 30
 
 
-def test_a_voxel_has_the_label_of_what_fills_half_of_it(grid):
-    liver = Filled(grid, Tissue.LIVER)
-    labels = lay([Layer(Tissue.LIVER, BALL)], grid, liver)
-    assert np.array_equal(labels == Tissue.LIVER, liver.share >= 0.5)
-    assert set(np.unique(labels)) == {Tissue.AIR, Tissue.LIVER}
+@pytest.mark.parametrize("mmol", [0.1, 0.5, 2.0])
+def test_gadolinium_adds_to_both_rates_in_proportion_to_its_concentration(mmol):
+    after = Relaxation(1000.0, 100.0, 1.0, uptake_mmol=mmol).enhanced()
+    assert 1000 / after.t1_ms - 1 == pytest.approx(R1_PER_MMOL_S * mmol)
+    assert 1000 / after.t2_ms - 10 == pytest.approx(R2_PER_MMOL_S * mmol)
 
 
-def test_what_lies_beside_the_grid_leaves_it_as_it_is(grid):
-    far = Layer(Tissue.LIVER, Ellipsoid((900.0, 0.0, 0.0), (12.0, 12.0, 12.0)))
-    assert not lay([far], grid, Filled(grid, Tissue.LIVER)).any()
+def test_what_lies_behind_the_blood_brain_barrier_takes_up_nothing():
+    assert not any(tissue.relaxation.uptake_mmol for tissue in WITHOUT_GADOLINIUM)

@@ -1,6 +1,7 @@
 """The layers that generators and discriminators are made of, in 2D and 3D."""
 
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -12,9 +13,11 @@ UpSampling = Literal["resize", "transposed"]
 
 CONVOLUTION: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.ConvTranspose2d | nn.ConvTranspose3d]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 REFLECTION: dict[int, type[nn.ReflectionPad2d | nn.ReflectionPad3d]] = {2: nn.ReflectionPad2d, 3: nn.ReflectionPad3d}
 INSTANCE: dict[int, type[nn.InstanceNorm2d | nn.InstanceNorm3d]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 BATCH: dict[int, type[nn.BatchNorm2d | nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+LINEAR = {2: "bilinear", 3: "trilinear"}
 DROPOUT: dict[int, type[nn.Dropout2d | nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
@@ -60,14 +63,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, spatial: int, channels: int, norm: Norm, dropout: float = 0.0) -> None:
         super().__init__()
-        middle: list[nn.Module] = [nn.ReLU()]
-        if dropout:
-            middle.append(DROPOUT[spatial](dropout))
-        self.layers = nn.Sequential(
-            convolution(spatial, channels, channels, 3, norm=norm),
-            *middle,
-            convolution(spatial, channels, channels, 3, norm=norm),
-        )
+        first, second = (convolution(spatial, channels, channels, 3, norm=norm) for _ in range(2))
+        dropped = [DROPOUT[spatial](dropout)] if dropout else []
+        self.layers = nn.Sequential(first, nn.ReLU(), *dropped, second)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to the same shape."""
@@ -84,9 +82,8 @@ class UpSample(nn.Module):
 
     def __init__(self, spatial: int, inputs: int, outputs: int, norm: Norm, kind: UpSampling) -> None:
         super().__init__()
-        self.interpolation: str | None = None
-        if kind == "resize":
-            self.interpolation = {2: "bilinear", 3: "trilinear"}[spatial]
+        self.interpolation = LINEAR[spatial] if kind == "resize" else None
+        if self.interpolation:
             self.layers = convolution(spatial, inputs, outputs, 3, norm=norm)
         else:
             self.layers = nn.Sequential(
@@ -118,8 +115,7 @@ class ConditionalNorm(nn.Module):
         self, spatial: int, channels: int, condition: int, statistics: Literal["batch", "instance"] = "batch"
     ) -> None:
         super().__init__()
-        kind = BATCH[spatial] if statistics == "batch" else INSTANCE[spatial]
-        self.norm = kind(channels, affine=False)
+        self.norm = (BATCH if statistics == "batch" else INSTANCE)[spatial](channels, affine=False)
         self.scale, self.shift = nn.Linear(condition, channels), nn.Linear(condition, channels)
         # As the scales of a plain norm start in Radford et al. 2016; the classes differ from the first step on.
         nn.init.normal_(self.scale.bias, 1.0, 0.02)
@@ -143,11 +139,7 @@ def constant_maps(condition: Tensor, image: Tensor) -> Tensor:
 
 def encoder_maps(image: Tensor, layers: Iterable[nn.Module]) -> list[Tensor]:
     """The map after each layer, from fine to coarse."""
-    maps = []
-    for layer in layers:
-        image = layer(image)
-        maps.append(image)
-    return maps
+    return list(accumulate(layers, lambda maps, layer: layer(maps), initial=image))[1:]
 
 
 def check_size(image: Tensor, multiple: int, *, least: int) -> None:
@@ -163,7 +155,7 @@ def check_size(image: Tensor, multiple: int, *, least: int) -> None:
 def initialise(module: nn.Module, deviation: float = 0.02) -> None:
     """Weights from N(0, 0.02), scales from N(1, 0.02), biases 0: the reference's start (Radford et al. 2016)."""
     for layer in module.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+        if isinstance(layer, CONVOLUTIONS):
             nn.init.normal_(layer.weight, 0.0, deviation)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

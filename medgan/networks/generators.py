@@ -8,7 +8,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from medgan.networks import blocks as layers
 from medgan.networks.blocks import (
     CONVOLUTION,
     DROPOUT,
@@ -24,6 +23,7 @@ from medgan.networks.blocks import (
     initialise,
     normalisation,
 )
+from medgan.networks.blocks import keep_variance as initialise_leaky
 
 
 class ResNetGenerator(nn.Module):
@@ -50,9 +50,8 @@ class ResNetGenerator(nn.Module):
         keep_variance: bool = False,
     ) -> None:
         super().__init__()
-        self.multiple, self.skips = 2**downs, skips
+        self.multiple, self.skips, first = 2**downs, skips, 3 if skips else 7
         widths = [channels * min(2**level, 8) for level in range(downs + 1)]
-        first = 7 if not skips else 3
         self.stem = nn.Sequential(convolution(spatial, inputs, widths[0], first, norm=norm), nn.ReLU())
         self.down = nn.ModuleList(
             nn.Sequential(convolution(spatial, fine, coarse, 3, stride=2, norm=norm), nn.ReLU())
@@ -71,9 +70,8 @@ class ResNetGenerator(nn.Module):
         self.encoded_widths = (1, *widths, *widths[-1:] * (blocks > 0))
         """Channels of each map of :meth:`encode`."""
         initialise(self)
-        if keep_variance:
-            for part in (self.stem, self.down, self.blocks, self.up, self.merge):
-                layers.keep_variance(part)
+        for part in (self.stem, self.down, self.blocks, self.up, self.merge) if keep_variance else ():
+            initialise_leaky(part)
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Maps of the encoder, from fine to coarse, (B, width, *size) each.
@@ -126,19 +124,19 @@ class UNetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.multiple, self.skips = 2**downs, skips
-        widths = [channels * min(2**level, 8) for level in range(downs)]
-        halve = [_halving(spatial, inputs, widths[0], "none", first=True)]
-        for level, (fine, coarse) in enumerate(pairwise(widths)):
-            # No norm at the bottleneck: a map of one voxel has no statistics.
-            halve.append(_halving(spatial, fine, coarse, "none" if level == downs - 2 else norm))
-        self.down = nn.ModuleList(halve)
-        steps = []
+        widths, joined = [channels * min(2**level, 8) for level in range(downs)], 2 if skips else 1
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, (fine, coarse) in enumerate(pairwise([inputs, *widths])):
+            # No norm on the image's own layer, nor at the bottleneck: a map of one voxel has no statistics.
+            own: Norm = norm if 0 < level < downs - 1 else "none"
+            halve = CONVOLUTION[spatial](fine, coarse, 4, 2, 1, bias=has_bias(own))
+            rectified = [nn.LeakyReLU(0.2)] if level else []
+            self.down.append(nn.Sequential(*rectified, halve, normalisation(own, coarse, spatial)))
         for depth, level in enumerate(range(downs - 1, 0, -1)):
-            arriving = widths[level] * (2 if skips and depth else 1)
+            arriving = widths[level] * (joined if depth else 1)
             rate = dropout if 1 <= depth <= 3 and level >= 4 else 0.0
-            steps.append(_doubling(spatial, arriving, widths[level - 1], norm, upsampling, rate))
-        self.up = nn.ModuleList(steps)
-        self.last = _doubling(spatial, (2 if skips else 1) * widths[0], outputs, "none", upsampling, 0.0)
+            self.up.append(_doubling(spatial, arriving, widths[level - 1], norm, upsampling, rate))
+        self.last = _doubling(spatial, joined * widths[0], outputs, "none", upsampling, 0.0)
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -152,26 +150,11 @@ class UNetGenerator(nn.Module):
         return result
 
 
-def _halving(spatial: int, inputs: int, outputs: int, norm: Norm, *, first: bool = False) -> nn.Sequential:
-    layers: list[nn.Module] = [] if first else [nn.LeakyReLU(0.2)]
-    layers += [
-        CONVOLUTION[spatial](inputs, outputs, 4, 2, 1, bias=has_bias(norm)),
-        normalisation(norm, outputs, spatial),
-    ]
-    return nn.Sequential(*layers)
-
-
 def _doubling(
     spatial: int, inputs: int, outputs: int, norm: Norm, upsampling: UpSampling, dropout: float
 ) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.ReLU()]
+    dropped = [DROPOUT[spatial](dropout)] if dropout else []
     if upsampling == "resize":
-        layers.append(UpSample(spatial, inputs, outputs, norm, upsampling))
-    else:
-        layers += [
-            TRANSPOSED[spatial](inputs, outputs, 4, 2, 1, bias=has_bias(norm)),
-            normalisation(norm, outputs, spatial),
-        ]
-    if dropout:
-        layers.append(DROPOUT[spatial](dropout))
-    return nn.Sequential(*layers)
+        return nn.Sequential(nn.ReLU(), UpSample(spatial, inputs, outputs, norm, upsampling), *dropped)
+    transposed = TRANSPOSED[spatial](inputs, outputs, 4, 2, 1, bias=has_bias(norm))
+    return nn.Sequential(nn.ReLU(), transposed, normalisation(norm, outputs, spatial), *dropped)

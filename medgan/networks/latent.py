@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from medgan.networks.blocks import (
     CONVOLUTION,
+    LINEAR,
     TRANSPOSED,
     ConditionalNorm,
     Norm,
@@ -36,19 +38,14 @@ COARSEST = 4
 def halvings(shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Strides from a patch down to its smallest map, fine to coarse: an axis is halved while it is even and long.
 
-    Examples:
-        >>> halvings((32, 48))
-        [(2, 2), (2, 2), (2, 2)]
+    Example:
         >>> halvings((32, 8))  # 16 x 4, 8 x 4, 4 x 4
         [(2, 2), (2, 1), (2, 1)]
-
-    Raises:
-        ValueError: No axis can be halved.
     """
     strides, size = [], tuple(shape)
-    while any(_halves(length) for length in size):
-        strides.append(tuple(2 if _halves(length) else 1 for length in size))
-        size = tuple(length // stride for length, stride in zip(size, strides[-1], strict=True))
+    while 2 in (step := tuple(2 if length % 2 == 0 and length >= 2 * COARSEST else 1 for length in size)):
+        strides.append(step)
+        size = tuple(length // stride for length, stride in zip(size, step, strict=True))
     if not strides:
         raise ValueError(
             f"patch of {tuple(shape)} voxels: no axis is even and at least {2 * COARSEST} long, so none can be halved"
@@ -58,28 +55,17 @@ def halvings(shape: Sequence[int]) -> list[tuple[int, ...]]:
 
 def _smallest_map(shape: Sequence[int]) -> tuple[int, ...]:
     """The size that :func:`halvings` leads to."""
-    steps = zip(*halvings(shape), strict=True)
-    return tuple(length // 2 ** sum(step == 2 for step in axis) for length, axis in zip(shape, steps, strict=True))
-
-
-def _widths(channels: int, levels: int) -> list[int]:
-    """Channels at each level, fine to coarse: they double with each, up to eight times."""
-    return [channels * min(2**level, 8) for level in range(levels)]
+    return tuple(length // prod(axis) for length, axis in zip(shape, zip(*halvings(shape), strict=True), strict=True))
 
 
 class LatentGenerator(nn.Module):
     """A stack of up-sampling convolutions from a latent vector to a patch, bounded to [-1, 1] by tanh.
 
     DCGAN's guidelines: no pooling, no dense hidden layer (the first is a transposed convolution whose kernel is the
-    smallest map), batch norm in all layers but the last, ReLU. A condition enters beside the latent vector (Mirza and
-    Osindero 2014, arXiv:1411.1784, section 3.2) or through every norm (:class:`ConditionalNorm`).
-
-    Args:
-        latent: Values of the latent vector, which is drawn from N(0, 1).
-        condition: D, values of the condition; with 0 the network ignores whatever condition it is shown.
-        channels: At the finest inner map; they double with each coarser one, up to eight times.
-        norm: ``batch`` is DCGAN's; an ``entry`` of normalisation needs batch or instance.
-        upsampling: ``transposed`` is DCGAN's; ``resize`` draws no checkerboard.
+    smallest map), batch norm in all layers but the last, ReLU. A condition of D values enters beside the latent vector
+    (Mirza and Osindero 2014, arXiv:1411.1784, section 3.2) or through every norm (:class:`ConditionalNorm`), which
+    then is batch or instance; with D = 0 the network ignores whatever condition it is shown. ``channels`` are those of
+    the finest inner map, and double with each coarser one, up to eight times.
 
     Source: Radford, Metz and Chintala 2016, arXiv:1511.06434, section 3.
     """
@@ -101,13 +87,11 @@ class LatentGenerator(nn.Module):
         self.latent, self.spatial = latent, spatial
         self.concatenated = condition if entry == "concatenation" else 0
         self.normed = condition if entry == "normalisation" else 0
-        wide, bias = _widths(channels, len(strides))[::-1], has_bias(norm)
+        wide, bias = [channels * min(2**level, 8) for level in range(len(strides))][::-1], has_bias(norm)
         transposed: Layer = TRANSPOSED[spatial]
-        first = transposed(latent + self.concatenated, wide[0], _smallest_map(shape), bias=bias)
-        inner = zip(pairwise(wide), strides[:0:-1], strict=True)
-        self.grow = nn.ModuleList(
-            [first, *(_growth(spatial, *between, stride, upsampling, bias=bias) for between, stride in inner)]
-        )
+        self.grow = nn.ModuleList([transposed(latent + self.concatenated, wide[0], _smallest_map(shape), bias=bias)])
+        for (coarse, fine), stride in zip(pairwise(wide), strides[:0:-1], strict=True):
+            self.grow.append(_growth(spatial, coarse, fine, stride, upsampling, bias=bias))
         self.norms = nn.ModuleList(_norm(spatial, width, self.normed, norm) for width in wide)
         self.last = _growth(spatial, wide[-1], outputs, strides[0], upsampling, bias=True)
         initialise(self)
@@ -131,23 +115,19 @@ class LayeredGenerator(nn.Module):
     therefore inside the old and the new mask. Layers joined by a drawn mask are those of Yang et al. 2017,
     arXiv:1703.01560; that one of them does not see the condition is ours.
 
-    Args:
-        background: Draws (B, 1, *shape) from z and c'.
-        lesion: Draws (B, 1 + K, *shape) from z and c: what a lesion looks like, and a map of each name.
-        own: So many values at the condition's start are hidden from the background: class and size.
+    ``background`` draws (B, 1, *shape) from z and c', ``lesion`` (B, 1 + K, *shape) from z and c: what a lesion looks
+    like, and a map of each name. The first ``own`` values of c are the lesion's alone: class and size.
     """
 
     def __init__(self, background: LatentGenerator, lesion: LatentGenerator, own: int) -> None:
         super().__init__()
-        self.background, self.lesion, self.own = background, lesion, own
-        self.latent = lesion.latent
+        self.background, self.lesion, self.own, self.latent = background, lesion, own, lesion.latent
 
     def forward(self, z: Tensor, condition: Tensor) -> Tensor:
         """(B, latent) and (B, D) to a joint patch (B, 1 + K, *shape) in [-1, 1]."""
         background, lesion = self.background(z, condition[:, self.own :]), self.lesion(z, condition)
-        maps = lesion[:, 1:]
-        share = (maps.amax(dim=1, keepdim=True) + 1) / 2
-        return torch.cat([torch.lerp(background, lesion[:, :1], share), maps], dim=1)
+        share = (lesion[:, 1:].amax(dim=1, keepdim=True) + 1) / 2
+        return torch.cat([torch.lerp(background, lesion[:, :1], share), lesion[:, 1:]], dim=1)
 
 
 class _ResizedConvolution(nn.Module):
@@ -155,7 +135,7 @@ class _ResizedConvolution(nn.Module):
 
     def __init__(self, spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], *, bias: bool) -> None:
         super().__init__()
-        self.stride, self.mode = tuple(float(step) for step in stride), {2: "bilinear", 3: "trilinear"}[spatial]
+        self.stride, self.mode = tuple(float(step) for step in stride), LINEAR[spatial]
         self.layer = CONVOLUTION[spatial](inputs, outputs, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -170,14 +150,10 @@ class WholeDiscriminator(nn.Module):
 
     DCGAN's guidelines: no pooling, no dense layer, leaky ReLUs of slope .2, batch norm in all layers but the first and
     the last. A condition is concatenated as constant maps (Mirza and Osindero 2014, arXiv:1411.1784, section 3.2, in
-    convolutional form), or projected: the score gains ``<V c, sum over voxels of the features>`` (Miyato and Koyama
-    2018, arXiv:1802.05637, section 3).
-
-    Args:
-        outputs: Answers: 1 is the raw score; more are what the caller takes them for, such as a class each.
-        condition: D, values of the condition; with 0 the network ignores whatever condition it is shown.
-        entry: How the condition enters; a projection adds to the first answer.
-        norm: ``batch`` is DCGAN's. A gradient penalty is each image's own and forbids it: use instance, group or none.
+    convolutional form), or projected: the first answer gains ``<V c, sum over voxels of the features>`` (Miyato and
+    Koyama 2018, arXiv:1802.05637, section 3); with D = 0 values the network ignores whatever condition it is shown.
+    What ``outputs`` answers mean is the caller's: a raw score, or one for each class. A gradient penalty is each
+    image's own and forbids batch norm.
 
     Source: Radford, Metz and Chintala 2016, arXiv:1511.06434, section 3.
     """
@@ -197,17 +173,13 @@ class WholeDiscriminator(nn.Module):
         spatial, strides = len(shape), halvings(shape)
         self.concatenated = condition if entry == "concatenation" else 0
         self.projected = condition if entry == "projection" else 0
-        wide = _widths(channels, len(strides))
+        wide = [channels * min(2**level, 8) for level in range(len(strides))]
         conv: Layer = CONVOLUTION[spatial]
         arriving = inputs + self.concatenated
-        layers: list[nn.Module] = [conv(arriving, wide[0], _kernels(strides[0]), strides[0], 1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(conv(arriving, wide[0], _kernels(strides[0]), strides[0], 1), nn.LeakyReLU(0.2))
         for (fine, coarse), stride in zip(pairwise(wide), strides[1:], strict=True):
-            layers += [
-                conv(fine, coarse, _kernels(stride), stride, 1, bias=has_bias(norm)),
-                normalisation(norm, coarse, spatial),
-                nn.LeakyReLU(0.2),
-            ]
-        self.layers = nn.Sequential(*layers)
+            halve = conv(fine, coarse, _kernels(stride), stride, 1, bias=has_bias(norm))
+            self.layers.extend([halve, normalisation(norm, coarse, spatial), nn.LeakyReLU(0.2)])
         self.last = conv(wide[-1], outputs, _smallest_map(shape))
         self.width = wide[-1]
         """Channels of :meth:`features`."""
@@ -234,10 +206,7 @@ class WholeDiscriminator(nn.Module):
 
 
 class ConditionalPatches(nn.Module):
-    """Shows a network of (B, inputs + D, *spatial) the condition as constant maps beside the image.
-
-    With ``condition`` (D) 0 it is shown the image alone, whatever the condition.
-    """
+    """Shows a network of (B, inputs + D, *spatial) the condition as constant maps beside the image; with D = 0 none."""
 
     def __init__(self, network: nn.Module, condition: int) -> None:
         super().__init__()
@@ -252,10 +221,6 @@ class ConditionalPatches(nn.Module):
 def _kernels(stride: Sequence[int]) -> tuple[int, ...]:
     """4-wide where an axis is halved or doubled and 3-wide where it is kept: with padding 1 the sizes come out even."""
     return tuple(2 + step for step in stride)
-
-
-def _halves(length: int) -> bool:
-    return length % 2 == 0 and length // 2 >= COARSEST
 
 
 def _growth(

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from medgan.networks.blocks import CONVOLUTION, TRANSPOSED
+from medgan.networks.blocks import CONVOLUTIONS
 from medgan.networks.generators import ResNetGenerator
 
 Change = Literal["one-sided", "signed", "none"]
@@ -38,7 +38,11 @@ class ChangeOutput(Output):
     One-sided maps know the physics of contrast agent: iodine only adds attenuation, so it is added on the way to the
     contrast domain (``sign`` +1) and subtracted on the way back (``sign`` -1), never the reverse. Signed maps may do
     either. Voxels outside ``[lower, upper]`` (air, lung, fat, metal, cortical bone) keep their value by construction;
-    the map fades over ``ramp`` at both ends, so that no edge is drawn where a tissue crosses a bound.
+    the map fades over ``ramp`` at both ends, so that no edge is drawn where a tissue crosses a bound. These, and
+    ``largest`` of a change, are in the image's units of [-1, 1].
+
+    ``start`` is the share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that training
+    starts from the identity, and not at zero, where the sigmoid has no slope.
     """
 
     def __init__(
@@ -53,21 +57,18 @@ class ChangeOutput(Output):
         ramp: float,
         start: float = 0.02,
     ) -> None:
-        """All of ``largest`` (of a change), ``lower``, ``upper`` and ``ramp`` are in the image's units of [-1, 1].
-
-        ``start`` is the share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that
-        training starts from the identity, and not at zero, where the sigmoid has no slope.
-        """
         super().__init__(network)
         self.one_sided, self.sign = one_sided, sign
         self.largest, self.lower, self.upper, self.ramp = largest, lower, upper, ramp
         self.offset = float(torch.logit(torch.tensor(start, device="cpu"))) if one_sided else 0.0
-        _flatten_start(network)
+        # The last layer is shrunk, so that the raw map starts near zero.
+        *_, last = (layer for layer in network.modules() if isinstance(layer, CONVOLUTIONS))
+        with torch.no_grad():
+            last.weight.mul_(0.1)
 
     def change(self, image: Tensor) -> Tensor:
         """The change of each voxel, (B, 1, *spatial), in units of [-1, 1], sign included."""
-        raw = self.network(image)
-        centre = centre_channel(image)
+        raw, centre = self.network(image), centre_channel(image)
         gate = ((centre - self.lower) / self.ramp).clamp(0, 1) * ((self.upper - centre) / self.ramp).clamp(0, 1)
         amount = torch.sigmoid(raw + self.offset) if self.one_sided else torch.tanh(raw)
         return self.sign * self.largest * gate * amount
@@ -81,12 +82,3 @@ def centre_channel(image: Tensor) -> Tensor:
     """The slice that is translated: the middle one of (B, C, *spatial) with C odd, as (B, 1, *spatial)."""
     middle = image.shape[1] // 2
     return image[:, middle : middle + 1]
-
-
-@torch.no_grad()
-def _flatten_start(network: nn.Module) -> None:
-    """Shrink the last layer, so that the raw map starts near zero."""
-    kinds = (*CONVOLUTION.values(), *TRANSPOSED.values())
-    weights = [layer.weight for layer in network.modules() if isinstance(layer, kinds)]
-    if weights:
-        weights[-1].mul_(0.1)

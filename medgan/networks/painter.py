@@ -9,12 +9,10 @@ from medgan.networks.blocks import constant_maps
 class Painter(nn.Module):
     """Composites what a network draws into what is known.
 
-    The network sees, as channels: the context, which voxels are hidden, a mask for each name, the condition spread over
-    all voxels, and noise. Masks count inside the hidden region only: outside, the context shows what is there.
-
-    Args:
-        network: (B, :meth:`inputs`, *spatial) to a raw map (B, 1, *spatial).
-        noise: Channels of noise. One map serves all sizes of the network, so that it may vary texture and brightness.
+    The network, (B, :meth:`inputs`, *spatial) to a raw map (B, 1, *spatial), sees as channels: the context, which
+    voxels are hidden, a mask for each name, the condition spread over all voxels, and ``noise`` channels of noise. One
+    map serves all sizes of the network, so that it may vary texture and brightness. Masks count inside the hidden
+    region only: outside, the context shows what is there.
     """
 
     def __init__(self, network: nn.Module, noise: int) -> None:
@@ -40,17 +38,14 @@ class Painter(nn.Module):
                 network in training draws it, and one in evaluation takes the same draw each time, so that its arguments
                 say everything. Zeros are outside its training: from them it paints brighter lesions with darker rims.
         """
-        if noise is None:
-            noise = self._noise(context)
+        shape = (len(context), self.noise, *context.shape[2:])
+        if noise is None and self.training:
+            noise = torch.randn(shape, device=context.device, dtype=context.dtype)
+        elif noise is None:
+            noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(context)
         shown = [context * (1 - hidden), hidden, masks * hidden, constant_maps(condition, context), noise]
         raw = self.network(torch.cat([channel.to(context.dtype) for channel in shown], dim=1))
         return composite(context, hidden, torch.tanh(raw))
-
-    def _noise(self, context: Tensor) -> Tensor:
-        shape = (len(context), self.noise, *context.shape[2:])
-        if self.training:
-            return torch.randn(shape, device=context.device, dtype=context.dtype)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(context)
 
 
 def composite(context: Tensor, hidden: Tensor, painted: Tensor) -> Tensor:

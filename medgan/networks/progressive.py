@@ -36,12 +36,10 @@ class _RuntimeScale(nn.Module):
 
 
 def equalised(layer: Layer, gain: float = HE_GAIN) -> Layer:
-    """Weights from N(0, 1), scaled at run time by He's constant, gain / sqrt(inputs); biases 0.
+    """Weights from N(0, 1), scaled at run time by He's constant, gain / sqrt(inputs); biases 0 (section 4.1).
 
     Adam's steps do not depend on the size of a gradient. So that every layer then learns at one speed, all weights must
     have one range.
-
-    Source: Karras et al. 2018, section 4.1.
     """
     nn.init.normal_(layer.weight)
     if layer.bias is not None:
@@ -52,7 +50,7 @@ def equalised(layer: Layer, gain: float = HE_GAIN) -> Layer:
 
 
 def _pixel_norm(features: Tensor) -> Tensor:
-    """Features (B, C, ...) whose mean square over channels is 1 at every place (Karras et al. 2018, section 4.2)."""
+    """Features (B, C, ...) whose mean square over channels is 1 at every place (section 4.2)."""
     return features * torch.rsqrt(features.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
@@ -60,17 +58,11 @@ def _minibatch_deviation(features: Tensor) -> Tensor:
     """Features (B, C, *spatial) with one channel more: how much the batch varies, the same number everywhere.
 
     It is the standard deviation over the batch, the mean of all features and places: with it a critic tells a
-    generator that always draws the same.
-
-    Source: Karras et al. 2018, section 3.
+    generator that always draws the same (section 3).
     """
     # The small number keeps the root's slope finite where all items are equal.
     deviation = (features.var(dim=0, correction=0) + 1e-8).sqrt().mean()
-    channel = deviation.expand(features.shape[0], 1, *features.shape[2:])
-    return torch.cat([features, channel], dim=1)
-
-
-POOLING = {2: F.avg_pool2d, 3: F.avg_pool3d}
+    return torch.cat([features, deviation.expand(len(features), 1, *features.shape[2:])], dim=1)
 
 
 def _double(image: Tensor) -> Tensor:
@@ -80,8 +72,7 @@ def _double(image: Tensor) -> Tensor:
 
 def _halve(image: Tensor) -> Tensor:
     """Half the size along each axis: means of 2 x 2 (x 2) voxels."""
-    halved: Tensor = POOLING[image.dim() - 2](image, 2)
-    return halved
+    return F.avg_pool2d(image, 2) if image.dim() == 4 else F.avg_pool3d(image, 2)
 
 
 def _stage(grown: float) -> tuple[int, float]:
@@ -91,10 +82,7 @@ def _stage(grown: float) -> tuple[int, float]:
 
 
 def seen_at(image: Tensor, grown: float, levels: int) -> Tensor:
-    """A real patch (B, C, *full) as the critic is shown it: at its level's size and, while that fades in, blended.
-
-    Source: Karras et al. 2018, figure 2: real images fade as the generated ones do.
-    """
+    """A real patch (B, C, *full) as the critic is shown it: at its level's size, and faded in as generated ones are."""
     level, alpha = _stage(grown)
     for _ in range(levels - level):
         image = _halve(image)
@@ -105,12 +93,8 @@ class _Growing(nn.Module):
     """What both networks share: their shapes and widths by level, and how far they have grown.
 
     torch.compile leaves both as they are: it would compile anew for every alpha, and compiled code has no second
-    derivative, which the gradient penalty takes.
-
-    Args:
-        shape: Of a full patch, two or three axes, each a multiple of 2^levels.
-        levels: How often the size doubles.
-        channels: Of the full size; they double with every level towards the coarse, up to ``most_channels``.
+    derivative, which the gradient penalty takes. Each axis of a full patch, ``shape``, is a multiple of 2^levels;
+    ``channels`` are those of the full size, and double with every level towards the coarse, up to ``most_channels``.
     """
 
     grown: Tensor

@@ -26,9 +26,8 @@ class RegistrationNetwork(nn.Module):
         )
         keep_variance(self)
         self.last = CONVOLUTION[spatial](widths[0], spatial, 3, padding=1, padding_mode="replicate")
-        nn.init.zeros_(self.last.weight)
-        assert self.last.bias is not None
-        nn.init.zeros_(self.last.bias)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Two images (B, 1, *spatial) of any size to a displacement (B, axes, *spatial) in voxels, for :func:`warp`."""

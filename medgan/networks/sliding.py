@@ -15,14 +15,9 @@ def maps_over_slices(
 ) -> Tensor:
     """A network's maps of every axial slice of (X, Y, Z), as (n, X, Y, Z); a slice's neighbours enter as channels.
 
-    Whole slices are seen at once: statistics of a normalisation are the slice's own, and no tile leaves a seam.
-
-    Args:
-        network: (B, 2 * neighbours + 1, X, Y) to (B, n, X, Y).
-        volume: (X, Y, Z) in [-1, 1].
-        neighbours: Slices on each side; at the ends the last one repeats.
-        multiple: What the network's axes must be multiples of; slices are grown by their edge and cut back.
-        batch_size: Slices at a time.
+    Whole slices are seen at once: statistics of a normalisation are the slice's own, and no tile leaves a seam. The
+    network maps (B, 2 * neighbours + 1, X, Y) to (B, n, X, Y); at the ends the last slice repeats. Slices are grown by
+    their edge until their axes are multiples of ``multiple``, and cut back.
     """
     width, height, depth = volume.shape
     slices, growth = volume.permute(2, 0, 1)[:, None], (0, -height % multiple, 0, -width % multiple)
@@ -40,12 +35,9 @@ def maps_over_slices(
 def maps_over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...], overlap: float = 0.5) -> Tensor:
     """A network's maps of overlapping blocks, blended by a Gaussian so that no border shows, as (n, X, Y, Z).
 
-    Args:
-        network: (B, 1, *block) to (B, n, *block).
-        volume: (X, Y, Z) in [-1, 1]. Where a block is larger it is grown as training patches are: in plane with air
-            (-1), along z with its last slices.
-        block: The blocks' shape, the training patch's.
-        overlap: Share of a block that its neighbour sees too.
+    The network maps (B, 1, *block) to (B, n, *block), the training patch's shape. Where a block is larger than the
+    volume, (X, Y, Z) in [-1, 1], that is grown as training patches are: in plane with air (-1), along z with its last
+    slices. ``overlap`` is the share of a block that its neighbour sees too.
     """
     depth = volume.shape[2]
     missing = max(block[2] - depth, 0)

@@ -27,8 +27,7 @@ class _Spade(nn.Module):
 
     def __init__(self, spatial: int, maps: int, channels: int, hidden: int, norm: SpadeNorm) -> None:
         super().__init__()
-        grouped = 1 if channels % 8 else channels // 8
-        self.groups = channels if norm == "instance" else grouped
+        self.groups = channels if norm == "instance" else 1 if channels % 8 else channels // 8
         self.shared = nn.Sequential(convolution(spatial, maps, hidden, 3), nn.ReLU())
         self.gamma, self.beta = (convolution(spatial, hidden, channels, 3) for _ in range(2))
 
@@ -49,9 +48,8 @@ class _SpadeBlock(nn.Module):
         self.convolutions = nn.ModuleList(
             convolution(spatial, before, after, 3) for before, after in ((inputs, between), (between, outputs))
         )
-        self.beside: nn.Module = nn.Identity()
-        if inputs != outputs:
-            self.beside = CONVOLUTION[spatial](inputs, outputs, 1, bias=False)
+        widened = inputs != outputs
+        self.beside = CONVOLUTION[spatial](inputs, outputs, 1, bias=False) if widened else nn.Identity()
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
         """Features (B, inputs, *spatial) with maps (B, maps, *spatial of any size) to (B, outputs, *spatial)."""
@@ -66,12 +64,9 @@ class SpadeGenerator(nn.Module):
     """Encoder, and a decoder of SPADE blocks that see the input maps at every size; raw maps out.
 
     The paper's generator starts from noise, since its mask says all that is wanted. Here most of the image is given:
-    an encoder reads it, and its maps join the decoder's at every size as in a U-Net.
-
-    Args:
-        inputs: Channels of the maps: image, masks, noise, whatever is known of each voxel.
-        channels: At full size; they double with each down-sampling.
-        hidden: Width of the layer between the maps and gamma and beta: 128 in the paper.
+    an encoder reads it, and its maps join the decoder's at every size as in a U-Net. The ``inputs`` are image, masks,
+    noise, whatever is known of each voxel; ``channels`` double with each down-sampling; ``hidden`` is the width of the
+    layer between the maps and gamma and beta, 128 in the paper.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Latent generators: shapes, what reaches the patch, and what a layered one keeps."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,13 +9,7 @@ from torch import nn
 
 from medgan.networks.blocks import ConditionalNorm, constant_maps
 from medgan.networks.discriminators import PatchDiscriminator
-from medgan.networks.latent import (
-    ConditionalPatches,
-    LatentGenerator,
-    LayeredGenerator,
-    WholeDiscriminator,
-    halvings,
-)
+from medgan.networks.latent import ConditionalPatches, LatentGenerator, LayeredGenerator, WholeDiscriminator, halvings
 
 SHAPES = pytest.mark.parametrize(
     "shape", [(32, 32), (48, 32), (20, 12), (18, 7), (16, 16, 16), (32, 48, 32), (24, 16, 10)], ids=str
@@ -81,66 +76,48 @@ def test_the_condition_changes_the_patch_and_without_one_it_does_not(shape, entr
         conditional(z)
 
 
-def test_a_norm_that_takes_no_condition_is_refused():
+def test_every_norm_sees_the_condition_and_one_that_takes_none_is_refused():
+    network = LatentGenerator((32, 32), condition=2, entry="normalisation", channels=4)
+    assert sum(isinstance(layer, ConditionalNorm) for layer in network.modules()) == len(halvings((32, 32)))
     with pytest.raises(ValueError, match="norm=group takes no condition"):
         LatentGenerator((16, 16), condition=2, entry="normalisation", norm="group")
 
 
-def test_it_is_built_by_dcgans_guidelines():
-    network = LatentGenerator((64, 64), 3, latent=100, channels=128)
-    layers = list(network.modules())
+@pytest.mark.parametrize(
+    ("network", "convolution", "widths", "normed"),
+    [
+        (partial(LatentGenerator, latent=100), nn.ConvTranspose2d, [256, 128, 64, 32, 3], slice(4)),
+        (partial(WholeDiscriminator, outputs=3), nn.Conv2d, [32, 64, 128, 256, 3], slice(1, 4)),
+    ],
+    ids=["generator", "discriminator"],
+)
+def test_they_are_built_by_dcgans_guidelines(network, convolution, widths, normed):
+    layers = list(network((64, 64), 3, channels=32).modules())
     assert not any(isinstance(layer, (nn.Linear, nn.MaxPool2d, nn.AvgPool2d)) for layer in layers)
-    convolutions = [layer for layer in layers if isinstance(layer, nn.ConvTranspose2d)]
-    assert [layer.out_channels for layer in convolutions] == [1024, 512, 256, 128, 3]
-    assert [layer.num_features for layer in layers if isinstance(layer, nn.BatchNorm2d)] == [1024, 512, 256, 128]
+    convolutions = [layer for layer in layers if isinstance(layer, convolution)]
+    assert [layer.out_channels for layer in convolutions] == widths
+    assert [layer.num_features for layer in layers if isinstance(layer, nn.BatchNorm2d)] == widths[normed]
+    slopes = {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)}
+    assert slopes == ({0.2} if convolution is nn.Conv2d else set())
     spread = torch.cat([layer.weight.detach().flatten() for layer in convolutions]).std()
     torch.testing.assert_close(float(spread), 0.02, rtol=0.01, atol=0)
 
 
-def test_every_norm_sees_the_condition():
-    network = LatentGenerator((32, 32), condition=2, entry="normalisation", channels=4)
-    assert sum(isinstance(layer, ConditionalNorm) for layer in network.modules()) == len(halvings((32, 32)))
-
-
-def layered(shape, names=2):
-    background = LatentGenerator(shape, 1, latent=8, condition=1, channels=4)
-    lesion = LatentGenerator(shape, 1 + names, latent=8, condition=3, entry="normalisation", channels=4)
-    return LayeredGenerator(background, lesion, own=2)
-
-
 @TWO_AND_THREE
-def test_layers_are_joined_by_the_largest_map(shape):
-    network = layered(shape).eval()
+def test_layers_are_joined_by_the_largest_map_and_where_that_is_none_the_class_changes_nothing(shape):
+    background = LatentGenerator(shape, 1, latent=8, condition=1, channels=4)
+    lesion = LatentGenerator(shape, 3, latent=8, condition=3, entry="normalisation", channels=4)
+    network = LayeredGenerator(background, lesion, own=2).eval()
     z, condition = torch.randn(3, 8), torch.tensor([[1.0, 0, 0.5], [0, 1.0, 0.5], [0, 1.0, -0.5]])
     joint = network(z, condition)
     behind, drawn = network.background(z, condition[:, 2:]), network.lesion(z, condition)
     share = (drawn[:, 1:].amax(dim=1, keepdim=True) + 1) / 2
     torch.testing.assert_close(joint[:, :1], (1 - share) * behind + share * drawn[:, :1])
     assert torch.equal(joint[:, 1:], drawn[:, 1:])
-
-
-class Drawn(nn.Module):
-    """A lesion layer whose maps are -1 but for a corner that the class decides."""
-
-    latent = 8
-
-    def forward(self, z, condition):
-        joint = torch.zeros(len(z), 2, 16, 16)
-        joint[:, 1] = -1
-        for patch, lesion in zip(joint, condition[:, 0], strict=True):
-            if lesion:
-                patch[:, :4, :4] = 1
-        return joint
-
-
-def test_where_no_lesion_is_drawn_the_class_changes_nothing():
-    network = LayeredGenerator(LatentGenerator((16, 16), latent=8, channels=4).eval(), Drawn(), own=1)
-    z = torch.randn(2, 8)
-    with_lesion, without = network(z, torch.ones(2, 1)), network(z, torch.zeros(2, 1))
-    outside = torch.ones(16, 16, dtype=torch.bool)
-    outside[:4, :4] = False
-    assert torch.equal(with_lesion[:, 0][:, outside], without[:, 0][:, outside])
-    assert not torch.equal(with_lesion[:, 0][:, ~outside], without[:, 0][:, ~outside])
+    with torch.no_grad():
+        network.lesion.last.bias[1:] = -1e4
+    for classes in (condition[:, :2], condition[:, :2].flip(1)):
+        assert torch.equal(network(z, torch.cat([classes, condition[:, 2:]], dim=1))[:, :1], behind)
 
 
 JUDGED = pytest.mark.parametrize("entry", ["concatenation", "projection"])
@@ -177,14 +154,6 @@ def test_a_projection_adds_the_features_along_the_conditions_direction_to_the_fi
     for number in range(2):
         expected[number, 0] += network.direction.weight[:, number] @ summed[number]
     torch.testing.assert_close(network(image, condition), expected)
-
-
-def test_the_discriminator_is_built_by_dcgans_guidelines():
-    layers = list(WholeDiscriminator((64, 64), 3, channels=128).modules())
-    assert not any(isinstance(layer, (nn.Linear, nn.MaxPool2d, nn.AvgPool2d)) for layer in layers)
-    assert [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)] == [128, 256, 512, 1024, 1]
-    assert [layer.num_features for layer in layers if isinstance(layer, nn.BatchNorm2d)] == [256, 512, 1024]
-    assert {layer.negative_slope for layer in layers if isinstance(layer, nn.LeakyReLU)} == {0.2}
 
 
 @TWO_AND_THREE

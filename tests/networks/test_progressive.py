@@ -49,46 +49,40 @@ def at_size(shape, level):
 
 @TABLE
 @pytest.mark.parametrize("level", [1, 2])
-def test_at_alpha_0_the_grown_networks_are_exactly_the_smaller_ones_at_twice_the_size(shape, level):
-    drawing, judging, given = generator(shape), critic(shape), noise()
-    assert torch.equal(drawing.at(*given, level, 0.0), repeated(drawing.at(*given, level - 1)))
-    joint = torch.randn(BATCH, CHANNELS, *at_size(shape, level))
-    assert torch.equal(judging.at(joint, given[1], level, 0.0), judging.at(_halve(joint), given[1], level - 1))
-
-
-@TABLE
-@pytest.mark.parametrize("level", [1, 2])
-def test_at_alpha_1_the_old_branch_has_no_influence(shape, level):
+def test_at_alpha_0_networks_are_the_smaller_ones_at_twice_the_size_and_at_1_the_old_branch_has_no_influence(
+    shape, level
+):
     drawing, judging, given = generator(shape), critic(shape), noise()
     joint = torch.randn(BATCH, CHANNELS, *at_size(shape, level))
-    before = drawing.at(*given, level), judging.at(joint, given[1], level)
-    faded = drawing.at(*given, level, 0.5), judging.at(joint, given[1], level, 0.5)
+
+    def at(alpha):
+        return drawing.at(*given, level, alpha), judging.at(joint, given[1], level, alpha)
+
+    smaller = repeated(drawing.at(*given, level - 1)), judging.at(_halve(joint), given[1], level - 1)
+    assert all(map(torch.equal, at(0.0), smaller))
+    grown, fading = at(1.0), at(0.5)
     with torch.no_grad():
         for branch in (drawing.to_joint[level - 1], judging.from_joint[level - 1][0]):
             branch.parametrizations.weight.original.add_(1.0)
-    assert torch.equal(drawing.at(*given, level), before[0])
-    assert torch.equal(judging.at(joint, given[1], level), before[1])
-    # While it fades it has some: the test could see it.
-    assert not torch.equal(drawing.at(*given, level, 0.5), faded[0])
-    assert not torch.equal(judging.at(joint, given[1], level, 0.5), faded[1])
+    assert all(map(torch.equal, at(1.0), grown))
+    assert not any(map(torch.equal, at(0.5), fading))  # while it fades it has some: the test could see it
 
 
 @TABLE
 def test_output_and_score_have_no_jump_while_the_buffer_grows(shape):
     drawing, judging, given = generator(shape).eval(), critic(shape), noise()
     real = torch.rand(BATCH, CHANNELS, *shape) * 2 - 1
-    before = None
+    drawn, scores = [], []
     for step in range(16 * LEVELS + 1):
         drawing.grown.fill_(step / 16)
         judging.grown.fill_(step / 16)
-        found = drawing(*given), judging(seen_at(real, step / 16, LEVELS), given[1])
-        assert found[0].shape == (BATCH, CHANNELS, *shape)
-        assert found[0].abs().max() <= 1
-        if before is not None:
-            # A sixteenth of a level moves the output by a sixteenth of the difference at most: 2 / 16.
-            assert (found[0] - before[0]).abs().max() <= 2 / 16 + 1e-6
-            assert (found[1] - before[1]).abs().max() < 0.5
-        before = found
+        drawn.append(drawing(*given))
+        scores.append(judging(seen_at(real, step / 16, LEVELS), given[1]))
+    assert torch.stack(drawn).shape == (16 * LEVELS + 1, BATCH, CHANNELS, *shape)
+    assert torch.stack(drawn).abs().max() <= 1
+    # A sixteenth of a level moves the output by a sixteenth of the difference at most: 2 / 16.
+    assert torch.stack(drawn).diff(dim=0).abs().max() <= 2 / 16 + 1e-6
+    assert torch.stack(scores).diff(dim=0).abs().max() < 0.5
 
 
 @TABLE
@@ -152,10 +146,9 @@ def test_widths_double_towards_the_coarse_up_to_the_most_and_a_patch_that_cannot
         generator((16, 18))
 
 
-@pytest.mark.parametrize("shape", [(8, 8)], ids=["2d"])
-def test_a_critic_that_is_compiled_scores_the_same_and_keeps_its_second_derivative(shape):
-    network, condition = critic(shape), torch.randn(BATCH, 2)
-    joint = torch.randn(BATCH, CHANNELS, *shape, requires_grad=True)
+def test_a_critic_that_is_compiled_scores_the_same_and_keeps_its_second_derivative():
+    network, condition = critic((8, 8)), torch.randn(BATCH, 2)
+    joint = torch.randn(BATCH, CHANNELS, 8, 8, requires_grad=True)
     scores = torch.compile(network, backend="aot_eager")(joint, condition)
     assert torch.equal(scores, network(joint, condition))
     (gradient,) = torch.autograd.grad(scores.sum(), joint, create_graph=True)
@@ -172,7 +165,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
-def test_the_runtime_scale_is_hes_constant_and_the_optimiser_moves_weights_of_deviation_one(make, shape):
+def test_the_runtime_scale_is_hes_constant_on_weights_of_deviation_one_so_that_a_signal_keeps_its_size(make, shape):
     layer = equalised(make())
     original = layer.parametrizations.weight.original
     fan = nn.init._calculate_correct_fan(original, "fan_in")
@@ -181,14 +174,10 @@ def test_the_runtime_scale_is_hes_constant_and_the_optimiser_moves_weights_of_de
     assert [id(each) for each in layer.parameters() if each.dim() > 1] == [id(original)]
     assert original.std().item() == pytest.approx(1, rel=0.02)
     assert layer.bias.count_nonzero() == 0
-
-
-@pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
-def test_at_the_start_a_signal_keeps_its_size(make, shape):
     # A leaky rectifier of slope .2 keeps (1 + .04) / 2 of the mean square, and He's gain doubles it.
     signal = torch.randn(shape)
     assert equalised(make(), gain=1.0)(signal).var().item() == pytest.approx(1, rel=0.1)
-    rectified = nn.functional.leaky_relu(equalised(make())(signal), 0.2)
+    rectified = F.leaky_relu(layer(signal), 0.2)
     assert rectified.square().mean().item() == pytest.approx(1.04, rel=0.1)
 
 
@@ -211,7 +200,7 @@ def test_pixel_norm_gives_every_place_unit_mean_square_and_keeps_directions(shap
     features = size * torch.randn(2, 16, *shape)
     normed = _pixel_norm(features)
     torch.testing.assert_close(normed.square().mean(dim=1), torch.ones(2, *shape), atol=1e-3, rtol=0)
-    torch.testing.assert_close(nn.functional.cosine_similarity(normed, features, dim=1), torch.ones(2, *shape))
+    torch.testing.assert_close(F.cosine_similarity(normed, features, dim=1), torch.ones(2, *shape))
 
 
 @MAPS
@@ -225,11 +214,7 @@ def test_the_minibatch_deviation_is_the_mean_deviation_over_the_batch(shape):
     torch.testing.assert_close(seen[:, 2], torch.full((2, *shape), 0.5), atol=1e-4, rtol=0)
     drawn = torch.randn(5, 3, *shape)
     torch.testing.assert_close(_minibatch_deviation(drawn)[0, 3, 0, 0].mean(), drawn.std(dim=0, correction=0).mean())
-
-
-@MAPS
-def test_the_minibatch_deviation_of_one_item_or_of_equal_ones_is_about_none_and_has_a_slope(shape):
-    for batch in (1, 3):
+    for batch in (1, 3):  # of one item or of equal ones it is about none, and has a slope
         features = torch.ones(batch, 2, *shape, requires_grad=True)
         deviation = _minibatch_deviation(features)[:, 2]
         assert deviation.max().item() == pytest.approx(1e-4, rel=0.01)

@@ -9,15 +9,6 @@ from medgan.networks.outputs import ChangeOutput, ImageOutput, centre_channel
 from medgan.networks.sliding import maps_over_blocks, maps_over_slices
 
 
-def over_slices(*arguments, **options):
-    """The one map of a network with one output."""
-    return maps_over_slices(*arguments, **options)[0]
-
-
-def over_blocks(*arguments, **options):
-    return maps_over_blocks(*arguments, **options)[0]
-
-
 def volume(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -32,7 +23,7 @@ def real_network(spatial, inputs):
 @torch.no_grad()
 def test_every_slice_is_translated_with_its_neighbours_and_the_last_one_repeats(neighbours, depth):
     scan, network = volume(16, 12, depth), real_network(2, 2 * neighbours + 1)
-    result = over_slices(network, scan, neighbours=neighbours, multiple=4, batch_size=3)
+    (result,) = maps_over_slices(network, scan, neighbours=neighbours, multiple=4, batch_size=3)
     for z in range(depth):
         around = [min(max(z + offset, 0), depth - 1) for offset in range(-neighbours, neighbours + 1)]
         by_hand = network(torch.stack([scan[:, :, other] for other in around])[None])[0, 0]
@@ -46,14 +37,20 @@ def test_slices_of_any_size_are_grown_by_their_edge_and_cut_back(size):
     width, height = size
     grown = F.pad(scan.permute(2, 0, 1)[:, None], (0, -height % 4, 0, -width % 4), mode="replicate")
     by_hand = network(grown)[:, 0, :width, :height].permute(1, 2, 0)
-    torch.testing.assert_close(over_slices(network, scan, neighbours=0, multiple=4), by_hand)
+    torch.testing.assert_close(maps_over_slices(network, scan, neighbours=0, multiple=4)[0], by_hand)
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 16), (30, 41, 21), (16, 16, 8), (9, 20, 3), (5, 4, 1)])
-def test_blocks_of_the_identity_give_the_volume_back(shape):
+def test_all_maps_of_the_identity_give_the_volume_back_over_slices_and_blocks(shape):
     scan = volume(*shape)
-    torch.testing.assert_close(over_blocks(lambda block: block, scan, block=(16, 16, 8)), scan)
-    torch.testing.assert_close(over_slices(centre_channel, scan, neighbours=1, multiple=16), scan)
+    expected = torch.stack([scan, 2 * scan])
+
+    def two(image):
+        centre = centre_channel(image)
+        return torch.cat([centre, 2 * centre], dim=1)
+
+    torch.testing.assert_close(maps_over_blocks(two, scan, block=(16, 16, 8)), expected)
+    torch.testing.assert_close(maps_over_slices(two, scan, neighbours=1, multiple=16), expected)
 
 
 @torch.no_grad()
@@ -61,7 +58,7 @@ def test_voxels_outside_a_change_maps_bounds_pass_through_blocks_too():
     network = ResNetGenerator(3, channels=4, blocks=1)
     output = ChangeOutput(network, one_sided=True, sign=1, largest=0.5, lower=-0.2, upper=0.6, ramp=0.1).eval()
     scan = volume(20, 17, 11)
-    result = over_blocks(output, scan, block=(16, 16, 8))
+    (result,) = maps_over_blocks(output, scan, block=(16, 16, 8))
     outside = (scan <= -0.2) | (scan >= 0.6)
     torch.testing.assert_close(result[outside], scan[outside])
     assert (result - scan)[~outside].max() > 1e-3
@@ -73,7 +70,7 @@ def test_blocks_that_differ_in_brightness_leave_no_seam():
         return block - block.mean(dim=(1, 2, 3, 4), keepdim=True)
 
     ramp = torch.linspace(0, 1, 64)[:, None, None].expand(64, 24, 16)
-    shift = over_blocks(own_statistics, ramp, block=(16, 16, 16)) - ramp
+    shift = maps_over_blocks(own_statistics, ramp, block=(16, 16, 16))[0] - ramp
     between_blocks = float(8 * ramp[:, 0, 0].diff()[0])
     assert shift[0, 0, 0] - shift[-1, 0, 0] == pytest.approx(6 * between_blocks, rel=1e-3)
     assert shift.diff(dim=0).abs().max() < 0.5 * between_blocks
@@ -86,17 +83,6 @@ def test_a_thin_stack_is_continued_by_its_last_slices_and_in_plane_by_air():
         return block.amin(dim=(2, 3, 4), keepdim=True) + torch.zeros_like(block)
 
     thin, narrow = volume(16, 16, 3) / 2, volume(10, 16, 8) / 2
-    torch.testing.assert_close(over_blocks(darkest, thin, block=(16, 16, 8)), thin.min().expand_as(thin))
-    torch.testing.assert_close(over_blocks(darkest, narrow, block=(16, 16, 8)), torch.full_like(narrow, -1))
-
-
-def test_all_maps_of_a_network_are_carried_over_slices_and_blocks():
-    scan = torch.randn(16, 16, 8)
-
-    def two(image):
-        centre = image[:, image.shape[1] // 2].unsqueeze(1)
-        return torch.cat([centre, 2 * centre], dim=1)
-
-    expected = torch.stack([scan, 2 * scan])
-    torch.testing.assert_close(maps_over_slices(two, scan, neighbours=1, multiple=4), expected)
-    torch.testing.assert_close(maps_over_blocks(two, scan, block=(16, 16, 8)), expected)
+    for scan, lowest in ((thin, float(thin.min())), (narrow, -1.0)):
+        (result,) = maps_over_blocks(darkest, scan, block=(16, 16, 8))
+        torch.testing.assert_close(result, torch.full_like(scan, lowest))

@@ -4,22 +4,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medgan.networks.spade import SpadeGenerator, _Spade, _SpadeBlock
+from medgan.networks.spade import _Spade, _SpadeBlock
 
 SHAPES = {2: (16, 24), 3: (16, 8, 16)}
 BOTH = pytest.mark.parametrize("spatial", [2, 3], ids=["2d", "3d"])
-NORMS = pytest.mark.parametrize("norm", ["instance", "group"])
-CONV = {2: F.conv2d, 3: F.conv3d}
 
 
 def by_hand(image, layer):
     """A 3-wide convolution of the image mirrored at its rim."""
     padded = F.pad(image, [1, 1] * (image.dim() - 2), mode="reflect")
-    return CONV[image.dim() - 2](padded, layer[1].weight, layer[1].bias)
+    return (F.conv2d if image.dim() == 4 else F.conv3d)(padded, layer[1].weight, layer[1].bias)
 
 
 @BOTH
-@NORMS
+@pytest.mark.parametrize("norm", ["instance", "group"])
 def test_gamma_and_beta_of_the_maps_scale_and_shift_the_normalised_map(spatial, norm):
     layer = _Spade(spatial, 2, 16, 5, norm)
     x, maps = torch.randn(3, 16, *SHAPES[spatial]) * 4 + 7, torch.randn(3, 2, *[2 * n for n in SHAPES[spatial]])
@@ -34,17 +32,6 @@ def test_gamma_and_beta_of_the_maps_scale_and_shift_the_normalised_map(spatial, 
 
 
 @BOTH
-def test_a_flat_map_survives_the_norm(spatial):
-    # The paper's argument: instance norm takes a flat map for zero, whatever its value; SPADE does not.
-    layer = _Spade(spatial, 1, 8, 4, "instance")
-    flat = [torch.full((1, 1, *SHAPES[spatial]), value) for value in (0.0, 1.0)]
-    x = torch.randn(1, 8, *SHAPES[spatial])
-    without, with_mask = (layer(x, maps) for maps in flat)
-    assert not torch.allclose(without, with_mask, atol=1e-3)
-    torch.testing.assert_close(*(F.instance_norm(value) for value in flat))
-
-
-@BOTH
 @pytest.mark.parametrize("outputs", [6, 8, 12])
 def test_a_block_adds_to_its_input(spatial, outputs):
     block = _SpadeBlock(spatial, 8, outputs, 2, 4, "instance")
@@ -55,12 +42,3 @@ def test_a_block_adds_to_its_input(spatial, outputs):
             parameter.zero_()
     assert torch.equal(block(x, maps), block.beside(x))
     assert outputs != 8 or torch.equal(block(x, maps), x)
-
-
-@BOTH
-@NORMS
-def test_the_output_has_the_inputs_size_and_every_layer_learns(spatial, norm, learns):
-    network = SpadeGenerator(spatial, 3, 2, channels=4, hidden=4, norm=norm)
-    result = network(torch.randn(2, 3, *SHAPES[spatial]))
-    assert result.shape == (2, 2, *SHAPES[spatial])
-    learns(network, result)

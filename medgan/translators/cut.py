@@ -4,24 +4,23 @@ What a patch of the translation shows must be told, among patches of the input, 
 place without a way back, so one generator and one discriminator suffice.
 """
 
+from collections.abc import Sequence
 from itertools import chain
+from typing import Unpack
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from torch.optim import Adam
 
 from medgan import losses
 from medgan.config import Config
-from medgan.data.domains import DomainPair
-from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
 from medgan.networks.generators import ResNetGenerator
 from medgan.networks.outputs import Output, centre_channel
-from medgan.networks.projections import PatchProjections, random_places
-from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, Terms, bare
-from medgan.translators.translator import UnpairedTranslator
+from medgan.translators.translator import Parts, UnpairedTranslator
 
 
 class CUTConfig(Config):
@@ -44,6 +43,32 @@ class CUTConfig(Config):
     discriminator_rate: PositiveFloat = 2e-4
 
 
+class PatchProjections(nn.Module):
+    """A two-layer perceptron for each feature map, applied at chosen places, its results of length 1.
+
+    Source: section 3.2 and appendix C.1 of the paper. There the layers are made when the first maps arrive; here from
+    known ``widths`` (channels of each map), so that optimiser and saved state hold them from the start. ``channels`` is
+    the width of both layers, and of the results.
+    """
+
+    def __init__(self, widths: Sequence[int], channels: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, channels), nn.ReLU(), nn.Linear(channels, channels)) for width in widths
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, 0.0, 0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, maps: Sequence[Tensor], places: Sequence[Tensor]) -> list[Tensor]:
+        """Features (B, patches, channels) of each map (B, width, *spatial) at its places, flat indices (patches,)."""
+        return [
+            normalize(layer(features.flatten(2)[:, :, chosen].transpose(1, 2)).float(), dim=2)
+            for layer, features, chosen in zip(self.layers, maps, places, strict=True)
+        ]
+
+
 class CUT(UnpairedTranslator):
     """One generator, one discriminator, and projections of the generator's own encoder maps, which are not kept."""
 
@@ -51,20 +76,15 @@ class CUT(UnpairedTranslator):
     trained = ("to_target", "target_discriminator", "projections")
     settings = "cut"
 
-    def __init__(
-        self,
-        config: CUTConfig,
-        *,
-        pair: DomainPair,
-        patch: PatchConfig,
-        generator: GeneratorConfig,
-        discriminator: DiscriminatorConfig,
-    ) -> None:
-        super().__init__(pair, patch, generator)
-        self.config, self.adversarial = config, config.adversarial
+    def __init__(self, config: CUTConfig, **parts: Unpack[Parts]) -> None:
+        super().__init__(**parts)
+        self.config, self.adversarial, self.gradient_penalty = config, config.adversarial, config.gradient_penalty
         self.to_target = self.build_generator("to_target")
-        self.target_discriminator = discriminator.build(patch.spatial, 1, pair.target)
-        self.projections: nn.Module = PatchProjections(_encoded_widths(self.to_target), config.projection_channels)
+        self.target_discriminator = self.build_discriminator(self.pair.target)
+        encoder = self.to_target.network if isinstance(self.to_target, Output) else self.to_target
+        if not isinstance(encoder, ResNetGenerator):
+            raise ConfigError("CUT compares maps of a ResNet's encoder; set generator.network.kind=resnet.")
+        self.projections: nn.Module = PatchProjections(encoder.encoded_widths, config.projection_channels)
         betas = (0.5, 0.999)
         # One step for both, which descend the same terms; Adam keeps its moments by parameter.
         learners = chain(self.to_target.parameters(), self.projections.parameters())
@@ -75,18 +95,11 @@ class CUT(UnpairedTranslator):
         """Discriminator first, then the generator with the projections, as the reference does."""
         source, target = batch["source"], batch["target"]
         fake = self.to_target(source)
-        self.target_discriminator.requires_grad_(True)
-        discriminator = self.discriminator_terms(
-            "target_discriminator",
-            centre_channel(target),
-            fake.detach(),
-            game=self.adversarial,
-            penalty=self.config.gradient_penalty,
-        )
+        discriminator = self.discriminator_terms("target_discriminator", centre_channel(target), fake.detach())
         self.descend(self.discriminator_optimizer, discriminator)
-        self.target_discriminator.requires_grad_(False)
-        generator = self.generator_terms(source, target, fake)
-        self.descend(self.generator_optimizer, generator)
+        with self.frozen_discriminators():
+            generator = self.generator_terms(source, target, fake)
+            self.descend(self.generator_optimizer, generator)
         return {name: term.detach() for name, term in (generator | discriminator).items()}
 
     def generator_terms(self, source: Tensor, target: Tensor, fake: Tensor) -> Terms:
@@ -106,13 +119,12 @@ class CUT(UnpairedTranslator):
         """
         with torch.no_grad():
             maps = self._encoded(image)
-            places = random_places(maps, self.config.patches)
+            # Different voxels of each map, as flat indices from torch's global generator.
+            places = [torch.randperm(each[0, 0].numel())[: self.config.patches].to(each.device) for each in maps]
             keys = self.projections(maps, places)
         queries = self.projections(self._encoded(self.around(image, translated)), places)
-        terms = [
-            losses.patch_nce(query, key, self.config.temperature) for query, key in zip(queries, keys, strict=True)
-        ]
-        return torch.stack(terms).mean()
+        couples = zip(queries, keys, strict=True)
+        return torch.stack([losses.patch_nce(*couple, self.config.temperature) for couple in couples]).mean()
 
     def _encoded(self, image: Tensor) -> list[Tensor]:
         """The generator's encoder maps; Fabric sees to the precision of forward passes only."""
@@ -120,11 +132,3 @@ class CUT(UnpairedTranslator):
         assert isinstance(generator, Output)
         with self.attached.autocast():
             return generator.encode(image)
-
-
-def _encoded_widths(generator: nn.Module) -> tuple[int, ...]:
-    """Channels of the maps that a generator's encoder shows."""
-    network = generator.network if isinstance(generator, Output) else generator
-    if not isinstance(network, ResNetGenerator):
-        raise ConfigError("CUT compares maps of a ResNet's encoder; set generator.network.kind=resnet.")
-    return network.encoded_widths

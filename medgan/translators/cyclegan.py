@@ -3,27 +3,22 @@
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
-from lightning_fabric import Fabric
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 from torch import Tensor
 from torch.nn.functional import l1_loss
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 
 from medgan import losses
 from medgan.config import Config
-from medgan.data.domains import DomainPair
-from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import ConfigError, ModelError
 from medgan.networks.outputs import centre_channel
-from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
-from medgan.training.learner import Batch, Networks, Terms
-from medgan.translators.replay import ReplayPool
+from medgan.training.learner import Batch, Terms
 from medgan.translators.semantic import SemanticConsistency
-from medgan.translators.translator import UnpairedTranslator
+from medgan.translators.translator import Parts, UnpairedTranslator
 
 
 class CycleGANConfig(Config):
@@ -55,19 +50,53 @@ class CycleGANConfig(Config):
     discriminator_rate: PositiveFloat = 2e-4
 
     @model_validator(mode="after")
-    def _starts_with_something(self) -> Self:
+    def _belongs_together(self) -> Self:
         if self.anchor_iterations and not self.anchor:
             raise ValueError(f"anchor_iterations={self.anchor_iterations} train on an anchor of no weight; set anchor")
-        return self
-
-    @model_validator(mode="after")
-    def _asks_a_segmenter(self) -> Self:
         if bool(self.semantic) != (self.semantic_model is not None):
             raise ValueError(
                 f"semantic={self.semantic:g} and semantic_model={self.semantic_model} belong together: give both the "
                 "weight and the segmenter's model folder, or neither"
             )
         return self
+
+
+class ReplayPool:
+    """Up to ``size`` generated images; each new one is, with even odds, swapped for an old one.
+
+    Discriminators so see images of earlier iterations, too, which damps oscillation. With size 0 every image passes
+    through. ``seed`` is that of the pool's own random draws.
+
+    Source: Shrivastava et al. 2017, arXiv:1612.07828, section 2.3; Zhu et al. 2017 with 50 images.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.images: list[Tensor] = []
+        self.random = torch.Generator().manual_seed(seed)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, *spatial) of new images to the same number of new and old ones."""
+        return torch.stack([self._exchanged(image) for image in images]) if self.size else images
+
+    def _exchanged(self, image: Tensor) -> Tensor:
+        if len(self.images) < self.size:
+            self.images.append(image.clone())
+            return image
+        swap, place = torch.rand(1, generator=self.random), torch.randint(self.size, (1,), generator=self.random)
+        if swap < 0.5:
+            return image
+        old, self.images[int(place)] = self.images[int(place)], image.clone()
+        return old
+
+    def state_dict(self) -> dict[str, Any]:
+        """Images and random state, for an exact resume."""
+        return {"images": [image.cpu() for image in self.images], "random": self.random.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        self.images = [image.to(device) for image in state["images"]]
+        self.random.set_state(state["random"])
 
 
 class CycleGAN(UnpairedTranslator):
@@ -78,26 +107,19 @@ class CycleGAN(UnpairedTranslator):
     settings = "cyclegan"
 
     def __init__(
-        self,
-        config: CycleGANConfig,
-        *,
-        pair: DomainPair,
-        patch: PatchConfig,
-        generator: GeneratorConfig,
-        discriminator: DiscriminatorConfig,
-        seed: int,
-        grid: GridConfig | None = None,
+        self, config: CycleGANConfig, *, seed: int, grid: GridConfig | None = None, **parts: Unpack[Parts]
     ) -> None:
-        super().__init__(pair, patch, generator)
+        super().__init__(**parts)
         if config.change and not self.same_unit:
             raise ConfigError(
-                f"cyclegan.change={config.change:g}: {pair.source.name} and {pair.target.name} do not measure the "
-                "same, so there is no change to keep small; set cyclegan.change=0."
+                f"cyclegan.change={config.change:g}: {' and '.join(self.pair.names)} do not measure the same, so there "
+                "is no change to keep small; set cyclegan.change=0."
             )
-        self.config, self.adversarial, self.iteration = config, config.adversarial, 0
+        self.config, self.adversarial, self.gradient_penalty = config, config.adversarial, config.gradient_penalty
+        self.iteration = 0
         self.to_target, self.to_source = self.build_generator("to_target"), self.build_generator("to_source")
-        self.target_discriminator = discriminator.build(patch.spatial, 1, pair.target)
-        self.source_discriminator = discriminator.build(patch.spatial, 1, pair.source)
+        self.target_discriminator = self.build_discriminator(self.pair.target)
+        self.source_discriminator = self.build_discriminator(self.pair.source)
         betas = (0.5, 0.999)
         generators = chain(self.to_target.parameters(), self.to_source.parameters())
         discriminators = chain(self.target_discriminator.parameters(), self.source_discriminator.parameters())
@@ -106,13 +128,7 @@ class CycleGAN(UnpairedTranslator):
         self.target_pool, self.source_pool = ReplayPool(config.pool, seed), ReplayPool(config.pool, seed + 1)
         # No network of the learner: it is not trained, averaged or shipped.
         folder = config.semantic_model
-        self.semantics = SemanticConsistency(folder, pair, patch, grid) if folder else None
-
-    def attach(self, fabric: Fabric, networks: Networks, optimizers: Mapping[str, Optimizer]) -> None:
-        """Work with the wrapped networks from now on."""
-        super().attach(fabric, networks, optimizers)
-        if self.semantics:
-            self.semantics.place(fabric)
+        self.semantics = SemanticConsistency(folder, self.pair, self.patch, grid) if folder else None
 
     def training_step(self, batch: Batch) -> Terms:
         """Generators first, then discriminators on new and replayed images."""
@@ -122,19 +138,13 @@ class CycleGAN(UnpairedTranslator):
             self.iteration += 1
             return {name: term.detach() for name, term in anchored.items()}
         source, target = batch["source"], batch["target"]
-        self._judge(learn=False)
         fake_target, fake_source = self.to_target(source), self.to_source(target)
-        generator = self.generator_terms(source, target, fake_target, fake_source) | anchored
-        self.descend(self.generator_optimizer, generator)
-        self._judge(learn=True)
-        discriminator: Terms = {}
-        for name, real, fake in (
-            ("target_discriminator", target, self.target_pool(fake_target.detach())),
-            ("source_discriminator", source, self.source_pool(fake_source.detach())),
-        ):
-            discriminator |= self.discriminator_terms(
-                name, centre_channel(real), fake, game=self.adversarial, penalty=self.config.gradient_penalty
-            )
+        with self.frozen_discriminators():
+            generator = self.generator_terms(source, target, fake_target, fake_source) | anchored
+            self.descend(self.generator_optimizer, generator)
+        seen_target, seen_source = self.target_pool(fake_target.detach()), self.source_pool(fake_source.detach())
+        discriminator = self.discriminator_terms("target_discriminator", centre_channel(target), seen_target)
+        discriminator |= self.discriminator_terms("source_discriminator", centre_channel(source), seen_source)
         self.descend(self.discriminator_optimizer, discriminator)
         self.iteration += 1
         return {name: term.detach() for name, term in (generator | discriminator).items()}
@@ -199,8 +209,7 @@ class CycleGAN(UnpairedTranslator):
         Raises:
             ModelError: Another segmenter lies where the run's was.
         """
-        own = self.semantics.sha256 if self.semantics else None
-        if state.get("semantic") != own:
+        if state.get("semantic") != (self.semantics.sha256 if self.semantics else None):
             raise ModelError(
                 f"{self.config.semantic_model}: is not the segmenter that the run began with; put that back, or start "
                 "a new run."
@@ -209,8 +218,3 @@ class CycleGAN(UnpairedTranslator):
         self.target_pool.load_state_dict(state["target"], device)
         self.source_pool.load_state_dict(state["source"], device)
         self.iteration = int(state["iteration"])
-
-    def _judge(self, *, learn: bool) -> None:
-        """Discriminators learn in their own step only."""
-        for discriminator in (self.target_discriminator, self.source_discriminator):
-            discriminator.requires_grad_(learn)

@@ -2,8 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, TypeVar
+from functools import cache, partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from medgan.data.grid import apart, same_grid
 from medgan.data.patches import AnchoredDataset, Batch, PatchConfig, PatchDataset
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.splits import Split
-from medgan.data.studies import Cohort, Study, find_cohort
+from medgan.data.studies import Cohort, find_cohort
 from medgan.data.volumes import read_grid
 from medgan.errors import ConfigError, DataError, GeometryError
 from medgan.phantom.cohort import PAIRED
@@ -34,7 +34,7 @@ from medgan.training.architecture import (
 )
 from medgan.training.learner import HeldOut
 from medgan.training.task import Task
-from medgan.translators.translator import Translator
+from medgan.translators.translator import Parts, Translator
 
 Sides = tuple[list[Prepared], list[Prepared]]
 
@@ -66,14 +66,7 @@ C = TypeVar("C", bound=TranslationConfig)
 
 
 class TranslationPipeline(Pipeline[C]):
-    """Images of one domain into another.
-
-    Args:
-        config: The resolved settings.
-
-    Raises:
-        ConfigError: A change map between domains that have none, or patches that the networks cannot take.
-    """
+    """Images of one domain into another; refuses change maps and patches that domains and networks cannot take."""
 
     used_by = "medgan convert INPUT OUTPUT"
 
@@ -97,11 +90,10 @@ class TranslationPipeline(Pipeline[C]):
         """A fresh translator, made of :attr:`parts`."""
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> Parts:
         """What every translator is made of, beside its own settings."""
-        config = self.config
-        own = {"generator": config.generator, "discriminator": config.discriminator}
-        return {"pair": self.pair, "patch": config.patch, **own}
+        config, pair = self.config, self.pair
+        return Parts(pair=pair, patch=config.patch, generator=config.generator, discriminator=config.discriminator)
 
     def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[TranslationDescription]:
         """Patches of the training subjects, and the validation subjects whole; where the last epoch is kept, none.
@@ -119,16 +111,22 @@ class TranslationPipeline(Pipeline[C]):
                     f"{cohort.root}: no {part} subject has {lacking}; add subjects, or divide them anew "
                     "(split.validation, split.test, or the CSV's `split` column)."
                 )
-        source, target = self._misaligned(train, *self.prepared(train, cache))
-        held_out = self.held_out(validation, cache)
-        regions = self.regions(source, target)
-        real = PatchDataset(
-            source, target, paired=self.pair.paired, config=config.patch, seed=config.seed, regions=regions
-        )
+        source, target = self.prepared(train, cache)
+        if config.misalignment_voxels and self.pair.paired:
+            couples = zip(target, train.pairs(self.pair), strict=True)
+            voxels, seed = config.misalignment_voxels, config.seed
+            target = [misaligned(study, voxels, subject=one.subject, seed=seed) for study, (one, _) in couples]
+        seen = self.prepared(validation, cache)
+        held_out = HeldOut(*seen, self.regions(*seen))
+        drawn = partial(PatchDataset, config=config.patch, seed=config.seed)
+        real = drawn(source, target, paired=self.pair.paired, regions=self.regions(source, target))
         patches: Dataset[Batch] = real
-        if config.phantom_pairs.subjects and not self.pair.paired:
-            anchors = PatchDataset(*self._phantom_pairs(cache), paired=True, config=config.patch, seed=config.seed)
-            patches = AnchoredDataset(real, anchors)
+        phantom = config.phantom_pairs
+        if phantom.subjects and not self.pair.paired:
+            # Simulated subjects with their truth; the split of the real ones does not concern them.
+            folder = self.rendered(phantom.subjects, phantom.seed, phantom.shape_voxels)
+            sides = self._paired(find_cohort(folder / PAIRED, self.pair), cache)
+            patches = AnchoredDataset(real, drawn(*sides, paired=True))
         facts = self._facts(source, target) | {"trained": len(split.train), "validated": len(split.validation)}
         return Task(config, config.fit, config.seed, self.learner, patches, held_out, TranslationDescription, facts)
 
@@ -137,20 +135,20 @@ class TranslationPipeline(Pipeline[C]):
         config = self.config
         by_domain = dict(zip(self.pair.names, (source, target), strict=True))
         scans = {name: [study.scan for study in own if study.scan] for name, own in by_domain.items()}
+        # The lowest .1 and the highest 99.9 percentile of the studies' intensities.
+        ranges = {
+            name: np.transpose([np.percentile(study.voxels, [0.1, 99.9]) for study in own])
+            for name, own in by_domain.items()
+        }
         return {
             "name": self.name(),
             "pair": self.pair,
             "grid": config.grid,
             "patch": config.patch,
             "generator": config.generator,
-            "intensities": {name: _intensity_range(own) for name, own in by_domain.items()},
+            "intensities": {name: (float(low.min()), float(high.max())) for name, (low, high) in ranges.items()},
             "scans": {name: Scans.of(own) for name, own in scans.items() if own},
         }
-
-    def held_out(self, cohort: Cohort, cache: Cache) -> HeldOut:
-        """The validation subjects, whole."""
-        source, target = self.prepared(cohort, cache)
-        return HeldOut(source, target, self.regions(source, target))
 
     def regions(self, source: Sequence[Prepared], target: Sequence[Prepared]) -> list[Prepared]:
         """Where each pair may be compared; empty for unpaired studies."""
@@ -159,52 +157,36 @@ class TranslationPipeline(Pipeline[C]):
 
     def prepared(self, cohort: Cohort, cache: Cache) -> Sides:
         """Source and target studies on the networks' grid; of paired subjects, pair by pair."""
-        source, target = self.pair.source, self.pair.target
-        if not self.pair.paired:
-            return (
-                [cache.prepared(study, source, self.config.grid) for study in cohort.of_domain(source.name).studies],
-                [cache.prepared(study, target, self.config.grid) for study in cohort.of_domain(target.name).studies],
-            )
-        return self._paired(cohort, cache)
+        if self.pair.paired:
+            return self._paired(cohort, cache)
+        source, target = (
+            [cache.prepared(study, domain, self.config.grid) for study in cohort.of_domain(domain.name).studies]
+            for domain in (self.pair.source, self.pair.target)
+        )
+        return source, target
 
     def _paired(self, cohort: Cohort, cache: Cache) -> Sides:
-        source, target = self.pair.source, self.pair.target
-        couples = [
-            (cache.prepared(one, source, self.config.grid), cache.prepared(other, target, self.config.grid))
-            for one, other in map(self._on_one_grid, cohort.pairs(self.pair))
-        ]
-        if source.unit == target.unit == "arbitrary":
-            couples = [(one, on_scale_of(one, other, agreement(one, other, self.pair))) for one, other in couples]
-        return [one for one, _ in couples], [other for _, other in couples]
-
-    def _misaligned(self, cohort: Cohort, source: list[Prepared], target: list[Prepared]) -> Sides:
-        voxels, seed = self.config.misalignment_voxels, self.config.seed
-        if not voxels or not self.pair.paired:
-            return source, target
-        subjects = [one.subject for one, _ in cohort.pairs(self.pair)]
-        couples = zip(target, subjects, strict=True)
-        return source, [misaligned(study, voxels, subject=subject, seed=seed) for study, subject in couples]
+        sides: Sides = [], []
+        for studies in cohort.pairs(self.pair):
+            grids = [read_grid(study.image) for study in studies]
+            if not same_grid(*grids):
+                raise GeometryError(
+                    f"{studies[0].image} and {studies[1].image} ({apart(*grids)}) are on different voxel grids, "
+                    "so they cannot be trained as a pair; register them first with `medgan data register`."
+                )
+            domains = (self.pair.source, self.pair.target)
+            one, other = (cache.prepared(*each, self.config.grid) for each in zip(studies, domains, strict=True))
+            if self.pair.source.unit == self.pair.target.unit == "arbitrary":
+                other = on_scale_of(one, other, agreement(one, other, self.pair))
+            sides[0].append(one)
+            sides[1].append(other)
+        return sides
 
     def _lacking(self, cohort: Cohort) -> str:
         """What a part of a cohort must have and has not; empty where it has all."""
         if self.pair.paired:
             return "" if cohort.pairs(self.pair) else f"both {' and '.join(self.pair.names)}"
         return " or ".join(name for name in self.pair.names if not cohort.of_domain(name).studies)
-
-    def _on_one_grid(self, couple: tuple[Study, Study]) -> tuple[Study, Study]:
-        source, target = (read_grid(study.image) for study in couple)
-        if not same_grid(source, target):
-            raise GeometryError(
-                f"{couple[0].image} and {couple[1].image} ({apart(source, target)}) are on different voxel grids, "
-                "so they cannot be trained as a pair; register them first with `medgan data register`."
-            )
-        return couple
-
-    def _phantom_pairs(self, cache: Cache) -> Sides:
-        """Simulated subjects with their truth, for the anchor; the split of the real ones does not concern them."""
-        wanted = self.config.phantom_pairs
-        folder = self.rendered(wanted.subjects, wanted.seed, wanted.shape_voxels)
-        return self._paired(find_cohort(folder / PAIRED, self.pair), cache)
 
 
 @cache
@@ -215,11 +197,7 @@ def _check_patch(
     batch_size: int,
     target: Domain,
 ) -> None:
-    """Refuse patches that the networks cannot take: a batch is sent through them without memory or arithmetic.
-
-    Raises:
-        ConfigError: An axis that cannot be halved so often, or too short for a discriminator.
-    """
+    """Refuse patches that the networks cannot take: a batch is sent through them without memory or arithmetic."""
     with torch.device("meta"):
         networks = {
             "generator.network": generator.build(patch.spatial, patch.channels),
@@ -235,9 +213,3 @@ def _check_patch(
                     f"patches of {' x '.join(map(str, patch.shape))} voxels do not fit {name} ({reason}); change "
                     "patch.size_voxels, generator.network.downs or discriminator.receptive_field."
                 ) from None
-
-
-def _intensity_range(studies: Sequence[Prepared]) -> tuple[float, float]:
-    """The lowest .1 and the highest 99.9 percentile of the studies' intensities."""
-    percentiles = np.array([np.percentile(study.voxels, [0.1, 99.9]) for study in studies])
-    return float(percentiles[:, 0].min()), float(percentiles[:, 1].max())

@@ -1,7 +1,7 @@
 """pix2pix: paired translation by a conditional GAN and L1 (Isola et al. 2017, arXiv:1611.07004)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
@@ -10,12 +10,9 @@ from torch.optim import Adam
 
 from medgan import losses
 from medgan.config import Config
-from medgan.data.domains import DomainPair
-from medgan.data.patches import PatchConfig
 from medgan.networks.outputs import centre_channel
-from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
-from medgan.translators.translator import Translator
+from medgan.translators.translator import Parts, Translator
 from medgan.translators.validation import error_unit, paired_metrics
 
 
@@ -51,23 +48,17 @@ class Pix2Pix(Translator):
 
     kept = ("to_target",)
 
-    def __init__(
-        self,
-        config: Pix2PixConfig,
-        *,
-        pair: DomainPair,
-        patch: PatchConfig,
-        generator: GeneratorConfig,
-        discriminator: DiscriminatorConfig,
-    ) -> None:
-        super().__init__(pair, patch, generator)
-        self.config, self.iteration = config, 0
+    def __init__(self, config: Pix2PixConfig, **parts: Unpack[Parts]) -> None:
+        super().__init__(**parts)
+        self.config, self.gradient_penalty, self.iteration = config, config.gradient_penalty, 0
         self.trained = ("to_target", "discriminator")
         if config.adversarial == "none":
             self.trained, self.optimized = ("to_target",), ("generator",)
-        self.best = f"val/mae_{error_unit(pair)}"
+        else:
+            self.adversarial = config.adversarial
+        self.best = f"val/mae_{error_unit(self.pair)}"
         self.to_target = self.build_generator("to_target")
-        self.discriminator = discriminator.build(patch.spatial, patch.channels + 1, pair.target)
+        self.discriminator = self.build_discriminator(self.pair.target, self.patch.channels + 1)
         betas = (config.momentum, 0.999)
         self.generator_optimizer = Adam(self.to_target.parameters(), config.generator_rate, betas)
         self.discriminator_optimizer = Adam(self.discriminator.parameters(), config.discriminator_rate, betas)
@@ -76,25 +67,18 @@ class Pix2Pix(Translator):
         """Discriminator first, then the generator, as the reference does."""
         source, target = batch["source"], centre_channel(batch["target"])
         fake = self.to_target(source)
-        terms = self.l1_terms(batch, fake)
-        if self.config.adversarial != "none" and self.iteration >= self.config.warm_up_iterations:
-            self.discriminator.requires_grad_(True)
-            discriminator = self.discriminator_terms(
-                "discriminator",
-                torch.cat([source, target], dim=1),
-                torch.cat([source, fake.detach()], dim=1),
-                game=self.config.adversarial,
-                penalty=self.config.gradient_penalty,
-            )
+        generator, discriminator = self.l1_terms(batch, fake), {}
+        if "discriminator" in self.trained and self.iteration >= self.config.warm_up_iterations:
+            real_pair, fake_pair = (torch.cat([source, side], dim=1) for side in (target, fake.detach()))
+            discriminator = self.discriminator_terms("discriminator", real_pair, fake_pair)
             self.descend(self.discriminator_optimizer, discriminator)
-            self.discriminator.requires_grad_(False)
-            terms |= self.adversarial_terms(source, fake)
-            self.descend(self.generator_optimizer, terms)
-            terms |= discriminator
-        else:
-            self.descend(self.generator_optimizer, terms)
+        with self.frozen_discriminators():
+            if discriminator:
+                scores = self.discriminator(torch.cat([source, fake], dim=1))
+                generator["to_target"] = losses.generator_loss(self.adversarial, scores)
+            self.descend(self.generator_optimizer, generator)
         self.iteration += 1
-        return {name: term.detach() for name, term in terms.items()}
+        return {name: term.detach() for name, term in (generator | discriminator).items()}
 
     def l1_terms(self, batch: Batch, fake: Tensor) -> Terms:
         """The weighted distance of fake (B, 1, *shape) to the target of the batch."""
@@ -116,12 +100,6 @@ class Pix2Pix(Translator):
             changed = (target - centre_channel(batch["source"])).abs() >= config.change_percent / 50
             weight = (1 if weight is None else weight) * torch.where(changed, config.change_weight, 1.0)
         return weight
-
-    def adversarial_terms(self, source: Tensor, fake: Tensor) -> Terms:
-        """What the discriminator thinks of fake (B, 1, *shape) beside source (B, C, *shape)."""
-        assert self.config.adversarial != "none"
-        scores = self.discriminator(torch.cat([source, fake], dim=1))
-        return {"to_target": losses.generator_loss(self.config.adversarial, scores)}
 
     def state_dict(self) -> dict[str, Any]:
         """The iteration."""

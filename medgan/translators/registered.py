@@ -4,19 +4,19 @@ Source: Kong et al. 2021, arXiv:2110.06465 (Reg-GAN). What a pair's misalignment
 generator need not blur, which is what L1 rewards where it cannot know how a pair is shifted.
 """
 
+from typing import Unpack
+
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from medgan import losses
-from medgan.data.domains import DomainPair
-from medgan.data.patches import PatchConfig
 from medgan.networks.discriminators import LastChannel
 from medgan.networks.outputs import centre_channel
 from medgan.networks.registration import RegistrationNetwork, warp
-from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import Batch, Terms
 from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
+from medgan.translators.translator import Parts
 
 
 class RegisteredPix2PixConfig(Pix2PixConfig):
@@ -39,21 +39,13 @@ class RegisteredPix2Pix(Pix2Pix):
 
     config: RegisteredPix2PixConfig
 
-    def __init__(
-        self,
-        config: RegisteredPix2PixConfig,
-        *,
-        pair: DomainPair,
-        patch: PatchConfig,
-        generator: GeneratorConfig,
-        discriminator: DiscriminatorConfig,
-    ) -> None:
-        super().__init__(config, pair=pair, patch=patch, generator=generator, discriminator=discriminator)
+    def __init__(self, config: RegisteredPix2PixConfig, **parts: Unpack[Parts]) -> None:
+        super().__init__(config, **parts)
         betas = (0.5, 0.999)
-        self.discriminator = LastChannel(discriminator.build(patch.spatial, 1, pair.target))
+        self.discriminator = LastChannel(self.build_discriminator(self.pair.target))
         self.discriminator_optimizer = Adam(self.discriminator.parameters(), config.discriminator_rate, betas)
         self.trained = (*self.trained, "registration")
-        self.registration: nn.Module = RegistrationNetwork(patch.spatial, channels=config.registration_channels)
+        self.registration: nn.Module = RegistrationNetwork(self.patch.spatial, channels=config.registration_channels)
         # Both descend the same terms in one step; Adam keeps its moments by parameter, so that a group is an optimiser.
         registration = {"params": list(self.registration.parameters()), "lr": config.registration_rate}
         self.generator_optimizer.add_param_group(registration)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -52,10 +51,6 @@ class SemanticConsistency:
         self.gain = (ours.upper - ours.lower) / (theirs.upper - theirs.lower)
         self.offset = (ours.upper + ours.lower - theirs.upper - theirs.lower) / (theirs.upper - theirs.lower)
 
-    def place(self, fabric: Fabric) -> None:
-        """Onto the device."""
-        self.network = fabric.to_device(self.network)
-
     def loss(self, image: Tensor, translated: Tensor, around: Around) -> Tensor:
         """Mean cross-entropy of the segmenter's scores of a translation with its labels of the image.
 
@@ -69,7 +64,7 @@ class SemanticConsistency:
 
     def scores(self, image: Tensor) -> Tensor:
         """The segmenter's raw scores (B, labels + 1, *shape) of what it sees, (B, C, *shape)."""
-        scores: Tensor = self.network((image * self.gain + self.offset).clamp(-1, 1))
+        scores: Tensor = self.network.to(image.device)((image * self.gain + self.offset).clamp(-1, 1))
         return scores.float()
 
 

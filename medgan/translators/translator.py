@@ -1,7 +1,9 @@
 """What translators share: their generators, how held-out subjects are translated, and how panels look."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import zip_longest
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -10,11 +12,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from medgan import losses
-from medgan.data.domains import DomainPair
+from medgan.data.domains import Domain, DomainPair
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise
 from medgan.inference.apply import apply
-from medgan.training.architecture import Direction, GeneratorConfig
+from medgan.training.architecture import Direction, DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare, panel
 from medgan.translators.validation import Volumes, unpaired_metrics
 
@@ -27,19 +29,29 @@ COLLAPSED = 0.005
 """An epoch's mean least-squares or cross-entropy loss below which a discriminator tells every patch apart."""
 
 
-class Translator(Learner):
-    """A learner whose kept networks are generators, named by direction.
+class Parts(TypedDict):
+    """What every translator is made of, beside its own settings."""
 
-    Each network is an attribute of the name that it has in ``trained``, and so is each optimiser, ``NAME_optimizer``.
-    """
+    pair: DomainPair
+    patch: PatchConfig
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig
+
+
+class Translator(Learner):
+    """A learner whose kept networks are generators, named by direction; discriminators' names end with that word."""
 
     to_target: nn.Module
     generator_optimizer: Optimizer
     discriminator_optimizer: Optimizer
+    adversarial: losses.Adversarial
+    gradient_penalty: float
+    """Weight of the gradient penalty of the Wasserstein game."""
 
-    def __init__(self, pair: DomainPair, patch: PatchConfig, generator: GeneratorConfig) -> None:
+    def __init__(self, **parts: Unpack[Parts]) -> None:
         super().__init__()
-        self.pair, self.patch, self.generator = pair, patch, generator
+        self.pair, self.patch = parts["pair"], parts["patch"]
+        self.generator, self.discriminator_config = parts["generator"], parts["discriminator"]
 
     @property
     def same_unit(self) -> bool:
@@ -49,6 +61,10 @@ class Translator(Learner):
     def build_generator(self, direction: Direction) -> nn.Module:
         """A fresh generator."""
         return self.generator.build(self.pair, self.patch, direction)
+
+    def build_discriminator(self, domain: Domain, channels: int = 1) -> nn.Module:
+        """A fresh discriminator of patches (B, channels, *shape) whose last channel is of ``domain``."""
+        return self.discriminator_config.build(self.patch.spatial, channels, domain)
 
     def translate(self, network: nn.Module, study: Prepared) -> NDArray[np.float32]:
         """``study`` in the target domain: (X, Y, Z) in the target's unit.
@@ -75,44 +91,44 @@ class Translator(Learner):
         channels[len(channels) // 2] = centre
         return torch.cat(channels, dim=1)
 
-    def discriminator_terms(
-        self, discriminator: str, real: Tensor, fake: Tensor, *, game: losses.Adversarial, penalty: float
-    ) -> Terms:
-        """The terms of one discriminator, named like its attribute; ``penalty`` weighs that of the Wasserstein game."""
+    def discriminator_terms(self, discriminator: str, real: Tensor, fake: Tensor) -> Terms:
+        """The terms of one discriminator, named like its attribute; ``fake`` is detached."""
         network = getattr(self, discriminator)
-        terms = {discriminator: losses.discriminator_loss(game, network(real), network(fake))}
-        if game == "wasserstein":
+        terms = {discriminator: losses.discriminator_loss(self.adversarial, network(real), network(fake))}
+        if self.adversarial == "wasserstein":
             name = discriminator.replace("discriminator", "gradient_penalty")
-            terms[name] = penalty * losses.gradient_penalty(bare(network), real, fake)
+            terms[name] = self.gradient_penalty * losses.gradient_penalty(bare(network), real, fake)
         return terms
+
+    @contextmanager
+    def frozen_discriminators(self) -> Iterator[None]:
+        """While a generator learns, discriminators judge and do not learn."""
+        judges = [network for name, network in self.networks().items() if name.endswith("discriminator")]
+        for judge in judges:
+            judge.requires_grad_(False)
+        yield
+        for judge in judges:
+            judge.requires_grad_(True)
 
     def target_bounds(self, study: Prepared) -> tuple[float, float]:
         """Intensities of the target for -1 and +1: its window, or the study's own bounds where units are arbitrary."""
         window = self.pair.target.window
         return study.bounds if window.percentiles else (window.lower, window.upper)
 
-    def shown_bounds(self, study: Prepared) -> tuple[float, float]:
-        """The intensities shown black and white in panels: the same in every epoch.
-
-        Where the source is no CT the whole range is drawn anew, and is shown more widely than iodine asks for.
-        """
-        if self.pair.target.unit != "HU":
-            return self.target_bounds(study)
-        return SOFT_TISSUE_HU if self.pair.one_unit else BONE_HU
-
-    def shown_source(self, study: Prepared, bounds: tuple[float, float]) -> NDArray[np.float32]:
-        """A source volume (X, Y, Z) for a panel of ``bounds``: as it is, or from its own window where units differ."""
-        return study.voxels if self.same_unit else denormalise(study.normalised(), bounds)
-
     def panel(self, sources: Sequence[Prepared], fakes: Volumes, targets: Sequence[Prepared] = ()) -> NDArray[np.uint8]:
         """Cases as rows: source, translation, target, and the amount by which translation and target differ.
 
-        Without targets the last shows the amount of change, where source and translation measure the same.
+        Without targets the last shows the amount of change, where source and translation measure the same. What is
+        black and white is the same in every epoch. Where the source is no CT the whole range is drawn anew, and is
+        shown more widely than iodine asks for; where units differ the source is shown from its own window.
         """
-        lower, upper = self.shown_bounds((targets or sources)[0])
+        lower, upper = SOFT_TISSUE_HU if self.pair.one_unit else BONE_HU
+        if self.pair.target.unit != "HU":
+            lower, upper = self.target_bounds((targets or sources)[0])
         rows = []
         for source, fake, target in list(zip_longest(sources, fakes, targets))[:PANEL_CASES]:
-            row = [self.shown_source(source, (lower, upper)), fake, *([target.voxels] if target else [])]
+            shown = source.voxels if self.same_unit else denormalise(source.normalised(), (lower, upper))
+            row = [shown, fake, *([target.voxels] if target else [])]
             if target or self.same_unit:
                 row.append(lower + np.abs((target or source).voxels - fake))
             rows.append(row)
@@ -125,7 +141,6 @@ class UnpairedTranslator(Translator):
     best = "val/score_hu"
     settings: str
     """The section of the settings that holds its learning rates."""
-    adversarial: losses.Adversarial
 
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
         """Distances of distributions, and changes where nothing may change."""

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from medgan.data.domains import DomainPair
 from medgan.data.masks import body_mask
-from medgan.data.preparation import Prepared
 from medgan.evaluation.fidelity import mae_hu
 from medgan.evaluation.tissues import (
     BONE_HU,
@@ -39,41 +38,28 @@ Volumes = Sequence[NDArray[np.float32]]
 def unpaired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
     """How well source subjects were translated into ``fakes``, (X, Y, Z) in HU, without their truth.
 
-    ``held_out`` has other, real target subjects; the lowest score is the best.
+    Between domains of one unit it is the distance of soft tissue's distributions, the change of what may not change,
+    and their sum; between others the distance of the bodies' distributions alone, all in HU. The region is the
+    source's, so that a translator cannot leave out what it draws badly. ``held_out`` has other, real target subjects;
+    the lowest score is the best.
     """
-    return _change_metrics(held_out, fakes) if pair.one_unit else _drawn_metrics(held_out, fakes, pair)
-
-
-def _change_metrics(held_out: HeldOut, fakes: Volumes) -> dict[str, float]:
-    """CT to CT: distance of soft tissue's distributions, change of what may not change, and their sum, all in HU."""
-    maps = [tissue_map(study.voxels) for study in held_out.source]
-    translated = [quantile_sample(fake[soft_tissue(tissues)]) for fake, tissues in zip(fakes, maps, strict=True)]
-    real = [quantile_sample(study.voxels[soft_tissue(tissue_map(study.voxels))]) for study in held_out.target]
+    if pair.one_unit:
+        maps = [tissue_map(study.voxels) for study in held_out.source]
+        inside = [soft_tissue(tissues) for tissues in maps]
+        real_inside = [soft_tissue(tissue_map(study.voxels)) for study in held_out.target]
+    else:
+        inside = [body_mask(study.voxels, pair.source) for study in held_out.source]
+        real_inside = [body_mask(study.voxels, pair.target) for study in held_out.target]
+    translated = [quantile_sample(fake[mask]) for fake, mask in zip(fakes, inside, strict=True)]
+    real = [quantile_sample(study.voxels[mask]) for study, mask in zip(held_out.target, real_inside, strict=True)]
     distance = distribution_distance_hu(np.concatenate(translated), np.concatenate(real))
-    changes = [
-        change_by_tissue(study.voxels, fake, tissues)
-        for study, fake, tissues in zip(held_out.source, fakes, maps, strict=True)
-    ]
+    if not pair.one_unit:
+        return {"val/distribution_distance_hu": distance, "val/score_hu": distance}
+    subjects = zip(held_out.source, fakes, maps, strict=True)
+    changes = [change_by_tissue(study.voxels, fake, tissues) for study, fake, tissues in subjects]
     touched = float(np.nanmean([[change[tissue] for tissue in UNTOUCHABLE] for change in changes]))
-    return {
-        "val/distribution_distance_hu": distance,
-        "val/untouchable_change_hu": touched,
-        "val/score_hu": distance + touched,
-    }
-
-
-def _drawn_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
-    """Other units to HU: distance of the bodies' distributions, which is the score.
-
-    The body is the source's, so that a translator cannot leave out what it draws badly.
-    """
-    translated = [
-        quantile_sample(fake[body_mask(study.voxels, pair.source)])
-        for fake, study in zip(fakes, held_out.source, strict=True)
-    ]
-    real = [quantile_sample(study.voxels[body_mask(study.voxels, pair.target)]) for study in held_out.target]
-    distance = distribution_distance_hu(np.concatenate(translated), np.concatenate(real))
-    return {"val/distribution_distance_hu": distance, "val/score_hu": distance}
+    scores = {"val/distribution_distance_hu": distance, "val/untouchable_change_hu": touched}
+    return scores | {"val/score_hu": distance + touched}
 
 
 def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
@@ -85,7 +71,11 @@ def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[
     unit = error_unit(pair)
     errors, untouched, bones = [], [], []
     for number, (source, target, fake) in enumerate(zip(held_out.source, held_out.target, fakes, strict=True)):
-        mask = held_out.regions[number].voxels > 0 if held_out.regions else body_of(target)
+        if held_out.regions:
+            mask = held_out.regions[number].voxels > 0
+        else:  # the box around the body: cheap, and the same in every epoch
+            mask = np.zeros(target.voxels.shape, dtype=bool)
+            mask[tuple(slice(first, last) for first, last in target.body)] = True
         scale = 1.0 if unit == "hu" else 100 / (source.bounds[1] - source.bounds[0])
         errors.append(scale * mae_hu(fake, target.voxels, mask))
         untouched.append(scale * mae_hu(source.voxels, target.voxels, mask))
@@ -101,10 +91,3 @@ def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[
 def error_unit(pair: DomainPair) -> str:
     """The unit of a mean absolute error, as tracking keys name it."""
     return "hu" if pair.target.unit == "HU" else "percent"
-
-
-def body_of(study: Prepared) -> NDArray[np.bool_]:
-    """The box around the body as a mask, (X, Y, Z): cheap, and the same in every epoch."""
-    mask = np.zeros(study.voxels.shape, dtype=bool)
-    mask[tuple(slice(first, last) for first, last in study.body)] = True
-    return mask

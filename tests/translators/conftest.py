@@ -42,15 +42,11 @@ def make_batch() -> Callable[..., dict[str, torch.Tensor]]:
 @pytest.fixture(scope="session")
 def weights() -> Callable[..., dict[str, torch.Tensor]]:
     """A copy of the weights of a translator's networks: ``weights(translator, "to_target")``, or of all of them."""
-
-    def copied(translator, *names):
-        networks = {name: network for name, network in translator.networks().items() if name in names or not names}
-        return {
-            name: torch.cat([value.detach().flatten() for value in each.parameters()])
-            for name, each in networks.items()
-        }
-
-    return copied
+    return lambda translator, *names: {
+        name: torch.cat([value.detach().flatten() for value in network.parameters()])
+        for name, network in translator.networks().items()
+        if name in names or not names
+    }
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,6 @@ from medgan.training.recorder import Recorder
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 
 
-def test_without_an_adversary_there_is_no_discriminator(attached, make_batch):
-    translator = attached("pix2pix", adversarial="none")
-    assert translator.networks().keys() == {"to_target"}
-    assert translator.optimizers().keys() == {"generator"}
-    assert translator.training_step(make_batch(translator)).keys() == {"l1"}
-
-
 @DIMENSIONS
 def test_the_terms_are_those_of_the_paper_and_the_discriminators_gradient_that_of_its_own(
     attached, make_batch, dimensions
@@ -82,19 +75,13 @@ def test_the_game_begins_after_the_warm_up_and_a_resumed_run_knows_when(attached
         assert set(learner.training_step(batch)) == {"l1", "to_target", "discriminator"}
 
 
-def test_each_step_moves_its_own_network_only(attached, make_batch, weights):
-    translator = attached("pix2pix")
-    optimizers = {"discriminator": translator.discriminator_optimizer, "to_target": translator.generator_optimizer}
-    for moved, still in (("discriminator", "to_target"), ("to_target", "discriminator")):
-        optimizers[moved].param_groups[0]["lr"], optimizers[still].param_groups[0]["lr"] = 1e-3, 0.0
-        before = weights(translator)
-        translator.training_step(make_batch(translator))
-        assert torch.equal(before[still], weights(translator)[still])
-        assert not torch.equal(before[moved], weights(translator)[moved])
-
-
-def test_validation_compares_with_doing_nothing(attached, held_out):
-    translator = attached("pix2pix")
+def test_validation_compares_with_doing_nothing_and_without_an_adversary_there_is_no_discriminator(
+    attached, make_batch, held_out
+):
+    translator = attached("pix2pix", adversarial="none")
+    assert translator.networks().keys() == {"to_target"}
+    assert translator.optimizers().keys() == {"generator"}
+    assert translator.training_step(make_batch(translator)).keys() == {"l1"}
     judgement = translator.validate(held_out(), {"to_target": translator.build_generator("to_target").eval()})
     assert judgement.metrics.keys() == {"val/mae_hu", "val/mae_do_nothing_hu"}
     assert translator.best in judgement.metrics
@@ -103,12 +90,12 @@ def test_validation_compares_with_doing_nothing(attached, held_out):
 
 
 @pytest.mark.parametrize("adversarial", ["none", "least_squares"])
-def test_a_hundred_iterations_take_contrast_out_of_a_vessel(make_translator, held_out, tmp_path, adversarial):
+def test_eighty_iterations_take_contrast_out_of_a_vessel(make_translator, held_out, tmp_path, adversarial):
     torch.manual_seed(0)
     learner = make_translator("pix2pix", adversarial=adversarial, generator_rate=4e-3, output="signed", norm="batch")
     train = held_out(0, 4)
     dataset = PatchDataset(train.source, train.target, paired=True, config=learner.patch, seed=0)
-    config = FitConfig(epochs=2, iterations_per_epoch=50, batch_size=2, average_decay=0.9)
+    config = FitConfig(epochs=1, iterations_per_epoch=80, batch_size=2, average_decay=0.9)
     recorder = Recorder(tmp_path, None, Console(quiet=True))
     fit = Fit(
         learner, dataset, held_out(8, 2), config, fabric=make_fabric("cpu", "32"), folder=tmp_path, recorder=recorder

@@ -7,12 +7,18 @@ from medgan.training.device import make_fabric
 from medgan.training.learner import HeldOut, bare
 from medgan.translators.translator import BONE_HU, SOFT_TISSUE_HU
 
-GAMES = ("vanilla", "least_squares", "hinge", "wasserstein", "none")
+GAMES = {
+    "vanilla": ["2"],
+    "least_squares": ["2", "2.5", "3"],
+    "hinge": ["2.5"],
+    "wasserstein": ["2", "3"],
+    "none": ["3"],
+}
 TRAINED = [
     (kind, game, dimensions)
     for kind in ("cyclegan", "cut", "pix2pix", "registered")
-    for game in GAMES
-    for dimensions in ("2", "2.5", "3")
+    for game, several in GAMES.items()
+    for dimensions in several
     if game != "none" or kind in ("pix2pix", "registered")
 ]
 
@@ -22,7 +28,7 @@ def test_every_game_trains_all_networks(attached, make_batch, weights, kind, gam
     # Half precision, other units and generators without skips take the same steps.
     mixed = {"precision": "bf16-mixed", "source": "mr", "output": "none", "skips": False}
     translator = attached(kind, dimensions, adversarial=game, **(mixed if game == "least_squares" else {}))
-    assert translator.networks().keys() == set(translator.trained)
+    assert translator.networks().keys() == set(translator.trained) >= set(translator.kept)
     before = weights(translator)
     terms = translator.training_step(make_batch(translator))
     assert all(torch.isfinite(term) and not term.requires_grad for term in terms.values())
@@ -31,6 +37,29 @@ def test_every_game_trains_all_networks(attached, make_batch, weights, kind, gam
     penalties = {name.replace("discriminator", "gradient_penalty") for name in judges}
     assert {name for name in terms if "penalty" in name} == (penalties if game == "wasserstein" else set())
     assert len(judges) == (0 if game == "none" else 2 if kind == "cyclegan" else 1)
+
+
+@pytest.mark.parametrize("still", ["generator", "discriminator"])
+@pytest.mark.parametrize("kind", ["cyclegan", "cut", "pix2pix", "registered"])
+def test_each_step_moves_its_own_networks_only(attached, make_batch, weights, kind, still):
+    translator = attached(kind)
+    for group in translator.optimizers()[still].param_groups:
+        group["lr"] = 0.0
+    before = weights(translator)
+    translator.training_step(make_batch(translator))
+    moved = {name for name, value in weights(translator).items() if not torch.equal(value, before[name])}
+    judges = {name for name in before if name.endswith("discriminator")}
+    assert moved == (judges if still == "generator" else before.keys() - judges)
+
+
+@pytest.mark.parametrize(
+    ("kind", "term"),
+    [("cut", "nce"), ("cut", "nce_identity"), *(("cyclegan", each) for each in ("cycle", "identity", "change"))],
+)
+def test_a_term_without_weight_is_not_computed(attached, make_batch, kind, term):
+    for weight in (1.0, 0.0):
+        translator = attached(kind, **{term: weight})
+        assert (term in translator.training_step(make_batch(translator))) == bool(weight)
 
 
 @pytest.fixture
@@ -68,19 +97,11 @@ def test_what_a_change_map_does_not_reach_keeps_its_value(attached, study, chang
 def test_the_two_ways_of_a_one_sided_change_have_opposite_signs(attached, study):
     translator = attached()
     inside = (study.voxels > 0) & (study.voxels < 500)
-    to_target = translator.translate(translator.build_generator("to_target").eval(), study) - study.voxels
-    to_source = translator.translate(translator.build_generator("to_source").eval(), study) - study.voxels
+    to_target, to_source = (
+        translator.translate(translator.build_generator(way).eval(), study) - study.voxels for way in translator.kept
+    )
     assert (to_target[inside] < 0).all()
     assert (to_source[inside] > 0).all()
-
-
-def test_the_target_is_in_its_window_or_where_units_are_arbitrary_in_the_studys_own(make_translator, study):
-    translator = make_translator()
-    assert translator.target_bounds(study) == (-300.0, 700.0)
-    window = translator.pair.target.window.model_copy(update={"lower": 0.0, "upper": 99.0, "percentiles": True})
-    target = translator.pair.target.model_copy(update={"window": window})
-    translator.pair = translator.pair.model_copy(update={"target": target})
-    assert translator.target_bounds(study) == study.bounds
 
 
 def test_a_wrapped_network_is_unwrapped_and_a_bare_one_is_itself():
@@ -89,32 +110,29 @@ def test_a_wrapped_network_is_unwrapped_and_a_bare_one_is_itself():
     assert bare(make_fabric("cpu", "bf16-mixed").setup_module(network)) is network
 
 
-def test_generators_are_named_by_direction(make_translator):
+def test_panels_are_shown_in_the_window_in_which_a_ct_is_read_and_with_the_change_where_there_is_one(
+    make_translator, study, mr, monkeypatch
+):
     translator = make_translator()
-    assert set(translator.kept) <= translator.networks().keys()
-    assert isinstance(translator.build_generator("to_source")(torch.zeros(1, 1, 16, 16)), torch.Tensor)
-
-
-def test_panels_are_shown_in_the_window_in_which_a_ct_is_read(make_translator, study, mr):
-    translator = make_translator()
-    assert translator.shown_bounds(study) == SOFT_TISSUE_HU
-    assert translator.shown_source(study, (-450.0, 1050.0)) is study.voxels
-    target = translator.pair.target.model_copy(update={"unit": "arbitrary"})
-    translator.pair = translator.pair.model_copy(update={"target": target})
-    assert translator.shown_bounds(study) == translator.target_bounds(study)
-    # What is drawn anew is shown in a wider window, and its source in the whole of its own.
-    drawing = make_translator(source="mr", output="none")
-    assert drawing.shown_bounds(mr(study)) == BONE_HU
-    shown = drawing.shown_source(mr(study), (-450.0, 1050.0))
-    np.testing.assert_allclose(shown, -450 + mr(study).voxels / 950 * 1500, atol=0.1)
-
-
-def test_a_panel_without_pairs_shows_the_change_where_there_is_one(make_translator, study, mr):
-    panel = make_translator().panel([study] * 5, [study.voxels + 40] * 5)
+    panel = translator.panel([study] * 5, [study.voxels + 40] * 5)
     assert panel.shape == (4 * 32, 3 * 32)
     # 40 HU of change in a window of 400 is a tenth of white.
     assert (panel[:, 64:] == 26).all()
-    assert make_translator(source="mr", output="none").panel([mr(study)], [study.voxels]).shape == (32, 64)
+    monkeypatch.setattr("medgan.translators.translator.panel", lambda rows, *bounds: (rows, bounds))
+    ((row, *_), bounds) = translator.panel([study], [study.voxels])
+    assert bounds == SOFT_TISSUE_HU
+    assert row[0] is study.voxels
+    # What is drawn anew is shown in a wider window, and its source in the whole of its own.
+    ((row,), bounds) = make_translator(source="mr", output="none").panel([mr(study)], [study.voxels])
+    assert bounds == BONE_HU
+    np.testing.assert_allclose(row[0], -450 + mr(study).voxels / 950 * 1500, atol=0.1)
+    assert len(row) == 2
+    # A target is in its window, or where units are arbitrary in the study's own.
+    assert translator.target_bounds(study) == (-300.0, 700.0)
+    window = translator.pair.target.window.model_copy(update={"lower": 0.0, "upper": 99.0, "percentiles": True})
+    target = translator.pair.target.model_copy(update={"unit": "arbitrary", "window": window})
+    translator.pair = translator.pair.model_copy(update={"target": target})
+    assert translator.panel([study], [study.voxels])[1] == translator.target_bounds(study) == study.bounds
 
 
 def test_around_a_drawn_slice_neighbours_stay_only_where_both_sides_measure_the_same(make_translator):

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medgan.data.agreement import MARGIN_VOXELS, eroded_in_plane
 from medgan.data.domains import DomainPair, domain_named
 from medgan.data.masks import body_mask
+from medgan.data.preparation import MARGIN_VOXELS, eroded_in_plane
 from medgan.data.studies import find_cohort
 from medgan.data.volumes import read_volume
 from medgan.registration.quality import dice

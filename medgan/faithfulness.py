@@ -15,9 +15,9 @@ from rich.console import Console
 
 from medgan.data.belonging import check_belongs
 from medgan.data.grid import Volume
-from medgan.data.leaks import ThisImage, this_image
 from medgan.data.listing import passed_over_lines
 from medgan.data.preparation import prepare
+from medgan.data.splits import ThisImage, this_image
 from medgan.data.streams import write_csv, write_json
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError

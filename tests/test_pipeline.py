@@ -8,8 +8,8 @@ from scipy import ndimage
 
 from medgan import catalog
 from medgan.config import flattened, from_overrides, read_yaml
-from medgan.data.agreement import direction
 from medgan.data.cache import Cache
+from medgan.data.preparation import direction
 from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError, GeometryError

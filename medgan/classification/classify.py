@@ -20,9 +20,9 @@ from torch import nn
 
 from medgan.classification.classifier import ClassifierDescription, ClassifierModel
 from medgan.data.hashes import file_hash
-from medgan.data.leaks import TRAINING, ThisImage, this_image
 from medgan.data.patches import cut
 from medgan.data.preparation import Prepared, normalise, prepare
+from medgan.data.splits import TRAINING, ThisImage, this_image
 from medgan.data.streams import as_it_was, inert, write_text
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError, DataError, ModelError

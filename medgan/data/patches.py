@@ -277,7 +277,7 @@ class PatchDataset(Dataset[Batch]):
     """Patches of both domains, each a pure function of the seed and its number.
 
     If ``paired``, source and target are of the same subjects in the same order and on one grid, and each pair has one
-    place and motion. ``regions`` then say where each pair may be compared; see :mod:`medgan.data.agreement`.
+    place and motion. ``regions`` then say where each pair may be compared, as ``preparation.agreement`` does.
     """
 
     def __init__(

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from medgan.data.leaks import MAX_NAMED, SeenPart, ThisImage, owner_of, training_of
-from medgan.data.splits import Split
+from medgan.data.splits import MAX_NAMED, SeenPart, Split, ThisImage, owner_of, training_of
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.matching import Case
 from medgan.text import few

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from medgan.data import masks as network_body
-from medgan.data.agreement import MARGIN_VOXELS, eroded_in_plane
 from medgan.data.domains import Domain, Window
+from medgan.data.preparation import MARGIN_VOXELS, eroded_in_plane
 from medgan.evaluation.fidelity import BODY_HU, IN_PLANE, Array, Mask, body_mask, closed_in_plane
 
 Modality = Literal["CT", "MR"]

@@ -29,9 +29,9 @@ from rich.text import Text
 from medgan.data.belonging import Scans, cannot_be, check_belongs, oddities
 from medgan.data.domains import Domain
 from medgan.data.hashes import file_hash
-from medgan.data.leaks import TRAINING, ThisImage, TrainedOn, training_facts, training_of
 from medgan.data.listing import passed_over_lines
 from medgan.data.preparation import GridConfig
+from medgan.data.splits import TRAINING, ThisImage, TrainedOn, training_facts, training_of
 from medgan.data.streams import check_regular, unwritable, write_text
 from medgan.data.studies import Data
 from medgan.data.volumes import Volume, read_volume

@@ -13,8 +13,7 @@ import numpy as np
 
 from medgan.data.domains import DomainPair
 from medgan.data.hashes import known_by
-from medgan.data.leaks import owner_of
-from medgan.data.splits import Part, Split, SplitConfig, split_subjects
+from medgan.data.splits import Part, Split, SplitConfig, owner_of, split_subjects
 from medgan.data.studies import Cohort, Data, Study
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.text import few

@@ -12,8 +12,7 @@ from rich.console import Console
 
 from medgan import catalog
 from medgan.config import Settings, flattened, from_overrides
-from medgan.data.leaks import MAX_NAMED
-from medgan.data.splits import Split, split_subjects
+from medgan.data.splits import MAX_NAMED, Split, split_subjects
 from medgan.data.studies import Data, Location
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC

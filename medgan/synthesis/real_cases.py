@@ -12,10 +12,9 @@ from medgan.data.cache import Cache
 from medgan.data.dicom import dicom_files, is_series
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.hashes import file_hash
-from medgan.data.leaks import owner_of, owners_of
 from medgan.data.preparation import GridConfig
 from medgan.data.sidecars import without_augmented
-from medgan.data.splits import Part, Split, SplitConfig, split_subjects
+from medgan.data.splits import Part, Split, SplitConfig, owner_of, owners_of, split_subjects
 from medgan.data.streams import replacing, unwritable, write_text
 from medgan.data.studies import Cohort, Data, Study, find_cohort
 from medgan.data.volumes import read_volume

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from medgan.config import Config, first_problem
 from medgan.data.domains import Domain
 from medgan.data.hashes import file_hash
-from medgan.data.leaks import TrainedOn
 from medgan.data.preparation import GridConfig
-from medgan.data.splits import Split
+from medgan.data.splits import Split, TrainedOn
 from medgan.data.streams import replacing, write_text
 from medgan.documents import read_json
 from medgan.errors import ModelError

@@ -11,13 +11,12 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch.utils.data import Dataset
 
 from medgan.config import Config, Settings
-from medgan.data.agreement import agreement, misaligned, on_scale_of
 from medgan.data.belonging import Scans
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain
 from medgan.data.grid import apart, same_grid
 from medgan.data.patches import AnchoredDataset, Batch, PatchConfig, PatchDataset
-from medgan.data.preparation import GridConfig, Prepared
+from medgan.data.preparation import GridConfig, Prepared, agreement, misaligned, on_scale_of
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort, find_cohort
 from medgan.data.volumes import read_grid

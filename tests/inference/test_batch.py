@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from medgan.data.leaks import ThisImage
+from medgan.data.splits import ThisImage
 from medgan.errors import ConfigError, DataError
 from medgan.inference.batch import Batch, BatchOrder, conversion_fabric, local_model
 from medgan.inference.jobs import Job, Plan

@@ -13,12 +13,11 @@ from scipy import ndimage
 from medgan.data.domains import Domain
 from medgan.data.grid import same_grid
 from medgan.data.layouts import Study
-from medgan.data.leaks import owner_of
 from medgan.data.masks import Labels, carried, labels_of, merged, voxels_of
 from medgan.data.patches import cut, cut_labels
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.sidecars import sidecar
-from medgan.data.splits import Split
+from medgan.data.splits import Split, owner_of
 from medgan.data.studies import AS_IT_IS, Cohort, Location, Options, read_cohort
 from medgan.data.tables import is_table
 from medgan.data.volumes import read_grid, read_volume

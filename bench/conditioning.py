@@ -199,7 +199,7 @@ def trained(arm: str, pool: Pool, given: argparse.Namespace) -> nn.Module:
         fit,
         fabric=make_fabric("cpu", "32"),
         folder=folder,
-        recorder=Recorder(folder, None, Console(quiet=True)),
+        recorder=Recorder(folder),
     )
     return loop.run().networks[GENERATOR].eval()
 

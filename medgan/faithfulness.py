@@ -29,7 +29,7 @@ from medgan.inference.convert import ConvertOrder, subjects_of_part
 from medgan.inference.hidden import cycle_errors
 from medgan.inference.jobs import Job, cohort_at, find_jobs
 from medgan.inference.translate import translate
-from medgan.segmentation.keeping import LabelKeeper
+from medgan.segmentation.apply import LabelKeeper
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.training.architecture import Direction, TranslationDescription, TranslationModel
 from medgan.training.model_folder import read_model

@@ -15,8 +15,7 @@ from medgan.data.splits import Split, SplitConfig
 from medgan.data.studies import Cohort, Data, find_cohort
 from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
-from medgan.training.fit import FitConfig
-from medgan.training.task import Task
+from medgan.training.fit import FitConfig, Task
 
 Size = Literal["auto", "small", "full"]
 PHANTOM_SUBJECTS, PHANTOM_SEED = 24, 0

@@ -279,8 +279,8 @@ def segmenters(ct, tmp_path_factory) -> Callable[..., Path]:
     from medgan.data.patches import PatchConfig
     from medgan.data.preparation import GridConfig, Prepared
     from medgan.segmentation.labelled import Labelled
+    from medgan.segmentation.segmenter import segmenter_task
     from medgan.segmentation.settings import SegmenterConfig, SegmenterNetworkConfig
-    from medgan.segmentation.training import segmenter_task
     from medgan.training.device import make_fabric
     from medgan.training.fit import FitConfig
 

@@ -28,8 +28,7 @@ from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.segmentation.labelled import IMAGE, Labelled, LabelledHeldOut
 from medgan.synthesis.patches import LesionConfig, LesionPatches
-from medgan.training.fit import FitConfig
-from medgan.training.task import Task
+from medgan.training.fit import FitConfig, Task
 
 Method = Annotated[SGANConfig | SupervisedConfig, Field(discriminator="kind")]
 

@@ -1,4 +1,6 @@
-"""A segmenter over a study: class probabilities on the network's grid, label maps on the study's own."""
+"""A segmenter over a study: label maps on its grid; and two segmenters as judges of what a translation keeps."""
+
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -6,10 +8,12 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medgan.data.grid import same_grid
 from medgan.data.preparation import Prepared, prepare
 from medgan.data.studies import Study
 from medgan.data.volumes import Grid, Volume, read_volume
-from medgan.errors import ModelError
+from medgan.errors import GeometryError, ModelError
+from medgan.evaluation.segmentation import Keeping, label_keeping
 from medgan.inference.apply import looked_at, maps
 from medgan.inference.translate import check_plane, on_grid
 from medgan.segmentation.settings import SegmenterConfig, SegmenterModel
@@ -30,18 +34,13 @@ class _Softmax(nn.Module):
         return torch.softmax(self.network(image).float(), dim=1)
 
 
-def segment_study(model: SegmenterModel, study: Study | Volume | Prepared, fabric: Fabric) -> NDArray[np.uint8]:
-    """The label map (X, Y, Z) of a study: 0 is background, n the n-th name of the model's settings.
-
-    A study or volume is segmented on its own grid, one that is prepared already on that grid.
+def segment_study(model: SegmenterModel, volume: Volume, fabric: Fabric) -> NDArray[np.uint8]:
+    """The label map (X, Y, Z) of a volume on its grid: 0 is background, n the n-th name of the model's settings.
 
     Raises:
         ModelError: The network answers with values that are no numbers.
     """
     config = model.description.config
-    if isinstance(study, Prepared):
-        return segment_prepared(fabric.to_device(model.network), study, config, fabric)
-    volume = read_volume(study.image) if isinstance(study, Study) else study
     prepared = prepare(volume, config.domain, config.grid)
     check_plane(volume, prepared)
     shares = _probabilities(fabric.to_device(model.network), prepared, config, fabric)
@@ -80,3 +79,49 @@ def _on_own_grid(shares: Probabilities, affine: NDArray[np.float64], grid: Grid)
             best[..., slab][higher] = likely[higher]
             labels[..., slab][higher] = number
     return labels
+
+
+class LabelKeeper:
+    """Judges translations by the labels that they keep; ``lesions`` are names that are counted in pieces.
+
+    Raises:
+        ModelError: The two segmenters do not name the same labels, or not these lesions.
+    """
+
+    def __init__(
+        self, source: SegmenterModel, target: SegmenterModel, fabric: Fabric, lesions: Collection[str] = ()
+    ) -> None:
+        self.source, self.target, self.fabric, self.lesions = source, target, fabric, lesions
+        names, others = (tuple(model.description.names.values()) for model in (source, target))
+        if names != others:
+            raise ModelError(
+                f"the segmenters find {', '.join(names)} and {', '.join(others)}: only "
+                "labels of the same names in the same order can be compared; train both with the same labels."
+            )
+        if unknown := set(lesions) - set(names):
+            raise ModelError(
+                f"the segmenters find no {' and no '.join(sorted(unknown))}; they find {', '.join(names)}."
+            )
+
+    def keeping(self, image: Study | Volume, translation: Study | Volume) -> Keeping:
+        """What a translation keeps of its input's labels; both on one voxel grid.
+
+        Raises:
+            DataError: One cannot be read.
+            GeometryError: They are on different grids.
+        """
+        one, other = (each if isinstance(each, Volume) else read_volume(each.image) for each in (image, translation))
+        if not same_grid(one.grid, other.grid):
+            raise GeometryError(
+                f"{other.path} does not lie on the voxel grid of {one.path}; give the translation as `medgan convert` "
+                "writes it."
+            )
+        before = segment_study(self.source, one, self.fabric)
+        after = segment_study(self.target, other, self.fabric)
+        names = {name: value for value, name in self.source.description.names.items()}
+        return label_keeping(before, after, names, spacing_mm=one.grid.spacing_mm, lesions=self.lesions)
+
+    def __call__(self, image: Study, translation: Study) -> float:
+        """The lowest Dice of an organ, 0 to 1; 0 where neither map has any, since nothing can be said for the image."""
+        worst = self.keeping(image, translation).worst
+        return 0.0 if np.isnan(worst) else worst

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from medgan.data.preparation import Prepared
 from medgan.data.streams import replacing, write_json
@@ -79,7 +78,7 @@ def train_on(
     generator_task(Scans(scans)(segmenter), Scans(validation)(segmenter), config, seed=draw.seed).train(
         context.folder,
         make_fabric(context.device, config.fit.precision),
-        recorder=Recorder(context.folder, context.tracker, Console(quiet=True)),
+        recorder=Recorder(context.folder, context.tracker),
         resume=context.resume,
         origin=origin,
     )

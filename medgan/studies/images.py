@@ -16,7 +16,7 @@ from medgan.errors import DataError
 from medgan.inference.batch import conversion_fabric
 from medgan.inference.convert import Conversion, ConvertOrder
 from medgan.inference.jobs import find_jobs
-from medgan.segmentation.keeping import LabelKeeper
+from medgan.segmentation.apply import LabelKeeper
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.studies.base import Context
 from medgan.studies.copies import matched_copies, shuffled_masks

@@ -41,8 +41,8 @@ from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import LESIONS, Tissue
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import read_labelled
+from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import STANDARD, SegmenterConfig, SegmenterDescription, SegmenterModel
-from medgan.segmentation.training import segmenter_task
 from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
 from medgan.studies.engine import RECORD, read_json
 from medgan.studies.rows import in_order
@@ -303,7 +303,8 @@ def _label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Scan])
     """Keep what the source's segmenter finds in every input."""
     model, fabric = read_model(segmenter, SegmenterDescription), make_fabric(context.device, "32")
     for subject, scan in inputs.items():
-        labels, grid = segment_study(model, scan, fabric), read_volume(scan.image).grid
+        volume = read_volume(scan.image)
+        labels, grid = segment_study(model, volume, fabric), volume.grid
         write_volume(labels, grid, context.folder / f"{subject}.nii.gz", np.uint8)
     return pd.DataFrame({"subject": list(inputs)})
 

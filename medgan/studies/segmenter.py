@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain
@@ -18,8 +17,8 @@ from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.evaluation.statistics import t_interval
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged, read_labelled
+from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel
-from medgan.segmentation.training import segmenter_task
 from medgan.studies.base import Context, Task
 from medgan.studies.engine import read_json
 from medgan.studies.rows import ROWS
@@ -129,7 +128,7 @@ def train(context: Context, segmenter: Segmenter) -> None:
     model = task.train(
         context.folder,
         make_fabric(context.device, config.fit.precision),
-        recorder=Recorder(context.folder, context.tracker, Console(quiet=True)),
+        recorder=Recorder(context.folder, context.tracker),
         resume=context.resume,
         origin=segmenter.origin,
     )

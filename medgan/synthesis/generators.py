@@ -19,9 +19,8 @@ from medgan.synthesis.generator import GENERATOR, LesionGenerator
 from medgan.synthesis.painting import Inpainting, InpaintingConfig, MaskToLesion, MaskToLesionConfig
 from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig
-from medgan.training.fit import FitConfig
+from medgan.training.fit import FitConfig, Task
 from medgan.training.model_folder import Description, Model, input_rows
-from medgan.training.task import Task
 
 Generator = Annotated[
     MaskToLesionConfig | InpaintingConfig | DCGANConfig | ConditionalConfig | ACGANConfig | ProgressiveConfig,

@@ -5,13 +5,11 @@ mentioned once, and the run folder holds all that the store would have held.
 """
 
 import importlib.metadata
-import itertools
 import json
 import logging
 import math
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +55,7 @@ class Tracker:
         self.uri = uri
         self._client = client
         self._run = run
-        self._unsent: deque[entities.Metric] = deque(maxlen=MOST_UNSENT_METRICS)
+        self._unsent: list[entities.Metric] = []
         self._lost = False
         self._retry_at = 0.0
         self._monitor: SystemMetricsMonitor | None = None
@@ -83,7 +81,7 @@ class Tracker:
             experiment: Is created when it does not exist.
             run_name: How people call this run.
             parameters: The resolved settings, flat or nested.
-            tags: Facts to search for: pipeline, data fingerprint, split hash, git revision.
+            tags: Facts to search for.
             run_id: The run to go on with.
             parent: The run that this one is a child of, in the same experiment.
 
@@ -122,20 +120,17 @@ class Tracker:
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record values such as ``train/cycle``; those that a lost store misses are sent when it is back."""
         now_ms = int(time.time() * 1000)
-        self._unsent.extend(entities.Metric(key, float(value), now_ms, step) for key, value in values.items())
+        self._unsent += [entities.Metric(key, float(value), now_ms, step) for key, value in values.items()]
+        del self._unsent[:-MOST_UNSENT_METRICS]
         self._send(self._send_metrics)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Add facts to search for that were not known at the start."""
         self._send(lambda: self._client.log_batch(self.id, tags=[entities.RunTag(*each) for each in values.items()]))
 
-    def panel(self, path: Path) -> None:
-        """Keep a picture under ``samples/``."""
-        self._send(lambda: self._client.log_artifact(self.id, str(path), "samples"))
-
-    def artifact(self, path: Path) -> None:
-        """Keep a file; never one with subjects' names, such as ``split.json``."""
-        self._send(lambda: self._client.log_artifact(self.id, str(path)))
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file, perhaps in a folder of the run; never one with subjects' names, such as ``split.json``."""
+        self._send(lambda: self._client.log_artifact(self.id, str(path), folder))
 
     def dataset(self, name: str, digest: str, counts: Mapping[str, int]) -> None:
         """Record which data this run saw: a label, a fingerprint (32 characters of it), numbers of studies; no path."""
@@ -170,10 +165,8 @@ class Tracker:
             if not self._lost:
                 log.warning(
                     "MLflow at %s does not take what is recorded (%s). The training goes on; metrics.csv, samples/ and "
-                    "model/ in the run folder are complete.",
-                    without_password(self.uri),
-                    first_line(error),
-                )
+                    "model/ in the run folder are complete.", without_password(self.uri), first_line(error),
+                )  # fmt: skip
             self._lost, self._retry_at = True, time.monotonic() + RETRY_S
             return None
         if self._lost:
@@ -183,10 +176,8 @@ class Tracker:
 
     def _send_metrics(self) -> None:
         while self._unsent:
-            batch = list(itertools.islice(self._unsent, METRICS_PER_CALL))
-            self._client.log_batch(self.id, metrics=batch)
-            for _ in batch:
-                self._unsent.popleft()
+            self._client.log_batch(self.id, metrics=self._unsent[:METRICS_PER_CALL])
+            del self._unsent[:METRICS_PER_CALL]
 
     def _keep_model(self, folder: Path, register_as: str | None) -> str:
         client = self._client
@@ -199,11 +190,9 @@ class Tracker:
         with _unless_it_exists():
             client.create_registered_model(register_as)
         # By location: MLflow looks up ``models:/ID`` in its process-wide store, which need not be this one.
-        version = client.create_model_version(
-            register_as, logged.artifact_location, self.id, model_id=logged.model_id
-        ).version
-        client.set_registered_model_alias(register_as, NEWEST, str(version))
-        return f"models:/{register_as}/{version}"
+        made = client.create_model_version(register_as, logged.artifact_location, self.id, model_id=logged.model_id)
+        client.set_registered_model_alias(register_as, NEWEST, str(made.version))
+        return f"models:/{register_as}/{made.version}"
 
 
 def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:

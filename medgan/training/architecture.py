@@ -1,7 +1,7 @@
 """Which networks a translation model is made of: settings that build them, for training and again for conversion."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import nn
@@ -21,8 +21,27 @@ from medgan.training.model_folder import Description, Line, Model, input_rows
 Direction = Literal["to_target", "to_source"]
 
 
-class ResNetConfig(Config):
+class _NetworkConfig(Config):
+    """What the two kinds of network have in common; each declares ``downs`` where its settings list it."""
+
+    kind_of_network: ClassVar[type[nn.Module]]
+    if TYPE_CHECKING:
+        downs: Downs
+
+    def build(self, spatial: int, inputs: int) -> nn.Module:
+        """The network: (B, inputs, *spatial) to (B, 1, *spatial)."""
+        return self.kind_of_network(spatial, inputs, 1, **self.model_dump(exclude={"kind"}))
+
+    @property
+    def multiple(self) -> int:
+        """What every axis of its input must be a multiple of."""
+        return int(2**self.downs)
+
+
+class ResNetConfig(_NetworkConfig):
     """CycleGAN's generator; the defaults are the reference's, but for the up-sampling, which draws no checkerboard."""
+
+    kind_of_network = ResNetGenerator
 
     kind: Literal["resnet"] = "resnet"
     channels: Channels = 64
@@ -39,18 +58,11 @@ class ResNetConfig(Config):
     """Start all but the last layer from weights that keep a signal's variance instead of the reference's N(0, 0.02):
     a regression then learns faster."""
 
-    def build(self, spatial: int, inputs: int) -> nn.Module:
-        """The network: (B, inputs, *spatial) to (B, 1, *spatial)."""
-        return ResNetGenerator(spatial, inputs, 1, **self.model_dump(exclude={"kind"}))
 
-    @property
-    def multiple(self) -> int:
-        """What every axis of its input must be a multiple of."""
-        return int(2**self.downs)
-
-
-class UNetConfig(Config):
+class UNetConfig(_NetworkConfig):
     """pix2pix's generator; the defaults are the reference's."""
+
+    kind_of_network = UNetGenerator
 
     kind: Literal["unet"] = "unet"
     channels: Channels = 64
@@ -61,15 +73,6 @@ class UNetConfig(Config):
     dropout: NonNegativeFloat = 0.5
     skips: bool = True
     """Join the encoder's maps at every size; without them it is the paper's encoder-decoder."""
-
-    def build(self, spatial: int, inputs: int) -> nn.Module:
-        """The network: (B, inputs, *spatial) to (B, 1, *spatial)."""
-        return UNetGenerator(spatial, inputs, 1, **self.model_dump(exclude={"kind"}))
-
-    @property
-    def multiple(self) -> int:
-        """What every axis of its input must be a multiple of."""
-        return int(2**self.downs)
 
 
 class GeneratorConfig(Config):
@@ -102,16 +105,11 @@ class GeneratorConfig(Config):
             return ImageOutput(network)
         giver = pair.source if direction == "to_target" else pair.target
         scale = _position(1.0, giver) - _position(0.0, giver)
-        adds = (direction == "to_source") == (self.added_by == "source")
+        adds = (direction == "to_source") == (self.added_by == "source") or self.change == "signed"
         return ChangeOutput(
-            network,
-            one_sided=self.change == "one-sided",
-            sign=1 if adds or self.change == "signed" else -1,
-            largest=self.largest * scale,
-            lower=_position(self.lower, giver),
-            upper=_position(self.upper, giver),
-            ramp=self.ramp * scale,
-        )
+            network, one_sided=self.change == "one-sided", sign=1 if adds else -1, largest=self.largest * scale,
+            lower=_position(self.lower, giver), upper=_position(self.upper, giver), ramp=self.ramp * scale,
+        )  # fmt: skip
 
 
 class DiscriminatorConfig(Config):

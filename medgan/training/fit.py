@@ -2,26 +2,29 @@
 
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import torch
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric, seed_everything
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from medgan.config import Config
+from medgan.config import Config, load, read_yaml, to_yaml
 from medgan.data.patches import batches
-from medgan.errors import TrainingError
+from medgan.data.preparation import Prepared
+from medgan.data.streams import write_text
+from medgan.errors import ConfigError, TrainingError
 from medgan.training.device import Precision
-from medgan.training.learner import Batch, HeldOut, Learner, Terms, Watched
+from medgan.training.learner import Batch, HeldOut, Learner, Terms
+from medgan.training.model_folder import D, Model, Origin, write_model
 from medgan.training.recorder import Recorder
-from medgan.training.state import EMA, Progress, State, load_checked, load_weights, save_atomic
+from medgan.training.state import EMA, Progress, State, load_checked, load_weights, save_atomic, weights_of
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C, what ends a process, and what SLURM is told to send before a job's time is over; Windows has no SIGUSR1."""
@@ -68,6 +71,19 @@ class Interrupted(KeyboardInterrupt):
     """A run that was asked to stop; its state is on disk."""
 
 
+class _Watched(list[Prepared]):
+    """Subjects that are handed out one by one; ``check`` is called before each, and may raise to end the loop."""
+
+    def __init__(self, subjects: Sequence[Prepared], check: Callable[[], None]) -> None:
+        super().__init__(subjects)
+        self.check = check
+
+    def __iter__(self) -> Iterator[Prepared]:
+        for subject in super().__iter__():
+            self.check()
+            yield subject
+
+
 class Fit:
     """One training of one learner; ``folder`` holds ``last.pt``, from which it goes on, and ``best.pt``."""
 
@@ -85,7 +101,7 @@ class Fit:
         self.learner, self.dataset, self.held_out, self.config = learner, dataset, held_out, config
         self.fabric, self.last, self.best, self.recorder = fabric, folder / "last.pt", folder / "best.pt", recorder
         self.state = self._placed()
-        self._stop: dict[str, bool] = {"requested": False}
+        self._stop_requests: list[int] = []
 
     def run(self, *, resume: bool = False) -> Fitted:
         """Train to the last epoch, with ``resume`` from ``last.pt`` if there is one, and return the networks to keep.
@@ -94,12 +110,10 @@ class Fit:
             Interrupted: Ctrl-C, SIGTERM or SIGUSR1; the state is saved.
             TrainingError: Terms that are not numbers, or a collapse; with advice.
         """
-        for part in self.last.parent.glob("*.pt.part"):  # of a state that a kill kept from being written
-            part.unlink(missing_ok=True)
         if resume and self.last.exists():
             self.state.load(self.last)
         self.recorder.begin(self.config.epochs, self.config.iterations_per_epoch, self.state.progress)
-        with self.recorder, _stop_requests() as self._stop:
+        with self.recorder.bar, _stop_requests() as self._stop_requests:
             while self.epoch < self.config.epochs:
                 self._train_epoch()
                 self._finish_epoch()
@@ -123,7 +137,7 @@ class Fit:
             progress.iteration += 1
             self._add(terms)
             self.recorder.iteration(progress.iteration)
-            if self._stop["requested"]:
+            if self._stop_requests:
                 self.state.save(self.last)
                 raise Interrupted(f"stopped after iteration {progress.iteration}; add --resume to go on from there.")
 
@@ -132,22 +146,20 @@ class Fit:
 
         A run that goes on from the first of the two states has no iteration left in its epoch, and validates it again.
         """
-        progress, config = self.state.progress, self.config
+        progress, number = self.state.progress, self.epoch + 1
         means = {f"train/{name}": total / progress.counts[name] for name, total in progress.sums.items()}
         if advice := self.learner.diagnose(means):
-            raise TrainingError(f"training broke down in epoch {self.epoch + 1}: {advice}")
-        row = {"epoch": float(self.epoch + 1), **means, "train/learning_rate_share": self._share()}
+            raise TrainingError(f"training broke down in epoch {number}: {advice}")
+        row = {"epoch": float(number), **means, "train/learning_rate_share": self._share()}
         panel = None
-        due = (self.epoch + 1) % config.validate_every == 0 or self.epoch + 1 == config.epochs
-        if due and self.held_out.source:
+        if self.held_out.source and (number % self.config.validate_every == 0 or number == self.config.epochs):
             self.state.save(self.last)
-            watched = replace(self.held_out, source=Watched(self.held_out.source, self._heed_stop))
+            watched = replace(self.held_out, source=_Watched(self.held_out.source, self._heed_stop))
             judgement = self.learner.validate(watched, self.state.ema.networks)
-            row |= judgement.metrics
-            panel = judgement.panel
-            if judgement.complete and judgement.metrics[self.learner.best] < progress.best:
-                progress.best, progress.best_epoch = judgement.metrics[self.learner.best], self.epoch + 1
-                save_atomic({"averages": self.state.ema.state_dict(), "epoch": self.epoch + 1}, self.best)
+            row, panel, score = row | judgement.metrics, judgement.panel, judgement.metrics[self.learner.best]
+            if judgement.complete and score < progress.best:
+                progress.best, progress.best_epoch = score, number
+                save_atomic({"averages": weights_of(self.state.ema.networks), "epoch": number}, self.best)
         progress.history.append(row)
         progress.sums, progress.counts = {}, {}
         self.recorder.epoch(progress.history, panel)
@@ -155,7 +167,7 @@ class Fit:
 
     def _heed_stop(self) -> None:
         """Leave a validation that is under way: the state before it is saved."""
-        if self._stop["requested"]:
+        if self._stop_requests:
             raise Interrupted(f"stopped while epoch {self.epoch + 1} was validated; add --resume to go on from there.")
 
     def _kept(self) -> Fitted:
@@ -222,19 +234,82 @@ def _channels_last(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[dict[str, bool]]:
+def _stop_requests() -> Iterator[list[int]]:
     """Let a signal of ``STOPS`` end the training after the iteration or validation subject; a second Ctrl-C at once."""
-    stop = {"requested": False}
+    requests: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
-        if stop["requested"] and number == signal.SIGINT:
+        if requests and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop["requested"] = True
+        requests.append(number)
 
     before = {name: signal.signal(name, ask) for name in STOPS}
     try:
-        yield stop
+        yield requests
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+@dataclass(frozen=True)
+class Task(Generic[D]):
+    """What is learnt from what: all of a training but where it runs and is recorded."""
+
+    config: Config
+    """The settings, which the training's folder keeps."""
+    fit: FitConfig
+    seed: int
+    """Of weights, noise and patches; equal seeds give equal models on one device."""
+    learner: Callable[[], Learner]
+    """Makes the learner."""
+    patches: Dataset[Batch]
+    held_out: HeldOut
+    """Validation subjects; may be empty where the last epoch is kept."""
+    model: type[D]
+    """What the model folder describes."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Those fields of the description that the task adds."""
+
+    def seeded(self) -> Learner:
+        """A fresh learner, whose random numbers are seeded; what cannot be built is refused here."""
+        seed_everything(self.seed, verbose=False)
+        return self.learner()
+
+    def train(
+        self,
+        folder: Path,
+        fabric: Fabric,
+        *,
+        origin: Origin | None = None,
+        recorder: Recorder | None = None,
+        resume: bool = False,
+        learner: Learner | None = None,
+    ) -> Model[D]:
+        """Train the learner and write its model folder.
+
+        However much there is to learn from, the networks take ``fit.epochs`` x ``fit.iterations_per_epoch`` steps.
+
+        Args:
+            folder: Holds ``config.yaml``, ``model/``, the state to resume from and what the recorder writes.
+            fabric: Device and precision, launched.
+            origin: Where the subjects come from.
+            recorder: Where metrics and panels go; by default to ``folder`` alone.
+            resume: Go on from the state in ``folder``, where there is one.
+            learner: One that is :meth:`seeded` already.
+
+        Raises:
+            ConfigError: A training that is resumed with other settings.
+        """
+        settings = folder / "config.yaml"
+        if resume and settings.exists() and load(type(self.config), read_yaml(settings)) != self.config:
+            raise ConfigError(f"{settings}: the training was begun with other settings; give those, or another folder.")
+        write_text(settings, to_yaml(self.config))
+        fitted = Fit(
+            learner or self.seeded(), self.patches, self.held_out, self.fit, fabric=fabric, folder=folder / "state",
+            recorder=recorder or Recorder(folder),
+        ).run(resume=resume)  # fmt: skip
+        return write_model(
+            folder / "model", fitted.networks, self.model, seed=self.seed, origin=origin or Origin(),
+            metrics=fitted.metrics, epoch=fitted.epoch, **self.facts,
+        )  # fmt: skip

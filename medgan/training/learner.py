@@ -1,9 +1,9 @@
 """What the training loop asks of a learner: a translator, a lesion generator, a segmenter or a classifier."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,27 +17,6 @@ from medgan.data.preparation import Prepared
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
 Networks = Mapping[str, nn.Module]
-T = TypeVar("T")
-
-
-class Watched(Sequence[T]):
-    """Subjects that are handed out one by one; ``check`` is called before each, and may raise to end the loop."""
-
-    def __init__(self, subjects: Sequence[T], check: Callable[[], None]) -> None:
-        self.subjects, self.check = subjects, check
-
-    def __len__(self) -> int:
-        return len(self.subjects)
-
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        self.check()
-        return self.subjects[index]
 
 
 @dataclass(frozen=True)
@@ -130,9 +109,8 @@ class Learner(ABC):
 
     def descend(self, optimizer: Optimizer, terms: Terms) -> None:
         """One step of ``optimizer`` down the sum of ``terms``."""
-        fabric = self.attached
         optimizer.zero_grad(set_to_none=True)
-        fabric.backward(torch.stack(list(terms.values())).sum())
+        self.attached.backward(torch.stack(list(terms.values())).sum())
         optimizer.step()
 
 
@@ -148,12 +126,8 @@ def panel(rows: Sequence[Sequence[NDArray[np.floating]]], lower: float, upper: f
     The middle slice is shown, seen from the feet (radiological).
     """
     tiles = [[_picture(image, lower, upper) for image in row] for row in rows]
-    height = max(tile.shape[0] for row in tiles for tile in row)
-    width = max(tile.shape[1] for row in tiles for tile in row)
-    padded = [
-        [np.pad(each, [(0, height - each.shape[0]), (0, width - each.shape[1])]) for each in row] for row in tiles
-    ]
-    return np.vstack([np.hstack(row) for row in padded])
+    high, wide = np.max([tile.shape for row in tiles for tile in row], axis=0)
+    return np.block([[np.pad(tile, [(0, high - len(tile)), (0, wide - len(tile.T))]) for tile in row] for row in tiles])
 
 
 def _picture(image: NDArray[np.floating], lower: float, upper: float) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ Loading a model needs no learner and runs no code of the folder: safetensors and
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 import torch
 from pydantic import AllowInfNan, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -33,8 +33,6 @@ SCHEMA_VERSION: Literal[2] = 2
 WEIGHTS, DESCRIPTION, CARD = "weights.safetensors", "model.json", "MODEL_CARD.md"
 COMMANDS = {"translation": "convert", "segmentation": "segment", "synthesis": "augment", "classification": "classify"}
 """By task, the command that uses a model of it."""
-STORED = {torch.float32: "F32", torch.int64: "I64"}
-"""What safetensors calls the types of our networks' tensors."""
 
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Text that is shown to people: nothing in it moves their cursor or colours their screen."""
@@ -147,8 +145,9 @@ def write_model(folder: Path, networks: Mapping[str, nn.Module], kind: type[D], 
     ``fields`` are those of the description but for the weights' hash, the versions and the list of networks.
     """
     listed = {kind.lists: tuple(networks)} if kind.lists else {}
+    weights = nn.ModuleDict(networks).state_dict()
     with replacing(folder / WEIGHTS) as stream:
-        stream.write(save({key: value.contiguous() for key, value in _named(networks)}))
+        stream.write(save({key: value.contiguous() for key, value in weights.items()}))
     digest = file_hash(folder / WEIGHTS)
     description = kind(weights_sha256=digest, versions=library_versions(), **listed, **fields)
     write_text(folder / DESCRIPTION, description.model_dump_json(indent=2) + "\n")
@@ -194,9 +193,7 @@ def read_description(folder: Path, kind: type[D]) -> D:
         content = read_json(folder / DESCRIPTION)
         if not isinstance(content, dict):
             raise ValueError("no description of a model")
-        _check_schema(folder, content)
-        _check_task(folder, content, kind)
-        description = kind.model_validate(_upgraded(content))
+        description = kind.model_validate(_of_todays_schema(folder, content, kind))
     except (ValueError, OSError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else str(error).partition("\n")[0]
         raise ModelError(f"{folder / DESCRIPTION}: cannot be read ({reason}); copy the model folder again.") from None
@@ -205,73 +202,11 @@ def read_description(folder: Path, kind: type[D]) -> D:
     return description
 
 
-def read_model(folder: Path, kind: type[D]) -> Model[D]:
-    """Load and verify a model folder.
+def _of_todays_schema(folder: Path, content: Mapping[str, Any], kind: type[Description]) -> dict[str, Any]:
+    """A description as today's medgan writes it; an unknown schema and another task are refused whatever else it says.
 
-    Raises:
-        ModelError: A missing or altered file, a newer schema, weights of other networks, or a model of another task.
+    What schema 1 holds without a task translates.
     """
-    description = read_description(folder, kind)
-    return Model(description, _load_networks(folder, description.build, description.weights_sha256))
-
-
-def _load_networks(folder: Path, build: Callable[[], Mapping[str, nn.Module]], sha256: str) -> Mapping[str, nn.Module]:
-    """The networks in evaluation mode and frozen.
-
-    They are first built without memory and held against the weights' header: a description that does not belong to its
-    weights, or that asks for more than they hold, is refused before anything is allocated.
-    """
-    path = folder / WEIGHTS
-    if file_hash(path) != sha256:
-        raise ModelError(
-            f"{path}: is not the file that {DESCRIPTION} describes (its SHA-256 differs); "
-            "it was changed or damaged: copy the model folder again."
-        )
-    try:
-        with torch.device("meta"):
-            wanted = {key: (value.dtype, tuple(value.shape)) for key, value in _named(build())}
-        _check_header(path, wanted)
-        networks = build()
-        weights = load_file(path)
-        for key, value in weights.items():
-            if not torch.isfinite(value).all():
-                raise ModelError(f"{path}: weights of {key} are not finite; the model is useless, train it anew.")
-        for name, network in networks.items():
-            own = {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
-            network.load_state_dict(own)
-            network.eval().requires_grad_(False)
-    except (SafetensorError, RuntimeError, ValueError, OverflowError, MemoryError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ModelError(
-            f"{folder}: weights do not fit the networks described ({reason}); copy the folder again."
-        ) from None
-    return networks
-
-
-def _named(networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the networks by the name that it has in a weight file."""
-    for name, network in networks.items():
-        for key, value in network.state_dict().items():
-            yield f"{name}.{key}", value
-
-
-def _check_header(path: Path, wanted: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> None:
-    """Hold a weight file's header against the networks' tensors; no tensor is read."""
-    with safe_open(path, "pt") as weights:
-        missing, surplus = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
-        if missing or surplus:
-            what, names = ("missing", missing) if missing else ("surplus", surplus)
-            raise ValueError(f"{len(names)} {what}, {min(names)[:100]!r} first")
-        for key, (dtype, shape) in wanted.items():
-            there = weights.get_slice(key)
-            if (there.get_dtype(), tuple(there.get_shape())) != (STORED.get(dtype), shape):
-                raise ValueError(
-                    f"{key} is {there.get_dtype()} {tuple(there.get_shape())}, not {STORED.get(dtype)} {shape}"
-                )
-
-
-def _check_schema(folder: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a description that this medgan does not know, whatever else it says."""
     version = content.get("schema_version")
     if type(version) is not int or version < 1:
         raise ValueError(f"its schema_version is {version!r:.50}; medgan writes {SCHEMA_VERSION}")
@@ -279,21 +214,54 @@ def _check_schema(folder: Path, content: Mapping[str, Any]) -> None:
         raise ModelError(
             f"{folder}: written by a newer medgan (schema {version}, known {SCHEMA_VERSION}); update medgan."
         )
-
-
-def _check_task(folder: Path, content: Mapping[str, Any], kind: type[Description]) -> None:
-    """Refuse a model that does something else than is asked of it; those of schema 1 that do not say translate."""
     task, wanted = str(content.get("task", "translation")), kind.model_fields["task"].default
     if task != wanted and task in COMMANDS:
         raise ModelError(f"{folder}: is a model for {task}, not for {wanted}; use it with `medgan {COMMANDS[task]}`.")
+    if version == 1 and "origin" not in content:
+        moved = {key: content[key] for key in Origin.model_fields if key in content}
+        own = {key: value for key, value in content.items() if key not in moved}
+        content = {"task": "translation", **own, "origin": moved}
+    return {**content, "schema_version": SCHEMA_VERSION}
 
 
-def _upgraded(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A description of any schema in the form of today's."""
-    if content["schema_version"] == SCHEMA_VERSION:
-        return dict(content)
-    if "origin" in content:
-        return {**content, "schema_version": SCHEMA_VERSION}
-    moved = {key: content[key] for key in Origin.model_fields if key in content}
-    own = {key: value for key, value in content.items() if key not in moved}
-    return {"task": "translation", **own, "origin": moved, "schema_version": SCHEMA_VERSION}
+def read_model(folder: Path, kind: type[D]) -> Model[D]:
+    """Load and verify a model folder; its networks are in evaluation mode and frozen.
+
+    They are first built without memory and held against the weights: a description that does not belong to these, or
+    asks for more than they hold, is refused before a network is allocated.
+
+    Raises:
+        ModelError: A missing or altered file, a newer schema, weights of other networks, or a model of another task.
+    """
+    description, path = read_description(folder, kind), folder / WEIGHTS
+    if file_hash(path) != description.weights_sha256:
+        raise ModelError(
+            f"{path}: is not the file that {DESCRIPTION} describes (its SHA-256 differs); "
+            "it was changed or damaged: copy the model folder again."
+        )
+    try:
+        weights = load_file(path)
+        with torch.device("meta"):
+            _check_fit(weights, nn.ModuleDict(description.build()).state_dict())
+        for key, value in weights.items():
+            if not torch.isfinite(value).all():
+                raise ModelError(f"{path}: weights of {key} are not finite; the model is useless, train it anew.")
+        networks = description.build()
+        nn.ModuleDict(networks).eval().requires_grad_(False).load_state_dict(weights)
+    except (SafetensorError, RuntimeError, ValueError, OverflowError, MemoryError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(
+            f"{folder}: weights do not fit the networks described ({reason}); copy the folder again."
+        ) from None
+    return Model(description, networks)
+
+
+def _check_fit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Refuse weights that lack one of the networks' tensors, have another, or one of another type or shape."""
+    for what, names in (("missing", wanted.keys() - weights.keys()), ("surplus", weights.keys() - wanted.keys())):
+        if names:
+            raise ValueError(f"{len(names)} {what}, {min(names)[:100]!r} first")
+    for key, own in wanted.items():
+        if (weights[key].dtype, weights[key].shape) != (own.dtype, own.shape):
+            there = f"{weights[key].dtype} {tuple(weights[key].shape)}"
+            raise ValueError(f"{key} is {there}, not {own.dtype} {tuple(own.shape)}")

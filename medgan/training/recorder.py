@@ -4,8 +4,6 @@ import csv
 import io
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from medgan.data.streams import replacing, write_text
 from medgan.tracking import Tracker
 from medgan.training import state
 
+QUIET = Console(quiet=True)
 TIMED = 10
 """Iterations after which a session says how long it will take; the first, which warms up, does not count."""
 
@@ -24,7 +23,7 @@ TIMED = 10
 class Recorder:
     """The record of one run: ``metrics.csv`` and ``samples/`` in a folder, MLflow if given, and a progress bar."""
 
-    def __init__(self, folder: Path, tracker: Tracker | None, console: Console) -> None:
+    def __init__(self, folder: Path, tracker: Tracker | None = None, console: Console = QUIET) -> None:
         self.folder, self.tracker, self.console = folder, tracker, console
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -39,15 +38,6 @@ class Recorder:
         self.task = self.bar.add_task("training", total=None)
         self.first = self.total = 0
         self.warm_s = 0.0
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
 
     def begin(self, epochs: int, iterations_per_epoch: int, progress: state.Progress) -> None:
         """The run starts, or goes on, at ``progress``."""
@@ -75,7 +65,7 @@ class Recorder:
             with replacing(path) as stream:
                 Image.fromarray(panel).save(stream, format="PNG")
             if self.tracker:
-                self.tracker.panel(path)
+                self.tracker.artifact(path, "samples")
         if self.tracker:
             self.tracker.metrics({key: value for key, value in row.items() if key != "epoch"}, step=number)
         shown = "  ".join(f"{key.split('/')[1]} {value:.3g}" for key, value in row.items() if key.startswith("val/"))

@@ -23,6 +23,9 @@ from medgan.training.model_folder import Description, Origin, library_versions
 from medgan.training.recorder import Recorder
 from medgan.training.run_folder import RunFolder, changed_settings, is_begun, new_run, run_to_resume
 
+TAGS = ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")
+"""The facts of a run by which people search in MLflow."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -75,8 +78,7 @@ def train(order: Order, console: Console) -> Trained:
         MedganError: Whatever keeps the training from starting or going on; the message says what to do.
         Interrupted: Asked to stop; the run can be resumed.
     """
-    kind = catalog.load(order.pipeline)
-    root = order.out / kind.experiment()
+    root = order.out / catalog.load(order.pipeline).experiment()
     if order.resume_or_start:
         order = replace(order, resume=is_begun(root, order.name))
     run, pipeline, data = _resumed(order, root) if order.resume else _started(order, root)
@@ -93,8 +95,12 @@ def train(order: Order, console: Console) -> Trained:
         learner = task.seeded()
         facts = _fixed_facts(pipeline, cohort, split, data, fabric)
         facts["phantom"] = data is None or order.phantom or before.get("phantom", False)
-        phantom = facts["phantom"] or pipeline.on_phantom
-        with _tracked(order, pipeline, run.name, facts, before) as tracker:
+        tags = {key: str(facts[key]) for key in TAGS}
+        with Tracker.start(
+            order.tracking, recorded=before.get("tracking_uri"), experiment=pipeline.experiment(), run_name=run.name,
+            parameters=config.model_dump(mode="json"), tags=tags, run_id=before.get("mlflow_run_id"),
+            parent=order.parent,
+        ) as tracker:  # fmt: skip
             recorded = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
             # After everything that can be refused: a folder that is begun is a run.
             if order.resume:
@@ -104,8 +110,10 @@ def train(order: Order, console: Console) -> Trained:
                 run.start(config, split, facts | recorded)
             if "mlflow_run_id" not in before:
                 run.note(recorded)
-                _describe_data(tracker, pipeline, cohort, facts)
+                counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
+                tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)
                 tracker.artifact(run.config)
+            phantom = facts["phantom"] or pipeline.on_phantom
             model = task.train(
                 run.path, fabric, learner=learner, resume=order.resume,
                 origin=Origin.of(split, phantom=phantom, data_fingerprint=facts["data_fingerprint"]),
@@ -157,13 +165,13 @@ def _resumed(order: Order, root: Path) -> Begun:
 
 def _announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Console) -> None:
     """Say what is about to happen, and what was chosen on the user's behalf."""
-    config = pipeline.config
+    config, fit = pipeline.config, pipeline.config.fit
     if order.data is None and not order.resume:
         console.out("no --data: training on the built-in phantom, which never stands for a patient", highlight=False)
     device = "a CPU" if config.size == "small" else "a GPU"
     size = f"size {config.size}" + (f", because this is {device}" if pipeline.sized_by_device else "")
-    iterations = config.fit.epochs * config.fit.iterations_per_epoch
-    console.out(f"{run.path}: {size}; {iterations} iterations of {config.fit.batch_size} patches", highlight=False)
+    iterations = fit.epochs * fit.iterations_per_epoch
+    console.out(f"{run.path}: {size}; {iterations} iterations of {fit.batch_size} patches", highlight=False)
 
 
 def _frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: RunFolder) -> Split:
@@ -189,24 +197,3 @@ def _fixed_facts(pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Da
         "precision": str(fabric.strategy.precision.precision),
         "versions": library_versions(),
     }
-
-
-def _tracked(order: Order, pipeline: Pipeline[Any], name: str, facts: Settings, before: Settings) -> Tracker:
-    """The MLflow run: a new one, or the one that ``before``, what ``run.json`` told at the start, says was begun."""
-    tags = {key: str(facts[key]) for key in ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")}
-    return Tracker.start(
-        order.tracking,
-        recorded=before.get("tracking_uri"),
-        experiment=pipeline.experiment(),
-        run_name=name,
-        parameters=pipeline.config.model_dump(mode="json"),
-        tags=tags,
-        run_id=before.get("mlflow_run_id"),
-        parent=order.parent,
-    )
-
-
-def _describe_data(tracker: Tracker, pipeline: Pipeline[Any], cohort: Cohort, facts: Settings) -> None:
-    """Record which data a run sees, without a name of it."""
-    counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
-    tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)

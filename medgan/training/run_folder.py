@@ -2,12 +2,11 @@
 
 import json
 import platform
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medgan.config import NEEDS_NAME, Config, Settings, check_name, flattened, load, read_yaml, to_yaml
+from medgan.config import NEEDS_NAME, Config, Settings, check_name, flattened, to_yaml
 from medgan.data.splits import Split
 from medgan.data.streams import write_text
 from medgan.documents import read_json
@@ -20,38 +19,12 @@ STUDIES = ("study.json", "routes.json")
 """The records of studies, each of which has a folder of its own among the runs."""
 
 
-def folder_named(root: Path, name: str) -> Path:
-    """The folder of a run or study in ``root``; a study's own runs are named ``STUDY/RUN``."""
-    for part in name.split("/"):
-        check_name(part)
-    return root / name
-
-
-@dataclass(frozen=True)
 class RunFolder:
     """``runs/<pipeline>/<name>/``: resolved settings, frozen split, states to resume from, model, and ``run.json``."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """``config.yaml``."""
-        return self.path / "config.yaml"
-
-    @property
-    def split(self) -> Path:
-        """``split.json``."""
-        return self.path / "split.json"
-
-    @property
-    def model(self) -> Path:
-        """The model folder."""
-        return self.path / "model"
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self.path.name
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
+        self.config, self.split, self.model = path / "config.yaml", path / "split.json", path / "model"
 
     def start(self, config: Config, split: Split, facts: Settings) -> None:
         """Write what is fixed for the whole run; ``facts`` are what ``run.json`` tells of data, device and versions."""
@@ -71,17 +44,24 @@ class RunFolder:
             DataError: It is damaged.
         """
         path = self.path / "run.json"
-        if not path.exists():
-            return {}
         try:
             facts = read_json(path)
+            if not isinstance(facts, dict):
+                raise ValueError("holds no facts of a run")
+        except FileNotFoundError:
+            return {}
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{path}: cannot be read ({error}); the run folder is damaged, start the run anew."
             ) from None
-        if not isinstance(facts, dict):
-            raise DataError(f"{path}: holds no facts of a run; the run folder is damaged, start the run anew.")
         return facts
+
+
+def folder_named(root: Path, name: str) -> Path:
+    """The folder of a run or study in ``root``; a study's own runs are named ``STUDY/RUN``."""
+    for part in name.split("/"):
+        check_name(part)
+    return root / name
 
 
 def new_run(root: Path, name: str | None) -> RunFolder:
@@ -90,8 +70,7 @@ def new_run(root: Path, name: str | None) -> RunFolder:
     Raises:
         ConfigError: The folder holds a run, or a study.
     """
-    run = RunFolder(folder_named(root, datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if name is None else name))
-    _refuse_study(run.path)
+    run = _run_named(root, datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if name is None else name)
     if run.config.exists():
         raise ConfigError(f"{run.path} holds a run already; choose another --name, or go on with it by --resume.")
     return run
@@ -104,14 +83,21 @@ def run_to_resume(root: Path, name: str | None) -> RunFolder:
         ConfigError: There is no such run, or the folder holds a study.
     """
     if name is not None:
-        runs = [RunFolder(folder_named(root, name))]
-        _refuse_study(runs[0].path)
+        runs = [_run_named(root, name)]
     else:
         runs = [RunFolder(path) for path in sorted(root.glob("*")) if (path / "run.json").exists()]
         runs.sort(key=lambda run: str(run.facts().get("started", "")))
     if not runs or not runs[-1].config.exists():
         raise ConfigError(f"{root / name if name else root}: there is no run to resume; start it without --resume.")
     return runs[-1]
+
+
+def _run_named(root: Path, name: str) -> RunFolder:
+    """A training's folder; that of a study is refused, whose children have folders of their own."""
+    folder = folder_named(root, name)
+    if record := next((record for record in STUDIES if (folder / record).exists()), None):
+        raise ConfigError(f"{folder} holds a study ({record}), and no training's run; choose another --name.")
+    return RunFolder(folder)
 
 
 def is_begun(root: Path, name: str | None) -> bool:
@@ -128,30 +114,9 @@ def is_begun(root: Path, name: str | None) -> bool:
 def changed_settings(before: Config, now: Config) -> str:
     """The first settings that differ, for people; empty where none does."""
     old, new = (flattened(each.model_dump(mode="json")) for each in (before, now))
-    changed = [
-        f"{key} was {old.get(key)} and is now {new.get(key)}"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
-    ]
+    differing = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    changed = [f"{key} was {old.get(key)} and is now {new.get(key)}" for key in differing]
     return few(changed, MAX_NAMED, between="; ", last=", and ")
-
-
-def _refuse_study(folder: Path) -> None:
-    """Keep a training out of the folder of a study, whose children have folders of their own."""
-    if record := next((name for name in STUDIES if (folder / name).exists()), None):
-        raise ConfigError(f"{folder} holds a study ({record}), and no training's run; choose another --name.")
-
-
-def note_settings(folder: Path, config: Config, resume: bool) -> None:
-    """Write a training's settings into its folder; on resume hold them against those.
-
-    Raises:
-        ConfigError: A training that is resumed with other settings.
-    """
-    path = folder / "config.yaml"
-    if resume and path.exists() and load(type(config), read_yaml(path)) != config:
-        raise ConfigError(f"{path}: the training was begun with other settings; give those, or another folder.")
-    write_text(path, to_yaml(config))
 
 
 def split_of_model(model: Path, split_hash: str, *, given: Path | None = None, otherwise: str) -> Split:

@@ -4,7 +4,6 @@ import copy
 import os
 import random
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
-from medgan.errors import TrainingError
+from medgan.data.streams import replacing
+from medgan.errors import DataError, TrainingError
 from medgan.training.learner import Learner, Networks
 
 Weights = dict[str, dict[str, torch.Tensor]]
@@ -25,17 +25,13 @@ Weights = dict[str, dict[str, torch.Tensor]]
 class EMA:
     """Exponential moving averages of networks: steadier than any single iteration of an adversarial game.
 
-    The decay rises as (1 + n) / (10 + n) towards its limit, so that the first iterations do not hold the average back.
-
-    Args:
-        networks: The networks to follow.
-        decay: Share of the average that an iteration keeps, in the long run.
+    An iteration keeps the share ``decay`` of the average. The share rises as (1 + n) / (10 + n) towards ``decay``, so
+    that the first iterations do not hold the average back.
     """
 
     def __init__(self, networks: Networks, decay: float) -> None:
-        self.networks = {
-            name: copy.deepcopy(network).eval().requires_grad_(False) for name, network in networks.items()
-        }
+        copies = {name: copy.deepcopy(network) for name, network in networks.items()}
+        self.networks = {name: network.eval().requires_grad_(False) for name, network in copies.items()}
         self.decay = decay
 
     @torch.no_grad()
@@ -48,13 +44,10 @@ class EMA:
             for kept, buffer in zip(average.buffers(), networks[name].buffers(), strict=True):
                 kept.copy_(buffer)
 
-    def state_dict(self) -> Weights:
-        """Weights by network."""
-        return {name: network.state_dict() for name, network in self.networks.items()}
 
-    def load_state_dict(self, state: Weights) -> None:
-        """Restore a :meth:`state_dict`."""
-        load_weights(self.networks, state)
+def weights_of(networks: Networks) -> Weights:
+    """Every network's weights, for :func:`load_weights`."""
+    return {name: network.state_dict() for name, network in networks.items()}
 
 
 def load_weights(networks: Networks, weights: Weights) -> None:
@@ -96,9 +89,9 @@ class State:
         save_atomic(
             {
                 "progress": asdict(self.progress),
-                "networks": {name: network.state_dict() for name, network in self.networks.items()},
+                "networks": weights_of(self.networks),
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-                "averages": self.ema.state_dict(),
+                "averages": weights_of(self.ema.networks),
                 "memory": self.learner.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),
                 "random": _random_states(),
@@ -115,7 +108,7 @@ class State:
         content = load_checked(path)
         try:
             load_weights(self.networks, content["networks"])
-            self.ema.load_state_dict(content["averages"])
+            load_weights(self.ema.networks, content["averages"])
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(content["optimizers"][name])
             self.learner.load_state_dict(content["memory"])
@@ -135,20 +128,14 @@ def save_atomic(content: Mapping[str, Any], path: Path) -> None:
     Raises:
         TrainingError: The disk is full or the folder cannot be written; ``path`` still holds what it held.
     """
-    part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
+        with replacing(path) as stream:
             torch.save(dict(content), stream)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch hides the disk's error behind one of its own
-        with suppress(OSError):
-            part.unlink()
-        reason = error if isinstance(error, OSError) else error.__context__ or error
+    except (DataError, RuntimeError) as error:  # both hide the disk's own error
         raise TrainingError(
-            f"{path}: the state cannot be written ({reason}); make room, then go on by --resume. "
+            f"{path}: the state cannot be written ({error.__context__ or error}); make room, then go on by --resume. "
             "The state before is kept."
         ) from None
 

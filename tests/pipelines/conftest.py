@@ -25,3 +25,16 @@ def save_lesions(tmp_path_factory):
         return folder / "cohort.csv"
 
     return save
+
+
+@pytest.fixture(scope="session")
+def bare():
+    """The CSV beside another whose subjects, all for training but for s4, have no masks."""
+
+    def save(cohort):
+        rows = [row.split(",") for row in cohort.read_text(encoding="utf-8").splitlines()]
+        without = cohort.with_name("bare.csv")
+        without.write_text("\n".join(",".join([*row[:3], row[4]]) for row in rows), encoding="utf-8")
+        return without
+
+    return save

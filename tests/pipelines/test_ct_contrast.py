@@ -18,20 +18,15 @@ def test_contrast_is_the_source_and_both_sides_are_ct_at_one_window():
     assert pair.source.window == pair.target.window
 
 
-@pytest.mark.parametrize(("translator", "kind", "paired"), [("cyclegan", CycleGAN, False), ("pix2pix", Pix2Pix, True)])
-def test_the_translator_says_whether_pairs_are_needed(translator, kind, paired):
-    pipeline = configured(translator=translator)
-    assert pipeline.pair.paired == paired
-    assert isinstance(pipeline.learner(), kind)
-
-
-def test_settings_reach_the_learner():
-    pipeline = configured(cyclegan={"cycle": 3}, pix2pix={"l1": 7}, patch={"size_voxels": 64})
+def test_the_translator_says_whether_pairs_are_needed_and_settings_reach_it():
+    pipeline = configured(cyclegan={"cycle": 3}, patch={"size_voxels": 64})
     learner = pipeline.learner()
+    assert (type(learner), pipeline.pair.paired) == (CycleGAN, False)
     assert (learner.config.cycle, learner.patch.size_voxels) == (3, 64)
-    learner = configured(translator="pix2pix", pix2pix={"l1": 7, "adversarial": "none"}).learner()
-    assert learner.config.l1 == 7
-    assert learner.networks().keys() == {"to_target"}
+    pipeline = configured(translator="pix2pix", pix2pix={"l1": 7, "adversarial": "none"})
+    learner = pipeline.learner()
+    assert (type(learner), pipeline.pair.paired) == (Pix2Pix, True)
+    assert (learner.config.l1, list(learner.networks())) == (7, ["to_target"])
 
 
 def test_iodine_only_adds_attenuation_and_the_source_has_it():

@@ -1,7 +1,6 @@
 import shutil
 
 import pytest
-import torch
 from rich.console import Console
 
 from medgan import catalog
@@ -12,10 +11,10 @@ from medgan.errors import ConfigError, DataError
 from medgan.studies.base import Order as StudyOrder
 from medgan.studies.translator import configured as study_configured
 from medgan.synthesis.generators import GeneratorDescription
-from medgan.training.fit import Fit, Interrupted
 from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train
 
+QUIET = Console(quiet=True)
 TINY = [
     "patch.size_voxels=16",
     "generator={kind: mask_to_lesion, warm_up_iterations: 1, discriminator: {receptive_field: 16, channels: 4}}",
@@ -38,7 +37,7 @@ def done(cohort, tmp_path_factory):
     """A training that nobody stopped."""
     out = tmp_path_factory.mktemp("runs")
     order = Order("lesion_augmentation", cohort, overrides=TINY, out=out, name="one", device="cpu")
-    return train(order, Console(quiet=True))
+    return train(order, QUIET)
 
 
 def test_one_command_trains_a_generator_and_says_what_it_is_for(done):
@@ -67,39 +66,14 @@ def test_a_generator_does_not_learn_from_cases_that_augment_made(cohort, tmp_pat
     assert set(Split.load(done.run.path / "split.json").train) == {"s0", "s3", "s5"}
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(cohort, done, tmp_path, monkeypatch):
-    whole, finish = read_model(done.run.model, GeneratorDescription), Fit._finish_epoch
-
-    def stop_after_one(self):
-        finish(self)
-        raise Interrupted
-
-    monkeypatch.setattr(Fit, "_finish_epoch", stop_after_one)
-    order = Order("lesion_augmentation", cohort, overrides=TINY, out=tmp_path, name="half", device="cpu")
-    with pytest.raises(Interrupted):
-        train(order, Console(quiet=True))
-    monkeypatch.setattr(Fit, "_finish_epoch", finish)
-    resumed = Order("lesion_augmentation", cohort, out=tmp_path, name="half", resume=True, device="cpu")
-    again = read_model(train(resumed, Console(quiet=True)).run.model, GeneratorDescription)
-    one, other = whole.network.state_dict(), again.network.state_dict()
-    assert all(torch.equal(one[key], other[key]) for key in one)
-
-
-def test_images_without_a_mask_teach_nothing(cohort):
+def test_images_without_a_mask_teach_nothing(cohort, bare, tmp_path):
     pipeline = configured(patch={"size_voxels": 16})
     found = find_cohort(cohort, pipeline.pair)
-    seen = pipeline.task(
-        found, split_subjects(found, pipeline.pair, pipeline.config.split), Cache(cohort.parent / "cache")
-    )
+    split = split_subjects(found, pipeline.pair, pipeline.config.split)
+    seen = pipeline.task(found, split, Cache(tmp_path / "cache"))
     assert [case.subject for case in seen.patches.cases] == ["s0", "s1", "s2", "s3"]
-
-
-def test_a_cohort_without_masks_is_refused(cohort, tmp_path):
-    rows = [row.split(",") for row in cohort.read_text(encoding="utf-8").splitlines()]
-    bare = cohort.with_name("bare.csv")
-    bare.write_text("\n".join(",".join([*row[:3], row[4]]) for row in rows), encoding="utf-8")
     with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
-        train(Order("lesion_augmentation", bare, overrides=TINY, out=tmp_path, device="cpu"), Console(quiet=True))
+        train(Order("lesion_augmentation", bare(cohort), overrides=TINY, out=tmp_path, device="cpu"), QUIET)
 
 
 def test_what_compares_translations_refuses_it_by_name():

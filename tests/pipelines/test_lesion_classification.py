@@ -68,15 +68,9 @@ def test_labels_come_from_masks_and_unlabelled_patches_from_all_training_subject
 def test_the_supervised_method_has_no_unlabelled_patches(cohort, tmp_path):
     settings = {"patch": {"size_voxels": 16}, "labelled_patches": 6}
     assert len(training_of(cohort, tmp_path, **settings).patches.unlabelled) == 0
+    assert configured().config.fit.keep == "last", "unless somebody is to choose"
 
 
-def test_the_last_epoch_is_kept_unless_somebody_is_to_choose():
-    assert configured().config.fit.keep == "last"
-
-
-def test_a_cohort_without_masks_teaches_nothing(cohort, tmp_path):
-    bare = cohort.with_name("bare.csv")
-    rows = cohort.read_text(encoding="utf-8").splitlines()
-    bare.write_text("\n".join([rows[0], *(",".join([*row.split(",")[:3], "", "train"]) for row in rows[1:])]) + "\n")
+def test_a_cohort_without_masks_teaches_nothing(cohort, bare, tmp_path):
     with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
-        training_of(bare, tmp_path)
+        training_of(bare(cohort), tmp_path)

@@ -28,25 +28,21 @@ def test_mr_in_percentiles_is_the_source_and_ct_in_hu_the_target():
 
 
 @pytest.mark.parametrize(("translator", "kind", "paired"), TRANSLATORS)
-def test_the_translator_says_whether_pairs_are_needed(translator, kind, paired):
-    pipeline = configured(translator=translator)
-    assert pipeline.pair.paired is paired
-    assert isinstance(pipeline.learner(), kind)
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_switches_choose_the_translator_and_the_dimensions_and_so_whether_pairs_are_needed(
+    translator, kind, paired, dimensions
+):
+    patch = {"dimensions": dimensions, "size_voxels": 64, "depth_voxels": 32 if dimensions == "3" else None}
+    pipeline = configured(translator=translator, patch=patch)
+    learner = pipeline.learner()
+    assert (type(learner), pipeline.pair.paired) == (kind, paired)
+    assert learner.patch.spatial == (3 if dimensions == "3" else 2)
 
 
 def test_by_default_it_is_a_regression_that_sees_neighbouring_slices():
     learner = configured().learner()
     assert learner.networks().keys() == {"to_target"}
     assert learner.patch.channels == 5
-
-
-@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-@pytest.mark.parametrize("translator", [name for name, *_ in TRANSLATORS])
-def test_one_switch_chooses_the_dimensions(dimensions, translator):
-    depth = {"depth_voxels": 32} if dimensions == "3" else {}
-    patch = {"dimensions": dimensions, "size_voxels": 64, **depth}
-    learner = configured(translator=translator, patch=patch).learner()
-    assert learner.patch.spatial == (3 if dimensions == "3" else 2)
 
 
 def test_there_is_no_change_between_mr_and_hu():

@@ -8,8 +8,8 @@ from lightning_fabric import Fabric
 from medgan.config import load
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
+from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.segmentation.training import segmenter_task
 from medgan.training.device import make_fabric
 
 LABELS = {"disc": 1, "square": [2, 3]}

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from torch import nn
 from medgan.data.grid import Volume, made_up_grid
 from medgan.data.volumes import read_volume
 from medgan.errors import GeometryError, ModelError
+from medgan.evaluation.segmentation import LesionCounts
 from medgan.inference.apply import MARGIN_VOXELS
-from medgan.segmentation.apply import _on_own_grid, _probabilities, segment_prepared, segment_study
+from medgan.segmentation.apply import LabelKeeper, _on_own_grid, _probabilities, segment_prepared, segment_study
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 
@@ -23,17 +25,14 @@ class ByIntensity(nn.Module):
         return 50 * torch.stack([torch.full_like(centre, 0.3), centre, -centre], dim=1)
 
 
-def by_hand(study):
-    seen = study.normalised()
-    return np.select([seen > 0.3, seen < -0.3], [1, 2], 0)
-
-
 @DIMENSIONS
 def test_each_voxel_of_the_body_gets_its_likeliest_class(config, subjects, fabric, dimensions):
     (subject,) = subjects(1)
     found = segment_prepared(ByIntensity(), subject.image, config(dimensions), fabric)
     assert found.dtype == np.uint8
-    assert np.mean(found == by_hand(subject.image)) > (0.999 if dimensions != "3" else 0.99)
+    seen = subject.image.normalised()
+    by_hand = np.select([seen > 0.3, seen < -0.3], [1, 2], 0)
+    assert np.mean(found == by_hand) > (0.999 if dimensions != "3" else 0.99)
 
 
 @DIMENSIONS
@@ -92,11 +91,6 @@ def test_on_a_real_volume_stored_the_other_way_round_each_voxel_gets_its_own_lab
     assert (found[expected == 1] == 1).mean() > 0.999
 
 
-def test_a_prepared_study_is_segmented_on_its_own_grid(model, subjects, fabric):
-    (subject,) = subjects(1)
-    np.testing.assert_array_equal(segment_study(model, subject.image, fabric), by_hand(subject.image))
-
-
 def test_probabilities_and_not_labels_are_carried_back():
     found = np.zeros((2, 2, 1, 1), dtype=np.float32)
     found[:, 0, 0, 0], found[:, 1, 0, 0] = (1.0, 0.0), (0.2, 0.8)
@@ -105,16 +99,61 @@ def test_probabilities_and_not_labels_are_carried_back():
     assert _on_own_grid(found, np.eye(4), fine)[:, 0, 0].tolist() == [0] * 7 + [1] * 4
 
 
-def test_a_slice_that_is_not_axial_is_refused(model, fabric):
-    given = Volume(np.zeros((20, 1, 20), np.float32), made_up_grid((20, 1, 20), np.eye(4)), Path("coronal.nii.gz"))
+def test_a_slice_that_is_not_axial_and_a_network_that_answers_with_no_numbers_are_refused(model, fabric):
+    coronal = Volume(np.zeros((20, 1, 20), np.float32), made_up_grid((20, 1, 20), np.eye(4)), Path("coronal.nii.gz"))
     with pytest.raises(GeometryError, match=r"coronal.nii.gz: .* no axial image"):
-        segment_study(model, given, fabric)
-
-
-def test_a_network_that_answers_with_no_numbers_is_refused(model, fabric):
-    class Broken(nn.Module):
-        def forward(self, image):
-            return torch.full((len(image), 3, *image.shape[2:]), float("nan"))
-
+        segment_study(model, coronal, fabric)
+    for weight in model.networks.values():
+        weight.forward = lambda image: torch.full((len(image), 3, *image.shape[2:]), float("nan"))
     with pytest.raises(ModelError, match="a: the segmenter answers with values that are no numbers"):
-        segment_study(replace(model, networks={"segmenter": Broken()}), volume(), fabric)
+        segment_study(model, volume(), fabric)
+
+
+# Two segmenters as judges of a translation; they threshold, so that what they find is known.
+
+NAMES = {1: "liver", 2: "lesion"}
+SPACING_MM = 5.0
+
+
+def segmenter(shift_hu, names=NAMES):
+    return SimpleNamespace(description=SimpleNamespace(names=names), shift_hu=shift_hu)
+
+
+def thresholded(model, volume, fabric):
+    hu = volume.voxels - model.shift_hu
+    return np.select([np.abs(hu - 60) < 5, np.abs(hu - 20) < 5], [1, 2]).astype(np.uint8)
+
+
+@pytest.fixture
+def keeper(monkeypatch):
+    monkeypatch.setattr("medgan.segmentation.apply.segment_study", thresholded)
+    return LabelKeeper(segmenter(100), segmenter(0), None, lesions=["lesion"])
+
+
+def scan(*, lesion, shift_hu=0.0, origin_mm=0.0):
+    hu = np.full((24, 24, 6), -100.0, np.float32)
+    hu[4:20, 4:20] = 60
+    if lesion:
+        hu[8:12, 8:12] = 20
+    affine = np.diag([SPACING_MM] * 3 + [1.0])
+    affine[0, 3] = origin_mm
+    return Volume(hu + np.float32(shift_hu), made_up_grid(hu.shape, affine), Path("image.nii.gz"))
+
+
+def test_each_segmenter_looks_at_its_own_side_and_as_a_number_it_is_the_worst_organs_dice(keeper):
+    image, whole, erased = scan(lesion=True, shift_hu=100), scan(lesion=True), scan(lesion=False)
+    assert keeper.keeping(image, whole).dice == {"liver": 1.0}
+    assert keeper.keeping(image, whole).lesions == {"lesion": LesionCounts(1, 0, 0, 0)}
+    assert keeper.keeping(image, erased).lesions == {"lesion": LesionCounts(0, 1, 0, 0)}
+    assert keeper(image, erased) == keeper.keeping(image, erased).dice["liver"] == pytest.approx(2 * 240 / (240 + 256))
+    empty = scan(lesion=False, shift_hu=1000)
+    assert keeper(empty, empty) == 0, "nothing found is nothing kept"
+    with pytest.raises(GeometryError, match="does not lie on the voxel grid"):
+        keeper.keeping(whole, scan(lesion=True, origin_mm=3.0))
+
+
+def test_segmenters_of_other_labels_are_refused():
+    with pytest.raises(ModelError, match=r"find liver, lesion and lesion, liver: only labels of the same names"):
+        LabelKeeper(segmenter(0), segmenter(0, {1: "lesion", 2: "liver"}), None)
+    with pytest.raises(ModelError, match="find no spleen; they find liver, lesion"):
+        LabelKeeper(segmenter(0), segmenter(0), None, lesions=["spleen"])

@@ -1,13 +1,23 @@
+import csv
 import math
 
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import seed_everything
+from PIL import Image
 from torch import nn
 
+from medgan.errors import ConfigError, DataError
+from medgan.evaluation.tissues import overlap
+from medgan.segmentation.apply import segment_prepared
 from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.segmentation.segmenter import Segmenter
+from medgan.segmentation.segmenter import Segmenter, segmenter_task
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.training.fit import Fit, Interrupted
+from medgan.training.model_folder import Origin, read_model
+
+ORIGIN = Origin(split_hash="abc", phantom=True)
 
 
 @pytest.fixture
@@ -42,13 +52,6 @@ def test_the_terms_are_soft_dice_of_the_names_over_the_batch_and_cross_entropy(s
     assert float(terms["cross_entropy"]) == pytest.approx(float(entropy), abs=1e-5)
 
 
-def test_steps_descend(segmenter):
-    learner, given = segmenter(rate=0.01), batch("2")
-    given["image"] = given["labels"].float() - 1
-    sums = [float(sum(learner.training_step(given).values())) for _ in range(40)]
-    assert sums[-1] < 0.5 * sums[0]
-
-
 class Always(nn.Module):
     """A network that is sure of one class everywhere."""
 
@@ -62,26 +65,23 @@ class Always(nn.Module):
         return scores
 
 
-def test_validation_is_the_mean_dice_over_subjects_and_names(segmenter, subjects):
-    held_out = LabelledHeldOut.of(subjects(2))
-    metrics = segmenter().validate(held_out, {"segmenter": Always(1)}).metrics
-    shares = [np.mean(labels == 1) for labels in held_out.labels]
+def test_validation_is_the_mean_dice_over_subjects_and_those_names_that_somebody_has(segmenter, subjects):
+    given = subjects(2)
+
+    def judged(number):
+        return segmenter().validate(LabelledHeldOut.of(given), {"segmenter": Always(number)}).metrics
+
+    shares = [np.mean(each.labels == 1) for each in given]
     expected = np.mean([2 * share / (share + 1) for share in shares])
-    assert metrics["val/dice_disc"] == pytest.approx(expected)
-    assert metrics["val/dice_square"] == 0
-    assert metrics["val/dice"] == pytest.approx(expected / 2)
-    assert metrics["val/dice_loss"] == pytest.approx(1 - expected / 2)
-
-
-def test_a_name_that_nobody_has_says_nothing(segmenter, subjects):
-    (subject,) = subjects(1)
-    subject.labels[subject.labels == 2] = 0
-    held_out = LabelledHeldOut.of([subject])
-    metrics = segmenter().validate(held_out, {"segmenter": Always(1)}).metrics
-    assert "val/dice_square" not in metrics
-    assert metrics["val/dice"] == metrics["val/dice_disc"] > 0
-    subject.labels[:] = 0
-    assert math.isnan(segmenter().validate(held_out, {"segmenter": Always(0)}).metrics["val/dice_loss"])
+    dice = {"disc": expected, "square": 0}
+    means = {"val/dice": expected / 2, "val/dice_loss": 1 - expected / 2}
+    assert judged(1) == pytest.approx({f"val/dice_{name}": value for name, value in dice.items()} | means)
+    for each in given:
+        each.labels[each.labels == 2] = 0
+    assert judged(1) == pytest.approx({"val/dice_disc": expected, "val/dice": expected, "val/dice_loss": 1 - expected})
+    for each in given:
+        each.labels[:] = 0
+    assert math.isnan(judged(0)["val/dice_loss"])
 
 
 def test_a_panel_shows_image_truth_and_finding_where_the_truth_is_largest(segmenter, subjects):
@@ -94,3 +94,101 @@ def test_a_panel_shows_image_truth_and_finding_where_the_truth_is_largest(segmen
     assert (truth == 255).sum() == 4 * 24
     assert set(np.unique(truth)) == {0, 255}
     assert set(np.unique(found)) <= {0, 128}
+
+
+@pytest.fixture(scope="module")
+def trained_in(config, subjects, fabric):
+    """A short training in a folder: ``trained_in(folder, "3", seed=1)``."""
+
+    def run(folder, dimensions="2", *, seed=0, train=None, validation=None, settings=None, extra=(), share=0.0, **more):
+        train = subjects(2) if train is None else train
+        validation = subjects(1, 10) if validation is None else validation
+        settings = settings or config(dimensions, fit={"epochs": 2})
+        task = segmenter_task(train, validation, settings, seed=seed, extra=extra, extra_share=share)
+        return task.train(folder, fabric, **more)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def one(trained_in, tmp_path_factory):
+    """The folder and the model of a short training that nobody stopped."""
+    folder = tmp_path_factory.mktemp("one")
+    return folder, trained_in(folder, origin=ORIGIN)
+
+
+def weights(model):
+    return torch.cat([value.flatten() for value in model.network.state_dict().values()])
+
+
+def test_a_segmenter_learns_what_its_labels_look_like_and_its_best_epoch_is_kept(trained, subjects, fabric):
+    folder, model = trained
+    for unseen in subjects(2, 20):
+        found = segment_prepared(model.network, unseen.image, model.description.config, fabric)
+        assert overlap(found == 1, unseen.labels == 1) > 0.85
+        assert overlap(found == 2, unseen.labels == 2) > 0.85
+    with (folder / "metrics.csv").open() as stream:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+    dice = [row["val/dice"] for row in rows]
+    assert dice == pytest.approx([(row["val/dice_disc"] + row["val/dice_square"]) / 2 for row in rows])
+    assert model.description.epoch == int(np.argmax(dice)) + 1
+    assert model.description.metrics["val/dice"] == pytest.approx(max(dice))
+    assert Image.open(folder / "samples" / "epoch_0001.png").size == (3 * 24, 2 * 24)
+
+
+def test_equal_seeds_give_equal_models_and_the_folder_tells_where_the_subjects_come_from(trained_in, one, tmp_path):
+    first, again = (trained_in(tmp_path / name, "3") for name in ("first", "again"))
+    assert torch.equal(weights(first), weights(again))
+    assert not torch.equal(weights(one[1]), weights(trained_in(tmp_path / "other", seed=1)))
+    assert read_model(one[0] / "model", SegmenterDescription).description.origin == ORIGIN
+
+
+def test_more_subjects_do_not_mean_more_steps(trained_in, subjects, tmp_path):
+    assert trained_in(tmp_path, train=subjects(5)).description.trained == 5
+    assert torch.load(tmp_path / "state" / "last.pt", weights_only=True)["progress"]["iteration"] == 2 * 4
+
+
+def test_an_interrupted_training_goes_on_to_the_same_model_and_with_its_own_settings_alone(
+    trained_in, one, tmp_path, monkeypatch, config
+):
+    finish = Fit._finish_epoch
+
+    def stop_after_one(self):
+        finish(self)
+        raise Interrupted
+
+    monkeypatch.setattr(Fit, "_finish_epoch", stop_after_one)
+    with pytest.raises(Interrupted):
+        trained_in(tmp_path)
+    monkeypatch.undo()
+    for _ in range(2):  # and once more where there is nothing left to do
+        assert torch.equal(weights(trained_in(tmp_path, resume=True)), weights(one[1]))
+    with pytest.raises(ConfigError, match=r"config.yaml: the training was begun with other settings"):
+        trained_in(tmp_path, resume=True, settings=config(rate=0.5, fit={"epochs": 2}))
+
+
+def test_extra_subjects_are_what_a_share_of_the_patches_shows(trained_in, one, subjects, tmp_path):
+    mixed = trained_in(tmp_path / "mixed", extra=subjects(2, 30), share=0.5)
+    only = trained_in(tmp_path / "only", train=[], extra=subjects(2), share=1.0)
+    assert (mixed.description.extra, mixed.description.extra_share) == (2, 0.5)
+    assert not torch.equal(weights(mixed), weights(one[1]))
+    assert torch.equal(weights(only), weights(one[1])), "whoever is drawn, a patch is a function of seed and number"
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        ({"train": []}, DataError, "no labelled subject to train on"),
+        ({"validation": []}, DataError, "choose the epoch; add one, or set fit.keep=last"),
+        ({"share": 0.5}, ConfigError, "extra_share=0.5 with 0 extra subjects"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(trained_in, tmp_path, asked, error, message):
+    with pytest.raises(error, match=message):
+        trained_in(tmp_path, **asked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_validation_the_last_epoch_is_kept(trained_in, config, tmp_path):
+    model = trained_in(tmp_path, validation=[], settings=config(fit={"keep": "last", "epochs": 2}))
+    assert (model.description.epoch, model.description.metrics) == (2, {})

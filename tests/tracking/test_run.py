@@ -24,90 +24,70 @@ def start(uri, **changes):
     return Tracker.start(uri, **(facts | changes))
 
 
-def stop(error):
-    if error is not None:
-        raise error
-
-
 def history(uri, run, key):
     return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.id, key)]
 
 
-def test_what_is_recorded_is_read_back(store, tmp_path):
+def test_what_is_recorded_is_read_back_and_nothing_tells_of_the_user(store, tmp_path):
     (tmp_path / "epoch_001.png").write_bytes(b"png")
     (tmp_path / "config.yaml").write_text("seed: 7\n")
     with start(store) as run:
         run.metrics({"train/cycle": 0.5, "val/mae_hu": 40.0}, step=1)
         run.metrics({"train/cycle": 0.25, "val/psnr_db": math.nan}, step=2)
-        run.panel(tmp_path / "epoch_001.png")
+        run.artifact(tmp_path / "epoch_001.png", "samples")
         run.artifact(tmp_path / "config.yaml")
         run.tags({"failed_children": "none"})
+        run.dataset("phantom", "0123456789abcdef" * 4, {"contrast": 8, "plain": 9})
     client = MlflowClient(store)
     kept = client.get_run(run.id)
-    assert kept.info.run_name == "first"
+    assert (kept.info.run_name, kept.info.status) == ("first", "FINISHED")
+    assert kept.info.user_id in ("", "unknown")
     assert kept.data.params == {"fit.epochs": "3", "fit.device": "cpu", "seed": "7"}
-    assert {**TAGS, "failed_children": "none"}.items() <= kept.data.tags.items()
-    assert math.isnan(kept.data.metrics.pop("val/psnr_db"))  # not a number is recorded as such
-    assert kept.data.metrics == {"train/cycle": 0.25, "val/mae_hu": 40.0}
+    assert kept.data.tags == {**TAGS, "failed_children": "none", "mlflow.runName": "first"}
+    # What is not a number is recorded as such.
+    figures = {"train/cycle": 0.25, "val/mae_hu": 40.0, "val/psnr_db": math.nan}
+    assert kept.data.metrics == pytest.approx(figures, nan_ok=True)
     assert history(store, run, "train/cycle") == [(1, 0.5), (2, 0.25)]
     assert [file.path for file in client.list_artifacts(run.id, "samples")] == ["samples/epoch_001.png"]
     assert [file.path for file in client.list_artifacts(run.id)] == ["config.yaml", "samples"]
-
-
-def test_the_dataset_is_a_label_a_digest_and_counts_and_nothing_tells_of_the_user(store):
-    with start(store) as run:
-        run.dataset("phantom", "0123456789abcdef" * 4, {"contrast": 8, "plain": 9})
-    kept = MlflowClient(store).get_run(run.id)
     (known,) = kept.inputs.dataset_inputs
     assert (known.dataset.name, known.dataset.digest) == ("phantom", "0123456789abcdef" * 2)
     assert json.loads(known.dataset.profile) == {"contrast": 8, "plain": 9}
     assert (known.dataset.source_type, known.dataset.source) == ("medgan", "{}")
-    assert set(kept.data.tags) == {"pipeline", "git_revision", "mlflow.runName"}
-    assert kept.info.user_id in ("", "unknown")
 
 
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [(None, "FINISHED"), (RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")],
-)
-def test_a_run_ends_as_it_ended(store, error, status):
-    run = start(store)
-    with pytest.raises(error) if error else contextlib.nullcontext(), run:
-        stop(error)
-    assert MlflowClient(store).get_run(run.id).info.status == status
+@pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"), (SystemExit, "KILLED")])
+def test_a_run_ends_as_it_ended_and_figures_are_added_without_changing_that(database, error, status):
+    with contextlib.suppress(error), start(database) as run:
+        raise error
+    add_metrics(database, run.id, {"test/mae_hu": 41.5, "test/psnr_db": math.inf, "test/ssim": math.nan})
+    kept = MlflowClient(database).get_run(run.id)
+    assert kept.data.metrics == {"test/mae_hu": 41.5}
+    assert kept.info.status == status
+    with pytest.raises(ConfigError, match="cannot be used"):
+        add_metrics(database, "0" * 32, {"test/mae_hu": 1.0})
 
 
-def test_a_child_is_found_by_its_parent_and_stays_one_when_resumed(store):
-    parent = start(store, experiment="family")
-    child = start(store, experiment="family", parent=parent.id)
-    stranger = start(store, experiment="family")
-    again = start(store, experiment="family", run_id=child.id, parent=parent.id)
-    client = MlflowClient(store)
+def test_a_child_is_found_by_its_parent_and_stays_one_when_resumed(database):
+    parent = start(database, experiment="family")
+    child = start(database, experiment="family", parent=parent.id)
+    stranger = start(database, experiment="family")
+    again = start(database, experiment="family", run_id=child.id, parent=parent.id)
+    client = MlflowClient(database)
     experiment = client.get_experiment_by_name("family").experiment_id
     found = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.id}'")
     assert [run.info.run_id for run in found] == [child.id] == [again.id] != [stranger.id]
 
 
-def test_figures_of_a_run_that_has_ended_are_added_and_it_stays_as_it_ended(store):
-    with contextlib.suppress(RuntimeError), start(store) as run:
-        raise RuntimeError
-    add_metrics(store, run.id, {"test/mae_hu": 41.5, "test/psnr_db": math.inf, "test/ssim": math.nan})
-    kept = MlflowClient(store).get_run(run.id)
-    assert kept.data.metrics == {"test/mae_hu": 41.5}
-    assert kept.info.status == "FAILED"
-    with pytest.raises(ConfigError, match="cannot be used"):
-        add_metrics(store, "0" * 32, {"test/mae_hu": 1.0})
-
-
 def test_a_resumed_run_is_one_run(store):
-    run = start(store, experiment="resumed")
-    run.dataset("phantom", "0" * 64, {"contrast": 8})
-    run.metrics({"train/cycle": 0.5}, step=1)
-    with pytest.raises(KeyboardInterrupt), run:
-        stop(KeyboardInterrupt)
+    with contextlib.suppress(KeyboardInterrupt), start(store, experiment="resumed") as run:
+        run.dataset("phantom", "0" * 64, {"contrast": 8})
+        run.metrics({"train/cycle": 0.5}, step=1)
+        raise KeyboardInterrupt
+    client = MlflowClient(store)
+    assert client.get_run(run.id).info.status == "KILLED"
     changed = {"fit": {"epochs": 5, "device": "cpu"}, "seed": 7, "size": "small"}
     with start(store, experiment="resumed", run_id=run.id, parameters=changed) as again:
-        client = MlflowClient(store)
         assert client.get_run(run.id).info.status == "RUNNING"
         again.dataset("phantom", "0" * 64, {"contrast": 8})
         again.metrics({"train/cycle": 0.25}, step=2)
@@ -118,60 +98,49 @@ def test_a_resumed_run_is_one_run(store):
     # MLflow never changes a parameter.
     assert kept.data.params == {"fit.epochs": "3", "fit.device": "cpu", "seed": "7", "size": "small"}
     assert kept.data.tags["resumed.fit.epochs"] == "5"
-
-
-def test_a_run_of_another_store_or_from_the_bin_is_not_resumed(store):
+    # One of another store, or from the bin.
     with pytest.raises(ConfigError, match=r"run 0{32} is not in .*resume with the --tracking"):
         start(store, run_id="0" * 32)
-    run = start(store)
-    MlflowClient(store).delete_run(run.id)
+    client.delete_run(run.id)
     with pytest.raises(ConfigError, match="mlflow runs restore"):
         start(store, run_id=run.id)
 
 
-def test_many_and_long_parameters_are_kept_up_to_what_mlflow_takes(store):
-    run = start(store, parameters={f"term_{index}": index for index in range(250)} | {"long": "x" * 7000})
-    kept = MlflowClient(store).get_run(run.id).data.params
+def test_many_and_long_parameters_are_kept_up_to_what_mlflow_takes(database):
+    run = start(database, parameters={f"term_{index}": index for index in range(250)} | {"long": "x" * 7000})
+    kept = MlflowClient(database).get_run(run.id).data.params
     assert len(kept) == 251
     assert kept["long"] == "x" * 5999 + "…"
 
 
-def test_the_machine_is_watched_and_goes_on_where_it_was(database, monkeypatch):
+def test_the_machine_is_watched_and_goes_on_where_it_was_and_nothing_is_printed(database, monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
     with start(database) as run:
         time.sleep(1)
     with start(database, run_id=run.id):
         time.sleep(1)
+    assert capfd.readouterr() == ("", "")
     steps = [step for step, _ in history(database, run, "system/cpu_utilization_percentage")]
     assert steps == list(range(len(steps)))
     assert len(steps) >= 2
 
 
-def test_nothing_is_printed(database, capfd):
-    with start(database) as run:
-        run.metrics({"train/cycle": 1.0}, step=1)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_the_user_is_told_where_to_look(database, server):
-    assert f"mlflow ui --backend-store-uri '{database}'" in start(database).describe()
-    run = start(server.uri)
-    assert f"{server.uri}/#/experiments/" in run.describe()
-    assert run.id in run.describe()
-
-
 def test_a_server_that_dies_ends_no_training_and_gets_the_metrics_when_it_is_back(
-    server, tmp_path, monkeypatch, caplog
+    server, database, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setattr(recording, "RETRY_S", 0.0)
     (tmp_path / "epoch_002.png").write_bytes(b"png")
     (tmp_path / "model").mkdir()
     with caplog.at_level(logging.WARNING, "medgan"), start(server.uri) as run:
+        assert (
+            run.describe()
+            == f"MLflow run {run.id}: {server.uri}/#/experiments/{run._run.info.experiment_id}/runs/{run.id}"
+        )
         run.metrics({"train/cycle": 3.0}, step=1)
         server.kill()
         try:
             run.metrics({"train/cycle": 2.0}, step=2)
-            run.panel(tmp_path / "epoch_002.png")
+            run.artifact(tmp_path / "epoch_002.png", "samples")
             assert run.model(tmp_path / "model") is None
             (warning,) = [record.getMessage() for record in caplog.records]
             assert "The training goes on; metrics.csv" in warning
@@ -185,6 +154,7 @@ def test_a_server_that_dies_ends_no_training_and_gets_the_metrics_when_it_is_bac
 
 def test_a_lost_store_is_left_alone_for_a_while(database, caplog):
     run = start(database)
+    assert run.describe() == f"MLflow run {run.id}: look at it with `mlflow ui --backend-store-uri '{database}'`"
     MlflowClient(run.uri).delete_run(run.id)
     began = time.monotonic()
     with caplog.at_level(logging.WARNING, "medgan"):
@@ -226,46 +196,25 @@ class ClosedClient:
         raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    def git(*arguments):
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
-
-    git("init")
-    package = tmp_path / "medgan"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    git("add", ".")
-    git("commit", "-m", "first")
-    git("tag", "v1")
-    return package
-
-
-def head(folder):
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+def git(folder, *arguments):
+    command = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8").stdout.strip()
 
 
-def test_a_checkout_is_named_by_its_commit(checkout):
-    assert code_revision(checkout) == head(checkout)
-
-
-def test_changed_files_make_it_dirty(checkout):
-    (checkout / "__init__.py").write_text("changed = True")
-    assert code_revision(checkout) == f"{head(checkout)}-dirty"
-
-
-def test_a_release_is_named_by_its_version(tmp_path):
-    assert code_revision(tmp_path) == f"medgan {version('medgan')}"
-
-
-def test_an_environment_inside_of_another_repository_is_a_release(checkout):
-    installed = checkout.parent / ".venv" / "medgan"
-    installed.mkdir(parents=True)
-    (installed / "__init__.py").write_text("")
-    assert code_revision(installed) == f"medgan {version('medgan')}"
-
-
-def test_the_package_knows_its_own_revision():
+def test_a_checkout_is_named_by_its_commit_and_a_release_by_its_version(tmp_path):
+    package, installed = tmp_path / "medgan", tmp_path / ".venv" / "medgan"
+    for folder in (package, installed):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+    release = f"medgan {version('medgan')}"
+    assert code_revision(package) == release
+    git(tmp_path, "init")
+    git(tmp_path, "add", "medgan")
+    git(tmp_path, "commit", "-m", "first")
+    git(tmp_path, "tag", "v1")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert code_revision(package) == head
+    assert code_revision(installed) == release, "an environment inside of another repository"
+    (package / "__init__.py").write_text("changed = True")
+    assert code_revision(package) == f"{head}-dirty"
     assert code_revision()

@@ -9,15 +9,9 @@ from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
 from medgan.networks.discriminators import PatchDiscriminator, Windowed
 from medgan.networks.outputs import ChangeOutput, ImageOutput
-from medgan.training.architecture import (
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ResNetConfig,
-    UNetConfig,
-    check_change,
-)
+from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, ResNetConfig, UNetConfig, check_change
 
-DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+DIMENSIONS = pytest.mark.parametrize("dimensions", ["2.5", "3"])
 NETWORKS = pytest.mark.parametrize(
     "network",
     [
@@ -51,11 +45,19 @@ def hu_image(config, batch=1):
 @DIMENSIONS
 @NETWORKS
 @pytest.mark.parametrize("change", ["one-sided", "signed", "none"])
-def test_a_generator_takes_its_patch_and_gives_one_channel(dimensions, network, change):
-    config = patch(dimensions)
-    generator = GeneratorConfig(network=network, change=change).build(PAIR, config, "to_target").eval()
-    assert isinstance(generator, ImageOutput if change == "none" else ChangeOutput)
-    assert generator(hu_image(config, batch=2)).shape == (2, 1, *config.shape)
+def test_a_generator_takes_its_patch_and_gives_one_channel_and_is_built_again_from_its_settings(
+    dimensions, network, change
+):
+    config, settings = patch(dimensions), GeneratorConfig(network=network, change=change)
+    again = GeneratorConfig.model_validate_json(settings.model_dump_json())
+    assert again == settings
+    one, other = (each.build(PAIR, config, "to_target").eval() for each in (settings, again))
+    assert isinstance(one, ImageOutput if change == "none" else ChangeOutput)
+    other.load_state_dict(one.state_dict())
+    image = hu_image(config, batch=2)
+    with torch.no_grad():
+        assert one(image).shape == (2, 1, *config.shape)
+        assert torch.equal(one(image), other(image))
 
 
 @DIMENSIONS
@@ -66,19 +68,6 @@ def test_an_axis_must_be_the_multiple_that_the_settings_tell(dimensions, network
     built(torch.zeros(1, 1, *[2 * network.multiple] * spatial))
     with pytest.raises(ValueError, match=f"multiple of {network.multiple}"):
         built(torch.zeros(1, 1, *[2 * network.multiple + network.multiple // 2] * spatial))
-
-
-@DIMENSIONS
-@NETWORKS
-def test_settings_read_back_build_networks_that_take_the_same_weights(dimensions, network):
-    config = GeneratorConfig(network=network, change="signed")
-    again = GeneratorConfig.model_validate_json(config.model_dump_json())
-    assert again == config
-    one, other = (c.build(PAIR, patch(dimensions), "to_target").eval() for c in (config, again))
-    other.load_state_dict(one.state_dict())
-    image = hu_image(patch(dimensions))
-    with torch.no_grad():
-        assert torch.equal(one(image), other(image))
 
 
 @DIMENSIONS
@@ -121,12 +110,6 @@ def test_windows_in_hu_are_for_ct_alone():
     assert isinstance(config.build(2, 1, MR), PatchDiscriminator)
 
 
-@pytest.mark.parametrize("field", [15, 71, 0])
-def test_other_receptive_fields_are_refused_by_name(field):
-    with pytest.raises(ConfigError, match=r"'receptive_field': Input should be 1, 16, 34, 70, 142 or 286"):
-        load(DiscriminatorConfig, {"receptive_field": field})
-
-
 def test_the_kind_of_network_may_be_chosen_by_an_override_alone():
     small = {"network": {"kind": "resnet", "channels": 16, "blocks": 4, "skips": True}}
     chosen = load(GeneratorConfig, small, from_overrides(["network.kind=unet", "network.downs=4"]))
@@ -134,14 +117,17 @@ def test_the_kind_of_network_may_be_chosen_by_an_override_alone():
     assert load(GeneratorConfig, from_overrides(["network.channels=8"])).network == ResNetConfig(channels=8)
 
 
-def test_a_misspelt_setting_of_a_network_is_named_without_its_kind():
-    with pytest.raises(ConfigError, match=r"'network\.chanels' \(did you mean 'network\.channels'\?\)"):
-        load(GeneratorConfig, from_overrides(["network.chanels=3"]))
-
-
-def test_a_map_that_could_change_nothing_is_refused():
-    with pytest.raises(ConfigError, match="nothing may change between lower=0 and upper=90"):
-        load(GeneratorConfig, {"lower": 0, "upper": 90, "ramp": 50})
+@pytest.mark.parametrize(
+    ("schema", "settings", "message"),
+    [
+        (DiscriminatorConfig, {"receptive_field": 71}, r"'receptive_field': Input should be 1, 16, 34, 70, 142 or 286"),
+        (GeneratorConfig, {"network": {"chanels": 3}}, r"'network\.chanels' \(did you mean 'network\.channels'\?\)"),
+        (GeneratorConfig, {"lower": 0, "upper": 90}, "nothing may change between lower=0 and upper=90"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(schema, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load(schema, settings)
 
 
 @pytest.mark.parametrize("change", ["one-sided", "signed"])

@@ -6,40 +6,31 @@ from medgan.errors import ConfigError
 from medgan.training.device import _best_precision, make_fabric, parse_devices
 
 
+def test_the_precision_is_one_that_the_device_computes():
+    assert make_fabric("cpu", "auto").device.type == "cpu"
+    assert _best_precision("cpu") in ("32", "bf16-mixed")
+    assert _best_precision("mps") == "32"
+
+
 @pytest.mark.parametrize("device", ["banana", "cuda:x", "cpu:0", "cuda:99"])
 def test_a_device_that_is_not_there_is_named(device):
     with pytest.raises(ConfigError, match=f"no device '{device}'; --device takes auto, cpu"):
         make_fabric(device, "32")
 
 
-def test_the_precision_is_one_that_the_device_computes():
-    fabric = make_fabric("cpu", "auto")
-    assert fabric.device.type == "cpu"
-    assert _best_precision("cpu") in ("32", "bf16-mixed")
-    assert _best_precision("mps") == "32"
-
-
 @pytest.mark.parametrize(
     ("text", "devices"),
     [
-        ("auto", ("auto",)),
-        ("cuda:0,cuda:1", ("cuda:0", "cuda:1")),
-        ("cpu, cpu", ("cpu", "cpu")),
-        ("mps", ("mps",)),
+        ("auto", ("auto",)), ("mps", ("mps",)), ("cuda:0,cuda:1", ("cuda:0", "cuda:1")), ("cpu, cpu", ("cpu", "cpu")),
     ],
-)
+)  # fmt: skip
 def test_devices_are_names_with_commas_between_them(text, devices):
     assert parse_devices(text) == devices
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [
-        ("cuda:0,gpu", "no device 'gpu'"),
-        ("cuda:0,", "no device ''"),
-        ("", "no device ''"),
-        ("auto,cpu", "give it alone"),
-    ],
+    [("cuda:0,gpu", "no device 'gpu'"), ("cuda:0,", "no device ''"), ("", "no device ''"), ("auto,cpu", "it alone")],
 )
 def test_a_name_of_no_device_is_refused_before_any_is_looked_for(text, problem):
     with pytest.raises(ConfigError, match=problem):

@@ -23,9 +23,9 @@ from rich.console import Console
 from medgan.training.folder_lock import alone_in
 
 with alone_in(Path(sys.argv[1]), Console()):
-    if "fork" in sys.argv and os.fork() == 0:
+    if "forked" in sys.argv and os.fork() == 0:
         print(os.getpid(), flush=True)
-    elif "fork" not in sys.argv:
+    elif "forked" not in sys.argv:
         print("in", flush=True)
     time.sleep(600)
 """
@@ -52,41 +52,31 @@ def holding(tmp_path):
         process.stdout.close()
 
 
-def test_a_second_process_is_told_who_is_in_the_folder(tmp_path, holding):
-    process, _ = holding(tmp_path / "run")
-    said = rf"run is in use by process {process.pid} on {platform.node()} \(since 20.* or choose another folder"
-    with pytest.raises(InUseError, match=said), alone_in(tmp_path / "run", QUIET):
+def test_a_second_process_is_told_who_is_in_the_folder_but_not_kept_from_those_beside_it(tmp_path, holding):
+    process, _ = holding(tmp_path / "study" / "arm,seed=0")
+    told = rf"seed=0 is in use by process {process.pid} on {platform.node()} \(since 20.* or choose another folder"
+    with pytest.raises(InUseError, match=told), alone_in(tmp_path / "study" / "arm,seed=0", QUIET):
         pytest.fail("two processes are in the folder")
     assert process.poll() is None
-
-
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_was_killed_keeps_nobody_out(tmp_path, holding, end):
-    process, _ = holding(tmp_path / "run")
-    process.send_signal(end)
-    process.wait()
-    assert (tmp_path / "run" / LOCK).exists()
-    with alone_in(tmp_path / "run", QUIET):
-        (tmp_path / "run" / "config.yaml").touch()
-    assert names(tmp_path / "run") == ["config.yaml"]
-
-
-def test_a_forked_reader_that_outlives_a_killed_training_keeps_nobody_out(tmp_path, holding):
-    process, reader = holding(tmp_path / "run", "fork")
-    try:
-        process.kill()
-        process.wait()
-        os.kill(int(reader), 0)
-        with alone_in(tmp_path / "run", QUIET):
-            assert names(tmp_path / "run") == [LOCK]
-    finally:
-        os.kill(int(reader), signal.SIGKILL)
-
-
-def test_a_study_and_its_children_are_locked_apart(tmp_path, holding):
-    holding(tmp_path / "study" / "arm,seed=0")
     with alone_in(tmp_path / "study", QUIET), alone_in(tmp_path / "study" / "arm,seed=1", QUIET):
         assert {path.parent.name for path in tmp_path.rglob(LOCK)} == {"study", "arm,seed=0", "arm,seed=1"}
+
+
+@pytest.mark.parametrize("how", ["killed", "forked"])
+def test_a_process_that_was_killed_keeps_nobody_out_nor_does_a_reader_that_outlives_it(tmp_path, holding, how):
+    process, printed = holding(tmp_path / "run", how)
+    process.kill()
+    process.wait()
+    assert (tmp_path / "run" / LOCK).exists()
+    if how == "forked":
+        os.kill(int(printed), 0)
+    try:
+        with alone_in(tmp_path / "run", QUIET):
+            (tmp_path / "run" / "config.yaml").touch()
+        assert names(tmp_path / "run") == ["config.yaml"]
+    finally:
+        if how == "forked":
+            os.kill(int(printed), signal.SIGKILL)
 
 
 def test_two_files_of_one_folder_are_locked_apart(tmp_path):
@@ -100,14 +90,11 @@ def test_two_files_of_one_folder_are_locked_apart(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_folder_is_free_after_an_error_and_gone_if_nothing_was_begun(tmp_path):
+def test_the_folder_is_free_after_an_error_and_gone_if_it_was_made_and_nothing_begun(tmp_path):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), alone_in(tmp_path / "runs" / "ct_contrast" / "one", QUIET):
             _ = 1 / 0
         assert names(tmp_path) == []
-
-
-def test_an_empty_folder_that_was_there_before_stays(tmp_path):
     with alone_in(tmp_path, QUIET):
         assert names(tmp_path) == [LOCK]
     assert names(tmp_path) == []

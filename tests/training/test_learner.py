@@ -25,42 +25,25 @@ class Weight(Learner):
         raise NotImplementedError
 
 
-@pytest.fixture
-def learner():
+def test_a_step_goes_down_the_sum_of_the_terms_and_forgets_the_gradients_before_it():
     learner = Weight()
-    learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
-    nn.init.zeros_(learner.weight.weight)
-    return learner
-
-
-def test_a_step_goes_down_the_sum_of_the_terms(learner):
     weight = learner.weight.weight
-    learner.descend(learner.weight_optimizer, {"one": 2 * weight.sum(), "other": 3 * weight.sum()})
-    assert weight.item() == -5
-
-
-def test_a_step_forgets_the_gradients_before_it(learner):
-    weight = learner.weight.weight
-    for _ in range(3):
-        learner.descend(learner.weight_optimizer, {"one": weight.sum()})
-    assert weight.item() == -3
-
-
-def test_there_is_no_step_before_a_device_is_known():
-    learner = Weight()
+    nn.init.zeros_(weight)
     with pytest.raises(AssertionError, match="attach comes first"):
-        learner.descend(learner.weight_optimizer, {"one": learner.weight.weight.sum()})
+        learner.descend(learner.weight_optimizer, {"one": weight.sum()})
+    learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
+    for height in (-5, -10):
+        learner.descend(learner.weight_optimizer, {"one": 2 * weight.sum(), "other": 3 * weight.sum()})
+        assert weight.item() == height
 
 
-def test_a_learner_without_state_has_nothing_to_restore_and_nothing_to_advise(learner):
+def test_a_learner_has_no_state_and_no_advice_of_itself_but_must_tell_how_it_is_judged():
+    learner = Weight()
     assert learner.state_dict() == {}
-    learner.load_state_dict(learner.state_dict())
+    learner.load_state_dict({})
     assert learner.diagnose({"train/one": 0.0}) is None
-
-
-def test_what_a_learner_must_tell_cannot_be_left_out():
     with pytest.raises(TypeError, match="abstract"):
-        type("Half", (Weight,), {"training_step": Learner.training_step})()
+        type("Half", (Weight,), {"validate": Learner.validate})()
 
 
 def test_a_panel_shows_a_case_a_row_seen_from_the_feet_at_a_fixed_window():
@@ -68,11 +51,9 @@ def test_a_panel_shows_a_case_a_row_seen_from_the_feet_at_a_fixed_window():
     image[0, 5, 1] = 100.0  # left and in front, since x grows to the patient's right and y to the front
     other = np.full((2, 3, 1), 50.0, dtype=np.float32)
     picture = panel([[image, other], [other, image]], 0.0, 100.0)
-    assert picture.shape == (2 * 6, 2 * 4)
-    assert picture.dtype == np.uint8
+    assert (picture.shape, picture.dtype) == ((2 * 6, 2 * 4), np.uint8)
     # The front is above, and the patient's left is on the right.
-    assert picture[0, 3] == 255
-    assert picture[6, 7] == 255
+    assert picture[0, 3] == picture[6, 7] == 255
     assert (picture[0:3, 4:6] == 128).all()
     assert (picture[3:6, 4:8] == 0).all()
 

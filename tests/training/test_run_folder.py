@@ -13,7 +13,6 @@ from medgan.training.run_folder import (
     changed_settings,
     is_begun,
     new_run,
-    note_settings,
     run_to_resume,
     split_of_model,
 )
@@ -31,23 +30,16 @@ def begin(root, name=None, **facts):
     return run
 
 
-def test_a_started_run_tells_its_settings_its_split_and_its_facts(tmp_path):
+def test_a_run_keeps_its_settings_its_split_and_its_facts_which_are_added_to(tmp_path):
     run = begin(tmp_path, "one", data_fingerprint="abc")
+    run.note({"mlflow_run_id": "r"})
     assert read_yaml(run.config) == {"epochs": 3}
     assert Split.load(run.split) == SPLIT
-    assert run.facts().items() >= {"data_fingerprint": "abc"}.items()
-    assert {"started", "host"} <= run.facts().keys()
+    facts = json.loads((run.path / "run.json").read_text())
+    assert facts.items() >= {"data_fingerprint": "abc", "mlflow_run_id": "r"}.items()
+    assert {"started", "host"} <= facts.keys()
+    assert RunFolder(run.path).facts() == facts
     assert {path.name for path in run.path.iterdir()} == {"config.yaml", "split.json", "run.json"}
-
-
-def test_facts_are_added_to_and_not_lost(tmp_path):
-    run = begin(tmp_path, "one", seed=3)
-    run.note({"mlflow_run_id": "r"})
-    assert json.loads((run.path / "run.json").read_text()).items() >= {"seed": 3, "mlflow_run_id": "r"}.items()
-
-
-def test_a_name_that_holds_a_run_is_refused_before_anything_is_done(tmp_path):
-    begin(tmp_path, "one")
     with pytest.raises(ConfigError, match=r"one holds a run already; choose another --name, or go on .* --resume"):
         new_run(tmp_path, "one")
 
@@ -67,21 +59,17 @@ def test_a_name_leads_nowhere_but_into_its_folder(tmp_path, name):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["one", "Über-2", "a b", "lr=1e-4,seed=0", "x" * 200])
-def test_a_plain_name_is_taken(tmp_path, name):
+@pytest.mark.parametrize("name", ["one", "Über-2", "a b", "lr=1e-4,seed=0", "x" * 200, "study/one"])
+def test_a_plain_name_is_taken_and_a_studys_runs_lie_in_its_folder(tmp_path, name):
     assert new_run(tmp_path, name).path == tmp_path / name
     assert not is_begun(tmp_path, name)
+    begin(tmp_path, name)
+    assert is_begun(tmp_path, name)
 
 
-def test_the_runs_of_a_study_lie_in_its_folder_and_no_user_names_one(tmp_path):
-    assert new_run(tmp_path, "study/one").path == tmp_path / "study" / "one"
+def test_no_user_names_a_studys_run_and_to_go_on_or_start_needs_a_name(tmp_path):
     with pytest.raises(ConfigError, match="is not that of a folder"):
         check_name("study/one")
-
-
-def test_to_go_on_or_start_needs_a_name(tmp_path):
-    begin(tmp_path, "one")
-    assert is_begun(tmp_path, "one")
     with pytest.raises(ConfigError, match="--resume-or-start needs a --name"):
         is_begun(tmp_path, None)
 
@@ -91,12 +79,9 @@ def test_settings_that_changed_are_named():
     assert changed_settings(Settings(), Settings(epochs=4)) == "epochs was 3 and is now 4"
 
 
-def test_a_folder_in_which_no_run_was_begun_may_be_used(tmp_path):
+def test_a_new_run_may_use_a_folder_in_which_none_was_begun_and_is_named_by_the_time(tmp_path):
     (tmp_path / "one").mkdir()
     assert new_run(tmp_path, "one").path == tmp_path / "one"
-
-
-def test_a_run_without_a_name_is_named_by_the_time(tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", new_run(tmp_path, None).name)
 
 
@@ -116,21 +101,12 @@ def test_where_there_is_no_run_there_is_nothing_to_resume(tmp_path, name):
         run_to_resume(tmp_path, name)
 
 
-def test_a_damaged_run_folder_is_named(tmp_path):
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_run_folder_is_named(tmp_path, content):
     run = begin(tmp_path, "one")
-    (run.path / "run.json").write_text("{")
+    (run.path / "run.json").write_text(content)
     with pytest.raises(DataError, match=r"run.json: cannot be read"):
-        RunFolder(run.path).facts()
-
-
-def test_a_training_goes_on_with_its_own_settings_alone(tmp_path):
-    folder = tmp_path / "child"
-    note_settings(folder, Settings(), resume=True)
-    note_settings(folder, Settings(), resume=True)
-    with pytest.raises(ConfigError, match=r"config.yaml: the training was begun with other settings"):
-        note_settings(folder, Settings(epochs=4), resume=True)
-    note_settings(folder, Settings(epochs=4), resume=False)
-    assert read_yaml(folder / "config.yaml") == {"epochs": 4}
+        run.facts()
 
 
 def test_a_models_split_is_beside_it_or_given_and_its_own(tmp_path):

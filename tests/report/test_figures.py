@@ -30,32 +30,26 @@ def test_a_forest_plot_has_every_interval_where_it_belongs(found):
     assert axes.get_yticklabels()[0].get_text() == "real+standard\nagainst real"
 
 
-def test_all_plots_share_limits_that_hold_every_interval_and_zero(found):
-    low, high = common_limits(found.effects())
-    assert low < min(0, found.effects()["lower"].min())
-    assert high > max(0, found.effects()["upper"].max())
+def test_all_plots_share_limits_that_hold_every_interval_and_zero_and_where_nothing_differs_there_are_none(found):
+    effects = found.effects()
+    low, high = common_limits(effects)
+    assert low < min(0, effects["lower"].min())
+    assert high > max(0, effects["upper"].max())
+    for mean in (np.nan, 0.0):
+        assert common_limits(effects.head(1).assign(mean=mean, lower=np.nan, upper=np.nan)) is None
 
 
-@pytest.mark.parametrize("mean", [None, 0.0])
-def test_where_nothing_differs_there_are_no_limits(make_study, mean):
-    row = {"arm": "a", "reference": "b", "test_set": "out", "organ": "o", "metric": "dice", "mean": mean, "n": 1}
-    assert common_limits(make_study(comparisons=[row]).effects()) is None
-
-
-def test_an_arm_that_was_validated_once_is_still_seen(found):
+def test_curves_are_the_trainings_and_their_mean_and_an_arm_that_was_validated_once_is_still_seen(found):
+    (axes,) = learning_curves(found.curves, ["real"]).axes
+    *thin, thick = axes.lines
+    assert len(thin) == 3
+    np.testing.assert_allclose(thick.get_ydata(), np.mean([line.get_ydata() for line in thin], axis=0))
     once = found.curves[found.curves["epoch"] == found.curves["epoch"].max()]
     (axes,) = learning_curves(once, ["real"]).axes
     (seen,) = (line for line in axes.lines if line.get_label() == "real")
     assert len(seen.get_xdata()) == 1
     assert seen.get_marker() == "o"
     assert all(tick == int(tick) for tick in axes.get_xticks())
-
-
-def test_the_thick_curve_of_an_arm_is_the_mean_of_its_trainings(found):
-    (axes,) = learning_curves(found.curves, ["real"]).axes
-    *thin, thick = axes.lines
-    assert len(thin) == 3
-    np.testing.assert_allclose(thick.get_ydata(), np.mean([line.get_ydata() for line in thin], axis=0))
 
 
 def test_an_embedded_plot_is_the_same_every_time_and_asks_for_nothing(found):
@@ -67,9 +61,6 @@ def test_an_embedded_plot_is_the_same_every_time_and_asks_for_nothing(found):
     assert ET.fromstring(data).tag.endswith("svg")
     links = [value for node in ET.fromstring(data).iter() for name, value in node.items() if name.endswith("href")]
     assert all(link.startswith("#") for link in links)
-
-
-def test_voxels_are_embedded_as_png(found):
     head, data = decoded(embedded(learning_curves(found.curves, ["real"]), kind="png"))
     assert head == "data:image/png;base64"
     assert Image.open(io.BytesIO(data)).format == "PNG"

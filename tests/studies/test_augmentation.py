@@ -1,6 +1,7 @@
 """Augmentation: who is drawn, what is made of whom, what is chosen, and what is compared and told."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -72,13 +73,11 @@ def test_a_draw_whose_cases_fail_leaves_its_arms_out_and_the_others_go_on(few):
 
 
 def test_nothing_placed_fails_the_cases_and_the_study_goes_on(few, monkeypatch):
-    class Refusing:
-        name = "copy-paste"
+    def refuse(recipient, donors, rng):
+        raise InsertionError("no room")
 
-        def synthesise(self, recipient, donors, rng):
-            raise InsertionError("no room")
-
-    monkeypatch.setattr(Making, "synthesiser", lambda self, device: Refusing())
+    refusing = SimpleNamespace(name="copy-paste", synthesise=refuse)
+    monkeypatch.setattr(Making, "synthesiser", lambda self, device: refusing)
     study = few("sizes=[2]", "arms=[real, copy-paste]", "segmenter.fit={epochs: 1, iterations_per_epoch: 1}")
     result = run_study(Augmentation, study.order, study.console)
     (failure,) = result.failures
@@ -259,18 +258,10 @@ def test_the_split_is_frozen_and_the_generator_draws_what_the_segmenter_segments
     assert Augmentation(study.order, study.console).split == study.split
 
 
-def settings(on_phantom, quick, pipeline="lesion_augmentation"):
-    """The shipped ones."""
-    order = Order("augmentation", pipeline, data=None if on_phantom else "cohort.csv", quick=quick)
-    return configured(order)
-
-
 def test_what_is_asked_for_decides_what_is_made_compared_and_chosen():
     config = load(AugmentationConfig, {"arms": ["real", "standard", "standard+generator"]})
-    assert (config.methods, config.comparisons) == (
-        ("generator",),
-        (("standard", "real"), ("standard+generator", "standard")),
-    )
+    assert config.methods == ("generator",)
+    assert config.comparisons == (("standard", "real"), ("standard+generator", "standard"))
     assert load(AugmentationConfig, {"arms": ["real", "standard"]}).methods == ()
     assert load(AugmentationConfig, {"ratios_percent": [100, 0, 25]}).ratios == (25, 100)
     config = load(AugmentationConfig, {"insertion": {"placement": "replace"}, "generator_insertion": {"shapes": "own"}})
@@ -294,18 +285,12 @@ def test_settings_that_cannot_be_are_refused(given, problem):
         load(AugmentationConfig, given)
 
 
-@pytest.mark.parametrize("quick", [False, True], ids=["full", "quick"])
-@pytest.mark.parametrize("on_phantom", [False, True], ids=["data", "phantom"])
-def test_the_shipped_settings_can_be(quick, on_phantom):
-    config = settings(on_phantom, quick)
-    assert config.segmenter["fit"]["keep"] == "last"
-    assert {"standard", "standard+copy-paste", "standard+generator"} <= set(config.arms)
-    if quick:
-        assert len(config.ratios_percent) == 1
-
-
-def test_the_phantoms_lesions_are_counted_one_by_one():
-    config = settings(True, False)
+def test_the_shipped_settings_can_be_and_the_phantoms_lesions_are_counted_one_by_one():
+    for data, quick in product(("cohort.csv", None), (False, True)):
+        config = configured(Order("augmentation", "lesion_augmentation", data=data, quick=quick))
+        assert config.segmenter["fit"]["keep"] == "last"
+        assert {"standard", "standard+copy-paste", "standard+generator"} <= set(config.arms)
+        assert len(config.ratios_percent) == 1 or not quick
     assert config.lesions == ("lesion",)
     assert config.segmenter["labels"] == {"lesion": [HeadTissue.LESION, HeadTissue.ENHANCING_LESION]}
 
@@ -324,16 +309,10 @@ def dice(arm, size, seed, subject, organ):
 
 @pytest.fixture
 def rows():
-    frame = pd.DataFrame(
-        [
-            {"arm": arm, "size": size, "seed": seed, "ratio_percent": 0, "subject": subject, "organ": organ}
-            | {"dice": dice(arm, size, seed, subject, organ)}
-            for arm, size, seed, subject, organ in product(GAIN, SIZES, SEEDS, SUBJECTS, ("front", "back"))
-        ]
-    )
-    return frame.assign(
-        hd95_mm=1.0, surface_dice=0.5, volume_error_percent=np.nan, lesion_f1=np.nan, false_lesions=np.nan
-    )
+    keys = list(product(GAIN, SIZES, SEEDS, SUBJECTS, ("front", "back")))
+    frame = pd.DataFrame(keys, columns=["arm", "size", "seed", "subject", "organ"])
+    known = {"ratio_percent": 0, "dice": [dice(*key) for key in keys], "hd95_mm": 1.0, "surface_dice": 0.5}
+    return frame.assign(**known, **dict.fromkeys(("volume_error_percent", "lesion_f1", "false_lesions"), np.nan))
 
 
 def test_the_mean_of_organs_is_a_subjects_own(rows):
@@ -343,12 +322,6 @@ def test_the_mean_of_organs_is_a_subjects_own(rows):
     assert len(table) == 1.5 * len(rows)
     single = rows[rows["organ"] == "front"]
     assert with_mean(single) is single
-
-
-def test_means_are_over_subjects_with_seeds_averaged(rows):
-    row = row_of(means(rows, KEYS), arm="real", size=8, organ="back", metric="dice")
-    assert row["mean"] == pytest.approx(0.5 + 0.025 + 0.01)
-    assert row["n"] == len(SUBJECTS)
 
 
 def test_differences_are_told_for_all_seeds_and_for_each(rows):
@@ -362,6 +335,11 @@ def test_differences_are_told_for_all_seeds_and_for_each(rows):
         for seed in SEEDS:
             assert row_of(table, size=size, seed=str(seed), **key)["mean"] == pytest.approx(gain * 1.025)
     assert row_of(table, size=4, seed=ALL, **key | {"organ": MEAN})["mean"] == pytest.approx(0.03 * 1.025)
+    # A seed that one arm lacks is not compared.
+    table = comparisons(rows[~((rows["arm"] == key["arm"]) & (rows["seed"] == 1))], PAIRS)
+    own = row_of(table, size=4, seed=ALL, **key)
+    assert (own["mean"], own["trainings"]) == (pytest.approx(0.06 * 1.025), 1)
+    assert table[(table["arm"] == key["arm"]) & (table["seed"] == "1")].empty
 
 
 def test_false_alarms_in_healthy_subjects_are_compared_where_the_f1_has_nothing_to_say(rows):
@@ -379,32 +357,14 @@ def test_false_alarms_in_healthy_subjects_are_compared_where_the_f1_has_nothing_
     assert row_of(means(few, KEYS), arm="standard", metric="false_lesions")["mean"] == 0
 
 
-def test_a_seed_that_one_arm_lacks_is_not_compared(rows):
-    fewer = rows[~((rows["arm"] == "standard+generator") & (rows["seed"] == 1))]
-    table = comparisons(fewer, PAIRS)
-    key = {"arm": "standard+generator", "organ": "front", "metric": "dice", "size": 4}
-    assert row_of(table, seed=ALL, **key)["mean"] == pytest.approx(0.06 * 1.025)
-    assert row_of(table, seed=ALL, **key)["trainings"] == 1
-    assert table[(table["arm"] == "standard+generator") & (table["seed"] == "1")].empty
-
-
 def test_the_slope_is_what_a_gain_loses_as_subjects_double(rows):
     table = slopes(rows, PAIRS)
     row = row_of(table, arm="standard+generator", organ="front")
     assert row["mean"] == pytest.approx(-0.02 * 1.025)
     assert row["upper"] < 0
     assert row_of(table, arm="standard", organ="front")["mean"] == pytest.approx(0, abs=1e-12)
-
-
-def test_one_size_has_no_slope(rows):
     assert slopes(rows[rows["size"] == 4], PAIRS).empty
-
-
-def test_nothing_is_compared_where_nothing_was_found(rows):
-    empty = rows.iloc[:0]
-    assert means(empty, KEYS).empty
-    assert comparisons(empty, PAIRS).empty
-    assert slopes(empty, PAIRS).empty
+    assert slopes(rows.iloc[:0], PAIRS).empty
 
 
 @pytest.fixture

@@ -98,15 +98,15 @@ def test_no_case_keeps_its_own_labels_nor_those_of_its_own_anatomy():
         shuffled(cases[:1], ["s1"])
 
 
-class Brightened:
-    """Makes a case of a recipient by adding a number to its image; the first donor is said to have given it."""
+def brightened(recipient, donors, rng):
+    """A case of a recipient: its image and a number; the first donor is said to have given it."""
+    voxels = np.asarray(recipient.image.voxels) + np.float32(rng.uniform(1, 9))
+    case = Labelled(recipient.subject, replace(recipient.image, voxels=voxels), recipient.labels)
+    return Synthetic(case, (recipient.subject, donors[0].subject), {})
 
-    name = "copy-paste"
 
-    def synthesise(self, recipient, donors, rng):
-        voxels = np.asarray(recipient.image.voxels) + np.float32(rng.uniform(1, 9))
-        case = Labelled(recipient.subject, replace(recipient.image, voxels=voxels), recipient.labels)
-        return Synthetic(case, (recipient.subject, donors[0].subject), {"method": self.name})
+def refuse(recipient, donors, rng):
+    raise InsertionError("no room")
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ def study(settled):
 
 @pytest.fixture
 def make(study, monkeypatch):
-    """Make a method's cases of the first draw by a function: ``make(synthesise)`` gives their folder and record."""
+    """Make cases of the first draw by a function: ``make(synthesise)`` gives their folder and record."""
 
-    def run(synthesise=None, method="copy-paste", draw=None):
-        own = type("Own", (), {"name": "own", "synthesise": lambda self, *given: synthesise(*given)})()
-        monkeypatch.setattr(Making, "synthesiser", lambda self, device: own if synthesise else Brightened())
-        task = study._cases_task(method, draw or study.draws[0])
+    def run(synthesise=brightened):
+        own = SimpleNamespace(name="own", synthesise=synthesise)
+        monkeypatch.setattr(Making, "synthesiser", lambda self, device: own)
+        task = study._cases_task("copy-paste", study.draws[0])
         folder = study.order.folder / task.name
         make_cases(SimpleNamespace(folder=folder, device="cpu"), *task.args)
         return folder, read_json(folder / "cases.json")
@@ -134,34 +134,35 @@ def test_the_wanted_cases_are_made_of_all_subjects_in_turn(study, make):
     own = list(study.draws[0].subjects)
     assert [each["parents"] for each in record["cases"]] == [own, own[::-1], own]
     assert made(folder) == "3 made"
+    as_made, mixed = (SyntheticCases(folder, study.draws[0], exchanged)(study.segmenter) for exchanged in (False, True))
+    for a, b in zip(as_made, mixed, strict=True):
+        np.testing.assert_array_equal(a.image.voxels, b.image.voxels)
+        assert (a.labels != b.labels).any(), "exchanged labels are those of another recipient"
 
 
 def test_a_case_is_a_function_of_its_number_alone(study):
     real = Scans(study._of(study.draws[1].labelled))(study.segmenter)
-    fewer, more = (list(synthesised(Brightened(), real, real, 5, wanted)) for wanted in (2, 6))
+    fewer, more = (
+        list(synthesised(SimpleNamespace(name="own", synthesise=brightened), real, real, 5, wanted))
+        for wanted in (2, 6)
+    )
     for one, other in zip(fewer, more[:2], strict=True):
         np.testing.assert_array_equal(one.case.image.voxels, other.case.image.voxels)
     assert len({float(each.case.image.voxels[0, 0, 0]) for each in more}) == len(more)
 
 
-def test_a_recipient_in_whom_nothing_can_be_placed_is_counted(study, make):
+def test_a_recipient_in_whom_nothing_can_be_placed_is_counted_and_nothing_at_all_is_an_error(study, make):
     def synthesise(recipient, donors, rng):
         if recipient.subject == study.draws[0].subjects[0]:
-            raise InsertionError("no room")
+            refuse(recipient, donors, rng)
         return Synthetic(recipient, (recipient.subject,), {})
 
+    with pytest.raises(DataError, match="nothing could be placed in any of 2 subjects: no room"):
+        make(refuse)
+    assert not list(study.order.folder.rglob("cases.json"))
     folder, record = make(synthesise)
     assert (record["refused"], record["reasons"], len(record["cases"])) == (3, ["no room"], 3)
     assert made(folder) == "3 made, 3 refused"
-
-
-def test_nothing_placed_in_anybody_is_an_error_and_leaves_no_cases(study, make):
-    def synthesise(recipient, donors, rng):
-        raise InsertionError("no room")
-
-    with pytest.raises(DataError, match="nothing could be placed in any of 2 subjects: no room"):
-        make(synthesise)
-    assert not list(study.order.folder.rglob("cases.json"))
 
 
 def test_leak_a_test_subject_is_no_recipient_no_donor_and_teaches_no_generator(study):
@@ -180,14 +181,6 @@ def test_leak_a_method_that_brings_in_somebody_else_and_cases_on_disk_of_such(st
     write_json(folder / "cases.json", record)
     with pytest.raises(LeakageError, match="is made of s6"):
         SyntheticCases(folder, study.draws[0])(study.segmenter)
-
-
-def test_exchanged_labels_are_those_of_another_recipient_and_images_stay(study, make):
-    folder, _ = make()
-    own, mixed = (SyntheticCases(folder, study.draws[0], exchanged)(study.segmenter) for exchanged in (False, True))
-    for a, b in zip(own, mixed, strict=True):
-        np.testing.assert_array_equal(a.image.voxels, b.image.voxels)
-        assert (a.labels != b.labels).any()
 
 
 def test_healthy_scans_are_added_as_they_are(settled, tmp_path):
@@ -209,14 +202,6 @@ def trained(golden, ordered):
     folder = golden.resumed("augmentation").folder
     order = ordered("augmentation", folder.parents[1], name=folder.name)
     return Augmentation(order, Console(quiet=True)), folder / "generators" / "n=2,seed=0" / "model"
-
-
-def test_a_generator_learns_from_the_few_alone_and_nobody_chooses_its_epoch(trained):
-    study, model = trained
-    description = read_model(model, GeneratorDescription).description
-    assert set(description.subjects) == set(study.draws[0].subjects)
-    assert description.origin.split_hash == study.split.hash
-    assert description.config.fit.keep == "last"
 
 
 def making(study, method, **changes):
@@ -243,11 +228,14 @@ def test_methods_insert_as_the_settings_say_and_bending_may_follow_every_other(t
         making(study, "copy-paste", insertion=whole).synthesiser("cpu")
 
 
-def test_leak_a_generator_that_has_learnt_from_somebody_else(trained, monkeypatch):
+def test_a_generator_learns_from_the_few_alone_and_leak_one_that_has_learnt_from_somebody_else(trained, monkeypatch):
     study, path = trained
     known = read_model(path, GeneratorDescription)
-    more = known.description.model_copy(update={"subjects": (*known.description.subjects, "s7")})
-    own = making(study, "generator")
+    description, own = known.description, making(study, "generator")
+    assert set(description.subjects) == set(study.draws[0].subjects)
+    assert description.origin.split_hash == study.split.hash
+    assert description.config.fit.keep == "last", "nobody chooses its epoch"
+    more = description.model_copy(update={"subjects": (*description.subjects, "s7")})
     monkeypatch.setattr(module, "read_model", lambda *given: replace(known, description=more))
     with pytest.raises(LeakageError, match="has learnt from s7, who are not among the 2 subjects of n=2,seed=0"):
         own.synthesiser("cpu")

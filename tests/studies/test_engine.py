@@ -93,13 +93,13 @@ def test_runs_each_task_once_and_gathers_rows_with_subjects_as_text(order):
     assert record["kind"] == "toy"
     run_study(toy(numbers=((1, 2, 3),)), order, QUIET)
     assert times(order) == {"task1": 1, "task2": 1, "task3": 1}
+    assert json.loads((order.folder / "task1" / IDENTITY).read_text()) == {"inputs": {"n": 1}, "mlflow_run_id": None}
     assert json.loads((order.folder / RECORD).read_text())["mlflow_run_id"] == record["mlflow_run_id"]
 
 
 def test_a_failed_task_is_named_done_again_and_known_to_the_next_stage(order):
     study = toy(numbers=((-1, 1), (2, -4)), recorded=True)
     result = run_study(study, order, QUIET)
-    assert [failure.child for failure in result.failures] == ["task-1", "task-4"]
     assert [[each.child for each in stage] for stage in result.study.failed] == [["task-1"], ["task-4"]]
     assert result.failures[1].reason == "unexpected ZeroDivisionError: broken"
     assert result.exit_code == 1
@@ -142,12 +142,11 @@ def test_other_inputs_are_refused_by_key_before_anything_is_done(order, extra, e
 @pytest.mark.parametrize(
     ("record", "error", "text"),
     [
-        ('{"kind": "sweep", "schema": 2}', ConfigError, "another kind, sweep"),
         ('{"kind": "toy"}', ConfigError, "medgan 0.1 began"),
         ("{", errors.DataError, r"cannot be read \(.+\); remove it"),
     ],
 )
-def test_the_folder_of_another_study_and_a_damaged_record_are_refused(order, record, error, text):
+def test_a_study_that_an_earlier_medgan_began_and_a_damaged_record_are_refused(order, record, error, text):
     order.folder.mkdir(parents=True)
     (order.folder / RECORD).write_text(record)
     with pytest.raises(error, match=text):
@@ -157,21 +156,8 @@ def test_the_folder_of_another_study_and_a_damaged_record_are_refused(order, rec
 def test_processes_take_devices_in_turn(order, monkeypatch):
     forking = multiprocessing.get_context("fork")
     monkeypatch.setattr(multiprocessing, "get_context", lambda *_: forking)  # new ones would import all anew
-    result = run_study(OnDevices, replace(order, jobs=2, devices=("cpu", "cpu:0")), QUIET)
+    study = toy(work=staticmethod(device_of), numbers=((0, 1, 2, 3),))
+    result = run_study(study, replace(order, jobs=2, devices=("cpu", "cpu:0")), QUIET)
     assert result.exit_code == 0
     assert set(result.rows["arm"]) <= {"cpu", "cpu:0"}
     assert sorted(result.rows["subject"]) == ["0", "1", "2", "3"]
-
-
-class OnDevices(Toy):
-    """Says where each task was done."""
-
-    numbers = (tuple(range(4)),)
-
-    def stages(self):
-        yield [Task(f"task{n}", {"n": n}, device_of, (n,)) for n in range(4)]
-
-
-def test_tasks_begun_say_with_what(order):
-    run_study(Toy, order, QUIET)
-    assert json.loads((order.folder / "task1" / IDENTITY).read_text()) == {"inputs": {"n": 1}, "mlflow_run_id": None}

@@ -56,13 +56,14 @@ def begin(settled, monkeypatch):
 
 @pytest.fixture
 def made(begin, monkeypatch):
-    """The images of each subset: ``made("subsets=2")``."""
+    """The images of each subset, and the segmenters' tasks: ``made("subsets=2")``."""
 
     def run(*overrides, **changes):
         study, stages, _ = begin(*overrides, **changes)
         images, of_subset = [], study._images
         monkeypatch.setattr(study, "_images", lambda *given: images.append(of_subset(*given)) or images[-1])
-        return study, images, stages.send(())
+        tasks = stages.send(())
+        return study, images, tasks
 
     return run
 
@@ -116,9 +117,6 @@ def test_what_keeps_its_labels_too_badly_is_left_out_with_its_score(made):
     assert [scan.subject for scan in task.args[0].extra.scans] == ["s0"]
     table = (study.order.folder / "images" / "images.csv").read_text()
     assert [table.count(f"label-keeping {score} is below 0.7") for score in ("0.70", "0.69", "nan")] == [0, 1, 1]
-
-
-def test_nothing_left_is_an_error_with_the_reasons(made):
     with pytest.raises(DataError, match=r"no translation keeps its labels.*label-keeping 0.69 is below 0.9"):
         made("arms=[real, real+synthetic]", kept_above=0.9)
 

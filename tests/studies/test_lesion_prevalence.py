@@ -1,10 +1,10 @@
 """Lesion prevalence: a study that has run; its cohorts, its detector, its slopes."""
 
 import json
-import math
 from collections import defaultdict
 from copy import copy
 from dataclasses import replace
+from itertools import product
 
 import nibabel
 import numpy as np
@@ -208,20 +208,14 @@ FOLLOWS, HOLDS = 0.6, 0.0
 
 def rows(subjects=10, seeds=(0, 1)):
     """Recall rises by ``FOLLOWS`` with ``PLAIN``, and not with ``WATCHED``; a subject without lesions has none."""
-    random = np.random.default_rng(0)
-    made = []
+    random, made = np.random.default_rng(0), []
     for number in range(subjects):
         level = random.uniform(0.2, 0.3)
-        for translator, rise in ((PLAIN, FOLLOWS), (WATCHED, HOLDS)):
-            for percent in PERCENTS:
-                for seed in seeds:
-                    recall = level + rise * percent / 100 + random.normal(0, 0.01)
-                    figures = {"recall": math.nan if number == 0 else recall, "false": 1.0, "dice_liver": 0.9}
-                    figures |= {"lesion_erased": 0, "lesion_invented": 2 * percent / 100}
-                    made.append(
-                        {"translator": translator, "prevalence_percent": percent, "seed": seed, "subject": f"s{number}"}
-                        | figures
-                    )
+        for (name, rise), percent, seed in product(((PLAIN, FOLLOWS), (WATCHED, HOLDS)), PERCENTS, seeds):
+            recall = level + rise * percent / 100 + random.normal(0, 0.01)
+            keys = {"translator": name, "prevalence_percent": percent, "seed": seed, "subject": f"s{number}"}
+            figures = {"recall": recall if number else np.nan, "false": 1.0, "dice_liver": 0.9, "lesion_erased": 0}
+            made.append(keys | figures | {"lesion_invented": 2 * percent / 100})
         made.append({"translator": REAL, "subject": f"s{number}", "recall": 0.5, "false": 0.25, "dice_liver": 0.95})
     return pd.DataFrame(made)
 
@@ -257,17 +251,14 @@ def test_the_words_say_who_follows_the_prevalence_and_what_semantic_consistency_
     assert words["semantic consistency at 0 percent false"] == "+0.00 [+0.00, +0.00] with it"
     assert words["semantic consistency at 100 percent lesion_invented"] == "+0.00 [+0.00, +0.00] with it"
     assert summary(rows(subjects=2)).findings[f"{PLAIN} recall"].endswith("too few subjects to say")
-    text = printed(found.shown)
-    for word in (PLAIN, WATCHED, "0 %", "50 %", "100 %", REAL, "recall", "false", "lesion_invented"):
-        assert word in text
-
-
-def test_differences_are_paired_by_subject():
     differences = semantic_differences(rows()).set_index(["prevalence_percent", "measure"])
     assert differences.loc[(100, "recall"), "mean"] == pytest.approx(-FOLLOWS, abs=0.02)
     assert differences.loc[(100, "recall"), "upper"] < -0.5
     assert differences.loc[(0, "recall"), "lower"] < 0.01
     assert semantic_differences(rows().query("translator != @WATCHED")).empty
+    text = printed(found.shown)
+    for word in (PLAIN, WATCHED, "0 %", "50 %", "100 %", REAL, "recall", "false", "lesion_invented"):
+        assert word in text
 
 
 DESIGN = PrevalenceDesign(
@@ -282,11 +273,14 @@ def cohorts(tmp_path_factory):
         return rendered(DESIGN, "abdomen_ct")
 
 
-def parts(cohorts, percent, paired):
-    found = defaultdict(set)
+def table_of(cohorts, percent, paired):
+    """The subjects of each part and domain, and the training and validation studies of each domain."""
+    subjects, studies = defaultdict(set), defaultdict(list)
     for study in read_table(cohorts.table(percent, paired=paired)).studies:
-        found[study.split, study.domain].add(study.subject)
-    return found
+        subjects[study.split, study.domain].add(study.subject)
+        if study.split != "test":
+            studies[study.domain].append(study)
+    return subjects, studies
 
 
 def share_with_lesions(studies):
@@ -294,39 +288,24 @@ def share_with_lesions(studies):
     return np.mean([json.loads(study.image.with_name("plain.json").read_text())["lesions"] for study in studies])
 
 
-def in_training(cohorts, percent, paired, domain):
-    table = read_table(cohorts.table(percent, paired=paired)).studies
-    return [study for study in table if study.split != "test" and study.domain == domain]
-
-
 @pytest.mark.parametrize(("percent", "least", "most"), [(0, 0, 0), (50, 0.2, 0.8), (100, 1, 1)])
-def test_the_targets_subjects_have_lesions_as_often_as_the_table_says(cohorts, percent, least, most):
-    for paired in (False, True):
-        share = share_with_lesions(in_training(cohorts, percent, paired, "plain"))
-        assert least <= share <= most
-
-
-def test_the_source_is_the_same_at_every_prevalence_but_for_pairs(cohorts):
-    sources = [in_training(cohorts, percent, False, "contrast") for percent in (0, 50, 100)]
-    assert sources[0] == sources[1] == sources[2]
-    assert 0.2 <= share_with_lesions(sources[0]) <= 0.8
-    assert share_with_lesions(in_training(cohorts, 100, True, "contrast")) == 1
-
-
-@pytest.mark.parametrize("percent", [0, 50, 100])
-def test_unpaired_subjects_have_one_scan_and_pairs_two(cohorts, percent):
-    unpaired, paired = parts(cohorts, percent, False), parts(cohorts, percent, True)
+def test_targets_have_lesions_as_often_as_the_table_says_and_sources_the_same_at_every_prevalence_but_for_pairs(
+    cohorts, percent, least, most
+):
+    (unpaired, own), (paired, of_pairs) = (table_of(cohorts, percent, pairs) for pairs in (False, True))
+    for studies in (own, of_pairs):
+        assert least <= share_with_lesions(studies["plain"]) <= most
+    assert own["contrast"] == table_of(cohorts, 0, False)[1]["contrast"]
+    assert 0.2 <= share_with_lesions(own["contrast"]) <= 0.8
+    assert share_with_lesions(of_pairs["contrast"]) == share_with_lesions(of_pairs["plain"])
+    # Unpaired subjects have one scan and pairs two; the same unseen subjects are tested everywhere.
     for part, count in (("train", 3), ("validation", 1)):
         assert len(unpaired[part, "contrast"]) == len(unpaired[part, "plain"]) == count
         assert not unpaired[part, "contrast"] & unpaired[part, "plain"]
         assert paired[part, "contrast"] == paired[part, "plain"] == unpaired[part, "plain"]
-
-
-def test_the_same_unseen_subjects_are_tested_everywhere(cohorts):
-    tables = [parts(cohorts, percent, paired) for percent in (0, 50, 100) for paired in (False, True)]
     tested = {study.subject for study in cohorts.tested("contrast")}
     assert len(tested) == 2
-    for table in tables:
+    for table in (unpaired, paired):
         assert table["test", "contrast"] == table["test", "plain"] == tested
         assert not tested & (table["train", "contrast"] | table["train", "plain"])
 
@@ -343,13 +322,10 @@ def test_the_segmenters_subjects_are_nobody_elses_and_all_are_rendered_once(coho
     assert {path: path.stat().st_mtime_ns for path in cohorts.root.rglob("*.nii.gz")} == before
 
 
-def test_lesions_are_what_the_phantom_calls_so_and_one_without_liver_lesions_is_refused():
+def test_a_phantom_without_liver_lesions_and_prevalences_that_give_no_slope_are_refused():
     assert set(LABELS["lesion"]) == set(LESIONS)
     with pytest.raises(ConfigError, match="'head_mr' has no liver lesions"):
         rendered(DESIGN, "head_mr")
-
-
-@pytest.mark.parametrize("prevalences", [(50,), (0, 0), (0, 101)])
-def test_prevalences_that_give_no_slope_are_refused(prevalences):
-    with pytest.raises(ValidationError):
-        PrevalenceDesign(prevalences_percent=prevalences)
+    for prevalences in ((50,), (0, 0), (0, 101)):
+        with pytest.raises(ValidationError):
+            PrevalenceDesign(prevalences_percent=prevalences)

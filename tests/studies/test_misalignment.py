@@ -14,11 +14,6 @@ from medgan.studies.misalignment import Misalignment, crossover, crossover_bound
 SHIFTS = (0, 1, 2, 3, 4, 6)
 
 
-@pytest.mark.parametrize("place", [0.25, 1.0, 2.5, 5.0])
-def test_a_line_crosses_where_it_is_drawn_to(place):
-    assert crossover(SHIFTS, [2 * (shift - place) for shift in SHIFTS]) == pytest.approx(place)
-
-
 @pytest.mark.parametrize(
     ("excess", "place"),
     [
@@ -29,6 +24,7 @@ def test_a_line_crosses_where_it_is_drawn_to(place):
         ([1, 2, 3, 4, 5, 6], 0.0),
         ([-1, 1, -1, 1, -1, 1], 0.5),
         ([0, 0, 1, 1, 1, 1], 1.0),
+        *(([2 * (shift - place) for shift in SHIFTS], pytest.approx(place)) for place in (0.25, 1.0, 2.5, 5.0)),
     ],
 )
 def test_the_first_rise_above_zero_counts(excess, place):
@@ -58,15 +54,11 @@ def test_the_crossover_is_found_in_the_figures_whichever_way_is_better(metric, s
     }
 
 
-def test_a_metric_is_chosen_or_refused():
+def test_a_metric_is_chosen_or_refused_and_an_arm_without_figures_makes_it_unknown():
     table = rows().assign(bias_hu=lambda frame: frame["mae_hu"])
     assert "(bias_hu, " in crossovers(table, SHIFTS, "bias_hu")["crossover of l1"]
     with pytest.raises(ConfigError, match="no metric 'dice'; it has mae_hu, bias_hu"):
         crossovers(table, SHIFTS, "dice")
-
-
-def test_an_arm_without_figures_makes_it_unknown():
-    table = rows()
     assert crossovers(table[table["cell"] != "cyclegan"], SHIFTS)["crossover of l1"].startswith("unknown")
     without_last = crossovers(table[table["cell"] != "pix2pix,shift=6"], SHIFTS)
     assert without_last["crossover of pix2pix"].startswith("2.5 voxels")
@@ -104,13 +96,10 @@ def test_at_its_bounds_a_t_test_is_sure_who_is_better():
         assert 0.001 < found.pvalue < 0.05  # below: bounds between shifts are a little too far out, never too near
 
 
-def test_an_excess_that_is_never_sure_has_no_upper_bound():
+def test_an_excess_that_is_never_sure_has_no_upper_bound_and_one_subject_gives_no_interval():
     lines = pd.DataFrame([[-1.0, 3.0], [-2.0, -1.5], [-1.5, 1.0]], columns=[0, 1])
     assert crossover_bounds(lines)[1] is None
     assert described(lines).endswith(", none up to 1]")
-
-
-def test_one_subject_gives_no_interval_and_a_first_shift_is_called_so():
     assert described(pd.DataFrame([[-1.0, 1.0]], columns=[0, 1])) == "0.5 voxels"
     assert described(pd.DataFrame([[1.0, 2.0]], columns=[0, 1])) == "at 0, the first shift"
 
@@ -138,12 +127,8 @@ def test_the_command_finds_the_crossover(golden):
     assert list(record["cells"]) == ["cyclegan", *(f"{arm},shift={n}" for n in (0, 2) for arm in ("pix2pix", "l1"))]
 
 
-@pytest.mark.parametrize(("text", "shifts"), [("0,1,2", (0, 1, 2)), ("3, 0", (0, 3))])
-def test_shifts_are_sorted_numbers(text, shifts):
-    assert read_shifts(text) == shifts
-
-
-@pytest.mark.parametrize("text", ["", "1", "0,a", "-1,2", "0.5,1", "2,2"])
-def test_what_are_no_shifts_is_refused(text):
-    with pytest.raises(ConfigError, match="--shifts"):
-        read_shifts(text)
+def test_shifts_are_sorted_numbers():
+    assert (read_shifts("0,1,2"), read_shifts("3, 0")) == ((0, 1, 2), (0, 3))
+    for text in ("", "1", "0,a", "-1,2", "0.5,1", "2,2"):
+        with pytest.raises(ConfigError, match="--shifts"):
+            read_shifts(text)

@@ -207,7 +207,7 @@ def altered(golden, tmp_path):
     return make
 
 
-def test_another_split_beside_the_model_is_refused(settled, golden, altered):
+def test_another_split_beside_the_model_and_a_fold_without_a_test_subject_are_refused(settled, study, golden, altered):
     model = altered()
     shutil.copy(golden.inputs.folds[0].parent / "split.json", model.parent)
     with pytest.raises(ConfigError, match="not the split"):
@@ -215,17 +215,7 @@ def test_another_split_beside_the_model_is_refused(settled, golden, altered):
     (model.parent / "split.json").unlink()
     with pytest.raises(ConfigError, match="there is no split"):
         settled(Routes, models=(model,))
-
-
-def test_a_cohort_that_changed_is_refused(settled, own):
-    table = own("mr")
-    image = nib.load(table.with_name("s0_mr.nii.gz"))
-    nib.Nifti1Image(image.get_fdata() + 1, image.affine).to_filename(image.get_filename())
-    with pytest.raises(DataError, match="changed"):
-        settled(Routes, data=table)
-
-
-def test_a_fold_without_a_test_subject_is_refused(settled, study, altered):
+    shutil.rmtree(model.parent)
     split = study.folds[1].split
     nobody = split.model_copy(update={"train": tuple(sorted((*split.train, *split.test))), "test": ()})
     with pytest.raises(ConfigError, match="no test subject"):
@@ -235,12 +225,9 @@ def test_a_fold_without_a_test_subject_is_refused(settled, study, altered):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda described: described.update(name="other"), "a model of 'other'"),
-        (
-            lambda described: described["pair"].update(source=described["pair"]["target"] | {"name": "mr"}),
-            "CT made of MR only",
-        ),
-        (lambda described: described["pair"]["target"]["window"].update(lower=-900.0), "see their scans differently"),
+        (lambda it: it.update(name="other"), "a model of 'other'"),
+        (lambda it: it["pair"].update(source=it["pair"]["target"] | {"name": "mr"}), "CT made of MR only"),
+        (lambda it: it["pair"]["target"]["window"].update(lower=-900.0), "see their scans differently"),
     ],
     ids=["name", "modality", "window"],
 )
@@ -264,22 +251,26 @@ def test_what_is_missing_is_named(settled, overrides, changes, error, message):
         settled(Routes, *overrides, **changes)
 
 
-def test_what_is_overridden_leaves_the_other_settings_of_its_group():
+def test_a_cohort_that_changed_is_refused(settled, own):
+    table = own("mr")
+    image = nib.load(table.with_name("s0_mr.nii.gz"))
+    nib.Nifti1Image(image.get_fdata() + 1, image.affine).to_filename(image.get_filename())
+    with pytest.raises(DataError, match="changed"):
+        settled(Routes, data=table)
+
+
+def test_what_is_overridden_leaves_the_rest_of_its_group_and_segmenters_learn_bone_alone_of_somebody():
     default, changed = RoutesConfig(), load(RoutesConfig, from_overrides(["segmenter.fit.epochs=9"]))
     assert changed.segmenter.fit == default.segmenter.fit.model_copy(update={"epochs": 9})
     assert changed.segmenter.labels == {"bone": (1,)}
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("segmenter.fit.keep=best", "bone alone"), ("segmenter.labels={bone: 1, liver: 2}", "bone alone"),
-        ("labelled=[]", "labelled"), ("labelled=[0, 2]", "labelled"),
-    ],
-)  # fmt: skip
-def test_segmenters_learn_bone_of_somebody_and_have_nobody_to_choose_an_epoch(setting, message):
-    with pytest.raises(ConfigError, match=message):
-        load(RoutesConfig, from_overrides([setting]))
+    for setting in (
+        "segmenter.fit.keep=best",
+        "segmenter.labels={bone: 1, liver: 2}",
+        "labelled=[]",
+        "labelled=[0, 2]",
+    ):
+        with pytest.raises(ConfigError, match="labelled" if setting.startswith("labelled") else "bone alone"):
+            load(RoutesConfig, from_overrides([setting]))
 
 
 ML = 0.01
@@ -361,14 +352,14 @@ DICE = {
 }
 
 
-def rows(seeds=(0, 1)):
+def rows():
+    """Two seeds, whose mean is the value: they are no evidence of their own."""
     return pd.DataFrame(
         [
             {"route": route, "labelled": labelled, "fold": 0, "seed": seed, "subject": f"s{number}"}
-            # Seeds differ, and their mean is the value: they are no evidence of their own.
             | {"dice": value + 0.1 * (2 * seed - 1) * bool(labelled), "surface_dice": value / 2}
             for (route, labelled), values in DICE.items()
-            for seed in (seeds if labelled else (0,))
+            for seed in ((0, 1) if labelled else (0,))
             for number, value in enumerate(values)
         ]
     )
@@ -378,34 +369,21 @@ def cell(table, labelled, route, metric="dice"):
     return row_of(table, labelled=labelled, route=route, metric=metric)
 
 
-@pytest.fixture(scope="module")
-def table():
-    return routes_table(rows(), [4, 2])
-
-
-@pytest.mark.parametrize("labelled", [2, 4])
-@pytest.mark.parametrize("route", ["synthetic_ct", "threshold"])
-def test_routes_are_compared_with_mr_of_as_many_labels_by_subject(table, labelled, route):
-    own = DICE[route, labelled] if (route, labelled) in DICE else DICE[route, 0]
-    row = cell(table, labelled, route)
-    assert row["mean"] == pytest.approx(np.mean(own))
-    assert row["difference"] == pytest.approx(np.mean(own) - np.mean(DICE["mr", labelled]))
-    assert row["difference_lower"] <= row["difference"] <= row["difference_upper"]
-    assert row["n"] == 3
-
-
-def test_mr_is_the_reference_a_threshold_is_the_same_for_every_number_and_routes_keep_their_order(table):
+def test_routes_are_compared_with_mr_of_as_many_labels_by_subject_and_a_threshold_with_each_number():
+    table = routes_table(rows(), [4, 2])
+    for labelled, route in itertools.product((2, 4), ("synthetic_ct", "threshold")):
+        own, row = DICE.get((route, labelled), DICE["threshold", 0]), cell(table, labelled, route)
+        assert row["mean"] == pytest.approx(np.mean(own))
+        assert row["difference"] == pytest.approx(np.mean(own) - np.mean(DICE["mr", labelled]))
+        assert row["difference_lower"] <= row["difference"] <= row["difference_upper"]
+        assert row["n"] == 3
     assert np.isnan(cell(table, 2, "mr")["difference"])
-    assert cell(table, 2, "threshold")["mean"] == cell(table, 4, "threshold")["mean"]
     assert cell(table, 2, "threshold", "surface_dice")["mean"] == pytest.approx(1.6 / 6)
     dice = table[table["metric"] == "dice"]
     lines = list(zip(dice["labelled"], dice["route"], strict=True))
     assert lines == list(itertools.product((2, 4), ("mr", "synthetic_ct", "threshold")))
-
-
-def test_a_number_without_figures_is_left_out_and_without_mr_there_is_no_difference():
-    frame = rows()
-    table = routes_table(frame[frame["route"] != "mr"], [2, 4, 8])
+    # A number without figures is left out, and without MR there is no difference.
+    table = routes_table(rows().query("route != 'mr'"), [2, 4, 8])
     assert set(table[table["labelled"] == 8]["route"]) == {"threshold"}
     assert table["difference"].isna().all()
 

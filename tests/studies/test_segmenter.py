@@ -43,15 +43,13 @@ def test_figures_are_by_subject_and_organ_and_true_labels_are_kept_as_the_segmen
 ):
     images = tuple(study._test_images())
     truth = {image.file: (read_volume(image.scan.mask).voxels == 2).astype(np.uint8) for image in images}
-    marked = iter(truth.values())
     model = SimpleNamespace(description=SimpleNamespace(names={1: "vessel"}))
     monkeypatch.setattr(module, "train", lambda *given: None)
     monkeypatch.setattr(module, "read_model", lambda *given: model)
     monkeypatch.setattr(module, "segment_study", lambda model, volume, fabric: next(marked))
     # The same scan twice is one subject still.
-    asked = SimpleNamespace(
-        keys={"arm": "real", "seed": 3}, test=(*images, images[0]), config=study.segmenter, lesions=()
-    )
+    keys, test = {"arm": "real", "seed": 3}, (*images, images[0])
+    asked = SimpleNamespace(keys=keys, test=test, config=study.segmenter, lesions=())
     marked = iter([*truth.values(), np.zeros_like(truth[images[0].file])])
     rows = train_and_test(SimpleNamespace(folder=tmp_path, device="cpu", tracker=None), asked)
     assert list(rows.columns) == ["arm", "seed", "subject", "test_set", "organ", *METRICS]
@@ -96,16 +94,12 @@ def test_curves_have_the_epochs_that_were_judged(tmp_path):
     assert read_curves({tmp_path / "none": keys}, ("arm",)).empty
 
 
-@pytest.mark.parametrize(("ratio", "share"), [(25, 0.2), (50, 1 / 3), (100, 0.5), (200, 2 / 3)])
-def test_a_ratio_is_the_share_of_extra_among_all(ratio, share):
-    assert share_of(ratio) == pytest.approx(share)
-
-
-def test_the_best_ratio_is_above_0_and_of_equals_the_lowest():
-    assert best_ratio({0: 0.9, 25: 0.7, 50: 0.8, 100: 0.8, 200: 0.6}) == 50
-
-
 def test_what_validation_said_is_told(tmp_path):
     assert (score(tmp_path), outcome(tmp_path)) == (None, "done")
     (tmp_path / "validation.json").write_text('{"val_dice": 0.25}')
     assert (score(tmp_path), outcome(tmp_path)) == (0.25, "validation Dice 0.250")
+
+
+def test_a_ratio_is_the_share_of_extra_among_all_and_the_best_is_above_0_and_of_equals_the_lowest():
+    assert [share_of(ratio) for ratio in (25, 50, 100, 200)] == pytest.approx([0.2, 1 / 3, 0.5, 2 / 3])
+    assert best_ratio({0: 0.9, 25: 0.7, 50: 0.8, 100: 0.8, 200: 0.6}) == 50

@@ -63,24 +63,20 @@ def test_a_test_image_is_refused_under_another_name_and_file(cohort, guard, doma
         guard.admit([Study("s0", domain, tmp_path / "copy.nii.gz")], "the training")
 
 
-def test_a_translator_that_saw_others_may_serve_and_one_that_saw_a_test_subject_as_itself_not(cohort, guard):
+def test_a_translator_that_saw_others_may_serve_and_one_that_saw_a_test_subject_or_its_target_image_not(cohort, guard):
     guard.check_model(split(cohort, ("s0", "s1"), ("s5",)), RUN)
     with pytest.raises(LeakageError, match=r"translator of runs/ct_contrast/one cannot .*'s5' is in its train part"):
         guard.check_model(split(cohort, ("s0", "s5")), RUN)
-
-
-def test_a_translator_that_saw_a_test_subjects_target_image_under_another_name_is_refused(cohort, guard):
-    hashes = cohort.file_hashes()
-    plain = hashes["s6"]["s6_plain.nii.gz"]
-    seen = Split(train=("x",), validation=(), test=(), files={"x": {"x.nii.gz": plain}})
-    with pytest.raises(LeakageError, match=r"'s6' has the image s6_plain.nii.gz of its train subject 'x'"):
+    plain = cohort.file_hashes()["s6"]["s6_plain.nii.gz"]
+    seen = Split(train=(), validation=("x",), test=(), files={"x": {"x.nii.gz": plain}})
+    with pytest.raises(LeakageError, match=r"'s6' has the image s6_plain.nii.gz of its validation subject 'x'"):
         guard.check_model(seen, RUN)
 
 
-def study(subject, domain, folder, *, labelled=True, split=None):
+def study(subject, domain, folder, *, labelled=True):
     image = folder / f"{subject}_{domain}.nii.gz"
     image.write_bytes(f"{subject} {domain}".encode())
-    return Study(subject, domain, image, image if labelled else None, split)
+    return Study(subject, domain, image, image if labelled else None)
 
 
 @pytest.fixture
@@ -103,56 +99,43 @@ def test_a_subset_has_its_share_of_either_domain_and_is_the_same_however_many_th
     assert first != second
 
 
-def test_all_training_subjects_are_one_subset(many):
-    assert draw_subsets(many, PAIR, count=1, labelled=None) == [many.split.train]
-    assert draw_subsets(many, PAIR, count=1, labelled=20) == [many.split.train]
-
-
 @pytest.mark.parametrize(
     ("count", "labelled", "message"), [(2, None, "subsets=2 of all training subjects"), (1, 21, "labelled=21 .* 20")]
 )
-def test_subsets_that_cannot_be_are_refused(many, count, labelled, message):
+def test_all_training_subjects_are_one_subset_and_more_are_refused(many, count, labelled, message):
+    assert draw_subsets(many, PAIR, count=1, labelled=None) == [many.split.train]
+    assert draw_subsets(many, PAIR, count=1, labelled=20) == [many.split.train]
     with pytest.raises(ConfigError, match=message):
         draw_subsets(many, PAIR, count=count, labelled=labelled)
 
 
-def test_a_translator_is_shown_its_subset_and_never_the_test_part(many):
+def test_labels_are_found_by_part_and_domain_and_either_test_set_is_enough(many, tmp_path):
+    def of(studies):
+        cohort = Cohort(tuple(studies), tmp_path)
+        return Subjects(cohort, many.table, cohort, many.table, many.split)
+
+    subjects = of([study("s00", "contrast", tmp_path, labelled=False), *many.labelled.of_domain("plain").studies])
+    assert subjects.with_labels("train", "contrast") == ()
+    assert [each.subject for each in subjects.with_labels("test", "plain")] == ["s22", "s23"]
+    with pytest.raises(DataError, match=r"no train subject has a labelled contrast .* no validation subject"):
+        check_labels(subjects, PAIR)
+    check_labels(of(each for each in many.labelled.studies if each.subject < "s22" or each.domain == "contrast"), PAIR)
+    with pytest.raises(DataError, match="no test subject has a labelled contrast or plain image"):
+        check_labels(of(each for each in many.labelled.studies if each.subject < "s22"), PAIR)
+
+
+def test_everything_that_could_be_seen_is_learnt_from_and_a_translator_is_shown_its_subset(many):
+    scans = many.learnt_from()
+    assert {each.subject for each in scans} == {f"s{number:02d}" for number in range(22)}
+    assert len(scans) == len(set(scans)) == 44
     split = many.translator_split(("s00", "s15"))
     assert (split.train, split.validation, split.test) == (("s00", "s15"), ("s20", "s21"), ("s22", "s23"))
     split.check(many.translated)
 
 
-def test_labels_are_found_by_part_and_domain(many, tmp_path):
-    bare = study("s00", "contrast", tmp_path, labelled=False)
-    cohort = Cohort((bare, *many.labelled.of_domain("plain").studies), tmp_path)
-    subjects = Subjects(cohort, many.table, cohort, many.table, many.split)
-    assert subjects.with_labels("train", "contrast") == ()
-    assert [each.subject for each in subjects.with_labels("test", "plain")] == ["s22", "s23"]
-    with pytest.raises(DataError, match=r"no train subject has a labelled contrast .* no validation subject"):
-        check_labels(subjects, PAIR)
-
-
-def test_either_test_set_is_enough(many):
-    studies = [each for each in many.labelled.studies if each.subject < "s22" or each.domain == "contrast"]
-    check_labels(Subjects(Cohort(tuple(studies)), many.table, many.translated, many.table, many.split), PAIR)
-    studies = [each for each in studies if each.subject < "s22"]
-    with pytest.raises(DataError, match="no test subject has a labelled contrast or plain image"):
-        check_labels(Subjects(Cohort(tuple(studies)), many.table, many.translated, many.table, many.split), PAIR)
-
-
-def test_everything_that_could_be_seen_is_learnt_from(many):
-    scans = many.learnt_from()
-    assert {each.subject for each in scans} == {f"s{number:02d}" for number in range(22)}
-    assert len(scans) == len(set(scans)) == 44
-
-
-def test_the_cohorts_own_parts_are_kept(cohort):
-    frozen = Split(train=("s5",), validation=(), test=tuple(f"s{number}" for number in (0, 1, 2, 3, 4, 6)), files={})
-    split = study_split(cohort, PAIR, SplitConfig(), frozen)
-    assert split.test == ("s5", "s6")
-
-
-def test_a_translators_frozen_split_is_taken_where_it_knows_everybody(many):
+def test_a_translators_frozen_split_is_taken_where_it_knows_everybody_and_the_cohort_has_no_parts(many, cohort):
+    frozen = Split(train=("s5",), validation=(), test=("s0", "s1", "s2", "s3", "s4", "s6"), files={})
+    assert study_split(cohort, PAIR, SplitConfig(), frozen).test == ("s5", "s6")
     frozen = Split(train=("s00", "other"), validation=("s01",), test=tuple(f"s{n:02d}" for n in range(2, 24)), files={})
     split = study_split(many.labelled, PAIR, SplitConfig(), frozen)
     assert (split.train, split.validation, len(split.test)) == (("s00",), ("s01",), 22)

@@ -74,10 +74,7 @@ def test_means_and_differences_are_those_of_subjects_with_images_and_seeds_avera
     assert np.isnan(line(table, "a")["difference"])
     same = line(table, "b", "ssim")
     assert (same["difference"], same["difference_lower"], same["difference_upper"], same["p_value"]) == (0, 0, 0, 1)
-
-
-def test_baselines_follow_the_cells_and_real_images_are_no_baseline():
-    table = paired_table(figures(), "a")
+    # Baselines follow the cells, and real images are no baseline.
     assert list(dict.fromkeys(table["cell"])) == ["a", "b", "do_nothing"]
     nothing = line(table, "do_nothing")
     assert (nothing["mean"], nothing["seeds"]) == (100, 0)
@@ -92,6 +89,9 @@ def test_what_is_missing_is_said_and_not_made_up():
     assert line(alone, "b")["mean"] == pytest.approx(80 / 3)
     assert alone["difference"].isna().all()
     assert set(paired_table(rows.assign(dice=np.nan), "a")["metric"]) == {"mae_hu", "ssim"}
+    listed = json.loads(json.dumps(plain(paired_table(rows.assign(psnr_db=np.inf), "a")), allow_nan=False))
+    assert listed[0]["difference"] is None
+    assert next(row for row in listed if row["metric"] == "psnr_db")["mean"] == "inf"
 
 
 def test_the_table_names_the_reference_and_holds_every_cell(settled):
@@ -106,12 +106,6 @@ def test_the_table_names_the_reference_and_holds_every_cell(settled):
     assert text.count("do_nothing") == 2
 
 
-def test_the_rows_can_be_json():
-    rows = json.loads(json.dumps(plain(paired_table(figures().assign(psnr_db=np.inf), "a")), allow_nan=False))
-    assert rows[0]["difference"] is None
-    assert next(row for row in rows if row["metric"] == "psnr_db")["mean"] == "inf"
-
-
 @pytest.mark.parametrize(
     ("metrics", "expected"),
     [
@@ -122,11 +116,7 @@ def test_the_rows_can_be_json():
 def test_the_printed_metrics_are_the_main_ones_or_the_first(metrics, expected):
     assert headlines(metrics) == expected
     assert metrics_of(pd.DataFrame(columns=["cell", "seed", "subject", "image", "arm", *metrics])) == metrics
-
-
-@pytest.mark.parametrize(("metric", "higher"), [("core_mae_hu", False), ("core_bone_dice", True), ("psnr_db", True)])
-def test_it_is_known_which_way_is_better(metric, higher):
-    assert higher_is_better(metric) is higher
+    assert [higher_is_better(metric) for metric in ("core_mae_hu", "core_bone_dice", "psnr_db")] == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -146,12 +136,6 @@ def test_values_end_at_commas_outside_brackets_and_quotes(text, expected):
     assert [cell.settings for cell in grid([f"key={text}"]).cells] == [(f"key={value}",) for value in expected]
 
 
-@pytest.mark.parametrize("text", ["1", "[1,1,null]", ""])
-def test_one_value_is_shared(text):
-    assert grid([f"key={text}"]).shared == (f"key={text}",)
-    assert grid([f"key={text}"]).cells == (Cell("as_configured"),)
-
-
 def test_a_grid_is_every_combination_with_the_first_key_slowest():
     asked = grid(["pix2pix.l1=10,100", "size=small", "fit.epochs=1,2,3", "grid.spacing_mm=[1,1,null]"])
     assert asked.shared == ("size=small", "grid.spacing_mm=[1,1,null]")
@@ -163,6 +147,9 @@ def test_a_grid_is_every_combination_with_the_first_key_slowest():
     (_, cell) = grid(["grid.spacing_mm=[1,1,null],[2,2,null]"]).cells
     assert from_overrides(cell.settings) == {"grid": {"spacing_mm": [2, 2, None]}}
     assert grid(["fit.epochs=3,4", "fit.epochs=5"]).shared == ("fit.epochs=5",)
+    for text in ("1", "[1,1,null]", ""):
+        alone = grid([f"key={text}"])
+        assert (alone.shared, alone.cells) == ((f"key={text}",), (Cell("as_configured"),))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ subject, so that any can be left out again. Cases are read twice, therefore; mem
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from nibabel.orientations import io_orientation
@@ -41,6 +41,7 @@ PERCENTILES = (0.5, 99.5)
 Item = TypeVar("Item", Case, Image)
 Counts = NDArray[np.int64]
 Hounsfield = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 
 class Pairs:
@@ -178,18 +179,9 @@ def _row(item: Case | Image, arm: str) -> Figures:
     return {"subject": item.subject, "image": item.name, "arm": arm}
 
 
-@dataclass(frozen=True)
-class _IntensityLookup:
-    """One change of intensity for each source intensity, wherever the voxel lies."""
-
-    source_hu: NDArray[np.float64]
-    """Source intensities with a known change, ascending, (n,)."""
-    change_hu: NDArray[np.float64]
-    """What is added to each of them, (n,)."""
-
-    def __call__(self, source: Array) -> Hounsfield:
-        """The source mapped, in HU; between known intensities the change is linear, beyond them constant."""
-        return (source + np.interp(source, self.source_hu, self.change_hu)).astype(np.float32)
+def _look_up(source_hu: Floats, change_hu: Floats) -> Callable[[Array], Hounsfield]:
+    """A change (n,) for each known source intensity (n,), ascending; linear between them and constant beyond."""
+    return lambda source: (source + np.interp(source, source_hu, change_hu)).astype(np.float32)
 
 
 class _LeaveOneOut:
@@ -231,13 +223,12 @@ class _PairedLookups(_LeaveOneOut):
         rows = np.clip((start - LOWEST_HU) // BIN_HU, 0, self._shape[0] - 1).astype(np.int64)
         self.count(subject, rows, np.rint((change + CHANGE_HU) / CHANGE_BIN_HU).astype(np.int64))
 
-    def without(self, subject: str) -> _IntensityLookup:
+    def without(self, subject: str) -> Callable[[Array], Hounsfield]:
         """The look-up of all other subjects."""
         counts = self.others(subject)
         known = counts.any(axis=1)
-        centres: NDArray[np.float64] = LOWEST_HU + BIN_HU * (np.arange(len(counts), dtype=np.float64) + 0.5)
-        change: NDArray[np.float64] = CHANGE_BIN_HU * _medians(counts[known]).astype(np.float64) - CHANGE_HU
-        return _IntensityLookup(centres[known], change)
+        centres = LOWEST_HU + BIN_HU * (np.arange(len(counts), dtype=np.float64) + 0.5)
+        return _look_up(centres[known], CHANGE_BIN_HU * _medians(counts[known]).astype(np.float64) - CHANGE_HU)
 
 
 class _Histogram(_LeaveOneOut):
@@ -258,12 +249,12 @@ class _UnpairedLookups:
     def __init__(self) -> None:
         self.sources, self.references = _Histogram(), _Histogram()
 
-    def without(self, subject: str) -> _IntensityLookup:
+    def without(self, subject: str) -> Callable[[Array], Hounsfield]:
         """The look-up of all other subjects."""
         counts = [histogram.others(subject)[0] for histogram in (self.sources, self.references)]
         source, reference = (LEVELS_HU[own > 0] + 0.5 for own in counts)
         ranks, known = (((np.cumsum(own) - own / 2) / own.sum())[own > 0] for own in counts)
-        return _IntensityLookup(source, np.interp(ranks, known, reference) - source)
+        return _look_up(source, np.interp(ranks, known, reference) - source)
 
 
 @dataclass(frozen=True)
@@ -310,10 +301,9 @@ class CrossingLookups(_LeaveOneOut):
 
 
 def shifted(volume: Array, affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A true image moved by one voxel along left-right: what an error of registration of one voxel costs by itself.
+    """A true image (X, Y, Z) moved by one voxel along left-right, as its affine (4, 4) says; the edge is repeated.
 
-    The edge is repeated. Where the left-right axis has one voxel only (a sagittal slice), the first longer axis.
-    ``volume`` is (X, Y, Z), ``affine`` (4, 4) leads from voxel indices to RAS+ mm.
+    Where that axis has one voxel only (a sagittal slice), the first longer axis.
     """
     order = np.argsort(io_orientation(affine)[:, 0])
     axis = next((int(a) for a in order if volume.shape[a] > 1), 0)

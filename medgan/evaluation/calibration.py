@@ -25,8 +25,6 @@ def calibration(synthetic: Array, reference: Array, tissues: Mapping[str, Mask])
     The slope is that of the least-squares line of synthetic on true HU, over voxels: 1 is right, 0 tells nothing apart,
     and it is not a number where the true CT does not vary. Noise and misregistration of the true CT lower it as well,
     since they are in the regressor: compare it with the slope of the true CT shifted by a voxel, not with 1 alone.
-
-    Volumes are (X, Y, Z) in HU on one grid; ``tissues`` are those of the true CT.
     """
     figures = {}
     for name, where in tissues.items():

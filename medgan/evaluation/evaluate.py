@@ -104,20 +104,19 @@ class _Setup:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The figures of synthetic images and of the arms beside them."""
+    """The figures of synthetic images and of the arms beside them, with notes on how to read them."""
 
     rows: pd.DataFrame
     """A row per image and arm: ``KEYS``, then the metrics."""
     summary: pd.DataFrame
-    """A row per arm and metric; see ``medgan.evaluation.statistics.summarise``."""
+    """As ``medgan.evaluation.statistics.summarise`` gives it."""
     paired: bool
     pooled_distance_hu: dict[str, float]
     """Unpaired: by arm, the distance of all its subjects together to all real ones, within soft tissue."""
     notes: tuple[str, ...]
-    """How to read the figures."""
     failures: tuple[Failure, ...]
     comparisons: pd.DataFrame
-    """A row per other arm and metric: the synthetic arm against it; see ``medgan.evaluation.statistics.compare``."""
+    """The synthetic arm against each other one, as ``medgan.evaluation.statistics.compare`` gives it."""
     who: SeenSubjects = NOBODY
     """Who of the subjects the model had seen; they are in none of the above."""
     seen: Self | None = None

@@ -26,7 +26,6 @@ ROUNDING = 1e-12
 MOST_ENUMERATED = 13
 """Subjects up to whom the signed-rank test counts all patterns of signs."""
 TRAINING = ["seed", "subset"]
-"""What tells the trainings of one arm apart."""
 FAMILY = ["test_set", "organ"]
 """Within these, and a metric, the p-values of all pairs of arms are corrected together."""
 EFFECT = (
@@ -51,8 +50,7 @@ def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
 
     Missing values are left out. One subject or an infinite value gives a mean without bounds, equal values give bounds
     at the mean. Bounds may lie beyond what a value can be: a Dice above 1. The coverage is exact for normal values,
-    nearly so for symmetric ones and too low for strongly skewed ones; ``bench/coverage.py`` measures it at 4 to 24
-    subjects, beside the bootstrap's.
+    nearly so for symmetric ones and too low for strongly skewed ones; ``bench/coverage.py`` measures it.
 
     Source: Student 1908, doi:10.1093/biomet/6.1.1.
     """

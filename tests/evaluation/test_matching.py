@@ -39,28 +39,36 @@ def partners(matching, role="reference"):
     return {case.name: case.partners[role].name for case in matching.cases}
 
 
-@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "deep/er/a.nii.gz"])
-def test_images_of_two_folders_match_by_their_path_without_ending(matched, name):
-    found = matched([name], [f"{name.removesuffix('.gz').removesuffix('.nii')}.nii", "other.nii"])
-    assert found.paired
-    assert set(partners(found).values()) == {"a.nii"}
+PAIRS = {
+    "the name without its ending": (["a.nii.gz"], ["a.nii", "other.nii"], {"a": "a.nii"}, ["other.nii"]),
+    "the path": (["deep/er/a.nii.gz"], ["deep/er/a.nii", "a/b.nii"], {"deep/er/a": "deep/er/a.nii"}, ["a/b.nii"]),
+    "the only one of a subject": (["sub-1/x.nii", "sub-2/x.nii"], ["sub-1/y.nii", "sub-2/y.nii"],
+                                  {"sub-1/x": "sub-1/y.nii", "sub-2/x": "sub-2/y.nii"}, []),
+    "several never share one": (["s/1.nii", "s/2.nii"], ["s/9.nii"], {}, ["s/1.nii", "s/2.nii", "s/9.nii"]),
+    "several are named": (["s/1.nii"], ["s/8.nii", "s/9.nii"], {}, ["(s/8, s/9, …)", "s/8.nii", "s/9.nii"]),
+    "the others are kept": (["a.nii", "b.nii"], ["a.nii"], {"a": "a.nii"}, ["b.nii: no reference in"]),
+}  # fmt: skip
 
 
-def test_images_match_by_subject_where_each_is_its_only_one(matched):
-    found = matched(["sub-1/x.nii", "sub-2/x.nii"], ["sub-1/y.nii", "sub-2/y.nii"])
-    subjects = {case.subject: case.partners["reference"].parent.name for case in found.cases}
-    assert subjects == {"sub-1": "sub-1", "sub-2": "sub-2"}
-    assert not found.failures
+@pytest.mark.parametrize(("fake", "real", "expected", "failed"), PAIRS.values(), ids=PAIRS)
+def test_images_match_by_name_or_where_each_is_the_only_one_of_its_subject(matched, fake, real, expected, failed):
+    found = matched(fake, real, paired=True)
+    assert {case.name: case.partners["reference"].as_posix().split("/real/")[1] for case in found.cases} == expected
+    assert [case.subject for case in found.cases] == [name.split("/")[0] for name in expected]
+    assert len(found.failures) == len(failed)
+    assert all(why in failure.reason for why, failure in zip(failed, found.failures, strict=True))
 
 
-def test_several_images_of_a_subject_never_share_one_partner(matched):
-    found = matched(["s/1.nii", "s/2.nii"], ["s/9.nii"], paired=True)
-    assert not found.cases
-    assert len(found.failures) == 3
-
-
-def test_several_possible_partners_are_an_error_that_names_them(matched):
-    assert "s/8, s/9" in matched(["s/1.nii"], ["s/8.nii", "s/9.nii"], paired=True).failures[0].reason
+@pytest.mark.parametrize(
+    ("fake", "real", "paired", "own"),
+    [("a", "a", True, 1), ("a", "b", False, 0), ("abc", "cde", False, 1), ("abcd", "cdef", True, 2)],
+)
+def test_images_are_pairs_where_at_least_half_have_a_reference_of_their_own(matched, fake, real, paired, own):
+    found = matched([f"{name}/1.nii" for name in fake], [f"{name}/2.nii" for name in real])
+    assert (found.paired, found.own_references) == (paired, own)
+    if not paired:
+        assert [case.partners for case in found.cases] == [{}] * len(fake), "references are other subjects"
+        assert not found.failures
 
 
 def test_a_synthetic_image_takes_its_subject_from_its_source_and_its_reference_by_it(tmp_path):
@@ -73,32 +81,12 @@ def test_a_synthetic_image_takes_its_subject_from_its_source_and_its_reference_b
     assert partners(found, "source") == {"1": "1.nii", "2": "2.nii"}
 
 
-def test_a_missing_partner_is_a_failure_and_the_others_are_kept(matched):
-    found = matched(["a.nii", "b.nii"], ["a.nii"])
-    assert list(partners(found)) == ["a"]
-    assert [failure.image for failure in found.failures] == ["b"]
-    assert "no reference in" in found.failures[0].reason
-
-
 def test_a_reference_without_a_synthetic_image_is_a_failure_in_a_folder_but_not_in_a_cohort(tmp_path):
     table = cohort(tmp_path / "real", "a,plain,a.nii", "b,plain,b.nii")
     put(tmp_path / "fake/a.nii")
     synthetic = read_images(tmp_path / "fake")
     assert [failure.image for failure in match(synthetic, read_images(tmp_path / "real"), {}).failures] == ["b"]
     assert not match(synthetic, read_images(f"{table}:plain"), {}).failures
-
-
-def test_without_any_partner_the_references_are_other_subjects(matched):
-    found = matched(["a.nii"], ["b.nii"])
-    assert not found.paired
-    assert [case.partners for case in found.cases] == [{}]
-    assert not found.failures
-
-
-def test_a_subject_that_happens_to_be_in_both_domains_does_not_make_them_pairs(matched):
-    found = matched([f"{name}/1.nii" for name in "abc"], [f"{name}/2.nii" for name in "cde"])
-    assert not found.paired
-    assert found.own_references == 1
 
 
 def test_a_source_is_no_reference(tmp_path):

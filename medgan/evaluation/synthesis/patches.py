@@ -13,7 +13,7 @@ from scipy import ndimage
 from medgan.data.domains import Domain
 from medgan.data.grid import same_grid
 from medgan.data.layouts import Study
-from medgan.data.masks import Labels, carried, labels_of, merged, voxels_of
+from medgan.data.masks import LABELS_JSON, Labels, carried, labels_of, merged, voxels_of
 from medgan.data.patches import cut, cut_labels
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.sidecars import sidecar
@@ -199,7 +199,6 @@ class _Row:
 
     study: Study
     synthetic: bool
-    """Whether its sidecar says so."""
     recipient: str | None
     """The real subject whose image a synthetic one was made from."""
 
@@ -229,12 +228,7 @@ def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[_Row]:
 
 
 def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_IS) -> tuple[list[_Row], list[_Row]]:
-    """Synthetic rows and real ones: by the sidecars of one cohort, or those of two places.
-
-    Raises:
-        DataError: One place, in which no image, or every one, is marked as synthetic; or a reference of marked ones.
-        ConfigError: A cohort of several domains, of which none is named.
-    """
+    """Synthetic rows and real ones: by the sidecars of one cohort, or those of two places."""
     given = _read_rows(synthetic, options)
     marked = [row for row in given if row.synthetic]
     if reference is not None:
@@ -258,9 +252,8 @@ class PatchSets:
 
     synthetic: Patches
     training: Patches
-    """Real ones that all are compared with."""
     held_out: Patches
-    """Real ones of other subjects."""
+    """Real ones of other subjects than the training ones, with which all are compared."""
     suspected: Patches
     """Real ones that a generator may have seen: the training ones, or all where that is not known."""
     names: tuple[str, ...]
@@ -331,9 +324,6 @@ def gather(
 
     Who trained the generator is said by ``split``, else by the ``split`` column of the real rows. Where neither tells,
     half of the real subjects are compared with the other half, and all of them are suspected to have been copied.
-
-    Raises:
-        DataError: Fewer than ``LEAST`` patches of a kind, or one real subject.
     """
     labels = _labels(real)
     reader, failures = _Reader(domain, shape, labels), list[Failure]()
@@ -356,12 +346,10 @@ def gather(
 
 
 def _labels(real: Sequence[_Row]) -> Labels:
-    masked = [row.study for row in real if row.study.mask]
-    if not masked:
-        return {}
-    folders = {study.image.parent for study in masked}
-    root = next((up for folder in folders for up in (folder, *folder.parents) if (up / "labels.json").is_file()), None)
-    return labels_of(Cohort(tuple(masked), root or Path()))
+    masked = tuple(row.study for row in real if row.study.mask)
+    folders = (up for study in masked for up in study.image.parents)
+    root = next((folder for folder in folders if (folder / LABELS_JSON).is_file()), Path())
+    return labels_of(Cohort(masked, root)) if masked else {}
 
 
 def _trained(real: Sequence[_Row], split: Split | None, seed: int) -> tuple[set[str], bool]:

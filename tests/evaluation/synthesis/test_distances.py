@@ -44,13 +44,6 @@ def test_of_one_distribution_it_is_zero_on_average_however_few_samples_there_are
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
 
 
-def test_collapsed_and_shifted_samples_are_far():
-    one, other = normal(2, 50, 4)
-    near = abs(kernel_distance(one, other))
-    assert kernel_distance(one, other + 1) > 5 * near
-    assert kernel_distance(one, np.repeat(other[:1], 50, axis=0)) > 5 * near
-
-
 def with_moments(number, mean, covariance, seed=0):
     """Samples whose mean and covariance are exactly these."""
     raw = normal(number, len(mean), seed=seed)
@@ -68,13 +61,8 @@ def test_of_normal_distributions_the_frechet_distance_is_the_closed_form():
     assert found == pytest.approx(expected)
     one, other = with_moments(20, [1.0], [[4.0]]), with_moments(25, [3.0], [[9.0]], seed=1)
     assert frechet_distance(one, other) == pytest.approx((1 - 3) ** 2 + (2 - 3) ** 2)
-
-
-def test_it_is_symmetric_and_zero_only_for_equal_moments():
-    one, other = normal(2, 12, 20)
-    assert frechet_distance(one, one[::-1]) == pytest.approx(0, abs=1e-6)
-    assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one))
-    assert frechet_distance(one, np.repeat(other[:1], 12, axis=0)) > frechet_distance(one, other)
+    fewer_than_features = normal(12, 20)
+    assert frechet_distance(fewer_than_features, fewer_than_features[::-1]) == pytest.approx(0, abs=1e-6)
 
 
 LINE = np.arange(10.0)[:, None]
@@ -91,18 +79,6 @@ def test_on_a_line_the_shares_are_those_counted_by_hand():
     assert within.sum(axis=0).tolist() == [4, 5, 6, 7, 10, 0]
     assert found["density"] == pytest.approx(within.sum() / 6 / 5)
     assert found["coverage"] == pytest.approx(within.any(axis=1).mean())
-
-
-def test_neighbourhoods_tell_collapsed_and_scattered_samples_from_real_ones():
-    real, other = normal(2, 120, 3)
-    found = neighbourhoods(real, other)
-    assert min(found["precision"], found["recall"], found["coverage"]) > 0.75
-    assert found["density"] == pytest.approx(1, abs=0.2)
-    collapsed = neighbourhoods(real[:1] + 1e-3 * normal(120, 3, seed=1), real)
-    assert collapsed["precision"] == 1.0
-    assert max(collapsed["recall"], collapsed["coverage"]) < 0.2
-    scattered = neighbourhoods(10 * other, real)
-    assert max(scattered["precision"], scattered["density"]) < 0.2
 
 
 VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=12)
@@ -131,10 +107,6 @@ class TestOfPatches:
         directions = np.random.default_rng(3).standard_normal((shift.size, 40))
         expected = np.abs(shift.ravel() @ (directions / np.linalg.norm(directions, axis=0))).mean()
         assert sliced(samples, samples + shift, projections=40, seed=3) == pytest.approx(expected)
-
-    def test_collapsed_samples_are_far_from_varied_ones(self, shape):
-        one, other = normal(60, *shape), normal(60, *shape, seed=1)
-        assert sliced(one, np.repeat(other[:1], 60, axis=0), 32) > 3 * sliced(one, other, 32)
 
     def test_tensors_of_any_precision_count_as_arrays_do(self, shape):
         one, other = normal(4, *shape), normal(3, *shape, seed=1)

@@ -7,31 +7,28 @@ the way back still find the input when the image in between is disturbed?
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from lightning_fabric import Fabric
 from rich.console import Console
 
-from medgan.data.belonging import check_belongs
-from medgan.data.grid import Volume
 from medgan.data.listing import passed_over_lines
 from medgan.data.preparation import prepare
-from medgan.data.splits import ThisImage, this_image
+from medgan.data.splits import this_image
 from medgan.data.streams import write_csv, write_json
-from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.seen import NOBODY, SeenSubjects
-from medgan.evaluation.segmentation import Keeping
 from medgan.evaluation.statistics import Interval, plain, t_interval
-from medgan.inference.batch import conversion_fabric, local_model, why
-from medgan.inference.convert import ConvertOrder, subjects_of_part
+from medgan.inference.batch import why
+from medgan.inference.convert import Conversion, ConvertOrder
 from medgan.inference.hidden import cycle_errors
-from medgan.inference.jobs import Job, cohort_at, find_jobs
+from medgan.inference.jobs import Job
 from medgan.inference.translate import translate
 from medgan.segmentation.apply import LabelKeeper
 from medgan.segmentation.settings import SegmenterDescription
-from medgan.training.architecture import Direction, TranslationDescription, TranslationModel
+from medgan.training.architecture import Direction
 from medgan.training.model_folder import read_model
 
 ROWS, SUMMARY = "faithfulness.csv", "faithfulness.json"
@@ -59,9 +56,8 @@ class Faithfulness:
     """What translations keep, study by study."""
 
     rows: pd.DataFrame
-    """A row a study: ``subject, image``, ``seen`` by the model, figures, and ``rejected``: why, or empty."""
-    rejected: tuple[int, int] | None
-    """How many translations of unseen studies were rejected, of how many; None without segmenters."""
+    """A row a study: ``subject, image``, ``seen`` by the model, figures, and with segmenters ``rejected``: why, or
+    empty."""
     failures: Mapping[str, str]
     """Why, by image."""
 
@@ -73,15 +69,17 @@ class Faithfulness:
     @property
     def seen(self) -> pd.DataFrame:
         """The rows of subjects that the model has seen: no evidence of how it does on others."""
-        return self._of(True)
+        return self.rows if self.rows.empty else self.rows[self.rows["subject"].isin(self.who.subjects)]
 
     @property
     def unseen(self) -> pd.DataFrame:
         """All other rows."""
-        return self._of(False)
+        return self.rows.drop(self.seen.index)
 
-    def _of(self, seen: bool) -> pd.DataFrame:
-        return self.rows if self.rows.empty else self.rows[self.rows["subject"].isin(self.who.subjects) == seen]
+    @property
+    def rejected(self) -> tuple[int, int] | None:
+        """How many translations of unseen studies were rejected, of how many; None without segmenters."""
+        return (int(self.unseen["rejected"].ne("").sum()), len(self.unseen)) if "rejected" in self.rows else None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -91,9 +89,7 @@ class Faithfulness:
     @property
     def exit_code(self) -> int:
         """0 if every study was checked, 1 if some were not, 2 if none was that the model has not seen."""
-        if self.unseen.empty:
-            return 2
-        return 1 if self.failures else 0
+        return 2 if self.unseen.empty else int(bool(self.failures))
 
 
 def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulness:
@@ -102,90 +98,60 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulne
     Raises:
         ConfigError: One segmenter without the other, nothing that could be checked, or no folder for the files.
     """
-    asked = order.conversion
-    folder = local_model(asked.model, asked.tracking)
-    model = read_model(folder, TranslationDescription)
-    fabric = conversion_fabric(asked.device)
-    check = _Check(model, asked.direction, fabric, _keeper(order, fabric))
-    domain = model.description.domains(asked.direction)[0].name
-    names, subjects = model.description.pair.names, subjects_of_part(asked, model, folder, console)
-    plan = find_jobs(asked.input, asked.output, domain, pair=names, subjects=subjects)
+    check = _Check(order, console)
+    plan = check.plan()
     if plan.folder is None:
-        raise ConfigError(f"{asked.output} names an image; give a folder for {ROWS} and {SUMMARY}.")
+        raise ConfigError(f"{order.conversion.output} names an image; give a folder for {ROWS} and {SUMMARY}.")
     for note in plan.notes:
         console.print(note, highlight=False, markup=False)
-    cohort = cohort_at(asked.input, names)
-    owners = {study.image: study.subject for study in cohort.studies} if cohort else {}
-    rows, kept, failures = [], {}, {}
+    owners = {study.image: study.subject for study in plan.cohort.studies} if plan.cohort else {}
+    rows, failures = [], {}
     for number, job in enumerate(plan.jobs, 1):
         console.out(f"{number}/{len(plan.jobs)} {job.name}", highlight=False)
         try:
-            seen, figures, keeping = check.study(job)
+            rows.append({"subject": owners.get(job.source, job.name), "image": job.name} | check.row(job))
         except Exception as error:  # a bad study stops no other
             failures[job.name] = why(error, job.name)
             console.out(f"not checked: {failures[job.name]}", highlight=False)
-            continue
-        rows.append({"subject": owners.get(job.source, job.name), "image": job.name, "seen": seen} | figures)
-        if keeping:
-            kept[job.name] = keeping
-    found = _sifted(pd.DataFrame(rows), kept, order.least_dice, failures)
+    found = Faithfulness(pd.DataFrame(rows), failures)
     _write(found, order)
     for line in passed_over_lines(plan.passed_over):
         console.print(line, highlight=False, markup=False)
     return found
 
 
-def _sifted(
-    rows: pd.DataFrame, kept: Mapping[str, Keeping], least_dice: float, failures: Mapping[str, str]
-) -> Faithfulness:
-    """The rows with what is rejected, where there is something to judge by."""
-    found = Faithfulness(rows, None, failures)
-    if not kept:
-        return found
-    objections = {image: keeping.objection(least_dice) for image, keeping in kept.items()}
-    unseen = [objections[image] for image in found.unseen["image"] if image in kept]
-    reasons = [objections.get(image) or "" for image in rows["image"]]
-    rejected = sum(why is not None for why in unseen), len(unseen)
-    return Faithfulness(rows.assign(rejected=reasons), rejected, failures)
+class _Check(Conversion):
+    """A conversion of which no image is kept but a row a study."""
 
+    advice = ", or leave it out"
 
-class _Check:
-    """Everything that can be asked of one study."""
-
-    def __init__(
-        self, model: TranslationModel, direction: Direction, fabric: Fabric, keeper: LabelKeeper | None
-    ) -> None:
-        self.model, self.direction, self.fabric, self.keeper = model, direction, fabric, keeper
-        self.returns = BACK[direction] in model.networks
-        if not self.returns and keeper is None:
+    def __init__(self, order: FaithfulnessOrder, console: Console) -> None:
+        super().__init__(order.conversion, console)
+        self.least_dice, self.back = order.least_dice, BACK[order.conversion.direction]
+        self.keeper = _keeper(order, self.fabrics[0])
+        if self.back not in self.model.networks and self.keeper is None:
             raise ConfigError(
-                f"model '{model.description.name}' has no way back, so only its labels can be checked; give "
+                f"model '{self.description.name}' has no way back, so only its labels can be checked; give "
                 "--input-segmenter and --output-segmenter."
             )
 
-    def study(self, job: Job) -> tuple[ThisImage, dict[str, float], Keeping | None]:
-        """Whether the model has seen a study, its figures, and which labels it keeps."""
+    def row(self, job: Job) -> dict[str, Any]:
+        """Of one study ``seen``, its figures, and with segmenters ``rejected``."""
         if job.problem:
             raise DataError(job.problem)
-        volume = read_volume(job.source)
-        check_belongs(volume, self.model.description.domains(self.direction)[0], advice=", or leave it out")
-        seen = this_image(volume, self.model.description.origin.trained_on)
-        figures = self._cycle(volume) if self.returns else {}
-        if self.keeper is None:
-            return seen, figures, None
-        output = translate(volume, self.model, self.direction, self.fabric).voxels.astype(np.float32)
-        keeping = self.keeper.keeping(volume, replace(volume, voxels=output))
-        return seen, figures | keeping.figures(), keeping
-
-    def _cycle(self, volume: Volume) -> dict[str, float]:
-        given, description = self.model.description.domains(self.direction)[0], self.model.description
-        there, back = (
-            self.fabric.to_device(self.model.networks[way]) for way in (self.direction, BACK[self.direction])
-        )
-        return cycle_errors(
-            there, back, prepare(volume, given, description.grid), given,
-            patch=description.patch, multiple=description.generator.network.multiple, fabric=self.fabric,
-        ).figures()  # fmt: skip
+        volume = self.read(job)[0]
+        row: dict[str, Any] = {"seen": this_image(volume, self.trained_on)}
+        with self.device() as (model, fabric):
+            if self.back in model.networks:
+                there, back = (fabric.to_device(model.networks[way]) for way in (self.order.direction, self.back))
+                patch, multiple = self.description.patch, self.description.generator.network.multiple
+                study = prepare(volume, self.domain, self.description.grid)
+                row |= cycle_errors(there, back, study, self.domain, patch=patch, multiple=multiple, fabric=fabric)
+            if self.keeper:
+                output = translate(volume, model, self.order.direction, fabric).voxels.astype(np.float32)
+                keeping = self.keeper.keeping(volume, replace(volume, voxels=output))
+                row |= keeping.figures() | {"rejected": keeping.objection(self.least_dice) or ""}
+        return row
 
 
 def _keeper(order: FaithfulnessOrder, fabric: Fabric) -> LabelKeeper | None:

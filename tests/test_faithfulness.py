@@ -141,7 +141,7 @@ def test_a_study_that_fills_the_memory_stops_no_other(asked, monkeypatch):
             raise MemoryError
         return read_volume(path)
 
-    monkeypatch.setattr("medgan.faithfulness.read_volume", full)
+    monkeypatch.setattr("medgan.inference.batch.read_volume", full)
     found = run(asked())
     assert list(found.failures) == ["s1_contrast.nii.gz"]
     assert found.failures["s1_contrast.nii.gz"].startswith("out of memory; see that nothing else fills it")

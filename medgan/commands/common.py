@@ -6,11 +6,11 @@ the options that are the group's fields.
 
 import errno
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -26,28 +26,13 @@ if TYPE_CHECKING:
 
 PipelineName = Annotated[str, Option("--pipeline", "-p", help="What to train; `medgan pipelines` lists them.")]
 Input = Annotated[Path, Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")]
-Output = Annotated[Path, Argument(metavar="OUTPUT", help="File name, or folder that mirrors the input's names.")]
 ModelName = Annotated[str, Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")]
 Data = Annotated[Path | None, Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")]
 Out = Annotated[Path, Option(help="Where runs are kept.")]
-RunName = Annotated[str | None, Option("--name", help="The run's name; else the time.")]
-StudyName = Annotated[str | None, Option("--name", help="The study's name; the same name goes on with it.")]
-Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps; for several jobs also cuda:0,cuda:1.")]
 Debug = Annotated[bool, Option(help="Show tracebacks.")]
 Force = Annotated[bool, Option("--force", help="Take studies that cannot be of the model's domain all the same.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors only.")]
 Overrides = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
-Root = Annotated[
-    Path | None,
-    Option("--root", metavar="DIR", help="Of a cohort CSV, what its paths are relative to; else its folder."),
-]
-Bids = Annotated[
-    str | None, Option("--bids", metavar="KEY=VALUE", help="Of BIDS, which of several images: run=1,acq=mprage.")
-]
-TrackingUri = Annotated[str | None, Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")]
-ResumeOrStart = Annotated[
-    bool, Option("--resume-or-start", help="Go on with the run of that --name, or start it: for requeued jobs.")
-]
 ConfigFile = Annotated[Path | None, Option("--config", help="YAML with what differs from the shipped settings.")]
 
 
@@ -55,8 +40,13 @@ ConfigFile = Annotated[Path | None, Option("--config", help="YAML with what diff
 class Reading:
     """How a cohort is read."""
 
-    root: Root = None
-    bids: Bids = None
+    root: Annotated[
+        Path | None,
+        Option("--root", metavar="DIR", help="Of a cohort CSV, what its paths are relative to; else its folder."),
+    ] = None
+    bids: Annotated[
+        str | None, Option("--bids", metavar="KEY=VALUE", help="Of BIDS, which of several images: run=1,acq=mprage.")
+    ] = None
 
     @property
     def options(self) -> "Options":
@@ -71,21 +61,11 @@ class Reading:
 
         return Location(data, self.options)
 
-
-@dataclass(frozen=True)
-class Cohort:
-    """A cohort to train on, if one is given."""
-
-    data: Data = None
-    root: Root = None
-    bids: Bids = None
-
-    @property
-    def located(self) -> "Location | None":
-        """Where it lies and how it is read."""
+    def located_if_given(self, data: Path | None) -> "Location | None":
+        """The same; without a path there must be no options either."""
         from medgan.data.studies import located
 
-        return located(self.data, self.root, self.bids)
+        return located(data, self.root, self.bids)
 
 
 @dataclass(frozen=True)
@@ -94,17 +74,21 @@ class Run:
 
     config: ConfigFile = None
     out: Out = Path("runs")
-    name: RunName = None
+    name: Annotated[str | None, Option("--name", help="The run's name; else the time.")] = None
     resume: Annotated[bool, Option("--resume", help="Go on with the run of that name, or the last one.")] = False
-    resume_or_start: ResumeOrStart = False
+    resume_or_start: Annotated[
+        bool, Option("--resume-or-start", help="Go on with the run of that --name, or start it: for requeued jobs.")
+    ] = False
 
 
 @dataclass(frozen=True)
 class Machine:
     """Where a command computes and records."""
 
-    tracking: TrackingUri = None
-    device: Device = "auto"
+    tracking: Annotated[str | None, Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")] = (
+        None
+    )
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps; for several jobs also cuda:0,cuda:1.")] = "auto"
 
     def first(self, quiet: bool) -> str:
         """The device of a command that computes on one at a time, and says so where more are named."""
@@ -114,31 +98,41 @@ class Machine:
         return first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """How a batch is done."""
 
     overwrite: Annotated[bool, Option("--overwrite", help="Replace outputs of other inputs or models.")] = False
     jobs: Annotated[int, Option(min=1, help="Studies read and written ahead.")] = 1
+    machine: Machine
+    quiet: Quiet = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As orders of batches call them."""
+        return {"overwrite": self.overwrite, "jobs": self.jobs, **vars(self.machine)}
+
+
+@dataclass(frozen=True)
+class Which:
+    """What of INPUT is translated, and which way."""
+
+    direction: Annotated[Literal["to_target", "to_source"], Option(help="Which way.")] = "to_target"
+    part: Annotated[
+        Literal["train", "validation", "test"] | None,
+        Option(help="Of a cohort, only these subjects of the model's split."),
+    ] = None
+    split: Annotated[Path | None, Option(help="split.json for --part; else the one beside the model.")] = None
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """A command with ``--debug``, its groups of options spelled out; its errors become lines and exit codes."""
-    groups: dict[str, type[Any]] = {}
-    options: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if hasattr(parameter.annotation, "__dataclass_fields__"):
-            groups[name] = parameter.annotation
-            options += inspect.signature(parameter.annotation).parameters.values()
-        else:
-            options.append(parameter)
-    options.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+    debugging = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
+    options = [*_options(function), debugging]
 
     def run(*, debug: bool, **given: Any) -> None:
         with explained(debug):
-            for name, group in groups.items():
-                given[name] = group(**{each.name: given.pop(each.name) for each in fields(group)})
-            function(**given)
+            _called(function, given)
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__annotations__ = {each.name: each.annotation for each in options}
@@ -146,6 +140,22 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options]
     )
     return run
+
+
+def _options(function: Any) -> Iterator[inspect.Parameter]:
+    """The options of a command or of a group, those of the groups within it in their places."""
+    for parameter in inspect.signature(function).parameters.values():
+        if is_dataclass(parameter.annotation):
+            yield from _options(parameter.annotation)
+        else:
+            yield parameter
+
+
+def _called(function: Any, given: Mapping[str, Any]) -> Any:
+    """A command, or a group, of its options and of its groups, which are made of theirs."""
+    parameters = inspect.signature(function).parameters
+    groups = {name: each.annotation for name, each in parameters.items() if is_dataclass(each.annotation)}
+    return function(**{name: _called(groups[name], given) if name in groups else given[name] for name in parameters})
 
 
 def end(code: int) -> None:
@@ -159,23 +169,16 @@ def explained(debug: bool = False) -> Iterator[None]:
     """Turn errors into one line and an exit code: 2 for wrong use and data that cannot be used, 130 when stopped."""
     try:
         yield
-    except MedganError as error:
-        if debug:
-            raise
-        typer.secho(printable(f"medgan: {error}", lines=True), err=True, fg=typer.colors.RED)
-        raise typer.Exit(2) from None
     except KeyboardInterrupt as stop:
         typer.secho(f"medgan: {str(stop) or 'stopped'}", err=True)
         raise typer.Exit(130) from None
     except Exception as error:
         if debug or isinstance(error, typer.Exit):
             raise
-        if known := _of_the_machine(error):
-            typer.secho(printable(f"medgan: {known}"), err=True, fg=typer.colors.RED)
-            raise typer.Exit(2) from None
-        message = f"medgan: unexpected {type(error).__name__}: {error}; see it whole with --debug."
-        typer.secho(printable(message, lines=True), err=True)
-        raise typer.Exit(3) from None
+        known = str(error) if isinstance(error, MedganError) else printable(_of_the_machine(error))
+        message = known or f"unexpected {type(error).__name__}: {error}; see it whole with --debug."
+        typer.secho(printable(f"medgan: {message}", lines=True), err=True, fg=typer.colors.RED if known else None)
+        raise typer.Exit(2 if known else 3) from None
 
 
 def _of_the_machine(error: Exception) -> str:

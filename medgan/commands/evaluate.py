@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from medgan.commands import early
-from medgan.commands.common import Input, Machine, ModelName, Quiet, Reading, command, console, end, say
-from medgan.commands.convert import Direction, Part, PartSplit
+from medgan.commands.common import Input, Machine, ModelName, Quiet, Reading, Which, command, console, end, say
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,10 +63,12 @@ def evaluate(
     """
     early.check_use(places=[synthetic, reference, source, mask, labels, training])
     if lesions.synthesis:
-        _refuse_unheeded({
-            "--source": source, "--mask": mask, "--labels": labels, "--organ": organ, "--training": training,
+        for_translations = {
+            "--source": source, "--mask": mask, "--labels": labels, "--organ": organ or None, "--training": training,
             "--paired or --unpaired": paired,
-        })  # fmt: skip
+        }  # fmt: skip
+        if unheeded := [option for option, value in for_translations.items() if value is not None]:
+            raise ConfigError(f"--synthesis does not take {' or '.join(unheeded)}; leave it out.")
         from medgan.evaluation.synthesis import evaluate as judging
 
         question = judging.Question(
@@ -92,16 +93,6 @@ def evaluate(
     end(found.exit_code)
 
 
-def _refuse_unheeded(given: dict[str, object]) -> None:
-    """Refuse options that concern translations alone; those that were not given are None or empty.
-
-    Raises:
-        ConfigError: Names them.
-    """
-    if unheeded := [option for option, value in given.items() if value is not None and value != []]:
-        raise ConfigError(f"--synthesis does not take {' or '.join(unheeded)}; leave it out.")
-
-
 def _organs(organs: list[str] | None) -> dict[str, int | list[int]] | None:
     """``["kidneys=7,8"]`` as label values by name."""
     values: dict[str, int | list[int]] = {}
@@ -120,9 +111,7 @@ def faithfulness(
     model: ModelName,
     *,
     reading: Reading,
-    direction: Direction = "to_target",
-    part: Part = None,
-    split: PartSplit = None,
+    which: Which,
     input_segmenter: Annotated[
         Path | None, Option(help="Model folder of a frozen segmenter of the inputs: which labels are kept?")
     ] = None,
@@ -140,8 +129,7 @@ def faithfulness(
     from medgan.inference.convert import ConvertOrder
 
     conversion = ConvertOrder(
-        reading.located(source), output, model, direction=direction, part=part, split=split,
-        tracking=machine.tracking, device=machine.first(quiet),
+        reading.located(source), output, model, tracking=machine.tracking, device=machine.first(quiet), **vars(which)
     )  # fmt: skip
     order = FaithfulnessOrder(conversion, input_segmenter, output_segmenter, tuple(lesion or ()), threshold)
     found = check_faithfulness(order, console(quiet))

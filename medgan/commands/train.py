@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option
 
 from medgan.commands import early
-from medgan.commands.common import Cohort, Machine, Overrides, PipelineName, Quiet, Reading, Run, command, console, say
+from medgan.commands.common import Data, Machine, Overrides, PipelineName, Quiet, Reading, Run, command, console, say
 from medgan.errors import ConfigError
 
 
@@ -14,8 +14,9 @@ from medgan.errors import ConfigError
 def train(
     pipeline: PipelineName,
     overrides: Overrides = None,
+    data: Data = None,
     *,
-    cohort: Cohort,
+    reading: Reading,
     run: Run,
     register: Annotated[str | None, Option(help="Register the model in MLflow under this name.")] = None,
     seed: Annotated[int | None, Option(help="The same as seed=N.")] = None,
@@ -24,7 +25,7 @@ def train(
 ) -> None:
     """Train a pipeline's translator or lesion generator and record the run in MLflow."""
     early.check_use(
-        pipeline=pipeline, settings=pipeline, overrides=overrides, config=run.config, data=cohort.data,
+        pipeline=pipeline, settings=pipeline, overrides=overrides, config=run.config, data=data,
         device=machine.device, name=run.name, resume_or_start=run.resume_or_start,
     )  # fmt: skip
     if run.resume and not run.config and not overrides:
@@ -36,7 +37,7 @@ def train(
 
     asked = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
     order = Order(
-        pipeline, cohort.located, overrides=asked, register=register, tracking=machine.tracking,
+        pipeline, reading.located_if_given(data), overrides=asked, register=register, tracking=machine.tracking,
         device=machine.first(quiet), **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))
@@ -78,7 +79,7 @@ def segment_train(
     settings = {"domain": domain_called(domain).model_dump()} if domain else {}
     asked = [*(overrides or ()), *([f"seed={seed}"] if seed and not run.resume else [])]
     order = Order(
-        "segmentation", Cohort(data, reading.root, reading.bids).located, overrides=asked, settings=settings,
+        "segmentation", reading.located_if_given(data), overrides=asked, settings=settings,
         tracking=machine.tracking, device=machine.first(quiet), **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))

@@ -50,7 +50,10 @@ def maps(network: nn.Module, study: Prepared, patch: PatchConfig, multiple: int,
     volume = fabric.to_device(torch.from_numpy(np.ascontiguousarray(part)))
     del part
     with fabric.autocast():
-        return np.asarray(_mirrored(network, volume, patch, multiple).float().cpu().numpy())
+        result = _maps_of(network, volume, patch, multiple)
+        if patch.mirroring:  # the mean with the mirror image's, turned back
+            result = (result + _maps_of(network, volume.flip(0), patch, multiple).flip(1)) / 2
+        return np.asarray(result.float().cpu().numpy())
 
 
 def looked_at(study: Prepared) -> tuple[slice, ...]:
@@ -62,14 +65,8 @@ def looked_at(study: Prepared) -> tuple[slice, ...]:
     )
 
 
-def _mirrored(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
-    """The maps (n, X, Y, Z) of (X, Y, Z); with ``mirroring`` their mean with the mirror image's, turned back."""
-    maps = _maps_of(network, volume, patch, multiple)
-    return (maps + _maps_of(network, volume.flip(0), patch, multiple).flip(1)) / 2 if patch.mirroring else maps
-
-
 def _maps_of(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
-    """The maps of (X, Y, Z), which is first grown by its edge where the network needs more to look at."""
+    """The maps (n, X, Y, Z) of (X, Y, Z), which is first grown by its edge where the network needs more to look at."""
     x, y, z = volume.shape
     if patch.spatial == 3:
         # Along superior a patch continues with the last slice in training, too.

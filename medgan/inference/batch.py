@@ -115,7 +115,7 @@ class Summary:
     @property
     def exit_code(self) -> int:
         """0 if no study failed, else 1."""
-        return 1 if self.failed else 0
+        return int(self.failed > 0)
 
 
 class Batch(ABC, Generic[M]):
@@ -125,6 +125,9 @@ class Batch(ABC, Generic[M]):
     done: ClassVar[str] = "converted"
     place: ClassVar[str] = ""
     """The file in the output folder that people are told of; empty is the folder itself."""
+
+    advice: ClassVar[str] = ", or add --force to take it all the same"
+    """What to do with a study that cannot be of the domain."""
 
     domain: Domain
     """What studies are taken for."""
@@ -226,16 +229,29 @@ class Batch(ABC, Generic[M]):
             _show_end(summary, output / self.place, console, self.done)
             if folder:
                 self.finish(folder)
-                _write_summary(folder / SUMMARY, summary, self.facts)
+                shared = "Model", "Direction", "Labels", "Versions"
+                content = {
+                    **summary.counts(),
+                    "failures": {each.input: each.message for each in self.outcomes if each.status == "failed"},
+                    "passed_over": dict(plan.passed_over),
+                    **({"seen": summary.seen_counts()} if self.seen else {}),
+                    "seconds": seconds,
+                    "device": used,
+                    **{name.lower(): self.facts[name] for name in shared if name in self.facts},
+                }
+                write_text(folder / SUMMARY, as_json(content))
         return summary
 
     def run(self, plan: Plan) -> Iterator[Outcome]:
         """Do each study; the outcomes come as studies end, and are in the manifest by then."""
-        manifest = _Manifest(plan.folder / MANIFEST if plan.folder else None)
+        manifest = plan.folder / MANIFEST if plan.folder else None
+        if manifest:
+            _append(manifest, "")  # where it cannot be written, nothing is begun
         with ThreadPoolExecutor(self.order.jobs) as workers:
             try:
                 for future in as_completed([workers.submit(self._outcome, job, plan.folder) for job in plan.jobs]):
-                    manifest.add(future.result())
+                    if manifest:
+                        _append(manifest, json.dumps(asdict(future.result()), ensure_ascii=False) + "\n")
                     yield future.result()
             except BaseException:
                 workers.shutdown(cancel_futures=True)
@@ -248,8 +264,7 @@ class Batch(ABC, Generic[M]):
             DataError: It cannot be read, or cannot be of the domain.
         """
         volume = read_volume(job.source)
-        advice = ", or add --force to take it all the same"
-        forced = check_belongs(volume, self.domain, force=self.order.force, advice=advice)
+        forced = check_belongs(volume, self.domain, force=self.order.force, advice=self.advice)
         warnings = [f"forced, although it {cannot_be(self.domain)}: {reason}" for reason in forced]
         odd = [] if forced else oddities(volume, self.domain, self.scans, self.grid)
         return volume, [*warnings, *volume.notes, *odd], list(forced)
@@ -263,22 +278,18 @@ class Batch(ABC, Generic[M]):
         try:
             if job.problem:
                 raise DataError(job.problem)
-            status, warnings = self._done(job)
+            facts = self.facts | self.sources(job)
+            kept = self.is_kept(job, facts)
+            warnings = () if kept else self.make(job, facts)
+            if seen := self.training(job):
+                self.seen[job.name] = seen
+            status = "kept" if kept else "done"
         except Exception as error:  # whatever a study brings about, the others are still to be done
             message = why(error, job.name)
         output = job.output.relative_to(folder).as_posix() if folder else job.output.name
         warnings = tuple(_as_recorded(warning, job, folder) for warning in warnings)
         message = _as_recorded(message, job, folder) or "; ".join(warnings)
         return Outcome(status, job.name, printable(output), round(time.monotonic() - started, 3), message, warnings)
-
-    def _done(self, job: Job) -> tuple[Status, Sequence[str]]:
-        """Do one study, unless an earlier batch has; how it ended, and its warnings."""
-        facts = self.facts | self.sources(job)
-        kept = self.is_kept(job, facts)
-        warnings = () if kept else self.make(job, facts)
-        if seen := self.training(job):
-            self.seen[job.name] = seen
-        return "kept" if kept else "done", warnings
 
 
 class ImageBatch(Batch[M]):
@@ -330,46 +341,19 @@ def _as_recorded(message: str, job: Job, folder: Path | None) -> str:
     return printable(message)
 
 
-class _Manifest:
-    """``manifest.jsonl``: a line a study, written as it ends; a later batch adds its lines. Without a path, none."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        if path:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if path.exists():
-                    check_regular(path)
-                with path.open("ab+") as file:
-                    if file.tell():
-                        file.seek(-1, os.SEEK_END)
-                        if file.read(1) != b"\n":  # a killed batch left its line open
-                            file.write(b"\n")
-            except OSError as error:
-                raise unwritable(path, error) from None
-
-    def add(self, outcome: Outcome) -> None:
-        """One more study has ended."""
-        if self.path:
-            try:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
-            except OSError as error:
-                raise unwritable(self.path, error) from None
-
-
-def _write_summary(path: Path, summary: Summary, facts: Facts) -> None:
-    """Write ``summary.json`` in one step; ``facts`` are what the sidecars of the batch share."""
-    content: dict[str, Any] = {
-        **summary.counts(),
-        "failures": {each.input: each.message for each in summary.outcomes if each.status == "failed"},
-        "passed_over": dict(summary.passed_over),
-        **({"seen": summary.seen_counts()} if summary.seen else {}),
-        "seconds": summary.seconds,
-        "device": summary.device,
-        **{name.lower(): facts[name] for name in ("Model", "Direction", "Labels", "Versions") if name in facts},
-    }
-    write_text(path, as_json(content))
+def _append(path: Path, text: str) -> None:
+    """Add to a file of lines, whose last one a killed batch may have left open."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            check_regular(path)
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                text = text if file.read(1) == b"\n" else f"\n{text}"
+            file.write(text.encode())
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def _shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str) -> Iterator[Outcome]:

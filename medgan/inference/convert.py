@@ -12,6 +12,7 @@ from rich.console import Console
 from medgan.data.hashes import file_hash
 from medgan.data.sidecars import SUFFIX
 from medgan.data.splits import Part, Split
+from medgan.data.studies import Cohort
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import BatchOrder, ImageBatch, Summary, local_model
@@ -22,6 +23,9 @@ from medgan.inference.uncertainty import uncertainty, uncertainty_in_words
 from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction, TranslationDescription, TranslationModel
 from medgan.training.model_folder import library_versions, read_model
+
+SIGNS = {0: "HU, output minus input", -1: "HU removed, input minus output", 1: "HU added, output minus input"}
+"""What a change map holds, by the way that all changes go."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Conversion(ImageBatch[TranslationModel]):
             "Domain": wanted.name,
             "Unit": wanted.unit,
             "Model": model_origin(description),
-            "ChangeMap": self._map_in_words() if order.change_map else None,
+            "ChangeMap": SIGNS[self._sign] if order.change_map else None,
             "Uncertainty": uncertainty_in_words(self.model, order.direction, samples) if samples else None,
             "Versions": library_versions(),
         } | ({SUFFIX: order.suffix} if order.suffix else {})
@@ -86,17 +90,50 @@ class Conversion(ImageBatch[TranslationModel]):
 
     def plan(self) -> Plan:
         """The studies of INPUT, or of the part of the model's split that is asked for."""
-        order = self.order
+        order, names = self.order, self.description.pair.names
+        if order.split and order.part is None:
+            raise ConfigError("--split says nothing without --part; add --part test, or leave it out.")
+        cohort = cohort_at(order.input, names) if order.part else None
         maps: dict[MapKind, bool] = {"change": order.change_map, "uncertainty": order.uncertainty is not None}
         return find_jobs(
             order.input,
             order.output,
             self.domain.name,
-            pair=self.description.pair.names,
-            subjects=subjects_of_part(order, self.model, self.folder, self.console),
+            pair=names,
+            subjects=self._subjects(order.part, cohort) if order.part else None,
+            cohort=cohort,
             maps=[kind for kind, wanted in maps.items() if wanted],
             suffix=order.suffix,
         )
+
+    def _subjects(self, part: Part, cohort: Cohort | None) -> tuple[str, ...]:
+        """Who is in a part of the split that the model was trained on.
+
+        Raises:
+            ConfigError: INPUT does not say whose its images are, or there is no split of the model's own.
+            LeakageError: Of the test part, images that the model was trained on under another subject's name.
+        """
+        if cohort is None:
+            raise ConfigError(
+                f"--part {part} needs to know subjects; give a cohort as INPUT: a CSV, folders of two domains, BIDS "
+                "or nnU-Net raw."
+            )
+        path = self.order.split or self.folder.parent / "split.json"
+        if not path.is_file():
+            raise ConfigError(f"--part {part}: there is no split at {path}; give the run's with --split.")
+        split = Split.load(path)
+        if split.hash != self.split_hash:
+            raise ConfigError(
+                f"{path} is not the split that the model was trained on, so it cannot tell whom the model has never "
+                "seen; give the split.json of the model's own run."
+            )
+        if split.unchecked:
+            self.console.print(split.unchecked, highlight=False, markup=False)
+        if part == "test":
+            split.refuse_twins()
+            split.refuse_trained(split.part(cohort, "test").of_domain(self.domain.name))
+        subjects: tuple[str, ...] = getattr(split, part)
+        return subjects
 
     def images(self, job: Job, volume: Volume) -> tuple[dict[Path, NDArray[Any]], Sequence[str]]:
         """The translation, and the maps that are asked for."""
@@ -110,55 +147,13 @@ class Conversion(ImageBatch[TranslationModel]):
                 spread = uncertainty(volume, model, order.direction, fabric, samples=samples, seed=seed)
         images: dict[Path, NDArray[Any]] = {job.output: found.voxels}
         if found.change is not None:  # one that goes only one way is stored as an amount, in the change's own memory
-            images[job.map("change")] = np.abs(found.change, out=found.change) if self._one_sided() else found.change
+            images[job.map("change")] = np.abs(found.change, out=found.change) if self._sign else found.change
         if spread is not None:
             images[job.map("uncertainty")] = spread
         return images, found.warnings
 
-    def _one_sided(self) -> bool:
-        return isinstance(self.generator, ChangeOutput) and self.generator.one_sided
-
-    def _map_in_words(self) -> str:
-        """The sign of the change map."""
-        if not self._one_sided():
-            return "HU, output minus input"
-        assert isinstance(self.generator, ChangeOutput)
-        return "HU removed, input minus output" if self.generator.sign < 0 else "HU added, output minus input"
-
-
-def subjects_of_part(
-    order: ConvertOrder, model: TranslationModel, folder: Path, console: Console
-) -> tuple[str, ...] | None:
-    """Who is converted: the subjects of a part of the split that the model was trained on, or everyone (None).
-
-    Raises:
-        ConfigError: A part of what does not say whose its images are, or without the model's own split.
-        LeakageError: Of the test part, images that the model was trained on under another subject's name.
-    """
-    if order.part is None:
-        if order.split:
-            raise ConfigError("--split says nothing without --part; add --part test, or leave it out.")
-        return None
-    cohort = cohort_at(order.input, model.description.pair.names)
-    if cohort is None:
-        raise ConfigError(
-            f"--part {order.part} needs to know subjects; give a cohort as INPUT: a CSV, folders of two domains, BIDS "
-            "or nnU-Net raw."
-        )
-    path = order.split or folder.parent / "split.json"
-    if not path.is_file():
-        raise ConfigError(f"--part {order.part}: there is no split at {path}; give the run's with --split.")
-    split = Split.load(path)
-    if split.hash != model.description.origin.split_hash:
-        raise ConfigError(
-            f"{path} is not the split that the model was trained on, so it cannot tell whom the model has never seen; "
-            "give the split.json of the model's own run."
-        )
-    if split.unchecked:
-        console.print(split.unchecked, highlight=False, markup=False)
-    if order.part == "test":
-        domain = model.description.domains(order.direction)[0].name
-        split.refuse_twins()
-        split.refuse_trained(split.part(cohort, "test").of_domain(domain))
-    subjects: tuple[str, ...] = getattr(split, order.part)
-    return subjects
+    @property
+    def _sign(self) -> int:
+        """Which way all changes go; 0 where they may go either way."""
+        generator = self.generator
+        return generator.sign if isinstance(generator, ChangeOutput) and generator.one_sided else 0

@@ -7,8 +7,7 @@ with it far more; a low cycle error then proves nothing about the image in betwe
 Source: Chu et al. 2017, arXiv:1712.02950, who find the signal to be of high frequency and to be destroyed by noise.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -26,32 +25,6 @@ EIGHT_BITS = 255
 NOISE_SHARE = 0.01
 """Standard deviation of the noise as a share of the window: 10 HU of 1000, what a CT of the abdomen has anyway."""
 
-Disturbance = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""From an image in [-1, 1] to the same, disturbed."""
-
-
-@dataclass(frozen=True)
-class CycleErrors:
-    """How far a study is from itself after the way there and back, in percent of its window, inside its body."""
-
-    plain: float
-    """Mean absolute error with the image in between as it is."""
-    disturbed: Mapping[str, float]
-    """The same with the image in between disturbed."""
-    disturbance: Mapping[str, float]
-    """Mean absolute size of each disturbance there."""
-
-    def excess(self, name: str) -> float:
-        """How much more error a disturbance brings than it is itself: far above 0, the way back read what is lost."""
-        return self.disturbed[name] - self.plain - self.disturbance[name]
-
-    def figures(self) -> dict[str, float]:
-        """All of it as a row: ``cycle_percent``, and for each disturbance its error and its excess."""
-        row = {"cycle_percent": self.plain}
-        for name, error in self.disturbed.items():
-            row |= {f"cycle_{name}_percent": error, f"cycle_{name}_excess_percent": self.excess(name)}
-        return row
-
 
 def _quantised(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """An image in [-1, 1] as 8 bits hold it."""
@@ -64,7 +37,8 @@ def _noisy(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(image + np.float32(2 * NOISE_SHARE) * noise, -1, 1)
 
 
-DISTURBANCES: Mapping[str, Disturbance] = {"8bit": _quantised, "noise": _noisy}
+DISTURBANCES = {"8bit": _quantised, "noise": _noisy}
+"""From an image in [-1, 1] to the same, disturbed."""
 
 
 def cycle_errors(
@@ -76,8 +50,8 @@ def cycle_errors(
     patch: PatchConfig,
     multiple: int,
     fabric: Fabric,
-) -> CycleErrors:
-    """Send a study there and back, with what lies in between as it is and disturbed.
+) -> dict[str, float]:
+    """How far a study is from itself after the way there and back, in percent of its window, inside its body.
 
     Args:
         there: The generator from the study's domain, (B, channels, *shape) to (B, 1, *shape) in [-1, 1].
@@ -87,6 +61,11 @@ def cycle_errors(
         patch: How both generators look.
         multiple: What their axes must be multiples of.
         fabric: Device and precision.
+
+    Returns:
+        ``cycle_percent``, the mean absolute error with the image in between as it is. For each disturbance of that
+        ``cycle_NAME_percent``, the same, and ``cycle_NAME_excess_percent``, how much more error it brings than it is
+        itself: far above 0, the way back read what is lost.
     """
     where = body_mask(study.voxels, domain)
     original, between = study.normalised(), apply(there, study, patch, multiple, fabric)
@@ -95,12 +74,13 @@ def cycle_errors(
         seen = replace(study, voxels=image, bounds=(-1.0, 1.0))
         return _percent(apply(back, seen, patch, multiple, fabric) - original, where)
 
-    images = {name: disturb(between) for name, disturb in DISTURBANCES.items()}
-    return CycleErrors(
-        plain=error(between),
-        disturbed={name: error(image) for name, image in images.items()},
-        disturbance={name: _percent(image - between, where) for name, image in images.items()},
-    )
+    row = {"cycle_percent": error(between)}
+    for name, disturb in DISTURBANCES.items():
+        image = disturb(between)
+        disturbed, size = error(image), _percent(image - between, where)
+        excess = disturbed - row["cycle_percent"] - size
+        row |= {f"cycle_{name}_percent": disturbed, f"cycle_{name}_excess_percent": excess}
+    return row
 
 
 def _percent(difference: NDArray[np.float32], where: NDArray[np.bool_]) -> float:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from medgan.data import nifti
 from medgan.data.layouts import stem
 from medgan.data.listing import find_images, passed_over_lines
-from medgan.data.streams import check_regular, is_folder
+from medgan.data.streams import is_folder, special
 from medgan.data.studies import Cohort, Data, Location, check_options, read_cohort
 from medgan.data.tables import is_table
 from medgan.data.volumes import KINDS, is_named, is_series
@@ -76,6 +76,8 @@ class Plan:
     """What the user should know of the choice."""
     passed_over: Mapping[str, str] = field(default_factory=dict)
     """Why, by name, for each file of INPUT that is neither converted nor known to be no image."""
+    cohort: Cohort | None = None
+    """What INPUT is, if that is a cohort."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def find_jobs(
     *,
     pair: Sequence[str] = (),
     subjects: Collection[str] | None = None,
+    cohort: Cohort | None = None,
     maps: Collection[MapKind] = (),
     own: Collection[str] = (MANIFEST, SUMMARY),
     suffix: str = "",
@@ -105,12 +108,12 @@ def find_jobs(
     and the others are converted.
 
     Args:
-        source: An image, a folder that is one DICOM series, a cohort (CSV, folders, BIDS or nnU-Net raw), or another
-            folder, which is searched to the bottom.
+        source: An image, a DICOM series' folder, a cohort, or another folder, which is searched to the bottom.
         output: A folder, or for one study a file name that ends in .nii.gz.
         domain: Of a cohort, the domain whose images are converted.
         pair: The model's two domains, source first, where it has two.
         subjects: Of a cohort, only these; None is everyone.
+        cohort: What INPUT is, where that has been read.
         maps: What is written beside each output.
         own: Names of the batch's own files in the output folder.
         suffix: What the outputs' names have after their inputs'.
@@ -122,35 +125,30 @@ def find_jobs(
             lie.
     """
     path = Location.of(source).path
-    inputs = _find_inputs(path, source, output, domain, pair, subjects)
+    if not (os.path.lexists(path) or is_series(path)):
+        raise DataError(f"{path} does not exist; give an image, a folder or a cohort CSV.")
+    inputs = _below(path, output) if is_folder(path) else _Inputs(() if is_table(path) else ((path.name, path),))
+    series = any(image == path for _, image in inputs.named)
+    if not series and (cohort := cohort or cohort_at(source, pair or (domain,))):
+        inputs = _of_cohort(cohort, path, domain, subjects, inputs)
+    if not inputs.named:
+        rest = "".join(f" {line}." for line in passed_over_lines(inputs.passed_over))
+        raise DataError(f"{path} holds no image to convert; give images in {KINDS}.{rest}")
     if table:
         jobs = tuple(Job(image, record_name(name), output / table) for name, image in inputs.named)
-        return Plan(jobs, output, inputs.notes, inputs.passed_over)
+        return Plan(jobs, output, inputs.notes, inputs.passed_over, cohort)
     jobs, folder = _placed(path, inputs.named, output, suffix)
-    real = [job for job in jobs if _is_real(job.source)]
+    # Broken links, pipes and devices cannot be converted, so they take nobody's name.
+    real = [
+        job for job in jobs if is_series(job.source) or (os.access(job.source, os.F_OK) and not special(job.source))
+    ]
     over = _over_inputs(real, maps)
     problems = _clashes(real, folder, maps, own) | over
     if problems and (len(problems) == len(jobs) or (over and is_table(path))):
         raise ConfigError(few(list(problems.values()), 5, between="; ", last="; and "))
     jobs = tuple(replace(job, problem=problems.get(job, "")) for job in jobs)
     notes = (*inputs.notes, *(_shortened(real) if folder else ()), *_alike(real))
-    return Plan(jobs, folder, notes, inputs.passed_over)
-
-
-def _find_inputs(
-    path: Path, source: Data, output: Path, domain: str, pair: Sequence[str], subjects: Collection[str] | None
-) -> _Inputs:
-    """The images of INPUT, which lies at ``path``; those under ``output`` are none. See :func:`find_jobs`."""
-    if not (os.path.lexists(path) or is_series(path)):
-        raise DataError(f"{path} does not exist; give an image, a folder or a cohort CSV.")
-    inputs = _below(path, output) if is_folder(path) else _Inputs(() if is_table(path) else ((path.name, path),))
-    series = any(image == path for _, image in inputs.named)
-    if not series and (cohort := cohort_at(source, pair or (domain,))):
-        inputs = _of_cohort(cohort, path, domain, subjects, inputs)
-    if not inputs.named:
-        rest = "".join(f" {line}." for line in passed_over_lines(inputs.passed_over))
-        raise DataError(f"{path} holds no image to convert; give images in {KINDS}.{rest}")
-    return inputs
+    return Plan(jobs, folder, notes, inputs.passed_over, cohort)
 
 
 def cohort_at(source: Data, names: Sequence[str]) -> Cohort | None:
@@ -249,17 +247,6 @@ def _fitting(name: str, suffix: str = "") -> str:
     return name + suffix
 
 
-def _is_real(source: Path) -> bool:
-    """Whether an input is there and could be converted; broken links, pipes and devices could not."""
-    if is_series(source):
-        return True
-    try:
-        check_regular(source)
-    except DataError:
-        return False
-    return True
-
-
 def _shortened(jobs: Iterable[Job]) -> Iterator[str]:
     """What is said of outputs that bear a shorter name than their inputs."""
     for job in jobs:
@@ -286,19 +273,19 @@ def _clashes(
     """For each job that writes where another or the batch itself does, what is wrong."""
     writers: dict[Path, list[str]] = defaultdict(list)
     if folder:
-        for name in own:
-            writers[folder / name].append("the batch itself")
-    for job in jobs:
-        for path in (*job.images(maps), job.sidecar):
+        writers |= {folder / name: ["the batch itself"] for name in own}
+    written = {job: (*job.images(maps), job.sidecar) for job in jobs}
+    for job, paths in written.items():
+        for path in paths:
             writers[path].append(job.name)
-    folders = Counter(parent for path in writers for parent in path.parents)
+    folders = {parent for path in writers for parent in path.parents}
     problems: dict[Job, str] = {}
-    for job in jobs:
-        for path in (*job.images(maps), job.sidecar):
-            others = [name for name in writers[path] if name != job.name]
-            if others or path in folders:
-                other = "what goes into a folder of that name" if path in folders else others[0]
-                clash = f"{job.name} and {other} would both write {path}"
+    for job, paths in written.items():
+        for path in paths:
+            others = ["what goes into a folder of that name"] if path in folders else []
+            others += [name for name in writers[path] if name != job.name]
+            if others:
+                clash = f"{job.name} and {others[0]} would both write {path}"
                 problems.setdefault(job, f"{clash}; rename one of them, or convert them apart.")
     return problems
 

@@ -6,7 +6,7 @@ keeps its value to the bit; a model that draws the image gives the whole of it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -21,13 +21,7 @@ from medgan.data.volumes import Grid, Volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.apply import apply
 from medgan.networks.outputs import ChangeOutput
-from medgan.training.architecture import (
-    Direction,
-    GeneratorConfig,
-    TranslationDescription,
-    TranslationModel,
-    scale_ends,
-)
+from medgan.training.architecture import Direction, TranslationDescription, TranslationModel, scale_ends
 
 SMALLEST_PLANE_VOXELS = 4
 """Below it an axis in plane is no axial image: a coronal or a sagittal slice has one voxel there."""
@@ -38,6 +32,9 @@ TOLERANCE = 0.1
 OF_PHANTOM = "the model was trained on the built-in phantom, not on patients"
 
 INT16 = np.iinfo(np.int16)
+
+Slab = tuple[slice, NDArray[np.float32]]
+"""Slices along Z, and values (X, Y, slices) for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,32 +49,25 @@ class Translation:
     """What to know before using it; they name no file."""
 
 
-@dataclass(frozen=True)
-class ChangeLimits:
-    """How far a voxel may change on the study's own grid.
+def change_limits(
+    intensities: NDArray[np.float32], model: TranslationModel, direction: Direction, bounds: tuple[float, float]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The lowest and the highest change of a study's own intensities, in its unit and their shape; 0 where none may be.
 
     The network keeps to these limits on its grid. Carried back, its map is smeared over a voxel of that grid, and would
-    reach over the edge of air, fat or bone. The limits hold once more for each voxel's own intensity.
+    reach over the edge of air, fat or bone. The limits hold once more for each voxel's own intensity. ``bounds`` are
+    the window's ends in the study's own unit.
     """
-
-    config: GeneratorConfig
-    generator: ChangeOutput
-    domain: Domain
-    """Of the study."""
-    bounds: tuple[float, float]
-    """The window's ends in the study's own unit."""
-
-    def of(self, intensities: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The lowest and the highest change in the study's unit, of the intensities' shape; 0 where nothing may."""
-        config, (lower, upper) = self.config, self.bounds
-        first, last = scale_ends(self.domain)  # as the settings count: in HU, or 0 and 100 percent
-        unit = np.float32((upper - lower) / (last - first))
-        value = (intensities - np.float32(lower)) / unit + np.float32(first)
-        gate = np.clip((value - config.lower) / config.ramp, 0, 1) * np.clip((config.upper - value) / config.ramp, 0, 1)
-        gate[(intensities < lower) | (intensities > upper)] = 0
-        largest = np.float32(config.largest) * unit * gate
-        one_sided, sign = self.generator.one_sided, self.generator.sign
-        return -largest * (not one_sided or sign < 0), largest * (not one_sided or sign > 0)
+    config, generator, (lower, upper) = model.description.generator, model.networks[direction], bounds
+    assert isinstance(generator, ChangeOutput)
+    first, last = scale_ends(model.description.domains(direction)[0])  # the settings' HU, or 0 and 100 percent
+    unit = np.float32((upper - lower) / (last - first))
+    value = (intensities - np.float32(lower)) / unit + np.float32(first)
+    gate = np.clip((value - config.lower) / config.ramp, 0, 1) * np.clip((config.upper - value) / config.ramp, 0, 1)
+    gate[(intensities < lower) | (intensities > upper)] = 0
+    largest = np.float32(config.largest) * unit * gate
+    one_sided, sign = generator.one_sided, generator.sign
+    return -largest * (not one_sided or sign < 0), largest * (not one_sided or sign > 0)
 
 
 def translate(
@@ -103,13 +93,13 @@ def translate(
         GeometryError: The study has no axial plane for the network to look at.
         ModelError: The model was not trained for this direction, or answers with values that are no numbers.
     """
-    given, wanted = model.description.domains(direction)
     description = model.description
+    given, wanted = description.domains(direction)
     generator = fabric.to_device(model.networks[direction])
     study = prepare(volume, given, description.grid)
     check_plane(volume, study)
     body = body_mask(study.voxels, given, to_the_edge=True)
-    warnings = tuple(_input_warnings(study, body, given, description))
+    warnings = [*_input_warnings(study, body, given, description)]
     if body.any():
         output = apply(generator, study, description.patch, description.generator.network.multiple, fabric)
         if wrong := output.size - int(np.count_nonzero(np.isfinite(output))):
@@ -119,38 +109,71 @@ def translate(
             )
     else:
         output = study.normalised()
+    changes, is_ct = isinstance(generator, ChangeOutput), wanted.modality == "CT"
     # From here on little is held beside input, output and one map: studies fill memory.
-    affine, bounds = study.affine, study.bounds
-    if isinstance(generator, ChangeOutput):
-        limits = ChangeLimits(description.generator, generator, given, bounds)
-        change = _change_in_place(output, study)
-        del study, output, body
-        kept = None if not keep_change else volume.voxels if use_up else np.empty_like(volume.voxels)
-        result = _changed(volume, change, affine, limits, wanted, kept)
-    else:
-        image = denormalise(output, output_bounds(given, wanted, bounds, description))
-        image[~body] = wanted.air
-        del study, output, body
-        result = _drawn(volume.grid, affine, image, wanted)
-    return replace(result, warnings=(*warnings, *result.warnings))
+    slabs = answer(volume, model, direction, study, output, body)
+    del study, output, body
+    voxels = np.empty(volume.grid.size, np.int16 if is_ct else np.float32, order="F")
+    change = None if not (keep_change and changes) else volume.voxels if use_up else np.empty_like(volume.voxels)
+    beyond = fractions = False
+    for place, values in slabs:
+        before = volume.voxels[..., place]
+        after = before + values if changes else values
+        if is_ct:
+            after = np.rint(after)
+            beyond |= bool((after < INT16.min).any() or (after > INT16.max).any())
+            fractions |= changes and not np.array_equal(before, np.rint(before))
+            after = np.clip(after, INT16.min, INT16.max)
+        voxels[..., place] = after
+        if change is not None:  # last: it may be the input's own memory
+            change[..., place] = values
+    warnings += ["intensities beyond int16 were clipped to -32768 to 32767 HU"] if beyond else []
+    warnings += ["the input has fractions of HU: the output is rounded to whole HU"] if fractions else []
+    return Translation(voxels, change, tuple(warnings))
 
 
-def output_bounds(
-    given: Domain, wanted: Domain, bounds: tuple[float, float], description: TranslationDescription
-) -> tuple[float, float]:
-    """The intensities of a drawn image's -1 and +1, of a study with these bounds.
+def answer(
+    volume: Volume,
+    model: TranslationModel,
+    direction: Direction,
+    study: Prepared,
+    output: NDArray[np.float32],
+    body: NDArray[np.bool_] | None = None,
+) -> Iterator[Slab]:
+    """What a network says, on the volume's own grid and in the output's unit: the image, or the change within limits.
 
-    A fixed window is the answer itself. Where units are arbitrary, MR made of MR keeps the study's own scale, and MR
-    made of CT takes the scale of the training's studies.
+    The unit of a drawn image is its fixed window's. Where units are arbitrary, MR made of MR keeps the study's own
+    scale, and MR made of CT takes the scale of the training's studies.
+
+    Args:
+        volume: The study, (X, Y, Z).
+        model: A loaded model.
+        direction: Which way.
+        study: What the network saw of it, on a grid of its own.
+        output: What the network made of that, (X, Y, Z) in [-1, 1]; it is used up.
+        body: Outside of it a drawn image is air.
     """
-    if not wanted.window.percentiles:
-        return wanted.window.lower, wanted.window.upper
-    return bounds if given.window.percentiles else description.intensities[wanted.name]
+    given, wanted = model.description.domains(direction)
+    affine, bounds = study.affine, study.bounds
+    if isinstance(model.networks[direction], ChangeOutput):
+        for z in range(output.shape[2]):
+            output[..., z] -= normalise(study.voxels[..., z], bounds)
+        output *= np.float32((bounds[1] - bounds[0]) / 2)
+        del study, body
+        for place, amount in on_grid(output, affine, volume.grid):
+            yield place, np.clip(amount, *change_limits(volume.voxels[..., place], model, direction, bounds))
+        return
+    ends = wanted.window.lower, wanted.window.upper
+    if wanted.window.percentiles:
+        ends = bounds if given.window.percentiles else model.description.intensities[wanted.name]
+    image = denormalise(output, ends)
+    if body is not None:
+        image[~body] = wanted.air
+    del study, output, body
+    yield from on_grid(image, affine, volume.grid)
 
 
-def on_grid(
-    values: NDArray[np.float32], affine: NDArray[np.float64], grid: Grid
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+def on_grid(values: NDArray[np.float32], affine: NDArray[np.float64], grid: Grid) -> Iterator[Slab]:
     """Values carried onto a grid by linear interpolation, a slab of slices at a time.
 
     Args:
@@ -158,8 +181,6 @@ def on_grid(
         affine: (4, 4), their voxel index to RAS+ mm.
         grid: Where they shall lie.
 
-    Yields:
-        The slab's slices along Z, and its values (X, Y, slices).
     """
     index = np.linalg.inv(affine) @ grid.affine
     x, y, _ = grid.size
@@ -167,53 +188,6 @@ def on_grid(
         start = (index @ (0, 0, place.start, 1))[:3]
         shape = (x, y, place.stop - place.start)
         yield place, ndimage.affine_transform(values, index[:3, :3], start, output_shape=shape, order=1, mode="nearest")
-
-
-def _change_in_place(output: NDArray[np.float32], study: Prepared) -> NDArray[np.float32]:
-    """The network's output (X, Y, Z) in [-1, 1] made into its difference from the study, in the study's unit."""
-    lower, upper = study.bounds
-    for z in range(output.shape[2]):
-        output[..., z] -= normalise(study.voxels[..., z], study.bounds)
-    output *= np.float32((upper - lower) / 2)
-    return output
-
-
-def _changed(
-    volume: Volume,
-    change: NDArray[np.float32],
-    affine: NDArray[np.float64],
-    limits: ChangeLimits,
-    wanted: Domain,
-    kept: NDArray[np.float32] | None,
-) -> Translation:
-    """The input's own intensities plus the change, (X, Y, Z) on a grid of its own; ``kept`` receives the change."""
-    is_ct = wanted.modality == "CT"
-    voxels = np.empty(volume.grid.size, np.int16 if is_ct else np.float32, order="F")
-    beyond = fractions = False
-    for slab, amount in on_grid(change, affine, volume.grid):
-        before = volume.voxels[..., slab]
-        amount = np.clip(amount, *limits.of(before))
-        after = before + amount
-        if is_ct:
-            after = np.rint(after)
-            beyond |= bool((after < INT16.min).any() or (after > INT16.max).any())
-            fractions |= not np.array_equal(before, np.rint(before))
-            after = np.clip(after, INT16.min, INT16.max)
-        voxels[..., slab] = after
-        if kept is not None:  # last: it may be the input's own memory
-            kept[..., slab] = amount
-    warnings = ["intensities beyond int16 were clipped to -32768 to 32767 HU"] if beyond else []
-    warnings += ["the input has fractions of HU: the output is rounded to whole HU"] if fractions else []
-    return Translation(voxels, kept, tuple(warnings))
-
-
-def _drawn(grid: Grid, affine: NDArray[np.float64], image: NDArray[np.float32], wanted: Domain) -> Translation:
-    """An image that the network drew on its own grid, (X, Y, Z) in the domain's unit."""
-    is_ct = wanted.modality == "CT"
-    voxels = np.empty(grid.size, np.int16 if is_ct else np.float32, order="F")
-    for slab, values in on_grid(image, affine, grid):
-        voxels[..., slab] = np.clip(np.rint(values), INT16.min, INT16.max) if is_ct else values
-    return Translation(voxels, None, ())
 
 
 def check_plane(volume: Volume, study: Prepared) -> None:

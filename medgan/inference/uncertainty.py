@@ -25,10 +25,10 @@ from torch import nn
 from medgan.data.domains import Domain
 from medgan.data.masks import body_mask
 from medgan.data.patches import PatchConfig
-from medgan.data.preparation import Prepared, denormalise, prepare
+from medgan.data.preparation import Prepared, prepare
 from medgan.data.volumes import Volume
 from medgan.inference.apply import apply, looked_at
-from medgan.inference.translate import ChangeLimits, on_grid, output_bounds
+from medgan.inference.translate import Slab, answer, on_grid
 from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction, TranslationModel
 
@@ -41,7 +41,6 @@ LARGEST_GAIN = 0.02
 LARGEST_OFFSET = 0.005
 """Largest change of brightness as a share of the window: 5 HU of 1000, about what scanners differ by in water."""
 
-Slab = tuple[slice, NDArray[np.float32]]
 _RANDOM_STATE = Lock()
 
 
@@ -85,8 +84,8 @@ def uncertainty(
     Returns:
         (X, Y, Z) in the output's unit, before rounding; 0 where the output is what it is by construction.
     """
-    given = model.description.domains(direction)[0]
     description = model.description
+    given = description.domains(direction)[0]
     generator = fabric.to_device(model.networks[direction])
     study = prepare(volume, given, description.grid)
     body = body_mask(study.voxels, given, to_the_edge=True)
@@ -99,7 +98,7 @@ def uncertainty(
         for _ in range(samples):
             varied = _moved(_rescaled(study, given, random), _motion(description.patch, random))
             output = apply(generator, varied, description.patch, description.generator.network.multiple, fabric)
-            spread.add(_answer(volume, model, direction, study, varied, output))
+            spread.add(answer(volume, model, direction, varied, output))
     result = spread.deviation()
     for place, share in on_grid(_answered(study, body, generator), study.affine, volume.grid):
         result[..., place] *= share
@@ -161,28 +160,6 @@ def _rescaled(study: Prepared, domain: Domain, random: np.random.Generator) -> P
     shift = (upper - lower) * offset if domain.unit == "HU" else 0.0
     voxels = (study.voxels - np.float32(lower)) * np.float32(gain) + np.float32(lower + shift)
     return replace(study, voxels=voxels)
-
-
-def _answer(
-    volume: Volume,
-    model: TranslationModel,
-    direction: Direction,
-    study: Prepared,
-    varied: Prepared,
-    output: NDArray[np.float32],
-) -> Iterator[Slab]:
-    """The answer to a varied study on the volume's own grid, in the output's unit; of a change, within its limits."""
-    given, wanted = model.description.domains(direction)
-    generator, description = model.networks[direction], model.description
-    if not isinstance(generator, ChangeOutput):
-        image = denormalise(output, output_bounds(given, wanted, study.bounds, description))
-        yield from on_grid(image, varied.affine, volume.grid)
-        return
-    lower, upper = study.bounds
-    limits = ChangeLimits(description.generator, generator, given, study.bounds)
-    change = (output - varied.normalised()) * np.float32((upper - lower) / 2)
-    for place, amount in on_grid(change, varied.affine, volume.grid):
-        yield place, np.clip(amount, *limits.of(volume.voxels[..., place]))
 
 
 def _answered(study: Prepared, body: NDArray[np.bool_], generator: nn.Module) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medgan.data.domains import Domain, DomainPair
+from medgan.data.domains import DomainPair
 from medgan.data.hashes import file_hash
 from medgan.data.streams import inert_table, write_text
-from medgan.data.studies import Cohort, Study
+from medgan.data.studies import Cohort
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, MedganError
 from medgan.processes import WorkerKilledError, in_processes
-from medgan.registration.pair import PairConfig, PairFiles, register_pair
+from medgan.registration.pair import PairConfig, RawPair, register_pair
 from medgan.registration.quality import Quality, Status
 
 FORMAT = 3
@@ -28,24 +28,6 @@ FORMAT = 3
 RECORD = "registration.json"
 """Beside a pair's images: what they were made from, and what came out."""
 COLUMNS = ("subject", "domain", "image", "mask", "split")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One pair to register."""
-
-    name: str
-    """The subject, or ``subject/2`` for its second pair."""
-    studies: tuple[Study, Study]
-    """Fixed, moving."""
-    domains: tuple[Domain, Domain]
-    out: Path
-    config: PairConfig
-
-    @property
-    def files(self) -> PairFiles:
-        """Where its results go."""
-        return PairFiles(self.out / self.name, self.out / "pictures" / f"{self.name}.png")
 
 
 @dataclass(frozen=True)
@@ -57,8 +39,8 @@ class Outcome:
     reason: str
     quality: Quality | None = None
     """None where registration could not even be judged."""
-    job: _Job | None = None
-    """None where there was no pair to register."""
+    pair: RawPair | None = None
+    """None where there was none to register."""
 
 
 def register_cohort(
@@ -82,16 +64,16 @@ def register_cohort(
     if inside or cohort.root.resolve() == out.resolve():
         raise ConfigError(f"{out} holds the cohort's own files, which would be overwritten; choose another folder.")
     planned = list(_planned(cohort, pair, out, config, fixed))
-    todo = [item for item in planned if isinstance(item, _Job)]
+    todo = [item for item in planned if isinstance(item, RawPair)]
     done = {outcome.name: outcome for outcome in _registered(todo, min(jobs, len(todo)))}
-    outcomes = [done[item.name] if isinstance(item, _Job) else item for item in planned]
+    outcomes = [done[item.name] if isinstance(item, RawPair) else item for item in planned]
     write_text(out / "quality.csv", inert_table(_frame(outcomes)).to_csv(index=False))
     rows = [row for outcome in outcomes for row in _rows(outcome)]
     write_text(out / "cohort.csv", pd.DataFrame(rows, columns=[*COLUMNS]).to_csv(index=False))
     return outcomes
 
 
-def _registered(todo: list[_Job], jobs: int) -> Iterator[Outcome]:
+def _registered(todo: list[RawPair], jobs: int) -> Iterator[Outcome]:
     """The pairs as they are done; when stopped, those that are done are kept, and no process goes on."""
     try:
         if jobs <= 1:
@@ -101,7 +83,7 @@ def _registered(todo: list[_Job], jobs: int) -> Iterator[Outcome]:
             for _, future in ended:
                 yield future.result()
     except WorkerKilledError as killed:
-        names = ", ".join(job.name for job in killed.args)
+        names = ", ".join(pair.name for pair in killed.args)
         raise DataError(
             f"a process that registered {names} was killed, perhaps for want of memory; run the same command with "
             "fewer --jobs: what is registered is kept."
@@ -112,21 +94,20 @@ def _registered(todo: list[_Job], jobs: int) -> Iterator[Outcome]:
         ) from None
 
 
-def _register(job: _Job) -> Outcome:
+def _register(pair: RawPair) -> Outcome:
     """Register one pair, or recall its outcome; whatever goes wrong is the outcome's reason."""
-    record = job.files.folder / RECORD
     try:
-        key = _key(job)
-        if known := _recalled(job, record, key):
+        key = _key(pair)
+        if known := _recalled(pair, key):
             return known
-        _cleared(job, record)
-        quality, status, reason = register_pair(job.studies, job.domains, job.files, job.config)
+        _clear(pair)
+        quality, status, reason = register_pair(pair)
         content = {"key": key, "status": status, "reason": reason, "quality": asdict(quality)}
-        write_text(record, json.dumps(content, indent=2))  # last: where it exists, everything else does
-        return Outcome(job.name, status, reason, quality, job)
+        write_text(pair.folder / RECORD, json.dumps(content, indent=2))  # last: where it exists, all else does
+        return Outcome(pair.name, status, reason, quality, pair)
     except Exception as error:  # whatever a library trips over is this subject's, and the next one is still done
-        _cleared(job, record)
-        return Outcome(job.name, "failed", str(error) if isinstance(error, MedganError) else repr(error), job=job)
+        _clear(pair)
+        return Outcome(pair.name, "failed", str(error) if isinstance(error, MedganError) else repr(error), pair=pair)
 
 
 def _frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
@@ -161,63 +142,64 @@ def render(outcomes: list[Outcome]) -> RenderableType:
     return Group(table, *reasons, Text(f"{len(outcomes)} pairs: {summary}"))
 
 
-def _planned(cohort: Cohort, pair: DomainPair, out: Path, config: PairConfig, fixed: str) -> Iterator[_Job | Outcome]:
-    """A job for each pair, and a failure for each subject that has none."""
+def _planned(
+    cohort: Cohort, pair: DomainPair, out: Path, config: PairConfig, fixed: str
+) -> Iterator[RawPair | Outcome]:
+    """Each pair, and a failure for each subject that has none."""
     swap = fixed == pair.target.name
     domains = (pair.target, pair.source) if swap else (pair.source, pair.target)
     for subject in cohort.subjects():
         own = cohort.of_subjects([subject])
         missing = [name for name in pair.names if not own.of_domain(name).studies]
-        if missing or Path(subject).name != subject or subject.startswith("."):
-            reason = f"it has no {missing[0]} image" if missing else "its name cannot be a folder's; rename it"
-            yield Outcome(subject, "failed", reason)
-            continue
         try:
+            if missing:
+                raise DataError(f"it has no {missing[0]} image")
+            if Path(subject).name != subject or subject.startswith("."):
+                raise DataError("its name cannot be a folder's; rename it")
             couples = own.pairs(pair)
         except DataError as error:
             yield Outcome(subject, "failed", str(error))
             continue
         for number, (source, target) in enumerate(couples, 1):
             name = subject if len(couples) == 1 else f"{subject}/{number}"
-            yield _Job(name, (target, source) if swap else (source, target), domains, out, config)
+            yield RawPair(name, (target, source) if swap else (source, target), domains, out, config)
 
 
-def _key(job: _Job) -> str:
+def _key(pair: RawPair) -> str:
     """A hash of everything that shapes the results: the files' contents, the domains, the settings."""
-    paths = [path for study in job.studies for path in (study.image, study.mask)]
+    paths = [path for study in pair.studies for path in (study.image, study.mask)]
     contents = [file_hash(path) if path else "" for path in paths]
-    settings = [domain.model_dump_json() for domain in job.domains] + [job.config.model_dump_json()]
+    settings = [domain.model_dump_json() for domain in pair.domains] + [pair.config.model_dump_json()]
     return hashlib.sha256("\n".join([str(FORMAT), *contents, *settings]).encode()).hexdigest()
 
 
-def _recalled(job: _Job, record: Path, key: str) -> Outcome | None:
+def _recalled(pair: RawPair, key: str) -> Outcome | None:
     """What an earlier run found, if it was the same and its files are still there."""
     try:
-        known: Mapping[str, object] = read_json(record, strict=False)
+        known = read_json(pair.folder / RECORD, strict=False)
         if known["key"] != key:
             return None
-        outcome = Outcome(job.name, known["status"], str(known["reason"]), Quality(**known["quality"]), job)  # type: ignore[arg-type]
+        outcome = Outcome(pair.name, known["status"], str(known["reason"]), Quality(**known["quality"]), pair)
     except (OSError, ValueError, LookupError, TypeError):
         return None
     written = [name for row in _rows(outcome) for name in row[2:4] if name]
-    return outcome if all((job.out / name).exists() for name in written) else None
+    return outcome if all((pair.out / name).exists() for name in written) else None
 
 
-def _cleared(job: _Job, record: Path) -> None:
+def _clear(pair: RawPair) -> None:
     """Remove what an earlier run wrote for the pair: nothing of it may pass for a result of this one."""
-    images = [path for domain in job.domains for path in (job.files.image(domain), job.files.mask(domain))]
-    for path in (record, *images, job.files.transform, job.files.picture):
+    images = [path for domain in pair.domains for path in (pair.image(domain), pair.mask(domain))]
+    for path in (pair.folder / RECORD, *images, pair.transform, pair.picture):
         path.unlink(missing_ok=True)
 
 
 def _rows(outcome: Outcome) -> list[tuple[str, str, str, str, str]]:
     """The pair's lines of ``cohort.csv``; none unless it was accepted."""
-    if outcome.status != "accepted" or outcome.job is None:
+    if outcome.status != "accepted" or outcome.pair is None:
         return []
-    files, rows = outcome.job.files, []
-    for study, domain in zip(outcome.job.studies, outcome.job.domains, strict=True):
-        image, mask = (
-            path.relative_to(outcome.job.out).as_posix() for path in (files.image(domain), files.mask(domain))
-        )
+    pair, rows = outcome.pair, []
+    for study, domain in zip(pair.studies, pair.domains, strict=True):
+        places = pair.image(domain), pair.mask(domain)
+        image, mask = (path.relative_to(pair.out).as_posix() for path in places)
         rows.append((study.subject, domain.name, image, mask if study.mask else "", study.split or ""))
     return rows

@@ -39,11 +39,21 @@ class PairConfig(Config):
 
 
 @dataclass(frozen=True)
-class PairFiles:
-    """Where a pair's results go."""
+class RawPair:
+    """Two scans to register, and where they go."""
 
-    folder: Path
-    picture: Path
+    name: str
+    """The subject, or ``subject/2`` for its second pair."""
+    studies: tuple[Study, Study]
+    """Fixed, moving."""
+    domains: tuple[Domain, Domain]
+    out: Path
+    config: PairConfig
+
+    @property
+    def folder(self) -> Path:
+        """Of all but the picture."""
+        return self.out / self.name
 
     def image(self, domain: Domain) -> Path:
         """A scan on the fixed grid."""
@@ -58,15 +68,19 @@ class PairFiles:
         """From points of the fixed scan to points of the moving scan, LPS+ mm."""
         return self.folder / "fixed_to_moving.tfm"
 
+    @property
+    def picture(self) -> Path:
+        """Both scans on one grid."""
+        return self.out / "pictures" / f"{self.name}.png"
 
-def register_pair(
-    studies: tuple[Study, Study], domains: tuple[Domain, Domain], files: PairFiles, config: PairConfig
-) -> tuple[Quality, Status, str]:
-    """Register two scans, fixed first, and write them on the fixed grid; if they are not accepted, only the evidence.
+
+def register_pair(pair: RawPair) -> tuple[Quality, Status, str]:
+    """Register two scans and write them on the fixed grid; if they are not accepted, only the evidence.
 
     Returns:
         The figures, the verdict, and its reason.
     """
+    studies, domains, config = pair.studies, pair.domains, pair.config
     volumes = [read_volume(study.image) for study in studies]
     for volume, domain in zip(volumes, domains, strict=True):
         check_belongs(volume, domain, advice=", or leave it out")
@@ -91,13 +105,13 @@ def register_pair(
     moved = _resampled(moving.voxels, moving.grid, fixed.grid, transform, air=domains[1].air)
     masks = _masks_on_fixed(studies, fixed.grid, moving.grid, transform)
     title = f"{studies[0].subject}: {status}, Dice {quality.dice_before:.3f} → {quality.dice_after:.3f}"
-    draw_pair(fixed.voxels, moved, domains, fixed.grid.spacing_mm, files.picture, title)
-    _write_transform(transform, files.transform)
+    draw_pair(fixed.voxels, moved, domains, fixed.grid.spacing_mm, pair.picture, title)
+    _write_transform(transform, pair.transform)
     if status == "accepted":
         for domain, voxels, mask in zip(domains, (fixed.voxels, moved), masks, strict=True):
-            _store(voxels, fixed.grid, files.image(domain), in_hu=domain.unit == "HU")
+            _store(voxels, fixed.grid, pair.image(domain), in_hu=domain.unit == "HU")
             if mask is not None:
-                _store(mask, fixed.grid, files.mask(domain), in_hu=False)
+                _store(mask, fixed.grid, pair.mask(domain), in_hu=False)
     return quality, status, reason
 
 

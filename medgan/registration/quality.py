@@ -2,7 +2,6 @@
 """Whether a registration can be trusted: figures before and after, and the limits that they must keep."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from medgan.config import Config
 from medgan.data.domains import Domain, Window
 from medgan.data.streams import replacing
 from medgan.registration.search import centred
-from medgan.registration.side import Side, matrix_lps, voxels_of
+from medgan.registration.side import Side, matrix_lps, on, voxels_of
 
 Status = Literal["accepted", "refused", "failed"]
 
@@ -77,12 +76,19 @@ class Quality:
 
 def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: sitk.Transform) -> Quality:
     """Figures of a registration; ``transform`` is ``rigid``, or contains it and a deformation."""
-    still = sitk.Transform(3, sitk.sitkIdentity)
-    body = voxels_of(fixed.body) > 0
-    shown_before, shown = (_shown(fixed, moving, t) for t in (still, transform))
-    body_before, body_after = (_moved(moving.body, fixed, t, sitk.sitkNearestNeighbor) > 0 for t in (still, transform))
-    where = _looked_at(fixed, moving, (still, transform))
-    images = [_moved(moving.image, fixed, each, sitk.sitkLinear) for each in (still, transform)]
+    before_and_after = sitk.Transform(3, sitk.sitkIdentity), transform
+    body, everywhere = voxels_of(fixed.body) > 0, moving.body * 0 + 1
+    # Of which voxels the moving scan shows something, air or not.
+    shown_before, shown = (on(fixed.image, everywhere, each) for each in before_and_after)
+    body_before, body_after = (on(fixed.image, moving.body, each) for each in before_and_after)
+    where = voxels_of(fixed.near if fixed.bone is None else fixed.bone) > 0
+    if fixed.bone is None and moving.bone is not None:
+        # All that either takes to its bones: compared on the same voxels, since mutual information of few is too high.
+        where = np.any([on(fixed.image, moving.bone, each) for each in before_and_after], axis=0)
+    lowest = float(sitk.GetArrayViewFromImage(moving.image).min())
+    images = [
+        voxels_of(sitk.Resample(moving.image, fixed.image, each, sitk.sitkLinear, lowest)) for each in before_and_after
+    ]
     still_image = voxels_of(fixed.image)
     before = _mutual_information(still_image[where & shown_before], images[0][where & shown_before])
     after = _mutual_information(still_image[where & shown], images[1][where & shown])
@@ -91,7 +97,8 @@ def measure(fixed: Side, moving: Side, rigid: sitk.Euler3DTransform, transform: 
     if 2 * both.sum() >= max((where & shown).sum(), 1):
         blocks = np.argwhere(both) * np.array(fixed.image.GetSpacing()) // BLOCK_MM
         noise = _gain_noise(still_image[both], images[0][both], images[1][both], blocks)
-    points = _points(fixed.body)
+    indices = np.argwhere(body)[:: max(1, int(body.sum()) // MOST_POINTS)]
+    points = np.array([fixed.body.TransformIndexToPhysicalPoint(index) for index in indices.tolist()])  # LPS+ mm
     ends = np.array([transform.TransformPoint(point) for point in points.tolist()])
     centre = np.array(centred(fixed, moving).GetTranslation())
     from_headers, from_centred = (float(np.linalg.norm(ends - points - t, axis=1).max()) for t in (0.0, centre))
@@ -176,36 +183,6 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Overlap of two masks of one shape: 1 where equal, 0 where apart or both empty."""
     total = int(one.sum()) + int(other.sum())
     return 2 * int((one & other).sum()) / total if total else 0.0
-
-
-def _looked_at(fixed: Side, moving: Side, transforms: Sequence[sitk.Transform]) -> NDArray[np.bool_]:
-    """Voxels of the fixed grid where the rigid registration looks.
-
-    Around the bones of a moving scan these are all that any transform takes there: two transforms are compared on the
-    same voxels, since mutual information of a few is too high.
-    """
-    if fixed.bone is None and moving.bone is not None:
-        placed = [_moved(moving.bone, fixed, transform, sitk.sitkNearestNeighbor) > 0 for transform in transforms]
-        return np.asarray(np.any(placed, axis=0))
-    return np.asarray(voxels_of(fixed.near if fixed.bone is None else fixed.bone) > 0)
-
-
-def _shown(fixed: Side, moving: Side, transform: sitk.Transform) -> NDArray[np.bool_]:
-    """Voxels of the fixed grid of which the moving scan shows something, air or not."""
-    everywhere = moving.body * 0 + 1
-    return np.asarray(_moved(everywhere, fixed, transform, sitk.sitkNearestNeighbor) > 0)
-
-
-def _moved(image: sitk.Image, fixed: Side, transform: sitk.Transform, interpolator: int) -> NDArray[Any]:
-    lowest = float(sitk.GetArrayViewFromImage(image).min()) if interpolator == sitk.sitkLinear else 0.0
-    return voxels_of(sitk.Resample(image, fixed.image, transform, interpolator, lowest))
-
-
-def _points(mask: sitk.Image) -> NDArray[np.float64]:
-    """Where voxels of a mask lie, (N, 3) in LPS+ mm, evenly thinned out."""
-    indices = np.argwhere(voxels_of(mask) > 0)
-    indices = indices[:: max(1, len(indices) // MOST_POINTS)]
-    return np.array([mask.TransformIndexToPhysicalPoint(index) for index in indices.tolist()])
 
 
 def _checkerboard(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -138,8 +138,8 @@ def in_frame(ready: Side, frame: NDArray[np.float64]) -> Side:
         moved.SetDirection((frame[:3, :3] @ np.array(image.GetDirection()).reshape(3, 3)).ravel().tolist())
         return moved
 
-    bone = None if ready.bone is None else placed(ready.bone)
-    return Side(placed(ready.image), placed(ready.body), placed(ready.near), placed(ready.inside), bone)
+    images: dict[str, Any] = {name: None if image is None else placed(image) for name, image in vars(ready).items()}
+    return Side(**images)
 
 
 def look(fixed: Side, level: sitk.Image, rest: sitk.Image, config: RegistrationConfig) -> sitk.Image:
@@ -161,10 +161,10 @@ def look(fixed: Side, level: sitk.Image, rest: sitk.Image, config: RegistrationC
     return mask
 
 
-def on(level: sitk.Image, mask: sitk.Image) -> NDArray[np.bool_]:
-    """A mask on the grid of a level, (X, Y, Z)."""
-    still = sitk.Transform(3, sitk.sitkIdentity)
-    return np.asarray(voxels_of(sitk.Resample(mask, level, still, sitk.sitkNearestNeighbor)) > 0)
+def on(image: sitk.Image, mask: sitk.Image, transform: sitk.Transform | None = None) -> NDArray[np.bool_]:
+    """A mask on the grid of an image, (X, Y, Z); the transform takes points from there to the mask, else none moves."""
+    there = sitk.Transform(3, sitk.sitkIdentity) if transform is None else transform
+    return np.asarray(voxels_of(sitk.Resample(mask, image, there, sitk.sitkNearestNeighbor)) > 0)
 
 
 def _bone(volume: Volume, body: NDArray[np.bool_]) -> NDArray[np.bool_]:

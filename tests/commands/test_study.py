@@ -67,7 +67,7 @@ def test_studies_are_listed_with_what_they_compare():
 
 def test_benefit_is_the_study_of_arms_or_the_one_that_is_asked_for(monkeypatch):
     calls = []
-    monkeypatch.setattr("medgan.commands.study.study", lambda kind, **options: calls.append((kind, options)))
+    monkeypatch.setattr("medgan.commands.study.run", lambda kind, asked: calls.append((kind, vars(asked))))
     assert medgan("benefit", "-p", "ct_contrast", "--jobs", "2", "arms=[real]").exit_code == 0
     assert medgan("benefit", "-p", "lesion_augmentation", "--study", "augmentation", "--quick").exit_code == 0
     assert [kind for kind, _ in calls] == ["arms", "augmentation"]

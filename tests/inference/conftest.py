@@ -13,9 +13,10 @@ from lightning_fabric import Fabric
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription
+from medgan.data.volumes import Volume, read_volume
+from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription, TranslationModel
 from medgan.training.device import make_fabric
-from medgan.training.model_folder import Origin, write_model
+from medgan.training.model_folder import Origin, read_model, write_model
 
 NETWORK = ResNetConfig(channels=8, downs=4, blocks=1, norm="group", skips=True)
 
@@ -117,6 +118,22 @@ def save_study() -> Callable[..., Path]:
         return path
 
     return save
+
+
+@pytest.fixture(scope="session")
+def study(save_study, tmp_path_factory) -> Callable[..., Volume]:
+    """A study as it is read from disk: ``study((40, 33, 3), affine, voxels=..., dtype=np.int16)``."""
+    return lambda *given, **how: read_volume(
+        save_study(tmp_path_factory.mktemp("study") / "study.nii.gz", *given, **how)
+    )
+
+
+@pytest.fixture(scope="session")
+def model(save_model, tmp_path_factory) -> Callable[..., TranslationModel]:
+    """A loaded model of its own: ``model(pair="ct", change="one-sided", ...)``, as ``save_model``."""
+    return lambda **kind: read_model(
+        save_model(tmp_path_factory.mktemp("run") / "model", **kind), TranslationDescription
+    )
 
 
 @pytest.fixture(scope="session")

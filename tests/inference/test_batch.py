@@ -43,10 +43,10 @@ class Named(Batch):
             time.sleep(0.02)
         if job.name == "b/[bad].nii":
             raise DataError(f"{job.source}: an empty file; copy it again.")
-        if job.name == "odd":
-            raise ZeroDivisionError("by 0")
-        if job.name == "stop":
-            raise KeyboardInterrupt
+        if error := {"odd": ZeroDivisionError("by 0"), "large": MemoryError(), "stop": KeyboardInterrupt()}.get(
+            job.name
+        ):
+            raise error
         if not job.name.startswith("s"):
             return [PHANTOM, "7 exact copies were left out"] if job.name == "[other].nii" else []
         number = int(job.name[1:-4])
@@ -74,24 +74,26 @@ def manifest(folder):
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_every_study_ends_by_itself_and_is_in_manifest_and_summary(batch, tmp_path, jobs):
-    made, _ = batch(["good", "b/[bad].nii", "odd", "fine"], jobs=jobs, passed_over={"all.zip": "packed"})
+    made, _ = batch(["good", "b/[bad].nii", "odd", "large", "fine"], jobs=jobs, passed_over={"all.zip": "packed"})
     ends = {}
     for number, outcome in enumerate(made.run(made.plan()), start=1):
-        ends[outcome.input] = (outcome.status, outcome.message)
+        ends[outcome.input] = (outcome.status, outcome.message.partition(";")[0])
         lines = manifest(tmp_path)
         assert len(lines) == number
         assert (lines[-1]["input"], lines[-1]["status"]) == (outcome.input, outcome.status)
     assert ends == {
         "good": ("done", ""),
-        "b/[bad].nii": ("failed", "b/[bad].nii: an empty file; copy it again."),
+        "b/[bad].nii": ("failed", "b/[bad].nii: an empty file"),
         "odd": ("failed", "unexpected ZeroDivisionError: by 0"),
+        "large": ("failed", "out of memory"),
         "fine": ("done", ""),
     }
     summary = made.complete()
-    assert (summary.failed, summary.exit_code) == (2, 1)
+    assert (summary.failed, summary.exit_code) == (3, 1)
     content = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert (content["done"], content["kept"], content["failed"], content["device"]) == (2, 0, 2, "cpu")
-    assert content["failures"] == {name: ends[name][1] for name in ("b/[bad].nii", "odd")}
+    assert (content["done"], content["kept"], content["failed"], content["device"]) == (2, 0, 3, "cpu")
+    assert content["failures"].keys() == {"b/[bad].nii", "odd", "large"}
+    assert content["failures"]["b/[bad].nii"] == "b/[bad].nii: an empty file; copy it again."
     assert (content["passed_over"], content["model"]) == ({"all.zip": "packed"}, {"Name": "tiny"})
     assert "seen" not in content
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.jsonl", "summary.json"]
@@ -103,13 +105,9 @@ def test_what_is_told_at_the_end_is_there_but_on_a_quiet_console(batch):
     for quiet in (False, True):
         made, said = batch(["good", "b/[bad].nii"], quiet=quiet, passed_over=passed_over)
         made.complete()
-        for line in (
-            "a note\n",
-            "b/[bad].nii: an empty file",
-            "1 done, 1 failed in",
-            "passed over, no grid (7): 0.npy, 1.npy, 2.npy, 3.npy, 4.npy, and 2 more\n",
-            "passed over, packed (1): all.zip\n",
-        ):
+        listed = "passed over, no grid (7): 0.npy, 1.npy, 2.npy, 3.npy, 4.npy, and 2 more\n"
+        ends = "b/[bad].nii: an empty file", "1 done, 1 failed in"
+        for line in ("a note\n", *ends, listed, "passed over, packed (1): all.zip\n"):
             assert (line in said.getvalue()) is not quiet
 
 
@@ -209,9 +207,6 @@ def test_each_worker_takes_a_device_and_a_copy_of_the_model(batch):
         batch(names, device="cpu,gpu")
 
 
-def test_a_folder_is_its_own_model(tmp_path):
+def test_a_folder_is_its_own_model_and_a_cpu_converts_in_32_bits(tmp_path):
     assert local_model(str(tmp_path), None) == tmp_path
-
-
-def test_a_cpu_converts_in_32_bits():
     assert conversion_fabric("cpu").strategy.precision.precision == "32-true"

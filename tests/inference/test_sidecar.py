@@ -34,30 +34,35 @@ def facts(model_folder, job):
 
 
 @pytest.fixture
-def written(job, facts):
-    volume = read_volume(job.source)
-    images = {
-        job.output: volume.voxels.astype(np.int16),
-        job.map("change"): volume.voxels,
-        job.map("uncertainty"): volume.voxels,
-    }
-    write_outputs(job, images, volume.grid, facts)
+def write(job, facts):
+    """``write({None: np.int16, "change": np.float32}, ChangeMap=None)``: the study itself as the output and as maps."""
+
+    def make(kinds, facts=facts, **changed):
+        volume = read_volume(job.source)
+        images = {job.map(kind) if kind else job.output: volume.voxels.astype(type_) for kind, type_ in kinds.items()}
+        write_outputs(job, images, volume.grid, facts | changed)
+
+    return make
+
+
+ALL = {None: np.int16, "change": np.float32, "uncertainty": np.float32}
+
+
+@pytest.fixture
+def written(write, job):
+    write(ALL)
     return job
 
 
-def test_a_sidecar_vouches_for_its_images(written, facts):
+def test_a_sidecar_vouches_for_its_images_and_others_may_read_them(written, facts, tmp_path):
     content = json.loads(written.sidecar.read_text())
     assert content["Synthetic"] is True
     assert "Not for diagnosis" in content["NotForClinicalUse"]
-    assert content["Sources"] == ["a/b.nii.gz"]
-    assert content["Warnings"] == ["beware"]
+    assert (content["Sources"], content["Warnings"]) == (["a/b.nii.gz"], ["beware"])
     assert content["Model"]["Name"] == "tiny"
     assert {"medgan", "torch"} <= set(content["Versions"])
     assert content["Outputs"] == {path.name: file_hash(path) for path in written.images()}
     assert is_finished(written, facts)
-
-
-def test_others_may_read_what_is_written_as_any_file(written, tmp_path):
     (tmp_path / "any").touch()
     modes = {path.stat().st_mode for path in written.output.parent.iterdir()}
     assert modes == {(tmp_path / "any").stat().st_mode}
@@ -68,12 +73,8 @@ def test_a_sidecar_tells_neither_patients_nor_places(written, tmp_path):
     assert "DOE" not in text
     assert str(tmp_path) not in text
     assert b"DOE" not in written.output.read_bytes()
-    assert sorted(path.name for path in written.output.parent.iterdir()) == [
-        "b.json",
-        "b.nii.gz",
-        "b_change.nii.gz",
-        "b_uncertainty.nii.gz",
-    ]
+    names = sorted(path.name for path in written.output.parent.iterdir())
+    assert names == ["b.json", "b.nii.gz", "b_change.nii.gz", "b_uncertainty.nii.gz"]
 
 
 @pytest.mark.parametrize(
@@ -91,53 +92,40 @@ def test_outputs_of_anything_else_are_not_kept_and_not_replaced(written, facts, 
         is_finished(written, facts | {name: value})
 
 
-@pytest.mark.parametrize("changed", [0, 1, 2])
-def test_an_image_that_was_changed_since_is_not_replaced(written, facts, changed):
-    path = written.images()[changed]
+@pytest.mark.parametrize("image", [0, 1, 2])
+def test_an_image_that_was_changed_since_is_not_replaced_and_one_that_is_lost_is_made_anew(written, facts, image):
+    path = written.images()[image]
     path.write_bytes(path.read_bytes() + b"more")
     with pytest.raises(DataError, match=rf"{path.name}: exists, but was changed"):
         is_finished(written, facts)
+    for lost in written.images()[: image + 1]:  # as a killed conversion leaves it
+        lost.unlink()
+    assert not is_finished(written, facts)
 
 
 @pytest.mark.parametrize("foreign", ["b.nii.gz", "b.json", "b_change.nii.gz", "b_uncertainty.nii.gz"])
-def test_files_of_others_are_not_replaced(job, facts, foreign):
+def test_files_of_others_are_not_replaced_and_their_maps_stay(job, write, facts, foreign):
     path = job.output.with_name(foreign)
     path.parent.mkdir(parents=True)
     path.write_text('{"SeriesDescription": "mine"}')
     with pytest.raises(DataError, match=rf"{path.name}: exists and is no output of medgan"):
         is_finished(job, facts)
-
-
-@pytest.mark.parametrize("lost", [1, 2, 3])
-def test_what_a_killed_conversion_left_is_finished(written, facts, lost):
-    for path in written.images()[:lost]:
-        path.unlink()
-    assert not is_finished(written, facts)
+    if path not in (job.output, job.sidecar):
+        write({None: np.int16}, ChangeMap=None, Uncertainty=None)
+        assert "mine" in path.read_text()
 
 
 @pytest.mark.parametrize(("kind", "fact"), [("change", "ChangeMap"), ("uncertainty", "Uncertainty")])
-def test_replacing_takes_the_old_map_away(written, facts, kind, fact):
-    volume, path = read_volume(written.source), written.map(kind)
-    images = {image: volume.voxels for image in written.images() if image != path}
-    write_outputs(written, images, volume.grid, facts | {fact: None})
-    assert not path.exists()
+def test_replacing_takes_the_old_map_away(written, write, facts, kind, fact):
+    write({each: type_ for each, type_ in ALL.items() if each != kind}, **{fact: None})
+    assert not written.map(kind).exists()
     assert is_finished(written, facts | {fact: None})
 
 
-@pytest.mark.parametrize("kind", ["change", "uncertainty"])
-def test_a_foreign_map_stays(job, facts, kind):
-    job.output.parent.mkdir(parents=True)
-    job.map(kind).write_text("mine")
-    volume = read_volume(job.source)
-    write_outputs(job, {job.output: volume.voxels}, volume.grid, facts | {"ChangeMap": None, "Uncertainty": None})
-    assert job.map(kind).read_text() == "mine"
-
-
-def test_a_place_that_cannot_be_written_is_named_and_left_clean(job, facts, tmp_path):
+def test_a_place_that_cannot_be_written_is_named_and_left_clean(write, tmp_path):
     (tmp_path / "out").write_text("a file")
-    volume = read_volume(job.source)
     with pytest.raises(DataError, match=r"b.nii.gz: cannot be written"):
-        write_outputs(job, {job.output: volume.voxels}, volume.grid, facts)
+        write(ALL)
 
 
 def test_voxels_that_cannot_be_stored_leave_nothing(job, facts):
@@ -154,42 +142,27 @@ def test_what_medgan_did_not_write_is_no_sidecar(tmp_path, content):
     assert read_sidecar(tmp_path / "missing.json") is None
 
 
-def test_the_headers_say_that_the_images_are_synthetic_and_by_which_model(written, facts):
-    weights = facts["Model"]["WeightsSHA256"][:8]
-    said = {path: nib.load(path).header["descrip"].item().decode() for path in written.images()}
-    assert said == {
-        written.output: f"SYNTHETIC, medgan tiny {weights}, not for diagnosis",
-        written.map("change"): f"SYNTHETIC change map, medgan tiny {weights}, not for diagnosis",
-        written.map("uncertainty"): f"SYNTHETIC uncertainty map, medgan tiny {weights}, not for diagnosis",
-    }
-    assert nib.load(written.output).header.get_intent()[0] == "none"
-
-
-@pytest.mark.parametrize("kind", [None, "change", "uncertainty"])
-@pytest.mark.parametrize("name", ["x" * 200, "modèle à rayons \u4e16", ""])
-def test_a_header_has_room_for_any_models_name(facts, job, name, kind):
-    volume, path = read_volume(job.source), job.map(kind) if kind else job.output
-    facts = facts | {"Model": {"Name": name, "WeightsSHA256": "0123456789abcdef"}}
-    write_outputs(job, {job.output: volume.voxels, path: volume.voxels}, volume.grid, facts)
-    text = nib.load(path).header["descrip"].item().decode("ascii")
-    assert len(text) <= 79
-    assert text.startswith(f"SYNTHETIC {kind} map, medgan" if kind else "SYNTHETIC, medgan")
-    assert text.endswith(" 01234567, not for diagnosis")
-
-
-def test_a_label_maps_header_says_that_its_values_are_labels(job):
-    volume = read_volume(job.source)
-    facts = {"Segmentation": True, "Model": {"Name": "segmenter", "WeightsSHA256": "0123456789"}}
-    write_outputs(job, {job.output: (volume.voxels > 0).astype(np.uint8)}, volume.grid, facts)
-    header = nib.load(job.output).header
-    assert header["descrip"].item() == b"LABEL MAP, medgan segmenter 01234567, not for diagnosis"
-    assert header.get_intent()[0] == "label"
-
-
-def test_a_case_made_without_a_model_is_synthetic_by_its_header_too(job):
-    volume = read_volume(job.source)
-    write_outputs(job, {job.output: volume.voxels}, volume.grid, {"Synthetic": True})
-    assert nib.load(job.output).header["descrip"].item() == b"SYNTHETIC, medgan, not for diagnosis"
+@pytest.mark.parametrize(
+    ("mark", "name", "says"),
+    [
+        ("Synthetic", None, "SYNTHETIC, medgan, not for diagnosis"),  # made without a model
+        ("Segmentation", "one", "LABEL MAP, medgan one 01234567, not for diagnosis"),
+        ("Synthetic", "tiny", "SYNTHETIC, medgan tiny 01234567, not for diagnosis"),
+        ("Synthetic", "", "SYNTHETIC, medgan 01234567, not for diagnosis"),
+        ("Synthetic", "x" * 200, "SYNTHETIC, medgan xxx"),
+        ("Synthetic", "modèle à rayons \u4e16", "SYNTHETIC, medgan mod"),
+    ],
+)
+def test_the_headers_say_what_the_images_are_and_by_which_model(job, write, mark, name, says):
+    facts = {mark: True} | ({} if name is None else {"Model": {"Name": name, "WeightsSHA256": "0123456789"}})
+    write({None: np.uint8, "change": np.float32, "uncertainty": np.float32}, facts)
+    for kind in (None, "change", "uncertainty"):
+        header = nib.load(job.map(kind) if kind else job.output).header
+        text = header["descrip"].item().decode("ascii")
+        assert len(text) <= 79
+        assert text.startswith(says.replace("SYNTHETIC", f"SYNTHETIC {kind} map") if kind else says)
+        assert text.endswith(", not for diagnosis" if name is None else " 01234567, not for diagnosis")
+        assert header.get_intent()[0] == ("label" if mark == "Segmentation" else "none")
 
 
 def test_a_model_that_an_earlier_medgan_wrote_has_the_hash_that_it_had(model_folder, tmp_path):

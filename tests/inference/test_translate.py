@@ -10,11 +10,10 @@ from medgan.data.domains import Domain, Window
 from medgan.data.grid import made_up_grid
 from medgan.data.masks import body_mask
 from medgan.data.preparation import GridConfig, prepare
-from medgan.data.volumes import Volume, read_volume
+from medgan.data.volumes import Volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.translate import on_grid, translate
-from medgan.training.architecture import TranslationDescription
-from medgan.training.model_folder import Origin, read_model
+from medgan.training.model_folder import Origin
 
 AXES = {
     "RAS": np.eye(3),
@@ -69,136 +68,129 @@ def test_slabs_leave_no_seam(slab_voxels, monkeypatch):
         np.testing.assert_allclose(found, whole[..., slab], atol=1e-6)
 
 
-def test_a_study_that_is_used_up_is_translated_as_any_other(save_study, model_folder, fabric, tmp_path):
-    study, model = read_volume(save_study(tmp_path / "study.nii.gz")), read_model(model_folder, TranslationDescription)
-    kept = translate(study, model, "to_target", fabric, keep_change=True)
-    used = translate(study, model, "to_target", fabric, keep_change=True, use_up=True)
+@pytest.fixture
+def translated(fabric, model):
+    """``translated(study, direction="to_target", change="one-sided", ...)``: by a model of that kind."""
+
+    def make(study, direction="to_target", *, keep_change=False, use_up=False, **kind):
+        return translate(study, model(**kind), direction, fabric, keep_change=keep_change, use_up=use_up)
+
+    return make
+
+
+def test_a_study_that_is_used_up_is_translated_as_any_other(study, translated):
+    volume = study()
+    kept = translated(volume, keep_change=True)
+    used = translated(volume, keep_change=True, use_up=True)
     np.testing.assert_array_equal(kept.voxels, used.voxels)
     np.testing.assert_array_equal(kept.change, used.change)
-    assert np.shares_memory(used.change, study.voxels)
+    assert np.shares_memory(used.change, volume.voxels)
 
 
 @pytest.mark.parametrize(("axes", "kind"), CASES[::3])
-def test_one_sided_changes_stay_where_contrast_agent_can_be(save_study, model_folder, fabric, tmp_path, axes, kind):
+@pytest.mark.parametrize(("direction", "sign"), [("to_target", -1), ("to_source", 1)])
+def test_one_sided_changes_stay_where_contrast_agent_can_be(study, translated, axes, kind, direction, sign):
     shape, spacing = GRIDS[kind]
-    image = save_study(tmp_path / "study.nii.gz", shape, affine(axes, spacing))
-    study, model = read_volume(image), read_model(model_folder, TranslationDescription)
-    for direction, sign in (("to_target", -1), ("to_source", 1)):
-        found = translate(study, model, direction, fabric, keep_change=True)
-        moved, hu = found.voxels - study.voxels, study.voxels
-        assert found.voxels.dtype == np.int16
-        assert found.voxels.shape == study.grid.size
-        assert not moved[(hu < -50) | (hu > 600)].any()
-        assert (moved * sign >= 0).all()
-        assert (moved * sign).max() > 20
-        assert (found.change * sign >= 0).all()
-        np.testing.assert_array_equal(found.voxels, np.rint(hu + found.change))
+    hu = study(shape, affine(axes, spacing))
+    found = translated(hu, direction, keep_change=True)
+    moved = found.voxels - hu.voxels
+    assert found.voxels.dtype == np.int16
+    assert found.voxels.shape == hu.grid.size
+    assert not moved[(hu.voxels < -50) | (hu.voxels > 600)].any()
+    assert (moved * sign >= 0).all()
+    assert (moved * sign).max() > 20
+    assert (found.change * sign >= 0).all()
+    np.testing.assert_array_equal(found.voxels, np.rint(hu.voxels + found.change))
 
 
-@pytest.mark.parametrize("push", [-0.5, 0.5])
-def test_a_signed_change_goes_either_way_but_not_where_nothing_may_change(
-    save_study, save_model, fabric, tmp_path, push
-):
-    model = read_model(save_model(tmp_path / "model", change="signed", push=push), TranslationDescription)
-    study = read_volume(save_study(tmp_path / "study.nii.gz"))
-    moved = translate(study, model, "to_target", fabric).voxels - study.voxels
-    assert (moved * np.sign(push)).max() > 20
-    assert not moved[(study.voxels < -50) | (study.voxels > 600)].any()
+@pytest.mark.parametrize(
+    ("kind", "sign"),
+    [
+        ({"change": "signed", "push": -0.5}, -1),
+        ({"change": "signed", "push": 0.5}, 1),
+        ({"dimensions": "2"}, -1),
+        ({"dimensions": "2.5"}, -1),
+        ({"dimensions": "3", "spacing": (1.5, 1.5, 3.0)}, -1),
+    ],
+)
+def test_a_change_of_any_kind_stays_where_something_may_change(study, translated, kind, sign):
+    hu = study((40, 33, 5))
+    moved = translated(hu, **kind).voxels - hu.voxels
+    assert (moved * sign).max() > 20
+    assert not moved[(hu.voxels < -50) | (hu.voxels > 600)].any()
+    assert kind.get("change") == "signed" or moved.max() == 0
 
 
-@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
-def test_every_kind_of_patch_converts(save_study, save_model, fabric, tmp_path, dimensions):
-    spacing = (1.5, 1.5, 3.0 if dimensions == "3" else None)
-    model = read_model(save_model(tmp_path / "model", dimensions=dimensions, spacing=spacing), TranslationDescription)
-    study = read_volume(save_study(tmp_path / "study.nii.gz", (40, 33, 5)))
-    moved = translate(study, model, "to_target", fabric).voxels - study.voxels
-    assert moved.min() < -20
-    assert moved.max() == 0
-    assert not moved[(study.voxels < -50) | (study.voxels > 600)].any()
-
-
-def test_values_that_int16_cannot_hold_are_clipped_with_a_warning(save_study, model_folder, fabric, tmp_path):
+def test_values_that_int16_cannot_hold_are_clipped_with_a_warning(study, translated):
     voxels = np.full((24, 24, 2), -1000)
     voxels[6:18, 6:18] = 60
     voxels[0, 0], voxels[8, 8] = -70_000, 40_000
-    study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.int32))
-    found = translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric)
+    found = translated(study(voxels=voxels, dtype=np.int32))
     assert found.voxels[0, 0, 0] == -32768
     assert found.voxels[8, 8, 0] == 32767
     assert any("clipped to -32768 to 32767" in warning for warning in found.warnings)
 
 
-def test_fractions_of_hu_are_rounded_with_a_warning(save_study, model_folder, fabric, tmp_path):
+def test_fractions_of_hu_are_rounded_with_a_warning(study, translated):
     voxels = np.full((24, 24, 2), -1000.4)
     voxels[6:18, 6:18] = 700.6
-    study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.float32))
-    found = translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric)
-    np.testing.assert_array_equal(found.voxels, np.rint(study.voxels))
+    volume = study(voxels=voxels, dtype=np.float32)
+    found = translated(volume)
+    np.testing.assert_array_equal(found.voxels, np.rint(volume.voxels))
     assert any("rounded to whole HU" in warning for warning in found.warnings)
 
 
-def test_a_study_as_trained_on_has_no_warning(save_study, model_folder, fabric, tmp_path):
-    study = read_volume(save_study(tmp_path / "study.nii.gz"))
-    assert translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric).warnings == ()
+@pytest.mark.parametrize(("offset", "warned"), [(0, False), (1024, True), (2000, True)])
+def test_intensities_beyond_the_trainings_are_told(study, translated, offset, warned):
+    volume = study()
+    volume.voxels[:] += offset
+    warnings = translated(volume).warnings
+    assert any("outside what the model saw" in warning for warning in warnings) == bool(warnings) == warned
 
 
-@pytest.mark.parametrize("offset", [1024, 2000])
-def test_intensities_beyond_the_trainings_are_told(save_study, model_folder, fabric, tmp_path, offset):
-    study = read_volume(save_study(tmp_path / "study.nii.gz"))
-    shifted = Volume(study.voxels + offset, study.grid, study.path)
-    found = translate(shifted, read_model(model_folder, TranslationDescription), "to_target", fabric)
-    assert any("outside what the model saw" in warning for warning in found.warnings)
-
-
-def test_padding_below_air_is_no_intensity(save_study, model_folder, fabric, tmp_path):
-    study = read_volume(save_study(tmp_path / "study.nii.gz"))
-    study.voxels[:4] = -3024
-    found = translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric)
+def test_padding_below_air_is_no_intensity(study, translated):
+    volume = study()
+    volume.voxels[:4] = -3024
+    found = translated(volume)
     assert found.warnings == ()
     assert (found.voxels[:4] == -3024).all()
 
 
-def test_a_model_of_the_phantom_says_so(save_study, save_model, fabric, tmp_path):
-    model = read_model(save_model(tmp_path / "model", origin=Origin(phantom=True)), TranslationDescription)
-    found = translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_target", fabric)
-    assert any("phantom" in warning for warning in found.warnings)
+def test_a_model_of_the_phantom_says_so(study, translated):
+    warnings = translated(study(), origin=Origin(phantom=True)).warnings
+    assert any("phantom" in warning for warning in warnings)
 
 
-def test_where_no_body_is_nothing_changes(save_study, model_folder, fabric, tmp_path):
-    study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=np.full((24, 24, 2), -500)))
-    found = translate(study, read_model(model_folder, TranslationDescription), "to_target", fabric)
-    np.testing.assert_array_equal(found.voxels, study.voxels)
+def test_where_no_body_is_nothing_changes(study, translated):
+    volume = study(voxels=np.full((24, 24, 2), -500))
+    found = translated(volume)
+    np.testing.assert_array_equal(found.voxels, volume.voxels)
     assert "no body found: nothing was changed" in found.warnings
 
 
 @pytest.mark.parametrize("change", ["one-sided", "none"])
-def test_a_model_that_answers_with_no_numbers_is_refused(save_study, save_model, fabric, tmp_path, change):
-    model = read_model(save_model(tmp_path / "model", change=change), TranslationDescription)
-    next(model.networks["to_target"].parameters()).data.fill_(float("nan"))
+def test_a_model_that_answers_with_no_numbers_is_refused(study, model, fabric, change):
+    broken = model(change=change)
+    next(broken.networks["to_target"].parameters()).data.fill_(float("nan"))
     with pytest.raises(ModelError, match=r"study\.nii\.gz: the model answers with \d+ values that are no numbers"):
-        translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_target", fabric)
+        translate(study(), broken, "to_target", fabric)
 
 
-def test_a_slice_that_is_not_axial_is_refused(save_study, model_folder, fabric, tmp_path):
-    coronal = read_volume(save_study(tmp_path / "coronal.nii.gz", (40, 1, 40)))
-    with pytest.raises(GeometryError, match=r"coronal.nii.gz: .* no axial image"):
-        translate(coronal, read_model(model_folder, TranslationDescription), "to_target", fabric)
+def test_a_slice_that_is_not_axial_is_refused(study, translated):
+    with pytest.raises(GeometryError, match=r"study.nii.gz: .* no axial image"):
+        translated(study((40, 1, 40)))
 
 
-def test_a_direction_that_was_not_trained_is_refused(save_study, save_model, fabric, tmp_path):
-    model = read_model(save_model(tmp_path / "model", directions=1), TranslationDescription)
+def test_a_direction_that_was_not_trained_is_refused(study, translated):
     with pytest.raises(ModelError, match="cannot translate to_source"):
-        translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_source", fabric)
+        translated(study(), "to_source", directions=1)
 
 
 @pytest.mark.parametrize("shape", [(40, 33), (40, 33, 1), (40, 33, 4)])
-def test_a_drawn_ct_is_air_around_the_body_and_within_the_window_inside(
-    save_study, save_model, fabric, tmp_path, shape
-):
-    model = read_model(save_model(tmp_path / "model", change="none"), TranslationDescription)
-    study = read_volume(save_study(tmp_path / "study.nii.gz", shape))
-    found = translate(study, model, "to_target", fabric)
-    body = body_mask(study.voxels, model.description.pair.source)
+def test_a_drawn_ct_is_air_around_the_body_and_within_the_window_inside(study, model, translated, shape):
+    volume = study(shape)
+    found = translated(volume, change="none")
+    body = body_mask(volume.voxels, model().description.pair.source)
     outside = ~ndimage.binary_dilation(body, np.ones((5, 5, 1)))
     assert found.voxels.dtype == np.int16
     assert outside.any()
@@ -208,22 +200,16 @@ def test_a_drawn_ct_is_air_around_the_body_and_within_the_window_inside(
     assert (found.voxels[inside] <= 700).all()
 
 
-def test_a_drawn_mr_is_float_at_the_studys_own_scale(save_study, save_model, fabric, tmp_path):
-    model = read_model(save_model(tmp_path / "model", pair="mr", change="none"), TranslationDescription)
+def test_a_drawn_mr_is_float_at_the_studys_own_scale(study, translated):
     voxels = np.pad(np.random.default_rng(0).uniform(2000, 9000, (30, 26, 3)), [(6, 6), (6, 6), (0, 0)])
-    study = read_volume(save_study(tmp_path / "study.nii.gz", voxels=voxels, dtype=np.float32))
-    found = translate(study, model, "to_target", fabric)
+    found = translated(study(voxels=voxels, dtype=np.float32), pair="mr", change="none")
     assert found.voxels.dtype == np.float32
     assert found.voxels[:2].max() == 0
     assert 1000 < found.voxels[12:-12, 12:-12].mean() < 10_000
 
 
-def test_mr_drawn_from_ct_takes_the_trainings_scale(save_study, save_model, fabric, tmp_path):
+def test_mr_drawn_from_ct_takes_the_trainings_scale(study, translated):
     seen = {"mr": (5.0, 905.0), "ct": (-1024.0, 1500.0)}
-    model = read_model(
-        save_model(tmp_path / "model", pair="mr to ct", change="none", push=0.0, intensities=seen),
-        TranslationDescription,
-    )
-    found = translate(read_volume(save_study(tmp_path / "study.nii.gz")), model, "to_source", fabric)
+    found = translated(study(), "to_source", pair="mr to ct", change="none", push=0.0, intensities=seen)
     assert found.voxels.min() >= 0
     assert 5 < found.voxels[20, 16, 1] < 905

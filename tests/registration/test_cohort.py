@@ -1,14 +1,12 @@
 import csv
 import io
-import signal
-import subprocess
-import sys
-import time
+import pickle
+from concurrent.futures import Future
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from rich.console import Console
 
 from medgan.data.domains import DomainPair, domain_named
@@ -16,6 +14,7 @@ from medgan.data.studies import find_cohort
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError
 from medgan.registration import cohort as cohort_module
+from medgan.registration import pair as pair_module
 from medgan.registration.cohort import register_cohort, render
 
 PAIR = DomainPair(source=domain_named("mr"), target=domain_named("ct"), paired=True)
@@ -41,29 +40,49 @@ def raw(scan, rigid, tmp_path):
     return folder
 
 
-def test_a_registration_that_is_stopped_leaves_no_process_and_keeps_what_is_done(scan, tmp_path):
-    volumes = {"mr": scan("MR"), "ct": scan("CT")}
-    for subject in range(12):
-        for domain, volume in volumes.items():
-            write_volume(np.rint(volume.voxels), volume.grid, tmp_path / f"raw/{domain}/{subject:02}.nii.gz", np.int16)
-    settings = ["--fixed", "mr", "--moving", "ct", "--jobs", "2", "rigid.samples=20000", "rigid.iterations=100"]
-    settings += ["rigid.start_rotation_degrees=0", "rigid.kept_starts=1"]
-    command = [sys.executable, "-c", "from medgan.cli import main; main()", "data", "register"]
-    register = subprocess.Popen(
-        [*command, str(tmp_path / "raw"), str(tmp_path / "out"), *settings], stderr=subprocess.PIPE, text=True
-    )
-    while not list(tmp_path.glob("out/*/registration.json")) and register.poll() is None:
-        time.sleep(0.05)
-    running = psutil.Process(register.pid).children(recursive=True)
-    register.send_signal(signal.SIGINT)
-    _, said = register.communicate(timeout=120)
-    assert not psutil.wait_procs(running, timeout=60)[1]
-    assert len(running) >= 2
-    done = {path.parent.name for path in tmp_path.glob("out/*/registration.json")}
-    assert 0 < len(done) < 12
-    assert all((tmp_path / "out" / name / f"{domain}.nii.gz").exists() for name in done for domain in volumes)
-    assert register.returncode == 130
-    assert said == "medgan: stopped; what is registered is kept, and the same command goes on from there.\n"
+@pytest.fixture
+def unmoved(monkeypatch):
+    """Where scans come to lie does not matter, so it is not searched for."""
+    monkeypatch.setattr(pair_module, "register", lambda *given: sitk.Euler3DTransform())
+
+
+def save_pairs(folder, scan, subjects):
+    for subject in range(subjects):
+        for domain in ("mr", "ct"):
+            volume = scan(domain.upper())
+            write_volume(np.rint(volume.voxels), volume.grid, folder / domain / f"{subject}.nii.gz", np.int16)
+    return find_cohort(folder, PAIR)
+
+
+@pytest.mark.usefixtures("unmoved")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_registration_that_is_stopped_ends_its_processes_and_keeps_what_is_done(
+    scan, tmp_path, quick, monkeypatch, jobs
+):
+    real, ended = cohort_module.register_pair, []
+
+    def stopped(pair):
+        if pair.name == "1":
+            raise KeyboardInterrupt
+        return real(pair)
+
+    def in_processes(tasks, run, count):  # that none outlives it is tested with it
+        try:
+            for task in tasks:
+                future = Future()
+                future.set_result(run(pickle.loads(pickle.dumps(task))))
+                yield task, future
+        finally:
+            ended.append(count)
+
+    monkeypatch.setattr(cohort_module, "register_pair", stopped)
+    monkeypatch.setattr(cohort_module, "in_processes", in_processes)
+    cohort = save_pairs(tmp_path / "raw", scan, 3)
+    with pytest.raises(KeyboardInterrupt, match="what is registered is kept, and the same command goes on from there"):
+        register_cohort(cohort, PAIR, tmp_path / "out", quick, fixed="mr", jobs=jobs)
+    assert ended == [2] * (jobs == 2)
+    assert [path.parent.name for path in tmp_path.glob("out/*/registration.json")] == ["0"]
+    assert {path.name for path in (tmp_path / "out" / "0").iterdir()} >= {"mr.nii.gz", "ct.nii.gz"}
 
 
 def test_only_accepted_pairs_reach_the_cohort_and_all_are_accounted_for(raw, tmp_path, quick):
@@ -91,11 +110,12 @@ def test_only_accepted_pairs_reach_the_cohort_and_all_are_accounted_for(raw, tmp
     assert "5 pairs: 1 accepted" in stream.getvalue()
 
 
+@pytest.mark.usefixtures("unmoved")
 def test_a_pair_is_done_again_only_when_files_or_settings_change(raw, tmp_path, quick, monkeypatch):
     cohort = find_cohort(raw, PAIR).of_subjects(["good"])
     calls = []
     real = cohort_module.register_pair
-    monkeypatch.setattr(cohort_module, "register_pair", lambda *given: (calls.append(1), real(*given))[1])
+    monkeypatch.setattr(cohort_module, "register_pair", lambda pair: (calls.append(1), real(pair))[1])
 
     def run(config=quick):
         return register_cohort(cohort, PAIR, tmp_path / "out", config, fixed="mr")

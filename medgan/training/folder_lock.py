@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from medgan.documents import read_json
@@ -41,7 +41,23 @@ def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterato
     path = folder / (LOCK if file is None else f".{hashlib.sha256(os.fsencode(file)).hexdigest()[:16]}{LOCK}")
     lock = FileLock(path, blocking=False, on_acquired=_sign)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    _acquire(lock, path, folder / file if file else folder, console)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InUseError(
+            f"{folder / (file or '')} is in use by {_holder(path)}, and two would overwrite each other's files. Wait until "
+            "it has ended, or stop it, and give the same command again; or choose another folder (--name, OUTPUT)."
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise DataError(
+                f"{folder}: cannot be written to ({error.strerror}); check the disk and its access."
+            ) from None
+        console.out(
+            f"{folder}: this file system has no locks ({error.strerror}); see that nobody else works in it",
+            highlight=False,
+        )
     try:
         yield
     finally:
@@ -51,27 +67,6 @@ def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterato
             for each in made:
                 each.rmdir()
         lock.release()
-
-
-def _acquire(lock: BaseFileLock, path: Path, place: Path, console: Console) -> None:
-    """Make the folder of ``path`` and lock ``place`` by it, at once or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise InUseError(
-            f"{place} is in use by {_holder(path)}, and two would overwrite each other's files. Wait until "
-            "it has ended, or stop it, and give the same command again; or choose another folder (--name, OUTPUT)."
-        ) from None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise DataError(
-                f"{path.parent}: cannot be written to ({error.strerror}); check the disk and its access."
-            ) from None
-        console.out(
-            f"{path.parent}: this file system has no locks ({error.strerror}); see that nobody else works in it",
-            highlight=False,
-        )
 
 
 def _sign(descriptor: int) -> None:

@@ -1,63 +1,64 @@
 """A store of each kind: a SQLite file, and a real MLflow server on loopback."""
 
-import os
-import signal
+import shutil
 import socket
-import subprocess
-import sys
+import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
+from mlflow import server as mlflow_server
+
+from medgan.tracking import check_store
 
 
 class Server:
-    """``mlflow server`` as a child process; it keeps its address and its runs when it is stopped and started again."""
+    """MLflow's server in a thread; it keeps its address and its runs when it is stopped and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self.port}"
-        self.folder = folder
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
-        command += [f"--backend-store-uri=sqlite:///{self.folder}/server.db"]
-        command += [f"--artifacts-destination={self.folder}/artifacts"]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self.folder / "server.log").open("ab") as log:
-            # A session of its own, so that stopping it takes its workers along.
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        patience = time.monotonic() + 120
-        while not self.answers():
-            log_text = (self.folder / "server.log").read_text()
-            assert self.process.poll() is None, log_text
-            assert time.monotonic() < patience, log_text
-            time.sleep(0.1)
+        config = uvicorn.Config("mlflow.server.fastapi_app:app", port=self.port, log_level="critical")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            assert self.thread.is_alive()
+            time.sleep(0.01)
 
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
-                return True
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+    def stop(self) -> None:
+        self.server.should_exit = self.server.force_exit = True
+        self.thread.join()
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.kill()
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of a SQLite file, shared because MLflow takes seconds to lay out its tables."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('database')}/a folder/runs.db"
+    check_store(uri)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(database.removeprefix("sqlite:///"), folder / "server.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+        patch.setenv(mlflow_server.BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{folder}/server.db")
+        patch.setenv(mlflow_server.ARTIFACTS_DESTINATION_ENV_VAR, f"{folder}/artifacts")
+        patch.setenv(mlflow_server.ARTIFACT_ROOT_ENV_VAR, "mlflow-artifacts:/")
+        patch.setenv(mlflow_server.SERVE_ARTIFACTS_ENV_VAR, "true")
+        server = Server()
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -71,15 +72,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URI of a SQLite file, shared because MLflow takes seconds to lay out its tables."""
-    return f"sqlite:///{tmp_path_factory.mktemp('database')}/a folder/runs.db"
-
-
 @pytest.fixture(params=["sqlite", "server"])
 def store(request: pytest.FixtureRequest) -> str:
     """The URI of a store; a claim about runs holds for both kinds."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("database"))
-    return str(request.getfixturevalue("server").uri)
+    return request.getfixturevalue("database") if request.param == "sqlite" else request.getfixturevalue("server").uri

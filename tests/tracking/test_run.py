@@ -137,7 +137,7 @@ def test_a_server_that_dies_ends_no_training_and_gets_the_metrics_when_it_is_bac
             == f"MLflow run {run.id}: {server.uri}/#/experiments/{run._run.info.experiment_id}/runs/{run.id}"
         )
         run.metrics({"train/cycle": 3.0}, step=1)
-        server.kill()
+        server.stop()
         try:
             run.metrics({"train/cycle": 2.0}, step=2)
             run.artifact(tmp_path / "epoch_002.png", "samples")
@@ -167,7 +167,6 @@ def test_a_lost_store_is_left_alone_for_a_while(database, caplog):
 @pytest.mark.parametrize("loss", ["full", "damaged", "closed", "gone"])
 def test_a_database_that_is_lost_ends_no_training(database, tmp_path, full_disk, caplog, loss):
     """Full, overwritten in part, closed under the client, or deleted: named once, and the training goes on."""
-    start(database)
     shutil.copy(database.removeprefix("sqlite:///"), tmp_path / "lost.db")  # MLflow takes seconds to make another
     run = start(f"sqlite:///{tmp_path}/lost.db")
     run.metrics({"train/cycle": 3.0}, step=1)

@@ -226,14 +226,12 @@ def _describe_run(
     client: MlflowClient, run: entities.Run, parameters: Mapping[str, Any], tags: Mapping[str, str]
 ) -> None:
     """Write parameters and tags. MLflow refuses to change a parameter: one that differs on resume becomes a tag."""
-    texts = {key: str(value) for key, value in parameters.items()}
-    values = {
-        key: text if len(text) <= LONGEST_PARAMETER else f"{text[: LONGEST_PARAMETER - 1]}…"
-        for key, text in texts.items()
-    }
-    known = run.data.params
+    values, known = {key: str(value) for key, value in parameters.items()}, run.data.params
+    for key, text in values.items():
+        if len(text) > LONGEST_PARAMETER:
+            values[key] = f"{text[: LONGEST_PARAMETER - 1]}…"
     changed = {f"resumed.{key}": value for key, value in values.items() if known.get(key, value) != value}
-    client.log_batch(run.info.run_id, tags=[entities.RunTag(key, value) for key, value in {**tags, **changed}.items()])
+    client.log_batch(run.info.run_id, tags=[entities.RunTag(*each) for each in {**tags, **changed}.items()])
     new = [entities.Param(key, value) for key, value in values.items() if key not in known]
     for first in range(0, len(new), PARAMETERS_PER_CALL):
         client.log_batch(run.info.run_id, params=new[first : first + PARAMETERS_PER_CALL])

@@ -46,8 +46,9 @@ def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterato
         lock.acquire()
     except Timeout:
         raise InUseError(
-            f"{folder / (file or '')} is in use by {_holder(path)}, and two would overwrite each other's files. Wait until "
-            "it has ended, or stop it, and give the same command again; or choose another folder (--name, OUTPUT)."
+            f"{folder / (file or '')} is in use by {_holder(path)}, and two would overwrite each other's files. Wait "
+            "until it has ended, or stop it, and give the same command again; or choose another folder (--name, "
+            "OUTPUT)."
         ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:

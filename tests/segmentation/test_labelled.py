@@ -139,10 +139,9 @@ def test_without_augmentation_image_and_labels_are_cut_as_they_are(config, marke
         torch.testing.assert_close(middle[inside], ((50.0 * patch["labels"] + 200) / 250 - 1)[inside])
 
 
-@DIMENSIONS
-def test_standard_augmentation_varies_intensities_of_the_image_alone(config, subjects, dimensions):
-    varied = config(dimensions, patch={"rotation_degrees": 0, "scaling": 0})
-    plain = LabelledPatches(subjects(2), config(dimensions, augmentation="none").training_patch, seed=1)
+def test_standard_augmentation_varies_intensities_of_the_image_alone(config, subjects):
+    varied = config(patch={"rotation_degrees": 0, "scaling": 0})
+    plain = LabelledPatches(subjects(2), config(augmentation="none").training_patch, seed=1)
     changed = LabelledPatches(subjects(2), varied.training_patch, seed=1)
     assert all(torch.equal(plain[n]["labels"], changed[n]["labels"]) for n in range(6))
     assert not all(torch.equal(plain[n]["image"], changed[n]["image"]) for n in range(6))
@@ -160,8 +159,6 @@ def test_extra_subjects_are_drawn_as_often_as_asked(config, subjects, share, few
 def test_a_batch_is_plain_tensors_and_monai_keeps_its_metadata_elsewhere(config, subjects):
     patches = LabelledPatches(subjects(2), config().training_patch, seed=0)
     (batch,) = batches(patches, 0, 1, 4, 0)
-    assert {key: (type(value), len(value)) for key, value in batch.items()} == {
-        "image": (torch.Tensor, 4),
-        "labels": (torch.Tensor, 4),
-    }
+    assert {key: type(value) for key, value in batch.items()} == {"image": torch.Tensor, "labels": torch.Tensor}
+    assert {len(value) for value in batch.values()} == {4}
     assert get_track_meta()

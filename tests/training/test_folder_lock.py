@@ -35,6 +35,11 @@ def names(folder):
     return [path.name for path in folder.iterdir()]
 
 
+def refused(folder, error, message, file=None):
+    with pytest.raises(error, match=message), alone_in(folder, QUIET, file):
+        pytest.fail("two are in the folder")
+
+
 @pytest.fixture
 def holding(tmp_path):
     """Begin a process that is alone in a folder: ``holding(folder)`` gives it, and the line that it printed."""
@@ -55,8 +60,7 @@ def holding(tmp_path):
 def test_a_second_process_is_told_who_is_in_the_folder_but_not_kept_from_those_beside_it(tmp_path, holding):
     process, _ = holding(tmp_path / "study" / "arm,seed=0")
     told = rf"seed=0 is in use by process {process.pid} on {platform.node()} \(since 20.* or choose another folder"
-    with pytest.raises(InUseError, match=told), alone_in(tmp_path / "study" / "arm,seed=0", QUIET):
-        pytest.fail("two processes are in the folder")
+    refused(tmp_path / "study" / "arm,seed=0", InUseError, told)
     assert process.poll() is None
     with alone_in(tmp_path / "study", QUIET), alone_in(tmp_path / "study" / "arm,seed=1", QUIET):
         assert {path.parent.name for path in tmp_path.rglob(LOCK)} == {"study", "arm,seed=0", "arm,seed=1"}
@@ -81,11 +85,8 @@ def test_a_process_that_was_killed_keeps_nobody_out_nor_does_a_reader_that_outli
 
 def test_two_files_of_one_folder_are_locked_apart(tmp_path):
     with alone_in(tmp_path / "out", QUIET, "a.nii.gz"), alone_in(tmp_path / "out", QUIET, "b.nii.gz"):
-        with (
-            pytest.raises(InUseError, match=rf"out/a\.nii\.gz is in use by process {os.getpid()} on"),
-            alone_in(tmp_path / "out", QUIET, "a.nii.gz"),
-        ):
-            pytest.fail("two write one file")
+        told = rf"out/a\.nii\.gz is in use by process {os.getpid()} on"
+        refused(tmp_path / "out", InUseError, told, "a.nii.gz")
         assert len(names(tmp_path / "out")) == 2
     assert not (tmp_path / "out").exists()
 
@@ -114,19 +115,14 @@ def test_a_file_system_without_locks_is_worked_on_with_a_warning(tmp_path, monke
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "run").touch()
-    with (
-        pytest.raises(DataError, match=r"run: cannot be written to \(File exists\)"),
-        alone_in(tmp_path / "run", QUIET),
-    ):
-        pytest.fail("a file is no folder")
+    refused(tmp_path / "run", DataError, r"run: cannot be written to \(File exists\)")
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", '{"pid": 3}'])
 def test_a_holder_that_did_not_say_who_it_is_still_holds(tmp_path, content):
     with alone_in(tmp_path, QUIET):
         (tmp_path / LOCK).write_text(content)
-        with pytest.raises(InUseError, match="is in use by another process, and"), alone_in(tmp_path, QUIET):
-            pytest.fail("two are in the folder")
+        refused(tmp_path, InUseError, "is in use by another process, and")
 
 
 WRITERS = {

@@ -308,21 +308,19 @@ def _groups(headers: Sequence[Header]) -> list[_Series]:
     for header in headers:
         by_uid[header.series].append(header)
     groups = [_Series(tuple(group)) for group in by_uid.values()]
-    alone = [
-        (group.headers[0], group.images[0])
-        for group in groups
-        if len(group.headers) == 1 and group.images and not group.headers[0].aside
-    ]
+    own = [group.headers[0] for group in groups if len(group.headers) == 1 and group.images]
+    alone = [header for header in own if not header.aside]
     joined: list[_Series] = []
     for framed in (True, False):
         alike = defaultdict(list)
-        for header, image in alone:
+        for header in alone:
+            image = header.slice()
             if not framed or (header.series[1] and image.frame):
                 orientation = tuple(np.round(image.direction.ravel(), 2).tolist())
                 key = (header.series[:2], image.frame) if framed else header.series[0]
-                alike[key, image.size, image.modality, orientation].append((header, image))
+                alike[key, image.size, image.modality, orientation].append(header)
         for members in alike.values():
-            slices = [image for _, image in members]
+            slices = [header.slice() for header in members]
             if is_stack(slices) or (framed and (len(positions_mm(slices)) > FEW or is_stack(slices, FEW))):
                 note = f"stacked from {len(slices)} slices that have a SeriesInstanceUID each"
                 problem = DataError(
@@ -330,10 +328,9 @@ def _groups(headers: Sequence[Header]) -> list[_Series]:
                     "StudyInstanceUID, SeriesInstanceUID and FrameOfReferenceUID that says so; give them common ones, "
                     "or each a folder of its own."
                 )
-                headers = tuple(header for header, _ in members)
-                joined.append(_Series(headers, (note,)) if framed else _Series(headers, problem=problem))
+                joined.append(_Series(tuple(members), (note,) if framed else (), None if framed else problem))
         taken = {header.path for group in joined for header in group.headers}
-        alone = [(header, image) for header, image in alone if header.path not in taken]
+        alone = [header for header in alone if header.path not in taken]
     return [*(group for group in groups if group.headers[0].path not in taken), *joined]
 
 

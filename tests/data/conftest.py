@@ -1,4 +1,4 @@
-"""Small real files to read: NIfTI written byte by byte, DICOM written by SimpleITK."""
+"""Small real files to read: NIfTI written byte by byte, DICOM written by pydicom."""
 
 import contextlib
 import gzip
@@ -12,8 +12,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
 from PIL import Image
+
+from dicom_files import save, slice_of
 
 CT = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 
@@ -39,57 +40,27 @@ def write_nifti() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def write_dicom() -> Callable[..., Path]:
-    """Write one DICOM image: pixels (rows, columns), its ImagePositionPatient, and any tag by its number."""
-
-    def write(
-        path, pixels, position=(0.0, 0.0, 0.0), *, series="1.2.3.4", spacing=(0.5, 0.75), vector=False, tags=None
-    ):
-        image = sitk.GetImageFromArray(pixels if pixels.ndim > 2 else pixels[np.newaxis], isVector=vector)
-        image.SetSpacing((*spacing, 1.0))
-        basic = {
-            "0008|0060": "CT",
-            "0008|0008": "DERIVED\\SECONDARY",
-            "0018|0050": "3",
-            "0020|000d": "1.2.3",
-            "0020|000e": series,
-            "0020|0032": "\\".join(f"{number:.8g}" for number in position),
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-        }
-        for tag, value in (basic | (tags or {})).items():
-            image.SetMetaData(tag, value)
-        writer = sitk.ImageFileWriter()
-        writer.SetImageIO("GDCMImageIO")
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer.Execute(image)
-        return path
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def write_series(write_dicom) -> Callable[..., Path]:
+def write_series() -> Callable[..., Path]:
     """Write an axial DICOM series with one slice for each z; names run against the order of the positions."""
 
-    def write(folder, heights, *, prefix="", **options):
+    def write(folder, heights, *, prefix="", **changed):
         for number, z in enumerate(heights):
-            pixels = np.full((5, 4), 10 * number, np.int16) + np.arange(4, dtype=np.int16)
-            write_dicom(folder / f"{prefix}{99 - number}.dcm", pixels, (-7.5, 3.25, z), **options)
+            hu = np.full((5, 4), 10 * number) + np.arange(4)
+            data = slice_of(hu, (-7.5, 3.25, z), number + 1, **{"PixelSpacing": [0.75, 0.5]} | changed)
+            save(folder / f"{prefix}{99 - number}.dcm", data)
         return folder
 
     return write
 
 
 @pytest.fixture
-def studies(tmp_path, write_nifti, write_dicom, write_series) -> dict[str, Path]:
+def studies(tmp_path, write_nifti, write_series) -> dict[str, Path]:
     """One study of every kind that is read, by name."""
     Image.fromarray(CT[0].astype(np.uint8)).save(tmp_path / "slice.png")
     return {
         "volume": write_nifti(tmp_path / "volume.nii.gz", CT),
         "flat": write_nifti(tmp_path / "flat.NII", CT[..., 0]),
-        "slice": write_dicom(tmp_path / "made.dcm", CT[0], (-5, 6, 7)).rename(tmp_path / "CT.1.2.16573"),
+        "slice": save(tmp_path / "CT.1.2.16573", slice_of(CT[0], (-5, 6, 7))),
         "series": write_series(tmp_path / "series", [4, 0, 2]),
         "picture": tmp_path / "slice.png",
     }

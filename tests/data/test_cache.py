@@ -62,23 +62,15 @@ def test_both_reads_are_what_preparing_gives_to_the_bit_and_the_second_comes_fro
     assert not second.voxels.flags.writeable
 
 
-def test_an_entry_is_named_by_content_wherever_the_study_lies(cache, study, tmp_path):
-    cache.prepared(study, CT, COARSE)
-    before = entries(cache)
-    copy = tmp_path / "elsewhere" / "b.nii.gz"
-    copy.parent.mkdir()
-    shutil.copy(study.image, copy)
-    cache.prepared(study_of(copy), CT, COARSE)
-    assert entries(cache) == before
-    assert len(before) == 2
-
-
-def test_a_study_that_changes_under_its_name_is_prepared_anew(cache, study):
+def test_an_entry_is_named_by_content_wherever_the_study_lies_and_one_that_changes_is_prepared_anew(
+    cache, study, tmp_path
+):
     before = cache.prepared(study, CT, COARSE)
-    other = np.random.default_rng(1).integers(-1000, 7, (20, 24, before.voxels.shape[2]))
-    written(study.image, other)
-    assert cache.prepared(study, CT, COARSE).voxels.max() < 7
-    assert before.voxels.max() > 7
+    (tmp_path / "elsewhere").mkdir()
+    cache.prepared(study_of(Path(shutil.copy(study.image, tmp_path / "elsewhere" / "b.nii.gz"))), CT, COARSE)
+    assert len(entries(cache)) == 2
+    written(study.image, np.random.default_rng(1).integers(-1000, 7, (20, 24, before.voxels.shape[2])))
+    assert cache.prepared(study, CT, COARSE).voxels.max() < 7 < before.voxels.max()
 
 
 def test_other_settings_make_another_entry(cache, study):

@@ -55,6 +55,7 @@ REFUSED = {
     "MR with half of it": ({"Modality": "MR", "RescaleSlope": None}, DataError, "no RescaleSlope, so"),
     "an endless position": ({"ImagePositionPatient": ["inf", 0, 0]}, DataError, "ImagePositionPatient is inf"),
     "no spacing": ({"PixelSpacing": ""}, GeometryError, "no PixelSpacing"),
+    "colours": ({"SamplesPerPixel": 3}, DataError, "the pixels are RGB colours"),
     "half a frame": ({"NumberOfFrames": 0}, DataError, "multi-frame DICOM \\(0 frames\\)"),
     "a modality table": ({"ModalityLUTSequence": []}, DataError, "ModalityLUTSequence"),
     "enhanced CT": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}, DataError, "enhanced DICOM"),

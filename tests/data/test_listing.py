@@ -14,8 +14,8 @@ def test_images_are_found_at_any_depth_broken_ones_too_and_nothing_else(tmp_path
     deep = tmp_path / "deep" / "er"
     deep.mkdir(parents=True)
     write_nifti(deep / "ct.nii", CT)
-    write_series(deep / "singles", [3], series="1.7")
-    write_series(deep / "singles", [9], series="1.8", prefix="x")
+    write_series(deep / "singles", [3], SeriesInstanceUID="1.7")
+    write_series(deep / "singles", [9], SeriesInstanceUID="1.8", prefix="x")
     for name in ("broken.nii.gz", "broken.dcm", "broken.png", "scan.nrrd"):
         (deep / name).write_bytes(b"not at all")
     (deep / "lost.nii").symlink_to(deep / "gone.nii")
@@ -87,10 +87,9 @@ def test_what_is_neither_read_nor_known_to_be_no_image_is_passed_over_with_its_r
     }
 
 
-def test_files_that_break_the_listing_of_their_folder_break_no_other(tmp_path, monkeypatch, write_nifti, write_dicom):
+def test_files_that_break_the_listing_of_their_folder_break_no_other(tmp_path, monkeypatch, write_nifti, write_series):
     ct = write_nifti(tmp_path / "ct.nii", CT)
-    (tmp_path / "odd").mkdir()
-    write_dicom(tmp_path / "odd" / "slice.dcm", CT[0])
+    write_series(tmp_path / "odd", [0])
 
     def breaks(*_):
         raise ValueError("a tag that nobody foresaw")

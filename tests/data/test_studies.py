@@ -148,18 +148,17 @@ def test_only_images_of_one_session_are_a_pair():
         Cohort((visits[0], visits[3])).pairs(MR_PAIR)
 
 
-@pytest.mark.parametrize(
-    ("layout", "options", "message"),
-    [
-        (as_bids, {"root": Path()}, "--root is for a cohort CSV"),
-        (as_nnunet, {"bids": (("run", "1"),)}, "--bids chooses among the files of a BIDS folder"),
-        (as_table, {"bids": (("run", "1"),)}, "--bids chooses among the files of a BIDS folder"),
-    ],
-)
-def test_options_that_would_say_nothing_are_refused(tmp_path, layout, options, message):
-    layout(tmp_path)
-    with pytest.raises(ConfigError, match=message):
-        find_cohort(Location(tmp_path, Options(**options)), CT_PAIR)
+def test_options_that_would_say_nothing_are_refused(tmp_path):
+    for layout in (as_bids, as_nnunet, as_table):
+        layout(tmp_path / layout.__name__)
+        option = Options(root=Path()) if layout is as_bids else Options(bids=(("run", "1"),))
+        with pytest.raises(ConfigError, match=r"--root is for a cohort CSV|--bids chooses among the files of a BIDS"):
+            find_cohort(Location(tmp_path / layout.__name__, option), CT_PAIR)
+    assert located(None) is None
+    with pytest.raises(ConfigError, match="give it with --data"):
+        located(None, tmp_path)
+    with pytest.raises(ConfigError, match="is no folder"):
+        options(tmp_path / "nowhere", None)
 
 
 def test_a_table_may_lie_far_from_its_images_and_keeps_its_own_files_beside_it(tmp_path):
@@ -225,11 +224,3 @@ def test_what_a_run_notes_of_its_data_leads_back_to_it(tmp_path):
     assert set(Location(tmp_path).facts()) == {"data"}
     assert Location.of(Path("data")) == Location(Path("data"), Options())
     assert str(Location.of(Location(Path("data")))) == "data"
-
-
-def test_options_of_no_cohort_or_no_folder_are_refused(tmp_path):
-    assert located(None) is None
-    with pytest.raises(ConfigError, match="give it with --data"):
-        located(None, tmp_path)
-    with pytest.raises(ConfigError, match="is no folder"):
-        options(tmp_path / "nowhere", None)

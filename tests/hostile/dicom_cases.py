@@ -117,7 +117,10 @@ def public_set(folder: Path) -> None:
     beside = {"p1": "DIRFILE", "p2": "SR", "p3": "RTSTRUCT", "p4": "SEG", "p5": "PR"}
     for number, (patient, kind) in enumerate(beside.items()):
         own = save_stack(folder / patient / "ct", first=10 * number + 1)
-        index(own / "DIRFILE") if kind == "DIRFILE" else save(own / f"{kind}000001", report(kind))
+        if kind == "DIRFILE":
+            index(own / kind)
+        else:
+            save(own / f"{kind}000001", report(kind))
         index(own / "DICOMDIR")
         (own / "LICENSE").write_text("CC BY 4.0")
 

@@ -1,50 +1,39 @@
 """Headers whose voxels are no scanner's: in another unit, or of a size that would fill any memory or be nothing."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 
+import dicom_files as files
 from hostile.case import Case
 from hostile.nifti_cases import ct, save
 
-Spacing = tuple[float, float, float]
 
-
-def beside_a_good_one(
-    folder: Path, spacing: Spacing, shape: tuple[int, ...] = (32, 32, 4), unit: str = "mm", offset: float = 0.0
-) -> None:
+def odd(
+    *spacing: float, shape: tuple[int, ...] = (32, 32, 4), unit: str = "mm", offset: float = 0.0
+) -> Callable[[Path], object]:
     """A study with voxels of so many units, and one that is to be converted all the same."""
-    save(folder / "good.nii.gz", ct() + offset)
     image = nib.Nifti1Image((ct(shape) + offset).astype(np.int16), np.diag([*spacing, 1.0]))
     image.header.set_xyzt_units(unit)
-    nib.save(image, folder / "odd.nii.gz")
+    return lambda folder: (save(folder / "good.nii.gz", ct() + offset), nib.save(image, folder / "odd.nii.gz"))
 
 
-def odd(*spacing: float, **how: object) -> Callable[[Path], object]:
-    return partial(beside_a_good_one, spacing=spacing, **how)
-
-
-def no_spacing_in_a_dicom_of_metres(folder: Path) -> None:
+def dicom_of_metres(folder: Path) -> None:
     save(folder / "good.nii.gz")
-    image = sitk.GetImageFromArray(ct((32, 32)).T[None].astype(np.int16))
-    image.SetSpacing((900.0, 900.0, 1.0))
-    for tag, value in {"0008|0060": "CT", "0020|0032": "0\\0\\0", "0020|0037": "1\\0\\0\\0\\1\\0"}.items():
-        image.SetMetaData(tag, value)
-    sitk.WriteImage(image, folder / "odd.dcm")
+    files.save(folder / "odd.dcm", files.slice_of(ct((32, 32)), PixelSpacing=[900, 900], SpacingBetweenSlices=1))
 
 
-def refused(name: str, make: Callable[[Path], object], field_mm: str, model: str = "ct") -> Case:
+def refused(name: str, make: Callable[[Path], object], field_mm: str, model: Any = "ct") -> Case:
     """The odd one is refused with its field of view and what to do; the good one is converted."""
     says = ("odd.", f"field of view of {field_mm} mm", "correct")
-    return Case(f"grid/{name}", make, "fails", says, ("good.nii.gz",), model=model)  # type: ignore[arg-type]
+    return Case(f"grid/{name}", make, "fails", says, ("good.nii.gz",), model=model)
 
 
-def converted(name: str, make: Callable[[Path], object], model: str = "ct") -> Case:
-    return Case(f"grid/{name}", make, "converts", outputs=("good.nii.gz", "odd.nii.gz"), model=model)  # type: ignore[arg-type]
+def converted(name: str, make: Callable[[Path], object]) -> Case:
+    return Case(f"grid/{name}", make, "converts", outputs=("good.nii.gz", "odd.nii.gz"))
 
 
 CASES = (
@@ -53,7 +42,7 @@ CASES = (
     refused("metres_one_slice", odd(0.9, 0.9, 3, unit="meter", shape=(32, 32, 1)), "28800 × 28800 × 3000"),
     refused("metres_4d", odd(0.9, 0.9, 3, unit="meter", shape=(32, 32, 4, 1)), "28800 × 28800 × 12000"),
     refused("metres_3d_model", odd(0.9, 0.9, 3, unit="meter"), "28800 × 28800 × 12000", model="ct 3d"),
-    refused("metres_dicom", no_spacing_in_a_dicom_of_metres, "28800 × 28800 × 1"),
+    refused("metres_dicom", dicom_of_metres, "28800 × 28800 × 1"),
     refused("100_mm", odd(100, 100, 100), "3200 × 3200 × 400"),
     refused("100_mm_few_voxels", odd(100, 100, 100, shape=(8, 8, 4)), "800 × 800 × 400"),
     refused("100_mm_along_one_axis", odd(0.9, 100, 3), "28.8 × 3200 × 12"),

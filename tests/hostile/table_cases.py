@@ -4,11 +4,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
-from hostile.case import Case
+from hostile.case import Case, Outcome
 from hostile.nifti_cases import ct, save
 
 Make = Callable[[Path], object]
@@ -27,11 +27,9 @@ def scans(folder: Path, *names: str, mr: bool = False) -> None:
 
 
 def table(
-    *rows: str,
-    head: str = HEADER,
-    files: tuple[str, ...] = ("S1/c.nii.gz", "S1/p.nii.gz"),
+    *rows: str, head: str = HEADER, files: tuple[str, ...] = ("S1/c.nii.gz", "S1/p.nii.gz"),
     change: Callable[[str], str | bytes] = str,
-) -> Make:
+) -> Make:  # fmt: skip
     """A folder with two scans and ``cohort.csv``; ``change`` makes of its text what lies there."""
 
     def make(folder: Path) -> None:
@@ -42,14 +40,14 @@ def table(
     return make
 
 
-def read(name: str, *rows: str, says: tuple[str, ...] = (), outputs: tuple[str, ...] = C, **how: object) -> Case:
+def read(name: str, *rows: str, says: tuple[str, ...] = (), outputs: tuple[str, ...] = C, **how: Any) -> Case:
     """A table that is read right."""
-    return Case(f"table/{name}", table(*rows, **how), "converts", says, outputs, "cohort.csv")  # type: ignore[arg-type]
+    return Case(f"table/{name}", table(*rows, **how), "converts", says, outputs, "cohort.csv")
 
 
-def refused(name: str, says: str, *rows: str, **how: object) -> Case:
+def refused(name: str, says: str, *rows: str, **how: Any) -> Case:
     """A table that is refused with what to do."""
-    return Case(f"table/{name}", table(*rows, **how), "fails", ("cohort.csv", says), (), "cohort.csv")  # type: ignore[arg-type]
+    return Case(f"table/{name}", table(*rows, **how), "fails", ("cohort.csv", says), (), "cohort.csv")
 
 
 def elsewhere(folder: Path) -> None:
@@ -69,27 +67,19 @@ def of_scans(*names: str, mr: bool = False, **files: str) -> Make:
     return make
 
 
-def layout(
-    name: str,
-    make: Make,
-    outputs: tuple[str, ...],
-    *says: str,
-    source: str = ".",
-    model: Literal["ct", "mr to ct"] = "ct",
-    options: tuple[str, ...] = (),
-) -> Case:
+def layout(name: str, make: Make, outputs: tuple[str, ...], *says: str, source: str = ".", **how: Any) -> Case:
     """A layout of which the input domain's images are converted, and no other."""
-    return Case(f"layout/{name}", make, "converts", says, outputs, source, model, options=options)
+    return Case(f"layout/{name}", make, "converts", says, outputs, source, **how)
 
 
-def checked(
-    name: str, make: Make, outcome: Literal["converts", "fails"], *says: str, options: tuple[str, ...] = ()
-) -> Case:
+def no_layout(name: str, make: Make, *says: str, source: str = ".") -> Case:
+    return Case(f"layout/{name}", make, "fails", says, (), source)
+
+
+def checked(name: str, make: Make, outcome: Outcome, *says: str, options: tuple[str, ...] = ()) -> Case:
     """A cohort of MR and CT, as `medgan data check` sees it."""
-    translated = ("translator=pix2pix",)
-    return Case(
-        f"check/{name}", make, outcome, says, (), ".", "mr to ct", options=(*options, *translated), command="check"
-    )
+    how: dict[str, Any] = {"options": (*options, "translator=pix2pix"), "command": "check"}
+    return Case(f"check/{name}", make, outcome, says, (), ".", "mr to ct", **how)
 
 
 NNUNET = ("imagesTr/A_0000.nii.gz", "imagesTr/A_0001.nii.gz", "labelsTr/A.nii.gz")
@@ -156,21 +146,19 @@ CASES = (
            of_scans("Contrast/A.nii.gz", "plain/A.nii.gz", "masks/A.nii.gz", "Contrast/A_seg.nii.gz", "x/B.nii.gz"),
            ("Contrast/A.nii.gz",), "passed over, masks or label maps (2)",
            "no part of folders Contrast/ and plain/ (1): x/B.nii.gz"),
-    Case("layout/label maps alone", of_scans(*NNUNET, "labelsTr/A_0001.nii.gz", dataset_json=CHANNELS),
-         "fails", ("no image of domain contrast",), (), "labelsTr"),
-    Case("layout/a table that is not there",
-         lambda folder: (scans(folder, "a.nii.gz"), (folder / "cohort.csv").symlink_to("gone.csv")),
-         "fails", ("cohort.csv", "a link to a file that is not there"), ()),
+    no_layout("label maps alone", of_scans(*NNUNET, "labelsTr/A_0001.nii.gz", dataset_json=CHANNELS),
+              "no image of domain contrast", source="labelsTr"),
+    no_layout("a table that is not there",
+              lambda folder: (scans(folder, "a.nii.gz"), (folder / "cohort.csv").symlink_to("gone.csv")),
+              "cohort.csv", "a link to a file that is not there"),
     layout("no layout", of_scans("source/A.nii.gz", "x/B.nii.gz"), ("source/A.nii.gz", "x/B.nii.gz")),
-    Case("layout/folders of another method", of_scans("trainA/A.nii.gz", "trainB/A.nii.gz"),
-         "fails", ("trainA/ and trainB/",), ()),
+    no_layout("folders of another method", of_scans("trainA/A.nii.gz", "trainB/A.nii.gz"), "trainA/ and trainB/"),
     layout("a domain's name among other folders", of_scans("plain/A.nii.gz", "reverse/B.nii.gz", "C.nii.gz"),
            ("plain/A.nii.gz", "reverse/B.nii.gz", "C.nii.gz")),
     layout("both domains among other folders", of_scans("plain/A.nii.gz", "contrast/A.nii.gz", "reverse/B.nii.gz"),
            ("contrast/A.nii.gz",), "read as folders contrast/ and plain/: 1 images", "no part of folders",
            "reverse/B.nii.gz"),
-    Case("layout/the other domain alone", of_scans("plain/A.nii.gz"),
-         "fails", ("no image of domain contrast", "it has: plain"), ()),
+    no_layout("the other domain alone", of_scans("plain/A.nii.gz"), "no image of domain contrast", "it has: plain"),
     layout("BIDS", of_scans(T1, CT, "sub-1/anat/sub-1_label-lesion_mask.nii.gz", mr=True), (T1,),
            "of domain ct, not mr (1)", model="mr to ct"),
     layout("BIDS, one run chosen", of_scans(T1, T1_2, CT, mr=True), (T1_2,), "not chosen by --bids (1)",

@@ -21,8 +21,6 @@ from medgan.synthesis.generator import (
 from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
-PATCHES = {"2d": {"dimensions": 2, "size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 4}}
-
 
 class Fixed(nn.Module):
     """Gives the same patches whatever z is."""
@@ -50,9 +48,9 @@ def idle(lesions):
     return learner
 
 
-@pytest.fixture(params=PATCHES)
-def sampler(request):
-    return idle(LesionConfig(patch=PATCHES[request.param]))
+@pytest.fixture
+def sampler(patch):
+    return idle(LesionConfig(patch=patch))
 
 
 def held_out(lesion=True):

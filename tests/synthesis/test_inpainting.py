@@ -21,21 +21,13 @@ def bench():
     return module
 
 
-def waves(dimensions, count, seed):
-    """Stripes of one width and any phase: what is hidden of them follows from what is seen, but not smoothly."""
-    rng = np.random.default_rng(seed)
-    x, y = np.meshgrid(np.arange(16), np.arange(16), indexing="ij")
-    planes = np.stack([0.7 * np.sin(1.1 * x + rng.uniform(0, 2 * np.pi)) + 0 * y for _ in range(count)])
-    image = planes[:, None].astype(np.float32)
-    if dimensions == "3":
-        image = np.repeat(image[..., None], 4, axis=-1)
-    return torch.from_numpy(image)
-
-
-def hole(dimensions, count):
-    hidden = torch.zeros(count, 1, *SHAPES[dimensions])
+def holed_waves(count):
+    """Stripes of one width and any phase, which region is hidden, no masks and no condition."""
+    phases = torch.from_numpy(np.random.default_rng(3).uniform(0, 2 * np.pi, count).astype(np.float32))
+    image = 0.7 * torch.sin(1.1 * torch.arange(16.0).view(1, 1, 16, 1) + phases.view(-1, 1, 1, 1)).repeat(1, 1, 1, 16)
+    hidden = torch.zeros(count, 1, 16, 16)
     hidden[:, :, 5:11, 5:11] = 1
-    return hidden
+    return image, hidden, torch.zeros_like(hidden), torch.zeros(count, 0)
 
 
 class Stripes(nn.Module):
@@ -53,30 +45,26 @@ class Stripes(nn.Module):
 def test_a_known_voxel_counts_by_the_share_of_hidden_ones_around_it(bench, dimensions):
     hidden = torch.zeros(1, 1, *SHAPES[dimensions])
     hidden[(0, 0, 4, 4, 2)[: hidden.dim()]] = 1
-    weight = bench.importance(hidden, 3)
-    near = torch.nn.functional.max_pool2d(hidden[..., 2] if dimensions == "3" else hidden, 3, 1, 1)
-    plane = weight[..., 2] if dimensions == "3" else weight
-    share = 1 / 9 if dimensions == "2" else 1 / 27
-    expected = share * (near - (hidden[..., 2] if dimensions == "3" else hidden))
-    torch.testing.assert_close(plane, expected)
+    flat, share = dimensions == "2", 1 / 9 if dimensions == "2" else 1 / 27
+    weight, hole = (each if flat else each[..., 2] for each in (bench.importance(hidden, 3), hidden))
+    near = torch.nn.functional.max_pool2d(hole, 3, 1, 1)
+    torch.testing.assert_close(weight, share * (near - hole))
 
 
 def test_the_search_finds_the_sample_that_fits_around_the_hole(bench):
-    truth, hidden = waves("2", 4, seed=3), hole("2", 4)
+    truth, hidden, *empty = holed_waves(4)
     context = truth * (1 - hidden)
     painter = bench.SemanticInpainting(Stripes(), 3, bench.SemanticConfig(steps=300, rate=0.05))
     with torch.no_grad():
-        painted = painter(context, hidden, torch.zeros_like(hidden), torch.zeros(4, 0))
+        painted = painter(context, hidden, *empty)
     assert torch.equal(painted[hidden == 0], context[hidden == 0])
     assert float((painted - truth)[hidden > 0].abs().mean()) < 0.08
 
 
 def test_the_search_asks_for_the_masks_it_is_given(bench):
-    truth, hidden = waves("2", 2, seed=3), hole("2", 2)
+    truth, hidden, none, condition = holed_waves(2)
     painter = bench.SemanticInpainting(Stripes(), 3, bench.SemanticConfig(steps=200, rate=0.05))
-    empty, full = (
-        painter(truth * (1 - hidden), hidden, torch.full_like(hidden, mask), torch.zeros(2, 0)) for mask in (0, 1)
-    )
+    empty, full = (painter(truth * (1 - hidden), hidden, none + mask, condition) for mask in (0, 1))
     assert float((full - empty)[hidden > 0].mean()) > 0.1
 
 
@@ -85,15 +73,15 @@ def test_the_search_repeats_itself_and_leaves_the_sampler_alone(bench):
     sampler.forward = lambda z, condition, forward=sampler.forward: forward(z)
     before = [parameter.clone() for parameter in sampler.parameters()]
     painter = bench.SemanticInpainting(sampler, 3, bench.SemanticConfig(steps=5))
-    given = waves("2", 2, seed=3), hole("2", 2), torch.zeros(2, 1, 16, 16), torch.zeros(2, 0)
+    given = holed_waves(2)
     assert torch.equal(painter(*given), painter(*given))
     assert all(torch.equal(*pair) for pair in zip(before, sampler.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in sampler.parameters())
 
 
 def test_a_strong_prior_draws_towards_what_the_discriminator_takes_for_real(bench):
-    truth, hidden = waves("2", 2, seed=3), hole("2", 2)
-    given = truth * (1 - hidden), hidden, torch.zeros(2, 1, 16, 16), torch.zeros(2, 0)
+    truth, hidden, *empty = holed_waves(2)
+    given = truth * (1 - hidden), hidden, *empty
     config = bench.SemanticConfig(steps=200, rate=0.05, prior=20.0)
     bright, dark = (
         bench.SemanticInpainting(Stripes(), 3, config, lambda joint, sign=sign: sign * joint[:, :1])(*given)

@@ -1,12 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
+from labelled_cases import case_of
 from medgan.config import load
-from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError, DataError
-from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.patches import ConditionConfig, LesionConfig, LesionPatches, class_of
 from medgan.synthesis.placement import body_coordinates
 
@@ -16,13 +16,13 @@ STILL = {"rotation_degrees": 0, "scaling": 0}
 
 
 def case(subject="s1", lesions=((20, 20, 5), (8, 30, 9))):
-    random = np.random.default_rng(len(lesions))
+    """Noise with a lesion at each place; the first two voxels along x lie beside the body."""
     labels = np.zeros(SHAPE, dtype=np.uint8)
     for x, y, z in lesions:
         labels[x - 1 : x + 2, y - 1 : y + 2, z : z + 2] = 1
-    voxels = (100 + 60 * labels + random.normal(0, 5, SHAPE)).astype(np.float32)
-    voxels[:2] = 0
-    return Labelled(subject, Prepared(voxels, np.eye(4), ((2, 40), (0, 40), (0, 12)), (0.0, 200.0)), labels)
+    whole = case_of(labels, 100 + 60 * labels, subject, noise=5, seed=len(lesions))
+    whole.image.voxels[:2] = 0
+    return replace(whole, image=replace(whole.image, body=((2, 40), (0, 40), (0, 12))))
 
 
 def config(patch, **changes):
@@ -62,24 +62,21 @@ def test_image_and_labels_show_the_same_place(kind):
     assert patch["image"][inside].min() > patch["image"][~inside].max()
 
 
-def test_the_others_are_healthy_and_on_tissue(kind):
+def test_the_others_are_healthy_and_on_tissue_where_there_is_any(kind):
     patches = LesionPatches([case()], config(kind, lesion_share=0), seed=0)
     middle = tuple(size // 2 for size in patches.config.shape)
     for number in range(16):
         patch = patches[number]
         assert not patch["labels"].any()
         assert patch["image"][(0, *middle)] > -0.9
+    full = replace(case(), labels=np.ones(SHAPE, dtype=np.uint8))
+    assert LesionPatches([full], config(kind, lesion_share=0), seed=0)[0]["labels"].any()
 
 
 def test_as_many_patches_have_a_lesion_as_is_asked(kind):
     patches = LesionPatches([case()], config(kind, lesion_share=0.5, jitter=0), seed=0)
     share = np.mean([bool(patches[number]["labels"].any()) for number in range(60)])
     assert 0.35 < share < 0.65
-
-
-def test_where_everything_is_organ_there_are_no_healthy_patches(kind):
-    full = Labelled("s1", case().image, np.ones(SHAPE, dtype=np.uint8))
-    assert LesionPatches([full], config(kind, lesion_share=0), seed=0)[0]["labels"].any()
 
 
 def test_every_lesion_is_drawn_as_often_whoever_has_it():
@@ -116,15 +113,9 @@ def test_healthy_patches_keep_clear_of_lesions_however_they_are_scaled():
     reaches it. The other case is healthy.
     """
     labels = np.zeros((128, 128, 1), dtype=np.uint8)
+    free = case_of(labels, 100)
     labels[10] = 1
-    voxels, bodies = (
-        np.full(labels.shape, 100, dtype=np.float32),
-        (((57, 59), (0, 128), (0, 1)), ((0, 128),) * 2 + ((0, 1),)),
-    )
-    near, free = (
-        Labelled(name, Prepared(voxels, np.eye(4), body, (0.0, 200.0)), marked)
-        for name, body, marked in zip("ab", bodies, (labels, np.zeros_like(labels)), strict=True)
-    )
+    near = replace(case_of(labels, 100), image=replace(free.image, body=((57, 59), (0, 128), (0, 1))))
     wide = LesionConfig(patch={"size_voxels": 64, "rotation_degrees": 0, "scaling": 0.9}, lesion_share=0)
     patches = LesionPatches([near, free], wide, seed=0)
     assert not any(patches[number]["labels"].any() for number in range(40))
@@ -133,7 +124,7 @@ def test_healthy_patches_keep_clear_of_lesions_however_they_are_scaled():
 def test_what_touches_at_a_corner_is_one_lesion():
     corners = np.zeros(SHAPE, dtype=np.uint8)
     corners[10, 10, 4], corners[11, 11, 5] = 1, 1
-    patches = LesionPatches([Labelled("s1", case().image, corners)], config("3d", lesion_share=1, jitter=0), seed=0)
+    patches = LesionPatches([replace(case(), labels=corners)], config("3d", lesion_share=1, jitter=0), seed=0)
     assert all(patches[number]["labels"].sum() == 2 for number in range(4))
     middle = torch.nonzero(patches[0]["labels"][0]).double().mean(dim=0)
     assert (middle - (torch.tensor(patches.config.shape) - 1) / 2).abs().max() <= 0.5
@@ -156,52 +147,36 @@ def marked(shape, core=0, oedema=0):
     return labels.reshape(shape)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4)], ids=["2d", "3d"])
-@pytest.mark.parametrize(
-    ("counts", "block"),
-    [((0, 0), [1, 0, 0]), ((3, 0), [0, 1, 0]), ((3, 4), [0, 0, 1]), ((3, 3), [0, 1, 0])],
-    ids=["healthy", "core", "more oedema than core", "the first of equals"],
-)
-def test_a_patch_is_of_the_name_that_most_of_its_voxels_have(shape, counts, block):
-    vector = ConditionConfig(classes=True).vector(NAMES, marked(shape, *counts), (0, 0, 0), "s1")
-    assert vector.tolist() == block
+CLASSES, EDGES = {"classes": True}, {"size_edges_voxels": (4, 16)}
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4)], ids=["2d", "3d"])
 @pytest.mark.parametrize(
-    ("voxels", "block"), [(0, [0, 0, 0]), (3, [1, 0, 0]), (4, [0, 1, 0]), (15, [0, 1, 0]), (16, [0, 0, 1])]
+    ("blocks", "counts", "vector"),
+    [
+        ({}, (3, 0), []),
+        (CLASSES, (0, 0), [1, 0, 0]),
+        (CLASSES, (3, 0), [0, 1, 0]),
+        (CLASSES, (3, 4), [0, 0, 1]),
+        (CLASSES, (3, 3), [0, 1, 0]),  # the first of equals
+        (EDGES, (0, 0), [0, 0, 0]),  # a healthy patch is in no bin
+        (EDGES, (3, 0), [1, 0, 0]),
+        (EDGES, (4, 0), [0, 1, 0]),  # a bin begins at its edge
+        (EDGES, (15, 0), [0, 1, 0]),
+        (EDGES, (8, 8), [0, 0, 1]),
+    ],
 )
-def test_a_bin_begins_at_its_edge_and_a_healthy_patch_is_in_none(shape, voxels, block):
-    config = ConditionConfig(size_edges_voxels=(4, 16))
-    assert config.vector(NAMES, marked(shape, voxels), (0, 0, 0), "s1").tolist() == block
+def test_a_patch_is_of_the_name_that_most_of_its_voxels_have_and_in_the_bin_of_its_size(shape, blocks, counts, vector):
+    assert ConditionConfig(**blocks).vector(NAMES, marked(shape, *counts), (0, 0, 0), "s1").tolist() == vector
+    assert class_of(marked(shape), 2) == 0
 
 
-def test_blocks_follow_one_another_in_the_order_that_is_told():
-    vector = ALL.vector(NAMES, marked((8, 8), oedema=5), (-1, 0, 0.5), "s3")
+def test_blocks_follow_one_another_places_end_at_the_bodys_edge_and_who_was_in_no_scanner_is_of_none():
+    vector = ALL.vector(NAMES, marked((8, 8), oedema=5), (-1.4, 0.5, 3.0), "s3")
     assert list(ALL.blocks(NAMES)) == ["class", "size", "location", "scanner"]
-    assert vector.tolist() == [0, 0, 1, 0, 1, 0, -1, 0, 0.5, 0, 1]
+    assert vector.tolist() == [0, 0, 1, 0, 1, 0, -1, 0.5, 1, 0, 1]
     assert len(vector) == sum(ALL.blocks(NAMES).values())
-
-
-def test_a_place_beside_the_body_is_taken_as_at_its_edge():
-    vector = ConditionConfig(location=True).vector(NAMES, marked((8, 8)), np.array([-1.4, 0.25, 3.0]), "s1")
-    assert vector.tolist() == [-1, 0.25, 1]
-
-
-def test_a_subject_that_no_scanner_has_seen_is_in_none():
     assert ALL.vector(NAMES, marked((8, 8)), (0, 0, 0), "new")[-2:].tolist() == [0, 0]
-
-
-def test_nothing_is_asked_by_default_and_nothing_is_of_no_class():
-    assert ConditionConfig().blocks(NAMES) == {}
-    assert class_of(marked((8, 8)), 2) == 0
-    assert ConditionConfig().vector(NAMES, marked((8, 8), 3), (0, 0, 0), "s1").shape == (0,)
-
-
-@pytest.mark.parametrize("edges", [(4, 4), (9, 4)])
-def test_edges_must_rise(edges):
-    with pytest.raises(ValidationError, match="size_edges_voxels must rise"):
-        ConditionConfig(size_edges_voxels=edges)
 
 
 @pytest.mark.parametrize(("dimensions", "shape"), [(2, (24, 24)), (3, (24, 24, 8))])
@@ -215,17 +190,21 @@ def test_patch_and_condition_have_the_sizes_that_networks_are_built_for(dimensio
     assert (config.names, config.spatial, config.shape, config.condition_size) == (("a", "b"), dimensions, shape, 6)
 
 
-def test_neighbouring_slices_are_for_translators():
-    with pytest.raises(ValidationError, match=r"patch.dimensions=2.5 translates a slice by its neighbours"):
-        LesionConfig(patch={"dimensions": 2.5})
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"condition": {"size_edges_voxels": (4, 4)}}, "size_edges_voxels must rise"),
+        ({"condition": {"size_edges_voxels": (9, 4)}}, "size_edges_voxels must rise"),
+        ({"patch": {"dimensions": 2.5}}, r"patch.dimensions=2.5 translates a slice by its neighbours"),
+        ({"labels": {"a": 1, "b": [1, 2]}}, "labels: value 1 belongs to both a and b"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load(LesionConfig, settings)
 
 
 def test_labels_that_are_named_are_the_only_ones_and_a_value_may_stand_for_a_list_of_one():
     both = load(LesionConfig, {"labels": {"anterior": 1}}, {"labels": {"posterior": [2, 3]}})
     assert both.labels == {"anterior": (1,), "posterior": (2, 3)}
     assert load(LesionConfig, {}).names == ("lesion",)
-
-
-def test_a_value_belongs_to_one_name():
-    with pytest.raises(ConfigError, match="labels: value 1 belongs to both a and b"):
-        load(LesionConfig, {"labels": {"a": 1, "b": [1, 2]}})

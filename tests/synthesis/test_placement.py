@@ -1,9 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from medgan.data.preparation import Prepared
 from medgan.errors import InsertionError
-from medgan.segmentation.labelled import Labelled
 from medgan.synthesis.placement import Anatomy, body_coordinates, voxel_at
 from medgan.synthesis.shapes import lesions_of
 
@@ -32,8 +33,7 @@ def test_what_lesions_touch_besides_is_no_tissue(shape, with_lesions):
         for lesion in lesions_of(case):
             x, y, _ = np.indices(voxels.shape) - np.array(lesion.centre)[:, None, None, None]
             voxels[(x > 0) & (y > 0) & (np.hypot(x, y) < 7) & (case.labels == 0)] = 140
-        image = Prepared(voxels, case.image.affine, case.image.body, case.image.bounds)
-        cases.append(Labelled(case.subject, image, case.labels))
+        cases.append(replace(case, image=replace(case.image, voxels=voxels)))
     lower, upper = Anatomy.of(cases, 70.0).tissue
     assert -0.05 < lower < 0 < upper < 0.1
     assert Anatomy.of(cases, 100.0).tissue[1] > 0.3  # 140 of 0 to 200
@@ -43,7 +43,7 @@ def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, 
     (case,) = with_lesions(shape, 1)
     dark = case.image.voxels.copy()
     dark[20:26, 12:16] = 60  # fluid
-    case = Labelled("s", Prepared(dark, case.image.affine, case.image.body, case.image.bounds), case.labels)
+    case = replace(case, image=replace(case.image, voxels=dark))
     anatomy = Anatomy.of(with_lesions(shape, 3), 98.0)
     allowed = anatomy.allowed(case, domain, rim_mm=3.0, gap_mm=2.5)
     assert allowed.mean() > 0.2
@@ -55,25 +55,17 @@ def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, 
         assert nearest > least
 
 
-def test_a_place_holds_all_of_a_lesion_and_none_is_found_where_it_does_not_fit():
+def test_a_place_holds_all_of_a_lesion_within_the_image_and_none_is_found_where_it_does_not_fit():
+    def places(allowed, radius, draws=1):
+        anywhere, random = Anatomy((0.0, 1.0), np.full((32, 32, 32), 32.0**-3)), np.random.default_rng(0)
+        image = prepared(allowed.shape, tuple((0, size) for size in allowed.shape))
+        return {anywhere.find_place(allowed, disc(radius), image, 500, random) for _ in range(draws)}
+
     allowed = np.zeros((30, 30, 1), dtype=bool)
     allowed[3:12, 3:12] = allowed[20:24, 20:24] = True
-    image = prepared(allowed.shape, ((0, 30), (0, 30), (0, 1)))
-    anywhere = Anatomy((0.0, 1.0), np.full((32, 32, 32), 32.0**-3))
-    random = np.random.default_rng(0)
-    places = {anywhere.find_place(allowed, disc(3), image, 500, random) for _ in range(60)}
-    assert places == {(x, y, 0) for x, y in np.argwhere(np.ones((3, 3))) + 6}
-    assert anywhere.find_place(allowed, disc(5), image, 500, random) is None
-    assert anywhere.find_place(np.zeros_like(allowed), disc(1), image, 500, random) is None
-
-
-def test_a_lesion_never_leaves_the_image():
-    allowed = np.ones((6, 6, 1), dtype=bool)
-    image = prepared(allowed.shape, ((0, 6), (0, 6), (0, 1)))
-    anywhere = Anatomy((0.0, 1.0), np.full((32, 32, 32), 32.0**-3))
-    random = np.random.default_rng(0)
-    places = {anywhere.find_place(allowed, disc(2), image, 100, random) for _ in range(40)}
-    assert places == {(x, y, 0) for x in (2, 3) for y in (2, 3)}
+    assert places(allowed, 3, 60) == {(x, y, 0) for x, y in np.argwhere(np.ones((3, 3))) + 6}
+    assert places(allowed, 5) == places(np.zeros_like(allowed), 1) == {None}
+    assert places(np.ones((6, 6, 1), dtype=bool), 2, 40) == {(x, y, 0) for x in (2, 3) for y in (2, 3)}
 
 
 def test_places_follow_the_density_of_real_lesions(shape, with_lesions):
@@ -110,14 +102,10 @@ def test_places_in_the_body_and_back(image, heights):
             assert voxel_at(image, place) == voxel
 
 
-def test_the_ends_are_the_bodys_faces_and_the_middle_is_0():
-    np.testing.assert_allclose(body_coordinates(VOLUME, (4, 0, 2)), [-1 + 1 / 12, -1 + 1 / 30, 0])
-    np.testing.assert_allclose(body_coordinates(VOLUME, (3.5, 29.5, 2.0)), [-1, 1, 0])
-    assert body_coordinates(SLICE, (9.5, 14.5, 0)).tolist() == [0, 0, 0]
-
-
-def test_many_voxels_are_told_at_once_and_what_lies_beside_the_body_is_beyond():
-    voxels = np.array([[4, 0, 2], [0, 15, 2]])
+def test_the_ends_are_the_bodys_faces_the_middle_is_0_and_what_lies_beside_the_body_is_beyond():
+    voxels = np.array([[4, 0, 2], [3.5, 29.5, 2.0], [0, 15, 2]])
     both = body_coordinates(VOLUME, voxels)
-    np.testing.assert_allclose(both, [body_coordinates(VOLUME, tuple(voxel)) for voxel in voxels])
-    assert both[1, 0] < -1
+    np.testing.assert_allclose(both[:2], [[-1 + 1 / 12, -1 + 1 / 30, 0], [-1, 1, 0]], atol=1e-12)
+    np.testing.assert_array_equal(both, [body_coordinates(VOLUME, tuple(voxel)) for voxel in voxels])
+    assert both[2, 0] < -1
+    assert body_coordinates(SLICE, (9.5, 14.5, 0)).tolist() == [0, 0, 0]

@@ -168,10 +168,6 @@ def classify_volume(model: ClassifierModel, volume: Volume, fabric: Fabric) -> C
     An image of the patch's size is one patch. A larger one is cut into patches that overlap by half, in every slice for
     a classifier of slices. One lesion makes an image abnormal however much of it is healthy: therefore the least
     healthy patch and no mean.
-
-    Raises:
-        DataError: Nothing in it is brighter than air.
-        ModelError: The network answers with values that are no numbers.
     """
     config = model.description.config
     prepared = prepare(volume, config.domain, config.grid)

@@ -145,9 +145,6 @@ def classifier_task(
     """Learning to classify; whatever the method, each step takes ``fit.batch_size`` labelled patches.
 
     The supervised method does not look at ``unlabelled``, (M, 1, *shape) in [-1, 1]; ``validation`` chooses the epoch.
-
-    Raises:
-        DataError: Nothing to learn from, or nobody to choose the epoch.
     """
     method, classifier = config.method, config.classifier
     shown = unlabelled if method.kind == "sgan" else unlabelled[:0]

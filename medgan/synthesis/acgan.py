@@ -37,11 +37,7 @@ class ACGANConfig(GameConfig):
         return self
 
     def build(self, lesions: LesionConfig) -> LatentGenerator:
-        """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape).
-
-        Raises:
-            ConfigError: The condition has no class to name.
-        """
+        """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape)."""
         if not lesions.condition.classes:
             raise ConfigError("generator.kind=acgan names classes: set condition.classes=true, or choose dcgan.")
         outputs = 1 + len(lesions.names)

@@ -40,7 +40,7 @@ SYNTHETIC = "synthetic"
 """The folder of the cases that are made."""
 
 
-class AugmentConfig(InsertionConfig):
+class _AugmentConfig(InsertionConfig):
     """Settings of ``medgan augment``."""
 
     masks: Masks = "real"
@@ -77,7 +77,7 @@ class AugmentOrder(BatchOrder):
 
 
 @dataclass(frozen=True)
-class CaseJob(Job):
+class _CaseJob(Job):
     """One case to make."""
 
     number: int
@@ -121,8 +121,8 @@ class _Augmentation(Batch[Synthesiser]):
         super().__init__(order, console)
         if bool(order.model) == bool(order.method):
             raise ConfigError("give either --model, a trained generator, or --method, such as copy-paste.")
-        self.config = load(AugmentConfig, *user_layers(order.config, order.overrides))
-        self.cases: tuple[CaseJob, ...] = ()
+        self.config = load(_AugmentConfig, *user_layers(order.config, order.overrides))
+        self.cases: tuple[_CaseJob, ...] = ()
 
     def plan(self) -> Plan:
         """No case yet: the cohort is read once nobody else writes to OUTPUT."""
@@ -179,7 +179,7 @@ class _Augmentation(Batch[Synthesiser]):
 
     def sources(self, job: Job) -> Facts:
         """Also which case it is."""
-        assert isinstance(job, CaseJob)
+        assert isinstance(job, _CaseJob)
         real, study = self.real, job.recipient
         if study in real.broken:
             raise real.broken[study]
@@ -191,7 +191,7 @@ class _Augmentation(Batch[Synthesiser]):
 
     def make(self, job: Job, facts: Facts) -> Sequence[str]:
         """Make one case and write it, on its recipient's grid where it is one of its images anew."""
-        assert isinstance(job, CaseJob)
+        assert isinstance(job, _CaseJob)
         study, real = job.recipient, self.real
         assert study.mask is not None
         recipient, labels = real.cases[study], real.labels
@@ -223,8 +223,8 @@ class _Augmentation(Batch[Synthesiser]):
         write_cohort(folder, self.real, [(job.name, job.output, job.labels) for job in done])
 
 
-def _check_use(order: AugmentOrder, config: AugmentConfig, learnt: SynthesisConfig) -> None:
-    if order.domain is not None or config.labels is not None or config.grid != AugmentConfig().grid:
+def _check_use(order: AugmentOrder, config: _AugmentConfig, learnt: SynthesisConfig) -> None:
+    if order.domain is not None or config.labels is not None or config.grid != _AugmentConfig().grid:
         raise ConfigError("a model brings its own domain, labels and grid; leave these out.")
     if learnt.generator.kind == "inpainting":
         raise ModelError(f"{order.model} paints healthy tissue; give a generator of lesions, such as mask_to_lesion.")
@@ -242,21 +242,21 @@ def _check_output(order: AugmentOrder) -> None:
         raise ConfigError(f"{order.output / COHORT} exists and is no output of `medgan augment`; give another OUTPUT.")
 
 
-def _jobs(order: AugmentOrder, recipients: Sequence[Study]) -> list[CaseJob]:
+def _jobs(order: AugmentOrder, recipients: Sequence[Study]) -> list[_CaseJob]:
     """The cases; each round goes once through all recipients in an order of its own."""
     count = round(order.ratio_percent / 100 * len(recipients))
     if not count:
         raise DataError(f"{order.ratio_percent:g} % of {len(recipients)} training images are none; ask for more.")
-    jobs: list[CaseJob] = []
+    jobs: list[_CaseJob] = []
     for turn in range(-(-count // len(recipients))):
         for index in np.random.default_rng([order.seed, turn]).permutation(len(recipients)):
             study, number = recipients[int(index)], len(jobs)
             name = f"{study.subject.replace('/', '_')}_synthetic_{number:04d}"
-            jobs.append(CaseJob(study.image, name, order.output / SYNTHETIC / f"{name}.nii.gz", number, study))
+            jobs.append(_CaseJob(study.image, name, order.output / SYNTHETIC / f"{name}.nii.gz", number, study))
     return jobs[:count]
 
 
-def _mask_origin(method: str, config: AugmentConfig) -> str:
+def _mask_origin(method: str, config: _AugmentConfig) -> str:
     """Where a case's labels come from, in words."""
     if method == "sampled":
         return "drawn by the network, with the image"

@@ -38,11 +38,7 @@ class ConditionalConfig(GameConfig):
         return self
 
     def build(self, lesions: LesionConfig) -> nn.Module:
-        """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape).
-
-        Raises:
-            ConfigError: There is no condition, or none that a lesion alone could follow.
-        """
+        """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape)."""
         blocks = lesions.condition.blocks(lesions.names)
         # Class and size are the lesion's alone; these blocks come first.
         own = blocks.get("class", 0) + blocks.get("size", 0)

@@ -68,11 +68,7 @@ class LesionGenerator(Learner):
             setattr(self, f"{name}_optimizer", Adam(network.parameters(), rates[name], betas))
 
     def held_out_patches(self, held_out: HeldOut) -> Batch:
-        """The same ``JUDGED`` patches of the held-out subjects at each call, unvaried, on the learner's device.
-
-        Raises:
-            DataError: No held-out subject has a lesion.
-        """
+        """The same ``JUDGED`` patches of the held-out subjects at each call, unvaried, on the learner's device."""
         assert isinstance(held_out, LabelledHeldOut), "a lesion generator is judged on labelled subjects"
         if not self._held_out:
             try:

@@ -126,11 +126,7 @@ def generator_task(
     seed: int,
     in_training: Sequence[str] = (),
 ) -> Task[GeneratorDescription]:
-    """Learning to draw lesions; ``in_training`` are all training subjects of the split, also those without a mask.
-
-    Raises:
-        DataError: Nobody to learn from, or to choose the epoch.
-    """
+    """Learning to draw lesions; ``in_training`` are all training subjects of the split, also those without a mask."""
     if not train:
         raise DataError("there is no labelled case to learn from; check the split and the `mask` column.")
     if not validation and config.fit.keep == "best":

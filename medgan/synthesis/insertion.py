@@ -17,18 +17,9 @@ from medgan.config import Config
 from medgan.data.domains import Domain
 from medgan.errors import ConfigError, InsertionError
 from medgan.segmentation.labelled import Labelled
+from medgan.synthesis import shapes
 from medgan.synthesis.placement import Anatomy, PlacementConfig
-from medgan.synthesis.shapes import (
-    ORGAN,
-    LabelMap,
-    Piece,
-    ShapeConfig,
-    Voxel,
-    cut_piece,
-    lesions_of,
-    organ_of,
-    reach_of,
-)
+from medgan.synthesis.shapes import LabelMap, Piece, ShapeConfig, Voxel
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -99,9 +90,6 @@ def soft_poisson(before: Array, inserted: Array, share: Array, spacing_mm: NDArr
     published. Neighbours count by the inverse square of their distance. Where the share is 0, the result is ``before``
     to the bit.
 
-    Raises:
-        InsertionError: The region fills the whole image, so nothing holds its level.
-
     Source: Pérez et al. 2003, doi 10.1145/882262.882269, Eq. 7 with the guidance field of Eq. 11; a mask with a soft
     edge as in Huo et al. 2024, arXiv:2406.14826.
     """
@@ -110,32 +98,19 @@ def soft_poisson(before: Array, inserted: Array, share: Array, spacing_mm: NDArr
         return before.copy()
     if inside.all():
         raise InsertionError("the region to blend fills the whole image; insert something smaller, or a larger image.")
+    count = np.count_nonzero(inside)
     number = np.full(before.shape, -1)
-    number[inside] = np.arange(np.count_nonzero(inside))
-    rows, columns, weights, right = _equations(before, inserted, share, spacing_mm, number)
-    matrix = coo_array((weights, (rows, columns)), shape=(right.size, right.size)).tocsr()
-    solution, failed = cg(matrix, right, x0=before[inside].astype(np.float64), rtol=TOLERANCE, maxiter=10 * right.size)
-    if failed:
-        raise InsertionError("the Poisson equation of a lesion could not be solved; blend it by feathering.")
-    result = before.copy()
-    result[inside] = solution
-    return result
-
-
-def _equations(
-    before: Array, inserted: Array, share: Array, spacing_mm: NDArray[np.float64], number: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Rows, columns and values of the Laplacian's matrix, and the right side (Pérez et al. 2003, Eq. 7)."""
-    count = int(number.max()) + 1
+    number[inside] = np.arange(count)
+    # The Laplacian's matrix, its diagonal first, and the right side.
     right, diagonal = np.zeros(count), np.zeros(count)
-    rows, columns, weights = [np.arange(count)], [np.arange(count)], []
+    rows, columns, weights = [np.arange(count)], [np.arange(count)], [diagonal]
     fields = [image.astype(np.float64) for image in (before, inserted, share)]
     # Along each axis and direction, where voxels with a neighbour lie in the volume and where these neighbours lie.
     for axis, pair in product(range(3), permutations((slice(None, -1), slice(1, None)))):
         own, other = ((slice(None),) * axis + (part,) for part in pair)
         weight = float(spacing_mm[axis] ** -2.0)
         known, donor, soft = ([field[own], field[other]] for field in fields)
-        most = np.maximum(soft[0], soft[1])
+        most = np.maximum(*soft)
         wanted = most * (donor[0] - donor[1]) + (1 - most) * (known[0] - known[1])
         here, there = number[own], number[other]
         mine = here >= 0
@@ -146,7 +121,14 @@ def _equations(
         rows.append(here[within])
         columns.append(there[within])
         weights.append(np.full(int(within.sum()), -weight))
-    return np.concatenate(rows), np.concatenate(columns), np.concatenate([diagonal, *weights]), right
+    places = np.concatenate(rows), np.concatenate(columns)
+    matrix = coo_array((np.concatenate(weights), places), shape=(count, count)).tocsr()
+    solution, failed = cg(matrix, right, x0=before[inside].astype(np.float64), rtol=TOLERANCE, maxiter=10 * count)
+    if failed:
+        raise InsertionError("the Poisson equation of a lesion could not be solved; blend it by feathering.")
+    result = before.copy()
+    result[inside] = solution
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +235,7 @@ class InsertionConfig(Config):
     @property
     def variation(self) -> ShapeConfig:
         """How shapes are varied."""
-        return self.shape or (ORGAN if self.placement == "replace" else ShapeConfig())
+        return self.shape or (shapes.ORGAN if self.placement == "replace" else ShapeConfig())
 
 
 class Inserter:
@@ -286,12 +268,14 @@ class Inserter:
                 raise InsertionError("no donor has a label whose shape could be taken; give labelled donors.")
             others = [each for each in donors if each.subject != recipient.subject] or donors
             donor = others[int(rng.integers(len(others)))]
-            lesion = organ_of(donor)
+            lesion = shapes.organ_of(donor)
         else:
-            every = [(each, lesion) for each in donors for lesion in lesions_of(each)]
+            every = [(each, lesion) for each in donors for lesion in shapes.lesions_of(each)]
             donor, lesion = every[int(rng.integers(len(every)))]
         room_mm, variation = self.gap_mm(canvas), self.config.variation
-        return cut_piece(donor, lesion, canvas.spacing_mm, rng, variation=variation, room_mm=room_mm, least=least)
+        return shapes.cut_piece(
+            donor, lesion, canvas.spacing_mm, rng, variation=variation, room_mm=room_mm, least=least
+        )
 
     def fits(self, canvas: Canvas, region: Mask) -> bool:
         """Whether a region, (x, y, z) around a piece's middle, is not too large for the method."""
@@ -316,7 +300,7 @@ class Inserter:
         config, gap_mm = self.config, self.gap_mm(canvas)
         anatomy = Anatomy.of(donors, config.place.tissue_percent)
         allowed = anatomy.allowed(canvas.recipient, self.domain, rim_mm=config.place.rim_mm, gap_mm=gap_mm)
-        counts = [len(lesions_of(donor)) for donor in donors if donor.labels.any()]
+        counts = [len(shapes.lesions_of(donor)) for donor in donors if donor.labels.any()]
         for _ in range(min(int(rng.choice(counts)), config.most)):
             for _ in range(ATTEMPTS):
                 piece = self.piece(canvas, donors, (0, 0, 0), rng)
@@ -337,8 +321,8 @@ class Inserter:
 
     def _replace(self, canvas: Canvas, donors: Sequence[Labelled], rng: np.random.Generator) -> None:
         recipient = canvas.recipient
-        organ = organ_of(recipient)
-        centre, least = organ.centre, reach_of(recipient, organ, canvas.spacing_mm)
+        organ = shapes.organ_of(recipient)
+        centre, least = organ.centre, shapes.reach_of(recipient, organ, canvas.spacing_mm)
         for _ in range(ATTEMPTS):
             piece = self.piece(canvas, donors, least, rng)
             region = self.renewed(piece.labels, canvas.under(piece, centre))

@@ -17,37 +17,12 @@ from medgan.data.preparation import Prepared, denormalise
 from medgan.errors import ConfigError, InsertionError
 from medgan.networks.painter import Painter
 from medgan.segmentation.labelled import Labelled
+from medgan.synthesis import insertion, shapes
 from medgan.synthesis.generator import masks, split_joint
-from medgan.synthesis.insertion import (
-    ATTEMPTS,
-    Array,
-    Canvas,
-    Inserter,
-    InsertionConfig,
-    Mask,
-    Site,
-    Synthesiser,
-    Synthetic,
-    feathered,
-    overlap,
-    soft_poisson,
-)
+from medgan.synthesis.insertion import Array, Canvas, Inserter, InsertionConfig, Mask, Site, Synthesiser, Synthetic
 from medgan.synthesis.patches import LesionConfig
 from medgan.synthesis.placement import body_coordinates, voxel_at
-from medgan.synthesis.shapes import (
-    LabelMap,
-    Lesion,
-    Piece,
-    ShapeConfig,
-    ShapeModel,
-    Voxel,
-    cut_piece,
-    deformation,
-    labels_at,
-    lesions_of,
-    organ_of,
-    signed_distance,
-)
+from medgan.synthesis.shapes import LabelMap, Piece, Voxel
 
 Masks = Literal["real", "generated"]
 """Where masks come from: real ones, varied, or drawn by a shape model of the real ones."""
@@ -73,7 +48,7 @@ class SoftPoisson(Inserter):
     def fill(self, site: Site, rng: np.random.Generator) -> NDArray[np.float32]:
         """The image with the piece's gradients in the lesion and the recipient's values around it."""
         del rng
-        return soft_poisson(site.before, site.inserted, site.share, site.canvas.spacing_mm)
+        return insertion.soft_poisson(site.before, site.inserted, site.share, site.canvas.spacing_mm)
 
 
 class CarveMix(Inserter):
@@ -95,14 +70,14 @@ class CarveMix(Inserter):
         if not others:
             raise InsertionError(f"{recipient.subject} has no other labelled case to carve from; give two or more.")
         donor = others[int(rng.integers(len(others)))]
-        lesions = organ_of(donor)
+        lesions = shapes.organ_of(donor)
         if self.config.placement == "add":
             place = voxel_at(recipient.image, body_coordinates(donor.image, lesions.centre))
         else:
-            place = organ_of(recipient).centre
+            place = shapes.organ_of(recipient).centre
         distance = _signed_distance(lesions.labels > 0, voxel_sizes(donor.image.affine))
         drawn_mm, canvas = _draw_distance(float(distance.min()), rng), Canvas(recipient)
-        piece = cut_piece(donor, lesions, canvas.spacing_mm, rng, room_mm=max(drawn_mm, 0.0))
+        piece = shapes.cut_piece(donor, lesions, canvas.spacing_mm, rng, room_mm=max(drawn_mm, 0.0))
         region = _signed_distance(piece.labels > 0, canvas.spacing_mm) <= drawn_mm
         carved = replace(piece, labels=np.where(region, piece.labels, np.uint8(0)))
         site = canvas.site(carved, place, 0.0, region=region)
@@ -116,7 +91,7 @@ def _signed_distance(region: NDArray[np.bool_], spacing_mm: NDArray[np.float64])
     """Distance in mm to a region's border, negative inside, (X, Y, Z); what lies beyond the array is outside."""
     thick = np.array(region.shape) > 1  # a single slice has no border above and below
     framed = np.pad(region, [(int(each), int(each)) for each in thick])
-    return signed_distance(framed, spacing_mm)[tuple(slice(1, -1) if each else slice(None) for each in thick)]
+    return shapes.signed_distance(framed, spacing_mm)[tuple(slice(1, -1) if each else slice(None) for each in thick)]
 
 
 def _draw_distance(deepest_mm: float, rng: np.random.Generator) -> float:
@@ -136,7 +111,7 @@ class Elastic:
 
     name = "elastic"
 
-    def __init__(self, config: ShapeConfig) -> None:
+    def __init__(self, config: shapes.ShapeConfig) -> None:
         self.config = config
 
     def synthesise(self, recipient: Labelled, donors: Sequence[Labelled], rng: np.random.Generator) -> Synthetic:
@@ -144,13 +119,13 @@ class Elastic:
         del donors
         image, shape = recipient.image, recipient.labels.shape
         spacing = voxel_sizes(image.affine)
-        moved = deformation(shape, spacing, self.config, rng) / spacing.reshape(3, 1, 1, 1)
+        moved = shapes.deformation(shape, spacing, self.config, rng) / spacing.reshape(3, 1, 1, 1)
         if shape[2] == 1:
             moved[2] = 0
         # Clipped, so that labels continue beyond the volume as the image does.
         places = np.clip(np.indices(shape) + moved, 0, np.reshape(shape, (3, 1, 1, 1)) - 1)
         bent = np.asarray(ndimage.map_coordinates(image.voxels, places, order=1, mode="nearest"), dtype=np.float32)
-        labels = labels_at(Lesion(recipient.labels, (0, 0, 0)), places)
+        labels = shapes.labels_at(shapes.Lesion(recipient.labels, (0, 0, 0)), places)
         case = replace(recipient, image=replace(image, voxels=bent), labels=labels)
         how = {"method": self.name, "deformation_mm": self.config.deformation_mm}
         return Synthetic(case, (recipient.subject,), how)
@@ -174,11 +149,7 @@ BASELINES: Mapping[str, type[Inserter]] = {each.name: each for each in (CopyPast
 
 
 def baseline(name: str, config: InsertionConfig, domain: Domain) -> Synthesiser:
-    """A method that needs no network.
-
-    Raises:
-        ConfigError: No such method, or a placement that it does not know.
-    """
+    """A method that needs no network."""
     if name not in BASELINES:
         raise ConfigError(f"method '{name}' is none of {', '.join(BASELINES)}.")
     return BASELINES[name](config, domain)
@@ -187,11 +158,7 @@ def baseline(name: str, config: InsertionConfig, domain: Domain) -> Synthesiser:
 def by_network(
     network: nn.Module, lesions: LesionConfig, config: InsertionConfig, masks: Masks = "real"
 ) -> Synthesiser:
-    """A trained generator, in evaluation mode: one with a latent vector draws image and labels, any other paints masks.
-
-    Raises:
-        ConfigError: A placement that it does not know.
-    """
+    """A trained generator in evaluation mode: with a latent vector it draws image and labels, else it paints masks."""
     if hasattr(network, "latent"):
         return _Sampled(network, lesions, config)
     return _Painted(network, lesions, config, masks)
@@ -216,7 +183,7 @@ class _Painted(Inserter):
         super().__init__(config, lesions.domain)
         self.network, self.lesions, self.source = network, lesions, source
         self._extent: Voxel = _extent(lesions)
-        self._fitted: tuple[tuple[Labelled, ...], ShapeModel] | None = None
+        self._fitted: tuple[tuple[Labelled, ...], shapes.ShapeModel] | None = None
 
     def piece(self, canvas: Canvas, donors: Sequence[Labelled], least: Voxel, rng: np.random.Generator) -> Piece:
         """A real mask, varied, or a generated one on the recipient's spacing, which has no image."""
@@ -262,9 +229,9 @@ class _Painted(Inserter):
         painted = self._paint(context, hiding, wanted.long(), site, rng)
         result = canvas.image.copy()
         for patch, start in zip(painted.reshape(len(starts), *self._extent), starts, strict=True):
-            place, part = overlap(result.shape, start, patch.shape)
+            place, part = insertion.overlap(result.shape, start, patch.shape)
             result[place] = denormalise(patch[part], bounds)
-        return feathered(site.before, result[site.box], site.share)
+        return insertion.feathered(site.before, result[site.box], site.share)
 
     def _paint(self, image: Tensor, hidden: Tensor, labels: Tensor, site: Site, rng: np.random.Generator) -> Array:
         """Patches of a site, (N, 1, *shape) each, as they are painted."""
@@ -282,16 +249,16 @@ class _Painted(Inserter):
             raise InsertionError("the painter answers with values that are no numbers; train it anew.")
         return np.asarray(painted, dtype=np.float32)
 
-    def _shapes(self, donors: Sequence[Labelled]) -> ShapeModel:
+    def _shapes(self, donors: Sequence[Labelled]) -> shapes.ShapeModel:
         """The shape model of some donors' lesions or organs, fitted once for as long as they stay the same."""
         if self._fitted is None or self._fitted[0] != tuple(donors):
             real = [
                 (lesion.labels, np.linalg.norm(case.image.affine[:3, :3], axis=0).tolist())
                 for case in donors
                 if case.labels.any()
-                for lesion in (lesions_of(case) if self.config.placement == "add" else (organ_of(case),))
+                for lesion in (shapes.lesions_of(case) if self.config.placement == "add" else (shapes.organ_of(case),))
             ]
-            self._fitted = tuple(donors), ShapeModel.fit(real, len(self.lesions.names))
+            self._fitted = tuple(donors), shapes.ShapeModel.fit(real, len(self.lesions.names))
         return self._fitted[1]
 
 
@@ -318,41 +285,44 @@ class _Sampled(SoftPoisson):
         """See :class:`medgan.synthesis.insertion.Synthesiser`; with ``whole`` the case is as large as a patch."""
         if self.config.placement != "whole":
             return super().synthesise(recipient, donors, rng)
-        case = _in_place_of(recipient, *self._with_lesion(donors, rng))
-        return Synthetic(case, (recipient.subject,), {"method": self.name, "placement": "whole"})
+        image, labels = self._sample(donors, rng)
+        # In the recipient's unit, where its organ (or the middle of its body) lies.
+        middle: Sequence[float] = [(first + last - 1) / 2 for first, last in recipient.image.body]
+        if recipient.labels.any():
+            middle = shapes.organ_of(recipient).centre
+        affine, bounds = recipient.image.affine.copy(), recipient.image.bounds
+        affine[:3, 3] = (affine @ (*_start(middle, image.shape), 1))[:3]
+        whole = Prepared(denormalise(image, bounds), affine, tuple((0, size) for size in image.shape), bounds)
+        how = {"method": self.name, "placement": "whole"}
+        return Synthetic(Labelled(recipient.subject, whole, labels), (recipient.subject,), how)
 
     def piece(self, canvas: Canvas, donors: Sequence[Labelled], least: Voxel, rng: np.random.Generator) -> Piece:
         """The largest lesion of a sample or, with ``replace``, all that it marks."""
-        image, labels = self._with_lesion(donors, rng)
+        image, labels = self._sample(donors, rng)
         body = tuple((0, size) for size in image.shape)
         sample = Labelled("", Prepared(image, np.diag([*canvas.spacing_mm, 1.0]), body, (-1.0, 1.0)), labels)
-        largest = max(lesions_of(sample), key=lambda each: each.voxels)
-        lesion = organ_of(sample) if self.config.placement == "replace" else largest
-        return cut_piece(sample, lesion, canvas.spacing_mm, rng, room_mm=self.gap_mm(canvas), least=least)
-
-    def _with_lesion(self, donors: Sequence[Labelled], rng: np.random.Generator) -> tuple[Array, LabelMap]:
-        """A sample with a lesion in it: image in [-1, 1] and labels, (x, y, z) each."""
-        for _ in range(ATTEMPTS):
-            image, labels = self._sample(donors, rng)
-            if labels.any():
-                return image, labels
-        raise InsertionError("the generator draws no lesion; train it longer, or choose another epoch.")
+        largest = max(shapes.lesions_of(sample), key=lambda each: each.voxels)
+        lesion = shapes.organ_of(sample) if self.config.placement == "replace" else largest
+        return shapes.cut_piece(sample, lesion, canvas.spacing_mm, rng, room_mm=self.gap_mm(canvas), least=least)
 
     @torch.no_grad()
     def _sample(self, donors: Sequence[Labelled], rng: np.random.Generator) -> tuple[Array, LabelMap]:
-        """An image in [-1, 1] and its labels, (x, y, z); z = 1 of a 2D network."""
+        """A sample with a lesion in it: image in [-1, 1] and labels, (x, y, z) each; z = 1 of a 2D network."""
         device = _device(self.network)
-        z = torch.from_numpy(rng.standard_normal((1, int(self.network.latent)), dtype=np.float32))  # type: ignore[arg-type]
-        condition = torch.from_numpy(self._condition(donors, rng))[None]
-        stack = self.network(z.to(device), condition.to(device)).float().cpu()
-        if not torch.isfinite(stack).all():
-            raise InsertionError("the generator answers with values that are no numbers; train it anew.")
-        image, labels = (each.numpy().reshape(_extent(self.lesions)) for each in split_joint(stack))
-        return image.astype(np.float32), labels.astype(np.uint8)
+        for _ in range(insertion.ATTEMPTS):
+            z = torch.from_numpy(rng.standard_normal((1, int(self.network.latent)), dtype=np.float32))  # type: ignore[arg-type]
+            condition = torch.from_numpy(self._condition(donors, rng))[None]
+            stack = self.network(z.to(device), condition.to(device)).float().cpu()
+            if not torch.isfinite(stack).all():
+                raise InsertionError("the generator answers with values that are no numbers; train it anew.")
+            image, labels = (each.numpy().reshape(_extent(self.lesions)) for each in split_joint(stack))
+            if labels.any():
+                return image.astype(np.float32), labels.astype(np.uint8)
+        raise InsertionError("the generator draws no lesion; train it longer, or choose another epoch.")
 
     def _condition(self, donors: Sequence[Labelled], rng: np.random.Generator) -> NDArray[np.float32]:
         """The condition of the patch around a drawn real lesion, (D,)."""
-        every = [(donor, lesion) for donor in donors for lesion in lesions_of(donor)]
+        every = [(donor, lesion) for donor in donors for lesion in shapes.lesions_of(donor)]
         if not every:
             raise InsertionError("no donor has a lesion to ask the generator for; give cases with lesions.")
         donor, lesion = every[int(rng.integers(len(every)))]
@@ -360,17 +330,6 @@ class _Sampled(SoftPoisson):
         labels = cut_labels(donor.labels, _start(lesion.centre, extent), extent).astype(np.int64)
         place = body_coordinates(donor.image, lesion.centre)
         return self.lesions.condition.vector(self.lesions.names, labels, place, donor.subject)
-
-
-def _in_place_of(recipient: Labelled, image: Array, labels: LabelMap) -> Labelled:
-    """A sample in the recipient's unit, where its organ (or the middle of its body) lies."""
-    middle: Sequence[float] = [(first + last - 1) / 2 for first, last in recipient.image.body]
-    if recipient.labels.any():
-        middle = organ_of(recipient).centre
-    affine = recipient.image.affine.copy()
-    affine[:3, 3] = (affine @ (*_start(middle, image.shape), 1))[:3]
-    bounds, body = recipient.image.bounds, tuple((0, size) for size in image.shape)
-    return Labelled(recipient.subject, Prepared(denormalise(image, bounds), affine, body, bounds), labels)
 
 
 def _extent(lesions: LesionConfig) -> Voxel:

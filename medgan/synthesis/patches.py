@@ -158,9 +158,6 @@ class LesionPatches(Dataset[Batch]):
 
     Each is a pure function of the seed and its number. Every lesion of all cases is drawn equally often, whatever its
     size and whoever has it. What hangs together by faces, edges or corners is one lesion, whatever its names.
-
-    Raises:
-        DataError: Lesions are wanted, and nothing is labelled.
     """
 
     def __init__(self, cases: Sequence[Labelled], config: LesionConfig, *, seed: int) -> None:

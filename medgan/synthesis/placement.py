@@ -77,11 +77,7 @@ class Anatomy:
 
     @classmethod
     def of(cls, cases: Sequence[Labelled], tissue_percent: float) -> Self:
-        """Measured on labelled cases.
-
-        Raises:
-            InsertionError: None of them has a lesion with tissue around it.
-        """
+        """Measured on labelled cases."""
         around = np.concatenate([np.empty(0, np.float32), *(_surroundings(case) for case in cases)])
         if not around.size:
             raise InsertionError("no donor has a lesion with tissue around it; give cases with lesions.")
@@ -102,14 +98,6 @@ class Anatomy:
             like &= ndimage.distance_transform_edt(case.labels == 0, sampling=spacing_mm) > gap_mm
         return np.asarray(body & like)
 
-    def likelihood(self, image: Prepared, places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The density at voxels (n, 3) of a case, (n,)."""
-        cells = np.floor((body_coordinates(image, places) + 1) / 2 * BINS).astype(int)
-        inside = ((cells >= 0) & (cells < BINS)).all(axis=1)
-        result = np.zeros(len(places))
-        result[inside] = self.density[tuple(cells[inside].T)]
-        return result
-
     def find_place(
         self,
         allowed: NDArray[np.bool_],
@@ -123,7 +111,9 @@ class Anatomy:
         ``allowed`` is (X, Y, Z) of the recipient; the lesion, (x, y, z), is odd along each axis.
         """
         places = np.argwhere(allowed)
-        likely = self.likelihood(image, places)
+        cells = np.floor((body_coordinates(image, places) + 1) / 2 * BINS).astype(int)
+        inside = ((cells >= 0) & (cells < BINS)).all(axis=1)
+        places, likely = places[inside], self.density[tuple(cells[inside].T)]
         places, likely = places[likely > 0], likely[likely > 0]
         if not len(places):
             return None

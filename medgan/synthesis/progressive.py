@@ -49,11 +49,7 @@ class ProgressiveConfig(Config):
         return ProgressiveGenerator(lesions.shape, 1 + len(lesions.names), latent=self.latent, **self.common(lesions))
 
     def common(self, lesions: LesionConfig) -> dict[str, int]:
-        """The arguments of both networks.
-
-        Raises:
-            ConfigError: A patch that cannot be halved as often as there are levels beyond the first.
-        """
+        """The arguments of both networks."""
         multiple = 2**self.levels
         if any(size % multiple for size in lesions.shape):
             raise ConfigError(

@@ -159,11 +159,7 @@ def _readable_labels(cohort: Cohort) -> Labels:
 
 
 def write_cohort(folder: Path, real: RealCases, made: Sequence[tuple[str, Path, Path]]) -> None:
-    """Write the table of real images and synthetic ``made`` (subject, image, mask), link files, say what labels mean.
-
-    Raises:
-        DataError: Something cannot be written.
-    """
+    """Write the table of real and ``made`` cases (subject, image, mask), link real files, and say what labels mean."""
     rows, part_of = [], real.split.part_of
     for study in real.cohort.studies:
         paths = [path and f"{REAL}/{real.cohort.relative(path)}" for path in (study.image, study.mask)]

@@ -111,11 +111,7 @@ def lesions_of(case: Labelled) -> tuple[Lesion, ...]:
 
 
 def organ_of(case: Labelled) -> Lesion:
-    """All that a label map marks, as one.
-
-    Raises:
-        InsertionError: It marks nothing.
-    """
+    """All that a label map marks, as one; a case in which nothing is marked is refused."""
     box = marked_box(case.labels)
     if box is None:
         raise InsertionError(f"{case.subject} has no label that could be replaced; use placement=add.")
@@ -247,11 +243,7 @@ class ShapeModel:
     def fit(
         cls, masks: Sequence[tuple[LabelMap, Sequence[float]]], names: int, variance_kept: float = VARIANCE_KEPT
     ) -> Self:
-        """Learn from real masks of one lesion or organ each, (x, y, z) of 0 to ``names``, with their spacing in mm.
-
-        Raises:
-            DataError: Fewer than two masks that are large enough.
-        """
+        """Learn from real masks of one lesion or organ each, (x, y, z) of 0 to ``names``, with their spacing in mm."""
         usable = [(mask, spacing) for mask, spacing in masks if np.count_nonzero(mask) >= LEAST_VOXELS]
         if len(usable) < 2:
             raise DataError(

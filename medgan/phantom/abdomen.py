@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from medgan.phantom.anatomy import Anatomy, Layer
-from medgan.phantom.shapes import TALL, Dome, Ellipsoid, HalfSpace, Shape, Slab, Tube
+from medgan.phantom.shapes import TALL, Ellipsoid, Shape, Tube, dome, half_space, slab
 from medgan.phantom.space import Field, Point, Space, Waves, near, point
 from medgan.phantom.tissues import Tissue
 
@@ -25,7 +25,7 @@ def draw_abdomen(rng: Generator, *, lesions: bool) -> Anatomy:
     girth = rng.uniform(0.92, 1.06)
     build = (girth, girth * rng.uniform(1.0, 1.13), float(rng.uniform(0.94, 1.06)))
     bend = tuple(Waves.draw(rng, rms, (110, 260)) for rms in (1.8, 2.4, 2.4))
-    trunk = Trunk.draw(rng)
+    trunk = _Trunk.draw(rng)
     layers = [*_wall(rng, trunk), *_bowel(rng, trunk), *_stomach(rng, trunk), *_spleen(rng, trunk)]
     layers += [*_liver(rng, trunk, lesions), *_pancreas(rng, trunk), *_kidneys(rng, trunk), *_crura()]
     layers += [*_vessels(rng, trunk), *_back(rng), *_bones(trunk)]
@@ -33,18 +33,14 @@ def draw_abdomen(rng: Generator, *, lesions: bool) -> Anatomy:
 
 
 @dataclass(frozen=True)
-class Trunk:
+class _Trunk:
     """The surfaces between which everything else lies."""
 
     skin: Shape
-    muscle: Shape
-    """The muscle wall's outer surface."""
-    cavity: Shape
-    """The muscle wall's inner surface."""
-    belly: Shape
-    """The part of the cavity below the diaphragm."""
-    spine_z: float
-    """Middle of the first lumbar vertebra."""
+    muscle: Shape  # the muscle wall's outer surface
+    cavity: Shape  # the muscle wall's inner surface
+    belly: Shape  # the part of the cavity below the diaphragm
+    spine_z: float  # middle of the first lumbar vertebra
 
     @classmethod
     def draw(cls, rng: Generator) -> Self:
@@ -57,8 +53,8 @@ class Trunk:
         furrow = Ellipsoid((0, -102 - back - 9, 0), (16, 14, TALL))
         skin = Ellipsoid(middle, radii, square=0.2).without(furrow, blend_mm=16)
         top = rng.uniform(68, 88)
-        right, left = Dome((58, 10, top - 92), (78, 98, 92)), Dome((-60, 10, top - 100), (76, 96, 92))
-        domes = right.joined(left, 30).joined(Dome((0, 18, top - 90), (44, 92, 105)), 30)
+        right, left = dome((58, 10, top - 92), (78, 98, 92)), dome((-60, 10, top - 100), (76, 96, 92))
+        domes = right.joined(left, 30).joined(dome((0, 18, top - 90), (44, 92, 105)), 30)
         return cls(skin, muscle, cavity, cavity.within(domes), rng.uniform(-14, 14))
 
     def padded(self, layer: Layer, fat_mm: float) -> Iterator[Layer]:
@@ -67,13 +63,13 @@ class Trunk:
         yield layer
 
 
-def _wall(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
+def _wall(rng: Generator, trunk: _Trunk) -> Iterator[Layer]:
     """Skin, fat, muscles, lungs and the fat in which the organs will lie, outermost first."""
     yield Layer(Tissue.SKIN, trunk.skin)
     yield Layer(Tissue.SUBCUTANEOUS_FAT, trunk.skin.grown(-2.0))
     yield Layer(Tissue.MUSCLE, trunk.muscle)
     # Fat between the three muscles of the flank, and between the two straight muscles in front.
-    flank = HalfSpace((0, 66, 0), (0, 1, 0))
+    flank = half_space((0, 66, 0), (0, 1, 0))
     for depth in (4.2, 8.6):
         sheet = trunk.cavity.grown(depth + 0.45).without(trunk.cavity.grown(depth - 0.45))
         yield Layer(Tissue.SUBCUTANEOUS_FAT, sheet.within(flank))
@@ -85,7 +81,7 @@ def _wall(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
     yield Layer(Tissue.LUNG, trunk.cavity.without(trunk.belly, blend_mm=3).grown(-0.8), rng.uniform(-25, 25))
 
 
-def _bowel(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
+def _bowel(rng: Generator, trunk: _Trunk) -> Iterator[Layer]:
     """Small-bowel loops, duodenum and the colon's frame around them."""
     for place in np.linspace(-88, 48, 18):
         start = rng.uniform((place - 5, 6, -92), (place + 5, 62, -12))
@@ -107,7 +103,7 @@ def _bowel(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
         yield from _hollow(rng, trunk, Tissue.BOWEL_WALL, tube, wall_mm=2.0, level=level, rough_mm=2.4)
 
 
-def _stomach(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
+def _stomach(rng: Generator, trunk: _Trunk) -> Iterator[Layer]:
     """Fundus at the back, body, antrum across the midline; food and fluid under a level of gas."""
     full = rng.uniform(0.75, 1.1)
     path = [(-54, -8, 78), (-60, 8, 52), (-60, 34, 24), (-34, 50, 2), (4, 46, -10), (27, 33, -6)]
@@ -117,7 +113,7 @@ def _stomach(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
 
 
 def _hollow(
-    rng: Generator, trunk: Trunk, wall: Tissue, tube: Tube, *, wall_mm: float, level: float, rough_mm: float
+    rng: Generator, trunk: _Trunk, wall: Tissue, tube: Tube, *, wall_mm: float, level: float, rough_mm: float
 ) -> Iterator[Layer]:
     """A wall, what it holds, and gas in front, where it rises in a patient who lies on the back.
 
@@ -132,7 +128,7 @@ def _hollow(
         yield Layer(Tissue.GAS, inner.within(tube.front(level)))
 
 
-def _spleen(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
+def _spleen(rng: Generator, trunk: _Trunk) -> Iterator[Layer]:
     """A crescent against the left posterior ribs, hollow towards stomach and kidney."""
     size = rng.uniform(0.85, 1.12)
     middle = near(rng, (-90, -30, 26), 7)
@@ -142,20 +138,20 @@ def _spleen(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
     yield from trunk.padded(Layer(Tissue.SPLEEN, crescent), 2.0)
 
 
-def _liver_shape(rng: Generator, trunk: Trunk) -> Shape:
+def _liver_shape(rng: Generator, trunk: _Trunk) -> Shape:
     """Right and left lobe under the diaphragm; the visceral side faces left, back and down."""
     size = rng.uniform(0.88, 1.08)
     lobe = Ellipsoid(near(rng, (70, 4, 2), 6), (70 * size, 84 * size, 78 * size))
-    right = lobe.within(HalfSpace((14, -10, 30), (-1, -0.25, -0.62)), blend_mm=14)
+    right = lobe.within(half_space((14, -10, 30), (-1, -0.25, -0.62)), blend_mm=14)
     reach = rng.uniform(56, 96)
     lobe = Ellipsoid(near(rng, (4, 46, 40), 5), (reach, 33, 46), turn_deg=rng.uniform(-8, 4), tilt_deg=-6)
-    left = lobe.within(HalfSpace((0, 20, 30), (0, -1, -0.25)), blend_mm=14)
+    left = lobe.within(half_space((0, 20, 30), (0, -1, -0.25)), blend_mm=14)
     caudate = Ellipsoid((12, 12, 34), (18, 22, 24))
     liver = right.joined(left, 22).joined(caudate, 10).rough(Waves.draw(rng, 1.4, (45, 90)))
     return liver.within(trunk.belly.grown(-3.5), blend_mm=6)
 
 
-def _liver(rng: Generator, trunk: Trunk, lesions: bool) -> Iterator[Layer]:
+def _liver(rng: Generator, trunk: _Trunk, lesions: bool) -> Iterator[Layer]:
     """The liver with its hepatic and portal veins, the gallbladder in its fossa, and lesions where they are asked."""
     liver = _liver_shape(rng, trunk)
     yield from trunk.padded(Layer(Tissue.LIVER, liver), 1.8)
@@ -198,14 +194,14 @@ def _lesions(rng: Generator, liver: Shape) -> Iterator[Layer]:
         room_mm = np.minimum(room_mm, apart_mm)
 
 
-def _pancreas(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
+def _pancreas(rng: Generator, trunk: _Trunk) -> Iterator[Layer]:
     """Head in the duodenum's arc, neck before the portal confluence, tail towards the spleen."""
     path = [(32, 10, -36), (28, 14, -22), (10, 27, -6), (-18, 28, 4), (-46, 10, 14), (-72, -14, 24)]
     pancreas = Tube([near(rng, p, 3) for p in path], [10, 13, 9, 9, 9.5, 9]).rough(Waves.draw(rng, 1.3, (12, 24)))
     yield from trunk.padded(Layer(Tissue.PANCREAS, pancreas), 1.5)
 
 
-def _kidneys(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
+def _kidneys(rng: Generator, trunk: _Trunk) -> Iterator[Layer]:
     """Both kidneys in their fat: cortex, pyramids, sinus and pelvis; the hilum looks inwards and to the front."""
     for side, place in ((1, (58, -40, -26)), (-1, (-57, -38, -16))):
         (x, y, z), size, turn = near(rng, place, 6), rng.uniform(0.9, 1.1), rng.uniform(28, 48)
@@ -233,7 +229,7 @@ def _crura() -> Iterator[Layer]:
         yield Layer(Tissue.MUSCLE, Tube(path, [3, 5, 5, 4]))
 
 
-def _vessels(rng: Generator, trunk: Trunk) -> Iterator[Layer]:
+def _vessels(rng: Generator, trunk: _Trunk) -> Iterator[Layer]:
     """Aorta left of and vena cava right of the midline, before the spine; portal vein and visceral branches."""
     wide, kink = rng.uniform(0.88, 1.15), rng.uniform(-4, 4)
     cava = Tube(
@@ -288,7 +284,7 @@ def _back(rng: Generator) -> Iterator[Layer]:
     yield Layer(Tissue.SUBCUTANEOUS_FAT, Ellipsoid((0, -92, 0), (2.5, 14, TALL)))
 
 
-def _bones(trunk: Trunk) -> Iterator[Layer]:
+def _bones(trunk: _Trunk) -> Iterator[Layer]:
     """Discs, vertebrae, the canal and the ribs: laid over the organs' fat."""
     column = Ellipsoid((0, SPINE_Y, 0), (22, 16.5, TALL))
     yield Layer(Tissue.DISC, column)
@@ -298,8 +294,8 @@ def _bones(trunk: Trunk) -> Iterator[Layer]:
         yield Layer(Tissue.TRABECULAR_BONE, bone.grown(-1.2))
     yield Layer(Tissue.VISCERAL_FAT, Ellipsoid((0, -54.5, 0), (11, 8.5, TALL)))
     yield Layer(Tissue.SPINAL_CANAL, Ellipsoid((0, -53.8, 0), (9, 7.2, TALL)))
-    ribs, costal_arch = _Ribs(trunk, bone=True), _Ribs(trunk, bone=False)
-    yield Layer(Tissue.CARTILAGE, costal_arch)
+    ribs = _ribs(trunk, bone=True)
+    yield Layer(Tissue.CARTILAGE, _ribs(trunk, bone=False))
     yield Layer(Tissue.RIB, ribs)
     yield Layer(Tissue.RIB, ribs.grown(-1.5), -420.0, filling=Tissue.TRABECULAR_BONE)
 
@@ -317,29 +313,29 @@ def _vertebra(z: float) -> Shape:
     return bone
 
 
-def _drum(centre: tuple[float, float, float], radii: tuple[float, float], half_height: float) -> Shape:
+def _drum(centre: Point, radii: tuple[float, float], half_height: float) -> Shape:
     """An upright cylinder with rounded rims."""
-    slab = Slab(centre[2] - half_height, centre[2] + half_height)
-    return Ellipsoid(centre, (*radii, TALL)).within(slab, blend_mm=4)
+    ends = slab(centre[2] - half_height, centre[2] + half_height)
+    return Ellipsoid(centre, (*radii, TALL)).within(ends, blend_mm=4)
 
 
-class _Ribs(Shape):
-    """All ribs at once: bars that run along the cavity's wall and fall from the spine towards the front."""
+def _ribs(trunk: _Trunk, *, bone: bool) -> Shape:
+    """All ribs at once, or their cartilage: bars along the cavity's wall that fall from the spine towards the front.
 
-    def __init__(self, trunk: Trunk, *, bone: bool) -> None:
-        self.cavity, self.bone = trunk.cavity, bone
-        self.head_z = trunk.spine_z + VERTEBRA_STEP_MM + 4
-        self.low, self.high = trunk.muscle.low, trunk.muscle.high
+    A rib is 8 mm thick and 14 mm high, and the lower it is, the earlier it ends.
+    """
+    head_z = trunk.spine_z + VERTEBRA_STEP_MM + 4
 
-    def distance(self, at: Space) -> Field:
-        """Distance to the nearest rib; a rib is 8 mm thick and 14 mm high, and the lower it is, the earlier it ends."""
+    def distance(at: Space) -> Field:
         fall = 0.62 * (at.y + 80) + 0.4 * (np.abs(at.x) - 35)
-        rank = np.clip(np.round((at.z + fall - self.head_z) / 31.0), 0, 8)
-        beside = self.cavity.distance(at) - 5.0
-        above = (at.z + fall - self.head_z - 31.0 * rank) * 0.81
+        rank = np.clip(np.round((at.z + fall - head_z) / 31.0), 0, 8)
+        beside = trunk.cavity.distance(at) - 5.0
+        above = (at.z + fall - head_z - 31.0 * rank) * 0.81
         bar = (np.sqrt((beside / 4.0) ** 2 + (above / 7.0) ** 2 + 1e-12) - 1.0) * 4.5
         end_y = np.minimum(-38.0 + 48.0 * rank, 52.0)
-        if self.bone:
+        if bone:
             return np.maximum(np.maximum(bar, (at.y - end_y) * 0.8), 33.0 - np.abs(at.x))
         arch = np.maximum(end_y - at.y, np.abs(at.x) - 110.0)
         return np.maximum(np.maximum(bar, arch), np.where(rank < 2, 99.0, 26.0 - np.abs(at.x)))
+
+    return Shape(trunk.muscle.low, trunk.muscle.high, distance)

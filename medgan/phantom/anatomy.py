@@ -21,8 +21,7 @@ class Layer:
 
     tissue: Label
     shape: Shape
-    offset_hu: float = 0.0
-    """How much denser this piece is than its tissue is in this subject."""
+    offset_hu: float = 0.0  # how much denser this piece is than its tissue is in this subject
     filling: Label | None = None
     """What MR finds in it, where that is not the tissue of its label: the marrow of a rib."""
 
@@ -32,10 +31,8 @@ class Anatomy:
     """One subject's layers, the lowest first, and how the subject's build bends the average coordinates."""
 
     layers: tuple[Layer, ...]
-    build: Point
-    """How much larger than average the subject is, along x, y and z."""
-    bend: tuple[Waves, ...]
-    """A smooth displacement (mm) along each axis, which makes no two subjects alike anywhere."""
+    build: Point  # how much larger than average the subject is, along x, y and z
+    bend: tuple[Waves, ...]  # a smooth displacement (mm) along each axis, which makes no two subjects alike anywhere
 
     def coordinates(self, scanner: Space) -> Space:
         """The average subject's coordinates of the scanner's points."""

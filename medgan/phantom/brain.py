@@ -8,13 +8,12 @@ import numpy as np
 from numpy.random import Generator
 
 from medgan.phantom.anatomy import Layer
-from medgan.phantom.shapes import TALL, Ellipsoid, HalfSpace, Shape, Tube
+from medgan.phantom.shapes import TALL, Ellipsoid, Shape, Tube, half_space
 from medgan.phantom.space import Field, Point, Space, Waves, near, point
 from medgan.phantom.tissues import HeadTissue
 
 CORTEX_MM = 2.9
-CENTRE = (0.0, -8.0, -24.0)
-"""Where the furrows of the cortex point to."""
+CENTRE = (0.0, -8.0, -24.0)  # where the furrows of the cortex point to
 
 
 class _Furrows(Shape):
@@ -54,14 +53,10 @@ class _Furrows(Shape):
 class Brain:
     """The surfaces of one brain."""
 
-    inside: Shape
-    """What the dura holds."""
-    hull: Shape
-    """The surface of the hemispheres over which the furrows are cut."""
-    furrows: Shape
-    """All that parts the gyri, filled with fluid."""
-    size: float
-    """Of the ventricles, relative to the mean."""
+    inside: Shape  # what the dura holds
+    hull: Shape  # the surface of the hemispheres over which the furrows are cut
+    furrows: Shape  # all that parts the gyri, filled with fluid
+    size: float  # of the ventricles, relative to the mean
 
     @classmethod
     def draw(cls, rng: Generator, inside: Shape) -> Self:
@@ -95,7 +90,7 @@ def brain_layers(rng: Generator, brain: Brain, *, lesions: bool) -> Iterator[Lay
     yield Layer(HeadTissue.CSF, brain.furrows.within(brain.inside.grown(-1.0)))
     # The fold of the dura between the hemispheres.
     sheet = Ellipsoid((0, 0, 0), (0.5, TALL, TALL)).without(Ellipsoid((0, -6, -26), (40, 62, 44)))
-    yield Layer(HeadTissue.DURA, sheet.within(brain.inside).within(HalfSpace((0, 0, -40), (0, 0, -1))))
+    yield Layer(HeadTissue.DURA, sheet.within(brain.inside).within(half_space((0, 0, -40), (0, 0, -1))))
     nuclei, ventricles = list(_nuclei(rng)), list(_ventricles(rng, brain.size))
     yield from nuclei
     if lesions:
@@ -137,7 +132,7 @@ def _hindbrain(rng: Generator, brain: Brain) -> Iterator[Layer]:
     """The cisterns, brainstem and cerebellum under the tent of the dura, and the fourth ventricle between them."""
     yield Layer(HeadTissue.CSF, Ellipsoid((0, 6, -44), (13, 13, 7)))
     stem = Tube([(0, -13, -40), (0, -16, -48), (0, -19, -62), (0, -27, -82)], [12.0, 12.5, 15.0, 9.0])
-    yield Layer(HeadTissue.CSF, stem.grown(2.4).within(HalfSpace((0, -14, -46), (0, 0.8, 1)), 3))
+    yield Layer(HeadTissue.CSF, stem.grown(2.4).within(half_space((0, -14, -46), (0, 0.8, 1)), 3))
     half = [Ellipsoid((side * 25, -55, -70), (31, 28, 26)) for side in (-1, 1)]
     cerebellum = half[0].joined(half[1], 6).joined(Ellipsoid((0, -47, -56), (15, 22, 24)), 16)
     cerebellum = cerebellum.within(brain.inside.grown(-3.0), blend_mm=4).cached()

@@ -26,8 +26,7 @@ from medgan.phantom.tissues import RENAL_RETURN, Attenuation, Label, Tissue
 class CT:
     """One CT examination."""
 
-    series: Mapping[str, bool]
-    """By domain, whether the scan is taken after the injection of iodine."""
+    series: Mapping[str, bool]  # by domain, whether the scan is taken after the injection of iodine
     unit: ClassVar[str] = "HU"
 
     def describe(self, rng: Streams) -> dict[str, dict[str, Any]]:
@@ -46,16 +45,11 @@ class CT:
 class _Scan:
     """What differs from scan to scan: how the scanner was set, and how far the iodine had come."""
 
-    phase: float
-    """0 late arterial, 1 portal."""
-    iodine: float
-    """Dose by body weight, relative to the usual one."""
-    noise_hu: float
-    """Standard deviation of the noise in mid-body."""
-    blur_mm: float
-    """Standard deviation of the point-spread function within a slice."""
-    table: bool
-    """Whether the field of view reaches the table."""
+    phase: float  # 0 late arterial, 1 portal
+    iodine: float  # dose by body weight, relative to the usual one
+    noise_hu: float  # standard deviation of the noise in mid-body
+    blur_mm: float  # standard deviation of the point-spread function within a slice
+    table: bool  # whether the field of view reaches the table
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:

@@ -14,14 +14,12 @@ from numpy.random import Generator
 
 from medgan.phantom.anatomy import Anatomy, Layer
 from medgan.phantom.brain import Brain, brain_layers
-from medgan.phantom.shapes import Dome, Ellipsoid, HalfSpace, Shape, Tube
+from medgan.phantom.shapes import Ellipsoid, Shape, Tube, dome, half_space
 from medgan.phantom.space import Waves, near
 from medgan.phantom.tissues import HeadTissue
 
-MIDDLE = (0.0, -8.0, -20.0)
-"""Centre of the vault."""
-RADII = (66.0, 84.0, 72.0)
-"""Of the vault's inside."""
+MIDDLE = (0.0, -8.0, -20.0)  # centre of the vault
+RADII = (66.0, 84.0, 72.0)  # of the vault's inside
 
 
 def draw_head(rng: Generator, *, lesions: bool) -> Anatomy:
@@ -29,7 +27,7 @@ def draw_head(rng: Generator, *, lesions: bool) -> Anatomy:
     size = rng.uniform(0.95, 1.04)
     build = (size * rng.uniform(0.97, 1.03), size, size * rng.uniform(0.98, 1.03))
     bend = tuple(Waves.draw(rng, rms, (120, 260)) for rms in (0.9, 1.5, 1.5))
-    skull = Skull.draw(rng)
+    skull = _Skull.draw(rng)
     layers = [*_scalp(rng, skull), *_face(rng), *_skull(rng, skull), *_eyes(rng)]
     layers += [Layer(HeadTissue.DURA, skull.inner), Layer(HeadTissue.CSF, skull.inner.grown(-1.0))]
     layers += [*brain_layers(rng, Brain.draw(rng, skull.inner), lesions=lesions), *_petrous_bones(rng)]
@@ -38,22 +36,19 @@ def draw_head(rng: Generator, *, lesions: bool) -> Anatomy:
 
 
 @dataclass(frozen=True)
-class Skull:
+class _Skull:
     """The surfaces between which everything else lies."""
 
     scalp: Shape
-    outer: Shape
-    """The bone's outer surface."""
-    inner: Shape
-    """The bone's inner surface."""
-    diploe: Shape
-    """The marrow between the tables."""
+    outer: Shape  # the bone's outer surface
+    inner: Shape  # the bone's inner surface
+    diploe: Shape  # the marrow between the tables
 
     @classmethod
     def draw(cls, rng: Generator) -> Self:
         """A skull whose bone and scalp vary in thickness from subject to subject."""
         bone, scalp = rng.uniform(5.5, 8.0), rng.uniform(4.5, 7.5)
-        vault = Dome(MIDDLE, RADII).cached()
+        vault = dome(MIDDLE, RADII).cached()
         base = _base().cached()
         inner = vault.within(base, blend_mm=8).rough(Waves.draw(rng, 0.8, (40, 90)))
         outer = vault.grown(bone).within(base.grown(3), blend_mm=12).rough(Waves.draw(rng, 0.8, (40, 90)))
@@ -63,19 +58,19 @@ class Skull:
             skin = skin.joined(Ellipsoid((side * 74, 4, -52), (7, 34, 26)), 12)
         skin = skin.rough(Waves.draw(rng, 0.7, (50, 110)))
         middle = vault.grown(bone * 0.72).without(vault.grown(bone * 0.34))
-        marrow = middle.within(HalfSpace((0, 0, -48), (0, 0.3, -1)), 4).rough(Waves.draw(rng, 0.6, (14, 30)))
+        marrow = middle.within(half_space((0, 0, -48), (0, 0.3, -1)), 4).rough(Waves.draw(rng, 0.6, (14, 30)))
         return cls(skin.cached(), outer.cached(), inner.cached(), marrow)
 
 
 def _base() -> Shape:
     """What lies above the base of the skull: high over the orbits, whose roofs bulge into it, and low behind them."""
-    front: Shape = HalfSpace((0, 0, -47), (0, 0, -1))
+    front: Shape = half_space((0, 0, -47), (0, 0, -1))
     for side in (-1, 1):
         front = front.without(Ellipsoid((side * 32, 60, -57), (24, 34, 17)), blend_mm=8)
-    return front.joined(HalfSpace((0, 22, -50), (0, 1, -0.25)), blend_mm=10)
+    return front.joined(half_space((0, 22, -50), (0, 1, -0.25)), blend_mm=10)
 
 
-def _scalp(rng: Generator, skull: Skull) -> Iterator[Layer]:
+def _scalp(rng: Generator, skull: _Skull) -> Iterator[Layer]:
     """Skin, the fat under it, and the muscles of temple and neck."""
     yield Layer(HeadTissue.SKIN, skull.scalp)
     yield Layer(HeadTissue.FAT, skull.scalp.grown(-1.8))
@@ -102,7 +97,7 @@ def _face(rng: Generator) -> Iterator[Layer]:
             yield Layer(HeadTissue.GAS, Ellipsoid(near(rng, (side * 6.2, y, -60), 0.8), radii))
 
 
-def _skull(rng: Generator, skull: Skull) -> Iterator[Layer]:
+def _skull(rng: Generator, skull: _Skull) -> Iterator[Layer]:
     """The vault's two tables with marrow between them, the sphenoid with its sinus, and mostly a frontal sinus."""
     yield Layer(HeadTissue.OUTER_TABLE, skull.outer)
     yield Layer(HeadTissue.INNER_TABLE, skull.inner.grown(2.0).within(skull.outer))

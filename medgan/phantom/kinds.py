@@ -21,17 +21,14 @@ from medgan.phantom.tissues import HEAD_LESIONS, LESIONS, HeadTissue, Label, Tis
 class Kind:
     """One kind of phantom."""
 
-    draw: Callable[..., Anatomy]
-    """A random anatomy: ``draw(rng, lesions=True)``."""
+    draw: Callable[..., Anatomy]  # a random anatomy: ``draw(rng, lesions=True)``
     examinations: tuple[CT | MR, ...]
     """All on one grid, without motion between them. Domains in order: source, target, then what else is scanned."""
     labels: type[Label]
     lesion_labels: tuple[Label, ...]
     field_of_view_mm: Point
-    shape: Size
-    """Voxels along x, y and z, by default."""
-    lesions: float
-    """Share of subjects with lesions, by default."""
+    shape: Size  # voxels along x, y and z, by default
+    lesions: float  # share of subjects with lesions, by default
     mask: str = "labels"
     """The volume that tables name as mask; where it is ``lesions``, that holds the lesions' labels instead of 1."""
 

@@ -22,8 +22,7 @@ from medgan.phantom.anatomy import Layer
 from medgan.phantom.space import Box, Field, Space, Streams, Waves
 from medgan.phantom.tissues import Label, Relaxation
 
-FLOW_VOID = 0.1
-"""What a spin echo sees of flowing blood: most of what was excited has left the slice."""
+FLOW_VOID = 0.1  # what a spin echo sees of flowing blood: most of what was excited has left the slice
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,7 @@ class Acquisition:
     """One series of an examination."""
 
     sequence: SpoiledGradientEcho | SpinEcho
-    enhanced: bool = False
-    """Whether it is taken after the injection of gadolinium."""
+    enhanced: bool = False  # whether it is taken after the injection of gadolinium
 
     def signal(self, tissue: Relaxation) -> float:
         """The signal of a tissue of this subject."""
@@ -87,10 +85,8 @@ class Acquisition:
 class MR:
     """One MR examination."""
 
-    tissues: type[Label]
-    """What is in the body."""
-    series: Mapping[str, Acquisition]
-    """By domain."""
+    tissues: type[Label]  # what is in the body
+    series: Mapping[str, Acquisition]  # by domain
     unit: ClassVar[str] = "arbitrary"
 
     def describe(self, rng: Streams) -> dict[str, dict[str, Any]]:
@@ -107,12 +103,9 @@ class MR:
 class _Session:
     """What differs from examination to examination; all of a subject's series share it."""
 
-    scale: float
-    """Stored value of a signal of 1."""
-    noise: float
-    """Standard deviation of the noise in each part of the complex signal, as a share of ``scale``."""
-    bias: float
-    """Root mean square of the logarithm of the coil's field."""
+    scale: float  # stored value of a signal of 1
+    noise: float  # standard deviation of the noise in each part of the complex signal, as a share of ``scale``
+    bias: float  # root mean square of the logarithm of the coil's field
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:

@@ -6,7 +6,6 @@ at any resolution, without sampling the voxel more than once.
 Source: I. Quilez, "Distance functions" and "Smooth minimum", iquilezles.org/articles.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
@@ -14,19 +13,21 @@ import numpy as np
 
 from medgan.phantom.space import Field, Point, Space, Waves, point
 
-TALL = float("inf")
-"""The radius of what has no end."""
+TALL = float("inf")  # the radius of what has no end
 
 
-class Shape(ABC):
-    """A solid: its distance function, and two corners (mm) that hold it; by default it has no end."""
+class Shape:
+    """A solid: two corners (mm) that hold it, without an end by default, and its distance function."""
 
     low: Point = (-TALL, -TALL, -TALL)
     high: Point = (TALL, TALL, TALL)
 
-    @abstractmethod
+    def __init__(self, low: Field | Point, high: Field | Point, distance: Callable[[Space], Field]) -> None:
+        self.low, self.high, self.formula = point(low), point(high), distance
+
     def distance(self, at: Space) -> Field:
         """Distance to the surface, mm, negative inside."""
+        return np.asarray(self.formula(at))
 
     def grown(self, by_mm: float) -> "Shape":
         """The shape with its surface moved outwards, or inwards where ``by_mm`` is negative."""
@@ -39,17 +40,17 @@ class Shape(ABC):
     def joined(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
         """Both shapes; the crease between them is filled over ``blend_mm``."""
         low, high = np.minimum(self.low, other.low) - blend_mm, np.maximum(self.high, other.high) + blend_mm
-        return _Formula(low, high, lambda at: _smooth_minimum(self.distance(at), other.distance(at), blend_mm))
+        return Shape(low, high, lambda at: _smooth_minimum(self.distance(at), other.distance(at), blend_mm))
 
     def within(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
         """What both shapes hold; the edge is rounded over ``blend_mm``."""
         low, high = np.maximum(self.low, other.low), np.minimum(self.high, other.high)
-        return _Formula(low, high, lambda at: -_smooth_minimum(-self.distance(at), -other.distance(at), blend_mm))
+        return Shape(low, high, lambda at: -_smooth_minimum(-self.distance(at), -other.distance(at), blend_mm))
 
     def without(self, other: "Shape", blend_mm: float = 0.0) -> "Shape":
         """What the other shape leaves of this one; the edge is rounded over ``blend_mm``."""
         low, high = self.low, self.high
-        return _Formula(low, high, lambda at: -_smooth_minimum(-self.distance(at), other.distance(at), blend_mm))
+        return Shape(low, high, lambda at: -_smooth_minimum(-self.distance(at), other.distance(at), blend_mm))
 
     def cached(self) -> "Shape":
         """The shape, measured once over a grid however many others are made of it."""
@@ -63,20 +64,10 @@ class Shape(ABC):
                 measured[whole] = self.distance(whole)
             return measured[whole][box]
 
-        return _Formula(self.low, self.high, distance)
+        return Shape(self.low, self.high, distance)
 
     def _spread(self, by_mm: float, distance: Callable[[Space], Field]) -> "Shape":
-        return _Formula(np.subtract(self.low, by_mm), np.add(self.high, by_mm), distance)
-
-
-class _Formula(Shape):
-    """A shape by its corners and its distance function."""
-
-    def __init__(self, low: Field | Point, high: Field | Point, distance: Callable[[Space], Field]) -> None:
-        self.low, self.high, self.formula = point(low), point(high), distance
-
-    def distance(self, at: Space) -> Field:
-        return np.asarray(self.formula(at))
+        return Shape(np.subtract(self.low, by_mm), np.add(self.high, by_mm), distance)
 
 
 def coverage(distance: Field, spacing_mm: Point) -> Field:
@@ -127,16 +118,14 @@ class Ellipsoid(Shape):
         return np.asarray((level - 1.0) * radius / slope)
 
 
-class Dome(Ellipsoid):
+def dome(centre: Point, radii: Point) -> Shape:
     """The upper half of an ellipsoid, on a cylinder without an end."""
+    whole = Ellipsoid(centre, radii, square=0.15)
 
-    def __init__(self, centre: Point, radii: Point) -> None:
-        super().__init__(centre, radii, square=0.15)
-        self.low = (self.low[0], self.low[1], -TALL)
+    def distance(at: Space) -> Field:  # points below the centre are as far as those at its height
+        return whole.distance(Space(at.x, at.y, np.maximum(at.z, centre[2]), at.spacing_mm))
 
-    def distance(self, at: Space) -> Field:
-        """The ellipsoid's, at the height of its centre for all points below."""
-        return super().distance(Space(at.x, at.y, np.maximum(at.z, self.centre[2]), at.spacing_mm))
+    return Shape((*whole.low[:2], -TALL), whole.high, distance)
 
 
 class Tube(Shape):
@@ -155,7 +144,7 @@ class Tube(Shape):
 
     def front(self, level: float) -> Shape:
         """What lies in front of a plane that follows the axis, ``level`` mean radii before it."""
-        return _Formula(self.low, self.high, lambda at: level * self.radius_mm - self.nearest(at)[1])
+        return Shape(self.low, self.high, lambda at: level * self.radius_mm - self.nearest(at)[1])
 
     def distance(self, at: Space) -> Field:
         """The least distance to a stretch of the tube."""
@@ -175,29 +164,17 @@ class Tube(Shape):
         return best, rise
 
 
-class Slab(Shape):
+def slab(bottom_z: float, top_z: float) -> Shape:
     """What lies between two horizontal planes, mm."""
-
-    def __init__(self, bottom_z: float, top_z: float) -> None:
-        self.middle, self.half = (bottom_z + top_z) / 2, (top_z - bottom_z) / 2
-        self.low, self.high = (-TALL, -TALL, bottom_z), (TALL, TALL, top_z)
-
-    def distance(self, at: Space) -> Field:
-        """Exact."""
-        return np.asarray(np.abs(at.z - self.middle) - self.half)
+    middle, half = (bottom_z + top_z) / 2, (top_z - bottom_z) / 2
+    return Shape((-TALL, -TALL, bottom_z), (TALL, TALL, top_z), lambda at: np.abs(at.z - middle) - half)
 
 
-class HalfSpace(Shape):
+def half_space(through: Point, outwards: Point) -> Shape:
     """Everything behind a plane: ``through`` lies on it (mm), and ``outwards`` points away from the solid."""
-
-    def __init__(self, through: Point, outwards: Point) -> None:
-        length = sum(part * part for part in outwards) ** 0.5
-        self.through, self.normal = through, (outwards[0] / length, outwards[1] / length, outwards[2] / length)
-
-    def distance(self, at: Space) -> Field:
-        """Exact."""
-        (px, py, pz), (nx, ny, nz) = self.through, self.normal
-        return np.asarray((at.x - px) * nx + (at.y - py) * ny + (at.z - pz) * nz)
+    length = sum(part * part for part in outwards) ** 0.5
+    (px, py, pz), (nx, ny, nz) = through, (part / length for part in outwards)
+    return Shape(Shape.low, Shape.high, lambda at: (at.x - px) * nx + (at.y - py) * ny + (at.z - pz) * nz)
 
 
 def _smooth_minimum(one: Field, other: Field, blend_mm: float) -> Field:

@@ -27,10 +27,8 @@ class Space:
     x: Field
     y: Field
     z: Field
-    spacing_mm: Point
-    """The size of the voxels around the points."""
-    part_of: "tuple[Space, Box] | None" = None
-    """The space that this is a box of, and which."""
+    spacing_mm: Point  # the size of the voxels around the points
+    part_of: "tuple[Space, Box] | None" = None  # the space that this is a box of, and which
 
     @classmethod
     def regular(cls, shape: Size, spacing_mm: Point) -> Self:
@@ -62,10 +60,8 @@ class Space:
 class Waves:
     """A smooth random field: a sum of plane waves in random directions."""
 
-    vectors: Field
-    """Radians per mm, (waves, 3)."""
-    phases: Field
-    """Radians, (waves,)."""
+    vectors: Field  # radians per mm, (waves, 3)
+    phases: Field  # radians, (waves,)
     amplitude: float
 
     @classmethod

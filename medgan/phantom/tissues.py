@@ -14,26 +14,19 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Self
 
-R1_PER_MMOL_S = 4.78
-"""How much the rate 1/T1 (1/s) rises with each mmol/l of gadobutrol."""
-R2_PER_MMOL_S = 6.1
-"""The same of 1/T2."""
+R1_PER_MMOL_S = 4.78  # how much the rate 1/T1 (1/s) rises with each mmol/l of gadobutrol
+R2_PER_MMOL_S = 6.1  # the same of 1/T2
 
 
 @dataclass(frozen=True)
 class Attenuation:
     """A tissue in CT, HU."""
 
-    hu: float
-    """The mean over subjects, without iodine."""
-    spread_hu: float
-    """How far a subject's mean lies from it, at most."""
-    texture_hu: float
-    """Standard deviation within a subject."""
-    arterial_hu: float = 0.0
-    """Gain by iodine in the late arterial phase, about 35 s after injection."""
-    portal_hu: float = 0.0
-    """Gain by iodine in the portal phase, about 75 s after injection."""
+    hu: float  # the mean over subjects, without iodine
+    spread_hu: float  # how far a subject's mean lies from it, at most
+    texture_hu: float  # standard deviation within a subject
+    arterial_hu: float = 0.0  # gain by iodine in the late arterial phase, about 35 s after injection
+    portal_hu: float = 0.0  # gain by iodine in the portal phase, about 75 s after injection
 
     def gain_hu(self, phase: float) -> float:
         """Gain by iodine between the late arterial phase (0) and the portal phase (1)."""
@@ -46,16 +39,11 @@ class Relaxation:
 
     t1_ms: float
     t2_ms: float
-    density: float
-    """Mobile protons, relative to water."""
-    spread: float = 0.05
-    """By what share a subject's T1 and T2 differ from the mean, at most."""
-    texture: float = 0.02
-    """Standard deviation of the density within a subject, as a share."""
-    uptake_mmol: float = 0.0
-    """Gadolinium, mmol/l, after the injection."""
-    flows: bool = False
-    """Blood that has left the slice before a spin echo is read."""
+    density: float  # mobile protons, relative to water
+    spread: float = 0.05  # by what share a subject's T1 and T2 differ from the mean, at most
+    texture: float = 0.02  # standard deviation of the density within a subject, as a share
+    uptake_mmol: float = 0.0  # gadolinium, mmol/l, after the injection
+    flows: bool = False  # blood that has left the slice before a spin echo is read
 
     def enhanced(self) -> "Relaxation":
         """The tissue after the injection: 1/T1' = 1/T1 + r1 C, and 1/T2' = 1/T2 + r2 C."""
@@ -123,8 +111,7 @@ class Tissue(Label):
 
 LESIONS = (Tissue.HYPO_LESION, Tissue.HYPER_LESION)
 """Liver lesions that take up less, or (in the arterial phase) more iodine than the liver around them."""
-RENAL_RETURN = Attenuation(42, 6, 1, 78, 105)
-"""Blood of the vena cava above the renal veins, which empty into it."""
+RENAL_RETURN = Attenuation(42, 6, 1, 78, 105)  # blood of the vena cava above the renal veins, which empty into it
 
 
 class HeadTissue(Label):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from medgan.data.domains import Domain, DomainPair
+from medgan.data.domains import DomainPair
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import ModelError
@@ -37,17 +37,38 @@ class SemanticConsistency:
 
     def __init__(self, folder: Path, pair: DomainPair, patch: PatchConfig, grid: GridConfig | None) -> None:
         model = read_model(folder, SegmenterDescription)
-        own = model.description.config
-        _check_domain(folder, own.domain, pair)
-        _check_patch(folder, own.patch, patch, own.network.multiple)
-        if grid is not None and own.grid != grid:
+        config, source, target = model.description.config, pair.source, pair.target
+        own, seen, multiple = config.domain, config.patch, config.network.multiple
+        if source.unit != target.unit:
             raise ModelError(
-                f"{folder}: sees voxels of {_spacing(own.grid)} mm and the translator of {_spacing(grid)} mm; train "
+                f"{folder}: one segmenter cannot look at both {source.name} ({source.unit}) and {target.name} "
+                f"({target.unit}); semantic consistency is for domains that measure the same: set cyclegan.semantic=0."
+            )
+        if own.unit != source.unit or (own.window.percentiles and own.window != source.window):
+            raise ModelError(
+                f"{folder}: segments {own.name} ({own.modality}, {own.unit}, window {own.window.lower:g} to "
+                f"{own.window.upper:g}), which is not how the translator sees {source.name} ({source.modality}, "
+                f"{source.unit}, window {source.window.lower:g} to {source.window.upper:g}); give a segmenter of "
+                f"{source.name}."
+            )
+        if seen.spatial != patch.spatial or seen.channels not in (1, patch.channels):
+            raise ModelError(
+                f"{folder}: sees patches in {seen.dimensions}D and the translator in {patch.dimensions}D; train the "
+                f"segmenter with patch.dimensions={patch.dimensions}."
+            )
+        if any(size % multiple for size in patch.shape):
+            raise ModelError(
+                f"{folder}: its network takes axes that are multiples of {multiple}, and the translator's patch has "
+                f"{' x '.join(map(str, patch.shape))} voxels; change patch.size_voxels, or the segmenter's "
+                "network.downs."
+            )
+        if grid is not None and config.grid != grid:
+            raise ModelError(
+                f"{folder}: sees voxels of {_spacing(config.grid)} mm and the translator of {_spacing(grid)} mm; train "
                 "the segmenter with the translator's grid.spacing_mm."
             )
-        self.network, self.stacked = model.network, own.patch.channels > 1
-        self.sha256 = model.description.weights_sha256
-        ours, theirs = pair.source.window, own.domain.window
+        self.network, self.stacked, self.sha256 = model.network, seen.channels > 1, model.description.weights_sha256
+        ours, theirs = source.window, own.window
         self.gain = (ours.upper - ours.lower) / (theirs.upper - theirs.lower)
         self.offset = (ours.upper + ours.lower - theirs.upper - theirs.lower) / (theirs.upper - theirs.lower)
 
@@ -66,35 +87,6 @@ class SemanticConsistency:
         """The segmenter's raw scores (B, labels + 1, *shape) of what it sees, (B, C, *shape)."""
         scores: Tensor = self.network.to(image.device)((image * self.gain + self.offset).clamp(-1, 1))
         return scores.float()
-
-
-def _check_domain(folder: Path, own: Domain, pair: DomainPair) -> None:
-    source, target = pair.source, pair.target
-    if source.unit != target.unit:
-        raise ModelError(
-            f"{folder}: one segmenter cannot look at both {source.name} ({source.unit}) and {target.name} "
-            f"({target.unit}); semantic consistency is for domains that measure the same: set cyclegan.semantic=0."
-        )
-    if own.unit != source.unit or (own.window.percentiles and own.window != source.window):
-        raise ModelError(
-            f"{folder}: segments {own.name} ({own.modality}, {own.unit}, window {own.window.lower:g} to "
-            f"{own.window.upper:g}), which is not how the translator sees {source.name} ({source.modality}, "
-            f"{source.unit}, window {source.window.lower:g} to {source.window.upper:g}); give a segmenter of "
-            f"{source.name}."
-        )
-
-
-def _check_patch(folder: Path, own: PatchConfig, patch: PatchConfig, multiple: int) -> None:
-    if own.spatial != patch.spatial or own.channels not in (1, patch.channels):
-        raise ModelError(
-            f"{folder}: sees patches in {own.dimensions}D and the translator in {patch.dimensions}D; train the "
-            f"segmenter with patch.dimensions={patch.dimensions}."
-        )
-    if any(size % multiple for size in patch.shape):
-        raise ModelError(
-            f"{folder}: its network takes axes that are multiples of {multiple}, and the translator's patch has "
-            f"{' x '.join(map(str, patch.shape))} voxels; change patch.size_voxels, or the segmenter's network.downs."
-        )
 
 
 def _spacing(grid: GridConfig) -> str:

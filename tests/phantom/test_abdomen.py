@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.abdomen import Trunk, _bones, _vessels, _wall, draw_abdomen
+from medgan.phantom.abdomen import _bones, _Trunk, _vessels, _wall, draw_abdomen
 from medgan.phantom.anatomy import Layer
 from medgan.phantom.space import Space
 from medgan.phantom.tissues import LESIONS, Tissue
@@ -17,7 +17,7 @@ def inside(shape):
 
 @pytest.fixture(params=range(4))
 def trunk(request):
-    return Trunk.draw(np.random.default_rng(request.param))
+    return _Trunk.draw(np.random.default_rng(request.param))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -110,7 +110,7 @@ def test_organs_have_the_volume_of_real_ones_in_view(subject, tissue, least_ml, 
 
 def test_all_vessels_are_laid_and_the_great_ones_lie_before_the_spine_and_pass_every_slice(subject, centre):
     rng = np.random.default_rng(2)
-    laid = {layer.tissue for layer in _vessels(rng, Trunk.draw(rng))} - {Tissue.VISCERAL_FAT}
+    laid = {layer.tissue for layer in _vessels(rng, _Trunk.draw(rng))} - {Tissue.VISCERAL_FAT}
     assert laid == {Tissue.AORTA, Tissue.VENA_CAVA, Tissue.PORTAL_VEIN, Tissue.RENAL_VEIN, Tissue.ARTERY}
     assert centre(Tissue.AORTA)[0] < centre(Tissue.VENA_CAVA)[0]
     for vessel in (Tissue.AORTA, Tissue.VENA_CAVA):

@@ -3,7 +3,7 @@ import pytest
 
 from medgan.phantom.anatomy import Layer, lay
 from medgan.phantom.kinds import KINDS
-from medgan.phantom.shapes import Ellipsoid, Slab
+from medgan.phantom.shapes import Ellipsoid, slab
 from medgan.phantom.space import Space
 from medgan.phantom.tissues import Tissue
 
@@ -38,7 +38,7 @@ def test_later_layers_cover_earlier_ones_and_a_voxel_has_the_label_of_what_fills
     grid = Space.regular(shape, (2.0, 2.0, 4.0))
     liver, fat = Filled(grid, Tissue.LIVER), Filled(grid, Tissue.VISCERAL_FAT)
     far = Layer(Tissue.TABLE, Ellipsoid((900.0, 0.0, 0.0), (12.0, 12.0, 12.0)))
-    labels = lay([Layer(Tissue.VISCERAL_FAT, Slab(-100, 100)), Layer(Tissue.LIVER, BALL), far], grid, liver, fat)
+    labels = lay([Layer(Tissue.VISCERAL_FAT, slab(-100, 100)), Layer(Tissue.LIVER, BALL), far], grid, liver, fat)
     assert np.allclose(liver.share + fat.share, 1)  # both scanners see the same
     assert liver.share.max() == 1
     assert np.array_equal(labels == Tissue.LIVER, liver.share >= 0.5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.phantom.head import Skull, _sinuses, _vessels
+from medgan.phantom.head import _sinuses, _Skull, _vessels
 from medgan.phantom.shapes import Ellipsoid
 from medgan.phantom.space import Space
 from medgan.phantom.tissues import HeadTissue
@@ -17,7 +17,7 @@ def inside(shape):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_surfaces_lie_within_each_other_and_within_the_field_of_view(seed):
-    skull = Skull.draw(np.random.default_rng(seed))
+    skull = _Skull.draw(np.random.default_rng(seed))
     scalp, outer, inner = map(inside, (skull.scalp, skull.outer, skull.inner))
     assert inner.any()
     assert not (inner & ~outer).any()

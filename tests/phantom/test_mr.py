@@ -6,7 +6,7 @@ import pytest
 from medgan.phantom.anatomy import Layer, lay
 from medgan.phantom.kinds import KINDS
 from medgan.phantom.mr import FLOW_VOID, MR, Acquisition, InversionRecovery, SpinEcho, SpoiledGradientEcho
-from medgan.phantom.shapes import Slab
+from medgan.phantom.shapes import slab
 from medgan.phantom.space import Space
 from medgan.phantom.tissues import HeadTissue, Relaxation
 
@@ -96,7 +96,7 @@ def test_a_voxel_between_two_tissues_has_the_mean_of_their_signals():
     seen = scanner(grid)
     seen.texture[:] = 0
     white, fluid = seen.tissues[HeadTissue.WHITE_MATTER], seen.tissues[HeadTissue.CSF]
-    layers = [Layer(HeadTissue.WHITE_MATTER, Slab(-50, 50)), Layer(HeadTissue.CSF, Slab(0.5, 50))]
+    layers = [Layer(HeadTissue.WHITE_MATTER, slab(-50, 50)), Layer(HeadTissue.CSF, slab(0.5, 50))]
     labels = lay(layers, grid, seen)
     for domain, acquisition in SERIES.items():  # the fluid begins three quarters up the middle voxel
         expected = 0.75 * acquisition.signal(white) + 0.25 * acquisition.signal(fluid)
@@ -109,7 +109,7 @@ def test_a_piece_with_a_filling_shows_as_what_fills_it_under_its_own_label():
     shown = []
     for tissue, filling in ((HeadTissue.FAT, None), (HeadTissue.OUTER_TABLE, HeadTissue.FAT)):
         seen = scanner()
-        labels = lay([Layer(tissue, Slab(-50, 50), filling=filling)], SMALL, seen)
+        labels = lay([Layer(tissue, slab(-50, 50), filling=filling)], SMALL, seen)
         assert (labels == tissue).all()
         shown.append(seen.signals["t1"])
     assert np.array_equal(*shown)

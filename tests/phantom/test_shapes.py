@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.shapes import TALL, Dome, Ellipsoid, HalfSpace, Slab, Tube, coverage
+from medgan.phantom.shapes import TALL, Ellipsoid, Tube, coverage, dome, half_space, slab
 from medgan.phantom.space import Space, Waves
 
 BALL = Ellipsoid((0.0, 0.0, 0.0), (20.0, 20.0, 20.0))
@@ -23,7 +23,7 @@ def space(request):
         (BALL, 4 / 3 * np.pi * 20**3),
         (Ellipsoid((3.0, -2.0, 1.0), (28.0, 18.0, 22.0), turn_deg=30, tilt_deg=-20), 4 / 3 * np.pi * 28 * 18 * 22),
         (Tube([(-15.0, -5.0, 0.0), (15.0, 5.0, 8.0)], 9.0), np.pi * 9**2 * 1064**0.5 + 4 / 3 * np.pi * 9**3),
-        (Ellipsoid((0.0, 0.0, 0.0), (20.0, 15.0, TALL)).within(Slab(-20.0, 20.0)), np.pi * 20 * 15 * 40),
+        (Ellipsoid((0.0, 0.0, 0.0), (20.0, 15.0, TALL)).within(slab(-20.0, 20.0)), np.pi * 20 * 15 * 40),
     ],
     ids=["ball", "turned ellipsoid", "tube", "drum"],
 )
@@ -39,8 +39,8 @@ def test_distances_are_exact_for_balls_tubes_slabs_and_planes(space):
     assert np.allclose(BALL.distance(space), radius - 20, atol=1e-6)
     upright = Tube([(0.0, 0.0, -500.0), (0.0, 0.0, 500.0)], 7.0)
     assert np.allclose(upright.distance(space), np.sqrt(space.x**2 + space.y**2) - 7)
-    assert np.allclose(Slab(-4.0, 10.0).distance(space), np.abs(space.z - 3) - 7)
-    assert np.allclose(HalfSpace((0.0, 5.0, 0.0), (0.0, 2.0, 0.0)).distance(space), space.y - 5)
+    assert np.allclose(slab(-4.0, 10.0).distance(space), np.abs(space.z - 3) - 7)
+    assert np.allclose(half_space((0.0, 5.0, 0.0), (0.0, 2.0, 0.0)).distance(space), space.y - 5)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_distances_are_exact_for_balls_tubes_slabs_and_planes(space):
         Ellipsoid((5.0, 0.0, -3.0), (30.0, 12.0, 16.0), tilt_deg=-25, square=0.4),
         Tube([(-20.0, 0.0, 0.0), (0.0, 20.0, 5.0), (20.0, 0.0, 10.0)], [4.0, 8.0, 6.0]),
         BALL.joined(Ellipsoid((20.0, 0.0, 0.0), (9.0, 9.0, 9.0)), 8.0).grown(2.0),
-        BALL.rough(Waves.draw(np.random.default_rng(1), 1.5, (15, 30))).without(Slab(0.0, 9.0), 4.0),
+        BALL.rough(Waves.draw(np.random.default_rng(1), 1.5, (15, 30))).without(slab(0.0, 9.0), 4.0),
     ],
     ids=["turned", "tilted", "tube", "joined", "rough"],
 )
@@ -90,10 +90,10 @@ def test_without_a_blend_joining_and_cutting_are_those_of_sets_and_a_blend_fills
 
 
 def test_a_dome_has_no_lower_end_and_the_front_of_a_tube_lies_before_its_axis(space):
-    dome = Dome((0.0, 0.0, 0.0), (20.0, 20.0, 20.0))
+    vault = dome((0.0, 0.0, 0.0), (20.0, 20.0, 20.0))
     below = space.z < 0
     at_equator = Space(space.x, space.y, np.zeros_like(space.z), space.spacing_mm)
-    assert np.allclose(dome.distance(space)[below], dome.distance(at_equator)[below])
+    assert np.allclose(vault.distance(space)[below], vault.distance(at_equator)[below])
 
     tube = Tube([(-20.0, 3.0, 0.0), (20.0, 3.0, 0.0)], 10.0)
     gas = tube.within(tube.front(0.4)).distance(space) < 0

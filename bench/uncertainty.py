@@ -18,8 +18,8 @@ from rich.console import Console
 from scipy import ndimage
 
 from medgan.data.volumes import read_volume
-from medgan.evaluation.calibration import map_beside, spearman, uncertainty_figures
 from medgan.evaluation.fidelity import body_mask
+from medgan.evaluation.judging import map_beside, spearman, uncertainty_figures
 from medgan.evaluation.matching import Case, ImageSet, Role, match, read_images
 from medgan.evaluation.statistics import t_interval
 

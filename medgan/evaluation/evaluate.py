@@ -1,7 +1,7 @@
 """``medgan evaluate``: synthetic images against real ones, beside what needs no network, by subject."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -295,30 +295,23 @@ def failure_lines(failures: Sequence[Failure], file: str) -> list[Text]:
 def _table(evaluation: Evaluation, title: str | None = None) -> Table:
     arms = list(evaluation.summary["arm"].unique())
     against = next((arm for arm in (DO_NOTHING, LOOKUP) if arm in arms), None)
-    compared = evaluation.comparisons[evaluation.comparisons["baseline"] == against].to_dict("records")
-    differences = {str(row["metric"]): row for row in compared}
+    differences = evaluation.comparisons.set_index(["baseline", "metric"]).to_dict("index")
     table = Table(Column("metric", overflow="fold", min_width=NAME_WIDTH), title=title, title_justify="left")
     for heading in (*arms, *([f"{SYNTHETIC} - {against}", "better in"] if against else [])):
         table.add_column(heading, justify="right")
     for metric, rows in evaluation.summary.groupby("metric", sort=False):
-        name, by_arm = str(metric), {str(row["arm"]): row for row in rows.to_dict("records")}
-        if not measure(name).shown or all(math.isnan(row["mean"]) for row in by_arm.values()):
+        name, by_arm = str(metric), rows.set_index("arm").to_dict("index")
+        if not measure(name).shown or rows["mean"].isna().all():
             continue
-        briefly = [arm for arm in arms if arm != SYNTHETIC] if len(arms) > MAX_INTERVALS else []
-        cells = [_cell(name, by_arm[arm], "mean", bounds=arm not in briefly) for arm in arms]
+        form, cells = f".{measure(name).digits}f", []
+        for arm, row in by_arm.items():
+            briefly = len(arms) > MAX_INTERVALS and arm != SYNTHETIC
+            cells.append(interval_text(row["mean"], math.nan if briefly else row["lower"], row["upper"], form))
         if against:
-            cells += _difference(name, differences[name], by_arm[against]["mean"])
+            row, baseline = differences[against, name], by_arm[against]["mean"]
+            cell = interval_text(row["difference"], row["lower"], row["upper"], form)
+            if cell and name.startswith(IN_PERCENT) and baseline and math.isfinite(baseline):
+                cell += f" {100 * row['difference'] / baseline:+.0f} %"
+            cells += [cell, "" if math.isnan(row["better_in"]) else f"{row['better_in']:.0f} of {row['n']}"]
         table.add_row(Text(name), *cells)
     return table
-
-
-def _difference(metric: str, row: Mapping[Hashable, Any], baseline: float) -> tuple[str, str]:
-    cell = _cell(metric, row, "difference", bounds=True)
-    if cell and metric.startswith(IN_PERCENT) and baseline and math.isfinite(baseline):
-        cell += f" {100 * row['difference'] / baseline:+.0f} %"
-    return cell, "" if math.isnan(row["better_in"]) else f"{row['better_in']:.0f} of {row['n']}"
-
-
-def _cell(metric: str, row: Mapping[Hashable, Any], mean: str, *, bounds: bool) -> str:
-    lower = row["lower"] if bounds else math.nan
-    return interval_text(row[mean], lower, row["upper"], f".{measure(metric).digits}f")

@@ -10,23 +10,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from medgan.data.grid import apart, same_grid
+from medgan.data.layouts import stem
 from medgan.data.masks import LABELS_JSON
 from medgan.data.volumes import Volume, read_volume
 from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation import tissues
 from medgan.evaluation.bone import Bone, bone_figures
-from medgan.evaluation.calibration import calibration, clipped_percent, errors_in, map_beside, uncertainty_figures
 from medgan.evaluation.enhancement import Enhancement, in_one_scale, mr_fidelity
 from medgan.evaluation.fidelity import Array, Mask, fidelity, high_frequency_power, ms_ssim, taper
 from medgan.evaluation.matching import Case
+from medgan.evaluation.tissues import errors_in
 
 LabelNames = Mapping[str, int | list[int]]
 """The value of each label, or several values that are judged as one."""
 Figures = dict[str, str | float]
 """Part of a row: figures by name."""
+UNSURE_PERCENT = 90
 LONGEST_NAME = 100
 """Characters of a label's name."""
 
@@ -104,10 +107,10 @@ class Scans:
         return {
             **fidelity(volume, reference, inside),
             "ms_ssim": ms_ssim(volume, reference, inside),
-            **calibration(volume, reference, tissues.true_tissues(reference, inside)),
+            **tissues.calibration(volume, reference, inside),
             "mae_air_around_hu": mae_around,
             "bias_air_around_hu": bias_around,
-            "clipped_percent": clipped_percent(volume, reference, inside),
+            "clipped_percent": tissues.clipped_percent(volume, reference, inside),
             **self._core_errors(volume if in_core is None else in_core),
             **{f"mae_in_{name}_hu": errors_in(volume, reference, where)[0] for name, where in self.regions.items()},
         }
@@ -117,7 +120,7 @@ class Scans:
         figures: dict[str, float] = {}
         if self.source is not None:
             figures["mae_hu"], figures["bias_hu"] = errors_in(volume, self.truth, self.core)
-            figures |= calibration(volume, self.truth, tissues.true_tissues(self.truth, self.core))
+            figures |= tissues.calibration(volume, self.truth, self.core)
         figures |= bone_figures(Bone.of(volume, self.grid.spacing_mm), true_bone, self.core)
         power = high_frequency_power(volume, weights)
         figures["high_frequency_power_ratio"] = power / true_power if true_power else np.nan
@@ -151,6 +154,34 @@ class Scans:
         by_tissue = tissues.change_by_tissue(self.source, volume, self.tissue_map)
         by_label = {f"change_in_{n}_hu": errors_in(volume, self.source, where)[0] for n, where in self.regions.items()}
         return {**{f"change_{tissue}_hu": change for tissue, change in by_tissue.items()}, **by_label}
+
+
+def map_beside(image: Path) -> Path:
+    """Where ``medgan convert --uncertainty`` writes the map of an image."""
+    return image.with_name(f"{stem(image)}_uncertainty.nii.gz")
+
+
+def uncertainty_figures(unsure: Array, error: Array, inside: Mask) -> dict[str, float]:
+    """What an uncertainty map (X, Y, Z) is worth inside a region, where the absolute error is known.
+
+    Returns:
+        ``uncertainty_spearman``, the rank correlation of both; ``uncertainty_spearman_where_unsure``, the same only
+        where the map is not 0, since it is known without a map that air, fat and bone do not change; and
+        ``error_in_most_unsure_tenth``, the mean error there as a multiple of the mean over all.
+    """
+    moving = inside & (unsure > 0)
+    most = inside & (unsure >= np.percentile(unsure[inside], UNSURE_PERCENT)) if inside.any() else inside
+    mean = error[inside].mean(dtype=np.float64) if inside.any() else 0.0
+    return {
+        "uncertainty_spearman": spearman(unsure[inside], error[inside]),
+        "uncertainty_spearman_where_unsure": spearman(unsure[moving], error[moving]),
+        "error_in_most_unsure_tenth": float(error[most].mean(dtype=np.float64) / mean) if mean else np.nan,
+    }
+
+
+def spearman(one: Array, other: Array) -> float:
+    """Spearman's rank correlation; not a number where either does not vary."""
+    return float(stats.spearmanr(one, other).statistic) if one.size and np.ptp(one) and np.ptp(other) else np.nan
 
 
 def _on_grid_of(synthetic: Volume, path: Path, role: str) -> NDArray[np.float32]:

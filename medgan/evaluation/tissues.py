@@ -1,4 +1,4 @@
-"""Where figures are measured: body, core and tissues; and what a translation changed in each tissue.
+"""Where figures are measured: body, core and tissues; how right the HU of each are, and what a translation changed.
 
 A misregistered pair differs most at its rim, where air meets skin; over the whole body such voxels decide which
 translation looks best. In the core, where source and reference agree on the body, they do not count.
@@ -123,6 +123,38 @@ def intensities(volume: Array, tissues: TissueMap) -> dict[str, float]:
             own = [*moments, *np.percentile(values, PERCENTILES).tolist()]
         figures |= {f"{tissue}_{name}": value for name, value in zip(names, own, strict=True)}
     return figures
+
+
+def errors_in(synthetic: Array, reference: Array, where: Mask) -> tuple[float, float]:
+    """Mean absolute and mean error in a region, in HU; not a number where it is empty."""
+    error = np.subtract(synthetic[where], reference[where], dtype=np.float64)
+    return (float(np.abs(error).mean()), float(error.mean())) if error.size else (np.nan, np.nan)
+
+
+def calibration(synthetic: Array, reference: Array, where: Mask) -> dict[str, float]:
+    """``mae_TISSUE_hu``, ``bias_TISSUE_hu``, ``slope_TISSUE`` in a region's true tissues; no number for absent ones.
+
+    The slope is that of the least-squares line of synthetic on true HU, over voxels: 1 is right, 0 tells nothing apart,
+    and it is not a number where the true CT does not vary. Noise and misregistration of the true CT lower it as well,
+    since they are in the regressor: compare it with the slope of the true CT shifted by a voxel, not with 1 alone.
+    """
+    figures = {}
+    for name, own in true_tissues(reference, where).items():
+        figures[f"mae_{name}_hu"], figures[f"bias_{name}_hu"] = errors_in(synthetic, reference, own)
+        fake, real = synthetic[own].astype(np.float64), reference[own].astype(np.float64)
+        apart = real - real.mean() if real.size else real
+        spread = float(np.square(apart).sum())
+        figures[f"slope_{name}"] = float((apart * fake).sum() / spread) if spread > 0 else np.nan
+    return figures
+
+
+def clipped_percent(synthetic: Array, reference: Array, where: Mask) -> float:
+    """Share of a region whose true HU lie beyond the lowest or highest value that the synthetic volume has anywhere.
+
+    A network with a window cannot reach them, however well it is trained.
+    """
+    real = reference[where]
+    return float(100 * ((real < synthetic.min()) | (real > synthetic.max())).mean()) if real.size else np.nan
 
 
 def distribution_distance_hu(fake_values: Array, real_values: Array) -> float:

@@ -1,15 +1,27 @@
 """Judging: one grid for all volumes of a case, and figures by label and tissue."""
 
 import re
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.fidelity import fidelity
-from medgan.evaluation.judging import MEASURES, Modalities, Scans, distance_to_ideal, label_names_of, measure
+from medgan.evaluation.judging import (
+    MEASURES,
+    Modalities,
+    Scans,
+    distance_to_ideal,
+    label_names_of,
+    map_beside,
+    measure,
+    spearman,
+    uncertainty_figures,
+)
 from medgan.evaluation.matching import Case
 
 MR_CT = Modalities("MR", "CT")
@@ -160,6 +172,51 @@ def test_an_uncertainty_map_beside_the_image_is_compared_with_its_error(tmp_path
     assert Scans(case, None, kinds).map_figures() == {}
     save(tmp_path / "synthetic_uncertainty.nii.gz", error**2)
     assert Scans(case, None, kinds).map_figures()["uncertainty_spearman_where_unsure"] > 0.999
+
+
+def made(shape):
+    random = np.random.default_rng(0)
+    error = random.gamma(1.0, 10.0, shape).astype(np.float32)
+    inside = np.zeros(shape, dtype=bool)
+    inside[4:-4, 4:-4] = True
+    return error, inside, random
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 1), (20, 20, 6)], ids=["2d", "3d"])
+def test_a_map_that_rises_with_the_error_orders_it_perfectly(shape):
+    error, inside, _ = made(shape)
+    found = uncertainty_figures(np.sqrt(error), error, inside)
+    assert found["uncertainty_spearman"] == pytest.approx(1)
+    values = np.sort(error[inside])
+    tenth = values[values >= np.percentile(values, 90)]
+    assert found["error_in_most_unsure_tenth"] == pytest.approx(tenth.mean() / values.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 1), (20, 20, 6)], ids=["2d", "3d"])
+def test_a_map_of_noise_is_worth_nothing_and_where_it_is_zero_it_is_judged_apart(shape):
+    error, inside, random = made(shape)
+    noise = random.uniform(1, 2, shape).astype(np.float32)
+    found = uncertainty_figures(noise, error, inside)
+    assert abs(found["uncertainty_spearman"]) < 0.1
+    assert found["error_in_most_unsure_tenth"] == pytest.approx(1, abs=0.25)
+    still = random.random(shape) < 0.5
+    error[still] = noise[still] = 0
+    found = uncertainty_figures(noise, error, inside)
+    assert found["uncertainty_spearman"] > 0.6
+    assert abs(found["uncertainty_spearman_where_unsure"]) < 0.15
+
+
+def test_what_does_not_vary_or_is_empty_has_no_figure():
+    error, inside, _ = made((20, 20, 1))
+    for given in ((0 * error, error, inside), (error, 0 * error, inside), (error, error, inside & False)):
+        assert np.isnan(uncertainty_figures(*given)["uncertainty_spearman"])
+
+
+def test_the_correlation_is_that_of_the_ranks_and_the_map_lies_beside_its_image():
+    one, other = np.random.default_rng(1).normal(size=(2, 50))
+    expected = np.corrcoef(stats.rankdata(one), stats.rankdata(other))[0, 1]
+    assert spearman(one, other) == pytest.approx(expected)
+    assert map_beside(Path("out/s1/contrast.nii.gz")) == Path("out/s1/contrast_uncertainty.nii.gz")
 
 
 @pytest.mark.parametrize(

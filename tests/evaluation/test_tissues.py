@@ -8,7 +8,9 @@ from medgan.evaluation.tissues import (
     TISSUES,
     air_around,
     body,
+    calibration,
     change_by_tissue,
+    clipped_percent,
     core,
     distribution_distance_hu,
     intensities,
@@ -164,3 +166,30 @@ def test_air_around_is_air_outside_within_five_steps(slices):
 )
 def test_overlap_is_dice_and_nothing_without_voxels(one, other, expected):
     np.testing.assert_equal(overlap(np.array(one, bool), np.array(other, bool)), expected)
+
+
+@SLICES
+def test_error_bias_and_slope_are_those_of_numpys_line_in_each_tissue(slices):
+    shape = (40, 40, slices)
+    real, everywhere = np.random.default_rng(0).uniform(-100, 900, shape), np.ones(shape, dtype=bool)
+    fake = 0.5 * real + 30 + np.random.default_rng(1).normal(0, 200, shape)
+    found, bone = calibration(fake, real, everywhere), real > 200
+    assert found["bias_bone_hu"] == pytest.approx((fake - real)[bone].mean())
+    assert found["mae_bone_hu"] == pytest.approx(np.abs(fake - real)[bone].mean())
+    assert found["slope_bone"] == pytest.approx(np.polyfit(real[bone], fake[bone], 1)[0])
+    assert np.isnan([found["mae_air_inside_hu"], found["bias_air_inside_hu"], found["slope_air_inside"]]).all()
+    constant = np.full(shape, 40.0)
+    assert calibration(constant, real, everywhere)["slope_bone"] == pytest.approx(0)
+    assert np.isnan(calibration(real, constant, everywhere)["slope_soft_tissue"]), "a constant truth has no slope"
+
+
+@SLICES
+def test_clipped_is_the_share_of_the_region_beyond_the_synthetic_range(slices):
+    real = np.zeros((20, 24, slices))
+    real[:3] = 2000
+    real[3] = -1024
+    where = np.ones(real.shape, dtype=bool)
+    where[-1] = False
+    assert clipped_percent(np.clip(real, -1000, 1000), real, where) == pytest.approx(100 * 4 / 19)
+    assert clipped_percent(real, real, where) == 0
+    assert np.isnan(clipped_percent(real, real, ~(where | True)))

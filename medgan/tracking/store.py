@@ -119,8 +119,7 @@ def download_model(uri: str, tracking_uri: str | None = None) -> Path:
     with opened(store) as client:
         pass
     try:
-        location = _run_model(client, named["run"]) if named["run"] else _registered_model(client, named)
-        return _local_folder(location, store)
+        return _local_folder(_location(client, named), store)
     except STORE_ERRORS as error:
         raise ModelError(
             f"{uri} cannot be fetched from {without_password(store)} ({first_line(error)}); "
@@ -167,11 +166,14 @@ def _client(uri: str) -> MlflowClient:
         return MlflowClient(uri)
 
 
-def _run_model(client: MlflowClient, run_id: str) -> str:
-    """Where the model that a run kept last lies."""
-    experiment = client.get_run(run_id).info.experiment_id
+def _location(client: MlflowClient, named: re.Match[str]) -> str:
+    """Where a registered model, or the one that a run kept last, lies."""
+    if name := named["name"]:
+        version = named["version"] or client.get_model_version_by_alias(name, named["alias"]).version
+        return str(client.get_model_version_download_uri(name, str(version)))
+    run_id = named["run"]
     models = client.search_logged_models(
-        [experiment],
+        [client.get_run(run_id).info.experiment_id],
         filter_string=f"name = 'model' AND source_run_id = '{run_id}'",
         order_by=[{"field_name": "creation_timestamp", "ascending": False}],
     )
@@ -180,11 +182,6 @@ def _run_model(client: MlflowClient, run_id: str) -> str:
     if not whole:
         raise ModelError(f"run {run_id} kept no model: it did not end, or it could not reach the server when it did.")
     return str(whole[0])
-
-
-def _registered_model(client: MlflowClient, named: re.Match[str]) -> str:
-    version = named["version"] or client.get_model_version_by_alias(named["name"], named["alias"]).version
-    return str(client.get_model_version_download_uri(named["name"], str(version)))
 
 
 def _local_folder(location: str, store: str) -> Path:

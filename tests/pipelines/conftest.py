@@ -4,6 +4,31 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medgan import catalog
+from medgan.data.cache import Cache
+from medgan.data.splits import split_subjects
+from medgan.data.studies import find_cohort
+
+
+@pytest.fixture
+def configured(request):
+    """The pipeline of a test file's name under settings: ``configured(translator="pix2pix")``."""
+    name = request.module.__name__.rpartition("test_")[2]
+    return lambda **settings: catalog.load(name).configured(settings, on_phantom=False, on_cpu=True)
+
+
+@pytest.fixture
+def task_of(configured, tmp_path):
+    """What that pipeline learns from a cohort: ``task_of(cohort, labelled_patches=6)``."""
+
+    def make(cohort, **settings):
+        pipeline = configured(patch={"size_voxels": 16}, **settings)
+        studies = find_cohort(cohort, pipeline.pair)
+        split = split_subjects(studies, pipeline.pair, pipeline.config.split)
+        return pipeline.task(studies, split, Cache(tmp_path))
+
+    return make
+
 
 @pytest.fixture(scope="session")
 def save_lesions(tmp_path_factory):

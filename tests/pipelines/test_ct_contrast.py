@@ -1,16 +1,11 @@
 import pytest
 
-from medgan import catalog
 from medgan.errors import ConfigError
 from medgan.translators.cyclegan import CycleGAN
 from medgan.translators.pix2pix import Pix2Pix
 
 
-def configured(**settings):
-    return catalog.load("ct_contrast").configured(settings, on_phantom=False, on_cpu=True)
-
-
-def test_contrast_is_the_source_and_both_sides_are_ct_at_one_window():
+def test_contrast_is_the_source_and_both_sides_are_ct_at_one_window(configured):
     pair = configured().pair
     assert pair.names == ("contrast", "plain")
     assert {side.modality for side in (pair.source, pair.target)} == {"CT"}
@@ -18,7 +13,7 @@ def test_contrast_is_the_source_and_both_sides_are_ct_at_one_window():
     assert pair.source.window == pair.target.window
 
 
-def test_the_translator_says_whether_pairs_are_needed_and_settings_reach_it():
+def test_the_translator_says_whether_pairs_are_needed_and_settings_reach_it(configured):
     pipeline = configured(cyclegan={"cycle": 3}, patch={"size_voxels": 64})
     learner = pipeline.learner()
     assert (type(learner), pipeline.pair.paired) == (CycleGAN, False)
@@ -29,7 +24,7 @@ def test_the_translator_says_whether_pairs_are_needed_and_settings_reach_it():
     assert (learner.config.l1, list(learner.networks())) == (7, ["to_target"])
 
 
-def test_iodine_only_adds_attenuation_and_the_source_has_it():
+def test_iodine_only_adds_attenuation_and_the_source_has_it(configured):
     learner = configured().learner()
     signs = {name: learner.networks()[name].sign for name in learner.kept}
     assert signs == {"to_target": -1, "to_source": 1}
@@ -38,11 +33,11 @@ def test_iodine_only_adds_attenuation_and_the_source_has_it():
 
 @pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 @pytest.mark.parametrize("change", ["one-sided", "signed", "none"])
-def test_every_form_of_patch_and_output_makes_a_learner(dimensions, change):
+def test_every_form_of_patch_and_output_makes_a_learner(configured, dimensions, change):
     pipeline = configured(patch={"dimensions": dimensions, "size_voxels": 64}, generator={"change": change})
     assert pipeline.learner().patch.spatial == (3 if dimensions == "3" else 2)
 
 
-def test_a_window_that_cuts_the_change_off_is_refused():
+def test_a_window_that_cuts_the_change_off_is_refused(configured):
     with pytest.raises(ConfigError, match="reaches beyond the window"):
         configured(window={"upper": 500.0})

@@ -3,9 +3,7 @@ import shutil
 import pytest
 from rich.console import Console
 
-from medgan import catalog
-from medgan.data.cache import Cache
-from medgan.data.splits import Split, split_subjects
+from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError
 from medgan.studies.base import Order as StudyOrder
@@ -21,10 +19,6 @@ TINY = [
     "generator.network={kind: spade, channels: 4, downs: 1, hidden: 4}",
     'fit={epochs: 2, iterations_per_epoch: 2, batch_size: 2, precision: "32"}',
 ]
-
-
-def configured(**settings):
-    return catalog.load("lesion_augmentation").configured(settings, on_phantom=False, on_cpu=True)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,7 @@ def test_one_command_trains_a_generator_and_says_what_it_is_for(done):
     assert (done.run.path / "split.json").exists()
 
 
-def test_a_generator_does_not_learn_from_cases_that_augment_made(cohort, tmp_path):
+def test_a_generator_does_not_learn_from_cases_that_augment_made(configured, cohort, tmp_path):
     folder = shutil.copytree(cohort.parent, tmp_path / "augmented")
     for made in ("s1", "s2"):
         (folder / f"{made}.json").write_text('{"Synthetic": true, "Augmentation": {"Method": "copy-paste"}}')
@@ -66,14 +60,10 @@ def test_a_generator_does_not_learn_from_cases_that_augment_made(cohort, tmp_pat
     assert set(Split.load(done.run.path / "split.json").train) == {"s0", "s3", "s5"}
 
 
-def test_images_without_a_mask_teach_nothing(cohort, bare, tmp_path):
-    pipeline = configured(patch={"size_voxels": 16})
-    found = find_cohort(cohort, pipeline.pair)
-    split = split_subjects(found, pipeline.pair, pipeline.config.split)
-    seen = pipeline.task(found, split, Cache(tmp_path / "cache"))
-    assert [case.subject for case in seen.patches.cases] == ["s0", "s1", "s2", "s3"]
+def test_images_without_a_mask_teach_nothing(cohort, bare, task_of):
+    assert [case.subject for case in task_of(cohort).patches.cases] == ["s0", "s1", "s2", "s3"]
     with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
-        train(Order("lesion_augmentation", bare(cohort), overrides=TINY, out=tmp_path, device="cpu"), QUIET)
+        task_of(bare(cohort))
 
 
 def test_what_compares_translations_refuses_it_by_name():
@@ -81,13 +71,13 @@ def test_what_compares_translations_refuses_it_by_name():
         study_configured(StudyOrder("sweep", "lesion_augmentation"))
 
 
-def test_a_progressive_generator_finds_its_rate_still_high_when_it_reaches_full_size():
+def test_a_progressive_generator_finds_its_rate_still_high_when_it_reaches_full_size(configured):
     config = configured(generator={"kind": "progressive"}).config
     assert config.fit.constant_share == 0.9
     assert config.generator.build(config).shapes == [(6, 6), (12, 12), (24, 24), (48, 48)]
     assert configured().config.fit.constant_share == 0.5
 
 
-def test_a_generator_that_is_only_named_is_refused_like_any_other_setting():
+def test_a_generator_that_is_only_named_is_refused_like_any_other_setting(configured):
     with pytest.raises(ConfigError, match="setting 'generator'"):
         configured(generator="dcgan")

@@ -4,12 +4,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from medgan import catalog
 from medgan.classification.classifier import ClassifierDescription
 from medgan.cli import app
-from medgan.data.cache import Cache
-from medgan.data.splits import split_subjects
-from medgan.data.studies import find_cohort
 from medgan.errors import DataError
 from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train
@@ -24,20 +20,9 @@ TINY = [
 ]
 
 
-def configured(**settings):
-    return catalog.load("lesion_classification").configured(settings, on_phantom=False, on_cpu=True)
-
-
 @pytest.fixture(scope="module")
 def cohort(save_lesions):
     return save_lesions(5, size=48, unmasked=(2, 3))
-
-
-def training_of(cohort, tmp_path, **settings):
-    pipeline = configured(**settings)
-    studies = find_cohort(cohort, pipeline.pair)
-    split = split_subjects(studies, pipeline.pair, pipeline.config.split)
-    return pipeline.task(studies, split, Cache(tmp_path))
 
 
 def test_one_command_trains_a_classifier_and_another_uses_it(cohort, tmp_path):
@@ -53,24 +38,23 @@ def test_one_command_trains_a_classifier_and_another_uses_it(cohort, tmp_path):
         assert [row["image"] for row in csv.DictReader(stream)] == [f"s{number}.nii.gz" for number in range(5)]
 
 
-def test_labels_come_from_masks_and_unlabelled_patches_from_all_training_subjects(cohort, tmp_path):
+def test_labels_come_from_masks_and_unlabelled_patches_from_all_training_subjects(cohort, task_of):
     counts = {"labelled_patches": 30, "unlabelled_patches": 40, "lesion_share": 1.0}
-    seen = training_of(cohort, tmp_path, patch={"size_voxels": 16}, method={"kind": "sgan"}, **counts)
-    known, unknown = seen.patches.labelled, seen.patches.unlabelled
-    assert known.classes.tolist() == [1] * 30
-    assert unknown.shape == (40, 1, 16, 16)
+    patches = task_of(cohort, method={"kind": "sgan"}, **counts).patches
+    assert patches.labelled.classes.tolist() == [1] * 30
+    assert patches.unlabelled.shape == (40, 1, 16, 16)
     # Half of the subjects have masks, and all of their patches a lesion; those of the others lie anywhere.
-    with_lesion = (unknown.flatten(1).amax(1) > 0).tolist()
+    with_lesion = (patches.unlabelled.flatten(1).amax(1) > 0).tolist()
     assert all(with_lesion[:20])
     assert not all(with_lesion[20:])
 
 
-def test_the_supervised_method_has_no_unlabelled_patches(cohort, tmp_path):
-    settings = {"patch": {"size_voxels": 16}, "labelled_patches": 6}
-    assert len(training_of(cohort, tmp_path, **settings).patches.unlabelled) == 0
-    assert configured().config.fit.keep == "last", "unless somebody is to choose"
+def test_the_supervised_method_has_no_unlabelled_patches_and_keeps_the_last_epoch(cohort, task_of):
+    task = task_of(cohort, labelled_patches=6)
+    assert len(task.patches.unlabelled) == 0
+    assert task.fit.keep == "last", "unless somebody is to choose"
 
 
-def test_a_cohort_without_masks_teaches_nothing(cohort, bare, tmp_path):
+def test_a_cohort_without_masks_teaches_nothing(cohort, bare, task_of):
     with pytest.raises(DataError, match="no training subject has a flair image with a mask"):
-        training_of(bare(cohort), tmp_path)
+        task_of(bare(cohort))

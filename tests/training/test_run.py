@@ -50,7 +50,7 @@ def once(order, said):
     return train(order(name="once", register="tiny_contrast", overrides=LONG), Console(file=said, width=200))
 
 
-def test_a_run_folder_is_whole_and_keeps_the_facts(once, unpaired):
+def test_a_run_folder_is_whole_and_keeps_the_facts_and_the_console_says_how_it_went(once, said, unpaired):
     names = {path.relative_to(once.run.path).as_posix() for path in once.run.path.rglob("*") if path.is_file()}
     assert names == {
         "config.yaml", "split.json", "run.json", "metrics.csv", "state/last.pt", "state/best.pt",
@@ -63,6 +63,10 @@ def test_a_run_folder_is_whole_and_keeps_the_facts(once, unpaired):
     assert facts["precision"] in ("32-true", "bf16-mixed")
     assert facts["mlflow_run_id"] in once.tracked
     assert {"git_revision", "split_hash", "data_fingerprint", "versions", "tracking_uri"} <= facts.keys()
+    first, *epochs = said.getvalue().splitlines()
+    assert first == f"{once.run.path}: size small; {8 * EPOCHS} iterations of 2 patches"
+    assert epochs.pop(1).startswith("about ")
+    assert [line.partition(":")[0] for line in epochs] == [f"epoch {number}" for number in range(1, EPOCHS + 1)]
 
 
 def test_the_model_knows_all_that_conversion_needs(once):
@@ -104,13 +108,6 @@ def test_mlflow_holds_the_run_and_the_registered_model_and_no_path_and_no_subjec
     assert not [secret for secret in (str(unpaired.parent), str(work), "s0", "nii.gz") if secret in told]
 
 
-def test_the_console_says_what_is_done_and_how_it_went(once, said):
-    first, *epochs = said.getvalue().splitlines()
-    assert first == f"{once.run.path}: size small; {8 * EPOCHS} iterations of 2 patches"
-    assert epochs.pop(1).startswith("about ")
-    assert [line.partition(":")[0] for line in epochs] == [f"epoch {number}" for number in range(1, EPOCHS + 1)]
-
-
 def test_what_medgan_chose_is_said(order, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
     monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
@@ -123,13 +120,6 @@ def test_what_medgan_chose_is_said(order, tmp_path, monkeypatch):
     assert size == f"{trained.run.path}: size small, because this is a CPU; 1 iterations of 1 patches"
     assert described(trained).origin.phantom
     assert "no patient" in (trained.run.model / "MODEL_CARD.md").read_text()
-
-
-def test_paired_scans_train_pix2pix(order, paired):
-    overrides = ["translator=pix2pix", "pix2pix.adversarial=none"]
-    trained = train(order(name="pairs", data=paired, overrides=overrides), QUIET)
-    assert trained.description.metrics.keys() == {"val/mae_hu", "val/mae_do_nothing_hu"}
-    assert described(trained).directions == ("to_target",)
 
 
 def test_runs_can_share_a_split_that_none_of_them_drew(once, order, work):

@@ -10,10 +10,11 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from medgan.data.domains import Domain
-from medgan.data.studies import Cohort
-from medgan.data.volumes import Volume, read_volume
+from medgan.data.grid import apart, same_grid
+from medgan.data.studies import Cohort, Study
+from medgan.data.volumes import Volume, read_grid, read_volume
 from medgan.documents import read_json
-from medgan.errors import DataError
+from medgan.errors import DataError, GeometryError
 
 if TYPE_CHECKING:
     from medgan.data.preparation import Prepared
@@ -137,6 +138,17 @@ def merged(mask: Volume, labels: Labels) -> NDArray[np.uint8]:
     for number, values in enumerate(labels.values(), start=1):
         result[np.isin(mask.voxels, values)] = number
     return result
+
+
+def labels_on(study: Study, labels: Labels, onto: "Prepared") -> NDArray[np.uint8]:
+    """A study's mask as :func:`merged`, on the grid of its prepared image."""
+    if study.mask is None:
+        raise DataError(f"{study.image} has no mask; name one in the cohort's `mask` column.")
+    mask, own = read_volume(study.mask), read_grid(study.image)
+    if not same_grid(mask.grid, own):
+        both = f"{study.mask} and {study.image} are on different voxel grids ({apart(mask.grid, own)})"
+        raise GeometryError(f"{both}; resample the mask to its image's grid.")
+    return carried(merged(mask, labels), mask.grid.affine, onto)
 
 
 def carried(labels: NDArray[np.uint8], affine: NDArray[np.float64], onto: "Prepared") -> NDArray[np.uint8]:

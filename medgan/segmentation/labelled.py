@@ -9,14 +9,11 @@ from torch.utils.data import Dataset
 
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain
-from medgan.data.grid import apart, same_grid
-from medgan.data.masks import LABELS_JSON, Labels, carried, labels_of, merged, named_labels
+from medgan.data.masks import LABELS_JSON, Labels, carried, labels_of, labels_on, merged, named_labels
 from medgan.data.patches import SOURCE, Batch, PatchConfig, chances, patch_chain, plain, plain_tensors
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.studies import Cohort, Study
-from medgan.data.volumes import read_grid, read_volume
 from medgan.documents import read_json
-from medgan.errors import DataError, GeometryError
 from medgan.training.learner import HeldOut
 
 __all__ = [
@@ -55,23 +52,9 @@ class LabelledHeldOut(HeldOut):
 
 
 def read_labelled(study: Study, domain: Domain, grid: GridConfig, labels: Labels, cache: Cache) -> Labelled:
-    """A study with its mask on the networks' grid.
-
-    Raises:
-        DataError: The study has no mask, or a mask whose values are no labels.
-        GeometryError: The mask lies on another voxel grid than the image.
-    """
-    if study.mask is None:
-        raise DataError(f"{study.image} has no mask to learn from; name one in the cohort's `mask` column.")
-    mask = read_volume(study.mask)
-    own = read_grid(study.image)
-    if not same_grid(mask.grid, own):
-        raise GeometryError(
-            f"{study.mask} and {study.image} are on different voxel grids ({apart(mask.grid, own)}); resample the mask "
-            "to its image's grid."
-        )
+    """A study with its mask on the networks' grid."""
     image = cache.prepared(study, domain, grid)
-    return Labelled(study.subject, image, carried(merged(mask, labels), mask.grid.affine, image))
+    return Labelled(study.subject, image, labels_on(study, labels, image))
 
 
 def is_phantom(cohort: Cohort) -> bool:

@@ -60,7 +60,7 @@ def test_a_study_without_a_mask_of_labels_on_its_grid_is_refused(save_cohort, re
         nib.Nifti1Image(voxels, np.diag([2.0, 2.0, depth_mm, 1.0])).to_filename(study.mask)
         with pytest.raises(error, match=message):
             read(study)
-    with pytest.raises(DataError, match=r"has no mask to learn from; name one in the cohort's `mask` column"):
+    with pytest.raises(DataError, match=r"has no mask; name one in the cohort's `mask` column"):
         read(replace(study, mask=None))
 
 

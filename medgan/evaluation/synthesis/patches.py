@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medgan.data.domains import Domain
-from medgan.data.grid import same_grid
 from medgan.data.layouts import Study
-from medgan.data.masks import LABELS_JSON, Labels, carried, labels_of, merged, voxels_of
+from medgan.data.masks import LABELS_JSON, Labels, labels_of, labels_on, voxels_of
 from medgan.data.patches import cut, cut_labels
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.sidecars import sidecar
 from medgan.data.splits import Split, owner_of
 from medgan.data.studies import AS_IT_IS, Cohort, Location, Options, read_cohort
 from medgan.data.tables import is_table
-from medgan.data.volumes import read_grid, read_volume
-from medgan.errors import ConfigError, DataError, GeometryError
+from medgan.data.volumes import read_volume
+from medgan.errors import ConfigError, DataError
 from medgan.evaluation.matching import Failure, Place, read_images, split_place
 
 SLICES = (0.25, 0.5, 0.75)
@@ -303,12 +302,7 @@ class _Reader:
         image = prepare(read_volume(study.image), self.domain, OWN_GRID)
         if not self.labels:
             return image, np.zeros(image.voxels.shape, dtype=np.uint8)
-        if study.mask is None:
-            raise DataError(f"{study.image} has no mask; name one in the cohort's `mask` column.")
-        mask = read_volume(study.mask)
-        if not same_grid(mask.grid, read_grid(study.image)):
-            raise GeometryError(f"{study.mask} and {study.image} are on different voxel grids; resample the mask.")
-        return image, carried(merged(mask, self.labels), mask.grid.affine, image)
+        return image, labels_on(study, self.labels, image)
 
 
 def gather(

@@ -128,10 +128,7 @@ class Unpaired:
         return [self._changed(case, LOOKUP, self._lookups.without(case.subject)(scans.source), scans)]
 
     def add_distances(self, rows: Sequence[Figures]) -> dict[str, float]:
-        """Fill in the distance of each row to the real images of other subjects.
-
-        Returned is by arm the distance in HU of all its subjects together to all real ones.
-        """
+        """Fill in the distance of each row to real images of others; give that of each arm as a whole to all, in HU."""
         real = [row for row in rows if row["arm"] == REAL]
         subjects = {row["subject"] for row in rows}
         others = {subject: self._pooled([row for row in real if row["subject"] != subject]) for subject in subjects}

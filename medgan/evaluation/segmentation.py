@@ -171,10 +171,7 @@ class Keeping:
         return row
 
     def objection(self, least_dice: float) -> str | None:
-        """Why the image would be rejected, since it would teach labels that it no longer shows; else nothing.
-
-        The Dice of an organ is below ``least_dice``, or a lesion was erased or invented.
-        """
+        """Why the image would teach labels that it no longer shows: a low Dice, or a lesion erased or invented."""
         low = {name: value for name, value in self.dice.items() if value < least_dice}
         if low:
             name = min(low, key=low.__getitem__)

@@ -104,8 +104,7 @@ class Judge:
     """Figures of patches against real ``training`` patches, on which the encoder is trained.
 
     ``held_out`` are real patches of other subjects, the floor of every distance, and ``suspected`` those that a
-    generator may have copied. ``names`` is how many label names there are; the ``seed`` is of the encoder, the clusters
-    and the projections.
+    generator may have copied; ``names`` is how many label names there are.
     """
 
     def __init__(self, training: Patches, held_out: Patches, suspected: Patches, names: int, *, seed: int) -> None:

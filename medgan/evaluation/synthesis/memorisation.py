@@ -41,14 +41,13 @@ SUSPECT = (220, 30, 30)
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """For each of N samples its nearest training patch of another subject."""
+    """For each of N samples its nearest training patch of another subject, (N,) each."""
 
     which: NDArray[np.intp]
-    """(N,), its index."""
     distance: NDArray[np.float64]
-    """(N,), 0 for a copy; infinite where there is none to compare with."""
+    """0 for a copy; infinite where there is none to compare with."""
     ratio: NDArray[np.float64]
-    """(N,), to the distance of the nearest patch of any other lesion: near 1 where nothing is special about it."""
+    """To the distance of the nearest patch of any other lesion: near 1 where nothing is special about it."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,7 @@ def _aligned_distances(one: Floats, other: Floats, where: NDArray[np.bool_]) -> 
     """(N, M), each patch of ``one`` to each of ``other``: the root of one minus the highest correlation.
 
     Correlated are the smoothed patches, of blocks every other voxel, over all mirrorings and shifts of up to ``REACH``;
-    gain and offset play no part. What has no contrast is at distance 1. ``where`` (N, *shape) are the voxels of ``one``
-    that are looked at.
+    gain and offset play no part. What has no contrast is at distance 1. Of ``one`` the voxels ``where`` count.
     """
     free, fixed, weights = smooth(one), smooth(other), where.astype(np.float32)
     spatial = free.ndim - 1

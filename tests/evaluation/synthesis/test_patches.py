@@ -231,14 +231,12 @@ def row_subjects(rows):
     return [row.study.subject for row in rows]
 
 
-def test_sidecars_tell_synthetic_rows_and_their_recipients(cohort):
-    made, real = divided(cohort("one", [REAL, MADE]) / "cohort.csv", None)
+def test_sidecars_tell_synthetic_rows_and_their_recipients_and_of_two_places_each_brings_its_own(cohort):
+    one = cohort("one", [REAL, MADE])
+    made, real = divided(one / "cohort.csv", None)
     assert (row_subjects(made), row_subjects(real)) == (["made"], ["s0"])
     assert (made[0].recipient, real[0].recipient) == ("s0", None)
-
-
-def test_of_two_places_each_brings_its_own(cohort):
-    one, other = cohort("one", [REAL, MADE]), cohort("other", [("s7", "t1", None), MADE])
+    other = cohort("other", [("s7", "t1", None), MADE])
     made, real = divided(one, other)
     assert (row_subjects(made), row_subjects(real)) == (["made"], ["s7"])
     made, real = divided(cohort("unmarked", [("x", "t1", None)]), other)

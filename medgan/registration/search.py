@@ -7,7 +7,7 @@ request a smooth deformation follows what a rigid transform leaves.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,22 +125,14 @@ def _search(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler
     """
     frame = own_frame(fixed.image)
     fixed, moving = in_frame(fixed, frame), in_frame(moving, frame)
-    kept = [*_coarse(fixed, moving, config), *map(_inverse, _coarse(moving, fixed, config))]
-    for number, spacing_mm in enumerate(config.level_spacings_mm[1:], start=1):
-        level = _at_level(fixed, moving, number, config)
-        ends = [_climb(level, start, config) for start in kept]
-        kept = _best(ends, fixed, ALIKE_VOXELS * spacing_mm, math.ceil(config.kept_starts / 2))
+    kept = _ends(fixed, moving, 0, _starts(fixed, moving, config), config)
+    kept += map(_inverse, _ends(moving, fixed, 0, _starts(moving, fixed, config), config))
+    for number in range(1, len(config.level_spacings_mm)):
+        kept = _ends(fixed, moving, number, kept, config)
     if not kept:
         raise DataError("the scans share no tissue wherever the search starts; look at both images.")
     back = np.linalg.inv(frame)
     return _about((back @ [*kept[0].GetCenter(), 1.0])[:3], back @ matrix_lps(kept[0]) @ frame)
-
-
-def _coarse(fixed: Side, moving: Side, config: RegistrationConfig) -> list[sitk.Euler3DTransform]:
-    """The best of the different ends of the coarsest level."""
-    level = _at_level(fixed, moving, 0, config)
-    ends = [_climb(level, start, config) for start in _starts(fixed, moving, config)]
-    return _best(ends, fixed, level.spacing_mm, config.kept_starts)
 
 
 def _starts(fixed: Side, moving: Side, config: RegistrationConfig) -> Iterator[sitk.Euler3DTransform]:
@@ -158,19 +150,23 @@ def _starts(fixed: Side, moving: Side, config: RegistrationConfig) -> Iterator[s
         yield turned
 
 
-def _best(
-    ends: list[tuple[float, sitk.Euler3DTransform]], fixed: Side, apart_mm: float, number: int
+def _ends(
+    fixed: Side, moving: Side, number: int, starts: Iterable[sitk.Euler3DTransform], config: RegistrationConfig
 ) -> list[sitk.Euler3DTransform]:
-    """The transforms with the lowest scores, best first, at most so many, none nearer than ``apart_mm`` to a better."""
+    """Where climbs of a level end from all starts: the best that differ, best first."""
+    level = _at_level(fixed, moving, number, config)
+    apart_mm, most = level.spacing_mm, config.kept_starts
+    if number:
+        apart_mm, most = ALIKE_VOXELS * apart_mm, math.ceil(most / 2)
     size = np.array(fixed.image.GetSize(), float)
     indices = [(size * corner).tolist() for corner in itertools.product((0.0, 1.0), repeat=3)]
     corners = [fixed.image.TransformContinuousIndexToPhysicalPoint(index) for index in indices]
     kept: list[sitk.Euler3DTransform] = []
     taken: list[NDArray[np.float64]] = []
-    for score, transform in sorted(ends, key=lambda end: end[0]):
+    for score, transform in sorted((_climb(level, start, config) for start in starts), key=lambda end: end[0]):
         places = np.array([transform.TransformPoint(corner) for corner in corners])
         alike = any(np.linalg.norm(places - other, axis=1).mean() <= apart_mm for other in taken)
-        if math.isfinite(score) and not alike and len(kept) < number:
+        if math.isfinite(score) and not alike and len(kept) < most:
             kept.append(transform)
             taken.append(places)
     return kept

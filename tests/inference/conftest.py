@@ -6,7 +6,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
 import torch
 from lightning_fabric import Fabric
 
@@ -134,25 +133,3 @@ def model(save_model, tmp_path_factory) -> Callable[..., TranslationModel]:
     return lambda **kind: read_model(
         save_model(tmp_path_factory.mktemp("run") / "model", **kind), TranslationDescription
     )
-
-
-@pytest.fixture(scope="session")
-def save_series() -> Callable[..., Path]:
-    """Write a folder that is one axial DICOM series of three slices."""
-
-    def save(folder, uid="1.2.3.4"):
-        folder.mkdir(parents=True)
-        for number, pixels in enumerate(np.moveaxis(body_hu((24, 20, 3)), 2, 0)):
-            image = sitk.GetImageFromArray(pixels.T[np.newaxis].astype(np.int16))
-            image.SetSpacing((2.0, 2.0, 1.0))
-            tags = {"0008|0060": "CT", "0020|000d": "1.2.3", "0020|000e": uid, "0010|0010": "DOE^JANE"}
-            tags |= {"0020|0032": f"0\\0\\{5 * number}", "0020|0037": "1\\0\\0\\0\\1\\0"}
-            for tag, value in tags.items():
-                image.SetMetaData(tag, value)
-            writer = sitk.ImageFileWriter()
-            writer.KeepOriginalImageUIDOn()
-            writer.SetFileName(str(folder / f"{9 - number}.dcm"))
-            writer.Execute(image)
-        return folder
-
-    return save

@@ -12,6 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from rich.console import Console
 
+from dicom_files import save_stack
 from medgan.data.grid import GEOMETRY_FIELDS
 from medgan.data.hashes import file_hash, image_hash
 from medgan.data.splits import Split
@@ -226,10 +227,10 @@ def test_how_studies_ended_is_told_before_a_summary_that_does_not_fit(save_study
     assert "1 failed" in console.file.getvalue()
 
 
-def test_a_dicom_series_is_one_study(save_series, model_folder, tmp_path):
-    series = save_series(tmp_path / "CT.1.2")
+def test_a_dicom_series_is_one_study(model_folder, tmp_path):
+    series = save_stack(tmp_path / "CT.1.2", PatientName="DOE^JANE")
     assert ends(run(series, tmp_path / "out", model_folder)) == {"CT.1.2": "done"}
-    assert nib.load(tmp_path / "out" / "CT.1.2.nii.gz").shape == (24, 20, 3)
+    assert nib.load(tmp_path / "out" / "CT.1.2.nii.gz").shape == (32, 32, 4)
     assert "DOE" not in (tmp_path / "out" / "CT.1.2.json").read_text()
 
 

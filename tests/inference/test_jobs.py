@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dicom_files import save_stack
 from medgan.errors import ConfigError, DataError
 from medgan.inference.jobs import find_jobs
 
@@ -13,12 +14,12 @@ def names(plan):
 
 
 @pytest.fixture
-def folder(tmp_path, save_study, save_series):
+def folder(tmp_path, save_study):
     root = tmp_path / "in"
     save_study(root / "a.nii.gz", (4, 4))
     save_study(root / "b" / "c.nii", (4, 4))
-    save_series(root / "b" / "series.1")
-    save_series(root / "one" / "slice").joinpath("9.dcm").rename(root / "b" / "d.dcm")
+    save_stack(root / "b" / "series.1")
+    save_stack(root / "one" / "slice").joinpath("IM000.dcm").rename(root / "b" / "d.dcm")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(root / "b" / "e.png")
     (root / "notes.txt").write_text("not an image")
     return root

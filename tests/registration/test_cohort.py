@@ -46,23 +46,15 @@ def unmoved(monkeypatch):
     monkeypatch.setattr(pair_module, "register", lambda *given: sitk.Euler3DTransform())
 
 
-def save_pairs(folder, scan, subjects):
-    for subject in range(subjects):
-        for domain in ("mr", "ct"):
-            volume = scan(domain.upper())
-            write_volume(np.rint(volume.voxels), volume.grid, folder / domain / f"{subject}.nii.gz", np.int16)
-    return find_cohort(folder, PAIR)
-
-
 @pytest.mark.usefixtures("unmoved")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_registration_that_is_stopped_ends_its_processes_and_keeps_what_is_done(
-    scan, tmp_path, quick, monkeypatch, jobs
+    raw, tmp_path, quick, monkeypatch, jobs
 ):
     real, ended = cohort_module.register_pair, []
 
     def stopped(pair):
-        if pair.name == "1":
+        if pair.name == "noise":
             raise KeyboardInterrupt
         return real(pair)
 
@@ -77,12 +69,12 @@ def test_a_registration_that_is_stopped_ends_its_processes_and_keeps_what_is_don
 
     monkeypatch.setattr(cohort_module, "register_pair", stopped)
     monkeypatch.setattr(cohort_module, "in_processes", in_processes)
-    cohort = save_pairs(tmp_path / "raw", scan, 3)
+    cohort = find_cohort(raw, PAIR).of_subjects(["good", "noise", "broken"])
     with pytest.raises(KeyboardInterrupt, match="what is registered is kept, and the same command goes on from there"):
         register_cohort(cohort, PAIR, tmp_path / "out", quick, fixed="mr", jobs=jobs)
     assert ended == [2] * (jobs == 2)
-    assert [path.parent.name for path in tmp_path.glob("out/*/registration.json")] == ["0"]
-    assert {path.name for path in (tmp_path / "out" / "0").iterdir()} >= {"mr.nii.gz", "ct.nii.gz"}
+    assert [path.parent.name for path in tmp_path.glob("out/*/registration.json")] == ["good"]
+    assert {path.name for path in (tmp_path / "out" / "good").iterdir()} >= {"mr.nii.gz", "ct.nii.gz"}
 
 
 def test_only_accepted_pairs_reach_the_cohort_and_all_are_accounted_for(raw, tmp_path, quick):

@@ -43,16 +43,11 @@ def registered(studies, quick, tmp_path_factory):
 
 
 @pytest.fixture
-def pair(registered, tmp_path):
-    """The two scans, with a folder of their own to go to."""
-    return replace(registered[0], out=tmp_path / "out")
-
-
-@pytest.fixture
-def found(registered, monkeypatch):
-    """The transform is known, and not searched for once more."""
+def pair(registered, tmp_path, monkeypatch):
+    """The two scans, with a folder of their own to go to; the transform is known and not searched for once more."""
     rigid = sitk.Euler3DTransform(sitk.ReadTransform(str(registered[0].transform)))
     monkeypatch.setattr(pair_module, "register", lambda *given: rigid)
+    return replace(registered[0], out=tmp_path / "out")
 
 
 def test_scan_and_mask_come_onto_the_fixed_grid_to_the_bit(registered, scan):
@@ -80,7 +75,7 @@ def test_scan_and_mask_come_onto_the_fixed_grid_to_the_bit(registered, scan):
 
 @pytest.mark.parametrize(("fixed", "shift_mm", "seed"), [("CT", 0, 0), ("MR", 1.2, 2)], ids=["aligned", "noise"])
 def test_a_pair_whose_move_would_gain_no_more_than_noise_is_not_interpolated(
-    pair, scan, rigid, tmp_path, fixed, shift_mm, seed
+    scan, rigid, quick, tmp_path, fixed, shift_mm, seed
 ):
     """A shift by a third of a slice gains no more."""
     moving = scan("CT", rigid(shift_mm=(0, 0, shift_mm)), seed=seed)
@@ -88,7 +83,7 @@ def test_a_pair_whose_move_would_gain_no_more_than_noise_is_not_interpolated(
         Study("s1", fixed.lower(), save(scan(fixed), tmp_path / "fixed.nii.gz")),
         Study("s1", "plain", save(moving, tmp_path / "moving.nii.gz")),
     )
-    aligned = replace(pair, studies=studies, domains=(domain_named(fixed.lower()), PLAIN))
+    aligned = RawPair("s1", studies, (domain_named(fixed.lower()), PLAIN), tmp_path / "out", quick)
     quality, status, _ = register_pair(aligned)
     assert (status, quality.largest_displacement_mm) == ("accepted", 0)
     np.testing.assert_array_equal(read_volume(aligned.image(PLAIN)).voxels, np.rint(moving.voxels))
@@ -109,15 +104,16 @@ ORDERS = [((2, 0, 1), (0,)), ((1, 0, 2), (1, 2))]
 
 
 @pytest.mark.parametrize(("fixed", "moving"), [ORDERS, ORDERS[::-1]])
-def test_the_order_in_which_voxels_are_stored_changes_nothing(registered, pair, tmp_path, fixed, moving):
+def test_the_order_in_which_voxels_are_stored_changes_nothing(registered, studies, tmp_path, fixed, moving):
     def again(path, order, dtype=np.int16):
         volume = stored(read_volume(path), *order)
         write_volume(volume.voxels, volume.grid, tmp_path / path.name, dtype)
         return tmp_path / path.name
 
-    mr, ct = pair.studies
+    mr, ct = studies
     ct = Study("s1", "ct", again(ct.image, moving), again(ct.mask, moving, np.uint8))
-    both = registered[0], replace(pair, studies=(Study("s1", "mr", again(mr.image, fixed)), ct))
+    stored_anew = Study("s1", "mr", again(mr.image, fixed)), ct
+    both = registered[0], replace(registered[0], studies=stored_anew, out=tmp_path / "out")
     register_pair(both[1])
     np.testing.assert_allclose(*(matrix_lps(sitk.ReadTransform(str(each.transform))) for each in both), atol=1e-3)
     for path, domain, off in ((RawPair.image, CT, 2), (RawPair.mask, CT, 2), (RawPair.image, MR, 0)):
@@ -125,7 +121,6 @@ def test_the_order_in_which_voxels_are_stored_changes_nothing(registered, pair, 
         np.testing.assert_allclose(one, other, rtol=0, atol=off)
 
 
-@pytest.mark.usefixtures("found")
 def test_a_refused_pair_leaves_evidence_and_no_images(pair, quick):
     strict = quick.model_copy(update={"limits": quick.limits.model_copy(update={"least_dice": 0.9999})})
     _, status, reason = register_pair(replace(pair, config=strict))
@@ -135,7 +130,6 @@ def test_a_refused_pair_leaves_evidence_and_no_images(pair, quick):
     assert sorted(path.name for path in pair.folder.iterdir()) == ["fixed_to_moving.tfm"]
 
 
-@pytest.mark.usefixtures("found")
 def test_a_mask_on_neither_grid_is_refused_by_name(pair, scan, tmp_path):
     other = scan("CT", shape=(12, 12, 12))
     astray = replace(pair.studies[1], mask=save(other, tmp_path / "odd.nii.gz", other.voxels > 0))
@@ -143,7 +137,6 @@ def test_a_mask_on_neither_grid_is_refused_by_name(pair, scan, tmp_path):
         register_pair(replace(pair, studies=(pair.studies[0], astray)))
 
 
-@pytest.mark.usefixtures("found")
 def test_a_mask_on_the_fixed_grid_stays_as_it_is(pair, scan, tmp_path):
     fixed = scan("MR")
     marked = replace(pair.studies[0], mask=save(fixed, tmp_path / "fat.nii.gz", fixed.voxels > 400))
@@ -157,7 +150,6 @@ def test_beyond_the_moving_scan_there_is_air(scan):
     assert np.unique(_resampled(volume.voxels, volume.grid, volume.grid, far, air=-1024.0)) == [-1024]
 
 
-@pytest.mark.usefixtures("found")
 def test_a_folder_that_cannot_be_written_is_named(pair, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=r"file.* cannot be written"):

@@ -9,7 +9,7 @@ from medgan.data.splits import Split
 from medgan.data.studies import Cohort, Data
 from medgan.pipeline import OneDomain, PipelineConfig
 from medgan.synthesis.generators import GeneratorDescription, SynthesisConfig, generator_task, read_training
-from medgan.training.task import Task
+from medgan.training.fit import Task
 
 
 class LesionAugmentationConfig(SynthesisConfig, PipelineConfig):

@@ -7,7 +7,7 @@ from medgan.data.splits import Split
 from medgan.data.studies import Cohort
 from medgan.pipeline import OneDomain, PipelineConfig
 from medgan.synthesis.generators import read_training
-from medgan.training.task import Task
+from medgan.training.fit import Task
 
 
 class LesionClassificationConfig(FewLabelsConfig, PipelineConfig):

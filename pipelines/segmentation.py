@@ -10,9 +10,9 @@ from medgan.data.splits import Split
 from medgan.data.studies import Cohort, Data
 from medgan.pipeline import OneDomain, PipelineConfig
 from medgan.segmentation.labelled import is_phantom, labels_of, read_labelled
+from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import MOST_LABELS, Name, SegmenterConfig, SegmenterDescription
-from medgan.segmentation.training import segmenter_task
-from medgan.training.task import Task
+from medgan.training.fit import Task
 
 
 class SegmentationConfig(SegmenterConfig, PipelineConfig):

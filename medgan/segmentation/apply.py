@@ -103,14 +103,12 @@ class LabelKeeper:
                 f"the segmenters find no {' and no '.join(sorted(unknown))}; they find {', '.join(names)}."
             )
 
-    def keeping(self, image: Study | Volume, translation: Study | Volume) -> Keeping:
-        """What a translation keeps of its input's labels; both on one voxel grid.
+    def keeping(self, one: Volume, other: Volume) -> Keeping:
+        """What a translation, ``other``, keeps of its input's labels; both on one voxel grid.
 
         Raises:
-            DataError: One cannot be read.
             GeometryError: They are on different grids.
         """
-        one, other = (each if isinstance(each, Volume) else read_volume(each.image) for each in (image, translation))
         if not same_grid(one.grid, other.grid):
             raise GeometryError(
                 f"{other.path} does not lie on the voxel grid of {one.path}; give the translation as `medgan convert` "
@@ -123,5 +121,5 @@ class LabelKeeper:
 
     def __call__(self, image: Study, translation: Study) -> float:
         """The lowest Dice of an organ, 0 to 1; 0 where neither map has any, since nothing can be said for the image."""
-        worst = self.keeping(image, translation).worst
+        worst = self.keeping(read_volume(image.image), read_volume(translation.image)).worst
         return 0.0 if np.isnan(worst) else worst

@@ -41,12 +41,8 @@ class _Segmentation(ImageBatch[SegmenterModel]):
     def __init__(self, order: BatchOrder, console: Console) -> None:
         super().__init__(order, console)
         model = read_model(local_model(order.model, order.tracking), SegmenterDescription)
-        origin = model.description.origin
-        self.domain, self.trained_on, self.split_hash = (
-            model.description.config.domain,
-            origin.trained_on,
-            origin.split_hash,
-        )
+        origin, self.domain = model.description.origin, model.description.config.domain
+        self.trained_on, self.split_hash = origin.trained_on, origin.split_hash
         self.warnings = [OF_PHANTOM] if origin.phantom else []
         self.facts = {
             "Segmentation": True,

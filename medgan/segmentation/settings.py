@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from monai.networks.nets import UNet
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
 from medgan.config import Channels, Config, Downs, Layers
@@ -39,12 +32,8 @@ def domain_called(name: str) -> Domain:
     return SOFT_TISSUE.model_copy(update={"name": domain.name}) if domain.modality == "CT" else domain
 
 
-STANDARD = PatchConfig(
-    size_voxels=128,
-    rotation_degrees=15.0,
-    scaling=0.15,
-    intensity=IntensityConfig(gamma=0.3, contrast=0.2, brightness=0.1, noise=0.05),
-)
+STANDARD_INTENSITY = IntensityConfig(gamma=0.3, contrast=0.2, brightness=0.1, noise=0.05)
+STANDARD = PatchConfig(size_voxels=128, rotation_degrees=15.0, scaling=0.15, intensity=STANDARD_INTENSITY)
 """What ``augmentation: standard`` does by default. Nothing is mirrored: an abdomen has its liver on the right."""
 
 
@@ -90,10 +79,9 @@ class Labelling(Config):
     @model_validator(mode="after")
     def _values_belong_to_one_name(self) -> Self:
         owner: dict[int, str] = {}
-        for name, values in self.labels.items():
-            for value in values:
-                if owner.setdefault(value, name) != name:
-                    raise ValueError(f"labels: value {value} belongs to both {owner[value]} and {name}")
+        for name, value in ((name, value) for name, values in self.labels.items() for value in values):
+            if owner.setdefault(value, name) != name:
+                raise ValueError(f"labels: value {value} belongs to both {owner[value]} and {name}")
         return self
 
 
@@ -157,10 +145,12 @@ class SegmenterDescription(Description):
         config, patch = self.config, self.config.patch
         seen = f"{patch.dimensions}D, trained on {' x '.join(map(str, patch.shape))} voxels"
         subjects = f"{self.trained} train and {self.extra} extra, {self.validated} validation"
-        rows = {"Segments": ", ".join(f"{value} {name}" for value, name in self.names.items())}
-        rows |= input_rows(config.domain, config.grid)
-        rows |= {"Input": f"{seen}, augmentation {config.augmentation}"}
-        rows |= {"Training subjects": f"{subjects}; {self.origin.data}"}
+        rows = {
+            "Segments": ", ".join(f"{value} {name}" for value, name in self.names.items()),
+            **input_rows(config.domain, config.grid),
+            "Input": f"{seen}, augmentation {config.augmentation}",
+            "Training subjects": f"{subjects}; {self.origin.data}",
+        }
         return f"Segmenter of {', '.join(config.labels)}", "", rows
 
 

@@ -11,7 +11,7 @@ from medgan.data.belonging import Scans
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
-from medgan.errors import ModelError
+from medgan.errors import ConfigError, ModelError
 from medgan.networks.blocks import Norm, UpSampling
 from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField, Windowed
 from medgan.networks.generators import ResNetGenerator, UNetGenerator
@@ -135,21 +135,21 @@ def check_change(generator: GeneratorConfig, pair: DomainPair) -> None:
     """Refuse a change map between domains that do not measure the same thing in the same window.
 
     Raises:
-        ValueError: Units or windows differ, or the change would act on voxels that the window cuts off.
+        ConfigError: Units or windows differ, or the change would act on voxels that the window cuts off.
     """
     if generator.change == "none":
         return
     if not pair.one_scale:
-        raise ValueError(
+        raise ConfigError(
             f"change={generator.change} needs source and target on one scale: both in HU with one window, or paired MR "
-            f"with one window; {pair.source.name} and {pair.target.name} are not: set generator.change=none"
+            f"with one window; {pair.source.name} and {pair.target.name} are not: set generator.change=none."
         )
     lower, upper = scale_ends(pair.source)
     if generator.lower < lower or generator.upper > upper:
-        raise ValueError(
+        raise ConfigError(
             f"a change from {generator.lower:g} to {generator.upper:g} reaches beyond the window of "
             f"{lower:g} to {upper:g} {'HU' if pair.source.unit == 'HU' else 'percent'}; set generator.lower and "
-            "generator.upper inside it"
+            "generator.upper inside it."
         )
 
 

@@ -31,8 +31,8 @@ from medgan.training.architecture import (
     UNetConfig,
     check_change,
 )
+from medgan.training.fit import Task
 from medgan.training.learner import HeldOut
-from medgan.training.task import Task
 from medgan.translators.translator import Parts, Translator
 
 Sides = tuple[list[Prepared], list[Prepared]]
@@ -71,10 +71,7 @@ class TranslationPipeline(Pipeline[C]):
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
-        try:
-            check_change(config.generator, self.pair)
-        except ValueError as error:
-            raise ConfigError(f"{error}.") from None
+        check_change(config.generator, self.pair)
         _check_patch(
             config.patch, config.generator.network, config.discriminator, config.fit.batch_size, self.pair.target
         )

@@ -127,6 +127,7 @@ def thresholded(model, volume, fabric):
 @pytest.fixture
 def keeper(monkeypatch):
     monkeypatch.setattr("medgan.segmentation.apply.segment_study", thresholded)
+    monkeypatch.setattr("medgan.segmentation.apply.read_volume", lambda volume: volume)
     return LabelKeeper(segmenter(100), segmenter(0), None, lesions=["lesion"])
 
 
@@ -145,9 +146,10 @@ def test_each_segmenter_looks_at_its_own_side_and_as_a_number_it_is_the_worst_or
     assert keeper.keeping(image, whole).dice == {"liver": 1.0}
     assert keeper.keeping(image, whole).lesions == {"lesion": LesionCounts(1, 0, 0, 0)}
     assert keeper.keeping(image, erased).lesions == {"lesion": LesionCounts(0, 1, 0, 0)}
-    assert keeper(image, erased) == keeper.keeping(image, erased).dice["liver"] == pytest.approx(2 * 240 / (240 + 256))
-    empty = scan(lesion=False, shift_hu=1000)
-    assert keeper(empty, empty) == 0, "nothing found is nothing kept"
+    assert keeper.keeping(image, erased).dice["liver"] == pytest.approx(2 * 240 / (240 + 256))
+    studies = [SimpleNamespace(image=each) for each in (image, erased, scan(lesion=False, shift_hu=1000))]
+    assert keeper(*studies[:2]) == keeper.keeping(image, erased).dice["liver"]
+    assert keeper(studies[2], studies[2]) == 0, "nothing found is nothing kept"
     with pytest.raises(GeometryError, match="does not lie on the voxel grid"):
         keeper.keeping(whole, scan(lesion=True, origin_mm=3.0))
 

@@ -137,9 +137,9 @@ def test_a_change_map_needs_one_unit_one_window_and_bounds_inside_it(change):
     other_window = ct("plain", Window(lower=-300, upper=800))
     for target in (MR, other_window):
         pair = DomainPair(source=PAIR.source, target=target, paired=False)
-        with pytest.raises(ValueError, match=rf"change={change} needs source and target on one scale"):
+        with pytest.raises(ConfigError, match=rf"change={change} needs source and target on one scale"):
             check_change(generator, pair)
         check_change(GeneratorConfig(change="none"), pair)
     for bounds in ({"upper": 701}, {"lower": -301}):
-        with pytest.raises(ValueError, match=r"beyond the window of -300 to 700 HU; set generator\.lower"):
+        with pytest.raises(ConfigError, match=r"beyond the window of -300 to 700 HU; set generator\.lower"):
             check_change(GeneratorConfig(change=change, **bounds), PAIR)

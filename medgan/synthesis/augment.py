@@ -125,9 +125,18 @@ class _Augmentation(Batch[Synthesiser]):
         self.cases: tuple[_CaseJob, ...] = ()
 
     def plan(self) -> Plan:
-        """No case yet: the cohort is read once nobody else writes to OUTPUT."""
-        _check_output(self.order)
-        return Plan((), self.order.output)
+        """No case yet: the cohort is read once nobody else writes to OUTPUT, which may be nobody else's cohort."""
+        path, output = Location.of(self.order.input).path, self.order.output
+        root = path if path.is_dir() else path.parent
+        if output.resolve() == root.resolve():
+            raise ConfigError(
+                f"OUTPUT is the cohort's folder {root}; give another, so that nothing of it is overwritten."
+            )
+        if output.exists() and not output.is_dir():
+            raise ConfigError(f"{output} is a file and no folder; give a folder.")
+        if (output / COHORT).exists() and not (output / MANIFEST).exists():
+            raise ConfigError(f"{output / COHORT} exists and is no output of `medgan augment`; give another OUTPUT.")
+        return Plan((), output)
 
     def begin(self, plan: Plan) -> Plan:
         """Load the model, read the training cases, and say which cases are made of them."""
@@ -228,18 +237,6 @@ def _check_use(order: AugmentOrder, config: _AugmentConfig, learnt: SynthesisCon
         raise ConfigError("a model brings its own domain, labels and grid; leave these out.")
     if learnt.generator.kind == "inpainting":
         raise ModelError(f"{order.model} paints healthy tissue; give a generator of lesions, such as mask_to_lesion.")
-
-
-def _check_output(order: AugmentOrder) -> None:
-    """Refuse to write over a cohort of somebody else's."""
-    path = Location.of(order.input).path
-    root = path if path.is_dir() else path.parent
-    if order.output.resolve() == root.resolve():
-        raise ConfigError(f"OUTPUT is the cohort's folder {root}; give another, so that nothing of it is overwritten.")
-    if order.output.exists() and not order.output.is_dir():
-        raise ConfigError(f"{order.output} is a file and no folder; give a folder.")
-    if (order.output / COHORT).exists() and not (order.output / MANIFEST).exists():
-        raise ConfigError(f"{order.output / COHORT} exists and is no output of `medgan augment`; give another OUTPUT.")
 
 
 def _jobs(order: AugmentOrder, recipients: Sequence[Study]) -> list[_CaseJob]:

@@ -80,21 +80,15 @@ def head_with_organ(shape, seed):
 @pytest.fixture(scope="session")
 def with_lesions():
     """Cases with bright lesions: ``with_lesions(shape, 3, radii=(2, 3))``; none where there are no radii."""
-
-    def make(shape, count, radii=(1.5, 2.5), first=0):
-        return [head_with_lesions(shape, seed, radii) for seed in range(first, first + count)]
-
-    return make
+    return lambda shape, count, radii=(1.5, 2.5), first=0: [
+        head_with_lesions(shape, seed, radii) for seed in range(first, first + count)
+    ]
 
 
 @pytest.fixture(scope="session")
 def with_organ():
     """Cases with an organ of two parts, 1 in front and 2 behind: ``with_organ(shape, 3)``."""
-
-    def make(shape, count, first=0):
-        return [head_with_organ(shape, seed) for seed in range(first, first + count)]
-
-    return make
+    return lambda shape, count: [head_with_organ(shape, seed) for seed in range(count)]
 
 
 PATCHES = {"2d": {"size_voxels": 16}, "3d": {"dimensions": 3, "size_voxels": 16, "depth_voxels": 8}}

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from medgan import losses
 from medgan.errors import ConfigError
@@ -54,16 +53,3 @@ def test_the_condition_reaches_the_sample(game, entry):
 def test_without_classes_there_is_nothing_to_name():
     with pytest.raises(ConfigError, match=r"set condition\.classes=true, or choose dcgan"):
         ACGANConfig().build(LesionConfig(condition={"location": True}))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "advice"),
-    [
-        ({"discriminator": {"receptive_field": 16}}, "discriminator.receptive_field=whole"),
-        ({"generator": {"norm": "group"}, "entry": "normalisation"}, "entry=concatenation"),
-        ({"adversarial": "wasserstein"}, "discriminator.norm=instance"),
-    ],
-)
-def test_settings_that_contradict_each_other_are_refused(wrong, advice):
-    with pytest.raises(ValidationError, match=advice):
-        ACGANConfig(**wrong)

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from medgan.errors import ConfigError
 from medgan.networks.latent import LatentGenerator, LayeredGenerator
@@ -64,16 +63,3 @@ def test_nothing_to_follow_is_refused():
         ConditionalConfig().build(lesions(condition={"location": True}))
     plain = ConditionalConfig(layers=False, **SMALL).build(lesions(condition={"location": True}))
     assert isinstance(plain, LatentGenerator)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "advice"),
-    [
-        ({"discriminator": {"receptive_field": 16}}, "judged=concatenation"),
-        ({"generator": {"norm": "group"}}, "entry=concatenation"),
-        ({"adversarial": "wasserstein"}, "discriminator.norm=instance"),
-    ],
-)
-def test_settings_that_exclude_each_other_are_refused_with_advice(wrong, advice):
-    with pytest.raises(ValidationError, match=advice):
-        ConditionalConfig(**wrong)

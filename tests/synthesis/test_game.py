@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from torch import nn
 from torch.optim import SGD
 
+from medgan.synthesis.acgan import ACGANConfig
+from medgan.synthesis.conditional import ConditionalConfig
 from medgan.synthesis.dcgan import DCGAN, DCGANConfig
 from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.patches import LesionConfig
 
-KINDS = pytest.mark.parametrize("kind", ["dcgan", "conditional", "acgan"])
+CONFIGS = DCGANConfig, ConditionalConfig, ACGANConfig
 
 
 def weights(network):
@@ -24,7 +26,7 @@ def weights(network):
 
 
 @pytest.mark.parametrize("adversarial", ["vanilla", "least_squares", "hinge", "wasserstein"])
-@KINDS
+@pytest.mark.parametrize("kind", ["dcgan", "conditional", "acgan"])
 def test_a_turn_moves_both_networks_and_tells_their_terms(game, patch, kind, adversarial):
     learner, batch = game(kind, patch, adversarial)
     before = {name: weights(network) for name, network in learner.networks().items()}
@@ -39,19 +41,30 @@ def test_a_turn_moves_both_networks_and_tells_their_terms(game, patch, kind, adv
         assert float(terms["discriminator"]) == pytest.approx(math.log(2), abs=0.15)
 
 
-@pytest.mark.parametrize("receptive_field", [16, "whole"])
-@pytest.mark.parametrize("kind", ["dcgan", "conditional"])
-def test_the_discriminator_may_judge_fields_or_the_whole(game, kind, receptive_field):
-    judged = {"judged": "concatenation"} if kind == "conditional" else {}
+@pytest.mark.parametrize(("receptive_field", "scores"), [(16, (6, 1, 6, 6)), ("whole", (6, 1))])
+@pytest.mark.parametrize(("kind", "judged"), [("dcgan", {}), ("conditional", {"judged": "concatenation"})])
+def test_the_discriminator_may_judge_fields_or_the_whole(game, kind, judged, receptive_field, scores):
     learner, batch = game(kind, discriminator={"channels": 8, "receptive_field": receptive_field}, **judged)
-    scores = learner.discriminator(learner.joint(batch), batch["condition"])
-    assert scores.shape == ((6, 1) if receptive_field == "whole" else (6, 1, 6, 6))
+    assert learner.discriminator(learner.joint(batch), batch["condition"]).shape == scores
     learner.training_step(batch)
 
 
-def test_batch_norm_and_a_gradient_penalty_are_refused():
-    with pytest.raises(ValidationError, match=r"set discriminator\.norm=instance or none"):
-        DCGANConfig(adversarial="wasserstein")
+FIELDS, GROUPS = {"discriminator": {"receptive_field": 16}}, {"generator": {"norm": "group"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong", "advice"),
+    [
+        *((each, {"adversarial": "wasserstein"}, r"set discriminator\.norm=instance or none") for each in CONFIGS),
+        (ConditionalConfig, FIELDS, "judged=concatenation"),
+        (ConditionalConfig, GROUPS, "entry=concatenation"),
+        (ACGANConfig, FIELDS, "discriminator.receptive_field=whole"),
+        (ACGANConfig, GROUPS | {"entry": "normalisation"}, "entry=concatenation"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused_with_advice(config, wrong, advice):
+    with pytest.raises(ValidationError, match=advice):
+        config(**wrong)
 
 
 def test_the_defaults_are_dcgans():

@@ -76,8 +76,8 @@ def test_a_model_folder_is_all_that_drawing_needs(run):
     card = (folder / "model" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "mask_to_lesion" in card
     assert "the built-in digital phantom, no patient" in card
-    context, hidden = torch.zeros(1, 1, *config.shape), torch.ones(1, 1, *config.shape)
-    assert loaded.network(context, hidden, hidden, torch.zeros(1, 0)).shape == context.shape
+    hidden = torch.ones(1, 1, *config.shape)
+    assert loaded.network(hidden, hidden, hidden, torch.zeros(1, 0)).shape == hidden.shape
     with pytest.raises(ModelError, match="a model for synthesis, not for segmentation; use it with `medgan augment`"):
         read_model(folder / "model", SegmenterDescription)
 

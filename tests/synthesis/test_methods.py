@@ -1,5 +1,6 @@
 """Methods without a network, and trained networks as methods: a painter of masks, a sampler of image and labels."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -43,11 +44,18 @@ def imaged(case, voxels, **changes):
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("placement", ["add", "replace"])
-def test_every_baseline_keeps_to_the_interface(name, placement, shape, domain, with_lesions):
+def test_every_baseline_keeps_to_the_interface_and_equal_draws_give_equal_cases(
+    name, placement, shape, domain, with_lesions
+):
     cases = with_lesions(shape, 3, radii=(2,))
     before = [(case.image.voxels.copy(), case.labels.copy()) for case in cases]
     method = baseline(name, InsertionConfig(placement=placement), domain)
-    synthetic = made(method, cases[0], cases)
+    synthetic, again, other = (made(method, cases[0], cases, seed) for seed in (0, 0, 3))
+    assert (synthetic.parents, synthetic.how) == (again.parents, again.how)
+    assert json.loads(json.dumps(synthetic.how)) == synthetic.how
+    np.testing.assert_array_equal(synthetic.case.image.voxels, again.case.image.voxels)
+    np.testing.assert_array_equal(synthetic.case.labels, again.case.labels)
+    assert not np.array_equal(synthetic.case.image.voxels, other.case.image.voxels)
     assert (method.name, synthetic.how["method"], synthetic.parents[0]) == (name, name, "s0")
     assert set(synthetic.parents) <= {"s0", "s1", "s2"}
     case = synthetic.case

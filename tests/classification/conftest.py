@@ -1,9 +1,7 @@
-"""A classifier that answers by a rule, its model folder, and images on disk with and without a bright spot."""
+"""A classifier that answers by a rule, and its model folder."""
 
 from types import SimpleNamespace
 
-import nibabel as nib
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,7 +12,6 @@ from medgan.data.preparation import GridConfig
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import Model, Origin, write_model
 
-AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
 CT = Domain(name="ct", modality="CT", unit="HU", air=-1024.0, window=Window(lower=-1000.0, upper=1000.0))
 SHAPES = {"2": (8, 8), "3": (8, 8, 8)}
 
@@ -64,35 +61,4 @@ def saved(tmp_path_factory, config):
 @pytest.fixture
 def ruled(config):
     """A loaded classifier that follows the rule: ``ruled("3")``."""
-
-    def make(dimensions="2", **changes):
-        return Model(SimpleNamespace(config=config(dimensions, **changes)), {CLASSIFIER: Brightest()})
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def drawn():
-    """Soft tissue with a rim of air, and one voxel that is bright: ``drawn(spot=(6, 13, 1))``."""
-
-    def draw(shape=(20, 20, 3), spot=None, hu=0.0):
-        voxels = np.full(shape, -1000.0)
-        voxels[1:-1, 1:-1] = hu
-        if spot:
-            voxels[spot] = 1000.0
-        return voxels
-
-    return draw
-
-
-@pytest.fixture(scope="session")
-def save_images(drawn):
-    """Write images into a folder: ``save_images(folder, {"a": (5, 5, 1), "b": None})``."""
-
-    def save(folder, spots, affine=AFFINE):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, spot in spots.items():
-            nib.Nifti1Image(drawn(spot=spot).astype(np.int16), affine).to_filename(folder / f"{name}.nii.gz")
-        return folder
-
-    return save
+    return lambda dimensions="2": Model(SimpleNamespace(config=config(dimensions)), {CLASSIFIER: Brightest()})

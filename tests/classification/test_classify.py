@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -40,15 +41,22 @@ def volume(voxels, affine=AFFINE):
     return Volume(voxels.astype(np.float32), made_up_grid(voxels.shape, affine), Path("scan.nii.gz"))
 
 
+def drawn(shape=(20, 20, 3), spot=None, hu=0.0):
+    """Soft tissue with a rim of air, and perhaps one voxel that is bright."""
+    voxels = np.full(shape, -1000.0)
+    voxels[1:-1, 1:-1] = hu
+    if spot:
+        voxels[spot] = 1000.0
+    return voxels
+
+
 def prepared(shape, body=None):
     box = body or tuple((0, size) for size in shape)
     return Prepared(np.random.default_rng(0).uniform(-0.8, 1, shape).astype(np.float32), np.eye(4), box, (-1.0, 1.0))
 
 
 @BOTH
-def test_an_image_is_what_its_least_healthy_patch_is_and_the_place_is_that_patchs_middle(
-    ruled, drawn, fabric, dimensions
-):
+def test_an_image_is_what_its_least_healthy_patch_is_and_the_place_is_that_patchs_middle(ruled, fabric, dimensions):
     affine = AFFINE.copy()
     affine[:3, 3] = [-7.0, 11.0, 30.0]
     healthy, ill = (
@@ -62,7 +70,7 @@ def test_an_image_is_what_its_least_healthy_patch_is_and_the_place_is_that_patch
     assert (away <= [4, 4, 4 if dimensions == "3" else 0]).all()
 
 
-def test_a_turned_image_is_seen_the_same_way(ruled, drawn, fabric):
+def test_a_turned_image_is_seen_the_same_way(ruled, fabric):
     voxels = drawn((20, 20, 3), (4, 12, 1), hu=-400)
     turned = np.diag([-1.0, 1.0, 1.0, 1.0]) @ AFFINE
     one, other = (
@@ -127,8 +135,15 @@ def test_many_patches_are_judged_as_each_alone(config, fabric, dimensions):
 # Many images, and the one table of them.
 
 
+def save_images(folder, spots):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, spot in spots.items():
+        nib.Nifti1Image(drawn(spot=spot).astype(np.int16), AFFINE).to_filename(folder / f"{name}.nii.gz")
+    return folder
+
+
 @pytest.fixture
-def order(save_images, saved, tmp_path):
+def order(saved, tmp_path):
     return BatchOrder(save_images(tmp_path / "in", SPOTS), tmp_path / "out", str(saved()), device="cpu")
 
 
@@ -185,7 +200,7 @@ def test_a_broken_image_never_stops_the_rest_and_images_of_one_name_and_two_kind
     assert list(json.loads((order.output / "summary.json").read_text())["failures"]) == ["b.nii.gz"]
 
 
-def test_what_is_there_is_kept_or_added_to_and_changed_images_are_not_passed_over(order, save_images):
+def test_what_is_there_is_kept_or_added_to_and_changed_images_are_not_passed_over(order):
     classify(order, QUIET)
     before = (order.output / "classes.csv").read_bytes()
     assert set(ends(classify(order, QUIET)).values()) == {"kept"}

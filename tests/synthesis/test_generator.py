@@ -9,15 +9,7 @@ from labelled_cases import boxed_case
 from medgan.errors import DataError
 from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.synthesis import generator
-from medgan.synthesis.generator import (
-    ALL_ALIKE,
-    GENERATOR,
-    Sampler,
-    joint,
-    masks,
-    split_joint,
-    spread,
-)
+from medgan.synthesis.generator import ALL_ALIKE, GENERATOR, Sampler, joint, masks, split_joint, spread
 from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
@@ -57,18 +49,15 @@ def held_out(lesion=True):
     return LabelledHeldOut.of([boxed_case((40, 40, 8), [np.s_[16:22, 18:23, 2:6]] * lesion, noise=10)])
 
 
-def test_it_is_judged_on_the_same_unvaried_patches_each_time(sampler):
+def test_it_is_judged_on_the_same_unvaried_patches_each_time_if_there_is_anybody_to_judge_by(sampler):
+    with pytest.raises(DataError, match="no validation subject has a lesion to judge by"):
+        sampler.held_out_patches(held_out(lesion=False))
     one, again = (sampler.held_out_patches(held_out()) for _ in range(2))
     assert len(one["image"]) == generator.JUDGED
     assert all(torch.equal(one[key], again[key]) for key in one)
     still = sampler.lesions.still().patch
     assert (still.rotation_degrees, still.scaling, still.flip) == (0, 0, False)
     assert still.shape == sampler.lesions.shape
-
-
-def test_nobody_to_judge_by_is_said(sampler):
-    with pytest.raises(DataError, match="no validation subject has a lesion to judge by"):
-        sampler.held_out_patches(held_out(lesion=False))
 
 
 def test_samples_as_good_as_real_ones_are_at_no_distance_and_equal_ones_are_called_collapsed(sampler):
@@ -80,13 +69,9 @@ def test_samples_as_good_as_real_ones_are_at_no_distance_and_equal_ones_are_call
     judgement = sampler.validate(held_out(), {GENERATOR: Fixed(real[:1].expand_as(real))})
     assert judgement.metrics["val/diversity"] < ALL_ALIKE
     assert "mode collapse: samples differ by 0%" in sampler.diagnose({})
-
-
-def test_a_resumed_run_remembers_how_much_samples_differed(sampler):
-    sampler.diversity = 0.03
-    other = idle(sampler.lesions)
-    other.load_state_dict(sampler.state_dict())
-    assert "differ by 3%" in other.diagnose({})
+    resumed = idle(sampler.lesions)
+    resumed.load_state_dict(sampler.state_dict())
+    assert resumed.diagnose({}) == sampler.diagnose({})
 
 
 @pytest.mark.parametrize("spatial", [(4, 4), (4, 4, 2)], ids=["2d", "3d"])

@@ -49,14 +49,11 @@ def start(folder, kind="2d", *, learner=Progressive, keep="best", **changes):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("percent", "grown"),
-    [(0, 0), (19, 0), (20, 0), (25, 0.25), (30, 0.5), (40, 1), (59, 1), (60, 1), (70, 1.5), (90, 2), (100, 2)],
-)
-def test_levels_take_their_shares_and_fade_in_for_a_part_of_them(percent, grown):
+def test_levels_take_their_shares_and_fade_in_for_a_part_of_them():
     # Shares .2, .4 and .4; half of the second, .2 to .4, and half of the third, .6 to .8, fade.
     settings = ProgressiveConfig(shares=(1, 2, 2), fade_share=0.5)
-    assert settings.grown(percent, 101) == pytest.approx(grown, abs=1e-9)
+    grown = {0: 0, 19: 0, 20: 0, 25: 0.25, 30: 0.5, 40: 1, 59: 1, 60: 1, 70: 1.5, 90: 2, 100: 2}
+    assert {percent: settings.grown(percent, 101) for percent in grown} == pytest.approx(grown, abs=1e-9)
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=5), st.floats(0, 1), st.integers(1, 60))

@@ -24,8 +24,7 @@ OWN = GridConfig(spacing_mm=(None, None, None))
 @pytest.fixture
 def cohort(tmp_path, with_organ):
     """Six subjects without a ``split`` column; the last has no mask."""
-    folder = tmp_path / "cohort"
-    folder.mkdir()
+    (folder := tmp_path / "cohort").mkdir()
     rows = ["subject,domain,image,mask"]
     for case in with_organ((36, 36, 4), 6):
         name = case.subject

@@ -158,12 +158,7 @@ def test_without_position_modality_or_scaling_a_lone_slice_is_read_as_it_is_and_
     )
 
 
-def test_real_series_and_slices_in_all_their_orientations(medgan_data):
-    folder = medgan_data / "torso_ct" / "dicom_series"
-    volume = read(folder)
-    assert_as_simpleitk(volume, by_simpleitk(folder))
-    assert volume.grid.shape == (512, 512, 20)
-    assert volume.grid.spacing_mm[2] == 2
+def test_real_slices_in_all_their_orientations(medgan_data):
     for path in dicom_files(medgan_data / "tcga_luad" / "dicom")[::11]:
         assert_as_simpleitk(read(path), sitk.ReadImage(path))
 

@@ -148,8 +148,9 @@ def test_a_split_column_with_a_subject_in_two_parts_or_in_none_or_with_folds_is_
 
 
 def test_settings_that_divide_nothing_are_refused():
-    for settings in ({"validation": 0.5, "test": 0.5}, {"folds": 3, "fold": 3}, {"folds": 1}):
-        with pytest.raises(ConfigError, match=r"nobody to train on|fold=3 is not one of folds=3|folds"):
+    wrong = {"nobody to train on": {"validation": 0.5, "test": 0.5}, "fold=3": {"folds": 3, "fold": 3}}
+    for message, settings in (wrong | {"folds": {"folds": 1}}).items():
+        with pytest.raises(ConfigError, match=message):
             load(SplitConfig, settings)
 
 

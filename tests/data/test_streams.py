@@ -162,20 +162,14 @@ def test_what_a_living_process_writes_is_left_alone_however_old(left, tmp_path, 
     assert path.exists()
 
 
-def test_a_number_that_another_process_got_later_is_no_owner(left, tmp_path):
-    path = left(f".a.{mark(os.getpid())}.part", age_s=30 * DAY_S)
+@pytest.mark.parametrize("days", [0.5, 2])
+def test_where_nobody_can_be_asked_a_day_decides_and_who_got_a_number_later_is_no_owner(left, tmp_path, days):
+    reused = left(f".b.{mark(os.getpid())}.part", age_s=30 * DAY_S)
+    names = (f".a.{mark(1, 'feedbeef')}.part", ".a.csv.12ab34cd.part", ".unfinished-x1y2z3/")
+    paths = [left(name, age_s=days * DAY_S) for name in names]
     sweep(tmp_path)
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("name", [f".a.{mark(1, 'feedbeef')}.part", ".a.csv.12ab34cd.part", ".unfinished-x1y2z3/"])
-def test_where_nobody_can_be_asked_a_day_decides(left, tmp_path, name):
-    path = left(name, age_s=DAY_S / 2)
-    sweep(tmp_path)
-    assert path.exists()
-    path = left(name.replace(".a", ".b").replace("x1", "x2"), age_s=2 * DAY_S)
-    sweep(tmp_path)
-    assert not path.exists()
+    assert [path.exists() for path in paths] == [days < 1] * 3
+    assert not reused.exists()
 
 
 def test_what_is_not_ours_stays_for_ever_and_a_link_is_not_followed(left, tmp_path):

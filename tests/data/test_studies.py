@@ -149,10 +149,11 @@ def test_only_images_of_one_session_are_a_pair():
 
 
 def test_options_that_would_say_nothing_are_refused(tmp_path):
-    for layout in (as_bids, as_nnunet, as_table):
+    root, chosen = Options(root=Path()), Options(bids=(("run", "1"),))
+    for layout, option in ((as_bids, root), (as_nnunet, chosen), (as_table, chosen)):
         layout(tmp_path / layout.__name__)
-        option = Options(root=Path()) if layout is as_bids else Options(bids=(("run", "1"),))
-        with pytest.raises(ConfigError, match=r"--root is for a cohort CSV|--bids chooses among the files of a BIDS"):
+        message = "--root is for a cohort CSV" if option is root else "--bids chooses among the files of a BIDS folder"
+        with pytest.raises(ConfigError, match=message):
             find_cohort(Location(tmp_path / layout.__name__, option), CT_PAIR)
     assert located(None) is None
     with pytest.raises(ConfigError, match="give it with --data"):

@@ -147,23 +147,14 @@ def evaluate(
 ) -> Evaluation:
     """Judge synthetic images and write ``evaluation.csv`` and ``summary.json``; what cannot be judged is listed.
 
-    Subjects that the model had seen, by the sidecars of its outputs or the validation part of ``split``, are judged
-    apart, in ``seen.csv``: no figure of the others has anything of theirs. Every place is a folder, ``COHORT:DOMAIN``
-    or ``FOLDER:NAME``; see ``medgan.evaluation.matching``.
+    Every place is a folder, ``COHORT:DOMAIN`` or ``FOLDER:NAME``; see ``medgan.evaluation.matching``. References are of
+    the same subjects on the same grids, or of others; without ``paired``, as at least half of them show. Sources add
+    baselines, the core, and from CT to CT the change by tissue. Measured is inside the masks, by default the body, and
+    in each label too, by default named as ``labels.json`` beside the maps says. Baselines are fitted on the pairs of a
+    ``training`` cohort, of a run's ``split.json`` on its training part, and by default on the other evaluated subjects.
 
-    Args:
-        synthetic: The images to judge, a CT in HU.
-        reference: Real images of the target domain, of the same subjects on the same grids or of others.
-        out: Folder of the files.
-        source: The translated images; they add baselines, the core, and from CT to CT the change by tissue.
-        masks: Where to measure, non-zero inside; by default the body.
-        labels: Integer label maps; error and change are measured in each label too.
-        label_names: The labels' values; by default ``labels.json`` beside the maps, else every value for itself.
-        paired: Whether images have references of their own; by default, whether at least half have one.
-        modalities: Of the sources and of what they became.
-        training: A cohort to fit the baselines on, by default the other evaluated subjects.
-        split: The run's ``split.json``: baselines are fitted on its training part, and none of that may be evaluated.
-        options: How cohorts are read.
+    Subjects that the model had seen, by the sidecars of its outputs or the validation part of ``split``, are judged
+    apart, in ``seen.csv``: no figure of the others has anything of theirs. Those of its training part are refused.
     """
     places: dict[Role, Place | None] = {"source": source, "mask": masks, "labels": labels}
     matching.check_heeded(options, [synthetic, reference, source, masks, labels, training])

@@ -1,6 +1,5 @@
 """What every test may ask for: the real data's folder, made-up scans in memory and on disk, tiny networks."""
 
-import csv
 import functools
 import json
 import os
@@ -86,13 +85,8 @@ def slab(seed: int, vessel_hu: float, shape: tuple[int, int, int] = (32, 32, 3))
     x, y = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
     grow = random.uniform(0.95, 1.05)
     hu = np.full(shape[:2], -1000.0)
-    for (centre_x, centre_y), radius, value in (
-        ((16, 16), 15, -100),
-        ((16, 16), 13, 50),
-        ((9, 16), 4, -750),
-        (BONE, 3.2, 900),
-        (VESSEL, 4, vessel_hu),
-    ):
+    rings = ((16, 16), 15, -100), ((16, 16), 13, 50), ((9, 16), 4, -750), (BONE, 3.2, 900), (VESSEL, 4, vessel_hu)
+    for (centre_x, centre_y), radius, value in rings:
         hu[np.hypot(x - centre_x, y - centre_y) < radius * grow] = value
     return (hu[..., None] + random.normal(0, 8, shape)).astype(np.float32)
 
@@ -110,16 +104,15 @@ def save_cohort() -> Callable[..., Path]:
     def save(folder, *, paired=False, subjects=6, split=False):
         folder.mkdir(parents=True, exist_ok=True)
         parts = ["train", "train", "validation", "validation", *["test"] * (subjects - 4)]
-        rows = []
+        rows = ["subject,domain,image,split"]
         for number in range(subjects):
             both = ("contrast", "plain")
             for domain in both if paired else (both[number % 2],):
                 voxels = slab(number, 300.0 if domain == "contrast" else 45.0)
                 image = nib.Nifti1Image(np.rint(voxels).astype(np.int16), np.diag([2.0, 2.0, 5.0, 1.0]))
                 image.to_filename(folder / f"s{number}_{domain}.nii.gz")
-                rows.append([f"s{number}", domain, f"s{number}_{domain}.nii.gz", parts[number] if split else ""])
-        with (folder / "cohort.csv").open("w", newline="") as stream:
-            csv.writer(stream).writerows([["subject", "domain", "image", "split"], *rows])
+                rows.append(f"s{number},{domain},s{number}_{domain}.nii.gz,{parts[number] if split else ''}")
+        (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
         return folder / "cohort.csv"
 
     return save
@@ -244,17 +237,9 @@ def make_translator() -> Callable[..., "Translator"]:
     paired = {"pix2pix": (Pix2Pix, Pix2PixConfig), "registered": (RegisteredPix2Pix, RegisteredPix2PixConfig)}
 
     def make(
-        kind="cyclegan",
-        dimensions="2",
-        *,
-        source="ct",
-        output="one-sided",
-        norm="instance",
-        dropout=0.0,
-        skips=True,
-        seed=0,
-        **game,
-    ):
+        kind="cyclegan", dimensions="2", *, source="ct", output="one-sided", norm="instance", dropout=0.0, skips=True,
+        seed=0, **game,
+    ):  # fmt: skip
         network = ResNetConfig(channels=4, downs=1, blocks=1, norm=norm, dropout=dropout, skips=skips)
         parts = {
             "pair": DomainPair(source=sources[source], target=plain, paired=kind in paired),

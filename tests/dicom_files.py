@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,8 @@ CLASSES = {
 }
 
 
-def slice_of(
-    hu: np.ndarray, position: tuple[float, float, float] = (-48, -48, 0), n: int = 1, **changed: Any
-) -> Dataset:
-    """One CT slice.
-
-    Args:
-        hu: (rows, columns), stored as unsigned 12 bits with an intercept of -1024.
-        position: ImagePositionPatient in mm.
-        n: Its number, in InstanceNumber and SOPInstanceUID.
-        changed: Attributes by keyword; None takes one away.
-    """
+def slice_of(hu: np.ndarray, position: Sequence[float] = (-48, -48, 0), n: int = 1, **changed: Any) -> Dataset:
+    """One CT slice of HU (rows, columns) in unsigned 12 bits; ``changed`` are attributes, None takes one away."""
     data = report("CT", n)
     data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = f"{ROOT}.0", f"{ROOT}.1", f"{ROOT}.7"
     data.SeriesNumber, data.InstanceNumber, data.ImageType = 1, n, ["ORIGINAL", "PRIMARY", "AXIAL"]
@@ -130,14 +121,7 @@ def pixels(hu: np.ndarray, dtype: str = "<u2", intercept: int = 1024) -> bytes:
 def compressed(
     hu: np.ndarray, kind: str, change: Callable[[bytes], list[bytes]] = lambda fragment: [fragment], **changed: Any
 ) -> Dataset:
-    """A slice whose pixels are compressed without loss, as ``RLE``, ``JPEG`` or ``JPEG2000``.
-
-    Args:
-        hu: (rows, columns).
-        kind: The compression.
-        change: Other fragments than the only one.
-        changed: Attributes by keyword.
-    """
+    """A slice whose pixels are compressed without loss, as ``RLE``, ``JPEG`` or ``JPEG2000``, or else in pieces."""
     data = slice_of(hu)
     if kind == "RLE":
         data.compress(RLELossless)

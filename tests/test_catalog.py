@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from medgan import catalog
-from medgan.errors import ConfigError
 from medgan.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -28,13 +27,6 @@ def test_a_pipeline_is_loaded_by_its_name_and_has_a_summary_of_one_sentence(name
     kind = catalog.load(name)
     assert issubclass(kind, Pipeline)
     assert kind.name() == name
-
-
-def test_the_nearest_pipeline_is_suggested():
-    with pytest.raises(ConfigError, match=r"no pipeline 'ct_contrats'; did you mean 'ct_contrast'\?; see `medgan pipe"):
-        catalog.load("ct_contrats")
-    with pytest.raises(ConfigError, match=r"no pipeline 'xyz'; see `medgan pipelines`"):
-        catalog.load("xyz")
 
 
 def test_a_new_pipeline_is_one_file_and_is_found_without_torch(tmp_path):

@@ -121,30 +121,30 @@ def test_labels_need_both_segmenters(asked, segmenters, given):
 
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
-    [("s1_contrast.nii.gz", b"no image", ""), ("s1_contrast.json", b'{"Modality": "PT"}', "modality is PT")],
+    [
+        ("s1_contrast.nii.gz", b"no image", ""),
+        ("s1_contrast.json", b'{"Modality": "PT"}', "modality is PT"),
+        (None, b"", "out of memory; see that nothing else fills it"),
+    ],
+    ids=["image", "modality", "memory"],
 )
-def test_a_bad_study_and_one_of_another_modality_are_named_and_stop_no_other(
-    asked, save_cohort, tmp_path, file, content, reason
+def test_a_study_that_cannot_be_checked_is_named_and_stops_no_other(
+    asked, save_cohort, tmp_path, monkeypatch, file, content, reason
 ):
-    table = save_cohort(tmp_path / "cohort", paired=True, subjects=4)
-    (tmp_path / "cohort" / file).write_bytes(content)
-    found = run(asked(data=table))
-    assert found.exit_code == 1
-    assert list(found.failures) == ["s1_contrast.nii.gz"]
-    assert reason in found.failures["s1_contrast.nii.gz"]
-    assert found.rows["subject"].tolist() == ["s0", "s2", "s3"]
-
-
-def test_a_study_that_fills_the_memory_stops_no_other(asked, monkeypatch):
     def full(path):
         if path.name.startswith("s1"):
             raise MemoryError
         return read_volume(path)
 
-    monkeypatch.setattr("medgan.inference.batch.read_volume", full)
-    found = run(asked())
+    table = save_cohort(tmp_path / "cohort", paired=True, subjects=4)
+    if file:
+        (tmp_path / "cohort" / file).write_bytes(content)
+    else:
+        monkeypatch.setattr("medgan.inference.batch.read_volume", full)
+    found = run(asked(data=table))
+    assert found.exit_code == 1
     assert list(found.failures) == ["s1_contrast.nii.gz"]
-    assert found.failures["s1_contrast.nii.gz"].startswith("out of memory; see that nothing else fills it")
+    assert reason in found.failures["s1_contrast.nii.gz"]
     assert found.rows["subject"].tolist() == ["s0", "s2", "s3"]
 
 

@@ -249,12 +249,9 @@ def test_an_image_that_a_given_model_was_trained_on_is_not_judged_under_another_
     assert "s6" in error
 
 
-def test_a_subject_that_a_given_model_was_trained_on_is_not_evaluated(place):
+def test_a_subject_that_a_given_model_was_trained_on_is_not_evaluated_nor_tested_in_a_study(place):
     synthetic(place, ["s0", "s6"])
     assert "trained on (s0)" in place.refuses(JUDGING["evaluate --split"])
-
-
-def test_a_given_translator_serves_no_study_that_tests_whom_it_was_trained_on(place):
     swapped = {"s0": "test", "s6": "train"}
     rewrite(place.table("CT"), lambda row: row | {"split": swapped.get(row["subject"], row["split"])})
     assert "'s0' is in its train part" in place.refuses(JUDGING["benefit --model"])
@@ -268,6 +265,11 @@ def test_cases_are_made_of_nobody_whom_a_given_split_keeps(place):
 
 
 def test_without_a_split_whom_the_model_has_seen_is_judged_apart_by_name_and_by_content(place):
+    said, error = place.run("faithfulness CT OUT/kept --model ROOT/ct_run/model --device cpu")
+    assert error is None, said
+    assert "trained on them: s0, s1, s2, s3; these chose its epoch: s4, s5" in said
+    found = json.loads((place.root / "runs" / "kept" / "faithfulness.json").read_text())
+    assert found["figures"]["cycle_percent"]["n"] == 2
     each_image(place.root / "CT", exported_anew)
     said, error = place.run("convert CT ROOT/made --model ROOT/ct_run/model --device cpu")
     assert error is None, said
@@ -276,14 +278,6 @@ def test_without_a_split_whom_the_model_has_seen_is_judged_apart_by_name_and_by_
     assert error is None, said
     assert "trained on them: s0, s1, s2, s3, s6; these chose its epoch: s4, s5" in said
     assert set(pd.read_csv(place.root / "runs" / "judged" / "evaluation.csv")["subject"]) == {"s7"}
-
-
-def test_without_a_split_what_is_kept_is_told_of_unseen_inputs_alone(place):
-    said, error = place.run("faithfulness CT OUT/kept --model ROOT/ct_run/model --device cpu")
-    assert error is None, said
-    assert "trained on them: s0, s1, s2, s3; these chose its epoch: s4, s5" in said
-    found = json.loads((place.root / "runs" / "kept" / "faithfulness.json").read_text())
-    assert found["figures"]["cycle_percent"]["n"] == 2
 
 
 STUDIES = ("sweep", "ablation", "misalignment", "benefit", "augmentation")
@@ -314,42 +308,30 @@ def as_of_old(cohort):
     return Split(files=cohort.file_hashes(), **parts)
 
 
-SEGMENTER = {"labels": {"bone": 1}, "domain": ct("plain")}
-RUNS = {
-    "train --resume": ("ct_contrast", lambda: catalog.load("ct_contrast").settings()),
-    "segment-train --resume": ("segmenter", lambda: load(SegmenterConfig, SEGMENTER)),
-}
-
-
-@pytest.mark.parametrize("command", RUNS)
-def test_a_run_that_an_earlier_medgan_began_with_one_image_in_two_parts_does_not_go_on(command, place):
+@pytest.mark.parametrize("pipeline", ["ct_contrast", "segmenter"])
+def test_a_run_that_an_earlier_medgan_began_with_one_image_in_two_parts_does_not_go_on(pipeline, place):
     each_image(place.root / "CT", recompressed)
-    pipeline, config = RUNS[command]
-    cohort = find_cohort(place.table("CT"), TWO if pipeline == "ct_contrast" else ONE)
-    old = as_of_old(cohort)
+    translating = pipeline == "ct_contrast"
+    own = {"labels": {"bone": 1}, "domain": ct("plain")}
+    config = catalog.load(pipeline).settings() if translating else load(SegmenterConfig, own)
+    old = as_of_old(find_cohort(place.table("CT"), TWO if translating else ONE))
     run = RunFolder(place.root / "runs" / pipeline / "one")
-    run.start(config(), old, {"data": str(place.table("CT")), "seed": 0})
-    said = "train -p ct_contrast --resume" if pipeline == "ct_contrast" else "segment-train --resume"
-    assert "'s0' (train), 's6' (test)" in place.refuses(said)
+    run.start(config, old, {"data": str(place.table("CT")), "seed": 0})
+    command = "train -p ct_contrast --resume" if translating else "segment-train --resume"
+    assert "'s0' (train), 's6' (test)" in place.refuses(command)
 
 
-ROUTES = "benefit --study routes -p mr_to_ct --data MR --model ROOT/mr_run/model 'labelled=[1]'"
-
-
-def test_routes_go_on_from_no_task_of_another_split(place):
+def test_routes_go_on_from_no_task_of_another_split_and_test_no_image_that_an_earlier_medgan_trained_on(place):
+    routes = "benefit --study routes -p mr_to_ct --data MR --model ROOT/mr_run/model 'labelled=[1]'"
     task = place.root / "runs" / "mr_to_ct" / "one" / "fold=0" / "task.json"
     task.parent.mkdir(parents=True)
     task.write_text(json.dumps({"inputs": {"split_hash": "another"}}))
-    assert "may have seen who is tested now" in place.refuses(ROUTES)
-
-
-def test_routes_test_no_image_that_an_earlier_medgan_trained_on_under_another_name(place):
+    assert "may have seen who is tested now" in place.refuses(routes)
     each_image(place.root / "MR", recompressed)
-    cohort = find_cohort(place.table("MR"), MR_CT)
-    split = as_of_old(cohort)
+    split = as_of_old(find_cohort(place.table("MR"), MR_CT))
     split.save(place.root / "mr_run" / "split.json")
     described = place.root / "mr_run" / "model" / "model.json"
     content = json.loads(described.read_text())
     content["origin"] |= {"split_hash": split.hash, "trained_on": None}
     described.write_text(json.dumps(content))
-    assert "s6" in place.refuses(ROUTES)
+    assert "s6" in place.refuses(routes)

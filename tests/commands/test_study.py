@@ -35,7 +35,7 @@ def test_a_sweep_is_a_grid_over_seeds(studied, small):
     asked = ["translator=pix2pix", "pix2pix.l1=1,10", "--seeds", "2", "--name", "own", "--jobs", "3"]
     result = medgan("sweep", *small, *asked, "--device", "cpu,cpu")
     assert result.exit_code == 0, result.stderr
-    ((study,), _) = studied
+    (study,), failures = studied
     assert (study.order.kind, study.order.name, study.seeds, study.order.jobs) == ("sweep", "own", (0, 1), 3)
     assert (study.order.devices, study.order.device) == (("cpu", "cpu"), "cpu")
     assert "pix2pix.l1=1,10" not in study.shared
@@ -44,10 +44,6 @@ def test_a_sweep_is_a_grid_over_seeds(studied, small):
     table, tracked = result.stdout.splitlines()
     assert table.startswith("table: runs/ct_contrast/own/table.csv; by subject: runs/ct_contrast/own/study.csv")
     assert tracked == "MLflow run 1"
-
-
-def test_a_failed_child_is_exit_code_1(studied, small):
-    _, failures = studied
     failures.append(Failure("a,seed=0", "no"))
     assert medgan("sweep", *small, "--name", "own", "--quiet").exit_code == 1
 

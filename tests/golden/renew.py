@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from golden.compare import GOLDEN, MACHINE, machine
-from golden.studies import STUDIES, GoldenStudies
+from golden.compare import MACHINE, machine
+from golden.studies import STUDIES, GoldenStudies, golden_files
 
 
 def renew(*names: str) -> None:
@@ -24,9 +24,9 @@ def renew(*names: str) -> None:
         golden = GoldenStudies(root)
         for name in names or STUDIES:
             study = golden.whole(name)
-            for file in STUDIES[name].files:
-                shutil.copyfile(study / file.path, GOLDEN / f"{file.name}.csv")
-            print(f"{name}: {', '.join(f'{file.name}.csv' for file in STUDIES[name].files)}")
+            for file, golden_file in golden_files(name).items():
+                shutil.copyfile(study / file, golden_file)
+            print(f"{name}: {', '.join(path.name for path in golden_files(name).values())}")
     MACHINE.write_text(json.dumps(machine(), indent=1) + "\n")
 
 

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import pkgutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 
 import medgan
 
+GOLDEN = Path(__file__).parent
 THREADS = 1
 SLAB = (32, 32, 3)
 LOOKS = {
@@ -203,37 +204,19 @@ def write_table(path: Path, rows: Sequence[Sequence[str]]) -> Path:
 
 
 @dataclass(frozen=True)
-class GoldenFile:
-    """A CSV that a study writes, and the golden file that says what it holds."""
-
-    name: str
-    """Of the golden file, without ``.csv``."""
-    path: str
-    """Of the study's file in its folder."""
-    exact: str
-    """Columns that are equal on every machine: keys and counts. All others are figures."""
-
-
-@dataclass(frozen=True)
 class GoldenStudy:
     """A study, and which of its files are golden."""
 
     pipeline: str
     command: Callable[[Inputs], Sequence[str | Path]]
     """What stands after ``medgan``, without the options that say where and how it runs."""
-    files: tuple[GoldenFile, ...]
-    jobs: int = 2
-    """Of the run that goes on with an interrupted one."""
+    files: Mapping[str, str]
+    """By name, and of each the columns that are equal on every machine: keys and counts. All others are figures."""
     elsewhere: float = 0.05
     """How far a figure may be off on another processor; see ``compare.py``."""
 
 
-def compared(name: str) -> tuple[GoldenFile, GoldenFile]:
-    """The files of studies that compare settings."""
-    rows = GoldenFile(name, "study.csv", "cell seed subject image arm")
-    return rows, GoldenFile(f"{name}_table", "table.csv", "cell seeds metric n")
-
-
+COMPARED = {"study.csv": "cell seed subject image arm", "table.csv": "cell seeds metric n"}
 STUDIES = {
     "sweep": GoldenStudy(
         "ct_contrast",
@@ -241,25 +224,22 @@ STUDIES = {
             *("sweep", "--data", given.contrast, "--seeds", "2"),
             *(*CONTRAST, "translator=pix2pix", "pix2pix.l1=10,100"),
         ),
-        compared("sweep"),
+        COMPARED,
     ),
     "ablation": GoldenStudy(
         "ct_contrast",
         lambda given: ("study", "ablation", "--data", given.contrast, "--only", "losses", *CONTRAST),
-        compared("ablation"),
+        COMPARED,
     ),
     "misalignment": GoldenStudy(
         "ct_contrast",
         lambda given: ("study", "misalignment", "--data", given.contrast, "--shifts", "0,2", *CONTRAST),
-        compared("misalignment"),
+        COMPARED,
     ),
     "lesion-prevalence": GoldenStudy(
         "ct_contrast",
         lambda given: ("benefit", "--study", "lesion-prevalence", "--config", given.prevalence, *CONTRAST),
-        (
-            GoldenFile("lesion-prevalence", "detections.csv", "translator prevalence_percent seed subject lesions"),
-            GoldenFile("lesion-prevalence_slopes", "slopes.csv", "translator measure n"),
-        ),
+        {"detections.csv": "translator prevalence_percent seed subject lesions", "slopes.csv": "translator measure n"},
         # Its detectors have batch norm and count lesions: one more of four that are false is no news.
         elsewhere=1.0,
     ),
@@ -269,13 +249,11 @@ STUDIES = {
             *("benefit", "--data", given.contrast, "--seeds", "1", "ratios_percent=[0, 100]"),
             *(*(f"translator.{setting}" for setting in CONTRAST), *SEGMENTER, "segmenter.patch.size_voxels=16"),
         ),
-        (
-            GoldenFile("arms", "benefit.csv", "arm seed subset ratio_percent subject test_set organ"),
-            GoldenFile(
-                "arms_comparisons", "comparisons.csv", "arm reference test_set organ metric n trainings"
-            ),
-            GoldenFile("arms_curves", "curves.csv", "arm seed subset epoch"),
-        ),
+        {
+            "benefit.csv": "arm seed subset ratio_percent subject test_set organ",
+            "comparisons.csv": "arm reference test_set organ metric n trainings",
+            "curves.csv": "arm seed subset epoch",
+        },
     ),
     "routes": GoldenStudy(
         "mr_to_ct",
@@ -283,23 +261,24 @@ STUDIES = {
             *("benefit", "--study", "routes", "--data", given.mr, "--model", given.folds[0], "--model", given.folds[1]),
             *("labelled=[1, 2]", *SEGMENTER, "segmenter.patch={dimensions: 2, size_voxels: 16}"),
         ),
-        (
-            GoldenFile("routes", "rows.csv", "route labelled fold seed subject"),
-            GoldenFile("routes_table", "table.csv", "labelled route metric n"),
-        ),
+        {"rows.csv": "route labelled fold seed subject", "table.csv": "labelled route metric n"},
     ),
     "augmentation": GoldenStudy(
         "lesion_augmentation",
         lambda given: ("benefit", "--study", "augmentation", "--data", given.lesions, "--seeds", "1", *AUGMENTATION),
-        (
-            GoldenFile("augmentation", "augmentation.csv", "arm size seed ratio_percent subject organ"),
-            GoldenFile(
-                "augmentation_comparisons", "comparisons.csv", "size seed arm reference organ metric n trainings"
-            ),
-            GoldenFile("augmentation_curves", "curves.csv", "arm size seed ratio_percent epoch"),
-        ),
+        {
+            "augmentation.csv": "arm size seed ratio_percent subject organ",
+            "comparisons.csv": "size seed arm reference organ metric n trainings",
+            "curves.csv": "arm size seed ratio_percent epoch",
+        },
     ),
-}  # fmt: skip
+}
+
+
+def golden_files(name: str) -> dict[str, Path]:
+    """The golden file of each of a study's: ``sweep.csv`` of its rows, ``sweep_table.csv`` of the others."""
+    rows, *others = STUDIES[name].files
+    return {rows: GOLDEN / f"{name}.csv"} | {other: GOLDEN / f"{name}_{other}" for other in others}
 
 
 @dataclass(frozen=True)
@@ -332,7 +311,7 @@ class GoldenStudies:
         return self._folder(name, "whole")
 
     def resumed(self, name: str) -> Resumed:
-        """A study that was interrupted and gone on with, in as many processes as the table says."""
+        """A study that was interrupted and gone on with in two processes."""
         return Resumed(self._folder(name, "parts"), **self._once(f"{name}_parts", lambda: self._in_parts(name)))
 
     def _in_parts(self, name: str) -> dict[str, Any]:
@@ -340,7 +319,7 @@ class GoldenStudies:
         with interrupted_in_the_second_training(folder):
             stopped = self._run(name, "parts", 130)
         finished = written(folder)
-        return {"finished": finished, "stopped": stopped, "output": self._run(name, "parts", 0, STUDIES[name].jobs)}
+        return {"finished": finished, "stopped": stopped, "output": self._run(name, "parts", 0, jobs=2)}
 
     def _folder(self, name: str, out: str) -> Path:
         return self.root / out / STUDIES[name].pipeline / name

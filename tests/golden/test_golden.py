@@ -5,9 +5,8 @@ import json
 import pytest
 
 from golden.compare import MACHINE, differences, machine, table_differences
-from golden.studies import STUDIES, GoldenFile, written
+from golden.studies import STUDIES, written
 
-FILE = GoldenFile("rows", "rows.csv", "subject metric n")
 ROWS = [
     ["subject", "metric", "n", "mean", "difference", "p_value"],
     ["s1", "dice", "2", "0.8", "", "0.5"],
@@ -67,5 +66,5 @@ def changed(row, column, value):
     ],
 )
 def test_what_differs_is_told(rows, here, elsewhere):
-    found = [len(table_differences(FILE, rows, ROWS, elsewhere=elsewhere)) for elsewhere in (None, 0.05)]
+    found = [len(table_differences("subject metric n", rows, ROWS, elsewhere=elsewhere)) for elsewhere in (None, 0.05)]
     assert found == [here, elsewhere]

@@ -1,7 +1,6 @@
 """Augmentation: who is drawn, what is made of whom, what is chosen, and what is compared and told."""
 
 from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pytest
 from medgan.config import load
 from medgan.data.splits import Split
 from medgan.data.streams import write_json
-from medgan.errors import ConfigError, DataError, InsertionError
+from medgan.errors import ConfigError, DataError
 from medgan.phantom.tissues import HeadTissue
 from medgan.pipeline import Pipeline
 from medgan.studies.augmentation import (
@@ -27,8 +26,7 @@ from medgan.studies.augmentation import (
     with_mean,
 )  # fmt: skip
 from medgan.studies.base import Failure, Order
-from medgan.studies.cases import Making
-from medgan.studies.engine import read_json, run_study
+from medgan.studies.engine import read_json
 from medgan.studies.segmenter import means
 from tables import printed, rewrite, row_of
 
@@ -70,21 +68,6 @@ def test_a_draw_whose_cases_fail_leaves_its_arms_out_and_the_others_go_on(few):
         "real,n=2,seed=0", "standard,n=2,seed=0", "standard+copy-paste,ratio=100,n=2,seed=0",
         "real,n=2,seed=1", "standard,n=2,seed=1",
     ]  # fmt: skip
-
-
-def test_nothing_placed_fails_the_cases_and_the_study_goes_on(few, monkeypatch):
-    def refuse(recipient, donors, rng):
-        raise InsertionError("no room")
-
-    refusing = SimpleNamespace(name="copy-paste", synthesise=refuse)
-    monkeypatch.setattr(Making, "synthesiser", lambda self, device: refusing)
-    study = few("sizes=[2]", "arms=[real, copy-paste]", "segmenter.fit={epochs: 1, iterations_per_epoch: 1}")
-    result = run_study(Augmentation, study.order, study.console)
-    (failure,) = result.failures
-    assert failure.child == "cases/copy-paste,n=2,seed=0"
-    assert "no room" in failure.reason
-    assert result.exit_code == 1
-    assert list(dict.fromkeys(result.rows["arm"])) == ["real"]
 
 
 def test_an_arm_sees_its_few_subjects_its_cases_and_its_share_and_shows_the_guard_whom(few):

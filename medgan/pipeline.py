@@ -87,12 +87,7 @@ class Pipeline(ABC, Generic[C]):
         """The pipeline with its settings: defaults, shipped files, then ``layers``; a later one wins.
 
         Of the shipped files count ``NAME``, ``NAME_small``, ``NAME_VARIANT`` for a variant that is asked for, and
-        ``NAME_phantom``, in this order.
-
-        Args:
-            layers: The user's file and overrides.
-            on_phantom: Whether the built-in phantom stands in for data.
-            on_cpu: What ``size: auto`` goes by.
+        ``NAME_phantom``, in this order. ``size: auto`` goes by whether it is to run on a CPU.
         """
         asked: Settings = {}
         for layer in layers:
@@ -101,11 +96,8 @@ class Pipeline(ABC, Generic[C]):
         by_device = size == "auto"
         if by_device:
             size = "small" if on_cpu else "full"
-        variant = cls.variant(asked)
-        wanted = [cls.name()]
-        wanted += [f"{cls.name()}_small"] if size == "small" else []
-        wanted += [f"{cls.name()}_{variant}"] if variant else []
-        wanted += [f"{cls.name()}_phantom"] if on_phantom else []
+        forms = "small" if size == "small" else None, cls.variant(asked), "phantom" if on_phantom else None
+        wanted = [cls.name(), *(f"{cls.name()}_{form}" for form in forms if form)]
         ours = [path for path in map(shipped, wanted) if path]
         pipeline = cls(load(cls.settings, *ours, asked | {"size": size}))  # type: ignore[arg-type]
         pipeline.sized_by_device = by_device

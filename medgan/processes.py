@@ -30,13 +30,8 @@ def in_processes(
     """Tasks as they end, several at the same time.
 
     A process gets its next task when its last one has ended. When the caller stops (Ctrl-C, an error, a closed
-    iterator), processes are told to end as by SIGTERM; killed, this process takes them along.
-
-    Args:
-        tasks: What is to be done.
-        run: Does one; a function of a module, so that other processes find it.
-        jobs: How many at the same time.
-        begin: What a process does first, if anything; found in the same way.
+    iterator), processes are told to end as by SIGTERM; killed, this process takes them along. ``run`` does a task, and
+    ``begin`` is what a process does first; both are functions of a module, so that other processes find them.
     """
     others = set(multiprocessing.active_children())
     waiting, running = iter(tasks), dict[Future[R], T]()

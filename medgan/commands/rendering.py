@@ -11,11 +11,7 @@ from medgan.text import printable
 
 
 class Printable(RenderHook):
-    """Escapes in whatever a console prints, tables and texts alike; its own colours are added later.
-
-    Args:
-        console: Whose hook this is.
-    """
+    """Escapes in whatever its console prints, tables and texts alike; the console's own colours are added later."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -22,17 +22,10 @@ FEWEST_VOXELS = 33
 def apply(
     generator: nn.Module, study: Prepared, patch: PatchConfig, multiple: int, fabric: Fabric
 ) -> NDArray[np.float32]:
-    """The generator's output for every voxel.
+    """A generator's output for every voxel, (X, Y, Z) in [-1, 1]; away from the body the input.
 
-    Args:
-        generator: (B, channels, *shape) to (B, 1, *shape), in evaluation mode.
-        study: The prepared study.
-        patch: How the generator was trained to look.
-        multiple: What the generator's axes must be multiples of.
-        fabric: Device and precision.
-
-    Returns:
-        (X, Y, Z) in [-1, 1]; away from the body the input.
+    The generator takes (B, channels, *shape) to (B, 1, *shape), in evaluation mode; its axes must be multiples of
+    ``multiple``, and ``patch`` is how it was trained to look.
     """
     result = study.normalised()
     result[looked_at(study)] = maps(generator, study, patch, multiple, fabric)[0]

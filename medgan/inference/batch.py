@@ -173,12 +173,7 @@ class Batch(ABC, Generic[M]):
 
     @abstractmethod
     def make(self, job: Job, facts: Facts) -> Sequence[str]:
-        """Make and write what becomes of a study; its warnings.
-
-        Args:
-            job: The study.
-            facts: Its sidecar, as far as that is known before the study is read.
-        """
+        """Make and write what becomes of a study, of whose sidecar some facts are known before; its warnings."""
 
     def save(self) -> None:
         """Write what is of the whole batch, also of one that is stopped."""

@@ -53,14 +53,7 @@ def cycle_errors(
 ) -> dict[str, float]:
     """How far a study is from itself after the way there and back, in percent of its window, inside its body.
 
-    Args:
-        there: The generator from the study's domain, (B, channels, *shape) to (B, 1, *shape) in [-1, 1].
-        back: The one of the way back.
-        study: A prepared study.
-        domain: Its domain.
-        patch: How both generators look.
-        multiple: What their axes must be multiples of.
-        fabric: Device and precision.
+    Both generators are as for :func:`medgan.inference.apply.apply`; ``there`` is the one from the study's domain.
 
     Returns:
         ``cycle_percent``, the mean absolute error with the image in between as it is. For each disturbance of that

@@ -84,12 +84,7 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
 
     All are made in a hidden folder first. The sidecar takes its place before the images that it describes, and the
     output comes last: a conversion that is killed in between leaves nothing that a later one takes for another's.
-
-    Args:
-        job: Where they go.
-        images: Voxels (X, Y, Z) by final path, stored in their own type.
-        grid: The input's.
-        facts: The sidecar, but for the images' hashes.
+    Images are voxels (X, Y, Z) by final path, stored in their own type; facts are the sidecar but for their hashes.
 
     Raises:
         DataError: They cannot be written.
@@ -120,12 +115,7 @@ def as_json(content: Mapping[str, Any]) -> str:
 
 
 def _header_text(facts: Facts, kind: MapKind | None) -> str:
-    """What an image's own header says of it, for whoever loses the sidecar; at most 79 letters.
-
-    Args:
-        facts: The sidecar's.
-        kind: Of a map beside the output, which.
-    """
+    """What an image's own header says of it, or of a map of some kind, if the sidecar is lost; at most 79 letters."""
     what = "LABEL MAP" if facts.get("Segmentation") else f"SYNTHETIC {kind} map" if kind else "SYNTHETIC"
     model = facts.get("Model") or {}
     name, weights = model.get("Name", ""), str(model.get("WeightsSHA256", ""))[:8]

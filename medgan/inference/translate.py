@@ -81,13 +81,8 @@ def translate(
 ) -> Translation:
     """A study of the one domain as it would look in the other, voxel by voxel where the input's voxels lie.
 
-    Args:
-        volume: The study, (X, Y, Z) on its own grid.
-        model: A loaded model; the generator is moved to the device.
-        direction: Which way.
-        fabric: Device and precision.
-        keep_change: Return the change map, too; only for models that predict the change.
-        use_up: Let the change map take the place of the study's voxels in memory; the study is then of no more use.
+    ``keep_change`` also returns the change map, of models that predict the change; ``use_up`` lets it take the place of
+    the study's voxels in memory, and the study is then of no more use.
 
     Raises:
         GeometryError: The study has no axial plane for the network to look at.
@@ -147,7 +142,7 @@ def answer(
 
     Args:
         volume: The study, (X, Y, Z).
-        model: A loaded model.
+        model: Whose network it is.
         direction: Which way.
         study: What the network saw of it, on a grid of its own.
         output: What the network made of that, (X, Y, Z) in [-1, 1]; it is used up.
@@ -174,13 +169,9 @@ def answer(
 
 
 def on_grid(values: NDArray[np.float32], affine: NDArray[np.float64], grid: Grid) -> Iterator[Slab]:
-    """Values carried onto a grid by linear interpolation, a slab of slices at a time.
+    """Values (X, Y, Z) carried onto a grid by linear interpolation, a slab of slices at a time.
 
-    Args:
-        values: (X, Y, Z) on a grid of their own; its outermost voxels continue beyond it.
-        affine: (4, 4), their voxel index to RAS+ mm.
-        grid: Where they shall lie.
-
+    ``affine`` (4, 4) takes their voxel index to RAS+ mm; the outermost voxels continue beyond their own grid.
     """
     index = np.linalg.inv(affine) @ grid.affine
     x, y, _ = grid.size

@@ -73,13 +73,7 @@ def uncertainty(
 ) -> NDArray[np.float32]:
     """The standard deviation of a study's translations, of the change where the model predicts the change.
 
-    Args:
-        volume: The study, (X, Y, Z) on its own grid; one that ``translate`` takes.
-        model: A loaded model; the generator is moved to the device.
-        direction: Which way.
-        fabric: Device and precision.
-        samples: Translations, 2 or more.
-        seed: Hashes of what the map is made of; they seed the variations and dropout.
+    There are two ``samples`` or more; hashes of what the map is made of seed the variations and dropout.
 
     Returns:
         (X, Y, Z) in the output's unit, before rounding; 0 where the output is what it is by construction.
@@ -134,9 +128,7 @@ def _motion(patch: PatchConfig, random: np.random.Generator) -> NDArray[np.float
 def _moved(study: Prepared, motion: NDArray[np.float64]) -> Prepared:
     """All that the network would see of a study, on a grid that is moved about its middle; its affine tells where.
 
-    Args:
-        study: The study.
-        motion: (4, 4), from moved voxels to the study's, about the origin.
+    ``motion`` (4, 4) takes moved voxels to the study's, about the origin.
     """
     box = looked_at(study)
     # A whole voxel, so that slices stay on slices where nothing moves them.

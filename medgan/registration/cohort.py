@@ -49,15 +49,8 @@ def register_cohort(
     """Register every subject's pair and write images, transforms, pictures, ``quality.csv`` and ``cohort.csv``.
 
     A subject that was registered before from equal files with equal settings is not done again. One that goes wrong
-    stops no other.
-
-    Args:
-        cohort: The raw studies.
-        pair: Their two domains.
-        out: The folder to write; it holds none of the cohort's own files.
-        config: How.
-        fixed: The domain whose scans stay; the other's are moved onto their grids.
-        jobs: Processes; each takes one thread and the memory of one pair.
+    stops no other. ``fixed`` is the domain whose scans stay; the other's are moved onto their grids. Each of the
+    ``jobs`` is a process with one thread and the memory of one pair.
     """
     inputs = [path for study in cohort.studies for path in (study.image, study.mask) if path]
     inside = [path for path in inputs if path.resolve().is_relative_to(out.resolve())]

@@ -102,15 +102,14 @@ def test_the_pipeline_learns_the_phantom_where_there_is_no_cohort(tmp_path, monk
 
 
 def test_without_labels_all_that_masks_mark_is_learnt_in_the_domain_that_was_named(save_cohort, tmp_path):
-    table = save_cohort(tmp_path / "cohort")
+    table, folder = save_cohort(tmp_path / "cohort"), tmp_path / "runs" / "segmenter" / "x"
     table.write_text(table.read_text().replace(",ct,", ",plain,"))
     asked = ["--domain", "plain:CT", *TINY, "domain.window.lower=-150", "--out", tmp_path / "runs", "--name", "x"]
     assert medgan("segment-train", "--data", table, *asked).exit_code == 0
-    model = tmp_path / "runs" / "segmenter" / "x" / "model"
-    config = read_model(model, SegmenterDescription).description.config
+    config = read_model(folder / "model", SegmenterDescription).description.config
     assert config.labels == {"label_1": (1,), "label_2": (2,), "label_3": (3,)}
     assert (config.domain.name, config.domain.window.lower, config.domain.window.upper) == ("plain", -150, 300)
-    assert read_yaml(tmp_path / "runs" / "segmenter" / "x" / "config.yaml")["domain"]["name"] == "plain"
+    assert read_yaml(folder / "config.yaml")["domain"]["name"] == "plain"
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,12 @@ def test_equal_seeds_give_equal_models_and_the_folder_tells_where_the_subjects_c
     assert read_model(one[0] / "model", SegmenterDescription).description.origin == ORIGIN
 
 
-def test_more_subjects_do_not_mean_more_steps(trained_in, subjects, tmp_path):
-    assert trained_in(tmp_path, train=subjects(5)).description.trained == 5
+def test_more_subjects_do_not_mean_more_steps_and_without_validation_the_last_epoch_is_kept(
+    trained_in, subjects, tmp_path, config
+):
+    last = config(fit={"keep": "last", "epochs": 2})
+    description = trained_in(tmp_path, train=subjects(5), validation=[], settings=last).description
+    assert (description.trained, description.epoch, description.metrics) == (5, 2, {})
     assert torch.load(tmp_path / "state" / "last.pt", weights_only=True)["progress"]["iteration"] == 2 * 4
 
 
@@ -187,8 +191,3 @@ def test_a_training_that_cannot_be_is_refused(trained_in, tmp_path, asked, error
     with pytest.raises(error, match=message):
         trained_in(tmp_path, **asked)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_without_validation_the_last_epoch_is_kept(trained_in, config, tmp_path):
-    model = trained_in(tmp_path, validation=[], settings=config(fit={"keep": "last", "epochs": 2}))
-    assert (model.description.epoch, model.description.metrics) == (2, {})

@@ -95,11 +95,6 @@ def test_real_patches_fade_as_generated_ones_do(shape):
     torch.testing.assert_close(seen_at(real, 0.75, LEVELS), 0.75 * half + 0.25 * repeated(pool(half, 2)))
 
 
-def test_the_number_in_the_buffer_names_level_and_alpha():
-    stages = {0.0: (0, 1.0), 0.25: (1, 0.25), 1.0: (1, 1.0), 1.5: (2, 0.5), 2.0: (2, 1.0)}
-    assert {grown: _stage(grown) for grown in stages} == stages
-
-
 @TABLE
 def test_patches_of_every_level_have_its_size_and_how_far_a_network_has_grown_travels_with_its_weights(shape):
     network, given = generator(shape), noise()
@@ -140,7 +135,9 @@ def test_condition_and_batch_matter_and_the_order_of_the_batch_does_not(shape):
     assert not torch.allclose(judging(joint[:1].expand_as(joint), condition)[0], scores[0])
 
 
-def test_widths_double_towards_the_coarse_up_to_the_most_and_a_patch_that_cannot_be_halved_is_refused():
+def test_the_buffer_names_level_and_alpha_widths_double_up_to_the_most_and_patches_that_cannot_be_halved_are_refused():
+    stages = {0.0: (0, 1.0), 0.25: (1, 0.25), 1.0: (1, 1.0), 1.5: (2, 0.5), 2.0: (2, 1.0)}
+    assert {grown: _stage(grown) for grown in stages} == stages
     assert generator((32, 48, 32), channels=4, most_channels=12).widths == [12, 8, 4]
     with pytest.raises(ValueError, match="halved 2 times"):
         generator((16, 18))

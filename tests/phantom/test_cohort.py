@@ -13,7 +13,7 @@ from medgan.phantom.kinds import KINDS, Kind
 from medgan.phantom.tissues import Tissue
 
 SHAPE = (24, 24, 4)
-SUBJECTS = 6
+SUBJECTS = 5
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -208,8 +208,7 @@ class _RandBodyPatchd(RandomizableTransform, MapTransform):
         # The first study's body places all of them: MR and CT of one patient have bodies that differ by some voxels.
         start = [self._start(axis, size, result[keys[0]]) for axis, size in enumerate(extent)]
         for key in keys:
-            study: Prepared | NDArray[np.uint8] = result[key]
-            region = cut(study, start, extent) if isinstance(study, Prepared) else cut_labels(study, start, extent)
+            region = cut(result[key], start, extent)
             result[key] = torch.from_numpy(region[None] if block else np.ascontiguousarray(region.transpose(2, 0, 1)))
         return result
 
@@ -238,34 +237,21 @@ class CentredPatchd(_RandBodyPatchd):
         return round(float(self.centre[axis]) - (size - 1) / 2)
 
 
-def cut(study: Prepared, start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
-    """The region of ``extent`` voxels from ``start`` in [-1, 1]; it must share a voxel with the volume.
+def cut(study: Prepared | NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
+    """The region of ``extent`` voxels from ``start``: of a study in [-1, 1], of a label map (X, Y, Z) its values.
 
-    Beyond the volume there is air in plane, and the last slice along z.
+    It must share a voxel with the volume, beyond which there is air or background in plane, and the last slice along z.
     """
-    inside, pads = _overlap(study.voxels.shape, start, extent)
-    return _padded(normalise(np.asarray(study.voxels[inside]), study.bounds), pads, -1.0)
-
-
-def cut_labels(labels: NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
-    """The same region of a label map (X, Y, Z), its values as they are; beyond it there is background in plane."""
-    inside, pads = _overlap(labels.shape, start, extent)
-    return _padded(labels[inside].astype(np.float32), pads, 0.0)
-
-
-def _overlap(
-    shape: Sequence[int], start: Sequence[int], extent: Sequence[int]
-) -> tuple[tuple[slice, ...], list[tuple[int, int]]]:
-    """What of a region lies inside a volume, and how much is missing before and behind it along each axis."""
+    shape = study.voxels.shape if isinstance(study, Prepared) else study.shape
     inside, pads = [], []
     for limit, first, size in zip(shape, start, extent, strict=True):
         low, high = min(max(first, 0), limit - 1), max(min(first + size, limit), 1)
         inside.append(slice(low, high))
         pads.append((max(low - first, 0), max(first + size - high, 0)))
-    return tuple(inside), pads
-
-
-def _padded(region: NDArray[np.float32], pads: list[tuple[int, int]], beyond: float) -> NDArray[np.float32]:
+    if isinstance(study, Prepared):
+        region, beyond = normalise(np.asarray(study.voxels[tuple(inside)]), study.bounds), -1.0
+    else:
+        region, beyond = study[tuple(inside)].astype(np.float32), 0.0
     region = np.pad(region, [*pads[:2], (0, 0)], constant_values=beyond)
     return np.pad(region, [(0, 0), (0, 0), pads[2]], mode="edge")
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from medgan.data.domains import Domain
-from medgan.data.patches import cut, cut_labels
+from medgan.data.patches import cut
 from medgan.data.preparation import Prepared, denormalise
 from medgan.errors import ConfigError, InsertionError
 from medgan.networks.painter import Painter
@@ -221,7 +221,7 @@ class _Painted(Inserter):
         starts = [(x, y, z)] if self.lesions.spatial == 3 else [(x, y, int(z)) for z in slices]
         patches = (
             [cut(image, start, self._extent) for start in starts],
-            *([cut_labels(volume, start, self._extent) for start in starts] for volume in (hidden, labels)),
+            *([cut(volume, start, self._extent) for start in starts] for volume in (hidden, labels)),
         )
         context, hiding, wanted = (
             torch.from_numpy(np.reshape(each, (len(starts), 1, *self.lesions.shape))) for each in patches
@@ -327,7 +327,7 @@ class _Sampled(SoftPoisson):
             raise InsertionError("no donor has a lesion to ask the generator for; give cases with lesions.")
         donor, lesion = every[int(rng.integers(len(every)))]
         extent = _extent(self.lesions)
-        labels = cut_labels(donor.labels, _start(lesion.centre, extent), extent).astype(np.int64)
+        labels = cut(donor.labels, _start(lesion.centre, extent), extent).astype(np.int64)
         place = body_coordinates(donor.image, lesion.centre)
         return self.lesions.condition.vector(self.lesions.names, labels, place, donor.subject)
 

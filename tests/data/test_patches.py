@@ -8,7 +8,7 @@ import torch
 
 from medgan.config import load
 from medgan.data import patches as module
-from medgan.data.patches import IntensityConfig, PatchConfig, PatchDataset, batches, cut, cut_labels, patch_chain
+from medgan.data.patches import IntensityConfig, PatchConfig, PatchDataset, batches, cut, patch_chain
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError
 
@@ -362,7 +362,7 @@ def test_labels_are_cut_with_their_image_and_keep_their_values(dimensions):
 def test_labels_beyond_the_volume_are_background_in_plane_and_the_last_slice_along_z():
     labels = np.full((2, 3, 2), 7, dtype=np.uint8)
     labels[..., 1] = 9
-    found = cut_labels(labels, (-1, 0, -1), (4, 4, 5))
+    found = cut(labels, (-1, 0, -1), (4, 4, 5))
     assert found.shape == (4, 4, 5)
     assert found[:, :, 0].tolist() == [[0] * 4, [7, 7, 7, 0], [7, 7, 7, 0], [0] * 4]
     assert found[1, 0].tolist() == [7, 7, 9, 9, 9]

@@ -13,7 +13,7 @@ from scipy import ndimage
 from medgan.data.domains import Domain
 from medgan.data.layouts import Study
 from medgan.data.masks import LABELS_JSON, Labels, labels_of, labels_on, voxels_of
-from medgan.data.patches import cut, cut_labels
+from medgan.data.patches import cut
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.sidecars import sidecar
 from medgan.data.splits import Split, owner_of
@@ -130,7 +130,7 @@ def _lesion_patches(
         for centre in _centres(voxels, len(shape)):
             start = [round(float(c) - (size - 1) / 2) for c, size in zip(centre, extent, strict=True)]
             images.append(cut(image, start, extent).reshape(shape))
-            maps.append(cut_labels(labels, start, extent).reshape(shape).astype(np.uint8))
+            maps.append(cut(labels, start, extent).reshape(shape).astype(np.uint8))
             x, y, z = centre.tolist()
             origins.append(Origin(subject, f"{name}#{number}", recipient, (x, y, z)))
     if not images:

@@ -54,12 +54,8 @@ class Synthesiser(Protocol):
         """A new case in the recipient's anatomy, with lesions, shapes and places of the donors; all stay as they are.
 
         Donors, among whom the recipient may be, and recipient belong to one training part. All chance comes from
-        ``rng``.
-
-        Raises:
-            InsertionError: Nothing can be placed in this recipient, and why.
+        ``rng``. An ``InsertionError`` says why nothing can be placed in this recipient.
         """
-        ...
 
 
 def feather(region: Mask, width_mm: float, spacing_mm: NDArray[np.float64]) -> Array:

@@ -18,7 +18,7 @@ from medgan.data.masks import body_mask
 from medgan.data.preparation import Prepared
 from medgan.errors import InsertionError
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis.shapes import Voxel, lesions_of, marked_box
+from medgan.synthesis.shapes import Voxel, lesions_of, organ_of
 
 BINS = 32
 """Cells of the density of places along each axis of the body."""
@@ -135,11 +135,11 @@ _around: WeakKeyDictionary[Labelled, NDArray[np.float32]] = WeakKeyDictionary()
 def _surroundings(case: Labelled) -> NDArray[np.float32]:
     """Intensities around a case's lesions, in [-1, 1] over the window."""
     if case not in _around:
-        marked = marked_box(case.labels)
-        if marked is None:
+        if not case.labels.any():
             return np.empty(0, np.float32)
-        near, far = SHELL_VOXELS
-        box = tuple(slice(max(extent.start - far, 0), extent.stop + far) for extent in marked)
+        (near, far), marked = SHELL_VOXELS, organ_of(case)
+        ends = zip(marked.corner, marked.labels.shape, strict=True)
+        box = tuple(slice(max(first - far, 0), first + size + far) for first, size in ends)
         sampling = [1.0, 1.0, 1.0 if case.labels.shape[2] > 1 else far + 1.0]
         distance = ndimage.distance_transform_edt(case.labels[box] == 0, sampling=sampling)
         shell = _smooth(case.image, box)[(distance >= near) & (distance <= far)]

@@ -112,16 +112,10 @@ def lesions_of(case: Labelled) -> tuple[Lesion, ...]:
 
 def organ_of(case: Labelled) -> Lesion:
     """All that a label map marks, as one; a case in which nothing is marked is refused."""
-    box = marked_box(case.labels)
-    if box is None:
+    found = ndimage.find_objects((case.labels > 0).astype(np.uint8))
+    if not found:
         raise InsertionError(f"{case.subject} has no label that could be replaced; use placement=add.")
-    return _part(case, box, np.ones((), dtype=bool))
-
-
-def marked_box(labels: LabelMap) -> tuple[slice, ...] | None:
-    """The bounding box of all labels; None where there are none."""
-    found = ndimage.find_objects((labels > 0).astype(np.uint8))
-    return found[0] if found else None
+    return _part(case, found[0], np.ones((), dtype=bool))
 
 
 def _part(case: Labelled, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Lesion:

@@ -362,6 +362,6 @@ def test_values_without_a_name_stay_and_those_of_a_name_may_go(files):
 
 
 def test_whole_numbers_are_rounded_and_kept_in_their_type():
-    voxels = np.array([-3.0, 1.4, 1.6, 300.0], np.float32)
-    np.testing.assert_array_equal(_as_stored(voxels, np.dtype(np.uint8)), [0, 1, 2, 255])
-    np.testing.assert_array_equal(_as_stored(voxels, np.dtype(np.float32)), voxels)
+    voxels = np.float32([-3.0, 1.4, 1.6, 300.0])
+    for dtype, stored in ((np.uint8, [0, 1, 2, 255]), (np.float32, voxels)):
+        np.testing.assert_array_equal(_as_stored(voxels, np.dtype(dtype)), stored)

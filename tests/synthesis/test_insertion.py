@@ -104,10 +104,9 @@ def test_an_organ_comes_from_another_subject_unless_there_is_none_or_its_own_is_
 
 
 def test_shapes_vary_as_lesions_or_as_organs_unless_told():
-    assert InsertionConfig().variation == ShapeConfig()
-    assert InsertionConfig(placement="replace").variation == ORGAN
     own = ShapeConfig(scaling=0)
-    assert InsertionConfig(placement="replace", shape=own).variation == own
+    configs = {}, {"placement": "replace"}, {"placement": "replace", "shape": own}
+    assert [InsertionConfig(**config).variation for config in configs] == [ShapeConfig(), ORGAN, own]
 
 
 def test_why_nothing_can_be_placed_is_said(domain, with_lesions):
@@ -181,12 +180,8 @@ def test_the_share_falls_linearly_with_the_distance_by_hand():
     np.testing.assert_allclose(feather(region, 3.0, 2 * UNIT)[:, 0, 0], [0, 0, 1 / 3, 1, 1 / 3, 0, 0], rtol=1e-6)
     np.testing.assert_array_equal(feather(region, 0.0, UNIT), region)
     assert not feather(np.zeros((3, 3, 1), dtype=bool), 3.0, UNIT).any()
-
-
-def test_feathered_blending_by_hand():
-    before, inserted = np.full((4, 1, 1), 10.0, np.float32), np.full((4, 1, 1), 20.0, np.float32)
-    share = np.array([0, 0.25, 0.5, 1], np.float32).reshape(4, 1, 1)
-    np.testing.assert_allclose(feathered(before, inserted, share)[:, 0, 0], [10, 12.5, 15, 20])
+    share = np.array([0, 0.25, 0.5, 1], np.float32)
+    np.testing.assert_allclose(feathered(np.float32([10] * 4), np.float32([20] * 4), share), [10, 12.5, 15, 20])
 
 
 @pytest.mark.parametrize("shape", [(20, 20, 1), (20, 20, 6)], ids=["2d", "3d"])

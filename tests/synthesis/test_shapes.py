@@ -15,7 +15,6 @@ from medgan.synthesis.shapes import (
     _radius_mm,
     cut_piece,
     lesions_of,
-    marked_box,
     organ_of,
     reach_of,
 )
@@ -51,10 +50,9 @@ def test_the_centre_is_a_voxel_of_the_lesion_even_where_its_mean_is_not_and_an_o
     labels = np.zeros((9, 9, 3), dtype=np.uint8)
     with pytest.raises(InsertionError, match="s has no label that could be replaced"):
         organ_of(case_of(labels))
-    assert marked_box(labels) is None
     labels[2, 2, 0], labels[6, 7, 2] = 1, 2
-    assert organ_of(case_of(labels)).voxels == 2
-    assert [(part.start, part.stop) for part in marked_box(labels)] == [(2, 7), (2, 8), (0, 3)]
+    organ = organ_of(case_of(labels))
+    assert (organ.voxels, organ.corner, organ.labels.shape) == (2, (2, 2, 0), (5, 6, 3))
 
 
 def test_an_unvaried_piece_is_the_source_to_the_bit(shape, with_lesions):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from medgan.data.listing import passed_over_lines
@@ -128,8 +127,16 @@ class _Check(Conversion):
     def __init__(self, order: FaithfulnessOrder, console: Console) -> None:
         super().__init__(order.conversion, console)
         self.least_dice, self.back = order.least_dice, BACK[order.conversion.direction]
-        self.keeper = _keeper(order, self.fabrics[0])
-        if self.back not in self.model.networks and self.keeper is None:
+        self.keeper: LabelKeeper | None = None
+        if order.input_segmenter and order.output_segmenter:
+            folders = order.input_segmenter, order.output_segmenter
+            source, target = (read_model(folder, SegmenterDescription) for folder in folders)
+            self.keeper = LabelKeeper(source, target, self.fabrics[0], order.lesions)
+        elif order.input_segmenter or order.output_segmenter or order.lesions:
+            raise ConfigError(
+                "labels are compared between two segmenters: give both --input-segmenter and --output-segmenter."
+            )
+        elif self.back not in self.model.networks:
             raise ConfigError(
                 f"model '{self.description.name}' has no way back, so only its labels can be checked; give "
                 "--input-segmenter and --output-segmenter."
@@ -152,18 +159,6 @@ class _Check(Conversion):
                 keeping = self.keeper.keeping(volume, replace(volume, voxels=output))
                 row |= keeping.figures() | {"rejected": keeping.objection(self.least_dice) or ""}
         return row
-
-
-def _keeper(order: FaithfulnessOrder, fabric: Fabric) -> LabelKeeper | None:
-    folders = order.input_segmenter, order.output_segmenter
-    if folders[0] is None or folders[1] is None:
-        if any(folders) or order.lesions:
-            raise ConfigError(
-                "labels are compared between two segmenters: give both --input-segmenter and --output-segmenter."
-            )
-        return None
-    source, target = (read_model(folder, SegmenterDescription) for folder in folders if folder)
-    return LabelKeeper(source, target, fabric, order.lesions)
 
 
 def _write(found: Faithfulness, order: FaithfulnessOrder) -> None:

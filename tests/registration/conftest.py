@@ -2,25 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-if TYPE_CHECKING:
-    from medgan.data.grid import Volume
-    from medgan.registration.pair import PairConfig
-    from medgan.registration.side import Side
+from medgan.data.domains import domain_named
+from medgan.data.grid import Volume, made_up_grid
+from medgan.data.masks import body_mask
+from medgan.registration.pair import PairConfig
+from medgan.registration.side import RegistrationConfig, Side, side
 
 
 @pytest.fixture(scope="session")
-def scan() -> Callable[..., "Volume"]:
+def scan() -> Callable[..., Volume]:
     """A made-up limb as CT or MR: ``scan("MR", moved=matrix)``; ``moved`` (4, 4) takes it elsewhere, RAS+ mm, exactly.
 
     The intensities are a function of the place, so a moved scan is no interpolated one.
     """
-    from medgan.data.grid import Volume, made_up_grid
-
     parts = [
         ((0, 0, 0), (30, 24, 60)),
         ((8, 6, 0), (7, 7, 60)),
@@ -48,7 +47,6 @@ def scan() -> Callable[..., "Volume"]:
 @pytest.fixture(scope="session")
 def rigid() -> Callable[..., np.ndarray]:
     """A rigid motion (4, 4) in RAS+ mm: ``rigid([0, 0, 8], [5, 0, -3])``, degrees and mm about the origin."""
-    from scipy.spatial.transform import Rotation
 
     def make(degrees=(0, 0, 0), shift_mm=(0, 0, 0)):
         matrix = np.eye(4)
@@ -60,7 +58,7 @@ def rigid() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def flesh_apart(scan) -> Callable[..., "Volume"]:
+def flesh_apart(scan) -> Callable[..., Volume]:
     """A CT whose deep part and bone moved otherwise than the rest: ``flesh_apart(deep=matrix, flesh=matrix)``."""
 
     def make(deep=None, flesh=None):
@@ -75,11 +73,8 @@ def flesh_apart(scan) -> Callable[..., "Volume"]:
 
 
 @pytest.fixture(scope="session")
-def quick() -> "PairConfig":
+def quick() -> PairConfig:
     """Settings under which a registration of :func:`scan` takes a fraction of a second."""
-    from medgan.registration.pair import PairConfig
-    from medgan.registration.side import RegistrationConfig
-
     levels = (8.0, 6.0, 4.0, 2.5)
     config = RegistrationConfig(
         level_spacings_mm=levels, samples=8000, start_rotation_degrees=0.0, kept_starts=1, iterations=60
@@ -88,11 +83,8 @@ def quick() -> "PairConfig":
 
 
 @pytest.fixture(scope="session")
-def sides(quick) -> Callable[..., list["Side"]]:
+def sides(quick) -> Callable[..., list[Side]]:
     """Volumes with their modalities, ready to register: ``sides((fixed, "MR"), (moving, "CT"))``."""
-    from medgan.data.domains import domain_named
-    from medgan.data.masks import body_mask
-    from medgan.registration.side import side
 
     def make(*scans):
         domains = [domain_named(modality.lower()) for _, modality in scans]

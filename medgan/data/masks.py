@@ -141,21 +141,15 @@ def merged(mask: Volume, labels: Labels) -> NDArray[np.uint8]:
 
 
 def labels_on(study: Study, labels: Labels, onto: "Prepared") -> NDArray[np.uint8]:
-    """A study's mask as :func:`merged`, on the grid of its prepared image."""
+    """A study's mask as :func:`merged`, on the grid of its prepared image: each voxel has the nearest one's label."""
     if study.mask is None:
         raise DataError(f"{study.image} has no mask; name one in the cohort's `mask` column.")
     mask, own = read_volume(study.mask), read_grid(study.image)
     if not same_grid(mask.grid, own):
         both = f"{study.mask} and {study.image} are on different voxel grids ({apart(mask.grid, own)})"
         raise GeometryError(f"{both}; resample the mask to its image's grid.")
-    return carried(merged(mask, labels), mask.grid.affine, onto)
-
-
-def carried(labels: NDArray[np.uint8], affine: NDArray[np.float64], onto: "Prepared") -> NDArray[np.uint8]:
-    """A label map (X, Y, Z) with its own affine (4, 4) on a study's grid: each voxel has the nearest one's label."""
-    index = np.linalg.inv(affine) @ onto.affine
-    shape = onto.voxels.shape
-    return np.asarray(ndimage.affine_transform(labels, index[:3, :3], index[:3, 3], shape, order=0, mode="nearest"))
+    index, numbers, shape = np.linalg.inv(mask.grid.affine) @ onto.affine, merged(mask, labels), onto.voxels.shape
+    return np.asarray(ndimage.affine_transform(numbers, index[:3, :3], index[:3, 3], shape, order=0, mode="nearest"))
 
 
 def _label_values(mask: Volume) -> list[int]:

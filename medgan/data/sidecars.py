@@ -17,26 +17,21 @@ SUFFIX = "Suffix"
 
 def sidecar(image: Path) -> dict[str, object]:
     """What lies beside an image as ``NAME.json``; empty where that is no sidecar."""
-    try:
-        content = read_json(_beside(image), strict=False)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return _read(image)[0]
 
 
 def damage(image: Path) -> str:
     """Why the ``NAME.json`` beside an image cannot be read, so that what it says is not known; empty where it can."""
-    path = _beside(image)
+    return _read(image)[1]
+
+
+def _read(image: Path) -> tuple[dict[str, object], str]:
+    path = image.parent / f"{stem(image)}.json"
     try:
-        if os.path.lexists(path):
-            read_json(path, strict=False)
+        content = read_json(path, strict=False)
     except (OSError, ValueError) as error:
-        return f"{path.name} beside it cannot be read ({error})"
-    return ""
-
-
-def _beside(image: Path) -> Path:
-    return image.parent / f"{stem(image)}.json"
+        return {}, f"{path.name} beside it cannot be read ({error})" if os.path.lexists(path) else ""
+    return content if isinstance(content, dict) else {}, ""
 
 
 def without_augmented(cohort: Cohort) -> tuple[Cohort, int]:

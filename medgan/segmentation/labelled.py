@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain
-from medgan.data.masks import LABELS_JSON, Labels, carried, labels_of, labels_on, merged, named_labels
+from medgan.data.masks import LABELS_JSON, Labels, labels_of, labels_on, merged, named_labels
 from medgan.data.patches import SOURCE, Batch, PatchConfig, chances, patch_chain, plain, plain_tensors
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.studies import Cohort, Study
@@ -17,7 +17,7 @@ from medgan.documents import read_json
 from medgan.training.learner import HeldOut
 
 __all__ = [
-    "IMAGE", "LABELS", "LABELS_JSON", "Labelled", "LabelledHeldOut", "LabelledPatches", "Labels", "carried",
+    "IMAGE", "LABELS", "LABELS_JSON", "Labelled", "LabelledHeldOut", "LabelledPatches", "Labels",
     "is_phantom", "labels_of", "merged", "named_labels", "read_labelled",
 ]  # fmt: skip
 

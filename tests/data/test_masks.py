@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.measure import label
 
 from data.cohorts import ct, image, mr
-from medgan.data.masks import body_box, body_mask, boxes, carried, components, labels_of, merged, voxels_of
+from medgan.data.masks import body_box, body_mask, boxes, components, labels_of, labels_on, merged, voxels_of
 from medgan.data.preparation import Prepared
 from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import read_volume
@@ -163,12 +163,12 @@ def test_values_of_one_name_are_merged_and_numbered_in_order(mask):
     assert found.dtype == np.uint8
 
 
-def test_labels_are_carried_onto_another_grid_by_the_nearest_voxel():
-    labels = VALUES.astype(np.uint8)
+def test_labels_are_carried_onto_another_grid_by_the_nearest_voxel(mask):
     finer = np.diag([1.0, 0.5, 1.0, 1.0])
     finer[1, 3] = -0.25
     onto = Prepared(np.zeros((1, 4, 2), np.float32), finer, ((0, 1), (0, 4), (0, 2)), (0.0, 1.0))
-    np.testing.assert_array_equal(carried(labels, np.eye(4), onto), np.repeat(labels, 2, axis=1))
+    found = labels_on(Study("s0", "mr", mask(VALUES), mask(VALUES)), {str(n): (n,) for n in (1, 2, 3)}, onto)
+    np.testing.assert_array_equal(found, np.repeat(VALUES, 2, axis=1))
 
 
 @pytest.mark.parametrize("voxels", [VALUES / 2, VALUES - 1], ids=["fractions", "negative"])

@@ -40,6 +40,10 @@ def test_only_a_case_that_was_made_of_others_or_links_to_one_is_augmented(studie
     assert left_out(0) == ""
     assert sidecar(studies["phantom"].image) == NOTES["phantom"]
     assert sidecar(studies["a list"].image) == {}
+    with pytest.raises(
+        DataError, match="all 1 images are synthetic cases of `medgan augment`; give the cohort of real"
+    ):
+        without_augmented(Cohort((studies["made"],), tmp_path))
 
 
 @pytest.mark.parametrize("content", ['{"Augmentation": ', "", "[" * 100_000])
@@ -48,13 +52,6 @@ def test_a_damaged_sidecar_leaves_no_case_to_be_taken_for_a_real_one(studies, tm
     assert sidecar(studies["alone"].image) == {}
     with pytest.raises(DataError, match=r"alone\.nii\.gz: alone\.json beside it cannot be read \(.+\), so whether"):
         without_augmented(Cohort(tuple(studies.values()), tmp_path))
-
-
-def test_a_cohort_of_nothing_else_is_refused(studies, tmp_path):
-    with pytest.raises(
-        DataError, match="all 1 images are synthetic cases of `medgan augment`; give the cohort of real"
-    ):
-        without_augmented(Cohort((studies["made"],), tmp_path))
 
 
 def test_a_pipe_beside_an_image_is_no_sidecar_and_not_waited_for(tmp_path):

@@ -12,12 +12,14 @@ from torch import nn
 
 from medgan.data.domains import Domain, Window, domain_named
 from medgan.data.hashes import file_hash
+from medgan.data.layouts import Study
+from medgan.data.masks import labels_on
 from medgan.data.preparation import GridConfig, prepare
 from medgan.data.splits import Split
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError, LeakageError, ModelError
 from medgan.inference.sidecar import as_json
-from medgan.segmentation.labelled import Labelled, carried, merged
+from medgan.segmentation.labelled import Labelled
 from medgan.synthesis import augment as module
 from medgan.synthesis.augment import AugmentOrder, _as_stored, _stored_image, _stored_labels, augment
 from medgan.synthesis.generators import GeneratorDescription, SynthesisConfig
@@ -328,7 +330,7 @@ def changed(files, box, spacing=(None, None, None), by=40.0, label=1):
     """A recipient on the networks' grid, and a case that differs from it in a box."""
     image, mask = files
     prepared = prepare(image, MR, GridConfig(spacing_mm=spacing))
-    recipient = Labelled("s", prepared, carried(merged(mask, NAMES), mask.grid.affine, prepared))
+    recipient = Labelled("s", prepared, labels_on(Study("s", "mr", image.path, mask.path), NAMES, prepared))
     voxels, labels = prepared.voxels.copy(), recipient.labels.copy()
     voxels[box] += by
     labels[box] = label

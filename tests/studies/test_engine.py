@@ -64,15 +64,9 @@ class Toy(Study):
         return Summary({"mean": float(rows["dice"].mean()) if len(rows) else None}, {"table.csv": rows})
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """One MLflow store: making one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-
-
 @pytest.fixture
-def order(tmp_path, store):
-    return Order("toy", "ct_contrast", "toy", out=tmp_path, tracking=store)
+def order(tmp_path):
+    return Order("toy", "ct_contrast", "toy", out=tmp_path)
 
 
 def toy(**attributes):
@@ -106,7 +100,8 @@ def test_a_failed_task_is_named_done_again_and_known_to_the_next_stage(order):
     assert list(result.rows["arm"]) == ["arm1", "arm2"]
     run_study(study, order, QUIET)
     assert times(order) == {"task-1": 2, "task1": 1, "task2": 1, "task-4": 2}
-    client, parent_id = MlflowClient(order.tracking), json.loads((order.folder / RECORD).read_text())["mlflow_run_id"]
+    record = json.loads((order.folder / RECORD).read_text())
+    client, parent_id = MlflowClient(record["tracking_uri"]), record["mlflow_run_id"]
     parent = client.get_run(parent_id)
     assert parent.data.tags["failed_children"] == "2 of 4"
     runs = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'")

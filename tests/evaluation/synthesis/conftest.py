@@ -58,12 +58,12 @@ def shape(request):
 
 @pytest.fixture(scope="session")
 def save_lesions():
-    """Write a cohort of volumes with two lesions each, and synthetic ones made from them where ``paint`` is given.
+    """Write a cohort of volumes with two lesions each, and synthetic ones made from them.
 
     ``paint(voxels, mask, random)`` changes copies of a recipient's voxels and mask in place.
     """
 
-    def save(folder, subjects=10, synthetic=0, paint=None, split=False):
+    def save(folder, subjects=10, *, synthetic, paint):
         folder.mkdir(parents=True)
         rows = [["subject", "domain", "image", "mask", "split"]]
         real = []
@@ -85,7 +85,7 @@ def save_lesions():
             (folder / f"made{number}.json").write_text(json.dumps(facts))
         (folder / "labels.json").write_text('{"labels": {"1": "lesion"}}')
         with (folder / "cohort.csv").open("w", newline="") as stream:
-            csv.writer(stream).writerows(rows if split else [row[:4] for row in rows])
+            csv.writer(stream).writerows(rows)
         return folder / "cohort.csv"
 
     return save

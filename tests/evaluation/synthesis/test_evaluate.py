@@ -41,7 +41,7 @@ def as_text(found):
 def judged(save_lesions, tmp_path_factory):
     """``judged("2")``: the evaluation of an augmented cohort, its folder, and what the terminal shows."""
     folder = tmp_path_factory.mktemp("judged")
-    table = save_lesions(folder / "cohort", subjects=12, synthetic=6, paint=lesions_of_others, split=True)
+    table = save_lesions(folder / "cohort", subjects=10, synthetic=6, paint=lesions_of_others)
 
     def judge(dimensions):
         out = folder / dimensions
@@ -83,8 +83,11 @@ def test_equal_seeds_give_equal_results(judged):
     pd.testing.assert_frame_equal(again.nearest, found.nearest)
 
 
-def test_copies_given_as_samples_are_found_and_traced(save_lesions, tmp_path):
-    real = save_lesions(tmp_path / "real", subjects=10)
+def test_copies_given_as_samples_are_found_and_traced(judged, tmp_path):
+    table = judged("2")[1].parent / "cohort" / "cohort.csv"
+    rows = [line.rpartition(",")[0] for line in table.read_text().splitlines() if not line.startswith("made")]
+    real = table.with_name("real.csv")
+    real.write_text("\n".join(rows))
     found = evaluate_synthesis(real, real, tmp_path / "out", Question("2", 16))
     assert "Memorisation: COPIES" in found.memorisation
     rows = pd.read_csv(tmp_path / "out" / "nearest.csv")

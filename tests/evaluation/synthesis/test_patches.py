@@ -133,7 +133,7 @@ def add_one(voxels, mask, random):
 
 @pytest.fixture(scope="module")
 def table(save_lesions, tmp_path_factory):
-    return save_lesions(tmp_path_factory.mktemp("patches") / "cohort", synthetic=8, paint=add_one, split=True)
+    return save_lesions(tmp_path_factory.mktemp("patches") / "cohort", synthetic=8, paint=add_one)
 
 
 def only(table, name, leave_out=(), columns=5):

@@ -199,9 +199,9 @@ class Split(Config):
         The cohort is read where the split does not know what its images show.
         """
         if cohort:
-            refuse_doubt(cohort)
+            _refuse_doubt(cohort)
         images = self.images or (cohort.image_hashes() if cohort else {})
-        refuse_shared({subject: images[subject] for subject in self.part_of if subject in images}, self.part_of)
+        _refuse_shared({subject: images[subject] for subject in self.part_of if subject in images}, self.part_of)
 
 
 def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Split:
@@ -212,7 +212,7 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
     as there are enough, and the training part goes first. One image under two subjects is refused: in two parts of the
     column, or anywhere where parts are drawn, since another draw would part them.
     """
-    refuse_doubt(cohort)
+    _refuse_doubt(cohort)
     source, target = (set(cohort.of_domain(name).subjects()) for name in pair.names)
     # What each part should have, and who brings it.
     both, either = {" and ".join(pair.names): source & target}, dict(zip(pair.names, (source, target), strict=True))
@@ -243,7 +243,7 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
     if given:
         split.refuse_twins()
     elif validation or test:
-        refuse_shared(split.images)
+        _refuse_shared(split.images)
     return split
 
 
@@ -305,7 +305,7 @@ def _flat(files: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], str]:
     return {(subject, name): digest for subject, own in files.items() for name, digest in own.items()}
 
 
-def refuse_doubt(cohort: Cohort) -> None:
+def _refuse_doubt(cohort: Cohort) -> None:
     """Refuse a cohort whose files' names leave open who is who."""
     if cohort.doubt:
         raise LeakageError(
@@ -324,7 +324,7 @@ def owner_of(image: Path, owners: Mapping[str, str]) -> str | None:
     return next((owners[digest] for digest in known_by(image) if digest in owners), None)
 
 
-def refuse_shared(images: Mapping[str, Mapping[str, str]], parts: Mapping[str, str] | None = None) -> None:
+def _refuse_shared(images: Mapping[str, Mapping[str, str]], parts: Mapping[str, str] | None = None) -> None:
     """Refuse one image under several subjects; those of one part may share it, if there are parts already.
 
     ``images`` are the hashes of what images show, by subject and name, ``parts`` those of a split by subject.

@@ -100,7 +100,7 @@ def test_a_model_that_removes_the_vessel_is_rejected_image_by_image(asked):
     assert found.rows["cycle_percent"].min() > 1  # nothing brings it back
 
 
-def test_what_can_be_checked_alone_is(asked):
+def test_what_can_be_checked_alone_is_and_labels_need_both_segmenters(asked, segmenters):
     found = run(asked())
     assert found.rejected is None
     assert [column for column in found.rows if column.startswith("dice")] == []
@@ -111,12 +111,9 @@ def test_what_can_be_checked_alone_is(asked):
     assert "dice_vessel" in found.rows
     with pytest.raises(ConfigError, match=r"'ct_contrast' has no way back.*--input-segmenter"):
         run(asked(**one_way))
-
-
-@pytest.mark.parametrize("given", ["input_segmenter", "lesions"])
-def test_labels_need_both_segmenters(asked, segmenters, given):
-    with pytest.raises(ConfigError, match="give both --input-segmenter and --output-segmenter"):
-        run(asked(**{given: segmenters() if given == "input_segmenter" else ("vessel",)}))
+    for given in ({"input_segmenter": segmenters()}, {"lesions": ("vessel",)}):
+        with pytest.raises(ConfigError, match="give both --input-segmenter and --output-segmenter"):
+            run(asked(**given))
 
 
 @pytest.mark.parametrize(

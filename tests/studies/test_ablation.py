@@ -29,6 +29,8 @@ def differences(translators):
 def test_losses_change_one_setting(ablation):
     changed = differences(ablation(only="losses"))
     assert changed == {"l1+cgan": {}, "l1": {"pix2pix.adversarial": "none"}, "cgan": {"pix2pix.l1": 0}}
+    everything = {"l1", "cgan", "discriminator=1", "unet", "encoder-decoder"}
+    assert everything < set(ablation(*LARGE).cells), "without --only all groups are compared"
 
 
 def test_discriminators_change_the_receptive_field(ablation):
@@ -40,10 +42,6 @@ def test_discriminators_change_the_receptive_field(ablation):
     }
     assert own.left_out["discriminator=16"] == "it has the settings of l1+cgan."
     assert "patches of 64 x 64 voxels do not fit discriminator" in own.left_out["discriminator=286"]
-
-
-def test_without_only_all_groups_are_compared(ablation):
-    assert {"l1", "cgan", "discriminator=1", "unet", "encoder-decoder"} < set(ablation(*LARGE).cells)
 
 
 @pytest.mark.parametrize("kind", ["resnet", "unet"])
@@ -60,12 +58,6 @@ def test_generators_are_a_unet_with_and_without_skips_and_a_resnet(ablation, kin
     assert {(network.channels, network.norm) for network in networks.values()} == {(4, norm)}
 
 
-def test_a_setting_of_the_configured_network_does_not_reach_another_kind(ablation):
-    own = ablation("generator.network.blocks=2", only="generators")
-    assert set(own.cells) == {"l1+cgan", "unet", "encoder-decoder"}
-    assert own.pipelines["l1+cgan"].config.generator.network.blocks == 2
-
-
 @pytest.mark.parametrize(("configured", "game"), [("none", "vanilla"), ("least_squares", "least_squares")])
 def test_the_reference_plays_the_configured_game_or_the_papers(ablation, configured, game):
     own = ablation(f"pix2pix.adversarial={configured}", only="losses").pipelines
@@ -73,7 +65,12 @@ def test_the_reference_plays_the_configured_game_or_the_papers(ablation, configu
     assert games == {"l1+cgan": game, "l1": "none", "cgan": game}
 
 
-def test_without_an_l1_term_there_is_nothing_to_take_away(ablation):
+def test_a_setting_of_the_configured_network_reaches_no_other_kind_and_without_an_l1_term_nothing_is_taken_away(
+    ablation,
+):
+    own = ablation("generator.network.blocks=2", only="generators")
+    assert set(own.cells) == {"l1+cgan", "unet", "encoder-decoder"}
+    assert own.pipelines["l1+cgan"].config.generator.network.blocks == 2
     with pytest.raises(ConfigError, match=r"pix2pix\.l1=0 leaves no L1 term"):
         ablation("pix2pix.l1=0")
 

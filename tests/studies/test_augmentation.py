@@ -139,29 +139,23 @@ def test_a_ratio_that_failed_is_no_choice_and_a_method_of_which_all_did_is_named
     (failure,) = study.failures
     assert failure.child == "carve-mix,n=2"
     assert failure.reason.startswith("none of its ratios could be trained: ")
-
-
-def test_a_single_ratio_is_taken_as_it_is(swept):
-    study, ratios, tasks = swept((), "ratios_percent=[50]")
+    study, ratios, tasks = swept((), "ratios_percent=[50]")  # a single one is taken as it is
     assert (ratios, tasks) == ({"copy-paste": 50, "carve-mix": 50}, [])
     assert [sweep.arm for sweep in study.sweeps] == [None, None]
 
 
-def test_a_ratio_is_chosen_by_the_arm_on_top_of_what_is_usual(few):
-    for arms, expected in (
-        ("real, generator, standard, standard+generator, standard+shuffled", "standard+generator"),
-        ("real, generator, standard+shuffled", "generator"),
-    ):
-        assert few(f"arms=[{arms}]")._swept("generator").name == expected
-
-
-def test_an_arm_differs_from_its_reference_in_one_thing_and_the_control_has_the_generators_images():
+def test_an_arm_differs_from_its_reference_in_one_thing_and_the_control_has_the_generators_images(few):
     for arm in ARMS[1:]:
         other = BY_NAME[arm.reference]
         assert (arm.standard != other.standard) + (arm.method != other.method) == 1, arm.name
     control, arm = BY_NAME["standard+shuffled"], BY_NAME["standard+generator"]
     assert (control.method, control.standard, control.shuffled) == (arm.method, arm.standard, True)
     assert (arm.name, control.name) in FURTHER
+    for arms, expected in (
+        ("real, generator, standard, standard+generator, standard+shuffled", "standard+generator"),
+        ("real, generator, standard+shuffled", "generator"),
+    ):  # a ratio is chosen by the arm on top of what is usual
+        assert few(f"arms=[{arms}]")._swept("generator").name == expected
 
 
 def test_the_fewer_subjects_are_among_the_more_and_a_seed_draws_its_own_whatever_else_is_asked_for(few):

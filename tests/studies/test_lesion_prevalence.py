@@ -46,13 +46,6 @@ TRANSLATORS = ("cyclegan", "cyclegan_semantic", "pix2pix")
 
 
 @pytest.fixture(scope="module")
-def story(golden):
-    """The folder of a study that has run, and its rows."""
-    folder = golden.resumed("lesion-prevalence").folder
-    return folder, pd.read_csv(folder / "detections.csv")
-
-
-@pytest.fixture(scope="module")
 def study(ordered, tmp_path_factory):
     """A study that is not begun."""
     return LesionPrevalence(ordered("lesion-prevalence", tmp_path_factory.mktemp("study")), Console(quiet=True))
@@ -61,12 +54,6 @@ def study(ordered, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pipeline(study):
     return next(iter(study.parts[0, False].pipelines.values()))
-
-
-def test_the_frozen_segmenters_are_fit_for_holding_a_translator_to(story, pipeline):
-    model = story[0] / "segmenters" / "source" / "model"
-    SemanticConsistency(model, pipeline.pair, PatchConfig(size_voxels=16), pipeline.config.grid)
-    assert read_model(model, SegmenterDescription).description.origin.phantom
 
 
 @pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
@@ -86,17 +73,14 @@ def test_the_segmenters_look_as_the_translator_does(study, pipeline, dimensions)
     assert source.patch.intensity.varies
 
 
-def test_every_translator_is_judged_at_every_prevalence_on_the_same_subjects(story):
-    _, rows = story
+def test_every_translator_is_judged_at_every_prevalence_on_the_same_subjects_and_the_files_tell_all(golden, pipeline):
+    folder = golden.resumed("lesion-prevalence").folder
+    rows = pd.read_csv(folder / "detections.csv")
     subjects = rows[rows["translator"] != "real"].groupby(["translator", "prevalence_percent"])["subject"].agg(sorted)
     assert set(subjects.index) == {(name, percent) for name in TRANSLATORS for percent in (0, 100)}
     tested = sorted(rows[rows["translator"] == "real"]["subject"])
     assert all(own == tested for own in subjects)
     assert len(tested) == 2
-
-
-def test_the_files_hold_rows_slopes_and_the_record_and_models_are_marked_as_the_phantoms(story):
-    folder, _ = story
     slopes, record = pd.read_csv(folder / "slopes.csv"), read_json(folder / "study.json")
     assert set(slopes["translator"]) == set(TRANSLATORS)
     assert {"recall", "false", "dice_liver", "lesion_erased", "lesion_invented"} <= set(slopes["measure"])
@@ -109,6 +93,10 @@ def test_the_files_hold_rows_slopes_and_the_record_and_models_are_marked_as_the_
     models = list(folder.glob("*,prevalence=*/*/model/model.json"))
     assert len(models) == 6
     assert all(read_json(path)["origin"]["phantom"] for path in models)
+    # The frozen segmenters are fit for holding a translator to.
+    model = folder / "segmenters" / "source" / "model"
+    SemanticConsistency(model, pipeline.pair, PatchConfig(size_voxels=16), pipeline.config.grid)
+    assert read_model(model, SegmenterDescription).description.origin.phantom
 
 
 def test_trainings_are_short_where_the_user_says_nothing(settled, ordered, tmp_path):

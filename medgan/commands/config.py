@@ -24,7 +24,7 @@ def pipelines() -> None:
 
 @app.command("show")
 @command
-def show_config(
+def _show_config(
     name: Annotated[str, Argument(help="A pipeline.")],
     overrides: Overrides = None,
     config: ConfigFile = None,
@@ -42,7 +42,7 @@ def show_config(
 
 @app.command("schema")
 @command
-def show_schema(name: Annotated[str, Argument(help="A pipeline.")]) -> None:
+def _show_schema(name: Annotated[str, Argument(help="A pipeline.")]) -> None:
     """Print the JSON schema of a pipeline's settings, for editors."""
     early.check_use(pipeline=name)
     import json

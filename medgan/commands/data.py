@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at, check and make data.")
 
 @app.command("phantom")
 @command
-def make_phantom(
+def _make_phantom(
     out: Annotated[Path, Argument(help="Folder to write.")],
     kind: Annotated[str, Option(help="What to render: abdomen_ct, abdomen_mr_ct or head_mr.")] = "abdomen_ct",
     subjects: Annotated[int, Option(min=1)] = 24,
@@ -35,7 +35,7 @@ def make_phantom(
 
 @app.command("check")
 @command
-def check_data(
+def _check_data(
     data: Annotated[Path, Argument(help="Cohort: CSV, folders, BIDS or nnU-Net raw.")],
     overrides: Overrides = None,
     pipeline: PipelineName = "ct_contrast",
@@ -68,7 +68,7 @@ def check_data(
 
 @app.command("csv")
 @command
-def write_csv(
+def _write_csv(
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Where the images lie.")],
     out: Annotated[Path, Option(help="The table to write, such as cohort.csv; it must not be there yet.")],
     image: Annotated[
@@ -94,7 +94,7 @@ def write_csv(
 
 @app.command("register")
 @command
-def register_data(
+def _register_data(
     data: Annotated[Path, Argument(metavar="COHORT", help="Raw pairs: CSV, folders, BIDS or nnU-Net raw.")],
     out: Annotated[Path, Argument(metavar="OUT", help="Folder to write.")],
     overrides: Overrides = None,

@@ -49,7 +49,7 @@ class Translation:
     """What to know before using it; they name no file."""
 
 
-def change_limits(
+def _change_limits(
     intensities: NDArray[np.float32], model: TranslationModel, direction: Direction, bounds: tuple[float, float]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The lowest and the highest change of a study's own intensities, in its unit and their shape; 0 where none may be.
@@ -156,7 +156,7 @@ def answer(
         output *= np.float32((bounds[1] - bounds[0]) / 2)
         del study, body
         for place, amount in on_grid(output, affine, volume.grid):
-            yield place, np.clip(amount, *change_limits(volume.voxels[..., place], model, direction, bounds))
+            yield place, np.clip(amount, *_change_limits(volume.voxels[..., place], model, direction, bounds))
         return
     ends = wanted.window.lower, wanted.window.upper
     if wanted.window.percentiles:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +60,14 @@ def register_cohort(
     todo = [item for item in planned if isinstance(item, RawPair)]
     done = {outcome.name: outcome for outcome in _registered(todo, min(jobs, len(todo)))}
     outcomes = [done[item.name] if isinstance(item, RawPair) else item for item in planned]
-    write_text(out / "quality.csv", inert_table(_frame(outcomes)).to_csv(index=False))
+    figures = [
+        asdict(each.quality) if each.quality else dict.fromkeys(Quality.__dataclass_fields__) for each in outcomes
+    ]
+    table = pd.DataFrame(
+        {"subject": each.name, "status": each.status} | own | {"reason": each.reason}
+        for each, own in zip(outcomes, figures, strict=True)
+    )
+    write_text(out / "quality.csv", inert_table(table).to_csv(index=False))
     rows = [row for outcome in outcomes for row in _rows(outcome)]
     write_text(out / "cohort.csv", pd.DataFrame(rows, columns=[*COLUMNS]).to_csv(index=False))
     return outcomes
@@ -101,17 +108,6 @@ def _register(pair: RawPair) -> Outcome:
     except Exception as error:  # whatever a library trips over is this subject's, and the next one is still done
         _clear(pair)
         return Outcome(pair.name, "failed", str(error) if isinstance(error, MedganError) else repr(error), pair=pair)
-
-
-def _frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """One row a pair, for CSV: the status, the figures, and the reason."""
-    empty = dict.fromkeys(Quality.__dataclass_fields__)
-    return pd.DataFrame(
-        {"subject": outcome.name, "status": outcome.status}
-        | (asdict(outcome.quality) if outcome.quality else empty)
-        | {"reason": outcome.reason}
-        for outcome in outcomes
-    )
 
 
 def render(outcomes: list[Outcome]) -> RenderableType:

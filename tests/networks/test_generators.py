@@ -102,6 +102,19 @@ def test_networks_have_as_many_parameters_as_the_reference_prints(build, more, m
         assert round((parameters(build()) - more) / 1e6, 3) == millions
 
 
+@pytest.mark.parametrize(("spatial", "wide"), [(2, 16), (3, 4)])
+def test_the_nine_block_resnet_has_as_many_parameters_as_its_layers(spatial, wide):
+    def layer(kernel, inputs, outputs):
+        return inputs * outputs * kernel**spatial + outputs
+
+    ends = layer(7, 1, wide) + layer(7, wide, 1)
+    halvings = layer(3, wide, 2 * wide) + layer(3, 2 * wide, 4 * wide)
+    doublings = layer(3, 4 * wide, 2 * wide) + layer(3, 2 * wide, wide)
+    with torch.device("meta"):
+        network = ResNetGenerator(spatial, channels=wide, upsampling="transposed")
+    assert parameters(network) == ends + halvings + 18 * layer(3, 4 * wide, 4 * wide) + doublings
+
+
 @pytest.mark.parametrize("spatial", [2, 3])
 def test_severed_skips_take_the_weights_that_read_them_and_no_others(spatial):
     whole, severed = (parameters(small_unet(spatial, skips=skips)) for skips in (True, False))

@@ -101,6 +101,15 @@ def test_pools_and_iteration_are_remembered(attached, make_batch):
         assert torch.equal(kept(fresh), taken(fresh))
 
 
+def test_two_translators_of_one_seed_are_equal_and_of_two_are_not(make_translator, weights):
+    def first(seed):
+        torch.manual_seed(seed)
+        return weights(make_translator(seed=seed))
+
+    assert same(first(0), first(0))
+    assert not same(first(0), first(1))
+
+
 def test_a_change_between_units_is_refused(make_translator):
     with pytest.raises(ConfigError, match=r"cyclegan.change=2: t1 and plain do not measure the same.*change=0"):
         make_translator(source="mr", output="none", change=2.0)

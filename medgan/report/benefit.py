@@ -77,7 +77,7 @@ def write_report(found: Findings) -> Path:
 
     An image of a worst case that cannot be shown is named with the reason.
     """
-    asked, answers = answer(found)
+    asked, answers = _answer(found)
     record = found.record
     return render(
         found.folder / REPORT,
@@ -86,19 +86,19 @@ def write_report(found: Findings) -> Path:
         phantom=record["phantom"],
         quick=record["quick"],
         answers=answers,
-        details=list(details(found)),
-        caveats=list(caveats(found)),
+        details=list(_details(found)),
+        caveats=list(_caveats(found)),
         forests=list(_forests(found)),
         tables=[
             cells(
                 "Dice of all arms",
-                dice_by_arm(found),
+                _dice_by_arm(found),
                 "Mean ± standard deviation over subjects; seeds and subsets are averaged within each.",
             )
         ],
         curves=embedded(learning_curves(found.curves, found.arms)) if len(found.curves) else None,
         worst=list(_worst(found)),
-        facts=facts(found),
+        facts=_facts(found),
         command=record["command"],
         appendix=[
             cells(
@@ -111,15 +111,15 @@ def write_report(found: Findings) -> Path:
     )
 
 
-def question(found: Findings) -> tuple[str, str] | None:
+def _question(found: Findings) -> tuple[str, str] | None:
     """The arm and the reference whose difference is the answer; None if neither pair was compared."""
     compared = set(zip(found.comparisons["arm"], found.comparisons["reference"], strict=True))
     return next((pair for pair in QUESTIONS if pair in compared), None)
 
 
-def answer(found: Findings) -> tuple[str, list[str]]:
+def _answer(found: Findings) -> tuple[str, list[str]]:
     """Does it help out of distribution: the question, and an answer for each organ."""
-    pair = question(found)
+    pair = _question(found)
     effects = _effects(found, *pair, "out") if pair else []
     if pair is None or not effects:
         return "Does it help? That cannot be said: no arm with synthetic images was compared out of distribution.", []
@@ -137,9 +137,9 @@ def _verdict(effect: Effect) -> str:
     }[verdict(effect)]
 
 
-def details(found: Findings) -> Iterator[str]:
+def _details(found: Findings) -> Iterator[str]:
     """What it costs in distribution, and what the control and histogram matching say."""
-    pair = question(found)
+    pair = _question(found)
     for effect in _effects(found, *pair, "in") if pair else ():
         said = {"higher": "higher, too", "lower": "lower", "not shown": "no difference is shown"}
         yield f"In distribution, {effect['organ']}: {said.get(verdict(effect), 'cannot be said')}. Dice {_told(effect)}"
@@ -165,7 +165,7 @@ def _told(effect: Effect) -> str:
     return text + "."
 
 
-def caveats(found: Findings) -> Iterator[str]:
+def _caveats(found: Findings) -> Iterator[str]:
     """What a reader must know of the intervals and the tests."""
     yield (
         f"Intervals are Student's {LEVEL:.0%} intervals of the mean paired difference over subjects; seeds and subsets "
@@ -186,7 +186,7 @@ def caveats(found: Findings) -> Iterator[str]:
         )
 
 
-def facts(found: Findings) -> dict[str, str]:
+def _facts(found: Findings) -> dict[str, str]:
     """What was run, line by line."""
     record, rows = found.record, found.rows
     subjects = {key: rows.loc[rows["test_set"] == key, "subject"].nunique() for key in SETS}
@@ -207,7 +207,7 @@ def facts(found: Findings) -> dict[str, str]:
     return listed | {f"Failed: {failure['child']}": str(failure["reason"]) for failure in record["failures"]}
 
 
-def dice_by_arm(found: Findings) -> pd.DataFrame:
+def _dice_by_arm(found: Findings) -> pd.DataFrame:
     """A row an arm: its mean Dice over subjects, their standard deviation and number, by organ and test set."""
     by_subject = found.rows.groupby(["arm", "organ", "test_set", "subject"])["dice"].mean().dropna()
     figures = by_subject.groupby(["arm", "organ", "test_set"]).agg(["mean", "std", "count"])

@@ -22,12 +22,7 @@ MARKS = {"higher": ("#0072B2", "o"), "lower": ("#D55E00", "s"), "not shown": ("#
 
 
 def embedded(figure: Figure, *, kind: str = "svg") -> str:
-    """A figure as the ``src`` of an image; equal figures give equal text.
-
-    Args:
-        figure: The plot.
-        kind: ``svg``, or ``png`` where there are voxels in it.
-    """
+    """A figure as the ``src`` of an image, ``png`` where there are voxels in it; equal figures give equal text."""
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
@@ -77,12 +72,7 @@ def common_limits(effects: pd.DataFrame) -> tuple[float, float] | None:
 
 
 def learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure:
-    """Validation Dice by epoch: a thin line a training, a thick one the mean of an arm.
-
-    Args:
-        curves: As in ``curves.csv``.
-        arms: In the order of their colours.
-    """
+    """Validation Dice by epoch as in ``curves.csv``: a thin line a training, a thick one the mean of an arm."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, 4.4), layout="constrained")
         axes = figure.add_subplot()

@@ -32,8 +32,7 @@ def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
         value: The organ's number in both label maps.
 
     Raises:
-        DataError: A file that is missing or unreadable, or neither label in either map.
-        GeometryError: Files on different grids.
+        MedganError: Files that are unreadable or on different grids, or neither label in either map.
     """
     image, truth, found = (read_volume(folder / case[name]) for name in ("image", "truth", "label_map"))
     for labels in (truth, found):
@@ -41,7 +40,7 @@ def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
             raise GeometryError(f"{labels.path} is not on the grid of {image.path}; run the study again.")
     grey = _upright(image)
     true, given = (_upright(labels) == value for labels in (truth, found))
-    place = worst_slice(true, given)
+    place = _worst_slice(true, given)
     label = (true | given)[..., place]
     if not label.any():
         raise DataError(f"{found.path}: the organ is neither in the true nor in the found label map.")
@@ -62,7 +61,7 @@ def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
     return figure
 
 
-def worst_slice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> int:
+def _worst_slice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> int:
     """The slice, along the last axis, with the most voxels that only one of two labels (X, Y, Z) has.
 
     Where both are equal, the one with the most voxels.

@@ -31,11 +31,7 @@ class Ablation(Sweep):
     heeds = ("data", "only")
 
     def cells(self) -> tuple[Sequence[str], Sequence[Cell]]:
-        """What all cells share, and those of the groups that are asked for.
-
-        Raises:
-            ConfigError: A pipeline without pix2pix, or settings that leave no L1 + cGAN.
-        """
+        """What all cells share, and those of the groups that are asked for."""
         order = self.order
         check_translators(order.pipeline, ["pix2pix"])
         config = configured(order, [*order.overrides, *SHARED]).config
@@ -47,15 +43,7 @@ class Ablation(Sweep):
 
 
 def _ablation_cells(config: TranslationConfig, groups: Sequence[str] = get_args(Group)) -> list[Cell]:
-    """The cells of some groups.
-
-    Args:
-        config: The pipeline's settings with ``translator=pix2pix``.
-        groups: Which ablations.
-
-    Raises:
-        ConfigError: L1 + cGAN without an L1 term.
-    """
+    """The cells of some groups, of the settings of a pipeline with ``translator=pix2pix``."""
     settings = config.model_dump(mode="json")
     if not settings["pix2pix"]["l1"]:
         raise ConfigError("pix2pix.l1=0 leaves no L1 term to take away; leave it out, or give it a weight.")

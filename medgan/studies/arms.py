@@ -3,18 +3,18 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, get_args
 
 import pandas as pd
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from medgan import catalog
-from medgan.config import Config, flattened, load, shipped, user_layers
-from medgan.data.domains import DomainPair
+from medgan.config import flattened
 from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Split
 from medgan.data.studies import Data, find_cohort
@@ -27,107 +27,62 @@ from medgan.phantom.kinds import KINDS
 from medgan.pipeline import PHANTOM_SEED
 from medgan.report.benefit import Findings, write_report
 from medgan.segmentation.labelled import labels_of
-from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
-from medgan.studies.base import Failure, Order, Stages, Study, Summary, Task, shipped_layers
+from medgan.segmentation.settings import SegmenterDescription
+from medgan.studies.base import Failure, Order, Stages, Summary, Task
 from medgan.studies.engine import content_hash
 from medgan.studies.images import Keeping, Making, make_images, scan_of
-from medgan.studies.segmenter import (
-    LABEL_MAPS,
-    TRUTH,
-    Scans,
-    Segmenter,
-    TestImage,
-    best_ratio,
-    budget_of,
-    means,
-    read_curves,
-    score,
-    share_of,
-)
-from medgan.studies.show import interval
-from medgan.studies.show import table as shown_table
-from medgan.studies.subjects import Guard, Subjects, check_labels, draw_subsets, freeze_split, study_split
+from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, Scans, TestImage, layered, means
+from medgan.studies.subjects import Subjects, check_labels, draw_subsets, study_split
+from medgan.studies.tables import crossed, interval
+from medgan.studies.tables import table as shown_table
 from medgan.studies.translator import Cell, Translator, train_translator
 from medgan.training.architecture import TranslationDescription
-from medgan.training.device import make_fabric
-from medgan.training.model_folder import CARD, Origin, read_description
+from medgan.training.model_folder import CARD, read_description
 from medgan.training.run_folder import split_of_model
 from medgan.translators.pipeline import TranslationPipeline
 
 ArmName = Literal[
-    "real",
-    "real+standard",
-    "real+matched",
-    "real+synthetic",
-    "real+standard+synthetic",
-    "synthetic-only",
-    "oracle",
+    "real", "real+standard", "real+matched", "real+synthetic", "real+standard+synthetic", "synthetic-only", "oracle",
     "real+shuffled",
-]
-Kind = Literal["source", "target", "synthetic", "matched", "shuffled", "validation", "target_validation"]
-"""Labelled images: real ones of either domain, translated ones, ones with the target's histogram, and translated ones
-with the masks of other subjects; and what chooses the epoch."""
-Images = Mapping[Kind, tuple[Scan, ...]]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What one segmenter is trained on; everything else is the same in all arms."""
-
-    name: ArmName
-    images: Kind
-    """What patches are drawn from."""
-    extra: Kind | None
-    """What the share of patches that the ratio gives is drawn from instead."""
-    standard: bool
-    """Whether patches are varied as segmenters usually are: affine, gamma, contrast, noise."""
-    reference: ArmName | None
-    """The arm that it is compared with; None for the first."""
-
-    @property
-    def kinds(self) -> set[Kind]:
-        """Everything that it needs."""
-        return {self.images, self.extra} if self.extra else {self.images}
-
-    @property
-    def translates(self) -> bool:
-        """Whether it needs a translator."""
-        return bool({"synthetic", "shuffled"} & self.kinds)
-
+]  # fmt: skip
+Images = Mapping[str, tuple[Scan, ...]]
+"""Labelled images by kind: ``source`` and ``target`` are real, ``synthetic`` translated, ``matched`` have the target's
+histogram, ``shuffled`` are translated with the masks of other subjects; ``validation`` and ``target_validation`` choose
+the epoch."""
 
 ARMS = (
-    Arm("real", "source", None, standard=False, reference=None),
-    Arm("real+standard", "source", None, standard=True, reference="real"),
-    Arm("real+matched", "source", "matched", standard=False, reference="real"),
-    Arm("real+synthetic", "source", "synthetic", standard=False, reference="real"),
-    Arm("real+standard+synthetic", "source", "synthetic", standard=True, reference="real+standard"),
-    Arm("synthetic-only", "synthetic", None, standard=False, reference="real"),
-    Arm("oracle", "target", None, standard=True, reference="real+standard"),
-    Arm("real+shuffled", "source", "shuffled", standard=False, reference="real"),
+    Arm("real", None, standard=False, reference=None),
+    Arm("real+standard", None, standard=True, reference="real"),
+    Arm("real+matched", "matched", standard=False, reference="real"),
+    Arm("real+synthetic", "synthetic", standard=False, reference="real"),
+    Arm("real+standard+synthetic", "synthetic", standard=True, reference="real+standard"),
+    Arm("synthetic-only", None, standard=False, reference="real", images="synthetic"),
+    Arm("oracle", None, standard=True, reference="real+standard", images="target"),
+    Arm("real+shuffled", "shuffled", standard=False, reference="real"),
 )
 """In the order of every table. A ceiling has all that a segmenter of the target could have, so the oracle is varied."""
 BY_NAME = {arm.name: arm for arm in ARMS}
-SWEPT: tuple[ArmName, ...] = ("real+standard+synthetic", "real+synthetic")
+SWEPT = ("real+standard+synthetic", "real+synthetic")
 """The arm whose validation chooses the ratio of all: the first of these that is asked for."""
-FURTHER: tuple[tuple[ArmName, ArmName], ...] = (
+FURTHER = (
     ("real+standard+synthetic", "real+matched"),
     ("real+standard+synthetic", "oracle"),
     ("real+synthetic", "real+shuffled"),
 )
-"""Comparisons beside each arm's own: does translation beat a histogram, what is missing to the ceiling, and is it the
-images or only more of them."""
-COMPARISONS, CURVES, IMAGES = "comparisons.csv", "curves.csv", "images.csv"
+"""Does translation beat a histogram, what is missing to the ceiling, and is it the images or only more of them."""
+IMAGES = "images.csv"
 SETS = {"in": "in distribution", "out": "out of distribution"}
 """Test images of the domain whose labels were learnt from, and of the other."""
 WORST = 6
 """Cases that are shown."""
-QUICK_NOTE = "quick: fewer seeds, arms and iterations; the figures show that all of it runs and are no evidence"
 
 
-class BenefitConfig(Config):
+class BenefitConfig(ArmsConfig):
     """What is compared, and how long everything is trained."""
 
-    arms: tuple[ArmName, ...] = tuple(arm.name for arm in ARMS)
+    known, further = BY_NAME, FURTHER
+    shorter = "ratios_percent=[100] translator.fit.epochs=5 segmenter.fit.epochs=5"
+    arms: tuple[ArmName, ...] = get_args(ArmName)
     """The segmenters that are trained; an arm's reference should be among them."""
     subsets: PositiveInt = 1
     """Draws of training subjects, each trained with every seed."""
@@ -155,64 +110,51 @@ class BenefitConfig(Config):
     segmenter: dict[str, Any] = Field(default_factory=dict)
     """Settings of the segmenter, as ``segmenter.labels={kidney: [7, 8]}``; without labels those of the cohort."""
 
-    @model_validator(mode="after")
-    def _can_be(self) -> Self:
-        if not any(self.ratios_percent):
-            raise ValueError("ratios_percent needs a ratio above 0: one of them is what the arms are trained with")
-        if not self.arms or len(set(self.arms)) < len(self.arms):
-            raise ValueError("arms must name at least one arm, and each once")
-        return self
 
-    @property
-    def ratios(self) -> tuple[int, ...]:
-        """What can be chosen, rising."""
-        return tuple(sorted({ratio for ratio in self.ratios_percent if ratio}))
-
-    @property
-    def comparisons(self) -> tuple[tuple[ArmName, ArmName], ...]:
-        """Arm and reference, of those that are trained."""
-        own = [(name, BY_NAME[name].reference) for name in self.arms]
-        return tuple((arm, other) for arm, other in [*own, *FURTHER] if arm in self.arms and other in self.arms)
-
-
-class Arms(Study):
+class Arms(BenefitStudy):
     """One segmenter an arm, seed and subset of training subjects, tested on images of both domains."""
 
     heeds = ("data", "model", "quick")
     keys = ("arm", "seed", "subset", "ratio_percent", "subject", "test_set", "organ")
-    metrics = METRICS
     rows_file, result_file = "benefit.csv", "benefit.json"
-    default_seeds = (0, 1, 2)
+    recorded, told_apart = ("arms", "seeds", "subsets"), ("arm", "seed", "subset")
+    config: BenefitConfig
+    arms: tuple[Arm, ...]
 
     def __init__(self, order: Order, console: Console) -> None:
         super().__init__(order, console)
-        self.config = configured(order)
+        self.config = layered(BenefitConfig, order)
         self.model = order.models[0] if order.models else None
-        on_cpu = make_fabric(order.device, "32").device.type == "cpu"
         self.translator: TranslationPipeline[Any] = catalog.load_translation(order.pipeline).configured(
-            self.config.translator, on_phantom=self.phantom, on_cpu=on_cpu
+            self.config.translator, on_phantom=self.phantom, on_cpu=order.on_cpu
         )
-        self.pair: DomainPair = self.translator.pair
+        self.pair = self.translator.pair
         self.subjects = self._subjects()
         check_labels(self.subjects, self.pair)
+        self.cohort, split = self.subjects.labelled, self.subjects.split
         self.subsets = draw_subsets(self.subjects, self.pair, count=self.config.subsets, labelled=self.config.labelled)
         self.left_out = self._lacking()
         self.arms = tuple(BY_NAME[name] for name in self.config.arms if name not in self.left_out)
-        self.segmenter = self._segmenter_config()
-        self.guard: Guard = self.subjects.guard
+        otherwise: dict[str, Any] = {}
+        if "labels" not in self.config.segmenter:
+            otherwise["labels"] = labels_of(self.cohort)
+        if not self.pair.one_unit:
+            otherwise["domain"] = self.pair.target.model_dump(mode="json")
+        self.segmenter = self.segmenter_config(self.config.lesions, **otherwise)
+        self.guard = self.subjects.guard
         self.guard.admit(self.subjects.learnt_from(), "the training")
         if self.model:
             if self.config.retrain_translator:
                 raise ConfigError("retrain_translator trains a translator on each subset; leave --model out.")
-            self.guard.check_model(_split_of_translator(self.model), self.model.parent)
+            self.guard.check_model(_split_of(self.model, TranslationDescription), self.model.parent)
         self._check_keepers()
-        frozen = freeze_split(order.folder / "split.json", self.subjects.split, self.guard.tested)
-        self.subjects = replace(self.subjects, split=frozen)
+        self.freeze(split)
+        self.subjects = replace(self.subjects, split=self.split)
         self.ratio_percent = self.config.ratios[0]
-        self.swept: ArmName | None = None
+        self.swept: str | None = None
         self.val_dice: dict[int, float] = {}
         self.rejected: tuple[int, int] = (0, 0)
-        self.tested: dict[str, Segmenter] = {}
+        self.tested = {}
 
     @classmethod
     def default_name(cls, order: Order) -> str:
@@ -237,45 +179,25 @@ class Arms(Study):
                 f"{table}: {augmented} of {len(labelled.studies)} images are synthetic cases of `medgan augment`, "
                 "which a benefit study would count as real; give the cohort of real cases."
             )
-        frozen = _split_of_translator(self.model) if self.model else None
+        frozen = _split_of(self.model, TranslationDescription) if self.model else None
         split = study_split(labelled, self.pair, self.translator.config.split, frozen)
         return Subjects(labelled, table, translated, other, split)
 
-    def _lacking(self) -> dict[ArmName, str]:
+    def _lacking(self) -> dict[str, str]:
         """Arms that this cohort has no images for, and why."""
-        source, target = self.pair.names
-        with_target, with_source = (
-            {scan.subject for scan in self.subjects.with_labels("train", name)} for name in (target, source)
+        lacking, (source, target) = {}, self.pair.names
+        of_source, of_target = (
+            [{scan.subject for scan in self._labelled(subset, name)} for subset in range(len(self.subsets))]
+            for name in (source, target)
         )
-        lacking: dict[ArmName, str] = {}
-        if not self.subjects.with_labels("validation", target) or not all(
-            with_target & set(own) for own in self.subsets
-        ):
+        if not self.subjects.with_labels("validation", target) or not all(of_target):
             lacking["oracle"] = f"no labelled {target} image to train or validate on"
-        if not all(len(with_source & set(own)) > 1 for own in self.subsets):
+        if any(len(subjects) < 2 for subjects in of_source):
             lacking["real+shuffled"] = "one labelled training subject: there is no other's mask"
         return {name: reason for name, reason in lacking.items() if name in self.config.arms}
 
-    def _segmenter_config(self) -> SegmenterConfig:
-        """The segmenter's settings; what is not said of labels is read from the cohort."""
-        settings = dict(self.config.segmenter)
-        if "labels" not in settings:
-            settings["labels"] = labels_of(self.subjects.labelled)
-        if "domain" not in settings and not self.pair.one_unit:
-            settings["domain"] = self.pair.target.model_dump(mode="json")
-        config = load(SegmenterConfig, settings)
-        if unknown := [name for name in self.config.lesions if name not in config.labels]:
-            raise ConfigError(f"lesions names {', '.join(unknown)}, and the labels are {', '.join(config.labels)}.")
-        return config
-
     def _check_keepers(self) -> None:
-        """Refuse segmenters that cannot say whether translations keep their labels.
-
-        Raises:
-            ConfigError: A threshold without a segmenter, or a segmenter without a threshold.
-            LeakageError: A segmenter that has seen a test subject.
-            ModelError: A folder that holds no segmenter, or two that find different labels.
-        """
+        """Refuse segmenters that cannot say whether translations keep their labels, or have seen a test subject."""
         config = self.config
         if (config.keep_labels_above is None) != (config.source_segmenter is None):
             raise ConfigError(
@@ -283,8 +205,7 @@ class Arms(Study):
                 "segmenter (`medgan segment-train`) that finds the labels in images and in their translations."
             )
         for folder in filter(None, (config.source_segmenter, config.target_segmenter)):
-            split = _frozen_split(folder, read_description(folder, SegmenterDescription).origin.split_hash)
-            self.guard.check_model(split, folder.parent, "segmenter")
+            self.guard.check_model(_split_of(folder, SegmenterDescription), folder.parent, "segmenter")
         self.keeping.keeper(self.order.device)
 
     @property
@@ -296,49 +217,21 @@ class Arms(Study):
     @property
     def description(self) -> Mapping[str, Any]:
         """See ``Study``."""
-        split = self.subjects.split
-        return {
-            "pipeline": self.order.pipeline,
-            "kind": self.order.kind,
-            "phantom": self.phantom,
-            "quick": self.order.quick,
-            "command": self.order.command,
-            "seeds": list(self.seeds),
-            "subsets": len(self.subsets),
-            "budget": budget_of(self.segmenter),
-            "split_hash": split.hash,
-            "subjects": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
-            "labelled": [len(self._labelled(subset, self.pair.source.name)) for subset in range(len(self.subsets))],
-            "arms": [arm.name for arm in self.arms],
-            "left_out": self.left_out,
-            "organs": {organ: number for number, organ in enumerate(self.segmenter.labels, start=1)},
-            "settings": self.config.model_dump(mode="json"),
-            "segmenter": self.segmenter.model_dump(mode="json"),
-        }
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """See ``Study``."""
-        arms = [arm.name for arm in self.arms]
-        return {"arms": arms, "seeds": list(self.seeds), "subsets": len(self.subsets)}
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """See ``Study``."""
-        fingerprint = self.subjects.labelled.fingerprint()
-        return {"split_hash": self.subjects.split.hash, "data_fingerprint": fingerprint}
+        labelled = [len(self._labelled(subset, self.pair.source.name)) for subset in range(len(self.subsets))]
+        return self.described(
+            {"command": self.order.command, "seeds": list(self.seeds), "subsets": len(self.subsets)},
+            {"labelled": labelled, "arms": [arm.name for arm in self.arms], "left_out": self.left_out},
+        )
 
     def notes(self) -> Sequence[str]:
         """See ``Study``."""
-        budget = budget_of(self.segmenter)
+        budget, source = self.description["budget"], self.pair.source.name
         return [
             *super().notes(),
-            *([QUICK_NOTE] if self.order.quick else []),
             *(f"left out: {arm}: {reason}" for arm, reason in self.left_out.items()),
             f"{self.order.folder}: {len(self.arms)} arms x {len(self.seeds)} seeds x {len(self.subsets)} subsets, "
             f"{budget['iterations']} iterations of {budget['batch_size']} patches each; "
-            f"{len(self._labelled(0, self.pair.source.name))} labelled {self.pair.source.name} images, "
-            f"{len(self.subjects.split.test)} test subjects",
+            f"{len(self._labelled(0, source))} labelled {source} images, {len(self.split.test)} test subjects",
         ]
 
     def stages(self) -> Stages:
@@ -358,14 +251,12 @@ class Arms(Study):
         paths = [self.order.folder / task.name / IMAGES for task in tasks]
         table = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths])
         synthetic = table[table["kind"] == "synthetic"]
-        self.rejected = int((synthetic["rejected"] != "").sum()), len(synthetic)
-        for name, reason in dict(zip(synthetic["image"], synthetic["rejected"], strict=True)).items():
-            if reason:
-                self.console.out(f"left out: the translation of {Path(name).name}: {reason}", highlight=False)
+        rejected = synthetic[synthetic["rejected"] != ""]
+        self.rejected = len(rejected), len(synthetic)
+        for name, reason in dict(zip(rejected["image"], rejected["rejected"], strict=True)).items():
+            self.console.out(f"left out: the translation of {Path(name).name}: {reason}", highlight=False)
         images = [self._images(subset, table[table["subset"] == str(subset)]) for subset in subsets]
-        if tried := self._tried(images[0]):
-            failures = yield [task for _, task in sorted(tried.items())]
-            self._choose({ratio: score(self.order.folder / task.name) for ratio, task in tried.items()}, failures)
+        yield from self._choose_ratio(images[0])
         # Seed by seed, so that a study that is stopped early has compared all arms.
         yield [
             self._task(arm, seed, subset, self.ratio_percent, own)
@@ -381,98 +272,89 @@ class Arms(Study):
 
     def _translator_task(self, subsets: Sequence[int]) -> Task:
         """The training of a translator, on a subset of the training subjects or on all of them."""
-        retrain = self.config.retrain_translator
-        name = f"translator,subset={subsets[0]}" if retrain else "translator"
-        split = self.subjects.translator_split(self.subsets[subsets[0]] if retrain else self.subjects.split.train)
+        name, seen = self._seen("translator", subsets[0])
+        split = self.subjects.translator_split(seen)
         path = self.order.folder / f"{name}.split.json"
         split.save(path)
         settings = tuple(f"{key}={json.dumps(value)}" for key, value in flattened(self.config.translator).items())
         translator = Translator(
             Cell(name), None, replace(self.order, config=None), settings, self.subjects.translator_table, path,
-            split.hash, self.phantom, self.pair,
+            split.hash, self.pair,
         )  # fmt: skip
         inputs = {**self.translator.config.model_dump(mode="json"), "split_hash": split.hash}
         return Task(name, inputs, train_translator, (translator,), product=f"model/{CARD}")
+
+    def _seen(self, name: str, subset: int) -> tuple[str, Sequence[str]]:
+        """The name of a task for a subset, or for all of them, and the training subjects that its translator sees."""
+        if self.config.retrain_translator:
+            return f"{name},subset={subset}", self.subsets[subset]
+        return name, self.subjects.split.train
 
     def _images_task(self, subsets: Sequence[int], model: Path | None) -> Task:
         """Everything that has to be made for the arms of some subsets."""
         source, target = self.pair.names
         labelled = {subset: self._labelled(subset, source) for subset in subsets}
         validation = self.subjects.with_labels("validation", source)
-        targets = self.subjects.translated.of_domain(target)
-        seen = {
-            subset: set(self.subsets[subset] if self.config.retrain_translator else self.subjects.split.train)
+        references = {
+            subset: self.subjects.translated.of_domain(target).of_subjects(self._seen("", subset)[1]).studies
             for subset in subsets
         }
-        references = {
-            subset: tuple(scan for scan in targets.studies if scan.subject in seen[subset]) for subset in subsets
-        }
         kinds = {kind for arm in self.arms for kind in arm.kinds}
-        name = f"images,subset={subsets[0]}" if self.config.retrain_translator else "images"
-        scans = (*validation, *(scan for own in (*labelled.values(), *references.values()) for scan in own))
+        scans = dict.fromkeys(
+            [*validation, *(scan for own in (*labelled.values(), *references.values()) for scan in own)]
+        )
         making = Making(self.subjects.table, self.pair, self.keeping, kinds, model, labelled, validation, references)
         inputs = {
             "split_hash": self.subjects.split.hash,
-            "images": content_hash(dict.fromkeys(scans)),
+            "images": content_hash(scans),
             "kinds": sorted(kinds),
             "translator": read_description(model, TranslationDescription).weights_sha256 if model else None,
             "keep_labels_above": self.config.keep_labels_above,
         }
-        return Task(name, inputs, make_images, (making,), product=IMAGES, scans=tuple(dict.fromkeys(scans)))
+        name, _ = self._seen("images", subsets[0])
+        return Task(name, inputs, make_images, (making,), product=IMAGES, scans=tuple(scans))
 
     def _images(self, subset: int, table: pd.DataFrame) -> Images:
-        """All labelled images of a subset, by kind; ``validation`` ones choose the epoch, of the oracle the target's.
-
-        Raises:
-            DataError: No translation keeps its labels.
-        """
+        """All labelled images of a subset by kind; ``validation`` ones choose the epoch, of the oracle the target's."""
         source, target = self.pair.names
-        images: dict[Kind, tuple[Scan, ...]] = {
-            "source": self._labelled(subset, source),
-            "target": self._labelled(subset, target),
-            "target_validation": self.subjects.with_labels("validation", target),
+        kept = table[table["rejected"] == ""]
+        made = {
+            kind: tuple(scan_of(row) for row in kept[kept["kind"] == kind].to_dict("records"))
+            for kind in ("synthetic", "shuffled", "matched", "validation")
         }
-        rows = table[table["rejected"] == ""].to_dict("records")
-        for kind in ("synthetic", "shuffled", "matched"):
-            images[kind] = tuple(scan_of(row) for row in rows if row["kind"] == kind)
-        # No target label chooses anything.
-        translations = tuple(scan_of(row) for row in rows if row["kind"] == "validation")
-        images["validation"] = (*self.subjects.with_labels("validation", source), *translations)
-        if (table["kind"] == "synthetic").any() and not images["synthetic"]:
+        if (table["kind"] == "synthetic").any() and not made["synthetic"]:
             reasons = "; ".join(table.loc[table["kind"] == "synthetic", "rejected"])
             raise DataError(
                 f"no translation keeps its labels, so there is nothing to train on ({reasons}). Train a better "
                 "translator, or ask for less."
             )
-        return images
+        return {
+            **made,
+            "source": self._labelled(subset, source),
+            "target": self._labelled(subset, target),
+            # No target label chooses anything.
+            "validation": (*self.subjects.with_labels("validation", source), *made["validation"]),
+            "target_validation": self.subjects.with_labels("validation", target),
+        }
 
     def _task(self, arm: Arm, seed: int, subset: int, ratio: int, images: Images, *, test: bool = True) -> Task:
         """The training of one segmenter, and its test."""
-        ratio = ratio if arm.extra else 0
-        name = ",".join([arm.name, *([f"ratio={ratio}"] if ratio else []), f"seed={seed}", f"subset={subset}"])
-        augmentation = "standard" if arm.standard else "none"
-        validation = images["target_validation" if arm.images == "target" else "validation"]
-        extra = images[arm.extra] if arm.extra else ()
+        parts = {
+            "train": images[arm.images],
+            "extra": images[arm.extra] if arm.extra else (),
+            "validation": images["target_validation" if arm.images == "target" else "validation"],
+        }
         domains = {} if self.pair.one_unit else {domain.name: domain for domain in (self.pair.source, self.pair.target)}
-        segmenter = Segmenter(
-            {"arm": arm.name, "seed": seed, "subset": subset, "ratio_percent": ratio},
-            self.segmenter.model_copy(update={"augmentation": augmentation}),
-            seed,
-            Scans(images[arm.images], domains),
-            Scans(validation, domains),
-            Origin.of(self.subjects.split, phantom=self.phantom),
-            Scans(extra, domains) if extra else None,
-            share_of(ratio) if arm.extra else 0.0,
-            tuple(self._test_images()),
-            self.config.lesions,
+        read = {part: Scans(scans, domains) for part, scans in parts.items()}
+        return self.arm_task(
+            arm,
+            {"seed": seed, "subset": subset, "ratio_percent": ratio},
+            f"seed={seed},subset={subset}",
+            (read["train"], read["validation"], read["extra"] if parts["extra"] else None),
+            {"images": {part: content_hash(scans) for part, scans in parts.items()}},
+            [scan for part in parts.values() for scan in part],
+            test=test,
         )
-        parts = {"train": images[arm.images], "extra": extra, "validation": validation}
-        hashes = {part: content_hash(scans) for part, scans in parts.items()}
-        inputs = {"split_hash": self.subjects.split.hash, "images": hashes}
-        task = segmenter.task(name, inputs, scans=[scan for part in parts.values() for scan in part], test=test)
-        if test:
-            self.tested[name] = segmenter
-        return task
 
     def _test_images(self) -> Iterator[TestImage]:
         """The labelled images of the test subjects, each in its test set."""
@@ -481,39 +363,26 @@ class Arms(Study):
                 own = None if self.pair.one_unit else domain
                 yield TestImage(scan, {"test_set": test_set}, own, f"{domain.name}_{number:04d}.nii.gz")
 
-    def _tried(self, images: Images) -> dict[int, Task]:
-        """The trainings of one seed by ratio, to choose from; nothing where there is nothing to choose."""
-        trained = {arm.name for arm in self.arms}
+    def _choose_ratio(self, images: Images) -> Stages:
+        """Train one seed with each ratio, where there is something to choose, and take the best on validation."""
+        trained = [arm.name for arm in self.arms]
         extra = [arm.name for arm in self.arms if arm.extra]
-        swept = next((BY_NAME[name] for name in (*SWEPT, *extra) if name in trained), None)
+        swept = next((name for name in (*SWEPT, *extra) if name in trained), None)
         if len(self.config.ratios_percent) < 2 or swept is None:
-            return {}
-        arms = dict.fromkeys(self.config.ratios, swept)
-        if 0 in self.config.ratios_percent and swept.reference in trained:
-            arms[0] = BY_NAME[swept.reference]
-        self.swept = swept.name
-        listed = ", ".join(f"{ratio} %" for ratio in sorted(arms))
-        self.console.out(f"ratio of extra to real images: trying {listed} with {swept.name}", highlight=False)
-        return {ratio: self._task(arm, self.seeds[0], 0, ratio, images, test=False) for ratio, arm in arms.items()}
-
-    def _choose(self, scores: Mapping[int, float | None], failures: Sequence[Failure]) -> None:
-        """Take the ratio above 0 with the best validation Dice; no test subject is touched."""
-        self.val_dice = {ratio: dice for ratio, dice in sorted(scores.items()) if dice is not None}
-        if not any(self.val_dice):
-            reasons = "; ".join(f"{failure.child}: {failure.reason}" for failure in failures)
+            return
+        self.swept, arms = swept, self.tried(swept)
+        listed = ", ".join(f"{ratio} %" for ratio in arms)
+        self.console.out(f"ratio of extra to real images: trying {listed} with {swept}", highlight=False)
+        tried = {ratio: [self._task(arm, self.seeds[0], 0, ratio, images, test=False)] for ratio, arm in arms.items()}
+        chosen, reasons = yield from self.choose({"": tried})
+        if not chosen:
             raise TrainingError(f"no ratio could be trained: {reasons}")
-        self.ratio_percent = best_ratio(self.val_dice)
-        listed = ", ".join(f"{ratio} % {dice:.4f}" for ratio, dice in self.val_dice.items())
-        self.console.out(f"ratio: {self.ratio_percent} %, by validation Dice ({listed})", highlight=False)
+        self.ratio_percent, self.val_dice = chosen[""]
 
     def summary(self, rows: pd.DataFrame) -> Summary:
         """See ``Study``."""
         by_arm = means(rows, ["arm", "test_set", "organ"])
         comparisons = compare_arms(rows, self.config.comparisons, METRICS)
-        curves = read_curves(
-            {self.order.folder / name: segmenter.keys for name, segmenter in self.tested.items()},
-            ("arm", "seed", "subset"),
-        )
         record = {
             "ratio_percent": self.ratio_percent,
             "sweep": {"arm": self.swept, "val_dice": {str(ratio): dice for ratio, dice in self.val_dice.items()}},
@@ -521,22 +390,11 @@ class Arms(Study):
             "comparisons": plain(comparisons),
             "rejected": {arm.name: list(self.rejected) for arm in self.arms if arm.translates},
             "learning_curves": CURVES,
-            "worst": list(self._worst(rows)),
+            "worst": [] if rows.empty else list(self._worst(rows)),
         }
-        shown = (
-            [] if rows.empty else list(_tables(by_arm, comparisons, [arm.name for arm in self.arms], self.pair.names))
-        )
-        note = [Text(QUICK_NOTE, style="yellow")] if self.order.quick else []
-        return Summary(
-            record,
-            {COMPARISONS: comparisons, CURVES: curves},
-            [*shown, *note],
-            comparisons=comparisons,
-            metrics=_gains(comparisons),
-            # What names subjects stays on this disk.
-            artifacts=[CURVES, COMPARISONS],
-            tags={"ratio_percent": str(self.ratio_percent)},
-        )
+        shown = iter(()) if rows.empty else self._tables(by_arm, comparisons)
+        tags = {"ratio_percent": str(self.ratio_percent)}
+        return self.concluded(record, comparisons, shown, metrics=_gains(comparisons), tags=tags)
 
     def write_page(self, rows: pd.DataFrame, summary: Summary, failures: Sequence[Failure]) -> Path:
         """The answer with its controls, forests by organ, curves and worst cases: ``benefit.html``."""
@@ -545,8 +403,6 @@ class Arms(Study):
 
     def _worst(self, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
         """The lowest Dice of the arm that has all of translation, with the files to look at, relative to the study."""
-        if rows.empty:
-            return
         known = list(dict.fromkeys(rows["arm"]))
         arm = next((name for name in SWEPT if name in known), known[-1])
         first = rows[rows["arm"] == arm].iloc[0]
@@ -556,60 +412,50 @@ class Arms(Study):
             for name, segmenter in self.tested.items()
             if all(first[key] == value for key, value in segmenter.keys.items())
         )
-        numbers = {organ: number for number, organ in enumerate(self.segmenter.labels, start=1)}
         for row in own.sort_values("dice", kind="stable").head(WORST).to_dict("records"):
             for image in self._test_images():
                 if (image.scan.subject, image.keys["test_set"]) == (row["subject"], row["test_set"]):
+                    path = os.path.relpath(image.scan.image.resolve(), self.order.folder.resolve())
                     yield {
                         **{key: row[key] for key in ("arm", "seed", "subject", "test_set", "organ")},
-                        "value": numbers[row["organ"]],
+                        "value": list(self.segmenter.labels).index(row["organ"]) + 1,
                         "dice": row["dice"],
-                        "image": _relative(image.scan.image, self.order.folder),
-                        "truth": f"{name}/{TRUTH}/{image.file}",
-                        "label_map": f"{name}/{LABEL_MAPS}/{image.file}",
+                        "image": Path(path).as_posix(),
+                        **image.label_maps(name),
                     }
 
-
-def configured(order: Order) -> BenefitConfig:
-    """The settings: defaults, shipped files, then the user's; a later one wins.
-
-    Raises:
-        ConfigError: Settings that cannot be, or that are asked for and not shipped for this pipeline.
-    """
-    on_phantom = order.data is None
-    shorter = "ratios_percent=[100] translator.fit.epochs=5 segmenter.fit.epochs=5"
-    files = shipped_layers(order.pipeline, on_phantom=on_phantom, quick=order.quick, shorter=shorter)
-    config = load(BenefitConfig, *files, *user_layers(order.config, order.overrides))
-    if on_phantom and not shipped(f"{order.pipeline}_benefit_phantom") and "labels" not in config.segmenter:
-        raise ConfigError(
-            f"no settings are shipped for a study of '{order.pipeline}' on the built-in phantom, whose every tissue "
-            "has its own label; give a cohort with masks by --data, or say what is segmented, as segmenter.labels="
-            "{NAME: [N]} (`medgan data phantom` lists the numbers in labels.json)."
+    def _tables(self, by_arm: pd.DataFrame, comparisons: pd.DataFrame) -> Iterator[RenderableType]:
+        """For each organ the arms, and then their differences, both test sets apart; the files hold all metrics."""
+        heads = [*SETS.values()]
+        for organ in dict.fromkeys(by_arm["organ"]):
+            own, other = (
+                table[(table["metric"] == "dice") & (table["organ"] == organ)] for table in (by_arm, comparisons)
+            )
+            lines = crossed(own, [(arm.name,) for arm in self.arms], ["arm"], "test_set", [*SETS], interval)
+            yield shown_table(f"Dice of {organ}", ["arm"], heads, lines)
+            pairs = list(dict.fromkeys(zip(other["arm"], other["reference"], strict=True)))
+            lines = crossed(other, pairs, ["arm", "reference"], "test_set", [*SETS], partial(interval, sign="+"))
+            p = crossed(other, pairs, ["arm", "reference"], "test_set", ["out"], lambda row: f"{row['p_holm']:.2g}")
+            lines = [[*line, p_of[-1]] for line, p_of in zip(lines, p, strict=True)]
+            yield shown_table(f"Difference in Dice of {organ}", ["arm", "less"], [*heads, "p (Holm)"], lines)
+        source, target = self.pair.names
+        yield Text(
+            f"Test subjects: {source} in distribution, {target} out of it. Seeds and subsets are averaged within each "
+            f"subject, then {LEVEL:.0%} intervals over subjects; differences are paired by subject; p of Wilcoxon's "
+            "test out of distribution, corrected over the lines (Holm)."
         )
-    return config
 
 
 def _refuse_failed(failures: Sequence[Failure]) -> None:
-    """End a study of which what all arms need could not be made.
-
-    Raises:
-        TrainingError: Says why.
-    """
+    """End a study of which what all arms need could not be made."""
     if failures:
         raise TrainingError("; ".join(f"{failure.child}: {failure.reason}" for failure in failures))
 
 
-def _split_of_translator(model: Path) -> Split:
-    return _frozen_split(model, read_description(model, TranslationDescription).origin.split_hash)
-
-
-def _frozen_split(model: Path, split_hash: str) -> Split:
+def _split_of(model: Path, description: type[TranslationDescription | SegmenterDescription]) -> Split:
     """The frozen split that a model was trained on; see :func:`medgan.training.run_folder.split_of_model`."""
+    split_hash = read_description(model, description).origin.split_hash
     return split_of_model(model, split_hash, otherwise="let the study train a translator")
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def _gains(comparisons: pd.DataFrame) -> dict[str, float]:
@@ -619,28 +465,3 @@ def _gains(comparisons: pd.DataFrame) -> dict[str, float]:
     own = own[own["metric"] == "dice"]
     keys = "gain/" + own["test_set"] + "/" + own["organ"] + "_dice"
     return dict(zip(keys, own["mean"], strict=True))
-
-
-def _tables(
-    by_arm: pd.DataFrame, comparisons: pd.DataFrame, arms: Sequence[ArmName], pair: tuple[str, str]
-) -> Iterator[RenderableType]:
-    """For each organ the arms, and then their differences, both test sets apart; the files hold all metrics."""
-    for organ in dict.fromkeys(by_arm["organ"]):
-        own, differences = (
-            table[(table["metric"] == "dice") & (table["organ"] == organ)] for table in (by_arm, comparisons)
-        )
-        known = {(row["arm"], row["test_set"]): row for row in own.to_dict("records")}
-        lines = [[arm, *(interval(known.get((arm, where))) for where in SETS)] for arm in arms]
-        yield shown_table(f"Dice of {organ}", ["arm"], [*SETS.values()], lines)
-        rows = {(row["arm"], row["reference"], row["test_set"]): row for row in differences.to_dict("records")}
-        lines = []
-        for arm, other in dict.fromkeys(zip(differences["arm"], differences["reference"], strict=True)):
-            values = [interval(rows.get((arm, other, where)), sign="+") for where in SETS]
-            out = rows.get((arm, other, "out"))
-            lines.append([arm, other, *values, f"{out['p_holm']:.2g}" if out else ""])
-        yield shown_table(f"Difference in Dice of {organ}", ["arm", "less"], [*SETS.values(), "p (Holm)"], lines)
-    yield Text(
-        f"Test subjects: {pair[0]} in distribution, {pair[1]} out of it. Seeds and subsets are averaged within each "
-        f"subject, then {LEVEL:.0%} intervals over subjects; differences are paired by subject; p of Wilcoxon's test "
-        "out of distribution, corrected over the lines (Holm)."
-    )

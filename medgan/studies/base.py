@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 import pandas as pd
 from rich.console import Console, RenderableType
 
-from medgan.config import shipped
 from medgan.data.studies import Data
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError
 from medgan.report.study import Page, write_page
-from medgan.studies.rows import ROWS
 from medgan.studies.subjects import Guard
+from medgan.studies.tables import ROWS
 from medgan.tracking import Tracker
+from medgan.training.device import make_fabric
 from medgan.training.run_folder import folder_named
 
 PHANTOM_NOTE = "no --data: a study of the built-in phantom, which never stands for a patient"
@@ -56,6 +56,11 @@ class Order:
     def device(self) -> str:
         """Where the study itself computes: the first device."""
         return self.devices[0]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether that is a CPU, for which pipelines ship smaller settings."""
+        return make_fabric(self.device, "32").device.type == "cpu"
 
     @property
     def folder(self) -> Path:
@@ -109,7 +114,7 @@ class Task:
 
     name: str
     inputs: Mapping[str, Any]
-    run: Callable[..., pd.DataFrame | None]
+    run: Callable[..., object]
     args: tuple[Any, ...] = ()
     product: str = ROWS
     parameters: Mapping[str, Any] | None = None
@@ -174,6 +179,8 @@ class Study(ABC):
     """Columns that the table has even where no task has rows."""
     rows_file: ClassVar[str] = ROWS
     result_file: ClassVar[str] = "study.json"
+    recorded: ClassVar[tuple[str, ...]] = ("seeds",)
+    """What of the description are the ``parameters`` of its MLflow run."""
     default_seeds: ClassVar[tuple[int, ...]] = (0,)
     guard: Guard | None = None
     """Keeps test subjects out of every task's ``scans``."""
@@ -183,7 +190,10 @@ class Study(ABC):
         self.order, self.console = order, console
         self.seeds = order.seeds or (self.default_seeds[:1] if order.quick else self.default_seeds)
         self.phantom = order.data is None
-        self.failures: list[Failure] = []  # what failed beside tasks
+        self.failures: list[Failure] = []
+        """What failed beside tasks."""
+        self.tags: Mapping[str, str] = {}
+        """Of the study's MLflow run, beside pipeline, study and revision: ``split_hash``, ``data_fingerprint``."""
 
     @classmethod
     def default_name(cls, order: Order) -> str:
@@ -191,19 +201,14 @@ class Study(ABC):
         return f"{order.kind}-quick" if order.quick else order.kind
 
     @property
-    @abstractmethod
     def description(self) -> Mapping[str, Any]:
         """What the study is before it has results, as JSON."""
+        return {"pipeline": self.order.pipeline, "kind": self.order.kind, "phantom": self.phantom}
 
     @property
-    @abstractmethod
     def parameters(self) -> Mapping[str, Any]:
         """Of the study's MLflow run."""
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """Of the study's MLflow run, beside pipeline, study and revision: ``split_hash``, ``data_fingerprint``."""
-        return {}
+        return {key: self.description[key] for key in self.recorded}
 
     def notes(self) -> Sequence[str]:
         """What is about to happen, and what was chosen on the user's behalf."""
@@ -220,18 +225,11 @@ class Study(ABC):
     def write_page(self, rows: pd.DataFrame, summary: Summary, failures: Sequence[Failure]) -> Path:  # noqa: ARG002
         """Write the study's HTML page; its path."""
         question = (sys.modules[type(self).__module__].__doc__ or "").partition("\n")[0]
+        failed = {failure.child: failure.reason for failure in failures}
         page = Page(
-            f"{self.order.kind}, {self.order.pipeline}",
-            question,
-            self.description,
-            self.order.command,
-            summary.findings,
-            summary.comparisons,
-            summary.tables,
-            {failure.child: failure.reason for failure in failures},
-            summary.headlines,
-            summary.answer,
-        )
+            f"{self.order.kind}, {self.order.pipeline}", question, self.description, self.order.command,
+            summary.findings, summary.comparisons, summary.tables, failed, summary.headlines, summary.answer,
+        )  # fmt: skip
         return write_page(self.order.folder, page)
 
 
@@ -248,25 +246,3 @@ def seeds_of(text: str) -> tuple[int, ...]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds {text}: at least one seed is needed, and each once.")
     return seeds
-
-
-def shipped_layers(pipeline: str, *, on_phantom: bool, quick: bool, shorter: str) -> list[Path]:
-    """The shipped files of a pipeline's studies that count, a later one over an earlier.
-
-    Args:
-        pipeline: Whose: ``NAME_benefit.yaml``, and ``_phantom`` and ``_quick`` after it.
-        on_phantom: Whether the built-in phantom stands in for data.
-        quick: Whether a short form is asked for.
-        shorter: Settings that make such a study short, to advise where none is shipped.
-
-    Raises:
-        ConfigError: A short form that is asked for and not shipped: the study would be as long as without it.
-    """
-    short = f"{pipeline}_benefit_quick"
-    if quick and not shipped(short):
-        raise ConfigError(
-            f"no short form of a study of '{pipeline}' is shipped; leave --quick out and say what is shorter, as "
-            f"{shorter}."
-        )
-    wanted = [f"{pipeline}_benefit", *([f"{pipeline}_benefit_phantom"] * on_phantom), *([short] * quick)]
-    return [path for path in map(shipped, wanted) if path]

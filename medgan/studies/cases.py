@@ -17,13 +17,13 @@ from medgan.segmentation.settings import SegmenterConfig
 from medgan.studies.base import Context
 from medgan.studies.copies import stretched
 from medgan.studies.engine import read_json
-from medgan.studies.segmenter import Scans
+from medgan.studies.segmenter import Scans, fitted
 from medgan.synthesis.generators import GeneratorDescription, GeneratorModel, SynthesisConfig, generator_task
 from medgan.synthesis.insertion import InsertionConfig, Synthesiser, Synthetic
 from medgan.synthesis.methods import Bent, Elastic, baseline, by_network
+from medgan.synthesis.shapes import ShapeConfig
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import Origin, read_model
-from medgan.training.recorder import Recorder
 
 RECORD = "cases.json"
 """Beside the cases, written last: of what, by what and with which settings they were made."""
@@ -53,11 +53,7 @@ class Draw:
         return f"n={self.size},seed={self.seed}"
 
     def refuse_others(self, parents: Iterable[str], what: str) -> None:
-        """Refuse what is made of anybody outside the draw.
-
-        Raises:
-            LeakageError: Names them.
-        """
+        """Refuse what is made of anybody outside the draw, by name: a ``LeakageError``."""
         if others := sorted(set(parents) - set(self.subjects)):
             raise LeakageError(
                 f"{what} {', '.join(others)}, who are not among the {self.size} subjects of {self.name}: a gain would "
@@ -66,77 +62,50 @@ class Draw:
 
 
 def train_on(
-    context: Context,
-    config: SynthesisConfig,
-    segmenter: SegmenterConfig,
-    draw: Draw,
-    scans: tuple[Scan, ...],
-    validation: tuple[Scan, ...],
-    origin: Origin,
-) -> None:
+    context: Context, config: SynthesisConfig, segmenter: SegmenterConfig, draw: Draw, scans: tuple[Scan, ...],
+    validation: tuple[Scan, ...], origin: Origin,
+) -> None:  # fmt: skip
     """Train the generator of a draw, from wherever that was left."""
-    generator_task(Scans(scans)(segmenter), Scans(validation)(segmenter), config, seed=draw.seed).train(
-        context.folder,
-        make_fabric(context.device, config.fit.precision),
-        recorder=Recorder(context.folder, context.tracker),
-        resume=context.resume,
-        origin=origin,
-    )
+    task = generator_task(Scans(scans)(segmenter), Scans(validation)(segmenter), config, seed=draw.seed)
+    fitted(context, task, config.fit.precision, origin)
 
 
 @dataclass(frozen=True)
 class Making:
-    """What a process needs to make a method's cases of a draw.
-
-    Args:
-        method: What makes them.
-        draw: Of whom.
-        segmenter: Whose labels, domain and grid they have.
-        insertion: How the method inserts.
-        variation: How ``elastic`` and ``bend`` bend.
-        bend: Whether every case is bent afterwards, as ``elastic`` bends real ones.
-        wanted: How many cases.
-        recipients: Whom the method changes.
-        donors: Who lends lesions.
-        generator: The model folder of the draw's generator, for the method that has one.
-    """
+    """What a process needs to make a method's cases of a draw."""
 
     method: str
     draw: Draw
     segmenter: SegmenterConfig
+    """Whose labels, domain and grid the cases have."""
     insertion: InsertionConfig
-    variation: Any
+    """How the method inserts."""
+    variation: ShapeConfig
+    """How ``elastic`` and ``bend`` bend."""
     bend: bool
+    """Whether every case is bent afterwards, as ``elastic`` bends real ones."""
     wanted: int
+    """How many cases."""
     recipients: tuple[Scan, ...]
+    """Whom the method changes."""
     donors: tuple[Scan, ...]
+    """Who lends lesions."""
     generator: Path | None
+    """The model folder of the draw's generator, for the method that has one."""
 
     @property
     def model(self) -> GeneratorModel:
-        """The generator, which has seen the draw's subjects and nobody else.
-
-        Raises:
-            LeakageError: It has seen others, whose lesions would reach those who shall not have them.
-            ModelError: It is incomplete or altered.
-        """
+        """The generator, which must have seen the draw's subjects alone: others' lesions would be a leak."""
         assert self.generator is not None
         model = read_model(self.generator, GeneratorDescription)
         self.draw.refuse_others(model.description.subjects, f"{self.generator} has learnt from")
         return model
 
     def synthesiser(self, device: str) -> Synthesiser:
-        """What makes the cases.
-
-        Raises:
-            ConfigError: A placement that the method does not know.
-            LeakageError: A generator that has learnt from anybody else.
-        """
-        if self.method == "healthy":
-            return _AsTheyAre()
+        """What makes the cases."""
         elastic = Elastic(self.variation)
-        if self.method == "elastic":
-            return elastic
+        if self.method in ("healthy", "elastic"):
+            return _AsTheyAre() if self.method == "healthy" else elastic
         if self.method == "generator":
             model = self.model
             network = make_fabric(device, "32").to_device(model.network)
@@ -166,7 +135,7 @@ def make_cases(context: Context, making: Making) -> None:
     """
     draw = making.draw
     recipients, donors = (Scans(scans)(making.segmenter) for scans in (making.recipients, making.donors))
-    outcomes = list(synthesised(making.synthesiser(context.device), recipients, donors, draw.seed, making.wanted))
+    outcomes = list(_synthesised(making.synthesiser(context.device), recipients, donors, draw.seed, making.wanted))
     cases = [each for each in outcomes if isinstance(each, Synthetic)]
     reasons = [str(each) for each in outcomes if isinstance(each, InsertionError)]
     if not cases:
@@ -175,7 +144,7 @@ def make_cases(context: Context, making: Making) -> None:
             f"{reasons[0]}"
         )
     draw.refuse_others([parent for case in cases for parent in case.parents], f"{context.folder} is made of")
-    write_cases(context.folder, cases, {"refused": len(reasons), "reasons": sorted(set(reasons))})
+    _write_cases(context.folder, cases, {"refused": len(reasons), "reasons": sorted(set(reasons))})
 
 
 def made(folder: Path) -> str:
@@ -185,19 +154,13 @@ def made(folder: Path) -> str:
     return f"{len(record['cases'])} made{refused}"
 
 
-def synthesised(
+def _synthesised(
     synthesiser: Synthesiser, recipients: list[Labelled], donors: list[Labelled], seed: int, wanted: int
 ) -> Iterator[Synthetic | InsertionError]:
-    """Cases, recipients taken in turn, and why some recipients could not have any.
+    """So many cases, recipients taken in turn, and why some recipients could not have any.
 
-    Case ``n`` is a function of the seed and its number alone, whatever became of those before it.
-
-    Args:
-        synthesiser: Makes them.
-        recipients: What is changed.
-        donors: Who lends lesions; a recipient is no donor of its own, if there is another.
-        seed: Of all of them.
-        wanted: How many.
+    Case ``n`` is a function of the seed and its number alone, whatever became of those before it. A recipient is no
+    donor of its own, if there is another.
     """
     placed = 0
     for number in range(wanted * MOST_TRIES):
@@ -215,17 +178,12 @@ def synthesised(
 
 @dataclass(frozen=True)
 class SyntheticCases:
-    """The synthetic cases of a draw, all of whose parents belong to it; read where they are needed.
-
-    Args:
-        folder: Where they lie.
-        draw: Whose they are.
-        exchanged: Whether each gets the labels of another one.
-    """
+    """The synthetic cases of a draw, all of whose parents belong to it; read where they are needed."""
 
     folder: Path
     draw: Draw
     exchanged: bool = False
+    """Whether each gets the labels of another one."""
 
     @property
     def sha256(self) -> str | None:
@@ -240,20 +198,17 @@ class SyntheticCases:
             DataError: They are not there, or damaged.
         """
         del config
-        cases = read_cases(self.folder)
+        cases = _read_cases(self.folder)
         record = read_json(self.folder / RECORD)["cases"]
         parents = [case["parents"] for case in record]
         self.draw.refuse_others([parent for each in parents for parent in each], f"{self.folder} is made of")
         return shuffled(cases, [each[0] for each in parents]) if self.exchanged else cases
 
 
-def write_cases(folder: Path, synthetic_cases: Iterable[Synthetic], facts: Mapping[str, Any]) -> None:
-    """Write cases as they come, and then the record of them.
+def _write_cases(folder: Path, synthetic_cases: Iterable[Synthetic], facts: Mapping[str, Any]) -> None:
+    """Write cases as they come, a file each, and then the record of them.
 
-    Args:
-        folder: Where they lie, a file a case.
-        synthetic_cases: The cases.
-        facts: What the record says beside each case's subject, parents and how it was made, and a hash of all voxels.
+    It has ``facts``, each case's subject, its parents and how it was made, and a hash of all voxels.
     """
     digest, records = hashlib.sha256(), []
     for number, synthetic in enumerate(synthetic_cases):
@@ -270,7 +225,7 @@ def write_cases(folder: Path, synthetic_cases: Iterable[Synthetic], facts: Mappi
     write_json(folder / RECORD, {**facts, "sha256": digest.hexdigest(), "cases": records})
 
 
-def read_cases(folder: Path) -> list[Labelled]:
+def _read_cases(folder: Path) -> list[Labelled]:
     """The cases of a folder, in the order in which they were made.
 
     Raises:
@@ -279,47 +234,36 @@ def read_cases(folder: Path) -> list[Labelled]:
     records: list[dict[str, Any]] = read_json(folder / RECORD).get("cases", [])
     if not records:
         raise DataError(f"{folder}: holds no synthetic cases; run the same command again, and they are made.")
-    return [_read(folder / f"{number:04d}.npz", record["subject"]) for number, record in enumerate(records)]
-
-
-def _read(path: Path, subject: str) -> Labelled:
-    try:
-        with np.load(path) as stored:
-            body = tuple((int(first), int(last)) for first, last in stored["body"])
-            lower, upper = stored["bounds"].tolist()
-            image = Prepared(stored["voxels"], stored["affine"], body, (lower, upper))
-            return Labelled(subject, image, stored["labels"])
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); remove its folder and run the same command again."
-        ) from None
+    cases = []
+    for number, record in enumerate(records):
+        path = folder / f"{number:04d}.npz"
+        try:
+            with np.load(path) as stored:
+                body = tuple((int(first), int(last)) for first, last in stored["body"])
+                lower, upper = stored["bounds"].tolist()
+                image = Prepared(stored["voxels"], stored["affine"], body, (lower, upper))
+                cases.append(Labelled(record["subject"], image, stored["labels"]))
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path}: cannot be read ({error}); remove its folder and run the same command again."
+            ) from None
+    return cases
 
 
 def shuffled(cases: Sequence[Labelled], parents: Sequence[str]) -> list[Labelled]:
     """The same images, each with the labels of the next case of another recipient; no case keeps its own.
 
-    Where grids differ, labels are stretched over the image: that they do not fit is the point.
-
-    Args:
-        cases: Two or more.
-        parents: Whose anatomy each case has; where all have the same, the next case serves.
+    Where grids differ, labels are stretched over the image: that they do not fit is the point. ``parents`` says whose
+    anatomy each case has; where all have the same, the next case serves.
 
     Raises:
         DataError: One case only.
     """
     if len(cases) < 2:
         raise DataError(f"labels of {len(cases)} case(s) cannot be exchanged; leave the arm standard+shuffled out.")
-    return [
-        Labelled(case.subject, case.image, stretched(cases[_other(number, parents)].labels, _shape(case)))
-        for number, case in enumerate(cases)
-    ]
-
-
-def _other(number: int, parents: Sequence[str]) -> int:
-    following = [(number + step) % len(parents) for step in range(1, len(parents))]
-    return next((other for other in following if parents[other] != parents[number]), following[0])
-
-
-def _shape(case: Labelled) -> tuple[int, int, int]:
-    x, y, z = case.image.voxels.shape
-    return x, y, z
+    mixed = []
+    for number, case in enumerate(cases):
+        following = [(number + step) % len(cases) for step in range(1, len(cases))]
+        other = next((other for other in following if parents[other] != parents[number]), following[0])
+        mixed.append(Labelled(case.subject, case.image, stretched(cases[other].labels, case.image.voxels.shape)))
+    return mixed

@@ -26,14 +26,9 @@ INT16 = np.iinfo(np.int16)
 def matched_copies(
     sources: Sequence[Study], references: Sequence[Study], source: Domain, target: Domain, folder: Path
 ) -> tuple[Study, ...]:
-    """Each image with the histogram of target images, and a gamma; its mask stays. What is there is kept.
+    """Each labelled source image with the histogram of a target image, and a gamma; its mask stays.
 
-    Args:
-        sources: Labelled images of the source domain.
-        references: Images of the target domain, of training subjects.
-        source: The domain that is matched.
-        target: The domain that the copies count as.
-        folder: Where the copies are written.
+    Copies are written to ``folder``, where what is there is kept, and count as of the target domain.
     """
     random = np.random.default_rng(0)
     place = folder / _key([*sources, *references])
@@ -55,17 +50,12 @@ def matched_copies(
 def matched(
     volume: Volume, reference: Volume, source: Domain, target: Domain, gamma: float = 1.0
 ) -> NDArray[np.float32]:
-    """A body with the histogram of another body, then contrast by a gamma within the target's window.
+    """A body with the histogram of another body, then contrast by a gamma on [0, 1] of the target's window.
 
-    Args:
-        volume: The image, (X, Y, Z).
-        reference: A target image of any shape.
-        source: The image's domain.
-        target: The reference's domain.
-        gamma: The exponent on [0, 1] of the window; intensities outside of the window stay.
+    Intensities outside of the window stay, and what is not body becomes the target's air.
 
     Returns:
-        (X, Y, Z) in the target's unit; what is not body is the target's air.
+        (X, Y, Z) as the volume, in the unit of the reference, which may be of any shape.
     """
     inside, other = body_mask(volume.voxels, source), body_mask(reference.voxels, target)
     result = np.full(volume.voxels.shape, target.air, dtype=np.float32)
@@ -76,19 +66,15 @@ def matched(
     share = (values - lower) / (upper - lower)
     seen = (share > 0) & (share < 1)
     values[seen] = lower + share[seen] ** gamma * (upper - lower)
-    kept = np.clip(values, INT16.min, INT16.max) if target.modality == "CT" else values
-    result[inside] = kept
+    result[inside] = np.clip(values, INT16.min, INT16.max) if target.modality == "CT" else values
     return result
 
 
 def shuffled_masks(studies: Sequence[Study], folder: Path) -> tuple[Study, ...]:
     """The same images, each with the mask of the next subject in a drawn round; no subject keeps its own.
 
-    Where grids differ, the mask is stretched over the image: that it does not fit is the point.
-
-    Args:
-        studies: Labelled images of two subjects or more.
-        folder: Where the masks are written.
+    Where grids differ, the mask is stretched over the image: that it does not fit is the point. Masks are written to
+    ``folder``.
 
     Raises:
         DataError: One subject only.
@@ -119,7 +105,7 @@ def _key(studies: Sequence[Study]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def stretched(labels: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def stretched(labels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Labels (X, Y, Z) of any shape over another, by nearest index; the same where the shapes are equal."""
     index = [
         np.rint(np.linspace(0, before - 1, after)).astype(int)

@@ -5,8 +5,9 @@ import json
 import multiprocessing
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,19 +17,19 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from medgan import documents, processes
+from medgan import processes
 from medgan.config import flattened
 from medgan.data.hashes import file_hash
 from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import Study as Scan
-from medgan.errors import ConfigError, DataError, LeakageError, MedganError, TrainingError
+from medgan.errors import ConfigError, LeakageError, MedganError, TrainingError
 from medgan.studies.base import Context, Failure, Order, Study, Summary, Task
-from medgan.studies.rows import ROWS, read_rows
 from medgan.studies.subjects import OTHER_SPLIT
+from medgan.studies.tables import ROWS, read_rows
 from medgan.text import few
 from medgan.tracking import Tracker, check_store, code_revision
 from medgan.training.folder_lock import alone_in
-from medgan.training.run_folder import MAX_NAMED, STUDIES, RunFolder
+from medgan.training.run_folder import MAX_NAMED, STUDIES, RunFolder, read_record
 
 RECORD, IDENTITY = "study.json", "task.json"
 """In a study's folder, and in a task's: with what each was begun."""
@@ -71,22 +72,24 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
         for note in study.notes():
             console.out(note, highlight=False)
         stages = study.stages()
-        stage = _next(stages, None)
+        stage = next(stages, None)
         _check(study, stage or ())  # before anything is written
-        with _parent_run(study, begun) as parent:
+        with _tracked(order, order.folder.name, study.parameters, study.tags, begun, order.tracking) as parent:
             ids = {"schema": SCHEMA, "kind": order.kind, "mlflow_run_id": parent.id, "tracking_uri": parent.uri}
             write_json(order.folder / RECORD, {**study.description, **ids})
-            tasks, failures, result, number = dict[str, Task](), list[Failure](), None, 0
+            rows, failures, result, number = list[str](), list[Failure](), None, 0
             while stage is not None:
                 _check(study, stage)
                 failed = _run(study, stage, parent, console)
                 failures += failed
                 number += len(stage)
-                tasks |= {task.name: task for task in stage if task.product == ROWS}
-                if any(task.product == ROWS for task in stage):
-                    result = _write(study, tasks.values(), failures, ids, parent)
-                stage = _next(stages, failed)
-            result = result or _write(study, tasks.values(), failures, ids, parent)
+                if own := [task.name for task in stage if task.product == ROWS]:
+                    rows += own
+                    result = _write(study, rows, failures, ids, parent)
+                stage = None
+                with suppress(StopIteration):
+                    stage = stages.send(failed)
+            result = result or _write(study, rows, failures, ids, parent)
             for name in result.summary.artifacts:
                 parent.artifact(order.folder / name)
             parent.metrics(result.summary.metrics, step=0)
@@ -101,11 +104,7 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
 
 
 def _begun(order: Order) -> dict[str, Any]:
-    """The record of the study that was begun in the folder; nothing where none was.
-
-    Raises:
-        ConfigError: The folder holds the run of a training, a study of another kind, or one of medgan 0.1.
-    """
+    """The record of the study that was begun in the folder, unless something else was; nothing where none was."""
     if RunFolder(order.folder).config.exists():
         raise ConfigError(f"{order.folder} holds the run of a training, and no study; choose another --name.")
     for record in filter(None, (read_json(order.folder / name) for name in STUDIES)):
@@ -123,34 +122,29 @@ def _begun(order: Order) -> dict[str, Any]:
     return {}
 
 
-def _parent_run(study: Study, begun: Mapping[str, Any]) -> Tracker:
-    order = study.order
+def _tracked(
+    order: Order, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], begun: Mapping[str, Any],
+    store: str | None, parent: str | None = None,
+) -> Tracker:  # fmt: skip
+    """The MLflow run of a study, or of a task as a child of the study's; the one of before where it was begun."""
     return Tracker.start(
-        order.tracking,
+        store,
         recorded=begun.get("tracking_uri"),
         experiment=order.pipeline,
-        run_name=order.folder.name,
-        parameters=study.parameters,
-        tags={"pipeline": order.pipeline, "study": order.kind, "git_revision": code_revision(), **study.tags},
+        run_name=name,
+        parameters=parameters,
+        tags={"pipeline": order.pipeline, "study": order.kind, "git_revision": code_revision(), **tags},
         run_id=begun.get("mlflow_run_id"),
+        parent=parent,
     )
 
 
-def _next(
-    stages: Generator[Sequence[Task], Sequence[Failure], None], failed: Sequence[Failure] | None
-) -> Sequence[Task] | None:
-    try:
-        return next(stages) if failed is None else stages.send(failed)
-    except StopIteration:
-        return None
-
-
 def _write(
-    study: Study, tasks: Iterable[Task], failures: Sequence[Failure], ids: Mapping[str, Any], parent: Tracker
+    study: Study, tasks: Iterable[str], failures: Sequence[Failure], ids: Mapping[str, Any], parent: Tracker
 ) -> Result:
     """The study's files so far; the one with the results comes last."""
     folder = study.order.folder
-    rows = read_rows([folder / task.name / ROWS for task in tasks], study.keys, study.metrics)
+    rows = read_rows([folder / task / ROWS for task in tasks], study.keys, study.metrics)
     summary, failures = study.summary(rows), (*failures, *study.failures)
     write_csv(folder / study.rows_file, rows)
     for name, table in summary.tables.items():
@@ -167,31 +161,20 @@ class _Work:
     """A task with all that a process needs to do it."""
 
     task: Task
-    folder: Path
     order: Order
-    split_hash: str
     parent: str
-    tracking: str
+    store: str
+    tags: dict[str, str]
 
     @property
-    def begun(self) -> dict[str, Any]:
-        """With what its folder was begun; see ``_begun_with``."""
-        return _begun_with(self.folder, self.task)
-
-    @property
-    def done(self) -> bool:
-        return bool(self.begun) and (self.folder / self.task.product).is_file()
+    def folder(self) -> Path:
+        return self.order.folder / self.task.name
 
 
 def _begun_with(folder: Path, task: Task) -> dict[str, Any]:
-    """With what its folder was begun: with the same inputs as now, or not at all.
-
-    Raises:
-        LeakageError: Under another split, so it may have seen who is tested now.
-        ConfigError: With other inputs; names them.
-    """
+    """With what its folder was begun: with the same inputs as now, or not at all; others are refused by name."""
     begun = read_json(folder / IDENTITY)
-    before, now = (flattened(each) for each in (begun.get("inputs", {}), _as_json(task.inputs)))
+    before, now = (flattened(each) for each in (begun.get("inputs", {}), json.loads(json.dumps(dict(task.inputs)))))
     changed = [key for key in {**before, **now} if begun and before.get(key) != now.get(key)]
     if "split_hash" in changed:
         raise LeakageError(f"{folder} {OTHER_SPLIT}")
@@ -217,10 +200,10 @@ Ended: TypeAlias = Generator[tuple[_Work, BaseException | None], None, None]
 def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console) -> tuple[Failure, ...]:
     """Do every task that is not done; one that fails is named, and does not stop the others."""
     order = study.order
-    split_hash = study.tags.get("split_hash", "")
-    works = [_Work(task, order.folder / task.name, order, split_hash, parent.id, parent.uri) for task in tasks]
-    left = [work for work in works if not work.done]
-    before = len(works) - len(left)
+    tags = {"split_hash": study.tags["split_hash"]} if "split_hash" in study.tags else {}
+    works = [_Work(task, order, parent.id, parent.uri, tags) for task in tasks]
+    done = [bool(_begun_with(work.folder, work.task)) and (work.folder / work.task.product).is_file() for work in works]
+    left, before = [work for work, is_done in zip(works, done, strict=True) if not is_done], sum(done)
     if before:
         console.out(f"{before} of {len(works)} tasks: finished before", highlight=False)
     failures, started = list[Failure](), time.monotonic()
@@ -230,8 +213,9 @@ def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console)
         with closing(_in_processes(left, order) if several else _in_turn(left, console)) as ended:
             for number, (work, error) in enumerate(ended, 1):
                 said = _said(work, error)
-                left_s = (time.monotonic() - started) / number * (len(left) - number)
-                console.out(f"{before + number}/{len(works)} {work.task.name}: {said}{_left(left_s)}", highlight=False)
+                minutes = (time.monotonic() - started) / number * (len(left) - number) / 60
+                later = f" (about {minutes:.0f} min left)" if minutes >= 1 else ""
+                console.out(f"{before + number}/{len(works)} {work.task.name}: {said}{later}", highlight=False)
                 if error is not None:
                     failures.append(Failure(work.task.name, said.removeprefix("failed: ")))
     except KeyboardInterrupt as stop:
@@ -240,12 +224,7 @@ def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console)
 
 
 def _said(work: _Work, error: BaseException | None) -> str:
-    """What is said of a task that has ended.
-
-    Raises:
-        LeakageError: It was one.
-        KeyboardInterrupt: It was asked to stop; the text says where.
-    """
+    """What is said of a task that has ended; a leak and a stop end all."""
     if isinstance(error, LeakageError):
         raise error
     if isinstance(error, KeyboardInterrupt):
@@ -254,11 +233,6 @@ def _said(work: _Work, error: BaseException | None) -> str:
         return work.task.outcome(work.folder) if work.task.outcome else "done"
     unexpected = "" if isinstance(error, MedganError) else f"unexpected {type(error).__name__}: "
     return f"failed: {unexpected}{error}"
-
-
-def _left(seconds: float) -> str:
-    """How long the stage will take, where that is worth a word."""
-    return f" (about {seconds / 60:.0f} min left)" if seconds >= 60 else ""
 
 
 def _in_turn(works: Sequence[_Work], console: Console) -> Ended:
@@ -276,15 +250,11 @@ _device: list[str] = []
 
 
 def _in_processes(works: Sequence[_Work], order: Order) -> Ended:
-    """Several at the same time, each process on a device of its own in turn; a stop reaches them all.
-
-    Raises:
-        TrainingError: A process was killed.
-    """
+    """Several at the same time, each process on a device of its own in turn; a stop reaches them all."""
     devices: SimpleQueue[str] = multiprocessing.get_context("spawn").SimpleQueue()
     for number in range(order.jobs):
         devices.put(order.devices[number % len(order.devices)])
-    begin = _Begin(max(1, torch.get_num_threads() // order.jobs), devices)
+    begin = partial(_begin, max(1, torch.get_num_threads() // order.jobs), devices)
     try:
         with closing(processes.in_processes(works, _do_here, order.jobs, begin)) as ended:
             for work, future in ended:
@@ -297,16 +267,10 @@ def _in_processes(works: Sequence[_Work], order: Order) -> Ended:
         ) from None
 
 
-@dataclass(frozen=True)
-class _Begin:
+def _begin(threads: int, devices: "SimpleQueue[str]") -> None:
     """What a process does first: take its share of the threads and one of the devices."""
-
-    threads: int
-    devices: "SimpleQueue[str]"
-
-    def __call__(self) -> None:
-        torch.set_num_threads(self.threads)
-        _device[:] = [self.devices.get()]
+    torch.set_num_threads(threads)
+    _device[:] = [devices.get()]
 
 
 def _do_here(work: _Work) -> None:
@@ -315,29 +279,17 @@ def _do_here(work: _Work) -> None:
 
 def _do(work: _Work, device: str, console: Console) -> None:
     """Do one task from wherever it was left."""
-    task, begun = work.task, work.begun
-    with ExitStack() as opened:
-        tracker = opened.enter_context(_child_run(work, begun)) if task.parameters is not None else None
+    task, folder, order = work.task, work.folder, work.order
+    begun = _begun_with(folder, task)
+    own = None
+    if task.parameters is not None:
+        own = _tracked(order, task.name, task.parameters, {**work.tags, **task.tags}, begun, work.store, work.parent)
+    with own or nullcontext() as tracker:
         run_id = tracker.id if tracker else None
-        write_json(work.folder / IDENTITY, {"inputs": _as_json(task.inputs), "mlflow_run_id": run_id})
-        context = Context(work.folder, device, console, bool(begun), work.tracking, work.parent, tracker)
-        rows = task.run(context, *task.args)
-        if rows is not None:
-            write_csv(work.folder / task.product, rows)
-
-
-def _child_run(work: _Work, begun: Mapping[str, Any]) -> Tracker:
-    order, task = work.order, work.task
-    tags = {"pipeline": order.pipeline, "study": order.kind, "git_revision": code_revision()}
-    return Tracker.start(
-        work.tracking,
-        experiment=order.pipeline,
-        run_name=task.name,
-        parameters=task.parameters or {},
-        tags=tags | ({"split_hash": work.split_hash} if work.split_hash else {}) | dict(task.tags),
-        run_id=begun.get("mlflow_run_id"),
-        parent=work.parent,
-    )
+        write_json(folder / IDENTITY, {"inputs": dict(task.inputs), "mlflow_run_id": run_id})
+        rows = task.run(Context(folder, device, console, bool(begun), work.store, work.parent, tracker), *task.args)
+        if isinstance(rows, pd.DataFrame):
+            write_csv(folder / task.product, rows)
 
 
 def content_hash(scans: Iterable[Scan]) -> str:
@@ -353,19 +305,4 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         DataError: It is damaged.
     """
-    if not path.exists():
-        return {}
-    try:
-        content = documents.read_json(path)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); remove it, or put its folder away, and what it recorded is done anew."
-        ) from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: is no record; remove it, or put its folder away, and it is made anew.")
-    return content
-
-
-def _as_json(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(dict(inputs)))
-    return plain
+    return read_record(path, "remove it, or put its folder away, and what it recorded is done anew.")

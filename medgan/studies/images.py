@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,19 @@ from medgan.training.model_folder import read_model
 
 @dataclass(frozen=True)
 class Keeping:
-    """By what translations are judged whose labels are to be learnt from.
-
-    Args:
-        threshold: Of label-keeping, the lowest Dice of an organ; None keeps all.
-        source: Model folder of the frozen segmenter that finds the labels in images.
-        target: Of that which finds them in translations; None is the same.
-        lesions: Labels that are counted in pieces.
-    """
+    """By what translations are judged whose labels are to be learnt from."""
 
     threshold: float | None
+    """Of label-keeping, the lowest Dice of an organ; None keeps all."""
     source: Path | None
+    """Model folder of the frozen segmenter that finds the labels in images."""
     target: Path | None
+    """Of that which finds them in translations; None is the same."""
     lesions: tuple[str, ...]
+    """Labels that are counted in pieces."""
 
     def keeper(self, device: str) -> LabelKeeper | None:
-        """The two segmenters; None where nothing is judged.
-
-        Raises:
-            ModelError: A folder that holds no segmenter, or two that find different labels.
-        """
+        """The two segmenters, which must find the same labels; None where nothing is judged."""
         if self.threshold is None or self.source is None:
             return None
         source, target = (read_model(path, SegmenterDescription) for path in (self.source, self.target or self.source))
@@ -61,27 +55,22 @@ class Keeping:
 
 @dataclass(frozen=True)
 class Making:
-    """What a process needs to make the images of the arms of some subsets.
-
-    Args:
-        table: The cohort.
-        pair: Its domains.
-        keeping: Which translations keep their labels.
-        kinds: What the arms need.
-        model: The translator's model folder, if an arm translates.
-        labelled: Source images to translate or to match, by subset.
-        validation: Source images whose translations choose epochs, too.
-        references: By subset, target images that a translator would see, labelled or not, to match histograms to.
-    """
+    """What a process needs to make the images of the arms of some subsets."""
 
     table: Data
+    """The cohort."""
     pair: DomainPair
-    keeping: "Keeping"
+    keeping: Keeping
     kinds: AbstractSet[str]
+    """What the arms need."""
     model: Path | None
+    """The translator's model folder, if an arm translates."""
     labelled: Mapping[int, tuple[Scan, ...]]
+    """Source images to translate or to match, by subset."""
     validation: tuple[Scan, ...]
+    """Source images whose translations choose epochs, too."""
     references: Mapping[int, tuple[Scan, ...]]
+    """By subset, target images that a translator would see, labelled or not, to match histograms to."""
 
 
 def make_images(context: Context, making: Making) -> pd.DataFrame:
@@ -93,35 +82,34 @@ def make_images(context: Context, making: Making) -> pd.DataFrame:
     Raises:
         DataError: An image that could not be translated.
     """
-    rows = []
-    pair, target = making.pair, making.pair.target.name
+    pair, target, folder = making.pair, making.pair.target, context.folder
     sources = list(dict.fromkeys(scan for own in making.labelled.values() for scan in own))
     outputs: Mapping[Path, Path] = {}
     if making.model:
-        outputs = _translated(making, [*sources, *making.validation], context.folder / "synthetic", context.device)
-    keeper = making.keeping.keeper(context.device)
+        outputs = _translated(making, [*sources, *making.validation], folder / "synthetic", context.device)
+    keeper, rows = making.keeping.keeper(context.device), list[dict[str, Any]]()
+
+    def add(subset: int, kind: str, scans: Iterable[Scan], reasons: Iterable[str] = repeat("")) -> None:
+        for scan, reason in zip(scans, reasons, strict=False):
+            own = {"subject": scan.subject, "domain": scan.domain, "image": str(scan.image), "mask": str(scan.mask)}
+            rows.append({"subset": subset, "kind": kind, **own, "rejected": reason})
+
+    def translations(scans: Iterable[Scan]) -> list[Scan]:
+        return [Scan(scan.subject, target.name, outputs[scan.image], scan.mask) for scan in scans]
+
     for subset, own in making.labelled.items():
-        made: dict[str, Iterable[Scan]] = {}
         if outputs:
-            drawn = [Scan(scan.subject, target, outputs[scan.image], scan.mask) for scan in own]
+            drawn = translations(own)
             reasons = [making.keeping.lost(keeper, *each) for each in zip(own, drawn, strict=True)]
-            rows += [_row(subset, "synthetic", *each) for each in zip(drawn, reasons, strict=True)]
+            add(subset, "synthetic", drawn, reasons)
+            add(subset, "validation", translations(making.validation))
             kept = [scan for scan, reason in zip(drawn, reasons, strict=True) if not reason]
-            made["validation"] = [
-                Scan(scan.subject, target, outputs[scan.image], scan.mask) for scan in making.validation
-            ]
             if "shuffled" in making.kinds and kept:
-                made["shuffled"] = shuffled_masks(kept, context.folder / "shuffled")
+                add(subset, "shuffled", shuffled_masks(kept, folder / "shuffled"))
         if "matched" in making.kinds:
-            folder = context.folder / "matched"
-            made["matched"] = matched_copies(own, making.references[subset], pair.source, pair.target, folder)
-        rows += [_row(subset, kind, scan) for kind, scans in made.items() for scan in scans]
+            references = making.references[subset]
+            add(subset, "matched", matched_copies(own, references, pair.source, target, folder / "matched"))
     return pd.DataFrame(rows, columns=["subset", "kind", "subject", "domain", "image", "mask", "rejected"])
-
-
-def _row(subset: int, kind: str, scan: Scan, rejected: str = "") -> dict[str, Any]:
-    own = {"subject": scan.subject, "domain": scan.domain, "image": str(scan.image), "mask": str(scan.mask)}
-    return {"subset": subset, "kind": kind, **own, "rejected": rejected}
 
 
 def scan_of(row: Mapping[Any, str]) -> Scan:

@@ -6,11 +6,9 @@ target images looks for lesions in the translations of subjects that nobody was 
 findings rise with the prevalence is a slope with an interval; a faithful translator has none.
 """
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +23,7 @@ from rich.text import Text
 
 from medgan import catalog
 from medgan.config import Config, load
-from medgan.data.cache import Cache, default_folder
+from medgan.data.cache import default_folder
 from medgan.data.domains import Window
 from medgan.data.layouts import Study as Scan
 from medgan.data.layouts import stem
@@ -40,13 +38,13 @@ from medgan.phantom.cohort import COLUMNS, PAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import LESIONS, Tissue
 from medgan.segmentation.apply import segment_study
-from medgan.segmentation.labelled import read_labelled
 from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import STANDARD, SegmenterConfig, SegmenterDescription, SegmenterModel
 from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
 from medgan.studies.engine import RECORD, read_json
-from medgan.studies.rows import in_order
-from medgan.studies.show import table as shown_table
+from medgan.studies.segmenter import Scans, fitted
+from medgan.studies.tables import Row, in_order
+from medgan.studies.tables import table as shown_table
 from medgan.studies.translator import (
     CONVERTED,
     Cell,
@@ -153,7 +151,7 @@ class LesionPrevalence(Study):
         super().__init__(replace(order, config=None), console)
         self.config = load(PrevalenceConfig, *([order.config] if order.config else []))
         self._refuse_other_subjects()
-        self.cohorts = rendered(self.config.design, catalog.load(order.pipeline).phantom)
+        self.cohorts = _rendered(self.config.design, catalog.load(order.pipeline).phantom)
         self.shared = (*SHORTER, *order.overrides)
         self.parts = {
             (percent, paired): self._part(percent, paired=paired)
@@ -165,9 +163,6 @@ class LesionPrevalence(Study):
         """Keep segmenters that were trained on some subjects from judging others, among whom may be the same.
 
         Prevalences may be added: who is tested, and who the segmenters learn from, does not depend on them.
-
-        Raises:
-            LeakageError: The study was begun with another design.
         """
         earlier = read_json(self.order.folder / RECORD).get("settings", {}).get("design", {})
         now = self.config.design.model_dump(mode="json")
@@ -180,22 +175,18 @@ class LesionPrevalence(Study):
 
     def _part(self, percent: int, *, paired: bool) -> Translators:
         """The translators that learn from one table."""
-        folder = self.order.folder / f"{'paired' if paired else 'unpaired'},prevalence={percent}"
-        cells = [Cell(f"{name},prevalence={percent}", settings) for name, settings in self._settings(paired=paired)]
-        return Translators.of(self.order, cells, self.shared, folder, self.cohorts.table(percent, paired=paired))
-
-    def _settings(self, *, paired: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Of each translator, by name."""
+        own = f"translator={'pix2pix' if paired else 'cyclegan'}"
+        pipeline = configured(self.order, [*self.shared, own])
+        settings: dict[str, tuple[str, ...]] = {PLAIN: ()}
         if paired:
-            settings = configured(self.order, [*self.shared, "translator=pix2pix"]).config.model_dump(mode="json")
-            yield "pix2pix", ("translator=pix2pix", f"pix2pix.adversarial={adversarial_game(settings)}")
-            return
-        own = "translator=cyclegan"
-        yield PLAIN, (own,)
-        pair = configured(self.order, [*self.shared, own]).pair
-        if pair.source.unit == pair.target.unit:  # one segmenter can look at both domains
-            folder = json.dumps(self._segmenter("source").as_posix())
-            yield WATCHED, (own, f"cyclegan.semantic={self.config.semantic:g}", f"cyclegan.semantic_model={folder}")
+            game = adversarial_game(pipeline.config.model_dump(mode="json"))
+            settings = {"pix2pix": (f"pix2pix.adversarial={game}",)}
+        elif pipeline.pair.source.unit == pipeline.pair.target.unit:  # one segmenter can look at both domains
+            model = json.dumps(self._segmenter("source").as_posix())
+            settings[WATCHED] = f"cyclegan.semantic={self.config.semantic:g}", f"cyclegan.semantic_model={model}"
+        cells = [Cell(f"{name},prevalence={percent}", (own, *more)) for name, more in settings.items()]
+        folder = self.order.folder / f"{'paired' if paired else 'unpaired'},prevalence={percent}"
+        return Translators.of(self.order, cells, self.shared, folder, self.cohorts.table(percent, paired=paired))
 
     def _segmenter(self, side: Side) -> Path:
         """The model folder of a side's segmenter."""
@@ -206,9 +197,7 @@ class LesionPrevalence(Study):
         """See ``Study``."""
         cells = {name: list(cell.settings) for part in self.parts.values() for name, cell in part.cells.items()}
         return {
-            "pipeline": self.order.pipeline,
-            "kind": self.order.kind,
-            "phantom": True,
+            **super().description,
             "seeds": list(self.seeds),
             "settings": self.config.model_dump(mode="json"),
             "shared": list(self.order.overrides),
@@ -232,13 +221,13 @@ class LesionPrevalence(Study):
             side: read_model(self._segmenter(side), SegmenterDescription).description.weights_sha256 for side in SIDES
         }
         inputs = {scan.subject: scan for scan in self.cohorts.tested(self.cohorts.domains[0])}
-        detector = Detector(self._segmenter("target"), self.order.folder / BEFORE, inputs)
+        detector = _Detector(self._segmenter("target"), self.order.folder / BEFORE, inputs)
         known = {"segmenters": weights}
         yield [Task(BEFORE, known, _label_inputs, (self._segmenter("source"), inputs), product="subjects.csv")]
         target = {scan.subject: scan.image for scan in self.cohorts.tested(self.cohorts.domains[1])}
         tasks = [Task(REAL, known, _detect, (detector, target, {"translator": REAL}))]
         for (percent, _), part in self.parts.items():
-            for task in part.tasks(self.order, self.seeds, self.shared, phantom=True):
+            for task in part.tasks(self.seeds):
                 args = (*task.args, detector, percent, self.cohorts.root)
                 tasks.append(replace(task, inputs={**task.inputs, **known}, run=_train_and_detect, args=args))
         yield tasks
@@ -276,27 +265,20 @@ class LesionPrevalence(Study):
 
     def summary(self, rows: pd.DataFrame) -> Summary:
         """See ``Study``."""
-        table, differences = slopes(rows), semantic_differences(rows)
+        table, differences = _slopes(rows), _semantic_differences(rows)
         findings = dict(_findings(table, differences))
         record = {"table": plain(table), "semantic_differences": plain(differences), "findings": findings}
         compared = differences.assign(arm=WATCHED, reference=PLAIN) if len(differences) else differences
-        words = [Text(f"{name}: {finding}") for name, finding in findings.items()]
-        return Summary(
-            record, {TABLE: table}, [*_tables(table), *words], findings, compared, artifacts=[TABLE], tags=findings
-        )
+        shown = [*_tables(table), *(Text(f"{name}: {finding}") for name, finding in findings.items())]
+        return Summary(record, {TABLE: table}, shown, findings, compared, artifacts=[TABLE], tags=findings)
 
 
 def _train_frozen(
     context: Context, config: SegmenterConfig, scans: tuple[Sequence[Scan], Sequence[Scan]], seed: int
 ) -> None:
     """Train a segmenter on real images of its domain, from wherever that was left."""
-    cache = Cache(default_folder())
-    train, validation = (
-        [read_labelled(scan, config.domain, config.grid, config.labels, cache) for scan in part] for part in scans
-    )
-    fabric = make_fabric(context.device, "32")
-    task = segmenter_task(train, validation, config, seed=seed)
-    task.train(context.folder, fabric, resume=True, origin=Origin(phantom=True))
+    train, validation = (Scans(tuple(part))(config) for part in scans)
+    fitted(context, segmenter_task(train, validation, config, seed=seed), "32", Origin(phantom=True))
 
 
 def _label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Scan]) -> pd.DataFrame:
@@ -310,18 +292,15 @@ def _label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Scan])
 
 
 @dataclass(frozen=True)
-class Detector:
-    """The target's frozen segmenter, and whom it looks at.
-
-    Args:
-        model: Its model folder.
-        before: What the source's segmenter found in each input: ``<subject>.nii.gz``.
-        inputs: The test subjects' source images with their true labels, by subject.
-    """
+class _Detector:
+    """The target's frozen segmenter, and whom it looks at."""
 
     model: Path
+    """Its model folder."""
     before: Path
+    """What the source's segmenter found in each input: ``<subject>.nii.gz``."""
     inputs: Mapping[str, Scan]
+    """The test subjects' source images with their true labels, by subject."""
 
     def row(self, subject: str, image: Path, model: SegmenterModel, fabric: Fabric) -> dict[str, str | float]:
         """What is found in an image of a test subject in the target domain, real or translated."""
@@ -345,7 +324,7 @@ class Detector:
         }
 
 
-def _detect(context: Context, detector: Detector, images: Mapping[str, Path], keys: Mapping[str, Any]) -> pd.DataFrame:
+def _detect(context: Context, detector: _Detector, images: Mapping[str, Path], keys: Mapping[str, Any]) -> pd.DataFrame:
     """What the detector finds in images of the test subjects, by subject; a row each."""
     model, fabric = read_model(detector.model, SegmenterDescription), make_fabric(context.device, "32")
     rows = pd.DataFrame([detector.row(subject, image, model, fabric) for subject, image in images.items()])
@@ -354,37 +333,31 @@ def _detect(context: Context, detector: Detector, images: Mapping[str, Path], ke
 
 
 def _train_and_detect(
-    context: Context, translator: Translator, detector: Detector, percent: int, root: Path
+    context: Context, translator: Translator, detector: _Detector, percent: int, root: Path
 ) -> pd.DataFrame:
     """Train a translator, judge it, and look for lesions in its translations of the test subjects.
 
-    Args:
-        context: Of the task.
-        translator: The training.
-        detector: What looks.
-        percent: The target's prevalence.
-        root: The cohort's folder: translations are named as their inputs lie below it.
+    Translations are named as their inputs lie below the cohort's folder, ``root``.
     """
     train_and_judge(context, translator)
-    images = {}
-    for subject, scan in detector.inputs.items():
-        image = scan.image.relative_to(root)
-        images[subject] = context.folder / CONVERTED / image.with_name(f"{stem(image)}.nii.gz")
+    inputs = {subject: scan.image.relative_to(root) for subject, scan in detector.inputs.items()}
+    images = {
+        subject: context.folder / CONVERTED / image.with_name(f"{stem(image)}.nii.gz")
+        for subject, image in inputs.items()
+    }
     name = translator.cell.name.rpartition(",")[0]
     keys = {"translator": name, "prevalence_percent": percent, "seed": translator.seed}
     return _detect(context, detector, images, keys)
 
 
-def measures(rows: pd.DataFrame) -> list[str]:
+def _measures(rows: pd.DataFrame) -> list[str]:
     """The columns whose slope says something: recall, false findings, and the labels that are kept or not."""
     dice = [str(column) for column in rows.columns if str(column).startswith("dice_")]
     return ["recall", "false", *dice, f"{LESION}_erased", f"{LESION}_invented"]
 
 
-def slopes(rows: pd.DataFrame) -> pd.DataFrame:
-    """How each translator's figures change with the target's prevalence.
-
-    Seeds are averaged within a subject, which is the unit of evidence.
+def _slopes(rows: pd.DataFrame) -> pd.DataFrame:
+    """How each translator's figures change with the target's prevalence; seeds are averaged within a subject.
 
     Args:
         rows: The keys and the figures; those of real images have no prevalence.
@@ -399,7 +372,7 @@ def slopes(rows: pd.DataFrame) -> pd.DataFrame:
     own = rows[rows["translator"] != REAL]
     for translator in own["translator"].unique():
         of_translator = own[own["translator"] == translator]
-        for measure in measures(rows):
+        for measure in _measures(rows):
             values = of_translator.groupby(["subject", "prevalence_percent"])[measure].mean().unstack()
             line = slope(values.rename(columns=lambda percent: percent / 100))
             means = {f"at_{percent:g}": mean for percent, mean in values.dropna().mean().items()}
@@ -408,7 +381,7 @@ def slopes(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def semantic_differences(rows: pd.DataFrame) -> pd.DataFrame:
+def _semantic_differences(rows: pd.DataFrame) -> pd.DataFrame:
     """What semantic consistency changes at each prevalence, in the same subjects.
 
     Returns:
@@ -419,7 +392,7 @@ def semantic_differences(rows: pd.DataFrame) -> pd.DataFrame:
     sides = [rows[rows["translator"] == translator] for translator in (WATCHED, PLAIN)]
     for percent in sides[0]["prevalence_percent"].dropna().unique():
         at = [side[side["prevalence_percent"] == percent].groupby("subject") for side in sides]
-        for measure in measures(rows):
+        for measure in _measures(rows):
             difference = paired_difference(*(subjects[measure].mean() for subjects in at))
             found.append({"prevalence_percent": percent, "measure": measure} | difference)
     return pd.DataFrame(found)
@@ -427,23 +400,22 @@ def semantic_differences(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _findings(table: pd.DataFrame, differences: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """In words, by name: whether headlines follow the prevalence, and what semantic consistency changes."""
+    follows = {
+        "unknown": "too few subjects to say",
+        "not shown": "is not shown to follow the target's prevalence",
+        "higher": "follows the target's prevalence",
+        "lower": "follows the target's prevalence",
+    }
     for row in table[table["measure"].isin(HEADLINES)].to_dict("records") if len(table) else ():
-        yield f"{row['translator']} {row['measure']}", _follows(row)
+        yield f"{row['translator']} {row['measure']}", f"slope {_change(row, 'slope')}: {follows[verdict(row)]}"
     changed = differences[differences["measure"].isin(CHANGED)] if len(differences) else differences
     for row in changed.to_dict("records"):
-        change = interval_text(row["mean"], row["lower"], row["upper"], "+.2f", missing="+nan")
-        yield (
-            f"semantic consistency at {row['prevalence_percent']:g} percent {row['measure']}",
-            f"{change} with it",
-        )
+        name = f"semantic consistency at {row['prevalence_percent']:g} percent {row['measure']}"
+        yield name, f"{_change(row, 'mean')} with it"
 
 
-def _follows(row: Mapping[Hashable, Any]) -> str:
-    change = interval_text(row["slope"], row["lower"], row["upper"], "+.2f", missing="+nan")
-    shown = verdict(row)
-    if shown == "unknown":
-        return f"slope {change}: too few subjects to say"
-    return f"slope {change}: {'is not shown to follow' if shown == 'not shown' else 'follows'} the target's prevalence"
+def _change(row: Row, of: str) -> str:
+    return interval_text(row[of], row["lower"], row["upper"], "+.2f", missing="+nan")
 
 
 def _tables(table: pd.DataFrame) -> Iterator[RenderableType]:
@@ -452,11 +424,7 @@ def _tables(table: pd.DataFrame) -> Iterator[RenderableType]:
     heads = [f"{place.removeprefix('at_')} %" for place in places]
     for measure in table["measure"].unique() if len(table) else ():
         lines = [
-            (
-                str(row["translator"]),
-                *(f"{row[place]:.2f}" for place in (*places, REAL)),
-                interval_text(row["slope"], row["lower"], row["upper"], "+.2f", missing="+nan"),
-            )
+            (str(row["translator"]), *(f"{row[place]:.2f}" for place in (*places, REAL)), _change(row, "slope"))
             for row in table[table["measure"] == measure].to_dict("records")
         ]
         yield shown_table(str(measure), ["translator"], [*heads, REAL, "slope"], lines)
@@ -467,7 +435,7 @@ def _tables(table: pd.DataFrame) -> Iterator[RenderableType]:
 
 
 @dataclass(frozen=True)
-class PrevalenceCohorts:
+class _PrevalenceCohorts:
     """The rendered subjects of a design."""
 
     root: Path
@@ -489,12 +457,8 @@ class PrevalenceCohorts:
         return [study for study in read_table(first).studies if study.domain == domain and study.split == "test"]
 
 
-def rendered(design: PrevalenceDesign, kind: str) -> PrevalenceCohorts:
-    """The subjects of a design, rendered once and kept.
-
-    Args:
-        design: Who is wanted.
-        kind: The pipeline's phantom.
+def _rendered(design: PrevalenceDesign, kind: str) -> _PrevalenceCohorts:
+    """The subjects of a design on a pipeline's phantom, rendered once and kept.
 
     Raises:
         ConfigError: A phantom without liver lesions.
@@ -506,48 +470,40 @@ def rendered(design: PrevalenceDesign, kind: str) -> PrevalenceCohorts:
         )
     digest = hashlib.sha256(design.model_dump_json().encode()).hexdigest()[:12]
     root = default_folder() / "phantom" / f"{kind}-{version('medgan')}-prevalence-{digest}"
-    cohorts = PrevalenceCohorts(root, design, KINDS[kind].domains)
-    for name, subjects, percent, seed in _groups(design):
+    cohorts = _PrevalenceCohorts(root, design, KINDS[kind].domains)
+    # Name, subjects, share with lesions and seed, which is the same for every prevalence of the target.
+    side = design.train + design.validation
+    groups = [
+        ("source", side, design.source_percent, design.seed),
+        *((f"target_{percent}", side, percent, design.seed + 1) for percent in design.prevalences_percent),
+        ("test", design.test, design.test_percent, design.seed + 2),
+        ("labelled", design.labelled + design.labelled_validation, design.labelled_percent, design.seed + 3),
+    ]
+    for name, subjects, percent, seed in groups:
         if not (root / name / PAIRED).exists():
             write_phantom(
                 root / name, kind=kind, subjects=subjects, seed=seed, lesions=percent / 100, shape=design.shape_voxels
             )
     for percent in design.prevalences_percent:
         for paired in (False, True):
-            _write_table(cohorts.table(percent, paired=paired), _rows(cohorts, percent, paired))
+            table = pd.DataFrame(_rows(cohorts, percent, paired), columns=[*COLUMNS])
+            write_text(cohorts.table(percent, paired=paired), table.to_csv(index=False, lineterminator="\n"))
     return cohorts
 
 
-def _groups(design: PrevalenceDesign) -> Iterator[tuple[str, int, int, int]]:
-    """Name, subjects, share with lesions and seed, which is the same for every prevalence of the target."""
-    side = design.train + design.validation
-    yield "source", side, design.source_percent, design.seed
-    for percent in design.prevalences_percent:
-        yield f"target_{percent}", side, percent, design.seed + 1
-    yield "test", design.test, design.test_percent, design.seed + 2
-    yield "labelled", design.labelled + design.labelled_validation, design.labelled_percent, design.seed + 3
-
-
-def _rows(cohorts: PrevalenceCohorts, percent: int, paired: bool) -> Iterator[Sequence[str]]:
-    source, target = cohorts.domains
-    parts = ["train"] * cohorts.design.train + ["validation"] * cohorts.design.validation
-    if not paired:
-        yield from _of_group(cohorts.root, "source", (source,), parts)
-    yield from _of_group(cohorts.root, f"target_{percent}", (source, target) if paired else (target,), parts)
-    yield from _of_group(cohorts.root, "test", (source, target), ["test"] * cohorts.design.test)
-
-
-def _of_group(root: Path, group: str, domains: Sequence[str], parts: Sequence[str]) -> Iterator[Sequence[str]]:
-    studies = read_table(root / group / PAIRED).studies
-    part = dict(zip(dict.fromkeys(study.subject for study in studies), parts, strict=True))
-    for study in studies:
-        if study.domain in domains:
-            assert study.mask is not None, "every phantom has its labels"
-            files = [path.relative_to(root).as_posix() for path in (study.image, study.mask)]
-            yield [f"{group}-{study.subject}", study.domain, *files, part[study.subject]]
-
-
-def _write_table(path: Path, rows: Iterator[Sequence[str]]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    write_text(path, text.getvalue())
+def _rows(cohorts: _PrevalenceCohorts, percent: int, paired: bool) -> Iterator[Sequence[str]]:
+    """Of a cohort's table: who learns, from one scan each or from both, and who is tested."""
+    design, both = cohorts.design, cohorts.domains
+    learning = ["train"] * design.train + ["validation"] * design.validation
+    groups = [
+        *([] if paired else [("source", both[:1], learning)]),
+        (f"target_{percent}", both if paired else both[1:], learning),
+        ("test", both, ["test"] * design.test),
+    ]
+    for group, domains, parts in groups:
+        studies = read_table(cohorts.root / group / PAIRED).studies
+        part = dict(zip(dict.fromkeys(study.subject for study in studies), parts, strict=True))
+        for study in studies:
+            if study.domain in domains:
+                files = [path.relative_to(cohorts.root).as_posix() for path in (study.image, study.mask) if path]
+                yield [f"{group}-{study.subject}", study.domain, *files, part[study.subject]]

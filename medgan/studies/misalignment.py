@@ -30,42 +30,29 @@ class Misalignment(Sweep):
     heeds = ("data", "shifts", "metric")
 
     def __init__(self, order: Order, console: Console) -> None:
-        self.shifts = read_shifts(order.options.get("shifts", SHIFTS))
+        self.shifts = _read_shifts(order.options.get("shifts", SHIFTS))
         super().__init__(order, console)
 
     def cells(self) -> tuple[Sequence[str], Sequence[Cell]]:
-        """See the class.
-
-        Raises:
-            ConfigError: A pipeline that cannot be trained both ways.
-        """
+        """See the class; the pipeline must be trainable both ways."""
         order = self.order
         check_translators(order.pipeline, ["pix2pix", UNPAIRED])
         config = configured(order, [*order.overrides, "translator=pix2pix"]).config
         game = {"pix2pix": adversarial_game(config.model_dump(mode="json")), "l1": "none"}
-        paired = [
-            Cell(_cell_name(arm, shift), ("translator=pix2pix", f"pix2pix.adversarial={game[arm]}", _moved(shift)))
+        paired = "translator=pix2pix"
+        cells = [
+            Cell(f"{arm},shift={shift}", (paired, f"pix2pix.adversarial={game[arm]}", f"misalignment_voxels={shift}"))
             for shift in self.shifts
             for arm in ARMS
         ]
-        return order.overrides, [Cell(UNPAIRED, (f"translator={UNPAIRED}",)), *paired]
+        return order.overrides, [Cell(UNPAIRED, (f"translator={UNPAIRED}",)), *cells]
 
     def findings(self, rows: pd.DataFrame) -> Mapping[str, str]:
         """For each paired arm, the shift at which the unpaired one becomes better."""
         return crossovers(rows, self.shifts, self.order.options.get("metric"))
 
 
-def _cell_name(arm: str, shift: int) -> str:
-    """How a paired arm is called at a shift."""
-    return f"{arm},shift={shift}"
-
-
-def _moved(shift: int) -> str:
-    """The setting that moves the training targets."""
-    return f"misalignment_voxels={shift}"
-
-
-def read_shifts(text: str) -> tuple[int, ...]:
+def _read_shifts(text: str) -> tuple[int, ...]:
     """``"0,1,2"`` as numbers, sorted.
 
     Raises:
@@ -78,12 +65,9 @@ def read_shifts(text: str) -> tuple[int, ...]:
 
 
 def crossovers(rows: pd.DataFrame, shifts: Sequence[int], metric: str | None = None) -> dict[str, str]:
-    """For each paired arm, the shift at which the unpaired one becomes better, in words.
+    """For each paired arm, in words, at which of the rising shifts the unpaired one becomes better.
 
-    Args:
-        rows: The study's figures; a row a subject, cell and seed.
-        shifts: Rising.
-        metric: What is judged by; None is the first headline.
+    It is judged by ``metric``; None is the first headline.
 
     Raises:
         ConfigError: The evaluation has no such metric.
@@ -97,19 +81,15 @@ def crossovers(rows: pd.DataFrame, shifts: Sequence[int], metric: str | None = N
     unpaired = values.get(UNPAIRED, pd.Series(np.nan, values.index))
     found = {}
     for arm in ARMS:
-        cells = {shift: values[_cell_name(arm, shift)] for shift in shifts if _cell_name(arm, shift) in values}
+        cells = {shift: values[f"{arm},shift={shift}"] for shift in shifts if f"{arm},shift={shift}" in values}
         excess = (pd.DataFrame(cells, values.index).sub(unpaired, axis=0)).dropna()
-        words = described(-excess if higher_is_better(judged) else excess)
+        words = _described(-excess if higher_is_better(judged) else excess)
         found[f"crossover of {arm}"] = f"{words} ({judged}, {UNPAIRED} against {arm})"
     return found
 
 
-def described(excess: pd.DataFrame) -> str:
-    """A crossover in words, with its interval where there is one.
-
-    Args:
-        excess: A row a subject, a column a shift, rising: how much worse paired training is than unpaired.
-    """
+def _described(excess: pd.DataFrame) -> str:
+    """A crossover in words, with its interval where there is one; ``excess`` as for ``crossover_bounds``."""
     if excess.empty:
         return "unknown: an arm has no figures"
     shifts = [float(shift) for shift in excess.columns]
@@ -126,7 +106,7 @@ def crossover_bounds(excess: pd.DataFrame) -> tuple[float | None, float | None] 
     ones lie nearer to the mean: that makes it a little wider, never narrower.
 
     Args:
-        excess: As for ``described``.
+        excess: A row a subject, a column a shift, rising: how much worse paired training is than unpaired.
 
     Returns:
         Lower and upper bound, each None where it lies beyond the last shift; nothing below two subjects.
@@ -142,12 +122,7 @@ def crossover_bounds(excess: pd.DataFrame) -> tuple[float | None, float | None] 
 
 
 def crossover(shifts: Sequence[float], excess: Iterable[float]) -> float | None:
-    """Where a curve first rises above 0, by linear interpolation between measured shifts; None where it never does.
-
-    Args:
-        shifts: Rising.
-        excess: By shift, how much worse paired training is than unpaired: negative where it is better.
-    """
+    """Where a curve first rises above 0, by linear interpolation between rising shifts; None where it never does."""
     points = list(zip(shifts, excess, strict=True))
     if points[0][1] > 0:
         return shifts[0]

@@ -41,12 +41,13 @@ from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
 from medgan.studies.segmenter import Scans, Segmenter, budget_of, train
-from medgan.studies.show import differences, interval, p_value
-from medgan.studies.show import table as shown_table
+from medgan.studies.tables import ROWS, differences, summarised
+from medgan.studies.tables import table as shown_table
 from medgan.studies.translator import convert_test
 from medgan.training.architecture import TranslationDescription
 from medgan.training.fit import FitConfig
 from medgan.training.model_folder import Origin, read_description, read_model
+from medgan.training.run_folder import split_of_model
 
 Route = Literal["mr", "synthetic_ct", "threshold", "lookup_threshold"]
 DIRECT: Route = "mr"
@@ -106,7 +107,7 @@ class RoutesConfig(Config):
 
 
 @dataclass(frozen=True)
-class Pair:
+class _Pair:
     """The two scans of a subject, on one grid."""
 
     source: Scan
@@ -124,22 +125,22 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Fold:
+class _Fold:
     """A translator, and who has and has not been seen by it."""
 
     number: int
     model: Path
     description: TranslationDescription
     split: Split
-    training: tuple[Pair, ...]
-    tested: tuple[Pair, ...]
+    training: tuple[_Pair, ...]
+    tested: tuple[_Pair, ...]
 
     @property
     def trainable(self) -> list[str]:
         """The training subjects that have both scans."""
         return sorted({pair.subject for pair in self.training})
 
-    def drawn(self, subjects: int, seed: int) -> tuple[Pair, ...]:
+    def drawn(self, subjects: int, seed: int) -> tuple[_Pair, ...]:
         """The scans of so many labelled training subjects; with one seed the fewer are among the more."""
         chosen = set(np.random.default_rng(seed).permutation(self.trainable).tolist()[:subjects])
         return tuple(pair for pair in self.training if pair.subject in chosen)
@@ -166,6 +167,7 @@ class Routes(Study):
         _check_models(order, descriptions)
         self.pair = descriptions[0].pair
         self.cohort = find_cohort(order.data, self.pair)
+        self.tags = {"data_fingerprint": self.cohort.fingerprint()}
         self.folds = tuple(
             _read_fold(number, model, description, self.cohort)
             for number, (model, description) in enumerate(zip(order.models, descriptions, strict=True))
@@ -186,23 +188,22 @@ class Routes(Study):
     @property
     def description(self) -> Mapping[str, Any]:
         """See ``Study``."""
+        folds = [
+            {
+                "split_hash": fold.split.hash,
+                "translator_sha256": fold.description.weights_sha256,
+                "translator_pairs": len(fold.training),
+                "tested": len(fold.tested),
+            }
+            for fold in self.folds
+        ]
         return {
-            "pipeline": self.order.pipeline,
-            "kind": self.order.kind,
-            "phantom": self.phantom,
+            **super().description,
             "bone": {"above_hu": BONE_HU, "least_part_ml": LEAST_ML, "surface_tolerance_mm": TOLERANCE_MM},
             "seeds": list(self.seeds),
             "labelled": self.labelled,
             "budget": budget_of(self.config.segmenter),
-            "folds": [
-                {
-                    "split_hash": fold.split.hash,
-                    "translator_sha256": fold.description.weights_sha256,
-                    "translator_pairs": len(fold.training),
-                    "tested": len(fold.tested),
-                }
-                for fold in self.folds
-            ],
+            "folds": folds,
             "settings": self.config.model_dump(mode="json"),
         }
 
@@ -211,15 +212,9 @@ class Routes(Study):
         """See ``Study``."""
         return {"labelled": list(self.config.labelled), "seeds": list(self.seeds), "folds": len(self.folds)}
 
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """See ``Study``."""
-        return {"data_fingerprint": self.cohort.fingerprint()}
-
     def notes(self) -> Sequence[str]:
         """See ``Study``."""
-        tested = len({pair.subject for fold in self.folds for pair in fold.tested})
-        budget = budget_of(self.config.segmenter)
+        tested, budget = len({pair.subject for fold in self.folds for pair in fold.tested}), self.description["budget"]
         phantom = ["a translator was trained on the built-in phantom, which never stands for a patient"]
         return [
             f"{self.order.folder}: bone of {tested} unseen subjects in {len(self.folds)} folds; segmenters learn from "
@@ -235,33 +230,22 @@ class Routes(Study):
             Task(
                 f"fold={fold.number}",
                 {"split_hash": fold.split.hash, "translator": fold.description.weights_sha256},
-                label_and_translate,
+                _label_and_translate,
                 (self.data, fold, folder / LABELS),
                 product=f"{SYNTHETIC}.csv",
             )
             for fold in self.folds
         ]
-        yield [task for fold in self.folds for task in self._tasks(fold)]
+        untrained = [(route, NO_LABELS, 0) for route in UNTRAINED]
+        trained = [(route, number, seed) for seed in self.seeds for number in self.labelled for route in TRAINED]
+        yield [self._task(fold, *each) for fold in self.folds for each in (*untrained, *trained)]
 
-    def _tasks(self, fold: Fold) -> Iterator[Task]:
-        """A fold's: the routes without labels once, the others for each seed and number of subjects."""
-        for route in UNTRAINED:
-            yield self._task(f"{route},fold={fold.number}", fold, route, NO_LABELS, 0)
-        for seed in self.seeds:
-            for number in self.labelled:
-                for route in TRAINED:
-                    name = f"{route},labelled={number},fold={fold.number},seed={seed}"
-                    yield self._task(name, fold, route, number, seed)
-
-    def _task(self, name: str, fold: Fold, route: Route, labelled: int, seed: int) -> Task:
-        """A route with so many labelled subjects of a fold and a seed.
-
-        Raises:
-            LeakageError: It would learn from who is tested.
-        """
+    def _task(self, fold: _Fold, route: Route, labelled: int, seed: int) -> Task:
+        """A route with so many labelled subjects of a fold and a seed; without labels there is one of each fold."""
         keys: dict[str, str | int] = {"route": route, "labelled": labelled, "fold": fold.number, "seed": seed}
-        segmenter = None
+        name, segmenter = f"{route},fold={fold.number}", None
         if route in TRAINED:
+            name = f"{route},labelled={labelled},fold={fold.number},seed={seed}"
             pairs = fold.drawn(labelled, seed)
             if leaks := sorted({pair.subject for pair in fold.tested} & {pair.subject for pair in pairs}):
                 raise LeakageError(f"the segmenter of {name} would learn from who is tested: {', '.join(leaks)}.")
@@ -273,16 +257,12 @@ class Routes(Study):
             segmenter = Segmenter(keys, self._segmenter(route), seed, Scans(scans), Scans(()), origin)
         settings = segmenter.config.model_dump(mode="json") if segmenter else None
         identity = {"route": route, "labelled": labelled, "seed": seed}
+        begun = {"split_hash": fold.split.hash, "translator": fold.description.weights_sha256, "segmenter": settings}
         return Task(
             name,
-            {
-                **identity,
-                "split_hash": fold.split.hash,
-                "translator": fold.description.weights_sha256,
-                "segmenter": settings,
-            },
-            find_bone,
-            (Finder(keys, fold, self.order.folder, segmenter),),
+            {**identity, **begun},
+            _find_bone,
+            (_Finder(keys, fold, self.order.folder, segmenter),),
             parameters={**(settings or {}), **identity},
             tags={"fold": str(fold.number), "split_hash": fold.split.hash},
             outcome=_outcome,
@@ -298,13 +278,13 @@ class Routes(Study):
 
     def summary(self, rows: pd.DataFrame) -> Summary:
         """See ``Study``."""
-        table = pd.DataFrame() if rows.empty else routes_table(rows, self.labelled)
-        shown = [] if table.empty else list(_tables(table))
+        table = pd.DataFrame() if rows.empty else _routes_table(rows, self.labelled)
         return Summary(
             {"table": plain(table)},
             {TABLE: table},
-            shown,
+            [] if table.empty else list(_tables(table)),
             comparisons=differences(table, "route", DIRECT),
+            answer={"arm": TRAINED[1], "metric": METRICS[0]},
             artifacts=[TABLE],
         )
 
@@ -325,34 +305,22 @@ def _check_models(order: Order, descriptions: Sequence[TranslationDescription]) 
             raise ConfigError(f"{model} and {order.models[0]} see their scans differently; give folds of one setting.")
 
 
-def _read_fold(number: int, model: Path, description: TranslationDescription, cohort: Cohort) -> Fold:
-    """A translator with its split, held against the cohort.
-
-    Raises:
-        ConfigError: Another split than lies beside the model, or nobody to test on.
-        DataError: A cohort that is not the one of the model's split.
-        LeakageError: A test subject whose image the translator has seen under another name.
-    """
-    path = model.parent / "split.json"
-    if not path.is_file():
-        raise ConfigError(f"there is no split at {path}, to tell whom {model} has not seen; give a run's model folder.")
-    split = Split.load(path)
-    if split.hash != description.origin.split_hash:
-        raise ConfigError(
-            f"{path} is not the split that {model} was trained on, so it cannot tell whom the model has never seen."
-        )
+def _read_fold(number: int, model: Path, description: TranslationDescription, cohort: Cohort) -> _Fold:
+    """A translator with its split, held against the cohort; nobody who is tested may have been seen."""
+    split = split_of_model(model, description.origin.split_hash, otherwise="leave it out")
     split.check(cohort)
     split.refuse_twins(cohort)
     split.refuse_trained(split.part(cohort, "test"))
     training, tested = (
-        tuple(Pair(*scans) for scans in split.part(cohort, part).pairs(description.pair)) for part in ("train", "test")
+        tuple(_Pair(*scans) for scans in split.part(cohort, part).pairs(description.pair)) for part in ("train", "test")
     )
     if not tested:
-        raise ConfigError(f"{path}: no test subject has {' and '.join(description.pair.names)}; use another split.")
-    return Fold(number, model, description, split, training, tested)
+        both, path = " and ".join(description.pair.names), model.parent / "split.json"
+        raise ConfigError(f"{path}: no test subject has {both}; use another split.")
+    return _Fold(number, model, description, split, training, tested)
 
 
-def label_and_translate(context: Context, data: Data, fold: Fold, labels: Path) -> pd.DataFrame:
+def _label_and_translate(context: Context, data: Data, fold: _Fold, labels: Path) -> pd.DataFrame:
     """Label the fold's subjects by their true CT, and translate those that are tested.
 
     Returns:
@@ -364,7 +332,7 @@ def label_and_translate(context: Context, data: Data, fold: Fold, labels: Path) 
     for pair in (*fold.training, *fold.tested):
         if not (labels / pair.file).exists():
             ct = read_volume(pair.target.image)
-            bone = cleaned(thresholded(ct.voxels), _voxel_ml(ct.grid))
+            bone = _cleaned(_thresholded(ct.voxels), _voxel_ml(ct.grid))
             write_volume(bone.astype(np.uint8), ct.grid, labels / pair.file, np.uint8)
     folder, names = context.folder / SYNTHETIC, fold.description.pair.names
     convert_test(data, folder, fold.model, context.device)
@@ -373,20 +341,17 @@ def label_and_translate(context: Context, data: Data, fold: Fold, labels: Path) 
 
 
 @dataclass(frozen=True)
-class Finder:
-    """A route with all that a process needs to find and judge bone.
-
-    Args:
-        keys: Of its rows.
-        fold: Whose test subjects.
-        folder: The study's.
-        segmenter: What it trains; None is a route without.
-    """
+class _Finder:
+    """A route with all that a process needs to find and judge bone."""
 
     keys: Mapping[str, str | int]
-    fold: Fold
+    """Of its rows."""
+    fold: _Fold
+    """Whose test subjects."""
     folder: Path
+    """The study's."""
     segmenter: Segmenter | None
+    """What it trains; None is a route without."""
 
     @cached_property
     def synthetic(self) -> Mapping[str, str]:
@@ -397,14 +362,14 @@ class Finder:
     def finds(self, context: Context) -> Callable[[Volume, Volume], Mask]:
         """From the MR of a test subject and its synthetic CT to the bone that the route finds, (X, Y, Z)."""
         if self.keys["route"] == "threshold":
-            return lambda _, synthetic: thresholded(synthetic.voxels)
+            return lambda _, synthetic: _thresholded(synthetic.voxels)
         if self.keys["route"] == "lookup_threshold":
             lookups = CrossingLookups()
             for pair in self.fold.training:
                 mr, ct = _scans(pair)
                 lookups.add(pair.subject, mr.voxels, ct.voxels, _judged_region(mr, ct))
             lookup = lookups.without("")
-            return lambda mr, _: thresholded(lookup.arms(mr.voxels, mr.voxels.shape)[LOOKUP])
+            return lambda mr, _: _thresholded(lookup.arms(mr.voxels, mr.voxels.shape)[LOOKUP])
         assert self.segmenter is not None
         train(context, self.segmenter)
         model, fabric = read_model(context.folder / "model", SegmenterDescription), conversion_fabric(context.device)
@@ -412,7 +377,7 @@ class Finder:
         return lambda mr, synthetic: segment_study(model, mr if direct else synthetic, fabric) == 1
 
 
-def find_bone(context: Context, finder: Finder) -> pd.DataFrame:
+def _find_bone(context: Context, finder: _Finder) -> pd.DataFrame:
     """Train the route's segmenter, if it has one, and judge the route on the fold's test subjects; a row a subject.
 
     A mask is cleaned as the true bone was, judged inside both bodies, three voxels in plane from the nearer skin, and
@@ -423,9 +388,9 @@ def find_bone(context: Context, finder: Finder) -> pd.DataFrame:
         mr, ct = _scans(pair)
         synthetic = read_volume(Path(finder.synthetic[str(pair.source.image)]))
         true = Bone(read_volume(finder.folder / LABELS / pair.file).voxels == 1, ct.grid.spacing_mm)
-        mask = cleaned(finds(mr, synthetic), _voxel_ml(mr.grid))
+        mask = _cleaned(finds(mr, synthetic), _voxel_ml(mr.grid))
         write_volume(mask.astype(np.uint8), mr.grid, context.folder / FOUND / pair.file, np.uint8)
-        scores = bone_scores(Bone(mask, mr.grid.spacing_mm), true, _judged_region(mr, ct))
+        scores = _bone_scores(Bone(mask, mr.grid.spacing_mm), true, _judged_region(mr, ct))
         rows.append({**finder.keys, "subject": pair.subject, **scores})
     table = pd.DataFrame(rows).groupby(list(Routes.keys), sort=False, as_index=False)[list(METRICS)].mean()
     if context.tracker:
@@ -433,12 +398,12 @@ def find_bone(context: Context, finder: Finder) -> pd.DataFrame:
     return table
 
 
-def thresholded(hu: Array) -> Mask:
+def _thresholded(hu: Array) -> Mask:
     """The voxels of a body that a CT, true or synthetic, shows above 200 HU, (X, Y, Z); not yet cleaned."""
     return np.asarray((hu > BONE_HU) & body(hu, "CT"))
 
 
-def cleaned(mask: Mask, voxel_ml: float) -> Mask:
+def _cleaned(mask: Mask, voxel_ml: float) -> Mask:
     """A mask (X, Y, Z) without cracks and specks; where the edge of the image cuts bone, nothing is taken off.
 
     Gaps of up to two voxels are closed slice by slice, then connected parts under 0.1 ml go. Marrow under 200 HU is no
@@ -451,7 +416,7 @@ def cleaned(mask: Mask, voxel_ml: float) -> Mask:
     return np.asarray(large[parts])
 
 
-def bone_scores(bone: Bone, true: Bone, where: Mask) -> dict[str, float]:
+def _bone_scores(bone: Bone, true: Bone, where: Mask) -> dict[str, float]:
     """``METRICS`` of a route's bone within a region; not a number where neither has any there.
 
     ``dice`` is twice the shared voxels over the sum of both, ``surface_dice`` the share of both surfaces within 2 mm of
@@ -461,7 +426,7 @@ def bone_scores(bone: Bone, true: Bone, where: Mask) -> dict[str, float]:
     return {"dice": dice, "surface_dice": bone_surface_dice(bone, true, where)}
 
 
-def routes_table(rows: pd.DataFrame, labelled: Sequence[int]) -> pd.DataFrame:
+def _routes_table(rows: pd.DataFrame, labelled: Sequence[int]) -> pd.DataFrame:
     """Every route's figures over subjects for each number of labelled subjects, and its difference to learning on MR.
 
     Seeds are averaged within the subject, the unit of evidence. Routes without labels stand beside each number, each
@@ -484,16 +449,8 @@ def routes_table(rows: pd.DataFrame, labelled: Sequence[int]) -> pd.DataFrame:
 def _tables(table: pd.DataFrame) -> Iterator[RenderableType]:
     """One a metric."""
     for metric, title in TITLES.items():
-        lines = [
-            (
-                str(row["labelled"]),
-                NAMES[str(row["route"])],
-                interval(row),
-                interval(row, "difference", sign="+"),
-                p_value(row["p_value"]),
-            )
-            for row in table[table["metric"] == metric].to_dict("records")
-        ]
+        own = table[table["metric"] == metric]
+        lines = summarised(own, lambda row: (str(row["labelled"]), NAMES[str(row["route"])]))
         heads = ["n", "route"], ["mean", "difference", "p"]
         yield shown_table(title, *heads, lines, box=SIMPLE_HEAD, pad_edge=False)
     yield Text(
@@ -505,7 +462,7 @@ def _tables(table: pd.DataFrame) -> Iterator[RenderableType]:
 
 
 def _outcome(folder: Path) -> str:
-    return f"Dice {pd.read_csv(folder / 'rows.csv')['dice'].mean():.3f}"
+    return f"Dice {pd.read_csv(folder / ROWS)['dice'].mean():.3f}"
 
 
 def _voxel_ml(grid: Grid) -> float:
@@ -516,12 +473,8 @@ def _judged_region(mr: Volume, ct: Volume) -> Mask:
     return core(body(mr.voxels, "MR"), body(ct.voxels, "CT"))
 
 
-def _scans(pair: Pair) -> tuple[Volume, Volume]:
-    """The MR and the CT of a subject.
-
-    Raises:
-        GeometryError: They are on different grids.
-    """
+def _scans(pair: _Pair) -> tuple[Volume, Volume]:
+    """The MR and the CT of a subject, which must be on one grid."""
     mr, ct = read_volume(pair.source.image), read_volume(pair.target.image)
     if not same_grid(mr.grid, ct.grid):
         raise GeometryError(

@@ -1,31 +1,42 @@
-"""A segmenter that a study trains and tests: what it learns from, the training, the figures of its test images."""
+"""Segmenters that a study trains and tests, in arms, some with extra images whose ratio validation chooses."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import pandas as pd
+from pydantic import model_validator
+from rich.console import RenderableType
+from rich.text import Text
 
+from medgan.config import Config, load, shipped, user_layers
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain
+from medgan.data.splits import Split
 from medgan.data.streams import write_json
+from medgan.data.studies import Cohort
 from medgan.data.studies import Study as Scan
 from medgan.data.volumes import read_volume, write_volume
+from medgan.errors import ConfigError
 from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.evaluation.statistics import t_interval
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged, read_labelled
 from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel
-from medgan.studies.base import Context, Task
+from medgan.studies.base import Context, Failure, Order, Study, Summary, Task
 from medgan.studies.engine import read_json
-from medgan.studies.rows import ROWS
-from medgan.training.device import make_fabric
-from medgan.training.model_folder import Origin, read_model
+from medgan.studies.subjects import Guard, freeze_split
+from medgan.studies.tables import ROWS
+from medgan.training.device import Precision, make_fabric
+from medgan.training.fit import Task as Training
+from medgan.training.model_folder import D, Model, Origin, read_model
 from medgan.training.recorder import Recorder
 
+COMPARISONS, CURVES = "comparisons.csv", "curves.csv"
+QUICK_NOTE = "quick: fewer seeds, sizes, arms and iterations; the figures show that all of it runs and are no evidence"
 SCORE, LABEL_MAPS, TRUTH = "validation.json", "test", "truth"
 """In a segmenter's folder: what validation said, when it is trained; its label maps of the test images,
 and the true ones as it numbers its labels."""
@@ -63,56 +74,30 @@ class TestImage:
     file: str | None = None
     """What its label map is called; None keeps none."""
 
+    def label_maps(self, folder: str) -> dict[str, str]:
+        """Where its true and its found label map lie, below a segmenter's folder."""
+        return {"truth": f"{folder}/{TRUTH}/{self.file}", "label_map": f"{folder}/{LABEL_MAPS}/{self.file}"}
+
 
 @dataclass(frozen=True)
 class Segmenter:
-    """One training of a study.
-
-    Args:
-        keys: Of its rows, as ``arm`` and ``seed``.
-        config: Its settings.
-        seed: Of weights and patches.
-        train: What it learns from.
-        validation: What chooses its epoch, or only tells.
-        origin: Where the subjects come from.
-        extra: More to learn from, such as synthetic cases.
-        extra_share: Share of the patches that are drawn from ``extra``.
-        test: The test images.
-        lesions: Labels whose parts are counted one by one.
-    """
+    """One training of a study."""
 
     keys: Mapping[str, str | int]
+    """Of its rows, as ``arm`` and ``seed``."""
     config: SegmenterConfig
     seed: int
     train: Cases
     validation: Cases
+    """What chooses its epoch, or only tells."""
     origin: Origin
     extra: Cases | None = None
+    """More to learn from, such as synthetic cases."""
     extra_share: float = 0.0
+    """Share of the patches that are drawn from these."""
     test: tuple[TestImage, ...] = ()
     lesions: tuple[str, ...] = ()
-
-    def task(self, name: str, inputs: Mapping[str, Any], *, scans: Iterable[Scan] = (), test: bool = True) -> Task:
-        """The task that trains it and, with ``test``, tests it; without, what chooses between settings stops there.
-
-        Args:
-            name: Its folder.
-            inputs: All that the training depends on, beside the keys and settings.
-            scans: What it would see.
-            test: Whether the test images are segmented.
-        """
-        settings = self.config.model_dump(mode="json")
-        return Task(
-            name,
-            {**self.keys, **inputs, "lesions": list(self.lesions), "segmenter": settings},
-            train_and_test if test else train,
-            (self,),
-            product=ROWS if test else SCORE,
-            parameters={**settings, **self.keys},
-            tags={"arm": str(self.keys["arm"])} if "arm" in self.keys else {},
-            scans=tuple(scans),
-            outcome=outcome,
-        )
+    """Labels whose parts are counted one by one."""
 
 
 def train(context: Context, segmenter: Segmenter) -> None:
@@ -120,23 +105,21 @@ def train(context: Context, segmenter: Segmenter) -> None:
     if (context.folder / SCORE).is_file():
         return
     config = segmenter.config
-    extra = segmenter.extra(config) if segmenter.extra else ()
     task = segmenter_task(
-        segmenter.train(config), segmenter.validation(config), config, seed=segmenter.seed, extra=extra,
-        extra_share=segmenter.extra_share,
+        segmenter.train(config), segmenter.validation(config), config, seed=segmenter.seed,
+        extra=segmenter.extra(config) if segmenter.extra else (), extra_share=segmenter.extra_share,
     )  # fmt: skip
-    model = task.train(
-        context.folder,
-        make_fabric(context.device, config.fit.precision),
-        recorder=Recorder(context.folder, context.tracker),
-        resume=context.resume,
-        origin=segmenter.origin,
-    )
-    trained = model.description
+    trained = fitted(context, task, config.fit.precision, segmenter.origin).description
     write_json(context.folder / SCORE, {"val_dice": trained.metrics.get("val/dice"), "epoch": trained.epoch})
 
 
-def train_and_test(context: Context, segmenter: Segmenter) -> pd.DataFrame:
+def fitted(context: Context, task: Training[D], precision: Precision, origin: Origin) -> Model[D]:
+    """Train in the task's folder, from wherever that was left."""
+    fabric, recorder = make_fabric(context.device, precision), Recorder(context.folder, context.tracker)
+    return task.train(context.folder, fabric, recorder=recorder, resume=context.resume, origin=origin)
+
+
+def _train_and_test(context: Context, segmenter: Segmenter) -> pd.DataFrame:
     """Train, segment the test images and compare them with their masks; a row a subject and organ.
 
     A subject's images are averaged: the subject is the unit of evidence.
@@ -168,7 +151,7 @@ def _figures(
     assert image.scan.mask is not None
     volume = read_volume(image.scan.image)
     truth = merged(read_volume(image.scan.mask), segmenter.config.labels)
-    labels = segment_study(seen_as(model, image.domain) if image.domain else model, volume, fabric)
+    labels = segment_study(_seen_as(model, image.domain) if image.domain else model, volume, fabric)
     if image.file:
         write_volume(labels, volume.grid, context.folder / LABEL_MAPS / image.file, np.uint8)
         write_volume(truth, volume.grid, context.folder / TRUTH / image.file, np.uint8)
@@ -176,7 +159,7 @@ def _figures(
     return [{"subject": image.scan.subject, **image.keys, "organ": organ} | own for organ, own in scores.items()]
 
 
-def seen_as(model: SegmenterModel, domain: Domain) -> SegmenterModel:
+def _seen_as(model: SegmenterModel, domain: Domain) -> SegmenterModel:
     """The model looking at a scan of this domain: in a study across modalities each image has a window of its own."""
     config = model.description.config.model_copy(update={"domain": domain})
     return replace(model, description=model.description.model_copy(update={"config": config}))
@@ -194,13 +177,8 @@ def outcome(folder: Path) -> str:
     return "done" if dice is None else f"validation Dice {dice:.3f}"
 
 
-def read_curves(folders: Mapping[Path, Mapping[str, str | int]], keys: Sequence[str]) -> pd.DataFrame:
-    """Validation Dice by epoch: ``keys``, ``epoch``, ``val_dice``.
-
-    Args:
-        folders: Of segmenters, each with the keys of its rows.
-        keys: Those that are kept.
-    """
+def _read_curves(folders: Mapping[Path, Mapping[str, str | int]], keys: Sequence[str]) -> pd.DataFrame:
+    """Validation Dice by epoch: ``keys``, ``epoch``, ``val_dice`` of the segmenters in folders with these keys."""
     columns, frames = [*keys, "epoch", "val_dice"], []
     for folder, own in folders.items():
         path = folder / "metrics.csv"
@@ -226,7 +204,7 @@ def means(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(estimates, columns=[*keys, "metric", "mean", "lower", "upper", "n"])
 
 
-def best_ratio(scores: Mapping[int, float]) -> int:
+def _best_ratio(scores: Mapping[int, float]) -> int:
     """The ratio above 0 with the highest validation Dice; of equal ones the lowest."""
     return min((ratio for ratio in scores if ratio), key=lambda ratio: (-scores[ratio], ratio))
 
@@ -237,6 +215,227 @@ def budget_of(config: SegmenterConfig) -> dict[str, int]:
     return {"iterations": fit.epochs * fit.iterations_per_epoch, "batch_size": fit.batch_size}
 
 
-def share_of(ratio_percent: int) -> float:
+def _share_of(ratio_percent: int) -> float:
     """Share of patches from extra cases with so many of them for a hundred real ones: 100 % is one half."""
     return ratio_percent / (100 + ratio_percent)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one segmenter is trained on; network, steps and batches are the same in all arms."""
+
+    name: str
+    extra: str | None
+    """What the share of patches that the ratio gives is drawn from instead; None has one kind of images alone."""
+    standard: bool
+    """Whether patches are varied as segmenters usually are: affine, mirroring, gamma, contrast, noise."""
+    reference: str | None
+    """The arm that it is compared with; None for the first."""
+    images: str = "source"
+    """What the other patches are drawn from."""
+    shuffled: bool = False
+    """Whether extra images have the labels of other ones."""
+
+    @property
+    def kinds(self) -> set[str]:
+        """Everything that it needs."""
+        return {self.images, self.extra} if self.extra else {self.images}
+
+    @property
+    def translates(self) -> bool:
+        """Whether it needs a translator."""
+        return bool({"synthetic", "shuffled"} & self.kinds)
+
+
+class ArmsConfig(Config):
+    """What is compared, and how the ratio of extra to real images is chosen."""
+
+    if TYPE_CHECKING:  # each study declares them in its own order, with its own defaults
+        arms: tuple[str, ...]
+        ratios_percent: tuple[int, ...]
+        lesions: tuple[str, ...]
+        segmenter: dict[str, Any]
+
+    known: ClassVar[Mapping[str, Arm]]
+    """All arms by name, in the order of every table."""
+    further: ClassVar[Sequence[tuple[str, str]]]
+    """Comparisons beside each arm's own."""
+    shorter: ClassVar[str]
+    """Settings that make the study short, to advise where no short form is shipped."""
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> Self:
+        if not any(self.ratios_percent):
+            raise ValueError("ratios_percent needs a ratio above 0: one of them is what the arms are trained with")
+        if not self.arms or len(set(self.arms)) < len(self.arms):
+            raise ValueError("arms must name at least one arm, and each once")
+        return self
+
+    @property
+    def ratios(self) -> tuple[int, ...]:
+        """What can be chosen, rising."""
+        return tuple(sorted({ratio for ratio in self.ratios_percent if ratio}))
+
+    @property
+    def comparisons(self) -> tuple[tuple[str, str], ...]:
+        """Arm and reference, of those that are trained."""
+        pairs = [*((name, self.known[name].reference) for name in self.arms), *self.further]
+        return tuple((arm, other) for arm, other in pairs if arm in self.arms and other in self.arms)
+
+
+C = TypeVar("C", bound=ArmsConfig)
+
+
+def layered(schema: type[C], order: Order) -> C:
+    """The settings of a study: defaults, what is shipped for its pipeline, then the user's; a later one wins.
+
+    ``NAME_benefit.yaml`` is shipped for a pipeline ``NAME``, and ``_phantom`` and ``_quick`` go over it.
+
+    Raises:
+        ConfigError: Settings that cannot be, or a form that is asked for and not shipped: a study would be as long as
+            without ``--quick``, or segment all tissues of the phantom.
+    """
+    on_phantom, own = order.data is None, f"{order.pipeline}_benefit"
+    if order.quick and not shipped(f"{own}_quick"):
+        raise ConfigError(
+            f"no short form of a study of '{order.pipeline}' is shipped; leave --quick out and say what is shorter, as "
+            f"{schema.shorter}."
+        )
+    forms = [own, *([f"{own}_phantom"] * on_phantom), *([f"{own}_quick"] * order.quick)]
+    config = load(schema, *filter(None, map(shipped, forms)), *user_layers(order.config, order.overrides))
+    if on_phantom and not shipped(f"{own}_phantom") and "labels" not in config.segmenter:
+        raise ConfigError(
+            f"no settings are shipped for a study of '{order.pipeline}' on the built-in phantom, whose every tissue "
+            "has its own label; give a cohort with masks by --data, or say what is segmented, as segmenter.labels="
+            "{NAME: [N]} (`medgan data phantom` lists the numbers in labels.json)."
+        )
+    return config
+
+
+class BenefitStudy(Study):
+    """One segmenter an arm and training, compared on the same test subjects."""
+
+    metrics = METRICS
+    default_seeds = (0, 1, 2)
+    within: ClassVar[str] = ""
+    """What the names of the segmenters' folders begin with."""
+    told_apart: ClassVar[tuple[str, ...]]
+    """Keys of a segmenter in the table of learning curves."""
+    config: ArmsConfig
+    arms: Sequence[Arm]
+    """Those that are trained."""
+    cohort: Cohort
+    guard: Guard
+    split: Split
+    segmenter: SegmenterConfig
+    tested: dict[str, Segmenter]
+    """By folder, those whose rows are the study's."""
+
+    def described(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+        """The description, with what only this study has in two places."""
+        return {
+            **super().description,
+            "quick": self.order.quick,
+            **first,
+            "budget": budget_of(self.segmenter),
+            "split_hash": self.split.hash,
+            "subjects": {part: len(getattr(self.split, part)) for part in ("train", "validation", "test")},
+            **second,
+            "organs": {organ: number for number, organ in enumerate(self.segmenter.labels, start=1)},
+            "settings": self.config.model_dump(mode="json"),
+            "segmenter": self.segmenter.model_dump(mode="json"),
+        }
+
+    def freeze(self, split: Split) -> None:
+        """Go on with a split, or with that which the study was begun with, and keep who is tested out of trainings."""
+        self.split = freeze_split(self.order.folder / "split.json", split, self.guard.tested)
+        self.tags = {"split_hash": self.split.hash, "data_fingerprint": self.cohort.fingerprint()}
+
+    def notes(self) -> Sequence[str]:
+        """See ``Study``."""
+        return [*super().notes(), *([QUICK_NOTE] if self.order.quick else [])]
+
+    def segmenter_config(self, lesions: Sequence[str], **otherwise: Any) -> SegmenterConfig:
+        """The segmenter's settings, and what serves where they say nothing; ``lesions`` must be among the labels."""
+        own = load(SegmenterConfig, {**otherwise, **self.config.segmenter})
+        if unknown := [name for name in lesions if name not in own.labels]:
+            raise ConfigError(f"lesions names {', '.join(unknown)}, and the labels are {', '.join(own.labels)}.")
+        return own
+
+    def _test_images(self) -> Iterable[TestImage]:
+        """The labelled images of the test subjects."""
+        raise NotImplementedError
+
+    def arm_task(
+        self, arm: Arm, keys: Mapping[str, str | int], place: str, learnt: tuple[Cases, Cases, Cases | None],
+        inputs: Mapping[str, Any], scans: Iterable[Scan], *, test: bool,
+    ) -> Task:  # fmt: skip
+        """The training of an arm's segmenter, and its test.
+
+        Args:
+            arm: The arm.
+            keys: Of its rows, ``seed`` and ``ratio_percent`` among them.
+            place: What tells it from the arm's others, for its folder's name.
+            learnt: What it learns from, what validates it, and the extra images.
+            inputs: All that these depend on.
+            scans: All that it would see.
+            test: Without, it is trained to choose the ratio, and no test subject is touched.
+        """
+        keys = {"arm": arm.name, **keys} if arm.extra else {"arm": arm.name, **keys, "ratio_percent": 0}
+        ratio, (own, validation, extra) = int(keys["ratio_percent"]), learnt
+        name = self.within + ",".join([arm.name, *([f"ratio={ratio}"] if ratio else []), place])
+        segmenter = Segmenter(
+            keys, self.segmenter.model_copy(update={"augmentation": "standard" if arm.standard else "none"}),
+            int(keys["seed"]), own, validation, Origin.of(self.split, phantom=self.phantom), extra, _share_of(ratio),
+            tuple(self._test_images()), self.config.lesions,
+        )  # fmt: skip
+        settings = segmenter.config.model_dump(mode="json")
+        begun = {**keys, "split_hash": self.split.hash, **inputs, "lesions": list(self.config.lesions)}
+        if test:
+            self.tested[name] = segmenter
+        return Task(
+            name, {**begun, "segmenter": settings}, _train_and_test if test else train, (segmenter,),
+            ROWS if test else SCORE, {**settings, **keys}, {"arm": arm.name}, tuple(scans), outcome,
+        )  # fmt: skip
+
+    def tried(self, swept: str) -> dict[int, Arm]:
+        """What is trained to choose an arm's ratio, by ratio: 0 is its reference, where that is trained."""
+        arm, known = self.config.known[swept], self.config.known
+        arms = dict.fromkeys(self.config.ratios, arm)
+        with_none = 0 in self.config.ratios_percent and arm.reference in [own.name for own in self.arms]
+        return {0: known[arm.reference]} | arms if with_none and arm.reference else arms
+
+    def choose(
+        self, tried: Mapping[str, Mapping[int, Sequence[Task]]]
+    ) -> Generator[Sequence[Task], Sequence[Failure], tuple[dict[str, tuple[int, dict[int, float]]], str]]:
+        """Train all that is tried, by name and ratio, and take the ratio above 0 with the best mean validation Dice.
+
+        What is tried under several names is trained once. A ratio of which a training failed is no choice.
+
+        Returns:
+            By name the ratio, and Dice by ratio, but for names of which no ratio could be trained; and why not.
+        """
+        once = {task.name: task for own in tried.values() for tasks in own.values() for task in tasks}
+        failures = yield list(once.values())
+        chosen = {}
+        for name, own in tried.items():
+            scores = {ratio: [score(self.order.folder / task.name) for task in tasks] for ratio, tasks in own.items()}
+            means = {ratio: float(np.array(known, dtype=np.float64).mean()) for ratio, known in scores.items()}
+            dice = {ratio: mean for ratio, mean in means.items() if not np.isnan(mean)}
+            if any(dice):
+                chosen[name] = _best_ratio(dice), dice
+                listed = ", ".join(f"{ratio} % {mean:.4f}" for ratio, mean in dice.items())
+                said = f"{name}: ratio" if name else "ratio:"
+                self.console.out(f"{said} {chosen[name][0]} %, by validation Dice ({listed})", highlight=False)
+        return chosen, "; ".join(f"{failure.child}: {failure.reason}" for failure in failures)
+
+    def concluded(
+        self, record: Mapping[str, Any], compared: pd.DataFrame, shown: Iterator[RenderableType], **more: Any
+    ) -> Summary:
+        """What follows from the rows, with what all these studies write and print beside it."""
+        folders = {self.order.folder / name: segmenter.keys for name, segmenter in self.tested.items()}
+        curves = _read_curves(folders, self.told_apart)
+        note = [Text(QUICK_NOTE, style="yellow")] if self.order.quick else []
+        # What names subjects stays on this disk.
+        tables = {COMPARISONS: compared, CURVES: curves}
+        return Summary(record, tables, [*shown, *note], comparisons=compared, artifacts=[CURVES, COMPARISONS], **more)

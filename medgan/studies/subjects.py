@@ -17,8 +17,8 @@ from medgan.data.splits import Part, Split, SplitConfig, owner_of, split_subject
 from medgan.data.studies import Cohort, Data, Study
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.text import few
+from medgan.training.run_folder import MAX_NAMED
 
-MAX_NAMED = 5
 OTHER_SPLIT = (
     "was begun under another split of the subjects and may have seen who is tested now; put that folder away, or "
     "choose another --name."
@@ -36,12 +36,7 @@ class Guard:
 
     @classmethod
     def of(cls, *cohorts: Cohort, subjects: Iterable[str]) -> Self:
-        """The guard of some test subjects.
-
-        Args:
-            cohorts: The tables in which they may have images.
-            subjects: Who is tested.
-        """
+        """The guard of test subjects, who may have images in several cohorts."""
         named = set(subjects)
         studies = dict.fromkeys(
             Study(study.subject, study.domain, study.image)
@@ -53,15 +48,7 @@ class Guard:
         return cls(Cohort(tuple(studies), cohorts[0].root), images)
 
     def admit(self, studies: Sequence[Study], purpose: str) -> tuple[Study, ...]:
-        """The studies, none of which is of a test subject.
-
-        Args:
-            studies: What would be seen.
-            purpose: By what, for people: "the training of real+standard".
-
-        Raises:
-            LeakageError: Names them.
-        """
+        """The studies, if none is of a test subject: else a ``LeakageError``, which says for what ``purpose``."""
         subjects = set(self.tested.subjects())
         leaks = []
         for study in studies:
@@ -70,20 +57,12 @@ class Guard:
             elif owner := owner_of(study.image, self.images):
                 leaks.append(f"'{study.subject}' has the image {study.image.name} of test subject '{owner}'")
         if leaks:
-            raise LeakageError(f"{purpose} would see who is tested: {_named(leaks)}. Correct the cohort or its split.")
+            named = few(list(dict.fromkeys(leaks)), MAX_NAMED)
+            raise LeakageError(f"{purpose} would see who is tested: {named}. Correct the cohort or its split.")
         return tuple(studies)
 
     def check_model(self, split: Split, run: Path, task: str = "translator") -> None:
-        """Refuse a model that has seen a test subject in either domain, as itself or under another name.
-
-        Args:
-            split: Who it was trained and validated on.
-            run: Its run folder, for people.
-            task: What it does, for people.
-
-        Raises:
-            LeakageError: Names them.
-        """
+        """Refuse a model that has seen a test subject, as itself or under another name: a ``LeakageError``."""
         try:
             split.refuse_trained(self.tested)
         except LeakageError as error:
@@ -93,48 +72,21 @@ class Guard:
             ) from None
 
 
-def _named(leaks: Sequence[str]) -> str:
-    return few(list(dict.fromkeys(leaks)), MAX_NAMED)
-
-
 def freeze_split(path: Path, split: Split, tested: Cohort) -> Split:
-    """Write a study's split, or hold the one that was written before against it.
+    """Write a study's split to ``path``, or hold the one that was written before against it, and take that.
 
-    Args:
-        path: Where it lies.
-        split: Who is where now.
-        tested: All images of the test subjects.
-
-    Returns:
-        The split to go on with: ``before``, whose hash the records of what is done hold.
+    Results on different subjects must not be compared, nor trainings be tested on what they saw; ``tested`` are all
+    images of those who are tested now.
 
     Raises:
         LeakageError: The study began with another split, by which somebody was trained on who is tested now.
         ConfigError: The study began with another split.
     """
-    if path.exists():
-        return _refuse_other_split(Split.load(path), split, path, tested)
-    split.save(path)
-    return split
-
-
-def _refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) -> Split:
-    """Keep results on different subjects from being compared, and trainings from being tested on what they saw.
-
-    Args:
-        before: Who was where when the trainings began.
-        now: Who is where now.
-        path: Where ``before`` lies.
-        tested: All images of the test subjects.
-
-    Returns:
-        The split to go on with: ``before``, whose hash the records of what is done hold.
-
-    Raises:
-        LeakageError: By ``before`` somebody was trained on who is tested now.
-        ConfigError: ``before`` is not ``now``.
-    """
-    if not before.same_as(now):
+    if not path.exists():
+        split.save(path)
+        return split
+    before = Split.load(path)
+    if not before.same_as(split):
         try:
             before.refuse_trained(tested)
         except LeakageError as error:
@@ -142,7 +94,7 @@ def _refuse_other_split(before: Split, now: Split, path: Path, tested: Cohort) -
                 f"{path} holds another split of the subjects, and {error} Restore the data and split.*, or choose "
                 "another --name."
             ) from None
-        files = "their files changed" if before.files != now.files else "they would be divided differently now"
+        files = "their files changed" if before.files != split.files else "they would be divided differently now"
         raise ConfigError(
             f"{path} holds another split of the subjects ({files}), and results on different subjects cannot be "
             "compared. Restore the data and split.*, or choose another --name."
@@ -184,50 +136,34 @@ class Subjects:
 
     def translator_split(self, train: Sequence[str]) -> Split:
         """The study's split for a translator that sees these training subjects alone."""
-        there = set(self.translated.subjects())
-        return Split(
-            train=tuple(sorted(there & set(train))),
-            validation=tuple(sorted(there & set(self.split.validation))),
-            test=tuple(sorted(there & set(self.split.test))),
-            files=self.translated.file_hashes(),
-            images=self.translated.image_hashes() if self.split.images else {},
-        )
+        split = _of_cohort(self.split.model_copy(update={"train": tuple(train)}), self.translated)
+        return split if self.split.images else split.model_copy(update={"images": {}})
+
+
+def _of_cohort(split: Split, cohort: Cohort) -> Split:
+    """The same parts of the subjects of a cohort alone, with its files."""
+    there = set(cohort.subjects())
+    train, validation, test = (tuple(sorted(there & set(part))) for part in (split.train, split.validation, split.test))
+    files, images = cohort.file_hashes(), cohort.image_hashes()
+    return Split(train=train, validation=validation, test=test, files=files, images=images)
 
 
 def study_split(cohort: Cohort, pair: DomainPair, config: SplitConfig, frozen: Split | None) -> Split:
     """The study's split: the frozen one of a translator that comes with its own, where it knows every subject.
 
     A ``split`` column of the cohort is kept as it is; the guard then says whether the translator can serve it.
-
-    Raises:
-        DataError: See :func:`medgan.data.splits.split_subjects`.
-        ConfigError: The same.
     """
     fixed = any(study.split for study in cohort.studies)
-    known = {*frozen.train, *frozen.validation, *frozen.test} if frozen else set()
-    if frozen is None or fixed or not set(cohort.subjects()) <= known:
+    if frozen is None or fixed or not set(cohort.subjects()) <= frozen.part_of.keys():
         return split_subjects(cohort, pair, config)
-    there = set(cohort.subjects())
-    return Split(
-        train=tuple(sorted(there & set(frozen.train))),
-        validation=tuple(sorted(there & set(frozen.validation))),
-        test=tuple(sorted(there & set(frozen.test))),
-        files=cohort.file_hashes(),
-        images=cohort.image_hashes(),
-    )
+    return _of_cohort(frozen, cohort)
 
 
 def draw_subsets(subjects: Subjects, pair: DomainPair, *, count: int, labelled: int | None) -> list[tuple[str, ...]]:
     """Training subjects of each subset, drawn without regard to what is in their images.
 
-    A subset has equal shares of the subjects that the translator knows by either domain, so that one can be trained on
-    it. Subsets overlap; subset ``k`` is the same however many there are.
-
-    Args:
-        subjects: Everyone.
-        pair: The two domains.
-        count: How many subsets.
-        labelled: Training subjects in each; None is all of them.
+    A subset of ``labelled`` subjects has equal shares of those that the translator knows by either domain, so that one
+    can be trained on it; None is all of them. Subsets overlap; subset ``k`` is the same however many there are.
 
     Raises:
         ConfigError: Several subsets of everybody, or larger ones than there are subjects.
@@ -240,22 +176,18 @@ def draw_subsets(subjects: Subjects, pair: DomainPair, *, count: int, labelled: 
     if labelled > len(train):
         raise ConfigError(f"labelled={labelled} subjects are asked for, and {len(train)} are in the training part.")
     sides = [set(subjects.translated.of_domain(name).subjects()) for name in pair.names]
-    return [_spread(train, sides, labelled, number) for number in range(count)]
-
-
-def _spread(train: Sequence[str], sides: Sequence[set[str]], size: int, number: int) -> tuple[str, ...]:
-    """Evenly spaced picks from a drawn order in which subjects of one kind stand together."""
-    drawn = np.random.default_rng(number).permutation(sorted(train)).tolist()
-    order = sorted(drawn, key=lambda subject: [subject in side for side in sides])
-    return tuple(sorted(order[int((pick + 0.5) * len(order) / size)] for pick in range(size)))
+    subsets = []
+    for number in range(count):
+        # Evenly spaced picks from a drawn order in which subjects of one kind stand together.
+        drawn = np.random.default_rng(number).permutation(sorted(train)).tolist()
+        order = sorted(drawn, key=lambda subject: [subject in side for side in sides])
+        picks = (int((pick + 0.5) * len(order) / labelled) for pick in range(labelled))
+        subsets.append(tuple(sorted(order[pick] for pick in picks)))
+    return subsets
 
 
 def check_labels(subjects: Subjects, pair: DomainPair) -> None:
-    """Refuse a cohort in which nothing could be learnt or nothing judged.
-
-    Raises:
-        DataError: Says which labels are missing.
-    """
+    """Refuse a cohort in which nothing could be learnt or nothing judged: a ``DataError``."""
     source, target = pair.names
     lacking = [
         f"no {part} subject has a labelled {source} image"

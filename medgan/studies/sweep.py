@@ -14,8 +14,8 @@ from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS
 from medgan.evaluation.statistics import LEVEL, plain, summarise
 from medgan.studies.base import Order, Stages, Study, Summary
-from medgan.studies.show import differences, interval, p_value
-from medgan.studies.show import table as shown_table
+from medgan.studies.tables import differences, summarised
+from medgan.studies.tables import table as shown_table
 from medgan.studies.translator import Cell, Translators
 
 OPENING, CLOSING, QUOTES = "[{", "]}", "\"'"
@@ -38,12 +38,15 @@ class Sweep(Study):
     heeds: ClassVar[tuple[str, ...]] = ("data",)
     keys = ("cell", "seed", *KEYS)
     rows_file = "study.csv"
+    recorded = ("reference", "seeds")
 
     def __init__(self, order: Order, console: Console) -> None:
         super().__init__(order, console)
         self.shared, cells = self.cells()
         self.translators = Translators.of(order, cells, self.shared, order.folder, order.data)
         self.reference = next(iter(self.translators.cells))
+        split_hash, fingerprint = self.translators.split_hash, self.translators.data_fingerprint
+        self.tags = {"split_hash": split_hash, "data_fingerprint": fingerprint}
 
     @classmethod
     def default_name(cls, order: Order) -> str:
@@ -64,9 +67,7 @@ class Sweep(Study):
         """See ``Study``."""
         own = self.translators
         return {
-            "pipeline": self.order.pipeline,
-            "kind": self.order.kind,
-            "phantom": self.phantom,
+            **super().description,
             **self.tags,
             "seeds": list(self.seeds),
             "shared": list(self.shared),
@@ -78,13 +79,7 @@ class Sweep(Study):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """See ``Study``."""
-        cells = "; ".join(self.translators.cells)
-        return {"cells": cells, "reference": self.reference, "seeds": list(self.seeds)}
-
-    @property
-    def tags(self) -> Mapping[str, str]:
-        """See ``Study``."""
-        return {"split_hash": self.translators.split_hash, "data_fingerprint": self.translators.data_fingerprint}
+        return {"cells": "; ".join(self.translators.cells), **super().parameters}
 
     def notes(self) -> Sequence[str]:
         """See ``Study``."""
@@ -94,20 +89,22 @@ class Sweep(Study):
 
     def stages(self) -> Stages:
         """One: all translators."""
-        yield self.translators.tasks(self.order, self.seeds, self.shared, phantom=self.phantom)
+        yield self.translators.tasks(self.seeds)
 
     def summary(self, rows: pd.DataFrame) -> Summary:
         """See ``Study``."""
         if rows.empty:
             return Summary({"table": [], "findings": {}}, {TABLE: pd.DataFrame()}, artifacts=[TABLE])
-        table, findings = paired_table(rows, self.reference), dict(self.findings(rows))
+        table, findings = _paired_table(rows, self.reference), dict(self.findings(rows))
+        metrics, words = headlines(metrics_of(rows)), [Text(f"{name}: {words}") for name, words in findings.items()]
         return Summary(
             {"table": plain(table), "findings": findings},
             {TABLE: table},
-            [*_tables(table, self.reference, headlines(metrics_of(rows))), *_in_words(findings)],
+            [*_tables(table, self.reference, metrics), *words],
             findings,
             differences(table, "cell", self.reference),
-            tuple(headlines(metrics_of(rows))),
+            tuple(metrics),
+            {} if findings else {"metric": metrics[0]},
             artifacts=[TABLE],
             tags=findings,
         )
@@ -128,7 +125,7 @@ def higher_is_better(metric: str) -> bool:
     return any(word in metric for word in BETTER_WHEN_HIGHER)
 
 
-def paired_table(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
+def _paired_table(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every metric of every cell over subjects, and its difference to the reference cell in the same subjects.
 
     A subject's images and seeds are averaged first: intervals are over subjects, the unit of evidence. The baselines
@@ -150,27 +147,15 @@ def paired_table(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
 def _tables(table: pd.DataFrame, reference: str, metrics: Sequence[str]) -> Iterator[RenderableType]:
     """One a metric, a line a cell; no difference is left out for being small."""
     for metric in metrics:
+        own = table[table["metric"] == metric]
         digits = 3 if metric.endswith(("ssim", "dice")) else 2
-        lines = [
-            (
-                str(row["cell"]),
-                str(row["seeds"] or ""),
-                interval(row, digits=digits),
-                interval(row, "difference", digits=digits, sign="+"),
-                p_value(row["p_value"]),
-            )
-            for row in table[table["metric"] == metric].to_dict("records")
-        ]
+        lines = summarised(own, lambda row: (str(row["cell"]), str(row["seeds"] or "")), digits)
         yield shown_table(metric, ["cell", "seeds"], ["mean", f"difference to {reference}", "p"], lines)
     yield Text(f"Means over subjects, seeds averaged within each, with Student's {LEVEL:.0%} intervals over subjects.")
 
 
-def _in_words(findings: Mapping[str, str]) -> list[Text]:
-    return [Text(f"{name}: {finding}") for name, finding in findings.items()]
-
-
 @dataclass(frozen=True)
-class Grid:
+class _Grid:
     """What the arguments of ``medgan sweep`` ask for."""
 
     shared: tuple[str, ...]
@@ -181,7 +166,7 @@ class Grid:
     """The keys that vary."""
 
 
-def grid(arguments: Sequence[str]) -> Grid:
+def grid(arguments: Sequence[str]) -> _Grid:
     """``["pix2pix.l1=10,100", "fit.epochs=3"]`` as two cells that share ``fit.epochs=3``.
 
     Of a key that is given twice the last counts, as in every command.
@@ -200,43 +185,30 @@ def grid(arguments: Sequence[str]) -> Grid:
         axes[key] = _values(argument, text)
     varying = {key: options for key, options in axes.items() if len(options) > 1}
     shared = tuple(f"{key}={options[0]}" for key, options in axes.items() if len(options) == 1)
-    combinations = [
-        tuple(f"{key}={value}" for key, value in zip(varying, each, strict=True)) for each in product(*varying.values())
-    ]
+    combinations = product(*([f"{key}={value}" for value in options] for key, options in varying.items()))
     cells = tuple(Cell(",".join(settings) or "as_configured", settings) for settings in combinations)
-    return Grid(shared, cells, tuple(varying))
+    return _Grid(shared, cells, tuple(varying))
 
 
 def _values(argument: str, text: str) -> list[str]:
-    """The values of one key: ``text`` cut at its commas, but for those within brackets and quotes.
-
-    Raises:
-        ConfigError: A bracket or quote that does not end, or nothing between two commas.
-    """
-    parts = [part.strip() for part in _cut(argument, text)]
-    if len(parts) > 1 and not all(parts):
-        raise ConfigError(f"{argument!r} has no value between two commas; write KEY=A,B without a gap.")
-    return parts
-
-
-def _cut(argument: str, text: str) -> Iterator[str]:
-    part, quote, depth = "", "", 0
+    """The values of one key: ``text`` cut at its commas, but for those within brackets and quotes."""
+    parts, quote, depth = [""], "", 0
     for character in text:
-        before = part.rstrip()[-1:]
+        before = parts[-1].rstrip()[-1:]
         if quote:
             quote = "" if character == quote else quote
         elif character in QUOTES and (not before or before in "[{,:"):
             # Elsewhere it is an apostrophe, as in YAML.
             quote = character
-        elif character in OPENING:
-            depth += 1
-        elif character in CLOSING:
-            depth -= 1
-        if character == "," and not quote and depth == 0:
-            yield part
-            part = ""
         else:
-            part += character
+            depth += (character in OPENING) - (character in CLOSING)
+        if character == "," and not quote and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
     if quote or depth:
         raise ConfigError(f"{argument!r} has {quote or 'a bracket'} without its end; close it, or quote the value.")
-    yield part
+    values = [part.strip() for part in parts]
+    if len(values) > 1 and not all(values):
+        raise ConfigError(f"{argument!r} has no value between two commas; write KEY=A,B without a gap.")
+    return values

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from medgan import catalog
 from medgan.config import Settings, flattened, from_overrides
+from medgan.data.domains import DomainPair
 from medgan.data.splits import MAX_NAMED, Split, split_subjects
 from medgan.data.studies import Data, Location
 from medgan.errors import ConfigError, DataError, LeakageError
@@ -21,11 +22,10 @@ from medgan.evaluation.judging import Modalities
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.studies.base import Context, Order, Task
-from medgan.studies.rows import ROWS, read_rows
 from medgan.studies.subjects import OTHER_SPLIT, freeze_split
+from medgan.studies.tables import read_rows
 from medgan.text import few
 from medgan.tracking import add_metrics
-from medgan.training.device import make_fabric
 from medgan.training.run import Order as TrainOrder
 from medgan.training.run import train
 from medgan.training.run_folder import RunFolder
@@ -68,45 +68,16 @@ class Translator:
     data: Data
     split: Path
     split_hash: str
-    phantom: bool
-    pair: Any
-
-    def run(self, folder: Path, context: Context) -> RunFolder:
-        """Train it in a folder, from wherever that was left.
-
-        Raises:
-            LeakageError: It was trained on another split, and may have seen who is tested now.
-        """
-        run = RunFolder(folder)
-        resume = run.config.exists()
-        if resume and Split.load(run.split).hash != self.split_hash:
-            raise LeakageError(f"{folder} {OTHER_SPLIT}")
-        seed = () if self.seed is None else (f"seed={self.seed}",)
-        settings = () if resume else (*self.shared, *self.cell.settings, *seed)
-        train(
-            TrainOrder(
-                self.order.pipeline,
-                data=self.data,
-                config=None if resume else self.order.config,
-                overrides=settings,
-                out=self.order.out,
-                name=folder.relative_to(self.order.out / self.order.pipeline).as_posix(),
-                resume=resume,
-                tracking=context.tracking,
-                device=context.device,
-                split=self.split,
-                phantom=self.phantom,
-                parent=context.parent,
-            ),
-            context.console,
-        )
-        return run
+    pair: DomainPair
 
 
 @dataclass(frozen=True)
 class Translators:
     """The translators of a study, or of a part of it."""
 
+    order: Order
+    shared: tuple[str, ...]
+    """Settings of all cells."""
     cells: Mapping[str, Cell]
     """Those that are compared, by name; the first is the reference."""
     left_out: Mapping[str, str]
@@ -155,49 +126,61 @@ class Translators:
         cohort = drawer.cohort(table)
         split = split_subjects(cohort, drawer.pair, drawer.config.split)
         split = freeze_split(folder / "split.json", split, split.part(cohort, "test"))
-        return cls(kept, left_out, pipelines, table, folder / "split.json", split.hash, cohort.fingerprint())
+        path, hashes = folder / "split.json", (split.hash, cohort.fingerprint())
+        return cls(order, tuple(shared), kept, left_out, pipelines, table, path, *hashes)
 
-    def tasks(
-        self, order: Order, seeds: Sequence[int], shared: Sequence[str], *, phantom: bool, product: str = ROWS
-    ) -> list[Task]:
+    def tasks(self, seeds: Sequence[int]) -> list[Task]:
         """Each cell with each seed; seed by seed, so that a study that is stopped early has compared all cells."""
-        return [
-            Task(
-                (self.split.parent / cell.folder(seed)).relative_to(order.folder).as_posix(),
-                {**flattened(self.settings(cell, seed)), "split_hash": self.split_hash},
-                train_and_judge,
-                (self._translator(order, cell, seed, shared, phantom),),
-                product,
-            )
-            for seed in seeds
-            for cell in self.cells.values()
-        ]
-
-    def settings(self, cell: Cell, seed: int) -> Settings:
-        """The resolved settings of a cell, with the seed."""
-        config: Settings = self.pipelines[cell.name].config.model_copy(update={"seed": seed}).model_dump(mode="json")
-        return config
-
-    def _translator(self, order: Order, cell: Cell, seed: int, shared: Sequence[str], phantom: bool) -> Translator:
-        pair = self.pipelines[cell.name].pair
-        return Translator(cell, seed, order, tuple(shared), self.data, self.split, self.split_hash, phantom, pair)
+        tasks = []
+        for seed in seeds:
+            for cell in self.cells.values():
+                pipeline = self.pipelines[cell.name]
+                settings = pipeline.config.model_copy(update={"seed": seed}).model_dump(mode="json")
+                translator = Translator(
+                    cell, seed, self.order, self.shared, self.data, self.split, self.split_hash, pipeline.pair
+                )
+                name = (self.split.parent / cell.folder(seed)).relative_to(self.order.folder).as_posix()
+                inputs = {**flattened(settings), "split_hash": self.split_hash}
+                tasks.append(Task(name, inputs, train_and_judge, (translator,)))
+        return tasks
 
 
-def configured(order: Order, settings: Sequence[str] = (), *, phantom: bool | None = None) -> TranslationPipeline[Any]:
-    """The pipeline as a translator of the study has it: the order's file, then the settings.
+def configured(order: Order, settings: Sequence[str] = ()) -> TranslationPipeline[Any]:
+    """The pipeline as a translator of the study has it: the order's file, then the settings."""
+    layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(settings)]
+    pipeline = catalog.load_translation(order.pipeline)
+    return pipeline.configured(*layers, on_phantom=order.data is None, on_cpu=order.on_cpu)
+
+
+def train_translator(context: Context, translator: Translator) -> RunFolder:
+    """Train a translator as ``medgan train`` does, from wherever that was left.
 
     Raises:
-        ConfigError: Settings that cannot be.
+        LeakageError: It was trained on another split, and may have seen who is tested now.
     """
-    on_cpu = make_fabric(order.device, "32").device.type == "cpu"
-    layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(settings)]
-    on_phantom = order.data is None if phantom is None else phantom
-    return catalog.load_translation(order.pipeline).configured(*layers, on_phantom=on_phantom, on_cpu=on_cpu)
-
-
-def train_translator(context: Context, translator: Translator) -> None:
-    """Train a translator whose test is not wanted."""
-    translator.run(context.folder, context)
+    order, run = translator.order, RunFolder(context.folder)
+    resume = run.config.exists()
+    if resume and Split.load(run.split).hash != translator.split_hash:
+        raise LeakageError(f"{context.folder} {OTHER_SPLIT}")
+    seed = () if translator.seed is None else (f"seed={translator.seed}",)
+    train(
+        TrainOrder(
+            order.pipeline,
+            data=translator.data,
+            config=None if resume else order.config,
+            overrides=() if resume else (*translator.shared, *translator.cell.settings, *seed),
+            out=order.out,
+            name=context.folder.relative_to(order.out / order.pipeline).as_posix(),
+            resume=resume,
+            tracking=context.tracking,
+            device=context.device,
+            split=translator.split,
+            phantom=order.data is None,
+            parent=context.parent,
+        ),
+        context.console,
+    )
+    return run
 
 
 def train_and_judge(context: Context, translator: Translator) -> pd.DataFrame:
@@ -207,7 +190,7 @@ def train_and_judge(context: Context, translator: Translator) -> pd.DataFrame:
         LeakageError: It was trained on another split, or is judged on whom it was trained on.
         DataError: A test subject that was not converted, or none that could be judged.
     """
-    run = translator.run(context.folder, context)
+    run = train_translator(context, translator)
     convert_test(translator.data, context.folder / CONVERTED, run.model, context.device)
     evaluation = _judged(context, translator)
     own = evaluation.summary[evaluation.summary["arm"] == SYNTHETIC]
@@ -220,11 +203,7 @@ def train_and_judge(context: Context, translator: Translator) -> pd.DataFrame:
 
 
 def convert_test(data: Data, folder: Path, model: Path, device: str) -> None:
-    """Convert the test subjects of a model's split.
-
-    Raises:
-        DataError: One of them cannot be converted; names them all.
-    """
+    """Convert the test subjects of a model's split; a ``DataError`` names all that cannot be."""
     order = ConvertOrder(data, folder, str(model), part="test", overwrite=True, device=device)
     batch = convert(order, Console(quiet=True))
     if batch.failed:
@@ -257,15 +236,7 @@ def _judged(context: Context, translator: Translator) -> Evaluation:
 
 
 def check_translators(pipeline: str, wanted: Sequence[str]) -> None:
-    """Refuse a pipeline that a study cannot take apart.
-
-    Args:
-        pipeline: Its name.
-        wanted: Translators that its setting ``translator`` must offer, each with a group of settings of its name.
-
-    Raises:
-        ConfigError: There is no such pipeline, or it lacks one of them.
-    """
+    """Refuse a pipeline whose setting ``translator`` lacks one of these, each with a group of settings of its name."""
     fields = catalog.load(pipeline).settings.model_fields
     offered: tuple[Any, ...] = get_args(fields["translator"].annotation) if "translator" in fields else ()
     lacking = [name for name in wanted if name not in offered or name not in fields]

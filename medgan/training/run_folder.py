@@ -43,18 +43,24 @@ class RunFolder:
         Raises:
             DataError: It is damaged.
         """
-        path = self.path / "run.json"
-        try:
-            facts = read_json(path)
-            if not isinstance(facts, dict):
-                raise ValueError("holds no facts of a run")
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path}: cannot be read ({error}); the run folder is damaged, start the run anew."
-            ) from None
-        return facts
+        return read_record(self.path / "run.json", "the run folder is damaged, start the run anew.")
+
+
+def read_record(path: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object; empty where there is no file.
+
+    Raises:
+        DataError: It is damaged; ``remedy`` says what to do.
+    """
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError("holds no record")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); {remedy}") from None
+    return content
 
 
 def folder_named(root: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from medgan.report.benefit import answer, caveats, details, dice_by_arm, facts, question, write_report
+from medgan.report.benefit import _answer, _caveats, _details, _dice_by_arm, _facts, _question, write_report
 
 VOID = {"meta", "img", "br"}
 
@@ -100,13 +100,13 @@ def test_dice_of_an_arm_is_the_mean_over_subjects_by_hand(make_study):
     found = make_study()
     own = found.rows.query("arm == 'oracle' and organ == 'liver' and test_set == 'in'")
     by_hand = own.groupby("subject")["dice"].mean()
-    cell = dice_by_arm(found).set_index("arm").loc["oracle", "liver, in distribution"]
+    cell = _dice_by_arm(found).set_index("arm").loc["oracle", "liver, in distribution"]
     assert cell == f"{by_hand.mean():.3f} ± {by_hand.std():.3f} (n=8)"
 
 
 @pytest.mark.parametrize(("arm", "said"), [("real+synthetic", "100 %, chosen on validation subjects"), (None, "100 %")])
 def test_a_ratio_that_was_swept_was_chosen_and_one_that_was_set_was_not(make_study, arm, said):
-    listed = facts(make_study(sweep={"arm": arm}))
+    listed = _facts(make_study(sweep={"arm": arm}))
     assert listed["Synthetic to real images"] == said
     assert listed["Test subjects"] == "8 out of distribution, 8 in distribution"
 
@@ -150,23 +150,23 @@ def effect(mean, lower, upper, **other):
     ],
 )
 def test_the_answer_is_that_of_the_interval_and_of_the_correction(make_study, bounds, p_holm, expected):
-    asked, (told,) = answer(make_study(comparisons=[effect(0.1, *bounds, p_holm=p_holm)]))
+    asked, (told,) = _answer(make_study(comparisons=[effect(0.1, *bounds, p_holm=p_holm)]))
     assert "real+standard+synthetic against real+standard" in asked
     assert told.startswith(expected)
 
 
 def test_every_organ_has_its_own_answer_and_without_standard_arms_the_plain_pair_is_asked_about(make_study):
-    _, told = answer(make_study(comparisons=[effect(0.1, 0.05, 0.15), effect(0.0, -0.1, 0.1, organ="liver")]))
+    _, told = _answer(make_study(comparisons=[effect(0.1, 0.05, 0.15), effect(0.0, -0.1, 0.1, organ="liver")]))
     assert [line.split(".")[0] for line in told] == ["kidney: yes", "liver: no difference is shown"]
     plain = {"arm": "real+synthetic", "reference": "real"}
-    assert question(make_study(comparisons=[effect(0.1, 0.05, 0.15, **plain)])) == ("real+synthetic", "real")
+    assert _question(make_study(comparisons=[effect(0.1, 0.05, 0.15, **plain)])) == ("real+synthetic", "real")
 
 
 @pytest.mark.parametrize(
     "effects", [(), (effect(0.1, 0.0, 0.2, arm="oracle"),), (effect(0.1, 0.05, 0.2, test_set="in"),)]
 )
 def test_without_an_arm_to_judge_nothing_is_claimed(make_study, effects):
-    asked, told = answer(make_study(comparisons=effects))
+    asked, told = _answer(make_study(comparisons=effects))
     assert "cannot be said" in asked
     assert told == []
 
@@ -185,11 +185,11 @@ CONTROL = {"arm": "real+shuffled", "reference": "real"}
     ],
 )
 def test_controls_are_judged_and_what_it_costs_in_distribution_is_said(make_study, given, said):
-    (told,) = details(make_study(comparisons=[given]))
+    (told,) = _details(make_study(comparisons=[given]))
     assert said in told
 
 
 @pytest.mark.parametrize(("n", "said"), [(5, "0.062: this study is too small"), (12, "0.00049.")])
 def test_the_lowest_p_that_a_study_can_reach_is_said(make_study, n, said):
-    *_, last = caveats(make_study(comparisons=[effect(0.1, 0.0, 0.2, n=n)]))
+    *_, last = _caveats(make_study(comparisons=[effect(0.1, 0.0, 0.2, n=n)]))
     assert last.partition("below ")[2].startswith(said)

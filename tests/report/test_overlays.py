@@ -6,7 +6,7 @@ import pytest
 from medgan.data.grid import made_up_grid
 from medgan.data.volumes import write_volume
 from medgan.errors import DataError, GeometryError
-from medgan.report.overlays import overlay, worst_slice
+from medgan.report.overlays import _worst_slice, overlay
 
 CASE = {"image": "image.nii.gz", "truth": "truth.nii.gz", "label_map": "found.nii.gz"}
 SHAPE = (40, 30, 6)
@@ -36,9 +36,9 @@ def test_the_worst_slice_has_the_most_differing_voxels_and_where_nothing_differs
     truth, found = blob((5, 15), (5, 15), (0, 5)), blob((5, 15), (5, 15), (0, 5))
     found[5:9, 5:9, 3] = False
     found[5:7, 5:7, 1] = False
-    assert worst_slice(truth, found) == 3
+    assert _worst_slice(truth, found) == 3
     truth[5:20, 5:20, 2] = True
-    assert worst_slice(truth, truth) == 2
+    assert _worst_slice(truth, truth) == 2
 
 
 def gradient():

@@ -1,6 +1,7 @@
 """``study.html``: what a page of any study says, plainly and without help from elsewhere."""
 
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -66,6 +67,17 @@ def test_a_size_is_told_by_its_name_and_that_nothing_is_corrected(tmp_path):
     text = write_page(tmp_path, sized).read_text(encoding="utf-8")
     assert "mae_hu, size 5: better is less than a" in text
     assert "corrected for how many differences are looked at" in text
+
+
+def test_the_answer_stands_first_and_all_else_below(tmp_path):
+    page = replace(PAGE, answer={"arm": "same"})
+    box, below = (
+        write_page(tmp_path, page).read_text(encoding="utf-8").partition('class="answer"')[2].split("</div>", 1)
+    )
+    assert "same is not shown to differ from a" in box
+    for words in ("crossover", "better is less than a"):
+        assert words not in box
+        assert words in below
 
 
 def test_headlines_alone_are_plotted(tmp_path):

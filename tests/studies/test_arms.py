@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
@@ -14,15 +15,16 @@ import pytest
 
 from medgan.config import load
 from medgan.data.splits import Split
+from medgan.data.streams import write_json
 from medgan.errors import ConfigError, DataError, LeakageError, ModelError, TrainingError
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.tissues import overlap
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.studies import arms as module
-from medgan.studies.arms import ARMS, BY_NAME, FURTHER, SWEPT, ArmName, Arms, BenefitConfig, configured
+from medgan.studies.arms import ARMS, BY_NAME, FURTHER, SWEPT, ArmName, Arms, BenefitConfig
 from medgan.studies.base import Failure, Order
 from medgan.studies.engine import read_json
-from medgan.studies.segmenter import share_of
+from medgan.studies.segmenter import _share_of, layered
 from medgan.training.model_folder import read_model
 from tables import printed, rewrite, row_of
 
@@ -65,7 +67,7 @@ def test_all_segmenters_take_equally_many_steps_on_what_their_arm_says(story):
         fit = model.config.fit
         assert fit.epochs * fit.iterations_per_epoch == record["budget"]["iterations"] == 24
         assert model.config.augmentation == ("standard" if arm.standard else "none")
-        assert model.extra_share == pytest.approx(share_of(record["ratio_percent"]) if arm.extra else 0)
+        assert model.extra_share == pytest.approx(_share_of(record["ratio_percent"]) if arm.extra else 0)
         assert (model.trained, model.validated) == (3, 2 if arm.name == "oracle" else 4)
 
 
@@ -207,11 +209,17 @@ def test_leak_a_test_image_is_refused_wherever_it_would_be_learnt_from(images):
 
 def chosen(study, own, scores):
     """What becomes of a study whose swept segmenters have these validation Dice."""
-    tried = study._tried(own)
-    assert not any(task.product == "rows.csv" for task in tried.values())
-    failures = [Failure(task.name, "no") for ratio, task in tried.items() if ratio not in scores]
-    study._choose({ratio: scores.get(ratio) for ratio in tried}, failures)
-    return study, [task.name for _, task in sorted(tried.items())]
+    choosing = study._choose_ratio(own)
+    tasks = list(next(choosing))
+    assert {task.product for task in tasks} == {"validation.json"}
+    ratios = (0, 50, 100)
+    for task, ratio in zip(tasks, ratios, strict=True):
+        write_json(study.order.folder / task.name / "validation.json", {"val_dice": scores.get(ratio)})
+    with suppress(StopIteration):
+        choosing.send(
+            [Failure(task.name, "no") for task, ratio in zip(tasks, ratios, strict=True) if ratio not in scores]
+        )
+    return study, [task.name for task in tasks]
 
 
 def test_validation_chooses_the_ratio_with_the_first_seed_and_none_that_failed(images):
@@ -239,7 +247,7 @@ def test_validation_chooses_the_ratio_with_the_first_seed_and_none_that_failed(i
 )
 def test_what_is_swept_is_an_arm_with_extra_images_where_there_is_something_to_choose(images, settings, swept):
     study, own = images(*settings)
-    assert bool(study._tried(own)) == bool(swept)
+    assert bool(next(study._choose_ratio(own), None)) == bool(swept)
     assert (study.ratio_percent, study.swept) == (50, swept)
 
 
@@ -337,7 +345,7 @@ def test_an_arm_differs_from_its_reference_in_one_thing_and_its_name_says_what_i
 
 def settings(on_phantom, quick, *overrides, pipeline="ct_contrast"):
     data = None if on_phantom else "cohort.csv"
-    return configured(Order("arms", pipeline, data=data, quick=quick, overrides=overrides))
+    return layered(BenefitConfig, Order("arms", pipeline, data=data, quick=quick, overrides=overrides))
 
 
 def test_shipped_forms_lie_over_each_other_the_user_over_all_and_a_quick_study_is_shorter():

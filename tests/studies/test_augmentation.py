@@ -20,14 +20,13 @@ from medgan.studies.augmentation import (
     MEAN,
     Augmentation,
     AugmentationConfig,
-    comparisons,
-    configured,
-    slopes,
-    with_mean,
+    _comparisons,
+    _slopes,
+    _with_mean,
 )  # fmt: skip
 from medgan.studies.base import Failure, Order
 from medgan.studies.engine import read_json
-from medgan.studies.segmenter import means
+from medgan.studies.segmenter import layered, means
 from tables import printed, rewrite, row_of
 
 UNLABELLED = 4
@@ -147,15 +146,15 @@ def test_a_ratio_that_failed_is_no_choice_and_a_method_of_which_all_did_is_named
 def test_an_arm_differs_from_its_reference_in_one_thing_and_the_control_has_the_generators_images(few):
     for arm in ARMS[1:]:
         other = BY_NAME[arm.reference]
-        assert (arm.standard != other.standard) + (arm.method != other.method) == 1, arm.name
+        assert (arm.standard != other.standard) + (arm.extra != other.extra) == 1, arm.name
     control, arm = BY_NAME["standard+shuffled"], BY_NAME["standard+generator"]
-    assert (control.method, control.standard, control.shuffled) == (arm.method, arm.standard, True)
+    assert (control.extra, control.standard, control.shuffled) == (arm.extra, arm.standard, True)
     assert (arm.name, control.name) in FURTHER
     for arms, expected in (
         ("real, generator, standard, standard+generator, standard+shuffled", "standard+generator"),
         ("real, generator, standard+shuffled", "generator"),
     ):  # a ratio is chosen by the arm on top of what is usual
-        assert few(f"arms=[{arms}]")._swept("generator").name == expected
+        assert few(f"arms=[{arms}]")._swept("generator") == expected
 
 
 def test_the_fewer_subjects_are_among_the_more_and_a_seed_draws_its_own_whatever_else_is_asked_for(few):
@@ -264,7 +263,7 @@ def test_settings_that_cannot_be_are_refused(given, problem):
 
 def test_the_shipped_settings_can_be_and_the_phantoms_lesions_are_counted_one_by_one():
     for data, quick in product(("cohort.csv", None), (False, True)):
-        config = configured(Order("augmentation", "lesion_augmentation", data=data, quick=quick))
+        config = layered(AugmentationConfig, Order("augmentation", "lesion_augmentation", data=data, quick=quick))
         assert config.segmenter["fit"]["keep"] == "last"
         assert {"standard", "standard+copy-paste", "standard+generator"} <= set(config.arms)
         assert len(config.ratios_percent) == 1 or not quick
@@ -293,16 +292,16 @@ def rows():
 
 
 def test_the_mean_of_organs_is_a_subjects_own(rows):
-    table = with_mean(rows)
+    table = _with_mean(rows)
     key = {"arm": "standard+generator", "size": 4, "seed": 0, "subject": "a"}
     assert row_of(table, organ=MEAN, **key)["dice"] == pytest.approx((0.66 + 0.6) / 2)
     assert len(table) == 1.5 * len(rows)
     single = rows[rows["organ"] == "front"]
-    assert with_mean(single) is single
+    assert _with_mean(single) is single
 
 
 def test_differences_are_told_for_all_seeds_and_for_each(rows):
-    table = comparisons(with_mean(rows), PAIRS)
+    table = _comparisons(_with_mean(rows), PAIRS)
     key = {"arm": "standard+generator", "reference": "standard", "organ": "front", "metric": "dice"}
     for size, gain in {4: 0.06, 8: 0.04, 16: 0.02}.items():
         whole = row_of(table, size=size, seed=ALL, **key)
@@ -313,7 +312,7 @@ def test_differences_are_told_for_all_seeds_and_for_each(rows):
             assert row_of(table, size=size, seed=str(seed), **key)["mean"] == pytest.approx(gain * 1.025)
     assert row_of(table, size=4, seed=ALL, **key | {"organ": MEAN})["mean"] == pytest.approx(0.03 * 1.025)
     # A seed that one arm lacks is not compared.
-    table = comparisons(rows[~((rows["arm"] == key["arm"]) & (rows["seed"] == 1))], PAIRS)
+    table = _comparisons(rows[~((rows["arm"] == key["arm"]) & (rows["seed"] == 1))], PAIRS)
     own = row_of(table, size=4, seed=ALL, **key)
     assert (own["mean"], own["trainings"]) == (pytest.approx(0.06 * 1.025), 1)
     assert table[(table["arm"] == key["arm"]) & (table["seed"] == "1")].empty
@@ -326,7 +325,7 @@ def test_false_alarms_in_healthy_subjects_are_compared_where_the_f1_has_nothing_
     counts = np.array([found.get(key, 0.0) for key in zip(few["arm"], few["subject"], strict=True)])
     healthy = few["subject"].isin(["a", "b"])
     few = few.assign(false_lesions=counts, lesion_f1=np.where(healthy, np.where(counts > 0, 0.0, np.nan), 1.0))
-    table = comparisons(few, PAIRS[1:])
+    table = _comparisons(few, PAIRS[1:])
     for seed in (ALL, *map(str, SEEDS)):
         hidden, told = (row_of(table, seed=seed, metric=metric) for metric in ("lesion_f1", "false_lesions"))
         assert (hidden["mean"], hidden["n"]) == (0, 4)
@@ -335,13 +334,13 @@ def test_false_alarms_in_healthy_subjects_are_compared_where_the_f1_has_nothing_
 
 
 def test_the_slope_is_what_a_gain_loses_as_subjects_double(rows):
-    table = slopes(rows, PAIRS)
+    table = _slopes(rows, PAIRS)
     row = row_of(table, arm="standard+generator", organ="front")
     assert row["mean"] == pytest.approx(-0.02 * 1.025)
     assert row["upper"] < 0
     assert row_of(table, arm="standard", organ="front")["mean"] == pytest.approx(0, abs=1e-12)
-    assert slopes(rows[rows["size"] == 4], PAIRS).empty
-    assert slopes(rows.iloc[:0], PAIRS).empty
+    assert _slopes(rows[rows["size"] == 4], PAIRS).empty
+    assert _slopes(rows.iloc[:0], PAIRS).empty
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from medgan.errors import ConfigError
 from medgan.studies import arms, augmentation
 from medgan.studies.base import Order, seeds_of
 from medgan.studies.engine import read_json
+from medgan.studies.segmenter import layered
 
 EACH = pytest.mark.parametrize("kind", STUDIES)
 
@@ -107,14 +108,14 @@ def test_a_study_of_which_every_segmenter_failed_says_nothing_and_goes_to_its_en
 
 
 @pytest.mark.parametrize(
-    ("study", "pipeline"),
-    [(arms, "mr_contrast"), (augmentation, "lesion_classification")],
+    ("settings", "pipeline"),
+    [(arms.BenefitConfig, "mr_contrast"), (augmentation.AugmentationConfig, "lesion_classification")],
     ids=["arms", "augmentation"],
 )
 @pytest.mark.parametrize("data", [None, "cohort.csv"])
-def test_a_study_that_has_no_short_form_is_not_run_at_full_length_under_that_name(study, pipeline, data):
+def test_a_study_that_has_no_short_form_is_not_run_at_full_length_under_that_name(settings, pipeline, data):
     with pytest.raises(ConfigError, match=f"no short form of a study of '{pipeline}' is shipped; leave --quick out"):
-        study.configured(Order("any", pipeline, data=data, quick=True))
+        layered(settings, Order("any", pipeline, data=data, quick=True))
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("5,7", (5, 7)), ("4,", (4,))])

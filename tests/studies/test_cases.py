@@ -17,12 +17,12 @@ from medgan.studies.cases import (
     Draw,
     Making,
     SyntheticCases,
+    _read_cases,
+    _synthesised,
+    _write_cases,
     made,
     make_cases,
-    read_cases,
     shuffled,
-    synthesised,
-    write_cases,
 )  # fmt: skip
 from medgan.studies.engine import read_json
 from medgan.studies.segmenter import Scans
@@ -45,8 +45,8 @@ def case(subject, number, shape=(4, 5, 3)):
 @pytest.mark.parametrize("shape", [(4, 5, 3), (4, 5, 1)], ids=["3d", "2d"])
 def test_a_case_is_read_as_it_was_made(tmp_path, shape):
     whole = case("s1", 0, shape)
-    write_cases(tmp_path, [Synthetic(whole, ("s1", "s2"), {"size": 3})], {"method": "copy-paste"})
-    (read,) = read_cases(tmp_path)
+    _write_cases(tmp_path, [Synthetic(whole, ("s1", "s2"), {"size": 3})], {"method": "copy-paste"})
+    (read,) = _read_cases(tmp_path)
     assert read.subject == "s1"
     np.testing.assert_array_equal(read.image.voxels, whole.image.voxels)
     np.testing.assert_array_equal(read.image.affine, whole.image.affine)
@@ -58,7 +58,7 @@ def test_a_case_is_read_as_it_was_made(tmp_path, shape):
 def test_the_record_says_whom_each_was_made_of_and_tells_other_voxels_apart(tmp_path):
     one, same, other = (tmp_path / name for name in ("one", "same", "other"))
     for folder, number in ((one, 0), (same, 0), (other, 1)):
-        write_cases(folder, [Synthetic(case("s1", number), ("s1", "s2"), {"size": 3})], {"refused": 0})
+        _write_cases(folder, [Synthetic(case("s1", number), ("s1", "s2"), {"size": 3})], {"refused": 0})
     one, same, other = (read_json(folder / "cases.json") for folder in (one, same, other))
     assert one == same
     assert one["cases"] == [{"subject": "s1", "parents": ["s1", "s2"], "how": {"size": 3}}]
@@ -73,14 +73,14 @@ def test_cases_that_were_not_all_made_are_not_there_and_a_damaged_one_is_named(t
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_cases(tmp_path, broken(), {})
+        _write_cases(tmp_path, broken(), {})
     assert SyntheticCases(tmp_path, DRAW).sha256 is None
     with pytest.raises(DataError, match="holds no synthetic cases"):
-        read_cases(tmp_path)
-    write_cases(tmp_path, [own], {})
+        _read_cases(tmp_path)
+    _write_cases(tmp_path, [own], {})
     (tmp_path / "0000.npz").write_bytes(b"no")
     with pytest.raises(DataError, match=r"0000.npz: cannot be read"):
-        read_cases(tmp_path)
+        _read_cases(tmp_path)
 
 
 def test_no_case_keeps_its_own_labels_nor_those_of_its_own_anatomy():
@@ -143,7 +143,7 @@ def test_the_wanted_cases_are_made_of_all_subjects_in_turn(study, make):
 def test_a_case_is_a_function_of_its_number_alone(study):
     real = Scans(study._of(study.draws[1].labelled))(study.segmenter)
     fewer, more = (
-        list(synthesised(SimpleNamespace(name="own", synthesise=brightened), real, real, 5, wanted))
+        list(_synthesised(SimpleNamespace(name="own", synthesise=brightened), real, real, 5, wanted))
         for wanted in (2, 6)
     )
     for one, other in zip(fewer, more[:2], strict=True):
@@ -189,7 +189,7 @@ def test_healthy_scans_are_added_as_they_are(settled, tmp_path):
     task = study._cases_task("healthy", study.draws[0])
     make_cases(SimpleNamespace(folder=tmp_path / "cases", device="cpu"), *task.args)
     (healthy,) = Scans(study._of(study.draws[0].healthy))(study.segmenter)
-    cases = read_cases(tmp_path / "cases")
+    cases = _read_cases(tmp_path / "cases")
     assert len(cases) == 3
     for each in cases:
         np.testing.assert_array_equal(each.image.voxels, healthy.image.voxels)

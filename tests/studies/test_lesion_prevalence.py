@@ -30,13 +30,13 @@ from medgan.studies.lesion_prevalence import (
     REAL,
     SEEN_HU,
     WATCHED,
-    Detector,
     LesionPrevalence,
     PrevalenceDesign,
-    measures,
-    rendered,
-    semantic_differences,
-    slopes,
+    _Detector,
+    _measures,
+    _rendered,
+    _semantic_differences,
+    _slopes,
 )  # fmt: skip
 from medgan.training.model_folder import read_model
 from medgan.translators.semantic import SemanticConsistency
@@ -159,7 +159,7 @@ def judged(tmp_path, monkeypatch):
         output = save(tmp_path / "out/s1.nii.gz", drawn(*translated)[0])
         before = segmented(100.0, scan, None)
         write_volume(before, read_volume(image).grid, tmp_path / "labels/s1.nii.gz", np.uint8)
-        return Detector(tmp_path, tmp_path / "labels", {"s1": scan}).row("s1", output, 0.0, None)
+        return _Detector(tmp_path, tmp_path / "labels", {"s1": scan}).row("s1", output, 0.0, None)
 
     return judge
 
@@ -187,7 +187,7 @@ def test_without_a_lesion_there_is_no_recall_and_what_is_too_small_is_neither_le
     row = judged([(8, 8, 1)], [(20, 20, 1)])
     assert (row["lesions"], row["false"]) == (0, 0)
     expected = ["recall", "false", "dice_liver", "dice_kidney", "lesion_erased", "lesion_invented"]
-    assert measures(pd.DataFrame([row])) == expected
+    assert _measures(pd.DataFrame([row])) == expected
 
 
 PERCENTS = (0, 50, 100)
@@ -213,7 +213,7 @@ def summary(made):
 
 
 def test_the_slope_is_the_rise_from_none_to_all_over_subjects():
-    table = slopes(rows()).set_index(["translator", "measure"])
+    table = _slopes(rows()).set_index(["translator", "measure"])
     follows, holds = table.loc[PLAIN, "recall"], table.loc[WATCHED, "recall"]
     assert follows["slope"] == pytest.approx(FOLLOWS, abs=0.02)
     assert follows["lower"] > 0.5
@@ -223,9 +223,9 @@ def test_the_slope_is_the_rise_from_none_to_all_over_subjects():
     assert table.loc[PLAIN, "lesion_invented"]["slope"] == pytest.approx(2)
     assert table.loc[PLAIN, "false"][REAL] == 0.25
     # Seeds do not count as subjects.
-    assert slopes(rows(seeds=(0,)))["n"].tolist() == slopes(rows(seeds=(0, 1, 2, 3)))["n"].tolist()
+    assert _slopes(rows(seeds=(0,)))["n"].tolist() == _slopes(rows(seeds=(0, 1, 2, 3)))["n"].tolist()
     nothing = rows().query("translator == @REAL")
-    assert slopes(nothing).empty
+    assert _slopes(nothing).empty
     assert summary(nothing).findings == {}
 
 
@@ -239,11 +239,11 @@ def test_the_words_say_who_follows_the_prevalence_and_what_semantic_consistency_
     assert words["semantic consistency at 0 percent false"] == "+0.00 [+0.00, +0.00] with it"
     assert words["semantic consistency at 100 percent lesion_invented"] == "+0.00 [+0.00, +0.00] with it"
     assert summary(rows(subjects=2)).findings[f"{PLAIN} recall"].endswith("too few subjects to say")
-    differences = semantic_differences(rows()).set_index(["prevalence_percent", "measure"])
+    differences = _semantic_differences(rows()).set_index(["prevalence_percent", "measure"])
     assert differences.loc[(100, "recall"), "mean"] == pytest.approx(-FOLLOWS, abs=0.02)
     assert differences.loc[(100, "recall"), "upper"] < -0.5
     assert differences.loc[(0, "recall"), "lower"] < 0.01
-    assert semantic_differences(rows().query("translator != @WATCHED")).empty
+    assert _semantic_differences(rows().query("translator != @WATCHED")).empty
     text = printed(found.shown)
     for word in (PLAIN, WATCHED, "0 %", "50 %", "100 %", REAL, "recall", "false", "lesion_invented"):
         assert word in text
@@ -258,7 +258,7 @@ DESIGN = PrevalenceDesign(
 def cohorts(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return rendered(DESIGN, "abdomen_ct")
+        return _rendered(DESIGN, "abdomen_ct")
 
 
 def table_of(cohorts, percent, paired):
@@ -306,14 +306,14 @@ def test_the_segmenters_subjects_are_nobody_elses_and_all_are_rendered_once(coho
     assert not {study.image for table in tables for study in table} & {study.image for study in (*train, *validation)}
     monkeypatch.setenv("MEDGAN_CACHE", str(cohorts.root.parents[1]))
     before = {path: path.stat().st_mtime_ns for path in cohorts.root.rglob("*.nii.gz")}
-    assert rendered(DESIGN, "abdomen_ct").root == cohorts.root
+    assert _rendered(DESIGN, "abdomen_ct").root == cohorts.root
     assert {path: path.stat().st_mtime_ns for path in cohorts.root.rglob("*.nii.gz")} == before
 
 
 def test_a_phantom_without_liver_lesions_and_prevalences_that_give_no_slope_are_refused():
     assert set(LABELS["lesion"]) == set(LESIONS)
     with pytest.raises(ConfigError, match="'head_mr' has no liver lesions"):
-        rendered(DESIGN, "head_mr")
+        _rendered(DESIGN, "head_mr")
     for prevalences in ((50,), (0, 0), (0, 101)):
         with pytest.raises(ValidationError):
             PrevalenceDesign(prevalences_percent=prevalences)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from medgan.errors import ConfigError
 from medgan.studies.engine import read_json
-from medgan.studies.misalignment import Misalignment, crossover, crossover_bounds, crossovers, described, read_shifts
+from medgan.studies.misalignment import Misalignment, _described, _read_shifts, crossover, crossover_bounds, crossovers
 
 SHIFTS = (0, 1, 2, 3, 4, 6)
 
@@ -67,7 +67,7 @@ def test_a_metric_is_chosen_or_refused_and_an_arm_without_figures_makes_it_unkno
 def test_subjects_that_disagree_widen_the_interval():
     random = np.random.default_rng(0)
     lines = pd.DataFrame([[shift - place for shift in SHIFTS] for place in random.normal(2.5, 0.8, 12)], columns=SHIFTS)
-    words = described(lines)
+    words = _described(lines)
     place, lower, upper = map(float, re.findall(r"[\d.]+", words))
     assert words.endswith("]")
     assert lower < place < upper
@@ -99,9 +99,9 @@ def test_at_its_bounds_a_t_test_is_sure_who_is_better():
 def test_an_excess_that_is_never_sure_has_no_upper_bound_and_one_subject_gives_no_interval():
     lines = pd.DataFrame([[-1.0, 3.0], [-2.0, -1.5], [-1.5, 1.0]], columns=[0, 1])
     assert crossover_bounds(lines)[1] is None
-    assert described(lines).endswith(", none up to 1]")
-    assert described(pd.DataFrame([[-1.0, 1.0]], columns=[0, 1])) == "0.5 voxels"
-    assert described(pd.DataFrame([[1.0, 2.0]], columns=[0, 1])) == "at 0, the first shift"
+    assert _described(lines).endswith(", none up to 1]")
+    assert _described(pd.DataFrame([[-1.0, 1.0]], columns=[0, 1])) == "0.5 voxels"
+    assert _described(pd.DataFrame([[1.0, 2.0]], columns=[0, 1])) == "at 0, the first shift"
 
 
 def test_the_unpaired_arm_is_the_reference_and_is_trained_once(settled):
@@ -128,7 +128,7 @@ def test_the_command_finds_the_crossover(golden):
 
 
 def test_shifts_are_sorted_numbers():
-    assert (read_shifts("0,1,2"), read_shifts("3, 0")) == ((0, 1, 2), (0, 3))
+    assert (_read_shifts("0,1,2"), _read_shifts("3, 0")) == ((0, 1, 2), (0, 3))
     for text in ("", "1", "0,a", "-1,2", "0.5,1", "2,2"):
         with pytest.raises(ConfigError, match="--shifts"):
-            read_shifts(text)
+            _read_shifts(text)

@@ -18,19 +18,19 @@ from rich.console import Console
 
 from medgan.config import from_overrides, load
 from medgan.data.volumes import read_volume
-from medgan.errors import ConfigError, DataError, GeometryError, LeakageError
+from medgan.errors import ConfigError, DataError, GeometryError, LeakageError, ModelError
 from medgan.evaluation.bone import Bone
 from medgan.studies import routes
 from medgan.studies.engine import read_json
 from medgan.studies.routes import (
-    Finder,
     Routes,
     RoutesConfig,
-    bone_scores,
-    cleaned,
-    find_bone,
-    routes_table,
-    thresholded,
+    _bone_scores,
+    _cleaned,
+    _find_bone,
+    _Finder,
+    _routes_table,
+    _thresholded,
 )
 from tables import printed, row_of
 
@@ -79,7 +79,7 @@ def test_everybody_of_the_fold_has_the_bone_of_the_true_ct_and_test_subjects_alo
         for pair in (*fold.training, *fold.tested):
             ct, label = read_volume(pair.target.image), read_volume(folder / "labels" / pair.file)
             voxel_ml = float(np.prod(ct.grid.spacing_mm)) / 1000
-            np.testing.assert_array_equal(label.voxels == 1, cleaned(thresholded(ct.voxels), voxel_ml))
+            np.testing.assert_array_equal(label.voxels == 1, _cleaned(_thresholded(ct.voxels), voxel_ml))
             np.testing.assert_array_equal(label.grid.affine, ct.grid.affine)
             assert label.voxels.any()
         table = pd.read_csv(folder / f"fold={fold.number}" / "synthetic.csv")
@@ -91,7 +91,7 @@ def test_everybody_of_the_fold_has_the_bone_of_the_true_ct_and_test_subjects_alo
 def test_a_segmenter_learns_from_the_drawn_scans_with_the_bone_of_their_true_ct_and_is_shown_what_its_route_is_about(
     study, folder, monkeypatch, route, side, shown
 ):
-    (finder,) = study._task("one", study.folds[0], route, 2, 0).args
+    (finder,) = study._task(study.folds[0], route, 2, 0).args
     config = finder.segmenter.config
     for pair, case in zip(study.folds[0].drawn(2, 0), finder.segmenter.train(config), strict=True):
         voxels = read_volume(getattr(pair, side).image).voxels
@@ -114,9 +114,9 @@ def found_by(study, folder, tmp_path, monkeypatch):
 
     def find(route, fold=study.folds[0], of="target"):
         images = {str(pair.source.image): str(getattr(pair, of).image) for pair in fold.tested}
-        monkeypatch.setattr(Finder, "synthetic", images)
-        finder = Finder({"route": route, "labelled": 0, "fold": 0, "seed": 0}, fold, folder, None)
-        rows = find_bone(SimpleNamespace(folder=tmp_path, device="cpu", tracker=None), finder)
+        monkeypatch.setattr(_Finder, "synthetic", images)
+        finder = _Finder({"route": route, "labelled": 0, "fold": 0, "seed": 0}, fold, folder, None)
+        rows = _find_bone(SimpleNamespace(folder=tmp_path, device="cpu", tracker=None), finder)
         return rows[["dice", "surface_dice"]].to_numpy().tolist()
 
     return find
@@ -125,9 +125,9 @@ def found_by(study, folder, tmp_path, monkeypatch):
 def test_a_perfect_synthetic_ct_is_perfect_by_its_threshold(found_by, monkeypatch):
     assert found_by("threshold") == [[1.0, 1.0]] * 3
     # Everything that lies outside of both bodies does not count.
-    monkeypatch.setattr(routes, "thresholded", lambda hu: thresholded(hu) | (hu < -900))
+    monkeypatch.setattr(routes, "_thresholded", lambda hu: _thresholded(hu) | (hu < -900))
     assert found_by("threshold") == [[1.0, 1.0]] * 3
-    monkeypatch.setattr(routes, "thresholded", lambda hu: hu > np.inf)
+    monkeypatch.setattr(routes, "_thresholded", lambda hu: hu > np.inf)
     assert found_by("threshold") == [[0.0, 0.0]] * 3
 
 
@@ -156,7 +156,7 @@ def test_the_fewer_labelled_subjects_are_among_the_more_none_is_tested_and_anoth
     fold = study.folds[0]
     leaky = replace(fold, training=(*fold.tested, *fold.training))
     with pytest.raises(LeakageError, match=fold.tested[0].subject):
-        study._task("mr", leaky, "mr", len(leaky.training), 0)
+        study._task(leaky, "mr", len(leaky.training), 0)
     for fold, seed in itertools.product(study.folds, range(3)):
         numbers = range(1, len(fold.training) + 1)
         drawn = [{pair.subject for pair in fold.drawn(number, seed)} for number in numbers]
@@ -197,10 +197,10 @@ def altered(golden, tmp_path):
 def test_another_split_beside_the_model_and_a_fold_without_a_test_subject_are_refused(settled, study, golden, altered):
     model = altered()
     shutil.copy(golden.inputs.folds[0].parent / "split.json", model.parent)
-    with pytest.raises(ConfigError, match="not the split"):
+    with pytest.raises(ModelError, match="not the split"):
         settled(Routes, models=(model,))
     (model.parent / "split.json").unlink()
-    with pytest.raises(ConfigError, match="there is no split"):
+    with pytest.raises(ModelError, match="there is no split"):
         settled(Routes, models=(model,))
     shutil.rmtree(model.parent)
     split = study.folds[1].split
@@ -275,10 +275,10 @@ def trunk(table_hu=0.0):
 
 def test_what_is_above_200_hu_in_the_body_is_bone_and_a_table_is_none():
     hu = trunk(table_hu=900.0)
-    assert thresholded(hu).sum() == 27
-    assert thresholded(hu)[10:13, 10:13].all()
+    assert _thresholded(hu).sum() == 27
+    assert _thresholded(hu)[10:13, 10:13].all()
     hu[10, 10] = 200.0
-    assert thresholded(hu).sum() == 24
+    assert _thresholded(hu).sum() == 24
 
 
 @pytest.mark.parametrize("slices", [1, 4], ids=["2d", "3d"])
@@ -289,25 +289,25 @@ def test_a_crack_is_closed_and_a_speck_goes(slices):
     mask[8, 5:12] = False
     mask[16, 16, 0] = True
     # The ends of the crack open to the outside, where a cross of one voxel does not reach across it.
-    np.testing.assert_array_equal(cleaned(mask, ML)[:, 6:11], whole[:, 6:11])
-    assert not cleaned(mask, ML)[16, 16].any()
+    np.testing.assert_array_equal(_cleaned(mask, ML)[:, 6:11], whole[:, 6:11])
+    assert not _cleaned(mask, ML)[16, 16].any()
 
 
 def test_a_part_of_a_tenth_of_a_millilitre_is_kept_and_bone_that_the_edge_of_the_image_cuts_stays_whole():
     for voxels in (9, 10):
         mask = np.zeros((20, 4, 1), dtype=bool)
         mask[2 : 2 + voxels, 2] = True
-        assert cleaned(mask, ML).any() == (voxels == 10)
+        assert _cleaned(mask, ML).any() == (voxels == 10)
     mask = np.zeros((12, 12, 2), dtype=bool)
     mask[:4, :4] = mask[8:, 3:] = True
-    np.testing.assert_array_equal(cleaned(mask, ML), mask)
+    np.testing.assert_array_equal(_cleaned(mask, ML), mask)
 
 
 @settings(max_examples=25, deadline=None)
 @given(mask=arrays(bool, st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 3)), elements=st.booleans()))
 def test_what_is_clean_stays_as_it_is(mask):
-    once = cleaned(mask, 0.03)
-    np.testing.assert_array_equal(cleaned(once, 0.03), once)
+    once = _cleaned(mask, 0.03)
+    np.testing.assert_array_equal(_cleaned(once, 0.03), once)
 
 
 def block(first, last, shape=(20, 20, 4)):
@@ -319,14 +319,14 @@ def block(first, last, shape=(20, 20, 4)):
 def test_dice_is_that_of_the_voxels_by_hand_only_the_region_counts_and_its_border_makes_no_surface():
     everywhere, where = np.ones((20, 20, 4), dtype=bool), np.zeros((20, 20, 4), dtype=bool)
     where[:9] = True
-    assert bone_scores(block(2, 10), block(2, 18), where) == {"dice": 1.0, "surface_dice": 1.0}
+    assert _bone_scores(block(2, 10), block(2, 18), where) == {"dice": 1.0, "surface_dice": 1.0}
     # 8 of 10 and 8 of 8 rows are shared.
-    assert bone_scores(block(2, 12), block(4, 12), everywhere)["dice"] == pytest.approx(16 / 18)
+    assert _bone_scores(block(2, 12), block(4, 12), everywhere)["dice"] == pytest.approx(16 / 18)
 
 
 @pytest.mark.parametrize(("found", "true", "expected"), [(0, 0, np.nan), (0, 8, 0.0), (8, 0, 0.0)])
 def test_nothing_to_find_is_undefined_and_finding_nothing_is_zero(found, true, expected):
-    scores = bone_scores(block(0, found), block(0, true), np.ones((20, 20, 4), dtype=bool))
+    scores = _bone_scores(block(0, found), block(0, true), np.ones((20, 20, 4), dtype=bool))
     np.testing.assert_equal(list(scores.values()), [expected, expected])
 
 
@@ -357,7 +357,7 @@ def cell(table, labelled, route, metric="dice"):
 
 
 def test_routes_are_compared_with_mr_of_as_many_labels_by_subject_and_a_threshold_with_each_number():
-    table = routes_table(rows(), [4, 2])
+    table = _routes_table(rows(), [4, 2])
     for labelled, route in itertools.product((2, 4), ("synthetic_ct", "threshold")):
         own, row = DICE.get((route, labelled), DICE["threshold", 0]), cell(table, labelled, route)
         assert row["mean"] == pytest.approx(np.mean(own))
@@ -370,7 +370,7 @@ def test_routes_are_compared_with_mr_of_as_many_labels_by_subject_and_a_threshol
     lines = list(zip(dice["labelled"], dice["route"], strict=True))
     assert lines == list(itertools.product((2, 4), ("mr", "synthetic_ct", "threshold")))
     # A number without figures is left out, and without MR there is no difference.
-    table = routes_table(rows().query("route != 'mr'"), [2, 4, 8])
+    table = _routes_table(rows().query("route != 'mr'"), [2, 4, 8])
     assert set(table[table["labelled"] == 8]["route"]) == {"threshold"}
     assert table["difference"].isna().all()
 

@@ -15,7 +15,16 @@ from medgan.segmentation.settings import SEGMENTER, SegmenterDescription
 from medgan.studies import segmenter as module
 from medgan.studies.arms import Arms
 from medgan.studies.engine import content_hash
-from medgan.studies.segmenter import best_ratio, means, outcome, read_curves, score, seen_as, share_of, train_and_test
+from medgan.studies.segmenter import (
+    _best_ratio,
+    _read_curves,
+    _seen_as,
+    _share_of,
+    _train_and_test,
+    means,
+    outcome,
+    score,
+)
 from medgan.training.model_folder import Model, Origin
 
 
@@ -32,7 +41,7 @@ def test_a_model_looks_at_an_image_through_the_images_own_window(study):
     model = Model(description, {SEGMENTER: study.segmenter.build()})
     window = Window(lower=1, upper=99, percentiles=True)
     mr = Domain(name="mr", modality="MR", unit="arbitrary", air=0.0, window=window)
-    other = seen_as(model, mr)
+    other = _seen_as(model, mr)
     assert other.description.config.domain == mr
     assert other.network is model.network
     assert model.description.config.domain == study.segmenter.domain
@@ -51,7 +60,7 @@ def test_figures_are_by_subject_and_organ_and_true_labels_are_kept_as_the_segmen
     keys, test = {"arm": "real", "seed": 3}, (*images, images[0])
     asked = SimpleNamespace(keys=keys, test=test, config=study.segmenter, lesions=())
     marked = iter([*truth.values(), np.zeros_like(truth[images[0].file])])
-    rows = train_and_test(SimpleNamespace(folder=tmp_path, device="cpu", tracker=None), asked)
+    rows = _train_and_test(SimpleNamespace(folder=tmp_path, device="cpu", tracker=None), asked)
     assert list(rows.columns) == ["arm", "seed", "subject", "test_set", "organ", *METRICS]
     assert rows[["subject", "test_set", "dice"]].to_numpy().tolist() == [
         ["s5", "in", 0.5], ["s6", "in", 1.0], ["s5", "out", 1.0], ["s6", "out", 1.0],
@@ -88,10 +97,10 @@ def test_means_are_over_subjects_with_seeds_averaged_first_and_each_test_set_apa
 def test_curves_have_the_epochs_that_were_judged(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,train/dice,val/dice\n1.0,.9,\n2.0,.8,.25\n4.0,.7,.5\n")
     keys = {"arm": "real", "seed": 3, "subset": 0}
-    curves = read_curves({tmp_path: keys, tmp_path / "none": keys}, ("arm", "seed"))
+    curves = _read_curves({tmp_path: keys, tmp_path / "none": keys}, ("arm", "seed"))
     assert curves.to_numpy().tolist() == [["real", 3, 2, 0.25], ["real", 3, 4, 0.5]]
     assert list(curves) == ["arm", "seed", "epoch", "val_dice"]
-    assert read_curves({tmp_path / "none": keys}, ("arm",)).empty
+    assert _read_curves({tmp_path / "none": keys}, ("arm",)).empty
 
 
 def test_what_validation_said_is_told(tmp_path):
@@ -101,5 +110,5 @@ def test_what_validation_said_is_told(tmp_path):
 
 
 def test_a_ratio_is_the_share_of_extra_among_all_and_the_best_is_above_0_and_of_equals_the_lowest():
-    assert [share_of(ratio) for ratio in (25, 50, 100, 200)] == pytest.approx([0.2, 1 / 3, 0.5, 2 / 3])
-    assert best_ratio({0: 0.9, 25: 0.7, 50: 0.8, 100: 0.8, 200: 0.6}) == 50
+    assert [_share_of(ratio) for ratio in (25, 50, 100, 200)] == pytest.approx([0.2, 1 / 3, 0.5, 2 / 3])
+    assert _best_ratio({0: 0.9, 25: 0.7, 50: 0.8, 100: 0.8, 200: 0.6}) == 50

@@ -12,7 +12,7 @@ from medgan.data.splits import Split
 from medgan.errors import ConfigError
 from medgan.evaluation.statistics import plain
 from medgan.studies.engine import read_json
-from medgan.studies.sweep import Sweep, grid, headlines, higher_is_better, metrics_of, paired_table
+from medgan.studies.sweep import Sweep, _paired_table, grid, headlines, higher_is_better, metrics_of
 from medgan.studies.translator import Cell
 from tables import printed, row_of
 
@@ -37,7 +37,7 @@ def test_every_training_has_the_studys_split_and_the_files_hold_the_figures(gold
 def test_a_phantom_stays_one_in_its_models_though_the_study_shares_its_files(settled, small_phantom):
     for data in ({}, {"data": None}):
         (tasks,) = settled(Sweep, "translator=pix2pix", **data).stages()
-        assert {task.args[0].phantom for task in tasks} == {bool(data)}
+        assert {task.args[0].order.data is None for task in tasks} == {bool(data)}
 
 
 def figures():
@@ -62,7 +62,7 @@ def line(table, cell, metric="mae_hu"):
 
 
 def test_means_and_differences_are_those_of_subjects_with_images_and_seeds_averaged():
-    table = paired_table(figures(), "a")
+    table = _paired_table(figures(), "a")
     a, b = [15.0, 32.0, 42.0], [13.0, 22.0, 45.0]
     assert line(table, "a")["mean"] == pytest.approx(np.mean(a))
     row = line(table, "b")
@@ -83,13 +83,13 @@ def test_means_and_differences_are_those_of_subjects_with_images_and_seeds_avera
 
 def test_what_is_missing_is_said_and_not_made_up():
     rows = figures()
-    fewer = paired_table(rows[(rows["cell"] == "a") | (rows["seed"] == 0)], "a")
+    fewer = _paired_table(rows[(rows["cell"] == "a") | (rows["seed"] == 0)], "a")
     assert (line(fewer, "a")["seeds"], line(fewer, "b")["seeds"]) == (2, 1)
-    alone = paired_table(rows[rows["cell"] == "b"], "a")
+    alone = _paired_table(rows[rows["cell"] == "b"], "a")
     assert line(alone, "b")["mean"] == pytest.approx(80 / 3)
     assert alone["difference"].isna().all()
-    assert set(paired_table(rows.assign(dice=np.nan), "a")["metric"]) == {"mae_hu", "ssim"}
-    listed = json.loads(json.dumps(plain(paired_table(rows.assign(psnr_db=np.inf), "a")), allow_nan=False))
+    assert set(_paired_table(rows.assign(dice=np.nan), "a")["metric"]) == {"mae_hu", "ssim"}
+    listed = json.loads(json.dumps(plain(_paired_table(rows.assign(psnr_db=np.inf), "a")), allow_nan=False))
     assert listed[0]["difference"] is None
     assert next(row for row in listed if row["metric"] == "psnr_db")["mean"] == "inf"
 

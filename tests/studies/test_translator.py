@@ -36,7 +36,7 @@ def settled(order, cells=CELLS):
 
 
 def test_tasks_are_cells_times_seeds_and_all_cells_come_before_the_next_seed(order):
-    own = settled(order()).tasks(order(), (3, 5), order().overrides, phantom=False)
+    own = settled(order()).tasks((3, 5))
     assert [(task.name, task.inputs["pix2pix.l1"], task.inputs["seed"]) for task in own] == [
         ("pix2pix.l1=10,seed=3", 10, 3), ("pix2pix.l1=100,seed=3", 100, 3),
         ("pix2pix.l1=10,seed=5", 10, 5), ("pix2pix.l1=100,seed=5", 100, 5),
@@ -129,7 +129,7 @@ def test_without_data_all_share_one_phantom_with_its_own_settings(order, small_p
 def begun(order):
     """A task, and a training in its folder that was killed at once."""
     own = settled(order())
-    (task, _) = own.tasks(order(), (4,), order().overrides, phantom=False)
+    (task, _) = own.tasks((4,))
     folder = order().folder / task.name
     config = own.pipelines["pix2pix.l1=10"].config.model_copy(update={"seed": 4})
     RunFolder(folder).start(config, Split.load(own.split), {"split_hash": own.split_hash, "mlflow_run_id": "own"})
@@ -143,7 +143,8 @@ def test_a_training_has_its_own_settings_last_or_those_that_it_was_begun_with(be
         shutil.rmtree(context.folder)
     orders = []
     monkeypatch.setattr(translators, "train", lambda order, console: orders.append(order))
-    replace(task.args[0], phantom=True).run(context.folder, context)
+    translator = task.args[0]
+    translators.train_translator(context, replace(translator, order=replace(translator.order, data=None)))
     (order,) = orders
     assert (order.resume, order.parent, order.tracking, order.phantom) == (resume, "parent", "sqlite:///runs.db", True)
     assert order.out / order.pipeline / order.name == context.folder
@@ -154,10 +155,10 @@ def test_a_training_has_its_own_settings_last_or_those_that_it_was_begun_with(be
 def converted(begun, golden, monkeypatch):
     """A training whose translations are target images: ``converted("s5")``."""
     task, context = begun
-    monkeypatch.setattr(translators, "train", lambda order, console: None)
-    monkeypatch.setattr(translators, "convert_test", lambda *given: None)
 
     def translate(*subjects):
+        monkeypatch.setattr(translators, "train", lambda order, console: None)
+        monkeypatch.setattr(translators, "convert_test", lambda *given: None)
         (context.folder / "test").mkdir(parents=True)
         for subject in subjects:
             image = golden.inputs.slabs / f"{subject}_plain.nii.gz"
@@ -197,13 +198,13 @@ def test_without_a_target_image_of_its_own_a_subject_is_judged_unpaired(converte
 
 
 def test_a_test_subject_that_cannot_be_converted_or_judged_is_named(converted, golden, own, tmp_path):
+    model = golden.resumed("sweep").folder / "pix2pix.l1=10,seed=0" / "model"
     task, context = converted()
     (context.folder / "test" / "s5_contrast.nii.gz").write_bytes(b"no image")
     with pytest.raises(DataError, match="s5_contrast"):
         judge(context, *task.args)
     table = own("contrast")
     table.with_name("s6_contrast.nii.gz").write_bytes(b"no image")
-    model = golden.resumed("sweep").folder / "pix2pix.l1=10,seed=0" / "model"
     with pytest.raises(DataError, match=r"^1 of 2 test images were not converted: s6_contrast.nii.gz"):
         convert_test(table, tmp_path / "out", model, "cpu")
 

@@ -124,17 +124,15 @@ def _answer(found: Findings) -> tuple[str, list[str]]:
     if pair is None or not effects:
         return "Does it help? That cannot be said: no arm with synthetic images was compared out of distribution.", []
     asked = f"Does it help out of distribution to add synthetic images ({pair[0]} against {pair[1]})?"
-    return asked, [f"{effect['organ']}: {_verdict(effect)}. Dice {_told(effect)}" for effect in effects]
-
-
-def _verdict(effect: Effect) -> str:
-    corrected = "" if effect["p_holm"] < SIGNIFICANT else " by the interval, but not after correction over the arms"
-    return {
-        "higher": f"yes{corrected}",
-        "lower": f"no, it harms{corrected}",
-        "not shown": "no difference is shown",
-        "unknown": "cannot be said",
-    }[verdict(effect)]
+    words = {"higher": "yes", "lower": "no, it harms", "not shown": "no difference is shown"}
+    lines = []
+    for effect in effects:
+        shown = verdict(effect)
+        doubtful = shown in ("higher", "lower") and not effect["p_holm"] < SIGNIFICANT
+        said = words.get(shown, "cannot be said")
+        but = " by the interval, but not after correction over the arms" if doubtful else ""
+        lines.append(f"{effect['organ']}: {said}{but}. Dice {_told(effect)}")
+    return asked, lines
 
 
 def _details(found: Findings) -> Iterator[str]:

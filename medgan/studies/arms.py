@@ -23,8 +23,6 @@ from medgan.errors import ConfigError, DataError, TrainingError
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.statistics import LEVEL, compare_arms, plain
 from medgan.phantom.cohort import PAIRED, UNPAIRED
-from medgan.phantom.kinds import KINDS
-from medgan.pipeline import PHANTOM_SEED
 from medgan.report.benefit import Findings, write_report
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterDescription
@@ -167,8 +165,7 @@ class Arms(BenefitStudy):
         A phantom subject has both scans with labels; a translator that learns without pairs gets one scan of each.
         """
         if self.order.data is None:
-            shape = KINDS[self.translator.phantom].shape
-            folder = self.translator.rendered(self.config.phantom_subjects, PHANTOM_SEED, shape)
+            folder = self.rendered(self.translator)
             table: Data = folder / PAIRED
             other: Data = table if self.pair.paired else folder / UNPAIRED
         else:

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -23,8 +22,7 @@ from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.statistics import LEVEL, compare_arms, plain, slope
-from medgan.phantom.kinds import KINDS
-from medgan.pipeline import PHANTOM_SEED, Pipeline
+from medgan.pipeline import Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.studies.base import Failure, Order, Stages, Summary, Task
@@ -139,19 +137,6 @@ class AugmentationConfig(ArmsConfig):
         return load(InsertionConfig, self.insertion.model_dump(), own)
 
 
-@dataclass(frozen=True)
-class _Sweep:
-    """The chosen ratio of a method at a size, and what it was chosen by."""
-
-    size: int
-    method: str
-    ratio_percent: int
-    arm: str | None = None
-    """The arm that was swept; None where there was nothing to choose."""
-    val_dice: Mapping[int, float] = field(default_factory=dict)
-    """Mean validation Dice over seeds by ratio; 0 is the arm without anything synthetic."""
-
-
 class Augmentation(BenefitStudy):
     """For each size and seed of training subjects: generators, synthetic cases, ratios, and one segmenter an arm.
 
@@ -181,7 +166,9 @@ class Augmentation(BenefitStudy):
             )
         domain = self.segmenter.domain
         pair = DomainPair(source=domain, target=domain, paired=False)
-        self.cohort, self.augmented = without_augmented(_labelled_cohort(order.data or self._phantom_table(), pair))
+        pipeline = self._pipeline()
+        table = order.data or self.rendered(pipeline) / pipeline.phantom_table
+        self.cohort, self.augmented = without_augmented(_labelled_cohort(table, pair))
         if "labels" in config.segmenter:
             self.segmenter = self.segmenter_config(config.lesions)
         else:
@@ -194,18 +181,13 @@ class Augmentation(BenefitStudy):
         self.freeze(self.split)
         self.sizes = tuple(dict.fromkeys(draw.size for draw in self.draws))
         self.arms = tuple(BY_NAME[name] for name in config.arms)
-        self.sweeps: list[_Sweep] = []
+        self.sweeps: list[dict[str, Any]] = []
         self.tested = {}
 
     def _pipeline(self, *layers: Settings) -> Pipeline[Any]:
         """The pipeline that trains generators, with settings laid over its own."""
         own = catalog.load(self.order.pipeline)
         return own.configured(*layers, on_phantom=self.phantom, on_cpu=self.order.on_cpu)
-
-    def _phantom_table(self) -> Path:
-        pipeline = self._pipeline()
-        shape = KINDS[pipeline.phantom].shape
-        return pipeline.rendered(self.config.phantom_subjects, PHANTOM_SEED, shape) / pipeline.phantom_table
 
     def _synthesis_config(self) -> SynthesisConfig:
         """The generators' settings: the pipeline's, for what the segmenter segments; the last epoch is kept."""
@@ -255,11 +237,9 @@ class Augmentation(BenefitStudy):
                 own = draws
                 if method == "generator":
                     failed = yield [self._generator_task(draw) for draw in draws]
-                    lost = {failure.child for failure in failed}
-                    own = [draw for draw in draws if f"{GENERATORS}/{draw.name}" not in lost]
+                    own = _without(failed, f"{GENERATORS}/", own)
                 failed = yield [self._cases_task(method, draw) for draw in own]
-                lost = {failure.child for failure in failed}
-                if own := [draw for draw in own if f"{CASES}/{method},{draw.name}" not in lost]:
+                if own := _without(failed, f"{CASES}/{method},", own):
                     ready[method] = own
             ratios = yield from self._choose_ratios(size, ready)
             yield [
@@ -348,8 +328,10 @@ class Augmentation(BenefitStudy):
         The segmenters with the chosen ratio are the study's own: they are trained once.
         """
         if len(self.config.ratios_percent) < 2:
-            self.sweeps += [_Sweep(size, method, self.config.ratios[0]) for method in ready]
-            return dict.fromkeys(ready, self.config.ratios[0])
+            ratio = self.config.ratios[0]
+            nothing: dict[str, Any] = {"ratio_percent": ratio, "arm": None, "val_dice": {}}
+            self.sweeps += [{"size": size, "method": method, **nothing} for method in ready]
+            return dict.fromkeys(ready, ratio)
         names = {method: f"n={size} {method}" for method in ready}
         chosen, reasons = yield from self.choose(
             {
@@ -362,11 +344,12 @@ class Augmentation(BenefitStudy):
         )
         ratios = {}
         for method, name in names.items():
-            if name in chosen:
-                ratios[method], scores = chosen[name]
-                self.sweeps.append(_Sweep(size, method, ratios[method], self._swept(method), scores))
-            else:
+            if name not in chosen:
                 self.failures.append(Failure(f"{method},n={size}", f"none of its ratios could be trained: {reasons}"))
+                continue
+            ratios[method], dice = chosen[name]
+            scores = {"arm": self._swept(method), "val_dice": {str(ratio): mean for ratio, mean in dice.items()}}
+            self.sweeps.append({"size": size, "method": method, "ratio_percent": ratios[method], **scores})
         return ratios
 
     def summary(self, rows: pd.DataFrame) -> Summary:
@@ -379,10 +362,7 @@ class Augmentation(BenefitStudy):
         organ = organs[0] if organs and MEAN not in organs else MEAN
         record = {
             "command": self.order.command,
-            "sweeps": [
-                asdict(sweep) | {"val_dice": {str(ratio): dice for ratio, dice in sweep.val_dice.items()}}
-                for sweep in self.sweeps
-            ],
+            "sweeps": self.sweeps,
             "means": plain(by_arm),
             "comparisons": plain(compared),
             "slopes": plain(sloping),
@@ -419,6 +399,11 @@ class Augmentation(BenefitStudy):
         if "false_lesions" in set(by_arm["metric"]):
             note += " False lesions touch no true one, in healthy subjects, too; fewer are better."
         yield Text(note)
+
+
+def _without(failed: Sequence[Failure], place: str, draws: Sequence[Draw]) -> list[Draw]:
+    """The draws of which nothing failed at a place."""
+    return [draw for draw in draws if f"{place}{draw.name}" not in {failure.child for failure in failed}]
 
 
 def _labelled_cohort(table: Data, pair: DomainPair) -> Cohort:

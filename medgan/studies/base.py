@@ -143,10 +143,7 @@ class Summary:
         record: For the study's JSON file.
         tables: Written beside the rows, by file name.
         shown: For the terminal.
-        findings: In words, by name.
-        comparisons: For the page: ``arm, reference, metric, mean, lower, upper, n`` and what tells lines apart.
-        headlines: The metrics that the page plots; empty are all.
-        answer: The values of the columns of ``comparisons`` that answer the study's question, for the page's top.
+        findings, comparisons, headlines, answer: For the page, see :class:`medgan.report.study.Page`.
         metrics: For MLflow.
         artifacts: Files for MLflow, in which no subject is named.
         tags: For MLflow.

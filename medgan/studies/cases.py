@@ -226,11 +226,7 @@ def _write_cases(folder: Path, synthetic_cases: Iterable[Synthetic], facts: Mapp
 
 
 def _read_cases(folder: Path) -> list[Labelled]:
-    """The cases of a folder, in the order in which they were made.
-
-    Raises:
-        DataError: One is missing or damaged.
-    """
+    """The cases of a folder, in the order in which they were made."""
     records: list[dict[str, Any]] = read_json(folder / RECORD).get("cases", [])
     if not records:
         raise DataError(f"{folder}: holds no synthetic cases; run the same command again, and they are made.")

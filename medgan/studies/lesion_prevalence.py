@@ -458,11 +458,7 @@ class _PrevalenceCohorts:
 
 
 def _rendered(design: PrevalenceDesign, kind: str) -> _PrevalenceCohorts:
-    """The subjects of a design on a pipeline's phantom, rendered once and kept.
-
-    Raises:
-        ConfigError: A phantom without liver lesions.
-    """
+    """The subjects of a design on a pipeline's phantom, rendered once and kept."""
     if kind not in ABDOMINAL:
         raise ConfigError(
             f"the phantom '{kind}' has no liver lesions to vary; the study is for pipelines with one of "

@@ -53,11 +53,7 @@ class Misalignment(Sweep):
 
 
 def _read_shifts(text: str) -> tuple[int, ...]:
-    """``"0,1,2"`` as numbers, sorted.
-
-    Raises:
-        ConfigError: No whole numbers of voxels, or fewer than two.
-    """
+    """``"0,1,2"`` as numbers, sorted."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < 2:
         raise ConfigError(f"--shifts {text}: write at least two whole numbers of voxels, as in 0,1,2,3,4,6.")

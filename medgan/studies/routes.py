@@ -163,6 +163,7 @@ class Routes(Study):
             )
         self.data: Data = order.data
         self.config = load(RoutesConfig, *user_layers(order.config, order.overrides))
+        self.labelled = sorted(set(self.config.labelled))
         descriptions = [read_description(model, TranslationDescription) for model in order.models]
         _check_models(order, descriptions)
         self.pair = descriptions[0].pair
@@ -174,16 +175,11 @@ class Routes(Study):
         )
         self.phantom = any(fold.description.origin.phantom for fold in self.folds)
         for fold in self.folds:
-            if len(fold.trainable) < max(self.config.labelled):
+            if len(fold.trainable) < self.labelled[-1]:
                 raise ConfigError(
                     f"labelled={list(self.config.labelled)}: the split of {fold.model} trains on {len(fold.trainable)} "
                     f"subjects with {' and '.join(self.pair.names)}; ask for fewer."
                 )
-
-    @cached_property
-    def labelled(self) -> list[int]:
-        """Numbers of labelled subjects, rising."""
-        return sorted(set(self.config.labelled))
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -325,9 +321,6 @@ def _label_and_translate(context: Context, data: Data, fold: _Fold, labels: Path
 
     Returns:
         ``source, synthetic``: of each test image its synthetic CT.
-
-    Raises:
-        DataError: A scan that cannot be read, or a test subject that cannot be translated.
     """
     for pair in (*fold.training, *fold.tested):
         if not (labels / pair.file).exists():
@@ -366,8 +359,8 @@ class _Finder:
         if self.keys["route"] == "lookup_threshold":
             lookups = CrossingLookups()
             for pair in self.fold.training:
-                mr, ct = _scans(pair)
-                lookups.add(pair.subject, mr.voxels, ct.voxels, _judged_region(mr, ct))
+                mr, ct, judged = _scans(pair)
+                lookups.add(pair.subject, mr.voxels, ct.voxels, judged)
             lookup = lookups.without("")
             return lambda mr, _: _thresholded(lookup.arms(mr.voxels, mr.voxels.shape)[LOOKUP])
         assert self.segmenter is not None
@@ -385,12 +378,12 @@ def _find_bone(context: Context, finder: _Finder) -> pd.DataFrame:
     """
     finds, rows = finder.finds(context), []
     for pair in finder.fold.tested:
-        mr, ct = _scans(pair)
+        mr, ct, judged = _scans(pair)
         synthetic = read_volume(Path(finder.synthetic[str(pair.source.image)]))
         true = Bone(read_volume(finder.folder / LABELS / pair.file).voxels == 1, ct.grid.spacing_mm)
         mask = _cleaned(finds(mr, synthetic), _voxel_ml(mr.grid))
         write_volume(mask.astype(np.uint8), mr.grid, context.folder / FOUND / pair.file, np.uint8)
-        scores = _bone_scores(Bone(mask, mr.grid.spacing_mm), true, _judged_region(mr, ct))
+        scores = _bone_scores(Bone(mask, mr.grid.spacing_mm), true, judged)
         rows.append({**finder.keys, "subject": pair.subject, **scores})
     table = pd.DataFrame(rows).groupby(list(Routes.keys), sort=False, as_index=False)[list(METRICS)].mean()
     if context.tracker:
@@ -469,15 +462,11 @@ def _voxel_ml(grid: Grid) -> float:
     return float(np.prod(grid.spacing_mm)) / 1000
 
 
-def _judged_region(mr: Volume, ct: Volume) -> Mask:
-    return core(body(mr.voxels, "MR"), body(ct.voxels, "CT"))
-
-
-def _scans(pair: _Pair) -> tuple[Volume, Volume]:
-    """The MR and the CT of a subject, which must be on one grid."""
+def _scans(pair: _Pair) -> tuple[Volume, Volume, Mask]:
+    """The MR and the CT of a subject, which must be on one grid, and where both show the same body."""
     mr, ct = read_volume(pair.source.image), read_volume(pair.target.image)
     if not same_grid(mr.grid, ct.grid):
         raise GeometryError(
             f"{mr.path} and {ct.path} are on different voxel grids; register them with `medgan data register`."
         )
-    return mr, ct
+    return mr, ct, core(body(mr.voxels, "MR"), body(ct.voxels, "CT"))

@@ -22,6 +22,8 @@ from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError
 from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.evaluation.statistics import t_interval
+from medgan.phantom.kinds import KINDS
+from medgan.pipeline import PHANTOM_SEED, Pipeline
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged, read_labelled
 from medgan.segmentation.segmenter import segmenter_task
@@ -123,10 +125,6 @@ def _train_and_test(context: Context, segmenter: Segmenter) -> pd.DataFrame:
     """Train, segment the test images and compare them with their masks; a row a subject and organ.
 
     A subject's images are averaged: the subject is the unit of evidence.
-
-    Raises:
-        DataError: A test image or mask that cannot be read.
-        ModelError: A model that is incomplete or altered.
     """
     train(context, segmenter)
     model, fabric = read_model(context.folder / "model", SegmenterDescription), make_fabric(context.device, "32")
@@ -254,6 +252,7 @@ class ArmsConfig(Config):
         arms: tuple[str, ...]
         ratios_percent: tuple[int, ...]
         lesions: tuple[str, ...]
+        phantom_subjects: int
         segmenter: dict[str, Any]
 
     known: ClassVar[Mapping[str, Arm]]
@@ -361,6 +360,10 @@ class BenefitStudy(Study):
         if unknown := [name for name in lesions if name not in own.labels]:
             raise ConfigError(f"lesions names {', '.join(unknown)}, and the labels are {', '.join(own.labels)}.")
         return own
+
+    def rendered(self, pipeline: Pipeline[Any]) -> Path:
+        """The folder of the study's phantom, rendered once."""
+        return pipeline.rendered(self.config.phantom_subjects, PHANTOM_SEED, KINDS[pipeline.phantom].shape)
 
     def _test_images(self) -> Iterable[TestImage]:
         """The labelled images of the test subjects."""

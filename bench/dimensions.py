@@ -30,9 +30,8 @@ from medgan.data.splits import Split, split_subjects
 from medgan.data.tables import read_table
 from medgan.data.volumes import read_volume
 from medgan.evaluation.evaluate import evaluate
-from medgan.inference.apply import looked_at
 from medgan.inference.convert import ConvertOrder, convert
-from medgan.inference.translate import translate
+from medgan.inference.translate import looked_at, translate
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import Tissue
 from medgan.training.architecture import TranslationDescription, TranslationModel

@@ -31,8 +31,7 @@ from medgan.data.studies import find_cohort
 from medgan.data.volumes import read_volume
 from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import Tissue
-from medgan.registration.search import register
-from medgan.registration.side import RegistrationConfig, Side, matrix_lps, side
+from medgan.registration.search import RegistrationConfig, Side, matrix_lps, register, side
 
 MOST_DEGREES, MOST_MM = 15.0, 20.0
 LPS = np.array([-1.0, -1.0, 1.0])

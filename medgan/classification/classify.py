@@ -27,8 +27,7 @@ from medgan.data.streams import as_it_was, inert, write_text
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.inference.batch import Batch, BatchOrder, Summary, local_model
-from medgan.inference.jobs import Job, Plan, find_jobs
-from medgan.inference.sidecar import Facts, as_json, model_origin, read_sidecar
+from medgan.inference.jobs import Facts, Job, Plan, as_json, find_jobs, model_origin, read_sidecar
 from medgan.inference.translate import OF_PHANTOM, check_plane
 from medgan.synthesis.patches import TISSUE
 from medgan.training.model_folder import library_versions, read_model

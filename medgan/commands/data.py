@@ -118,8 +118,7 @@ def _register_data(
     early.check_use(pipeline=pipeline, data=data)
     from medgan.config import from_overrides, load
     from medgan.data.studies import find_cohort
-    from medgan.registration.cohort import register_cohort, render
-    from medgan.registration.pair import PairConfig
+    from medgan.registration.cohort import PairConfig, register_cohort, render
 
     flags: dict[str, object] = {"n4": True} if n4 else {}
     flags |= {} if bspline is None else {"bspline_mm": bspline}

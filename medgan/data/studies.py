@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from medgan.data.bids import difference, parse_choice, read_bids
 from medgan.data.domains import DomainPair
 from medgan.data.endings import subjects_named
 from medgan.data.hashes import file_hash, image_hash
-from medgan.data.layouts import Listed, read_folders, read_nnunet, stem
+from medgan.data.layouts import Listed, difference, parse_choice, read_bids, read_folders, read_nnunet, stem
 from medgan.data.layouts import Study as Study
 from medgan.data.streams import unreadable
 from medgan.data.tables import read_table

@@ -36,8 +36,7 @@ from medgan.data.streams import check_regular, unwritable, write_text
 from medgan.data.studies import Data
 from medgan.data.volumes import Volume, read_volume
 from medgan.errors import DataError, MedganError
-from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan
-from medgan.inference.sidecar import Facts, as_json, is_finished, write_outputs
+from medgan.inference.jobs import MANIFEST, SUMMARY, Facts, Job, Plan, as_json, is_finished, write_outputs
 from medgan.text import few, printable
 from medgan.tracking import download_model
 from medgan.training.device import make_fabric, parse_devices

@@ -16,8 +16,7 @@ from medgan.data.studies import Cohort
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import BatchOrder, ImageBatch, Summary, local_model
-from medgan.inference.jobs import Job, MapKind, Plan, cohort_at, find_jobs
-from medgan.inference.sidecar import NOT_FOR_CLINICAL_USE, model_origin
+from medgan.inference.jobs import NOT_FOR_CLINICAL_USE, Job, MapKind, Plan, cohort_at, find_jobs, model_origin
 from medgan.inference.translate import translate
 from medgan.inference.uncertainty import uncertainty, uncertainty_in_words
 from medgan.networks.outputs import ChangeOutput

@@ -1,26 +1,31 @@
 """One volume through a model and back onto its own voxel grid.
 
-The network sees the study on its own grid (RAS+, its spacing, its window). What it found is carried back through both
-affines. A model that predicts the change adds it to the input's stored intensities, so that whatever it leaves alone
-keeps its value to the bit; a model that draws the image gives the whole of it.
+The network sees the study on its own grid (RAS+, its spacing, its window): in slices, neighbour slices or blocks, and
+only where the body is. What it found is carried back through both affines. A model that predicts the change adds it to
+the input's stored intensities, so that whatever it leaves alone keeps its value to the bit; a model that draws the
+image gives the whole of it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import nn
+from torch.nn import functional as F
 
 from medgan.data.domains import Domain
 from medgan.data.grid import slabs
 from medgan.data.masks import body_mask
+from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise, normalise, prepare
 from medgan.data.volumes import Grid, Volume
 from medgan.errors import GeometryError, ModelError
-from medgan.inference.apply import apply
 from medgan.networks.outputs import ChangeOutput
+from medgan.networks.sliding import Network, maps_over_blocks, maps_over_slices
 from medgan.training.architecture import Direction, TranslationDescription, TranslationModel, scale_ends
 
 SMALLEST_PLANE_VOXELS = 4
@@ -35,6 +40,11 @@ INT16 = np.iinfo(np.int16)
 
 Slab = tuple[slice, NDArray[np.float32]]
 """Slices along Z, and values (X, Y, slices) for them."""
+MARGIN_VOXELS = 8
+"""How far around the body's box the network looks."""
+
+FEWEST_VOXELS = 33
+"""Smaller planes are grown by their edge: after up to five halvings, reflection still finds a second voxel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,3 +224,63 @@ def _input_warnings(
             f"intensities outside what the model saw: {low:.0f} to {high:.0f} HU here, "
             f"{seen[0]:.0f} to {seen[1]:.0f} HU in training (.1 to 99.9 percentile)"
         )
+
+
+@torch.no_grad()
+def apply(
+    generator: nn.Module, study: Prepared, patch: PatchConfig, multiple: int, fabric: Fabric
+) -> NDArray[np.float32]:
+    """A generator's output for every voxel, (X, Y, Z) in [-1, 1]; away from the body the input.
+
+    The generator takes (B, channels, *shape) to (B, 1, *shape), in evaluation mode; its axes must be multiples of
+    ``multiple``, and ``patch`` is how it was trained to look.
+    """
+    result = study.normalised()
+    result[looked_at(study)] = maps(generator, study, patch, multiple, fabric)[0]
+    return result
+
+
+@torch.no_grad()
+def maps(network: nn.Module, study: Prepared, patch: PatchConfig, multiple: int, fabric: Fabric) -> NDArray[np.float32]:
+    """All n maps of a network (B, channels, *shape) to (B, n, *shape), as for :func:`apply`.
+
+    Returns:
+        (n, *shape) of the part of the study that the network looks at, :func:`looked_at`.
+    """
+    part = normalise(study.voxels[looked_at(study)], study.bounds)
+    volume = fabric.to_device(torch.from_numpy(np.ascontiguousarray(part)))
+    del part
+    with fabric.autocast():
+        result = _maps_of(network, volume, patch, multiple)
+        if patch.mirroring:  # the mean with the mirror image's, turned back
+            result = (result + _maps_of(network, volume.flip(0), patch, multiple).flip(1)) / 2
+        return np.asarray(result.float().cpu().numpy())
+
+
+def looked_at(study: Prepared) -> tuple[slice, ...]:
+    """The part of a study that the network sees: the body's box and a margin in plane."""
+    margins = (MARGIN_VOXELS, MARGIN_VOXELS, 0)
+    return tuple(
+        slice(max(first - margin, 0), min(last + margin, size))
+        for (first, last), margin, size in zip(study.body, margins, study.voxels.shape, strict=True)
+    )
+
+
+def _maps_of(network: Network, volume: torch.Tensor, patch: PatchConfig, multiple: int) -> torch.Tensor:
+    """The maps (n, X, Y, Z) of (X, Y, Z), which is first grown by its edge where the network needs more to look at."""
+    x, y, z = volume.shape
+    if patch.spatial == 3:
+        # Along superior a patch continues with the last slice in training, too.
+        maps = maps_over_blocks(network, _grown(volume, (0, 0, patch.shape[2])), block=patch.shape)
+    else:
+        grown = _grown(volume, (FEWEST_VOXELS, FEWEST_VOXELS, 0))
+        maps = maps_over_slices(network, grown, neighbours=patch.channels // 2, multiple=multiple)
+    return maps[:, :x, :y, :z]
+
+
+def _grown(volume: torch.Tensor, fewest: tuple[int, int, int]) -> torch.Tensor:
+    """(X, Y, Z) with at least so many voxels along each axis."""
+    x, y, z = (max(0, wanted - size) for wanted, size in zip(fewest, volume.shape, strict=True))
+    if not x + y + z:
+        return volume
+    return F.pad(volume[None, None], (0, z, 0, y, 0, x), mode="replicate")[0, 0]

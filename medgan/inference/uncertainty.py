@@ -27,8 +27,7 @@ from medgan.data.masks import body_mask
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, prepare
 from medgan.data.volumes import Volume
-from medgan.inference.apply import apply, looked_at
-from medgan.inference.translate import Slab, answer, on_grid
+from medgan.inference.translate import Slab, answer, apply, looked_at, on_grid
 from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction, TranslationModel
 

@@ -16,8 +16,7 @@ from scipy.stats import entropy
 from medgan.config import Config
 from medgan.data.domains import Domain, Window
 from medgan.data.streams import replacing
-from medgan.registration.search import centred
-from medgan.registration.side import Side, matrix_lps, on, voxels_of
+from medgan.registration.search import Side, centred, matrix_lps, on, voxels_of
 
 Status = Literal["accepted", "refused", "failed"]
 

@@ -14,8 +14,7 @@ from medgan.data.studies import Study
 from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.errors import GeometryError, ModelError
 from medgan.evaluation.segmentation import Keeping, label_keeping
-from medgan.inference.apply import looked_at, maps
-from medgan.inference.translate import check_plane, on_grid
+from medgan.inference.translate import check_plane, looked_at, maps, on_grid
 from medgan.segmentation.settings import SegmenterConfig, SegmenterModel
 
 Probabilities = NDArray[np.float32]

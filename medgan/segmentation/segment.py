@@ -10,8 +10,7 @@ from rich.console import Console
 from medgan.data.streams import write_text
 from medgan.data.volumes import Volume
 from medgan.inference.batch import BatchOrder, ImageBatch, Summary, local_model
-from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan, find_jobs
-from medgan.inference.sidecar import as_json, model_origin
+from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan, as_json, find_jobs, model_origin
 from medgan.inference.translate import OF_PHANTOM
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import LABELS_JSON

@@ -25,8 +25,7 @@ from medgan.data.studies import Location, Study
 from medgan.data.volumes import read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.inference.batch import Batch, BatchOrder, Summary, local_model
-from medgan.inference.jobs import MANIFEST, Job, MapKind, Plan
-from medgan.inference.sidecar import NOT_FOR_CLINICAL_USE, Facts, model_origin, write_outputs
+from medgan.inference.jobs import MANIFEST, NOT_FOR_CLINICAL_USE, Facts, Job, MapKind, Plan, model_origin, write_outputs
 from medgan.inference.translate import on_grid
 from medgan.segmentation.labelled import Labelled, Labels
 from medgan.synthesis.generators import GeneratorDescription, SynthesisConfig

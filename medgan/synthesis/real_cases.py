@@ -19,7 +19,7 @@ from medgan.data.streams import replacing, unwritable, write_text
 from medgan.data.studies import Cohort, Data, Study, find_cohort
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError, LeakageError, MedganError
-from medgan.inference.sidecar import as_json
+from medgan.inference.jobs import as_json
 from medgan.segmentation.labelled import LABELS_JSON, Labelled, Labels, labels_of, read_labelled
 from medgan.text import few
 

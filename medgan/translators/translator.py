@@ -15,7 +15,7 @@ from medgan import losses
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise
-from medgan.inference.apply import apply
+from medgan.inference.translate import apply
 from medgan.training.architecture import Direction, DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare, panel
 from medgan.translators.validation import Volumes, unpaired_metrics

@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 from medgan.data.domains import domain_named
 from medgan.data.grid import Volume, made_up_grid
 from medgan.data.masks import body_mask
-from medgan.registration.pair import PairConfig
-from medgan.registration.side import RegistrationConfig, Side, side
+from medgan.registration.cohort import PairConfig
+from medgan.registration.search import RegistrationConfig, Side, side
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from medgan.data.grid import Volume, made_up_grid
 from medgan.data.volumes import read_volume
 from medgan.errors import GeometryError, ModelError
 from medgan.evaluation.segmentation import LesionCounts
-from medgan.inference.apply import MARGIN_VOXELS
+from medgan.inference.translate import MARGIN_VOXELS
 from medgan.segmentation.apply import LabelKeeper, _on_own_grid, _probabilities, segment_prepared, segment_study
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])

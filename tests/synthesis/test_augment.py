@@ -18,7 +18,7 @@ from medgan.data.preparation import GridConfig, prepare
 from medgan.data.splits import Split
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError, LeakageError, ModelError
-from medgan.inference.sidecar import as_json
+from medgan.inference.jobs import as_json
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis import augment as module
 from medgan.synthesis.augment import AugmentOrder, _as_stored, _stored_image, _stored_labels, augment

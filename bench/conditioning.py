@@ -45,7 +45,7 @@ from medgan.networks.latent import WholeDiscriminator
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
-from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
+from medgan.synthesis.game import ConditionalConfig, Game
 from medgan.synthesis.generator import GENERATOR, joint, split_joint, spread
 from medgan.synthesis.generators import read_cases
 from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
@@ -193,7 +193,7 @@ def trained(arm: str, pool: Pool, given: argparse.Namespace) -> nn.Module:
     folder = given.out / arm
     folder.mkdir(parents=True, exist_ok=True)
     loop = Fit(
-        ConditionalGAN(config, LESIONS),
+        Game(config, LESIONS),
         pool,
         LabelledHeldOut.of([]),
         fit,

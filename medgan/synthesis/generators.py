@@ -12,11 +12,9 @@ from medgan.data.splits import Part, Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelled
-from medgan.synthesis.acgan import ACGAN, ACGANConfig
-from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
-from medgan.synthesis.dcgan import DCGAN, DCGANConfig
+from medgan.synthesis.game import ACGAN, ACGANConfig, ConditionalConfig, DCGANConfig, Game
 from medgan.synthesis.generator import GENERATOR, LesionGenerator
-from medgan.synthesis.painting import Inpainting, InpaintingConfig, MaskToLesion, MaskToLesionConfig
+from medgan.synthesis.painting import InpaintingConfig, MaskToLesionConfig, Painting
 from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig
 from medgan.training.fit import FitConfig, Task
@@ -27,10 +25,10 @@ Generator = Annotated[
     Field(discriminator="kind"),
 ]
 LEARNERS: Mapping[type[Config], Any] = {
-    MaskToLesionConfig: MaskToLesion,
-    InpaintingConfig: Inpainting,
-    DCGANConfig: DCGAN,
-    ConditionalConfig: ConditionalGAN,
+    MaskToLesionConfig: Painting,
+    InpaintingConfig: Painting,
+    DCGANConfig: Game,
+    ConditionalConfig: Game,
     ACGANConfig: ACGAN,
     ProgressiveConfig: Progressive,
 }

@@ -1,7 +1,6 @@
 """pix2pix: paired translation by a conditional GAN and L1 (Isola et al. 2017, arXiv:1611.07004)."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
@@ -47,6 +46,7 @@ class Pix2Pix(Translator):
     """One generator; a discriminator that sees source and target together, unless the regression is alone."""
 
     kept = ("to_target",)
+    saved = ("iteration",)
 
     def __init__(self, config: Pix2PixConfig, **parts: Unpack[Parts]) -> None:
         super().__init__(**parts)
@@ -100,14 +100,6 @@ class Pix2Pix(Translator):
             changed = (target - centre_channel(batch["source"])).abs() >= config.change_percent / 50
             weight = (1 if weight is None else weight) * torch.where(changed, config.change_weight, 1.0)
         return weight
-
-    def state_dict(self) -> dict[str, Any]:
-        """The iteration."""
-        return {"iteration": self.iteration}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the iteration."""
-        self.iteration = int(state["iteration"])
 
     def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
         """Mean absolute error on held-out pairs."""

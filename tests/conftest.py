@@ -156,7 +156,7 @@ def small_phantom(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where the built-in phantom of the abdomen is kept, of which there are five small subjects."""
     from dataclasses import replace
 
-    from medgan.phantom.kinds import KINDS
+    from medgan.phantom.cohort import KINDS
 
     monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)

@@ -1,4 +1,9 @@
-"""A classifier of patches: its settings, what its model folder says of it, and the learner that all methods share."""
+"""A classifier of patches: its settings, what its model folder says of it, and the learners: supervised and SGAN.
+
+SGAN is a discriminator that tells the classes apart and fakes from all of them, so that unlabelled patches teach it.
+Sources: Odena 2016, arXiv:1606.01583 (C + 1 outputs); Salimans et al. 2016, arXiv:1606.03498, section 5 (the losses in
+the form used here) and section 3.1 (feature matching, with which they found unlabelled images to help).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,21 +11,21 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from medgan.config import Channels, Config, Voxels, check_size
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig
-from medgan.losses import labelled_loss
+from medgan.losses import fake_loss, feature_matching, labelled_loss, real_loss
 from medgan.networks.blocks import Norm
-from medgan.networks.latent import WholeDiscriminator, halvings
+from medgan.networks.latent import LatentGenerator, WholeDiscriminator, halvings
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
 from medgan.segmentation.settings import MOST_LABELS, Name
-from medgan.synthesis.generator import volume
+from medgan.synthesis.generator import GENERATOR, volume
 from medgan.synthesis.patches import LesionConfig, LesionPatches, class_of
-from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, panel
+from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, bare, panel
 from medgan.training.model_folder import Description, Model, input_rows
 
 CLASSIFIER = "classifier"
@@ -189,3 +194,80 @@ class Supervised(ClassifierLearner):
         terms = {"labelled": labelled_loss(self.classifier(batch[IMAGE]), batch[CLASS])}
         self.descend(self.classifier_optimizer, terms)
         return {name: term.detach() for name, term in terms.items()}
+
+
+class SGANConfig(Config):
+    """The game: what the discriminator learns beside the labels, and what the generator wants."""
+
+    kind: Literal["sgan"] = "sgan"
+    generator_wants: Literal["feature_matching", "real"] = "feature_matching"
+    """feature_matching: the mean features of real patches (Salimans et al.). real: to be taken for one (Odena)."""
+    game_weight: NonNegativeFloat = 1.0
+    """Of telling unlabelled patches from generated ones, beside the labels; 1 is Salimans et al.'s."""
+    latent: Channels = 64
+    """The length of z."""
+    channels: Channels = 32
+    """Of the generator at its finest inner map."""
+    rate: PositiveFloat = 5e-4
+    generator_rate: PositiveFloat = 5e-4
+
+    def learner(self, classifier: ClassifierConfig, lesions: LesionConfig) -> "SGAN":
+        """A fresh learner."""
+        return SGAN(self, classifier, lesions)
+
+
+class SGAN(ClassifierLearner):
+    """A classifier that is at the same time the discriminator of a generator.
+
+    The score of "fake" is fixed at 0 (see :mod:`medgan.losses`): the C scores of the discriminator are the
+    classifier, and nothing must be cut off to use it.
+    """
+
+    trained = optimized = (CLASSIFIER, GENERATOR)
+
+    def __init__(self, config: SGANConfig, classifier: ClassifierConfig, lesions: LesionConfig) -> None:
+        super().__init__(classifier, lesions, config.rate)
+        self.config = config
+        self.generator: nn.Module = LatentGenerator(classifier.shape, 1, latent=config.latent, channels=config.channels)
+        self.generator_optimizer = self.adam(self.generator, config.generator_rate)
+
+    def training_step(self, batch: Batch) -> Terms:
+        """One step of the discriminator, then one of the generator."""
+        fake = self.drawn(batch)
+        discriminator = self.discriminator_terms(batch, fake.detach())
+        self.descend(self.classifier_optimizer, discriminator)
+        self.classifier.requires_grad_(False)
+        generator = self.generator_terms(batch, fake)
+        self.descend(self.generator_optimizer, generator)
+        self.classifier.requires_grad_(True)
+        return {name: term.detach() for name, term in (discriminator | generator).items()}
+
+    def drawn(self, batch: Batch) -> Tensor:
+        """As many generated patches as the batch has unlabelled ones, (B, 1, *shape)."""
+        real = batch[UNLABELLED]
+        fake: Tensor = self.generator(torch.randn(len(real), self.config.latent, device=real.device))
+        return fake
+
+    def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        """Salimans et al., L_supervised and half of L_unsupervised: as much for real patches as for generated ones."""
+        half = self.config.game_weight / 2
+        return {
+            "labelled": labelled_loss(self.classifier(batch[IMAGE]), batch[CLASS]),
+            "unlabelled": half * real_loss(self.classifier(batch[UNLABELLED])),
+            "fake": half * fake_loss(self.classifier(fake)),
+        }
+
+    def generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        """What the generator minimises."""
+        if self.config.generator_wants == "real":
+            return {"generator": real_loss(self.classifier(fake))}
+        with torch.no_grad():
+            real = self.features(batch[UNLABELLED])
+        return {"generator": feature_matching(real, self.features(fake))}
+
+    def features(self, image: Tensor) -> Tensor:
+        """The discriminator's last inner layer for (B, 1, *shape), as (B, F)."""
+        network = bare(self.classifier)
+        assert isinstance(network, WholeDiscriminator)
+        with self.attached.autocast():
+            return network.features(image).float().flatten(1)

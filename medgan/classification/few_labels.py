@@ -17,9 +17,9 @@ from medgan.classification.classifier import (
     ClassifierDescription,
     ClassifierNetworkConfig,
     ClassPatches,
+    SGANConfig,
     SupervisedConfig,
 )
-from medgan.classification.sgan import SGANConfig
 from medgan.config import Config
 from medgan.data.cache import Cache
 from medgan.data.patches import Batch

@@ -11,8 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.random import Generator
 
-from medgan.phantom.anatomy import Anatomy, Layer
-from medgan.phantom.shapes import TALL, Ellipsoid, Shape, Tube, dome, half_space, slab
+from medgan.phantom.shapes import TALL, Anatomy, Ellipsoid, Layer, Shape, Tube, dome, half_space, slab
 from medgan.phantom.space import Field, Point, Space, Waves, near, point
 from medgan.phantom.tissues import Tissue
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.phantom.anatomy import Layer
+from medgan.phantom.shapes import Layer
 from medgan.phantom.space import Box, Field, Space, Streams, Waves
 from medgan.phantom.tissues import Label, Relaxation
 

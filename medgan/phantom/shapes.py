@@ -1,17 +1,23 @@
-"""Solid shapes given by a formula: how far each point lies from the surface, negative inside.
+"""Solid shapes given by a formula, the layers of tissue that they bound, and how those are laid on a grid.
 
-A shape's distance is in mm, and near the surface close to exact. That gives the share of a voxel that the shape fills
-at any resolution, without sampling the voxel more than once.
+A shape tells how far each point lies from its surface in mm, negative inside, and near the surface close to exact. That
+gives the share of a voxel that the shape fills at any resolution, without sampling the voxel more than once. An anatomy
+is what lies where in a subject, before any scanner looks at it; it knows nothing of voxels, so that one subject can be
+rendered on any grid.
 
 Source: I. Quilez, "Distance functions" and "Smooth minimum", iquilezles.org/articles.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
-from medgan.phantom.space import Field, Point, Space, Waves, point
+from medgan.phantom.space import Box, Field, Point, Space, Waves, point
+from medgan.phantom.tissues import Label
 
 TALL = float("inf")  # the radius of what has no end
 
@@ -190,3 +196,55 @@ def _corners_cut(path: Field) -> Field:
     """One round of Chaikin's corner cutting that keeps both ends; (N, 4) to (2N - 2, 4)."""
     cuts = np.stack([0.75 * path[:-1] + 0.25 * path[1:], 0.25 * path[:-1] + 0.75 * path[1:]], axis=1)
     return np.concatenate([path[:1], cuts.reshape(-1, 4)[1:-1], path[-1:]])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tissue laid over whatever was there before."""
+
+    tissue: Label
+    shape: Shape
+    offset_hu: float = 0.0  # how much denser this piece is than its tissue is in this subject
+    filling: Label | None = None
+    """What MR finds in it, where that is not the tissue of its label: the marrow of a rib."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One subject's layers, the lowest first, and how the subject's build bends the average coordinates."""
+
+    layers: tuple[Layer, ...]
+    build: Point  # how much larger than average the subject is, along x, y and z
+    bend: tuple[Waves, ...]  # a smooth displacement (mm) along each axis, which makes no two subjects alike anywhere
+
+    def coordinates(self, scanner: Space) -> Space:
+        """The average subject's coordinates of the scanner's points."""
+        fields = zip((scanner.x, scanner.y, scanner.z), self.build, self.bend, strict=True)
+        x, y, z = (field / scale + bend(scanner) for field, scale, bend in fields)
+        return Space(x, y, z, scanner.spacing_mm)
+
+
+class Scanner(Protocol):
+    """One examination of a subject in the making: attenuation, or magnetisation."""
+
+    def lay(self, layer: Layer, box: Box, near: Space, share: Field) -> None:
+        """Lay one tissue over the voxels of a box, their points and the share of each that it fills."""
+
+
+def lay(layers: Iterable[Layer], at: Space, *scanners: Scanner) -> NDArray[np.uint8]:
+    """Lay layers over each other, the lowest first, before all scanners, which see the same share of each voxel.
+
+    ``at`` holds the grid's points in the layers' coordinates. The result is the label of the tissue that last filled
+    half of a voxel or more, (X, Y, Z); 0 where none did.
+    """
+    labels = np.zeros(at.x.shape, dtype=np.uint8)
+    for layer in layers:
+        box = at.box(layer.shape.low, layer.shape.high)
+        near = at[box]
+        if not near.x.size:
+            continue
+        share = coverage(layer.shape.distance(near), near.spacing_mm)
+        for scanner in scanners:
+            scanner.lay(layer, box, near, share)
+        labels[box][share >= 0.5] = layer.tissue
+    return labels

@@ -3,7 +3,7 @@
 Sources: Radford, Metz and Chintala 2016, arXiv:1511.06434 (DCGAN); Bowles et al. 2018, arXiv:1810.10863 (image and
 labels together); Mirza and Osindero 2014, arXiv:1411.1784 (concatenation); Dumoulin et al. 2016, arXiv:1610.07629 (a
 gamma and a beta for each class); Miyato and Koyama 2018, arXiv:1802.05637 (projection); Odena, Olah and Shlens 2017,
-arXiv:1610.09585, section 3 (AC-GAN, whose semi-supervised form is in :mod:`medgan.classification.sgan`).
+arXiv:1610.09585, section 3 (AC-GAN, whose semi-supervised form is in :mod:`medgan.classification.classifier`).
 """
 
 from collections.abc import Callable

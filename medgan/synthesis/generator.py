@@ -25,7 +25,7 @@ PROJECTIONS = 128
 ALL_ALIKE = 0.1
 """A training stops when samples differ among themselves by less than this share of what real patches do. Noise, labels,
 classes and places all count. A sound training may vary little at first, so this is far below ``COLLAPSED`` of
-:mod:`medgan.evaluation.synthesis.diversity`, the verdict on a finished generator."""
+:mod:`medgan.evaluation.synthesis.distances`, the verdict on a finished generator."""
 
 
 def joint(image: Tensor, labels: Tensor, names: int) -> Tensor:

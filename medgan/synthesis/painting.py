@@ -19,8 +19,7 @@ from medgan.config import Channels, Config, Downs, Layers
 from medgan.data.masks import components
 from medgan.data.patches import Batch
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
-from medgan.networks.painter import Painter
-from medgan.networks.spade import SpadeGenerator, SpadeNorm
+from medgan.networks.painter import Painter, SpadeGenerator, SpadeNorm
 from medgan.segmentation.labelled import IMAGE, LABELS
 from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, masks, volume
 from medgan.synthesis.patches import CONDITION, TISSUE, LesionConfig

@@ -15,7 +15,7 @@ from medgan import losses
 from medgan.config import Config
 from medgan.data.preparation import GridConfig
 from medgan.errors import ConfigError, ModelError
-from medgan.networks.outputs import centre_channel
+from medgan.networks.generators import centre_channel
 from medgan.training.learner import Batch, Terms
 from medgan.translators.semantic import SemanticConsistency
 from medgan.translators.translator import Parts, UnpairedTranslator

@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from medgan import losses
 from medgan.config import Config
-from medgan.networks.outputs import centre_channel
+from medgan.networks.generators import centre_channel
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
 from medgan.translators.translator import Parts, Translator
 from medgan.translators.validation import error_unit, paired_metrics

@@ -16,7 +16,7 @@ from torch.optim import Adam
 from medgan import losses
 from medgan.networks.blocks import CONVOLUTION, encoder_maps, keep_variance
 from medgan.networks.discriminators import LastChannel
-from medgan.networks.outputs import centre_channel
+from medgan.networks.generators import centre_channel
 from medgan.training.learner import Batch, Terms
 from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
 from medgan.translators.translator import Parts

@@ -17,7 +17,7 @@ from medgan.data.domains import DomainPair
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import ModelError
-from medgan.networks.outputs import centre_channel
+from medgan.networks.generators import centre_channel
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.training.model_folder import read_model
 

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from medgan.networks.generators import ResNetGenerator
-from medgan.networks.painter import Painter
-from medgan.networks.spade import SpadeGenerator
+from medgan.networks.painter import Painter, SpadeGenerator
 
 SHAPES = {2: (16, 16), 3: (16, 16, 8)}
 NAMES, CONDITION, NOISE = 2, 3, 1

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.phantom.kinds import KINDS
+from medgan.phantom.cohort import KINDS
 
 Volumes = dict[str, NDArray]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medgan.phantom.abdomen import _bones, _Trunk, _vessels, _wall, draw_abdomen
-from medgan.phantom.anatomy import Layer
+from medgan.phantom.shapes import Layer
 from medgan.phantom.space import Space
 from medgan.phantom.tissues import LESIONS, Tissue
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.anatomy import Layer, lay
-from medgan.phantom.kinds import KINDS
-from medgan.phantom.shapes import Ellipsoid, slab
+from medgan.phantom.cohort import KINDS
+from medgan.phantom.shapes import Ellipsoid, Layer, lay, slab
 from medgan.phantom.space import Space
 from medgan.phantom.tissues import Tissue
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.phantom.brain import Brain, _Furrows, brain_layers
+from medgan.phantom.head import Brain, _Furrows, brain_layers
 from medgan.phantom.shapes import Ellipsoid
 from medgan.phantom.space import Space, Waves
 from medgan.phantom.tissues import HEAD_LESIONS, HeadTissue

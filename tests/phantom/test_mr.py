@@ -3,10 +3,9 @@ from math import exp, log, pi, sqrt
 import numpy as np
 import pytest
 
-from medgan.phantom.anatomy import Layer, lay
-from medgan.phantom.kinds import KINDS
+from medgan.phantom.cohort import KINDS
 from medgan.phantom.mr import FLOW_VOID, MR, Acquisition, InversionRecovery, SpinEcho, SpoiledGradientEcho
-from medgan.phantom.shapes import slab
+from medgan.phantom.shapes import Layer, lay, slab
 from medgan.phantom.space import Space
 from medgan.phantom.tissues import HeadTissue, Relaxation
 

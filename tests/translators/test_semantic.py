@@ -11,7 +11,7 @@ from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig, normalise
 from medgan.errors import ConfigError, ModelError
-from medgan.networks.outputs import centre_channel
+from medgan.networks.generators import centre_channel
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.training.fit import Interrupted
 from medgan.training.model_folder import read_model

@@ -223,8 +223,7 @@ def make_translator() -> Callable[..., "Translator"]:
     from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, ResNetConfig
     from medgan.translators.cut import CUT, CUTConfig
     from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
-    from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
-    from medgan.translators.registered import RegisteredPix2Pix, RegisteredPix2PixConfig
+    from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig, RegisteredPix2Pix, RegisteredPix2PixConfig
 
     window = Window(lower=-300.0, upper=700.0)
     contrast, plain = (

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from medgan.classification.classifier import SGAN, SGANConfig, Supervised
-from medgan.classification.few_labels import FewLabelsConfig
+from medgan.classification.classifier import SGAN, FewLabelsConfig, SGANConfig, Supervised
 from medgan.losses import feature_matching
 from medgan.training.device import make_fabric
 

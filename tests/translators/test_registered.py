@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from medgan.networks.generators import centre_channel
-from medgan.translators.registered import RegistrationNetwork, warp
+from medgan.translators.pix2pix import RegistrationNetwork, warp
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 

@@ -17,7 +17,7 @@ from medgan.training.fit import Interrupted
 from medgan.training.model_folder import read_model
 from medgan.training.recorder import Recorder
 from medgan.training.run import train
-from medgan.translators.semantic import SemanticConsistency
+from medgan.translators.cyclegan import SemanticConsistency
 
 NARROW = Window(lower=-200.0, upper=1000.0)
 SEEN = Domain(name="contrast", modality="CT", unit="HU", air=-1024.0, window=NARROW)

@@ -46,9 +46,8 @@ from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
 from medgan.synthesis.game import ConditionalConfig, Game
-from medgan.synthesis.generator import GENERATOR, joint, split_joint, spread
 from medgan.synthesis.generators import read_cases
-from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
+from medgan.synthesis.patches import CONDITION, GENERATOR, LesionConfig, LesionPatches, joint, split_joint, spread
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig
 from medgan.training.learner import panel

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from medgan.networks.progressive import equalised
-from medgan.synthesis.generator import GENERATOR
+from medgan.synthesis.patches import GENERATOR
 from medgan.synthesis.progressive import CRITIC, WassersteinConfig, WassersteinGame
 from medgan.training.learner import Terms
 from medgan.training.state import EMA

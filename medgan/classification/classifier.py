@@ -30,8 +30,7 @@ from medgan.networks.blocks import Norm
 from medgan.networks.latent import LatentGenerator, WholeDiscriminator, halvings
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
 from medgan.segmentation.settings import MOST_LABELS, Name
-from medgan.synthesis.generator import GENERATOR, volume
-from medgan.synthesis.patches import LesionConfig, LesionPatches, class_of
+from medgan.synthesis.patches import GENERATOR, LesionConfig, LesionPatches, class_of, volume
 from medgan.training.fit import FitConfig, Task
 from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, bare, panel
 from medgan.training.model_folder import Description, Model, input_rows

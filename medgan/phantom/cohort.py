@@ -20,8 +20,7 @@ from medgan.phantom.abdomen import draw_abdomen
 from medgan.phantom.ct import CT
 from medgan.phantom.head import draw_head
 from medgan.phantom.mr import MR, Acquisition, InversionRecovery, SpinEcho, SpoiledGradientEcho
-from medgan.phantom.shapes import Anatomy, lay
-from medgan.phantom.space import Point, Size, Space, has_lesions, stream
+from medgan.phantom.space import Anatomy, Point, Size, Space, has_lesions, lay, stream
 from medgan.phantom.tissues import HEAD_LESIONS, LESIONS, HeadTissue, Label, Tissue
 
 PAIRED = "cohort.csv"

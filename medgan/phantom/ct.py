@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.phantom.shapes import TALL, Ellipsoid, Layer, lay
-from medgan.phantom.space import Box, Field, Space, Streams, Waves
+from medgan.phantom.space import TALL, Box, Ellipsoid, Field, Layer, Space, Streams, Waves, lay
 from medgan.phantom.tissues import RENAL_RETURN, Attenuation, Label, Tissue
 
 

@@ -13,8 +13,22 @@ from typing import Self
 import numpy as np
 from numpy.random import Generator
 
-from medgan.phantom.shapes import TALL, Anatomy, Ellipsoid, Layer, Shape, Tube, dome, half_space
-from medgan.phantom.space import Field, Point, Space, Waves, near, point
+from medgan.phantom.space import (
+    TALL,
+    Anatomy,
+    Ellipsoid,
+    Field,
+    Layer,
+    Point,
+    Shape,
+    Space,
+    Tube,
+    Waves,
+    dome,
+    half_space,
+    near,
+    point,
+)
 from medgan.phantom.tissues import HeadTissue
 
 MIDDLE = (0.0, -8.0, -20.0)  # centre of the vault

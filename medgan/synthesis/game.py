@@ -26,8 +26,7 @@ from medgan.networks.latent import (
     LayeredGenerator,
     WholeDiscriminator,
 )
-from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, Sampler
-from medgan.synthesis.patches import CONDITION, LesionConfig
+from medgan.synthesis.patches import CONDITION, DISCRIMINATOR, GENERATOR, LesionConfig, Sampler
 from medgan.training.learner import Batch, Terms, bare
 
 

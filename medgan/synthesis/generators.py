@@ -13,9 +13,8 @@ from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelled
 from medgan.synthesis.game import ACGAN, ACGANConfig, ConditionalConfig, DCGANConfig, Game
-from medgan.synthesis.generator import GENERATOR, LesionGenerator
 from medgan.synthesis.painting import InpaintingConfig, MaskToLesionConfig, Painting
-from medgan.synthesis.patches import LesionConfig, LesionPatches
+from medgan.synthesis.patches import GENERATOR, LesionConfig, LesionGenerator, LesionPatches
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig
 from medgan.training.fit import FitConfig, Task
 from medgan.training.model_folder import Description, Model, input_rows

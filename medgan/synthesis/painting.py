@@ -21,8 +21,18 @@ from medgan.data.patches import Batch
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.networks.painter import Painter, SpadeGenerator, SpadeNorm
 from medgan.segmentation.labelled import IMAGE, LABELS
-from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, masks, volume
-from medgan.synthesis.patches import CONDITION, TISSUE, LesionConfig
+from medgan.synthesis.patches import (
+    CONDITION,
+    DISCRIMINATOR,
+    GENERATOR,
+    PROJECTIONS,
+    SHOWN,
+    TISSUE,
+    LesionConfig,
+    LesionGenerator,
+    masks,
+    volume,
+)
 from medgan.training.architecture import DiscriminatorConfig, ResNetConfig, UNetConfig
 from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare, panel
 

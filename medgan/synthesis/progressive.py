@@ -19,8 +19,7 @@ from medgan.config import Channels, Config
 from medgan.data.patches import Batch
 from medgan.errors import ConfigError
 from medgan.networks.progressive import ProgressiveCritic, ProgressiveGenerator, seen_at
-from medgan.synthesis.generator import GENERATOR, Sampler
-from medgan.synthesis.patches import CONDITION, LesionConfig
+from medgan.synthesis.patches import CONDITION, GENERATOR, LesionConfig, Sampler
 from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare
 
 CRITIC = "critic"

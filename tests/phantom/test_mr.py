@@ -5,8 +5,7 @@ import pytest
 
 from medgan.phantom.cohort import KINDS
 from medgan.phantom.mr import FLOW_VOID, MR, Acquisition, InversionRecovery, SpinEcho, SpoiledGradientEcho
-from medgan.phantom.shapes import Layer, lay, slab
-from medgan.phantom.space import Space
+from medgan.phantom.space import Layer, Space, lay, slab
 from medgan.phantom.tissues import HeadTissue, Relaxation
 
 WATER = Relaxation(1000.0, 100.0, 1.0)

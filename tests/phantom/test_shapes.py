@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.shapes import TALL, Ellipsoid, Tube, coverage, dome, half_space, slab
-from medgan.phantom.space import Space, Waves
+from medgan.phantom.space import TALL, Ellipsoid, Space, Tube, Waves, coverage, dome, half_space, slab
 
 BALL = Ellipsoid((0.0, 0.0, 0.0), (20.0, 20.0, 20.0))
 GRIDS = {

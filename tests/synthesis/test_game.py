@@ -12,8 +12,7 @@ from torch import nn
 from torch.optim import SGD
 
 from medgan.synthesis.game import ACGANConfig, ConditionalConfig, DCGANConfig, Game
-from medgan.synthesis.generator import GENERATOR
-from medgan.synthesis.patches import LesionConfig
+from medgan.synthesis.patches import GENERATOR, LesionConfig
 from medgan.synthesis.progressive import CRITIC, WassersteinConfig, WassersteinGame
 
 CONFIGS = DCGANConfig, ConditionalConfig, ACGANConfig

@@ -13,9 +13,8 @@ from labelled_cases import boxed_case
 from medgan.config import load
 from medgan.losses import grain
 from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.synthesis.generator import masks
 from medgan.synthesis.painting import HidingConfig, InpaintingConfig, MaskToLesionConfig, Painting, _of_hidden, hide
-from medgan.synthesis.patches import LesionConfig
+from medgan.synthesis.patches import LesionConfig, masks
 from medgan.training.device import make_fabric
 
 BOTH = pytest.mark.parametrize("dimensions", ["2", "3"], ids=["2d", "3d"])

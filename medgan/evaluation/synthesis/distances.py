@@ -38,7 +38,7 @@ MODES = {2: "bilinear", 3: "trilinear"}
 
 COLLAPSED = 0.5
 """Of a finished generator: samples that differ less than this share of what real patches do have collapsed. A training
-is stopped at far less, by a distance of its own: ``ALL_ALIKE`` of :mod:`medgan.synthesis.generator`."""
+is stopped at far less, by a distance of its own: ``ALL_ALIKE`` of :mod:`medgan.synthesis.patches`."""
 TWIN = 0.5
 """Of the 5th percentile of real patches' distances to their nearest other: a sample nearer to another has a twin."""
 PARTLY = 0.2

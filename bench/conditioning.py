@@ -45,9 +45,10 @@ from medgan.networks.latent import WholeDiscriminator
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
-from medgan.synthesis.game import ConditionalConfig, Game
+from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
+from medgan.synthesis.generator import GENERATOR, joint, split_joint, spread
 from medgan.synthesis.generators import read_cases
-from medgan.synthesis.patches import CONDITION, GENERATOR, LesionConfig, LesionPatches, joint, split_joint, spread
+from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig
 from medgan.training.learner import panel
@@ -192,7 +193,7 @@ def trained(arm: str, pool: Pool, given: argparse.Namespace) -> nn.Module:
     folder = given.out / arm
     folder.mkdir(parents=True, exist_ok=True)
     loop = Fit(
-        Game(config, LESIONS),
+        ConditionalGAN(config, LESIONS),
         pool,
         LabelledHeldOut.of([]),
         fit,

@@ -23,7 +23,8 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from medgan.classification.classifier import ClassPatches, FewLabelsConfig, classifier_task, cut_labelled
+from medgan.classification.classifier import ClassPatches, cut_labelled
+from medgan.classification.few_labels import FewLabelsConfig, classifier_task
 from medgan.config import load, read_yaml, to_yaml, user_layers
 from medgan.data.cache import Cache
 from medgan.data.tables import read_table

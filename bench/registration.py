@@ -29,7 +29,7 @@ from medgan.data.grid import Grid, Volume, made_up_grid
 from medgan.data.masks import body_mask
 from medgan.data.studies import find_cohort
 from medgan.data.volumes import read_volume
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import Tissue
 from medgan.registration.search import RegistrationConfig, Side, matrix_lps, register, side
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from medgan.networks.progressive import equalised
-from medgan.synthesis.patches import GENERATOR
-from medgan.synthesis.progressive import CRITIC, WassersteinConfig, WassersteinGame
+from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame
+from medgan.synthesis.generator import GENERATOR
 from medgan.training.learner import Terms
 from medgan.training.state import EMA
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 
 SEED = 2
 LEVELS_MM = (45.0, 10.0, -15.0, -45.0)

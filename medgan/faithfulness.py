@@ -24,7 +24,7 @@ from medgan.data.preparation import Prepared, prepare
 from medgan.data.splits import this_image
 from medgan.data.streams import write_csv, write_json
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.matching import NOBODY, SeenSubjects
+from medgan.evaluation.seen import NOBODY, SeenSubjects
 from medgan.evaluation.statistics import Interval, plain, t_interval
 from medgan.inference.batch import why
 from medgan.inference.convert import Conversion, ConvertOrder

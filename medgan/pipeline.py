@@ -13,7 +13,8 @@ from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
 from medgan.data.splits import Split, SplitConfig
 from medgan.data.studies import Cohort, Data, find_cohort
-from medgan.phantom.cohort import KINDS, PAIRED, UNPAIRED, write_phantom
+from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
+from medgan.phantom.kinds import KINDS
 from medgan.training.fit import FitConfig, Task
 
 Size = Literal["auto", "small", "full"]

@@ -1,13 +1,7 @@
 """Whether a patch holds a lesion, and which: learnt from a few labels and many patches without one."""
 
-from medgan.classification.classifier import (
-    ClassifierDescription,
-    FewLabelsConfig,
-    classifier_task,
-    cut_labelled,
-    cut_unlabelled,
-    read_unmasked,
-)
+from medgan.classification.classifier import ClassifierDescription, cut_labelled
+from medgan.classification.few_labels import FewLabelsConfig, classifier_task, cut_unlabelled, read_unmasked
 from medgan.data.cache import Cache
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort

@@ -6,7 +6,8 @@ from medgan.data.domains import Domain, DomainPair, Window
 from medgan.translators.cut import CUT, CUTConfig
 from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
 from medgan.translators.pipeline import TranslationConfig, TranslationPipeline
-from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig, RegisteredPix2Pix, RegisteredPix2PixConfig
+from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
+from medgan.translators.registered import RegisteredPix2Pix, RegisteredPix2PixConfig
 from medgan.translators.translator import Translator
 
 

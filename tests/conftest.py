@@ -156,7 +156,7 @@ def small_phantom(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where the built-in phantom of the abdomen is kept, of which there are five small subjects."""
     from dataclasses import replace
 
-    from medgan.phantom.cohort import KINDS
+    from medgan.phantom.kinds import KINDS
 
     monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", 5)
@@ -223,7 +223,8 @@ def make_translator() -> Callable[..., "Translator"]:
     from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, ResNetConfig
     from medgan.translators.cut import CUT, CUTConfig
     from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
-    from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig, RegisteredPix2Pix, RegisteredPix2PixConfig
+    from medgan.translators.pix2pix import Pix2Pix, Pix2PixConfig
+    from medgan.translators.registered import RegisteredPix2Pix, RegisteredPix2PixConfig
 
     window = Window(lower=-300.0, upper=700.0)
     contrast, plain = (

@@ -24,7 +24,7 @@ from medgan.errors import ConfigError
 from medgan.evaluation.statistics import plain
 from medgan.faithfulness import DISTURBANCES, NOISE_SHARE, FaithfulnessOrder, check_faithfulness, cycle_errors, means
 from medgan.inference.convert import ConvertOrder
-from medgan.networks.generators import centre_channel
+from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription
 from medgan.training.device import make_fabric
 from medgan.training.model_folder import Origin, write_model

@@ -14,7 +14,7 @@ from medgan.data.preparation import direction
 from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError, GeometryError
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 from medgan.segmentation.segmenter import Segmenter
 from medgan.synthesis.generators import learner_of
 

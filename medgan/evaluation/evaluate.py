@@ -19,17 +19,8 @@ from medgan.errors import ConfigError, DataError
 from medgan.evaluation import matching
 from medgan.evaluation.arms import DISTANCE, DO_NOTHING, LOOKUP, SYNTHETIC, Pairs, Unpaired, judge_each
 from medgan.evaluation.judging import ALL_CT, LabelNames, Modalities, distance_to_ideal, label_names_of, measure
-from medgan.evaluation.matching import (
-    NOBODY,
-    Case,
-    Failure,
-    ImageSet,
-    Matching,
-    Place,
-    Role,
-    SeenSubjects,
-    seen_subjects,
-)
+from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Place, Role
+from medgan.evaluation.seen import NOBODY, SeenSubjects, seen_subjects
 from medgan.evaluation.statistics import LEVEL, compare, interval_text, plain, summarise
 
 KEYS = ["subject", "image", "arm"]

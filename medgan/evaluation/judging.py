@@ -19,9 +19,11 @@ from medgan.data.volumes import Volume, read_volume
 from medgan.documents import read_json
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation import tissues
+from medgan.evaluation.bone import Bone, bone_figures
+from medgan.evaluation.enhancement import Enhancement, in_one_scale, mr_fidelity
 from medgan.evaluation.fidelity import Array, Mask, fidelity, high_frequency_power, ms_ssim, taper
 from medgan.evaluation.matching import Case
-from medgan.evaluation.tissues import Bone, Enhancement, bone_figures, errors_in, in_one_scale, mr_fidelity
+from medgan.evaluation.tissues import errors_in
 
 LabelNames = Mapping[str, int | list[int]]
 """The value of each label, or several values that are judged as one."""

@@ -1,4 +1,4 @@
-"""Which images are compared: every synthetic image with its source, reference, mask and labels; and who was seen.
+"""Which images are compared: every synthetic image with its source, reference, mask and labels.
 
 A set of images is a folder, ``COHORT:DOMAIN`` (a cohort's images of one domain: of a CSV, folders, BIDS, nnU-Net raw)
 or ``FOLDER:NAME`` (the files NAME in a folder, such as ``plain`` for ``sub-01/plain.nii.gz``). An image's *name* is its
@@ -8,26 +8,24 @@ name.
 Two images belong together if their names are equal, or one's ends with the other's (``convert`` keeps the names below
 its input folder, and its sidecars tell of a ``--suffix``); or else if each is the only one of their subject and session
 in its set. A synthetic image takes its subject from its source.
-
-Whom of the evaluated subjects the model had seen is told by its split, or by what the sidecars of its outputs say.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from medgan.data.layouts import key_below, stem
 from medgan.data.listing import find_images
 from medgan.data.masks import LABELS_JSON
 from medgan.data.sidecars import SUFFIX, sidecar
-from medgan.data.splits import MAX_NAMED, SeenPart, Split, ThisImage, owner_of, training_of
+from medgan.data.splits import Split
 from medgan.data.studies import AS_IT_IS, Location, Options, read_cohort
 from medgan.data.tables import is_table
-from medgan.errors import ConfigError, DataError, LeakageError
-from medgan.text import few, printable
+from medgan.errors import ConfigError, DataError
+from medgan.text import printable
 
 Place = str | Path
 Role = Literal["reference", "source", "mask", "labels"]
@@ -257,82 +255,3 @@ def training_pairs(
         others["source"] = read_images(f"{table}:{domains[0]}", pair=domains, options=options)
     cases = match(references, references, others, paired=True).cases
     return tuple(case for case in cases if split is None or case.subject in split.train)
-
-
-@dataclass(frozen=True)
-class SeenSubjects:
-    """Subjects of an evaluation, sorted, by what the model knows of them; all others it has never seen."""
-
-    train: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    """They chose its epoch."""
-    unknown: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, images: Iterable[tuple[str, ThisImage]]) -> "SeenSubjects":
-        """From the subject of each image and whether the model has seen it: one that was learnt from is enough."""
-        by_part = defaultdict(set)
-        for subject, part in images:
-            by_part[part].add(subject)
-        train, validation, unknown = (by_part[part] for part in ("train", "validation", "unknown"))
-        return cls(*(tuple(sorted(own)) for own in (train, validation - train, unknown - validation - train)))
-
-    @property
-    def subjects(self) -> frozenset[str]:
-        """Those whose figures are no evidence of how the model does on others."""
-        return frozenset((*self.train, *self.validation))
-
-    def notes(self, judged: int) -> Iterator[str]:
-        """Sentences for people; the figures are over so many ``judged`` subjects."""
-        if self.subjects:
-            parts = {"trained on them": self.train, "these chose its epoch": self.validation}
-            named = "; ".join(f"{why}: {few(subjects, MAX_NAMED)}" for why, subjects in parts.items() if subjects)
-            yield f"Left out of these figures, since the model has seen them ({named}); theirs are told apart."
-        if self.subjects and not judged:
-            yield (
-                "There is no figure for unseen subjects: the model has seen all of these. Judge others, such as those "
-                "that `medgan convert --part test` converts."
-            )
-        if self.unknown:
-            yield (
-                f"Of {len(self.unknown)} subjects it cannot be told whether the model was trained on them: an earlier "
-                "medgan, or another tool, made it or their images."
-            )
-
-
-NOBODY = SeenSubjects()
-
-
-def seen_subjects(cases: Sequence[Case], split: Split | None) -> SeenSubjects:
-    """Who of the evaluated subjects the model had seen; without its split, the sidecars alone say it.
-
-    With a split nothing is unknown: whoever it does not name is tested. Subjects that the model learnt from, by name,
-    by what their real images show, or by their sidecars, are then a LeakageError.
-    """
-    said = [training_of(case.synthetic) for case in cases]
-    seen = SeenSubjects.of((case.subject, part) for case, (part, _) in zip(cases, said, strict=True))
-    if split is None:
-        return seen
-    trained, validated = (split.owners([part]) for part in get_args(SeenPart))
-    leaks = {subject: f"{subject}, as the JSON beside an image says" for subject in seen.train}
-    validation = set(seen.validation)
-    for case, (_, split_hash) in zip(cases, said, strict=True):
-        if split_hash not in ("", split.hash):
-            raise ConfigError(
-                f"--split is not the split of the model that made {case.synthetic}, so it cannot tell whom that has "
-                "seen; give the split.json of the model's own run, or leave --split out."
-            )
-        real = [path for role, path in case.partners.items() if role in ("source", "reference")]
-        if case.subject in split.train:
-            leaks[case.subject] = case.subject
-        elif owner := next(filter(None, (owner_of(path, trained) for path in real)), None):
-            leaks[case.subject] = f"{case.subject}, who has an image of '{owner}'"
-        elif case.subject in split.validation or any(owner_of(path, validated) for path in real):
-            validation.add(case.subject)
-    if leaks:
-        raise LeakageError(
-            f"{len(leaks)} of the {len({case.subject for case in cases})} evaluated subjects were trained on "
-            f"({few(sorted(leaks.values()), MAX_NAMED)}); judge others, such as those that `medgan convert --part "
-            "test` converts."
-        )
-    return SeenSubjects(validation=tuple(sorted(validation)))

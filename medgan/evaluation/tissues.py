@@ -6,20 +6,10 @@ translation looks best. In the core, where source and reference agree on the bod
 Tissues of a change are read from the *source*, so that a translator cannot hide a voxel by moving it into another
 tissue. They are bands of Hounsfield units, not a segmentation: the marrow of spongy bone counts as enhancing, a vessel
 above 450 HU as bone.
-
-Bone of a synthetic CT is held against that of the true one: overlap, surface, and bone where there is none. It is what
-exceeds 200 HU. Without bone in both there is nothing to judge (not a number), with bone in one only the score is 0.
-
-MR intensities have no unit, so all scans of a subject are brought to the source's first: a scan is multiplied by the
-median ratio of the source to it over the region, once over all voxels and again without those that enhance. The unit
-is then percent of the source's 99.5th percentile in the region. A translator is not judged by the scale of its output.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +18,7 @@ from scipy import ndimage, stats
 from medgan.data import masks as network_body
 from medgan.data.domains import Domain, Window
 from medgan.data.preparation import MARGIN_VOXELS, eroded_in_plane
-from medgan.errors import DataError
-from medgan.evaluation.fidelity import BODY_HU, IN_PLANE, Array, Mask, body_mask, closed_in_plane, fidelity
+from medgan.evaluation.fidelity import BODY_HU, IN_PLANE, Array, Mask, body_mask, closed_in_plane
 
 Modality = Literal["CT", "MR"]
 TissueMap = NDArray[np.uint8]
@@ -57,19 +46,6 @@ BONE_HU = 200.0
 _MR = Domain(
     name="mr", modality="MR", unit="arbitrary", air=0.0, window=Window(lower=0.5, upper=99.5, percentiles=True)
 )  # fmt: skip
-
-TOLERANCE_MM = 2.0
-"""How far apart two surfaces may be and still agree: two pixels of a planning CT."""
-NEAR_VOXELS = 2
-"""Bone this near to true bone is misplaced rather than false."""
-
-UNIT_PERCENTILE = 99.5
-THRESHOLD_PERCENT = 10.0
-"""A voxel enhances where it exceeds the source by more: above the noise of most scans, below what a lesion takes up."""
-DARK_PERCENT = 10.0
-"""Voxels below it in either scan have ratios of noise, and set no scale."""
-
-Floats = NDArray[np.floating[Any]]
 
 
 def body(volume: Array, modality: Modality) -> Mask:
@@ -196,131 +172,3 @@ def quantile_sample(values: Array, size: int = 1000) -> NDArray[np.float64]:
     if values.size == 0:
         return np.empty(0)
     return np.asarray(np.quantile(values, (np.arange(size) + 0.5) / size), dtype=np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class Bone:
-    """The bone of one CT; what is costly is computed once, and for the true CT serves every arm."""
-
-    mask: Mask
-    """(X, Y, Z)."""
-    spacing_mm: Sequence[float]
-
-    @classmethod
-    def of(cls, hu: Array, spacing_mm: Sequence[float]) -> "Bone":
-        """The voxels of a CT (X, Y, Z) above 200 HU."""
-        return cls(np.asarray(hu > BONE_HU), spacing_mm)
-
-    @cached_property
-    def surface(self) -> Mask:
-        """Bone voxels that have a face neighbour which is none; in a single slice only its four neighbours count."""
-        faces = IN_PLANE if self.mask.shape[2] == 1 else ndimage.generate_binary_structure(3, 1)
-        return np.asarray(self.mask & ~ndimage.binary_erosion(self.mask, faces))
-
-    @cached_property
-    def within_tolerance(self) -> Mask:
-        """Voxels whose centre is at most 2 mm from that of a surface voxel."""
-        within = np.zeros(self.mask.shape, dtype=bool)
-        for bounds in ndimage.find_objects(self.mask.astype(np.uint8)):
-            reach = [math.ceil(TOLERANCE_MM / spacing) for spacing in self.spacing_mm]
-            box = tuple(slice(max(s.start - r, 0), s.stop + r) for s, r in zip(bounds, reach, strict=True))
-            distance = ndimage.distance_transform_edt(~self.surface[box], sampling=self.spacing_mm)
-            within[box] = distance <= TOLERANCE_MM
-        return within
-
-    @cached_property
-    def near(self) -> Mask:
-        """Bone and what is up to 2 steps between face neighbours away from it."""
-        return np.asarray(ndimage.binary_dilation(self.mask, iterations=NEAR_VOXELS))
-
-
-def bone_surface_dice(synthetic: Bone, true: Bone, where: Mask) -> float:
-    """Share of both surfaces that has the other one within 2 mm.
-
-    Surfaces and distances are those of the whole volume; the region only says which voxels count, so that its own
-    border makes no surface.
-
-    Source: Nikolov et al. 2021, doi:10.2196/26151, with boundary voxels for surface elements.
-    """
-    own, others = synthetic.surface & where, true.surface & where
-    total = np.count_nonzero(own) + np.count_nonzero(others)
-    agreeing = np.count_nonzero(own & true.within_tolerance) + np.count_nonzero(others & synthetic.within_tolerance)
-    return agreeing / total if total else float("nan")
-
-
-def bone_figures(synthetic: Bone, true: Bone, where: Mask) -> dict[str, float]:
-    """Every figure about bone in a region; false bone has no true bone nearby."""
-    false = int(np.count_nonzero(synthetic.mask & ~true.near & where))
-    return {
-        "bone_dice": overlap(synthetic.mask & where, true.mask & where),
-        "bone_surface_dice": bone_surface_dice(synthetic, true, where),
-        "false_bone_percent": 100 * false / voxels if (voxels := np.count_nonzero(where)) else float("nan"),
-        "false_bone_ml": false * float(np.prod(synthetic.spacing_mm)) / 1000,
-    }
-
-
-class Enhancement:
-    """What contrast medium did in truth, in percent of the source's 99.5th percentile.
-
-    ``source`` and ``truth`` are the scans before and after it, (X, Y, Z) on one grid; ``where`` is the region to judge.
-    """
-
-    def __init__(self, source: Array, truth: Array, where: Mask) -> None:
-        self.where = where
-        self.source = _in_percent(source, where)
-        plain = where & (_in_scale_of(self.source, truth, where) - self.source <= THRESHOLD_PERCENT)
-        self.truth = _in_scale_of(self.source, truth, plain)
-        """In the source's scale."""
-        self.enhancing: Mask = np.asarray(where & (self.truth - self.source > THRESHOLD_PERCENT))
-
-    def figures(self, synthetic: Array) -> dict[str, float]:
-        """How far an image (X, Y, Z) of any scale is from the truth where that enhances, and what it adds elsewhere."""
-        enhancing = self.enhancing
-        elsewhere = self.where & ~enhancing
-        scaled = _in_scale_of(self.source, synthetic, elsewhere if elsewhere.any() else self.where)
-        change = scaled - self.source
-        claimed = self.where & (change > THRESHOLD_PERCENT)
-        return {
-            "enhancing_mae_percent": _mean(np.abs(scaled - self.truth), enhancing),
-            "enhancement_percent": _mean(change, enhancing),
-            "true_enhancement_percent": _mean(self.truth - self.source, enhancing),
-            "false_enhancement_percent_of_voxels": 100 * _mean(claimed, elsewhere),
-            "false_enhancement_percent": _mean(np.maximum(scaled - np.maximum(self.truth, self.source), 0), elsewhere),
-            "elsewhere_mae_percent": _mean(np.abs(scaled - self.truth), elsewhere),
-            "enhancing_dice": overlap(claimed, enhancing),
-            "enhancing_percent_of_voxels": 100 * _mean(enhancing, self.where),
-        }
-
-
-def mr_fidelity(synthetic: Array, reference: Array, where: Mask) -> dict[str, float]:
-    """``mae_percent``, ``psnr_db`` and ``ssim`` of an MR in the true one's scale; PSNR and SSIM clip to 0..100."""
-    figures = fidelity(*in_one_scale(synthetic, reference, where), where, (0.0, 100.0))
-    return {"mae_percent": figures["mae_hu"], "psnr_db": figures["psnr_db"], "ssim": figures["ssim"]}
-
-
-def in_one_scale(synthetic: Array, reference: Array, where: Mask) -> tuple[Floats, Floats]:
-    """Both in percent of the true image's 99.5th percentile in the region, (X, Y, Z)."""
-    true = _in_percent(reference, where)
-    return _in_scale_of(true, synthetic, where), true
-
-
-def _in_percent(volume: Array, where: Mask) -> Floats:
-    """A volume in percent of its 99.5th percentile in a region."""
-    unit = float(np.percentile(volume[where], UNIT_PERCENTILE)) if where.any() else 0.0
-    if unit <= 0:
-        raise DataError("the MR has no signal inside the body or mask; check its mask, and that it is an MR.")
-    return np.asarray(volume * (100 / unit))
-
-
-def _in_scale_of(standard: Floats, volume: Array, where: Mask) -> Floats:
-    """A volume times the median ratio of the standard to it, over voxels of the region that are dark in neither.
-
-    A volume without such voxels has no scale and stays as it is.
-    """
-    lit = where & (standard > DARK_PERCENT)
-    lit &= volume > DARK_PERCENT / 100 * max(float(np.percentile(volume[where], UNIT_PERCENTILE)), 0.0)
-    return np.asarray(volume * (float(np.median(standard[lit] / volume[lit])) if lit.any() else 1.0))
-
-
-def _mean(values: NDArray[Any], where: Mask) -> float:
-    return float(values[where].mean(dtype=np.float64)) if where.any() else float("nan")

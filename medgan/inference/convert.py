@@ -19,7 +19,7 @@ from medgan.inference.batch import BatchOrder, ImageBatch, Summary, local_model
 from medgan.inference.jobs import NOT_FOR_CLINICAL_USE, Job, MapKind, Plan, cohort_at, find_jobs, model_origin
 from medgan.inference.translate import translate
 from medgan.inference.uncertainty import uncertainty, uncertainty_in_words
-from medgan.networks.generators import ChangeOutput
+from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction, TranslationDescription, TranslationModel
 from medgan.training.model_folder import library_versions, read_model
 

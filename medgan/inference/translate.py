@@ -24,7 +24,7 @@ from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise, normalise, prepare
 from medgan.data.volumes import Grid, Volume
 from medgan.errors import GeometryError, ModelError
-from medgan.networks.generators import ChangeOutput
+from medgan.networks.outputs import ChangeOutput
 from medgan.networks.sliding import Network, maps_over_blocks, maps_over_slices
 from medgan.training.architecture import Direction, TranslationDescription, TranslationModel, scale_ends
 

@@ -28,7 +28,7 @@ from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, prepare
 from medgan.data.volumes import Volume
 from medgan.inference.translate import Slab, answer, apply, looked_at, on_grid
-from medgan.networks.generators import ChangeOutput
+from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction, TranslationModel
 
 LARGEST_SHIFT_VOXELS = 0.5

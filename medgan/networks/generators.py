@@ -1,14 +1,15 @@
-"""Image-to-image generators, whose maps are raw, and outputs that make an image or a change of the input of them."""
+"""Image-to-image generators: raw maps out, without a final activation.
+
+What the raw map means, an image or a change of the input, is decided by :mod:`medgan.networks.outputs`.
+"""
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from medgan.networks.blocks import (
     CONVOLUTION,
-    CONVOLUTIONS,
     DROPOUT,
     TRANSPOSED,
     Norm,
@@ -23,8 +24,6 @@ from medgan.networks.blocks import (
     normalisation,
 )
 from medgan.networks.blocks import keep_variance as initialise_leaky
-
-Change = Literal["one-sided", "signed", "none"]
 
 
 class ResNetGenerator(nn.Module):
@@ -159,76 +158,3 @@ def _doubling(
         return nn.Sequential(nn.ReLU(), UpSample(spatial, inputs, outputs, norm, upsampling), *dropped)
     transposed = TRANSPOSED[spatial](inputs, outputs, 4, 2, 1, bias=has_bias(norm))
     return nn.Sequential(nn.ReLU(), transposed, normalisation(norm, outputs, spatial), *dropped)
-
-
-class Output(nn.Module):
-    """Gives a generator's raw map, (B, C, *spatial) to (B, 1, *spatial), its meaning."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def encode(self, image: Tensor) -> list[Tensor]:
-        """The encoder's maps of a :class:`ResNetGenerator`, whatever its output means."""
-        assert isinstance(self.network, ResNetGenerator), "only a ResNetGenerator shows its encoder"
-        return self.network.encode(image)
-
-
-class ImageOutput(Output):
-    """The network draws the target itself, bounded to [-1, 1] by tanh: the reference's form."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, *spatial) in [-1, 1] to (B, 1, *spatial) in [-1, 1]."""
-        return torch.tanh(self.network(image))
-
-
-class ChangeOutput(Output):
-    """The network predicts how much each voxel changes; the image itself passes through untouched.
-
-    One-sided maps know the physics of contrast agent: iodine only adds attenuation, so it is added on the way to the
-    contrast domain (``sign`` +1) and subtracted on the way back (``sign`` -1), never the reverse. Signed maps may do
-    either. Voxels outside ``[lower, upper]`` (air, lung, fat, metal, cortical bone) keep their value by construction;
-    the map fades over ``ramp`` at both ends, so that no edge is drawn where a tissue crosses a bound. These, and
-    ``largest`` of a change, are in the image's units of [-1, 1].
-
-    ``start`` is the share of ``largest`` that an untrained one-sided map holds everywhere: near zero, so that training
-    starts from the identity, and not at zero, where the sigmoid has no slope.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        one_sided: bool,
-        sign: int,
-        largest: float,
-        lower: float,
-        upper: float,
-        ramp: float,
-        start: float = 0.02,
-    ) -> None:
-        super().__init__(network)
-        self.one_sided, self.sign = one_sided, sign
-        self.largest, self.lower, self.upper, self.ramp = largest, lower, upper, ramp
-        self.offset = float(torch.logit(torch.tensor(start, device="cpu"))) if one_sided else 0.0
-        # The last layer is shrunk, so that the raw map starts near zero.
-        *_, last = (layer for layer in network.modules() if isinstance(layer, CONVOLUTIONS))
-        with torch.no_grad():
-            last.weight.mul_(0.1)
-
-    def change(self, image: Tensor) -> Tensor:
-        """The change of each voxel, (B, 1, *spatial), in units of [-1, 1], sign included."""
-        raw, centre = self.network(image), centre_channel(image)
-        gate = ((centre - self.lower) / self.ramp).clamp(0, 1) * ((self.upper - centre) / self.ramp).clamp(0, 1)
-        amount = torch.sigmoid(raw + self.offset) if self.one_sided else torch.tanh(raw)
-        return self.sign * self.largest * gate * amount
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, *spatial) in [-1, 1] to (B, 1, *spatial): the centre channel plus its change."""
-        return centre_channel(image) + self.change(image)
-
-
-def centre_channel(image: Tensor) -> Tensor:
-    """The slice that is translated: the middle one of (B, C, *spatial) with C odd, as (B, 1, *spatial)."""
-    middle = image.shape[1] // 2
-    return image[:, middle : middle + 1]

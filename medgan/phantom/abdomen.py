@@ -11,23 +11,9 @@ from typing import Self
 import numpy as np
 from numpy.random import Generator
 
-from medgan.phantom.space import (
-    TALL,
-    Anatomy,
-    Ellipsoid,
-    Field,
-    Layer,
-    Point,
-    Shape,
-    Space,
-    Tube,
-    Waves,
-    dome,
-    half_space,
-    near,
-    point,
-    slab,
-)
+from medgan.phantom.anatomy import Anatomy, Layer
+from medgan.phantom.shapes import TALL, Ellipsoid, Shape, Tube, dome, half_space, slab
+from medgan.phantom.space import Field, Point, Space, Waves, near, point
 from medgan.phantom.tissues import Tissue
 
 VERTEBRA_STEP_MM = 33.0

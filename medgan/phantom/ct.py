@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.phantom.space import TALL, Box, Ellipsoid, Field, Layer, Space, Streams, Waves, lay
+from medgan.phantom.anatomy import Layer, lay
+from medgan.phantom.shapes import TALL, Ellipsoid
+from medgan.phantom.space import Box, Field, Space, Streams, Waves
 from medgan.phantom.tissues import RENAL_RETURN, Attenuation, Label, Tissue
 
 

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.phantom.space import Box, Field, Layer, Space, Streams, Waves
+from medgan.phantom.anatomy import Layer
+from medgan.phantom.space import Box, Field, Space, Streams, Waves
 from medgan.phantom.tissues import Label, Relaxation
 
 FLOW_VOID = 0.1  # what a spin echo sees of flowing blood: most of what was excited has left the slice

@@ -34,7 +34,8 @@ from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, LeakageError
 from medgan.evaluation.segmentation import SMALLEST_MM3, label_keeping, lesion_counts
 from medgan.evaluation.statistics import LEVEL, interval_text, paired_difference, plain, slope, verdict
-from medgan.phantom.cohort import COLUMNS, KINDS, PAIRED, write_phantom
+from medgan.phantom.cohort import COLUMNS, PAIRED, write_phantom
+from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import LESIONS, Tissue
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.segmenter import segmenter_task

@@ -31,9 +31,10 @@ from medgan.data.studies import Study as Scan
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, GeometryError, LeakageError
 from medgan.evaluation.arms import LOOKUP, CrossingLookups
+from medgan.evaluation.bone import TOLERANCE_MM, Bone, bone_surface_dice
 from medgan.evaluation.fidelity import IN_PLANE, Array, Mask
 from medgan.evaluation.statistics import LEVEL, plain, summarise
-from medgan.evaluation.tissues import BONE_HU, TOLERANCE_MM, Bone, body, bone_surface_dice, core, overlap
+from medgan.evaluation.tissues import BONE_HU, body, core, overlap
 from medgan.inference.batch import conversion_fabric
 from medgan.inference.jobs import find_jobs
 from medgan.segmentation.apply import segment_study
@@ -412,7 +413,7 @@ def _bone_scores(bone: Bone, true: Bone, where: Mask) -> dict[str, float]:
     """``METRICS`` of a route's bone within a region; not a number where neither has any there.
 
     ``dice`` is twice the shared voxels over the sum of both, ``surface_dice`` the share of both surfaces within 2 mm of
-    the other one, see :func:`medgan.evaluation.tissues.bone_surface_dice`: the region's own border makes no surface.
+    the other one, see :func:`medgan.evaluation.bone.bone_surface_dice`: the region's own border makes no surface.
     """
     dice = overlap(bone.mask & where, true.mask & where)
     return {"dice": dice, "surface_dice": bone_surface_dice(bone, true, where)}

@@ -1,33 +1,24 @@
-"""The adversarial games of generators from noise: DCGAN, conditional GAN and AC-GAN on joint patches.
+"""The adversarial games of generators from noise, and their networks' settings."""
 
-Sources: Radford, Metz and Chintala 2016, arXiv:1511.06434 (DCGAN); Bowles et al. 2018, arXiv:1810.10863 (image and
-labels together); Mirza and Osindero 2014, arXiv:1411.1784 (concatenation); Dumoulin et al. 2016, arXiv:1610.07629 (a
-gamma and a beta for each class); Miyato and Koyama 2018, arXiv:1802.05637 (projection); Odena, Olah and Shlens 2017,
-arXiv:1610.09585, section 3 (AC-GAN, whose semi-supervised form is in :mod:`medgan.classification.classifier`).
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from medgan import losses
 from medgan.config import Channels, Config
-from medgan.errors import ConfigError
 from medgan.networks.blocks import Norm, UpSampling
 from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
-from medgan.networks.latent import (
-    ConditionalPatches,
-    Entry,
-    Judged,
-    LatentGenerator,
-    LayeredGenerator,
-    WholeDiscriminator,
-)
-from medgan.synthesis.patches import CONDITION, DISCRIMINATOR, GENERATOR, LesionConfig, Sampler
+from medgan.networks.latent import ConditionalPatches, Entry, Judged, LatentGenerator, WholeDiscriminator
+from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, Sampler
+from medgan.synthesis.patches import CONDITION, LesionConfig
 from medgan.training.learner import Batch, Terms, bare
+
+CRITIC = "critic"
 
 
 class LatentConfig(Config):
@@ -89,14 +80,6 @@ class GameConfig(Config):
             )
         return self
 
-    def build(self, lesions: LesionConfig) -> nn.Module:
-        """The generator: z (B, latent) and condition (B, D) to joint patches (B, 1 + K, *shape)."""
-        return self.generator.build(lesions, 1 + len(lesions.names))
-
-    def networks(self, lesions: LesionConfig) -> tuple[nn.Module, nn.Module]:
-        """Generator and discriminator; here neither sees the condition."""
-        return self.build(lesions), self.discriminator.build(lesions)
-
     def check_entry(self, entry: Entry) -> None:
         """Refuse a condition that is to enter through norms which have no scale and shift of their own."""
         if entry == "normalisation" and self.generator.norm not in ("batch", "instance"):
@@ -106,96 +89,14 @@ class GameConfig(Config):
             )
 
 
-class DCGANConfig(GameConfig):
-    """DCGAN's settings; it has no condition, whatever the patches have."""
-
-    kind: Literal["dcgan"] = "dcgan"
-
-
-class ConditionalConfig(GameConfig):
-    """How the condition enters the two networks."""
-
-    kind: Literal["conditional"] = "conditional"
-    entry: Entry = "normalisation"
-    """Into the generator: beside z, or as scale and shift of every norm."""
-    judged: Judged = "projection"
-    """Into the discriminator: as constant maps, or as a direction of its features."""
-    layers: bool = True
-    """Lay the lesion over a background that does not see class and size: with z kept and these swapped, nothing changes
-    outside the lesions. Without, one network draws everything."""
-
-    @model_validator(mode="after")
-    def _fields_are_shown_maps(self) -> Self:
-        if self.judged == "projection" and self.discriminator.receptive_field != "whole":
-            raise ValueError(
-                "judged=projection needs one score for the patch: set discriminator.receptive_field=whole, or "
-                "judged=concatenation"
-            )
-        self.check_entry(self.entry)
-        return self
-
-    def build(self, lesions: LesionConfig) -> nn.Module:
-        """One network, or two that are laid over each other."""
-        blocks = lesions.condition.blocks(lesions.names)
-        # Class and size are the lesion's alone; these blocks come first.
-        own = blocks.get("class", 0) + blocks.get("size", 0)
-        if not (size := lesions.condition_size):
-            raise ConfigError(
-                "generator.kind=conditional has nothing to follow: set condition.classes=true, or other blocks of "
-                "`condition`, or choose dcgan."
-            )
-        lesion = self.generator.build(lesions, 1 + len(lesions.names), condition=size, entry=self.entry)
-        if not self.layers:
-            return lesion
-        if not own:
-            raise ConfigError(
-                "generator.layers=true keeps the background of class and size, and `condition` has neither: set "
-                "condition.classes=true, or generator.layers=false."
-            )
-        background = self.generator.build(lesions, 1, condition=size - own, entry=self.entry)
-        return LayeredGenerator(background, lesion, own)
-
-    def networks(self, lesions: LesionConfig) -> tuple[nn.Module, nn.Module]:
-        """Both see the condition; the discriminator is built first."""
-        judge = self.discriminator.build(lesions, condition=lesions.condition_size, entry=self.judged)
-        return self.build(lesions), judge
-
-
-class ACGANConfig(GameConfig):
-    """How the condition enters the generator, and what the classes weigh."""
-
-    kind: Literal["acgan"] = "acgan"
-    entry: Entry = "concatenation"
-    """Into the generator: beside z, as in the paper, or as scale and shift of every norm."""
-    class_weight: NonNegativeFloat = 1.0
-    """Of L_C beside L_S. The more it weighs, the more the generator keeps to what is typical of a class: samples differ
-    less."""
-
-    @model_validator(mode="after")
-    def _one_answer_for_the_patch(self) -> Self:
-        if self.discriminator.receptive_field != "whole":
-            raise ValueError("acgan names one class for the patch: set discriminator.receptive_field=whole")
-        self.check_entry(self.entry)
-        return self
-
-    def build(self, lesions: LesionConfig) -> LatentGenerator:
-        """One network that sees the condition."""
-        if not lesions.condition.classes:
-            raise ConfigError("generator.kind=acgan names classes: set condition.classes=true, or choose dcgan.")
-        outputs = 1 + len(lesions.names)
-        return self.generator.build(lesions, outputs, condition=lesions.condition_size, entry=self.entry)
-
-    def networks(self, lesions: LesionConfig) -> tuple[nn.Module, nn.Module]:
-        """The discriminator gives a score of the source, and one of each class."""
-        return self.build(lesions), self.discriminator.build(lesions, 2 + len(lesions.names))
-
-
 class Game(Sampler):
     """One generator, and one discriminator of joint patches (B, 1 + K, *shape); both may see the condition (B, D)."""
 
-    def __init__(self, config: GameConfig, lesions: LesionConfig) -> None:
+    def __init__(
+        self, config: GameConfig, lesions: LesionConfig, generator: nn.Module, discriminator: nn.Module
+    ) -> None:
         rates = {GENERATOR: config.generator_rate, DISCRIMINATOR: config.discriminator_rate}
-        networks = dict(zip(rates, config.networks(lesions), strict=True))
+        networks = {GENERATOR: generator, DISCRIMINATOR: discriminator}
         super().__init__(lesions, networks, rates, (config.momentum, 0.999))
         self.game = config
 
@@ -229,33 +130,56 @@ class Game(Sampler):
         return {"gradient_penalty": self.game.gradient_penalty * losses.gradient_penalty(score, real, fake)}
 
 
-class ACGAN(Game):
-    """The discriminator does not see the class but names it: it maximises L_S + L_C, and the generator L_C - L_S.
+class WassersteinConfig(Config):
+    """How the Wasserstein game with gradient penalty is played; the defaults are those of Progressive GAN."""
 
-    Here both minimise: L_S is the adversarial loss of the settings, and L_C the cross-entropy of the named classes.
+    gradient_penalty: NonNegativeFloat = 10.0
+    """Weight of the penalty that keeps the critic's gradient at length 1."""
+    drift: NonNegativeFloat = 1e-3
+    """Weight of the real scores' mean square: only their difference to the others counts, and this keeps them near 0
+    (Karras et al. 2018, appendix A.1)."""
+    critic_steps: PositiveInt = 1
+    """Turns of the critic to one of the generator: 1 as in Progressive GAN, 5 in Gulrajani et al. 2017."""
+
+
+@dataclass(frozen=True)
+class WassersteinGame:
+    """A critic that learns how far generated images are from real ones, and a generator that comes nearer.
+
+    Source: Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1.
     """
 
-    def __init__(self, config: ACGANConfig, lesions: LesionConfig) -> None:
-        super().__init__(config, lesions)
-        self.class_weight, self.classes = config.class_weight, 1 + len(lesions.names)
+    config: WassersteinConfig
+    critic: nn.Module
+    """(B, ...) and condition (B, D) to raw scores (B, 1)."""
+    optimizers: Mapping[str, Optimizer]
+    """Of the generator and of the critic."""
+    descend: Callable[[Optimizer, Terms], None]
+    """One step down the sum of terms: the learner's."""
 
-    def generator_terms(self, fake: Tensor, condition: Tensor) -> Terms:
-        """To be taken for real, and for the class of its condition."""
-        scores = self.discriminator(fake)
+    def turn(self, iteration: int, real: Tensor, condition: Tensor, draw: Callable[[], Tensor]) -> Terms:
+        """The critic's step and, in every ``critic_steps``-th iteration (from 0), the generator's; the terms, detached.
+
+        Real images (B, ...) and those that ``draw`` generates have the same conditions (B, D).
+        """
+        with torch.no_grad():
+            fake = draw()
+        terms = self.critic_terms(real, fake, condition)
+        self.descend(self.optimizers[CRITIC], terms)
+        if (iteration + 1) % self.config.critic_steps == 0:
+            self.critic.requires_grad_(False)
+            generator = {GENERATOR: losses.generator_loss("wasserstein", self.critic(draw(), condition))}
+            self.descend(self.optimizers[GENERATOR], generator)
+            self.critic.requires_grad_(True)
+            terms |= generator
+        return {name: term.detach() for name, term in terms.items()}
+
+    def critic_terms(self, real: Tensor, fake: Tensor, condition: Tensor) -> Terms:
+        """The negative of the distance, the gradient penalty and the drift."""
+        real_scores, fake_scores = self.critic(real, condition), self.critic(fake, condition)
+        penalty = losses.gradient_penalty(lambda between: bare(self.critic)(between, condition), real, fake)
         return {
-            GENERATOR: losses.generator_loss(self.game.adversarial, scores[:, :1]),
-            "generator_class": self._class_loss(scores, condition),
+            CRITIC: losses.discriminator_loss("wasserstein", real_scores, fake_scores),
+            "gradient_penalty": self.config.gradient_penalty * penalty,
+            "drift": self.config.drift * real_scores.square().mean(),
         }
-
-    def discriminator_terms(self, real: Tensor, fake: Tensor, condition: Tensor) -> Terms:
-        """To tell real from fake, and to name the class of both."""
-        of_real, of_fake = self.discriminator(real), self.discriminator(fake)
-        network = bare(self.discriminator)
-        return {
-            DISCRIMINATOR: losses.discriminator_loss(self.game.adversarial, of_real[:, :1], of_fake[:, :1]),
-            "class": (self._class_loss(of_real, condition) + self._class_loss(of_fake, condition)) / 2,
-        } | self.penalty_terms(lambda between: network(between)[:, :1], real, fake)
-
-    def _class_loss(self, scores: Tensor, condition: Tensor) -> Tensor:
-        """Weighted cross-entropy of scores (B, 1 + C) with the classes that begin a condition (B, D)."""
-        return self.class_weight * F.cross_entropy(scores[:, 1:], condition[:, : self.classes].argmax(dim=1))

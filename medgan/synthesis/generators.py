@@ -12,9 +12,12 @@ from medgan.data.splits import Part, Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelled
-from medgan.synthesis.game import ACGAN, ACGANConfig, ConditionalConfig, DCGANConfig, Game
-from medgan.synthesis.painting import InpaintingConfig, MaskToLesionConfig, Painting
-from medgan.synthesis.patches import GENERATOR, LesionConfig, LesionGenerator, LesionPatches
+from medgan.synthesis.acgan import ACGAN, ACGANConfig
+from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
+from medgan.synthesis.dcgan import DCGAN, DCGANConfig
+from medgan.synthesis.generator import GENERATOR, LesionGenerator
+from medgan.synthesis.painting import Inpainting, InpaintingConfig, MaskToLesion, MaskToLesionConfig
+from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig
 from medgan.training.fit import FitConfig, Task
 from medgan.training.model_folder import Description, Model, input_rows
@@ -24,10 +27,10 @@ Generator = Annotated[
     Field(discriminator="kind"),
 ]
 LEARNERS: Mapping[type[Config], Any] = {
-    MaskToLesionConfig: Painting,
-    InpaintingConfig: Painting,
-    DCGANConfig: Game,
-    ConditionalConfig: Game,
+    MaskToLesionConfig: MaskToLesion,
+    InpaintingConfig: Inpainting,
+    DCGANConfig: DCGAN,
+    ConditionalConfig: ConditionalGAN,
     ACGANConfig: ACGAN,
     ProgressiveConfig: Progressive,
 }

@@ -18,8 +18,9 @@ from medgan.errors import ConfigError, InsertionError
 from medgan.networks.painter import Painter
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis import insertion, shapes
+from medgan.synthesis.generator import masks, split_joint
 from medgan.synthesis.insertion import Array, Canvas, Inserter, InsertionConfig, Mask, Site, Synthesiser, Synthetic
-from medgan.synthesis.patches import LesionConfig, masks, split_joint
+from medgan.synthesis.patches import LesionConfig
 from medgan.synthesis.placement import body_coordinates, voxel_at
 from medgan.synthesis.shapes import LabelMap, Piece, Voxel
 

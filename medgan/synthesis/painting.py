@@ -19,20 +19,11 @@ from medgan.config import Channels, Config, Downs, Layers
 from medgan.data.masks import components
 from medgan.data.patches import Batch
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
-from medgan.networks.painter import Painter, SpadeGenerator, SpadeNorm
+from medgan.networks.painter import Painter
+from medgan.networks.spade import SpadeGenerator, SpadeNorm
 from medgan.segmentation.labelled import IMAGE, LABELS
-from medgan.synthesis.patches import (
-    CONDITION,
-    DISCRIMINATOR,
-    GENERATOR,
-    PROJECTIONS,
-    SHOWN,
-    TISSUE,
-    LesionConfig,
-    LesionGenerator,
-    masks,
-    volume,
-)
+from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, masks, volume
+from medgan.synthesis.patches import CONDITION, TISSUE, LesionConfig
 from medgan.training.architecture import DiscriminatorConfig, ResNetConfig, UNetConfig
 from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare, panel
 
@@ -185,28 +176,12 @@ class PaintingConfig(Config):
         return Painter(self.network.build(lesions.spatial, inputs), self.noise)
 
 
-class MaskToLesionConfig(PaintingConfig):
-    """Settings of a painter of lesions."""
-
-    kind: Literal["mask_to_lesion"] = "mask_to_lesion"
-
-
-class InpaintingConfig(PaintingConfig):
-    """Settings of a painter of healthy tissue."""
-
-    kind: Literal["inpainting"] = "inpainting"
-
-
 class Painting(LesionGenerator):
-    """A painter, and a discriminator that sees the hidden region and the masks beside the patch.
-
-    It paints lesions where masks ask for them, and healthy tissue where they are empty: real lesions are hidden with a
-    margin, and in a share of patches healthy tissue, so that it knows both what a lesion is and what it is not. With
-    :class:`InpaintingConfig` it learns the way back, from a lesion to what lay there: only holes in healthy tissue are
-    hidden, and its masks are always empty.
-    """
+    """A painter, and a discriminator that sees the hidden region and the masks beside the patch."""
 
     saved = ("iteration",)
+    holes_only = False
+    """Whether nothing but healthy tissue is hidden."""
 
     def __init__(self, config: PaintingConfig, lesions: LesionConfig) -> None:
         painter = config.build(lesions)
@@ -219,8 +194,7 @@ class Painting(LesionGenerator):
 
     def hidden(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """What is hidden of each patch, (B, 1, *spatial) of 0 and 1."""
-        holes_only = isinstance(self.config, InpaintingConfig)
-        return hide(batch[IMAGE], batch[LABELS], self.config.hiding, rng, holes_only=holes_only)
+        return hide(batch[IMAGE], batch[LABELS], self.config.hiding, rng, holes_only=self.holes_only)
 
     def training_step(self, batch: Batch) -> Terms:
         """Hide, paint, and descend: the discriminator first, then the painter."""
@@ -305,3 +279,29 @@ def _of_hidden(scores: Tensor, hidden: Tensor) -> Tensor:
     pool = {2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[hidden.dim() - 2]
     places = pool(hidden, scores.shape[2:]) > 0
     return scores[places] if bool(places.any()) else scores.flatten()
+
+
+class MaskToLesionConfig(PaintingConfig):
+    """Settings of a painter of lesions."""
+
+    kind: Literal["mask_to_lesion"] = "mask_to_lesion"
+
+
+class MaskToLesion(Painting):
+    """Paints lesions where masks ask for them, and healthy tissue where they are empty.
+
+    Real lesions are hidden with a margin and painted from their masks. In a share of patches healthy tissue is hidden
+    and the mask is empty, so that the same painter knows both what a lesion is and what it is not.
+    """
+
+
+class InpaintingConfig(PaintingConfig):
+    """Settings of a painter of healthy tissue."""
+
+    kind: Literal["inpainting"] = "inpainting"
+
+
+class Inpainting(Painting):
+    """The way back, from a lesion to what lay there: learns on holes in healthy tissue; its masks are always empty."""
+
+    holes_only = True

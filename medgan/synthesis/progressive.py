@@ -4,80 +4,21 @@ Sources: Karras et al. 2018, arXiv:1710.10196; on joint patches Bowles et al. 20
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import Literal
 
-import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from pydantic import Field, PositiveFloat
+from torch import nn
 
-from medgan import losses
 from medgan.config import Channels, Config
 from medgan.data.patches import Batch
 from medgan.errors import ConfigError
 from medgan.networks.progressive import ProgressiveCritic, ProgressiveGenerator, seen_at
-from medgan.synthesis.patches import CONDITION, GENERATOR, LesionConfig, Sampler
+from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame
+from medgan.synthesis.generator import GENERATOR, Sampler
+from medgan.synthesis.patches import CONDITION, LesionConfig
 from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare
-
-CRITIC = "critic"
-
-
-class WassersteinConfig(Config):
-    """How the Wasserstein game with gradient penalty is played; the defaults are those of Progressive GAN."""
-
-    gradient_penalty: NonNegativeFloat = 10.0
-    """Weight of the penalty that keeps the critic's gradient at length 1."""
-    drift: NonNegativeFloat = 1e-3
-    """Weight of the real scores' mean square: only their difference to the others counts, and this keeps them near 0
-    (Karras et al. 2018, appendix A.1)."""
-    critic_steps: PositiveInt = 1
-    """Turns of the critic to one of the generator: 1 as in Progressive GAN, 5 in Gulrajani et al. 2017."""
-
-
-@dataclass(frozen=True)
-class WassersteinGame:
-    """A critic that learns how far generated images are from real ones, and a generator that comes nearer.
-
-    Source: Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1.
-    """
-
-    config: WassersteinConfig
-    critic: nn.Module
-    """(B, ...) and condition (B, D) to raw scores (B, 1)."""
-    optimizers: Mapping[str, Optimizer]
-    """Of the generator and of the critic."""
-    descend: Callable[[Optimizer, Terms], None]
-    """One step down the sum of terms: the learner's."""
-
-    def turn(self, iteration: int, real: Tensor, condition: Tensor, draw: Callable[[], Tensor]) -> Terms:
-        """The critic's step and, in every ``critic_steps``-th iteration (from 0), the generator's; the terms, detached.
-
-        Real images (B, ...) and those that ``draw`` generates have the same conditions (B, D).
-        """
-        with torch.no_grad():
-            fake = draw()
-        terms = self.critic_terms(real, fake, condition)
-        self.descend(self.optimizers[CRITIC], terms)
-        if (iteration + 1) % self.config.critic_steps == 0:
-            self.critic.requires_grad_(False)
-            generator = {GENERATOR: losses.generator_loss("wasserstein", self.critic(draw(), condition))}
-            self.descend(self.optimizers[GENERATOR], generator)
-            self.critic.requires_grad_(True)
-            terms |= generator
-        return {name: term.detach() for name, term in terms.items()}
-
-    def critic_terms(self, real: Tensor, fake: Tensor, condition: Tensor) -> Terms:
-        """The negative of the distance, the gradient penalty and the drift."""
-        real_scores, fake_scores = self.critic(real, condition), self.critic(fake, condition)
-        penalty = losses.gradient_penalty(lambda between: bare(self.critic)(between, condition), real, fake)
-        return {
-            CRITIC: losses.discriminator_loss("wasserstein", real_scores, fake_scores),
-            "gradient_penalty": self.config.gradient_penalty * penalty,
-            "drift": self.config.drift * real_scores.square().mean(),
-        }
 
 
 class ProgressiveConfig(Config):

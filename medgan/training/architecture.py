@@ -14,7 +14,8 @@ from medgan.data.preparation import GridConfig
 from medgan.errors import ConfigError, ModelError
 from medgan.networks.blocks import Norm, UpSampling
 from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField, Windowed
-from medgan.networks.generators import Change, ChangeOutput, ImageOutput, ResNetGenerator, UNetGenerator
+from medgan.networks.generators import ResNetGenerator, UNetGenerator
+from medgan.networks.outputs import Change, ChangeOutput, ImageOutput
 from medgan.training.model_folder import Description, Line, Model, input_rows
 
 Direction = Literal["to_target", "to_source"]

@@ -17,7 +17,8 @@ from torch.optim import Adam
 from medgan import losses
 from medgan.config import Config
 from medgan.errors import ConfigError
-from medgan.networks.generators import Output, ResNetGenerator, centre_channel
+from medgan.networks.generators import ResNetGenerator
+from medgan.networks.outputs import Output, centre_channel
 from medgan.training.learner import Batch, Terms, bare
 from medgan.translators.translator import Parts, UnpairedTranslator
 

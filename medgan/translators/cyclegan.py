@@ -1,11 +1,6 @@
-"""CycleGAN: unpaired translation in both directions (Zhu et al. 2017, arXiv:1703.10593), and semantic consistency.
+"""CycleGAN: unpaired translation in both directions (Zhu et al. 2017, arXiv:1703.10593)."""
 
-A frozen segmenter of the source holds the labels of an image and of its translation together (Hoffman et al. 2018,
-CyCADA, arXiv:1711.03213, section 3). Without it a discriminator that has seen more lesions in one domain than in the
-other may ask for lesions that were not there, or for none where there were some.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -13,23 +8,17 @@ from typing import Any, Self, Unpack
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 from torch import Tensor
-from torch.nn.functional import cross_entropy, l1_loss
+from torch.nn.functional import l1_loss
 from torch.optim import Adam
 
 from medgan import losses
 from medgan.config import Config
-from medgan.data.domains import DomainPair
-from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import ConfigError, ModelError
-from medgan.networks.generators import centre_channel
-from medgan.segmentation.settings import SegmenterDescription
+from medgan.networks.outputs import centre_channel
 from medgan.training.learner import Batch, Terms
-from medgan.training.model_folder import read_model
+from medgan.translators.semantic import SemanticConsistency
 from medgan.translators.translator import Parts, UnpairedTranslator
-
-Around = Callable[[Tensor, Tensor], Tensor]
-"""From a stack of slices and a new middle slice to the stack with that in its middle."""
 
 
 class CycleGANConfig(Config):
@@ -229,71 +218,3 @@ class CycleGAN(UnpairedTranslator):
         self.target_pool.load_state_dict(state["target"], device)
         self.source_pool.load_state_dict(state["source"], device)
         self.iteration = int(state["iteration"])
-
-
-class SemanticConsistency:
-    """The frozen segmenter of one domain pair and patch.
-
-    It looks at translator patches through its own window: between two windows of HU intensities are carried over.
-    ``folder`` is the segmenter's model folder; ``grid`` None asks for no particular grid.
-
-    Raises:
-        ModelError: No segmenter, or one that cannot see what the translator sees.
-    """
-
-    def __init__(self, folder: Path, pair: DomainPair, patch: PatchConfig, grid: GridConfig | None) -> None:
-        model = read_model(folder, SegmenterDescription)
-        config, source, target = model.description.config, pair.source, pair.target
-        own, seen, multiple = config.domain, config.patch, config.network.multiple
-        if source.unit != target.unit:
-            raise ModelError(
-                f"{folder}: one segmenter cannot look at both {source.name} ({source.unit}) and {target.name} "
-                f"({target.unit}); semantic consistency is for domains that measure the same: set cyclegan.semantic=0."
-            )
-        if own.unit != source.unit or (own.window.percentiles and own.window != source.window):
-            raise ModelError(
-                f"{folder}: segments {own.name} ({own.modality}, {own.unit}, window {own.window.lower:g} to "
-                f"{own.window.upper:g}), which is not how the translator sees {source.name} ({source.modality}, "
-                f"{source.unit}, window {source.window.lower:g} to {source.window.upper:g}); give a segmenter of "
-                f"{source.name}."
-            )
-        if seen.spatial != patch.spatial or seen.channels not in (1, patch.channels):
-            raise ModelError(
-                f"{folder}: sees patches in {seen.dimensions}D and the translator in {patch.dimensions}D; train the "
-                f"segmenter with patch.dimensions={patch.dimensions}."
-            )
-        if any(size % multiple for size in patch.shape):
-            raise ModelError(
-                f"{folder}: its network takes axes that are multiples of {multiple}, and the translator's patch has "
-                f"{' x '.join(map(str, patch.shape))} voxels; change patch.size_voxels, or the segmenter's "
-                "network.downs."
-            )
-        if grid is not None and config.grid != grid:
-            raise ModelError(
-                f"{folder}: sees voxels of {_spacing(config.grid)} mm and the translator of {_spacing(grid)} mm; train "
-                "the segmenter with the translator's grid.spacing_mm."
-            )
-        self.network, self.stacked, self.sha256 = model.network, seen.channels > 1, model.description.weights_sha256
-        ours, theirs = source.window, own.window
-        self.gain = (ours.upper - ours.lower) / (theirs.upper - theirs.lower)
-        self.offset = (ours.upper + ours.lower - theirs.upper - theirs.lower) / (theirs.upper - theirs.lower)
-
-    def loss(self, image: Tensor, translated: Tensor, around: Around) -> Tensor:
-        """Mean cross-entropy of the segmenter's scores of a translation with its labels of the image.
-
-        One of the two sums of Eq. 4 of the paper, with the task loss of Eq. 1; ``image`` is (B, C, *shape) in [-1, 1]
-        of the translator's window, ``translated`` (B, 1, *shape), and ``around`` puts a slice between its neighbours.
-        """
-        with torch.no_grad():
-            labels = self.scores(image if self.stacked else centre_channel(image)).argmax(dim=1)
-        shown = around(image, translated) if self.stacked else translated
-        return cross_entropy(self.scores(shown), labels)
-
-    def scores(self, image: Tensor) -> Tensor:
-        """The segmenter's raw scores (B, labels + 1, *shape) of what it sees, (B, C, *shape)."""
-        scores: Tensor = self.network.to(image.device)((image * self.gain + self.offset).clamp(-1, 1))
-        return scores.float()
-
-
-def _spacing(grid: GridConfig) -> str:
-    return " x ".join("own" if size is None else f"{size:g}" for size in grid.spacing_mm)

@@ -1,14 +1,4 @@
-"""What translators share: their generators, how held-out subjects are translated and judged, and how panels look.
-
-Without pairs the cycle term says little (a CycleGAN can hide its input in the output), and adversarial terms of
-different epochs do not compare. What can be measured in HU, on subjects that were not trained on, is (a) how far the
-translated soft tissue's distribution is from that of real target subjects, and (b) how much was changed where
-contrast agent cannot act: bone, fat, lung and air. Doing nothing fails (a), repainting fails (b); their sum, lowest
-for the best model, needs both.
-
-Where the source measures something else (MR to CT), every voxel is drawn anew and nothing is untouchable: what is left
-is (a), over the whole body and the whole range.
-"""
+"""What translators share: their generators, how held-out subjects are translated, and how panels look."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,35 +13,20 @@ from torch.optim import Optimizer
 
 from medgan import losses
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.masks import body_mask
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise
-from medgan.evaluation.fidelity import mae_hu
-from medgan.evaluation.tissues import (
-    BONE_HU,
-    change_by_tissue,
-    distribution_distance_hu,
-    overlap,
-    quantile_sample,
-    soft_tissue,
-    tissue_map,
-)
 from medgan.inference.translate import apply
 from medgan.training.architecture import Direction, DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare, panel
+from medgan.translators.validation import Volumes, unpaired_metrics
 
 PANEL_CASES = 4
 SOFT_TISSUE_HU = (-160.0, 240.0)
 """Width 400, level 40: the window in which a CT of chest or abdomen is read, and iodine shows."""
-BONE_WINDOW_HU = (-450.0, 1050.0)
+BONE_HU = (-450.0, 1050.0)
 """Width 1500, level 300: the window in which bone is read; muscle, fat and air still differ in it."""
 COLLAPSED = 0.005
 """An epoch's mean least-squares or cross-entropy loss below which a discriminator tells every patch apart."""
-
-UNTOUCHABLE = ("bone", "fat", "lung", "air")
-"""Tissues that take up no contrast agent."""
-
-Volumes = Sequence[NDArray[np.float32]]
 
 
 class Parts(TypedDict):
@@ -147,7 +122,7 @@ class Translator(Learner):
         black and white is the same in every epoch. Where the source is no CT the whole range is drawn anew, and is
         shown more widely than iodine asks for; where units differ the source is shown from its own window.
         """
-        lower, upper = SOFT_TISSUE_HU if self.pair.one_unit else BONE_WINDOW_HU
+        lower, upper = SOFT_TISSUE_HU if self.pair.one_unit else BONE_HU
         if self.pair.target.unit != "HU":
             lower, upper = self.target_bounds((targets or sources)[0])
         rows = []
@@ -161,7 +136,7 @@ class Translator(Learner):
 
 
 class UnpairedTranslator(Translator):
-    """Learns without pairs; validation is by distributions, see :mod:`medgan.translators.translator`."""
+    """Learns without pairs; validation is by distributions, see :mod:`medgan.translators.validation`."""
 
     best = "val/score_hu"
     settings: str
@@ -189,61 +164,3 @@ class UnpairedTranslator(Translator):
                     "spacing, table) with `medgan data check`."
                 )
         return None
-
-
-def unpaired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
-    """How well source subjects were translated into ``fakes``, (X, Y, Z) in HU, without their truth.
-
-    Between domains of one unit it is the distance of soft tissue's distributions, the change of what may not change,
-    and their sum; between others the distance of the bodies' distributions alone, all in HU. The region is the
-    source's, so that a translator cannot leave out what it draws badly. ``held_out`` has other, real target subjects;
-    the lowest score is the best.
-    """
-    if pair.one_unit:
-        maps = [tissue_map(study.voxels) for study in held_out.source]
-        inside = [soft_tissue(tissues) for tissues in maps]
-        real_inside = [soft_tissue(tissue_map(study.voxels)) for study in held_out.target]
-    else:
-        inside = [body_mask(study.voxels, pair.source) for study in held_out.source]
-        real_inside = [body_mask(study.voxels, pair.target) for study in held_out.target]
-    translated = [quantile_sample(fake[mask]) for fake, mask in zip(fakes, inside, strict=True)]
-    real = [quantile_sample(study.voxels[mask]) for study, mask in zip(held_out.target, real_inside, strict=True)]
-    distance = distribution_distance_hu(np.concatenate(translated), np.concatenate(real))
-    if not pair.one_unit:
-        return {"val/distribution_distance_hu": distance, "val/score_hu": distance}
-    subjects = zip(held_out.source, fakes, maps, strict=True)
-    changes = [change_by_tissue(study.voxels, fake, tissues) for study, fake, tissues in subjects]
-    touched = float(np.nanmean([[change[tissue] for tissue in UNTOUCHABLE] for change in changes]))
-    scores = {"val/distribution_distance_hu": distance, "val/untouchable_change_hu": touched}
-    return scores | {"val/score_hu": distance + touched}
-
-
-def paired_metrics(held_out: HeldOut, fakes: Volumes, pair: DomainPair) -> dict[str, float]:
-    """Mean absolute error where the pairs may be compared: in HU, or in percent of the source's window in MR.
-
-    Beside it that of doing nothing, where input and output measure the same, and in CT how well bone (above 200 HU)
-    is met, Dice. ``held_out`` has source and target of the same subjects, in one order and on one grid.
-    """
-    unit = error_unit(pair)
-    errors, untouched, bones = [], [], []
-    for number, (source, target, fake) in enumerate(zip(held_out.source, held_out.target, fakes, strict=True)):
-        if held_out.regions:
-            mask = held_out.regions[number].voxels > 0
-        else:  # the box around the body: cheap, and the same in every epoch
-            mask = np.zeros(target.voxels.shape, dtype=bool)
-            mask[tuple(slice(first, last) for first, last in target.body)] = True
-        scale = 1.0 if unit == "hu" else 100 / (source.bounds[1] - source.bounds[0])
-        errors.append(scale * mae_hu(fake, target.voxels, mask))
-        untouched.append(scale * mae_hu(source.voxels, target.voxels, mask))
-        bones.append(overlap((fake > BONE_HU) & mask, (target.voxels > BONE_HU) & mask))
-    metrics = {f"val/mae_{unit}": float(np.mean(errors))}
-    if pair.source.unit == pair.target.unit:
-        metrics[f"val/mae_do_nothing_{unit}"] = float(np.mean(untouched))
-    elif pair.target.unit == "HU" and not np.isnan(bones).all():
-        metrics["val/bone_dice"] = float(np.nanmean(bones))
-    return metrics
-
-
-def error_unit(pair: DomainPair) -> str:
-    """The unit of a mean absolute error, as tracking keys name it."""
-    return "hu" if pair.target.unit == "HU" else "percent"

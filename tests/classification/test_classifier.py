@@ -7,13 +7,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from labelled_cases import boxed_case
-from medgan.classification.classifier import (
-    ClassifierDescription,
-    ClassifierNetworkConfig,
-    FewLabelsConfig,
-    Supervised,
-    cut_labelled,
-)
+from medgan.classification.classifier import ClassifierDescription, ClassifierNetworkConfig, Supervised, cut_labelled
+from medgan.classification.few_labels import FewLabelsConfig
 from medgan.errors import ModelError
 from medgan.segmentation.labelled import LabelledHeldOut
 from medgan.synthesis.patches import LesionConfig

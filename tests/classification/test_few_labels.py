@@ -5,18 +5,9 @@ import pytest
 import torch
 
 from labelled_cases import boxed_case
-from medgan.classification.classifier import (
-    CLASS,
-    SGAN,
-    UNLABELLED,
-    ClassifierDescription,
-    ClassPatches,
-    FewLabels,
-    FewLabelsConfig,
-    VariationConfig,
-    _vary,
-    classifier_task,
-)
+from medgan.classification.classifier import CLASS, UNLABELLED, ClassifierDescription, ClassPatches
+from medgan.classification.few_labels import FewLabels, FewLabelsConfig, VariationConfig, _vary, classifier_task
+from medgan.classification.sgan import SGAN
 from medgan.errors import ConfigError, DataError
 from medgan.training.device import make_fabric
 from medgan.training.fit import Interrupted

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from medgan.classification.classifier import SGAN, FewLabelsConfig, SGANConfig, Supervised
+from medgan.classification.classifier import Supervised
+from medgan.classification.few_labels import FewLabelsConfig
+from medgan.classification.sgan import SGAN, SGANConfig
 from medgan.losses import feature_matching
 from medgan.training.device import make_fabric
 

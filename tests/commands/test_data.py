@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from medgan.cli import app
 from medgan.commands import data
 from medgan.data.volumes import write_volume
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 
 QUICK = ["rigid.start_rotation_degrees=0", "rigid.kept_starts=1", "rigid.samples=4000", "rigid.iterations=30"]
 

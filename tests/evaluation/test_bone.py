@@ -5,7 +5,8 @@ import pytest
 import torch
 from monai.metrics import compute_surface_dice
 
-from medgan.evaluation.tissues import TOLERANCE_MM, Bone, bone_figures, bone_surface_dice, overlap
+from medgan.evaluation.bone import TOLERANCE_MM, Bone, bone_figures, bone_surface_dice
+from medgan.evaluation.tissues import overlap
 
 SHAPES = pytest.mark.parametrize("shape", [(40, 44, 1), (30, 32, 14)], ids=["2d", "3d"])
 SPACING = (0.9, 1.1, 3.0)

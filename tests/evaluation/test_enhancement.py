@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medgan.errors import DataError
-from medgan.evaluation.tissues import Enhancement, in_one_scale, mr_fidelity
+from medgan.evaluation.enhancement import Enhancement, in_one_scale, mr_fidelity
 
 SLICES = pytest.mark.parametrize("slices", [1, 4], ids=["2d", "3d"])
 

@@ -17,7 +17,8 @@ from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.evaluate import Evaluation, _Setup, evaluate, render
 from medgan.evaluation.judging import Modalities, distance_to_ideal
-from medgan.evaluation.matching import Case, Failure, Matching, SeenSubjects
+from medgan.evaluation.matching import Case, Failure, Matching
+from medgan.evaluation.seen import SeenSubjects
 from medgan.evaluation.statistics import compare, summarise
 from medgan.phantom.cohort import write_phantom
 

@@ -10,7 +10,8 @@ import pytest
 from medgan.data.hashes import image_hash
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, LeakageError
-from medgan.evaluation.matching import NOBODY, Case, SeenSubjects, seen_subjects
+from medgan.evaluation.matching import Case
+from medgan.evaluation.seen import NOBODY, SeenSubjects, seen_subjects
 
 SPLIT = Split(train=("a",), validation=("c",), test=("d", "e"), files={})
 

@@ -15,7 +15,7 @@ from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.volumes import Volume
 from medgan.errors import GeometryError, ModelError
 from medgan.inference.translate import MARGIN_VOXELS, apply, looked_at, maps, on_grid, translate
-from medgan.networks.generators import centre_channel
+from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import ResNetConfig
 from medgan.training.model_folder import Origin
 

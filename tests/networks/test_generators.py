@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medgan.networks.generators import ResNetGenerator, UNetGenerator
-from medgan.networks.painter import SpadeGenerator
+from medgan.networks.spade import SpadeGenerator
 
 SHAPES = {2: (16, 24), 3: (16, 8, 16)}
 

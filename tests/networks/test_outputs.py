@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from medgan.networks.generators import ChangeOutput, ImageOutput, ResNetGenerator, UNetGenerator, centre_channel
+from medgan.networks.generators import ResNetGenerator, UNetGenerator
+from medgan.networks.outputs import ChangeOutput, ImageOutput, centre_channel
 
 SHAPES = pytest.mark.parametrize("shape", [(16, 24), (16, 8, 16)], ids=["2d", "3d"])
 LIMITS = {"largest": 0.5, "lower": -0.4, "upper": 0.6, "ramp": 0.1}

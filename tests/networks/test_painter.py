@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from medgan.networks.generators import ResNetGenerator
-from medgan.networks.painter import Painter, SpadeGenerator
+from medgan.networks.painter import Painter
+from medgan.networks.spade import SpadeGenerator
 
 SHAPES = {2: (16, 16), 3: (16, 16, 8)}
 NAMES, CONDITION, NOISE = 2, 3, 1

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medgan.networks.generators import ChangeOutput, ImageOutput, ResNetGenerator, centre_channel
+from medgan.networks.generators import ResNetGenerator
+from medgan.networks.outputs import ChangeOutput, ImageOutput, centre_channel
 from medgan.networks.sliding import maps_over_blocks, maps_over_slices
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medgan.networks.painter import _Spade, _SpadeBlock
+from medgan.networks.spade import _Spade, _SpadeBlock
 
 SHAPES = {2: (16, 24), 3: (16, 8, 16)}
 BOTH = pytest.mark.parametrize("spatial", [2, 3], ids=["2d", "3d"])

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 
 Volumes = dict[str, NDArray]
 

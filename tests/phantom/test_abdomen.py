@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from medgan.phantom.abdomen import _bones, _Trunk, _vessels, _wall, draw_abdomen
-from medgan.phantom.space import Layer, Space
+from medgan.phantom.anatomy import Layer
+from medgan.phantom.space import Space
 from medgan.phantom.tissues import LESIONS, Tissue
 
 SPACE = Space.regular((73, 61, 13), (5.0, 5.0, 10.0))

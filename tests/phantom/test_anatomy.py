@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.cohort import KINDS
-from medgan.phantom.space import Ellipsoid, Layer, Space, lay, slab
+from medgan.phantom.anatomy import Layer, lay
+from medgan.phantom.kinds import KINDS
+from medgan.phantom.shapes import Ellipsoid, slab
+from medgan.phantom.space import Space
 from medgan.phantom.tissues import Tissue
 
 BALL = Ellipsoid((0.0, 0.0, 0.0), (12.0, 12.0, 12.0))

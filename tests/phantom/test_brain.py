@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.phantom.head import Brain, _Furrows, brain_layers
-from medgan.phantom.space import Ellipsoid, Space, Waves
+from medgan.phantom.brain import Brain, _Furrows, brain_layers
+from medgan.phantom.shapes import Ellipsoid
+from medgan.phantom.space import Space, Waves
 from medgan.phantom.tissues import HEAD_LESIONS, HeadTissue
 
 SPACE = Space.regular((50, 58, 24), (3.0, 3.0, 5.0))

@@ -8,7 +8,8 @@ import pytest
 
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError
-from medgan.phantom.cohort import COLUMNS, KINDS, UNPAIRED, Kind, _split_parts, write_phantom
+from medgan.phantom.cohort import COLUMNS, UNPAIRED, _split_parts, write_phantom
+from medgan.phantom.kinds import KINDS, Kind
 from medgan.phantom.tissues import Tissue
 
 SHAPE = (24, 24, 4)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 from medgan.phantom.space import Space, stream
 from medgan.phantom.tissues import Tissue
 

@@ -3,7 +3,8 @@ import pytest
 from scipy import ndimage
 
 from medgan.phantom.head import _sinuses, _Skull, _vessels
-from medgan.phantom.space import Ellipsoid, Space
+from medgan.phantom.shapes import Ellipsoid
+from medgan.phantom.space import Space
 from medgan.phantom.tissues import HeadTissue
 
 SPACE = Space.regular((49, 57, 16), (4.0, 4.0, 7.5))

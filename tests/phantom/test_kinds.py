@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 from medgan.phantom.tissues import HEAD_LESIONS, LESIONS, HeadTissue, Tissue
 
 ABDOMEN_CT, ABDOMEN_MR_CT, HEAD_MR = KINDS.values()

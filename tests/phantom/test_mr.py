@@ -3,9 +3,11 @@ from math import exp, log, pi, sqrt
 import numpy as np
 import pytest
 
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.anatomy import Layer, lay
+from medgan.phantom.kinds import KINDS
 from medgan.phantom.mr import FLOW_VOID, MR, Acquisition, InversionRecovery, SpinEcho, SpoiledGradientEcho
-from medgan.phantom.space import Layer, Space, lay, slab
+from medgan.phantom.shapes import slab
+from medgan.phantom.space import Space
 from medgan.phantom.tissues import HeadTissue, Relaxation
 
 WATER = Relaxation(1000.0, 100.0, 1.0)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from medgan.phantom.space import TALL, Ellipsoid, Space, Tube, Waves, coverage, dome, half_space, slab
+from medgan.phantom.shapes import TALL, Ellipsoid, Tube, coverage, dome, half_space, slab
+from medgan.phantom.space import Space, Waves
 
 BALL = Ellipsoid((0.0, 0.0, 0.0), (20.0, 20.0, 20.0))
 GRIDS = {

@@ -3,7 +3,8 @@ import pytest
 from medgan.errors import ConfigError
 from medgan.translators.cut import CUT
 from medgan.translators.cyclegan import CycleGAN
-from medgan.translators.pix2pix import Pix2Pix, RegisteredPix2Pix
+from medgan.translators.pix2pix import Pix2Pix
+from medgan.translators.registered import RegisteredPix2Pix
 
 TRANSLATORS = [
     ("pix2pix", Pix2Pix, True),

@@ -11,7 +11,7 @@ from medgan.cli import app
 from medgan.config import load, read_yaml, to_yaml
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.training.model_folder import read_model
 from medgan.training.run import Order, train

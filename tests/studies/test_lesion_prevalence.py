@@ -39,7 +39,7 @@ from medgan.studies.lesion_prevalence import (
     _slopes,
 )  # fmt: skip
 from medgan.training.model_folder import read_model
-from medgan.translators.cyclegan import SemanticConsistency
+from medgan.translators.semantic import SemanticConsistency
 from tables import printed
 
 TRANSLATORS = ("cyclegan", "cyclegan_semantic", "pix2pix")

@@ -19,7 +19,7 @@ from rich.console import Console
 from medgan.config import from_overrides, load
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError, GeometryError, LeakageError, ModelError
-from medgan.evaluation.tissues import Bone
+from medgan.evaluation.bone import Bone
 from medgan.studies import routes
 from medgan.studies.engine import read_json
 from medgan.studies.routes import (

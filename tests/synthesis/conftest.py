@@ -9,7 +9,7 @@ import torch
 from medgan.data.domains import Domain, Window
 from medgan.data.preparation import Prepared
 from medgan.segmentation.labelled import Labelled
-from medgan.synthesis import painting, patches
+from medgan.synthesis import generator, painting
 from medgan.synthesis.generators import SynthesisConfig, learner_of
 from medgan.training.device import make_fabric
 
@@ -21,8 +21,8 @@ BOUNDS = (0.0, 200.0)
 def _few_are_judged():
     """Validation looks at eight patches: no claim here needs more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patches, "JUDGED", 8)
-        patch.setattr(patches, "PROJECTIONS", 16)
+        patch.setattr(generator, "JUDGED", 8)
+        patch.setattr(generator, "PROJECTIONS", 16)
         patch.setattr(painting, "PROJECTIONS", 16)
         yield
 

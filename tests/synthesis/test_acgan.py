@@ -5,7 +5,7 @@ import torch
 
 from medgan import losses
 from medgan.errors import ConfigError
-from medgan.synthesis.game import ACGANConfig
+from medgan.synthesis.acgan import ACGANConfig
 from medgan.synthesis.patches import LesionConfig
 
 UNNORMED = {"channels": 8, "norm": "none"}

@@ -7,7 +7,7 @@ import torch
 
 from medgan.errors import ConfigError
 from medgan.networks.latent import LatentGenerator, LayeredGenerator
-from medgan.synthesis.game import ConditionalConfig, Game
+from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
 from medgan.synthesis.patches import LesionConfig
 
 SMALL = {"generator": {"latent": 8, "channels": 4}, "discriminator": {"channels": 4}}
@@ -27,7 +27,7 @@ def _seeded():
 @pytest.mark.parametrize(("entry", "judged", "layers"), WAYS)
 def test_every_value_of_the_condition_reaches_samples_and_scores(patch, entry, judged, layers):
     config = lesions(patch)
-    learner = Game(ConditionalConfig(entry=entry, judged=judged, layers=layers, **SMALL), config)
+    learner = ConditionalGAN(ConditionalConfig(entry=entry, judged=judged, layers=layers, **SMALL), config)
     condition = torch.randn(4, config.condition_size, requires_grad=True)
     joint = torch.randn(4, 2, *config.shape)
     for network, shown in ((learner.generator, torch.randn(4, 8)), (learner.discriminator, joint)):

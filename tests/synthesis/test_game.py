@@ -11,9 +11,12 @@ from pydantic import ValidationError
 from torch import nn
 from torch.optim import SGD
 
-from medgan.synthesis.game import ACGANConfig, ConditionalConfig, DCGANConfig, Game
-from medgan.synthesis.patches import GENERATOR, LesionConfig
-from medgan.synthesis.progressive import CRITIC, WassersteinConfig, WassersteinGame
+from medgan.synthesis.acgan import ACGANConfig
+from medgan.synthesis.conditional import ConditionalConfig
+from medgan.synthesis.dcgan import DCGAN, DCGANConfig
+from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame
+from medgan.synthesis.generator import GENERATOR
+from medgan.synthesis.patches import LesionConfig
 
 CONFIGS = DCGANConfig, ConditionalConfig, ACGANConfig
 
@@ -67,7 +70,7 @@ def test_settings_that_exclude_each_other_are_refused_with_advice(config, wrong,
 def test_the_defaults_are_dcgans():
     config = DCGANConfig()
     assert config.adversarial == "vanilla"
-    for optimizer in Game(config, LesionConfig()).optimizers().values():
+    for optimizer in DCGAN(config, LesionConfig()).optimizers().values():
         assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (2e-4, (0.5, 0.999))
     assert (config.generator.norm, config.discriminator.norm) == ("batch", "batch")
     assert config.generator.upsampling == "transposed"

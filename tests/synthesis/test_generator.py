@@ -8,8 +8,9 @@ from torch import nn
 from labelled_cases import boxed_case
 from medgan.errors import DataError
 from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.synthesis import patches as module
-from medgan.synthesis.patches import ALL_ALIKE, GENERATOR, LesionConfig, Sampler, joint, masks, split_joint, spread
+from medgan.synthesis import generator
+from medgan.synthesis.generator import ALL_ALIKE, GENERATOR, Sampler, joint, masks, split_joint, spread
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
 
@@ -52,7 +53,7 @@ def test_it_is_judged_on_the_same_unvaried_patches_each_time_if_there_is_anybody
     with pytest.raises(DataError, match="no validation subject has a lesion to judge by"):
         sampler.held_out_patches(held_out(lesion=False))
     one, again = (sampler.held_out_patches(held_out()) for _ in range(2))
-    assert len(one["image"]) == module.JUDGED
+    assert len(one["image"]) == generator.JUDGED
     assert all(torch.equal(one[key], again[key]) for key in one)
     still = sampler.lesions.still().patch
     assert (still.rotation_degrees, still.scaling, still.flip) == (0, 0, False)

@@ -13,8 +13,17 @@ from labelled_cases import boxed_case
 from medgan.config import load
 from medgan.losses import grain
 from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.synthesis.painting import HidingConfig, InpaintingConfig, MaskToLesionConfig, Painting, _of_hidden, hide
-from medgan.synthesis.patches import LesionConfig, masks
+from medgan.synthesis.generator import masks
+from medgan.synthesis.painting import (
+    HidingConfig,
+    Inpainting,
+    InpaintingConfig,
+    MaskToLesion,
+    MaskToLesionConfig,
+    _of_hidden,
+    hide,
+)
+from medgan.synthesis.patches import LesionConfig
 from medgan.training.device import make_fabric
 
 BOTH = pytest.mark.parametrize("dimensions", ["2", "3"], ids=["2d", "3d"])
@@ -140,7 +149,7 @@ def painting(dimensions, **settings):
     """A tiny painter of lesions, its networks wrapped."""
     torch.manual_seed(0)
     learner, fabric = (
-        Painting(load(MaskToLesionConfig, SMALL, settings), lesions(dimensions)),
+        MaskToLesion(load(MaskToLesionConfig, SMALL, settings), lesions(dimensions)),
         make_fabric("cpu", "32"),
     )
     wrapped = {name: fabric.setup_module(network) for name, network in learner.networks().items()}
@@ -274,12 +283,12 @@ NETWORKS = {
 }
 
 
-def attached(config_type, settings, dimensions, **changes):
+def attached(learner_type, config_type, settings, dimensions, **changes):
     """A painter of patches of ``WORLD`` that learns by L1 alone."""
     torch.manual_seed(0)
     config = load(config_type, {"adversarial": "none", "noise": 0, "momentum": 0.9} | settings)
     patch = {"dimensions": dimensions, "size_voxels": 32, "depth_voxels": 4 if dimensions == "3" else None}
-    learner = Painting(config, LesionConfig(patch=patch, **changes))
+    learner = learner_type(config, LesionConfig(patch=patch, **changes))
     learner.attach(make_fabric("cpu", "32"), learner.networks(), learner.optimizers())
     return learner
 
@@ -304,7 +313,7 @@ def trained(dimensions, network):
     """A painter after some steps."""
     hiding = {"margin_voxels": [1, 2], "margin_slices": [0, 0], "healthy_share": 0.3}
     settings = {"network": NETWORKS[network], "hiding": hiding}
-    learner = attached(MaskToLesionConfig, settings, dimensions, labels={"bright": 1, "dark": 2})
+    learner = attached(MaskToLesion, MaskToLesionConfig, settings, dimensions, labels={"bright": 1, "dark": 2})
     count, rate = (8, 5e-3) if dimensions == "2" else (4, 3e-3)
     for step in range(80):
         learner.generator_optimizer.param_groups[0]["lr"] = rate * (1 - step / 80)
@@ -354,7 +363,7 @@ def waves(dimensions, count, seed):
 @BOTH
 def test_learnt_on_holes_it_beats_the_mean_and_a_smooth_surface(dimensions):
     settings = {"network": NETWORKS["spade"] | {"channels": 4, "hidden": 4}, "generator_rate": 8e-3}
-    learner = attached(InpaintingConfig, settings, dimensions)
+    learner = attached(Inpainting, InpaintingConfig, settings, dimensions)
     steps, count = (60, 8) if dimensions == "2" else (40, 4)
     for step in range(steps):
         image = waves(dimensions, count, seed=step)
@@ -375,6 +384,6 @@ def test_learnt_on_holes_it_beats_the_mean_and_a_smooth_surface(dimensions):
 @BOTH
 def test_a_painter_of_healthy_tissue_never_hides_a_lesion(dimensions):
     given = batch(dimensions)
-    hidden = Painting(InpaintingConfig(), LesionConfig()).hidden(given, np.random.default_rng(0))
+    hidden = Inpainting(InpaintingConfig(), LesionConfig()).hidden(given, np.random.default_rng(0))
     assert hidden.any()
     assert not hidden[given["labels"] > 0].any()

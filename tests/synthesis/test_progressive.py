@@ -10,7 +10,8 @@ from rich.console import Console
 from labelled_cases import boxed_case
 from medgan.errors import ConfigError
 from medgan.segmentation.labelled import LabelledHeldOut
-from medgan.synthesis.patches import GENERATOR, LesionConfig, LesionPatches
+from medgan.synthesis.generator import GENERATOR
+from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig

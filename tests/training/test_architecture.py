@@ -8,7 +8,7 @@ from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
 from medgan.networks.discriminators import PatchDiscriminator, Windowed
-from medgan.networks.generators import ChangeOutput, ImageOutput
+from medgan.networks.outputs import ChangeOutput, ImageOutput
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, ResNetConfig, UNetConfig, check_change
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2.5", "3"])

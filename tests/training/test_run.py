@@ -22,7 +22,7 @@ from medgan.cli import app
 from medgan.data.splits import Split
 from medgan.errors import ConfigError, DataError, GeometryError, InUseError, TrainingError
 from medgan.inference.convert import ConvertOrder, convert
-from medgan.phantom.cohort import KINDS
+from medgan.phantom.kinds import KINDS
 from medgan.tracking import download_model
 from medgan.training.architecture import TranslationDescription
 from medgan.training.folder_lock import alone_in

@@ -5,7 +5,7 @@ import torch
 
 from medgan.errors import ConfigError
 from medgan.losses import patch_nce
-from medgan.networks.generators import centre_channel
+from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, UNetConfig
 from medgan.translators.cut import CUT, PatchProjections
 

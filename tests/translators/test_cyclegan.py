@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medgan.errors import ConfigError
-from medgan.networks.generators import centre_channel
+from medgan.networks.outputs import centre_channel
 from medgan.translators.cyclegan import ReplayPool
 
 GENERATORS, DISCRIMINATORS = ("to_target", "to_source"), ("target_discriminator", "source_discriminator")

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 
 from medgan.data.patches import PatchDataset
-from medgan.networks.generators import centre_channel
+from medgan.networks.outputs import centre_channel
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig
 from medgan.training.recorder import Recorder

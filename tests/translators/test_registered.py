@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from medgan.networks.generators import centre_channel
-from medgan.translators.pix2pix import RegistrationNetwork, warp
+from medgan.networks.outputs import centre_channel
+from medgan.translators.registered import RegistrationNetwork, warp
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 

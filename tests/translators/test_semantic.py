@@ -11,13 +11,13 @@ from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig, normalise
 from medgan.errors import ConfigError, ModelError
-from medgan.networks.generators import centre_channel
+from medgan.networks.outputs import centre_channel
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.training.fit import Interrupted
 from medgan.training.model_folder import read_model
 from medgan.training.recorder import Recorder
 from medgan.training.run import train
-from medgan.translators.cyclegan import SemanticConsistency
+from medgan.translators.semantic import SemanticConsistency
 
 NARROW = Window(lower=-200.0, upper=1000.0)
 SEEN = Domain(name="contrast", modality="CT", unit="HU", air=-1024.0, window=NARROW)

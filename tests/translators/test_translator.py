@@ -5,7 +5,7 @@ from torch import nn
 
 from medgan.training.device import make_fabric
 from medgan.training.learner import HeldOut, bare
-from medgan.translators.translator import BONE_WINDOW_HU, SOFT_TISSUE_HU
+from medgan.translators.translator import BONE_HU, SOFT_TISSUE_HU
 
 GAMES = {
     "vanilla": ["2"],
@@ -124,7 +124,7 @@ def test_panels_are_shown_in_the_window_in_which_a_ct_is_read_and_with_the_chang
     assert row[0] is study.voxels
     # What is drawn anew is shown in a wider window, and its source in the whole of its own.
     ((row,), bounds) = make_translator(source="mr", output="none").panel([mr(study)], [study.voxels])
-    assert bounds == BONE_WINDOW_HU
+    assert bounds == BONE_HU
     np.testing.assert_allclose(row[0], -450 + mr(study).voxels / 950 * 1500, atol=0.1)
     assert len(row) == 2
     # A target is in its window, or where units are arbitrary in the study's own.

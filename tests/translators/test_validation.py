@@ -7,7 +7,7 @@ import pytest
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.masks import body_mask
 from medgan.training.learner import HeldOut
-from medgan.translators.translator import paired_metrics, unpaired_metrics
+from medgan.translators.validation import paired_metrics, unpaired_metrics
 
 CT = {"modality": "CT", "unit": "HU", "air": -1024.0, "window": Window(lower=-300.0, upper=700.0)}
 PAIR = DomainPair(source=Domain(name="contrast", **CT), target=Domain(name="plain", **CT), paired=True)

@@ -20,7 +20,7 @@ from medgan.errors import ConfigError
 from medgan.evaluation.evaluate import NAME_WIDTH, failure_lines, make_folder
 from medgan.evaluation.matching import Failure, Place
 from medgan.evaluation.statistics import plain
-from medgan.evaluation.synthesis import distances
+from medgan.evaluation.synthesis import distances, diversity
 from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, contact_sheet, nearest
 from medgan.evaluation.synthesis.patches import Patches, PatchSets, blurred, collapsed, copied, divided, gather, smooth
 
@@ -111,7 +111,7 @@ class Judge:
         self.training, self.held_out, self.suspected, self.seed = training, held_out, suspected, seed
         self.encoder = distances.Encoder.train(training, names, seed=seed)
         self.real = self.encoder.features(training)
-        self.modes = distances.find_modes(self.real, seed)
+        self.modes = diversity.find_modes(self.real, seed)
         # Whoever may have been copied is no copy himself: each real patch against those of other subjects.
         self.threshold = Threshold.of(nearest(held_out, suspected, real=True))
 
@@ -131,10 +131,10 @@ class Judge:
             "sliced_wasserstein": sliced,
             "fine_wasserstein": fine_sliced,
             **distances.neighbourhoods(features, self.real),
-            "modes": float(distances.covered_modes(self.modes, features)),
-            "diversity": distances.diversity_ratio(patches, self.training),
-            "shape_diversity": distances.shape_diversity_ratio(patches, self.training),
-            "twins_percent": distances.twins_percent(patches, self.held_out),
+            "modes": float(diversity.covered_modes(self.modes, features)),
+            "diversity": diversity.diversity_ratio(patches, self.training),
+            "shape_diversity": diversity.shape_diversity_ratio(patches, self.training),
+            "twins_percent": diversity.twins_percent(patches, self.held_out),
             "copies_percent": 100 * float(copies.mean()),
         }
 
@@ -190,7 +190,7 @@ def _judged(material: PatchSets, seed: int, out: Path) -> Synthesis:
         figures=pd.DataFrame(rows),
         nearest=_nearest_table(made, material.suspected, whole, suspects),
         memorisation=judge.threshold.verdict(whole),
-        collapse=distances.collapse_verdict(columns[SYNTHETIC], columns[REAL], len(judge.modes)),
+        collapse=diversity.collapse_verdict(columns[SYNTHETIC], columns[REAL], len(judge.modes)),
         features=features,
         notes=tuple(_notes(material, count, len(training))),
         failures=material.failures,

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from medgan.evaluation.synthesis.distances import (
+from medgan.evaluation.synthesis.diversity import (
     collapse_verdict,
     covered_modes,
     diversity_ratio,

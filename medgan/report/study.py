@@ -1,7 +1,6 @@
 """``study.html``: any study for people, in one file that needs nothing else."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,57 +28,49 @@ CAVEAT = (
 )
 
 
-@dataclass(frozen=True)
-class Page:
-    """What a page shows."""
+def write_page(
+    folder: Path, title: str, question: str, description: Mapping[str, Any], command: str, *,
+    comparisons: pd.DataFrame, findings: Mapping[str, str], tables: Mapping[str, pd.DataFrame],
+    failures: Mapping[str, str], headlines: Sequence[str], answer: Mapping[str, Any],
+) -> Path:  # fmt: skip
+    """Write ``study.html`` into a study's folder; its path.
 
-    title: str
-    """The study and its pipeline."""
-    question: str
-    """What is compared, in a sentence."""
-    description: Mapping[str, Any]
-    """How it was run: ``phantom``, ``quick``, seeds and settings."""
-    command: str
-    """What runs it again."""
-    findings: Mapping[str, str]
-    """In words, by name."""
-    comparisons: pd.DataFrame
-    """``arm, reference, metric, mean, lower, upper, n``, and what else tells lines apart."""
-    tables: Mapping[str, pd.DataFrame]
-    """By file name."""
-    failures: Mapping[str, str] = field(default_factory=dict)
-    """Tasks that failed, and why."""
-    headlines: tuple[str, ...] = ()
-    """Metrics that are plotted and told; empty are all."""
-    answer: Mapping[str, Any] = field(default_factory=dict)
-    """The values of the columns of ``comparisons`` that answer the question; empty is the first finding or line."""
-
-
-def write_page(folder: Path, page: Page) -> Path:
-    """Write ``study.html`` into a study's folder; its path."""
-    shown = page.comparisons
-    if page.headlines and len(shown):
-        shown = shown[shown["metric"].isin(page.headlines)]
-    findings = [f"{name}: {words}" for name, words in page.findings.items()]
+    Args:
+        folder: The study's.
+        title: The study and its pipeline.
+        question: What is compared, in a sentence.
+        description: How it was run: ``phantom``, ``quick``, seeds and settings.
+        command: What runs it again.
+        comparisons: ``arm, reference, metric, mean, lower, upper, n``, and what else tells lines apart.
+        findings: In words, by name.
+        tables: By file name.
+        failures: Tasks that failed, and why.
+        headlines: Metrics that are plotted and told; empty are all.
+        answer: Values of columns of ``comparisons`` that answer the question; empty is the first finding or line.
+    """
+    shown = comparisons
+    if headlines and len(shown):
+        shown = shown[shown["metric"].isin(headlines)]
+    findings = [f"{name}: {words}" for name, words in findings.items()]
     answers = []
-    if page.answer and len(shown):
-        asked = (shown[list(page.answer)] == pd.Series(page.answer)).all(axis=1)
+    if answer and len(shown):
+        asked = (shown[list(answer)] == pd.Series(answer)).all(axis=1)
         answers = list(_sentences(shown[asked]))
     sentences = [line for line in (*findings, *_sentences(shown)) if line not in answers]
     return render(
         folder / PAGE,
-        title=page.title,
-        question=page.question,
-        phantom=bool(page.description.get("phantom")),
-        quick=bool(page.description.get("quick")),
+        title=title,
+        question=question,
+        phantom=bool(description.get("phantom")),
+        quick=bool(description.get("quick")),
         answers=answers or sentences[:1],
         details=sentences if answers else sentences[1:],
         caveats=[CAVEAT],
-        failures=page.failures,
+        failures=failures,
         forests=list(_forests(shown)),
-        tables=[cells(name, table.head(MOST_ROWS)) for name, table in page.tables.items() if len(table)],
-        facts={str(key): _short(value) for key, value in page.description.items() if not isinstance(value, Mapping)},
-        command=page.command,
+        tables=[cells(name, table.head(MOST_ROWS)) for name, table in tables.items() if len(table)],
+        facts={str(key): _short(value) for key, value in description.items() if not isinstance(value, Mapping)},
+        command=command,
     )
 
 

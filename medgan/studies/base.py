@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from medgan.data.studies import Data
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError
-from medgan.report.study import Page, write_page
+from medgan.report.study import write_page
 from medgan.studies.subjects import Guard
 from medgan.studies.tables import ROWS
 from medgan.tracking import Tracker
@@ -143,7 +143,7 @@ class Summary:
         record: For the study's JSON file.
         tables: Written beside the rows, by file name.
         shown: For the terminal.
-        findings, comparisons, headlines, answer: For the page, see :class:`medgan.report.study.Page`.
+        findings, comparisons, headlines, answer: For the page, see :func:`medgan.report.study.write_page`.
         metrics: For MLflow.
         artifacts: Files for MLflow, in which no subject is named.
         tags: For MLflow.
@@ -223,11 +223,9 @@ class Study(ABC):
         """Write the study's HTML page; its path."""
         question = (sys.modules[type(self).__module__].__doc__ or "").partition("\n")[0]
         failed = {failure.child: failure.reason for failure in failures}
-        page = Page(
-            f"{self.order.kind}, {self.order.pipeline}", question, self.description, self.order.command,
-            summary.findings, summary.comparisons, summary.tables, failed, summary.headlines, summary.answer,
-        )  # fmt: skip
-        return write_page(self.order.folder, page)
+        shown = {key: getattr(summary, key) for key in ("findings", "comparisons", "tables", "headlines", "answer")}
+        title, order = f"{self.order.kind}, {self.order.pipeline}", self.order
+        return write_page(order.folder, title, question, self.description, order.command, failures=failed, **shown)
 
 
 def seeds_of(text: str) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ from medgan.errors import DataError, InsertionError, LeakageError
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.studies.base import Context
-from medgan.studies.copies import stretched
 from medgan.studies.engine import read_json
+from medgan.studies.images import stretched
 from medgan.studies.segmenter import Scans, fitted
 from medgan.synthesis.generators import GeneratorDescription, GeneratorModel, SynthesisConfig, generator_task
 from medgan.synthesis.insertion import InsertionConfig, Synthesiser, Synthetic

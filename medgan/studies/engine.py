@@ -4,7 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -156,21 +156,6 @@ def _write(
     return Result(study, rows, summary, tuple(failures), parent.describe())
 
 
-@dataclass(frozen=True)
-class _Work:
-    """A task with all that a process needs to do it."""
-
-    task: Task
-    order: Order
-    parent: str
-    store: str
-    tags: dict[str, str]
-
-    @property
-    def folder(self) -> Path:
-        return self.order.folder / self.task.name
-
-
 def _begun_with(folder: Path, task: Task) -> dict[str, Any]:
     """With what its folder was begun: with the same inputs as now, or not at all; others are refused by name."""
     begun = read_json(folder / IDENTITY)
@@ -193,7 +178,7 @@ def _check(study: Study, tasks: Iterable[Task]) -> None:
         _begun_with(study.order.folder / task.name, task)
 
 
-Ended: TypeAlias = Generator[tuple[_Work, BaseException | None], None, None]
+Ended: TypeAlias = Generator[tuple[Task, BaseException | None], None, None]
 """Tasks as they end, each with what ended it early."""
 
 
@@ -201,66 +186,70 @@ def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console)
     """Do every task that is not done; one that fails is named, and does not stop the others."""
     order = study.order
     tags = {"split_hash": study.tags["split_hash"]} if "split_hash" in study.tags else {}
-    works = [_Work(task, order, parent.id, parent.uri, tags) for task in tasks]
-    done = [bool(_begun_with(work.folder, work.task)) and (work.folder / work.task.product).is_file() for work in works]
-    left, before = [work for work, is_done in zip(works, done, strict=True) if not is_done], sum(done)
-    if before:
-        console.out(f"{before} of {len(works)} tasks: finished before", highlight=False)
+    do = partial(_do, order, parent.id, parent.uri, tags)
+    folders = {task.name: order.folder / task.name for task in tasks}
+    left = [
+        task
+        for task in tasks
+        if not (_begun_with(folders[task.name], task) and (folders[task.name] / task.product).is_file())
+    ]
+    if before := len(tasks) - len(left):
+        console.out(f"{before} of {len(tasks)} tasks: finished before", highlight=False)
     failures, started = list[Failure](), time.monotonic()
     try:
         # One task needs no process of its own, which takes seconds to start.
         several = order.jobs > 1 and len(left) > 1
-        with closing(_in_processes(left, order) if several else _in_turn(left, console)) as ended:
-            for number, (work, error) in enumerate(ended, 1):
-                said = _said(work, error)
+        with closing(_in_processes(left, do, order) if several else _in_turn(left, do, order, console)) as ended:
+            for number, (task, error) in enumerate(ended, 1):
+                said = _said(task, folders[task.name], error)
                 minutes = (time.monotonic() - started) / number * (len(left) - number) / 60
                 later = f" (about {minutes:.0f} min left)" if minutes >= 1 else ""
-                console.out(f"{before + number}/{len(works)} {work.task.name}: {said}{later}", highlight=False)
+                console.out(f"{before + number}/{len(tasks)} {task.name}: {said}{later}", highlight=False)
                 if error is not None:
-                    failures.append(Failure(work.task.name, said.removeprefix("failed: ")))
+                    failures.append(Failure(task.name, said.removeprefix("failed: ")))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from there.") from None
     return tuple(failures)
 
 
-def _said(work: _Work, error: BaseException | None) -> str:
+def _said(task: Task, folder: Path, error: BaseException | None) -> str:
     """What is said of a task that has ended; a leak and a stop end all."""
     if isinstance(error, LeakageError):
         raise error
     if isinstance(error, KeyboardInterrupt):
-        raise KeyboardInterrupt(f"stopped in {work.task.name}; the same command goes on from there.") from None
+        raise KeyboardInterrupt(f"stopped in {task.name}; the same command goes on from there.") from None
     if error is None:
-        return work.task.outcome(work.folder) if work.task.outcome else "done"
+        return task.outcome(folder) if task.outcome else "done"
     unexpected = "" if isinstance(error, MedganError) else f"unexpected {type(error).__name__}: "
     return f"failed: {unexpected}{error}"
 
 
-def _in_turn(works: Sequence[_Work], console: Console) -> Ended:
-    for work in works:
+def _in_turn(tasks: Sequence[Task], do: Callable[..., None], order: Order, console: Console) -> Ended:
+    for task in tasks:
         error: BaseException | None = None
         try:
-            _do(work, work.order.device, console)
+            do(task, order.device, console)
         except (Exception, KeyboardInterrupt) as caught:
             error = caught
-        yield work, error
+        yield task, error
 
 
 _device: list[str] = []
 """That this process was given when it began."""
 
 
-def _in_processes(works: Sequence[_Work], order: Order) -> Ended:
+def _in_processes(tasks: Sequence[Task], do: Callable[..., None], order: Order) -> Ended:
     """Several at the same time, each process on a device of its own in turn; a stop reaches them all."""
     devices: SimpleQueue[str] = multiprocessing.get_context("spawn").SimpleQueue()
     for number in range(order.jobs):
         devices.put(order.devices[number % len(order.devices)])
     begin = partial(_begin, max(1, torch.get_num_threads() // order.jobs), devices)
     try:
-        with closing(processes.in_processes(works, _do_here, order.jobs, begin)) as ended:
-            for work, future in ended:
-                yield work, future.exception()
+        with closing(processes.in_processes(tasks, partial(_do_here, do), order.jobs, begin)) as ended:
+            for task, future in ended:
+                yield task, future.exception()
     except processes.WorkerKilledError as killed:
-        names = ", ".join(work.task.name for work in killed.args)
+        names = ", ".join(task.name for task in killed.args)
         raise TrainingError(
             f"a process that trained {names} was killed, perhaps for want of memory; run the same command with "
             "fewer --jobs."
@@ -273,21 +262,23 @@ def _begin(threads: int, devices: "SimpleQueue[str]") -> None:
     _device[:] = [devices.get()]
 
 
-def _do_here(work: _Work) -> None:
-    _do(work, _device[0], Console(quiet=True))
+def _do_here(do: Callable[..., None], task: Task) -> None:
+    do(task, _device[0], Console(quiet=True))
 
 
-def _do(work: _Work, device: str, console: Console) -> None:
-    """Do one task from wherever it was left."""
-    task, folder, order = work.task, work.folder, work.order
+def _do(
+    order: Order, parent: str, store: str, tags: Mapping[str, str], task: Task, device: str, console: Console
+) -> None:
+    """Do one task of a study, whose MLflow run is ``parent``, from wherever it was left."""
+    folder = order.folder / task.name
     begun = _begun_with(folder, task)
     own = None
     if task.parameters is not None:
-        own = _tracked(order, task.name, task.parameters, {**work.tags, **task.tags}, begun, work.store, work.parent)
+        own = _tracked(order, task.name, task.parameters, {**tags, **task.tags}, begun, store, parent)
     with own or nullcontext() as tracker:
         run_id = tracker.id if tracker else None
         write_json(folder / IDENTITY, {"inputs": dict(task.inputs), "mlflow_run_id": run_id})
-        rows = task.run(Context(folder, device, console, bool(begun), work.store, work.parent, tracker), *task.args)
+        rows = task.run(Context(folder, device, console, bool(begun), store, parent, tracker), *task.args)
         if isinstance(rows, pd.DataFrame):
             write_csv(folder / task.product, rows)
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -151,12 +152,11 @@ class LesionPrevalence(Study):
         super().__init__(replace(order, config=None), console)
         self.config = load(PrevalenceConfig, *([order.config] if order.config else []))
         self._refuse_other_subjects()
-        self.cohorts = _rendered(self.config.design, catalog.load(order.pipeline).phantom)
+        self.cohorts = _PrevalenceCohorts(self.config.design, catalog.load(order.pipeline).phantom)
         self.shared = (*SHORTER, *order.overrides)
         self.parts = {
             (percent, paired): self._part(percent, paired=paired)
-            for percent in self.config.design.prevalences_percent
-            for paired in (False, True)
+            for percent, paired in product(self.config.design.prevalences_percent, (False, True))
         }
 
     def _refuse_other_subjects(self) -> None:
@@ -186,7 +186,7 @@ class LesionPrevalence(Study):
             settings[WATCHED] = f"cyclegan.semantic={self.config.semantic:g}", f"cyclegan.semantic_model={model}"
         cells = [Cell(f"{name},prevalence={percent}", (own, *more)) for name, more in settings.items()]
         folder = self.order.folder / f"{'paired' if paired else 'unpaired'},prevalence={percent}"
-        return Translators.of(self.order, cells, self.shared, folder, self.cohorts.table(percent, paired=paired))
+        return Translators(self.order, cells, self.shared, folder, self.cohorts.table(percent, paired=paired))
 
     def _segmenter(self, side: Side) -> Path:
         """The model folder of a side's segmenter."""
@@ -434,13 +434,35 @@ def _tables(table: pd.DataFrame) -> Iterator[RenderableType]:
     )
 
 
-@dataclass(frozen=True)
 class _PrevalenceCohorts:
-    """The rendered subjects of a design."""
+    """The subjects of a design on a pipeline's phantom, rendered once and kept below ``root``."""
 
-    root: Path
-    design: PrevalenceDesign
-    domains: tuple[str, str]
+    def __init__(self, design: PrevalenceDesign, kind: str) -> None:
+        if kind not in ABDOMINAL:
+            raise ConfigError(
+                f"the phantom '{kind}' has no liver lesions to vary; the study is for pipelines with one of "
+                f"{', '.join(ABDOMINAL)}."
+            )
+        digest = hashlib.sha256(design.model_dump_json().encode()).hexdigest()[:12]
+        self.root = default_folder() / "phantom" / f"{kind}-{version('medgan')}-prevalence-{digest}"
+        self.design, self.domains = design, KINDS[kind].domains
+        # Name, subjects, share with lesions and seed, which is the same for every prevalence of the target.
+        side = design.train + design.validation
+        groups = [
+            ("source", side, design.source_percent, design.seed),
+            *((f"target_{percent}", side, percent, design.seed + 1) for percent in design.prevalences_percent),
+            ("test", design.test, design.test_percent, design.seed + 2),
+            ("labelled", design.labelled + design.labelled_validation, design.labelled_percent, design.seed + 3),
+        ]
+        for name, subjects, percent, seed in groups:
+            folder, lesions = self.root / name, percent / 100
+            if not (folder / PAIRED).exists():
+                write_phantom(
+                    folder, kind=kind, subjects=subjects, seed=seed, lesions=lesions, shape=design.shape_voxels
+                )
+        for percent, paired in product(design.prevalences_percent, (False, True)):
+            table = pd.DataFrame(self._rows(percent, paired), columns=[*COLUMNS])
+            write_text(self.table(percent, paired=paired), table.to_csv(index=False, lineterminator="\n"))
 
     def table(self, percent: int, *, paired: bool) -> Path:
         """The cohort CSV of a target prevalence: pairs, or one scan a subject; the test subjects have both."""
@@ -456,50 +478,19 @@ class _PrevalenceCohorts:
         first = self.table(self.design.prevalences_percent[0], paired=True)
         return [study for study in read_table(first).studies if study.domain == domain and study.split == "test"]
 
-
-def _rendered(design: PrevalenceDesign, kind: str) -> _PrevalenceCohorts:
-    """The subjects of a design on a pipeline's phantom, rendered once and kept."""
-    if kind not in ABDOMINAL:
-        raise ConfigError(
-            f"the phantom '{kind}' has no liver lesions to vary; the study is for pipelines with one of "
-            f"{', '.join(ABDOMINAL)}."
-        )
-    digest = hashlib.sha256(design.model_dump_json().encode()).hexdigest()[:12]
-    root = default_folder() / "phantom" / f"{kind}-{version('medgan')}-prevalence-{digest}"
-    cohorts = _PrevalenceCohorts(root, design, KINDS[kind].domains)
-    # Name, subjects, share with lesions and seed, which is the same for every prevalence of the target.
-    side = design.train + design.validation
-    groups = [
-        ("source", side, design.source_percent, design.seed),
-        *((f"target_{percent}", side, percent, design.seed + 1) for percent in design.prevalences_percent),
-        ("test", design.test, design.test_percent, design.seed + 2),
-        ("labelled", design.labelled + design.labelled_validation, design.labelled_percent, design.seed + 3),
-    ]
-    for name, subjects, percent, seed in groups:
-        if not (root / name / PAIRED).exists():
-            write_phantom(
-                root / name, kind=kind, subjects=subjects, seed=seed, lesions=percent / 100, shape=design.shape_voxels
-            )
-    for percent in design.prevalences_percent:
-        for paired in (False, True):
-            table = pd.DataFrame(_rows(cohorts, percent, paired), columns=[*COLUMNS])
-            write_text(cohorts.table(percent, paired=paired), table.to_csv(index=False, lineterminator="\n"))
-    return cohorts
-
-
-def _rows(cohorts: _PrevalenceCohorts, percent: int, paired: bool) -> Iterator[Sequence[str]]:
-    """Of a cohort's table: who learns, from one scan each or from both, and who is tested."""
-    design, both = cohorts.design, cohorts.domains
-    learning = ["train"] * design.train + ["validation"] * design.validation
-    groups = [
-        *([] if paired else [("source", both[:1], learning)]),
-        (f"target_{percent}", both if paired else both[1:], learning),
-        ("test", both, ["test"] * design.test),
-    ]
-    for group, domains, parts in groups:
-        studies = read_table(cohorts.root / group / PAIRED).studies
-        part = dict(zip(dict.fromkeys(study.subject for study in studies), parts, strict=True))
-        for study in studies:
-            if study.domain in domains:
-                files = [path.relative_to(cohorts.root).as_posix() for path in (study.image, study.mask) if path]
-                yield [f"{group}-{study.subject}", study.domain, *files, part[study.subject]]
+    def _rows(self, percent: int, paired: bool) -> Iterator[Sequence[str]]:
+        """Of a cohort's table: who learns, from one scan each or from both, and who is tested."""
+        design, both = self.design, self.domains
+        learning = ["train"] * design.train + ["validation"] * design.validation
+        groups = [
+            *([] if paired else [("source", both[:1], learning)]),
+            (f"target_{percent}", both if paired else both[1:], learning),
+            ("test", both, ["test"] * design.test),
+        ]
+        for group, domains, parts in groups:
+            studies = read_table(self.root / group / PAIRED).studies
+            part = dict(zip(dict.fromkeys(study.subject for study in studies), parts, strict=True))
+            for study in studies:
+                if study.domain in domains:
+                    files = [path.relative_to(self.root).as_posix() for path in (study.image, study.mask) if path]
+                    yield [f"{group}-{study.subject}", study.domain, *files, part[study.subject]]

@@ -1,7 +1,6 @@
 """Every combination of a translator's settings, each against the first: KEY=A,B."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
 
@@ -43,20 +42,21 @@ class Sweep(Study):
     def __init__(self, order: Order, console: Console) -> None:
         super().__init__(order, console)
         self.shared, cells = self.cells()
-        self.translators = Translators.of(order, cells, self.shared, order.folder, order.data)
+        self.translators = Translators(order, cells, self.shared, order.folder, order.data)
         self.reference = next(iter(self.translators.cells))
-        split_hash, fingerprint = self.translators.split_hash, self.translators.data_fingerprint
-        self.tags = {"split_hash": split_hash, "data_fingerprint": fingerprint}
+        self.tags = self.translators.tags
 
     @classmethod
     def default_name(cls, order: Order) -> str:
         """The keys that vary; of a study that has cells of its own, its kind."""
-        return "-".join(["sweep", *grid(order.overrides).keys]) if cls is Sweep else order.kind
+        if cls is not Sweep:
+            return order.kind
+        _, cells = grid(order.overrides)
+        return "-".join(["sweep", *(setting.partition("=")[0] for setting in cells[0].settings)])
 
     def cells(self) -> tuple[Sequence[str], Sequence[Cell]]:
         """The settings that all cells share, and the cells; the first is the reference."""
-        asked = grid(self.order.overrides)
-        return asked.shared, asked.cells
+        return grid(self.order.overrides)
 
     def findings(self, rows: pd.DataFrame) -> Mapping[str, str]:  # noqa: ARG002
         """What follows beside the table, in words."""
@@ -154,22 +154,10 @@ def _tables(table: pd.DataFrame, reference: str, metrics: Sequence[str]) -> Iter
     yield Text(f"Means over subjects, seeds averaged within each, with Student's {LEVEL:.0%} intervals over subjects.")
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """What the arguments of ``medgan sweep`` ask for."""
+def grid(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[Cell]]:
+    """``["pix2pix.l1=10,100", "fit.epochs=3"]`` as ``["fit.epochs=3"]``, which all cells share, and two cells.
 
-    shared: tuple[str, ...]
-    """``KEY=VALUE`` of every cell."""
-    cells: tuple[Cell, ...]
-    """Every combination of the values that vary; the first key varies slowest."""
-    keys: tuple[str, ...]
-    """The keys that vary."""
-
-
-def grid(arguments: Sequence[str]) -> _Grid:
-    """``["pix2pix.l1=10,100", "fit.epochs=3"]`` as two cells that share ``fit.epochs=3``.
-
-    Of a key that is given twice the last counts, as in every command.
+    The first key varies slowest. Of a key that is given twice the last counts, as in every command.
 
     Raises:
         ConfigError: No ``KEY=VALUE``, a value that is missing or does not end, or seeds as an axis.
@@ -184,10 +172,9 @@ def grid(arguments: Sequence[str]) -> _Grid:
             raise ConfigError("seed is no axis of a grid: every cell is trained with every seed; give them as --seeds.")
         axes[key] = _values(argument, text)
     varying = {key: options for key, options in axes.items() if len(options) > 1}
-    shared = tuple(f"{key}={options[0]}" for key, options in axes.items() if len(options) == 1)
+    shared = [f"{key}={options[0]}" for key, options in axes.items() if len(options) == 1]
     combinations = product(*([f"{key}={value}" for value in options] for key, options in varying.items()))
-    cells = tuple(Cell(",".join(settings) or "as_configured", settings) for settings in combinations)
-    return _Grid(shared, cells, tuple(varying))
+    return shared, [Cell(",".join(settings) or "as_configured", settings) for settings in combinations]
 
 
 def _values(argument: str, text: str) -> list[str]:

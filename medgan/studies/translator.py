@@ -71,30 +71,16 @@ class Translator:
     pair: DomainPair
 
 
-@dataclass(frozen=True)
 class Translators:
-    """The translators of a study, or of a part of it."""
+    """The translators of a study, or of a part of it, with one split, which is frozen in the first one's ``folder``.
 
-    order: Order
-    shared: tuple[str, ...]
-    """Settings of all cells."""
-    cells: Mapping[str, Cell]
-    """Those that are compared, by name; the first is the reference."""
-    left_out: Mapping[str, str]
-    """Cells that are not trained, and why."""
-    pipelines: Mapping[str, TranslationPipeline[Any]]
-    """Of each cell, whatever the seed."""
-    data: Data
-    """The cohort of all of them."""
-    split: Path
-    split_hash: str
-    data_fingerprint: str
+    ``cells`` are those that are trained, by name, the first the reference; ``left_out`` says why others are not.
+    """
 
-    @classmethod
-    def of(
-        cls, order: Order, cells: Sequence[Cell], shared: Sequence[str], folder: Path, data: Data | None
-    ) -> "Translators":
-        """Settle what will be trained, and freeze the split in ``folder`` where that is not done yet.
+    def __init__(
+        self, order: Order, cells: Sequence[Cell], shared: Sequence[str], folder: Path, data: Data | None
+    ) -> None:
+        """Settle what will be trained.
 
         Raises:
             ConfigError: Settings that cannot be, a seed among them; cells that would not share a split.
@@ -103,31 +89,33 @@ class Translators:
         """
         if "seed" in from_overrides(shared):
             raise ConfigError("every cell is trained with every seed; give seeds as --seeds, not as seed=N.")
-        kept, pipelines, left_out = dict[str, Cell](), dict[str, TranslationPipeline[Any]](), dict[str, str]()
+        self.order, self.shared = order, tuple(shared)
+        self.cells, self.left_out = dict[str, Cell](), dict[str, str]()
+        self.pipelines: dict[str, TranslationPipeline[Any]] = {}
         for cell in cells:
             try:
                 pipeline = configured(order, (*shared, *cell.settings))
             except ConfigError as error:
                 if not cell.optional:
                     raise ConfigError(f"{cell.name}: {error}") from None
-                left_out[cell.name] = str(error)
+                self.left_out[cell.name] = str(error)
                 continue
-            if same := [name for name, other in pipelines.items() if other.config == pipeline.config]:
-                left_out[cell.name] = f"it has the settings of {same[0]}."
+            if same := [name for name, other in self.pipelines.items() if other.config == pipeline.config]:
+                self.left_out[cell.name] = f"it has the settings of {same[0]}."
             else:
-                kept[cell.name], pipelines[cell.name] = cell, pipeline
-        if len({pipeline.config.split.model_dump_json() for pipeline in pipelines.values()}) > 1:
+                self.cells[cell.name], self.pipelines[cell.name] = cell, pipeline
+        pipelines = list(self.pipelines.values())
+        if len({pipeline.config.split.model_dump_json() for pipeline in pipelines}) > 1:
             raise ConfigError(
                 "the cells divide the subjects differently; a study has one split: run one for each split.*."
             )
         # A paired split has a pair in every part, and serves unpaired cells too.
-        drawer = next((each for each in pipelines.values() if each.pair.paired), next(iter(pipelines.values())))
-        table = data or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
-        cohort = drawer.cohort(table)
+        drawer = next((each for each in pipelines if each.pair.paired), pipelines[0])
+        self.data = data or drawer.cohort(None).root / (PAIRED if drawer.pair.paired else UNPAIRED)
+        cohort, self.split = drawer.cohort(self.data), folder / "split.json"
         split = split_subjects(cohort, drawer.pair, drawer.config.split)
-        split = freeze_split(folder / "split.json", split, split.part(cohort, "test"))
-        path, hashes = folder / "split.json", (split.hash, cohort.fingerprint())
-        return cls(order, tuple(shared), kept, left_out, pipelines, table, path, *hashes)
+        self.split_hash = freeze_split(self.split, split, split.part(cohort, "test")).hash
+        self.tags = {"split_hash": self.split_hash, "data_fingerprint": cohort.fingerprint()}
 
     def tasks(self, seeds: Sequence[int]) -> list[Task]:
         """Each cell with each seed; seed by seed, so that a study that is stopped early has compared all cells."""

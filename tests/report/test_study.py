@@ -1,12 +1,11 @@
 """``study.html``: what a page of any study says, plainly and without help from elsewhere."""
 
 import re
-from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from medgan.report.study import Page, write_page
+from medgan.report.study import write_page
 
 COMPARISONS = pd.DataFrame(
     [
@@ -16,21 +15,27 @@ COMPARISONS = pd.DataFrame(
         )
     ]
 )  # fmt: skip
-PAGE = Page(
-    title="sweep, ct_contrast",
-    question="Which settings are better?",
-    description={"phantom": True, "quick": True, "seeds": [0, 1], "cells": {"a": []}},
-    command="medgan study sweep --pipeline ct_contrast",
-    findings={"crossover": "<2 voxels"},
-    comparisons=COMPARISONS,
-    tables={"table.csv": pd.DataFrame({"mean": [1.25, float("nan")], "cell": ["<b>", "NA"]}), "none": pd.DataFrame()},
-    failures={"task & one": "it <broke>"},
-)
+PAGE = {
+    "title": "sweep, ct_contrast",
+    "question": "Which settings are better?",
+    "description": {"phantom": True, "quick": True, "seeds": [0, 1], "cells": {"a": []}},
+    "command": "medgan study sweep --pipeline ct_contrast",
+    "findings": {"crossover": "<2 voxels"},
+    "comparisons": COMPARISONS,
+    "tables": {
+        "table.csv": pd.DataFrame({"mean": [1.25, float("nan")], "cell": ["<b>", "NA"]}),
+        "none": pd.DataFrame(),
+    },
+    "failures": {"task & one": "it <broke>"},
+    "headlines": (),
+    "answer": {},
+}
+PLAIN = PAGE | {"description": {}, "findings": {}, "tables": {}, "failures": {}}
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    path = write_page(tmp_path_factory.mktemp("page"), PAGE)
+    path = write_page(tmp_path_factory.mktemp("page"), **PAGE)
     assert path.name == "study.html"
     return path.read_text(encoding="utf-8")
 
@@ -56,24 +61,21 @@ def test_nothing_is_fetched_from_elsewhere(text):
 
 
 def test_a_study_without_comparisons_has_a_page_too(tmp_path):
-    empty = Page("routes, mr_to_ct", "Which?", {"phantom": False}, "medgan study routes", {}, pd.DataFrame(), {})
-    text = write_page(tmp_path, empty).read_text(encoding="utf-8")
+    empty = PLAIN | {"description": {"phantom": False}, "comparisons": pd.DataFrame()}
+    text = write_page(tmp_path, **empty).read_text(encoding="utf-8")
     assert "Paired differences" not in text
     assert "Phantom" not in text
 
 
 def test_a_size_is_told_by_its_name_and_that_nothing_is_corrected(tmp_path):
-    sized = Page("t", "q", {}, "c", {}, COMPARISONS.assign(size=5), {})
-    text = write_page(tmp_path, sized).read_text(encoding="utf-8")
+    text = write_page(tmp_path, **PLAIN | {"comparisons": COMPARISONS.assign(size=5)}).read_text(encoding="utf-8")
     assert "mae_hu, size 5: better is less than a" in text
     assert "corrected for how many differences are looked at" in text
 
 
 def test_the_answer_stands_first_and_all_else_below(tmp_path):
-    page = replace(PAGE, answer={"arm": "same"})
-    box, below = (
-        write_page(tmp_path, page).read_text(encoding="utf-8").partition('class="answer"')[2].split("</div>", 1)
-    )
+    text = write_page(tmp_path, **PAGE | {"answer": {"arm": "same"}}).read_text(encoding="utf-8")
+    box, below = text.partition('class="answer"')[2].split("</div>", 1)
     assert "same is not shown to differ from a" in box
     for words in ("crossover", "better is less than a"):
         assert words not in box
@@ -82,7 +84,6 @@ def test_the_answer_stands_first_and_all_else_below(tmp_path):
 
 def test_headlines_alone_are_plotted(tmp_path):
     more = pd.concat([COMPARISONS, COMPARISONS.assign(metric="ssim")])
-    page = Page("t", "q", {}, "c", {}, more, {}, headlines=("ssim",))
-    text = write_page(tmp_path, page).read_text(encoding="utf-8")
+    text = write_page(tmp_path, **PLAIN | {"comparisons": more, "headlines": ("ssim",)}).read_text(encoding="utf-8")
     assert "mae_hu" not in text
     assert "ssim: better is less than a" in text

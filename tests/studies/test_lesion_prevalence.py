@@ -34,7 +34,7 @@ from medgan.studies.lesion_prevalence import (
     PrevalenceDesign,
     _Detector,
     _measures,
-    _rendered,
+    _PrevalenceCohorts,
     _semantic_differences,
     _slopes,
 )  # fmt: skip
@@ -258,7 +258,7 @@ DESIGN = PrevalenceDesign(
 def cohorts(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return _rendered(DESIGN, "abdomen_ct")
+        return _PrevalenceCohorts(DESIGN, "abdomen_ct")
 
 
 def table_of(cohorts, percent, paired):
@@ -306,14 +306,14 @@ def test_the_segmenters_subjects_are_nobody_elses_and_all_are_rendered_once(coho
     assert not {study.image for table in tables for study in table} & {study.image for study in (*train, *validation)}
     monkeypatch.setenv("MEDGAN_CACHE", str(cohorts.root.parents[1]))
     before = {path: path.stat().st_mtime_ns for path in cohorts.root.rglob("*.nii.gz")}
-    assert _rendered(DESIGN, "abdomen_ct").root == cohorts.root
+    assert _PrevalenceCohorts(DESIGN, "abdomen_ct").root == cohorts.root
     assert {path: path.stat().st_mtime_ns for path in cohorts.root.rglob("*.nii.gz")} == before
 
 
 def test_a_phantom_without_liver_lesions_and_prevalences_that_give_no_slope_are_refused():
     assert set(LABELS["lesion"]) == set(LESIONS)
     with pytest.raises(ConfigError, match="'head_mr' has no liver lesions"):
-        _rendered(DESIGN, "head_mr")
+        _PrevalenceCohorts(DESIGN, "head_mr")
     for prevalences in ((50,), (0, 0), (0, 101)):
         with pytest.raises(ValidationError):
             PrevalenceDesign(prevalences_percent=prevalences)

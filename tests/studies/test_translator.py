@@ -32,7 +32,7 @@ def order(ordered, tmp_path):
 
 
 def settled(order, cells=CELLS):
-    return Translators.of(order, cells, order.overrides, order.folder, order.data)
+    return Translators(order, cells, order.overrides, order.folder, order.data)
 
 
 def test_tasks_are_cells_times_seeds_and_all_cells_come_before_the_next_seed(order):

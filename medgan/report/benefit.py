@@ -9,8 +9,7 @@ import pandas as pd
 
 from medgan.errors import MedganError
 from medgan.evaluation.statistics import LEVEL, interval_text, verdict
-from medgan.report.figures import common_limits, embedded, forest, learning_curves
-from medgan.report.overlays import overlay
+from medgan.report.figures import common_limits, embedded, forest, learning_curves, overlay
 from medgan.report.study import cells, render
 
 REPORT = "benefit.html"

@@ -35,28 +35,20 @@ def write_page(
 ) -> Path:  # fmt: skip
     """Write ``study.html`` into a study's folder; its path.
 
-    Args:
-        folder: The study's.
-        title: The study and its pipeline.
-        question: What is compared, in a sentence.
-        description: How it was run: ``phantom``, ``quick``, seeds and settings.
-        command: What runs it again.
-        comparisons: ``arm, reference, metric, mean, lower, upper, n``, and what else tells lines apart.
-        findings: In words, by name.
-        tables: By file name.
-        failures: Tasks that failed, and why.
-        headlines: Metrics that are plotted and told; empty are all.
-        answer: Values of columns of ``comparisons`` that answer the question; empty is the first finding or line.
+    ``description`` is how it was run: ``phantom``, ``quick``, seeds and settings; ``findings`` and ``failures`` are in
+    words, by name. ``comparisons`` have ``arm, reference, metric, mean, lower, upper, n``, and what else tells lines
+    apart. ``headlines`` are the metrics that are plotted and told; empty are all. ``answer`` has the values of the
+    columns of ``comparisons`` that answer the question; empty is the first finding or line.
     """
     shown = comparisons
     if headlines and len(shown):
         shown = shown[shown["metric"].isin(headlines)]
-    findings = [f"{name}: {words}" for name, words in findings.items()]
+    told = [f"{name}: {words}" for name, words in findings.items()]
     answers = []
     if answer and len(shown):
         asked = (shown[list(answer)] == pd.Series(answer)).all(axis=1)
         answers = list(_sentences(shown[asked]))
-    sentences = [line for line in (*findings, *_sentences(shown)) if line not in answers]
+    sentences = [line for line in (*told, *_sentences(shown)) if line not in answers]
     return render(
         folder / PAGE,
         title=title,

@@ -89,13 +89,8 @@ def segmenter_task(
 ) -> Task[SegmenterDescription]:
     """Learning to segment; with ``fit.keep: best`` the epoch of the highest mean Dice on ``validation`` is kept.
 
-    Args:
-        train: Subjects to learn from.
-        validation: Subjects that choose the epoch.
-        config: The settings.
-        seed: Of weights and patches.
-        extra: More training subjects, such as synthetic ones.
-        extra_share: The share of patches that are drawn from ``extra``, 0 to 1.
+    ``extra`` are more training subjects, such as synthetic ones, from which the share ``extra_share`` of the patches is
+    drawn, 0 to 1; ``seed`` is of weights and patches.
 
     Raises:
         ConfigError: A share without extra subjects.

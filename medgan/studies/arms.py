@@ -28,12 +28,12 @@ from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.studies.base import Failure, Order, Stages, Summary, Task
 from medgan.studies.engine import content_hash
-from medgan.studies.images import Keeping, Making, make_images, scan_of
+from medgan.studies.images import Keeping, Making, make_images
 from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, Scans, TestImage, layered, means
 from medgan.studies.subjects import Subjects, check_labels, draw_subsets, study_split
 from medgan.studies.tables import crossed, interval
 from medgan.studies.tables import table as shown_table
-from medgan.studies.translator import Cell, Translator, train_translator
+from medgan.studies.translator import Translator, train_translator
 from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import CARD, read_description
 from medgan.training.run_folder import split_of_model
@@ -274,10 +274,8 @@ class Arms(BenefitStudy):
         path = self.order.folder / f"{name}.split.json"
         split.save(path)
         settings = tuple(f"{key}={json.dumps(value)}" for key, value in flattened(self.config.translator).items())
-        translator = Translator(
-            Cell(name), None, replace(self.order, config=None), settings, self.subjects.translator_table, path,
-            split.hash, self.pair,
-        )  # fmt: skip
+        order, table = replace(self.order, config=None), self.subjects.translator_table
+        translator = Translator(name, settings, None, order, table, path, split.hash, self.pair)
         inputs = {**self.translator.config.model_dump(mode="json"), "split_hash": split.hash}
         return Task(name, inputs, train_translator, (translator,), product=f"model/{CARD}")
 
@@ -316,7 +314,10 @@ class Arms(BenefitStudy):
         source, target = self.pair.names
         kept = table[table["rejected"] == ""]
         made = {
-            kind: tuple(scan_of(row) for row in kept[kept["kind"] == kind].to_dict("records"))
+            kind: tuple(
+                Scan(row["subject"], row["domain"], Path(row["image"]), Path(row["mask"]))
+                for row in kept[kept["kind"] == kind].to_dict("records")
+            )
             for kind in ("synthetic", "shuffled", "matched", "validation")
         }
         if (table["kind"] == "synthetic").any() and not made["synthetic"]:

@@ -124,11 +124,6 @@ def make_images(context: Context, making: Making) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["subset", "kind", "subject", "domain", "image", "mask", "rejected"])
 
 
-def scan_of(row: Mapping[Any, str]) -> Scan:
-    """The labelled image of a row of ``make_images``."""
-    return Scan(row["subject"], row["domain"], Path(row["image"]), Path(row["mask"]))
-
-
 def _translated(making: Making, scans: Sequence[Scan], folder: Path, device: str) -> dict[Path, Path]:
     """From each source image to its translation on disk."""
     assert making.model is not None

@@ -345,8 +345,7 @@ def _train_and_detect(
         subject: context.folder / CONVERTED / image.with_name(f"{stem(image)}.nii.gz")
         for subject, image in inputs.items()
     }
-    name = translator.cell.name.rpartition(",")[0]
-    keys = {"translator": name, "prevalence_percent": percent, "seed": translator.seed}
+    keys = {"translator": translator.name.rpartition(",")[0], "prevalence_percent": percent, "seed": translator.seed}
     return _detect(context, detector, images, keys)
 
 

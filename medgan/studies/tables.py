@@ -56,15 +56,10 @@ def crossed(
     rows: pd.DataFrame, lines: Iterable[tuple[Any, ...]], names: Sequence[str], across: str, values: Sequence[Any],
     cell: Callable[[Row], str],
 ) -> list[list[str]]:  # fmt: skip
-    """Lines of a table in which the values of one column stand side by side.
+    """Lines of a table in which the ``values`` of the column ``across`` stand side by side.
 
-    Args:
-        rows: Each of which is a cell.
-        lines: What the lines are of: values of the columns ``names``.
-        names: Those columns.
-        across: The column whose ``values`` stand side by side; where there is no row, the cell is empty.
-        values: Those values.
-        cell: A row as text.
+    Each row is a cell, ``cell`` its text; where there is no row, the cell is empty. ``lines`` are the values of the
+    columns ``names`` that the lines are of.
     """
     known = {(*(row[name] for name in names), row[across]): row for row in rows.to_dict("records")}
     return [[*line, *(cell(known[*line, each]) if (*line, each) in known else "" for each in values)] for line in lines]

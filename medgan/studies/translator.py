@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from medgan import catalog
-from medgan.config import Settings, flattened, from_overrides
+from medgan.config import flattened, from_overrides, user_layers
 from medgan.data.domains import DomainPair
 from medgan.data.splits import MAX_NAMED, Split, split_subjects
 from medgan.data.studies import Data, Location
@@ -59,12 +59,12 @@ class Cell:
 class Translator:
     """One training, as ``medgan train`` does it, with all that a process needs for it."""
 
-    cell: Cell
+    name: str
+    """Of its cell."""
+    settings: tuple[str, ...]
     seed: int | None
     """None is the settings' own."""
     order: Order
-    shared: tuple[str, ...]
-    """Settings of all cells."""
     data: Data
     split: Path
     split_hash: str
@@ -124,9 +124,8 @@ class Translators:
             for cell in self.cells.values():
                 pipeline = self.pipelines[cell.name]
                 settings = pipeline.config.model_copy(update={"seed": seed}).model_dump(mode="json")
-                translator = Translator(
-                    cell, seed, self.order, self.shared, self.data, self.split, self.split_hash, pipeline.pair
-                )
+                own, split = (*self.shared, *cell.settings), (self.split, self.split_hash)
+                translator = Translator(cell.name, own, seed, self.order, self.data, *split, pipeline.pair)
                 name = (self.split.parent / cell.folder(seed)).relative_to(self.order.folder).as_posix()
                 inputs = {**flattened(settings), "split_hash": self.split_hash}
                 tasks.append(Task(name, inputs, train_and_judge, (translator,)))
@@ -135,8 +134,7 @@ class Translators:
 
 def configured(order: Order, settings: Sequence[str] = ()) -> TranslationPipeline[Any]:
     """The pipeline as a translator of the study has it: the order's file, then the settings."""
-    layers: list[Path | Settings] = [*([order.config] if order.config else []), from_overrides(settings)]
-    pipeline = catalog.load_translation(order.pipeline)
+    pipeline, layers = catalog.load_translation(order.pipeline), user_layers(order.config, settings)
     return pipeline.configured(*layers, on_phantom=order.data is None, on_cpu=order.on_cpu)
 
 
@@ -156,7 +154,7 @@ def train_translator(context: Context, translator: Translator) -> RunFolder:
             order.pipeline,
             data=translator.data,
             config=None if resume else order.config,
-            overrides=() if resume else (*translator.shared, *translator.cell.settings, *seed),
+            overrides=() if resume else (*translator.settings, *seed),
             out=order.out,
             name=context.folder.relative_to(order.out / order.pipeline).as_posix(),
             resume=resume,
@@ -185,7 +183,7 @@ def train_and_judge(context: Context, translator: Translator) -> pd.DataFrame:
     means = {f"test/{metric}": mean for metric, mean in zip(own["metric"], own["mean"], strict=True)}
     add_metrics(context.tracking, run.facts()["mlflow_run_id"], means)
     rows = read_rows([context.folder / JUDGED / "evaluation.csv"], KEYS)
-    rows.insert(0, "cell", translator.cell.name)
+    rows.insert(0, "cell", translator.name)
     rows.insert(1, "seed", translator.seed)
     return rows
 
@@ -212,7 +210,7 @@ def _judged(context: Context, translator: Translator) -> Evaluation:
         modalities=Modalities(pair.source.modality, pair.target.modality),
     )
     for failure in evaluation.failures:
-        context.console.out(f"{translator.cell.name}: not judged: {failure.image}: {failure.reason}", highlight=False)
+        context.console.out(f"{translator.name}: not judged: {failure.image}: {failure.reason}", highlight=False)
     if evaluation.who.subjects:
         raise LeakageError(
             f"{context.folder} has seen who is tested: {few(sorted(evaluation.who.subjects), MAX_NAMED)}. Correct the "

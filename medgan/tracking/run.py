@@ -73,17 +73,11 @@ class Tracker:
         run_id: str | None = None,
         parent: str | None = None,
     ) -> Self:
-        """A new run, or the run ``run_id`` again.
+        """A new run, or the run ``run_id`` again, which a record says is in the store ``recorded``.
 
-        Args:
-            uri: What ``--tracking`` says.
-            recorded: Where a record says that ``run_id`` is.
-            experiment: Is created when it does not exist.
-            run_name: How people call this run.
-            parameters: The resolved settings, flat or nested.
-            tags: Facts to search for.
-            run_id: The run to go on with.
-            parent: The run that this one is a child of, in the same experiment.
+        ``uri`` is what ``--tracking`` says, ``parent`` the run that this one is a child of, in the same experiment,
+        which is created when it does not exist. ``parameters`` are settings, flat or nested; ``tags`` facts to search
+        for.
 
         Raises:
             ConfigError: The store cannot be used, or has no such run.

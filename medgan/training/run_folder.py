@@ -128,11 +128,8 @@ def changed_settings(before: Config, now: Config) -> str:
 def split_of_model(model: Path, split_hash: str, *, given: Path | None = None, otherwise: str) -> Split:
     """The frozen split that a model was trained on.
 
-    Args:
-        model: The model folder.
-        split_hash: What the model says of its split.
-        given: Where the split is; None is the run folder around the model.
-        otherwise: What else the user can do where there is none.
+    ``split_hash`` is what the model says of it, ``given`` where it is, else in the run folder around the model; where
+    there is none, the user can do ``otherwise``.
 
     Raises:
         ModelError: It is not there, or is not the model's: nobody could say whom the model has seen.

@@ -288,7 +288,7 @@ def test_a_translator_is_trained_with_its_settings_on_the_studys_split(settled):
     task = study._translator_task((0, 1))
     (translator,) = task.args
     assert (task.name, task.inputs["cyclegan"]["cycle"]) == ("translator", 7)
-    assert "cyclegan.cycle=7" in translator.shared
+    assert "cyclegan.cycle=7" in translator.settings
     assert Split.load(translator.split).train == ("s0", "s1", "s2")
     study.config = study.config.model_copy(update={"retrain_translator": True})
     for subset in (0, 1):

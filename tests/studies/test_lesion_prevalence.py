@@ -3,8 +3,8 @@
 import json
 from collections import defaultdict
 from copy import copy
-from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -61,7 +61,7 @@ def test_the_segmenters_look_as_the_translator_does(study, pipeline, dimensions)
     patch = {"dimensions": dimensions, "size_voxels": 16} | ({"depth_voxels": 8} if dimensions == "3" else {})
     config = pipeline.config.model_copy(update={"patch": PatchConfig.model_validate(patch)})
     own = copy(study)
-    own.parts = {0: replace(study.parts[0, False], pipelines={"a": type(pipeline)(config)})}
+    own.parts = {0: SimpleNamespace(pipelines={"a": type(pipeline)(config)})}
     target, source = (own._segmenter_task(side).args[0] for side in ("target", "source"))
     assert target.patch.spatial == source.patch.spatial == config.patch.spatial
     assert source.patch.channels == 1

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from medgan.config import Settings
 from medgan.data.cache import Cache
-from medgan.data.sidecars import left_out, without_augmented
 from medgan.data.splits import Split
-from medgan.data.studies import Cohort, Data
+from medgan.data.studies import Cohort, Data, augmented_left_out, without_augmented
 from medgan.pipeline import OneDomain, PipelineConfig
 from medgan.synthesis.generators import GeneratorDescription, SynthesisConfig, generator_task, read_training
 from medgan.training.fit import Task
@@ -33,7 +32,7 @@ class LesionAugmentation(OneDomain[LesionAugmentationConfig]):
     def cohort(self, data: Data | None) -> Cohort:
         """The real studies: a generator that learnt from what others made would copy their mistakes."""
         real, synthetic = without_augmented(super().cohort(data))
-        self.left_out = left_out(synthetic)
+        self.left_out = augmented_left_out(synthetic)
         return real
 
     def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[GeneratorDescription]:

@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeFloat
 from medgan.config import Config
 from medgan.data.domains import Domain
 from medgan.data.preparation import GridConfig, Scan, scan_of
-from medgan.data.sidecars import AUGMENTATION, damage, sidecar
+from medgan.data.studies import AUGMENTATION, damage, sidecar
 from medgan.data.volumes import Volume
 from medgan.errors import DataError
 

@@ -1,4 +1,3 @@
-# mypy: untyped-calls-exclude="nibabel"
 """One hash of files and one of voxels, both remembered for as long as path, size and times stay as they are."""
 
 import hashlib
@@ -10,10 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation
 
 from medgan.data.dicom import dicom_files, is_series
-from medgan.data.grid import Volume
+from medgan.data.grid import Volume, upright
 from medgan.data.raw import data_beside
 from medgan.data.streams import open_regular, replacing, unreadable
 from medgan.data.volumes import read_volume
@@ -78,9 +76,8 @@ def voxel_hash(volume: Volume) -> str:
     It is the same for one image whatever its compression, its stored type, the order and place of its voxels, and the
     text in its header.
     """
-    axes = io_orientation(volume.grid.affine)
-    voxels = apply_orientation(volume.voxels, axes)
-    spacing_mm = np.array(volume.grid.spacing_mm, np.float32)[np.argsort(axes[:, 0])]
+    standing = upright(volume)
+    voxels, spacing_mm = standing.voxels, np.array(standing.grid.spacing_mm, np.float32)
     digest = hashlib.sha256(f"{voxels.shape} {' '.join(f'{mm:.3f}' for mm in spacing_mm)}".encode())
     for index in range(voxels.shape[2]):  # slice by slice, so that no second volume is made; + 0 turns -0 into 0
         digest.update(np.ascontiguousarray(voxels[..., index] + np.float32(0), dtype="<f4").data)

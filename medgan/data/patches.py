@@ -50,7 +50,7 @@ class IntensityConfig(Config):
     @property
     def varies(self) -> bool:
         """Whether anything is varied."""
-        return bool(self.gamma or self.bias_field or self.contrast or self.brightness or self.noise)
+        return self != type(self)()
 
 
 class _RandIntensityd(Compose):
@@ -61,18 +61,15 @@ class _RandIntensityd(Compose):
 
     def __init__(self, key: str, config: IntensityConfig) -> None:
         self.key = key
-        steps: list[Any] = []
-        if config.gamma:
-            steps.append(RandAdjustContrast(prob=0.5, gamma=(1 - config.gamma, 1 / (1 - config.gamma))))
-        if config.bias_field:
-            steps.append(RandBiasField(prob=0.5, degree=3, coeff_range=(-config.bias_field, config.bias_field)))
-        if config.contrast:
-            steps.append(RandScaleIntensityFixedMean(prob=0.5, factors=config.contrast))
-        if config.brightness:
-            steps.append(RandShiftIntensity(offsets=config.brightness, prob=0.5))
-        if config.noise:
-            steps.append(RandGaussianNoise(prob=0.5, std=config.noise))
-        super().__init__(steps)
+        gamma, field = config.gamma, config.bias_field
+        steps = {
+            "gamma": RandAdjustContrast(prob=0.5, gamma=(1 - gamma, 1 / (1 - gamma))),
+            "bias_field": RandBiasField(prob=0.5, degree=3, coeff_range=(-field, field)),
+            "contrast": RandScaleIntensityFixedMean(prob=0.5, factors=config.contrast),
+            "brightness": RandShiftIntensity(offsets=config.brightness, prob=0.5),
+            "noise": RandGaussianNoise(prob=0.5, std=config.noise),
+        }
+        super().__init__([step for name, step in steps.items() if getattr(config, name)])
 
     def __call__(self, data: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]  # named as in Transform
         """{key: image in [-1, 1]} to the same, varied."""

@@ -14,7 +14,6 @@ from typing import Annotated
 import numpy as np
 from monai.data.utils import compute_shape_offset, zoom_affine
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
@@ -68,11 +67,9 @@ class Scan:
 
 def scan_of(volume: Volume) -> Scan:
     """How a volume was scanned; an oblique axis counts as the one that it is nearest to."""
-    x, y, z = (int(axis) for axis in np.argsort(io_orientation(volume.grid.affine)[:, 0]))
-    spacing_mm, size = volume.grid.spacing_mm, volume.grid.size
-    field_mm = [spacing * count for spacing, count in zip(spacing_mm, size, strict=True)]
-    spacings, fields = ((each[x], each[y], each[z]) for each in (spacing_mm, field_mm))
-    return Scan(spacings, fields, size[z], volume.modality)
+    grid = upright(volume).grid
+    x, y, z = (spacing * count for spacing, count in zip(grid.spacing_mm, grid.size, strict=True))
+    return Scan(grid.spacing_mm, (x, y, z), grid.size[2], volume.modality)
 
 
 @dataclass(frozen=True)

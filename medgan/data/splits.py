@@ -17,9 +17,8 @@ from medgan.config import Config, first_problem
 from medgan.data.domains import DomainPair
 from medgan.data.grid import Volume
 from medgan.data.hashes import known_by, voxel_hash
-from medgan.data.sidecars import sidecar
 from medgan.data.streams import write_text
-from medgan.data.studies import Cohort, Study
+from medgan.data.studies import Cohort, Study, sidecar
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.text import few

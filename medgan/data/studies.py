@@ -1,4 +1,4 @@
-"""Cohorts: which images of which subjects there are, in a table or in any of three layouts."""
+"""Cohorts: which images of which subjects there are, in a table or in any of three layouts, and which are synthetic."""
 
 import hashlib
 import os
@@ -15,12 +15,17 @@ from medgan.data.layouts import Listed, difference, parse_choice, read_bids, rea
 from medgan.data.layouts import Study as Study
 from medgan.data.streams import unreadable
 from medgan.data.tables import read_table
+from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable
 
 TABLE = "cohort.csv"
 """A folder that holds it is the cohort that it lists."""
 MAX_NOTES = 4
+AUGMENTATION = "Augmentation"
+"""The key of how a case was made. ``Synthetic`` alone does not tell: phantoms and translations have it, too."""
+SUFFIX_KEY = "Suffix"
+"""The key of what the image's name has after its source's."""
 
 LAYOUTS = """it is none of the layouts that medgan reads:
   a CSV `subject,domain,image[,mask][,split][,session]`, or a folder with it as cohort.csv (`medgan data csv` writes it)
@@ -271,3 +276,52 @@ def check_options(data: Data, cohort: Cohort | None) -> None:
         raise ConfigError(f"--root is for a cohort CSV, whose paths are relative to it; {place} is none. Leave it out.")
     if place.options.bids and not (cohort and cohort.layout == "BIDS"):
         raise ConfigError(f"--bids chooses among the files of a BIDS folder; {place} is none. Leave it out.")
+
+
+def sidecar(image: Path) -> dict[str, object]:
+    """What lies beside an image as ``NAME.json``; empty where that is no sidecar."""
+    return _sidecar(image)[0]
+
+
+def damage(image: Path) -> str:
+    """Why the ``NAME.json`` beside an image cannot be read, so that what it says is not known; empty where it can."""
+    return _sidecar(image)[1]
+
+
+def _sidecar(image: Path) -> tuple[dict[str, object], str]:
+    path = image.parent / f"{stem(image)}.json"
+    try:
+        content = read_json(path, strict=False)
+    except (OSError, ValueError) as error:
+        return {}, f"{path.name} beside it cannot be read ({error})" if os.path.lexists(path) else ""
+    return content if isinstance(content, dict) else {}, ""
+
+
+def without_augmented(cohort: Cohort) -> tuple[Cohort, int]:
+    """The studies that ``medgan augment`` did not make of others, and how many it did.
+
+    The sidecar tells, or that of the file that an image links to. Whoever learns from such a case as from a real one
+    learns from what a generator or its donors gave it. Refused are cohorts of nothing else, and damaged sidecars.
+    """
+    own = []
+    for study in cohort.studies:
+        if reason := damage(study.image):
+            raise DataError(
+                f"{study.image}: {reason}, so whether it is a synthetic case cannot be told; copy that file again, or "
+                "remove it where the image is a real one."
+            )
+        files = (study.image, study.image.resolve())
+        if not any(isinstance(sidecar(image).get(AUGMENTATION), dict) for image in files):
+            own.append(study)
+    if cohort.studies and not own:
+        raise DataError(
+            f"{cohort.root}: all {len(cohort.studies)} images are synthetic cases of `medgan augment`; give the cohort "
+            "of real cases that they were made of."
+        )
+    return replace(cohort, studies=tuple(own)), len(cohort.studies) - len(own)
+
+
+def augmented_left_out(count: int) -> str:
+    """What people are told of cases that are not taken for real ones; empty where there are none."""
+    what = "case of `medgan augment` is" if count == 1 else "cases of `medgan augment` are"
+    return f"{count} synthetic {what} left out: only real ones are learnt from" if count else ""

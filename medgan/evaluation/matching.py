@@ -20,9 +20,8 @@ from typing import Literal
 from medgan.data.layouts import key_below, stem
 from medgan.data.listing import find_images
 from medgan.data.masks import LABELS_JSON
-from medgan.data.sidecars import SUFFIX, sidecar
 from medgan.data.splits import Split
-from medgan.data.studies import AS_IT_IS, Location, Options, read_cohort
+from medgan.data.studies import AS_IT_IS, SUFFIX_KEY, Location, Options, read_cohort, sidecar
 from medgan.data.tables import is_table
 from medgan.errors import ConfigError, DataError
 from medgan.text import printable
@@ -150,7 +149,7 @@ def _below(folder: Path, wanted: str, paths: Sequence[Path]) -> list[Image]:
     for path in paths:
         is_map = stem(path).endswith(MAPS) and (path.parent, stem(path).rpartition("_")[0]) in known
         if not is_map and wanted in ("", stem(path)):
-            name, suffix = printable(key_below(path, folder)), sidecar(path).get(SUFFIX)
+            name, suffix = printable(key_below(path, folder)), sidecar(path).get(SUFFIX_KEY)
             if isinstance(suffix, str):  # of `medgan convert --suffix`
                 name = name.removesuffix(suffix)
             images.append(Image(name.split("/")[0], name, path))

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from medgan.data.hashes import file_hash
-from medgan.data.sidecars import SUFFIX
 from medgan.data.splits import Part, Split
-from medgan.data.studies import Cohort
+from medgan.data.studies import SUFFIX_KEY, Cohort
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import BatchOrder, ImageBatch, Summary, local_model
@@ -84,7 +83,7 @@ class Conversion(ImageBatch[TranslationModel]):
             "ChangeMap": SIGNS[self._sign] if order.change_map else None,
             "Uncertainty": uncertainty_in_words(self.model, order.direction, samples) if samples else None,
             "Versions": library_versions(),
-        } | ({SUFFIX: order.suffix} if order.suffix else {})
+        } | ({SUFFIX_KEY: order.suffix} if order.suffix else {})
         self.compute_with(self.model)
 
     def plan(self) -> Plan:

@@ -15,9 +15,8 @@ from rich.text import Text
 
 from medgan import catalog
 from medgan.config import flattened
-from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Split
-from medgan.data.studies import Data, find_cohort
+from medgan.data.studies import Data, find_cohort, without_augmented
 from medgan.data.studies import Study as Scan
 from medgan.errors import ConfigError, DataError, TrainingError
 from medgan.evaluation.segmentation import METRICS

@@ -14,9 +14,8 @@ from rich.text import Text
 from medgan import catalog
 from medgan.config import Settings, load
 from medgan.data.domains import DomainPair
-from medgan.data.sidecars import left_out, without_augmented
 from medgan.data.splits import Part, SplitConfig, split_subjects
-from medgan.data.studies import Cohort, Data, find_cohort
+from medgan.data.studies import Cohort, Data, augmented_left_out, find_cohort, without_augmented
 from medgan.data.studies import Study as Scan
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
@@ -217,7 +216,7 @@ class Augmentation(BenefitStudy):
         budget = self.description["budget"]
         return [
             *super().notes(),
-            *filter(None, [left_out(self.augmented)]),
+            *filter(None, [augmented_left_out(self.augmented)]),
             f"{self.order.folder}: {', '.join(self.segmenter.labels)} in {self.segmenter.domain.name}; "
             f"n = {', '.join(map(str, self.sizes))}{besides} x {len(self.seeds)} seeds x {len(self.arms)} arms, "
             f"{budget['iterations']} steps of {budget['batch_size']} patches each; "

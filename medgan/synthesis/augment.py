@@ -19,9 +19,8 @@ from medgan.data.grid import Grid, Volume, made_up_grid
 from medgan.data.hashes import file_hash
 from medgan.data.layouts import stem
 from medgan.data.preparation import GridConfig
-from medgan.data.sidecars import AUGMENTATION, left_out
 from medgan.data.splits import Split
-from medgan.data.studies import Location, Study
+from medgan.data.studies import AUGMENTATION, Location, Study, augmented_left_out
 from medgan.data.volumes import read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.inference.batch import Batch, BatchOrder, Summary, local_model
@@ -180,7 +179,7 @@ class _Augmentation(Batch[Synthesiser]):
             "Versions": library_versions(),
         }
         notes = [f"no donor: {study.subject}: {error}" for study, error in real.broken.items()]
-        for note in filter(None, [left_out(real.left_out), *notes]):
+        for note in filter(None, [augmented_left_out(real.left_out), *notes]):
             self.console.print(note, highlight=False, markup=False)
         self.cases = tuple(_jobs(order, real.recipients))
         return replace(plan, jobs=self.cases)

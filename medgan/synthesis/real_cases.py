@@ -13,10 +13,9 @@ from medgan.data.dicom import dicom_files, is_series
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.hashes import file_hash
 from medgan.data.preparation import GridConfig
-from medgan.data.sidecars import without_augmented
 from medgan.data.splits import Part, Split, SplitConfig, owner_of, owners_of, split_subjects
 from medgan.data.streams import replacing, unwritable, write_text
-from medgan.data.studies import Cohort, Data, Study, find_cohort
+from medgan.data.studies import Cohort, Data, Study, find_cohort, without_augmented
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError, LeakageError, MedganError
 from medgan.inference.jobs import as_json

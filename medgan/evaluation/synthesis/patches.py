@@ -15,9 +15,8 @@ from medgan.data.layouts import Study
 from medgan.data.masks import LABELS_JSON, Labels, labels_of, labels_on, voxels_of
 from medgan.data.patches import cut
 from medgan.data.preparation import GridConfig, Prepared, prepare
-from medgan.data.sidecars import sidecar
 from medgan.data.splits import Split, owner_of
-from medgan.data.studies import AS_IT_IS, Cohort, Location, Options, read_cohort
+from medgan.data.studies import AS_IT_IS, Cohort, Location, Options, read_cohort, sidecar
 from medgan.data.tables import is_table
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError

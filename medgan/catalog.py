@@ -65,12 +65,12 @@ def load_translation(name: str) -> "type[TranslationPipeline[Any]]":
 
 def studies() -> dict[str, tuple[str, frozenset[str]]]:
     """By name, the first line of each study's docstring and the options that it heeds."""
-    found = {}
+    lines = {}
     for module, tree in _trees(STUDIES).items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and node.name == _class_of(module) and node.bases:
-                found[module.replace("_", "-")] = _summary(tree), _heeds(node)
-    return found
+                lines[module.replace("_", "-")] = _summary(tree), _heeds(node)
+    return lines
 
 
 def check_study(name: str) -> None:

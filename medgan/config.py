@@ -84,12 +84,12 @@ def load(schema: type[C], *layers: Path | Mapping[str, Any]) -> C:
         ConfigError: A file that is not YAML, an unknown key (with the nearest known one), or a value out of range.
     """
     settings = schema.model_construct().model_dump()
-    given = [read_yaml(layer) if isinstance(layer, Path) else layer for layer in layers]
+    contents = [read_yaml(layer) if isinstance(layer, Path) else layer for layer in layers]
     for name, field in schema.model_fields.items():
         # Whose keys are names of the user's, as `labels`: whoever names some means these alone.
-        if get_origin(field.annotation) is dict and any(name in layer for layer in given):
+        if get_origin(field.annotation) is dict and any(name in layer for layer in contents):
             settings[name] = {}
-    for layer in given:
+    for layer in contents:
         settings = merged(settings, layer)
     try:
         return schema.model_validate(settings)

@@ -121,11 +121,11 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulne
         except Exception as error:  # a bad study stops no other
             failures[job.name] = why(error, job.name)
             console.out(f"not checked: {failures[job.name]}", highlight=False)
-    found = Faithfulness(pd.DataFrame(rows), failures)
-    _write(found, order)
+    faithfulness = Faithfulness(pd.DataFrame(rows), failures)
+    _write(faithfulness, order)
     for line in passed_over_lines(plan.passed_over):
         console.print(line, highlight=False, markup=False)
-    return found
+    return faithfulness
 
 
 class _Check(Conversion):
@@ -165,22 +165,22 @@ class _Check(Conversion):
                 row |= cycle_errors(there, back, study, self.domain, patch=patch, multiple=multiple, fabric=fabric)
             if self.keeper:
                 output = translate(volume, model, self.order.direction, fabric).voxels.astype(np.float32)
-                keeping = self.keeper.keeping(volume, replace(volume, voxels=output))
-                row |= keeping.figures() | {"rejected": keeping.objection(self.least_dice) or ""}
+                agreement = self.keeper.keeping(volume, replace(volume, voxels=output))
+                row |= agreement.figures() | {"rejected": agreement.objection(self.least_dice) or ""}
         return row
 
 
-def _write(found: Faithfulness, order: FaithfulnessOrder) -> None:
+def _write(faithfulness: Faithfulness, order: FaithfulnessOrder) -> None:
     """The two files; the summary names no subject."""
     folder = order.conversion.output
-    write_csv(folder / ROWS, found.rows)
+    write_csv(folder / ROWS, faithfulness.rows)
     content = {
-        "figures": {name: asdict(mean) for name, mean in means(found.unseen).items()},
-        "seen": found.rows["seen"].value_counts().to_dict() if not found.rows.empty else {},
-        "figures_of_seen": {name: asdict(mean) for name, mean in means(found.seen).items()},
-        "rejected": found.rejected,
-        "rule": {"dice": order.least_dice, "erased": 0, "invented": 0} if found.rejected else None,
-        "failures": len(found.failures),
+        "figures": {name: asdict(mean) for name, mean in means(faithfulness.unseen).items()},
+        "seen": faithfulness.rows["seen"].value_counts().to_dict() if not faithfulness.rows.empty else {},
+        "figures_of_seen": {name: asdict(mean) for name, mean in means(faithfulness.seen).items()},
+        "rejected": faithfulness.rejected,
+        "rule": {"dice": order.least_dice, "erased": 0, "invented": 0} if faithfulness.rejected else None,
+        "failures": len(faithfulness.failures),
     }
     write_json(folder / SUMMARY, plain(content))
 
@@ -238,8 +238,8 @@ def cycle_errors(
     original, between = study.normalised(), apply(there, study, patch, multiple, fabric)
 
     def error(image: NDArray[np.float32]) -> float:
-        seen = replace(study, voxels=image, bounds=(-1.0, 1.0))
-        return _percent(apply(back, seen, patch, multiple, fabric) - original, where)
+        output = replace(study, voxels=image, bounds=(-1.0, 1.0))
+        return _percent(apply(back, output, patch, multiple, fabric) - original, where)
 
     row = {"cycle_percent": error(between)}
     for name, disturb in DISTURBANCES.items():

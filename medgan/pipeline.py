@@ -77,9 +77,9 @@ class Pipeline(ABC, Generic[C]):
         return cls.name()
 
     @classmethod
-    def variant(cls, asked: Settings) -> str | None:
+    def variant(cls, settings: Settings) -> str | None:
         """The form of a task that is asked for and has shipped settings of its own; None where none is."""
-        del asked
+        del settings
         return None
 
     @classmethod
@@ -89,17 +89,17 @@ class Pipeline(ABC, Generic[C]):
         Of the shipped files count ``NAME``, ``NAME_small``, ``NAME_VARIANT`` for a variant that is asked for, and
         ``NAME_phantom``, in this order. ``size: auto`` goes by whether it is to run on a CPU.
         """
-        asked: Settings = {}
+        settings: Settings = {}
         for layer in layers:
-            asked = merged(asked, read_yaml(layer) if isinstance(layer, Path) else layer)
-        size = asked.get("size", "auto")
+            settings = merged(settings, read_yaml(layer) if isinstance(layer, Path) else layer)
+        size = settings.get("size", "auto")
         by_device = size == "auto"
         if by_device:
             size = "small" if on_cpu else "full"
-        forms = "small" if size == "small" else None, cls.variant(asked), "phantom" if on_phantom else None
+        forms = "small" if size == "small" else None, cls.variant(settings), "phantom" if on_phantom else None
         wanted = [cls.name(), *(f"{cls.name()}_{form}" for form in forms if form)]
         ours = [path for path in map(shipped, wanted) if path]
-        pipeline = cls(load(cls.settings, *ours, asked | {"size": size}))  # type: ignore[arg-type]
+        pipeline = cls(load(cls.settings, *ours, settings | {"size": size}))  # type: ignore[arg-type]
         pipeline.sized_by_device = by_device
         return pipeline
 

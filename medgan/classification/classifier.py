@@ -146,7 +146,7 @@ class ClassifierLearner(Learner):
         return Adam(network.parameters(), rate, betas=(0.5, 0.999))
 
     @torch.no_grad()
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+    def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Mean cross-entropy and accuracy over ``JUDGED`` patches of the held-out subjects, always the same.
 
         The panel has a row for each class: patches that were taken for it, the middle slice of blocks.
@@ -156,15 +156,16 @@ class ClassifierLearner(Learner):
             patches = cut_labelled(held_out.subjects(), self.lesions, JUDGED, seed=0)
             self._held_out = ClassPatches(self.attached.to_device(patches.images), patches.classes)
         images, classes = self._held_out.images, self._held_out.classes
-        scores = torch.cat([kept[CLASSIFIER](part).float() for part in images.split(64)]).cpu()
-        found = scores.argmax(dim=1)
+        scores = torch.cat([networks[CLASSIFIER](part).float() for part in images.split(64)]).cpu()
+        predictions = scores.argmax(dim=1)
         metrics = {
             "val/cross_entropy": float(labelled_loss(scores, classes)),
-            "val/accuracy": float((found == classes).float().mean()),
+            "val/accuracy": float((predictions == classes).float().mean()),
         }
         blank = np.full_like(volume(images[0]), -1.0)
         rows = [
-            [volume(image) for image in images.cpu()[found == number][:SHOWN]] for number in range(len(self.classes))
+            [volume(image) for image in images.cpu()[predictions == number][:SHOWN]]
+            for number in range(len(self.classes))
         ]
         width = max(map(len, rows))
         return Judgement(metrics, panel([row + [blank] * (width - len(row)) for row in rows], -1.0, 1.0))

@@ -116,15 +116,15 @@ class _Classification(Batch[ClassifierModel]):
         """Classify one image."""
         volume, warnings, _ = self.read(job)
         with self.device() as (model, fabric):
-            found = classify_volume(model, volume, fabric)
-        likeliest = self.classes[int(np.argmax(found.probabilities))]
-        shares, place = [f"{share:.6f}" for share in found.probabilities], [f"{each:.2f}" for each in found.centre_mm]
-        self.rows[job.name] = [job.name, likeliest, *shares, str(found.patches), *place]
+            answer = classify_volume(model, volume, fabric)
+        likeliest = self.classes[int(np.argmax(answer.probabilities))]
+        shares, place = [f"{share:.6f}" for share in answer.probabilities], [f"{each:.2f}" for each in answer.centre_mm]
+        self.rows[job.name] = [job.name, likeliest, *shares, str(answer.patches), *place]
         self.hashes[job.name] = facts[SOURCES]
         self.known[job.name] = this_image(volume, self.trained_on)
         if self.of_phantom:
             warnings.append(OF_PHANTOM)
-        if self.domain.window.percentiles and found.patches == 1:
+        if self.domain.window.percentiles and answer.patches == 1:
             warnings.append("a single patch: its intensities were scaled by its own percentiles, not by its study's")
         return warnings
 

@@ -52,9 +52,9 @@ def stored_values(path: Path) -> NDArray[Any]:
 
 def _shape(path: Path, data: Dataset) -> dict[str, int]:
     """The attributes that say how pixels are stored, each a whole number that can be meant."""
-    given = {name: int(value[0]) for name in SHAPE if (value := numbers(path, data, name, 1))}
-    stored = given.get("BitsStored", given.get("BitsAllocated", 0))
-    shape = {"BitsStored": stored, "HighBit": stored - 1} | given
+    header = {name: int(value[0]) for name in SHAPE if (value := numbers(path, data, name, 1))}
+    stored = header.get("BitsStored", header.get("BitsAllocated", 0))
+    shape = {"BitsStored": stored, "HighBit": stored - 1} | header
     if missing := next((name for name in SHAPE if name not in shape), None):
         raise DataError(f"{path}: no {missing}, so its pixels cannot be understood; {AGAIN}.")
     allocated, high = shape["BitsAllocated"], shape["HighBit"]

@@ -139,10 +139,10 @@ def _keyed(way: Way, names: Collection[str], words: Collection[str]) -> dict[str
     """
     keyed = {}
     for name in sorted(names):
-        kept, left = way(name)
-        telling = any(not part.isdecimal() or len(part) >= LONG for part in kept)
-        if kept and (telling or all(part.isdecimal() or part in words for part in left)):
-            keyed["-".join(kept)] = name
+        key, rest = way(name)
+        telling = any(not part.isdecimal() or len(part) >= LONG for part in key)
+        if key and (telling or all(part.isdecimal() or part in words for part in rest)):
+            keyed["-".join(key)] = name
     return keyed if len(keyed) >= (1 - MISSING) * len(names) else {}
 
 

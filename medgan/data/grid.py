@@ -95,8 +95,8 @@ def slabs(size: tuple[int, ...], depth: float = 1.0) -> Iterator[slice]:
 
 def geometry_fields(header: Nifti1Header) -> dict[str, NDArray[np.generic]]:
     """Copies of a raw header's ``GEOMETRY_FIELDS``, in this machine's byte order; a NIfTI-2 header's are wider."""
-    native = header.as_byteswapped(sys.byteorder)
-    return {name: native[name].copy() for name in GEOMETRY_FIELDS}
+    fields = header.as_byteswapped(sys.byteorder)
+    return {name: fields[name].copy() for name in GEOMETRY_FIELDS}
 
 
 def made_up_grid(size: tuple[int, int, int], affine: NDArray[np.float64]) -> Grid:

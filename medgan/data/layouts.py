@@ -288,12 +288,13 @@ def read_bids(path: Path, names: Sequence[str], choice: Choice = (), *, tested: 
         if not any(file.has(key, value) for file in (*images, *labels)):
             there = ", ".join(each or "(none)" for each in sorted({file.value(key) for file in (*images, *labels)}))
             raise ConfigError(f"--bids {key}={value}: no image has it; there are: {there}.")
-    kept = _chosen(images, [each for each in choice if each[0] != "label"], names)
+    chosen = _chosen(images, [each for each in choice if each[0] != "label"], names)
     aside = [(file.path, "masks, label maps or phase images") for file in others]
-    aside += [(file.path, "not chosen by --bids") for file in images if file not in kept]
-    notes = [f"--bids leaves out {len(images) - len(kept)} of {len(images)} images"] if len(kept) < len(images) else []
+    aside += [(file.path, "not chosen by --bids") for file in images if file not in chosen]
+    surplus = len(images) - len(chosen)
+    notes = [f"--bids leaves out {surplus} of {len(images)} images"] if surplus else []
     studies = []
-    for file in kept:
+    for file in chosen:
         masks = [mask for mask in labels if _is_mask_of(mask, file, choice)]
         if len(masks) > 1:
             notes.append(
@@ -355,17 +356,17 @@ def _chosen(files: Sequence[_File], choice: Choice, names: Sequence[str]) -> lis
     Where none of them has the entity there is nothing to choose; where all have other values, none is wanted. A suffix
     is every name's, and is chosen where one has the wanted.
     """
-    kept = list(files)
+    images = list(files)
     for key, value in choice:
         groups: dict[tuple[str, ...], list[_File]] = defaultdict(list)
-        for file in kept:
+        for file in images:
             groups[file.subject, file.domain(names), "" if key == "ses" else file.value("ses")].append(file)
-        kept = []
+        images = []
         for group in groups.values():
             wanted = [file for file in group if file.has(key, value)]
             there_is_a_choice = wanted if key == SUFFIX else any(file.value(key) for file in group)
-            kept += wanted if there_is_a_choice else group
-    return kept
+            images += wanted if there_is_a_choice else group
+    return images
 
 
 def _is_mask_of(mask: _File, image: _File, choice: Choice) -> bool:
@@ -373,12 +374,12 @@ def _is_mask_of(mask: _File, image: _File, choice: Choice) -> bool:
 
     An outline of the brain, as every second tool writes, is none unless it is chosen.
     """
-    asked = [(key, value) for key, value in choice if key in MASKS_OWN]
+    mask_choice = [(key, value) for key, value in choice if key in MASKS_OWN]
     brain = "brain" in (mask.value("desc").lower(), mask.value("label").lower())
     return (
         (mask.subject, mask.value("ses")) == (image.subject, image.value("ses"))
         and mask.path.parent.name == image.path.parent.name
         and all(image.value(key) == value for key, value in mask.entities.items() if key not in MASKS_OWN)
-        and all(mask.has(key, value) for key, value in asked if mask.value(key))
-        and (not brain or ("desc", "brain") in asked or ("label", "brain") in asked)
+        and all(mask.has(key, value) for key, value in mask_choice if mask.value(key))
+        and (not brain or ("desc", "brain") in mask_choice or ("label", "brain") in mask_choice)
     )

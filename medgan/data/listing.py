@@ -94,15 +94,15 @@ def _walk(folder: Path, images: set[Path], passed_over: dict[Path, str]) -> Iter
         return status.st_dev, status.st_ino
 
     above = {identity(parent) for parent in Path(os.path.realpath(folder)).parents}
-    seen, real, linked = set[tuple[int, int]](), [folder], list[Path]()
+    identities, real, linked = set[tuple[int, int]](), [folder], list[Path]()
     while real or linked:
         directory = (real or linked).pop()
         try:
             place = identity(directory)
-            if place in seen or place in above:
+            if place in identities or place in above:
                 passed_over[directory] = "a link to a folder that is listed already, or that holds this one"
                 continue
-            seen.add(place)
+            identities.add(place)
             listed = sorted(directory.iterdir())
         except OSError:
             images.add(directory)

@@ -70,8 +70,8 @@ def body_mask(voxels: NDArray[np.floating], domain: Domain, *, to_the_edge: bool
 
 def body_box(voxels: NDArray[np.floating], domain: Domain) -> tuple[tuple[int, int], ...]:
     """First and one-past-last index of the body along each axis; the whole volume where no body is found."""
-    found = ndimage.find_objects(body_mask(voxels, domain).astype(np.uint8))
-    box = found[0] if found else [slice(0, size) for size in voxels.shape]
+    extents = ndimage.find_objects(body_mask(voxels, domain).astype(np.uint8))
+    box = extents[0] if extents else [slice(0, size) for size in voxels.shape]
     return tuple((int(extent.start), int(extent.stop)) for extent in box)
 
 

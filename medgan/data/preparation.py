@@ -210,8 +210,8 @@ def on_scale_of(source: Prepared, target: Prepared, inside: Prepared) -> Prepare
     usable = (inside.voxels > 0) & (source.voxels > 0) & (target.voxels > 0)
     if not usable.any():
         return replace(target, bounds=source.bounds)
-    gain = np.float32(np.median(target.voxels[usable] / source.voxels[usable]))
-    return replace(target, voxels=target.voxels / gain, bounds=source.bounds)
+    scale = np.float32(np.median(target.voxels[usable] / source.voxels[usable]))
+    return replace(target, voxels=target.voxels / scale, bounds=source.bounds)
 
 
 def misaligned(study: Prepared, voxels: int, *, subject: str, seed: int) -> Prepared:

@@ -173,15 +173,16 @@ class Split(Config):
 
         Images are compared by what they show, and by their files' bytes where that is not known.
         """
-        seen = {subject: part for subject, part in self.part_of.items() if part != "test"}
+        parts = {subject: part for subject, part in self.part_of.items() if part != "test"}
         subjects = tested.subjects() if isinstance(tested, Cohort) else tested
-        leaks = [f"'{subject}' is in its {seen[subject]} part" for subject in subjects if subject in seen]
+        leaks = [f"'{subject}' is in its {parts[subject]} part" for subject in subjects if subject in parts]
         if isinstance(tested, Cohort):
             owners = self.owners(get_args(SeenPart))
             leaks += [
-                f"'{study.subject}' has the image {tested.relative(study.image)} of its {seen[owner]} subject '{owner}'"
+                f"'{study.subject}' has the image {tested.relative(study.image)} of its {parts[owner]} "
+                f"subject '{owner}'"
                 for study in dict.fromkeys(tested.studies)
-                if study.subject not in seen and (owner := owner_of(study.image, owners))
+                if study.subject not in parts and (owner := owner_of(study.image, owners))
             ]
         if seen_of := few(leaks, MAX_NAMED):
             raise LeakageError(f"the model has seen what it would be tested on: {seen_of}. Test on other subjects.")
@@ -220,33 +221,35 @@ def split_subjects(cohort: Cohort, pair: DomainPair, config: SplitConfig) -> Spl
     # Those of one kind together, so that evenly spaced picks take equal shares of each.
     shuffled = np.random.default_rng(config.seed).permutation(cohort.subjects()).tolist()
     order = sorted(shuffled, key=lambda subject: (subject in source, subject in target, subject in masked))
-    given = _given(cohort)
-    if given and config.folds:
+    part_of = _split_column(cohort)
+    if part_of and config.folds:
         raise ConfigError("the cohort's `split` column fixes the parts; remove it, or leave split.folds unset.")
-    test, validation = ([subject for subject in order if given.get(subject) == part] for part in ("test", "validation"))
-    if not given:
-        kept = 1 + (config.validation > 0)
-        test = order[config.fold :: config.folds] if config.folds else _draw(order, config.test, carriers, kept)
+    test, validation = (
+        [subject for subject in order if part_of.get(subject) == part] for part in ("test", "validation")
+    )
+    if not part_of:
+        reserve = 1 + (config.validation > 0)
+        test = order[config.fold :: config.folds] if config.folds else _draw(order, config.test, carriers, reserve)
     train = [subject for subject in order if subject not in {*test, *validation}]
     if not validation:
-        validation = _draw(train, config.validation, carriers, kept=1)
+        validation = _draw(train, config.validation, carriers, reserve=1)
         train = [subject for subject in train if subject not in validation]
     parts = {"train": train, "validation": validation, "test": test}
-    shares = {"train": 1.0, "validation": config.validation, "test": 0.0 if given else config.folds or config.test}
+    shares = {"train": 1.0, "validation": config.validation, "test": 0.0 if part_of else config.folds or config.test}
     _refuse_too_few(parts, carriers, [name for name, share in shares.items() if share], config.folds or 0)
     split = Split(
         files=cohort.file_hashes(),
         images=cohort.image_hashes(),
         **{name: tuple(sorted(subjects)) for name, subjects in parts.items()},
     )
-    if given:
+    if part_of:
         split.refuse_twins()
     elif validation or test:
         _refuse_shared(split.images)
     return split
 
 
-def _given(cohort: Cohort) -> dict[str, str]:
+def _split_column(cohort: Cohort) -> dict[str, str]:
     """The part of each subject in the cohort's ``split`` column; empty where there is no such column."""
     parts = cohort.parts()
     if not any(parts.values()):
@@ -259,19 +262,19 @@ def _given(cohort: Cohort) -> dict[str, str]:
     return {subject: own.pop() for subject, own in parts.items()}
 
 
-def _draw(rest: list[str], share: float, carriers: Mapping[str, set[str]], kept: int) -> list[str]:
+def _draw(rest: list[str], share: float, carriers: Mapping[str, set[str]], reserve: int) -> list[str]:
     """A share of ``rest``, evenly over its kinds of subjects, at least one if ``share`` is above 0.
 
-    First one carrier of each thing needed, as long as ``kept`` carriers remain for the parts that are drawn later.
+    First one carrier of each thing needed, as long as ``reserve`` carriers remain for the parts that are drawn later.
     """
     count = max(1, round(share * len(rest))) if share else 0
     spread = [rest[int((pick + 0.5) * len(rest) / count)] for pick in range(count)] if rest else []
     candidates = spread + [subject for subject in rest if subject not in spread]
     drawn: list[str] = []
 
-    def spare(subject: str, kept: int = kept) -> bool:
+    def spare(subject: str, reserve: int = reserve) -> bool:
         left = set(rest) - {*drawn, subject}
-        return subject not in drawn and all(len(own & left) >= kept for own in carriers.values() if subject in own)
+        return subject not in drawn and all(len(own & left) >= reserve for own in carriers.values() if subject in own)
 
     for own in carriers.values():
         if count and not own & set(drawn):
@@ -279,7 +282,7 @@ def _draw(rest: list[str], share: float, carriers: Mapping[str, set[str]], kept:
     for subject in candidates:
         if len(drawn) < count and spare(subject):
             drawn.append(subject)
-    return drawn or [subject for subject in candidates if count and spare(subject, kept=1)][:1]
+    return drawn or [subject for subject in candidates if count and spare(subject, reserve=1)][:1]
 
 
 def _refuse_too_few(
@@ -291,10 +294,10 @@ def _refuse_too_few(
     lack += [f"one {what} for all folds" for what, own in carriers.items() if folds and len(own) == 1]
     lack += ["empty folds"] if folds > len(useful) else []
     if lack:
-        found = ", ".join(f"{len(own)} with {what}" for what, own in carriers.items())
+        counts = ", ".join(f"{len(own)} with {what}" for what, own in carriers.items())
         raise DataError(
             f"too few subjects to divide into {', '.join(wanted)}: {', '.join(lack)}. At least "
-            f"{max(len(wanted), folds)} subjects of each kind are needed, and there are {found}. "
+            f"{max(len(wanted), folds)} subjects of each kind are needed, and there are {counts}. "
             "Add subjects, or leave a part out, as with split.validation=0."
         )
 

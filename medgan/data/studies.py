@@ -224,7 +224,7 @@ def find_cohort(data: Data, pair: DomainPair) -> Cohort:
     if missing := " or ".join(name for name in pair.names if not counts[name]):
         there = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no image at all"
         raise DataError(f"{data} has no image of domain {missing}; it has: {there}. Name the domain so there.")
-    wanted, others = ([s for s in cohort.studies if (s.domain in pair.names) is kept] for kept in (True, False))
+    wanted, others = ([s for s in cohort.studies if (s.domain in pair.names) is of_pair] for of_pair in (True, False))
     aside = [(path, f"of domain {study.domain}") for study in others for path in (study.image, study.mask) if path]
     return replace(cohort, studies=tuple(wanted), aside=(*cohort.aside, *aside))
 

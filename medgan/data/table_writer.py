@@ -106,8 +106,8 @@ def _by_patterns(folder: Path, images: Sequence[Path], patterns: Sequence[str], 
         if masks and (fits := masks.fullmatch(name)):
             drawn.setdefault((fits["subject"], fits.groupdict().get("domain", "").lower()), []).append(image)
             continue
-        found = ((domain, fits.groupdict()) for domain, regex in shapes if (fits := regex.fullmatch(name)))
-        domain, values = next(found, ("", None))
+        matches = ((domain, fits.groupdict()) for domain, regex in shapes if (fits := regex.fullmatch(name)))
+        domain, values = next(matches, ("", None))
         if values:
             domain = domain or values["domain"].lower()
             studies.append(Study(values["subject"], domain, image, split=values.get("split")))
@@ -204,9 +204,9 @@ def _subject(key: str) -> str:
     """The first part of a path that says more than the domain, without the domain's word and what joins it."""
     for part in key.split("/"):
         words = [word for word in re.split(r"([_.\s-]+)", part) if word]
-        kept = [word for word in words if word.lower() not in DOMAINS]
-        if any(word.strip("_.- ") for word in kept):
-            return "".join(kept).strip("_.- ")
+        rest = [word for word in words if word.lower() not in DOMAINS]
+        if any(word.strip("_.- ") for word in rest):
+            return "".join(rest).strip("_.- ")
     return key
 
 

@@ -202,25 +202,25 @@ def _regions(path: Path, labels: NDArray[np.float32], names: LabelNames | None) 
     return {name: np.isin(labels, value) for name, value in names.items()}
 
 
-def label_names_of(given: LabelNames | None, folder: Path | None) -> LabelNames | None:
+def label_names_of(names: LabelNames | None, folder: Path | None) -> LabelNames | None:
     """The names that were given, else those in ``labels.json`` beside the label maps; nothing without such a file.
 
     The file holds ``{"liver": 5, "kidneys": [7, 8]}`` or ``{"5": "liver"}``, alone or under the key ``labels``.
     """
-    path = folder / LABELS_JSON if folder and given is None else None
+    path = folder / LABELS_JSON if folder and names is None else None
     if path and path.exists():
         try:
             content = read_json(path)
-            given = dict(_named(*entry) for entry in content.get("labels", content).items())
+            names = dict(_named(*entry) for entry in content.get("labels", content).items())
         except (ValueError, TypeError, AttributeError):
             raise DataError(f'{path} names no labels; write `{{"liver": 5, "kidneys": [7, 8]}}`.') from None
-    for name in given or ():
+    for name in names or ():
         if not name.isprintable() or name.strip() != name or not 0 < len(name) <= LONGEST_NAME:
             raise DataError(
                 f"the label name {name[:50]!r} cannot stand in a table; name labels by at most {LONGEST_NAME} "
                 "characters that can be printed, without blanks at the ends."
             )
-    return given
+    return names
 
 
 def _named(key: str, value: str | int | list[int]) -> tuple[str, int | list[int]]:

@@ -211,18 +211,18 @@ def match(
 def _case(image: Image, synthetic: ImageSet, roles: Mapping[Role, ImageSet]) -> Case:
     partners: dict[Role, Path] = {}
     for role, images in roles.items():
-        found = images.candidates(image, synthetic)
-        if len(found) > 1:
+        files = images.candidates(image, synthetic)
+        if len(files) > 1:
             raise DataError(
-                f"{image.path}: {len(found)} of {images.place} could belong to it ({found[0].name}, {found[1].name}, "
+                f"{image.path}: {len(files)} of {images.place} could belong to it ({files[0].name}, {files[1].name}, "
                 "…); give the two images of a pair one name below their folders."
             )
-        if not found:
+        if not files:
             raise DataError(
                 f"{image.path}: no {role} in {images.place} has its name ({image.name}) or is alone of its subject "
                 f"({image.subject}); name them alike, or leave the image out."
             )
-        partners[role] = found[0].path
+        partners[role] = files[0].path
     if "reference" in partners and partners["reference"] == partners.get("source"):
         raise DataError(
             f"{partners['reference']} is both source and reference of {image.path}; give the target domain as "

@@ -61,14 +61,14 @@ def seen_subjects(cases: Sequence[Case], split: Split | None) -> SeenSubjects:
     With a split nothing is unknown: whoever it does not name is tested. Subjects that the model learnt from, by name,
     by what their real images show, or by their sidecars, are then a LeakageError.
     """
-    said = [training_of(case.synthetic) for case in cases]
-    seen = SeenSubjects.of((case.subject, part) for case, (part, _) in zip(cases, said, strict=True))
+    trainings = [training_of(case.synthetic) for case in cases]
+    seen = SeenSubjects.of((case.subject, part) for case, (part, _) in zip(cases, trainings, strict=True))
     if split is None:
         return seen
     trained, validated = (split.owners([part]) for part in get_args(SeenPart))
     leaks = {subject: f"{subject}, as the JSON beside an image says" for subject in seen.train}
     validation = set(seen.validation)
-    for case, (_, split_hash) in zip(cases, said, strict=True):
+    for case, (_, split_hash) in zip(cases, trainings, strict=True):
         if split_hash not in ("", split.hash):
             raise ConfigError(
                 f"--split is not the split of the model that made {case.synthetic}, so it cannot tell whom that has "

@@ -61,7 +61,7 @@ class LesionCounts:
 
 
 def score_labels(
-    found: Labels,
+    labels: Labels,
     truth: Labels,
     names: Mapping[int, str],
     spacing_mm: Sequence[float],
@@ -73,13 +73,13 @@ def score_labels(
     The names in ``lesions`` are counted one by one; others have no ``lesion_f1`` and no ``false_lesions``.
     """
     return {
-        name: score_mask(found == value, truth == value, spacing_mm, counted=name in lesions)
+        name: score_mask(labels == value, truth == value, spacing_mm, counted=name in lesions)
         for value, name in names.items()
     }
 
 
 def score_mask(
-    found: Mask,
+    mask: Mask,
     truth: Mask,
     spacing_mm: Sequence[float],
     *,
@@ -98,29 +98,29 @@ def score_mask(
         how many findings share no voxel with any lesion, also where there is none; a finding that is larger than the
         lesion it lies on is not among them, whatever the F1 says of it.
     """
-    if found.shape != truth.shape:
-        raise GeometryError(f"a label map of {found.shape} voxels cannot be compared with a truth of {truth.shape}.")
-    marked, true = int(np.count_nonzero(found)), int(np.count_nonzero(truth))
+    if mask.shape != truth.shape:
+        raise GeometryError(f"a label map of {mask.shape} voxels cannot be compared with a truth of {truth.shape}.")
+    marked, true = int(np.count_nonzero(mask)), int(np.count_nonzero(truth))
     scores = dict.fromkeys(METRICS, float("nan"))
     if marked or true:
-        scores["dice"] = float(overlap(found, truth))
-        scores |= _surfaces(found, truth, spacing_mm, tolerance_mm)
+        scores["dice"] = float(overlap(mask, truth))
+        scores |= _surfaces(mask, truth, spacing_mm, tolerance_mm)
     if true:
         scores["volume_error_percent"] = 100 * (marked - true) / true
     if counted:
-        counts = lesion_counts(found, truth)
+        counts = lesion_counts(mask, truth)
         scores |= {"lesion_f1": counts.f1, "false_lesions": float(counts.apart)}
     return scores
 
 
-def lesion_counts(found: Mask, truth: Mask, *, smallest_voxels: float = 1) -> LesionCounts:
+def lesion_counts(mask: Mask, truth: Mask, *, smallest_voxels: float = 1) -> LesionCounts:
     """Which lesions were found: a lesion is where at least a tenth of its voxels is marked.
 
     A finding is false where less than a tenth of its own voxels is true: one that spreads over everything finds all
     lesions and is false itself. Connected parts of fewer than ``smallest_voxels`` are neither lesions nor findings.
     """
-    hits = _shares(truth, found, smallest_voxels) >= LESION_OVERLAP
-    true = _shares(found, truth, smallest_voxels)
+    hits = _shares(truth, mask, smallest_voxels) >= LESION_OVERLAP
+    true = _shares(mask, truth, smallest_voxels)
     return LesionCounts(int(hits.sum()), int((~hits).sum()), int((true < LESION_OVERLAP).sum()), int((true == 0).sum()))
 
 
@@ -133,15 +133,15 @@ def _shares(mask: Mask, other: Mask, smallest_voxels: float) -> NDArray[np.float
     return np.asarray(shares)[np.bincount(parts.ravel())[1:] >= smallest_voxels]
 
 
-def _surfaces(found: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_mm: float) -> Scores:
+def _surfaces(mask: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_mm: float) -> Scores:
     """Distance and agreement of two surfaces, of which one may be missing."""
-    if not (found.any() and truth.any()):
-        extent_mm = np.array(found.shape) * np.array(spacing_mm)
+    if not (mask.any() and truth.any()):
+        extent_mm = np.array(mask.shape) * np.array(spacing_mm)
         return {"hd95_mm": float(np.linalg.norm(extent_mm)), "surface_dice": 0.0}
     spacing = [float(size) for size in spacing_mm]  # a header's float32 is refused by MONAI
-    if found.ndim == 3 and found.shape[2] == 1:  # in a volume of one slice every voxel would be surface
-        found, truth, spacing = found[..., 0], truth[..., 0], spacing[:2]
-    one, other = (torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (found, truth))
+    if mask.ndim == 3 and mask.shape[2] == 1:  # in a volume of one slice every voxel would be surface
+        mask, truth, spacing = mask[..., 0], truth[..., 0], spacing[:2]
+    one, other = (torch.from_numpy(np.ascontiguousarray(each))[None, None] for each in (mask, truth))
     hd95 = compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=spacing)
     agreed = compute_surface_dice(
         one, other, [tolerance_mm], include_background=True, spacing=spacing, use_subvoxels=True

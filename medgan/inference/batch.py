@@ -273,11 +273,11 @@ class Batch(ABC, Generic[M]):
             if job.problem:
                 raise DataError(job.problem)
             facts = self.facts | self.sources(job)
-            kept = self.is_kept(job, facts)
-            warnings = () if kept else self.make(job, facts)
+            up_to_date = self.is_kept(job, facts)
+            warnings = () if up_to_date else self.make(job, facts)
             if seen := self.training(job):
                 self.seen[job.name] = seen
-            status = "kept" if kept else "done"
+            status = "kept" if up_to_date else "done"
         except Exception as error:  # whatever a study brings about, the others are still to be done
             message = why(error, job.name)
         output = job.output.relative_to(folder).as_posix() if folder else job.output.name

@@ -138,17 +138,23 @@ class Conversion(ImageBatch[TranslationModel]):
         order, samples = self.order, self.order.uncertainty
         spread = None
         with self.device() as (model, fabric):
-            found = translate(volume, model, order.direction, fabric, keep_change=order.change_map, use_up=not samples)
+            translation = translate(
+                volume, model, order.direction, fabric, keep_change=order.change_map, use_up=not samples
+            )
             if samples:
                 # The same input and model give the same map, whatever else is in the batch.
                 seed = (file_hash(job.source), self.description.weights_sha256)
                 spread = uncertainty(volume, model, order.direction, fabric, samples=samples, seed=seed)
-        images: dict[Path, NDArray[Any]] = {job.output: found.voxels}
-        if found.change is not None:  # one that goes only one way is stored as an amount, in the change's own memory
-            images[job.map("change")] = np.abs(found.change, out=found.change) if self._sign else found.change
+        images: dict[Path, NDArray[Any]] = {job.output: translation.voxels}
+        if (
+            translation.change is not None
+        ):  # one that goes only one way is stored as an amount, in the change's own memory
+            images[job.map("change")] = (
+                np.abs(translation.change, out=translation.change) if self._sign else translation.change
+            )
         if spread is not None:
             images[job.map("uncertainty")] = spread
-        return images, found.warnings
+        return images, translation.warnings
 
     @property
     def _sign(self) -> int:

@@ -99,12 +99,12 @@ def translate(
         ModelError: The model was not trained for this direction, or answers with values that are no numbers.
     """
     description = model.description
-    given, wanted = description.domains(direction)
+    source, target = description.domains(direction)
     generator = fabric.to_device(model.networks[direction])
-    study = prepare(volume, given, description.grid)
+    study = prepare(volume, source, description.grid)
     check_plane(volume, study)
-    body = body_mask(study.voxels, given, to_the_edge=True)
-    warnings = [*_input_warnings(study, body, given, description)]
+    body = body_mask(study.voxels, source, to_the_edge=True)
+    warnings = [*_input_warnings(study, body, source, description)]
     if body.any():
         output = apply(generator, study, description.patch, description.generator.network.multiple, fabric)
         if wrong := output.size - int(np.count_nonzero(np.isfinite(output))):
@@ -114,7 +114,7 @@ def translate(
             )
     else:
         output = study.normalised()
-    changes, is_ct = isinstance(generator, ChangeOutput), wanted.modality == "CT"
+    changes, is_ct = isinstance(generator, ChangeOutput), target.modality == "CT"
     # From here on little is held beside input, output and one map: studies fill memory.
     slabs = answer(volume, model, direction, study, output, body)
     del study, output, body
@@ -158,7 +158,7 @@ def answer(
         output: What the network made of that, (X, Y, Z) in [-1, 1]; it is used up.
         body: Outside of it a drawn image is air.
     """
-    given, wanted = model.description.domains(direction)
+    source, target = model.description.domains(direction)
     affine, bounds = study.affine, study.bounds
     if isinstance(model.networks[direction], ChangeOutput):
         for z in range(output.shape[2]):
@@ -168,12 +168,12 @@ def answer(
         for place, amount in on_grid(output, affine, volume.grid):
             yield place, np.clip(amount, *_change_limits(volume.voxels[..., place], model, direction, bounds))
         return
-    ends = wanted.window.lower, wanted.window.upper
-    if wanted.window.percentiles:
-        ends = bounds if given.window.percentiles else model.description.intensities[wanted.name]
+    ends = target.window.lower, target.window.upper
+    if target.window.percentiles:
+        ends = bounds if source.window.percentiles else model.description.intensities[target.name]
     image = denormalise(output, ends)
     if body is not None:
-        image[~body] = wanted.air
+        image[~body] = target.air
     del study, output, body
     yield from on_grid(image, affine, volume.grid)
 
@@ -207,22 +207,22 @@ def check_plane(volume: Volume, study: Prepared) -> None:
 
 
 def _input_warnings(
-    study: Prepared, body: NDArray[np.bool_], given: Domain, description: TranslationDescription
+    study: Prepared, body: NDArray[np.bool_], domain: Domain, description: TranslationDescription
 ) -> Iterator[str]:
     if description.origin.phantom:
         yield OF_PHANTOM
     if not body.any():
         draws = description.generator.change == "none"
         yield f"no body found: {'the output is empty' if draws else 'nothing was changed'}"
-    seen = description.intensities.get(given.name)
-    if seen is None or given.unit != "HU":  # arbitrary units have a scale of their own in each study
+    trained_range = description.intensities.get(domain.name)
+    if trained_range is None or domain.unit != "HU":  # arbitrary units have a scale of their own in each study
         return
     low, high = np.percentile(study.voxels, [0.1, 99.9])  # of the whole volume, as the training measured them
-    slack = TOLERANCE * (seen[1] - seen[0])
-    if low < seen[0] - slack or high > seen[1] + slack:
+    slack = TOLERANCE * (trained_range[1] - trained_range[0])
+    if low < trained_range[0] - slack or high > trained_range[1] + slack:
         yield (
             f"intensities outside what the model saw: {low:.0f} to {high:.0f} HU here, "
-            f"{seen[0]:.0f} to {seen[1]:.0f} HU in training (.1 to 99.9 percentile)"
+            f"{trained_range[0]:.0f} to {trained_range[1]:.0f} HU in training (.1 to 99.9 percentile)"
         )
 
 

@@ -78,10 +78,10 @@ def uncertainty(
         (X, Y, Z) in the output's unit, before rounding; 0 where the output is what it is by construction.
     """
     description = model.description
-    given = description.domains(direction)[0]
+    source = description.domains(direction)[0]
     generator = fabric.to_device(model.networks[direction])
-    study = prepare(volume, given, description.grid)
-    body = body_mask(study.voxels, given, to_the_edge=True)
+    study = prepare(volume, source, description.grid)
+    body = body_mask(study.voxels, source, to_the_edge=True)
     spread = _Spread(volume.grid.size)
     if not body.any():
         return spread.mean
@@ -89,7 +89,7 @@ def uncertainty(
     random = np.random.default_rng(number)
     with _dropout_active(generator, fabric, number):
         for _ in range(samples):
-            varied = _moved(_rescaled(study, given, random), _motion(description.patch, random))
+            varied = _moved(_rescaled(study, source, random), _motion(description.patch, random))
             output = apply(generator, varied, description.patch, description.generator.network.multiple, fabric)
             spread.add(answer(volume, model, direction, varied, output))
     result = spread.deviation()
@@ -147,9 +147,9 @@ def _moved(study: Prepared, motion: NDArray[np.float64]) -> Prepared:
 def _rescaled(study: Prepared, domain: Domain, random: np.random.Generator) -> Prepared:
     """A study with a little more or less contrast, and in HU brightness; arbitrary units have a zero, which stays."""
     lower, upper = study.bounds
-    gain, offset = 1 + LARGEST_GAIN * random.uniform(-1, 1), LARGEST_OFFSET * random.uniform(-1, 1)
+    contrast, offset = 1 + LARGEST_GAIN * random.uniform(-1, 1), LARGEST_OFFSET * random.uniform(-1, 1)
     shift = (upper - lower) * offset if domain.unit == "HU" else 0.0
-    voxels = (study.voxels - np.float32(lower)) * np.float32(gain) + np.float32(lower + shift)
+    voxels = (study.voxels - np.float32(lower)) * np.float32(contrast) + np.float32(lower + shift)
     return replace(study, voxels=voxels)
 
 

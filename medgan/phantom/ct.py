@@ -84,13 +84,13 @@ class _Scanner:
     def _gain_hu(self, tissue: Label, box: Box, near: Space) -> Field | float:
         """What iodine adds: mostly one number for a tissue."""
         phase, iodine = self.scan.phase, self.scan.iodine
-        gain = self.tissues[tissue].gain_hu(phase) * iodine
+        enhancement_hu = self.tissues[tissue].gain_hu(phase) * iodine
         if tissue is Tissue.VENA_CAVA:  # renal blood mixes in over 40 mm
             mixed = np.clip((near.z + 30.0) / 40.0, 0.0, 1.0)
-            return np.asarray(gain + mixed * (RENAL_RETURN.gain_hu(phase) * iodine - gain))
+            return np.asarray(enhancement_hu + mixed * (RENAL_RETURN.gain_hu(phase) * iodine - enhancement_hu))
         if tissue is Tissue.SPLEEN:  # the pulp fills unevenly at first
-            return np.asarray(gain * (1.0 + max(0.0, 1.0 - 2.5 * phase) * self.patches[box]))
-        return gain
+            return np.asarray(enhancement_hu * (1.0 + max(0.0, 1.0 - 2.5 * phase) * self.patches[box]))
+        return enhancement_hu
 
     def images(self, *, noise: bool) -> dict[str, NDArray[np.int16]]:
         """The scans in whole HU, in the range of a 12-bit scanner."""

@@ -82,8 +82,8 @@ class Kind:
         scanners = [each.scanner(rng, grid) for each in self.examinations]
         anatomy = self.draw(rng("anatomy"), lesions=self._carries(seed, subject, lesions))
         labels = lay(anatomy.layers, anatomy.coordinates(grid), *scanners)
-        kept = labels if self.mask == "lesions" else 1
-        marked = np.where(np.isin(labels, self.lesion_labels), kept, 0).astype(np.uint8)
+        values = labels if self.mask == "lesions" else 1
+        marked = np.where(np.isin(labels, self.lesion_labels), values, 0).astype(np.uint8)
         scans = {name: voxels for scanner in scanners for name, voxels in scanner.images(noise=noise).items()}
         return scans | {"labels": labels, "lesions": marked}
 

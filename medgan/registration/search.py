@@ -325,14 +325,14 @@ def _search(fixed: Side, moving: Side, config: RegistrationConfig) -> sitk.Euler
     """
     frame = own_frame(fixed.image)
     fixed, moving = in_frame(fixed, frame), in_frame(moving, frame)
-    kept = _ends(fixed, moving, 0, _starts(fixed, moving, config), config)
-    kept += map(_inverse, _ends(moving, fixed, 0, _starts(moving, fixed, config), config))
+    transforms = _ends(fixed, moving, 0, _starts(fixed, moving, config), config)
+    transforms += map(_inverse, _ends(moving, fixed, 0, _starts(moving, fixed, config), config))
     for number in range(1, len(config.level_spacings_mm)):
-        kept = _ends(fixed, moving, number, kept, config)
-    if not kept:
+        transforms = _ends(fixed, moving, number, transforms, config)
+    if not transforms:
         raise DataError("the scans share no tissue wherever the search starts; look at both images.")
     back = np.linalg.inv(frame)
-    return _about((back @ [*kept[0].GetCenter(), 1.0])[:3], back @ matrix_lps(kept[0]) @ frame)
+    return _about((back @ [*transforms[0].GetCenter(), 1.0])[:3], back @ matrix_lps(transforms[0]) @ frame)
 
 
 def _starts(fixed: Side, moving: Side, config: RegistrationConfig) -> Iterator[sitk.Euler3DTransform]:
@@ -361,15 +361,15 @@ def _ends(
     size = np.array(fixed.image.GetSize(), float)
     indices = [(size * corner).tolist() for corner in itertools.product((0.0, 1.0), repeat=3)]
     corners = [fixed.image.TransformContinuousIndexToPhysicalPoint(index) for index in indices]
-    kept: list[sitk.Euler3DTransform] = []
+    ends: list[sitk.Euler3DTransform] = []
     taken: list[NDArray[np.float64]] = []
     for score, transform in sorted((_climb(level, start, config) for start in starts), key=lambda end: end[0]):
         places = np.array([transform.TransformPoint(corner) for corner in corners])
         alike = any(np.linalg.norm(places - other, axis=1).mean() <= apart_mm for other in taken)
-        if math.isfinite(score) and not alike and len(kept) < most:
-            kept.append(transform)
+        if math.isfinite(score) and not alike and len(ends) < most:
+            ends.append(transform)
             taken.append(places)
-    return kept
+    return ends
 
 
 @dataclass(frozen=True)

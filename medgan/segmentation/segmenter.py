@@ -43,11 +43,11 @@ class Segmenter(Learner):
         self.descend(self.segmenter_optimizer, terms)
         return {name: term.detach() for name, term in terms.items()}
 
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+    def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Mean Dice of each name over the subjects that have it, and of all names."""
         assert isinstance(held_out, LabelledHeldOut), "a segmenter is judged on labelled subjects"
         predictions = [
-            segment_prepared(kept[SEGMENTER], study, self.config, self.attached) for study in held_out.source
+            segment_prepared(networks[SEGMENTER], study, self.config, self.attached) for study in held_out.source
         ]
         pairs = list(zip(predictions, held_out.labels, strict=True))
         by_name = {

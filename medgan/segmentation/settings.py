@@ -143,12 +143,12 @@ class SegmenterDescription(Description):
     def card(self) -> tuple[str, str, dict[str, str]]:
         """What is segmented, and in which images."""
         config, patch = self.config, self.config.patch
-        seen = f"{patch.dimensions}D, trained on {' x '.join(map(str, patch.shape))} voxels"
+        input_size = f"{patch.dimensions}D, trained on {' x '.join(map(str, patch.shape))} voxels"
         subjects = f"{self.trained} train and {self.extra} extra, {self.validated} validation"
         rows = {
             "Segments": ", ".join(f"{value} {name}" for value, name in self.names.items()),
             **input_rows(config.domain, config.grid),
-            "Input": f"{seen}, augmentation {config.augmentation}",
+            "Input": f"{input_size}, augmentation {config.augmentation}",
             "Training subjects": f"{subjects}; {self.origin.data}",
         }
         return f"Segmenter of {', '.join(config.labels)}", "", rows

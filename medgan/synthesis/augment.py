@@ -225,8 +225,8 @@ class _Augmentation(Batch[Synthesiser]):
 
     def finish(self, folder: Path) -> None:
         """Write the cohort: its real rows, and those of the cases that are there."""
-        made = {outcome.output for outcome in self.outcomes if outcome.status != "failed"}
-        done = [job for job in self.cases if job.output.relative_to(folder).as_posix() in made]
+        outputs = {outcome.output for outcome in self.outcomes if outcome.status != "failed"}
+        done = [job for job in self.cases if job.output.relative_to(folder).as_posix() in outputs]
         write_cohort(folder, self.real, [(job.name, job.output, job.labels) for job in done])
 
 

@@ -103,7 +103,7 @@ class Sampler(LesionGenerator):
         return torch.randn(like.shape[0], self.latent, device=like.device)
 
     @torch.no_grad()
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+    def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """The distance of samples to held-out patches of the same conditions, and how much samples differ.
 
         ``val/sliced_wasserstein`` is the sliced Wasserstein distance of joint patches, in units of [-1, 1];
@@ -112,7 +112,7 @@ class Sampler(LesionGenerator):
         batch = self.held_out_patches(held_out)
         real, condition = self.joint(batch).cpu(), batch[CONDITION]
         z = torch.randn(JUDGED, self.latent, generator=torch.Generator().manual_seed(0)).to(condition.device)
-        fake = kept[GENERATOR](z, condition).float().cpu()
+        fake = networks[GENERATOR](z, condition).float().cpu()
         distance = sliced_wasserstein(fake.numpy(), real.numpy(), projections=PROJECTIONS, seed=0)
         self.diversity = spread(fake) / max(spread(real), 1e-6)
         metrics = {"val/sliced_wasserstein": distance, "val/diversity": self.diversity}

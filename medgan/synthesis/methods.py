@@ -223,10 +223,10 @@ class _Painted(Inserter):
             [cut(image, start, self._extent) for start in starts],
             *([cut(volume, start, self._extent) for start in starts] for volume in (hidden, labels)),
         )
-        context, hiding, wanted = (
+        context, holes, wanted = (
             torch.from_numpy(np.reshape(each, (len(starts), 1, *self.lesions.shape))) for each in patches
         )
-        painted = self._paint(context, hiding, wanted.long(), site, rng)
+        painted = self._paint(context, holes, wanted.long(), site, rng)
         result = canvas.image.copy()
         for patch, start in zip(painted.reshape(len(starts), *self._extent), starts, strict=True):
             place, part = insertion.overlap(result.shape, start, patch.shape)

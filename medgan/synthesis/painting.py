@@ -246,7 +246,7 @@ class Painting(LesionGenerator):
         return terms
 
     @torch.no_grad()
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+    def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Held-out patches, hidden and painted, against what was there.
 
         ``val/sliced_wasserstein`` compares the hidden regions as two sets, in units of [-1, 1]; ``val/mae_percent`` is
@@ -259,7 +259,7 @@ class Painting(LesionGenerator):
         hidden, random = inputs[1], torch.Generator().manual_seed(0)
         shape = (len(real), self.config.noise, *real.shape[2:])
         noises = (torch.randn(shape, generator=random).to(real) for _ in range(2))
-        fake, other = (kept[GENERATOR](*inputs, noise=noise).float() for noise in noises)
+        fake, other = (networks[GENERATOR](*inputs, noise=noise).float() for noise in noises)
         inside = [(patches * hidden).cpu().numpy() for patches in (fake, real)]
         metrics = {
             "val/sliced_wasserstein": sliced_wasserstein(*inside, projections=PROJECTIONS, seed=0),

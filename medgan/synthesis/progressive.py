@@ -103,10 +103,10 @@ class Progressive(Sampler):
         self.iteration += 1
         return terms
 
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+    def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """As every sampler; a generator that still grows may not become the model."""
-        judgement = super().validate(held_out, kept)
-        grown = float(kept[GENERATOR].get_buffer("grown"))
+        judgement = super().validate(held_out, networks)
+        grown = float(networks[GENERATOR].get_buffer("grown"))
         complete = grown == self.config.levels
         if not complete:
             self.diversity = 1.0  # Coarse samples differ less than full patches do: no sign of a collapse.

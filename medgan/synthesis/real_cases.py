@@ -131,8 +131,8 @@ def _refuse_leaks(cohort: Cohort, split: Split, recipients: Sequence[str], train
             f"synthetic cases are made of the split's training subjects alone, not of "
             f"{few(outside, MAX_NAMED)}: they would be tested on what a training has seen."
         )
-    kept: tuple[Part, ...] = ("validation", "test")
-    owners = split.owners(kept) | owners_of(study for part in kept for study in split.part(cohort, part).studies)
+    parts: tuple[Part, ...] = ("validation", "test")
+    owners = split.owners(parts) | owners_of(study for part in parts for study in split.part(cohort, part).studies)
     leaks = [
         f"'{study.subject}' has the image {study.image.name} of '{owner}'"
         for study in training
@@ -157,8 +157,8 @@ def _readable_labels(cohort: Cohort) -> Labels:
     return labels_of(replace(cohort, studies=tuple(readable)))
 
 
-def write_cohort(folder: Path, real: RealCases, made: Sequence[tuple[str, Path, Path]]) -> None:
-    """Write the table of real and ``made`` cases (subject, image, mask), link real files, and say what labels mean."""
+def write_cohort(folder: Path, real: RealCases, cases: Sequence[tuple[str, Path, Path]]) -> None:
+    """Write the table of real files and ``cases`` (subject, image, mask), link the real, and say what labels mean."""
     rows, part_of = [], real.split.part_of
     for study in real.cohort.studies:
         paths = [path and f"{REAL}/{real.cohort.relative(path)}" for path in (study.image, study.mask)]
@@ -167,7 +167,7 @@ def write_cohort(folder: Path, real: RealCases, made: Sequence[tuple[str, Path, 
                 _link(source, folder / path, folder)
         rows.append([study.subject, study.domain, *(path or "" for path in paths), part_of.get(study.subject) or ""])
     domain = real.cohort.studies[0].domain
-    for subject, *files in made:
+    for subject, *files in cases:
         rows.append([subject, domain, *(file.relative_to(folder).as_posix() for file in files), "train"])
     table = io.StringIO(newline="")
     csv.writer(table, lineterminator="\n").writerows([["subject", "domain", "image", "mask", "split"], *rows])

@@ -112,10 +112,10 @@ def lesions_of(case: Labelled) -> tuple[Lesion, ...]:
 
 def organ_of(case: Labelled) -> Lesion:
     """All that a label map marks, as one; a case in which nothing is marked is refused."""
-    found = ndimage.find_objects((case.labels > 0).astype(np.uint8))
-    if not found:
+    extents = ndimage.find_objects((case.labels > 0).astype(np.uint8))
+    if not extents:
         raise InsertionError(f"{case.subject} has no label that could be replaced; use placement=add.")
-    return _part(case, found[0], np.ones((), dtype=bool))
+    return _part(case, extents[0], np.ones((), dtype=bool))
 
 
 def _part(case: Labelled, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Lesion:
@@ -264,10 +264,10 @@ class ShapeModel:
         is drawn from the Gaussian around the mean of all. Between, the real masks' variance is kept.
         """
         near = int(rng.integers(len(self.radii_mm)))
-        kept = np.sqrt(1 - novelty**2)
-        weights = kept * self.coefficients[near] + novelty * rng.standard_normal(len(self.modes))
+        likeness = np.sqrt(1 - novelty**2)
+        weights = likeness * self.coefficients[near] + novelty * rng.standard_normal(len(self.modes))
         sizes = np.log(self.radii_mm)
-        size = sizes.mean() + kept * (sizes[near] - sizes.mean()) + novelty * sizes.std() * rng.standard_normal()
+        size = sizes.mean() + likeness * (sizes[near] - sizes.mean()) + novelty * sizes.std() * rng.standard_normal()
         radius = float(np.exp(np.clip(size, sizes.min(), sizes.max())))
         shape = self.mean + (weights @ self.modes).reshape(self.mean.shape)
         # Grown or shrunk until it is as large as the unit ball (or disc): where distance maps of long things are mixed

@@ -173,8 +173,8 @@ class CycleGAN(UnpairedTranslator):
             moved = l1_loss(fake_target, centre_source) + l1_loss(fake_source, centre_target)
             terms["change"] = growth * config.change * moved
         if self.semantics:
-            kept = self.semantics.loss(source, fake_target, self.around)
-            terms["semantic"] = config.semantic * (kept + self.semantics.loss(target, fake_source, self.around))
+            semantic = self.semantics.loss(source, fake_target, self.around)
+            terms["semantic"] = config.semantic * (semantic + self.semantics.loss(target, fake_source, self.around))
         return terms
 
     def anchor_terms(self, batch: Batch) -> Terms:

@@ -77,9 +77,9 @@ class TranslationPipeline(Pipeline[C]):
         )
 
     @classmethod
-    def variant(cls, asked: Settings) -> str | None:
+    def variant(cls, settings: Settings) -> str | None:
         """The translator."""
-        return asked.get("translator")
+        return settings.get("translator")
 
     @abstractmethod
     def learner(self) -> Translator:
@@ -112,8 +112,8 @@ class TranslationPipeline(Pipeline[C]):
             couples = zip(target, train.pairs(self.pair), strict=True)
             voxels, seed = config.misalignment_voxels, config.seed
             target = [misaligned(study, voxels, subject=one.subject, seed=seed) for study, (one, _) in couples]
-        seen = self.prepared(validation, cache)
-        held_out = HeldOut(*seen, self.regions(*seen))
+        sides = self.prepared(validation, cache)
+        held_out = HeldOut(*sides, self.regions(*sides))
         drawn = partial(PatchDataset, config=config.patch, seed=config.seed)
         real = drawn(source, target, paired=self.pair.paired, regions=self.regions(source, target))
         patches: Dataset[Batch] = real

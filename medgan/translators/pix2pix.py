@@ -109,8 +109,8 @@ class Pix2Pix(Translator):
         """Restore the iteration."""
         self.iteration = int(state["iteration"])
 
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+    def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Mean absolute error on held-out pairs."""
-        fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
+        fakes = [self.translate(networks["to_target"], study) for study in held_out.source]
         metrics = paired_metrics(held_out, fakes, self.pair)
         return Judgement(metrics, self.panel(held_out.source, fakes, held_out.target))

@@ -38,7 +38,7 @@ class SemanticConsistency:
     def __init__(self, folder: Path, pair: DomainPair, patch: PatchConfig, grid: GridConfig | None) -> None:
         model = read_model(folder, SegmenterDescription)
         config, source, target = model.description.config, pair.source, pair.target
-        own, seen, multiple = config.domain, config.patch, config.network.multiple
+        own, own_patch, multiple = config.domain, config.patch, config.network.multiple
         if source.unit != target.unit:
             raise ModelError(
                 f"{folder}: one segmenter cannot look at both {source.name} ({source.unit}) and {target.name} "
@@ -51,10 +51,10 @@ class SemanticConsistency:
                 f"{source.unit}, window {source.window.lower:g} to {source.window.upper:g}); give a segmenter of "
                 f"{source.name}."
             )
-        if seen.spatial != patch.spatial or seen.channels not in (1, patch.channels):
+        if own_patch.spatial != patch.spatial or own_patch.channels not in (1, patch.channels):
             raise ModelError(
-                f"{folder}: sees patches in {seen.dimensions}D and the translator in {patch.dimensions}D; train the "
-                f"segmenter with patch.dimensions={patch.dimensions}."
+                f"{folder}: sees patches in {own_patch.dimensions}D and the translator in {patch.dimensions}D; train "
+                f"the segmenter with patch.dimensions={patch.dimensions}."
             )
         if any(size % multiple for size in patch.shape):
             raise ModelError(
@@ -67,9 +67,13 @@ class SemanticConsistency:
                 f"{folder}: sees voxels of {_spacing(config.grid)} mm and the translator of {_spacing(grid)} mm; train "
                 "the segmenter with the translator's grid.spacing_mm."
             )
-        self.network, self.stacked, self.sha256 = model.network, seen.channels > 1, model.description.weights_sha256
+        self.network, self.stacked, self.sha256 = (
+            model.network,
+            own_patch.channels > 1,
+            model.description.weights_sha256,
+        )
         ours, theirs = source.window, own.window
-        self.gain = (ours.upper - ours.lower) / (theirs.upper - theirs.lower)
+        self.scale = (ours.upper - ours.lower) / (theirs.upper - theirs.lower)
         self.offset = (ours.upper + ours.lower - theirs.upper - theirs.lower) / (theirs.upper - theirs.lower)
 
     def loss(self, image: Tensor, translated: Tensor, around: Around) -> Tensor:
@@ -85,7 +89,7 @@ class SemanticConsistency:
 
     def scores(self, image: Tensor) -> Tensor:
         """The segmenter's raw scores (B, labels + 1, *shape) of what it sees, (B, C, *shape)."""
-        scores: Tensor = self.network.to(image.device)((image * self.gain + self.offset).clamp(-1, 1))
+        scores: Tensor = self.network.to(image.device)((image * self.scale + self.offset).clamp(-1, 1))
         return scores.float()
 
 

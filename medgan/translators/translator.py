@@ -142,9 +142,9 @@ class UnpairedTranslator(Translator):
     settings: str
     """The section of the settings that holds its learning rates."""
 
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+    def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Distances of distributions, and changes where nothing may change."""
-        fakes = [self.translate(kept["to_target"], study) for study in held_out.source]
+        fakes = [self.translate(networks["to_target"], study) for study in held_out.source]
         return Judgement(unpaired_metrics(held_out, fakes, self.pair), self.panel(held_out.source, fakes))
 
     def diagnose(self, means: Mapping[str, float]) -> str | None:

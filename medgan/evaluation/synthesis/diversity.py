@@ -81,12 +81,12 @@ def _ratio(distances: Callable[[Patches], Floats], samples: Patches, real: Patch
 def _by_class(patches: Patches, distances: Floats) -> dict[int, float]:
     """The mean distance of two patches of each class, of different groups; classes without such two are left out."""
     classes, apart = patches.classes, _apart(patches)
-    found = {}
+    means = {}
     for name in np.unique(classes):
         pairs = distances[(classes[:, None] == name) & (classes == name) & apart]
         if pairs.size and not np.isnan(pairs).all():
-            found[int(name)] = float(np.nanmean(pairs))
-    return found
+            means[int(name)] = float(np.nanmean(pairs))
+    return means
 
 
 def _image_distances(patches: Patches) -> Floats:

@@ -159,10 +159,10 @@ def evaluate_synthesis(
         raise ConfigError(f"--window-hu {lower:g} {upper:g} is empty: give the lower end first.")
     if question.size_voxels < SMALLEST:
         raise ConfigError(f"patches of {question.size_voxels} voxels are too small to judge; ask for {SMALLEST}.")
-    made, real = divided(synthetic, reference, options)
+    synthetic_rows, real_rows = divided(synthetic, reference, options)
     parts = Split.load(split) if split else None
-    domain = _domain(real[0].study.domain, question)
-    material = gather(made, real, domain, question.shape, split=parts, seed=question.seed)
+    domain = _domain(real_rows[0].study.domain, question)
+    material = gather(synthetic_rows, real_rows, domain, question.shape, split=parts, seed=question.seed)
     make_folder(out)
     return _judged(material, question.seed, out)
 
@@ -170,11 +170,11 @@ def evaluate_synthesis(
 def _judged(material: PatchSets, seed: int, out: Path) -> Synthesis:
     training = material.training.drawn(MOST, seed)
     held_out = material.held_out.drawn(MOST, seed)
-    made = material.synthetic.drawn(MOST, seed)
-    count = min(len(made), len(held_out))
+    synthetic = material.synthetic.drawn(MOST, seed)
+    count = min(len(synthetic), len(held_out))
     floor = held_out.drawn(count, seed)
     judge = Judge(training, floor, material.suspected, len(material.names), seed=seed)
-    arms = {SYNTHETIC: made.drawn(count, seed), REAL: floor} | {
+    arms = {SYNTHETIC: synthetic.drawn(count, seed), REAL: floor} | {
         "blurred": blurred(floor), "collapsed": collapsed(floor, seed), "copied": copied(training, count, seed)
     }  # fmt: skip
     columns = {name: judge.figures(patches, real=name in (REAL, "blurred")) for name, patches in arms.items()}
@@ -184,21 +184,21 @@ def _judged(material: PatchSets, seed: int, out: Path) -> Synthesis:
         | {arm: columns[arm][name] for arm in arms}
         for name, measure in MEASURES.items()
     ]
-    whole = nearest(made, material.suspected, real=False)
-    suspects = judge.threshold.suspects(whole)
+    pairs = nearest(synthetic, material.suspected, real=False)
+    suspects = judge.threshold.suspects(pairs)
     result = Synthesis(
         figures=pd.DataFrame(rows),
-        nearest=_nearest_table(made, material.suspected, whole, suspects),
-        memorisation=judge.threshold.verdict(whole),
+        nearest=_nearest_table(synthetic, material.suspected, pairs, suspects),
+        memorisation=judge.threshold.verdict(pairs),
         collapse=diversity.collapse_verdict(columns[SYNTHETIC], columns[REAL], len(judge.modes)),
         features=features,
         notes=tuple(_notes(material, count, len(training))),
         failures=material.failures,
     )
     _write(result, judge.threshold, out)
-    orders = {"nearest": np.argsort(whole.distance), "samples": np.random.default_rng(seed).permutation(len(made))}
+    orders = {"nearest": np.argsort(pairs.distance), "samples": np.random.default_rng(seed).permutation(len(synthetic))}
     for name, order in orders.items():
-        contact_sheet(made, material.suspected, whole, suspects, order.tolist(), out / f"{name}.png")
+        contact_sheet(synthetic, material.suspected, pairs, suspects, order.tolist(), out / f"{name}.png")
     return result
 
 
@@ -212,15 +212,15 @@ def _domain(name: str, question: Question) -> Domain:
     return domain if domain.modality == "MR" else domain.model_copy(update={"window": Window(lower=lower, upper=upper)})
 
 
-def _nearest_table(made: Patches, suspected: Patches, found: Nearest, suspects: NDArray[np.bool_]) -> pd.DataFrame:
+def _nearest_table(synthetic: Patches, suspected: Patches, pairs: Nearest, suspects: NDArray[np.bool_]) -> pd.DataFrame:
     rows = []
-    for number, origin in enumerate(made.origins):
-        known = math.isfinite(found.distance[number])
-        partner = suspected.origins[found.which[number]]
+    for number, origin in enumerate(synthetic.origins):
+        known = math.isfinite(pairs.distance[number])
+        partner = suspected.origins[pairs.which[number]]
         rows.append({
             "sample": origin.lesion, "subject": origin.subject, "recipient": origin.recipient or "",
             "nearest": partner.lesion if known else "", "nearest_subject": partner.subject if known else "",
-            "distance": found.distance[number], "ratio": found.ratio[number], "suspect": bool(suspects[number]),
+            "distance": pairs.distance[number], "ratio": pairs.ratio[number], "suspect": bool(suspects[number]),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -245,34 +245,34 @@ def _notes(material: PatchSets, count: int, training: int) -> list[str]:
     return lines
 
 
-def _write(found: Synthesis, threshold: Threshold, out: Path) -> None:
-    write_csv(out / "synthesis.csv", found.figures)
-    write_csv(out / "nearest.csv", found.nearest)
+def _write(synthesis: Synthesis, threshold: Threshold, out: Path) -> None:
+    write_csv(out / "synthesis.csv", synthesis.figures)
+    write_csv(out / "nearest.csv", synthesis.nearest)
     content: dict[str, Any] = {
-        "memorisation": found.memorisation,
-        "collapse": found.collapse,
-        "features": found.features,
-        "figures": found.figures.drop(columns="measure").set_index("name").to_dict("index"),
+        "memorisation": synthesis.memorisation,
+        "collapse": synthesis.collapse,
+        "features": synthesis.features,
+        "figures": synthesis.figures.drop(columns="measure").set_index("name").to_dict("index"),
         "copy_threshold": asdict(threshold),
-        "notes": found.notes,
-        "failures": [asdict(failure) for failure in found.failures],
+        "notes": synthesis.notes,
+        "failures": [asdict(failure) for failure in synthesis.failures],
     }
     write_json(out / "synthesis.json", plain(content))
 
 
-def render(found: Synthesis) -> Group:
+def render(synthesis: Synthesis) -> Group:
     """Each measure of the synthetic patches beside real and broken ones, the two verdicts, notes and failures."""
-    arms = list(found.figures.columns[2:])
+    arms = list(synthesis.figures.columns[2:])
     table = Table(Column("measure", overflow="fold", min_width=NAME_WIDTH), "right", pad_edge=False)
     for arm in arms:
         table.add_column(arm, justify="right")
-    for row in found.figures.to_dict("records"):
+    for row in synthesis.figures.to_dict("records"):
         measure = MEASURES[row["measure"]]
         cells = ["" if math.isnan(row[arm]) else f"{row[arm]:.{measure.digits}f}" for arm in arms]
         table.add_row(f"{row['measure']} *" if measure.featured else row["measure"], measure.right, *cells)
     verdicts = [
         Text(line, style="bold red" if any(word in line for word in ALARMS) else "bold")
-        for line in (found.memorisation, found.collapse)
+        for line in (synthesis.memorisation, synthesis.collapse)
     ]
-    notes = [Text(line, style="dim") for line in (f"* on features of {found.features}.", *found.notes)]
-    return Group(table, *notes, *failure_lines(found.failures, "synthesis.json"), *verdicts)
+    notes = [Text(line, style="dim") for line in (f"* on features of {synthesis.features}.", *synthesis.notes)]
+    return Group(table, *notes, *failure_lines(synthesis.failures, "synthesis.json"), *verdicts)

@@ -68,23 +68,23 @@ class Threshold:
         ratio = np.percentile(real.ratio[np.isfinite(real.distance)], PERCENTILE)
         return cls(float(np.percentile(known, PERCENTILE)), float(ratio), CERTAIN * float(known.min()))
 
-    def suspects(self, found: Nearest) -> NDArray[np.bool_]:
+    def suspects(self, pairs: Nearest) -> NDArray[np.bool_]:
         """(N,), the samples nearer than real ones come, and clearly nearer than to any other lesion.
 
         The second keeps smooth samples from suspicion, which are a little nearer to everything.
         """
-        near = (found.distance < self.distance) & (found.ratio < self.ratio)
-        return np.asarray(near | self.certainly(found))
+        near = (pairs.distance < self.distance) & (pairs.ratio < self.ratio)
+        return np.asarray(near | self.certainly(pairs))
 
-    def certainly(self, found: Nearest) -> NDArray[np.bool_]:
+    def certainly(self, pairs: Nearest) -> NDArray[np.bool_]:
         """(N,), the samples that are copies without doubt."""
-        return np.asarray(found.distance < self.certain)
+        return np.asarray(pairs.distance < self.certain)
 
-    def verdict(self, found: Nearest) -> str:
+    def verdict(self, pairs: Nearest) -> str:
         """One line: whether one sample is certainly a copy, or more are near training patches than real ones are."""
-        suspects, certain = int(self.suspects(found).sum()), int(self.certainly(found).sum())
-        share = f"{suspects} of {len(found.distance)} samples ({suspects / len(found.distance):.0%})"
-        if certain or float(binom.sf(suspects - 1, len(found.distance), PERCENTILE / 100)) < SURE:
+        suspects, certain = int(self.suspects(pairs).sum()), int(self.certainly(pairs).sum())
+        share = f"{suspects} of {len(pairs.distance)} samples ({suspects / len(pairs.distance):.0%})"
+        if certain or float(binom.sf(suspects - 1, len(pairs.distance), PERCENTILE / 100)) < SURE:
             beyond = f", {certain} of them beyond doubt" if certain else ""
             what = f"{share} are copies of training patches{beyond}"
             return f"Memorisation: COPIES. {what}; see nearest.png and nearest.csv."
@@ -131,30 +131,30 @@ def _aligned_distances(one: Floats, other: Floats, where: NDArray[np.bool_]) -> 
     target = window(fixed, (0,) * spatial)
     best = np.full((len(free), len(fixed)), -1.0, dtype=np.float32)
     for steps in product((1, -1), repeat=spatial):
-        turned, seen = (each[(slice(None), *(slice(None, None, step) for step in steps))] for each in (free, weights))
+        turned, mask = (each[(slice(None), *(slice(None, None, step) for step in steps))] for each in (free, weights))
         for shift in product(range(-reach, reach + 1), repeat=spatial):
-            np.maximum(best, _correlation(window(turned, shift), window(seen, shift), target), out=best)
+            np.maximum(best, _correlation(window(turned, shift), window(mask, shift), target), out=best)
     return np.sqrt(np.clip(1 - best.astype(np.float64), 0, None))
 
 
 def _correlation(one: Floats, weights: Floats, other: Floats) -> Floats:
     """(N, M), Pearson's correlation of patches (N, D) and (M, D) over the voxels that weights (N, D) mark."""
     count = np.maximum(weights.sum(axis=1, keepdims=True), 1)
-    seen = weights * (one - (weights * one).sum(axis=1, keepdims=True) / count)
-    spread = (seen**2).sum(axis=1, keepdims=True)
+    deviations = weights * (one - (weights * one).sum(axis=1, keepdims=True) / count)
+    spread = (deviations**2).sum(axis=1, keepdims=True)
     others = np.clip(weights @ (other**2).T - (weights @ other.T) ** 2 / count, 0, None)
     scale = np.sqrt(spread * others)
-    found = np.divide(seen @ other.T, scale, out=np.zeros_like(scale), where=scale > FLAT * count)
-    return np.asarray(np.clip(found, -1, 1))
+    correlation = np.divide(deviations @ other.T, scale, out=np.zeros_like(scale), where=scale > FLAT * count)
+    return np.asarray(np.clip(correlation, -1, 1))
 
 
 def _lesion_and_rim(samples: Patches) -> NDArray[np.bool_]:
     """(N, *shape), what is labelled and two voxels around it; all of a patch in which little or nothing is."""
     spatial = samples.labels.ndim - 1
     cross = ndimage.generate_binary_structure(spatial, 1)[None]
-    found = ndimage.binary_dilation(samples.labels > 0, cross, iterations=RIM)
-    found[found.reshape(len(samples), -1).sum(axis=1) < FEWEST_VOXELS] = True
-    return np.asarray(found)
+    masks = ndimage.binary_dilation(samples.labels > 0, cross, iterations=RIM)
+    masks[masks.reshape(len(samples), -1).sum(axis=1) < FEWEST_VOXELS] = True
+    return np.asarray(masks)
 
 
 def _recipients_place(samples: Patches, training: Patches) -> NDArray[np.bool_]:
@@ -166,7 +166,7 @@ def _recipients_place(samples: Patches, training: Patches) -> NDArray[np.bool_]:
 
 
 def contact_sheet(
-    samples: Patches, training: Patches, found: Nearest, suspects: NDArray[np.bool_], order: Sequence[int], path: Path
+    samples: Patches, training: Patches, pairs: Nearest, suspects: NDArray[np.bool_], order: Sequence[int], path: Path
 ) -> None:
     """Write pairs of a sample, on the left, and its nearest training patch as PNG; of blocks the middle slice.
 
@@ -174,7 +174,7 @@ def contact_sheet(
     """
     tiles = []
     for number in order[:MOST]:
-        pair = [(samples, number), (training, int(found.which[number]))]
+        pair = [(samples, number), (training, int(pairs.which[number]))]
         images = np.hstack([_tile(patches.images[at], patches.labels[at]) for patches, at in pair])
         framed = np.full((images.shape[0] + 6, images.shape[1] + 6, 3), SUSPECT if suspects[number] else 0, np.uint8)
         framed[3:-3, 3:-3] = images

@@ -91,8 +91,8 @@ class Patches:
     @classmethod
     def joined(cls, parts: Sequence["Patches"]) -> "Patches":
         """Patches of one shape, one after another; a DataError where there are none, or of several shapes."""
-        kept = [part for part in parts if len(part)]
-        shapes = sorted({part.images.shape[1:] for part in kept})
+        filled = [part for part in parts if len(part)]
+        shapes = sorted({part.images.shape[1:] for part in filled})
         if not shapes:
             raise DataError("there are no patches: no image that could be read has a lesion; check masks and labels.")
         if len(shapes) > 1:
@@ -100,8 +100,8 @@ class Patches:
                 f"patches of the shapes {' and '.join(map(str, shapes))} do not compare; give images of one size, or a "
                 "cohort with a `mask` column, around whose lesions patches of one size are cut."
             )
-        images, labels = (np.concatenate([getattr(part, name) for part in kept]) for name in ("images", "labels"))
-        return cls(images, labels, tuple(origin for part in kept for origin in part.origins))
+        images, labels = (np.concatenate([getattr(part, name) for part in filled]) for name in ("images", "labels"))
+        return cls(images, labels, tuple(origin for part in filled for origin in part.origins))
 
 
 def _lesion_patches(
@@ -227,21 +227,21 @@ def _read_rows(place: Place, options: Options = AS_IT_IS) -> list[_Row]:
 
 def divided(synthetic: Place, reference: Place | None, options: Options = AS_IT_IS) -> tuple[list[_Row], list[_Row]]:
     """Synthetic rows and real ones: by the sidecars of one cohort, or those of two places."""
-    given = _read_rows(synthetic, options)
-    marked = [row for row in given if row.synthetic]
+    rows = _read_rows(synthetic, options)
+    marked = [row for row in rows if row.synthetic]
     if reference is not None:
         real = [row for row in _read_rows(reference, options) if not row.synthetic]
         if not real:
             raise DataError(f"{reference} holds synthetic images only; give real ones with --reference.")
-        return marked or given, real
+        return marked or rows, real
     if not marked:
         raise DataError(
             f"no sidecar in {synthetic} marks an image as synthetic; give an augmented cohort as `medgan augment` "
             "writes it, or the real images with --reference."
         )
-    if len(marked) == len(given):
+    if len(marked) == len(rows):
         raise DataError(f"{synthetic} holds synthetic images only; give the real ones with --reference.")
-    return marked, [row for row in given if not row.synthetic]
+    return marked, [row for row in rows if not row.synthetic]
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,12 +273,12 @@ class _Reader:
     def patches(self, rows: Sequence[_Row], real: Sequence[_Row], failures: list[Failure]) -> Patches:
         """All patches of some images, whose recipients are among the real ones; ``failures`` takes what is unusable."""
         recipients = {row.study.subject: row.study for row in real}
-        kept = lru_cache(maxsize=2)(self._case)  # several synthetic images share a recipient
+        cached_case = lru_cache(maxsize=2)(self._case)  # several synthetic images share a recipient
         parts = []
         for row in sorted(rows, key=lambda row: (row.recipient or "", str(row.study.image))):
             try:
                 before = recipients.get(row.recipient) if row.recipient else None
-                parts.append(self._of_row(row, kept(before) if before else None))
+                parts.append(self._of_row(row, cached_case(before) if before else None))
             except DataError as error:
                 failures.append(Failure(row.study.image.name, str(error)))
         return Patches.joined(parts)
@@ -320,22 +320,22 @@ def gather(
     """
     labels = _labels(real)
     reader, failures = _Reader(domain, shape, labels), list[Failure]()
-    made = reader.patches(synthetic, real, failures)
+    synthetic_patches = reader.patches(synthetic, real, failures)
     all_real = reader.patches(real, (), failures)
     trained, known = _trained(real, split, seed)
     which = np.isin([origin.subject for origin in all_real.origins], sorted(trained))
     training, held_out = all_real.at(np.flatnonzero(which)), all_real.at(np.flatnonzero(~which))
-    for kind, patches in (("synthetic", made), ("real training", training), ("real held-out", held_out)):
+    for kind, patches in (("synthetic", synthetic_patches), ("real training", training), ("real held-out", held_out)):
         if len(patches) < LEAST:
             raise DataError(
                 f"{len(patches)} {kind} patches cannot be judged, at least {LEAST} can; give more images, or 2D "
                 "patches (--dimensions 2), of which a lesion has up to three."
                 + (f" First of the images that failed: {failures[0].reason}" if failures else "")
             )
-    if made.images.shape[1:] != all_real.images.shape[1:]:
-        Patches.joined([made, all_real])  # says which shapes there are
+    if synthetic_patches.images.shape[1:] != all_real.images.shape[1:]:
+        Patches.joined([synthetic_patches, all_real])  # says which shapes there are
     suspected = training if known else all_real
-    return PatchSets(made, training, held_out, suspected, tuple(labels), known, tuple(failures))
+    return PatchSets(synthetic_patches, training, held_out, suspected, tuple(labels), known, tuple(failures))
 
 
 def _labels(real: Sequence[_Row]) -> Labels:

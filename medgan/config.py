@@ -55,8 +55,8 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
-Location = tuple[int | str, ...]
-Groups = dict[Location, tuple[str, type[BaseModel]]]
+SettingPath = tuple[int | str, ...]
+Groups = dict[SettingPath, tuple[str, type[BaseModel]]]
 
 
 def check_size(shape: Sequence[int]) -> None:
@@ -238,7 +238,7 @@ def _keys(groups: Groups) -> list[str]:
     return [prefix + name for prefix, group in groups.values() for name in group.model_fields]
 
 
-def _place(groups: Groups, loc: Location) -> str:
+def _place(groups: Groups, loc: SettingPath) -> str:
     """Where a problem is, as a user writes it: pydantic's location without the names of a union's members."""
     end = max(length for length in range(len(loc) + 1) if loc[:length] in groups)
     prefix, rest = groups[loc[:end]][0], loc[end:]
@@ -246,7 +246,7 @@ def _place(groups: Groups, loc: Location) -> str:
     return ".".join([*prefix.split(".")[:-1], *parts])
 
 
-def _groups(schema: type[BaseModel], loc: Location = (), prefix: str = "") -> Groups:
+def _groups(schema: type[BaseModel], loc: SettingPath = (), prefix: str = "") -> Groups:
     """Every group of settings by pydantic's location, with the dotted prefix of its settings."""
     groups: Groups = {loc: (prefix, schema)}
     for name, field in schema.model_fields.items():

@@ -165,7 +165,7 @@ class _Check(Conversion):
                 row |= cycle_errors(there, back, study, self.domain, patch=patch, multiple=multiple, fabric=fabric)
             if self.keeper:
                 output = translate(volume, model, self.order.direction, fabric).voxels.astype(np.float32)
-                agreement = self.keeper.keeping(volume, replace(volume, voxels=output))
+                agreement = self.keeper.agreement(volume, replace(volume, voxels=output))
                 row |= agreement.figures() | {"rejected": agreement.objection(self.least_dice) or ""}
         return row
 

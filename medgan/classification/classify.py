@@ -26,7 +26,7 @@ from medgan.data.splits import TRAINING, ThisImage, this_image
 from medgan.data.streams import as_it_was, inert, write_text
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError, DataError, ModelError
-from medgan.inference.batch import Batch, BatchOrder, Summary, local_model
+from medgan.inference.batch import Batch, BatchOrder, BatchSummary, local_model
 from medgan.inference.jobs import Facts, Job, Plan, as_json, find_jobs, model_origin, read_sidecar
 from medgan.inference.translate import OF_PHANTOM, check_plane
 from medgan.synthesis.patches import TISSUE
@@ -44,7 +44,7 @@ Start = tuple[int, int, int]
 """The first voxel of a patch; may lie before the image, which then begins with air."""
 
 
-def classify(order: BatchOrder, console: Console) -> Summary:
+def classify(order: BatchOrder, console: Console) -> BatchSummary:
     """Classify all images of an order; the table is written at the end, also of a batch that is stopped.
 
     Raises:

@@ -19,7 +19,7 @@ from medgan.data.volumes import read_volume
 from medgan.errors import DataError, MedganError
 from medgan.evaluation import tissues
 from medgan.evaluation.fidelity import Array, Mask, body_mask
-from medgan.evaluation.judging import ALL_CT, Figures, LabelNames, Modalities, Scans
+from medgan.evaluation.judging import ALL_CT, CaseScans, Figures, LabelNames, Modalities
 from medgan.evaluation.matching import Case, Failure, Image
 
 SYNTHETIC, DO_NOTHING, REAL, SHIFTED = "synthetic", "do_nothing", "real", "true_shifted"
@@ -58,12 +58,12 @@ class Pairs:
 
     def learn(self, case: Case) -> list[Figures]:
         """A training case teaches the look-ups, and is not judged."""
-        self._learn_from(case, Scans(case, None, self._modalities))
+        self._learn_from(case, CaseScans(case, None, self._modalities))
         return []
 
     def without_training(self, case: Case) -> list[Figures]:
         """The synthetic image and the arms that need no other subject; the look-ups learn from the pair."""
-        scans = Scans(case, self._names, self._modalities)
+        scans = CaseScans(case, self._names, self._modalities)
         rows = [_against_truth(case, SYNTHETIC, scans.synthetic, scans) | scans.map_figures()]
         if not self._trained:
             self._learn_from(case, scans)
@@ -78,7 +78,7 @@ class Pairs:
 
         From MR to CT they are fitted to each region by itself, so that they are as good as they can be in both.
         """
-        scans = Scans(case, self._names, self._modalities)
+        scans = CaseScans(case, self._names, self._modalities)
         source = scans.source
         if self._modalities.hounsfield:
             assert source is not None
@@ -89,7 +89,7 @@ class Pairs:
         )
         return [_row(case, arm) | scans.errors(volume, in_core[arm]) for arm, volume in everywhere.items()]
 
-    def _learn_from(self, case: Case, scans: Scans) -> None:
+    def _learn_from(self, case: Case, scans: CaseScans) -> None:
         if not self._modalities.hounsfield and self._modalities.reference == "CT":
             self._crossings.add(case.subject, scans.source, scans.truth, scans.inside)
             self._core_crossings.add(case.subject, scans.source, scans.truth, scans.core)
@@ -114,7 +114,7 @@ class Unpaired:
 
     def without_training(self, case: Case) -> list[Figures]:
         """The synthetic image and, where there is a source, the source itself, which the look-ups learn from."""
-        scans = Scans(case, self._names, self._modalities)
+        scans = CaseScans(case, self._names, self._modalities)
         rows = [self._changed(case, SYNTHETIC, scans.synthetic, scans)]
         if scans.source is not None and self._modalities.hounsfield:
             rows.append(self._changed(case, DO_NOTHING, scans.source, scans))
@@ -123,7 +123,7 @@ class Unpaired:
 
     def looked_up(self, case: Case) -> list[Figures]:
         """The source with the histogram of the target domain, both of the other subjects."""
-        scans = Scans(case, self._names, self._modalities)
+        scans = CaseScans(case, self._names, self._modalities)
         assert scans.source is not None
         return [self._changed(case, LOOKUP, self._lookups.without(case.subject)(scans.source), scans)]
 
@@ -138,7 +138,7 @@ class Unpaired:
         every = self._pooled(real)
         return {arm: tissues.distribution_distance_hu(self._pooled(own), every) for arm, own in arms.items() if own}
 
-    def _changed(self, case: Case, arm: str, volume: Array, scans: Scans) -> Figures:
+    def _changed(self, case: Case, arm: str, volume: Array, scans: CaseScans) -> Figures:
         return self._described(case, arm, volume, scans.tissue_map) | scans.changes(volume)
 
     def _described(self, item: Case | Image, arm: str, volume: Array, own: tissues.TissueMap) -> Figures:
@@ -168,7 +168,7 @@ def judge_each(
     return rows, judged
 
 
-def _against_truth(case: Case, arm: str, volume: Array, scans: Scans) -> Figures:
+def _against_truth(case: Case, arm: str, volume: Array, scans: CaseScans) -> Figures:
     return _row(case, arm) | scans.errors(volume) | scans.changes(volume)
 
 

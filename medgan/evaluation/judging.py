@@ -50,7 +50,7 @@ class Modalities:
 ALL_CT = Modalities()
 
 
-class Scans:
+class CaseScans:
     """The volumes of a case, all (X, Y, Z) on the grid of the synthetic one; CT in HU."""
 
     def __init__(self, case: Case, names: LabelNames | None, modalities: Modalities = ALL_CT) -> None:

@@ -150,7 +150,7 @@ def _surfaces(mask: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_mm
 
 
 @dataclass(frozen=True)
-class Keeping:
+class LabelAgreement:
     """How far the labels of an output are those of its input."""
 
     dice: Mapping[str, float]
@@ -182,14 +182,14 @@ class Keeping:
         return None
 
 
-def label_keeping(
+def label_agreement(
     before: Labels,
     after: Labels,
     names: LabelNames,
     *,
     spacing_mm: Sequence[float],
     lesions: Collection[str] = (),
-) -> Keeping:
+) -> LabelAgreement:
     """Compare the labels of an input with those of its translation, (X, Y, Z) on one grid and with the same values.
 
     The labels in ``lesions`` are counted in pieces; all others are organs.
@@ -201,7 +201,7 @@ def label_keeping(
         )
     smallest = SMALLEST_MM3 / float(np.prod(spacing_mm))
     masks = {name: (np.isin(before, value), np.isin(after, value)) for name, value in names.items()}
-    return Keeping(
+    return LabelAgreement(
         dice={name: overlap(*own) for name, own in masks.items() if name not in lesions},
         lesions={
             name: lesion_counts(later, earlier, smallest_voxels=smallest)

@@ -85,7 +85,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Summary:
+class BatchSummary:
     """How a batch ended."""
 
     outcomes: tuple[Outcome, ...]
@@ -201,7 +201,7 @@ class Batch(ABC, Generic[M]):
         """Whether the model has seen a study; None where nobody asks."""
         return training_of(job.output)[0]
 
-    def complete(self) -> Summary:
+    def complete(self) -> BatchSummary:
         """Do all studies, tell how they ended, and leave the batch's own files beside the outputs."""
         console, plan, devices = self.console, self.plan(), parse_devices(self.order.device)
         notes = [*plan.notes]
@@ -219,7 +219,7 @@ class Batch(ABC, Generic[M]):
                 self.save()
             used = ", ".join(str(fabric.device) for fabric in self.fabrics)
             seconds = round(time.monotonic() - self.started, 3)
-            summary = Summary(self.outcomes, seconds, used, plan.passed_over, self.seen)
+            summary = BatchSummary(self.outcomes, seconds, used, plan.passed_over, self.seen)
             _show_end(summary, output / self.place, console, self.done)
             if folder:
                 self.finish(folder)
@@ -358,7 +358,7 @@ def _shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str
         yield from bar.track(outcomes, total=total)
 
 
-def _show_end(summary: Summary, output: Path, console: Console, done: str) -> None:
+def _show_end(summary: BatchSummary, output: Path, console: Console, done: str) -> None:
     """Tell what was odd, trained on, not done and why, or passed over, and how many studies ended how."""
     for line in (*_warning_lines(summary), *_seen_lines(summary)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -373,7 +373,7 @@ def _show_end(summary: Summary, output: Path, console: Console, done: str) -> No
         console.print(line, highlight=False, markup=False)
 
 
-def _warning_lines(summary: Summary) -> Iterator[str]:
+def _warning_lines(summary: BatchSummary) -> Iterator[str]:
     """A line for each kind of warning and not for each study, the most frequent first.
 
     A kind is what a warning says before its first colon, whatever numbers are in it.
@@ -390,7 +390,7 @@ def _warning_lines(summary: Summary) -> Iterator[str]:
         yield f"warning: {len(names)} of {done}: {like}{text}{who}"
 
 
-def _seen_lines(summary: Summary) -> Iterator[str]:
+def _seen_lines(summary: BatchSummary) -> Iterator[str]:
     """How many of the inputs the model was trained on, in one line."""
     parts, total = summary.seen_counts(), len(summary.seen)
     if total and parts["unknown"] == total:

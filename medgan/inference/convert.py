@@ -14,7 +14,7 @@ from medgan.data.splits import Part, Split
 from medgan.data.studies import SUFFIX_KEY, Cohort
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError
-from medgan.inference.batch import BatchOrder, ImageBatch, Summary, local_model
+from medgan.inference.batch import BatchOrder, BatchSummary, ImageBatch, local_model
 from medgan.inference.jobs import NOT_FOR_CLINICAL_USE, Job, MapKind, Plan, cohort_at, find_jobs, model_origin
 from medgan.inference.translate import translate
 from medgan.inference.uncertainty import uncertainty, uncertainty_in_words
@@ -42,7 +42,7 @@ class ConvertOrder(BatchOrder):
     """What the outputs' names have after their inputs'."""
 
 
-def convert(order: ConvertOrder, console: Console) -> Summary:
+def convert(order: ConvertOrder, console: Console) -> BatchSummary:
     """Convert all studies of an order.
 
     Raises:

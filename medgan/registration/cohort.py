@@ -230,7 +230,7 @@ def _write_transform(transform: sitk.Transform, path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PairOutcome:
     """What became of a pair."""
 
     name: str
@@ -244,7 +244,7 @@ class Outcome:
 
 def register_cohort(
     cohort: Cohort, pair: DomainPair, out: Path, config: PairConfig, *, fixed: str, jobs: int = 1
-) -> list[Outcome]:
+) -> list[PairOutcome]:
     """Register every subject's pair and write images, transforms, pictures, ``quality.csv`` and ``cohort.csv``.
 
     A subject that was registered before from equal files with equal settings is not done again. One that goes wrong
@@ -272,7 +272,7 @@ def register_cohort(
     return outcomes
 
 
-def _registered(todo: list[RawPair], jobs: int) -> Iterator[Outcome]:
+def _registered(todo: list[RawPair], jobs: int) -> Iterator[PairOutcome]:
     """The pairs as they are done; when stopped, those that are done are kept, and no process goes on."""
     try:
         if jobs <= 1:
@@ -293,7 +293,7 @@ def _registered(todo: list[RawPair], jobs: int) -> Iterator[Outcome]:
         ) from None
 
 
-def _register(pair: RawPair) -> Outcome:
+def _register(pair: RawPair) -> PairOutcome:
     """Register one pair, or recall its outcome; whatever goes wrong is the outcome's reason."""
     try:
         key = _key(pair)
@@ -303,13 +303,15 @@ def _register(pair: RawPair) -> Outcome:
         quality, status, reason = register_pair(pair)
         content = {"key": key, "status": status, "reason": reason, "quality": asdict(quality)}
         write_text(pair.folder / RECORD, json.dumps(content, indent=2))  # last: where it exists, all else does
-        return Outcome(pair.name, status, reason, quality, pair)
+        return PairOutcome(pair.name, status, reason, quality, pair)
     except Exception as error:  # whatever a library trips over is this subject's, and the next one is still done
         _clear(pair)
-        return Outcome(pair.name, "failed", str(error) if isinstance(error, MedganError) else repr(error), pair=pair)
+        return PairOutcome(
+            pair.name, "failed", str(error) if isinstance(error, MedganError) else repr(error), pair=pair
+        )
 
 
-def render(outcomes: list[Outcome]) -> RenderableType:
+def render(outcomes: list[PairOutcome]) -> RenderableType:
     """The outcomes for a terminal: a line for each pair, then a summary."""
     # Narrow enough for 80 columns, which is what a batch system's log has.
     table = Table("subject", "status", "MI", "Dice", "covered", "moved mm", "turn °", box=SIMPLE_HEAD)
@@ -332,7 +334,7 @@ def render(outcomes: list[Outcome]) -> RenderableType:
 
 def _planned(
     cohort: Cohort, pair: DomainPair, out: Path, config: PairConfig, fixed: str
-) -> Iterator[RawPair | Outcome]:
+) -> Iterator[RawPair | PairOutcome]:
     """Each pair, and a failure for each subject that has none."""
     swap = fixed == pair.target.name
     domains = (pair.target, pair.source) if swap else (pair.source, pair.target)
@@ -346,7 +348,7 @@ def _planned(
                 raise DataError("its name cannot be a folder's; rename it")
             couples = own.pairs(pair)
         except DataError as error:
-            yield Outcome(subject, "failed", str(error))
+            yield PairOutcome(subject, "failed", str(error))
             continue
         for number, (source, target) in enumerate(couples, 1):
             name = subject if len(couples) == 1 else f"{subject}/{number}"
@@ -361,13 +363,13 @@ def _key(pair: RawPair) -> str:
     return hashlib.sha256("\n".join([str(FORMAT), *contents, *settings]).encode()).hexdigest()
 
 
-def _recalled(pair: RawPair, key: str) -> Outcome | None:
+def _recalled(pair: RawPair, key: str) -> PairOutcome | None:
     """What an earlier run found, if it was the same and its files are still there."""
     try:
         known = read_json(pair.folder / RECORD, strict=False)
         if known["key"] != key:
             return None
-        outcome = Outcome(pair.name, known["status"], str(known["reason"]), Quality(**known["quality"]), pair)
+        outcome = PairOutcome(pair.name, known["status"], str(known["reason"]), Quality(**known["quality"]), pair)
     except (OSError, ValueError, LookupError, TypeError):
         return None
     written = [name for row in _rows(outcome) for name in row[2:4] if name]
@@ -381,7 +383,7 @@ def _clear(pair: RawPair) -> None:
         path.unlink(missing_ok=True)
 
 
-def _rows(outcome: Outcome) -> list[tuple[str, str, str, str, str]]:
+def _rows(outcome: PairOutcome) -> list[tuple[str, str, str, str, str]]:
     """The pair's lines of ``cohort.csv``; none unless it was accepted."""
     if outcome.status != "accepted" or outcome.pair is None:
         return []

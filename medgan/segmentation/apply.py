@@ -13,7 +13,7 @@ from medgan.data.preparation import Prepared, prepare
 from medgan.data.studies import Study
 from medgan.data.volumes import Grid, Volume, read_volume
 from medgan.errors import GeometryError, ModelError
-from medgan.evaluation.segmentation import Keeping, label_keeping
+from medgan.evaluation.segmentation import LabelAgreement, label_agreement
 from medgan.inference.translate import check_plane, looked_at, maps, on_grid
 from medgan.segmentation.settings import SegmenterConfig, SegmenterModel
 
@@ -102,7 +102,7 @@ class LabelKeeper:
                 f"the segmenters find no {' and no '.join(sorted(unknown))}; they find {', '.join(names)}."
             )
 
-    def keeping(self, one: Volume, other: Volume) -> Keeping:
+    def agreement(self, one: Volume, other: Volume) -> LabelAgreement:
         """What a translation, ``other``, keeps of its input's labels; both on one voxel grid.
 
         Raises:
@@ -116,9 +116,9 @@ class LabelKeeper:
         before = segment_study(self.source, one, self.fabric)
         after = segment_study(self.target, other, self.fabric)
         names = {name: value for value, name in self.source.description.names.items()}
-        return label_keeping(before, after, names, spacing_mm=one.grid.spacing_mm, lesions=self.lesions)
+        return label_agreement(before, after, names, spacing_mm=one.grid.spacing_mm, lesions=self.lesions)
 
     def __call__(self, image: Study, translation: Study) -> float:
         """The lowest Dice of an organ, 0 to 1; 0 where neither map has any, since nothing can be said for the image."""
-        worst = self.keeping(read_volume(image.image), read_volume(translation.image)).worst
+        worst = self.agreement(read_volume(image.image), read_volume(translation.image)).worst
         return 0.0 if np.isnan(worst) else worst

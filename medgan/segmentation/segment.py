@@ -9,7 +9,7 @@ from rich.console import Console
 
 from medgan.data.streams import write_text
 from medgan.data.volumes import Volume
-from medgan.inference.batch import BatchOrder, ImageBatch, Summary, local_model
+from medgan.inference.batch import BatchOrder, BatchSummary, ImageBatch, local_model
 from medgan.inference.jobs import MANIFEST, SUMMARY, Job, Plan, as_json, find_jobs, model_origin
 from medgan.inference.translate import OF_PHANTOM
 from medgan.segmentation.apply import segment_study
@@ -20,7 +20,7 @@ from medgan.training.model_folder import library_versions, read_model
 NOT_FOR_CLINICAL_USE = "Label map by a network, for research. Not for diagnosis."
 
 
-def segment(order: BatchOrder, console: Console) -> Summary:
+def segment(order: BatchOrder, console: Console) -> BatchSummary:
     """Segment all studies of an order.
 
     Raises:

@@ -33,7 +33,7 @@ from medgan.data.streams import write_text
 from medgan.data.tables import read_table
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, LeakageError
-from medgan.evaluation.segmentation import SMALLEST_MM3, label_keeping, lesion_counts
+from medgan.evaluation.segmentation import SMALLEST_MM3, label_agreement, lesion_counts
 from medgan.evaluation.statistics import LEVEL, interval_text, paired_difference, plain, slope, verdict
 from medgan.phantom.cohort import COLUMNS, PAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
@@ -312,7 +312,7 @@ class _Detector:
         counts = lesion_counts(labels == NUMBERS[LESION], truth, smallest_voxels=SMALLEST_MM3 / float(np.prod(spacing)))
         lesions = counts.found + counts.missed
         before = read_volume(self.before / f"{subject}.nii.gz").voxels.astype(np.uint8)
-        kept = label_keeping(before, labels, NUMBERS, spacing_mm=spacing, lesions=[LESION])
+        kept = label_agreement(before, labels, NUMBERS, spacing_mm=spacing, lesions=[LESION])
         return {
             "subject": subject,
             "lesions": lesions,

@@ -23,7 +23,7 @@ from medgan.data.splits import Split
 from medgan.data.studies import AUGMENTATION, Location, Study, augmented_left_out
 from medgan.data.volumes import read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
-from medgan.inference.batch import Batch, BatchOrder, Summary, local_model
+from medgan.inference.batch import Batch, BatchOrder, BatchSummary, local_model
 from medgan.inference.jobs import MANIFEST, NOT_FOR_CLINICAL_USE, Facts, Job, MapKind, Plan, model_origin, write_outputs
 from medgan.inference.translate import on_grid
 from medgan.segmentation.labelled import Labelled, Labels
@@ -92,7 +92,7 @@ class _CaseJob(Job):
         return self.output, self.labels
 
 
-def augment(order: AugmentOrder, console: Console) -> Summary:
+def augment(order: AugmentOrder, console: Console) -> BatchSummary:
     """Write an augmented cohort: the real rows as they are, and the synthetic ones in the training part.
 
     Rows that an earlier augmentation made are no part of it: only real cases are donors and recipients.

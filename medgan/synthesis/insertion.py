@@ -18,7 +18,7 @@ from medgan.data.domains import Domain
 from medgan.errors import ConfigError, InsertionError
 from medgan.segmentation.labelled import Labelled
 from medgan.synthesis import shapes
-from medgan.synthesis.placement import Anatomy, PlacementConfig
+from medgan.synthesis.placement import LesionSites, PlacementConfig
 from medgan.synthesis.shapes import LabelMap, Piece, ShapeConfig, Voxel
 
 Array = NDArray[np.float32]
@@ -294,15 +294,15 @@ class Inserter:
 
     def _add(self, canvas: Canvas, donors: Sequence[Labelled], rng: np.random.Generator) -> None:
         config, gap_mm = self.config, self.gap_mm(canvas)
-        anatomy = Anatomy.of(donors, config.place.tissue_percent)
-        allowed = anatomy.allowed(canvas.recipient, self.domain, rim_mm=config.place.rim_mm, gap_mm=gap_mm)
+        sites = LesionSites.of(donors, config.place.tissue_percent)
+        allowed = sites.allowed(canvas.recipient, self.domain, rim_mm=config.place.rim_mm, gap_mm=gap_mm)
         counts = [len(shapes.lesions_of(donor)) for donor in donors if donor.labels.any()]
         for _ in range(min(int(rng.choice(counts)), config.most)):
             for _ in range(ATTEMPTS):
                 piece = self.piece(canvas, donors, (0, 0, 0), rng)
                 lesion, place = piece.labels > 0, None
                 if self.fits(canvas, lesion):
-                    place = anatomy.find_place(allowed, lesion, canvas.recipient.image, config.place.tries, rng)
+                    place = sites.find_place(allowed, lesion, canvas.recipient.image, config.place.tries, rng)
                 if place is not None:
                     site = canvas.site(piece, place, config.feather_mm)
                     canvas.insert(site, self.fill(site, rng), piece.source)

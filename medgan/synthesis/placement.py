@@ -61,7 +61,7 @@ class PlacementConfig(Config):
 
 
 @dataclass(frozen=True, eq=False)
-class Anatomy:
+class LesionSites:
     """Where the real lesions of some cases lie, and in which tissue: others may lie there, too.
 
     A place is allowed where the body, its rim taken off, has intensities of the tissue around most of the real lesions

@@ -13,8 +13,8 @@ from medgan.errors import DataError, GeometryError
 from medgan.evaluation.fidelity import fidelity
 from medgan.evaluation.judging import (
     MEASURES,
+    CaseScans,
     Modalities,
-    Scans,
     distance_to_ideal,
     label_names_of,
     map_beside,
@@ -49,24 +49,24 @@ def halves(shape):
 @SHAPES
 def test_errors_are_fidelity_and_the_error_in_each_label(tmp_path, shape):
     truth = np.full(shape, 50, np.int16)
-    scans = Scans(a_case(tmp_path, shape, reference=truth, labels=halves(shape)), {"left": 5, "all": [3, 5]})
+    scans = CaseScans(a_case(tmp_path, shape, reference=truth, labels=halves(shape)), {"left": 5, "all": [3, 5]})
     volume = np.where(scans.regions["left"], 60, 50).astype(np.float32)
     found = scans.errors(volume)
     assert found["mae_in_left_hu"] == 10
     assert found["mae_in_all_hu"] == 5
     assert found.items() >= fidelity(volume, scans.reference, scans.inside).items()
-    masked = Scans(a_case(tmp_path, shape, reference=truth, mask=(halves(shape) == 5).astype(np.uint8)), None)
+    masked = CaseScans(a_case(tmp_path, shape, reference=truth, mask=(halves(shape) == 5).astype(np.uint8)), None)
     np.testing.assert_array_equal(masked.inside, scans.regions["left"])
 
 
 @SHAPES
 def test_changes_are_against_the_source_in_the_same_unit(tmp_path, shape):
     source = np.full(shape, 50, np.int16)
-    scans = Scans(a_case(tmp_path, shape, source=source, labels=halves(shape)), None)
+    scans = CaseScans(a_case(tmp_path, shape, source=source, labels=halves(shape)), None)
     found = scans.changes(scans.source - 7)
     assert found["change_soft_tissue_hu"] == found["change_in_label_3_hu"] == found["change_in_label_5_hu"] == 7
-    assert Scans(a_case(tmp_path, shape), None).changes(scans.synthetic) == {}
-    from_mr = Scans(a_case(tmp_path, shape, source=source, mask=np.ones(shape, np.uint8)), None, MR_CT)
+    assert CaseScans(a_case(tmp_path, shape), None).changes(scans.synthetic) == {}
+    from_mr = CaseScans(a_case(tmp_path, shape, source=source, mask=np.ones(shape, np.uint8)), None, MR_CT)
     assert from_mr.changes(scans.synthetic) == {}
 
 
@@ -83,7 +83,7 @@ def limb(request):
 
 def test_the_rim_does_not_count_in_the_core_and_bone_is_measured_there(tmp_path, limb):
     ct, mr, _ = limb
-    scans = Scans(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, MR_CT)
+    scans = CaseScans(a_case(tmp_path, ct.shape, reference=ct, source=mr), None, MR_CT)
     spoilt = np.where(scans.core, ct, ct + 500).astype(np.float32)
     found = scans.errors(spoilt)
     assert found["mae_hu"] > 50
@@ -96,7 +96,7 @@ def test_the_rim_does_not_count_in_the_core_and_bone_is_measured_there(tmp_path,
 
 def test_without_a_source_bone_is_measured_in_the_whole_body(tmp_path, limb):
     ct, _, body = limb
-    scans = Scans(a_case(tmp_path, ct.shape, reference=ct), None)
+    scans = CaseScans(a_case(tmp_path, ct.shape, reference=ct), None)
     found = scans.errors(np.full(ct.shape, 40.0, np.float32))
     assert found["bone_dice"] == 0
     assert found["high_frequency_power_ratio"] == pytest.approx(0, abs=1e-6)
@@ -112,7 +112,7 @@ def test_an_mr_from_an_mr_is_judged_by_enhancement_and_from_a_ct_by_fidelity_alo
     after = mr.copy()
     after[36:42, 36:42] += 300
     names = [
-        set(Scans(a_case(tmp_path, ct.shape, reference=after, source=source), None, modalities).errors(after))
+        set(CaseScans(a_case(tmp_path, ct.shape, reference=after, source=source), None, modalities).errors(after))
         for source, modalities in ((mr, Modalities("MR", "MR")), (ct, Modalities("CT", "MR")))
     ]
     assert names[1] == {"mae_percent", "psnr_db", "ssim"} < names[0]
@@ -123,7 +123,7 @@ def test_a_core_without_a_voxel_has_no_figures(tmp_path, limb):
     ct, mr, _ = limb
     tiny = np.zeros(ct.shape, np.uint8)
     tiny[9:11, 30:34] = 1
-    scans = Scans(a_case(tmp_path, ct.shape, reference=ct, source=mr, mask=tiny), None, MR_CT)
+    scans = CaseScans(a_case(tmp_path, ct.shape, reference=ct, source=mr, mask=tiny), None, MR_CT)
     found = scans.errors(scans.synthetic)
     assert np.isfinite(found["mae_hu"])
     assert np.isnan([found["core_mae_hu"], found["core_bone_dice"], found["core_high_frequency_power_ratio"]]).all()
@@ -135,15 +135,15 @@ def test_a_partner_on_another_grid_is_refused_by_name(tmp_path, role):
     beside, named = ("nii.gz", "uncertainty map") if "_" in role else ("nii", role)
     save(tmp_path / f"{role}.{beside}", np.zeros((24, 24, 4)))
     with pytest.raises(GeometryError, match=rf"{named}.*\(24, 24, 4\)"):
-        Scans(case, None)
+        CaseScans(case, None)
     save(tmp_path / f"{role}.{beside}", np.zeros((24, 24, 3)), np.diag([1.0, 1.0, 1.1, 1.0]))
     with pytest.raises(GeometryError, match=rf"{named} .* not on one grid: 0\.2 voxels apart at a corner"):
-        Scans(case, None)
+        CaseScans(case, None)
 
 
 def test_labels_that_were_interpolated_are_refused(tmp_path):
     with pytest.raises(DataError, match="not whole numbers"):
-        Scans(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
+        CaseScans(a_case(tmp_path, (24, 24), labels=np.full((24, 24), 1.5)), None)
 
 
 def test_label_names_are_read_where_they_lie_and_a_file_without_any_is_named(tmp_path):
@@ -169,9 +169,9 @@ def test_an_uncertainty_map_beside_the_image_is_compared_with_its_error(tmp_path
     # Most voxels are right, so the scale of an MR is known.
     error = np.maximum(np.random.default_rng(0).uniform(-2, 1, shape), 0)
     save(tmp_path / "synthetic.nii", scale * (truth + error))
-    assert Scans(case, None, kinds).map_figures() == {}
+    assert CaseScans(case, None, kinds).map_figures() == {}
     save(tmp_path / "synthetic_uncertainty.nii.gz", error**2)
-    assert Scans(case, None, kinds).map_figures()["uncertainty_spearman_where_unsure"] > 0.999
+    assert CaseScans(case, None, kinds).map_figures()["uncertainty_spearman_where_unsure"] > 0.999
 
 
 def made(shape):

@@ -15,9 +15,9 @@ from medgan.errors import GeometryError
 from medgan.evaluation.segmentation import (
     METRICS,
     SMALLEST_MM3,
-    Keeping,
+    LabelAgreement,
     LesionCounts,
-    label_keeping,
+    label_agreement,
     lesion_counts,
     score_labels,
     score_mask,
@@ -207,12 +207,12 @@ def ball(*boxes, depth=1):
 
 
 def compared(before, after, **changes):
-    return label_keeping(before, after, NAMES, spacing_mm=VOXEL_MM, lesions=["lesion"], **changes)
+    return label_agreement(before, after, NAMES, spacing_mm=VOXEL_MM, lesions=["lesion"], **changes)
 
 
 def became(before, after, spacing_mm=VOXEL_MM):
     """How many lesions were kept, erased and invented."""
-    kept = label_keeping(before, after, {"lesion": 1}, spacing_mm=spacing_mm, lesions=["lesion"])
+    kept = label_agreement(before, after, {"lesion": 1}, spacing_mm=spacing_mm, lesions=["lesion"])
     return tuple(kept.figures().values())
 
 
@@ -266,7 +266,7 @@ def test_swapping_the_maps_swaps_erased_and_invented(masks):
     assert became(*masks, (3.0, 3.0, 3.0))[1:] == became(*masks[::-1], (3.0, 3.0, 3.0))[:0:-1]
 
 
-KEPT = Keeping({"liver": 0.9, "kidney": math.nan}, {"lesion": lesions(2, 0, 0)})
+KEPT = LabelAgreement({"liver": 0.9, "kidney": math.nan}, {"lesion": lesions(2, 0, 0)})
 
 
 @pytest.mark.parametrize(
@@ -274,9 +274,9 @@ KEPT = Keeping({"liver": 0.9, "kidney": math.nan}, {"lesion": lesions(2, 0, 0)})
     [
         (KEPT, 0.7, None),
         (KEPT, 0.95, "dice of liver 0.90 is below 0.95"),
-        (Keeping({"liver": 0.6, "kidney": 0.3}, {}), 0.7, "dice of kidney 0.30 is below 0.7"),
-        (Keeping({}, {"lesion": lesions(0, 2, 0)}), 0.7, "2 lesions erased, more than 0"),
-        (Keeping({}, {"a": lesions(0, 0, 1), "b": lesions(0, 0, 1)}), 0.7, "2 lesions invented, more than 0"),
+        (LabelAgreement({"liver": 0.6, "kidney": 0.3}, {}), 0.7, "dice of kidney 0.30 is below 0.7"),
+        (LabelAgreement({}, {"lesion": lesions(0, 2, 0)}), 0.7, "2 lesions erased, more than 0"),
+        (LabelAgreement({}, {"a": lesions(0, 0, 1), "b": lesions(0, 0, 1)}), 0.7, "2 lesions invented, more than 0"),
     ],
 )
 def test_an_image_is_rejected_with_its_reason(keeping, least_dice, why):
@@ -285,6 +285,6 @@ def test_an_image_is_rejected_with_its_reason(keeping, least_dice, why):
 
 def test_the_worst_organ_is_one_that_is_there_and_the_row_has_a_column_for_each_organ_and_count():
     assert KEPT.worst == 0.9
-    assert math.isnan(Keeping({"kidney": math.nan}, {}).worst)
+    assert math.isnan(LabelAgreement({"kidney": math.nan}, {}).worst)
     counts = {"lesion_kept": 2, "lesion_erased": 0, "lesion_invented": 0}
     assert KEPT.figures() == pytest.approx({"dice_liver": 0.9, "dice_kidney": math.nan} | counts, nan_ok=True)

@@ -143,15 +143,15 @@ def scan(*, lesion, shift_hu=0.0, origin_mm=0.0):
 
 def test_each_segmenter_looks_at_its_own_side_and_as_a_number_it_is_the_worst_organs_dice(keeper):
     image, whole, erased = scan(lesion=True, shift_hu=100), scan(lesion=True), scan(lesion=False)
-    assert keeper.keeping(image, whole).dice == {"liver": 1.0}
-    assert keeper.keeping(image, whole).lesions == {"lesion": LesionCounts(1, 0, 0, 0)}
-    assert keeper.keeping(image, erased).lesions == {"lesion": LesionCounts(0, 1, 0, 0)}
-    assert keeper.keeping(image, erased).dice["liver"] == pytest.approx(2 * 240 / (240 + 256))
+    assert keeper.agreement(image, whole).dice == {"liver": 1.0}
+    assert keeper.agreement(image, whole).lesions == {"lesion": LesionCounts(1, 0, 0, 0)}
+    assert keeper.agreement(image, erased).lesions == {"lesion": LesionCounts(0, 1, 0, 0)}
+    assert keeper.agreement(image, erased).dice["liver"] == pytest.approx(2 * 240 / (240 + 256))
     studies = [SimpleNamespace(image=each) for each in (image, erased, scan(lesion=False, shift_hu=1000))]
-    assert keeper(*studies[:2]) == keeper.keeping(image, erased).dice["liver"]
+    assert keeper(*studies[:2]) == keeper.agreement(image, erased).dice["liver"]
     assert keeper(studies[2], studies[2]) == 0, "nothing found is nothing kept"
     with pytest.raises(GeometryError, match="does not lie on the voxel grid"):
-        keeper.keeping(whole, scan(lesion=True, origin_mm=3.0))
+        keeper.agreement(whole, scan(lesion=True, origin_mm=3.0))
 
 
 def test_segmenters_of_other_labels_are_refused():

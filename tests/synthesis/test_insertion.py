@@ -8,7 +8,7 @@ from medgan.data.masks import components
 from medgan.errors import InsertionError
 from medgan.synthesis.insertion import Canvas, InsertionConfig, feather, feathered, soft_poisson
 from medgan.synthesis.methods import CopyPaste, SoftPoisson
-from medgan.synthesis.placement import Anatomy
+from medgan.synthesis.placement import LesionSites
 from medgan.synthesis.shapes import ORGAN, Piece, ShapeConfig, lesions_of, organ_of
 
 METHODS = (CopyPaste, SoftPoisson)
@@ -37,7 +37,7 @@ def test_new_lesions_touch_no_label_and_outside_them_all_is_the_recipients_to_th
     np.testing.assert_array_equal(case.labels[~new], recipient.labels[~new])
     assert (case.image.affine is recipient.image.affine, case.image.body) == (True, recipient.image.body)
     assert case.image.voxels[new].mean() > 140  # lesions are 160 in tissue of 100
-    allowed = Anatomy.of(donors, place.tissue_percent).allowed(recipient, domain, rim_mm=place.rim_mm, gap_mm=2.5)
+    allowed = LesionSites.of(donors, place.tissue_percent).allowed(recipient, domain, rim_mm=place.rim_mm, gap_mm=2.5)
     assert allowed[new].all()
     _, before = components(recipient.labels)
     _, after = components(case.labels)

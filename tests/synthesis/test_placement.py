@@ -5,7 +5,7 @@ import pytest
 
 from medgan.data.preparation import Prepared
 from medgan.errors import InsertionError
-from medgan.synthesis.placement import Anatomy, body_coordinates, voxel_at
+from medgan.synthesis.placement import LesionSites, body_coordinates, voxel_at
 from medgan.synthesis.shapes import lesions_of
 
 
@@ -19,10 +19,10 @@ def prepared(shape, body):
 
 
 def test_tissue_is_what_lies_around_real_lesions(shape, with_lesions):
-    anatomy = Anatomy.of(with_lesions(shape, 3), 80.0)
+    sites = LesionSites.of(with_lesions(shape, 3), 80.0)
     # The brain is 100 of 0 to 200, so 0 of -1 to 1; lesions of 160 and air of 0 are other tissue.
-    assert -0.05 < anatomy.tissue[0] < 0 < anatomy.tissue[1] < 0.05
-    assert anatomy.density.sum() == pytest.approx(1)
+    assert -0.05 < sites.tissue[0] < 0 < sites.tissue[1] < 0.05
+    assert sites.density.sum() == pytest.approx(1)
 
 
 def test_what_lesions_touch_besides_is_no_tissue(shape, with_lesions):
@@ -34,9 +34,9 @@ def test_what_lesions_touch_besides_is_no_tissue(shape, with_lesions):
             x, y, _ = np.indices(voxels.shape) - np.array(lesion.centre)[:, None, None, None]
             voxels[(x > 0) & (y > 0) & (np.hypot(x, y) < 7) & (case.labels == 0)] = 140
         cases.append(replace(case, image=replace(case.image, voxels=voxels)))
-    lower, upper = Anatomy.of(cases, 70.0).tissue
+    lower, upper = LesionSites.of(cases, 70.0).tissue
     assert -0.05 < lower < 0 < upper < 0.1
-    assert Anatomy.of(cases, 100.0).tissue[1] > 0.3  # 140 of 0 to 200
+    assert LesionSites.of(cases, 100.0).tissue[1] > 0.3  # 140 of 0 to 200
 
 
 def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, domain, with_lesions):
@@ -44,8 +44,8 @@ def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, 
     dark = case.image.voxels.copy()
     dark[20:26, 12:16] = 60  # fluid
     case = replace(case, image=replace(case.image, voxels=dark))
-    anatomy = Anatomy.of(with_lesions(shape, 3), 98.0)
-    allowed = anatomy.allowed(case, domain, rim_mm=3.0, gap_mm=2.5)
+    sites = LesionSites.of(with_lesions(shape, 3), 98.0)
+    allowed = sites.allowed(case, domain, rim_mm=3.0, gap_mm=2.5)
     assert allowed.mean() > 0.2
     assert not allowed[case.image.voxels < 50].any()
     assert not allowed[20:26, 12:16].any()
@@ -57,7 +57,7 @@ def test_allowed_is_inside_the_body_like_the_tissue_and_away_from_labels(shape, 
 
 def test_a_place_holds_all_of_a_lesion_within_the_image_and_none_is_found_where_it_does_not_fit():
     def places(allowed, radius, draws=1):
-        anywhere, random = Anatomy((0.0, 1.0), np.full((32, 32, 32), 32.0**-3)), np.random.default_rng(0)
+        anywhere, random = LesionSites((0.0, 1.0), np.full((32, 32, 32), 32.0**-3)), np.random.default_rng(0)
         image = prepared(allowed.shape, tuple((0, size) for size in allowed.shape))
         return {anywhere.find_place(allowed, disc(radius), image, 500, random) for _ in range(draws)}
 
@@ -70,19 +70,19 @@ def test_a_place_holds_all_of_a_lesion_within_the_image_and_none_is_found_where_
 
 def test_places_follow_the_density_of_real_lesions(shape, with_lesions):
     cases = with_lesions(shape, 8, radii=(1.5,))  # all near one place
-    anatomy = Anatomy.of(cases, 1.0)
+    sites = LesionSites.of(cases, 1.0)
     image = cases[0].image
     real = np.array([body_coordinates(image, lesion.centre) for case in cases for lesion in lesions_of(case)])
     random = np.random.default_rng(0)
     everywhere, speck = np.ones(shape, bool), np.ones((1, 1, 1), bool)
-    found = [anatomy.find_place(everywhere, speck, image, 10, random) for _ in range(80)]
+    found = [sites.find_place(everywhere, speck, image, 10, random) for _ in range(80)]
     drawn = body_coordinates(image, np.array(found))
     np.testing.assert_allclose(drawn.mean(axis=0), real.mean(axis=0), atol=0.15)
 
 
 def test_without_lesions_nothing_is_known(shape, with_lesions):
     with pytest.raises(InsertionError, match="no donor has a lesion"):
-        Anatomy.of(with_lesions(shape, 2, radii=()), 2.0)
+        LesionSites.of(with_lesions(shape, 2, radii=()), 2.0)
 
 
 VOLUME = prepared((20, 30, 5), ((4, 16), (0, 30), (0, 5)))

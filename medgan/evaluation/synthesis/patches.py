@@ -36,7 +36,7 @@ OWN_GRID = GridConfig(spacing_mm=(None, None, None))
 
 
 @dataclass(frozen=True)
-class Origin:
+class PatchOrigin:
     """Where a patch was cut."""
 
     subject: str
@@ -56,7 +56,7 @@ class Patches:
     """(N, *shape) in [-1, 1]."""
     labels: NDArray[np.uint8]
     """(N, *shape): 0 is background, n the n-th name."""
-    origins: tuple[Origin, ...]
+    origins: tuple[PatchOrigin, ...]
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -131,7 +131,7 @@ def _lesion_patches(
             images.append(cut(image, start, extent).reshape(shape))
             maps.append(cut(labels, start, extent).reshape(shape).astype(np.uint8))
             x, y, z = centre.tolist()
-            origins.append(Origin(subject, f"{name}#{number}", recipient, (x, y, z)))
+            origins.append(PatchOrigin(subject, f"{name}#{number}", recipient, (x, y, z)))
     if not images:
         return Patches(np.empty((0, *shape), np.float32), np.empty((0, *shape), np.uint8), ())
     return Patches(np.stack(images), np.stack(maps), tuple(origins))
@@ -186,9 +186,9 @@ def _noisy(images: Floats, seed: int) -> Floats:
     return np.asarray(images + noise, dtype=np.float32)
 
 
-def _unrelated(name: str, count: int) -> tuple[Origin, ...]:
+def _unrelated(name: str, count: int) -> tuple[PatchOrigin, ...]:
     """As samples of a generator, which belong to no subject."""
-    return tuple(Origin(f"{name} {number}", f"{name} {number}") for number in range(count))
+    return tuple(PatchOrigin(f"{name} {number}", f"{name} {number}") for number in range(count))
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ class _Reader:
             voxels = image.normalised()
             if voxels.shape[2] == 1:  # a patch of two dimensions
                 voxels, labels = voxels[..., 0], labels[..., 0]
-            return Patches(voxels[None], labels[None], (Origin(subject, name, row.recipient),))
+            return Patches(voxels[None], labels[None], (PatchOrigin(subject, name, row.recipient),))
         changed = None
         if before is not None and before[0].voxels.shape == image.voxels.shape:
             changed = (before[0].voxels != image.voxels) | (before[1] != labels)

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from medgan.evaluation.synthesis import distances
-from medgan.evaluation.synthesis.patches import Origin, Patches
+from medgan.evaluation.synthesis.patches import Patches, PatchOrigin
 
 SHAPES = {"2d": (16, 16), "3d": (16, 16, 8)}
 
@@ -34,7 +34,7 @@ def lesions(count, shape, seed=0, name="s"):
         inside = ellipsoid(shape, np.array(shape) / 2 - 0.5 + random.uniform(-1, 1, len(shape)), random)
         images.append(tissue(shape, random) + random.uniform(0.3, 0.9) * inside)
         labels.append(inside)
-    origins = tuple(Origin(f"{name}{seed}-{number}", f"{name}{seed}-{number}#1") for number in range(count))
+    origins = tuple(PatchOrigin(f"{name}{seed}-{number}", f"{name}{seed}-{number}#1") for number in range(count))
     return Patches(np.clip(np.stack(images), -1, 1).astype(np.float32), np.stack(labels).astype(np.uint8), origins)
 
 

@@ -11,7 +11,7 @@ from medgan.evaluation.synthesis.diversity import (
     shape_diversity_ratio,
     twins_percent,
 )
-from medgan.evaluation.synthesis.patches import Origin, Patches, blurred, collapsed
+from medgan.evaluation.synthesis.patches import Patches, PatchOrigin, blurred, collapsed
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_classes_are_compared_within_themselves():
     images[4:] = 1
     labels = np.ones((8, 8, 8), np.uint8)
     labels[4:] = 2
-    origins = tuple(Origin(f"s{n}", f"s{n}#1") for n in range(8))
+    origins = tuple(PatchOrigin(f"s{n}", f"s{n}#1") for n in range(8))
     varied = Patches(images + np.arange(8, dtype=np.float32)[:, None, None], labels, origins)
     assert diversity_ratio(Patches(images, labels, origins), varied) == 0
     assert diversity_ratio(varied, varied) == pytest.approx(1)
@@ -63,8 +63,8 @@ def test_classes_are_compared_within_themselves():
 
 def test_patches_of_one_subject_are_compared_only_where_there_is_no_other(make_lesions):
     patches = make_lesions(8, (16, 16))
-    one = Patches(patches.images, patches.labels, tuple(Origin("s", f"s#{number}") for number in range(8)))
-    lone = Patches(patches.images, patches.labels, tuple(Origin("s", "s#1") for _ in range(8)))
+    one = Patches(patches.images, patches.labels, tuple(PatchOrigin("s", f"s#{number}") for number in range(8)))
+    lone = Patches(patches.images, patches.labels, tuple(PatchOrigin("s", "s#1") for _ in range(8)))
     assert diversity_ratio(one, patches) == pytest.approx(1)
     assert math.isnan(diversity_ratio(lone, patches))
     assert math.isnan(twins_percent(lone, patches))

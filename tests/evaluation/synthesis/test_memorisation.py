@@ -15,7 +15,7 @@ from medgan.evaluation.synthesis.memorisation import (
     contact_sheet,
     nearest,
 )
-from medgan.evaluation.synthesis.patches import Origin, Patches, blurred, collapsed
+from medgan.evaluation.synthesis.patches import Patches, PatchOrigin, blurred, collapsed
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_distance_is_of_the_highest_correlation_of_any_mirroring_and_shift():
 
 
 def placed(patches, subject, recipient, centre):
-    return Patches(patches.images, patches.labels, (Origin(subject, f"{subject}#1", recipient, centre),))
+    return Patches(patches.images, patches.labels, (PatchOrigin(subject, f"{subject}#1", recipient, centre),))
 
 
 def test_what_surrounds_an_inserted_lesion_is_no_copy_but_a_lesion_from_elsewhere_is(make_lesions):

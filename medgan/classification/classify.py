@@ -26,7 +26,7 @@ from medgan.data.splits import TRAINING, ThisImage, this_image
 from medgan.data.streams import as_it_was, inert, write_text
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError, DataError, ModelError
-from medgan.inference.batch import Batch, BatchOrder, BatchSummary, local_model
+from medgan.inference.batch import BatchOrder, BatchSummary, StudyBatch, local_model
 from medgan.inference.jobs import Facts, Job, Plan, as_json, find_jobs, model_origin, read_sidecar
 from medgan.inference.translate import OF_PHANTOM, check_plane
 from medgan.synthesis.patches import TISSUE
@@ -56,7 +56,7 @@ def classify(order: BatchOrder, console: Console) -> BatchSummary:
     return _Classification(order, console).complete()
 
 
-class _Classification(Batch[ClassifierModel]):
+class _Classification(StudyBatch[ClassifierModel]):
     """The classification of many images with one model; all of them end in one table."""
 
     doing, done, place = "classifying", "classified", TABLE

@@ -42,14 +42,14 @@ MARGIN_VOXELS = 3
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 """Along the axes only: every shift has the wanted length to the voxel, and nothing is interpolated."""
 
-Size = Annotated[float, Field(ge=0.01, le=100)]
+Spacing = Annotated[float, Field(ge=0.01, le=100)]
 """Of a voxel in mm, from a specimen's micro-CT to a localiser's slices."""
 
 
 class GridConfig(Config):
     """The grid on which networks see a study; outputs return to the study's own grid."""
 
-    spacing_mm: tuple[Size | None, Size | None, Size | None] = (1.5, 1.5, None)
+    spacing_mm: tuple[Spacing | None, Spacing | None, Spacing | None] = (1.5, 1.5, None)
     """Voxel size along right, anterior and superior; null keeps the study's own along that axis."""
 
 

@@ -29,7 +29,7 @@ from medgan.evaluation.fidelity import Mask
 from medgan.evaluation.judging import LabelNames
 from medgan.evaluation.tissues import overlap
 
-Labels = NDArray[np.integer[Any]]
+LabelArray = NDArray[np.integer[Any]]
 Scores = dict[str, float]
 METRICS = ("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1", "false_lesions")
 
@@ -61,8 +61,8 @@ class LesionCounts:
 
 
 def score_labels(
-    labels: Labels,
-    truth: Labels,
+    labels: LabelArray,
+    truth: LabelArray,
     names: Mapping[int, str],
     spacing_mm: Sequence[float],
     *,
@@ -183,8 +183,8 @@ class LabelAgreement:
 
 
 def label_agreement(
-    before: Labels,
-    after: Labels,
+    before: LabelArray,
+    after: LabelArray,
     names: LabelNames,
     *,
     spacing_mm: Sequence[float],

@@ -117,7 +117,7 @@ class BatchSummary:
         return int(self.failed > 0)
 
 
-class Batch(ABC, Generic[M]):
+class StudyBatch(ABC, Generic[M]):
     """Studies that are done one by one or side by side."""
 
     doing: ClassVar[str] = "converting"
@@ -286,7 +286,7 @@ class Batch(ABC, Generic[M]):
         return Outcome(status, job.name, printable(output), round(time.monotonic() - started, 3), message, warnings)
 
 
-class ImageBatch(Batch[M]):
+class ImageBatch(StudyBatch[M]):
     """Studies of which each becomes an image, perhaps with maps, on its own voxel grid."""
 
     @abstractmethod

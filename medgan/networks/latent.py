@@ -29,7 +29,7 @@ Entry = Literal["concatenation", "normalisation"]
 Judged = Literal["concatenation", "projection"]
 """How a condition enters a discriminator: as constant maps beside the image, or as a direction of its features."""
 
-Layer = Callable[..., nn.Module]
+LayerType = Callable[..., nn.Module]
 
 COARSEST = 4
 """Voxels below which no axis is halved: DCGAN's smallest map."""
@@ -88,7 +88,7 @@ class LatentGenerator(nn.Module):
         self.concatenated = condition if entry == "concatenation" else 0
         self.normed = condition if entry == "normalisation" else 0
         wide, bias = [channels * min(2**level, 8) for level in range(len(strides))][::-1], has_bias(norm)
-        transposed: Layer = TRANSPOSED[spatial]
+        transposed: LayerType = TRANSPOSED[spatial]
         self.grow = nn.ModuleList([transposed(latent + self.concatenated, wide[0], _smallest_map(shape), bias=bias)])
         for (coarse, fine), stride in zip(pairwise(wide), strides[:0:-1], strict=True):
             self.grow.append(_growth(spatial, coarse, fine, stride, upsampling, bias=bias))
@@ -174,7 +174,7 @@ class WholeDiscriminator(nn.Module):
         self.concatenated = condition if entry == "concatenation" else 0
         self.projected = condition if entry == "projection" else 0
         wide = [channels * min(2**level, 8) for level in range(len(strides))]
-        conv: Layer = CONVOLUTION[spatial]
+        conv: LayerType = CONVOLUTION[spatial]
         arriving = inputs + self.concatenated
         self.layers = nn.Sequential(conv(arriving, wide[0], _kernels(strides[0]), strides[0], 1), nn.LeakyReLU(0.2))
         for (fine, coarse), stride in zip(pairwise(wide), strides[1:], strict=True):
@@ -228,7 +228,7 @@ def _growth(
 ) -> nn.Module:
     if upsampling == "resize":
         return _ResizedConvolution(spatial, inputs, outputs, stride, bias=bias)
-    transposed: Layer = TRANSPOSED[spatial]
+    transposed: LayerType = TRANSPOSED[spatial]
     return transposed(inputs, outputs, _kernels(stride), stride, padding=1, bias=bias)
 
 

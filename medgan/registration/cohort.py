@@ -30,7 +30,7 @@ from medgan.data.volumes import read_volume, write_volume
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError, GeometryError, MedganError
 from medgan.processes import WorkerKilledError, in_processes
-from medgan.registration.quality import Limits, Quality, Status, draw_pair, gains_nothing, judge, measure
+from medgan.registration.quality import Limits, PairStatus, Quality, draw_pair, gains_nothing, judge, measure
 from medgan.registration.search import (
     RegistrationConfig,
     deformed,
@@ -99,7 +99,7 @@ class RawPair:
         return self.out / "pictures" / f"{self.name}.png"
 
 
-def register_pair(pair: RawPair) -> tuple[Quality, Status, str]:
+def register_pair(pair: RawPair) -> tuple[Quality, PairStatus, str]:
     """Register two scans and write them on the fixed grid; if they are not accepted, only the evidence.
 
     Returns:
@@ -234,7 +234,7 @@ class PairOutcome:
     """What became of a pair."""
 
     name: str
-    status: Status
+    status: PairStatus
     reason: str
     quality: Quality | None = None
     """None where registration could not even be judged."""

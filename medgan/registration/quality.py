@@ -18,7 +18,7 @@ from medgan.data.domains import Domain, Window
 from medgan.data.streams import replacing
 from medgan.registration.search import Side, centred, matrix_lps, on, voxels_of
 
-Status = Literal["accepted", "refused", "failed"]
+PairStatus = Literal["accepted", "refused", "failed"]
 
 BINS = 32
 BLOCK_MM = 30.0
@@ -127,7 +127,7 @@ def gains_nothing(quality: Quality, voxel_mm: float) -> bool:
     return abs(gained) <= noise or (gained <= 0 and quality.largest_displacement_mm < voxel_mm)
 
 
-def judge(quality: Quality, limits: Limits) -> tuple[Status, str]:
+def judge(quality: Quality, limits: Limits) -> tuple[PairStatus, str]:
     """Whether a registration is passed on, and if not, why."""
     gained = quality.mutual_information_after - quality.mutual_information_before
     if gained < -limits.lost_information * quality.mutual_information_before:

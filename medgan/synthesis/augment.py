@@ -23,7 +23,7 @@ from medgan.data.splits import Split
 from medgan.data.studies import AUGMENTATION, Location, Study, augmented_left_out
 from medgan.data.volumes import read_volume, stored_type
 from medgan.errors import ConfigError, DataError, ModelError
-from medgan.inference.batch import Batch, BatchOrder, BatchSummary, local_model
+from medgan.inference.batch import BatchOrder, BatchSummary, StudyBatch, local_model
 from medgan.inference.jobs import MANIFEST, NOT_FOR_CLINICAL_USE, Facts, Job, MapKind, Plan, model_origin, write_outputs
 from medgan.inference.translate import on_grid
 from medgan.segmentation.labelled import Labelled, Labels
@@ -109,7 +109,7 @@ def augment(order: AugmentOrder, console: Console) -> BatchSummary:
     return _Augmentation(order, console).complete()
 
 
-class _Augmentation(Batch[Synthesiser]):
+class _Augmentation(StudyBatch[Synthesiser]):
     """The making of many cases by one method."""
 
     order: AugmentOrder

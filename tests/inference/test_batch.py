@@ -12,14 +12,14 @@ from rich.console import Console
 
 from medgan.data.splits import ThisImage
 from medgan.errors import ConfigError, DataError
-from medgan.inference.batch import Batch, BatchOrder, conversion_fabric, local_model
+from medgan.inference.batch import BatchOrder, StudyBatch, conversion_fabric, local_model
 from medgan.inference.jobs import Job, Plan
 
 FACTS = {"Model": {"Name": "tiny"}, "Direction": "to_target", "Versions": {"medgan": "0"}}
 PHANTOM, OUTSIDE = "trained on the phantom", "intensities outside what the model saw: {} to 9000 HU here"
 
 
-class Named(Batch):
+class Named(StudyBatch):
     """Studies that are bad or odd, or say so: their names tell."""
 
     def __init__(self, order, console, names, passed_over=None, seen=None):

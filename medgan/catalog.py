@@ -12,7 +12,7 @@ from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from medgan.pipeline import Pipeline
-    from medgan.studies.base import Study
+    from medgan.studies.base import StudyKind
     from medgan.translators.pipeline import TranslationPipeline
 
 PIPELINES, STUDIES = "medgan.pipelines", "medgan.studies"
@@ -82,10 +82,10 @@ def check_study(name: str) -> None:
     _refuse_unknown("study", name, list(studies()), "see `medgan studies`")
 
 
-def load_study(name: str) -> "type[Study]":
+def load_study(name: str) -> "type[StudyKind]":
     """The study called ``name``: the class of its module that has its name."""
     module = name.replace("-", "_")
-    kind: type[Study] = getattr(importlib.import_module(f"{STUDIES}.{module}"), _class_of(module))
+    kind: type[StudyKind] = getattr(importlib.import_module(f"{STUDIES}.{module}"), _class_of(module))
     return kind
 
 

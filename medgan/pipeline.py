@@ -15,7 +15,7 @@ from medgan.data.splits import Split, SplitConfig
 from medgan.data.studies import Cohort, Data, find_cohort
 from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
 from medgan.phantom.kinds import KINDS
-from medgan.training.fit import FitConfig, Task
+from medgan.training.fit import FitConfig, Training
 
 Size = Literal["auto", "small", "full"]
 PHANTOM_SUBJECTS, PHANTOM_SEED = 24, 0
@@ -59,7 +59,7 @@ class Pipeline(ABC, Generic[C]):
         """The domains by which studies are read and subjects divided."""
 
     @abstractmethod
-    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[Any]:
+    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Training[Any]:
         """What is learnt from a divided cohort.
 
         Raises:

@@ -8,7 +8,7 @@ from medgan.data.splits import Split
 from medgan.data.studies import Cohort, Data, augmented_left_out, without_augmented
 from medgan.pipeline import OneDomain, PipelineConfig
 from medgan.synthesis.generators import GeneratorDescription, SynthesisConfig, generator_task, read_training
-from medgan.training.fit import Task
+from medgan.training.fit import Training
 
 
 class LesionAugmentationConfig(SynthesisConfig, PipelineConfig):
@@ -35,7 +35,7 @@ class LesionAugmentation(OneDomain[LesionAugmentationConfig]):
         self.left_out = augmented_left_out(synthetic)
         return real
 
-    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[GeneratorDescription]:
+    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Training[GeneratorDescription]:
         """Patches of the training subjects' lesions, and the validation subjects whole."""
         train, validation = read_training(cohort, split, self.config, self.config.fit.keep, cache)
         return generator_task(train, validation, self.config, seed=self.config.seed, in_training=split.train)

@@ -7,7 +7,7 @@ from medgan.data.splits import Split
 from medgan.data.studies import Cohort
 from medgan.pipeline import OneDomain, PipelineConfig
 from medgan.synthesis.generators import read_training
-from medgan.training.fit import Task
+from medgan.training.fit import Training
 
 
 class LesionClassificationConfig(FewLabelsConfig, PipelineConfig):
@@ -21,7 +21,7 @@ class LesionClassification(OneDomain[LesionClassificationConfig]):
     phantom = "head_mr"
     used_by = "medgan classify INPUT OUTPUT"
 
-    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[ClassifierDescription]:
+    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Training[ClassifierDescription]:
         """The patches, labelled and not, and the validation subjects whole."""
         config = self.config
         train, validation = read_training(cohort, split, config, config.fit.keep, cache)

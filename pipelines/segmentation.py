@@ -12,7 +12,7 @@ from medgan.pipeline import OneDomain, PipelineConfig
 from medgan.segmentation.labelled import is_phantom, labels_of, read_labelled
 from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import MOST_LABELS, Name, SegmenterConfig, SegmenterDescription
-from medgan.training.fit import Task
+from medgan.training.fit import Training
 
 
 class SegmentationConfig(SegmenterConfig, PipelineConfig):
@@ -48,7 +48,7 @@ class Segmentation(OneDomain[SegmentationConfig]):
         self.on_phantom = is_phantom(cohort)
         return cohort
 
-    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[SegmenterDescription]:
+    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Training[SegmenterDescription]:
         """All labelled images of the training subjects; the validation subjects choose the epoch."""
         config = self.config
         train, validation = (

@@ -28,7 +28,7 @@ from medgan.data.studies import Cohort
 from medgan.errors import DataError
 from medgan.segmentation.labelled import IMAGE, Labelled, LabelledHeldOut
 from medgan.synthesis.patches import LesionConfig, LesionPatches
-from medgan.training.fit import FitConfig, Task
+from medgan.training.fit import FitConfig, Training
 
 Method = Annotated[SGANConfig | SupervisedConfig, Field(discriminator="kind")]
 
@@ -141,7 +141,7 @@ def read_unmasked(cohort: Cohort, split: Split, lesions: LesionConfig, cache: Ca
 
 def classifier_task(
     labelled: ClassPatches, unlabelled: Tensor, validation: Sequence[Labelled], config: FewLabelsConfig, *, seed: int
-) -> Task[ClassifierDescription]:
+) -> Training[ClassifierDescription]:
     """Learning to classify; whatever the method, each step takes ``fit.batch_size`` labelled patches.
 
     The supervised method does not look at ``unlabelled``, (M, 1, *shape) in [-1, 1]; ``validation`` chooses the epoch.
@@ -163,4 +163,4 @@ def classifier_task(
     }
     patches = FewLabels(labelled, shown, config.variation, seed=seed)
     learner, held_out = partial(method.learner, classifier, config), LabelledHeldOut.of(validation)
-    return Task(config, config.fit, seed, learner, patches, held_out, ClassifierDescription, facts)
+    return Training(config, config.fit, seed, learner, patches, held_out, ClassifierDescription, facts)

@@ -13,7 +13,7 @@ Output = Annotated[Path, Argument(metavar="OUTPUT", help="File name, or folder t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelling:
+class LabelOptions:
     """How studies are segmented or classified."""
 
     domain: Annotated[
@@ -57,7 +57,7 @@ def convert(
 
 
 @command
-def segment(source: Input, output: Output, model: ModelName, *, reading: Reading, how: Labelling) -> None:
+def segment(source: Input, output: Output, model: ModelName, *, reading: Reading, how: LabelOptions) -> None:
     """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean."""
     early.check_use(source=source, models=[model], device=how.work.machine.device)
     from medgan.inference.batch import BatchOrder
@@ -74,7 +74,7 @@ def classify(
     model: ModelName,
     *,
     reading: Reading,
-    how: Labelling,
+    how: LabelOptions,
 ) -> None:
     """Classify images by their patches; classes.csv has the class and the probability of each, image by image."""
     early.check_use(source=source, models=[model], device=how.work.machine.device)

@@ -15,7 +15,7 @@ from medgan.training.device import parse_devices
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class StudyOptions:
     """Whatever may be asked of a study; few heed all of it."""
 
     pipeline: common.PipelineName
@@ -47,7 +47,8 @@ class Asked:
 
 @command
 def study(
-    kind: Annotated[str, Argument(metavar="NAME", help="Which study; `medgan studies` lists them.")], asked: Asked
+    kind: Annotated[str, Argument(metavar="NAME", help="Which study; `medgan studies` lists them.")],
+    asked: StudyOptions,
 ) -> None:
     """Compare on subjects that no model has seen, over seeds, with paired intervals: sweep, ablation, arms and others.
 
@@ -57,7 +58,7 @@ def study(
 
 
 @command
-def sweep(asked: Asked) -> None:
+def sweep(asked: StudyOptions) -> None:
     """Train, convert and judge every combination of settings on one split; the first is the reference.
 
     The same command resumes a sweep that was stopped, and more values add to it.
@@ -67,7 +68,7 @@ def sweep(asked: Asked) -> None:
 
 @command
 def benefit(
-    asked: Asked,
+    asked: StudyOptions,
     study: Annotated[
         Literal["arms", "routes", "augmentation", "lesion-prevalence"],
         Option(
@@ -84,7 +85,7 @@ def benefit(
     run(study, asked)
 
 
-def run(kind: str, asked: Asked) -> None:
+def run(kind: str, asked: StudyOptions) -> None:
     """Run a study, say where its results are, and end with 1 if a part of it failed."""
     catalog.check_study(kind)
     options = {name: value for name in ("only", "shifts", "metric") if (value := getattr(asked, name))}
@@ -99,10 +100,10 @@ def run(kind: str, asked: Asked) -> None:
         data=asked.data, config=None if kind == "lesion-prevalence" else asked.config, models=models,
         device=machine.device, name=asked.name, several=kind == "sweep",
     )  # fmt: skip
-    from medgan.studies.base import Order, seeds_of
+    from medgan.studies.base import StudyOrder, seeds_of
     from medgan.studies.engine import run_study
 
-    order = Order(
+    order = StudyOrder(
         kind, asked.pipeline, asked.name, asked.reading.located_if_given(asked.data), asked.config,
         tuple(asked.overrides or ()), seeds_of(asked.seeds) if asked.seeds else None, models, asked.quick, asked.out,
         machine.tracking, parse_devices(machine.device), asked.jobs, options,

@@ -14,7 +14,7 @@ from medgan.evaluation.tissues import overlap
 from medgan.segmentation.apply import segment_prepared
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut, LabelledPatches
 from medgan.segmentation.settings import SEGMENTER, SegmenterConfig, SegmenterDescription
-from medgan.training.fit import Task
+from medgan.training.fit import Training
 from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, panel
 
 PANEL_CASES = 4
@@ -86,7 +86,7 @@ def segmenter_task(
     seed: int,
     extra: Sequence[Labelled] = (),
     extra_share: float = 0.0,
-) -> Task[SegmenterDescription]:
+) -> Training[SegmenterDescription]:
     """Learning to segment; with ``fit.keep: best`` the epoch of the highest mean Dice on ``validation`` is kept.
 
     ``extra`` are more training subjects, such as synthetic ones, from which the share ``extra_share`` of the patches is
@@ -109,7 +109,7 @@ def segmenter_task(
     counts = {"trained": len(train), "validated": len(validation), "extra": len(extra), "extra_share": extra_share}
     # A pipeline's settings are more than a segmenter's: its model keeps what segmenting needs.
     own = SegmenterConfig(**{name: getattr(config, name) for name in SegmenterConfig.model_fields})
-    return Task(
+    return Training(
         config, config.fit, seed, lambda: Segmenter(own), patches, LabelledHeldOut.of(validation), SegmenterDescription,
         {"config": own, **counts},
     )  # fmt: skip

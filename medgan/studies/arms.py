@@ -16,8 +16,7 @@ from rich.text import Text
 from medgan import catalog
 from medgan.config import flattened
 from medgan.data.splits import Split
-from medgan.data.studies import Data, find_cohort, without_augmented
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Data, Study, find_cohort, without_augmented
 from medgan.errors import ConfigError, DataError, TrainingError
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.statistics import LEVEL, compare_arms, plain
@@ -25,14 +24,14 @@ from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.report.benefit import Findings, write_report
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterDescription
-from medgan.studies.base import Failure, Order, Stages, Summary, Task
+from medgan.studies.base import Stages, StudyOrder, StudySummary, Task, TaskFailure
 from medgan.studies.engine import content_hash
-from medgan.studies.images import Keeping, Making, make_images
-from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, Scans, TestImage, layered, means
+from medgan.studies.images import ImageRecipe, Keeping, make_images
+from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, CaseReader, TestImage, layered, means
 from medgan.studies.subjects import Subjects, check_labels, draw_subsets, study_split
 from medgan.studies.tables import crossed, interval
 from medgan.studies.tables import table as shown_table
-from medgan.studies.translator import Translator, train_translator
+from medgan.studies.translator import TranslatorRun, train_translator
 from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import CARD, read_description
 from medgan.training.run_folder import split_of_model
@@ -42,7 +41,7 @@ ArmName = Literal[
     "real", "real+standard", "real+matched", "real+synthetic", "real+standard+synthetic", "synthetic-only", "oracle",
     "real+shuffled",
 ]  # fmt: skip
-Images = Mapping[str, tuple[Scan, ...]]
+Images = Mapping[str, tuple[Study, ...]]
 """Labelled images by kind: ``source`` and ``target`` are real, ``synthetic`` translated, ``matched`` have the target's
 histogram, ``shuffled`` are translated with the masks of other subjects; ``validation`` and ``target_validation`` choose
 the epoch."""
@@ -118,7 +117,7 @@ class Arms(BenefitStudy):
     config: BenefitConfig
     arms: tuple[Arm, ...]
 
-    def __init__(self, order: Order, console: Console) -> None:
+    def __init__(self, order: StudyOrder, console: Console) -> None:
         super().__init__(order, console)
         self.config = layered(BenefitConfig, order)
         self.model = order.models[0] if order.models else None
@@ -154,7 +153,7 @@ class Arms(BenefitStudy):
         self.tested = {}
 
     @classmethod
-    def default_name(cls, order: Order) -> str:
+    def default_name(cls, order: StudyOrder) -> str:
         """As the command's short name."""
         return "benefit-quick" if order.quick else "benefit"
 
@@ -212,7 +211,7 @@ class Arms(BenefitStudy):
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         labelled = [len(self._labelled(subset, self.pair.source.name)) for subset in range(len(self.subsets))]
         return self.described(
             {"command": self.order.command, "seeds": list(self.seeds), "subsets": len(self.subsets)},
@@ -220,7 +219,7 @@ class Arms(BenefitStudy):
         )
 
     def notes(self) -> Sequence[str]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         budget, source = self.description["budget"], self.pair.source.name
         return [
             *super().notes(),
@@ -261,7 +260,7 @@ class Arms(BenefitStudy):
             for arm in self.arms
         ]
 
-    def _labelled(self, subset: int, domain: str) -> tuple[Scan, ...]:
+    def _labelled(self, subset: int, domain: str) -> tuple[Study, ...]:
         """The labelled training images of a subset in one domain."""
         own = set(self.subsets[subset])
         return tuple(scan for scan in self.subjects.with_labels("train", domain) if scan.subject in own)
@@ -274,7 +273,7 @@ class Arms(BenefitStudy):
         split.save(path)
         settings = tuple(f"{key}={json.dumps(value)}" for key, value in flattened(self.config.translator).items())
         order, table = replace(self.order, config=None), self.subjects.translator_table
-        translator = Translator(name, settings, None, order, table, path, split.hash, self.pair)
+        translator = TranslatorRun(name, settings, None, order, table, path, split.hash, self.pair)
         inputs = {**self.translator.config.model_dump(mode="json"), "split_hash": split.hash}
         return Task(name, inputs, train_translator, (translator,), product=f"model/{CARD}")
 
@@ -297,7 +296,9 @@ class Arms(BenefitStudy):
         scans = dict.fromkeys(
             [*validation, *(scan for own in (*labelled.values(), *references.values()) for scan in own)]
         )
-        making = Making(self.subjects.table, self.pair, self.keeping, kinds, model, labelled, validation, references)
+        recipe = ImageRecipe(
+            self.subjects.table, self.pair, self.keeping, kinds, model, labelled, validation, references
+        )
         inputs = {
             "split_hash": self.subjects.split.hash,
             "images": content_hash(scans),
@@ -306,7 +307,7 @@ class Arms(BenefitStudy):
             "keep_labels_above": self.config.keep_labels_above,
         }
         name, _ = self._seen("images", subsets[0])
-        return Task(name, inputs, make_images, (making,), product=IMAGES, scans=tuple(scans))
+        return Task(name, inputs, make_images, (recipe,), product=IMAGES, scans=tuple(scans))
 
     def _images(self, subset: int, table: pd.DataFrame) -> Images:
         """All labelled images of a subset by kind; ``validation`` ones choose the epoch, of the oracle the target's."""
@@ -314,7 +315,7 @@ class Arms(BenefitStudy):
         kept = table[table["rejected"] == ""]
         made = {
             kind: tuple(
-                Scan(row["subject"], row["domain"], Path(row["image"]), Path(row["mask"]))
+                Study(row["subject"], row["domain"], Path(row["image"]), Path(row["mask"]))
                 for row in kept[kept["kind"] == kind].to_dict("records")
             )
             for kind in ("synthetic", "shuffled", "matched", "validation")
@@ -342,7 +343,7 @@ class Arms(BenefitStudy):
             "validation": images["target_validation" if arm.images == "target" else "validation"],
         }
         domains = {} if self.pair.one_unit else {domain.name: domain for domain in (self.pair.source, self.pair.target)}
-        read = {part: Scans(scans, domains) for part, scans in parts.items()}
+        read = {part: CaseReader(scans, domains) for part, scans in parts.items()}
         return self.arm_task(
             arm,
             {"seed": seed, "subset": subset, "ratio_percent": ratio},
@@ -376,8 +377,8 @@ class Arms(BenefitStudy):
             raise TrainingError(f"no ratio could be trained: {reasons}")
         self.ratio_percent, self.val_dice = chosen[""]
 
-    def summary(self, rows: pd.DataFrame) -> Summary:
-        """See ``Study``."""
+    def summary(self, rows: pd.DataFrame) -> StudySummary:
+        """See ``StudyKind``."""
         by_arm = means(rows, ["arm", "test_set", "organ"])
         comparisons = compare_arms(rows, self.config.comparisons, METRICS)
         record = {
@@ -393,7 +394,7 @@ class Arms(BenefitStudy):
         tags = {"ratio_percent": str(self.ratio_percent)}
         return self.concluded(record, comparisons, shown, metrics=_gains(comparisons), tags=tags)
 
-    def write_page(self, rows: pd.DataFrame, summary: Summary, failures: Sequence[Failure]) -> Path:
+    def write_page(self, rows: pd.DataFrame, summary: StudySummary, failures: Sequence[TaskFailure]) -> Path:
         """The answer with its controls, forests by organ, curves and worst cases: ``benefit.html``."""
         record = {**self.description, **summary.record, "failures": [asdict(failure) for failure in failures]}
         return write_report(Findings(self.order.folder, record, rows, summary.comparisons, summary.tables[CURVES]))
@@ -443,7 +444,7 @@ class Arms(BenefitStudy):
         )
 
 
-def _refuse_failed(failures: Sequence[Failure]) -> None:
+def _refuse_failed(failures: Sequence[TaskFailure]) -> None:
     """End a study of which what all arms need could not be made."""
     if failures:
         raise TrainingError("; ".join(f"{failure.child}: {failure.reason}" for failure in failures))

@@ -15,8 +15,7 @@ from medgan import catalog
 from medgan.config import Settings, load
 from medgan.data.domains import DomainPair
 from medgan.data.splits import Part, SplitConfig, split_subjects
-from medgan.data.studies import Cohort, Data, augmented_left_out, find_cohort, without_augmented
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Cohort, Data, Study, augmented_left_out, find_cohort, without_augmented
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.segmentation import METRICS
@@ -24,10 +23,10 @@ from medgan.evaluation.statistics import LEVEL, compare_arms, plain, slope
 from medgan.pipeline import Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
-from medgan.studies.base import Failure, Order, Stages, Summary, Task
-from medgan.studies.cases import RECORD, Draw, Making, SyntheticCases, made, make_cases, train_on
+from medgan.studies.base import Stages, StudyOrder, StudySummary, Task, TaskFailure
+from medgan.studies.cases import RECORD, CaseRecipe, Draw, SyntheticCases, made, make_cases, train_on
 from medgan.studies.engine import content_hash
-from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, Scans, TestImage, layered, means
+from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, CaseReader, TestImage, layered, means
 from medgan.studies.subjects import Guard
 from medgan.studies.tables import Row, crossed, in_order, interval, p_value
 from medgan.studies.tables import table as shown_table
@@ -151,7 +150,7 @@ class Augmentation(BenefitStudy):
     config: AugmentationConfig
     arms: tuple[Arm, ...]
 
-    def __init__(self, order: Order, console: Console) -> None:
+    def __init__(self, order: StudyOrder, console: Console) -> None:
         # Before its settings are read, which another task would not know, and before its phantom is rendered.
         if not issubclass(catalog.load(order.pipeline).settings, SynthesisConfig):
             raise ConfigError(f"'{order.pipeline}' trains no lesion generator; use --pipeline lesion_augmentation.")
@@ -196,22 +195,22 @@ class Augmentation(BenefitStudy):
         own["fit"] = config.fit.model_copy(update={"keep": "last"})
         return SynthesisConfig(**own | {name: getattr(self.segmenter, name) for name in ("labels", "domain", "grid")})
 
-    def _part(self, name: Part) -> tuple[Scan, ...]:
+    def _part(self, name: Part) -> tuple[Study, ...]:
         """The labelled images of a part."""
         return self.split.part(self.cohort, name).studies
 
-    def _of(self, subjects: Sequence[str]) -> tuple[Scan, ...]:
+    def _of(self, subjects: Sequence[str]) -> tuple[Study, ...]:
         own = {scan.subject: scan for scan in self.cohort.studies}
         return tuple(own[subject] for subject in subjects)
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         arms = [arm.name for arm in self.arms]
         return self.described({"seeds": list(self.seeds), "sizes": list(self.sizes), "arms": arms}, {})
 
     def notes(self) -> Sequence[str]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         besides = f" and {self.config.healthy} healthy ones" if self.config.healthy else ""
         budget = self.description["budget"]
         return [
@@ -274,7 +273,7 @@ class Augmentation(BenefitStudy):
         recipients = self._of(draw.healthy) if draw.healthy and method != "elastic" else donors
         generator = self.order.folder / GENERATORS / draw.name / "model" if method == "generator" else None
         insertion = self.config.insertion_of(method)
-        making = Making(
+        recipe = CaseRecipe(
             method, draw, self.segmenter, insertion, self.config.insertion.variation, self.config.bend,
             self.config.cases, recipients, donors, generator,
         )  # fmt: skip
@@ -289,10 +288,10 @@ class Augmentation(BenefitStudy):
             "bend": self.config.bend,
             "labels": {name: list(values) for name, values in self.segmenter.labels.items()},
             "grid": self.segmenter.grid.model_dump(mode="json"),
-            "generator": making.model.description.weights_sha256 if generator else None,
+            "generator": recipe.model.description.weights_sha256 if generator else None,
         }
         name = f"{CASES}/{method},{draw.name}"
-        return Task(name, inputs, make_cases, (making,), RECORD, scans=(*recipients, *donors), outcome=made)
+        return Task(name, inputs, make_cases, (recipe,), RECORD, scans=(*recipients, *donors), outcome=made)
 
     def _task(self, arm: Arm, draw: Draw, ratio: int, *, test: bool = True) -> Task:
         """The training of one segmenter, and its test."""
@@ -304,7 +303,7 @@ class Augmentation(BenefitStudy):
             arm,
             {"size": draw.size, "seed": draw.seed, "ratio_percent": ratio},
             draw.name,
-            (Scans(scans), Scans(validation), extra),
+            (CaseReader(scans), CaseReader(validation), extra),
             {"images": content_hash(scans), "synthetic": extra.sha256 if extra else None},
             (*scans, *validation),
             test=test,
@@ -321,7 +320,7 @@ class Augmentation(BenefitStudy):
 
     def _choose_ratios(
         self, size: int, ready: Mapping[str, Sequence[Draw]]
-    ) -> Generator[Sequence[Task], Sequence[Failure], dict[str, int]]:
+    ) -> Generator[Sequence[Task], Sequence[TaskFailure], dict[str, int]]:
         """Train each method's swept arm with every ratio and seed, and take the best mean; no test subject is touched.
 
         The segmenters with the chosen ratio are the study's own: they are trained once.
@@ -344,15 +343,17 @@ class Augmentation(BenefitStudy):
         ratios = {}
         for method, name in names.items():
             if name not in chosen:
-                self.failures.append(Failure(f"{method},n={size}", f"none of its ratios could be trained: {reasons}"))
+                self.failures.append(
+                    TaskFailure(f"{method},n={size}", f"none of its ratios could be trained: {reasons}")
+                )
                 continue
             ratios[method], dice = chosen[name]
             scores = {"arm": self._swept(method), "val_dice": {str(ratio): mean for ratio, mean in dice.items()}}
             self.sweeps.append({"size": size, "method": method, "ratio_percent": ratios[method], **scores})
         return ratios
 
-    def summary(self, rows: pd.DataFrame) -> Summary:
-        """See ``Study``."""
+    def summary(self, rows: pd.DataFrame) -> StudySummary:
+        """See ``StudyKind``."""
         all_organs = _with_mean(rows)
         by_arm = means(all_organs, ["arm", "size", "organ"])
         compared = _comparisons(all_organs, self.config.comparisons)
@@ -400,7 +401,7 @@ class Augmentation(BenefitStudy):
         yield Text(note)
 
 
-def _without(failed: Sequence[Failure], place: str, draws: Sequence[Draw]) -> list[Draw]:
+def _without(failed: Sequence[TaskFailure], place: str, draws: Sequence[Draw]) -> list[Draw]:
     """The draws of which nothing failed at a place."""
     return [draw for draw in draws if f"{place}{draw.name}" not in {failure.child for failure in failed}]
 
@@ -420,7 +421,9 @@ def _labelled_cohort(table: Data, pair: DomainPair) -> Cohort:
     return labelled
 
 
-def _draws(config: AugmentationConfig, seeds: Sequence[int], train: Sequence[Scan], labels: Labels) -> tuple[Draw, ...]:
+def _draws(
+    config: AugmentationConfig, seeds: Sequence[int], train: Sequence[Study], labels: Labels
+) -> tuple[Draw, ...]:
     """Who is learnt from, by size and seed; a size counts subjects with a labelled voxel, and ``healthy`` the others.
 
     A seed shuffles the training part once, and a size takes as many from its beginning: the fewer are among the more.

@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from rich.console import Console, RenderableType
 
-from medgan.data.studies import Data
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Data, Study
 from medgan.errors import ConfigError
 from medgan.report.study import write_page
 from medgan.studies.subjects import Guard
@@ -25,7 +24,7 @@ PHANTOM_NOTE = "no --data: a study of the built-in phantom, which never stands f
 
 
 @dataclass(frozen=True)
-class Order:
+class StudyOrder:
     """What a user asks of ``medgan study NAME``; made where the command is parsed."""
 
     kind: str
@@ -119,24 +118,24 @@ class Task:
     product: str = ROWS
     parameters: Mapping[str, Any] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    scans: tuple[Scan, ...] = ()
+    scans: tuple[Study, ...] = ()
     outcome: Callable[[Path], str] | None = None
 
 
 @dataclass(frozen=True)
-class Failure:
+class TaskFailure:
     """A task without its product, and why."""
 
     child: str
     reason: str
 
 
-Stages = Generator[Sequence[Task], Sequence[Failure], None]
+Stages = Generator[Sequence[Task], Sequence[TaskFailure], None]
 """Tasks that may run at the same time, stage after stage; a stage learns which tasks of the last one failed."""
 
 
 @dataclass(frozen=True)
-class Summary:
+class StudySummary:
     """What follows from the rows of a study.
 
     Args:
@@ -161,7 +160,7 @@ class Summary:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-class Study(ABC):
+class StudyKind(ABC):
     """One kind of study: a subclass says what is compared; the engine does the rest.
 
     A module of this package whose class has its name in CamelCase is found by ``medgan study``, with ``-`` for ``_``.
@@ -182,18 +181,18 @@ class Study(ABC):
     guard: Guard | None = None
     """Keeps test subjects out of every task's ``scans``."""
 
-    def __init__(self, order: Order, console: Console) -> None:
+    def __init__(self, order: StudyOrder, console: Console) -> None:
         """Settle what will run, within the locked folder; MedganError keeps the study from starting."""
         self.order, self.console = order, console
         self.seeds = order.seeds or (self.default_seeds[:1] if order.quick else self.default_seeds)
         self.phantom = order.data is None
-        self.failures: list[Failure] = []
+        self.failures: list[TaskFailure] = []
         """What failed beside tasks."""
         self.tags: Mapping[str, str] = {}
         """Of the study's MLflow run, beside pipeline, study and revision: ``split_hash``, ``data_fingerprint``."""
 
     @classmethod
-    def default_name(cls, order: Order) -> str:
+    def default_name(cls, order: StudyOrder) -> str:
         """The study's name where none is given."""
         return f"{order.kind}-quick" if order.quick else order.kind
 
@@ -216,10 +215,10 @@ class Study(ABC):
         """The tasks."""
 
     @abstractmethod
-    def summary(self, rows: pd.DataFrame) -> Summary:
+    def summary(self, rows: pd.DataFrame) -> StudySummary:
         """What follows from the rows of all tasks that are done."""
 
-    def write_page(self, rows: pd.DataFrame, summary: Summary, failures: Sequence[Failure]) -> Path:  # noqa: ARG002
+    def write_page(self, rows: pd.DataFrame, summary: StudySummary, failures: Sequence[TaskFailure]) -> Path:  # noqa: ARG002
         """Write the study's HTML page; its path."""
         question = (sys.modules[type(self).__module__].__doc__ or "").partition("\n")[0]
         failed = {failure.child: failure.reason for failure in failures}

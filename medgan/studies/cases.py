@@ -10,14 +10,14 @@ import numpy as np
 
 from medgan.data.preparation import Prepared
 from medgan.data.streams import replacing, write_json
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Study
 from medgan.errors import DataError, InsertionError, LeakageError
 from medgan.segmentation.labelled import Labelled
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.studies.base import Context
 from medgan.studies.engine import read_json
 from medgan.studies.images import stretched
-from medgan.studies.segmenter import Scans, fitted
+from medgan.studies.segmenter import CaseReader, fitted
 from medgan.synthesis.generators import GeneratorDescription, GeneratorModel, SynthesisConfig, generator_task
 from medgan.synthesis.insertion import InsertionConfig, Synthesiser, Synthetic
 from medgan.synthesis.methods import Bent, Elastic, baseline, by_network
@@ -62,16 +62,16 @@ class Draw:
 
 
 def train_on(
-    context: Context, config: SynthesisConfig, segmenter: SegmenterConfig, draw: Draw, scans: tuple[Scan, ...],
-    validation: tuple[Scan, ...], origin: Origin,
+    context: Context, config: SynthesisConfig, segmenter: SegmenterConfig, draw: Draw, scans: tuple[Study, ...],
+    validation: tuple[Study, ...], origin: Origin,
 ) -> None:  # fmt: skip
     """Train the generator of a draw, from wherever that was left."""
-    task = generator_task(Scans(scans)(segmenter), Scans(validation)(segmenter), config, seed=draw.seed)
+    task = generator_task(CaseReader(scans)(segmenter), CaseReader(validation)(segmenter), config, seed=draw.seed)
     fitted(context, task, config.fit.precision, origin)
 
 
 @dataclass(frozen=True)
-class Making:
+class CaseRecipe:
     """What a process needs to make a method's cases of a draw."""
 
     method: str
@@ -86,9 +86,9 @@ class Making:
     """Whether every case is bent afterwards, as ``elastic`` bends real ones."""
     wanted: int
     """How many cases."""
-    recipients: tuple[Scan, ...]
+    recipients: tuple[Study, ...]
     """Whom the method changes."""
-    donors: tuple[Scan, ...]
+    donors: tuple[Study, ...]
     """Who lends lesions."""
     generator: Path | None
     """The model folder of the draw's generator, for the method that has one."""
@@ -126,16 +126,16 @@ class _AsTheyAre:
         return Synthetic(recipient, (recipient.subject,), {"method": self.name})
 
 
-def make_cases(context: Context, making: Making) -> None:
+def make_cases(context: Context, recipe: CaseRecipe) -> None:
     """Make the cases of a method and a draw.
 
     Raises:
         LeakageError: Anybody outside the draw among recipients and donors.
         DataError: Nothing could be placed in anybody.
     """
-    draw = making.draw
-    recipients, donors = (Scans(scans)(making.segmenter) for scans in (making.recipients, making.donors))
-    outcomes = list(_synthesised(making.synthesiser(context.device), recipients, donors, draw.seed, making.wanted))
+    draw = recipe.draw
+    recipients, donors = (CaseReader(scans)(recipe.segmenter) for scans in (recipe.recipients, recipe.donors))
+    outcomes = list(_synthesised(recipe.synthesiser(context.device), recipients, donors, draw.seed, recipe.wanted))
     cases = [each for each in outcomes if isinstance(each, Synthetic)]
     reasons = [str(each) for each in outcomes if isinstance(each, InsertionError)]
     if not cases:

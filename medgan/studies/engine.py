@@ -21,9 +21,9 @@ from medgan import processes
 from medgan.config import flattened
 from medgan.data.hashes import file_hash
 from medgan.data.streams import write_csv, write_json
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Study
 from medgan.errors import ConfigError, LeakageError, MedganError, TrainingError
-from medgan.studies.base import Context, Failure, Order, Study, Summary, Task
+from medgan.studies.base import Context, StudyKind, StudyOrder, StudySummary, Task, TaskFailure
 from medgan.studies.subjects import OTHER_SPLIT
 from medgan.studies.tables import ROWS, read_rows
 from medgan.text import few
@@ -41,10 +41,10 @@ SCHEMA = 2
 class Result:
     """A study that has run through."""
 
-    study: Study
+    study: StudyKind
     rows: pd.DataFrame
-    summary: Summary
-    failures: tuple[Failure, ...]
+    summary: StudySummary
+    failures: tuple[TaskFailure, ...]
     tracked: str
     """Where to look at the study's run in MLflow."""
     page: Path | None = None
@@ -56,7 +56,7 @@ class Result:
         return 1 if self.failures else 0
 
 
-def run_study(kind: type[Study], order: Order, console: Console) -> Result:
+def run_study(kind: type[StudyKind], order: StudyOrder, console: Console) -> Result:
     """Do what is not done of a study; write its rows, its tables and its JSON file after each stage.
 
     Raises:
@@ -77,7 +77,7 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
         with _tracked(order, order.folder.name, study.parameters, study.tags, begun, order.tracking) as parent:
             ids = {"schema": SCHEMA, "kind": order.kind, "mlflow_run_id": parent.id, "tracking_uri": parent.uri}
             write_json(order.folder / RECORD, {**study.description, **ids})
-            rows, failures, result, number = list[str](), list[Failure](), None, 0
+            rows, failures, result, number = list[str](), list[TaskFailure](), None, 0
             while stage is not None:
                 _check(study, stage)
                 failed = _run(study, stage, parent, console)
@@ -103,7 +103,7 @@ def run_study(kind: type[Study], order: Order, console: Console) -> Result:
     return result
 
 
-def _begun(order: Order) -> dict[str, Any]:
+def _begun(order: StudyOrder) -> dict[str, Any]:
     """The record of the study that was begun in the folder, unless something else was; nothing where none was."""
     if RunFolder(order.folder).config.exists():
         raise ConfigError(f"{order.folder} holds the run of a training, and no study; choose another --name.")
@@ -123,7 +123,7 @@ def _begun(order: Order) -> dict[str, Any]:
 
 
 def _tracked(
-    order: Order, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], begun: Mapping[str, Any],
+    order: StudyOrder, name: str, parameters: Mapping[str, Any], tags: Mapping[str, str], begun: Mapping[str, Any],
     store: str | None, parent: str | None = None,
 ) -> Tracker:  # fmt: skip
     """The MLflow run of a study, or of a task as a child of the study's; the one of before where it was begun."""
@@ -140,7 +140,7 @@ def _tracked(
 
 
 def _write(
-    study: Study, tasks: Iterable[str], failures: Sequence[Failure], ids: Mapping[str, Any], parent: Tracker
+    study: StudyKind, tasks: Iterable[str], failures: Sequence[TaskFailure], ids: Mapping[str, Any], parent: Tracker
 ) -> Result:
     """The study's files so far; the one with the results comes last."""
     folder = study.order.folder
@@ -170,7 +170,7 @@ def _begun_with(folder: Path, task: Task) -> dict[str, Any]:
     return begun
 
 
-def _check(study: Study, tasks: Iterable[Task]) -> None:
+def _check(study: StudyKind, tasks: Iterable[Task]) -> None:
     """Refuse tasks that would see who is tested, or whose folders were begun with other inputs."""
     for task in tasks:
         if study.guard and task.scans:
@@ -182,7 +182,7 @@ Ended: TypeAlias = Generator[tuple[Task, BaseException | None], None, None]
 """Tasks as they end, each with what ended it early."""
 
 
-def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console) -> tuple[Failure, ...]:
+def _run(study: StudyKind, tasks: Sequence[Task], parent: Tracker, console: Console) -> tuple[TaskFailure, ...]:
     """Do every task that is not done; one that fails is named, and does not stop the others."""
     order = study.order
     tags = {"split_hash": study.tags["split_hash"]} if "split_hash" in study.tags else {}
@@ -195,7 +195,7 @@ def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console)
     ]
     if before := len(tasks) - len(left):
         console.out(f"{before} of {len(tasks)} tasks: finished before", highlight=False)
-    failures, started = list[Failure](), time.monotonic()
+    failures, started = list[TaskFailure](), time.monotonic()
     try:
         # One task needs no process of its own, which takes seconds to start.
         several = order.jobs > 1 and len(left) > 1
@@ -206,7 +206,7 @@ def _run(study: Study, tasks: Sequence[Task], parent: Tracker, console: Console)
                 later = f" (about {minutes:.0f} min left)" if minutes >= 1 else ""
                 console.out(f"{before + number}/{len(tasks)} {task.name}: {said}{later}", highlight=False)
                 if error is not None:
-                    failures.append(Failure(task.name, said.removeprefix("failed: ")))
+                    failures.append(TaskFailure(task.name, said.removeprefix("failed: ")))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from there.") from None
     return tuple(failures)
@@ -224,7 +224,7 @@ def _said(task: Task, folder: Path, error: BaseException | None) -> str:
     return f"failed: {unexpected}{error}"
 
 
-def _in_turn(tasks: Sequence[Task], do: Callable[..., None], order: Order, console: Console) -> Ended:
+def _in_turn(tasks: Sequence[Task], do: Callable[..., None], order: StudyOrder, console: Console) -> Ended:
     for task in tasks:
         error: BaseException | None = None
         try:
@@ -238,7 +238,7 @@ _device: list[str] = []
 """That this process was given when it began."""
 
 
-def _in_processes(tasks: Sequence[Task], do: Callable[..., None], order: Order) -> Ended:
+def _in_processes(tasks: Sequence[Task], do: Callable[..., None], order: StudyOrder) -> Ended:
     """Several at the same time, each process on a device of its own in turn; a stop reaches them all."""
     devices: SimpleQueue[str] = multiprocessing.get_context("spawn").SimpleQueue()
     for number in range(order.jobs):
@@ -267,7 +267,7 @@ def _do_here(do: Callable[..., None], task: Task) -> None:
 
 
 def _do(
-    order: Order, parent: str, store: str, tags: Mapping[str, str], task: Task, device: str, console: Console
+    order: StudyOrder, parent: str, store: str, tags: Mapping[str, str], task: Task, device: str, console: Console
 ) -> None:
     """Do one task of a study, whose MLflow run is ``parent``, from wherever it was left."""
     folder = order.folder / task.name
@@ -283,7 +283,7 @@ def _do(
             write_csv(folder / task.product, rows)
 
 
-def content_hash(scans: Iterable[Scan]) -> str:
+def content_hash(scans: Iterable[Study]) -> str:
     """SHA-256 over who is there, with which images and masks, in whatever order."""
     files = ((scan.subject, scan.image, scan.mask) for scan in scans)
     lines = sorted(" ".join([who, file_hash(image), file_hash(mask) if mask else ""]) for who, image, mask in files)

@@ -17,8 +17,7 @@ from skimage.exposure import match_histograms
 from medgan.data.domains import Domain, DomainPair
 from medgan.data.hashes import file_hash
 from medgan.data.masks import body_mask
-from medgan.data.studies import Data
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Data, Study
 from medgan.data.volumes import Volume, read_volume, write_volume
 from medgan.errors import DataError
 from medgan.inference.batch import conversion_fabric
@@ -56,7 +55,7 @@ class Keeping:
         source, target = (read_model(path, SegmenterDescription) for path in (self.source, self.target or self.source))
         return LabelKeeper(source, target, conversion_fabric(device), self.lesions)
 
-    def lost(self, keeper: LabelKeeper | None, scan: Scan, translation: Scan) -> str:
+    def lost(self, keeper: LabelKeeper | None, scan: Study, translation: Study) -> str:
         """Why a translation is not learnt from; empty where it keeps its labels, or nobody asks."""
         if keeper is None or self.threshold is None:
             return ""
@@ -66,7 +65,7 @@ class Keeping:
 
 
 @dataclass(frozen=True)
-class Making:
+class ImageRecipe:
     """What a process needs to make the images of the arms of some subsets."""
 
     table: Data
@@ -77,15 +76,15 @@ class Making:
     """What the arms need."""
     model: Path | None
     """The translator's model folder, if an arm translates."""
-    labelled: Mapping[int, tuple[Scan, ...]]
+    labelled: Mapping[int, tuple[Study, ...]]
     """Source images to translate or to match, by subset."""
-    validation: tuple[Scan, ...]
+    validation: tuple[Study, ...]
     """Source images whose translations choose epochs, too."""
-    references: Mapping[int, tuple[Scan, ...]]
+    references: Mapping[int, tuple[Study, ...]]
     """By subset, target images that a translator would see, labelled or not, to match histograms to."""
 
 
-def make_images(context: Context, making: Making) -> pd.DataFrame:
+def make_images(context: Context, recipe: ImageRecipe) -> pd.DataFrame:
     """Translate, match histograms, exchange masks.
 
     Returns:
@@ -94,42 +93,42 @@ def make_images(context: Context, making: Making) -> pd.DataFrame:
     Raises:
         DataError: An image that could not be translated.
     """
-    pair, target, folder = making.pair, making.pair.target, context.folder
-    sources = list(dict.fromkeys(scan for own in making.labelled.values() for scan in own))
+    pair, target, folder = recipe.pair, recipe.pair.target, context.folder
+    sources = list(dict.fromkeys(scan for own in recipe.labelled.values() for scan in own))
     outputs: Mapping[Path, Path] = {}
-    if making.model:
-        outputs = _translated(making, [*sources, *making.validation], folder / "synthetic", context.device)
-    keeper, rows = making.keeping.keeper(context.device), list[dict[str, Any]]()
+    if recipe.model:
+        outputs = _translated(recipe, [*sources, *recipe.validation], folder / "synthetic", context.device)
+    keeper, rows = recipe.keeping.keeper(context.device), list[dict[str, Any]]()
 
-    def add(subset: int, kind: str, scans: Iterable[Scan], reasons: Iterable[str] = repeat("")) -> None:
+    def add(subset: int, kind: str, scans: Iterable[Study], reasons: Iterable[str] = repeat("")) -> None:
         for scan, reason in zip(scans, reasons, strict=False):
             own = {"subject": scan.subject, "domain": scan.domain, "image": str(scan.image), "mask": str(scan.mask)}
             rows.append({"subset": subset, "kind": kind, **own, "rejected": reason})
 
-    def translations(scans: Iterable[Scan]) -> list[Scan]:
-        return [Scan(scan.subject, target.name, outputs[scan.image], scan.mask) for scan in scans]
+    def translations(scans: Iterable[Study]) -> list[Study]:
+        return [Study(scan.subject, target.name, outputs[scan.image], scan.mask) for scan in scans]
 
-    for subset, own in making.labelled.items():
+    for subset, own in recipe.labelled.items():
         if outputs:
             drawn = translations(own)
-            reasons = [making.keeping.lost(keeper, *each) for each in zip(own, drawn, strict=True)]
+            reasons = [recipe.keeping.lost(keeper, *each) for each in zip(own, drawn, strict=True)]
             add(subset, "synthetic", drawn, reasons)
-            add(subset, "validation", translations(making.validation))
+            add(subset, "validation", translations(recipe.validation))
             kept = [scan for scan, reason in zip(drawn, reasons, strict=True) if not reason]
-            if "shuffled" in making.kinds and kept:
+            if "shuffled" in recipe.kinds and kept:
                 add(subset, "shuffled", shuffled_masks(kept, folder / "shuffled"))
-        if "matched" in making.kinds:
-            references = making.references[subset]
+        if "matched" in recipe.kinds:
+            references = recipe.references[subset]
             add(subset, "matched", matched_copies(own, references, pair.source, target, folder / "matched"))
     return pd.DataFrame(rows, columns=["subset", "kind", "subject", "domain", "image", "mask", "rejected"])
 
 
-def _translated(making: Making, scans: Sequence[Scan], folder: Path, device: str) -> dict[Path, Path]:
+def _translated(recipe: ImageRecipe, scans: Sequence[Study], folder: Path, device: str) -> dict[Path, Path]:
     """From each source image to its translation on disk."""
-    assert making.model is not None
-    order = ConvertOrder(making.table, folder, str(making.model), overwrite=True, device=device)
+    assert recipe.model is not None
+    order = ConvertOrder(recipe.table, folder, str(recipe.model), overwrite=True, device=device)
     wanted, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
-    found = find_jobs(order.input, folder, making.pair.source.name, pair=making.pair.names, subjects=subjects)
+    found = find_jobs(order.input, folder, recipe.pair.source.name, pair=recipe.pair.names, subjects=subjects)
     jobs = replace(found, jobs=tuple(job for job in found.jobs if job.source in wanted))
     batch = Conversion(order, Console(quiet=True))
     if failed := [outcome for outcome in batch.run(jobs) if outcome.status == "failed"]:
@@ -139,8 +138,8 @@ def _translated(making: Making, scans: Sequence[Scan], folder: Path, device: str
 
 
 def matched_copies(
-    sources: Sequence[Scan], references: Sequence[Scan], source: Domain, target: Domain, folder: Path
-) -> tuple[Scan, ...]:
+    sources: Sequence[Study], references: Sequence[Study], source: Domain, target: Domain, folder: Path
+) -> tuple[Study, ...]:
     """Each labelled source image with the histogram of a target image, and a gamma; its mask stays.
 
     Copies are written to ``folder``, where what is there is kept, and count as of the target domain.
@@ -158,7 +157,7 @@ def matched_copies(
                 found = matched(volume, read_volume(reference.image), source, target, gamma)
                 is_ct = target.modality == "CT"
                 write_volume(np.rint(found) if is_ct else found, volume.grid, path, np.int16 if is_ct else np.float32)
-            copies.append(Scan(study.subject, target.name, path, study.mask))
+            copies.append(Study(study.subject, target.name, path, study.mask))
     return tuple(copies)
 
 
@@ -185,7 +184,7 @@ def matched(
     return result
 
 
-def shuffled_masks(studies: Sequence[Scan], folder: Path) -> tuple[Scan, ...]:
+def shuffled_masks(studies: Sequence[Study], folder: Path) -> tuple[Study, ...]:
     """The same images, each with the mask of the next subject in a drawn round; no subject keeps its own.
 
     Where grids differ, the mask is stretched over the image: that it does not fit is the point. Masks are written to
@@ -209,11 +208,11 @@ def shuffled_masks(studies: Sequence[Scan], folder: Path) -> tuple[Scan, ...]:
         if not path.exists():
             image, mask = read_volume(study.image), read_volume(wrong)
             write_volume(stretched(mask.voxels, image.grid.size), image.grid, path, np.uint8)
-        result.append(Scan(study.subject, study.domain, study.image, path))
+        result.append(Study(study.subject, study.domain, study.image, path))
     return tuple(result)
 
 
-def _key(studies: Sequence[Scan]) -> str:
+def _key(studies: Sequence[Study]) -> str:
     """A name for what is made of these images and masks: of other ones, nothing that is there is taken for theirs."""
     files = ((study.subject, study.image, study.mask) for study in studies)
     lines = ["\t".join([subject, *(file_hash(path) for path in paths if path)]) for subject, *paths in files]

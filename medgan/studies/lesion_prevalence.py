@@ -26,8 +26,7 @@ from medgan import catalog
 from medgan.config import Config, load
 from medgan.data.cache import default_folder
 from medgan.data.domains import Window
-from medgan.data.layouts import Study as Scan
-from medgan.data.layouts import stem
+from medgan.data.layouts import Study, stem
 from medgan.data.patches import IntensityConfig, PatchConfig
 from medgan.data.streams import write_text
 from medgan.data.tables import read_table
@@ -41,15 +40,15 @@ from medgan.phantom.tissues import LESIONS, Tissue
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import STANDARD, SegmenterConfig, SegmenterDescription, SegmenterModel
-from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
+from medgan.studies.base import Context, Stages, StudyKind, StudyOrder, StudySummary, Task
 from medgan.studies.engine import RECORD, read_json
-from medgan.studies.segmenter import Scans, fitted
+from medgan.studies.segmenter import CaseReader, fitted
 from medgan.studies.tables import Row, in_order
 from medgan.studies.tables import table as shown_table
 from medgan.studies.translator import (
     CONVERTED,
     Cell,
-    Translator,
+    TranslatorRun,
     Translators,
     adversarial_game,
     check_translators,
@@ -137,7 +136,7 @@ class PrevalenceConfig(Config):
     """How long both frozen segmenters learn."""
 
 
-class LesionPrevalence(Study):
+class LesionPrevalence(StudyKind):
     """Translators at each prevalence, unpaired ones with and without semantic consistency and a paired one.
 
     ``KEY=VALUE`` are the translators' settings; ``--config`` has the study's own, a ``PrevalenceConfig``.
@@ -147,7 +146,7 @@ class LesionPrevalence(Study):
     keys = ("translator", "prevalence_percent", "seed", "subject")
     rows_file = "detections.csv"
 
-    def __init__(self, order: Order, console: Console) -> None:
+    def __init__(self, order: StudyOrder, console: Console) -> None:
         check_translators(order.pipeline, ["cyclegan", "pix2pix"])
         super().__init__(replace(order, config=None), console)
         self.config = load(PrevalenceConfig, *([order.config] if order.config else []))
@@ -194,7 +193,7 @@ class LesionPrevalence(Study):
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         cells = {name: list(cell.settings) for part in self.parts.values() for name, cell in part.cells.items()}
         return {
             **super().description,
@@ -207,7 +206,7 @@ class LesionPrevalence(Study):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         return self.config.model_dump(mode="json") | {"seeds": list(self.seeds)}
 
     def notes(self) -> Sequence[str]:
@@ -263,25 +262,25 @@ class LesionPrevalence(Study):
             product=f"model/{CARD}",
         )
 
-    def summary(self, rows: pd.DataFrame) -> Summary:
-        """See ``Study``."""
+    def summary(self, rows: pd.DataFrame) -> StudySummary:
+        """See ``StudyKind``."""
         table, differences = _slopes(rows), _semantic_differences(rows)
         findings = dict(_findings(table, differences))
         record = {"table": plain(table), "semantic_differences": plain(differences), "findings": findings}
         compared = differences.assign(arm=WATCHED, reference=PLAIN) if len(differences) else differences
         shown = [*_tables(table), *(Text(f"{name}: {finding}") for name, finding in findings.items())]
-        return Summary(record, {TABLE: table}, shown, findings, compared, artifacts=[TABLE], tags=findings)
+        return StudySummary(record, {TABLE: table}, shown, findings, compared, artifacts=[TABLE], tags=findings)
 
 
 def _train_frozen(
-    context: Context, config: SegmenterConfig, scans: tuple[Sequence[Scan], Sequence[Scan]], seed: int
+    context: Context, config: SegmenterConfig, scans: tuple[Sequence[Study], Sequence[Study]], seed: int
 ) -> None:
     """Train a segmenter on real images of its domain, from wherever that was left."""
-    train, validation = (Scans(tuple(part))(config) for part in scans)
+    train, validation = (CaseReader(tuple(part))(config) for part in scans)
     fitted(context, segmenter_task(train, validation, config, seed=seed), "32", Origin(phantom=True))
 
 
-def _label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Scan]) -> pd.DataFrame:
+def _label_inputs(context: Context, segmenter: Path, inputs: Mapping[str, Study]) -> pd.DataFrame:
     """Keep what the source's segmenter finds in every input."""
     model, fabric = read_model(segmenter, SegmenterDescription), make_fabric(context.device, "32")
     for subject, scan in inputs.items():
@@ -299,7 +298,7 @@ class _Detector:
     """Its model folder."""
     before: Path
     """What the source's segmenter found in each input: ``<subject>.nii.gz``."""
-    inputs: Mapping[str, Scan]
+    inputs: Mapping[str, Study]
     """The test subjects' source images with their true labels, by subject."""
 
     def row(self, subject: str, image: Path, model: SegmenterModel, fabric: Fabric) -> dict[str, str | float]:
@@ -333,7 +332,7 @@ def _detect(context: Context, detector: _Detector, images: Mapping[str, Path], k
 
 
 def _train_and_detect(
-    context: Context, translator: Translator, detector: _Detector, percent: int, root: Path
+    context: Context, translator: TranslatorRun, detector: _Detector, percent: int, root: Path
 ) -> pd.DataFrame:
     """Train a translator, judge it, and look for lesions in its translations of the test subjects.
 
@@ -467,12 +466,12 @@ class _PrevalenceCohorts:
         """The cohort CSV of a target prevalence: pairs, or one scan a subject; the test subjects have both."""
         return self.root / f"{'paired' if paired else 'unpaired'}_{percent}.csv"
 
-    def labelled(self, domain: str) -> tuple[list[Scan], list[Scan]]:
+    def labelled(self, domain: str) -> tuple[list[Study], list[Study]]:
         """The segmenters' subjects in one domain, to train and to choose the epoch."""
         own = [study for study in read_table(self.root / "labelled" / PAIRED).studies if study.domain == domain]
         return own[: self.design.labelled], own[self.design.labelled :]
 
-    def tested(self, domain: str) -> list[Scan]:
+    def tested(self, domain: str) -> list[Study]:
         """The test subjects in one domain."""
         first = self.table(self.design.prevalences_percent[0], paired=True)
         return [study for study in read_table(first).studies if study.domain == domain and study.split == "test"]

@@ -14,7 +14,7 @@ from rich.console import Console
 from medgan.errors import ConfigError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.statistics import t_interval
-from medgan.studies.base import Order
+from medgan.studies.base import StudyOrder
 from medgan.studies.sweep import Sweep, headlines, higher_is_better, metrics_of
 from medgan.studies.translator import Cell, adversarial_game, check_translators, configured
 
@@ -29,7 +29,7 @@ class Misalignment(Sweep):
 
     heeds = ("data", "shifts", "metric")
 
-    def __init__(self, order: Order, console: Console) -> None:
+    def __init__(self, order: StudyOrder, console: Console) -> None:
         self.shifts = _read_shifts(order.options.get("shifts", SHIFTS))
         super().__init__(order, console)
 

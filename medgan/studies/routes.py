@@ -26,8 +26,7 @@ from medgan.data.masks import components
 from medgan.data.patches import IntensityConfig, PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.data.splits import Split
-from medgan.data.studies import Cohort, Data, find_cohort
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Cohort, Data, Study, find_cohort
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, GeometryError, LeakageError
 from medgan.evaluation.arms import LOOKUP, CrossingLookups
@@ -39,8 +38,8 @@ from medgan.inference.batch import conversion_fabric
 from medgan.inference.jobs import find_jobs
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
-from medgan.studies.base import Context, Order, Stages, Study, Summary, Task
-from medgan.studies.segmenter import Scans, Segmenter, budget_of, train
+from medgan.studies.base import Context, Stages, StudyKind, StudyOrder, StudySummary, Task
+from medgan.studies.segmenter import CaseReader, SegmenterRun, budget_of, train
 from medgan.studies.tables import ROWS, differences, summarised
 from medgan.studies.tables import table as shown_table
 from medgan.studies.translator import convert_test
@@ -110,8 +109,8 @@ class RoutesConfig(Config):
 class _Pair:
     """The two scans of a subject, on one grid."""
 
-    source: Scan
-    target: Scan
+    source: Study
+    target: Study
 
     @property
     def subject(self) -> str:
@@ -146,14 +145,14 @@ class _Fold:
         return tuple(pair for pair in self.training if pair.subject in chosen)
 
 
-class Routes(Study):
+class Routes(StudyKind):
     """Each route on the test subjects of each fold's translator, with so many labelled subjects where it learns."""
 
     heeds = ("data", "model", "a second model")
     keys = ("route", "labelled", "fold", "seed", "subject")
     result_file = "routes.json"
 
-    def __init__(self, order: Order, console: Console) -> None:
+    def __init__(self, order: StudyOrder, console: Console) -> None:
         super().__init__(order, console)
         if order.data is None:
             raise ConfigError(
@@ -183,7 +182,7 @@ class Routes(Study):
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         folds = [
             {
                 "split_hash": fold.split.hash,
@@ -205,11 +204,11 @@ class Routes(Study):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         return {"labelled": list(self.config.labelled), "seeds": list(self.seeds), "folds": len(self.folds)}
 
     def notes(self) -> Sequence[str]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         tested, budget = len({pair.subject for fold in self.folds for pair in fold.tested}), self.description["budget"]
         phantom = ["a translator was trained on the built-in phantom, which never stands for a patient"]
         return [
@@ -250,7 +249,7 @@ class Routes(Study):
                 for pair in pairs
             )
             origin = Origin.of(fold.split, phantom=fold.description.origin.phantom)
-            segmenter = Segmenter(keys, self._segmenter(route), seed, Scans(scans), Scans(()), origin)
+            segmenter = SegmenterRun(keys, self._segmenter(route), seed, CaseReader(scans), CaseReader(()), origin)
         settings = segmenter.config.model_dump(mode="json") if segmenter else None
         identity = {"route": route, "labelled": labelled, "seed": seed}
         begun = {"split_hash": fold.split.hash, "translator": fold.description.weights_sha256, "segmenter": settings}
@@ -272,10 +271,10 @@ class Routes(Study):
         patch = own.patch.model_copy(update={"intensity": intensity})
         return own.model_copy(update={"domain": self.pair.source if direct else ct, "patch": patch})
 
-    def summary(self, rows: pd.DataFrame) -> Summary:
-        """See ``Study``."""
+    def summary(self, rows: pd.DataFrame) -> StudySummary:
+        """See ``StudyKind``."""
         table = pd.DataFrame() if rows.empty else _routes_table(rows, self.labelled)
-        return Summary(
+        return StudySummary(
             {"table": plain(table)},
             {TABLE: table},
             [] if table.empty else list(_tables(table)),
@@ -285,7 +284,7 @@ class Routes(Study):
         )
 
 
-def _check_models(order: Order, descriptions: Sequence[TranslationDescription]) -> None:
+def _check_models(order: StudyOrder, descriptions: Sequence[TranslationDescription]) -> None:
     if not descriptions:
         raise ConfigError("a study of routes needs finished translators; give each fold's model folder by --model.")
     for model, description in zip(order.models, descriptions, strict=True):
@@ -343,7 +342,7 @@ class _Finder:
     """Whose test subjects."""
     folder: Path
     """The study's."""
-    segmenter: Segmenter | None
+    segmenter: SegmenterRun | None
     """What it trains; None is a route without."""
 
     @cached_property

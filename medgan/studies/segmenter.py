@@ -16,8 +16,7 @@ from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import Domain
 from medgan.data.splits import Split
 from medgan.data.streams import write_json
-from medgan.data.studies import Cohort
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Cohort, Study
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError
 from medgan.evaluation.segmentation import METRICS, score_labels
@@ -28,12 +27,12 @@ from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged, read_labelled
 from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel
-from medgan.studies.base import Context, Failure, Order, Study, Summary, Task
+from medgan.studies.base import Context, StudyKind, StudyOrder, StudySummary, Task, TaskFailure
 from medgan.studies.engine import read_json
 from medgan.studies.subjects import Guard, freeze_split
 from medgan.studies.tables import ROWS
 from medgan.training.device import Precision, make_fabric
-from medgan.training.fit import Task as Training
+from medgan.training.fit import Training
 from medgan.training.model_folder import D, Model, Origin, read_model
 from medgan.training.recorder import Recorder
 
@@ -48,10 +47,10 @@ Cases = Callable[[SegmenterConfig], list[Labelled]]
 
 
 @dataclass(frozen=True)
-class Scans:
+class CaseReader:
     """Labelled images of a cohort, each seen through its domain's window."""
 
-    scans: tuple[Scan, ...]
+    scans: tuple[Study, ...]
     domains: Mapping[str, Domain] = field(default_factory=dict)
     """By name; of those that are missing the segmenter's own serves."""
 
@@ -68,7 +67,7 @@ class Scans:
 class TestImage:
     """A labelled image of a test subject."""
 
-    scan: Scan
+    scan: Study
     keys: Mapping[str, str] = field(default_factory=dict)
     """Of its rows, beside the subject: ``test_set``."""
     domain: Domain | None = None
@@ -82,7 +81,7 @@ class TestImage:
 
 
 @dataclass(frozen=True)
-class Segmenter:
+class SegmenterRun:
     """One training of a study."""
 
     keys: Mapping[str, str | int]
@@ -102,7 +101,7 @@ class Segmenter:
     """Labels whose parts are counted one by one."""
 
 
-def train(context: Context, segmenter: Segmenter) -> None:
+def train(context: Context, segmenter: SegmenterRun) -> None:
     """Train from the state that is there, unless that is done."""
     if (context.folder / SCORE).is_file():
         return
@@ -121,7 +120,7 @@ def fitted(context: Context, task: Training[D], precision: Precision, origin: Or
     return task.train(context.folder, fabric, recorder=recorder, resume=context.resume, origin=origin)
 
 
-def _train_and_test(context: Context, segmenter: Segmenter) -> pd.DataFrame:
+def _train_and_test(context: Context, segmenter: SegmenterRun) -> pd.DataFrame:
     """Train, segment the test images and compare them with their masks; a row a subject and organ.
 
     A subject's images are averaged: the subject is the unit of evidence.
@@ -143,7 +142,7 @@ def _train_and_test(context: Context, segmenter: Segmenter) -> pd.DataFrame:
 
 
 def _figures(
-    context: Context, segmenter: Segmenter, model: SegmenterModel, image: TestImage, fabric: Any
+    context: Context, segmenter: SegmenterRun, model: SegmenterModel, image: TestImage, fabric: Any
 ) -> list[dict[str, Any]]:
     """The figures of one test image, organ by organ; its label map is kept where it has a name."""
     assert image.scan.mask is not None
@@ -285,7 +284,7 @@ class ArmsConfig(Config):
 C = TypeVar("C", bound=ArmsConfig)
 
 
-def layered(schema: type[C], order: Order) -> C:
+def layered(schema: type[C], order: StudyOrder) -> C:
     """The settings of a study: defaults, what is shipped for its pipeline, then the user's; a later one wins.
 
     ``NAME_benefit.yaml`` is shipped for a pipeline ``NAME``, and ``_phantom`` and ``_quick`` go over it.
@@ -311,7 +310,7 @@ def layered(schema: type[C], order: Order) -> C:
     return config
 
 
-class BenefitStudy(Study):
+class BenefitStudy(StudyKind):
     """One segmenter an arm and training, compared on the same test subjects."""
 
     metrics = METRICS
@@ -327,7 +326,7 @@ class BenefitStudy(Study):
     guard: Guard
     split: Split
     segmenter: SegmenterConfig
-    tested: dict[str, Segmenter]
+    tested: dict[str, SegmenterRun]
     """By folder, those whose rows are the study's."""
 
     def described(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,7 +350,7 @@ class BenefitStudy(Study):
         self.tags = {"split_hash": self.split.hash, "data_fingerprint": self.cohort.fingerprint()}
 
     def notes(self) -> Sequence[str]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         return [*super().notes(), *([QUICK_NOTE] if self.order.quick else [])]
 
     def segmenter_config(self, lesions: Sequence[str], **otherwise: Any) -> SegmenterConfig:
@@ -371,7 +370,7 @@ class BenefitStudy(Study):
 
     def arm_task(
         self, arm: Arm, keys: Mapping[str, str | int], place: str, learnt: tuple[Cases, Cases, Cases | None],
-        inputs: Mapping[str, Any], scans: Iterable[Scan], *, test: bool,
+        inputs: Mapping[str, Any], scans: Iterable[Study], *, test: bool,
     ) -> Task:  # fmt: skip
         """The training of an arm's segmenter, and its test.
 
@@ -387,7 +386,7 @@ class BenefitStudy(Study):
         keys = {"arm": arm.name, **keys} if arm.extra else {"arm": arm.name, **keys, "ratio_percent": 0}
         ratio, (own, validation, extra) = int(keys["ratio_percent"]), learnt
         name = self.within + ",".join([arm.name, *([f"ratio={ratio}"] if ratio else []), place])
-        segmenter = Segmenter(
+        segmenter = SegmenterRun(
             keys, self.segmenter.model_copy(update={"augmentation": "standard" if arm.standard else "none"}),
             int(keys["seed"]), own, validation, Origin.of(self.split, phantom=self.phantom), extra, _share_of(ratio),
             tuple(self._test_images()), self.config.lesions,
@@ -410,7 +409,7 @@ class BenefitStudy(Study):
 
     def choose(
         self, tried: Mapping[str, Mapping[int, Sequence[Task]]]
-    ) -> Generator[Sequence[Task], Sequence[Failure], tuple[dict[str, tuple[int, dict[int, float]]], str]]:
+    ) -> Generator[Sequence[Task], Sequence[TaskFailure], tuple[dict[str, tuple[int, dict[int, float]]], str]]:
         """Train all that is tried, by name and ratio, and take the ratio above 0 with the best mean validation Dice.
 
         What is tried under several names is trained once. A ratio of which a training failed is no choice.
@@ -434,11 +433,13 @@ class BenefitStudy(Study):
 
     def concluded(
         self, record: Mapping[str, Any], compared: pd.DataFrame, shown: Iterator[RenderableType], **more: Any
-    ) -> Summary:
+    ) -> StudySummary:
         """What follows from the rows, with what all these studies write and print beside it."""
         folders = {self.order.folder / name: segmenter.keys for name, segmenter in self.tested.items()}
         curves = _read_curves(folders, self.told_apart)
         note = [Text(QUICK_NOTE, style="yellow")] if self.order.quick else []
         # What names subjects stays on this disk.
         tables = {COMPARISONS: compared, CURVES: curves}
-        return Summary(record, tables, [*shown, *note], comparisons=compared, artifacts=[CURVES, COMPARISONS], **more)
+        return StudySummary(
+            record, tables, [*shown, *note], comparisons=compared, artifacts=[CURVES, COMPARISONS], **more
+        )

@@ -12,7 +12,7 @@ from medgan.errors import ConfigError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS
 from medgan.evaluation.statistics import LEVEL, plain, summarise
-from medgan.studies.base import Order, Stages, Study, Summary
+from medgan.studies.base import Stages, StudyKind, StudyOrder, StudySummary
 from medgan.studies.tables import differences, summarised
 from medgan.studies.tables import table as shown_table
 from medgan.studies.translator import Cell, Translators
@@ -31,7 +31,7 @@ NOT_COMPARED = (SYNTHETIC, "real")
 """Arms that are no baseline: the cells themselves, and real images of other subjects."""
 
 
-class Sweep(Study):
+class Sweep(StudyKind):
     """Every cell is trained with every seed, and compared with the first on the same test subjects."""
 
     heeds: ClassVar[tuple[str, ...]] = ("data",)
@@ -39,7 +39,7 @@ class Sweep(Study):
     rows_file = "study.csv"
     recorded = ("reference", "seeds")
 
-    def __init__(self, order: Order, console: Console) -> None:
+    def __init__(self, order: StudyOrder, console: Console) -> None:
         super().__init__(order, console)
         self.shared, cells = self.cells()
         self.translators = Translators(order, cells, self.shared, order.folder, order.data)
@@ -47,7 +47,7 @@ class Sweep(Study):
         self.tags = self.translators.tags
 
     @classmethod
-    def default_name(cls, order: Order) -> str:
+    def default_name(cls, order: StudyOrder) -> str:
         """The keys that vary; of a study that has cells of its own, its kind."""
         if cls is not Sweep:
             return order.kind
@@ -64,7 +64,7 @@ class Sweep(Study):
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         own = self.translators
         return {
             **super().description,
@@ -78,11 +78,11 @@ class Sweep(Study):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         return {"cells": "; ".join(self.translators.cells), **super().parameters}
 
     def notes(self) -> Sequence[str]:
-        """See ``Study``."""
+        """See ``StudyKind``."""
         phantom = ["no --data: training on the built-in phantom, which never stands for a patient"]
         left_out = [f"left out: {cell}: {reason}" for cell, reason in self.translators.left_out.items()]
         return [*(phantom if self.phantom else ()), *left_out]
@@ -91,13 +91,13 @@ class Sweep(Study):
         """One: all translators."""
         yield self.translators.tasks(self.seeds)
 
-    def summary(self, rows: pd.DataFrame) -> Summary:
-        """See ``Study``."""
+    def summary(self, rows: pd.DataFrame) -> StudySummary:
+        """See ``StudyKind``."""
         if rows.empty:
-            return Summary({"table": [], "findings": {}}, {TABLE: pd.DataFrame()}, artifacts=[TABLE])
+            return StudySummary({"table": [], "findings": {}}, {TABLE: pd.DataFrame()}, artifacts=[TABLE])
         table, findings = _paired_table(rows, self.reference), dict(self.findings(rows))
         metrics, words = headlines(metrics_of(rows)), [Text(f"{name}: {words}") for name, words in findings.items()]
-        return Summary(
+        return StudySummary(
             {"table": plain(table), "findings": findings},
             {TABLE: table},
             [*_tables(table, self.reference, metrics), *words],

@@ -21,13 +21,12 @@ from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
 from medgan.evaluation.judging import Modalities
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.phantom.cohort import PAIRED, UNPAIRED
-from medgan.studies.base import Context, Order, Task
+from medgan.studies.base import Context, StudyOrder, Task
 from medgan.studies.subjects import OTHER_SPLIT, freeze_split
 from medgan.studies.tables import read_rows
 from medgan.text import few
 from medgan.tracking import add_metrics
-from medgan.training.run import Order as TrainOrder
-from medgan.training.run import train
+from medgan.training.run import Order, train
 from medgan.training.run_folder import RunFolder
 from medgan.translators.pipeline import TranslationPipeline
 
@@ -56,7 +55,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Translator:
+class TranslatorRun:
     """One training, as ``medgan train`` does it, with all that a process needs for it."""
 
     name: str
@@ -64,7 +63,7 @@ class Translator:
     settings: tuple[str, ...]
     seed: int | None
     """None is the settings' own."""
-    order: Order
+    order: StudyOrder
     data: Data
     split: Path
     split_hash: str
@@ -78,7 +77,7 @@ class Translators:
     """
 
     def __init__(
-        self, order: Order, cells: Sequence[Cell], shared: Sequence[str], folder: Path, data: Data | None
+        self, order: StudyOrder, cells: Sequence[Cell], shared: Sequence[str], folder: Path, data: Data | None
     ) -> None:
         """Settle what will be trained.
 
@@ -125,20 +124,20 @@ class Translators:
                 pipeline = self.pipelines[cell.name]
                 settings = pipeline.config.model_copy(update={"seed": seed}).model_dump(mode="json")
                 own, split = (*self.shared, *cell.settings), (self.split, self.split_hash)
-                translator = Translator(cell.name, own, seed, self.order, self.data, *split, pipeline.pair)
+                translator = TranslatorRun(cell.name, own, seed, self.order, self.data, *split, pipeline.pair)
                 name = (self.split.parent / cell.folder(seed)).relative_to(self.order.folder).as_posix()
                 inputs = {**flattened(settings), "split_hash": self.split_hash}
                 tasks.append(Task(name, inputs, train_and_judge, (translator,)))
         return tasks
 
 
-def configured(order: Order, settings: Sequence[str] = ()) -> TranslationPipeline[Any]:
+def configured(order: StudyOrder, settings: Sequence[str] = ()) -> TranslationPipeline[Any]:
     """The pipeline as a translator of the study has it: the order's file, then the settings."""
     pipeline, layers = catalog.load_translation(order.pipeline), user_layers(order.config, settings)
     return pipeline.configured(*layers, on_phantom=order.data is None, on_cpu=order.on_cpu)
 
 
-def train_translator(context: Context, translator: Translator) -> RunFolder:
+def train_translator(context: Context, translator: TranslatorRun) -> RunFolder:
     """Train a translator as ``medgan train`` does, from wherever that was left.
 
     Raises:
@@ -150,7 +149,7 @@ def train_translator(context: Context, translator: Translator) -> RunFolder:
         raise LeakageError(f"{context.folder} {OTHER_SPLIT}")
     seed = () if translator.seed is None else (f"seed={translator.seed}",)
     train(
-        TrainOrder(
+        Order(
             order.pipeline,
             data=translator.data,
             config=None if resume else order.config,
@@ -169,7 +168,7 @@ def train_translator(context: Context, translator: Translator) -> RunFolder:
     return run
 
 
-def train_and_judge(context: Context, translator: Translator) -> pd.DataFrame:
+def train_and_judge(context: Context, translator: TranslatorRun) -> pd.DataFrame:
     """Train, convert the test subjects and judge them against the cohort: ``cell, seed``, ``KEYS``, the metrics.
 
     Raises:
@@ -197,7 +196,7 @@ def convert_test(data: Data, folder: Path, model: Path, device: str) -> None:
         raise DataError(f"{batch.failed} of {len(batch.outcomes)} test images were not converted: {failed}")
 
 
-def _judged(context: Context, translator: Translator) -> Evaluation:
+def _judged(context: Context, translator: TranslatorRun) -> Evaluation:
     """The converted test subjects against their own target images where the cohort has them, else against others'."""
     pair, data = translator.pair, translator.data
     source, target = pair.names

@@ -19,7 +19,7 @@ from medgan.synthesis.generator import GENERATOR, LesionGenerator
 from medgan.synthesis.painting import Inpainting, InpaintingConfig, MaskToLesion, MaskToLesionConfig
 from medgan.synthesis.patches import LesionConfig, LesionPatches
 from medgan.synthesis.progressive import Progressive, ProgressiveConfig
-from medgan.training.fit import FitConfig, Task
+from medgan.training.fit import FitConfig, Training
 from medgan.training.model_folder import Description, Model, input_rows
 
 Generator = Annotated[
@@ -125,7 +125,7 @@ def generator_task(
     *,
     seed: int,
     in_training: Sequence[str] = (),
-) -> Task[GeneratorDescription]:
+) -> Training[GeneratorDescription]:
     """Learning to draw lesions; ``in_training`` are all training subjects of the split, also those without a mask."""
     if not train:
         raise DataError("there is no labelled case to learn from; check the split and the `mask` column.")
@@ -144,4 +144,6 @@ def generator_task(
     }
     patches = LesionPatches(train, config, seed=seed)
     held_out = LabelledHeldOut.of(validation)
-    return Task(config, config.fit, seed, lambda: learner_of(config), patches, held_out, GeneratorDescription, facts)
+    return Training(
+        config, config.fit, seed, lambda: learner_of(config), patches, held_out, GeneratorDescription, facts
+    )

@@ -253,7 +253,7 @@ def _stop_requests() -> Iterator[list[int]]:
 
 
 @dataclass(frozen=True)
-class Task(Generic[D]):
+class Training(Generic[D]):
     """What is learnt from what: all of a training but where it runs and is recorded."""
 
     config: Config

@@ -31,7 +31,7 @@ from medgan.training.architecture import (
     UNetConfig,
     check_change,
 )
-from medgan.training.fit import Task
+from medgan.training.fit import Training
 from medgan.training.learner import HeldOut
 from medgan.translators.translator import Parts, Translator
 
@@ -91,7 +91,7 @@ class TranslationPipeline(Pipeline[C]):
         config, pair = self.config, self.pair
         return Parts(pair=pair, patch=config.patch, generator=config.generator, discriminator=config.discriminator)
 
-    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Task[TranslationDescription]:
+    def task(self, cohort: Cohort, split: Split, cache: Cache) -> Training[TranslationDescription]:
         """Patches of the training subjects, and the validation subjects whole; where the last epoch is kept, none.
 
         Raises:
@@ -124,7 +124,7 @@ class TranslationPipeline(Pipeline[C]):
             sides = self._paired(find_cohort(folder / PAIRED, self.pair), cache)
             patches = AnchoredDataset(real, drawn(*sides, paired=True))
         facts = self._facts(source, target) | {"trained": len(split.train), "validated": len(split.validation)}
-        return Task(config, config.fit, config.seed, self.learner, patches, held_out, TranslationDescription, facts)
+        return Training(config, config.fit, config.seed, self.learner, patches, held_out, TranslationDescription, facts)
 
     def _facts(self, source: Sequence[Prepared], target: Sequence[Prepared]) -> Settings:
         """What a model's description tells of the settings and of the training studies."""

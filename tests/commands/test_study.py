@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from medgan import cli
 from medgan.studies import engine
-from medgan.studies.base import Failure, Summary
+from medgan.studies.base import StudySummary, TaskFailure
 
 
 def medgan(*arguments):
@@ -19,7 +19,7 @@ def studied(monkeypatch, tmp_path):
 
     def run_study(kind, order, console):
         studies.append(kind(order, console))
-        return engine.Result(studies[-1], None, Summary({}, {"table.csv": None}), tuple(failures), "MLflow run 1")
+        return engine.Result(studies[-1], None, StudySummary({}, {"table.csv": None}), tuple(failures), "MLflow run 1")
 
     monkeypatch.setattr(engine, "run_study", run_study)
     monkeypatch.chdir(tmp_path)
@@ -44,7 +44,7 @@ def test_a_sweep_is_a_grid_over_seeds(studied, small):
     table, tracked = result.stdout.splitlines()
     assert table.startswith("table: runs/ct_contrast/own/table.csv; by subject: runs/ct_contrast/own/study.csv")
     assert tracked == "MLflow run 1"
-    failures.append(Failure("a,seed=0", "no"))
+    failures.append(TaskFailure("a,seed=0", "no"))
     assert medgan("sweep", *small, "--name", "own", "--quiet").exit_code == 1
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from medgan.data.splits import Split
 from medgan.data.studies import find_cohort
 from medgan.errors import ConfigError, DataError
-from medgan.studies.base import Order as StudyOrder
+from medgan.studies.base import StudyOrder
 from medgan.studies.translator import configured as study_configured
 from medgan.synthesis.generators import GeneratorDescription
 from medgan.training.model_folder import read_model

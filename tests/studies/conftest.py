@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from golden.studies import STUDIES
-from medgan.studies.base import Order, Study
+from medgan.studies.base import StudyKind, StudyOrder
 
 
 @pytest.fixture(scope="session")
-def ordered(golden) -> Callable[..., Order]:
+def ordered(golden) -> Callable[..., StudyOrder]:
     """``ordered("arms", tmp_path, "subsets=2", seeds=(0, 1))``: what is not said is as in the golden study."""
 
     def make(kind, out, *overrides, **changes):
@@ -28,13 +28,13 @@ def ordered(golden) -> Callable[..., Order]:
             "models": after("--model"),
             "overrides": (*(word for word in words if isinstance(word, str) and "=" in word), *overrides),
         }  # fmt: skip
-        return Order(kind, **own | changes)
+        return StudyOrder(kind, **own | changes)
 
     return make
 
 
 @pytest.fixture
-def settled(ordered, tmp_path) -> Callable[..., Study]:
+def settled(ordered, tmp_path) -> Callable[..., StudyKind]:
     """Studies that are not begun, each in a folder of its own: ``settled(Arms, "subsets=2", seeds=(0, 1))``."""
 
     def make(kind, *overrides, **changes):

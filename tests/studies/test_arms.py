@@ -22,7 +22,7 @@ from medgan.evaluation.tissues import overlap
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.studies import arms as module
 from medgan.studies.arms import ARMS, BY_NAME, FURTHER, SWEPT, ArmName, Arms, BenefitConfig
-from medgan.studies.base import Failure, Order
+from medgan.studies.base import StudyOrder, TaskFailure
 from medgan.studies.engine import read_json
 from medgan.studies.segmenter import _share_of, layered
 from medgan.training.model_folder import read_model
@@ -217,7 +217,7 @@ def chosen(study, own, scores):
         write_json(study.order.folder / task.name / "validation.json", {"val_dice": scores.get(ratio)})
     with suppress(StopIteration):
         choosing.send(
-            [Failure(task.name, "no") for task, ratio in zip(tasks, ratios, strict=True) if ratio not in scores]
+            [TaskFailure(task.name, "no") for task, ratio in zip(tasks, ratios, strict=True) if ratio not in scores]
         )
     return study, [task.name for task in tasks]
 
@@ -345,7 +345,7 @@ def test_an_arm_differs_from_its_reference_in_one_thing_and_its_name_says_what_i
 
 def settings(on_phantom, quick, *overrides, pipeline="ct_contrast"):
     data = None if on_phantom else "cohort.csv"
-    return layered(BenefitConfig, Order("arms", pipeline, data=data, quick=quick, overrides=overrides))
+    return layered(BenefitConfig, StudyOrder("arms", pipeline, data=data, quick=quick, overrides=overrides))
 
 
 def test_shipped_forms_lie_over_each_other_the_user_over_all_and_a_quick_study_is_shorter():

@@ -24,7 +24,7 @@ from medgan.studies.augmentation import (
     _slopes,
     _with_mean,
 )  # fmt: skip
-from medgan.studies.base import Failure, Order
+from medgan.studies.base import StudyOrder, TaskFailure
 from medgan.studies.engine import read_json
 from medgan.studies.segmenter import layered, means
 from tables import printed, rewrite, row_of
@@ -62,7 +62,7 @@ def test_every_arm_of_every_size_is_judged_on_every_test_subject_and_the_folder_
 def test_a_draw_whose_cases_fail_leaves_its_arms_out_and_the_others_go_on(few):
     stages = few("sizes=[2]", seeds=(0, 1)).stages()
     assert [task.name for task in next(stages)] == ["cases/copy-paste,n=2,seed=0", "cases/copy-paste,n=2,seed=1"]
-    segmenters = stages.send([Failure("cases/copy-paste,n=2,seed=1", "no room")])
+    segmenters = stages.send([TaskFailure("cases/copy-paste,n=2,seed=1", "no room")])
     assert [task.name.removeprefix("segmenters/") for task in segmenters] == [
         "real,n=2,seed=0", "standard,n=2,seed=0", "standard+copy-paste,ratio=100,n=2,seed=0",
         "real,n=2,seed=1", "standard,n=2,seed=1",
@@ -113,7 +113,7 @@ def swept(few):
                 if keys[task.name] not in fails:
                     dice = SCORES[keys[task.name]][task.inputs["seed"]]
                     write_json(study.order.folder / task.name / "validation.json", {"val_dice": dice})
-            choosing.send([Failure(name, "no") for name, key in keys.items() if key in fails])
+            choosing.send([TaskFailure(name, "no") for name, key in keys.items() if key in fails])
         except StopIteration as end:
             return study, end.value, locals().get("tasks", [])
         raise AssertionError("a second stage")
@@ -264,7 +264,7 @@ def test_settings_that_cannot_be_are_refused(given, problem):
 
 def test_the_shipped_settings_can_be_and_the_phantoms_lesions_are_counted_one_by_one():
     for data, quick in product(("cohort.csv", None), (False, True)):
-        config = layered(AugmentationConfig, Order("augmentation", "lesion_augmentation", data=data, quick=quick))
+        config = layered(AugmentationConfig, StudyOrder("augmentation", "lesion_augmentation", data=data, quick=quick))
         assert config.segmenter["fit"]["keep"] == "last"
         assert {"standard", "standard+copy-paste", "standard+generator"} <= set(config.arms)
         assert len(config.ratios_percent) == 1 or not quick

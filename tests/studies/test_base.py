@@ -14,7 +14,7 @@ from medgan import catalog
 from medgan.cli import app
 from medgan.errors import ConfigError
 from medgan.studies import arms, augmentation
-from medgan.studies.base import Order, seeds_of
+from medgan.studies.base import StudyOrder, seeds_of
 from medgan.studies.engine import read_json
 from medgan.studies.segmenter import layered
 
@@ -115,7 +115,7 @@ def test_a_study_of_which_every_segmenter_failed_says_nothing_and_goes_to_its_en
 @pytest.mark.parametrize("data", [None, "cohort.csv"])
 def test_a_study_that_has_no_short_form_is_not_run_at_full_length_under_that_name(settings, pipeline, data):
     with pytest.raises(ConfigError, match=f"no short form of a study of '{pipeline}' is shipped; leave --quick out"):
-        layered(settings, Order("any", pipeline, data=data, quick=True))
+        layered(settings, StudyOrder("any", pipeline, data=data, quick=True))
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", (0, 1, 2)), ("5,7", (5, 7)), ("4,", (4,))])
@@ -127,11 +127,11 @@ def test_seeds_are_how_many_or_which(text, seeds):
 
 
 def test_an_order_says_how_to_repeat_it_and_not_where_its_data_lie(tmp_path):
-    order = Order("arms", "ct_contrast", data=tmp_path / "a.csv", overrides=["arms=[real, oracle]"], seeds=(3, 4))
+    order = StudyOrder("arms", "ct_contrast", data=tmp_path / "a.csv", overrides=["arms=[real, oracle]"], seeds=(3, 4))
     assert order.command == (
         "medgan study arms --pipeline ct_contrast --name arms --seeds 3,4, --data COHORT 'arms=[real, oracle]'"
     )
-    assert Order("arms", "ct_contrast", quick=True, seeds=(0,)).command.endswith("--seeds 0, --quick")
+    assert StudyOrder("arms", "ct_contrast", quick=True, seeds=(0,)).command.endswith("--seeds 0, --quick")
 
 
 COMMANDS = {

@@ -14,8 +14,8 @@ from medgan.segmentation.labelled import Labelled
 from medgan.studies import cases as module
 from medgan.studies.augmentation import BY_NAME, Augmentation
 from medgan.studies.cases import (
+    CaseRecipe,
     Draw,
-    Making,
     SyntheticCases,
     _read_cases,
     _synthesised,
@@ -25,7 +25,7 @@ from medgan.studies.cases import (
     shuffled,
 )  # fmt: skip
 from medgan.studies.engine import read_json
-from medgan.studies.segmenter import Scans
+from medgan.studies.segmenter import CaseReader
 from medgan.synthesis.generators import GeneratorDescription
 from medgan.synthesis.insertion import Synthetic
 from medgan.synthesis.methods import Bent, Elastic
@@ -120,7 +120,7 @@ def make(study, monkeypatch):
 
     def run(synthesise=brightened):
         own = SimpleNamespace(name="own", synthesise=synthesise)
-        monkeypatch.setattr(Making, "synthesiser", lambda self, device: own)
+        monkeypatch.setattr(CaseRecipe, "synthesiser", lambda self, device: own)
         task = study._cases_task("copy-paste", study.draws[0])
         folder = study.order.folder / task.name
         make_cases(SimpleNamespace(folder=folder, device="cpu"), *task.args)
@@ -141,7 +141,7 @@ def test_the_wanted_cases_are_made_of_all_subjects_in_turn(study, make):
 
 
 def test_a_case_is_a_function_of_its_number_alone(study):
-    real = Scans(study._of(study.draws[1].labelled))(study.segmenter)
+    real = CaseReader(study._of(study.draws[1].labelled))(study.segmenter)
     fewer, more = (
         list(_synthesised(SimpleNamespace(name="own", synthesise=brightened), real, real, 5, wanted))
         for wanted in (2, 6)
@@ -188,7 +188,7 @@ def test_healthy_scans_are_added_as_they_are(settled, tmp_path):
     study = settled(Augmentation, "cases=3", *added)
     task = study._cases_task("healthy", study.draws[0])
     make_cases(SimpleNamespace(folder=tmp_path / "cases", device="cpu"), *task.args)
-    (healthy,) = Scans(study._of(study.draws[0].healthy))(study.segmenter)
+    (healthy,) = CaseReader(study._of(study.draws[0].healthy))(study.segmenter)
     cases = _read_cases(tmp_path / "cases")
     assert len(cases) == 3
     for each in cases:
@@ -204,7 +204,7 @@ def trained(golden, ordered):
     return Augmentation(order, Console(quiet=True)), folder / "generators" / "n=2,seed=0" / "model"
 
 
-def making(study, method, **changes):
+def recipe(study, method, **changes):
     (own,) = study._cases_task(method, study.draws[0]).args
     return replace(own, **changes)
 
@@ -212,26 +212,26 @@ def making(study, method, **changes):
 def test_methods_insert_as_the_settings_say_and_bending_may_follow_every_other(trained):
     study, _ = trained
     for method in ("copy-paste", "carve-mix", "generator"):
-        plain = making(study, method, bend=False).synthesiser("cpu")
+        plain = recipe(study, method, bend=False).synthesiser("cpu")
         assert plain.config.placement == "replace"
         assert not isinstance(plain, Bent)
-        bent = making(study, method, bend=True).synthesiser("cpu")
+        bent = recipe(study, method, bend=True).synthesiser("cpu")
         assert isinstance(bent, Bent)
         assert bent.name == plain.name
         if method != "generator":
             assert plain.name == method
-    assert isinstance(making(study, "elastic", bend=True).synthesiser("cpu"), Elastic)
+    assert isinstance(recipe(study, "elastic", bend=True).synthesiser("cpu"), Elastic)
     added = study.config.model_copy(update={"generator_insertion": {"placement": "add"}}).insertion_of("generator")
-    assert making(study, "generator", insertion=added, bend=False).synthesiser("cpu").config.placement == "add"
+    assert recipe(study, "generator", insertion=added, bend=False).synthesiser("cpu").config.placement == "add"
     whole = study.config.insertion.model_copy(update={"placement": "whole"})
     with pytest.raises(ConfigError, match="whole"):
-        making(study, "copy-paste", insertion=whole).synthesiser("cpu")
+        recipe(study, "copy-paste", insertion=whole).synthesiser("cpu")
 
 
 def test_a_generator_learns_from_the_few_alone_and_leak_one_that_has_learnt_from_somebody_else(trained, monkeypatch):
     study, path = trained
     known = read_model(path, GeneratorDescription)
-    description, own = known.description, making(study, "generator")
+    description, own = known.description, recipe(study, "generator")
     assert set(description.subjects) == set(study.draws[0].subjects)
     assert description.origin.split_hash == study.split.hash
     assert description.config.fit.keep == "last", "nobody chooses its epoch"

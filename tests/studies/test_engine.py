@@ -12,7 +12,7 @@ from rich.console import Console
 
 from medgan import errors
 from medgan.errors import ConfigError, LeakageError, TrainingError
-from medgan.studies.base import Order, Study, Summary, Task
+from medgan.studies.base import StudyKind, StudyOrder, StudySummary, Task
 from medgan.studies.engine import IDENTITY, RECORD, run_study
 
 QUIET = Console(quiet=True)
@@ -36,7 +36,7 @@ def device_of(context, number):
     return pd.DataFrame([{"arm": context.device, "subject": f"{number}", "dice": 0.5}])
 
 
-class Toy(Study):
+class Toy(StudyKind):
     """A task a number."""
 
     keys = ("arm", "subject")
@@ -61,12 +61,12 @@ class Toy(Study):
             self.failed.append((yield [replace(each, parameters={} if self.recorded else None) for each in tasks]))
 
     def summary(self, rows):
-        return Summary({"mean": float(rows["dice"].mean()) if len(rows) else None}, {"table.csv": rows})
+        return StudySummary({"mean": float(rows["dice"].mean()) if len(rows) else None}, {"table.csv": rows})
 
 
 @pytest.fixture
 def order(tmp_path):
-    return Order("toy", "ct_contrast", "toy", out=tmp_path)
+    return StudyOrder("toy", "ct_contrast", "toy", out=tmp_path)
 
 
 def toy(**attributes):

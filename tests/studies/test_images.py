@@ -14,7 +14,7 @@ from rich.console import Console
 from medgan.data.domains import Domain, Window
 from medgan.data.masks import body_mask
 from medgan.data.streams import write_csv
-from medgan.data.studies import Study as Scan
+from medgan.data.studies import Study
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError, LeakageError
 from medgan.studies import images as module
@@ -41,7 +41,7 @@ class Kept(Keeping):
 def begin(settled, monkeypatch):
     """A study whose translator draws what the target scan is, its stages, and its images' tasks, which are done."""
 
-    def translate(making, scans, folder, device):
+    def translate(recipe, scans, folder, device):
         return {scan.image: scan.image.with_name(scan.image.name.replace("contrast", "plain")) for scan in scans}
 
     def run(*overrides, kept_above=None):
@@ -135,7 +135,7 @@ def test_leak_a_test_subject_among_the_references_of_histogram_matching(settled)
     study = settled(Arms, "arms=[real, real+matched]")
     (tested,) = (scan for scan in study.subjects.with_labels("test", "plain") if scan.subject == "s6")
     others = [scan for scan in study.subjects.translated.studies if (scan.subject, scan.domain) != ("s0", "plain")]
-    leaking = replace(study.subjects.translated, studies=(*others, Scan("s0", "plain", tested.image)))
+    leaking = replace(study.subjects.translated, studies=(*others, Study("s0", "plain", tested.image)))
     study.subjects = replace(study.subjects, translated=leaking)
     task = study._images_task([0], None)
     with pytest.raises(LeakageError, match=r"'s0' has the image s6_plain.nii.gz"):
@@ -188,25 +188,25 @@ def test_mr_takes_the_histogram_of_ct_and_its_air_and_an_image_without_a_body_be
 def labelled_scan(folder, subject, *, shape=(8, 8, 3), value=1):
     volume(folder / f"{subject}.nii.gz", np.full(shape, -1000.0))
     nib.Nifti1Image(np.full(shape, value, np.uint8), np.eye(4)).to_filename(folder / f"{subject}_mask.nii.gz")
-    return Scan(subject, "plain", folder / f"{subject}.nii.gz", folder / f"{subject}_mask.nii.gz")
+    return Study(subject, "plain", folder / f"{subject}.nii.gz", folder / f"{subject}_mask.nii.gz")
 
 
 def test_copies_keep_masks_and_count_as_the_target_domain(tmp_path, scans, ct):
     mask = tmp_path / "mask.nii.gz"
     mask.touch()
-    source = Scan("s0", "contrast", scans[0].path, mask)
-    copies = matched_copies([source], [Scan("s1", "plain", scans[1].path)], CONTRAST, PLAIN, tmp_path / "copies")
+    source = Study("s0", "contrast", scans[0].path, mask)
+    copies = matched_copies([source], [Study("s1", "plain", scans[1].path)], CONTRAST, PLAIN, tmp_path / "copies")
     assert [(copy.subject, copy.domain, copy.mask) for copy in copies] == [("s0", "plain", mask)] * COPIES
     voxels = [read_volume(copy.image).voxels for copy in copies]
     assert not np.array_equal(voxels[0], voxels[1])
 
 
 def test_copies_that_are_there_are_kept_and_not_taken_for_those_of_other_images(tmp_path, scans):
-    source = Scan("s0", "contrast", scans[0].path)
+    source = Study("s0", "contrast", scans[0].path)
     first, other, again = (
         {copy.image: copy.image.stat().st_mtime_ns for copy in copies}
         for copies in (
-            matched_copies([source], [Scan("s1", "plain", scan.path)], CONTRAST, PLAIN, tmp_path)
+            matched_copies([source], [Study("s1", "plain", scan.path)], CONTRAST, PLAIN, tmp_path)
             for scan in (*scans, scans[0])
         )
     )

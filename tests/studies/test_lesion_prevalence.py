@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from golden.studies import PREVALENCE
-from medgan.data.layouts import Study as Scan
+from medgan.data.layouts import Study
 from medgan.data.patches import PatchConfig
 from medgan.data.tables import read_table
 from medgan.data.volumes import Volume, read_volume, write_volume
@@ -155,7 +155,7 @@ def judged(tmp_path, monkeypatch):
     def judge(true, translated):
         hu, labels = drawn(*true)
         image = save(tmp_path / "in/s1.nii.gz", hu + 100)  # contrast medium: the source's segmenter knows of it
-        scan = Scan("s1", "contrast", image, save(tmp_path / "in/labels.nii.gz", labels))
+        scan = Study("s1", "contrast", image, save(tmp_path / "in/labels.nii.gz", labels))
         output = save(tmp_path / "out/s1.nii.gz", drawn(*translated)[0])
         before = segmented(100.0, scan, None)
         write_volume(before, read_volume(image).grid, tmp_path / "labels/s1.nii.gz", np.uint8)

@@ -130,9 +130,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     debugging = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
     options = [*_options(function), debugging]
 
-    def run(*, debug: bool, **given: Any) -> None:
+    def run(*, debug: bool, **values: Any) -> None:
         with explained(debug):
-            _called(function, given)
+            _called(function, values)
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__annotations__ = {each.name: each.annotation for each in options}
@@ -151,11 +151,11 @@ def _options(function: Any) -> Iterator[inspect.Parameter]:
             yield parameter
 
 
-def _called(function: Any, given: Mapping[str, Any]) -> Any:
+def _called(function: Any, values: Mapping[str, Any]) -> Any:
     """A command, or a group, of its options and of its groups, which are made of theirs."""
     parameters = inspect.signature(function).parameters
     groups = {name: each.annotation for name, each in parameters.items() if is_dataclass(each.annotation)}
-    return function(**{name: _called(groups[name], given) if name in groups else given[name] for name in parameters})
+    return function(**{name: _called(groups[name], values) if name in groups else values[name] for name in parameters})
 
 
 def end(code: int) -> None:

@@ -54,8 +54,8 @@ def _check_data(
     from medgan.data.streams import inert_table, write_text
     from medgan.data.studies import find_cohort
 
-    asked = from_overrides(overrides or [])
-    pair = catalog.load(pipeline).configured(asked, on_phantom=False, on_cpu=True).pair
+    settings = from_overrides(overrides or [])
+    pair = catalog.load(pipeline).configured(settings, on_phantom=False, on_cpu=True).pair
     cohort = find_cohort(reading.located(data), pair)
     report = check_cohort(cohort, pair)
     console().print(report.render())
@@ -84,10 +84,10 @@ def _write_csv(
     early.check_use(data=folder)
     from medgan.data.table_writer import propose, write_table
 
-    found = propose(folder, image or (), mask)
-    for line in found.lines(folder):
+    proposal = propose(folder, image or (), mask)
+    for line in proposal.lines(folder):
         say(False, line)
-    write_table(out, found.studies)
+    write_table(out, proposal.studies)
     say(False, f"table: {out}")
     say(False, f"next:  medgan data check {out}")
 

@@ -81,11 +81,11 @@ def _shipped() -> dict[str, list[str]]:
 
 def _check_settings(name: str, overrides: Sequence[str], config: Path | None, several: bool) -> None:
     known = _shipped().get(name, [])
-    given = list(flattened(read_yaml(config))) if config else []
+    keys = list(flattened(read_yaml(config))) if config else []
     for override in overrides:
         key, equals, _ = override.partition("=")
-        given += [key.strip()] if several and equals else flattened(parse_override(override))
-    for key in given if known else ():
+        keys += [key.strip()] if several and equals else flattened(parse_override(override))
+    for key in keys if known else ():
         check_key(key, known)
 
 

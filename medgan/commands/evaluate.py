@@ -84,13 +84,13 @@ def evaluate(
     from medgan.evaluation.evaluate import render
     from medgan.evaluation.judging import Modalities
 
-    found = run(
+    evaluation = run(
         synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=_organs(organ),
         paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
         options=reading.options,
     )  # fmt: skip
-    console(quiet).print(render(found))
-    end(found.exit_code)
+    console(quiet).print(render(evaluation))
+    end(evaluation.exit_code)
 
 
 def _organs(organs: list[str] | None) -> dict[str, int | list[int]] | None:
@@ -132,19 +132,19 @@ def faithfulness(
         reading.located(source), output, model, tracking=machine.tracking, device=machine.first(quiet), **vars(which)
     )  # fmt: skip
     order = FaithfulnessOrder(conversion, input_segmenter, output_segmenter, tuple(lesion or ()), threshold)
-    found = check_faithfulness(order, console(quiet))
-    _say_figures(means(found.unseen), quiet)
-    if found.rejected:
-        say(quiet, "rejected: {} of {}".format(*found.rejected))
-    for note in found.notes:
+    result = check_faithfulness(order, console(quiet))
+    _say_figures(means(result.unseen), quiet)
+    if result.rejected:
+        say(quiet, "rejected: {} of {}".format(*result.rejected))
+    for note in result.notes:
         say(quiet, note)
-    _say_figures(means(found.seen), quiet, "seen by the model: ")
-    end(found.exit_code)
+    _say_figures(means(result.seen), quiet, "seen by the model: ")
+    end(result.exit_code)
 
 
 def _say_figures(figures: "Mapping[str, Interval]", quiet: bool, before: str = "") -> None:
     from medgan.evaluation.statistics import interval_text
 
-    for figure, found in figures.items():
-        text = interval_text(found.mean, found.lower, found.upper, ".3g", missing="not defined")
-        say(quiet, f"{before}{figure}: {text}, n = {found.n}")
+    for figure, estimate in figures.items():
+        text = interval_text(estimate.mean, estimate.lower, estimate.upper, ".3g", missing="not defined")
+        say(quiet, f"{before}{figure}: {text}, n = {estimate.n}")

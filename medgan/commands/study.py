@@ -16,7 +16,7 @@ from medgan.training.device import parse_devices
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """Whatever may be asked of a study; few heed all of it."""
+    """The options of all studies; each heeds some of them."""
 
     pipeline: common.PipelineName
     overrides: common.Overrides = None
@@ -48,27 +48,27 @@ class StudyOptions:
 @command
 def study(
     kind: Annotated[str, Argument(metavar="NAME", help="Which study; `medgan studies` lists them.")],
-    asked: StudyOptions,
+    options: StudyOptions,
 ) -> None:
     """Compare on subjects that no model has seen, over seeds, with paired intervals: sweep, ablation, arms and others.
 
     The same command resumes a study that was stopped.
     """
-    run(kind, asked)
+    run(kind, options)
 
 
 @command
-def sweep(asked: StudyOptions) -> None:
+def sweep(options: StudyOptions) -> None:
     """Train, convert and judge every combination of settings on one split; the first is the reference.
 
     The same command resumes a sweep that was stopped, and more values add to it.
     """
-    run("sweep", asked)
+    run("sweep", options)
 
 
 @command
 def benefit(
-    asked: StudyOptions,
+    options: StudyOptions,
     study: Annotated[
         Literal["arms", "routes", "augmentation", "lesion-prevalence"],
         Option(
@@ -82,31 +82,31 @@ def benefit(
 
     The same command resumes a study that was stopped.
     """
-    run(study, asked)
+    run(study, options)
 
 
-def run(kind: str, asked: StudyOptions) -> None:
+def run(kind: str, options: StudyOptions) -> None:
     """Run a study, say where its results are, and end with 1 if a part of it failed."""
     catalog.check_study(kind)
-    options = {name: value for name in ("only", "shifts", "metric") if (value := getattr(asked, name))}
-    models, machine, quiet = tuple(asked.model or ()), asked.machine, asked.quiet
-    given = {"data": asked.data, "model": models, "a second model": models[1:], "quick": asked.quick, **options}
+    own = {name: value for name in ("only", "shifts", "metric") if (value := getattr(options, name))}
+    models, machine, quiet = tuple(options.model or ()), options.machine, options.quiet
+    values = {"data": options.data, "model": models, "a second model": models[1:], "quick": options.quick, **own}
     heeds = catalog.studies()[kind][1]
-    if unheeded := [option for option, value in given.items() if value and option not in heeds]:
+    if unheeded := [option for option, value in values.items() if value and option not in heeds]:
         named = " or ".join("a second --model" if " " in option else f"--{option}" for option in unheeded)
         raise ConfigError(f"the study {kind} does not take {named}; leave it out.")
     early.check_use(
-        pipeline=asked.pipeline, settings=early.settings_of(kind, asked.pipeline), overrides=asked.overrides,
-        data=asked.data, config=None if kind == "lesion-prevalence" else asked.config, models=models,
-        device=machine.device, name=asked.name, several=kind == "sweep",
+        pipeline=options.pipeline, settings=early.settings_of(kind, options.pipeline), overrides=options.overrides,
+        data=options.data, config=None if kind == "lesion-prevalence" else options.config, models=models,
+        device=machine.device, name=options.name, several=kind == "sweep",
     )  # fmt: skip
     from medgan.studies.base import StudyOrder, seeds_of
     from medgan.studies.engine import run_study
 
     order = StudyOrder(
-        kind, asked.pipeline, asked.name, asked.reading.located_if_given(asked.data), asked.config,
-        tuple(asked.overrides or ()), seeds_of(asked.seeds) if asked.seeds else None, models, asked.quick, asked.out,
-        machine.tracking, parse_devices(machine.device), asked.jobs, options,
+        kind, options.pipeline, options.name, options.reading.located_if_given(options.data), options.config,
+        tuple(options.overrides or ()), seeds_of(options.seeds) if options.seeds else None, models, options.quick,
+        options.out, machine.tracking, parse_devices(machine.device), options.jobs, own,
     )  # fmt: skip
     result = run_study(catalog.load_study(kind), order, console(quiet))
     folder = result.study.order.folder

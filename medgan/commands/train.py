@@ -35,9 +35,9 @@ def train(
     from medgan.training.run import Order
     from medgan.training.run import train as run_training
 
-    asked = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
+    layers = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
     order = Order(
-        pipeline, reading.located_if_given(data), overrides=asked, register=register, tracking=machine.tracking,
+        pipeline, reading.located_if_given(data), overrides=layers, register=register, tracking=machine.tracking,
         device=machine.first(quiet), **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))
@@ -77,9 +77,9 @@ def segment_train(
     from medgan.training.run import train as run_training
 
     settings = {"domain": domain_called(domain).model_dump()} if domain else {}
-    asked = [*(overrides or ()), *([f"seed={seed}"] if seed and not run.resume else [])]
+    layers = [*(overrides or ()), *([f"seed={seed}"] if seed and not run.resume else [])]
     order = Order(
-        "segmentation", reading.located_if_given(data), overrides=asked, settings=settings,
+        "segmentation", reading.located_if_given(data), overrides=layers, settings=settings,
         tracking=machine.tracking, device=machine.first(quiet), **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))

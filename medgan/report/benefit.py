@@ -71,38 +71,38 @@ class Findings:
         return self.comparisons[own]
 
 
-def write_report(found: Findings) -> Path:
+def write_report(findings: Findings) -> Path:
     """Write ``benefit.html`` into a study's folder, and return its path.
 
     An image of a worst case that cannot be shown is named with the reason.
     """
-    asked, answers = _answer(found)
-    record = found.record
+    question, answers = _answer(findings)
+    record = findings.record
     return render(
-        found.folder / REPORT,
+        findings.folder / REPORT,
         title=f"Does translation help a segmenter? {record['pipeline']}",
-        question=asked,
+        question=question,
         phantom=record["phantom"],
         quick=record["quick"],
         answers=answers,
-        details=list(_details(found)),
-        caveats=list(_caveats(found)),
-        forests=list(_forests(found)),
+        details=list(_details(findings)),
+        caveats=list(_caveats(findings)),
+        forests=list(_forests(findings)),
         tables=[
             cells(
                 "Dice of all arms",
-                _dice_by_arm(found),
+                _dice_by_arm(findings),
                 "Mean ± standard deviation over subjects; seeds and subsets are averaged within each.",
             )
         ],
-        curves=embedded(learning_curves(found.curves, found.arms)) if len(found.curves) else None,
-        worst=list(_worst(found)),
-        facts=_facts(found),
+        curves=embedded(learning_curves(findings.curves, findings.arms)) if len(findings.curves) else None,
+        worst=list(_worst(findings)),
+        facts=_facts(findings),
         command=record["command"],
         appendix=[
             cells(
                 "All comparisons",
-                found.comparisons,
+                findings.comparisons,
                 "Intervals are Student's. p: Wilcoxon's signed-rank test; Holm's correction is over the arms of one "
                 "organ, test set and metric.",
             )
@@ -110,38 +110,38 @@ def write_report(found: Findings) -> Path:
     )
 
 
-def _question(found: Findings) -> tuple[str, str] | None:
+def _question(findings: Findings) -> tuple[str, str] | None:
     """The arm and the reference whose difference is the answer; None if neither pair was compared."""
-    compared = set(zip(found.comparisons["arm"], found.comparisons["reference"], strict=True))
+    compared = set(zip(findings.comparisons["arm"], findings.comparisons["reference"], strict=True))
     return next((pair for pair in QUESTIONS if pair in compared), None)
 
 
-def _answer(found: Findings) -> tuple[str, list[str]]:
+def _answer(findings: Findings) -> tuple[str, list[str]]:
     """Does it help out of distribution: the question, and an answer for each organ."""
-    pair = _question(found)
-    effects = _effects(found, *pair, "out") if pair else []
+    pair = _question(findings)
+    effects = _effects(findings, *pair, "out") if pair else []
     if pair is None or not effects:
         return "Does it help? That cannot be said: no arm with synthetic images was compared out of distribution.", []
-    asked = f"Does it help out of distribution to add synthetic images ({pair[0]} against {pair[1]})?"
+    question = f"Does it help out of distribution to add synthetic images ({pair[0]} against {pair[1]})?"
     words = {"higher": "yes", "lower": "no, it harms", "not shown": "no difference is shown"}
     lines = []
     for effect in effects:
         shown = verdict(effect)
         doubtful = shown in ("higher", "lower") and not effect["p_holm"] < SIGNIFICANT
-        said = words.get(shown, "cannot be said")
+        answer = words.get(shown, "cannot be said")
         but = " by the interval, but not after correction over the arms" if doubtful else ""
-        lines.append(f"{effect['organ']}: {said}{but}. Dice {_told(effect)}")
-    return asked, lines
+        lines.append(f"{effect['organ']}: {answer}{but}. Dice {_told(effect)}")
+    return question, lines
 
 
-def _details(found: Findings) -> Iterator[str]:
+def _details(findings: Findings) -> Iterator[str]:
     """What it costs in distribution, and what the control and histogram matching say."""
-    pair = _question(found)
-    for effect in _effects(found, *pair, "in") if pair else ():
-        said = {"higher": "higher, too", "lower": "lower", "not shown": "no difference is shown"}
-        yield f"In distribution, {effect['organ']}: {said.get(verdict(effect), 'cannot be said')}. Dice {_told(effect)}"
+    pair = _question(findings)
+    for effect in _effects(findings, *pair, "in") if pair else ():
+        text = {"higher": "higher, too", "lower": "lower", "not shown": "no difference is shown"}
+        yield f"In distribution, {effect['organ']}: {text.get(verdict(effect), 'cannot be said')}. Dice {_told(effect)}"
     for arm, reference, means in ASIDE:
-        for effect in _effects(found, arm, reference, "out"):
+        for effect in _effects(findings, arm, reference, "out"):
             sentence = means.get(verdict(effect), "cannot be judged")
             yield f"{arm} against {reference}, {effect['organ']}: {sentence}. Dice {_briefly(effect)}."
 
@@ -162,7 +162,7 @@ def _told(effect: Effect) -> str:
     return text + "."
 
 
-def _caveats(found: Findings) -> Iterator[str]:
+def _caveats(findings: Findings) -> Iterator[str]:
     """What a reader must know of the intervals and the tests."""
     yield (
         f"Intervals are Student's {LEVEL:.0%} intervals of the mean paired difference over subjects; seeds and subsets "
@@ -172,7 +172,7 @@ def _caveats(found: Findings) -> Iterator[str]:
         "They hold for new subjects and the segmenters as trained here. New trainings would differ, too: "
         "the range by training shows by how much."
     )
-    compared = found.effects(test_set="out")
+    compared = findings.effects(test_set="out")
     if len(compared) and compared["n"].max() > 1:
         n, arms = int(compared["n"].max()), int(compared.groupby("organ").size().max())
         lowest = min(1.0, arms * 2.0 ** (1 - n))
@@ -183,9 +183,9 @@ def _caveats(found: Findings) -> Iterator[str]:
         )
 
 
-def _facts(found: Findings) -> dict[str, str]:
+def _facts(findings: Findings) -> dict[str, str]:
     """What was run, line by line."""
-    record, rows = found.record, found.rows
+    record, rows = findings.record, findings.rows
     subjects = {key: rows.loc[rows["test_set"] == key, "subject"].nunique() for key in SETS}
     listed = {
         "Pipeline": str(record["pipeline"]),
@@ -199,14 +199,14 @@ def _facts(found: Findings) -> dict[str, str]:
         "Split": str(record["split_hash"]),
     }
     rejected = record["rejected"].items()
-    listed |= {f"Synthetic images rejected for {arm}": f"{count} of {made}" for arm, (count, made) in rejected}
+    listed |= {f"Synthetic images rejected for {arm}": f"{count} of {total}" for arm, (count, total) in rejected}
     listed |= {f"Arm left out: {arm}": str(reason) for arm, reason in record["left_out"].items()}
     return listed | {f"Failed: {failure['child']}": str(failure["reason"]) for failure in record["failures"]}
 
 
-def _dice_by_arm(found: Findings) -> pd.DataFrame:
+def _dice_by_arm(findings: Findings) -> pd.DataFrame:
     """A row an arm: its mean Dice over subjects, their standard deviation and number, by organ and test set."""
-    by_subject = found.rows.groupby(["arm", "organ", "test_set", "subject"])["dice"].mean().dropna()
+    by_subject = findings.rows.groupby(["arm", "organ", "test_set", "subject"])["dice"].mean().dropna()
     figures = by_subject.groupby(["arm", "organ", "test_set"]).agg(["mean", "std", "count"])
 
     def cell(*key: str) -> str:
@@ -215,32 +215,32 @@ def _dice_by_arm(found: Findings) -> pd.DataFrame:
         mean, std, count = figures.loc[key]
         return f"{mean:.3f}{f' ± {std:.3f}' if count > 1 else ''} (n={count:.0f})"
 
-    places = {f"{organ}, {name}": (organ, where) for organ in found.organs for where, name in SETS.items()}
-    rows = [{"arm": arm} | {title: cell(arm, *place) for title, place in places.items()} for arm in found.arms]
+    places = {f"{organ}, {name}": (organ, where) for organ in findings.organs for where, name in SETS.items()}
+    rows = [{"arm": arm} | {title: cell(arm, *place) for title, place in places.items()} for arm in findings.arms]
     return pd.DataFrame(rows)
 
 
-def _forests(found: Findings) -> Iterator[dict[str, str]]:
-    limits = common_limits(found.effects())
+def _forests(findings: Findings) -> Iterator[dict[str, str]]:
+    limits = common_limits(findings.effects())
     for where, name in SETS.items():
-        for organ in found.organs:
-            effects = found.effects(test_set=where, organ=organ)
+        for organ in findings.organs:
+            effects = findings.effects(test_set=where, organ=organ)
             if len(effects):
                 title = f"{organ}, {name}"
                 yield {"title": title, "src": embedded(forest(effects, title, limits))}
 
 
-def _worst(found: Findings) -> Iterator[dict[str, Any]]:
-    for case in found.record["worst"]:
+def _worst(findings: Findings) -> Iterator[dict[str, Any]]:
+    for case in findings.record["worst"]:
         title = f"{case['subject']}, {case['organ']}, {SETS[case['test_set']]}"
         dice = "Dice not defined" if pd.isna(case["dice"]) else f"Dice {case['dice']:.3f}"
         shown: dict[str, Any] = {"title": title, "dice": dice, "arm": case["arm"], "src": None, "problem": None}
         try:
-            shown["src"] = embedded(overlay(case, found.folder, case["value"]), kind="png")
+            shown["src"] = embedded(overlay(case, findings.folder, case["value"]), kind="png")
         except MedganError as error:
-            shown["problem"] = str(error).replace(f"{found.folder}/", "")
+            shown["problem"] = str(error).replace(f"{findings.folder}/", "")
         yield shown
 
 
-def _effects(found: Findings, arm: str, reference: str, test_set: str) -> list[dict[Hashable, Any]]:
-    return list(found.effects(arm=arm, reference=reference, test_set=test_set).to_dict("records"))
+def _effects(findings: Findings, arm: str, reference: str, test_set: str) -> list[dict[Hashable, Any]]:
+    return list(findings.effects(arm=arm, reference=reference, test_set=test_set).to_dict("records"))

@@ -117,16 +117,16 @@ def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
     Raises:
         MedganError: Files that are unreadable or on different grids, or neither label in either map.
     """
-    image, truth, found = (read_volume(folder / case[name]) for name in ("image", "truth", "label_map"))
-    for labels in (truth, found):
+    image, truth, prediction = (read_volume(folder / case[name]) for name in ("image", "truth", "label_map"))
+    for labels in (truth, prediction):
         if not same_grid(image.grid, labels.grid):
             raise GeometryError(f"{labels.path} is not on the grid of {image.path}; run the study again.")
     grey = _upright(image)
-    true, given = (_upright(labels) == value for labels in (truth, found))
-    place = _worst_slice(true, given)
-    label = (true | given)[..., place]
+    true, marked = (_upright(labels) == value for labels in (truth, prediction))
+    place = _worst_slice(true, marked)
+    label = (true | marked)[..., place]
     if not label.any():
-        raise DataError(f"{found.path}: the organ is neither in the true nor in the found label map.")
+        raise DataError(f"{prediction.path}: the organ is neither in the true nor in the found label map.")
     (x, y), tight = _around(label, MARGIN), _around(label, 0.0)
     low, high = np.percentile(grey[(*tight, place)], GREY_PERCENTILES)
     axes_mm = dict(zip(io_orientation(image.grid.affine)[:, 0].tolist(), image.grid.spacing_mm, strict=True))
@@ -136,7 +136,7 @@ def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
         black, white = float(low - (high - low) / 2), float(high + (high - low) / 2)
         aspect = axes_mm[1] / axes_mm[0]
         axes.imshow(grey[x, y, place].T, cmap="gray", vmin=black, vmax=white, origin="upper", aspect=aspect)
-        for mask, colour, dashes in ((true, TRUTH_COLOUR, "solid"), (given, FOUND_COLOUR, "dashed")):
+        for mask, colour, dashes in ((true, TRUTH_COLOUR, "solid"), (marked, FOUND_COLOUR, "dashed")):
             shown = mask[x, y, place]
             if shown.any() and not shown.all():
                 axes.contour(shown.T, levels=[0.5], colors=colour, linewidths=1.6, linestyles=dashes)
@@ -144,12 +144,12 @@ def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
     return figure
 
 
-def _worst_slice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> int:
+def _worst_slice(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> int:
     """The slice, along the last axis, with the most voxels that only one of two labels (X, Y, Z) has.
 
     Where both are equal, the one with the most voxels.
     """
-    differing = (truth ^ found).sum(axis=(0, 1))
+    differing = (truth ^ prediction).sum(axis=(0, 1))
     return int(np.argmax(differing if differing.any() else truth.sum(axis=(0, 1))))
 
 

@@ -46,8 +46,8 @@ def write_page(
     told = [f"{name}: {words}" for name, words in findings.items()]
     answers = []
     if answer and len(shown):
-        asked = (shown[list(answer)] == pd.Series(answer)).all(axis=1)
-        answers = list(_sentences(shown[asked]))
+        of_answer = (shown[list(answer)] == pd.Series(answer)).all(axis=1)
+        answers = list(_sentences(shown[of_answer]))
     sentences = [line for line in (*told, *_sentences(shown)) if line not in answers]
     return render(
         folder / PAGE,
@@ -107,8 +107,8 @@ def _sentences(comparisons: pd.DataFrame) -> Iterator[str]:
     """What each comparison says, plainly where nothing is shown."""
     for title, rows in islice(_groups(comparisons), MOST_PLOTS):
         for row in rows.to_dict("records"):
-            said = interval_text(row["mean"], row["lower"], row["upper"], "+.3g")
-            yield f"{title}: {row['arm']} is {SAYS[verdict(row)]} {row['reference']} ({said}, n = {row['n']:.0f})"
+            interval = interval_text(row["mean"], row["lower"], row["upper"], "+.3g")
+            yield f"{title}: {row['arm']} is {SAYS[verdict(row)]} {row['reference']} ({interval}, n = {row['n']:.0f})"
 
 
 def _cell(value: Any) -> str:

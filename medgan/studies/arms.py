@@ -267,8 +267,8 @@ class Arms(BenefitStudy):
 
     def _translator_task(self, subsets: Sequence[int]) -> Task:
         """The training of a translator, on a subset of the training subjects or on all of them."""
-        name, seen = self._seen("translator", subsets[0])
-        split = self.subjects.translator_split(seen)
+        name, subjects = self._seen("translator", subsets[0])
+        split = self.subjects.translator_split(subjects)
         path = self.order.folder / f"{name}.split.json"
         split.save(path)
         settings = tuple(f"{key}={json.dumps(value)}" for key, value in flattened(self.config.translator).items())
@@ -312,26 +312,26 @@ class Arms(BenefitStudy):
     def _images(self, subset: int, table: pd.DataFrame) -> Images:
         """All labelled images of a subset by kind; ``validation`` ones choose the epoch, of the oracle the target's."""
         source, target = self.pair.names
-        kept = table[table["rejected"] == ""]
-        made = {
+        usable = table[table["rejected"] == ""]
+        images = {
             kind: tuple(
                 Study(row["subject"], row["domain"], Path(row["image"]), Path(row["mask"]))
-                for row in kept[kept["kind"] == kind].to_dict("records")
+                for row in usable[usable["kind"] == kind].to_dict("records")
             )
             for kind in ("synthetic", "shuffled", "matched", "validation")
         }
-        if (table["kind"] == "synthetic").any() and not made["synthetic"]:
+        if (table["kind"] == "synthetic").any() and not images["synthetic"]:
             reasons = "; ".join(table.loc[table["kind"] == "synthetic", "rejected"])
             raise DataError(
                 f"no translation keeps its labels, so there is nothing to train on ({reasons}). Train a better "
                 "translator, or ask for less."
             )
         return {
-            **made,
+            **images,
             "source": self._labelled(subset, source),
             "target": self._labelled(subset, target),
             # No target label chooses anything.
-            "validation": (*self.subjects.with_labels("validation", source), *made["validation"]),
+            "validation": (*self.subjects.with_labels("validation", source), *images["validation"]),
             "target_validation": self.subjects.with_labels("validation", target),
         }
 

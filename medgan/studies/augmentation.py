@@ -432,14 +432,14 @@ def _draws(
     pool = [scan.subject for scan in scans if scan.mask and merged(read_volume(scan.mask), labels).any()]
     others = [scan.subject for scan in scans if scan.subject not in pool]
     sizes = sorted(set(config.sizes))
-    for asked, number, there, have in (
+    for setting, number, there, have in (
         (f"sizes={list(config.sizes)}", sizes[-1], pool, "a"),
         (f"healthy={config.healthy}", config.healthy, others, "no"),
     ):
         if number > len(there):
             raise ConfigError(
-                f"{asked}: {len(there)} of {len({scan.subject for scan in train})} training subjects have {have} voxel "
-                f"of {', '.join(labels)}; ask for fewer, or make split.test smaller."
+                f"{setting}: {len(there)} of {len({scan.subject for scan in train})} training subjects have {have} "
+                f"voxel of {', '.join(labels)}; ask for fewer, or make split.test smaller."
             )
 
     def first(subjects: Sequence[str], seed: int, count: int) -> tuple[str, ...]:
@@ -496,9 +496,9 @@ def _slopes(rows: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFram
         known = set(own["arm"])
         for arm, other in pairs:
             if {arm, other} <= known:
-                gain = (dice.loc[arm] - dice.loc[other]).dropna(axis=1, how="all")
-                if gain.shape[1] > 1:
-                    tables.append({"arm": arm, "reference": other, "organ": organ} | asdict(slope(gain)))
+                differences = (dice.loc[arm] - dice.loc[other]).dropna(axis=1, how="all")
+                if differences.shape[1] > 1:
+                    tables.append({"arm": arm, "reference": other, "organ": organ} | asdict(slope(differences)))
     return pd.DataFrame(tables, columns=["arm", "reference", "organ", "mean", "lower", "upper", "n"])
 
 

@@ -201,12 +201,12 @@ def _run(study: StudyKind, tasks: Sequence[Task], parent: Tracker, console: Cons
         several = order.jobs > 1 and len(left) > 1
         with closing(_in_processes(left, do, order) if several else _in_turn(left, do, order, console)) as ended:
             for number, (task, error) in enumerate(ended, 1):
-                said = _said(task, folders[task.name], error)
+                line = _said(task, folders[task.name], error)
                 minutes = (time.monotonic() - started) / number * (len(left) - number) / 60
                 later = f" (about {minutes:.0f} min left)" if minutes >= 1 else ""
-                console.out(f"{before + number}/{len(tasks)} {task.name}: {said}{later}", highlight=False)
+                console.out(f"{before + number}/{len(tasks)} {task.name}: {line}{later}", highlight=False)
                 if error is not None:
-                    failures.append(TaskFailure(task.name, said.removeprefix("failed: ")))
+                    failures.append(TaskFailure(task.name, line.removeprefix("failed: ")))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or "stopped; the same command goes on from there.") from None
     return tuple(failures)

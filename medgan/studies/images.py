@@ -59,9 +59,9 @@ class Keeping:
         """Why a translation is not learnt from; empty where it keeps its labels, or nobody asks."""
         if keeper is None or self.threshold is None:
             return ""
-        kept = keeper(scan, translation)
+        dice = keeper(scan, translation)
         # Not a number is no label kept, either.
-        return "" if kept >= self.threshold else f"label-keeping {kept:.2f} is below {self.threshold:g}"
+        return "" if dice >= self.threshold else f"label-keeping {dice:.2f} is below {self.threshold:g}"
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ def make_images(context: Context, recipe: ImageRecipe) -> pd.DataFrame:
             reasons = [recipe.keeping.lost(keeper, *each) for each in zip(own, drawn, strict=True)]
             add(subset, "synthetic", drawn, reasons)
             add(subset, "validation", translations(recipe.validation))
-            kept = [scan for scan, reason in zip(drawn, reasons, strict=True) if not reason]
-            if "shuffled" in recipe.kinds and kept:
-                add(subset, "shuffled", shuffled_masks(kept, folder / "shuffled"))
+            usable = [scan for scan, reason in zip(drawn, reasons, strict=True) if not reason]
+            if "shuffled" in recipe.kinds and usable:
+                add(subset, "shuffled", shuffled_masks(usable, folder / "shuffled"))
         if "matched" in recipe.kinds:
             references = recipe.references[subset]
             add(subset, "matched", matched_copies(own, references, pair.source, target, folder / "matched"))
@@ -128,8 +128,8 @@ def _translated(recipe: ImageRecipe, scans: Sequence[Study], folder: Path, devic
     assert recipe.model is not None
     order = ConvertOrder(recipe.table, folder, str(recipe.model), overwrite=True, device=device)
     wanted, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
-    found = find_jobs(order.input, folder, recipe.pair.source.name, pair=recipe.pair.names, subjects=subjects)
-    jobs = replace(found, jobs=tuple(job for job in found.jobs if job.source in wanted))
+    plan = find_jobs(order.input, folder, recipe.pair.source.name, pair=recipe.pair.names, subjects=subjects)
+    jobs = replace(plan, jobs=tuple(job for job in plan.jobs if job.source in wanted))
     batch = Conversion(order, Console(quiet=True))
     if failed := [outcome for outcome in batch.run(jobs) if outcome.status == "failed"]:
         reasons = "; ".join(f"{each.input}: {each.message}" for each in failed)
@@ -154,9 +154,9 @@ def matched_copies(
             path = place / f"{index:04d}_{number}.nii.gz"
             if not path.exists():
                 volume = read_volume(study.image)
-                found = matched(volume, read_volume(reference.image), source, target, gamma)
+                image = matched(volume, read_volume(reference.image), source, target, gamma)
                 is_ct = target.modality == "CT"
-                write_volume(np.rint(found) if is_ct else found, volume.grid, path, np.int16 if is_ct else np.float32)
+                write_volume(np.rint(image) if is_ct else image, volume.grid, path, np.int16 if is_ct else np.float32)
             copies.append(Study(study.subject, target.name, path, study.mask))
     return tuple(copies)
 
@@ -178,8 +178,8 @@ def matched(
     values = match_histograms(volume.voxels[inside], reference.voxels[other])
     lower, upper = target.window.bounds(reference.voxels)
     share = (values - lower) / (upper - lower)
-    seen = (share > 0) & (share < 1)
-    values[seen] = lower + share[seen] ** gamma * (upper - lower)
+    inner = (share > 0) & (share < 1)
+    values[inner] = lower + share[inner] ** gamma * (upper - lower)
     result[inside] = np.clip(values, INT16.min, INT16.max) if target.modality == "CT" else values
     return result
 

@@ -311,7 +311,7 @@ class _Detector:
         counts = lesion_counts(labels == NUMBERS[LESION], truth, smallest_voxels=SMALLEST_MM3 / float(np.prod(spacing)))
         lesions = counts.found + counts.missed
         before = read_volume(self.before / f"{subject}.nii.gz").voxels.astype(np.uint8)
-        kept = label_agreement(before, labels, NUMBERS, spacing_mm=spacing, lesions=[LESION])
+        agreement = label_agreement(before, labels, NUMBERS, spacing_mm=spacing, lesions=[LESION])
         return {
             "subject": subject,
             "lesions": lesions,
@@ -319,7 +319,7 @@ class _Detector:
             "missed": counts.missed,
             "false": counts.false,
             "recall": counts.found / lesions if lesions else float("nan"),
-            **kept.figures(),
+            **agreement.figures(),
         }
 
 
@@ -365,7 +365,7 @@ def _slopes(rows: pd.DataFrame) -> pd.DataFrame:
         change from no subject with lesions to all, over subjects that have the figure at each prevalence. Real images
         have one mean, as ``real``.
     """
-    found = []
+    slopes = []
     real = rows[rows["translator"] == REAL].mean(numeric_only=True)
     own = rows[rows["translator"] != REAL]
     for translator in own["translator"].unique():
@@ -375,8 +375,8 @@ def _slopes(rows: pd.DataFrame) -> pd.DataFrame:
             line = slope(values.rename(columns=lambda percent: percent / 100))
             means = {f"at_{percent:g}": mean for percent, mean in values.dropna().mean().items()}
             known = {"slope": line.mean, "lower": line.lower, "upper": line.upper, "n": line.n}
-            found.append({"translator": translator, "measure": measure, **means, REAL: real.get(measure), **known})
-    return pd.DataFrame(found)
+            slopes.append({"translator": translator, "measure": measure, **means, REAL: real.get(measure), **known})
+    return pd.DataFrame(slopes)
 
 
 def _semantic_differences(rows: pd.DataFrame) -> pd.DataFrame:
@@ -386,14 +386,14 @@ def _semantic_differences(rows: pd.DataFrame) -> pd.DataFrame:
         ``prevalence_percent, measure, mean, lower, upper, n, p_value`` of the translator with it minus the one without;
         empty where one of them has no figures.
     """
-    found = []
+    differences = []
     sides = [rows[rows["translator"] == translator] for translator in (WATCHED, PLAIN)]
     for percent in sides[0]["prevalence_percent"].dropna().unique():
         at = [side[side["prevalence_percent"] == percent].groupby("subject") for side in sides]
         for measure in _measures(rows):
             difference = paired_difference(*(subjects[measure].mean() for subjects in at))
-            found.append({"prevalence_percent": percent, "measure": measure} | difference)
-    return pd.DataFrame(found)
+            differences.append({"prevalence_percent": percent, "measure": measure} | difference)
+    return pd.DataFrame(differences)
 
 
 def _findings(table: pd.DataFrame, differences: pd.DataFrame) -> Iterator[tuple[str, str]]:

@@ -75,13 +75,13 @@ def crossovers(rows: pd.DataFrame, shifts: Sequence[int], metric: str | None = N
     own = rows[rows["arm"] == SYNTHETIC]
     values = own.groupby(["subject", "cell"])[judged].mean().unstack("cell")
     unpaired = values.get(UNPAIRED, pd.Series(np.nan, values.index))
-    found = {}
+    lines = {}
     for arm in ARMS:
         cells = {shift: values[f"{arm},shift={shift}"] for shift in shifts if f"{arm},shift={shift}" in values}
         excess = (pd.DataFrame(cells, values.index).sub(unpaired, axis=0)).dropna()
         words = _described(-excess if higher_is_better(judged) else excess)
-        found[f"crossover of {arm}"] = f"{words} ({judged}, {UNPAIRED} against {arm})"
-    return found
+        lines[f"crossover of {arm}"] = f"{words} ({judged}, {UNPAIRED} against {arm})"
+    return lines
 
 
 def _described(excess: pd.DataFrame) -> str:

@@ -427,8 +427,8 @@ class BenefitStudy(StudyKind):
             if any(dice):
                 chosen[name] = _best_ratio(dice), dice
                 listed = ", ".join(f"{ratio} % {mean:.4f}" for ratio, mean in dice.items())
-                said = f"{name}: ratio" if name else "ratio:"
-                self.console.out(f"{said} {chosen[name][0]} %, by validation Dice ({listed})", highlight=False)
+                label = f"{name}: ratio" if name else "ratio:"
+                self.console.out(f"{label} {chosen[name][0]} %, by validation Dice ({listed})", highlight=False)
         return chosen, "; ".join(f"{failure.child}: {failure.reason}" for failure in failures)
 
     def concluded(

@@ -129,9 +129,9 @@ class Subjects:
 
     def learnt_from(self) -> tuple[Study, ...]:
         """Every image of either domain, labelled or not, that a training or its validation may see."""
-        seen = [*self.split.train, *self.split.validation]
+        names = [*self.split.train, *self.split.validation]
         return tuple(
-            dict.fromkeys(each for part in (self.labelled, self.translated) for each in part.of_subjects(seen).studies)
+            dict.fromkeys(each for part in (self.labelled, self.translated) for each in part.of_subjects(names).studies)
         )
 
     def translator_split(self, train: Sequence[str]) -> Split:

@@ -184,9 +184,9 @@ class Tracker:
         with _unless_it_exists():
             client.create_registered_model(register_as)
         # By location: MLflow looks up ``models:/ID`` in its process-wide store, which need not be this one.
-        made = client.create_model_version(register_as, logged.artifact_location, self.id, model_id=logged.model_id)
-        client.set_registered_model_alias(register_as, NEWEST, str(made.version))
-        return f"models:/{register_as}/{made.version}"
+        entry = client.create_model_version(register_as, logged.artifact_location, self.id, model_id=logged.model_id)
+        client.set_registered_model_alias(register_as, NEWEST, str(entry.version))
+        return f"models:/{register_as}/{entry.version}"
 
 
 def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:

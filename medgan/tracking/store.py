@@ -188,14 +188,14 @@ def _local_folder(location: str, store: str) -> Path:
     """The folder itself where it lies on this machine, else a download of it, kept under its location's hash."""
     if location.startswith("file:"):
         return Path(url2pathname(urlparse(location).path)).resolve(strict=True)
-    kept = data_folder() / "models" / hashlib.sha256(f"{store} {location}".encode()).hexdigest()[:16]
-    if not kept.is_dir():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished_folder(kept.parent) as folder:
+    download = data_folder() / "models" / hashlib.sha256(f"{store} {location}".encode()).hexdigest()[:16]
+    if not download.is_dir():
+        download.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished_folder(download.parent) as folder:
             part = mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=store)
             try:
-                Path(part).rename(kept)
+                Path(part).rename(download)
             except OSError:
-                if not kept.is_dir():  # else another process of the same batch was first; its download is the same
+                if not download.is_dir():  # else another process of the same batch was first; its download is the same
                     raise
-    return kept
+    return download

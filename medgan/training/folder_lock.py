@@ -40,7 +40,7 @@ def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterato
     """
     path = folder / (LOCK if file is None else f".{hashlib.sha256(os.fsencode(file)).hexdigest()[:16]}{LOCK}")
     lock = FileLock(path, blocking=False, on_acquired=_sign)
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    new_folders = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -65,7 +65,7 @@ def alone_in(folder: Path, console: Console, file: str | None = None) -> Iterato
         with suppress(OSError):
             # While the lock is held: filelock refuses whoever has opened the file and finds it without its name.
             path.unlink(missing_ok=True)
-            for each in made:
+            for each in new_folders:
                 each.rmdir()
         lock.release()
 

@@ -90,7 +90,7 @@ class Learner(ABC):
         """One iteration, weights updated; the terms of its losses, detached."""
 
     @abstractmethod
-    def validate(self, held_out: HeldOut, kept: Networks) -> Judgement:
+    def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Judge the averaged networks on subjects that were not trained on."""
 
     def diagnose(self, means: Mapping[str, float]) -> str | None:

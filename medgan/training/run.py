@@ -155,8 +155,8 @@ def _resumed(order: Order, root: Path) -> Begun:
     pipeline = kind(load(kind.settings, {"seed": facts.get("seed", 0)}, run.config))
     data = order.data or Location.of_facts(facts)
     if changes:
-        asked = _configured(order, on_phantom=facts.get("phantom", False)).complete(data)
-        if changed := changed_settings(pipeline.config, asked.config):
+        again = _configured(order, on_phantom=facts.get("phantom", False)).complete(data)
+        if changed := changed_settings(pipeline.config, again.config):
             raise ConfigError(
                 f"{run.config}: the run was begun with other settings ({changed}); give those, or another --name."
             )

@@ -41,8 +41,8 @@ class EMA:
         for name, average in self.networks.items():
             for mean, value in zip(average.parameters(), networks[name].parameters(), strict=True):
                 mean.lerp_(value, share)
-            for kept, buffer in zip(average.buffers(), networks[name].buffers(), strict=True):
-                kept.copy_(buffer)
+            for target, buffer in zip(average.buffers(), networks[name].buffers(), strict=True):
+                target.copy_(buffer)
 
 
 def weights_of(networks: Networks) -> Weights:

@@ -23,9 +23,9 @@ class LesionAugmentation(OneDomain[LesionAugmentationConfig]):
     used_by = "medgan augment COHORT OUTPUT"
 
     @classmethod
-    def variant(cls, asked: Settings) -> str | None:
+    def variant(cls, settings: Settings) -> str | None:
         """The generator."""
-        generator = asked.get("generator")
+        generator = settings.get("generator")
         # What is no mapping is refused with the other settings.
         return generator.get("kind") if isinstance(generator, Mapping) else None
 

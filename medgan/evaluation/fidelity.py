@@ -16,7 +16,7 @@ from medgan.errors import DataError, GeometryError
 Array = NDArray[np.floating[Any] | np.integer[Any]]
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
-Range = tuple[float, float]
+Bounds = tuple[float, float]
 
 LIMITS_HU = (-1024.0, 3000.0)
 """The range to which PSNR and SSIM clip; MAE does not clip."""
@@ -40,7 +40,7 @@ TAPER_VOXELS = 4
 """Over how many voxels a region fades in from its edge, so that the edge itself has no high frequency."""
 
 
-def fidelity(synthetic: Array, reference: Array, mask: Mask, limits: Range = LIMITS_HU) -> dict[str, float]:
+def fidelity(synthetic: Array, reference: Array, mask: Mask, limits: Bounds = LIMITS_HU) -> dict[str, float]:
     """Every figure of the protocol: ``mae_hu``, ``bias_hu``, ``psnr_db`` and ``ssim``.
 
     PSNR and SSIM clip both volumes, (X, Y, Z), to ``limits``, whose distance is the peak, 4024 HU for CT. PSNR is
@@ -73,7 +73,7 @@ def _inside(synthetic: Array, reference: Array, mask: Mask) -> tuple[NDArray[np.
     return synthetic[mask].astype(np.float64), reference[mask].astype(np.float64)
 
 
-def _ssim(synthetic: Array, reference: Array, mask: Mask, limits: Range) -> float:
+def _ssim(synthetic: Array, reference: Array, mask: Mask, limits: Bounds) -> float:
     """Mean structural similarity inside the mask, what lies outside set to air (the lower limit) in both volumes.
 
     The window is 7 voxels cubed; in a stack of fewer than 7 slices, which has no such window, 7 × 7 in each slice. As
@@ -100,12 +100,12 @@ def _ssim(synthetic: Array, reference: Array, mask: Mask, limits: Range) -> floa
     return float(similarity[counted[box]].mean())
 
 
-def _clipped_inside(volume: Array, mask: Mask, limits: Range) -> NDArray[np.float64]:
+def _clipped_inside(volume: Array, mask: Mask, limits: Bounds) -> NDArray[np.float64]:
     """A volume clipped to the limits, air outside the mask, shifted to start at 0, (X, Y, Z)."""
     return np.where(mask, np.clip(volume, *limits), limits[0]).astype(np.float64) - limits[0]
 
 
-def ms_ssim(synthetic: Array, reference: Array, mask: Mask, limits: Range = LIMITS_HU) -> float:
+def ms_ssim(synthetic: Array, reference: Array, mask: Mask, limits: Bounds = LIMITS_HU) -> float:
     """Contrast and structure at five scales, luminance at the coarsest, averaged inside the mask at each scale.
 
     What lies outside the mask is air in both volumes. Scales are halved within the slices, which are thinner and fewer

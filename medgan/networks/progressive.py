@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from medgan.networks.blocks import CONVOLUTION
 
-Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Conv3d | nn.Linear)
+WeightLayer = TypeVar("WeightLayer", bound=nn.Conv2d | nn.Conv3d | nn.Linear)
 
 HE_GAIN = math.sqrt(2)
 """What keeps the size of a signal through a rectifier (He et al. 2015, arXiv:1502.01852, Eq. 10)."""
@@ -35,7 +35,7 @@ class _RuntimeScale(nn.Module):
         return self.scale * weight
 
 
-def equalised(layer: Layer, gain: float = HE_GAIN) -> Layer:
+def equalised(layer: WeightLayer, gain: float = HE_GAIN) -> WeightLayer:
     """Weights from N(0, 1), scaled at run time by He's constant, gain / sqrt(inputs); biases 0 (section 4.1).
 
     Adam's steps do not depend on the size of a gradient. So that every layer then learns at one speed, all weights must

@@ -10,7 +10,7 @@ from medgan.data.streams import write_json, write_text
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError
 from medgan.phantom.kinds import KINDS
-from medgan.phantom.space import Shape
+from medgan.phantom.space import GridSize
 
 PAIRED = "cohort.csv"
 """Every subject with all of its scans."""
@@ -26,7 +26,7 @@ def write_phantom(
     subjects: int,
     seed: int,
     lesions: float | None = None,
-    shape: Shape | None = None,
+    shape: GridSize | None = None,
 ) -> Path:
     """Render a cohort and write it, its tables last: where these exist, everything else does.
 
@@ -84,7 +84,7 @@ def _split_parts(subjects: int) -> list[str]:
     return ["train"] * (subjects - test - validation) + ["validation"] * validation + ["test"] * test
 
 
-def _check(subjects: int, seed: int, lesions: float, shape: Shape) -> None:
+def _check(subjects: int, seed: int, lesions: float, shape: GridSize) -> None:
     if subjects < 1:
         raise ConfigError(f"subjects={subjects} leaves nothing to render; ask for 1 or more.")
     if seed < 0:

@@ -13,7 +13,7 @@ from medgan.phantom.anatomy import Anatomy, lay
 from medgan.phantom.ct import CT
 from medgan.phantom.head import draw_head
 from medgan.phantom.mr import MR, Acquisition, InversionRecovery, SpinEcho, SpoiledGradientEcho
-from medgan.phantom.space import Point, Shape, Space, has_lesions, stream
+from medgan.phantom.space import GridSize, Point, Space, has_lesions, stream
 from medgan.phantom.tissues import HEAD_LESIONS, LESIONS, HeadTissue, Label, Tissue
 
 
@@ -27,7 +27,7 @@ class Kind:
     labels: type[Label]
     lesion_labels: tuple[Label, ...]
     field_of_view_mm: Point
-    shape: Shape  # voxels along x, y and z, by default
+    shape: GridSize  # voxels along x, y and z, by default
     lesions: float  # share of subjects with lesions, by default
     mask: str = "labels"
     """The volume that tables name as mask; where it is ``lesions``, that holds the lesions' labels instead of 1."""
@@ -48,7 +48,7 @@ class Kind:
         source, target, *_ = self.units
         return source, target
 
-    def spacing_mm(self, shape: Shape) -> Point:
+    def spacing_mm(self, shape: GridSize) -> Point:
         """The voxel size at which the whole field of view is covered."""
         x, y, z = (length / size for length, size in zip(self.field_of_view_mm, shape, strict=True))
         return x, y, z
@@ -64,7 +64,7 @@ class Kind:
         seed: int,
         subject: int,
         *,
-        shape: Shape | None = None,
+        shape: GridSize | None = None,
         spacing_mm: Point | None = None,
         lesions: float | None = None,
         noise: bool = True,

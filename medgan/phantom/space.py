@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Field = NDArray[np.float64]
 """A number for each point, (X, Y, Z)."""
 Point = tuple[float, float, float]
-Shape = tuple[int, int, int]
+GridSize = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
 Streams = Callable[[str], np.random.Generator]
 """The random numbers of one subject by purpose, see :func:`stream`."""
@@ -31,7 +31,7 @@ class Space:
     part_of: "tuple[Space, Box] | None" = None  # the space that this is a box of, and which
 
     @classmethod
-    def regular(cls, shape: Shape, spacing_mm: Point) -> Self:
+    def regular(cls, shape: GridSize, spacing_mm: Point) -> Self:
         """The voxel centres of a grid whose middle is the origin."""
         axes = [(np.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, spacing_mm, strict=True)]
         x, y, z = (np.ascontiguousarray(axis) for axis in np.meshgrid(*axes, indexing="ij"))

@@ -35,7 +35,7 @@ from medgan.synthesis.insertion import InsertionConfig
 from medgan.training.model_folder import CARD, Origin
 from medgan.training.run_folder import MAX_NAMED
 
-ArmName = Literal[
+AugmentationArm = Literal[
     "real", "standard", "copy-paste", "carve-mix", "generator", "standard+healthy", "standard+elastic",
     "standard+copy-paste", "standard+carve-mix", "standard+generator", "standard+shuffled",
 ]  # fmt: skip
@@ -85,7 +85,7 @@ class AugmentationConfig(ArmsConfig):
     shorter = "sizes=[5] segmenter.fit.epochs=5 synthesis.fit.epochs=5"
     sizes: tuple[PositiveInt, ...] = Field(default=(5, 10, 25, 50), min_length=1)
     """Training subjects; of one seed the fewer are among the more."""
-    arms: tuple[ArmName, ...] = tuple(name for name in get_args(ArmName) if name != "standard+healthy")
+    arms: tuple[AugmentationArm, ...] = tuple(name for name in get_args(AugmentationArm) if name != "standard+healthy")
     """The segmenters that are trained; an arm's reference should be among them."""
     ratios_percent: tuple[NonNegativeInt, ...] = (0, 25, 50, 100, 200)
     """Synthetic cases for a hundred real ones: validation chooses one of these for each method and size. 0 is told for

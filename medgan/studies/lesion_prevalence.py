@@ -60,8 +60,8 @@ from medgan.training.fit import FitConfig
 from medgan.training.model_folder import CARD, Origin, read_model
 
 Percent = Annotated[int, Field(ge=0, le=100)]
-Side = Literal["source", "target"]
-SIDES: tuple[Side, Side] = ("source", "target")
+PairSide = Literal["source", "target"]
+SIDES: tuple[PairSide, PairSide] = ("source", "target")
 
 ABDOMINAL = ("abdomen_ct", "abdomen_mr_ct")
 """Phantoms whose subjects have lesions in the liver."""
@@ -83,7 +83,7 @@ CHANGED = (*HEADLINES, "lesion_erased", "lesion_invented")
 """What semantic consistency is there for."""
 SHORTER = ("fit.epochs=8", "fit.validate_every=4")
 """Beneath the user's own settings: nine trainings in the time of three."""
-SEEN_HU: dict[Side, Window] = {"source": Window(lower=-60.0, upper=240.0), "target": Window(lower=-20.0, upper=120.0)}
+WINDOWS_HU = {"source": Window(lower=-60.0, upper=240.0), "target": Window(lower=-20.0, upper=120.0)}
 """What the segmenters see of a CT: soft tissue with contrast medium, and the narrower range without, in which lesions
 show."""
 OF_TRANSLATIONS = IntensityConfig(gamma=0.3, contrast=0.3, brightness=0.1)
@@ -187,7 +187,7 @@ class LesionPrevalence(StudyKind):
         folder = self.order.folder / f"{'paired' if paired else 'unpaired'},prevalence={percent}"
         return Translators(self.order, cells, self.shared, folder, self.cohorts.table(percent, paired=paired))
 
-    def _segmenter(self, side: Side) -> Path:
+    def _segmenter(self, side: PairSide) -> Path:
         """The model folder of a side's segmenter."""
         return self.order.folder / "segmenters" / side / "model"
 
@@ -231,7 +231,7 @@ class LesionPrevalence(StudyKind):
                 tasks.append(replace(task, inputs={**task.inputs, **known}, run=_train_and_detect, args=args))
         yield tasks
 
-    def _segmenter_task(self, side: Side) -> Task:
+    def _segmenter_task(self, side: PairSide) -> Task:
         """The training of a side's frozen segmenter, on the translator's grid.
 
         That of the source looks in slices or in blocks as the translator does, which can then be held to it. The
@@ -247,7 +247,7 @@ class LesionPrevalence(StudyKind):
             look |= {"dimensions": "2.5"}
         config = SegmenterConfig(
             labels=LABELS,
-            domain=domain.model_copy(update={"window": SEEN_HU[side]}) if domain.unit == "HU" else domain,
+            domain=domain.model_copy(update={"window": WINDOWS_HU[side]}) if domain.unit == "HU" else domain,
             grid=pipeline.config.grid,
             patch=PatchConfig.model_validate(look),
             fit=self.config.segmenter_fit,

@@ -28,8 +28,8 @@ from medgan.studies.lesion_prevalence import (
     NUMBERS,
     PLAIN,
     REAL,
-    SEEN_HU,
     WATCHED,
+    WINDOWS_HU,
     LesionPrevalence,
     PrevalenceDesign,
     _Detector,
@@ -67,7 +67,7 @@ def test_the_segmenters_look_as_the_translator_does(study, pipeline, dimensions)
     assert source.patch.channels == 1
     assert target.patch.channels == (1 if dimensions == "3" else 3)
     assert target.grid == config.grid
-    assert (target.domain.window, target.domain.name) == (SEEN_HU["target"], "plain")
+    assert (target.domain.window, target.domain.name) == (WINDOWS_HU["target"], "plain")
     # Only the source's segmenter looks at images that are not of its domain.
     assert not target.patch.intensity.varies
     assert source.patch.intensity.varies

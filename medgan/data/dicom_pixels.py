@@ -47,7 +47,7 @@ def stored_values(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: stored in transfer syntax {syntax}, which is not read; export it uncompressed.")
     if syntax.is_encapsulated:
         return _unpacked(path, data, shape)
-    return _native(path, data, shape)
+    return _uncompressed(path, data, shape)
 
 
 def _shape(path: Path, data: Dataset) -> dict[str, int]:
@@ -68,7 +68,7 @@ def _shape(path: Path, data: Dataset) -> dict[str, int]:
     return shape
 
 
-def _native(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:
+def _uncompressed(path: Path, data: Dataset, shape: dict[str, int]) -> NDArray[Any]:
     """Uncompressed pixels, without what else may lie in the bits that they leave free."""
     needed, held = shape["Rows"] * shape["Columns"] * shape["BitsAllocated"] // 8, len(data.PixelData)
     if not needed <= held <= needed + needed % 2:

@@ -23,7 +23,7 @@ SETTLED_NS = 2_000_000_000
 SHOWS = "shows"
 """Said of an image that does not have one value everywhere."""
 
-_known: dict[str, str] = {}
+_answers: dict[str, str] = {}
 """By what was asked and the state of the file, in this process."""
 
 
@@ -37,7 +37,7 @@ def default_folder() -> Path:
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file, of a header and the voxels beside it over both, or of a series over its sorted hashes."""
     data = data_beside(path)
-    digests = [_remembered("bytes 1", each, partial(_byte_hash, each)) for each in (path, data) if each]
+    digests = [_memoised("bytes 1", each, partial(_byte_hash, each)) for each in (path, data) if each]
     return digests[0] if data is None else _sha256(" ".join(digests))
 
 
@@ -53,7 +53,7 @@ def image_hash(path: Path) -> str | None:
         return f"{voxel_hash(volume)} {SHOWS if np.ptp(volume.voxels) else 'blank'}"
 
     try:
-        digest, shows = _remembered("voxels 1", path, read, beside=data_beside(path), on_disk=True).split()
+        digest, shows = _memoised("voxels 1", path, read, beside=data_beside(path), on_disk=True).split()
     except MedganError:
         return None
     return digest if shows == SHOWS else None
@@ -84,7 +84,7 @@ def voxel_hash(volume: Volume) -> str:
     return digest.hexdigest()
 
 
-def _remembered(
+def _memoised(
     question: str, path: Path, find_out: Callable[[], str], *, beside: Path | None = None, on_disk: bool = False
 ) -> str:
     """The answer, of one line, that ``find_out`` gives for a file or folder, from memory where that has not changed.
@@ -97,13 +97,13 @@ def _remembered(
         return find_out()
     key = _sha256("\n".join([question, str(path.absolute()), *filter(None, states)]))
     entry = default_folder() / "remembered" / key if on_disk else None
-    answer = _known.get(key) or (_read(entry) if entry else None)
+    answer = _answers.get(key) or (_read(entry) if entry else None)
     if answer is None:
         answer = find_out()
         if entry:
             with suppress(DataError), replacing(entry) as stream:  # without room for it, it is found out again
                 stream.write(f"{answer}\n{_check(entry, answer)}\n".encode())
-    _known[key] = answer
+    _answers[key] = answer
     return answer
 
 

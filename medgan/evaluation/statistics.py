@@ -54,7 +54,7 @@ def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
 
     Source: Student 1908, doi:10.1093/biomet/6.1.1.
     """
-    known = _known(values)
+    known = _without_nan(values)
     mean = float(known.mean()) if known.size else np.nan
     if known.size < 2 or not np.isfinite(mean):
         return Interval(mean, np.nan, np.nan, known.size)
@@ -94,7 +94,7 @@ def signed_rank_p(differences: ArrayLike) -> float:
     Source: Wilcoxon 1945, doi:10.2307/3001968. Exact up to 13 subjects over all patterns of signs, ties or not; above,
     by ``scipy.stats.wilcoxon``, which does the same, but with ties takes seconds at 12 subjects.
     """
-    known = _known(differences)
+    known = _without_nan(differences)
     if known.size < 2:
         return float("nan")
     changed = known[known != 0]
@@ -275,6 +275,6 @@ def _minus(a: Values, b: Values) -> Values:
         return a.loc[shared] - b.loc[shared]
 
 
-def _known(values: ArrayLike) -> NDArray[np.float64]:
+def _without_nan(values: ArrayLike) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     return numbers[~np.isnan(numbers)]

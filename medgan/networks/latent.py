@@ -99,11 +99,11 @@ class LatentGenerator(nn.Module):
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B, latent) and (B, D) to a patch (B, outputs, *shape) in [-1, 1]."""
         if self.concatenated:
-            z = torch.cat([z, _given(condition)], dim=1)
+            z = torch.cat([z, _not_none(condition)], dim=1)
         x = z.unflatten(1, (-1, *(1,) * self.spatial))
         for grow, norm in zip(self.grow, self.norms, strict=True):
             x = grow(x)
-            x = F.relu(norm(x, _given(condition)) if self.normed else norm(x))
+            x = F.relu(norm(x, _not_none(condition)) if self.normed else norm(x))
         return torch.tanh(self.last(x))
 
 
@@ -200,7 +200,7 @@ class WholeDiscriminator(nn.Module):
         features = self.features(image, condition)
         answers: Tensor = self.last(features).flatten(1)
         if self.projected:
-            agreement = (self.direction(_given(condition)) * features.flatten(2).sum(dim=2)).sum(dim=1, keepdim=True)
+            agreement = (self.direction(_not_none(condition)) * features.flatten(2).sum(dim=2)).sum(dim=1, keepdim=True)
             answers = torch.cat([answers[:, :1] + agreement, answers[:, 1:]], dim=1)
         return answers
 
@@ -240,7 +240,7 @@ def _norm(spatial: int, channels: int, condition: int, norm: Norm) -> nn.Module:
     return ConditionalNorm(spatial, channels, condition, norm)
 
 
-def _given(condition: Tensor | None) -> Tensor:
+def _not_none(condition: Tensor | None) -> Tensor:
     """The condition, where a network was built for one."""
     if condition is None:
         raise ValueError("the network was built for a condition and was shown none")
@@ -248,4 +248,4 @@ def _given(condition: Tensor | None) -> Tensor:
 
 
 def _beside(image: Tensor, condition: Tensor | None) -> Tensor:
-    return torch.cat([image, constant_maps(_given(condition), image)], dim=1)
+    return torch.cat([image, constant_maps(_not_none(condition), image)], dim=1)

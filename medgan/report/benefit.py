@@ -130,7 +130,7 @@ def _answer(findings: Findings) -> tuple[str, list[str]]:
         doubtful = shown in ("higher", "lower") and not effect["p_holm"] < SIGNIFICANT
         answer = words.get(shown, "cannot be said")
         but = " by the interval, but not after correction over the arms" if doubtful else ""
-        lines.append(f"{effect['organ']}: {answer}{but}. Dice {_told(effect)}")
+        lines.append(f"{effect['organ']}: {answer}{but}. Dice {_long(effect)}")
     return question, lines
 
 
@@ -139,23 +139,23 @@ def _details(findings: Findings) -> Iterator[str]:
     pair = _question(findings)
     for effect in _effects(findings, *pair, "in") if pair else ():
         text = {"higher": "higher, too", "lower": "lower", "not shown": "no difference is shown"}
-        yield f"In distribution, {effect['organ']}: {text.get(verdict(effect), 'cannot be said')}. Dice {_told(effect)}"
+        yield f"In distribution, {effect['organ']}: {text.get(verdict(effect), 'cannot be said')}. Dice {_long(effect)}"
     for arm, reference, means in ASIDE:
         for effect in _effects(findings, arm, reference, "out"):
             sentence = means.get(verdict(effect), "cannot be judged")
-            yield f"{arm} against {reference}, {effect['organ']}: {sentence}. Dice {_briefly(effect)}."
+            yield f"{arm} against {reference}, {effect['organ']}: {sentence}. Dice {_short(effect)}."
 
 
-def _briefly(effect: Effect) -> str:
+def _short(effect: Effect) -> str:
     """A difference, its interval and its number of subjects."""
     return f"{interval_text(effect['mean'], effect['lower'], effect['upper'], '+.3f')}, n = {effect['n']:.0f}"
 
 
-def _told(effect: Effect) -> str:
+def _long(effect: Effect) -> str:
     """A difference with everything that says how sure it is."""
     if verdict(effect) == "unknown":
-        return f"{_briefly(effect)}: too few subjects for an interval."
-    text = f"{_briefly(effect)} subjects; Wilcoxon p = {effect['p_value']:.2g}, corrected (Holm) {effect['p_holm']:.2g}"
+        return f"{_short(effect)}: too few subjects for an interval."
+    text = f"{_short(effect)} subjects; Wilcoxon p = {effect['p_value']:.2g}, corrected (Holm) {effect['p_holm']:.2g}"
     if effect["trainings"] > 1:
         low, high = effect["lowest_training"], effect["highest_training"]
         text += f"; in {effect['trainings']:.0f} trainings from {low:+.3f} to {high:+.3f}"

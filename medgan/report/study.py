@@ -43,12 +43,12 @@ def write_page(
     shown = comparisons
     if headlines and len(shown):
         shown = shown[shown["metric"].isin(headlines)]
-    told = [f"{name}: {words}" for name, words in findings.items()]
+    lines = [f"{name}: {words}" for name, words in findings.items()]
     answers = []
     if answer and len(shown):
         of_answer = (shown[list(answer)] == pd.Series(answer)).all(axis=1)
         answers = list(_sentences(shown[of_answer]))
-    sentences = [line for line in (*told, *_sentences(shown)) if line not in answers]
+    sentences = [line for line in (*lines, *_sentences(shown)) if line not in answers]
     return render(
         folder / PAGE,
         title=title,

@@ -26,7 +26,7 @@ from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.studies.base import Stages, StudyOrder, StudySummary, Task, TaskFailure
 from medgan.studies.engine import content_hash
-from medgan.studies.images import ImageRecipe, Keeping, make_images
+from medgan.studies.images import ImageRecipe, LabelRule, make_images
 from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, CaseReader, TestImage, layered, means
 from medgan.studies.subjects import Subjects, check_labels, draw_subsets, study_split
 from medgan.studies.tables import crossed, interval
@@ -201,13 +201,13 @@ class Arms(BenefitStudy):
             )
         for folder in filter(None, (config.source_segmenter, config.target_segmenter)):
             self.guard.check_model(_split_of(folder, SegmenterDescription), folder.parent, "segmenter")
-        self.keeping.keeper(self.order.device)
+        self.label_rule.keeper(self.order.device)
 
     @property
-    def keeping(self) -> Keeping:
+    def label_rule(self) -> LabelRule:
         """By what translations are judged."""
         own = self.config
-        return Keeping(own.keep_labels_above, own.source_segmenter, own.target_segmenter, own.lesions)
+        return LabelRule(own.keep_labels_above, own.source_segmenter, own.target_segmenter, own.lesions)
 
     @property
     def description(self) -> Mapping[str, Any]:
@@ -267,7 +267,7 @@ class Arms(BenefitStudy):
 
     def _translator_task(self, subsets: Sequence[int]) -> Task:
         """The training of a translator, on a subset of the training subjects or on all of them."""
-        name, subjects = self._seen("translator", subsets[0])
+        name, subjects = self._scope("translator", subsets[0])
         split = self.subjects.translator_split(subjects)
         path = self.order.folder / f"{name}.split.json"
         split.save(path)
@@ -277,7 +277,7 @@ class Arms(BenefitStudy):
         inputs = {**self.translator.config.model_dump(mode="json"), "split_hash": split.hash}
         return Task(name, inputs, train_translator, (translator,), product=f"model/{CARD}")
 
-    def _seen(self, name: str, subset: int) -> tuple[str, Sequence[str]]:
+    def _scope(self, name: str, subset: int) -> tuple[str, Sequence[str]]:
         """The name of a task for a subset, or for all of them, and the training subjects that its translator sees."""
         if self.config.retrain_translator:
             return f"{name},subset={subset}", self.subsets[subset]
@@ -289,7 +289,7 @@ class Arms(BenefitStudy):
         labelled = {subset: self._labelled(subset, source) for subset in subsets}
         validation = self.subjects.with_labels("validation", source)
         references = {
-            subset: self.subjects.translated.of_domain(target).of_subjects(self._seen("", subset)[1]).studies
+            subset: self.subjects.translated.of_domain(target).of_subjects(self._scope("", subset)[1]).studies
             for subset in subsets
         }
         kinds = {kind for arm in self.arms for kind in arm.kinds}
@@ -297,7 +297,7 @@ class Arms(BenefitStudy):
             [*validation, *(scan for own in (*labelled.values(), *references.values()) for scan in own)]
         )
         recipe = ImageRecipe(
-            self.subjects.table, self.pair, self.keeping, kinds, model, labelled, validation, references
+            self.subjects.table, self.pair, self.label_rule, kinds, model, labelled, validation, references
         )
         inputs = {
             "split_hash": self.subjects.split.hash,
@@ -306,7 +306,7 @@ class Arms(BenefitStudy):
             "translator": read_description(model, TranslationDescription).weights_sha256 if model else None,
             "keep_labels_above": self.config.keep_labels_above,
         }
-        name, _ = self._seen("images", subsets[0])
+        name, _ = self._scope("images", subsets[0])
         return Task(name, inputs, make_images, (recipe,), product=IMAGES, scans=tuple(scans))
 
     def _images(self, subset: int, table: pd.DataFrame) -> Images:

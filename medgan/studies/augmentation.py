@@ -24,7 +24,7 @@ from medgan.pipeline import Pipeline
 from medgan.segmentation.labelled import Labels, labels_of, merged
 from medgan.segmentation.settings import SegmenterConfig
 from medgan.studies.base import Stages, StudyOrder, StudySummary, Task, TaskFailure
-from medgan.studies.cases import RECORD, CaseRecipe, Draw, SyntheticCases, made, make_cases, train_on
+from medgan.studies.cases import RECORD, CaseRecipe, Draw, SyntheticCases, make_cases, outcome_of, train_on
 from medgan.studies.engine import content_hash
 from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, CaseReader, TestImage, layered, means
 from medgan.studies.subjects import Guard
@@ -291,7 +291,7 @@ class Augmentation(BenefitStudy):
             "generator": recipe.model.description.weights_sha256 if generator else None,
         }
         name = f"{CASES}/{method},{draw.name}"
-        return Task(name, inputs, make_cases, (recipe,), RECORD, scans=(*recipients, *donors), outcome=made)
+        return Task(name, inputs, make_cases, (recipe,), RECORD, scans=(*recipients, *donors), outcome=outcome_of)
 
     def _task(self, arm: Arm, draw: Draw, ratio: int, *, test: bool = True) -> Task:
         """The training of one segmenter, and its test."""

@@ -147,7 +147,7 @@ def make_cases(context: Context, recipe: CaseRecipe) -> None:
     _write_cases(context.folder, cases, {"refused": len(reasons), "reasons": sorted(set(reasons))})
 
 
-def made(folder: Path) -> str:
+def outcome_of(folder: Path) -> str:
     """How many cases were made."""
     record = read_json(folder / RECORD)
     refused = f", {record['refused']} refused" if record["refused"] else ""

@@ -201,7 +201,7 @@ def _run(study: StudyKind, tasks: Sequence[Task], parent: Tracker, console: Cons
         several = order.jobs > 1 and len(left) > 1
         with closing(_in_processes(left, do, order) if several else _in_turn(left, do, order, console)) as ended:
             for number, (task, error) in enumerate(ended, 1):
-                line = _said(task, folders[task.name], error)
+                line = _outcome(task, folders[task.name], error)
                 minutes = (time.monotonic() - started) / number * (len(left) - number) / 60
                 later = f" (about {minutes:.0f} min left)" if minutes >= 1 else ""
                 console.out(f"{before + number}/{len(tasks)} {task.name}: {line}{later}", highlight=False)
@@ -212,7 +212,7 @@ def _run(study: StudyKind, tasks: Sequence[Task], parent: Tracker, console: Cons
     return tuple(failures)
 
 
-def _said(task: Task, folder: Path, error: BaseException | None) -> str:
+def _outcome(task: Task, folder: Path, error: BaseException | None) -> str:
     """What is said of a task that has ended; a leak and a stop end all."""
     if isinstance(error, LeakageError):
         raise error

@@ -36,7 +36,7 @@ INT16 = np.iinfo(np.int16)
 
 
 @dataclass(frozen=True)
-class Keeping:
+class LabelRule:
     """By what translations are judged whose labels are to be learnt from."""
 
     threshold: float | None
@@ -71,7 +71,7 @@ class ImageRecipe:
     table: Data
     """The cohort."""
     pair: DomainPair
-    keeping: Keeping
+    label_rule: LabelRule
     kinds: AbstractSet[str]
     """What the arms need."""
     model: Path | None
@@ -98,7 +98,7 @@ def make_images(context: Context, recipe: ImageRecipe) -> pd.DataFrame:
     outputs: Mapping[Path, Path] = {}
     if recipe.model:
         outputs = _translated(recipe, [*sources, *recipe.validation], folder / "synthetic", context.device)
-    keeper, rows = recipe.keeping.keeper(context.device), list[dict[str, Any]]()
+    keeper, rows = recipe.label_rule.keeper(context.device), list[dict[str, Any]]()
 
     def add(subset: int, kind: str, scans: Iterable[Study], reasons: Iterable[str] = repeat("")) -> None:
         for scan, reason in zip(scans, reasons, strict=False):
@@ -111,7 +111,7 @@ def make_images(context: Context, recipe: ImageRecipe) -> pd.DataFrame:
     for subset, own in recipe.labelled.items():
         if outputs:
             drawn = translations(own)
-            reasons = [recipe.keeping.lost(keeper, *each) for each in zip(own, drawn, strict=True)]
+            reasons = [recipe.label_rule.lost(keeper, *each) for each in zip(own, drawn, strict=True)]
             add(subset, "synthetic", drawn, reasons)
             add(subset, "validation", translations(recipe.validation))
             usable = [scan for scan, reason in zip(drawn, reasons, strict=True) if not reason]

@@ -117,7 +117,7 @@ class Fit:
             while self.epoch < self.config.epochs:
                 self._train_epoch()
                 self._finish_epoch()
-        return self._kept()
+        return self._result()
 
     @property
     def epoch(self) -> int:
@@ -170,7 +170,7 @@ class Fit:
         if self._stop_requests:
             raise Interrupted(f"stopped while epoch {self.epoch + 1} was validated; add --resume to go on from there.")
 
-    def _kept(self) -> Fitted:
+    def _result(self) -> Fitted:
         """The averaged networks of the best or of the last epoch."""
         progress, networks = self.state.progress, self.state.ema.networks
         epoch = self.epoch

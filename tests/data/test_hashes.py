@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medgan.data import hashes as module
-from medgan.data.hashes import _remembered, default_folder, file_hash, image_hash, known_by
+from medgan.data.hashes import _memoised, default_folder, file_hash, image_hash, known_by
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import DataError
 
@@ -23,7 +23,7 @@ def ask(monkeypatch, tmp_path):
             answer.reads += 1
             return path.read_text()
 
-        return _remembered("text 1", path, read, **options)
+        return _memoised("text 1", path, read, **options)
 
     answer.reads = 0
     return answer
@@ -52,11 +52,11 @@ def test_a_file_is_looked_into_once_and_again_when_it_changes_though_with_its_ol
 
 def test_what_is_kept_on_disk_serves_the_next_process_unless_it_is_damaged(ask, path, monkeypatch):
     assert ask(path, on_disk=True) == "one"
-    monkeypatch.setattr(module, "_known", {})
+    monkeypatch.setattr(module, "_answers", {})
     assert [ask(path, on_disk=True), ask.reads] == ["one", 1]
     (entry,) = entries()
     entry.write_text(entry.read_text().replace("one", "two"))
-    monkeypatch.setattr(module, "_known", {})
+    monkeypatch.setattr(module, "_answers", {})
     assert [ask(path, on_disk=True), ask.reads] == ["one", 2]
 
 
@@ -78,7 +78,7 @@ def test_a_folder_changes_with_the_files_in_it(ask, tmp_path):
         (folder / name).touch()
         for place in (folder, folder / "no_file"):
             listed = " ".join(sorted(path.name for path in folder.iterdir()))
-            assert _remembered("names 1", place, lambda listed=listed: listed) == names
+            assert _memoised("names 1", place, lambda listed=listed: listed) == names
 
 
 def test_voxels_beside_their_header_are_looked_into_again_when_they_change(ask, path, tmp_path):

@@ -275,8 +275,8 @@ def test_a_frozen_segmenter_judges_translations_and_has_seen_no_test_subject(set
 
     study = kept(frozen("s0"))
     image = study.subjects.with_labels("train", "contrast")[0]
-    assert study.keeping.keeper("cpu")(image, image) == 1.0
-    assert settled(Arms).keeping.keeper("cpu") is None
+    assert study.label_rule.keeper("cpu")(image, image) == 1.0
+    assert settled(Arms).label_rule.keeper("cpu") is None
     with pytest.raises(LeakageError, match=r"the segmenter of .* cannot serve this study"):
         kept(frozen("s0", "s5"))
     with pytest.raises(ModelError, match=r"no split\.json beside it"):

@@ -20,8 +20,8 @@ from medgan.studies.cases import (
     _read_cases,
     _synthesised,
     _write_cases,
-    made,
     make_cases,
+    outcome_of,
     shuffled,
 )  # fmt: skip
 from medgan.studies.engine import read_json
@@ -133,7 +133,7 @@ def test_the_wanted_cases_are_made_of_all_subjects_in_turn(study, make):
     folder, record = make()
     own = list(study.draws[0].subjects)
     assert [each["parents"] for each in record["cases"]] == [own, own[::-1], own]
-    assert made(folder) == "3 made"
+    assert outcome_of(folder) == "3 made"
     as_made, mixed = (SyntheticCases(folder, study.draws[0], exchanged)(study.segmenter) for exchanged in (False, True))
     for a, b in zip(as_made, mixed, strict=True):
         np.testing.assert_array_equal(a.image.voxels, b.image.voxels)
@@ -162,7 +162,7 @@ def test_a_recipient_in_whom_nothing_can_be_placed_is_counted_and_nothing_at_all
     assert not list(study.order.folder.rglob("cases.json"))
     folder, record = make(synthesise)
     assert (record["refused"], record["reasons"], len(record["cases"])) == (3, ["no room"], 3)
-    assert made(folder) == "3 made, 3 refused"
+    assert outcome_of(folder) == "3 made, 3 refused"
 
 
 def test_leak_a_test_subject_is_no_recipient_no_donor_and_teaches_no_generator(study):

@@ -19,7 +19,7 @@ from medgan.data.volumes import read_volume
 from medgan.errors import DataError, LeakageError
 from medgan.studies import images as module
 from medgan.studies.arms import Arms
-from medgan.studies.images import COPIES, Keeping, make_images, matched, matched_copies, shuffled_masks, stretched
+from medgan.studies.images import COPIES, LabelRule, make_images, matched, matched_copies, shuffled_masks, stretched
 
 CONTRAST, PLAIN = (
     Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window(lower=-300.0, upper=700.0))
@@ -28,7 +28,7 @@ CONTRAST, PLAIN = (
 MR = Domain(name="mr", modality="MR", unit="arbitrary", air=0.0, window=Window(lower=1, upper=99, percentiles=True))
 
 
-class Kept(Keeping):
+class Kept(LabelRule):
     """Label-keeping as it is told, by subject."""
 
     scores: ClassVar = {"s0": 0.7, "s1": 0.69, "s2": float("nan")}
@@ -47,7 +47,7 @@ def begin(settled, monkeypatch):
     def run(*overrides, kept_above=None):
         monkeypatch.setattr("medgan.studies.arms.read_description", lambda *given: SimpleNamespace(weights_sha256="1"))
         monkeypatch.setattr(module, "_translated", translate)
-        monkeypatch.setattr(Arms, "keeping", Kept(kept_above, None, None, ()))
+        monkeypatch.setattr(Arms, "label_rule", Kept(kept_above, None, None, ()))
         study = settled(Arms, "ratios_percent=[100]", *overrides)
         stages = study.stages()
         tasks = next(stages)

@@ -147,7 +147,7 @@ class _Augmentation(StudyBatch[Synthesiser]):
             learnt = model.description.config
             _check_use(order, config, learnt)
             trained_on, instead = model.description.origin.split_hash, "the run's split.json with --split"
-            split = split_of_model(folder, trained_on, given=order.split, otherwise=instead)
+            split = split_of_model(folder, trained_on, split_file=order.split, otherwise=instead)
             domain, grid, labels = learnt.domain, learnt.grid, learnt.labels
             synthesiser = by_network(model.network, learnt, config, config.masks)
         else:

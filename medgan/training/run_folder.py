@@ -125,16 +125,16 @@ def changed_settings(before: Config, now: Config) -> str:
     return few(changed, MAX_NAMED, between="; ", last=", and ")
 
 
-def split_of_model(model: Path, split_hash: str, *, given: Path | None = None, otherwise: str) -> Split:
+def split_of_model(model: Path, split_hash: str, *, split_file: Path | None = None, otherwise: str) -> Split:
     """The frozen split that a model was trained on.
 
-    ``split_hash`` is what the model says of it, ``given`` where it is, else in the run folder around the model; where
-    there is none, the user can do ``otherwise``.
+    ``split_hash`` is what the model says of it, ``split_file`` where it is, else in the run folder around the model;
+    where there is none, the user can do ``otherwise``.
 
     Raises:
         ModelError: It is not there, or is not the model's: nobody could say whom the model has seen.
     """
-    path = given or RunFolder(model.parent).split
+    path = split_file or RunFolder(model.parent).split
     if not path.is_file():
         raise ModelError(
             f"{model}: there is no {path.name} beside it, so nobody can say whom the model has seen; give the `model` "

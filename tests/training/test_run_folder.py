@@ -119,4 +119,4 @@ def test_a_models_split_is_beside_it_or_given_and_its_own(tmp_path):
     with pytest.raises(ModelError, match=r"nobody can say .* within its run, or wait\."):
         split_of_model(tmp_path / "model", SPLIT.hash, otherwise="wait")
     given = tmp_path / "run" / "split.json"
-    assert split_of_model(tmp_path / "model", SPLIT.hash, given=given, otherwise="wait") == SPLIT
+    assert split_of_model(tmp_path / "model", SPLIT.hash, split_file=given, otherwise="wait") == SPLIT

@@ -33,7 +33,7 @@ demo: setup
 	@echo "benefit:    $(DEMO)/runs/ct_contrast/demo-benefit/benefit.html (quick: it runs, and is no evidence)"
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -32,12 +32,6 @@ settings.register_profile("medgan", max_examples=25, deadline=None)
 settings.load_profile("medgan")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that look at golden studies come first: those take longest, and no worker is left with one at the end."""
-    first = {item.path for item in items if "golden" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in first)
-
-
 @pytest.fixture(scope="session")
 def medgan_data() -> Path:
     """The folder of real volumes; tests that need it skip where MEDGAN_DATA is unset and fail where it is wrong."""

@@ -20,6 +20,7 @@ import medgan  # noqa: F401 - before any test can import MLflow, which is told h
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
+    from playwright.sync_api import Browser
 
     from golden.studies import GoldenStudies
     from medgan.training.learner import HeldOut
@@ -52,6 +53,15 @@ def no_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("MEDGAN_HOME", str(home / "data"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield home
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Chromium without a window; tests skip where it is missing and fail so in CI."""
+    from browsing import launched
+
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""Runs side by side: paired differences on the same test subjects, and which run is promoted."""

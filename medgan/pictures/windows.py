@@ -1,0 +1,87 @@
+"""What is black and white in a picture: the windows in which radiologists read, and the colours of a difference."""
+
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.data.domains import Domain
+from medgan.data.domains import Window as Bounds
+
+PERCENTILES = Bounds(lower=1.0, upper=99.0, percentiles=True)
+"""Of what is not 0: how MR is shown, whose scale is its own."""
+DIVERGING = mpl.colormaps["RdBu_r"].resampled(255)
+"""Blue is less, red is more, and white is no change; ColorBrewer's, told apart by the colour-blind. An odd number of
+colours has one for zero."""
+STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class DisplayWindow:
+    """A range of intensities and its name; what lies beyond is black or white, or the outermost colour."""
+
+    name: str
+    lower: float
+    upper: float
+    unit: str
+    """HU, or ``arbitrary``."""
+    diverging: bool = False
+    """Whether 0 is the neutral middle between two colours, and not a grey."""
+
+    @property
+    def label(self) -> str:
+        """As in ``soft tissue −160 … 240 HU``."""
+        return f"{self.name} {number(self.lower)} … {number(self.upper)} {self.unit}"
+
+    def colours(self, pixels: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Intensities (rows, columns) as colours (rows, columns, 3)."""
+        share = np.clip((np.asarray(pixels, np.float32) - self.lower) / (self.upper - self.lower), 0, 1)
+        if self.diverging:
+            table = np.rint(255 * DIVERGING(np.arange(DIVERGING.N))[:, :3]).astype(np.uint8)
+            return np.asarray(table[np.rint(share * (DIVERGING.N - 1)).astype(np.intp)])
+        return np.repeat(np.rint(share * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+WINDOWS = {
+    window.name: window
+    for window in (
+        DisplayWindow("soft tissue", -160.0, 240.0, "HU"),
+        DisplayWindow("lung", -1350.0, 150.0, "HU"),
+        DisplayWindow("bone", -450.0, 1050.0, "HU"),
+        DisplayWindow("brain", 0.0, 80.0, "HU"),
+        DisplayWindow("wide", -1000.0, 1000.0, "HU"),
+    )
+}
+"""The windows of CT by name."""
+SOFT_TISSUE, BONE = WINDOWS["soft tissue"], WINDOWS["bone"]
+
+
+def percentiles(voxels: NDArray[np.floating], bounds: Bounds = PERCENTILES) -> DisplayWindow:
+    """Between two percentiles of what is not 0 in voxels (X, Y, Z)."""
+    return DisplayWindow(f"percentiles {bounds.lower:g} … {bounds.upper:g}:", *bounds.bounds(voxels), "arbitrary")
+
+
+def window_for(domain: Domain, voxels: NDArray[np.floating], name: str = "soft tissue") -> DisplayWindow:
+    """How an image of a domain is shown: a CT in the window called ``name``, an MR between its percentiles."""
+    return WINDOWS[name] if domain.unit == "HU" else percentiles(voxels)
+
+
+def change(limit: float, unit: str, name: str = "change") -> DisplayWindow:
+    """From ``-limit`` to ``limit``: a difference, with 0 neutral."""
+    return DisplayWindow(name, -limit, limit, unit, diverging=True)
+
+
+def change_limit(difference: NDArray[np.floating], percentile: float = 99.5) -> float:
+    """A round number that ``percentile`` of the amounts that are not 0 do not pass; 1 where nothing differs."""
+    amounts = np.abs(difference[difference != 0])
+    largest = float(np.percentile(amounts, percentile)) if amounts.size else 0.0
+    if largest <= 0:
+        return 1.0
+    decade = 10.0 ** np.floor(np.log10(largest))
+    return float(next(step for step in STEPS if step * decade >= largest * (1 - 1e-9)) * decade)
+
+
+def number(value: float) -> str:
+    """To three digits, with a true minus sign."""
+    return f"{value:.3g}".replace("-", "−") if abs(value) < 1000 else f"{value:.0f}".replace("-", "−")

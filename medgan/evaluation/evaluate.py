@@ -1,6 +1,8 @@
 """``medgan evaluate``: synthetic images against real ones, beside what needs no network, by subject."""
 
 import math
+import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +28,8 @@ from medgan.evaluation.statistics import LEVEL, compare, interval_text, plain, s
 KEYS = ["subject", "image", "arm"]
 SEEN = "seen.csv"
 """The rows of subjects that the model had seen, with the part of its split that they were in."""
+CASES = "cases.csv"
+"""The files of every image of ``evaluation.csv``'s synthetic arm."""
 IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
 """Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
 NAME_WIDTH = 18
@@ -121,6 +125,8 @@ class Evaluation:
     """Who of the subjects the model had seen; they are in none of the above."""
     seen: Self | None = None
     """The same of those alone, whose figures are no evidence; None where there are none."""
+    cases: tuple[Case, ...] = ()
+    """What was judged, and the files of it."""
 
     @property
     def exit_code(self) -> int:
@@ -145,7 +151,9 @@ def evaluate(
     split: Path | None = None,
     options: Options = AS_IT_IS,
 ) -> Evaluation:
-    """Judge synthetic images and write ``evaluation.csv`` and ``summary.json``; what cannot be judged is listed.
+    """Judge synthetic images and write ``evaluation.csv``, ``summary.json`` and ``cases.csv``.
+
+    What cannot be judged is listed.
 
     Every place is a folder, ``COHORT:DOMAIN`` or ``FOLDER:NAME``; see ``medgan.evaluation.matching``. References are of
     the same subjects on the same grids, or of others; without ``paired``, as at least half of them show. Sources add
@@ -179,8 +187,30 @@ def evaluate(
     make_folder(out)
     setup = _Setup(matched, modalities, source is not None, seen, pairs, parts.unchecked if parts else "")
     evaluation = _evaluated(setup, names, references)
-    _write(evaluation, out, {"synthetic": synthetic, "reference": reference, **places})
+    given: dict[Any, Place | None] = {"synthetic": synthetic, "reference": reference, **places}
+    given |= {"out": out, "training": training, "split": split, "root": options.root}
+    command = _command(given, options, paired, label_names, modalities)
+    _write(evaluation, out, {"synthetic": synthetic, "reference": reference, **places}, command)
     return evaluation
+
+
+def _command(
+    given: Mapping[Any, Place | None],
+    options: Options,
+    paired: bool | None,
+    names: LabelNames | None,
+    modalities: Modalities,
+) -> str:
+    """The command that judges the same again; ``given`` are the options whose value is a place."""
+    valued: dict[str, object] = {**given}
+    valued["bids"] = ",".join(f"{key}={value}" for key, value in options.bids) or None
+    valued["source-modality"] = None if modalities.source == "CT" else modalities.source
+    valued["reference-modality"] = None if modalities.reference == "CT" else modalities.reference
+    words = [word for name, value in valued.items() if value is not None for word in (f"--{name}", str(value))]
+    for name, value in (names or {}).items():
+        words += ["--organ", f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}"]
+    words += [] if paired is None else ["--paired" if paired else "--unpaired"]
+    return shlex.join(["medgan", "evaluate", *words])
 
 
 def _evaluated(setup: _Setup, names: LabelNames | None, references: ImageSet) -> Evaluation:
@@ -224,6 +254,7 @@ def _judged(setup: _Setup, names: LabelNames | None, references: ImageSet) -> Ev
         notes=tuple(setup.notes(subjects)),
         failures=tuple(failures),
         comparisons=compare(frame, metrics, SYNTHETIC, distance_to_ideal),
+        cases=tuple(judged),
     )
 
 
@@ -237,8 +268,9 @@ def make_folder(out: Path) -> None:
         ) from None
 
 
-def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None]) -> None:
+def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None], command: str) -> None:
     write_csv(out / "evaluation.csv", evaluation.rows)
+    write_csv(out / CASES, case_table(evaluation.cases, out))
     (out / SEEN).unlink(missing_ok=True)  # of an earlier evaluation
     if evaluation.seen:
         own = evaluation.seen.rows[evaluation.seen.rows["subject"].isin(evaluation.who.subjects)]
@@ -253,8 +285,31 @@ def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None]
         "seen": asdict(evaluation.who) | {"arms": _nested(evaluation.seen.summary, "arm") if evaluation.seen else {}},
         "notes": evaluation.notes,
         "failures": [asdict(failure) for failure in evaluation.failures],
+        "command": command,
     }
     write_json(out / "summary.json", plain(content))
+
+
+def case_table(cases: Sequence[Case], folder: Path) -> pd.DataFrame:
+    """A row a case: ``subject, image, synthetic, reference, source, mask, labels``.
+
+    Paths are relative to the folder where they can be; what a case lacks is empty.
+    """
+    roles: tuple[Role, ...] = "reference", "source", "mask", "labels"
+    rows = [
+        {"subject": case.subject, "image": case.name, "synthetic": _relative(case.synthetic, folder)}
+        | {role: _relative(case.partners[role], folder) if role in case.partners else "" for role in roles}
+        for case in cases
+    ]
+    return pd.DataFrame(rows, columns=["subject", "image", "synthetic", *roles])
+
+
+def _relative(path: Path, folder: Path) -> str:
+    whole = path.parent.resolve() / path.name  # a link keeps its own name, whose ending says what it is
+    try:
+        return Path(os.path.relpath(whole, folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        return str(whole)
 
 
 def _nested(table: pd.DataFrame, key: str) -> dict[Any, Any]:

@@ -7,12 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from medgan.errors import MedganError
-from medgan.evaluation.statistics import LEVEL, interval_text, verdict
+from medgan.documents import read_json
+from medgan.errors import DataError, MedganError
+from medgan.evaluation.statistics import EFFECT, LEVEL, interval_text, verdict
 from medgan.report.figures import common_limits, embedded, forest, learning_curves, overlay
-from medgan.report.study import cells, render
+from medgan.report.html import Plot, Section, cells, render
+from medgan.report.study import FORESTS_NOTE, how_it_was_run
 
-REPORT = "benefit.html"
+REPORT, RECORD, ROWS = "benefit.html", "benefit.json", "benefit.csv"
+WORST_NOTE = "the axial slice in which they differ most, the patient's right on the left."
 QUESTIONS = (("real+standard+synthetic", "real+standard"), ("real+synthetic", "real"))
 """Does it help? The first of these pairs that was compared is what a report answers."""
 SETS = {"out": "out of distribution", "in": "in distribution"}
@@ -76,38 +79,60 @@ def write_report(findings: Findings) -> Path:
 
     An image of a worst case that cannot be shown is named with the reason.
     """
+    return render(findings.folder / REPORT, **shown_of(findings))
+
+
+def read_findings(folder: Path) -> Findings:
+    """What a study of arms has found, from its folder.
+
+    Raises:
+        DataError: A file of it is missing or damaged.
+    """
+    try:
+        record = read_json(folder / RECORD)
+        curves, rows = (pd.read_csv(folder / name) for name in (record["learning_curves"], ROWS))
+        comparisons = pd.DataFrame(record["comparisons"], columns=list(EFFECT))
+        numbers = comparisons[list(EFFECT[5:])].apply(pd.to_numeric)
+        return Findings(folder, record, rows, comparisons.assign(**numbers), curves)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{folder}: its results cannot be read ({error!r:.100}); give the study's own command again: what is done "
+            "stays, and its page is written."
+        ) from None
+
+
+def shown_of(findings: Findings) -> dict[str, Any]:
+    """What the page shows, as :func:`medgan.report.html.render` takes it."""
     question, answers = _answer(findings)
-    record = findings.record
-    return render(
-        findings.folder / REPORT,
-        title=f"Does translation help a segmenter? {record['pipeline']}",
-        question=question,
-        phantom=record["phantom"],
-        quick=record["quick"],
-        answers=answers,
-        details=list(_details(findings)),
-        caveats=list(_caveats(findings)),
-        forests=list(_forests(findings)),
-        tables=[
-            cells(
-                "Dice of all arms",
-                _dice_by_arm(findings),
-                "Mean ± standard deviation over subjects; seeds and subsets are averaged within each.",
-            )
-        ],
-        curves=embedded(learning_curves(findings.curves, findings.arms)) if len(findings.curves) else None,
-        worst=list(_worst(findings)),
-        facts=_facts(findings),
-        command=record["command"],
-        appendix=[
-            cells(
-                "All comparisons",
-                findings.comparisons,
-                "Intervals are Student's. p: Wilcoxon's signed-rank test; Holm's correction is over the arms of one "
-                "organ, test set and metric.",
-            )
-        ],
+    record, forests, worst = findings.record, list(_forests(findings)), list(_worst(findings))
+    curves = []
+    if len(findings.curves):
+        drawn = embedded(learning_curves(findings.curves, findings.arms))
+        curves = [Plot(drawn, "Dice of validation subjects by epoch, a line an arm")]
+    dice = cells(
+        "Dice of all arms",
+        _dice_by_arm(findings),
+        "Mean ± standard deviation over subjects; seeds and subsets are averaged within each.",
     )
+    compared = cells(
+        "All comparisons",
+        findings.comparisons,
+        "Intervals are Student's. p: Wilcoxon's signed-rank test; Holm's correction is over the arms of one organ, "
+        "test set and metric.",
+    )
+    return {
+        "title": f"Does translation help a segmenter? {record['pipeline']}",
+        "question": question, "answers": answers, "details": list(_details(findings)),
+        "caveats": list(_caveats(findings)), "phantom": record["phantom"], "quick": record["quick"],
+        "sections": [
+            *([Section("Paired differences", note=FORESTS_NOTE, plots=forests)] if forests else []),
+            Section(dice.title, tables=[dice]),
+            *([Section("Learning curves", plots=curves)] if curves else []),
+            *([Section("Worst cases", note=WORST_NOTE, plots=worst, layout="cases", legend=True)] if worst else []),
+            how_it_was_run(_facts(findings), record["command"]),
+            Section(compared.title, tables=[compared]),
+        ],
+    }  # fmt: skip
 
 
 def _question(findings: Findings) -> tuple[str, str] | None:
@@ -220,26 +245,26 @@ def _dice_by_arm(findings: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _forests(findings: Findings) -> Iterator[dict[str, str]]:
+def _forests(findings: Findings) -> Iterator[Plot]:
     limits = common_limits(findings.effects())
     for where, name in SETS.items():
         for organ in findings.organs:
             effects = findings.effects(test_set=where, organ=organ)
             if len(effects):
                 title = f"{organ}, {name}"
-                yield {"title": title, "src": embedded(forest(effects, title, limits))}
+                yield Plot(embedded(forest(effects, title, limits)), f"Forest plot of differences: {title}")
 
 
-def _worst(findings: Findings) -> Iterator[dict[str, Any]]:
+def _worst(findings: Findings) -> Iterator[Plot]:
     for case in findings.record["worst"]:
         title = f"{case['subject']}, {case['organ']}, {SETS[case['test_set']]}"
         dice = "Dice not defined" if pd.isna(case["dice"]) else f"Dice {case['dice']:.3f}"
-        shown: dict[str, Any] = {"title": title, "dice": dice, "arm": case["arm"], "src": None, "problem": None}
+        src, problem = None, ""
         try:
-            shown["src"] = embedded(overlay(case, findings.folder, case["value"]), kind="png")
+            src = embedded(overlay(case, findings.folder, case["value"]), kind="png")
         except MedganError as error:
-            shown["problem"] = str(error).replace(f"{findings.folder}/", "")
-        yield shown
+            problem = str(error).replace(f"{findings.folder}/", "")
+        yield Plot(src, f"{title}: true and found outline", f"{title}: {dice}", case["arm"], problem)
 
 
 def _effects(findings: Findings, arm: str, reference: str, test_set: str) -> list[dict[Hashable, Any]]:

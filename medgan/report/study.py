@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medgan.data.streams import write_text
-from medgan.evaluation.statistics import LEVEL, interval_text, verdict
+from medgan.data.streams import write_json
+from medgan.documents import read_json
+from medgan.errors import DataError
+from medgan.evaluation.statistics import LEVEL, interval_text, plain, verdict
 from medgan.report.figures import common_limits, embedded, forest
+from medgan.report.html import Plot, Section, cells, render
 
-PAGE = "study.html"
+PAGE, CONTENT = "study.html", "page.json"
+"""The page, and what is on it: from that it can be written anew."""
+FORESTS_NOTE = (
+    "Right of the dotted line the arm has more than its reference. Circle: the interval is above 0. Square: below. "
+    "Open diamond: no difference is shown."
+)
 MOST_PLOTS, MOST_ROWS = 12, 300
 """Forest plots and lines of a table that a page shows; the files hold all."""
 SAYS = {
@@ -40,45 +47,74 @@ def write_page(
     apart. ``headlines`` are the metrics that are plotted and told; empty are all. ``answer`` has the values of the
     columns of ``comparisons`` that answer the question; empty is the first finding or line.
     """
-    shown = comparisons
+    content = {
+        "title": title, "question": question, "description": description, "command": command,
+        "comparisons": comparisons, "findings": findings, "failures": failures, "headlines": headlines,
+        "answer": answer, "tables": {name: table.head(MOST_ROWS) for name, table in tables.items()},
+    }  # fmt: skip
+    write_json(folder / CONTENT, plain(content))
+    return render(folder / PAGE, **shown_of(content))
+
+
+def read_content(folder: Path) -> dict[str, Any]:
+    """What :func:`write_page` was given for a study's folder.
+
+    Raises:
+        DataError: There is nothing, or it is damaged.
+    """
+    again = "give the study's own command again: what is done stays, and its page is written."
+    try:
+        content: dict[str, Any] = read_json(folder / CONTENT)
+        tables = {name: _table(rows) for name, rows in content["tables"].items()}
+        return content | {"comparisons": _table(content["comparisons"]), "tables": tables}
+    except FileNotFoundError:
+        raise DataError(f"{folder}: there is no {CONTENT}, as of a study of an earlier medgan; {again}") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{folder / CONTENT}: cannot be read ({error!r:.100}); {again}") from None
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """A table of JSON: figures are figures again, and what was missing or infinite is so again."""
+    table = pd.DataFrame(rows)
+    for name, column in table.items():
+        if column.map(lambda value: isinstance(value, int | float) or value in (None, "inf", "-inf")).all():
+            table[name] = pd.to_numeric(column)
+    return table
+
+
+def shown_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page shows of a study, as :func:`medgan.report.html.render` takes it; see :func:`write_page`."""
+    comparisons, headlines, answer = content["comparisons"], content["headlines"], content["answer"]
+    shown, description = comparisons, content["description"]
     if headlines and len(shown):
         shown = shown[shown["metric"].isin(headlines)]
-    lines = [f"{name}: {words}" for name, words in findings.items()]
+    lines = [f"{name}: {words}" for name, words in content["findings"].items()]
     answers = []
     if answer and len(shown):
         of_answer = (shown[list(answer)] == pd.Series(answer)).all(axis=1)
         answers = list(_sentences(shown[of_answer]))
     sentences = [line for line in (*lines, *_sentences(shown)) if line not in answers]
-    return render(
-        folder / PAGE,
-        title=title,
-        question=question,
-        phantom=bool(description.get("phantom")),
-        quick=bool(description.get("quick")),
-        answers=answers or sentences[:1],
-        details=sentences if answers else sentences[1:],
-        caveats=[CAVEAT],
-        failures=failures,
-        forests=list(_forests(shown)),
-        tables=[cells(name, table.head(MOST_ROWS)) for name, table in tables.items() if len(table)],
-        facts={str(key): _short(value) for key, value in description.items() if not isinstance(value, Mapping)},
-        command=command,
-    )
+    forests = list(_forests(shown))
+    tables = [cells(name, table.head(MOST_ROWS)) for name, table in content["tables"].items() if len(table)]
+    return {
+        "title": content["title"], "question": content["question"],
+        "phantom": bool(description.get("phantom")), "quick": bool(description.get("quick")),
+        "answers": answers or sentences[:1], "details": sentences if answers else sentences[1:], "caveats": [CAVEAT],
+        "failures": content["failures"],
+        "sections": [
+            *([Section("Paired differences", note=FORESTS_NOTE, plots=forests)] if forests else []),
+            *(Section(table.title, tables=[table]) for table in tables),
+            how_it_was_run(
+                {str(key): _short(value) for key, value in description.items() if not isinstance(value, Mapping)},
+                content["command"],
+            ),
+        ],
+    }  # fmt: skip
 
 
-def render(path: Path, **shown: Any) -> Path:
-    """Write a page of what ``study.html`` can show; names from files are text and no markup."""
-    environment = Environment(loader=PackageLoader("medgan.report", "."), autoescape=True, undefined=StrictUndefined)
-    nothing: dict[str, Any] = {"failures": {}, "tables": (), "curves": None, "worst": (), "appendix": ()}
-    return write_text(path, environment.get_template("study.html").render(nothing | shown))
-
-
-def cells(title: str, table: pd.DataFrame, note: str = "") -> dict[str, Any]:
-    """A table as a page shows it: text first, figures with four digits, empty where there is none."""
-    texts = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-    columns = [*texts, *(column for column in table if column not in texts)]
-    rows = [[_cell(row[column]) for column in columns] for row in table.to_dict("records")]
-    return {"title": title, "columns": columns, "texts": len(texts), "rows": rows, "note": note}
+def how_it_was_run(facts: Mapping[str, str], command: str) -> Section:
+    """The last words of a study's page."""
+    return Section("How it was run", facts=facts, commands={"Again": command})
 
 
 def _groups(comparisons: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -97,10 +133,11 @@ def _groups(comparisons: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield ", ".join(named), rows
 
 
-def _forests(comparisons: pd.DataFrame) -> Iterator[dict[str, str]]:
+def _forests(comparisons: pd.DataFrame) -> Iterator[Plot]:
     for title, rows in islice(_groups(comparisons), MOST_PLOTS):
         if rows["mean"].notna().any():
-            yield {"title": title, "src": embedded(forest(rows, title, common_limits(rows), of="difference"))}
+            figure = forest(rows, title, common_limits(rows), of="difference")
+            yield Plot(embedded(figure), f"Forest plot of differences: {title}")
 
 
 def _sentences(comparisons: pd.DataFrame) -> Iterator[str]:
@@ -109,12 +146,6 @@ def _sentences(comparisons: pd.DataFrame) -> Iterator[str]:
         for row in rows.to_dict("records"):
             interval = interval_text(row["mean"], row["lower"], row["upper"], "+.3g")
             yield f"{title}: {row['arm']} is {SAYS[verdict(row)]} {row['reference']} ({interval}, n = {row['n']:.0f})"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.4g}"
-    return str(value)
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
@@ -186,6 +187,26 @@ def test_a_bad_case_is_named_and_stops_no_other(tmp_path, reason):
     assert [failure.image for failure in found.failures if failure.image == "s1"]
     assert reason in found.failures[0].reason
     assert written(tmp_path / "out")["failures"][0]["reason"] == found.failures[0].reason
+
+
+def test_cases_are_the_judged_images_with_their_files_and_the_command_judges_them_again(tmp_path):
+    places = lay_out(tmp_path)
+    (tmp_path / "reference/s1.nii.gz").write_bytes(b"broken")
+    found = evaluate(**places, labels=tmp_path / "labels", paired=True, label_names={"vessel": [1]})
+    cases = pd.read_csv(tmp_path / "out/cases.csv", dtype=str, keep_default_na=False)
+    assert list(cases) == ["subject", "image", "synthetic", "reference", "source", "mask", "labels"]
+    assert list(cases["image"]) == list(found.rows.query("arm == 'synthetic'")["image"]) == ["s0", "s2"]
+    assert set(cases["mask"]) == {""}
+    for row in cases.to_dict("records"):
+        for role in ("synthetic", "reference", "source", "labels"):
+            assert not Path(row[role]).is_absolute()
+            assert (tmp_path / "out" / row[role]).samefile(tmp_path / role / f"{row['subject']}.nii.gz")
+    words = shlex.split(written(tmp_path / "out")["command"])
+    assert words[:2] == ["medgan", "evaluate"]
+    options = dict(zip(words[2:-1:2], words[3:-1:2], strict=True))
+    given = ("synthetic", "reference", "source", "out", "labels")
+    assert options == {f"--{name}": str(tmp_path / name) for name in given} | {"--organ": "vessel=1"}
+    assert words[-1] == "--paired"
 
 
 def test_if_nothing_can_be_judged_the_files_say_why(tmp_path):

@@ -7,7 +7,21 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from medgan.report.benefit import _answer, _caveats, _details, _dice_by_arm, _facts, _question, write_report
+from medgan.data.streams import write_csv, write_json
+from medgan.errors import DataError
+from medgan.evaluation.statistics import plain
+from medgan.report.benefit import (
+    _answer,
+    _caveats,
+    _details,
+    _dice_by_arm,
+    _facts,
+    _question,
+    read_findings,
+    shown_of,
+    write_report,
+)  # fmt: skip
+from medgan.report.html import render
 
 VOID = {"meta", "img", "br"}
 
@@ -94,6 +108,21 @@ def test_a_case_that_cannot_be_shown_is_named_with_the_reason_and_what_a_study_l
     assert "Dice not defined" in text
     text = page_of(without_plots(rejected={})).text
     assert not [words for words in ("Learning curves", "Worst cases", "rejected") if words in text]
+
+
+def test_the_page_is_written_anew_from_the_studys_files(make_study, tmp_path):
+    found = make_study()
+    page = write_report(found).read_text(encoding="utf-8")
+    record = found.record | {"comparisons": plain(found.comparisons), "learning_curves": "curves.csv"}
+    write_json(tmp_path / "benefit.json", record)
+    write_csv(tmp_path / "benefit.csv", found.rows)
+    write_csv(tmp_path / "curves.csv", found.curves)
+    again = render(tmp_path / "again.html", **shown_of(read_findings(tmp_path))).read_text(encoding="utf-8")
+    without_pictures = [re.sub(r"base64,[^\"]*", "", text) for text in (page, again)]
+    assert without_pictures[0] == without_pictures[1]
+    (tmp_path / "curves.csv").unlink()
+    with pytest.raises(DataError, match="own command again"):
+        read_findings(tmp_path)
 
 
 def test_dice_of_an_arm_is_the_mean_over_subjects_by_hand(make_study):

@@ -5,7 +5,9 @@ import re
 import pandas as pd
 import pytest
 
-from medgan.report.study import write_page
+from medgan.errors import DataError
+from medgan.report.html import render
+from medgan.report.study import read_content, shown_of, write_page
 
 COMPARISONS = pd.DataFrame(
     [
@@ -87,3 +89,15 @@ def test_headlines_alone_are_plotted(tmp_path):
     text = write_page(tmp_path, **PLAIN | {"comparisons": more, "headlines": ("ssim",)}).read_text(encoding="utf-8")
     assert "mae_hu" not in text
     assert "ssim: better is less than a" in text
+
+
+def test_a_page_is_written_anew_from_what_it_was_written_of(tmp_path, text):
+    infinite = pd.DataFrame({"cell": ["007", "NA"], "dice": [float("inf"), float("nan")], "lesion": [None, "a"]})
+    write_page(tmp_path, **PAGE | {"tables": PAGE["tables"] | {"i.csv": infinite}})
+    before = (tmp_path / "study.html").read_text(encoding="utf-8")
+    content = read_content(tmp_path)
+    assert content["comparisons"]["upper"].dtype == float
+    assert render(tmp_path / "again.html", **shown_of(content)).read_text(encoding="utf-8") == before
+    (tmp_path / "page.json").write_text("[]")
+    with pytest.raises(DataError, match=r"page\.json.*own command again"):
+        read_content(tmp_path)

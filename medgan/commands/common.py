@@ -31,6 +31,7 @@ Data = Annotated[Path | None, Option(help="Cohort: CSV, folders, BIDS or nnU-Net
 Out = Annotated[Path, Option(help="Where runs are kept.")]
 Debug = Annotated[bool, Option(help="Show tracebacks.")]
 Force = Annotated[bool, Option("--force", help="Take studies that cannot be of the model's domain all the same.")]
+Tracking = Annotated[str | None, Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors only.")]
 Overrides = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
 ConfigFile = Annotated[Path | None, Option("--config", help="YAML with what differs from the shipped settings.")]
@@ -85,9 +86,7 @@ class Run:
 class Machine:
     """Where a command computes and records."""
 
-    tracking: Annotated[str | None, Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")] = (
-        None
-    )
+    tracking: Tracking = None
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps; for several jobs also cuda:0,cuda:1.")] = "auto"
 
     def first(self, quiet: bool) -> str:

@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from medgan.commands import early
-from medgan.commands.common import Input, Machine, ModelName, Quiet, Reading, Which, command, console, end, say
+from medgan.commands.common import (
+    Input,
+    Machine,
+    ModelName,
+    Quiet,
+    Reading,
+    Tracking,
+    Which,
+    command,
+    console,
+    end,
+    say,
+)
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
+    from medgan.data.studies import Options
     from medgan.evaluation.statistics import Interval
 
 SourceModality = Annotated[
@@ -34,6 +47,16 @@ class Lesions:
     seed: Annotated[int, Option(help="Of --synthesis's features and draws.")] = 0
 
 
+@dataclass(frozen=True)
+class Recording:
+    """Where and how the figures are recorded."""
+
+    tracking: Tracking = None
+    tracking_names: Annotated[
+        bool, Option("--tracking-names", help="Send MLflow subjects' own names, not case 1, case 2, ….")
+    ] = False
+
+
 @command
 def evaluate(
     synthetic: Annotated[str, Option(help="What `medgan convert` wrote, or an augmented cohort.csv.")],
@@ -52,6 +75,7 @@ def evaluate(
     split: Annotated[
         Path | None, Option(help="split.json of the run: fits baselines on its training part, and refuses that.")
     ] = None,
+    recording: Recording,
     lesions: Lesions,
     quiet: Quiet = False,
 ) -> None:
@@ -65,32 +89,51 @@ def evaluate(
     if lesions.synthesis:
         for_translations = {
             "--source": source, "--mask": mask, "--labels": labels, "--organ": organ or None, "--training": training,
-            "--paired or --unpaired": paired,
+            "--paired or --unpaired": paired, "--tracking": recording.tracking,
+            "--tracking-names": recording.tracking_names or None,
         }  # fmt: skip
         if unheeded := [option for option, value in for_translations.items() if value is not None]:
             raise ConfigError(f"--synthesis does not take {' or '.join(unheeded)}; leave it out.")
-        from medgan.evaluation.synthesis import evaluate as judging
-
-        question = judging.Question(
-            lesions.dimensions, lesions.patch_voxels, reference_modality, lesions.window_hu, lesions.seed
-        )
-        judged = judging.evaluate_synthesis(synthetic, reference, out, question, split=split, options=reading.options)
-        console(quiet).print(judging.render(judged))
-        end(judged.exit_code)
+        how = lesions, reference_modality
+        end(_judge_lesions(synthetic, reference, out, how, split=split, options=reading.options, quiet=quiet))
         return
     if reference is None:
         raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
     from medgan.evaluation.evaluate import evaluate as run
     from medgan.evaluation.evaluate import render
     from medgan.evaluation.judging import Modalities
+    from medgan.evaluation.recording import record_evaluation
+    from medgan.tracking import resolve_uri
 
+    resolve_uri(recording.tracking)  # an address that no store can have is refused before the work
     evaluation = run(
         synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=_organs(organ),
         paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
         options=reading.options,
     )  # fmt: skip
     console(quiet).print(render(evaluation))
+    say(quiet, record_evaluation(evaluation, out, recording.tracking, names=recording.tracking_names))
     end(evaluation.exit_code)
+
+
+def _judge_lesions(
+    synthetic: str,
+    reference: str | None,
+    out: Path,
+    how: tuple[Lesions, Literal["CT", "MR"]],
+    *,
+    split: Path | None,
+    options: "Options",
+    quiet: bool,
+) -> int:
+    """Judge made lesions, and show the figures; the exit code."""
+    from medgan.evaluation.synthesis import evaluate as judging
+
+    lesions, modality = how
+    question = judging.Question(lesions.dimensions, lesions.patch_voxels, modality, lesions.window_hu, lesions.seed)
+    judged = judging.evaluate_synthesis(synthetic, reference, out, question, split=split, options=options)
+    console(quiet).print(judging.render(judged))
+    return judged.exit_code
 
 
 def _organs(organs: list[str] | None) -> dict[str, int | list[int]] | None:

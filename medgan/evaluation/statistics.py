@@ -135,7 +135,7 @@ def summarise(frame: pd.DataFrame, metrics: Sequence[str], *, baseline: str | No
         change_percent, p_value``. ``change_percent`` is the difference in percent of the baseline's mean, over the
         subjects that both arms know.
     """
-    table = _by_subject(frame, metrics)
+    table = by_subject(frame, metrics)
     rows = []
     for arm in frame["arm"].unique():
         own, compared = table.loc[arm], baseline in table.index.levels[0] and arm != baseline
@@ -172,7 +172,7 @@ def compare(
         ``better_in`` counts the subjects, of ``n``, in which the arm is nearer to the best value than the baseline;
         ties are not better, and it is not a number for metrics without a best value.
     """
-    table = _by_subject(frame, metrics)
+    table = by_subject(frame, metrics)
     rows = []
     for baseline in [other for other in frame["arm"].unique() if other != arm] if arm in table.index else ():
         differences = _minus(table.loc[arm], table.loc[baseline])
@@ -263,7 +263,7 @@ def plain(content: Any) -> Any:
     return None if math.isnan(content) else str(content)
 
 
-def _by_subject(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def by_subject(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Each subject's mean over its images, by arm: index (arm, subject), a column per metric."""
     return frame.groupby(["arm", "subject"], sort=False)[list(metrics)].mean()
 

@@ -1,6 +1,10 @@
 """MLflow: a run from start to end, and a recorded model fetched back. Nothing else in medgan imports mlflow."""
 
+from medgan.tracking.recorded import RecordedRun, record_of_model
 from medgan.tracking.run import Tracker, add_metrics, code_revision
 from medgan.tracking.store import check_store, data_folder, download_model, resolve_uri
 
-__all__ = ["Tracker", "add_metrics", "check_store", "code_revision", "data_folder", "download_model", "resolve_uri"]
+__all__ = [
+    "RecordedRun", "Tracker", "add_metrics", "check_store", "code_revision", "data_folder", "download_model",
+    "record_of_model", "resolve_uri",
+]  # fmt: skip

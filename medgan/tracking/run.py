@@ -33,6 +33,8 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 NEWEST = "newest"
 """The alias of the version registered last; MLflow keeps the word ``latest`` for itself."""
+MODEL_TAG = "model_sha256"
+"""The tag by which a model's run is found again: the hash of its description, which outputs' sidecars carry."""
 RETRY_S = 60.0
 """How long a lost store is left alone before it is tried again."""
 LONGEST_PARAMETER = 6000
@@ -132,22 +134,21 @@ class Tracker:
         context = entities.InputTag("mlflow.data.context", "training")
         self._send(lambda: self._client.log_inputs(self.id, [entities.DatasetInput(data, [context])]))
 
-    def model(self, folder: Path, register_as: str | None = None) -> str | None:
+    def model(self, folder: Path, sha256: str, register_as: str | None = None) -> str | None:
         """Keep a model folder, and make it the newest version of ``register_as`` where that is given.
+
+        ``sha256`` is the description's, by which the run is found again.
 
         Returns:
             What ``medgan convert --model`` takes; None when the store is lost.
         """
         self._retry_at = 0.0  # Worth waiting for.
-        return self._send(lambda: self._keep_model(folder, register_as))
+        self.tags({MODEL_TAG: sha256})
+        return self._send(lambda: self._keep_model(folder, sha256, register_as))
 
     def describe(self) -> str:
         """One line that tells where to look at this run."""
-        if self.uri.startswith("http"):
-            page = f"{self.uri.rstrip('/')}/#/experiments/{self._run.info.experiment_id}/runs/{self.id}"
-            return f"MLflow run {self.id}: {without_password(page)}"
-        uri = without_password(self.uri)
-        return f"MLflow run {self.id}: look at it with `mlflow ui --backend-store-uri '{uri}'`"
+        return run_page(self.uri, self._run)
 
     def _send(self, action: Callable[[], T]) -> T | None:
         """Do ``action``, unless the store is lost; None when it was not done."""
@@ -173,9 +174,11 @@ class Tracker:
             self._client.log_batch(self.id, metrics=self._unsent[:METRICS_PER_CALL])
             del self._unsent[:METRICS_PER_CALL]
 
-    def _keep_model(self, folder: Path, register_as: str | None) -> str:
+    def _keep_model(self, folder: Path, sha256: str, register_as: str | None) -> str:
         client = self._client
-        logged = client.create_logged_model(self._run.info.experiment_id, "model", self.id, model_type="medgan")
+        logged = client.create_logged_model(
+            self._run.info.experiment_id, "model", self.id, tags={MODEL_TAG: sha256}, model_type="medgan"
+        )
         client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, entities.LoggedModelStatus.READY)
         client.log_outputs(self.id, [entities.LoggedModelOutput(logged.model_id, step=0)])
@@ -187,6 +190,14 @@ class Tracker:
         entry = client.create_model_version(register_as, logged.artifact_location, self.id, model_id=logged.model_id)
         client.set_registered_model_alias(register_as, NEWEST, str(entry.version))
         return f"models:/{register_as}/{entry.version}"
+
+
+def run_page(uri: str, run: entities.Run) -> str:
+    """Which run it is, and where to look at it."""
+    uri, run_id = without_password(uri), run.info.run_id
+    if uri.startswith("http"):
+        return f"MLflow run {run_id}: {uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+    return f"MLflow run {run_id}: look at it with `mlflow ui --backend-store-uri '{uri}'`"
 
 
 def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:

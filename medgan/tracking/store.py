@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 
 import mlflow.artifacts
 from filelock import FileLock
-from mlflow.entities import LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
@@ -172,16 +172,21 @@ def _location(client: MlflowClient, named: re.Match[str]) -> str:
         version = named["version"] or client.get_model_version_by_alias(name, named["alias"]).version
         return str(client.get_model_version_download_uri(name, str(version)))
     run_id = named["run"]
+    models = kept_models(client, run_id, client.get_run(run_id).info.experiment_id)
+    if not models:
+        raise ModelError(f"run {run_id} kept no model: it did not end, or it could not reach the server when it did.")
+    return str(models[0].artifact_location)
+
+
+def kept_models(client: MlflowClient, run_id: str, experiment_id: str) -> list[LoggedModel]:
+    """The models that a run kept, the last first, whatever their names."""
     models = client.search_logged_models(
-        [client.get_run(run_id).info.experiment_id],
-        filter_string=f"name = 'model' AND source_run_id = '{run_id}'",
+        [experiment_id],
+        filter_string=f"source_run_id = '{run_id}'",
         order_by=[{"field_name": "creation_timestamp", "ascending": False}],
     )
     # A model whose upload was cut off stays PENDING; MLflow's own filter does not find a status.
-    whole = [model.artifact_location for model in models if model.status == LoggedModelStatus.READY]
-    if not whole:
-        raise ModelError(f"run {run_id} kept no model: it did not end, or it could not reach the server when it did.")
-    return str(whole[0])
+    return [model for model in models if model.status == LoggedModelStatus.READY]
 
 
 def _local_folder(location: str, store: str) -> Path:

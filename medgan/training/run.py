@@ -120,7 +120,7 @@ def train(order: Order, console: Console) -> Trained:
                 recorder=Recorder(run.path, tracker, console),
             )  # fmt: skip
             tracker.artifact(run.path / "metrics.csv")
-            model_uri = tracker.model(run.model, order.register)
+            model_uri = tracker.model(run.model, model.description.sha256, order.register)
             return Trained(run, model.description, pipeline.used_by, tracker.describe(), model_uri)
 
 

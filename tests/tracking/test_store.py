@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 from medgan.errors import ConfigError, ModelError
 from medgan.tracking import Tracker, check_store, data_folder, download_model, resolve_uri
 
+SHA256 = "0" * 64
 FACTS = {"experiment": "ct_contrast", "run_name": "first", "parameters": {}, "tags": {}}
 
 
@@ -159,7 +160,7 @@ def contents(folder):
 
 def keep(store, folder, register_as=None):
     with Tracker.start(store, **FACTS) as run:
-        uri = run.model(folder, register_as)
+        uri = run.model(folder, SHA256, register_as)
     return run, uri
 
 
@@ -173,7 +174,7 @@ def test_a_model_comes_back_by_its_run_whose_last_it_is_and_a_servers_is_downloa
     assert [path.name for path in first.parent.iterdir()] == [first.name]
     write(folder, b"longer trained")
     with Tracker.start(store, **FACTS, run_id=run.id) as again:
-        again.model(folder)
+        again.model(folder, SHA256)
     assert contents(download_model(uri, store)) == contents(folder)
 
 

@@ -1,0 +1,121 @@
+"""A run that has ended, found again by the model that it made, and what is recorded of that model afterwards.
+
+Whoever evaluates or converts has a model and perhaps no store: none is made by looking, and one that cannot be used or
+is lost costs a line and never the work.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from mlflow import entities
+from mlflow.tracking import MlflowClient
+
+from medgan.errors import ConfigError
+from medgan.tracking.run import METRICS_PER_CALL, MODEL_TAG, run_page
+from medgan.tracking.store import (
+    STORE_ERRORS,
+    database_of,
+    first_line,
+    kept_models,
+    opened,
+    resolve_uri,
+    without_password,
+)
+
+DIGEST = 32
+"""Characters of a data set's fingerprint that MLflow keeps."""
+
+
+class RecordedRun:
+    """The run that trained a model; what is added leaves it as it ended."""
+
+    def __init__(self, client: MlflowClient, run: entities.Run) -> None:
+        self.id: str = run.info.run_id
+        self.name: str = run.info.run_name
+        self._client, self._run = client, run
+        models = kept_models(client, self.id, str(run.info.experiment_id))
+        self._model_id = models[0].model_id if models else None
+
+    def metrics(self, values: Mapping[str, float], dataset: tuple[str, str] | None = None) -> None:
+        """Figures such as ``test/mae_hu``, of the model too; ``dataset`` names the data and their fingerprint."""
+        name, digest = dataset or (None, None)
+        digest = digest and digest[:DIGEST]
+        if name and digest:
+            data = entities.Dataset(name, digest, source_type="medgan", source="{}")
+            context = entities.InputTag("mlflow.data.context", "evaluation")
+            self._client.log_inputs(self.id, [entities.DatasetInput(data, [context])])
+        now_ms = int(time.time() * 1000)
+        # Names of labels are part of a key, and people choose them.
+        keys = {re.sub(r"[^\w/.\- :]", "_", key): float(value) for key, value in values.items()}
+        of = {"model_id": self._model_id, "dataset_name": name, "dataset_digest": digest, "run_id": self.id}
+        rows = [entities.Metric(key, value, now_ms, 0, **of) for key, value in keys.items()]
+        for first in range(0, len(rows), METRICS_PER_CALL):
+            self._client.log_batch(self.id, metrics=rows[first : first + METRICS_PER_CALL])
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Facts to search for, of the run and of its model."""
+        self._client.log_batch(self.id, tags=[entities.RunTag(*each) for each in values.items()])
+        if self._model_id:
+            self._client.set_logged_model_tags(self._model_id, dict(values))
+
+    def table(self, rows: pd.DataFrame, file: str) -> None:
+        """A table that MLflow shows, instead of an earlier one of the same name."""
+        folder = file.rpartition("/")[0]
+        if file in {each.path for each in self._client.list_artifacts(self.id, folder)}:
+            # MLflow would add the rows to those of the evaluation before.
+            self._client.log_text(self.id, rows.to_json(orient="split", index=False), file)
+        else:
+            self._client.log_table(self.id, rows, file)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """A file, perhaps in a folder of the run; never one with subjects' names or paths."""
+        self._client.log_artifact(self.id, str(path), folder)
+
+
+def record_of_model(tracking: str | None, sha256: str, write: Callable[[RecordedRun], None]) -> str:
+    """Let ``write`` record something of a model on the run that trained it.
+
+    Args:
+        tracking: What ``--tracking`` says; else ``MLFLOW_TRACKING_URI``, else the user's own store.
+        sha256: Of the model's description, as outputs' sidecars have it.
+        write: Called with the run where there is one; an error of the store in it is told and not raised.
+
+    Returns:
+        One line for people: where it was recorded, or why it was not.
+    """
+    try:
+        uri = resolve_uri(tracking)
+        database = database_of(uri)
+        if database and not database.is_file():
+            return f"not recorded: there is no MLflow store at {database}; name the one of the training by --tracking."
+        with opened(uri) as client:
+            run = _run_of(client, sha256)
+            if run is None:
+                return (
+                    f"not recorded: no run in MLflow at {without_password(uri)} trained this model ({sha256[:12]}); "
+                    "name the store of its training by --tracking."
+                )
+            recorded = RecordedRun(client, run)
+            write(recorded)
+        return f"recorded on {run_page(uri, run)}"
+    except ConfigError as error:
+        return f"not recorded: {error}"
+    except STORE_ERRORS as error:
+        return f"not recorded whole: MLflow does not take it ({first_line(error)})."
+
+
+def _run_of(client: MlflowClient, sha256: str) -> entities.Run | None:
+    """The run that trained a model, in whichever experiment; of several, the last."""
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        return None
+    experiments, token = [], None
+    while token is None or token:
+        page = client.search_experiments(page_token=token)
+        experiments += [each.experiment_id for each in page]
+        token = page.token or ""
+    newest = ["attributes.start_time DESC"]
+    runs = client.search_runs(experiments, f"tags.{MODEL_TAG} = '{sha256}'", max_results=1, order_by=newest)
+    return runs[0] if runs else None

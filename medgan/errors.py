@@ -38,3 +38,7 @@ class InsertionError(MedganError):
 
 class TrainingError(MedganError):
     """A training that cannot go on: not-a-number terms, a collapsed discriminator, a state of another run."""
+
+
+class MedganWarning(UserWarning):
+    """What to know before using a result that Python code asked for; commands print the same."""

@@ -78,6 +78,26 @@ def check_belongs(volume: Volume, domain: Domain, *, force: bool = False, advice
     return reasons
 
 
+def assessed(
+    volume: Volume,
+    domain: Domain,
+    scans: Scans | None = None,
+    grid: GridConfig | None = None,
+    *,
+    force: bool = False,
+    advice: str = "",
+) -> tuple[list[str], list[str]]:
+    """All that is odd about a study that a model is to take, and why it is only taken because that is forced.
+
+    Raises:
+        DataError: It cannot be of the domain; ``advice`` says what else can be done.
+    """
+    forced = check_belongs(volume, domain, force=force, advice=advice)
+    warnings = [f"forced, although it {cannot_be(domain)}: {reason}" for reason in forced]
+    odd = [] if forced else oddities(volume, domain, scans, grid)
+    return [*warnings, *volume.notes, *odd], list(forced)
+
+
 def cannot_be(domain: Domain) -> str:
     """How a study is refused that is none of a domain."""
     return f"cannot be {'an MR' if domain.modality == 'MR' else 'a CT'} of domain '{domain.name}'"

@@ -131,6 +131,34 @@ def affine_from_lps(
     return np.asarray(LPS_TO_RAS @ affine)
 
 
+def grid_in_lps(
+    path: Path, size: tuple[int, ...], columns_mm: NDArray[np.float64], origin_mm: NDArray[np.float64]
+) -> Grid:
+    """A made-up grid of what ITK says of an image or a volume; a slice is 1 mm thick.
+
+    Args:
+        path: What messages call it.
+        size: (X, Y) or (X, Y, Z).
+        columns_mm: (2 or 3, axes), the step along each axis in LPS+ mm.
+        origin_mm: (2 or 3,), the centre of the first voxel in LPS+ mm.
+
+    Raises:
+        GeometryError: A grid that an output could not lie on exactly.
+    """
+    columns, origin = columns_mm, origin_mm
+    if len(origin) == 2:
+        columns, origin = np.vstack([columns, np.zeros(columns.shape[1])]), np.append(origin, 0.0)
+    if not (np.isfinite(columns).all() and np.isfinite(origin).all()):
+        raise GeometryError(f"{path}: its spacing, directions or origin are not finite; export it again.")
+    if columns.shape[1] == 2:
+        normal = np.cross(columns[:, 0], columns[:, 1])
+        columns = np.column_stack([columns, normal / (np.linalg.norm(normal) or 1.0)])
+    affine = affine_from_lps(origin, columns, np.ones(3))
+    x, y, z = (*size, 1)[:3]
+    check_affine(path, affine, (x, y, z))
+    return made_up_grid((x, y, z), affine)
+
+
 def same_grid(one: Grid, other: Grid) -> bool:
     """Whether the voxels of both lie at the same places, but for the rounding of headers (``SAME_VOXELS``)."""
     return one.size == other.size and drift_voxels(one, other) <= SAME_VOXELS

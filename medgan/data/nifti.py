@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.nifti1 import Nifti1Header, Nifti1Image, Nifti1Pair
+from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import array_from_file
 from numpy.typing import DTypeLike, NDArray
@@ -51,11 +52,40 @@ def read(path: Path) -> Volume:
             raise DataError(f"{path}: corrupt gzip, something else is in its middle; copy it again.") from None
         voxels = _voxels(path, content, header, grid)
         notes = (*notes, "bytes that are no part of it follow its compressed data")
-    check_finite(path, voxels)
-    intent = int(header["intent_code"])
-    if intent in STATISTIC_INTENTS:
-        notes = (*notes, "its header says that it holds the values of a statistic")
-    return Volume(voxels, grid, path, "SEG" if intent in LABEL_INTENTS else None, notes)
+    return _volume(path, header, grid, voxels, notes)
+
+
+def volume_of(image: Nifti1Pair, path: Path) -> Volume:
+    """The voxels of an image in memory, as ``read`` gives them of the file that nibabel would save without loss.
+
+    The image stays as it is. ``path`` is what messages call it, else its own.
+    """
+    try:
+        header = type(image)(image.dataobj, image.affine, image.header).header  # what saving makes of it
+    except HeaderDataError as error:
+        raise DataError(f"{path}: no NIfTI image can hold it ({error}); give an image or a volume.") from None
+    stored, scaling = image.dataobj, None
+    if isinstance(stored, ArrayProxy):
+        scaling = None if (stored.slope, stored.inter) == (1, 0) else (stored.slope, stored.inter)
+        stored = stored.get_unscaled()
+    stored = np.asanyarray(stored)
+    _check_axes(path, header)
+    check_type(path, stored.dtype)
+    grid = _grid(path, header)
+    stored, voxels = stored.reshape(grid.size), np.empty(grid.size, np.float32, order="F")
+    for slab in slabs(grid.size):
+        voxels[..., slab] = _scaled(stored[..., slab], scaling)
+    return _volume(path, header, grid, voxels, _notes(path, header, grid))
+
+
+def image_of(voxels: NDArray[Any], grid: Grid, like: Nifti1Pair | None, descrip: str = "", labels: bool = False) -> Any:
+    """An image with voxels on a grid, as ``write`` would write them in their own type; of the class of ``like``."""
+    header = _written_header(grid, voxels.dtype, descrip, labels)
+    stored = voxels.reshape(grid.shape)
+    if like is not None:
+        return type(like)(stored, like.affine, header)
+    kind: Any = Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image
+    return kind(stored, header.get_best_affine(), header)
 
 
 def read_grid(path: Path) -> Grid:
@@ -83,19 +113,36 @@ def write(
     if not path.name.lower().endswith(SUFFIXES):
         raise DataError(f"{path}: volumes are written as NIfTI; let the name end in .nii.gz.")
     _check_stored(path, voxels, grid, np.dtype(dtype))
+    header = _written_header(grid, np.dtype(dtype), descrip, labels)
+    with replacing(path) as stream:
+        header.write_to(stream)
+        for slab in slabs(grid.size):
+            # In the file the first axis runs fastest.
+            stream.write(np.ascontiguousarray(voxels[..., slab].T, dtype).data)
+
+
+def _written_header(grid: Grid, dtype: np.dtype[Any], descrip: str, labels: bool) -> Nifti1Header:
+    """That of an output on a grid; see :func:`write`."""
     header = Nifti2Header() if grid.fields["pixdim"].dtype == np.float64 else Nifti1Header()
-    header.set_data_dtype(np.dtype(dtype))
+    header.set_data_dtype(dtype)
     header.set_slope_inter(1.0, 0.0)
     header["descrip"] = descrip.encode("ascii", "replace")[:DESCRIP_BYTES]
     if labels:
         header.set_intent("label")
     for name, value in grid.fields.items():
         header[name] = value
-    with replacing(path) as stream:
-        header.write_to(stream)
-        for slab in slabs(grid.size):
-            # In the file the first axis runs fastest.
-            stream.write(np.ascontiguousarray(voxels[..., slab].T, dtype).data)
+    return header
+
+
+def _volume(
+    path: Path, header: Nifti1Header, grid: Grid, voxels: NDArray[np.float32], notes: tuple[str, ...]
+) -> Volume:
+    """Checked voxels with what their header says of them."""
+    check_finite(path, voxels)
+    intent = int(header["intent_code"])
+    if intent in STATISTIC_INTENTS:
+        notes = (*notes, "its header says that it holds the values of a statistic")
+    return Volume(voxels, grid, path, "SEG" if intent in LABEL_INTENTS else None, notes)
 
 
 def _header(path: Path) -> Nifti1Header:
@@ -112,14 +159,20 @@ def _header(path: Path) -> Nifti1Header:
     header = kind(block[: kind.sizeof_hdr], check=False)
     if not header["magic"].item().startswith(b"n+"):
         raise DataError(f"{path}: the header of a .hdr/.img pair; convert the pair to one .nii.gz first.")
+    _check_axes(path, header)
+    shape = _shape(header)
+    needed = _voxel_bytes(path, header) * math.prod(shape)
+    check_promise(path, shape, _voxel_offset(path, header) + needed, path, compressed=is_gzip(path))
+    return header
+
+
+def _check_axes(path: Path, header: Nifti1Header) -> None:
+    """Refuse what is neither one image nor one volume."""
     axes, shape = int(header["dim"][0]), _shape(header)
     if not 2 <= axes <= 7 or min(shape) < 1:
         raise DataError(f"{path}: {axes} axes of lengths {shape} are no image or volume; export the study again.")
     if any(length > 1 for length in shape[3:]):
         raise DataError(f"{path}: {axes}D with shape {shape}; split it into 3D volumes first.")
-    needed = _voxel_bytes(path, header) * math.prod(shape)
-    check_promise(path, shape, _voxel_offset(path, header) + needed, path, compressed=is_gzip(path))
-    return header
 
 
 def _voxel_bytes(path: Path, header: Nifti1Header) -> int:
@@ -129,13 +182,20 @@ def _voxel_bytes(path: Path, header: Nifti1Header) -> int:
         dtype = header.get_data_dtype()
     except KeyError:
         raise DataError(f"{path}: unknown voxel type {code}; save it as int16 or float32.") from None
+    check_type(path, dtype, code)
+    return int(dtype.itemsize)
+
+
+def check_type(path: Path, dtype: np.dtype[Any], name: object = None) -> None:
+    """Refuse a type of voxels that are no intensities; ``name`` is what messages call it."""
     if dtype.fields is not None:
         raise DataError(f"{path}: the voxels are RGB colours, not intensities; convert the original study instead.")
     if dtype.kind == "c":
         raise DataError(f"{path}: the voxels are complex numbers; save their magnitude first.")
     if dtype.kind not in "iuf":
-        raise DataError(f"{path}: voxels of type {code} are no numbers; save it as int16 or float32.")
-    return int(dtype.itemsize)
+        raise DataError(
+            f"{path}: voxels of type {dtype if name is None else name} are no numbers; save it as int16 or float32."
+        )
 
 
 def _shape(header: Nifti1Header) -> tuple[int, ...]:
@@ -204,11 +264,16 @@ def _voxels(path: Path, stream: IO[bytes], header: Nifti1Header, grid: Grid) -> 
         part = voxels[..., slab]
         raw = array_from_file(part.shape, dtype, cast("Any", stream), start, mmap=False)
         start += raw.nbytes
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
-            part[...] = raw if scaling is None else raw * np.float64(scaling[0]) + np.float64(scaling[1])
+        part[...] = _scaled(raw, scaling)
     while stream.read(1 << 20):  # the checksum of a gzip stream stands at its end, and is compared only there
         pass
     return voxels
+
+
+def _scaled(raw: NDArray[Any], scaling: tuple[float, float] | None) -> NDArray[np.float32]:
+    """Stored voxels as intensities."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted and named by check_finite
+        return np.asarray(raw if scaling is None else raw * np.float64(scaling[0]) + np.float64(scaling[1]), np.float32)
 
 
 def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float] | None:

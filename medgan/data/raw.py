@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.data.grid import UNPLACED, Grid, Volume, affine_from_lps, check_affine, check_finite, made_up_grid
+from medgan.data.grid import UNPLACED, Grid, Volume, check_finite, grid_in_lps
 from medgan.data.streams import check_promise, check_regular, open_regular, unreadable
 from medgan.errors import DataError, GeometryError
 
@@ -319,24 +319,13 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _grid(path: Path, header: _Header) -> Grid:
-    """The grid that a header tells of, once its file is known to be able to hold it; a slice is 1 mm thick."""
+    """The grid that a header tells of, once its file is known to be able to hold it."""
     check_regular(header.data)
     if header.compressed and header.skip < 0:
         raise DataError(f"{path}: where its compressed voxels begin is not said; save it anew.")
     skipped = max(header.skip, 0)
     check_promise(path, header.size, header.bytes, header.data, before=skipped, compressed=header.compressed)
-    columns, origin = header.columns_mm, header.origin_mm
-    if len(origin) == 2:
-        columns, origin = np.vstack([columns, np.zeros(columns.shape[1])]), np.append(origin, 0.0)
-    if not (np.isfinite(columns).all() and np.isfinite(origin).all()):
-        raise GeometryError(f"{path}: its spacing, directions or origin are not finite; export it again.")
-    if columns.shape[1] == 2:
-        normal = np.cross(columns[:, 0], columns[:, 1])
-        columns = np.column_stack([columns, normal / (np.linalg.norm(normal) or 1.0)])
-    affine = affine_from_lps(origin, columns, np.ones(3))
-    x, y, z = (*header.size, 1)[:3]
-    check_affine(path, affine, (x, y, z))
-    return made_up_grid((x, y, z), affine)
+    return grid_in_lps(path, header.size, header.columns_mm, header.origin_mm)
 
 
 def _voxel_bytes(header: _Header) -> bytes | bytearray:

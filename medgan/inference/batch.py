@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from medgan.data.belonging import Scans, cannot_be, check_belongs, oddities
+from medgan.data.belonging import Scans, assessed
 from medgan.data.domains import Domain
 from medgan.data.hashes import file_hash
 from medgan.data.listing import passed_over_lines
@@ -258,10 +258,8 @@ class StudyBatch(ABC, Generic[M]):
             DataError: It cannot be read, or cannot be of the domain.
         """
         volume = read_volume(job.source)
-        forced = check_belongs(volume, self.domain, force=self.order.force, advice=self.advice)
-        warnings = [f"forced, although it {cannot_be(self.domain)}: {reason}" for reason in forced]
-        odd = [] if forced else oddities(volume, self.domain, self.scans, self.grid)
-        return volume, [*warnings, *volume.notes, *odd], list(forced)
+        force, advice = self.order.force, self.advice
+        return volume, *assessed(volume, self.domain, self.scans, self.grid, force=force, advice=advice)
 
     def _outcome(self, job: Job, folder: Path | None) -> Outcome:
         """Do one study, whatever may be wrong with it."""
@@ -360,7 +358,7 @@ def _shown(outcomes: Iterator[Outcome], total: int, console: Console, doing: str
 
 def _show_end(summary: BatchSummary, output: Path, console: Console, done: str) -> None:
     """Tell what was odd, trained on, not done and why, or passed over, and how many studies ended how."""
-    for line in (*_warning_lines(summary), *_seen_lines(summary)):
+    for line in (*warning_lines(summary), *_seen_lines(summary)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if summary.failed:
         table = Table("study", "what happened", title=f"not {done}", title_justify="left")
@@ -373,7 +371,7 @@ def _show_end(summary: BatchSummary, output: Path, console: Console, done: str) 
         console.print(line, highlight=False, markup=False)
 
 
-def _warning_lines(summary: BatchSummary) -> Iterator[str]:
+def warning_lines(summary: BatchSummary) -> Iterator[str]:
     """A line for each kind of warning and not for each study, the most frequent first.
 
     A kind is what a warning says before its first colon, whatever numbers are in it.

@@ -384,7 +384,7 @@ def write_outputs(job: Job, images: Mapping[Path, NDArray[Any]], grid: Grid, fac
             for path, voxels in images.items():
                 write_volume(
                     voxels, grid, folder / path.name, voxels.dtype,
-                    descrip=_header_text(facts, job.kind(path)), labels=bool(facts.get("Segmentation")),
+                    descrip=header_text(facts, job.kind(path)), labels=bool(facts.get("Segmentation")),
                 )  # fmt: skip
             hashes = {printable(path.name): file_hash(folder / path.name) for path in images}
             write_text(folder / job.sidecar.name, as_json(facts | {"Outputs": hashes}))
@@ -402,7 +402,7 @@ def as_json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _header_text(facts: Facts, kind: MapKind | None) -> str:
+def header_text(facts: Facts, kind: MapKind | None = None) -> str:
     """What an image's own header says of it, or of a map of some kind, if the sidecar is lost; at most 79 letters."""
     what = "LABEL MAP" if facts.get("Segmentation") else f"SYNTHETIC {kind} map" if kind else "SYNTHETIC"
     model = facts.get("Model") or {}

@@ -180,6 +180,15 @@ def input_rows(domain: Domain, grid: GridConfig) -> dict[str, str]:
     }
 
 
+def task_of(folder: Path) -> str:
+    """What the model of a folder is for, a key of ``COMMANDS``; whoever reads it whole says what is wrong with it."""
+    try:
+        content = read_json(folder / DESCRIPTION)
+    except (OSError, ValueError):
+        return "translation"
+    return str(content.get("task", "translation")) if isinstance(content, dict) else "translation"
+
+
 def read_description(folder: Path, kind: type[D]) -> D:
     """The checked content of ``model.json``.
 

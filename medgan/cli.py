@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medgan.commands import config, convert, data, evaluate, study, train
+from medgan.commands import config, convert, data, evaluate, faithfulness, study, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +20,7 @@ app.command()(convert.augment)
 app.command()(convert.segment)
 app.command()(convert.classify)
 app.command("segment-train")(train.segment_train)
-app.command()(evaluate.faithfulness)
+app.command()(faithfulness.faithfulness)
 app.command("sweep")(study.sweep)
 app.command("benefit")(study.benefit)
 app.command()(config.pipelines)

@@ -1,31 +1,17 @@
-"""``medgan evaluate`` and ``medgan faithfulness``."""
+"""``medgan evaluate``."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from typer import Argument, Option
+from typer import Option
 
 from medgan.commands import early
-from medgan.commands.common import (
-    Input,
-    Machine,
-    ModelName,
-    Quiet,
-    Reading,
-    Tracking,
-    Which,
-    command,
-    console,
-    end,
-    say,
-)
+from medgan.commands.common import Quiet, Reading, Tracking, command, console, end, say
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from medgan.data.studies import Options
-    from medgan.evaluation.statistics import Interval
 
 SourceModality = Annotated[
     Literal["CT", "MR"], Option(help="What the sources are. MR: its intensities are no HU; see docs/evaluate.md.")
@@ -145,49 +131,3 @@ def _organs(organs: list[str] | None) -> dict[str, int | list[int]] | None:
             raise ConfigError(f"--organ {organ}: write NAME=VALUE[,VALUE], for example kidneys=7,8.")
         values[name] = [int(number) for number in numbers.split(",")]
     return values or None
-
-
-@command
-def faithfulness(
-    source: Input,
-    output: Annotated[Path, Argument(metavar="OUTPUT", help="Folder for faithfulness.csv and faithfulness.json.")],
-    model: ModelName,
-    *,
-    reading: Reading,
-    which: Which,
-    input_segmenter: Annotated[
-        Path | None, Option(help="Model folder of a frozen segmenter of the inputs: which labels are kept?")
-    ] = None,
-    output_segmenter: Annotated[Path | None, Option(help="The one of the translations, with the same labels.")] = None,
-    lesion: Annotated[list[str] | None, Option(help="Label that is counted piece by piece, as `lesion`.")] = None,
-    threshold: Annotated[
-        float, Option(min=0, max=1, help="Dice of an organ below which a translation is rejected.")
-    ] = 0.7,
-    machine: Machine,
-    quiet: Quiet = False,
-) -> None:
-    """What translations keep: labels, by two frozen segmenters, and no hidden input, by a disturbed way back."""
-    early.check_use(source=source, models=[model, input_segmenter, output_segmenter], device=machine.device)
-    from medgan.faithfulness import FaithfulnessOrder, check_faithfulness, means
-    from medgan.inference.convert import ConvertOrder
-
-    conversion = ConvertOrder(
-        reading.located(source), output, model, tracking=machine.tracking, device=machine.first(quiet), **vars(which)
-    )  # fmt: skip
-    order = FaithfulnessOrder(conversion, input_segmenter, output_segmenter, tuple(lesion or ()), threshold)
-    result = check_faithfulness(order, console(quiet))
-    _say_figures(means(result.unseen), quiet)
-    if result.rejected:
-        say(quiet, "rejected: {} of {}".format(*result.rejected))
-    for note in result.notes:
-        say(quiet, note)
-    _say_figures(means(result.seen), quiet, "seen by the model: ")
-    end(result.exit_code)
-
-
-def _say_figures(figures: "Mapping[str, Interval]", quiet: bool, before: str = "") -> None:
-    from medgan.evaluation.statistics import interval_text
-
-    for figure, estimate in figures.items():
-        text = interval_text(estimate.mean, estimate.lower, estimate.upper, ".3g", missing="not defined")
-        say(quiet, f"{before}{figure}: {text}, n = {estimate.n}")

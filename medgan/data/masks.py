@@ -117,7 +117,7 @@ def labels_of(cohort: Cohort) -> dict[str, tuple[int, ...]]:
     if path.is_file():
         return named_labels(path)
     masks = [study.mask for study in cohort.studies if study.mask]
-    values = {value for mask in masks for value in _label_values(read_volume(mask))} - {0}
+    values = {value for mask in masks for value in label_values(read_volume(mask))} - {0}
     if not values:
         raise DataError(f"{cohort.root}: no mask marks anything; name masks in the cohort's `mask` column.")
     return {f"label_{value}": (value,) for value in sorted(values)}
@@ -133,7 +133,7 @@ def named_labels(path: Path) -> dict[str, tuple[int, ...]]:
 
 def merged(mask: Volume, labels: Labels) -> NDArray[np.uint8]:
     """A label map as (X, Y, Z) of 0 to n: the n-th name's values become n, all others background."""
-    _label_values(mask)
+    label_values(mask)
     result = np.zeros(mask.voxels.shape, dtype=np.uint8)
     for number, values in enumerate(labels.values(), start=1):
         result[np.isin(mask.voxels, values)] = number
@@ -152,7 +152,7 @@ def labels_on(study: Study, labels: Labels, onto: "Prepared") -> NDArray[np.uint
     return np.asarray(ndimage.affine_transform(numbers, index[:3, :3], index[:3, 3], shape, order=0, mode="nearest"))
 
 
-def _label_values(mask: Volume) -> list[int]:
+def label_values(mask: Volume) -> list[int]:
     """The values in a label map, sorted; negative ones and fractions are refused."""
     values = np.unique(mask.voxels)
     if not np.array_equal(values, np.rint(values)) or values[0] < 0:

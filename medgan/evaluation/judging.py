@@ -202,12 +202,12 @@ def _regions(path: Path, labels: NDArray[np.float32], names: LabelNames | None) 
     return {name: np.isin(labels, value) for name, value in names.items()}
 
 
-def label_names_of(names: LabelNames | None, folder: Path | None) -> LabelNames | None:
+def label_names_of(names: LabelNames | None, folder: Path | None, file: str = LABELS_JSON) -> LabelNames | None:
     """The names that were given, else those in ``labels.json`` beside the label maps; nothing without such a file.
 
     The file holds ``{"liver": 5, "kidneys": [7, 8]}`` or ``{"5": "liver"}``, alone or under the key ``labels``.
     """
-    path = folder / LABELS_JSON if folder and names is None else None
+    path = folder / file if folder and names is None else None
     if path and path.exists():
         try:
             content = read_json(path)

@@ -14,7 +14,7 @@ lesions are a count, and 0 is one: a healthy subject in which nothing is found h
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.data.masks import components
+from medgan.data.masks import Numbers, components
 from medgan.errors import GeometryError
 from medgan.evaluation.fidelity import Mask
 from medgan.evaluation.judging import LabelNames
@@ -119,18 +119,37 @@ def lesion_counts(mask: Mask, truth: Mask, *, smallest_voxels: float = 1) -> Les
     A finding is false where less than a tenth of its own voxels is true: one that spreads over everything finds all
     lesions and is false itself. Connected parts of fewer than ``smallest_voxels`` are neither lesions nor findings.
     """
-    hits = _shares(truth, mask, smallest_voxels) >= LESION_OVERLAP
-    true = _shares(mask, truth, smallest_voxels)
-    return LesionCounts(int(hits.sum()), int((~hits).sum()), int((true < LESION_OVERLAP).sum()), int((true == 0).sum()))
+    return Pieces.of(truth, mask, smallest_voxels).counts(Pieces.of(mask, truth, smallest_voxels))
 
 
-def _shares(mask: Mask, other: Mask, smallest_voxels: float) -> NDArray[np.float64]:
-    """Of each connected part of a mask that is large enough, the share of its voxels that the other marks too."""
-    parts, count = components(mask)
-    if not count:
-        return np.zeros(0)
-    shares = ndimage.mean(other.astype(np.float64), parts, np.arange(1, count + 1))
-    return np.asarray(shares)[np.bincount(parts.ravel())[1:] >= smallest_voxels]
+@dataclass(frozen=True)
+class Pieces:
+    """The connected parts of a mask that are large enough, and whether another mask marks them, too."""
+
+    parts: Numbers
+    """(X, Y, Z), the number of each voxel's part; also of those that are too small."""
+    numbers: NDArray[np.intp]
+    """Of the parts that count."""
+    shares: NDArray[np.float64]
+    """Of each of these, the share of its voxels that the other mask marks."""
+
+    @classmethod
+    def of(cls, mask: Mask, other: Mask, smallest_voxels: float = 1) -> Self:
+        """Those of at least so many voxels; masks are (X, Y, Z) on one grid."""
+        parts, count = components(mask)
+        numbers = 1 + np.flatnonzero(np.bincount(parts.ravel(), minlength=count + 1)[1:] >= smallest_voxels)
+        shares = ndimage.mean(other.astype(np.float64), parts, numbers) if numbers.size else []
+        return cls(parts, numbers, np.asarray(shares, dtype=np.float64))
+
+    def apart(self) -> NDArray[np.intp]:
+        """The numbers of those of which the other mask marks less than a tenth."""
+        return self.numbers[self.shares < LESION_OVERLAP]
+
+    def counts(self, findings: Self) -> LesionCounts:
+        """How many of these lesions were found, and how many findings are none."""
+        missed = self.apart().size
+        false, nowhere = findings.apart().size, int((findings.shares == 0).sum())
+        return LesionCounts(self.numbers.size - missed, missed, false, nowhere)
 
 
 def _surfaces(mask: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_mm: float) -> Scores:

@@ -64,6 +64,19 @@ def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half, known.size)
 
 
+def share_interval(hits: int, n: int, *, level: float = LEVEL) -> Interval:
+    """The share ``hits / n`` with its exact interval, whose coverage is never below the level; unknown of none.
+
+    The unit is what was drawn independently: a subject, not a lesion.
+
+    Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404, by ``scipy.stats.binomtest``.
+    """
+    if not n:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    bounds = stats.binomtest(hits, n).proportion_ci(confidence_level=level, method="exact")
+    return Interval(hits / n, float(bounds.low), float(bounds.high), n)
+
+
 def paired_difference(a: pd.Series, b: pd.Series) -> dict[str, float]:
     """How much ``a`` exceeds ``b`` in the subjects, the index of both, that both know: an interval and ``p_value``."""
     return _paired(_minus(a, b))

@@ -22,7 +22,8 @@ from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError
 from medgan.evaluation.statistics import plain
-from medgan.faithfulness import DISTURBANCES, NOISE_SHARE, FaithfulnessOrder, check_faithfulness, cycle_errors, means
+from medgan.faithfulness.model import DISTURBANCES, NOISE_SHARE, FaithfulnessOrder, check_faithfulness, cycle_errors
+from medgan.faithfulness.result import means
 from medgan.inference.convert import ConvertOrder
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import GeneratorConfig, ResNetConfig, TranslationDescription

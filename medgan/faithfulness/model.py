@@ -5,7 +5,7 @@ the way back still find the input when the image in between is disturbed?
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,8 @@ from medgan.data.masks import body_mask
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, prepare
 from medgan.data.splits import this_image
-from medgan.data.streams import write_csv, write_json
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.seen import NOBODY, SeenSubjects
-from medgan.evaluation.statistics import Interval, plain, t_interval
+from medgan.faithfulness.result import ROWS, SUMMARY, Faithfulness
 from medgan.inference.batch import why
 from medgan.inference.convert import Conversion, ConvertOrder
 from medgan.inference.jobs import Job
@@ -35,7 +33,6 @@ from medgan.segmentation.settings import SegmenterDescription
 from medgan.training.architecture import Direction
 from medgan.training.model_folder import read_model
 
-ROWS, SUMMARY = "faithfulness.csv", "faithfulness.json"
 BACK: Mapping[Direction, Direction] = {"to_target": "to_source", "to_source": "to_target"}
 EIGHT_BITS = 255
 """Steps of an 8-bit image over the window: 3.9 HU each in a window of 1000 HU."""
@@ -59,47 +56,6 @@ class FaithfulnessOrder:
     """Dice of an organ below which a translation would be rejected from training data."""
 
 
-@dataclass(frozen=True)
-class Faithfulness:
-    """What translations keep, study by study."""
-
-    rows: pd.DataFrame
-    """A row a study: ``subject, image``, ``seen`` by the model, figures, and with segmenters ``rejected``: why, or
-    empty."""
-    failures: Mapping[str, str]
-    """Why, by image."""
-
-    @property
-    def who(self) -> SeenSubjects:
-        """Who of the subjects the model has seen."""
-        return NOBODY if self.rows.empty else SeenSubjects.of(zip(self.rows["subject"], self.rows["seen"], strict=True))
-
-    @property
-    def seen(self) -> pd.DataFrame:
-        """The rows of subjects that the model has seen: no evidence of how it does on others."""
-        return self.rows if self.rows.empty else self.rows[self.rows["subject"].isin(self.who.subjects)]
-
-    @property
-    def unseen(self) -> pd.DataFrame:
-        """All other rows."""
-        return self.rows.drop(self.seen.index)
-
-    @property
-    def rejected(self) -> tuple[int, int] | None:
-        """How many translations of unseen studies were rejected, of how many; None without segmenters."""
-        return (int(self.unseen["rejected"].ne("").sum()), len(self.unseen)) if "rejected" in self.rows else None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to know of whom the model has seen."""
-        return tuple(self.who.notes(len(self.unseen)))
-
-    @property
-    def exit_code(self) -> int:
-        """0 if every study was checked, 1 if some were not, 2 if none was that the model has not seen."""
-        return 2 if self.unseen.empty else int(bool(self.failures))
-
-
 def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulness:
     """Check every study, and write ``faithfulness.csv`` and ``faithfulness.json``; a bad study stops no other.
 
@@ -121,8 +77,8 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulne
         except Exception as error:  # a bad study stops no other
             failures[job.name] = why(error, job.name)
             console.out(f"not checked: {failures[job.name]}", highlight=False)
-    faithfulness = Faithfulness(pd.DataFrame(rows), failures)
-    _write(faithfulness, order)
+    faithfulness = Faithfulness(pd.DataFrame(rows), failures, order.least_dice)
+    faithfulness.write(plan.folder)
     for line in passed_over_lines(plan.passed_over):
         console.print(line, highlight=False, markup=False)
     return faithfulness
@@ -168,30 +124,6 @@ class _Check(Conversion):
                 agreement = self.keeper.agreement(volume, replace(volume, voxels=output))
                 row |= agreement.figures() | {"rejected": agreement.objection(self.least_dice) or ""}
         return row
-
-
-def _write(faithfulness: Faithfulness, order: FaithfulnessOrder) -> None:
-    """The two files; the summary names no subject."""
-    folder = order.conversion.output
-    write_csv(folder / ROWS, faithfulness.rows)
-    content = {
-        "figures": {name: asdict(mean) for name, mean in means(faithfulness.unseen).items()},
-        "seen": faithfulness.rows["seen"].value_counts().to_dict() if not faithfulness.rows.empty else {},
-        "figures_of_seen": {name: asdict(mean) for name, mean in means(faithfulness.seen).items()},
-        "rejected": faithfulness.rejected,
-        "rule": {"dice": order.least_dice, "erased": 0, "invented": 0} if faithfulness.rejected else None,
-        "failures": len(faithfulness.failures),
-    }
-    write_json(folder / SUMMARY, plain(content))
-
-
-def means(rows: pd.DataFrame) -> dict[str, Interval]:
-    """Every figure's mean with Student's interval over subjects."""
-    if rows.empty:
-        return {}
-    figures = [column for column in rows.columns if column not in ("subject", "image", "seen", "rejected")]
-    by_subject = rows.groupby("subject")[figures].mean()
-    return {figure: t_interval(by_subject[figure]) for figure in figures}
 
 
 def _quantised(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,57 @@
+"""Where something lies in a patient: RAS mm and slice numbers, for tables and for whoever looks it up in a viewer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nibabel.affines import apply_affine
+from nibabel.orientations import io_orientation
+from numpy.typing import NDArray
+
+from medgan.data.grid import Grid
+
+PLANES = ("sagittal", "coronal", "axial")
+"""By the axis that they lie across: right, anterior, superior."""
+COLUMNS = (
+    *("subject", "image", "structure", "kind", "x_mm", "y_mm", "z_mm", "axial_slice", "coronal_slice"),
+    *("sagittal_slice", "volume_ml", "contrast", "score", "false_alarms_per_study", "picture"),
+)  # fmt: skip
+"""Of ``places.csv``."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Something that was lost, invented or is not explained, and where it lies."""
+
+    structure: str
+    """The label's name; empty where no label says what it is."""
+    kind: str
+    """lost, invented, changed, unexplained, beyond_change_map or uncertain."""
+    voxel: tuple[int, int, int]
+    """One of its own voxels, the nearest to its middle."""
+    position_mm: tuple[float, float, float]
+    """The same in RAS+ mm."""
+    slices: Mapping[str, int]
+    """By plane, the slice through that voxel: from 0, in the file's order."""
+    volume_ml: float
+    figures: Mapping[str, Any]
+    """What else is known of it, as ``COLUMNS`` call it."""
+
+    def row(self) -> dict[str, Any]:
+        """As the table holds it, but for whose it is."""
+        place = dict(zip(("x_mm", "y_mm", "z_mm"), np.round(self.position_mm, 1).tolist(), strict=True))
+        numbers = {f"{plane}_slice": number for plane, number in self.slices.items()}
+        own = {"structure": self.structure, "kind": self.kind, **place, **numbers}
+        return own | {"volume_ml": round(self.volume_ml, 3), **self.figures}
+
+
+def place_of(voxels: NDArray[np.integer[Any]], grid: Grid, *, structure: str, kind: str, **figures: object) -> Place:
+    """The place of some voxels (N, 3) of a grid."""
+    from_middle = (voxels - voxels.mean(axis=0)) * grid.spacing_mm
+    x, y, z = voxels[np.argmin((from_middle**2).sum(axis=1))].tolist()
+    position = apply_affine(grid.affine, (x, y, z)).tolist()
+    axes: Sequence[int] = io_orientation(grid.affine)[:, 0].astype(int).tolist()
+    slices = {PLANES[across]: (x, y, z)[axis] for axis, across in enumerate(axes)}
+    volume_ml = len(voxels) * float(np.prod(grid.spacing_mm)) / 1000
+    return Place(structure, kind, (x, y, z), (position[0], position[1], position[2]), slices, volume_ml, figures)

@@ -6,14 +6,14 @@ STAMP := $(VENV)/.installed
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint docs bench clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,docs]"
 	touch $@
 
 demo: setup
@@ -41,8 +41,12 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build
+	@echo "site: docs/_build/index.html"
+
 bench: setup
 	$(BIN)/python bench/phantom_arms.py --out bench/results
 
 clean:
-	rm -rf $(VENV) build dist $(DEMO) bench/results
+	rm -rf $(VENV) build dist $(DEMO) bench/results docs/_build

@@ -41,7 +41,8 @@ def _check_data(
     pipeline: PipelineName = "ct_contrast",
     *,
     reading: Reading,
-    table: Annotated[Path | None, Option("--csv", help="Write the table here too.")] = None,
+    every: Annotated[bool, Option("--all", help="Show every finding, and a line an image.")] = False,
+    table: Annotated[Path | None, Option("--csv", help="Write the table here too, a row an image.")] = None,
 ) -> None:
     """Check a cohort before training: readable, geometry, intensities, duplicates, who is who. Exit code 1 on findings.
 
@@ -57,8 +58,8 @@ def _check_data(
     settings = from_overrides(overrides or [])
     pair = catalog.load(pipeline).configured(settings, on_phantom=False, on_cpu=True).pair
     cohort = find_cohort(reading.located(data), pair)
-    report = check_cohort(cohort, pair)
-    console().print(report.render())
+    report = check_cohort(cohort, pair, console())
+    console().print(report.render(every=every))
     for line in left_out(data, cohort):
         console().print(line, highlight=False, markup=False)
     if table:

@@ -1,6 +1,6 @@
 """What can be wrong with a cohort, looked for before anything trains on it: ``medgan data check``."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.progress import track
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -29,6 +30,8 @@ BONE_HU = 200.0
 """A CT that stays below it shows no bone and no iodine."""
 SPACING_RATIO = 2.0
 """A spacing more than this factor from its domain's median is an outlier."""
+MOST_SHOWN = 3
+"""Of each kind of finding, so many are shown before the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +62,62 @@ class _Report:
             for study, reading in self.readings.items()
         )
 
-    def render(self) -> RenderableType:
-        """For a terminal: a line for each study, then the findings."""
-        columns = ("shape", "spacing mm", "axes", "min", "p1", "p99", "max", "findings")
-        table = Table("subject", "domain", Column("image", overflow="fold"), *columns)
-        for study, reading in self.readings.items():
-            kinds = sorted({finding.kind for finding in self.findings if study in finding.studies})
-            cells = [study.subject, study.domain, self.cohort.relative(study.image), *[""] * 7]
-            if reading:
-                cells[3:6] = " × ".join(map(str, reading["shape"])), _mm(reading["spacing_mm"]), reading["orientation"]
-                cells[6:] = [f"{reading[name]:.4g}" for name in ("minimum", "p1", "p99", "maximum")]
-            table.add_row(*map(Text, cells), Text(", ".join(kinds), style="red"))
+    def render(self, *, every: bool = False) -> RenderableType:
+        """For a terminal of 80 columns: the findings, then what each domain holds; with ``every``, a line an image."""
         unique = len({reading["content"] for reading in self.readings.values() if reading})
-        lines = [*self.cohort.notes, *filter(None, [self.cohort.note])]
-        lines += [f"{finding.kind}: {finding.text}" for finding in self.findings]
         summary = (
             f"{len(self.readings)} images of {len(self.cohort.subjects())} subjects, {unique} unique; "
             f"{len(self.findings) or 'no'} finding{'s' * (len(self.findings) != 1)}"
         )
-        return Group(table, *map(Text, [*lines, summary]))
+        notes = [*self.cohort.notes, *filter(None, [self.cohort.note])]
+        table = self._images() if every else self._domains()
+        return Group(Text(summary), *self._findings(None if every else MOST_SHOWN), *map(Text, notes), table)
+
+    def _findings(self, most: int | None) -> Iterator[Text]:
+        """The first findings of each kind, and how many more there are."""
+        for kind in dict.fromkeys(finding.kind for finding in self.findings):
+            own = [finding for finding in self.findings if finding.kind == kind]
+            for finding in own[:most]:
+                yield Text.assemble((f"{kind}: ", "red"), finding.text)
+            if rest := len(own[most:]) if most else 0:
+                yield Text.assemble((f"{kind}: ", "red"), f"{rest} more; --all shows every one, --csv FILE keeps them")
+
+    def _domains(self) -> Table:
+        """What was read, as ranges over the images of each domain."""
+        domains = list(dict.fromkeys(study.domain for study in self.readings))
+        columns = [_summed_up([study for study in self.readings if study.domain == name], self) for name in domains]
+        table = Table("", *(Column(printable(name), overflow="fold") for name in domains))
+        for row in columns[0] if columns else ():
+            table.add_row(row, *(Text(column[row]) for column in columns))
+        return table
+
+    def _images(self) -> Table:
+        """A line an image."""
+        image = Column("image", overflow="fold", ratio=1)
+        columns = image, "voxels", "mm", "axes", "1 to 99 %", "finding"
+        table = Table(*columns, box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=True)
+        for study, reading in self.readings.items():
+            kinds = sorted({finding.kind for finding in self.findings if study in finding.studies})
+            cells = [self.cohort.relative(study.image), *[""] * 4]
+            if reading:
+                sizes, spacing = "×".join(map(str, reading["shape"])), [f"{mm:.2g}" for mm in reading["spacing_mm"]]
+                cells[1:] = sizes, "×".join(spacing), reading["orientation"], _range([reading["p1"], reading["p99"]])
+            table.add_row(*map(Text, cells), Text(", ".join(kinds), style="red"))
+        return table
 
 
-def check_cohort(cohort: Cohort, pair: DomainPair) -> _Report:
-    """Read every study and look for what training would trip over or, worse, not notice; a bad file stops nothing."""
+def check_cohort(cohort: Cohort, pair: DomainPair, console: Console | None = None) -> _Report:
+    """Read every study and look for what training would trip over or, worse, not notice; a bad file stops nothing.
+
+    A console that is a terminal has a progress bar meanwhile.
+    """
     readings: dict[Study, dict[str, Any]] = {study: {} for study in cohort.studies}
     grids: dict[Study, Grid] = {}
     unreadable: list[_Finding] = []
     intensities: list[_Finding] = []
     domains = {domain.name: domain for domain in (pair.source, pair.target)}
-    for study in cohort.studies:
+    hidden = console is None or not console.is_terminal
+    for study in track(cohort.studies, "checking", console=console, transient=True, disable=hidden):
         try:
             volume = read_volume(study.image)
             readings[study], grids[study] = _reading(volume), volume.grid
@@ -237,6 +267,34 @@ def left_out(data: Path, cohort: Cohort) -> Iterator[str]:
     passed_over = {**listing.passed_over, **others}
     names = {printable(path.relative_to(data).as_posix()): why for path, why in passed_over.items()}
     yield from passed_over_lines(names)
+
+
+def _summed_up(studies: Sequence[Study], report: _Report) -> dict[str, str]:
+    """What the images of a domain have, by name: how many, and ranges over those that were read."""
+    read = [report.readings[study] for study in studies if report.readings[study]]
+    masks, found = (sum(map(bool, each)) for each in ([s.mask for s in studies], _with_findings(studies, report)))
+    rows = {"images": f"{len(studies)} of {len({study.subject for study in studies})} subjects"}
+    rows |= {"masks": str(masks), "unreadable": str(len(studies) - len(read)), "with findings": str(found)}
+    shapes, spacings = ([reading[name] for reading in read] for name in ("shape", "spacing_mm"))
+    axes = Counter(reading["orientation"] for reading in read)
+    ends = [_range([reading[name] for reading in read]) for name in ("minimum", "p1", "p99", "maximum")]
+    return rows | {
+        "voxels": " × ".join(_range(axis) for axis in zip(*shapes, strict=True)),
+        "mm": " × ".join(_range(axis) for axis in zip(*spacings, strict=True)),
+        "axes": ", ".join(f"{name} {count}" if len(axes) > 1 else name for name, count in axes.most_common()),
+        **dict(zip(("lowest", "1 %", "99 %", "highest"), ends, strict=True)),
+    }
+
+
+def _with_findings(studies: Sequence[Study], report: _Report) -> list[bool]:
+    concerned = {study for finding in report.findings for study in finding.studies}
+    return [study in concerned for study in studies]
+
+
+def _range(values: Sequence[float]) -> str:
+    """The lowest and the highest; one number where they read the same."""
+    ends = [f"{end:.0f}" if abs(end) >= 100 else f"{end:.3g}" for end in (min(values), max(values))] if values else []
+    return "…".join(dict.fromkeys(ends))
 
 
 def _mm(spacing: Sequence[float]) -> str:

@@ -1,5 +1,6 @@
 import io
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,9 +190,9 @@ def renamed(folder, contrast, plain):
     return find_cohort(folder, UNPAIRED)
 
 
-def printed(report):
-    console = Console(width=400, record=True, file=io.StringIO())
-    console.print(report.render())
+def printed(report, width=400, **how):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(report.render(**how))
     return console.export_text()
 
 
@@ -236,9 +237,36 @@ def test_the_table_shows_every_study_and_every_finding_whatever_the_names(cohort
     report = checked(folder)
     assert sorted(kinds(report)) == ["intensity", "intensity", "leakage", "unreadable"]
     names = [study.image.name for study in report.readings]
-    text = printed(report)
-    for words in (*names, "leakage: ", "unreadable: ", "7 images of 4 subjects, 4 unique; 4 findings"):
+    for text in (printed(report, every=True), printed(report, 80, every=True).replace("\n", "")):
+        for words in (*names, "leakage: ", "unreadable: ", "7 images of 4 subjects, 4 unique; 4 findings"):
+            assert words in text
+    assert printed(report).startswith("7 images of 4 subjects, 4 unique; 4 findings\nunreadable: ")
+
+
+def test_of_two_thousand_images_a_screen_is_shown_and_findings_come_first(cohort):
+    folder = cohort((8, 7, 4))
+    image(folder / "contrast" / "s1.nii.gz", ct((8, 7, 4), 2) + 1024)
+    image(folder / "plain" / "s2.nii.gz", ct((8, 7, 4), 5), spacing=(2.5, 1, 1))
+    report = checked(folder)
+    many = {
+        replace(study, subject=f"{study.subject}-{number}", image=study.image.with_name(f"{number}.nii.gz")): reading
+        for number in range(334)
+        for study, reading in report.readings.items()
+    }
+    intensity = tuple(replace(report.findings[0], text=f"{study.image}: odd", studies=(study,)) for study in many)
+    cohort = replace(report.cohort, studies=tuple(many))
+    large = replace(report, readings=many, findings=(*intensity, report.findings[1]), cohort=cohort)
+    lines = printed(large, 80).splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "2004 images of 1002 subjects, 6 unique; 2005 findings"
+    text = "\n".join(lines)
+    assert text.index("intensity: 2001 more; --all") < text.index("spacing: ") < text.index("with findings")
+    for words in ("1002 of 1002 subjects", "8 × 7 × 4", "1…2.5 × 1 × 1"):
         assert words in text
+    every = printed(large, 80, every=True).splitlines()
+    assert len([line for line in every if ".nii.gz" in line]) > 2004
+    assert max(map(len, every)) <= 80
 
 
 def test_real_pairs_lie_on_one_grid_and_real_slices_hold_four_duplicates_each_within_one_patient(medgan_data):

@@ -1,7 +1,6 @@
 """Which pipelines and studies exist, found without importing them: ``medgan pipelines`` answers at once."""
 
 import ast
-import difflib
 import importlib
 import pkgutil
 from functools import lru_cache
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgan.errors import ConfigError
+from medgan.text import did_you_mean
 
 if TYPE_CHECKING:
     from medgan.pipeline import Pipeline
@@ -120,6 +120,4 @@ def _class_of(module: str) -> str:
 
 def _refuse_unknown(what: str, name: str, known: list[str], where: str) -> None:
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise ConfigError(f"there is no {what} '{name}'{hint}; {where}.")
+        raise ConfigError(f"there is no {what} '{name}'{did_you_mean(name, known)}; {where}.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from medgan.commands import config, convert, data, evaluate, faithfulness, study, train
+from medgan.commands import compare, config, convert, data, evaluate, faithfulness, study, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(convert.convert)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.command()(convert.augment)
 app.command()(convert.segment)
 app.command()(convert.classify)

@@ -3,6 +3,7 @@
 A name may hold line ends, sequences that steer a terminal, and bytes that are no UTF-8: Python's surrogates.
 """
 
+import difflib
 import re
 from collections.abc import Sequence
 
@@ -27,6 +28,19 @@ def few(things: Sequence[str], most: int, *, between: str = ", ", last: str = " 
     """The first ``most`` things of a list, and after ``last`` how many more there are."""
     more = f"{last}{len(things) - most} more" if len(things) > most else ""
     return between.join(things[:most]) + more
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """``; did you mean 'x'?`` where one of the known names is near; else nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people, to two digits or so: seconds, minutes or hours."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _escape(character: str) -> str:

@@ -245,7 +245,7 @@ class _Measure:
 MEASURES = (
     _Measure("mae_hu|mae_bone_hu|mae_percent|enhancing_mae_percent", 0),
     _Measure("mae_(soft_tissue|air_inside|air_around)_hu", 0, shown=False),
-    _Measure("mae_in_.*_hu|.*_distance_hu", 0),
+    _Measure("mae_in_.*_hu|.*_distance_hu|score_hu", 0),
     _Measure("bias_hu", 0),
     _Measure("bias_.*_hu", 0, shown=False),
     _Measure("psnr_db", math.inf),
@@ -253,7 +253,8 @@ MEASURES = (
     _Measure("ms_ssim", 1, digits=3, shown=False),
     _Measure("slope_bone|high_frequency_power_ratio", 1, digits=2),
     _Measure("slope_.*", 1, digits=2, shown=False),
-    _Measure("bone_dice|bone_surface_dice|enhancing_dice", 1, digits=3),
+    _Measure("bone_dice|bone_surface_dice|enhancing_dice|dice|dice_(?!loss).*|accuracy", 1, digits=3),
+    _Measure("dice_loss|cross_entropy|sliced_wasserstein", 0, digits=3),
     _Measure("false_bone_percent", 0, digits=2),
     _Measure("false_enhancement_percent_of_voxels", 0),
     _Measure("enhancement_percent|true_enhancement_percent"),

@@ -2,9 +2,10 @@
 
 from medgan.tracking.recorded import RecordedRun, record_of_model
 from medgan.tracking.run import Tracker, add_metrics, code_revision
+from medgan.tracking.runs import RunStore, StoredRun, Version
 from medgan.tracking.store import check_store, data_folder, download_model, resolve_uri
 
 __all__ = [
-    "RecordedRun", "Tracker", "add_metrics", "check_store", "code_revision", "data_folder", "download_model",
-    "record_of_model", "resolve_uri",
+    "RecordedRun", "RunStore", "StoredRun", "Tracker", "Version", "add_metrics", "check_store", "code_revision",
+    "data_folder", "download_model", "record_of_model", "resolve_uri",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from mlflow import entities
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
@@ -184,12 +185,17 @@ class Tracker:
         client.log_outputs(self.id, [entities.LoggedModelOutput(logged.model_id, step=0)])
         if register_as is None:
             return f"runs:/{self.id}/model"
-        with _unless_it_exists():
-            client.create_registered_model(register_as)
-        # By location: MLflow looks up ``models:/ID`` in its process-wide store, which need not be this one.
-        entry = client.create_model_version(register_as, logged.artifact_location, self.id, model_id=logged.model_id)
-        client.set_registered_model_alias(register_as, NEWEST, str(entry.version))
-        return f"models:/{register_as}/{entry.version}"
+        return f"models:/{register_as}/{register(client, register_as, logged).version}"
+
+
+def register(client: MlflowClient, name: str, model: entities.LoggedModel) -> ModelVersion:
+    """The newest version of a registered model, made of a model that a run has kept."""
+    with _unless_it_exists():
+        client.create_registered_model(name)
+    # By location: MLflow looks up ``models:/ID`` in its process-wide store, which need not be this one.
+    entry = client.create_model_version(name, model.artifact_location, model.source_run_id, model_id=model.model_id)
+    client.set_registered_model_alias(name, NEWEST, str(entry.version))
+    return entry
 
 
 def run_page(uri: str, run: entities.Run) -> str:

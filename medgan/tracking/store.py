@@ -77,8 +77,15 @@ def opened(uri: str) -> Iterator[MlflowClient]:
     Raises:
         ConfigError: In here MLflow, the database or its driver raised something; with advice.
     """
-    try:
+    with explained(uri):
         yield _client(uri)
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Raise what a store raises in here as a ``ConfigError`` with advice."""
+    try:
+        yield
     except ImportError as error:
         raise ConfigError(
             f"MLflow at {without_password(uri)} cannot be used: its driver is missing ({error}). Install it "
@@ -171,11 +178,19 @@ def _location(client: MlflowClient, named: re.Match[str]) -> str:
     if name := named["name"]:
         version = named["version"] or client.get_model_version_by_alias(name, named["alias"]).version
         return str(client.get_model_version_download_uri(name, str(version)))
-    run_id = named["run"]
+    return str(logged_model(client, named["run"]).artifact_location)
+
+
+def logged_model(client: MlflowClient, run_id: str) -> LoggedModel:
+    """The model that a run kept last.
+
+    Raises:
+        ModelError: It kept none.
+    """
     models = kept_models(client, run_id, client.get_run(run_id).info.experiment_id)
     if not models:
         raise ModelError(f"run {run_id} kept no model: it did not end, or it could not reach the server when it did.")
-    return str(models[0].artifact_location)
+    return models[0]
 
 
 def kept_models(client: MlflowClient, run_id: str, experiment_id: str) -> list[LoggedModel]:

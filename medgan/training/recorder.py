@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from medgan.data.streams import replacing, write_text
+from medgan.text import duration
 from medgan.tracking import Tracker
 from medgan.training import state
 
@@ -52,7 +53,7 @@ class Recorder:
             self.warm_s = time.perf_counter()
         if number == self.first + TIMED:
             each_s = (time.perf_counter() - self.warm_s) / (TIMED - 1)
-            left = _duration(each_s * (self.total - number))
+            left = duration(each_s * (self.total - number))
             self.console.out(f"about {left} to go ({each_s:.2g} s an iteration)", highlight=False)
 
     def epoch(self, history: list[dict[str, float]], panel: NDArray[np.uint8] | None) -> None:
@@ -78,10 +79,3 @@ class Recorder:
         writer.writeheader()
         writer.writerows(history)
         write_text(self.folder / "metrics.csv", text.getvalue())
-
-
-def _duration(seconds: float) -> str:
-    """A length of time for people, to two digits or so: seconds, minutes or hours."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

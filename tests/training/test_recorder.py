@@ -7,7 +7,8 @@ from PIL import Image
 from rich.console import Console
 
 from medgan.errors import DataError
-from medgan.training.recorder import Recorder, _duration
+from medgan.text import duration
+from medgan.training.recorder import Recorder
 from medgan.training.state import Progress
 
 
@@ -96,4 +97,4 @@ def test_a_terminal_shows_a_bar_with_the_time_left(tmp_path, said):
     ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min"), (725, "12 min"), (5940, "99 min"), (6000, "1.7 h")]
 )
 def test_lengths_of_time_are_said_in_the_unit_that_people_use(seconds, text):
-    assert _duration(seconds) == text
+    assert duration(seconds) == text

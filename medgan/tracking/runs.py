@@ -1,0 +1,195 @@
+"""What a store has recorded, read for comparisons; and the aliases of its registered models."""
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+from mlflow import entities
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.store.entities.paged_list import PagedList
+
+from medgan.documents import read_json
+from medgan.errors import ConfigError, DataError
+from medgan.tracking.run import register
+from medgan.tracking.store import database_of, explained, logged_model, opened, resolve_uri, without_password
+
+CASES = "test/cases.json"
+"""Of a run, its figures by case and arm: ``case, arm`` and a column a metric."""
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How MLflow says that there is no such model, version or alias."""
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as the store tells of it."""
+
+    id: str
+    name: str
+    status: str
+    """``FINISHED`` and others of MLflow's words."""
+    started: datetime
+    duration_s: float
+    """From start to end, pauses of a resumed run included; not a number while it runs."""
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    phantom: bool
+    """Whether it was trained on the built-in phantom."""
+
+    @property
+    def pipeline(self) -> str:
+        """What was trained; empty for a run of another program."""
+        return self.tags.get("pipeline", "")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    number: str
+    run_id: str
+
+
+class RunStore:
+    """The runs of one store and the aliases of its models.
+
+    Every method raises ``ConfigError`` where the store cannot be used.
+    """
+
+    def __init__(self, tracking: str | None) -> None:
+        """``tracking`` is what ``--tracking`` says; looking makes no database."""
+        self.uri = resolve_uri(tracking)
+        self.name = without_password(self.uri)
+        database = database_of(self.uri)
+        if database and not database.is_file():
+            raise ConfigError(
+                f"there is no MLflow store at {database}; say with --tracking or MLFLOW_TRACKING_URI where runs are "
+                "recorded."
+            )
+        with opened(self.uri) as client:
+            self._client = client
+
+    def experiments(self) -> list[str]:
+        """The names of all experiments, the one changed last first."""
+        with explained(self.uri):
+            return [each.name for each in _all(lambda token: self._client.search_experiments(page_token=token))]
+
+    def runs(self, *experiments: str) -> list[StoredRun]:
+        """The runs of experiments, the newest first; of those that do not exist none."""
+        with explained(self.uri):
+            known = filter(None, map(self._client.get_experiment_by_name, experiments))
+            ids = [each.experiment_id for each in known if each.lifecycle_stage == "active"]
+            order = ["attributes.start_time DESC"]
+            found = _all(lambda token: self._client.search_runs(ids, order_by=order, page_token=token)) if ids else []
+            return [_run(each) for each in found]
+
+    def run(self, run_id: str) -> StoredRun | None:
+        """The run of an id; none where it is gone."""
+        with explained(self.uri):
+            try:
+                return _run(self._client.get_run(run_id))
+            except MlflowException as error:
+                if error.error_code not in NOT_THERE:
+                    raise
+                return None
+
+    def cases(self, run: StoredRun) -> pd.DataFrame:
+        """A run's figures by case and arm, images of a case averaged: index (arm, case); empty where it has none.
+
+        Raises:
+            DataError: The table is damaged.
+        """
+        nothing = pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=["arm", "case"]))
+        with explained(self.uri), tempfile.TemporaryDirectory() as folder:
+            if CASES not in [each.path for each in self._client.list_artifacts(run.id, CASES.partition("/")[0])]:
+                return nothing
+            path = Path(self._client.download_artifacts(run.id, CASES, folder))
+            try:
+                content = read_json(path, strict=False)
+                table = pd.DataFrame(content["data"], columns=content["columns"]).set_index(["arm", "case"])
+                figures = table.apply(pd.to_numeric, errors="coerce")
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(
+                    f"{CASES} of the run {run.name} ({run.id}) is damaged ({error}); evaluate it again."
+                ) from None
+        return figures.groupby(level=["arm", "case"], sort=False).mean()
+
+    def curve(self, run: StoredRun, metric: str) -> pd.DataFrame:
+        """A metric by epoch: columns ``epoch`` and ``value``; of an epoch that was trained twice the later one."""
+        with explained(self.uri):
+            points = sorted(
+                self._client.get_metric_history(run.id, metric), key=lambda each: (each.step, each.timestamp)
+            )
+        return pd.DataFrame(
+            [(each.step, each.value) for each in points if math.isfinite(each.value)], columns=["epoch", "value"]
+        ).drop_duplicates("epoch", keep="last")
+
+    def holder(self, name: str, alias: str) -> Version | None:
+        """The version of a registered model that an alias stands for; none where there is none."""
+        with explained(self.uri):
+            try:
+                return _version(self._client.get_model_version_by_alias(name, alias))
+            except MlflowException as error:
+                if error.error_code not in NOT_THERE:
+                    raise
+                return None
+
+    def registered_as(self, run: StoredRun) -> list[str]:
+        """The names under which a run's models are registered."""
+        with explained(self.uri):
+            found = _all(lambda token: self._client.search_model_versions(f"run_id = '{run.id}'", page_token=token))
+            return sorted({each.name for each in found})
+
+    def register(self, run: StoredRun, name: str) -> Version:
+        """The version that a run's last model is of a registered model; a new one unless it is one already.
+
+        Raises:
+            ModelError: The run kept no model.
+        """
+        with explained(self.uri):
+            model = logged_model(self._client, run.id)
+            found = _all(lambda token: self._client.search_model_versions(f"run_id = '{run.id}'", page_token=token))
+            own = [each for each in found if each.name == name and each.source == model.artifact_location]
+            return _version(own[0] if own else register(self._client, name, model))
+
+    def promote(self, name: str, version: Version, alias: str, tags: Mapping[str, str]) -> None:
+        """Let an alias stand for a version, and note on the version why."""
+        with explained(self.uri):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(name, version.number, key, value)
+            self._client.set_registered_model_alias(name, alias, version.number)
+
+
+def _all(page: Callable[[str | None], PagedList[Found]]) -> list[Found]:
+    """What all pages of a search hold."""
+    found: list[Found] = []
+    token = None
+    while True:
+        part = page(token)
+        found += part
+        token = part.token
+        if not token:
+            return found
+
+
+def _run(run: entities.Run) -> StoredRun:
+    info, data = run.info, run.data
+    ended = math.nan if info.end_time is None else (info.end_time - info.start_time) / 1000
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    trained_on = [each.dataset.name for each in inputs if "training" in [tag.value for tag in each.tags]]
+    return StoredRun(
+        info.run_id, info.run_name or info.run_id[:8], info.status, datetime.fromtimestamp(info.start_time / 1000, UTC),
+        ended, data.params, data.metrics, data.tags, "phantom" in trained_on,
+    )  # fmt: skip
+
+
+def _version(version: ModelVersion) -> Version:
+    return Version(str(version.version), version.run_id or "")

@@ -48,12 +48,16 @@ def convert(
     early.check_use(source=source, models=[model], device=work.machine.device)
     from medgan.inference.convert import ConvertOrder
     from medgan.inference.convert import convert as run
+    from medgan.inference.recording import record_batch
 
     order = ConvertOrder(
         reading.located(source), output, model, change_map=change_map, uncertainty=uncertainty, suffix=suffix,
         force=force, **vars(which), **work.options,
     )  # fmt: skip
-    end(run(order, console(work.quiet)).exit_code)
+    said = console(work.quiet)
+    summary = run(order, said)
+    said.out(record_batch(summary, work.machine.tracking), highlight=False)
+    end(summary.exit_code)
 
 
 @command

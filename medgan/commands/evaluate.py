@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Option
 
 from medgan.commands import early
-from medgan.commands.common import Quiet, Reading, Tracking, command, console, end, say
+from medgan.commands.common import Quiet, Reading, Tracking, command, console, end
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -97,8 +97,9 @@ def evaluate(
         paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
         options=reading.options,
     )  # fmt: skip
-    console(quiet).print(render(evaluation))
-    say(quiet, record_evaluation(evaluation, out, recording.tracking, names=recording.tracking_names))
+    said = console(quiet)
+    said.print(render(evaluation))
+    said.out(record_evaluation(evaluation, out, recording.tracking, names=recording.tracking_names), highlight=False)
     end(evaluation.exit_code)
 
 

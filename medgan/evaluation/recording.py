@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from medgan.data.hashes import known_by
@@ -86,7 +85,7 @@ def _figures(evaluation: Evaluation, subjects: int) -> dict[str, float]:
         key = f"test/{row['metric']}" if row["arm"] == SYNTHETIC else f"test/{row['arm']}/{row['metric']}"
         bounds = BOUNDS if row["arm"] == SYNTHETIC else ()
         figures |= {key: row["mean"]} | {f"{key}_{bound}": row[bound] for bound in bounds}
-    return {key: float(value) for key, value in figures.items() if np.isfinite(value)}
+    return figures
 
 
 def _table(evaluation: Evaluation, called: Mapping[str, str]) -> pd.DataFrame:

@@ -96,6 +96,8 @@ class BatchSummary:
     """Why, by name, for each file of INPUT that is neither an input nor known to be no image."""
     seen: Mapping[str, ThisImage] = field(default_factory=dict)
     """Whether the model has seen each input, by name; empty where nobody asks."""
+    model_sha256: str = ""
+    """Of the model's description."""
 
     def counts(self) -> dict[str, int]:
         """How many studies ended how."""
@@ -219,7 +221,8 @@ class StudyBatch(ABC, Generic[M]):
                 self.save()
             used = ", ".join(str(fabric.device) for fabric in self.fabrics)
             seconds = round(time.monotonic() - self.started, 3)
-            summary = BatchSummary(self.outcomes, seconds, used, plan.passed_over, self.seen)
+            sha256 = self.facts.get("Model", {}).get("DescriptionSHA256", "")
+            summary = BatchSummary(self.outcomes, seconds, used, plan.passed_over, self.seen, sha256)
             _show_end(summary, output / self.place, console, self.done)
             if folder:
                 self.finish(folder)

@@ -5,7 +5,6 @@ is lost costs a line and never the work.
 """
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,19 +13,16 @@ from mlflow import entities
 from mlflow.tracking import MlflowClient
 
 from medgan.errors import ConfigError
-from medgan.tracking.run import METRICS_PER_CALL, MODEL_TAG, run_page
+from medgan.tracking.models import MODEL_TAG, kept_models, log_metrics
+from medgan.tracking.run import run_page
 from medgan.tracking.store import (
     STORE_ERRORS,
     database_of,
     first_line,
-    kept_models,
     opened,
     resolve_uri,
     without_password,
 )
-
-DIGEST = 32
-"""Characters of a data set's fingerprint that MLflow keeps."""
 
 
 class RecordedRun:
@@ -40,20 +36,8 @@ class RecordedRun:
         self._model_id = models[0].model_id if models else None
 
     def metrics(self, values: Mapping[str, float], dataset: tuple[str, str] | None = None) -> None:
-        """Figures such as ``test/mae_hu``, of the model too; ``dataset`` names the data and their fingerprint."""
-        name, digest = dataset or (None, None)
-        digest = digest and digest[:DIGEST]
-        if name and digest:
-            data = entities.Dataset(name, digest, source_type="medgan", source="{}")
-            context = entities.InputTag("mlflow.data.context", "evaluation")
-            self._client.log_inputs(self.id, [entities.DatasetInput(data, [context])])
-        now_ms = int(time.time() * 1000)
-        # Names of labels are part of a key, and people choose them.
-        keys = {re.sub(r"[^\w/.\- :]", "_", key): float(value) for key, value in values.items()}
-        of = {"model_id": self._model_id, "dataset_name": name, "dataset_digest": digest, "run_id": self.id}
-        rows = [entities.Metric(key, value, now_ms, 0, **of) for key, value in keys.items()]
-        for first in range(0, len(rows), METRICS_PER_CALL):
-            self._client.log_batch(self.id, metrics=rows[first : first + METRICS_PER_CALL])
+        """Figures such as ``test/mae_hu``, of the model too; see :func:`medgan.tracking.models.log_metrics`."""
+        log_metrics(self._client, self.id, values, model_id=self._model_id, dataset=dataset)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Facts to search for, of the run and of its model."""
@@ -105,6 +89,16 @@ def record_of_model(tracking: str | None, sha256: str, write: Callable[[Recorded
         return f"not recorded: {error}"
     except STORE_ERRORS as error:
         return f"not recorded whole: MLflow does not take it ({first_line(error)})."
+
+
+def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:
+    """Record figures of a run that has ended, such as ``test/mae_hu``, and of its model.
+
+    Raises:
+        ConfigError: The store cannot be used, or has no such run.
+    """
+    with opened(resolve_uri(uri)) as client:
+        RecordedRun(client, client.get_run(run_id)).metrics(values)
 
 
 def _run_of(client: MlflowClient, sha256: str) -> entities.Run | None:

@@ -7,17 +7,14 @@ mentioned once, and the run folder holds all that the store would have held.
 import importlib.metadata
 import json
 import logging
-import math
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from mlflow import entities
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
@@ -25,22 +22,26 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from medgan.config import flattened
 from medgan.errors import ConfigError
-from medgan.tracking.store import STORE_ERRORS, database_of, first_line, opened, resolve_uri, without_password
+from medgan.tracking.models import METRICS_PER_CALL, MODEL_TAG, KeptModel, keep_model
+from medgan.tracking.store import (
+    STORE_ERRORS,
+    database_of,
+    first_line,
+    opened,
+    resolve_uri,
+    unless_it_exists,
+    without_password,
+)
 
 log = logging.getLogger(__name__)
 # What these two print about a lost server, the Tracker says once and in plainer words.
 logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
-NEWEST = "newest"
-"""The alias of the version registered last; MLflow keeps the word ``latest`` for itself."""
-MODEL_TAG = "model_sha256"
-"""The tag by which a model's run is found again: the hash of its description, which outputs' sidecars carry."""
 RETRY_S = 60.0
 """How long a lost store is left alone before it is tried again."""
 LONGEST_PARAMETER = 6000
 PARAMETERS_PER_CALL = 100
-METRICS_PER_CALL = 1000
 MOST_UNSENT_METRICS = 100_000
 
 T = TypeVar("T")
@@ -53,11 +54,12 @@ class Tracker:
     exception, and :meth:`start` takes it up again by its id in each case.
     """
 
-    def __init__(self, client: MlflowClient, uri: str, run: entities.Run) -> None:
+    def __init__(self, client: MlflowClient, uri: str, run: entities.Run, parameters: Mapping[str, str]) -> None:
         self.id: str = run.info.run_id
         self.uri = uri
         self._client = client
         self._run = run
+        self._parameters = parameters
         self._unsent: list[entities.Metric] = []
         self._lost = False
         self._retry_at = 0.0
@@ -92,8 +94,9 @@ class Tracker:
                 run = client.create_run(_experiment_id(client, uri, experiment), run_name=run_name)
             else:
                 run = _running_again(client, uri, run_id)
-            _describe_run(client, run, flattened(parameters), tags)
-        return cls(client, uri, run)
+            texts = _as_text(flattened(parameters))
+            _describe_run(client, run, texts, tags)
+        return cls(client, uri, run, texts)
 
     def __enter__(self) -> Self:
         # ``resume_logging`` counts on from the steps that the store has: 0 for a new run.
@@ -135,17 +138,15 @@ class Tracker:
         context = entities.InputTag("mlflow.data.context", "training")
         self._send(lambda: self._client.log_inputs(self.id, [entities.DatasetInput(data, [context])]))
 
-    def model(self, folder: Path, sha256: str, register_as: str | None = None) -> str | None:
+    def model(self, model: KeptModel, register_as: str | None = None) -> str | None:
         """Keep a model folder, and make it the newest version of ``register_as`` where that is given.
-
-        ``sha256`` is the description's, by which the run is found again.
 
         Returns:
             What ``medgan convert --model`` takes; None when the store is lost.
         """
         self._retry_at = 0.0  # Worth waiting for.
-        self.tags({MODEL_TAG: sha256})
-        return self._send(lambda: self._keep_model(folder, sha256, register_as))
+        self.tags({MODEL_TAG: model.sha256})
+        return self._send(lambda: keep_model(self._client, self._run, model, self._parameters, register_as))
 
     def describe(self) -> str:
         """One line that tells where to look at this run."""
@@ -175,28 +176,6 @@ class Tracker:
             self._client.log_batch(self.id, metrics=self._unsent[:METRICS_PER_CALL])
             del self._unsent[:METRICS_PER_CALL]
 
-    def _keep_model(self, folder: Path, sha256: str, register_as: str | None) -> str:
-        client = self._client
-        logged = client.create_logged_model(
-            self._run.info.experiment_id, "model", self.id, tags={MODEL_TAG: sha256}, model_type="medgan"
-        )
-        client.log_model_artifacts(logged.model_id, str(folder))
-        client.finalize_logged_model(logged.model_id, entities.LoggedModelStatus.READY)
-        client.log_outputs(self.id, [entities.LoggedModelOutput(logged.model_id, step=0)])
-        if register_as is None:
-            return f"runs:/{self.id}/model"
-        return f"models:/{register_as}/{register(client, register_as, logged).version}"
-
-
-def register(client: MlflowClient, name: str, model: entities.LoggedModel) -> ModelVersion:
-    """The newest version of a registered model, made of a model that a run has kept."""
-    with _unless_it_exists():
-        client.create_registered_model(name)
-    # By location: MLflow looks up ``models:/ID`` in its process-wide store, which need not be this one.
-    entry = client.create_model_version(name, model.artifact_location, model.source_run_id, model_id=model.model_id)
-    client.set_registered_model_alias(name, NEWEST, str(entry.version))
-    return entry
-
 
 def run_page(uri: str, run: entities.Run) -> str:
     """Which run it is, and where to look at it."""
@@ -204,20 +183,6 @@ def run_page(uri: str, run: entities.Run) -> str:
     if uri.startswith("http"):
         return f"MLflow run {run_id}: {uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
     return f"MLflow run {run_id}: look at it with `mlflow ui --backend-store-uri '{uri}'`"
-
-
-def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:
-    """Record figures of a run that has ended, such as ``test/mae_hu``, but for those that are not finite.
-
-    The run stays as it ended.
-
-    Raises:
-        ConfigError: The store cannot be used, or has no such run.
-    """
-    now_ms = int(time.time() * 1000)
-    metrics = [entities.Metric(key, float(value), now_ms, 0) for key, value in values.items() if math.isfinite(value)]
-    with opened(resolve_uri(uri)) as client:
-        client.log_batch(run_id, metrics=metrics)
 
 
 def _running_again(client: MlflowClient, uri: str, run_id: str) -> entities.Run:
@@ -233,14 +198,18 @@ def _running_again(client: MlflowClient, uri: str, run_id: str) -> entities.Run:
         ) from None
 
 
-def _describe_run(
-    client: MlflowClient, run: entities.Run, parameters: Mapping[str, Any], tags: Mapping[str, str]
-) -> None:
+def _as_text(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """As MLflow keeps them, cut where they are longer than it takes."""
+    texts = {key: str(value) for key, value in parameters.items()}
+    return {
+        key: text if len(text) <= LONGEST_PARAMETER else f"{text[: LONGEST_PARAMETER - 1]}…"
+        for key, text in texts.items()
+    }
+
+
+def _describe_run(client: MlflowClient, run: entities.Run, values: Mapping[str, str], tags: Mapping[str, str]) -> None:
     """Write parameters and tags. MLflow refuses to change a parameter: one that differs on resume becomes a tag."""
-    values, known = {key: str(value) for key, value in parameters.items()}, run.data.params
-    for key, text in values.items():
-        if len(text) > LONGEST_PARAMETER:
-            values[key] = f"{text[: LONGEST_PARAMETER - 1]}…"
+    known = run.data.params
     changed = {f"resumed.{key}": value for key, value in values.items() if known.get(key, value) != value}
     client.log_batch(run.info.run_id, tags=[entities.RunTag(*each) for each in {**tags, **changed}.items()])
     new = [entities.Param(key, value) for key, value in values.items() if key not in known]
@@ -257,7 +226,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
         ConfigError: An experiment of this name lies in MLflow's bin.
     """
     database = database_of(uri)
-    with _unless_it_exists():
+    with unless_it_exists():
         artifacts = (database.parent / "artifacts").as_uri() if database else None
         return client.create_experiment(name, artifact_location=artifacts)
     experiment = client.get_experiment_by_name(name)
@@ -267,16 +236,6 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
             "`mlflow experiments restore`, or empty the bin with `mlflow gc`."
         )
     return str(experiment.experiment_id)
-
-
-@contextmanager
-def _unless_it_exists() -> Iterator[None]:
-    """Leave the block quietly when what it creates is already there, perhaps by another training's hand."""
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 PACKAGE = Path(__file__).parents[1]

@@ -16,8 +16,8 @@ from mlflow.store.entities.paged_list import PagedList
 
 from medgan.documents import read_json
 from medgan.errors import ConfigError, DataError
-from medgan.tracking.run import register
-from medgan.tracking.store import database_of, explained, logged_model, opened, resolve_uri, without_password
+from medgan.tracking.models import logged_model, register
+from medgan.tracking.store import database_of, explained, opened, resolve_uri, without_password
 
 CASES = "test/cases.json"
 """Of a run, its figures by case and arm: ``case, arm`` and a column a metric."""

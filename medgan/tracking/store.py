@@ -1,6 +1,5 @@
-"""Where runs are recorded: which store, whether it can be used, and the models that it keeps."""
+"""Where runs are recorded: which store, and whether it can be used."""
 
-import hashlib
 import os
 import re
 import sqlite3
@@ -10,17 +9,14 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-import mlflow.artifacts
 from filelock import FileLock
-from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
 
-from medgan.data.streams import unfinished_folder
-from medgan.errors import ConfigError, ModelError
+from medgan.errors import ConfigError
 
 STORE_ERRORS = (MlflowException, OSError, sqlite3.Error, SQLAlchemyError)
 """What a store that cannot be used, or is lost, may raise."""
@@ -108,32 +104,6 @@ def check_store(flag: str | None, recorded: object = None) -> None:
         pass
 
 
-def download_model(uri: str, tracking_uri: str | None = None) -> Path:
-    """The folder of a recorded model; a server's model is downloaded once and kept in the user's data folder.
-
-    Args:
-        uri: ``runs:/ID/model``, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``.
-        tracking_uri: As for :func:`resolve_uri`.
-
-    Raises:
-        ConfigError: The store cannot be used.
-        ModelError: The store has no such model.
-    """
-    named = re.fullmatch(r"runs:/(?P<run>\w+)/model|models:/(?P<name>[^/@]+)(@(?P<alias>\S+)|/(?P<version>\d+))", uri)
-    if named is None:
-        raise ModelError(f"{uri!r} names no model; write runs:/ID/model, models:/NAME@ALIAS or models:/NAME/VERSION.")
-    store = resolve_uri(tracking_uri)
-    with opened(store) as client:
-        pass
-    try:
-        return _local_folder(_location(client, named), store)
-    except STORE_ERRORS as error:
-        raise ModelError(
-            f"{uri} cannot be fetched from {without_password(store)} ({first_line(error)}); "
-            "check the name, or say with --tracking where the model was recorded."
-        ) from None
-
-
 def database_of(uri: str) -> Path | None:
     """The file of a SQLite store; None of another."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
@@ -173,49 +143,11 @@ def _client(uri: str) -> MlflowClient:
         return MlflowClient(uri)
 
 
-def _location(client: MlflowClient, named: re.Match[str]) -> str:
-    """Where a registered model, or the one that a run kept last, lies."""
-    if name := named["name"]:
-        version = named["version"] or client.get_model_version_by_alias(name, named["alias"]).version
-        return str(client.get_model_version_download_uri(name, str(version)))
-    return str(logged_model(client, named["run"]).artifact_location)
-
-
-def logged_model(client: MlflowClient, run_id: str) -> LoggedModel:
-    """The model that a run kept last.
-
-    Raises:
-        ModelError: It kept none.
-    """
-    models = kept_models(client, run_id, client.get_run(run_id).info.experiment_id)
-    if not models:
-        raise ModelError(f"run {run_id} kept no model: it did not end, or it could not reach the server when it did.")
-    return models[0]
-
-
-def kept_models(client: MlflowClient, run_id: str, experiment_id: str) -> list[LoggedModel]:
-    """The models that a run kept, the last first, whatever their names."""
-    models = client.search_logged_models(
-        [experiment_id],
-        filter_string=f"source_run_id = '{run_id}'",
-        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-    )
-    # A model whose upload was cut off stays PENDING; MLflow's own filter does not find a status.
-    return [model for model in models if model.status == LoggedModelStatus.READY]
-
-
-def _local_folder(location: str, store: str) -> Path:
-    """The folder itself where it lies on this machine, else a download of it, kept under its location's hash."""
-    if location.startswith("file:"):
-        return Path(url2pathname(urlparse(location).path)).resolve(strict=True)
-    download = data_folder() / "models" / hashlib.sha256(f"{store} {location}".encode()).hexdigest()[:16]
-    if not download.is_dir():
-        download.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished_folder(download.parent) as folder:
-            part = mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=store)
-            try:
-                Path(part).rename(download)
-            except OSError:
-                if not download.is_dir():  # else another process of the same batch was first; its download is the same
-                    raise
-    return download
+@contextmanager
+def unless_it_exists() -> Iterator[None]:
+    """Leave the block quietly when what it creates is already there, perhaps by another training's hand."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

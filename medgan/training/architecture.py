@@ -170,7 +170,7 @@ class TranslationDescription(Description):
         "Convert studies with `medgan convert INPUT OUTPUT --model THIS_FOLDER`. Judge the result on subjects outside "
         "the\nsplit with `medgan evaluate`: the figures above chose the epoch and are no evidence of benefit."
     )
-    lists = "directions"
+    lists, loader = "directions", "medgan.inference.pyfunc"
 
     task: Literal["translation"] = "translation"
     name: Line

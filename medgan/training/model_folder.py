@@ -96,6 +96,8 @@ class Description(Config, ABC):
     """The card's last words."""
     called: ClassVar[str] = ""
     """What outputs call the model, where that is always the same."""
+    loader: ClassVar[str | None] = None
+    """The module by which MLflow's ``pyfunc`` makes a function of paths of the model folder, where there is one."""
     lists: ClassVar[str | None] = None
     """The field that lists the names of the networks, where these are not always the same."""
 

@@ -16,7 +16,7 @@ from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Data, Location
 from medgan.errors import ConfigError, DataError
 from medgan.pipeline import Pipeline
-from medgan.tracking import Tracker, check_store, code_revision
+from medgan.tracking import KeptModel, Tracker, check_store, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import Description, Origin, library_versions
@@ -120,8 +120,18 @@ def train(order: Order, console: Console) -> Trained:
                 recorder=Recorder(run.path, tracker, console),
             )  # fmt: skip
             tracker.artifact(run.path / "metrics.csv")
-            model_uri = tracker.model(run.model, model.description.sha256, order.register)
+            model_uri = tracker.model(_kept(run, pipeline, model.description), order.register)
             return Trained(run, model.description, pipeline.used_by, tracker.describe(), model_uri)
+
+
+def _kept(run: RunFolder, pipeline: Pipeline[Any], description: Description) -> KeptModel:
+    """What MLflow is told of a model: its validation metrics are those of the networks that were kept."""
+    kept = pipeline.config.fit.keep
+    metrics = {f"{kept}/{key.removeprefix('val/')}": value for key, value in description.metrics.items()}
+    return KeptModel(
+        run.model, description.sha256, metrics | {f"{kept}/epoch": description.epoch}, description.epoch,
+        validated_on=description.origin.split_hash, loader=description.loader,
+    )  # fmt: skip
 
 
 Begun = tuple[RunFolder, Pipeline[Any], Data | None]

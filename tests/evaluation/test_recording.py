@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from medgan.evaluation.evaluate import evaluate
 from medgan.evaluation.recording import record_evaluation
-from medgan.tracking import Tracker, resolve_uri
+from medgan.tracking import KeptModel, Tracker, resolve_uri
 
 SUBJECTS = "Meyer-Anna", "Zorn-Otto", "Abel-Ida"
 FACTS = {"run_name": "first", "parameters": {}, "tags": {}}
@@ -49,7 +49,7 @@ def run_of():
         (folder / "model").mkdir(parents=True, exist_ok=True)
         (folder / "model" / "model.json").write_text("{}")
         with Tracker.start(None, experiment=experiment, **FACTS) as run:
-            run.model(folder / "model", sha256)
+            run.model(KeptModel(folder / "model", sha256))
         return run.id
 
     return start

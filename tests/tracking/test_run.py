@@ -12,7 +12,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from medgan.errors import ConfigError
-from medgan.tracking import Tracker, add_metrics, code_revision
+from medgan.tracking import KeptModel, Tracker, add_metrics, code_revision
 from medgan.tracking import run as recording
 
 PARAMETERS = {"fit": {"epochs": 3, "device": "cpu"}, "seed": 7}
@@ -141,7 +141,7 @@ def test_a_server_that_dies_ends_no_training_and_gets_the_metrics_when_it_is_bac
         try:
             run.metrics({"train/cycle": 2.0}, step=2)
             run.artifact(tmp_path / "epoch_002.png", "samples")
-            assert run.model(tmp_path / "model", "0" * 64) is None
+            assert run.model(KeptModel(tmp_path / "model", "0" * 64)) is None
             (warning,) = [record.getMessage() for record in caplog.records]
             assert "The training goes on; metrics.csv" in warning
         finally:

@@ -1,6 +1,5 @@
 import multiprocessing
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -8,10 +7,9 @@ import pytest
 from mlflow.telemetry.client import get_telemetry_client
 from mlflow.tracking import MlflowClient
 
-from medgan.errors import ConfigError, ModelError
+from medgan.errors import ConfigError
 from medgan.tracking import Tracker, check_store, data_folder, download_model, resolve_uri
 
-SHA256 = "0" * 64
 FACTS = {"experiment": "ct_contrast", "run_name": "first", "parameters": {}, "tags": {}}
 
 
@@ -139,75 +137,3 @@ def test_a_deleted_experiment_is_not_filled_again(database):
     client.delete_experiment(client.get_experiment_by_name("deleted").experiment_id)
     with pytest.raises(ConfigError, match="mlflow experiments restore"):
         Tracker.start(database, **facts)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    write(folder, b"weights")
-    return folder
-
-
-def write(folder, weights):
-    (folder / "weights.safetensors").write_bytes(weights)
-    (folder / "model.json").write_text("{}")
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def keep(store, folder, register_as=None):
-    with Tracker.start(store, **FACTS) as run:
-        uri = run.model(folder, SHA256, register_as)
-    return run, uri
-
-
-def test_a_model_comes_back_by_its_run_whose_last_it_is_and_a_servers_is_downloaded_once(store, folder):
-    run, uri = keep(store, folder)
-    assert uri == f"runs:/{run.id}/model"
-    first = download_model(uri, store)
-    assert contents(first) == contents(folder)
-    written = first.stat().st_ino
-    assert download_model(uri, store).stat().st_ino == written
-    assert [path.name for path in first.parent.iterdir()] == [first.name]
-    write(folder, b"longer trained")
-    with Tracker.start(store, **FACTS, run_id=run.id) as again:
-        again.model(folder, SHA256)
-    assert contents(download_model(uri, store)) == contents(folder)
-
-
-def test_a_model_comes_back_by_its_version_and_the_alias_follows_the_newest(store, folder):
-    for number, weights in enumerate((b"weights", b"better weights"), start=1):
-        write(folder, weights)
-        assert keep(store, folder, register_as="moving")[1] == f"models:/moving/{number}"
-        assert contents(download_model("models:/moving@newest", store)) == contents(folder)
-    assert contents(download_model("models:/moving/1", store))["weights.safetensors"] == b"weights"
-
-
-def test_a_model_is_found_without_naming_the_store_again_and_named_where_its_files_are_gone(
-    database, folder, monkeypatch
-):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    _, uri = keep(None, folder)
-    assert contents(download_model(uri)) == contents(folder)
-    shutil.rmtree(download_model(uri))
-    with pytest.raises(ModelError, match="No such file"):
-        download_model(uri)
-
-
-@pytest.mark.parametrize("uri", ["runs:/", "runs:/abc", "runs:/abc/weights", "models:/name", "models:/@x", "model"])
-def test_an_address_of_no_model_is_explained(uri):
-    with pytest.raises(ModelError, match="models:/NAME@ALIAS"):
-        download_model(uri)
-
-
-def test_a_model_that_does_not_exist_is_named(store):
-    for uri in (f"runs:/{'0' * 32}/model", "models:/unknown@newest", "models:/unknown/3"):
-        with pytest.raises(ModelError, match=f"{uri} cannot be fetched from .*--tracking"):
-            download_model(uri, store)
-    with Tracker.start(store, **FACTS) as run:
-        pass
-    with pytest.raises(ModelError, match=f"run {run.id} kept no model"):
-        download_model(f"runs:/{run.id}/model", store)

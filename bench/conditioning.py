@@ -28,7 +28,6 @@ import pandas as pd
 import torch
 from lightning_fabric import seed_everything
 from rich.console import Console
-from skimage.io import imsave
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
@@ -44,14 +43,14 @@ from medgan.evaluation.fidelity import fidelity
 from medgan.networks.latent import WholeDiscriminator
 from medgan.phantom.cohort import write_phantom
 from medgan.phantom.tissues import HEAD_LESIONS
+from medgan.pictures.tiles import Picture, Row, sheet
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
 from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
-from medgan.synthesis.generator import GENERATOR, joint, split_joint, spread
+from medgan.synthesis.generator import GENERATOR, joint, patch_tile, split_joint, spread
 from medgan.synthesis.generators import read_cases
 from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
 from medgan.training.device import make_fabric
 from medgan.training.fit import Fit, FitConfig
-from medgan.training.learner import panel
 from medgan.training.recorder import Recorder
 
 ARMS = {
@@ -127,7 +126,7 @@ def main() -> None:
         network = trained(arm, pool, given)
         seconds = time.process_time() - started
         columns[arm] = of_samples(judge, network, real, given.seed) | {"training, s of CPU": seconds}
-        imsave(given.out / f"{arm}.png", picture(network, given.seed), check_contrast=False)
+        (given.out / f"{arm}.png").write_bytes(picture(network, given.seed).png())
         pd.DataFrame(columns).to_csv(given.out / "conditioning.csv")
     table = pd.DataFrame(columns)
     Console(width=110).print(table.map(lambda value: "" if pd.isna(value) else f"{value:.4g}").to_string())
@@ -272,13 +271,16 @@ def volumes(samples: Tensor) -> np.ndarray:
     return np.moveaxis(samples[:, :1].numpy(), 1, -1)
 
 
-def picture(network: nn.Module, seed: int, columns: int = 12) -> np.ndarray:
-    """Each column a z: healthy, small and large, and the label maps of the last two."""
+def picture(network: nn.Module, seed: int, columns: int = 6) -> Picture:
+    """Each column a z: healthy, small and large, with the outlines of what was drawn as a lesion."""
     torch.manual_seed(seed + 2)
     z = torch.randn(columns, network.latent)
-    stacks = [drawn(network, z, torch.full((columns,), kind)) for kind in range(len(ASKED))]
-    rows = [volumes(stack) for stack in stacks] + [volumes(stack[:, 1:]) for stack in stacks[1:]]
-    return panel([list(row) for row in rows], -1.0, 1.0).repeat(3, axis=0).repeat(3, axis=1)
+    rows = []
+    for kind, name in enumerate(ASKED):
+        images, labels = split_joint(drawn(network, z, torch.full((columns,), kind)))
+        pairs = zip(images, labels, strict=True)
+        rows.append(Row([patch_tile(image, LESIONS, labels=own) for image, own in pairs], str(name)))
+    return sheet(rows, "samples of one z in each column, by what was asked for")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
@@ -16,11 +15,13 @@ from medgan.data.preparation import GridConfig
 from medgan.losses import labelled_loss
 from medgan.networks.blocks import Norm
 from medgan.networks.latent import WholeDiscriminator, halvings
+from medgan.pictures.panels import Panel
+from medgan.pictures.tiles import Row
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut
 from medgan.segmentation.settings import MOST_LABELS, Name
-from medgan.synthesis.generator import volume
+from medgan.synthesis.generator import patch_tile
 from medgan.synthesis.patches import LesionConfig, LesionPatches, class_of
-from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, panel
+from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms
 from medgan.training.model_folder import Description, Model, input_rows
 
 CLASSIFIER = "classifier"
@@ -162,13 +163,20 @@ class ClassifierLearner(Learner):
             "val/cross_entropy": float(labelled_loss(scores, classes)),
             "val/accuracy": float((predictions == classes).float().mean()),
         }
-        blank = np.full_like(volume(images[0]), -1.0)
+        taken = [(predictions == number).nonzero().flatten().tolist()[:SHOWN] for number in range(len(self.classes))]
         rows = [
-            [volume(image) for image in images.cpu()[predictions == number][:SHOWN]]
-            for number in range(len(self.classes))
-        ]
-        width = max(map(len, rows))
-        return Judgement(metrics, panel([row + [blank] * (width - len(row)) for row in rows], -1.0, 1.0))
+            Row(
+                [
+                    patch_tile(images[place].cpu(), self.lesions, title=f"is {self.classes[int(classes[place])]}")
+                    for place in places
+                ] or [None],
+                f"taken for {name}",
+            )
+            for name, places in zip(self.classes, taken, strict=True)
+        ]  # fmt: skip
+        return Judgement(
+            metrics, Panel(rows, f"held-out patches by the class they were taken for: {', '.join(self.classes)}")
+        )
 
 
 class SupervisedConfig(Config):

@@ -1,7 +1,7 @@
 """Slices as tiles with sides, scale and window, and sheets of tiles with titles, captions and colour bars."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -41,7 +41,7 @@ class Outline:
     """(rows, columns), the pixels of a view on the same grid; what is not 0 is inside."""
     colour: str
     name: str = ""
-    """Said below the tile, in its colour's dark shade."""
+    """Said below the tile."""
     dashed: bool = False
 
 
@@ -78,6 +78,14 @@ class Picture:
         info.add_itxt("Description", self.caption)
         self.image.save(stream, format="PNG", pnginfo=info, compress_level=4)
         return stream.getvalue()
+
+
+def outlines_of(labels: NDArray[Any], names: Iterable[str]) -> list[Outline]:
+    """The rims of a label map (rows, columns), in which 1 is the first of ``names``, each in its own colour."""
+    return [
+        Outline(labels == number, OUTLINES[(number - 1) % len(OUTLINES)], name)
+        for number, name in enumerate(names, start=1)
+    ]
 
 
 def draw(tile: Tile, side: int = SIDE) -> Image.Image:

@@ -63,6 +63,10 @@ class View:
             parts.append(f"oblique by {self.tilt_degrees:.0f}°: the nearest plane")
         return ", ".join([*parts, *([] if self.placed else ["sides assumed"])])
 
+    def minus(self, other: Self) -> Self:
+        """The difference of two images in this slice."""
+        return replace(self, pixels=self.pixels - other.pixels)
+
     def cut(self, rows: slice, columns: slice) -> Self:
         """A part of the slice."""
         return replace(self, pixels=self.pixels[rows, columns])

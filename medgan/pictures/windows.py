@@ -62,6 +62,14 @@ def percentiles(voxels: NDArray[np.floating], bounds: Bounds = PERCENTILES) -> D
     return DisplayWindow(f"percentiles {bounds.lower:g} … {bounds.upper:g}:", *bounds.bounds(voxels), "arbitrary")
 
 
+def window_between(domain: Domain, bounds: tuple[float, float], name: str = "soft tissue") -> DisplayWindow:
+    """How an image of a domain is shown: a CT in the window called ``name``, an MR between ``bounds`` of its own."""
+    if domain.unit == "HU":
+        return WINDOWS[name]
+    shown = domain.window
+    return DisplayWindow(f"percentiles {shown.lower:g} … {shown.upper:g}:", *bounds, domain.unit)
+
+
 def window_for(domain: Domain, voxels: NDArray[np.floating], name: str = "soft tissue") -> DisplayWindow:
     """How an image of a domain is shown: a CT in the window called ``name``, an MR between its percentiles."""
     return WINDOWS[name] if domain.unit == "HU" else percentiles(voxels)

@@ -130,7 +130,7 @@ def register_pair(pair: RawPair) -> tuple[Quality, PairStatus, str]:
     moved = _resampled(moving.voxels, moving.grid, fixed.grid, transform, air=domains[1].air)
     masks = _masks_on_fixed(studies, fixed.grid, moving.grid, transform)
     title = f"{studies[0].subject}: {status}, Dice {quality.dice_before:.3f} → {quality.dice_after:.3f}"
-    draw_pair(fixed.voxels, moved, domains, fixed.grid.spacing_mm, pair.picture, title)
+    draw_pair(fixed, moved, domains, pair.picture, title)
     _write_transform(transform, pair.transform)
     if status == "accepted":
         for domain, voxels, mask in zip(domains, (fixed.voxels, moved), masks, strict=True):

@@ -2,20 +2,23 @@
 """Whether a registration can be trusted: figures before and after, and the limits that they must keep."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 from scipy.stats import entropy
 
 from medgan.config import Config
-from medgan.data.domains import Domain, Window
+from medgan.data.domains import Domain
+from medgan.data.grid import Volume
 from medgan.data.streams import replacing
+from medgan.pictures.tiles import OUTLINES, Outline, Row, Tile, sheet
+from medgan.pictures.views import PLANES, view_of
+from medgan.pictures.windows import DisplayWindow, window_for
 from medgan.registration.search import Side, centred, matrix_lps, on, voxels_of
 
 PairStatus = Literal["accepted", "refused", "failed"]
@@ -27,10 +30,10 @@ NOISE_ERRORS = 3.0
 """A gain of fewer standard errors is noise: the best of several ends of a search looks better than it is."""
 MOST_POINTS = 20_000
 """Body voxels whose displacement is measured."""
-WINDOWS = {"CT": Window(lower=-200.0, upper=400.0), "MR": Window(lower=1.0, upper=99.0, percentiles=True)}
 FIELDS = 8
-"""Of the checkerboard, along the shorter edge of a plane."""
-PLANES = ("sagittal", "coronal", "axial")
+"""Of the checkerboard, along the shorter edge of a slice."""
+EDGES = (0.2, 0.7)
+"""Of the moved scan's window: its skin, and what is bright."""
 
 
 class Limits(Config):
@@ -184,38 +187,31 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return 2 * int((one & other).sum()) / total if total else 0.0
 
 
-def _checkerboard(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Two slices (X, Y) as the fields of one board; the first field, at index 0, 0, shows ``one``."""
+def _checkerboard(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Two slices (rows, columns) as the fields of one board; the first field, at index 0, 0, shows ``one``."""
     edge = max(1, min(one.shape) // FIELDS)
-    x, y = np.indices(one.shape) // edge
-    return np.where((x + y) % 2 == 0, one, other)
+    row, column = np.indices(one.shape) // edge
+    return np.where((row + column) % 2 == 0, one, other)
 
 
 def draw_pair(
-    fixed: NDArray[np.float32],
-    moved: NDArray[np.float32],
-    domains: tuple[Domain, Domain],
-    spacing_mm: tuple[float, float, float],
-    path: Path,
-    title: str,
+    fixed: Volume, moved: NDArray[np.float32], domains: tuple[Domain, Domain], path: Path, title: str
 ) -> None:
-    """Write a PNG of two scans (X, Y, Z) on one grid: checkerboards of the middle planes, below them edges."""
-    scans = []
-    for voxels, domain in zip((fixed, moved), domains, strict=True):
-        lower, upper = WINDOWS[domain.modality].bounds(voxels)
-        scans.append(np.asarray(np.clip((voxels - lower) / (upper - lower), 0, 1), dtype=np.float64))
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    figure.suptitle(title, parse_math=False)  # dollar signs of a name are no formula
-    for column, plane in enumerate(PLANES):
-        one, other = (scan.take(scan.shape[column] // 2, axis=column) for scan in scans)
-        first, second = (spacing for axis, spacing in enumerate(spacing_mm) if axis != column)
-        rows = [("checkerboard, " + plane, _checkerboard(one, other))]
-        rows.append((f"edges of {domains[1].name} on {domains[0].name}", one))
-        for row, (text, picture) in enumerate(rows):
-            axes = figure.add_subplot(2, 3, 1 + column + 3 * row)
-            axes.imshow(picture.T, cmap="gray", vmin=0, vmax=1, origin="lower", aspect=second / first)
-            axes.set_title(text)
-            axes.axis("off")
-        axes.contour(other.T, levels=[0.2, 0.7], colors=["tab:red", "tab:orange"], linewidths=0.7)
+    """Write a PNG of a scan and another on its grid: both, a checkerboard, and edges, in the middle of each plane."""
+    windows = [window_for(domain, voxels) for voxels, domain in zip((fixed.voxels, moved), domains, strict=True)]
+    rows = []
+    for plane in PLANES[::-1]:
+        still, other = view_of(fixed, plane), view_of(replace(fixed, voxels=moved), plane)
+        one, two = ((each.pixels - window.lower) / (window.upper - window.lower)
+                    for each, window in zip((still, other), windows, strict=True))  # fmt: skip
+        board = replace(still, pixels=_checkerboard(*(np.clip(each, 0, 1) for each in (one, two))))
+        edges = [Outline(two >= level, colour) for level, colour in zip(EDGES, OUTLINES, strict=False)]
+        tiles = [
+            Tile(still, windows[0], f"fixed: {domains[0].name}"),
+            Tile(other, windows[1], f"moved: {domains[1].name}"),
+            Tile(board, DisplayWindow("each in its window", 0.0, 1.0, "of it"), "checkerboard"),
+            Tile(still, windows[0], f"edges of {domains[1].name} on {domains[0].name}", edges),
+        ]
+        rows.append(Row(tiles, still.caption))
     with replacing(path) as stream:
-        figure.savefig(stream, format="png")
+        stream.write(sheet(rows, title, title=title).png())

@@ -261,7 +261,7 @@ def _worst(findings: Findings) -> Iterator[Plot]:
         dice = "Dice not defined" if pd.isna(case["dice"]) else f"Dice {case['dice']:.3f}"
         src, problem = None, ""
         try:
-            src = embedded(overlay(case, findings.folder, case["value"]), kind="png")
+            src = embedded(overlay(case, findings.folder, case["value"]))
         except MedganError as error:
             problem = str(error).replace(f"{findings.folder}/", "")
         yield Plot(src, f"{title}: true and found outline", f"{title}: {dice}", case["arm"], problem)

@@ -14,22 +14,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
-from medgan.data.grid import Volume, same_grid
+from medgan.data.grid import same_grid, upright
 from medgan.data.volumes import read_volume
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.statistics import verdict
+from medgan.pictures.curves import COLOURS, STYLE
+from medgan.pictures.tiles import OUTLINES, Outline, Picture, Row, Tile, sheet
+from medgan.pictures.views import view_of
+from medgan.pictures.windows import DisplayWindow
 
 WIDTH_IN = 4.8
 """So narrow that letters of 9 points can still be read where a telephone shows the plot 9 cm wide."""
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8C8C8C")
-"""Told apart by the colour-blind, too: Okabe & Ito 2008, with grey for their yellow, which paper swallows."""
-STYLE: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": "medgan", "font.size": 9, "text.parse_math": False}
-"""A name with dollar signs is a name, and no formula that may not parse."""
 MARKS = {"higher": ("#0072B2", "o"), "lower": ("#D55E00", "s"), "not shown": ("#6B6B6B", "D"), "unknown": ("k", "x")}
-TRUTH_COLOUR, FOUND_COLOUR = "#00E5A0", "#FF4FD8"
+TRUTH, FOUND = (OUTLINES[0], "truth", False), (OUTLINES[1], "label map", True)
+OVERLAY = 340
+"""Pixels of a worst case's edge."""
 MARGIN = 0.6
 """Shown around both outlines, in multiples of their extent."""
 LEAST_MARGIN_VOXELS = 12
@@ -37,13 +38,14 @@ GREY_PERCENTILES = (1.0, 99.0)
 """Of the intensities between and around the outlines; black and white lie half their distance beyond."""
 
 
-def embedded(figure: Figure, *, kind: str = "svg") -> str:
-    """A figure as the ``src`` of an image, ``png`` where there are voxels in it; equal figures give equal text."""
+def embedded(figure: Figure | Picture) -> str:
+    """A figure as the ``src`` of an image, a picture as a PNG; equal figures give equal text."""
+    if isinstance(figure, Picture):
+        return f"data:image/png;base64,{base64.b64encode(figure.png()).decode()}"
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
-    media = {"svg": "image/svg+xml", "png": "image/png"}[kind]
-    return f"data:{media};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def forest(
@@ -106,8 +108,14 @@ def learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure:
     return figure
 
 
-def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
-    """The axial slice in which truth and label map differ most, cut out around both; the patient's right is left.
+def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Picture:
+    """The axial slice in which truth and label map differ most, cut out around both; see :func:`worst_tile`."""
+    tile = worst_tile(case, folder, value)
+    return sheet([Row([tile], tile.view.caption)], f"{tile.view.caption}; truth solid, label map dashed", side=OVERLAY)
+
+
+def worst_tile(case: Mapping[str, Any], folder: Path, value: int) -> Tile:
+    """The slice of :func:`overlay`.
 
     Args:
         case: An entry of ``worst`` in ``benefit.json``: ``image``, ``truth`` and ``label_map`` relative to the folder.
@@ -121,27 +129,21 @@ def overlay(case: Mapping[str, Any], folder: Path, value: int) -> Figure:
     for labels in (truth, prediction):
         if not same_grid(image.grid, labels.grid):
             raise GeometryError(f"{labels.path} is not on the grid of {image.path}; run the study again.")
-    grey = _upright(image)
-    true, marked = (_upright(labels) == value for labels in (truth, prediction))
-    place = _worst_slice(true, marked)
-    label = (true | marked)[..., place]
+    place = _worst_slice(*(upright(labels).voxels == value for labels in (truth, prediction)))
+    shown, *views = (view_of(volume, "axial", place) for volume in (image, truth, prediction))
+    true, marked = (each.pixels == value for each in views)
+    label = true | marked
     if not label.any():
         raise DataError(f"{prediction.path}: the organ is neither in the true nor in the found label map.")
-    (x, y), tight = _around(label, MARGIN), _around(label, 0.0)
-    low, high = np.percentile(grey[(*tight, place)], GREY_PERCENTILES)
-    axes_mm = dict(zip(io_orientation(image.grid.affine)[:, 0].tolist(), image.grid.spacing_mm, strict=True))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4, 3.4), layout="constrained", facecolor="black")
-        axes = figure.add_subplot()
-        black, white = float(low - (high - low) / 2), float(high + (high - low) / 2)
-        aspect = axes_mm[1] / axes_mm[0]
-        axes.imshow(grey[x, y, place].T, cmap="gray", vmin=black, vmax=white, origin="upper", aspect=aspect)
-        for mask, colour, dashes in ((true, TRUTH_COLOUR, "solid"), (marked, FOUND_COLOUR, "dashed")):
-            shown = mask[x, y, place]
-            if shown.any() and not shown.all():
-                axes.contour(shown.T, levels=[0.5], colors=colour, linewidths=1.6, linestyles=dashes)
-        axes.set_axis_off()
-    return figure
+    low, high = np.percentile(shown.pixels[_around(label, 0.0)], GREY_PERCENTILES)
+    half = float(high - low) / 2 or 1.0
+    unit = "HU" if image.modality == "CT" else "as stored"
+    window = DisplayWindow("around the organ", float(low) - half, float(high) + half, unit)
+    around = _around(label, MARGIN)
+    outlines = [
+        Outline(mask[around], colour, name, dashed) for mask, colour, name, dashed in ((true, *TRUTH), (marked, *FOUND))
+    ]
+    return Tile(shown.cut(*around), window, outlines=outlines)
 
 
 def _worst_slice(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> int:
@@ -153,14 +155,8 @@ def _worst_slice(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> int
     return int(np.argmax(differing if differing.any() else truth.sum(axis=(0, 1))))
 
 
-def _upright(volume: Volume) -> NDArray[np.float32]:
-    """Voxels whose first axis runs to the patient's left, the second to the back, the third upwards."""
-    turn = ornt_transform(io_orientation(volume.grid.affine), axcodes2ornt(("L", "P", "S")))
-    return np.asarray(apply_orientation(volume.voxels, turn))
-
-
 def _around(label: NDArray[np.bool_], margin: float) -> tuple[slice, slice]:
-    """A window around a label (X, Y) that is not empty; the margin is in multiples of its extent, 0 for none."""
+    """A window around a label (rows, columns) that is not empty; the margin is in multiples of its extent."""
     window = []
     for axis in (0, 1):
         places = np.flatnonzero(label.any(axis=1 - axis))

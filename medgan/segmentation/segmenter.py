@@ -11,13 +11,15 @@ from torch.optim import AdamW, Optimizer
 
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.tissues import overlap
+from medgan.pictures.panels import CASES, Panel, panel, shown_slices
+from medgan.pictures.tiles import Row, Tile, outlines_of
+from medgan.pictures.views import fullest, view
+from medgan.pictures.windows import window_between
 from medgan.segmentation.apply import segment_prepared
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled, LabelledHeldOut, LabelledPatches
 from medgan.segmentation.settings import SEGMENTER, SegmenterConfig, SegmenterDescription
 from medgan.training.fit import Training
-from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms, panel
-
-PANEL_CASES = 4
+from medgan.training.learner import Batch, HeldOut, Judgement, Learner, Networks, Terms
 
 
 class Segmenter(Learner):
@@ -58,7 +60,7 @@ class Segmenter(Learner):
         metrics = {key: value for key, value in metrics.items() if not np.isnan(value)}
         mean = _mean(list(metrics.values()))
         metrics |= {"val/dice": mean, "val/dice_loss": 1 - mean}
-        return Judgement(metrics, _panel(held_out, predictions, len(self.config.labels)))
+        return Judgement(metrics, _panel(held_out, predictions, self.config))
 
 
 def _mean(scores: Sequence[float]) -> float:
@@ -67,15 +69,24 @@ def _mean(scores: Sequence[float]) -> float:
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def _panel(held_out: LabelledHeldOut, predictions: Sequence[NDArray[np.uint8]], names: int) -> NDArray[np.uint8]:
-    """Cases as rows: the image, the truth and the prediction, in the slice where the truth is largest."""
+def _panel(held_out: LabelledHeldOut, predictions: Sequence[NDArray[np.uint8]], config: SegmenterConfig) -> Panel:
+    """Slices as rows: the image, with the true outlines, and with those that were found; where the truth is largest."""
     rows = []
-    for study, truth, ours in list(zip(held_out.source, held_out.labels, predictions, strict=True))[:PANEL_CASES]:
-        fullest = int(np.argmax(np.count_nonzero(truth, axis=(0, 1))))
-        marks = [2 * labels.astype(np.float32) / names - 1 for labels in (truth, ours)]
-        case: list[NDArray[np.floating]] = [study.normalised(), *marks]
-        rows.append([volume[:, :, fullest : fullest + 1] for volume in case])
-    return panel(rows, -1.0, 1.0)
+    cases = list(zip(held_out.source, held_out.labels, predictions, strict=True))[:CASES]
+    for number, (study, truth, ours) in enumerate(cases, start=1):
+        window = window_between(config.domain, study.bounds)
+        planes = dict(shown_slices([(0, size) for size in truth.shape]))
+        for plane in planes:
+            image, true, marked = (
+                view(voxels, study.affine, plane, fullest(truth, plane)) for voxels in (study.voxels, truth, ours)
+            )
+            tiles = [Tile(image, window, "image")]
+            tiles += [
+                Tile(image, window, title, outlines_of(labels.pixels, config.labels))
+                for title, labels in (("truth", true), ("prediction", marked))
+            ]
+            rows.append(Row(tiles, f"case {number}: {image.caption}"))
+    return panel(rows, f"segmentation of {', '.join(config.labels)}")
 
 
 def segmenter_task(

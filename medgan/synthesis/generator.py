@@ -11,11 +11,16 @@ from torch.optim import Adam, Optimizer
 from torch.utils.data import default_collate
 
 from medgan.data.patches import Batch
+from medgan.data.preparation import denormalise
 from medgan.errors import DataError
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
+from medgan.pictures.panels import Panel, panel
+from medgan.pictures.tiles import Row, Tile, outlines_of
+from medgan.pictures.views import Plane, view
+from medgan.pictures.windows import DisplayWindow
 from medgan.segmentation.labelled import IMAGE, LABELS, LabelledHeldOut
 from medgan.synthesis.patches import CONDITION, LesionConfig, LesionPatches
-from medgan.training.learner import HeldOut, Judgement, Learner, Networks, bare, panel
+from medgan.training.learner import HeldOut, Judgement, Learner, Networks, bare
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 """Names of networks; the generator is the one that is kept."""
@@ -116,7 +121,7 @@ class Sampler(LesionGenerator):
         distance = sliced_wasserstein(fake.numpy(), real.numpy(), projections=PROJECTIONS, seed=0)
         self.diversity = spread(fake) / max(spread(real), 1e-6)
         metrics = {"val/sliced_wasserstein": distance, "val/diversity": self.diversity}
-        return Judgement(metrics, _panel(real, fake, len(self.lesions.names)))
+        return Judgement(metrics, _panel(real, fake, self.lesions))
 
     def diagnose(self, means: Mapping[str, float]) -> str | None:
         """Advice where the last validation found mode collapse."""
@@ -135,13 +140,37 @@ def spread(patches: Tensor) -> float:
     return float((torch.pdist(flat) / flat.shape[1] ** 0.5).mean())
 
 
-def _panel(real: Tensor, fake: Tensor, names: int) -> NDArray[np.uint8]:
-    """Real patches above, samples below, each with its label map beside; the middle slice of blocks."""
+def _panel(real: Tensor, fake: Tensor, lesions: LesionConfig) -> Panel:
+    """Real patches above, samples below, with the outlines of their labels; blocks in two planes."""
     rows = []
-    for stack in (real[:SHOWN], fake[:SHOWN]):
+    for title, stack in (("held-out patches", real[:SHOWN]), ("samples", fake[:SHOWN])):
         image, labels = split_joint(stack)
-        rows.append([volume(tile) for pair in zip(image, 2 * labels / names - 1, strict=True) for tile in pair])
-    return panel(rows, -1.0, 1.0)
+        for plane in patch_planes(image):
+            pairs = zip(image, labels, strict=True)
+            rows.append(Row([patch_tile(each, lesions, plane, labels=own) for each, own in pairs], f"{title}, {plane}"))
+    return panel(rows, "held-out patches above, samples below")
+
+
+def patch_planes(patches: Tensor) -> tuple[Plane, ...]:
+    """In which planes patches (B, 1, *shape) are shown."""
+    return ("axial", "coronal") if patches.dim() == 5 else ("axial",)
+
+
+def patch_tile(
+    patch: Tensor, lesions: LesionConfig, plane: Plane = "axial", title: str = "", labels: Tensor | None = None
+) -> Tile:
+    """The middle slice of a patch (1, *shape) in [-1, 1], with the outlines of its label map, of the same shape."""
+    window, unit = lesions.domain.window, lesions.domain.unit
+    voxels = volume(patch)
+    if unit == "HU":
+        voxels, shown = (
+            denormalise(voxels, window.bounds(voxels)),
+            DisplayWindow("network's window", window.lower, window.upper, unit),
+        )
+    else:
+        shown = DisplayWindow("range of the network", -1.0, 1.0, unit)
+    outlines = [] if labels is None else outlines_of(view(volume(labels), plane=plane).pixels, lesions.names)
+    return Tile(view(voxels, plane=plane), shown, title, outlines)
 
 
 def volume(patch: Tensor) -> NDArray[np.float32]:

@@ -21,11 +21,23 @@ from medgan.data.patches import Batch
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.networks.painter import Painter
 from medgan.networks.spade import SpadeGenerator, SpadeNorm
+from medgan.pictures.panels import panel
+from medgan.pictures.tiles import Row
 from medgan.segmentation.labelled import IMAGE, LABELS
-from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, PROJECTIONS, SHOWN, LesionGenerator, masks, volume
+from medgan.synthesis.generator import (
+    DISCRIMINATOR,
+    GENERATOR,
+    PROJECTIONS,
+    SHOWN,
+    LesionGenerator,
+    masks,
+    patch_planes,
+    patch_tile,
+    split_joint,
+)
 from medgan.synthesis.patches import CONDITION, TISSUE, LesionConfig
 from medgan.training.architecture import DiscriminatorConfig, ResNetConfig, UNetConfig
-from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare, panel
+from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare
 
 RADII = (1 / 12, 1 / 4)
 """Of the ellipsoids that stand in where no lesion lends its shape, as shares of the patch's edges."""
@@ -266,9 +278,14 @@ class Painting(LesionGenerator):
             "val/mae_percent": PERCENT * float(losses.reconstruction(fake, real, hidden)),
             "val/noise_percent": PERCENT * float(losses.reconstruction(fake, other, hidden)),
         }
-        wanted = 2 * inputs[2].amax(dim=1, keepdim=True) - 1
-        columns = (inputs[0] - hidden, wanted, fake, real)
-        return Judgement(metrics, panel([[volume(each[case]) for each in columns] for case in range(SHOWN)], -1.0, 1.0))
+        wanted = split_joint(torch.cat([inputs[0], 2 * inputs[2] - 1], dim=1))[1]
+        columns = {"around what is hidden": inputs[0] - hidden, "painted": fake, "real": real}
+        rows = [
+            Row([patch_tile(each[case], self.lesions, plane, name, wanted[case]) for name, each in columns.items()],
+                f"patch {case + 1}, {plane}")
+            for case in range(SHOWN) for plane in patch_planes(real)
+        ]  # fmt: skip
+        return Judgement(metrics, panel(rows, "held-out patches with the outlines that are asked for"))
 
 
 def _of_hidden(scores: Tensor, hidden: Tensor) -> Tensor:

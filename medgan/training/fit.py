@@ -162,7 +162,7 @@ class Fit:
                 save_atomic({"averages": weights_of(self.state.ema.networks), "epoch": number}, self.best)
         progress.history.append(row)
         progress.sums, progress.counts = {}, {}
-        self.recorder.epoch(progress.history, panel)
+        self.recorder.epoch(progress.history, panel, progress.best_epoch)
         self.state.save(self.last)
 
     def _heed_stop(self) -> None:

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric, is_wrapped
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from medgan.data.preparation import Prepared
+from medgan.pictures.panels import Panel
 
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
@@ -35,8 +34,8 @@ class Judgement:
 
     metrics: dict[str, float]
     """By tracking key, ``val/<metric>_<unit>``."""
-    panel: NDArray[np.uint8]
-    """The fixed cases at a fixed window, (height, width)."""
+    panel: Panel
+    """The same cases at the same windows every time."""
     complete: bool = True
     """Whether these networks may become the best model: those that still grow may not, however well they do."""
 
@@ -118,19 +117,3 @@ def bare(network: nn.Module) -> nn.Module:
     """A network without Fabric's wrapper, for a gradient of its input: in 32 bits, and outside Fabric's backward."""
     module: nn.Module = network.module if is_wrapped(network) else network  # type: ignore[assignment]
     return module
-
-
-def panel(rows: Sequence[Sequence[NDArray[np.floating]]], lower: float, upper: float) -> NDArray[np.uint8]:
-    """Pictures of cases: a row a case, a column an image (X, Y, Z), from ``lower`` (black) to ``upper`` (white).
-
-    The middle slice is shown, seen from the feet (radiological).
-    """
-    tiles = [[_picture(image, lower, upper) for image in row] for row in rows]
-    high, wide = np.max([tile.shape for row in tiles for tile in row], axis=0)
-    return np.block([[np.pad(tile, [(0, high - len(tile)), (0, wide - len(tile.T))]) for tile in row] for row in tiles])
-
-
-def _picture(image: NDArray[np.floating], lower: float, upper: float) -> NDArray[np.uint8]:
-    # RAS+ to a picture: rows from anterior to posterior, columns from the patient's right to left.
-    middle = image[::-1, ::-1, image.shape[2] // 2].T
-    return np.asarray(np.rint(np.clip((middle - lower) / (upper - lower), 0, 1) * 255), dtype=np.uint8)

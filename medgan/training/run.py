@@ -20,7 +20,7 @@ from medgan.tracking import KeptModel, Tracker, check_store, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import Description, Origin, library_versions
-from medgan.training.recorder import Recorder
+from medgan.training.recorder import Recorder, TrainLog
 from medgan.training.run_folder import RunFolder, changed_settings, is_begun, new_run, run_to_resume
 
 TAGS = ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")
@@ -84,12 +84,13 @@ def train(order: Order, console: Console) -> Trained:
     run, pipeline, data = _resumed(order, root) if order.resume else _started(order, root)
     config, before = pipeline.config, run.facts()
     check_store(order.tracking, before.get("tracking_uri"))
-    with alone_in(run.path, console):
-        _announce(order, pipeline, run, console)
+    log = TrainLog(console)
+    with alone_in(run.path, console), log.listening():
+        _announce(order, pipeline, run, log)
         cohort = pipeline.cohort(data)
         split = _frozen_split(order, pipeline, cohort, run)
         for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
-            console.out(line, highlight=False)
+            log.say(line)
         fabric = make_fabric(order.device, config.fit.precision)
         task = pipeline.task(cohort, split, Cache(default_folder()))
         learner = task.seeded()
@@ -117,9 +118,11 @@ def train(order: Order, console: Console) -> Trained:
             model = task.train(
                 run.path, fabric, learner=learner, resume=order.resume,
                 origin=Origin.of(split, phantom=phantom, data_fingerprint=facts["data_fingerprint"]),
-                recorder=Recorder(run.path, tracker, console),
+                recorder=Recorder(run.path, tracker, console, log),
             )  # fmt: skip
-            tracker.artifact(run.path / "metrics.csv")
+            log.keep(f"model: {run.model} (averages after epoch {model.description.epoch})")
+            for name in ("metrics.csv", "progress.png"):
+                tracker.artifact(run.path / name)
             model_uri = tracker.model(_kept(run, pipeline, model.description), order.register)
             return Trained(run, model.description, pipeline.used_by, tracker.describe(), model_uri)
 
@@ -173,15 +176,15 @@ def _resumed(order: Order, root: Path) -> Begun:
     return run, pipeline, data
 
 
-def _announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, console: Console) -> None:
+def _announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, log: TrainLog) -> None:
     """Say what is about to happen, and what was chosen on the user's behalf."""
     config, fit = pipeline.config, pipeline.config.fit
     if order.data is None and not order.resume:
-        console.out("no --data: training on the built-in phantom, which never stands for a patient", highlight=False)
+        log.say("no --data: training on the built-in phantom, which never stands for a patient")
     device = "a CPU" if config.size == "small" else "a GPU"
     size = f"size {config.size}" + (f", because this is {device}" if pipeline.sized_by_device else "")
     iterations = fit.epochs * fit.iterations_per_epoch
-    console.out(f"{run.path}: {size}; {iterations} iterations of {fit.batch_size} patches", highlight=False)
+    log.say(f"{run.path}: {size}; {iterations} iterations of {fit.batch_size} patches")
 
 
 def _frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: RunFolder) -> Split:

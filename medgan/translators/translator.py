@@ -16,15 +16,16 @@ from medgan.data.domains import Domain, DomainPair
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise
 from medgan.inference.translate import apply
+from medgan.pictures.panels import CASES, Panel, panel, shown_slices
+from medgan.pictures.tiles import Row, Tile
+from medgan.pictures.views import View, view
+from medgan.pictures.windows import DisplayWindow, change, window_between
 from medgan.training.architecture import Direction, DiscriminatorConfig, GeneratorConfig
-from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare, panel
+from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare
 from medgan.translators.validation import Volumes, unpaired_metrics
 
-PANEL_CASES = 4
-SOFT_TISSUE_HU = (-160.0, 240.0)
-"""Width 400, level 40: the window in which a CT of chest or abdomen is read, and iodine shows."""
-BONE_HU = (-450.0, 1050.0)
-"""Width 1500, level 300: the window in which bone is read; muscle, fat and air still differ in it."""
+CHANGE_SHARE = 0.25
+"""Of the window's width, the change that has the fullest colour: 100 HU in the window of soft tissue."""
 COLLAPSED = 0.005
 """An epoch's mean least-squares or cross-entropy loss below which a discriminator tells every patch apart."""
 
@@ -115,24 +116,41 @@ class Translator(Learner):
         window = self.pair.target.window
         return study.bounds if window.percentiles else (window.lower, window.upper)
 
-    def panel(self, sources: Sequence[Prepared], fakes: Volumes, targets: Sequence[Prepared] = ()) -> NDArray[np.uint8]:
-        """Cases as rows: source, translation, target, and the amount by which translation and target differ.
+    def panel(self, sources: Sequence[Prepared], fakes: Volumes, targets: Sequence[Prepared] = ()) -> Panel:
+        """Slices as rows: source, translation, what it changed where both measure the same, target, and error.
 
-        Without targets the last shows the amount of change, where source and translation measure the same. What is
-        black and white is the same in every epoch. Where the source is no CT the whole range is drawn anew, and is
-        shown more widely than iodine asks for; where units differ the source is shown from its own window.
+        What is black and white is the same in every epoch. Where the source is no CT the whole range is drawn anew, and
+        is shown more widely than iodine asks for.
         """
-        lower, upper = SOFT_TISSUE_HU if self.pair.one_unit else BONE_HU
-        if self.pair.target.unit != "HU":
-            lower, upper = self.target_bounds((targets or sources)[0])
         rows = []
-        for source, fake, target in list(zip_longest(sources, fakes, targets))[:PANEL_CASES]:
-            shown = source.voxels if self.same_unit else denormalise(source.normalised(), (lower, upper))
-            row = [shown, fake, *([target.voxels] if target else [])]
-            if target or self.same_unit:
-                row.append(lower + np.abs((target or source).voxels - fake))
-            rows.append(row)
-        return panel(rows, lower, upper)
+        for number, (source, fake, target) in enumerate(list(zip_longest(sources, fakes, targets))[:CASES], start=1):
+            windows = self._windows(source, target)
+            for plane, place in shown_slices(source.body):
+                slices = [
+                    view(voxels, source.affine, plane, place)
+                    for voxels in (source.voxels, fake, *([target.voxels] if target else []))
+                ]
+                rows.append(Row(self._tiles(slices, *windows), f"case {number}: {slices[0].caption}"))
+        return panel(rows, f"{self.pair.source.name} to {self.pair.target.name}")
+
+    def _windows(self, source: Prepared, target: Prepared | None) -> tuple[DisplayWindow, DisplayWindow]:
+        """How a subject's source and target are shown."""
+        name = "soft tissue" if self.pair.one_unit else "bone"
+        bounds = self.target_bounds(target or source)
+        shown = window_between(self.pair.target, bounds, name)
+        return (shown if self.same_unit else window_between(self.pair.source, source.bounds, name)), shown
+
+    def _tiles(self, slices: Sequence[View], before: DisplayWindow, after: DisplayWindow) -> list[Tile]:
+        """A slice of source, translation and, where there is one, target, with their differences."""
+        source, fake, *targets = slices
+        limit, unit = CHANGE_SHARE * (after.upper - after.lower), after.unit
+        tiles = [Tile(source, before, f"source: {self.pair.source.name}"), Tile(fake, after, "translation")]
+        if self.same_unit:
+            tiles.append(Tile(fake.minus(source), change(limit, unit), "change: translation − source"))
+        for target in targets:
+            tiles.append(Tile(target, after, f"target: {self.pair.target.name}"))
+            tiles.append(Tile(fake.minus(target), change(limit, unit, "error"), "error: translation − target"))
+        return tiles
 
 
 class UnpairedTranslator(Translator):

@@ -112,10 +112,12 @@ def test_it_is_judged_over_held_out_patches_and_the_panel_has_a_row_for_each_cla
     assert 0.2 < healthy < 0.8
     assert healthy * JUDGED == int(healthy * JUDGED)
     assert always.metrics["val/cross_entropy"] == pytest.approx(np.log1p(np.exp(1)) - healthy, rel=1e-4)
-    assert right.panel.shape == always.panel.shape
-    assert right.panel.shape[0] == 2 * 8
-    assert (always.panel[8:] == 0).all()
-    assert right.panel[8:].max() > right.panel[:8].max()
+    healthy, lesion = right.panel.rows
+    assert (healthy.caption, lesion.caption) == ("taken for healthy", "taken for lesion")
+    assert {tile.title for tile in lesion.tiles} == {"is lesion"}
+    assert max(tile.view.pixels.max() for tile in lesion.tiles) > max(tile.view.pixels.max() for tile in healthy.tiles)
+    assert always.panel.rows[1].tiles == [None]
+    assert min(always.panel.picture().image.size) > 256
 
 
 def test_steps_descend(learner):

@@ -8,38 +8,31 @@ from PIL import Image
 from medgan.pictures.tiles import OUTLINES, SIDE, Outline, Row, Tile, bar_mm, draw, sheet
 from medgan.pictures.views import view, view_of
 from medgan.pictures.windows import SOFT_TISSUE, change
-from tests.pictures.conftest import ORDERS
+from tests.marked import ORDERS, bright_centre, marked
 
 
 def drawn(tile, side=SIDE):
     return np.asarray(draw(tile, side)).astype(int)
 
 
-def bright(pixels):
-    """Centre and extent of the bright block, in shares of the tile; letters and bar are smaller."""
-    inside = pixels[16:-40, 16:-16].min(axis=2) > 200
-    rows, columns = np.nonzero(inside)
-    return (rows.mean() + 16) / len(pixels), (columns.mean() + 16) / len(pixels), np.ptp(rows) + 1, np.ptp(columns) + 1
-
-
 @pytest.mark.parametrize(("codes", "degrees"), ORDERS.values(), ids=ORDERS)
-def test_a_marker_at_the_patients_left_front_is_at_the_upper_right_of_an_axial_tile(marked, codes, degrees):
-    row, column, high, wide = bright(drawn(Tile(view_of(marked(codes, degrees), "axial", 23), SOFT_TISSUE)))
+def test_a_marker_at_the_patients_left_front_is_at_the_upper_right_of_an_axial_tile(codes, degrees):
+    row, column, high, wide = bright_centre(drawn(Tile(view_of(marked(codes, degrees), "axial", 23), SOFT_TISSUE)))
     assert row < 0.4
     assert column > 0.6
     # The block is 8 x 1 mm wide and 10 x 1.2 mm high, and the tile shows the 60 mm of the longer side.
     assert (wide, high) == pytest.approx((8 * 256 / 60, 12 * 256 / 60), abs=3)
 
 
-def test_a_tile_is_large_and_to_scale_along_both_sides(marked):
+def test_a_tile_is_large_and_to_scale_along_both_sides():
     coronal = drawn(Tile(view_of(marked(), "coronal", 40), SOFT_TISSUE), 300)
     assert coronal.shape == (300, 300, 3)
     assert SIDE >= 256
-    _, _, high, wide = bright(coronal)
+    _, _, high, wide = bright_centre(coronal)
     assert (wide, high) == pytest.approx((8 * 4, 7 * 2.5 * 4), abs=3)  # 75 mm high: 4 pixels a mm
 
 
-def test_the_scale_bar_is_as_long_as_it_says(marked):
+def test_the_scale_bar_is_as_long_as_it_says():
     pixels = drawn(Tile(view_of(marked(), "axial", 2), SOFT_TISSUE))
     (columns,) = np.nonzero((pixels[-9, : SIDE // 2 - 12] == 255).all(axis=1))  # the letter P is in the middle
     assert bar_mm(60) == 20
@@ -66,7 +59,7 @@ def test_an_outline_runs_along_the_rim_of_its_mask(dashed):
     assert middle == 0
 
 
-def test_a_sheet_has_titles_captions_and_a_colour_bar_that_is_symmetric_about_zero(marked):
+def test_a_sheet_has_titles_captions_and_a_colour_bar_that_is_symmetric_about_zero():
     shown = view_of(marked())
     tiles = [Tile(shown, SOFT_TISSUE, "source"), Tile(shown, change(100.0, "HU"), "change")]
     picture = sheet([Row(tiles, f"case 1, {shown.caption}"), Row([tiles[0], None])], "two rows", title="A run")
@@ -82,7 +75,7 @@ def test_a_sheet_has_titles_captions_and_a_colour_bar_that_is_symmetric_about_ze
     assert (pixels[-150:-50, SIDE + 20 :] == 255).all()
 
 
-def test_a_picture_is_a_png_that_says_what_it_shows(marked):
+def test_a_picture_is_a_png_that_says_what_it_shows():
     picture = sheet([Row([Tile(view_of(marked()), SOFT_TISSUE)])], "case 1 – axial")
     with Image.open(io.BytesIO(picture.png())) as image:
         assert image.format == "PNG"
@@ -90,7 +83,7 @@ def test_a_picture_is_a_png_that_says_what_it_shows(marked):
         assert min(image.size) >= 256
 
 
-def test_text_that_is_too_long_is_cut_and_moves_nothing(marked):
+def test_text_that_is_too_long_is_cut_and_moves_nothing():
     shown = view_of(marked())
     tile = Tile(shown, SOFT_TISSUE, "title")
     short, long = (sheet([Row([replace(tile, title=text)], text)], "") for text in ("a", "a long title " * 20))

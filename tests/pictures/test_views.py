@@ -4,19 +4,19 @@ from nibabel.orientations import aff2axcodes
 
 from medgan.data.grid import UNPLACED
 from medgan.pictures.views import fullest, spread, standing_up, view, view_of
-from tests.pictures.conftest import ORDERS, SIZE, SPACING_MM
+from tests.marked import ORDERS, SIZE, SPACING_MM, marked
 
 PLACES = {"axial": 23, "coronal": 40, "sagittal": 8}
 
 
 def quarter(pixels):
     """Where in a picture the bright block lies: its centre as shares of height and width."""
-    rows, columns = np.nonzero(pixels > 0)
+    rows, columns = np.nonzero(pixels > 200)
     return rows.mean() / pixels.shape[0], columns.mean() / pixels.shape[1]
 
 
 @pytest.mark.parametrize(("codes", "degrees"), ORDERS.values(), ids=ORDERS)
-def test_what_is_left_in_front_and_above_is_where_radiologists_have_it_however_it_is_stored(marked, codes, degrees):
+def test_what_is_left_in_front_and_above_is_where_radiologists_have_it_however_it_is_stored(codes, degrees):
     volume = marked(codes, degrees)
     assert degrees or "".join(aff2axcodes(volume.grid.affine)) == codes
     for plane, place in PLACES.items():
@@ -29,7 +29,7 @@ def test_what_is_left_in_front_and_above_is_where_radiologists_have_it_however_i
 
 
 @pytest.mark.parametrize(("codes", "degrees"), ORDERS.values(), ids=ORDERS)
-def test_letters_distances_and_places_are_the_patients(marked, codes, degrees):
+def test_letters_distances_and_places_are_the_patients(codes, degrees):
     volume, (x, y, z) = marked(codes, degrees), SPACING_MM
     axial, coronal, sagittal = (view_of(volume, plane, place) for plane, place in PLACES.items())
     assert axial.letters == ("R", "L", "A", "P")
@@ -54,7 +54,7 @@ def test_a_patch_has_sides_but_no_millimetres():
     assert shown.caption == "axial, slice 2 of 3"
 
 
-def test_sides_that_the_file_does_not_tell_are_doubted(marked):
+def test_sides_that_the_file_does_not_tell_are_doubted():
     volume = marked()
     object.__setattr__(volume, "notes", (UNPLACED,))
     shown = view_of(volume)
@@ -62,11 +62,11 @@ def test_sides_that_the_file_does_not_tell_are_doubted(marked):
     assert shown.caption.endswith(", sides assumed")
 
 
-def test_the_fullest_slice_of_a_mask_is_found_by_plane(marked):
+def test_the_fullest_slice_of_a_mask_is_found_by_plane():
     volume = marked("ASL")
     standing, affine = standing_up(volume.voxels, volume.grid.affine)
     assert aff2axcodes(affine) == ("R", "A", "S")
-    assert [fullest(standing > 0, plane) for plane in ("sagittal", "coronal", "axial")] == [4, 36, 20]
+    assert [fullest(standing > 200, plane) for plane in ("sagittal", "coronal", "axial")] == [4, 36, 20]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_slices_are_spread_evenly_and_none_is_shown_twice(extent, number, places
     assert spread(extent, number) == places
 
 
-def test_a_part_of_a_slice_keeps_its_place(marked):
+def test_a_part_of_a_slice_keeps_its_place():
     whole = view_of(marked())
     part = whole.cut(slice(2, 6), slice(10, 30))
     assert part.pixels.shape == (4, 20)

@@ -7,6 +7,8 @@ from PIL import Image
 from sklearn.metrics import mutual_info_score
 
 from medgan.data.domains import domain_named
+from medgan.data.grid import upright
+from medgan.pictures.tiles import GAP, SIDE, STRIP
 from medgan.registration.quality import (
     FIELDS,
     Limits,
@@ -20,6 +22,7 @@ from medgan.registration.quality import (
     judge,
     measure,
 )
+from tests.marked import ORDERS, bright_centre, marked
 
 GOOD = Quality(
     mutual_information_before=0.4,
@@ -149,8 +152,27 @@ def test_the_fields_of_a_board_take_turns_and_are_a_voxel_at_least():
 def test_a_picture_is_a_png_with_light_and_dark(scan, tmp_path):
     fixed, moved = scan("MR"), scan("CT")
     domains = (domain_named("mr"), domain_named("ct"))
-    draw_pair(fixed.voxels, moved.voxels, domains, fixed.grid.spacing_mm, tmp_path / "a" / "s1.png", "s1: accepted")
+    draw_pair(fixed, moved.voxels, domains, tmp_path / "a" / "s1.png", "s1: accepted")
     with Image.open(tmp_path / "a" / "s1.png") as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 400
         assert np.asarray(picture.convert("L")).std() > 30
+        assert picture.text["Description"] == "s1: accepted"
+
+
+@pytest.mark.parametrize(("codes", "degrees"), ORDERS.values(), ids=ORDERS)
+def test_a_registrations_picture_shows_the_patients_left_front_at_the_upper_right_however_it_is_stored(
+    tmp_path, codes, degrees
+):
+    fixed = marked(codes, degrees)
+    upright(fixed).voxels[4:12, 36:46, 10:18] = 240.0  # also in the middle slice
+    domains = (domain_named("ct"), domain_named("ct"))
+    draw_pair(fixed, fixed.voxels, domains, tmp_path / "s1.png", "s1: accepted")
+    with Image.open(tmp_path / "s1.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    first = pixels[GAP + 3 * STRIP :][:SIDE]  # below the picture's title, the caption and the tiles' titles
+    for number in (0, 1):  # fixed and moved
+        left = GAP + number * (SIDE + GAP)
+        row, column, *_ = bright_centre(first[:, left : left + SIDE])
+        assert row < 0.4
+        assert column > 0.6

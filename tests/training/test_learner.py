@@ -1,10 +1,9 @@
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from medgan.training.device import make_fabric
-from medgan.training.learner import Learner, panel
+from medgan.training.learner import Learner
 
 
 class Weight(Learner):
@@ -44,20 +43,3 @@ def test_a_learner_has_no_state_and_no_advice_of_itself_but_must_tell_how_it_is_
     assert learner.diagnose({"train/one": 0.0}) is None
     with pytest.raises(TypeError, match="abstract"):
         type("Half", (Weight,), {"validate": Learner.validate})()
-
-
-def test_a_panel_shows_a_case_a_row_seen_from_the_feet_at_a_fixed_window():
-    image = np.zeros((4, 6, 3), dtype=np.float32)
-    image[0, 5, 1] = 100.0  # left and in front, since x grows to the patient's right and y to the front
-    other = np.full((2, 3, 1), 50.0, dtype=np.float32)
-    picture = panel([[image, other], [other, image]], 0.0, 100.0)
-    assert (picture.shape, picture.dtype) == ((2 * 6, 2 * 4), np.uint8)
-    # The front is above, and the patient's left is on the right.
-    assert picture[0, 3] == picture[6, 7] == 255
-    assert (picture[0:3, 4:6] == 128).all()
-    assert (picture[3:6, 4:8] == 0).all()
-
-
-def test_a_panel_clips_what_lies_beyond_its_window():
-    image = np.array([-1000.0, 0.0, 3000.0], dtype=np.float32).reshape(3, 1, 1)
-    assert panel([[image]], -100.0, 100.0).tolist() == [[255, 128, 0]]

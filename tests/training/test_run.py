@@ -54,6 +54,7 @@ def test_a_run_folder_is_whole_and_keeps_the_facts_and_the_console_says_how_it_w
     names = {path.relative_to(once.run.path).as_posix() for path in once.run.path.rglob("*") if path.is_file()}
     assert names == {
         "config.yaml", "split.json", "run.json", "metrics.csv", "state/last.pt", "state/best.pt",
+        "progress.png", "train.log",
         *(f"samples/epoch_{number:04d}.png" for number in range(1, EPOCHS + 1)),
         "model/weights.safetensors", "model/model.json", "model/MODEL_CARD.md",
     }  # fmt: skip
@@ -67,6 +68,9 @@ def test_a_run_folder_is_whole_and_keeps_the_facts_and_the_console_says_how_it_w
     assert first == f"{once.run.path}: size small; {8 * EPOCHS} iterations of 2 patches"
     assert epochs.pop(1).startswith("about ")
     assert [line.partition(":")[0] for line in epochs] == [f"epoch {number}" for number in range(1, EPOCHS + 1)]
+    *kept, model = [line.split("  ", 1)[1] for line in (once.run.path / "train.log").read_text().splitlines()]
+    assert kept == said.getvalue().splitlines()
+    assert model.startswith(f"model: {once.run.model} ")
 
 
 def test_the_model_knows_all_that_conversion_needs(once):

@@ -3,9 +3,12 @@ import pytest
 import torch
 from torch import nn
 
+from medgan.data.preparation import GridConfig, prepare
+from medgan.pictures.tiles import draw
+from medgan.pictures.windows import BONE, SOFT_TISSUE
 from medgan.training.device import make_fabric
 from medgan.training.learner import HeldOut, bare
-from medgan.translators.translator import BONE_HU, SOFT_TISSUE_HU
+from tests.marked import ORDERS, bright_centre, marked
 
 GAMES = {
     "vanilla": ["2"],
@@ -111,28 +114,46 @@ def test_a_wrapped_network_is_unwrapped_and_a_bare_one_is_itself():
 
 
 def test_panels_are_shown_in_the_window_in_which_a_ct_is_read_and_with_the_change_where_there_is_one(
-    make_translator, study, mr, monkeypatch
+    make_translator, study, mr
 ):
     translator = make_translator()
     panel = translator.panel([study] * 5, [study.voxels + 40] * 5)
-    assert panel.shape == (4 * 32, 3 * 32)
-    # 40 HU of change in a window of 400 is a tenth of white.
-    assert (panel[:, 64:] == 26).all()
-    monkeypatch.setattr("medgan.translators.translator.panel", lambda rows, *bounds: (rows, bounds))
-    ((row, *_), bounds) = translator.panel([study], [study.voxels])
-    assert bounds == SOFT_TISSUE_HU
-    assert row[0] is study.voxels
+    assert {row.caption.partition(":")[0] for row in panel.rows} == {"case 1", "case 2", "case 3"}
+    source, fake, changed = panel.rows[0].tiles
+    assert source.window == fake.window == SOFT_TISSUE
+    np.testing.assert_allclose(changed.view.pixels, 40, atol=1e-3)
+    assert (changed.window.lower, changed.window.upper) == (-100, 100)
+    assert (source.title, fake.title) == ("source: contrast", "translation")
+    assert "change" in panel.caption
     # What is drawn anew is shown in a wider window, and its source in the whole of its own.
-    ((row,), bounds) = make_translator(source="mr", output="none").panel([mr(study)], [study.voxels])
-    assert bounds == BONE_HU
-    np.testing.assert_allclose(row[0], -450 + mr(study).voxels / 950 * 1500, atol=0.1)
-    assert len(row) == 2
+    drawing = make_translator(source="mr", output="none")
+    source, fake = drawing.panel([mr(study)], [study.voxels]).rows[0].tiles
+    assert (source.window.lower, source.window.upper, source.window.unit) == (0, 950, "arbitrary")
+    assert fake.window == BONE
     # A target is in its window, or where units are arbitrary in the study's own.
     assert translator.target_bounds(study) == (-300.0, 700.0)
     window = translator.pair.target.window.model_copy(update={"lower": 0.0, "upper": 99.0, "percentiles": True})
     target = translator.pair.target.model_copy(update={"unit": "arbitrary", "window": window})
     translator.pair = translator.pair.model_copy(update={"target": target})
-    assert translator.panel([study], [study.voxels])[1] == translator.target_bounds(study) == study.bounds
+    _, fake, *_ = translator.panel([study], [study.voxels]).rows[0].tiles
+    assert (fake.window.lower, fake.window.upper) == translator.target_bounds(study) == study.bounds
+
+
+@pytest.mark.parametrize(("codes", "degrees"), ORDERS.values(), ids=ORDERS)
+def test_a_training_panel_shows_the_patients_left_front_at_the_upper_right_however_a_volume_is_stored(
+    make_translator, codes, degrees
+):
+    translator = make_translator()
+    grid = GridConfig(spacing_mm=(None, None, None))
+    case = prepare(marked(codes, degrees), translator.pair.source, grid)
+    panel = translator.panel([case], [case.voxels], [case])
+    planes = [row.caption.split()[2] for row in panel.rows]
+    assert planes == ["axial,", "axial,", "coronal,"]
+    for tile in panel.rows[0].tiles[::3]:  # source and target, above in the body
+        row, column, *_ = bright_centre(np.asarray(draw(tile)))
+        assert row < 0.4
+        assert column > 0.6
+    assert ("oblique" in panel.rows[0].caption) == bool(degrees)
 
 
 def test_around_a_drawn_slice_neighbours_stay_only_where_both_sides_measure_the_same(make_translator):
@@ -175,5 +196,5 @@ def test_validation_without_pairs_gives_the_score_that_chooses_the_model_and_a_p
         assert judgement.metrics[translator.best] == judgement.metrics["val/distribution_distance_hu"] + touched > 0
         assert ("val/untouchable_change_hu" in judgement.metrics) == (source == "ct")
         # Between units there is no difference to show.
-        assert judgement.panel.shape == (2 * 32, columns * 32)
-        assert np.ptp(judgement.panel[:, :32]) > 100
+        assert {len(row.tiles) for row in judgement.panel.rows} == {columns}
+        assert np.ptp(judgement.panel.rows[0].tiles[0].view.pixels) > 100

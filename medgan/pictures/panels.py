@@ -1,0 +1,48 @@
+"""What a training shows after an epoch: slices of the same validation subjects, as rows of tiles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medgan.pictures.tiles import Picture, Row, sheet
+from medgan.pictures.views import Plane, spread
+
+CASES = 3
+"""Subjects of a panel."""
+AXIAL = 2
+"""Axial slices of each; a coronal one follows where there are enough slices for it."""
+LEAST_SLICES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Rows of tiles; they are drawn by whoever keeps them."""
+
+    rows: Sequence[Row]
+    caption: str
+    """What the columns show, for a list of pictures."""
+
+    def picture(self, title: str = "") -> Picture:
+        """The panel as it is looked at."""
+        return sheet(self.rows, self.caption, title=title)
+
+
+def panel(rows: Sequence[Row], about: str) -> Panel:
+    """Rows and what they are of, to which the titles of the columns are added; the patient's right is on the left."""
+    titles = dict.fromkeys(tile.title for row in rows for tile in row.tiles if tile and tile.title)
+    columns = f": {', '.join(titles)}" if titles else ""
+    return Panel(rows, f"{about}{columns}; the patient's right is on the left")
+
+
+def shown_slices(body: Sequence[tuple[int, int]]) -> list[tuple[Plane, int]]:
+    """Which slices of an upright volume are shown.
+
+    Args:
+        body: First and one-past-last index of what is of interest, along right, anterior and superior.
+
+    Returns:
+        Planes and places for :func:`medgan.pictures.views.view`; of a slice alone, itself.
+    """
+    axial: list[tuple[Plane, int]] = [("axial", place) for place in spread(body[2], AXIAL)]
+    if body[2][1] - body[2][0] < LEAST_SLICES:
+        return axial
+    return [*axial[::-1], ("coronal", spread(body[1], 1)[0])]

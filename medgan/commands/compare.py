@@ -29,6 +29,10 @@ def compare(
     """Compare recorded runs on the same test subjects, with paired differences and what sets the runs apart.
 
     Runs that were judged on other subjects are not compared.
+
+    Examples:
+        medgan compare ct_contrast
+        medgan compare ct_contrast first second --metric mae_hu --json table.json
     """
     from medgan.comparison.compare import CompareOrder, compare_runs
     from medgan.comparison.render import content, render

@@ -23,7 +23,12 @@ def train(
     machine: Machine,
     quiet: Quiet = False,
 ) -> None:
-    """Train a pipeline's translator or lesion generator and record the run in MLflow."""
+    """Train a pipeline's translator or lesion generator and record the run in MLflow.
+
+    Examples:
+        medgan train --pipeline ct_contrast --data cohort.csv --name first
+        medgan train -p ct_contrast --name first --resume
+    """
     early.check_use(
         pipeline=pipeline, settings=pipeline, overrides=overrides, config=run.config, data=data,
         device=machine.device, name=run.name, resume_or_start=run.resume_or_start,
@@ -60,7 +65,12 @@ def segment_train(
     machine: Machine,
     quiet: Quiet = False,
 ) -> None:
-    """Train a segmenter on a cohort's masks and record the run in MLflow."""
+    """Train a segmenter on a cohort's masks and record the run in MLflow.
+
+    Examples:
+        medgan segment-train --data cohort.csv --domain plain:CT
+        medgan segment-train --data cohort.csv patch.dimensions=3 --seed 1
+    """
     early.check_use(
         settings="segmentation", overrides=overrides, config=run.config, data=data, device=machine.device,
         name=run.name, resume_or_start=run.resume_or_start,

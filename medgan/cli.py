@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medgan.commands import compare, config, convert, data, evaluate, faithfulness, study, train
+from medgan.commands import compare, config, convert, data, evaluate, faithfulness, report, study, train
 from medgan.commands.help import Commands, epilog
 
 app = Commands(
@@ -21,7 +21,9 @@ PANELS: dict[str, dict[str, Any]] = {
         "convert": convert.convert, "segment": convert.segment, "classify": convert.classify,
         "augment": convert.augment,
     },
-    "Judge": {"evaluate": evaluate.evaluate, "faithfulness": faithfulness.faithfulness},
+    "Judge": {
+        "evaluate": evaluate.evaluate, "faithfulness": faithfulness.faithfulness, "report": report.report,
+    },
     "Compare": {
         "compare": compare.compare, "benefit": study.benefit, "sweep": study.sweep, "study": study.study,
         "studies": study.studies,

@@ -99,6 +99,7 @@ def evaluate(
     from medgan.evaluation.evaluate import render
     from medgan.evaluation.judging import Modalities
     from medgan.evaluation.recording import record_evaluation
+    from medgan.report.page import report_line, write_report
     from medgan.tracking import resolve_uri
 
     resolve_uri(recording.tracking)  # an address that no store can have is refused before the work
@@ -110,6 +111,7 @@ def evaluate(
     said = console(quiet)
     said.print(render(evaluation))
     said.out(record_evaluation(evaluation, out, recording.tracking, names=recording.tracking_names), highlight=False)
+    said.out(report_line(lambda: write_report(out)), highlight=False)
     end(evaluation.exit_code)
 
 

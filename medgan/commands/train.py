@@ -37,6 +37,7 @@ def train(
         from medgan.training.run_folder import run_to_resume
 
         run_to_resume(run.out / pipeline, run.name)
+    from medgan.report.page import report_line, write_report
     from medgan.training.run import Order
     from medgan.training.run import train as run_training
 
@@ -48,6 +49,7 @@ def train(
     trained = run_training(order, console(quiet))
     say(quiet, f"model: {trained.run.model} (averages after epoch {trained.description.epoch})")
     say(quiet, trained.tracked)
+    say(quiet, report_line(lambda: write_report(trained.run.path)))
     say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")
 
 
@@ -82,6 +84,7 @@ def segment_train(
         run_to_resume(runs, run.name)
     if data is None and not run.resume and not (run.resume_or_start and is_begun(runs, run.name)):
         raise ConfigError("there is nothing to learn from; name a cohort with masks by --data.")
+    from medgan.report.page import report_line, write_report
     from medgan.segmentation.settings import domain_called
     from medgan.training.run import Order
     from medgan.training.run import train as run_training
@@ -96,4 +99,5 @@ def segment_train(
     dice = trained.description.metrics.get("val/dice", float("nan"))
     say(quiet, f"model: {trained.run.model} (epoch {trained.description.epoch}, validation Dice {dice:.3f})")
     say(quiet, trained.tracked)
+    say(quiet, report_line(lambda: write_report(trained.run.path)))
     say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 import itertools
 
 import nibabel as nib
@@ -80,6 +81,13 @@ class Viewer:
 
     def settle(self):
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def until(self, condition):
+        """Wait; Playwright's own waiting evaluates text, which the page's policy forbids."""
+        deadline = time.monotonic() + 10
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, condition
+            time.sleep(0.02)
 
     def press(self, *keys):
         for key in keys:
@@ -200,16 +208,19 @@ def test_keys_do_what_the_help_says(viewer):
     assert viewer.state("masks") is False
     assert viewer.state("ranges")["HU"]["window"] == [-450, 1050]
     viewer.press("n")
-    viewer.page.wait_for_function("medganViewer.state.number === 1")
+    viewer.until("medganViewer.state.number === 1")
     assert viewer.page.url.endswith("#case-2")
     viewer.page.keyboard.press("?")
     assert viewer.page.get_by_role("dialog").is_visible()
 
 
-def test_a_link_selects_a_case(viewer):
+def test_a_link_selects_a_case_and_a_place(viewer):
     viewer.page.evaluate("location.hash = 'case-2'")
-    viewer.page.wait_for_function("medganViewer.state.number === 1")
+    viewer.until("medganViewer.state.number === 1")
     assert viewer.page.locator("[data-do=case]").input_value() == "1"
+    viewer.page.evaluate(f"location.hash = 'case-1@{','.join(map(str, mm_of((7, 30, 3))))}'")
+    viewer.until("medganViewer.state.number === 0 && medganViewer.state.cross[0] === 7")
+    assert viewer.state("cross") == [7, 30, 3]
 
 
 STORAGE = {

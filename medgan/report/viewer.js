@@ -352,7 +352,7 @@
       for (const layer of it.volumes) this.ranges[layer.group] ||= { window: [0, 1], spread: 100 };
       if (!names.includes(state.image)) state.image = names[0];
       if (!names.includes(state.other) || state.other === state.image) state.other = this.it.images.map((each) => each.name).find((name) => name !== state.image) || state.image;
-      if ((state.mode === "difference" && !it.difference) || (state.mode !== "single" && it.images.length < 2)) state.mode = "single";
+      if ((state.mode === "difference" && !it.difference) || (["swipe", "side"].includes(state.mode) && it.images.length < 2)) state.mode = "single";
       state.cross = it.shape.map((size) => Math.floor(size / 2));
       state.zoom = 1;
       this.fillControls();
@@ -366,21 +366,24 @@
         return made;
       };
       this.root.querySelector('[data-list="image"]').replaceChildren(...it.volumes.map((layer) => {
-        const made = button(layer.title, () => this.set({ image: layer.name, mode: ["swipe"].includes(this.state.mode) ? "swipe" : "single" }, true));
+        const made = button(layer.title, () => this.set({ image: layer.name, mode: this.modeOfOne() }, true));
         made.dataset.image = layer.name;
         return made;
       }));
       const options = it.images.map((layer) => new Option(layer.title, layer.name));
       this.control("other").replaceChildren(...options);
       for (const made of this.root.querySelectorAll("[data-mode]")) {
-        made.disabled = made.dataset.mode === "difference" ? !it.difference : made.dataset.mode !== "single" && it.images.length < 2;
+        const mode = made.dataset.mode;
+        made.disabled = { single: false, difference: !it.difference, volume: !window.medganVolume }[mode] ?? it.images.length < 2;
+        if (mode === "volume" && made.disabled) made.title = "Not in this page: this installation of medgan lacks NiiVue";
       }
       this.out("caption").textContent = it.caption;
       this.out("notes").replaceChildren(...it.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
     }
 
     arrange() { // panes for the mode, then everything anew
-      const { state, it } = this, focused = this.panes.some((pane) => pane.canvas === document.activeElement);
+      const { state, it } = this, focused = document.activeElement.matches(".mv canvas");
+      if (state.mode === "volume") { this.showVolume(focused); return; }
       if (state.mode === "side") {
         this.panes = it.images.map((layer) => new Pane(this, state.main, layer, true));
         const [wide, high] = ["u", "v"].map((side) => it.shape[PLANES[state.main][side]] * it.spacing[PLANES[state.main][side]]);
@@ -397,6 +400,24 @@
       if (focused) this.active.canvas.focus({ preventScroll: true });
       this.fillWindows();
       this.refresh();
+    }
+
+    async showVolume(focused) { // in 3D, by viewer3d.js
+      const { it, state } = this, stage = this.out("stage");
+      this.panes = [];
+      this.active = null;
+      stage.dataset.layout = "volume";
+      this.fillWindows();
+      this.refresh();
+      this.say("Loading the 3D view …");
+      try {
+        await window.medganVolume.show(stage, it, this.layer, state.masks ? it.masks : [], OUTLINES, this.range(this.layer));
+        this.say("");
+        if (focused) stage.querySelector("canvas").focus({ preventScroll: true });
+      } catch (error) {
+        this.set({ mode: "single" }, true);
+        this.say(`The 3D view is not shown: ${error.message}.`);
+      }
     }
 
     fillWindows() {
@@ -419,7 +440,7 @@
     window(centre, width, layer) {
       if (!Number.isFinite(centre) || !(width > 0)) return;
       this.ranges[layer.group].window = [centre - width / 2, centre + width / 2];
-      this.refresh();
+      this.set({}, this.state.mode === "volume");
     }
 
     slice(plane, at) {
@@ -430,7 +451,7 @@
 
     set(change, rearrange = false) {
       Object.assign(this.state, change);
-      if (rearrange) this.arrange(); else this.refresh();
+      if (rearrange || (this.state.mode === "volume" && "masks" in change)) this.arrange(); else this.refresh();
     }
 
     mode(mode) {
@@ -443,6 +464,8 @@
       this.set({ mode: next }, true);
     }
 
+    modeOfOne() { return ["swipe", "volume"].includes(this.state.mode) ? this.state.mode : "single"; }
+
     say(text) { this.out("message").textContent = text; this.out("message").hidden = !text; }
 
     refresh() { // once a frame, however often it is asked for
@@ -453,6 +476,7 @@
       const { state, it } = this;
       this.outlined = new Map(); // colours by label, of all that is drawn
       for (const pane of this.panes) pane.draw();
+      if (state.mode === "volume" && state.masks) it.masks.flatMap((mask) => mask.labels).forEach((text, i) => this.outlined.set(text, OUTLINES[i % OUTLINES.length]));
       const outlined = it.masks.flatMap((mask) => mask.labels).filter((text) => this.outlined.has(text));
       this.out("legend").replaceChildren(...outlined.map((text) => {
         const line = document.createElement("li"), mark = document.createElement("span");
@@ -462,7 +486,7 @@
       }));
       const press = (made, on) => made.setAttribute("aria-pressed", String(on));
       for (const made of this.root.querySelectorAll("[data-mode]")) press(made, made.dataset.mode === state.mode);
-      for (const made of this.root.querySelectorAll("[data-image]")) press(made, made.dataset.image === state.image && ["single", "swipe"].includes(state.mode));
+      for (const made of this.root.querySelectorAll("[data-image]")) press(made, made.dataset.image === state.image && this.modeOfOne() === state.mode);
       press(this.control("masks"), state.masks);
       press(this.control("smooth"), state.smooth);
       this.control("masks").hidden = !it.masks.length;
@@ -519,7 +543,7 @@
 
     key(event) {
       if (!this.it || !this.it.affine || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog, select, input:not([type=range])")) return;
-      const { state, it } = this, plane = (this.active || this.panes[0]).plane, at = state.cross[plane.w], last = it.shape[plane.w] - 1;
+      const { state, it } = this, plane = this.active ? this.active.plane : PLANES[state.main], at = state.cross[plane.w], last = it.shape[plane.w] - 1;
       const sideways = (step) => (state.mode === "swipe" ? this.set({ curtain: clamp(state.curtain + step * 0.05, 0, 1) }) : this.slice(plane, at + step));
       const next = (list, now) => list[(list.indexOf(now) + 1) % list.length];
       const zoom = (factor) => this.set({ zoom: clamp(state.zoom * factor, 1, 12) });
@@ -531,8 +555,8 @@
         PageUp: () => this.slice(plane, at + 10), PageDown: () => this.slice(plane, at - 10),
         Home: () => this.slice(plane, last), End: () => this.slice(plane, 0),
         w: () => this.presets.length && this.preset((now + 1) % this.presets.length),
-        v: () => this.set({ image: next(names, state.image), mode: state.mode === "swipe" ? "swipe" : "single" }, true),
-        s: () => this.mode("swipe"), b: () => this.mode("side"), d: () => this.mode("difference"),
+        v: () => this.set({ image: next(names, state.image), mode: this.modeOfOne() }, true),
+        s: () => this.mode("swipe"), b: () => this.mode("side"), d: () => this.mode("difference"), t: () => this.mode("volume"),
         m: () => this.set({ masks: !state.masks }), i: () => this.set({ smooth: !state.smooth }),
         x: () => this.set({ main: next(Object.keys(PLANES), state.main) }, true),
         "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), 0: () => zoom(0),

@@ -2,8 +2,8 @@
 
 import base64
 import io
-import time
 import itertools
+import time
 
 import nibabel as nib
 import numpy as np
@@ -264,6 +264,29 @@ def test_the_patients_left_front_is_on_the_upper_right_however_it_is_stored(mark
     assert places["coronal"][1] > 0.1, "the patient's left is on the right"
     assert places["coronal"][0] < -0.05, "the head is up"
     assert places["sagittal"][1] < -0.1, "the front is on the left"
+
+
+def test_three_dimensions_are_drawn_from_the_page_alone(viewer, shown):
+    viewer.focus().press("t")
+    viewer.until(
+        "Boolean(document.querySelector('.mv-3d select')?.value) && document.querySelector('[role=status]').hidden"
+    )
+    viewer.page.select_option(".mv-3d select", "skin")
+    picture = np.asarray(Image.open(io.BytesIO(viewer.page.locator(".mv-3d div").screenshot())).convert("L"))
+    assert 0.02 < (picture > 60).mean() < 0.9, "a body in the middle of nothing"
+    viewer.page.locator(".mv-3d canvas").focus()
+    viewer.press("t")
+    assert viewer.page.locator('canvas[data-plane="axial"]').is_visible()
+    assert not shown.requests
+    assert not shown.errors
+
+
+def test_a_page_without_niivue_says_so(browser, case, tmp_path, monkeypatch):
+    monkeypatch.setattr("medgan.report.viewer.NIIVUE", "missing")
+    with opened(browser, page(tmp_path, [case])) as the_page:
+        button = Viewer(the_page).page.get_by_role("button", name="3D")
+        assert button.is_disabled()
+        assert "lacks NiiVue" in button.get_attribute("title")
 
 
 def test_what_cannot_be_read_or_lies_elsewhere_is_named_and_the_rest_is_shown(browser, case, tmp_path):

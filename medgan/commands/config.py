@@ -5,20 +5,14 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from medgan.commands import completion, early
+from medgan.commands import early
 from medgan.commands.common import ConfigFile, Overrides, command, explained
-from medgan.commands.help import Commands
 
-app = Commands(no_args_is_help=True, help="Show what can be set.")
+app = typer.Typer(no_args_is_help=True, help="Show what can be set.")
 
 
 def pipelines() -> None:
-    """List the pipelines.
-
-    Examples:
-        medgan pipelines
-        medgan config show ct_contrast
-    """
+    """List the pipelines."""
     with explained():
         from medgan import catalog
 
@@ -31,17 +25,12 @@ def pipelines() -> None:
 @app.command("show")
 @command
 def _show_config(
-    name: Annotated[str, Argument(help="A pipeline.", autocompletion=completion.pipelines)],
+    name: Annotated[str, Argument(help="A pipeline.")],
     overrides: Overrides = None,
     config: ConfigFile = None,
     phantom: Annotated[bool, Option("--phantom", help="As trained on the built-in phantom.")] = False,
 ) -> None:
-    """Print a pipeline's resolved settings as YAML; size=small or size=full chooses the form.
-
-    Examples:
-        medgan config show ct_contrast > mine.yaml
-        medgan config show mr_to_ct size=full translator=pix2pix
-    """
+    """Print a pipeline's resolved settings as YAML; size=small or size=full chooses the form."""
     early.check_use(pipeline=name, settings=name, overrides=overrides, config=config)
     from medgan import catalog
     from medgan.config import to_yaml, user_layers
@@ -53,13 +42,8 @@ def _show_config(
 
 @app.command("schema")
 @command
-def _show_schema(name: Annotated[str, Argument(help="A pipeline.", autocompletion=completion.pipelines)]) -> None:
-    """Print the JSON schema of a pipeline's settings, for editors.
-
-    Examples:
-        medgan config schema ct_contrast
-        medgan config schema mr_to_ct > mr_to_ct.schema.json
-    """
+def _show_schema(name: Annotated[str, Argument(help="A pipeline.")]) -> None:
+    """Print the JSON schema of a pipeline's settings, for editors."""
     early.check_use(pipeline=name)
     import json
 

@@ -65,8 +65,9 @@ def _plot(axes: Axes, name: str, keys: Sequence[str], history: Sequence[Mapping[
             axes.yaxis.set_minor_formatter(NullFormatter())
     if best_epoch:
         axes.axvline(best_epoch, color=COLOURS[6], linewidth=1, linestyle="--")
-        axes.annotate(f"best: {best_epoch}", (best_epoch, 1), (2, -9), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", fontsize=7, color=COLOURS[6])  # fmt: skip
+        side = ("right", -2) if best_epoch > len(history) / 2 else ("left", 2)
+        axes.annotate(f"best: {best_epoch}", (best_epoch, 1), (side[1], -9), xycoords=("data", "axes fraction"),
+                      textcoords="offset points", fontsize=7, color=COLOURS[6], ha=side[0])  # fmt: skip
     axes.set_title(name, fontsize=9, loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)

@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
+
 from medgan.pictures.tiles import Picture, Row, sheet
 from medgan.pictures.views import Plane, spread
 
 CASES = 3
 """Subjects of a panel."""
 AXIAL = 2
-"""Axial slices of each; a coronal one follows where there are enough slices for it."""
-LEAST_SLICES = 8
+"""Axial slices of each."""
+LEAST_HEIGHT = 0.4
+"""Of the width, from which on a coronal slice follows: what is lower is a stripe."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +38,17 @@ def panel(rows: Sequence[Row], about: str) -> Panel:
     return Panel(rows, f"{about}{columns}; the patient's right is on the left")
 
 
-def shown_slices(body: Sequence[tuple[int, int]]) -> list[tuple[Plane, int]]:
+def shown_slices(body: Sequence[tuple[int, int]], affine: NDArray[np.float64]) -> list[tuple[Plane, int]]:
     """Which slices of an upright volume are shown.
 
     Args:
         body: First and one-past-last index of what is of interest, along right, anterior and superior.
+        affine: (4, 4), voxel index to RAS+ mm.
 
     Returns:
         Planes and places for :func:`medgan.pictures.views.view`; of a slice alone, itself.
     """
     axial: list[tuple[Plane, int]] = [("axial", place) for place in spread(body[2], AXIAL)]
-    if body[2][1] - body[2][0] < LEAST_SLICES:
-        return axial
-    return [*axial[::-1], ("coronal", spread(body[1], 1)[0])]
+    width, _, height = voxel_sizes(affine) * [last - first for first, last in body]
+    coronal: list[tuple[Plane, int]] = [("coronal", spread(body[1], 1)[0])]
+    return axial[::-1] + coronal * bool(height >= LEAST_HEIGHT * width)

@@ -29,6 +29,8 @@ GAP, STRIP, FONT = 6, 17, 12
 PAPER, INK = "white", "black"
 FINER = 3
 """Lines are drawn so many times larger first: their edges are then smooth."""
+SAMPLE = 16
+"""Pixels of an outline beside its name."""
 DASH = 9
 """Pixels of a dash, and of the gap after it."""
 
@@ -141,10 +143,11 @@ def bar_mm(width_mm: float) -> int:
 
 
 def _strip(row: Row, width: int, side: int) -> Image.Image:
-    """A row of a sheet: caption, titles, tiles, and two lines below each."""
-    titled = any(tile and tile.title for tile in row.tiles)
-    head = STRIP * (bool(row.caption) + titled)
-    strip = Image.new("RGB", (width, head + side + 2 * STRIP + GAP), PAPER)
+    """A row of a sheet: caption, titles, tiles, and below each what its shades and outlines are."""
+    shown = [tile for tile in row.tiles if tile]
+    head = STRIP * (bool(row.caption) + any(tile.title for tile in shown))
+    lines = max((1 + tile.window.diverging + len(_legend(tile, side)) for tile in shown), default=0)
+    strip = Image.new("RGB", (width, head + side + lines * STRIP + GAP), PAPER)
     pen = ImageDraw.Draw(strip)
     if row.caption:
         _line(pen, (GAP, 1), row.caption, width - 2 * GAP)
@@ -158,6 +161,21 @@ def _strip(row: Row, width: int, side: int) -> Image.Image:
     return strip
 
 
+def _legend(tile: Tile, side: int) -> list[list[tuple[int, Outline]]]:
+    """The named outlines of a tile in lines below it, each with the pixels that lie left of it."""
+    lines: list[list[tuple[int, Outline]]] = []
+    left = side
+    for outline in tile.outlines:
+        if outline.name:
+            wide = SAMPLE + 14 + round(_font().getlength(outline.name))
+            if left + wide > side:
+                lines.append([])
+                left = 0
+            lines[-1].append((left, outline))
+            left += wide
+    return lines
+
+
 def _key(strip: Image.Image, tile: Tile, corner: tuple[int, int], side: int) -> None:
     """What the shades of a tile mean, a colour bar where they are colours, and what its outlines are."""
     pen, (left, top), window = ImageDraw.Draw(strip), corner, tile.window
@@ -165,19 +183,19 @@ def _key(strip: Image.Image, tile: Tile, corner: tuple[int, int], side: int) -> 
         ramp = np.linspace(window.lower, window.upper, side)[None].repeat(8, axis=0)
         strip.paste(Image.fromarray(window.colours(ramp)), (left, top + 2))
         pen.rectangle((left, top + 2, left + side - 1, top + 9), outline="#888888")
-        numbers = number(window.lower), f"{window.name} 0 {window.unit}", f"+{number(window.upper)}"
+        numbers = number(window.lower), "0", f"+{number(window.upper)} {window.unit}"
         for anchor, x, text in zip(("la", "ma", "ra"), (0, side // 2, side), numbers, strict=True):
             pen.text((left + x, top + 12), text, fill=INK, font=_font(), anchor=anchor)
-        return
-    _line(pen, corner, window.label, side)
-    for outline in tile.outlines:
-        if outline.name:
-            pen.line((left, top + STRIP + 8, left + 16, top + STRIP + 8), fill="black", width=5)
-            dashes = ((0, 6), (10, 16)) if outline.dashed else ((0, 16),)
-            for first, last in dashes:
-                pen.line((left + first, top + STRIP + 8, left + last, top + STRIP + 8), fill=outline.colour, width=3)
-            pen.text((left + 20, top + STRIP), outline.name, fill=INK, font=_font())
-            left += 32 + round(pen.textlength(outline.name, _font()))
+        top += STRIP
+    else:
+        _line(pen, corner, window.label, side)
+    for row, line in enumerate(_legend(tile, side), start=1):
+        for before, outline in line:
+            x, y = left + before, top + row * STRIP
+            pen.line((x, y + 8, x + SAMPLE, y + 8), fill="black", width=5)
+            for first, last in ((0, 6), (10, SAMPLE)) if outline.dashed else ((0, SAMPLE),):
+                pen.line((x + first, y + 8, x + last, y + 8), fill=outline.colour, width=3)
+            pen.text((x + SAMPLE + 4, y), outline.name, fill=INK, font=_font())
 
 
 def _trace(canvas: Image.Image, outline: Outline, size: tuple[int, int], corner: tuple[int, int]) -> None:

@@ -25,13 +25,15 @@ class DisplayWindow:
     lower: float
     upper: float
     unit: str
-    """HU, or ``arbitrary``."""
+    """HU, or ``arbitrary``; empty where the name says all."""
     diverging: bool = False
     """Whether 0 is the neutral middle between two colours, and not a grey."""
 
     @property
     def label(self) -> str:
         """As in ``soft tissue −160 … 240 HU``."""
+        if not self.unit:
+            return self.name
         return f"{self.name} {number(self.lower)} … {number(self.upper)} {self.unit}"
 
     def colours(self, pixels: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -59,7 +61,7 @@ SOFT_TISSUE, BONE = WINDOWS["soft tissue"], WINDOWS["bone"]
 
 def percentiles(voxels: NDArray[np.floating], bounds: Bounds = PERCENTILES) -> DisplayWindow:
     """Between two percentiles of what is not 0 in voxels (X, Y, Z)."""
-    return DisplayWindow(f"percentiles {bounds.lower:g} … {bounds.upper:g}:", *bounds.bounds(voxels), "arbitrary")
+    return DisplayWindow(_percentiles(bounds), *bounds.bounds(voxels), "arbitrary")
 
 
 def window_between(domain: Domain, bounds: tuple[float, float], name: str = "soft tissue") -> DisplayWindow:
@@ -67,7 +69,7 @@ def window_between(domain: Domain, bounds: tuple[float, float], name: str = "sof
     if domain.unit == "HU":
         return WINDOWS[name]
     shown = domain.window
-    return DisplayWindow(f"percentiles {shown.lower:g} … {shown.upper:g}:", *bounds, domain.unit)
+    return DisplayWindow(_percentiles(shown), *bounds, domain.unit)
 
 
 def window_for(domain: Domain, voxels: NDArray[np.floating], name: str = "soft tissue") -> DisplayWindow:
@@ -88,6 +90,10 @@ def change_limit(difference: NDArray[np.floating], percentile: float = 99.5) -> 
         return 1.0
     decade = 10.0 ** np.floor(np.log10(largest))
     return float(next(step for step in STEPS if step * decade >= largest * (1 - 1e-9)) * decade)
+
+
+def _percentiles(bounds: Bounds) -> str:
+    return f"P{bounds.lower:g}–P{bounds.upper:g}:"
 
 
 def number(value: float) -> str:

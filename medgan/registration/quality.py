@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
+from scipy.ndimage import gaussian_filter
 from scipy.stats import entropy
 
 from medgan.config import Config
@@ -34,6 +35,8 @@ FIELDS = 8
 """Of the checkerboard, along the shorter edge of a slice."""
 EDGES = (0.2, 0.7)
 """Of the moved scan's window: its skin, and what is bright."""
+EDGE_SIGMA = 1.5
+"""Pixels by which it is smoothed first: edges of noise would hide all others."""
 
 
 class Limits(Config):
@@ -205,11 +208,15 @@ def draw_pair(
         one, two = ((each.pixels - window.lower) / (window.upper - window.lower)
                     for each, window in zip((still, other), windows, strict=True))  # fmt: skip
         board = replace(still, pixels=_checkerboard(*(np.clip(each, 0, 1) for each in (one, two))))
-        edges = [Outline(two >= level, colour) for level, colour in zip(EDGES, OUTLINES, strict=False)]
+        smooth = gaussian_filter(two, EDGE_SIGMA)
+        edges = [
+            Outline(smooth >= level, colour, f"{level:.0%} of the window")
+            for level, colour in zip(EDGES, OUTLINES, strict=False)
+        ]
         tiles = [
             Tile(still, windows[0], f"fixed: {domains[0].name}"),
             Tile(other, windows[1], f"moved: {domains[1].name}"),
-            Tile(board, DisplayWindow("each in its window", 0.0, 1.0, "of it"), "checkerboard"),
+            Tile(board, DisplayWindow("each in its own window", 0.0, 1.0, ""), "checkerboard"),
             Tile(still, windows[0], f"edges of {domains[1].name} on {domains[0].name}", edges),
         ]
         rows.append(Row(tiles, still.caption))

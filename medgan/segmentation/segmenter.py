@@ -75,7 +75,7 @@ def _panel(held_out: LabelledHeldOut, predictions: Sequence[NDArray[np.uint8]], 
     cases = list(zip(held_out.source, held_out.labels, predictions, strict=True))[:CASES]
     for number, (study, truth, ours) in enumerate(cases, start=1):
         window = window_between(config.domain, study.bounds)
-        planes = dict(shown_slices([(0, size) for size in truth.shape]))
+        planes = dict(shown_slices([(0, size) for size in truth.shape], study.affine))
         for plane in planes:
             image, true, marked = (
                 view(voxels, study.affine, plane, fullest(truth, plane)) for voxels in (study.voxels, truth, ours)

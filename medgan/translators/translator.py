@@ -125,7 +125,7 @@ class Translator(Learner):
         rows = []
         for number, (source, fake, target) in enumerate(list(zip_longest(sources, fakes, targets))[:CASES], start=1):
             windows = self._windows(source, target)
-            for plane, place in shown_slices(source.body):
+            for plane, place in shown_slices(source.body, source.affine):
                 slices = [
                     view(voxels, source.affine, plane, place)
                     for voxels in (source.voxels, fake, *([target.voxels] if target else []))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medgan.pictures.tiles import OUTLINES, SIDE, Outline, Row, Tile, bar_mm, draw, sheet
+from medgan.pictures.tiles import OUTLINES, SIDE, STRIP, Outline, Row, Tile, bar_mm, draw, outlines_of, sheet
 from medgan.pictures.views import view, view_of
 from medgan.pictures.windows import SOFT_TISSUE, change
 from tests.marked import ORDERS, bright_centre, marked
@@ -89,3 +89,18 @@ def test_text_that_is_too_long_is_cut_and_moves_nothing():
     short, long = (sheet([Row([replace(tile, title=text)], text)], "") for text in ("a", "a long title " * 20))
     assert short.image.size == long.image.size
     assert len(set(OUTLINES)) >= 5
+
+
+def test_names_of_outlines_take_as_many_lines_below_a_tile_as_they_need():
+    shown = view_of(marked())
+    names = [f"structure {number}" for number in range(9)]
+    labels = np.zeros(shown.pixels.shape, int)
+    heights = [
+        sheet([Row([Tile(shown, window, outlines=outlines_of(labels, names[:number]))])], "").image.height
+        for window in (SOFT_TISSUE, change(1.0, "HU"))
+        for number in (0, 1, 9)
+    ]
+    none, one, many, *coloured = heights
+    assert one - none == STRIP
+    assert many - one >= 3 * STRIP
+    assert coloured == [none + STRIP, one + STRIP, many + STRIP]

@@ -36,7 +36,7 @@ def test_mr_is_shown_between_percentiles_of_what_is_not_zero_in_arbitrary_units(
     voxels = np.concatenate([np.zeros(1000), np.arange(1.0, 101.0)]).reshape(10, 11, 10)
     window = window_for(domain_named("t1"), voxels)
     assert (window.lower, window.upper) == pytest.approx((1.99, 99.01))
-    assert window.label == "percentiles 1 … 99: 1.99 … 99 arbitrary"
+    assert window.label == "P1–P99: 1.99 … 99 arbitrary"
     assert window_for(domain_named("ct"), voxels, "lung") is WINDOWS["lung"]
     assert percentiles(np.zeros((2, 2, 2))).lower < percentiles(np.zeros((2, 2, 2))).upper
 

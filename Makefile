@@ -27,10 +27,13 @@ demo: setup
 		--organ bone=15,16,17 --organ fat=2,3 --organ lung_and_gas=21,25
 	$(BIN)/medgan benefit --pipeline ct_contrast --quick --jobs 2 --out $(DEMO)/runs --name demo-benefit \
 		--model $(DEMO)/runs/ct_contrast/demo/model
+	$(BIN)/medgan report $(DEMO)/evaluation --run $(DEMO)/runs/ct_contrast/demo \
+		--study $(DEMO)/runs/ct_contrast/demo-benefit
 	@echo "run:        $(DEMO)/runs/ct_contrast/demo (panels in samples/, model in model/)"
 	@echo "converted:  $(DEMO)/synthetic"
-	@echo "evaluation: $(DEMO)/evaluation/summary.json and evaluation.csv"
+	@echo "evaluation: $(DEMO)/evaluation (summary.json, evaluation.csv)"
 	@echo "benefit:    $(DEMO)/runs/ct_contrast/demo-benefit/benefit.html (quick: it runs, and is no evidence)"
+	@echo "all of it on one page, in a browser: $(DEMO)/evaluation/report.html"
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile

@@ -12,7 +12,7 @@ from medgan.errors import MedganError, MedganWarning
 habits.adopt()
 
 if TYPE_CHECKING:
-    from medgan.api import Interrupted, LoadedModel, Trained, convert, evaluate, load, train
+    from medgan.api import Interrupted, LoadedModel, Trained, convert, evaluate, load, train, write_report
 
     __version__: str
 else:
@@ -30,5 +30,5 @@ else:
 
 __all__ = [
     "Interrupted", "LoadedModel", "MedganError", "MedganWarning", "Trained", "__version__", "convert", "evaluate",
-    "load", "train",
+    "load", "train", "write_report",
 ]  # fmt: skip

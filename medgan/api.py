@@ -6,6 +6,7 @@ command is raised, a :class:`MedganError` or, on Ctrl-C, ``KeyboardInterrupt``.
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -32,6 +33,7 @@ from medgan.inference.batch import BatchSummary, conversion_fabric, local_model,
 from medgan.inference.convert import ConvertOrder
 from medgan.inference.convert import convert as run_conversion
 from medgan.inference.jobs import header_text, model_origin
+from medgan.inference.recording import record_batch
 from medgan.inference.translate import OF_PHANTOM, translate
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterDescription
@@ -46,7 +48,7 @@ from medgan.training.run_folder import RunFolder
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
 
-__all__ = ["Interrupted", "LoadedModel", "Trained", "convert", "evaluate", "load", "train"]
+__all__ = ["Interrupted", "LoadedModel", "Trained", "convert", "evaluate", "load", "train", "write_report"]
 
 I = TypeVar("I", bound="Nifti1Pair | sitk.Image")  # noqa: E741
 FORCE = ", or give force=True to take it all the same"
@@ -207,6 +209,7 @@ def train(
     out: str | Path = "runs",
     config: str | Path | None = None,
     resume: bool = False,
+    phantom: bool = False,
     root: str | Path | None = None,
     bids: str | None = None,
     register: str | None = None,
@@ -227,6 +230,7 @@ def train(
         out: Where runs are kept.
         config: YAML with what differs from the shipped settings.
         resume: Go on with the run of that name, or the last one.
+        phantom: ``data`` holds the built-in phantom: its settings are taken, and the model says so.
         root: Of a cohort's CSV, what its paths are relative to.
         bids: Of BIDS, which of several images: ``run=1,acq=mprage``.
         register: The name under which MLflow registers the model.
@@ -242,7 +246,7 @@ def train(
     order = Order(
         pipeline, located(_path(data), _path(root), bids), config=_path(config),
         overrides=[f"{key}={json.dumps(value, default=str)}" for key, value in settings.items()],
-        out=Path(out), name=name, resume=resume, register=register, tracking=tracking, device=device,
+        out=Path(out), name=name, resume=resume, phantom=phantom, register=register, tracking=tracking, device=device,
     )  # fmt: skip
     trained = run_training(order, Console(stderr=True, quiet=quiet))
     return Trained(trained.run.path, trained.description, trained.model_uri, device)
@@ -282,7 +286,9 @@ def convert(
         force=force, jobs=jobs, tracking=tracking, device=device, direction=direction, part=part, split=_path(split),
         change_map=change_map, uncertainty=uncertainty, suffix=suffix,
     )  # fmt: skip
-    summary = run_conversion(order, Console(stderr=True, quiet=quiet))
+    console = Console(stderr=True, quiet=quiet)
+    summary = run_conversion(order, console)
+    console.out(record_batch(summary, tracking), highlight=False)
     if quiet:
         failed = [outcome for outcome in summary.outcomes if outcome.status == "failed"]
         lines = [line.removeprefix("warning: ") for line in warning_lines(summary)]
@@ -331,6 +337,30 @@ def evaluate(
     else:
         Console(stderr=True).print(render(evaluation), Text(recorded))
     return evaluation
+
+
+def write_report(
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    evaluation: str | Path | None = None,
+    studies: Sequence[str | Path] = (),
+    faithfulness: str | Path | None = None,
+    source: str | Path | None = None,
+) -> Path:
+    """Write the HTML page of ``medgan report`` about a model, run, evaluation, study or folder of translations.
+
+    The other folders are what it tells of, too. The page's path is by default ``report.html`` in the folder.
+
+    Raises:
+        MedganError: The folder holds nothing to report, or is damaged.
+    """
+    from medgan.report.page import Beside
+    from medgan.report.page import write_report as write
+
+    more = Beside(_path(run), _path(evaluation), tuple(map(Path, studies)), _path(faithfulness), _path(source))
+    return write(path, _path(out), more)
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -1,35 +1,42 @@
 """The ``medgan`` program: its commands put together."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from medgan.commands import compare, config, convert, data, evaluate, faithfulness, study, train
+from medgan.commands import compare, config, convert, data, evaluate, faithfulness, report, study, train
+from medgan.commands.help import Commands, epilog
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Medical image domain translation with exact geometry and evidence for its claims. "
     "For research, not diagnosis.",
+    epilog=epilog(["medgan train --pipeline ct_contrast", "medgan convert --help"]),
 )
-app.command()(train.train)
-app.command()(convert.convert)
-app.command()(evaluate.evaluate)
-app.command()(compare.compare)
-app.command()(compare.promote)
-app.command()(convert.augment)
-app.command()(convert.segment)
-app.command()(convert.classify)
-app.command("segment-train")(train.segment_train)
-app.command()(faithfulness.faithfulness)
-app.command("sweep")(study.sweep)
-app.command("benefit")(study.benefit)
-app.command()(config.pipelines)
-app.add_typer(data.app, name="data")
-app.add_typer(config.app, name="config")
-app.command()(study.study)
-app.command()(study.studies)
+PANELS: dict[str, dict[str, Any]] = {
+    "Train": {"train": train.train, "segment-train": train.segment_train},
+    "Use a model": {
+        "convert": convert.convert, "segment": convert.segment, "classify": convert.classify,
+        "augment": convert.augment,
+    },
+    "Judge": {
+        "evaluate": evaluate.evaluate, "faithfulness": faithfulness.faithfulness, "report": report.report,
+    },
+    "Compare": {
+        "compare": compare.compare, "benefit": study.benefit, "sweep": study.sweep, "study": study.study,
+        "studies": study.studies,
+    },
+    "Data and settings": {"data": data.app, "pipelines": config.pipelines, "config": config.app},
+}  # fmt: skip
+"""The commands as ``medgan --help`` groups them."""
+for panel, commands in PANELS.items():
+    for name, function in commands.items():
+        if isinstance(function, Commands):
+            app.add_typer(function, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(function)
 
 
 def version(show: bool) -> None:

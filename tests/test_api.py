@@ -248,6 +248,8 @@ def test_train_load_convert_and_evaluate_are_the_commands_without_a_word(paired,
     judged = medgan.evaluate(out, place, tmp_path / "evaluation", source=f"{paired}:contrast")
     assert {"synthetic", "do_nothing"} <= {*judged.summary["arm"]}
     assert len(judged.rows) == len((tmp_path / "evaluation" / "evaluation.csv").read_text().splitlines()) - 1
+    page = medgan.write_report(tmp_path / "evaluation", tmp_path / "page.html", run=trained.folder)
+    assert page.read_text(encoding="utf-8").startswith("<!")
     assert capfd.readouterr() == ("", "")
     with pytest.raises(ConfigError, match="did you mean 'ct_contrast'"):
         medgan.train("ct_contrats")

@@ -7,6 +7,7 @@ from importlib.resources import files
 import nibabel as nib
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from medgan import catalog, cli
@@ -47,11 +48,84 @@ def train(unpaired, tmp_path, tiny):
     return run
 
 
-COMMANDS = (
-    "", "train", "convert", "evaluate", "segment", "classify", "augment", "faithfulness", "benefit", "segment-train",
-    "sweep", "study ablation", "study misalignment", "pipelines", "config show", "config schema", "data phantom",
-    "data check", "data csv", "data register",
-)  # fmt: skip
+def tree(command=None, path=()):
+    """Every command and group of commands, by its words."""
+    command = typer.main.get_command(cli.app) if command is None else command
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from tree(below, (*path, name))
+
+
+COMMANDS = {" ".join(path): command for path, command in tree()}
+LEAVES = {path: command for path, command in COMMANDS.items() if not hasattr(command, "commands")}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_80_columns_and_cuts_no_word(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = medgan(*command.split(), "--help").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for parameter in COMMANDS[command].params:
+        for name in (*parameter.opts, *parameter.secondary_opts):
+            assert parameter.hidden or not name.startswith("-") or name in text.split(), name
+    assert all(panel in text for panel in (cli.PANELS if not command else ()))
+
+
+@pytest.mark.parametrize("command", LEAVES)
+def test_help_ends_with_two_examples_that_parse(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    title, *examples = (LEAVES[command].epilog or "none").splitlines()
+    assert title == "Examples:", f"end the docstring of `medgan {command}` with two lines under `Examples:`"
+    assert len(examples) >= 2
+    assert any(line.strip().startswith(f"medgan {command}") for line in examples)
+    text = medgan(*command.split(), "--help").stdout
+    for line in examples:
+        assert line.strip() in text, "a line of 78 characters at most"
+        words = shlex.split(line.partition(" > ")[0])[1:]
+        path = max((path for path in COMMANDS if words[: len(path.split())] == path.split()), key=len)
+        if "--help" not in words:
+            given = COMMANDS[path].make_context(path, words[len(path.split()) :]).params
+            kind, pipeline = given.get("kind") or given.get("study"), given.get("pipeline") or given.get("name")
+            settings = "segmentation" if path == "segment-train" else early.settings_of(kind or "", pipeline)
+            if path != "data register":
+                several = path == "sweep"
+                early.check_use(settings=settings, overrides=given.get("overrides") or (), several=several)
+
+
+COMPLETED = {
+    "train -p ct_": ["ct_contrast"],
+    "study abl": ["ablation"],
+    "config show mr_to": ["mr_to_ct"],
+    "train -p ct_contrast fit.epo": ["fit.epochs="],
+    "config show mr_to_ct pix2pix.bone": ["pix2pix.bone_weight="],
+    "sweep -p ct_contrast cyclegan.cyc": ["cyclegan.cycle="],
+    "segment-train patch.dim": ["patch.dimensions="],
+    "study augmentation -p ct_contrast rat": ["ratios_percent="],
+    "convert in out --model runs/": ["runs/ct_contrast/one/model"],
+}
+COMPLETE = f"""
+import contextlib, io, json, os, sys
+from medgan.cli import app
+lines, sys.argv = json.loads(sys.argv[1]), ["medgan"]
+for line in lines:
+    os.environ.update(_MEDGAN_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="medgan " + line)
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        app(prog_name="medgan")
+    print(json.dumps([out.getvalue(), sorted({HEAVY} & sys.modules.keys())]))
+"""
+
+
+def test_the_shell_completes_pipelines_studies_keys_and_models_with_nothing_heavy(tmp_path):
+    model = tmp_path / "runs" / "ct_contrast" / "one" / "model"
+    model.mkdir(parents=True)
+    (model / "model.json").touch()
+    asked = [sys.executable, "-c", COMPLETE, json.dumps([*COMPLETED])]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=tmp_path)
+    for (line, expected), each in zip(COMPLETED.items(), done.stdout.splitlines(), strict=True):
+        text, heavy = json.loads(each)
+        assert heavy == [], line
+        assert all(word in text for word in expected), f"{line}: {text}"
 
 
 def test_help_and_lists_answer_without_the_heavy_libraries(tmp_path):

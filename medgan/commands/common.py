@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
+from medgan.commands import completion
+from medgan.commands.help import in_groups
 from medgan.errors import MedganError
 from medgan.text import printable
 from medgan.training.device import parse_devices
@@ -24,16 +26,23 @@ if TYPE_CHECKING:
 
     from medgan.data.studies import Location, Options
 
-PipelineName = Annotated[str, Option("--pipeline", "-p", help="What to train; `medgan pipelines` lists them.")]
+PipelineName = Annotated[
+    str, Option("--pipeline", "-p", help="What to train; see `medgan pipelines`.", autocompletion=completion.pipelines)
+]
 Input = Annotated[Path, Argument(metavar="INPUT", help="Image, DICOM series, folder or cohort.")]
-ModelName = Annotated[str, Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.")]
+ModelName = Annotated[
+    str, Option(help="Model folder, runs:/ID/model or models:/NAME@ALIAS.", autocompletion=completion.models)
+]
 Data = Annotated[Path | None, Option(help="Cohort: CSV, folders, BIDS or nnU-Net raw; else a phantom.")]
 Out = Annotated[Path, Option(help="Where runs are kept.")]
-Debug = Annotated[bool, Option(help="Show tracebacks.")]
+Debug = Annotated[bool, Option("--debug", help="Show tracebacks.", rich_help_panel="Options")]
 Force = Annotated[bool, Option("--force", help="Take studies that cannot be of the model's domain all the same.")]
 Tracking = Annotated[str | None, Option("--tracking", help="MLflow URI; else MLFLOW_TRACKING_URI, else SQLite.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors only.")]
-Overrides = Annotated[list[str] | None, Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors only.", rich_help_panel="Options")]
+Overrides = Annotated[
+    list[str] | None,
+    Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.", autocompletion=completion.keys),
+]
 ConfigFile = Annotated[Path | None, Option("--config", help="YAML with what differs from the shipped settings.")]
 
 
@@ -127,7 +136,7 @@ class Which:
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """A command with ``--debug``, its groups of options spelled out; its errors become lines and exit codes."""
     debugging = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
-    options = [*_options(function), debugging]
+    options = in_groups([*_options(function), (debugging, "")])
 
     def run(*, debug: bool, **values: Any) -> None:
         with explained(debug):
@@ -141,13 +150,17 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _options(function: Any) -> Iterator[inspect.Parameter]:
-    """The options of a command or of a group, those of the groups within it in their places."""
+def _options(function: Any) -> Iterator[tuple[inspect.Parameter, str]]:
+    """The options of a command or of a group, those of the groups within it in their places, with their group's title.
+
+    A group's title is what it says of itself.
+    """
+    title = (inspect.getdoc(function) or "").partition(".")[0] if is_dataclass(function) else ""
     for parameter in inspect.signature(function).parameters.values():
         if is_dataclass(parameter.annotation):
             yield from _options(parameter.annotation)
         else:
-            yield parameter
+            yield parameter, title
 
 
 def _called(function: Any, values: Mapping[str, Any]) -> Any:

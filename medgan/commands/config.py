@@ -5,14 +5,20 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from medgan.commands import early
+from medgan.commands import completion, early
 from medgan.commands.common import ConfigFile, Overrides, command, explained
+from medgan.commands.help import Commands
 
-app = typer.Typer(no_args_is_help=True, help="Show what can be set.")
+app = Commands(no_args_is_help=True, help="Show what can be set.")
 
 
 def pipelines() -> None:
-    """List the pipelines."""
+    """List the pipelines.
+
+    Examples:
+        medgan pipelines
+        medgan config show ct_contrast
+    """
     with explained():
         from medgan import catalog
 
@@ -25,12 +31,17 @@ def pipelines() -> None:
 @app.command("show")
 @command
 def _show_config(
-    name: Annotated[str, Argument(help="A pipeline.")],
+    name: Annotated[str, Argument(help="A pipeline.", autocompletion=completion.pipelines)],
     overrides: Overrides = None,
     config: ConfigFile = None,
     phantom: Annotated[bool, Option("--phantom", help="As trained on the built-in phantom.")] = False,
 ) -> None:
-    """Print a pipeline's resolved settings as YAML; size=small or size=full chooses the form."""
+    """Print a pipeline's resolved settings as YAML; size=small or size=full chooses the form.
+
+    Examples:
+        medgan config show ct_contrast > mine.yaml
+        medgan config show mr_to_ct size=full translator=pix2pix
+    """
     early.check_use(pipeline=name, settings=name, overrides=overrides, config=config)
     from medgan import catalog
     from medgan.config import to_yaml, user_layers
@@ -42,8 +53,13 @@ def _show_config(
 
 @app.command("schema")
 @command
-def _show_schema(name: Annotated[str, Argument(help="A pipeline.")]) -> None:
-    """Print the JSON schema of a pipeline's settings, for editors."""
+def _show_schema(name: Annotated[str, Argument(help="A pipeline.", autocompletion=completion.pipelines)]) -> None:
+    """Print the JSON schema of a pipeline's settings, for editors.
+
+    Examples:
+        medgan config schema ct_contrast
+        medgan config schema mr_to_ct > mr_to_ct.schema.json
+    """
     early.check_use(pipeline=name)
     import json
 

@@ -44,7 +44,12 @@ def convert(
     force: common.Force = False,
     work: Work,
 ) -> None:
-    """Translate studies; every output lies on its input's voxel grid."""
+    """Translate studies; every output lies on its input's voxel grid.
+
+    Examples:
+        medgan convert scans synthetic --model runs/ct_contrast/first/model
+        medgan convert cohort.csv synthetic --model M --part test --change-map
+    """
     early.check_use(source=source, models=[model], device=work.machine.device)
     from medgan.inference.convert import ConvertOrder
     from medgan.inference.convert import convert as run
@@ -62,7 +67,12 @@ def convert(
 
 @command
 def segment(source: Input, output: Output, model: ModelName, *, reading: Reading, how: LabelOptions) -> None:
-    """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean."""
+    """Segment studies; every label map lies on its input's voxel grid, and labels.json says what its values mean.
+
+    Examples:
+        medgan segment scans labels --model runs/segmenter/first/model
+        medgan segment cohort.csv labels --model M --domain plain --jobs 2
+    """
     early.check_use(source=source, models=[model], device=how.work.machine.device)
     from medgan.inference.batch import BatchOrder
     from medgan.segmentation.segment import segment as run
@@ -80,7 +90,12 @@ def classify(
     reading: Reading,
     how: LabelOptions,
 ) -> None:
-    """Classify images by their patches; classes.csv has the class and the probability of each, image by image."""
+    """Classify images by their patches; classes.csv has the class and the probability of each, image by image.
+
+    Examples:
+        medgan classify images classes --model M
+        medgan classify cohort.csv classes --model models:/few@champion
+    """
     early.check_use(source=source, models=[model], device=how.work.machine.device)
     from medgan.classification.classify import classify as run
     from medgan.inference.batch import BatchOrder
@@ -110,7 +125,12 @@ def augment(
     config: common.ConfigFile = None,
     work: Work,
 ) -> None:
-    """Write a cohort with synthetic cases for training, made of its training subjects alone; --ratio says how many."""
+    """Write a cohort with synthetic cases for training, made of its training subjects alone; --ratio says how many.
+
+    Examples:
+        medgan augment cohort.csv augmented --model M --ratio 50
+        medgan augment cohort.csv augmented --method copy-paste --domain flair
+    """
     early.check_use(data=data, models=[model], device=work.machine.device)
     from medgan.synthesis.augment import AugmentOrder
     from medgan.synthesis.augment import augment as run

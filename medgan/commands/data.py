@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from typer import Argument, Option
 
 from medgan.commands import early
 from medgan.commands.common import Overrides, PipelineName, Quiet, Reading, command, console, end, say
+from medgan.commands.help import Commands
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:
     from medgan.data.domains import DomainPair
 
-app = typer.Typer(no_args_is_help=True, help="Look at, check and make data.")
+app = Commands(no_args_is_help=True, help="Look at, check and make data.")
 
 
 @app.command("phantom")
@@ -27,7 +27,12 @@ def _make_phantom(
         float | None, Option(min=0, max=1, help="Share of subjects with lesions; by default the kind's.")
     ] = None,
 ) -> None:
-    """Render the built-in phantom: seeded subjects with known truth."""
+    """Render the built-in phantom: seeded subjects with known truth.
+
+    Examples:
+        medgan data phantom phantom --subjects 12
+        medgan data phantom heads --kind head_mr --lesions 0.5 --seed 3
+    """
     from medgan.phantom.cohort import write_phantom
 
     say(False, f"cohort: {write_phantom(out, kind=kind, subjects=subjects, seed=seed, lesions=lesions)}")
@@ -47,6 +52,10 @@ def _check_data(
     """Check a cohort before training: readable, geometry, intensities, duplicates, who is who. Exit code 1 on findings.
 
     Settings say what it shall be used for: translator=pix2pix also checks that pairs lie on one grid.
+
+    Examples:
+        medgan data check cohort.csv --pipeline ct_contrast
+        medgan data check pairs -p mr_to_ct translator=pix2pix --all
     """
     early.check_use(pipeline=pipeline, settings=pipeline, overrides=overrides, data=data)
     from medgan import catalog
@@ -81,6 +90,10 @@ def _write_csv(
     """Write a cohort's table of what lies in a folder; every file that it leaves out is named with the reason.
 
     Without --image it guesses, and says what it took for subject and domain.
+
+    Examples:
+        medgan data csv scans --out cohort.csv
+        medgan data csv scans --out c.csv --image '{domain}/{subject}_*.nii.gz'
     """
     early.check_use(data=folder)
     from medgan.data.table_writer import propose, write_table
@@ -115,6 +128,10 @@ def _register_data(
     """Register raw pairs onto one grid; only trusted ones reach OUT/cohort.csv. Exit code 1 if some do not.
 
     Settings say how: rigid.samples=100000, limits.least_covered=0.8. What was registered before is not done again.
+
+    Examples:
+        medgan data register raw/cohort.csv pairs --pipeline mr_to_ct --qc 0.9
+        medgan data register raw pairs --fixed ct --moving mr:MR --bspline 40
     """
     early.check_use(pipeline=pipeline, data=data)
     from medgan.config import from_overrides, load

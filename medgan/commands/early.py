@@ -74,13 +74,14 @@ def _holds_something(data: Path) -> bool:
         return True  # whoever reads it says what keeps it from being read
 
 
-def _shipped() -> dict[str, list[str]]:
+def shipped() -> dict[str, list[str]]:
+    """The dotted keys of settings, by pipeline and study, as they are kept."""
     keys: dict[str, list[str]] = json.loads(files("medgan.configs").joinpath("keys.json").read_text(encoding="utf-8"))
     return keys
 
 
 def _check_settings(name: str, overrides: Sequence[str], config: Path | None, several: bool) -> None:
-    known = _shipped().get(name, [])
+    known = shipped().get(name, [])
     keys = list(flattened(read_yaml(config))) if config else []
     for override in overrides:
         key, equals, _ = override.partition("=")
@@ -91,7 +92,7 @@ def _check_settings(name: str, overrides: Sequence[str], config: Path | None, se
 
 def settings_of(study: str, pipeline: str) -> str:
     """Whose keys the settings of a study are: its own, or else the pipeline's."""
-    return study if study in _shipped() else pipeline
+    return study if study in shipped() else pipeline
 
 
 def shipped_keys() -> dict[str, list[str]]:

@@ -13,13 +13,26 @@ from medgan.errors import ConfigError
 if TYPE_CHECKING:
     from medgan.data.studies import Options
 
-SourceModality = Annotated[
-    Literal["CT", "MR"], Option(help="What the sources are. MR: its intensities are no HU; see docs/evaluate.md.")
-]
-ReferenceModality = Annotated[
-    Literal["CT", "MR"], Option(help="What references and synthetic images are. MR with MR: enhancement.")
-]
-TRAINING = "Cohort to fit baselines on, COHORT[:SOURCE,REFERENCE]; else the other evaluated subjects."
+
+@dataclass(frozen=True)
+class Measuring:
+    """How images are matched and measured."""
+
+    organ: Annotated[list[str] | None, Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None
+    paired: Annotated[bool | None, Option("--paired/--unpaired", help="Else as the subjects show.")] = None
+    source_modality: Annotated[
+        Literal["CT", "MR"], Option(help="What the sources are. MR: its intensities are no HU; see docs/evaluate.md.")
+    ] = "CT"
+    reference_modality: Annotated[
+        Literal["CT", "MR"], Option(help="What references and synthetic images are. MR with MR: enhancement.")
+    ] = "CT"
+    training: Annotated[
+        str | None,
+        Option(help="Cohort to fit baselines on, COHORT[:SOURCE,REFERENCE]; else the other evaluated subjects."),
+    ] = None
+    split: Annotated[
+        Path | None, Option(help="split.json of the run: fits baselines on its training part, and refuses that.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Recording:
 
     tracking: Tracking = None
     tracking_names: Annotated[
-        bool, Option("--tracking-names", help="Send MLflow subjects' own names, not case 1, case 2, ….")
+        bool, Option("--tracking-names", help="Send MLflow subjects' own names, not case 1 and so on.")
     ] = False
 
 
@@ -53,14 +66,7 @@ def evaluate(
     labels: Annotated[str | None, Option(help="Label maps, for figures by organ: FOLDER or COHORT.")] = None,
     *,
     reading: Reading,
-    organ: Annotated[list[str] | None, Option(help="NAME=VALUE[,VALUE] in the label maps; else all.")] = None,
-    paired: Annotated[bool | None, Option("--paired/--unpaired", help="Else as the subjects show.")] = None,
-    source_modality: SourceModality = "CT",
-    reference_modality: ReferenceModality = "CT",
-    training: Annotated[str | None, Option(help=TRAINING)] = None,
-    split: Annotated[
-        Path | None, Option(help="split.json of the run: fits baselines on its training part, and refuses that.")
-    ] = None,
+    how: Measuring,
     recording: Recording,
     lesions: Lesions,
     quiet: Quiet = False,
@@ -70,18 +76,22 @@ def evaluate(
     CT from MR: --source-modality MR. Contrast MR from MR: --source-modality MR --reference-modality MR.
 
     Made lesions: --synthesis, with an augmented cohort; see docs/evaluate.md.
+
+    Examples:
+        medgan evaluate --synthetic synthetic --reference cohort.csv:plain --out E
+        medgan evaluate --synthetic augmented/cohort.csv --synthesis --out E
     """
-    early.check_use(places=[synthetic, reference, source, mask, labels, training])
+    early.check_use(places=[synthetic, reference, source, mask, labels, how.training])
     if lesions.synthesis:
         for_translations = {
-            "--source": source, "--mask": mask, "--labels": labels, "--organ": organ or None, "--training": training,
-            "--paired or --unpaired": paired, "--tracking": recording.tracking,
+            "--source": source, "--mask": mask, "--labels": labels, "--organ": how.organ or None,
+            "--training": how.training, "--paired or --unpaired": how.paired, "--tracking": recording.tracking,
             "--tracking-names": recording.tracking_names or None,
         }  # fmt: skip
         if unheeded := [option for option, value in for_translations.items() if value is not None]:
             raise ConfigError(f"--synthesis does not take {' or '.join(unheeded)}; leave it out.")
-        how = lesions, reference_modality
-        end(_judge_lesions(synthetic, reference, out, how, split=split, options=reading.options, quiet=quiet))
+        asked = lesions, how.reference_modality
+        end(_judge_lesions(synthetic, reference, out, asked, split=how.split, options=reading.options, quiet=quiet))
         return
     if reference is None:
         raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
@@ -89,17 +99,19 @@ def evaluate(
     from medgan.evaluation.evaluate import render
     from medgan.evaluation.judging import Modalities
     from medgan.evaluation.recording import record_evaluation
+    from medgan.report.page import report_line, write_report
     from medgan.tracking import resolve_uri
 
     resolve_uri(recording.tracking)  # an address that no store can have is refused before the work
     evaluation = run(
-        synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=_organs(organ),
-        paired=paired, modalities=Modalities(source_modality, reference_modality), training=training, split=split,
-        options=reading.options,
+        synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=_organs(how.organ),
+        paired=how.paired, modalities=Modalities(how.source_modality, how.reference_modality), training=how.training,
+        split=how.split, options=reading.options,
     )  # fmt: skip
     said = console(quiet)
     said.print(render(evaluation))
     said.out(record_evaluation(evaluation, out, recording.tracking, names=recording.tracking_names), highlight=False)
+    said.out(report_line(lambda: write_report(out)), highlight=False)
     end(evaluation.exit_code)
 
 

@@ -62,6 +62,10 @@ def faithfulness(
     """Did it invent or erase a lesion? What translations keep, of a model or of images that you were handed.
 
     Without a model: --converted DIR, and label maps of both sides. With one: two frozen segmenters, and the way back.
+
+    Examples:
+        medgan faithfulness scans F --converted synthetic
+        medgan faithfulness scans F --model M --lesion lesion
     """
     if (model is None) == (handed.converted is None):
         raise ConfigError(

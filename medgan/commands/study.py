@@ -8,7 +8,7 @@ import typer
 from typer import Argument, Option
 
 from medgan import catalog
-from medgan.commands import common, early
+from medgan.commands import common, completion, early
 from medgan.commands.common import Machine, Reading, command, console, end, say
 from medgan.errors import ConfigError
 from medgan.training.device import parse_devices
@@ -47,12 +47,16 @@ class StudyOptions:
 
 @command
 def study(
-    kind: Annotated[str, Argument(metavar="NAME", help="Which study; `medgan studies` lists them.")],
+    kind: Annotated[str, Argument(metavar="NAME", help="See `medgan studies`.", autocompletion=completion.studies)],
     options: StudyOptions,
 ) -> None:
     """Compare on subjects that no model has seen, over seeds, with paired intervals: sweep, ablation, arms and others.
 
     The same command resumes a study that was stopped.
+
+    Examples:
+        medgan study ablation -p mr_to_ct --only losses --seeds 3
+        medgan study misalignment -p mr_to_ct --shifts 0,1,2,4
     """
     run(kind, options)
 
@@ -62,6 +66,10 @@ def sweep(options: StudyOptions) -> None:
     """Train, convert and judge every combination of settings on one split; the first is the reference.
 
     The same command resumes a sweep that was stopped, and more values add to it.
+
+    Examples:
+        medgan sweep cyclegan.cycle=5,10 -p ct_contrast --seeds 3
+        medgan sweep translator=pix2pix,cyclegan -p mr_to_ct --jobs 2
     """
     run("sweep", options)
 
@@ -81,6 +89,10 @@ def benefit(
     """Does it help, on subjects that no model has seen? By default one segmenter with and without translation, in arms.
 
     The same command resumes a study that was stopped.
+
+    Examples:
+        medgan benefit -p ct_contrast --data cohort.csv --jobs 2
+        medgan benefit -p mr_to_ct --study routes --model M --model N
     """
     run(study, options)
 
@@ -119,6 +131,11 @@ def run(kind: str, options: StudyOptions) -> None:
 
 
 def studies() -> None:
-    """List the studies."""
+    """List the studies.
+
+    Examples:
+        medgan studies
+        medgan study ablation --help
+    """
     for name, (summary, _) in catalog.studies().items():
         typer.echo(f"{name:20} {summary}")

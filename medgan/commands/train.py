@@ -23,7 +23,12 @@ def train(
     machine: Machine,
     quiet: Quiet = False,
 ) -> None:
-    """Train a pipeline's translator or lesion generator and record the run in MLflow."""
+    """Train a pipeline's translator or lesion generator and record the run in MLflow.
+
+    Examples:
+        medgan train --pipeline ct_contrast --data cohort.csv --name first
+        medgan train -p ct_contrast --name first --resume
+    """
     early.check_use(
         pipeline=pipeline, settings=pipeline, overrides=overrides, config=run.config, data=data,
         device=machine.device, name=run.name, resume_or_start=run.resume_or_start,
@@ -32,6 +37,7 @@ def train(
         from medgan.training.run_folder import run_to_resume
 
         run_to_resume(run.out / pipeline, run.name)
+    from medgan.report.page import report_line, write_report
     from medgan.training.run import Order
     from medgan.training.run import train as run_training
 
@@ -43,6 +49,7 @@ def train(
     trained = run_training(order, console(quiet))
     say(quiet, f"model: {trained.run.model} (averages after epoch {trained.description.epoch})")
     say(quiet, trained.tracked)
+    say(quiet, report_line(lambda: write_report(trained.run.path)))
     say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")
 
 
@@ -60,7 +67,12 @@ def segment_train(
     machine: Machine,
     quiet: Quiet = False,
 ) -> None:
-    """Train a segmenter on a cohort's masks and record the run in MLflow."""
+    """Train a segmenter on a cohort's masks and record the run in MLflow.
+
+    Examples:
+        medgan segment-train --data cohort.csv --domain plain:CT
+        medgan segment-train --data cohort.csv patch.dimensions=3 --seed 1
+    """
     early.check_use(
         settings="segmentation", overrides=overrides, config=run.config, data=data, device=machine.device,
         name=run.name, resume_or_start=run.resume_or_start,
@@ -72,6 +84,7 @@ def segment_train(
         run_to_resume(runs, run.name)
     if data is None and not run.resume and not (run.resume_or_start and is_begun(runs, run.name)):
         raise ConfigError("there is nothing to learn from; name a cohort with masks by --data.")
+    from medgan.report.page import report_line, write_report
     from medgan.segmentation.settings import domain_called
     from medgan.training.run import Order
     from medgan.training.run import train as run_training
@@ -86,4 +99,5 @@ def segment_train(
     dice = trained.description.metrics.get("val/dice", float("nan"))
     say(quiet, f"model: {trained.run.model} (epoch {trained.description.epoch}, validation Dice {dice:.3f})")
     say(quiet, trained.tracked)
+    say(quiet, report_line(lambda: write_report(trained.run.path)))
     say(quiet, f"next:  {trained.used_by} --model {trained.run.model}")

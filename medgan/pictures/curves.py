@@ -20,20 +20,23 @@ WIDE_RANGE = 30.0
 """Terms whose largest value is so many times the smallest are drawn on a logarithmic scale."""
 
 
-def progress(history: Sequence[Mapping[str, float]], best_epoch: int = 0, title: str = "") -> bytes:
+def progress(
+    history: Sequence[Mapping[str, float]], best_epoch: int = 0, title: str = "", *, columns: int = COLUMNS
+) -> bytes:
     """A PNG of a training: all loss terms in one plot, each validation metric in its own, and the learning rate.
 
     Args:
         history: A row an epoch, as in ``metrics.csv``; an epoch may lack a metric.
         best_epoch: Marked in every plot; 0 marks none.
         title: Over all plots.
+        columns: Plots side by side, at most.
     """
     keys = list(dict.fromkeys(key for row in history for key in row))
     terms = [key for key in keys if key.startswith(TRAIN) and key != RATE]
     plots = [("training: loss terms", terms)] if terms else []
     plots += [(f"validation: {key.removeprefix(VALIDATION)}", [key]) for key in keys if key.startswith(VALIDATION)]
     plots += [("learning rate, share of the first", [RATE])] if RATE in keys else []
-    columns = min(COLUMNS, max(1, len(plots)))
+    columns = min(columns, max(1, len(plots)))
     rows = math.ceil(max(1, len(plots)) / columns)
     with mpl.rc_context(STYLE):
         high, wide = 0.4 + 2.9 * rows, 4.2 * columns

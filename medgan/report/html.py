@@ -1,5 +1,6 @@
 """One HTML file that needs nothing else: the template of every page, and what stands in its sections."""
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from medgan.data.streams import write_text
+from medgan.report.viewer import viewer_assets
 
 PLAIN_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """What a browser may do with a page: show it, and ask nobody for anything."""
@@ -58,10 +60,14 @@ class Section:
     folded: Sequence[Table] = ()
     """Shown when they are asked for."""
     facts: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Addresses by what they are of."""
     commands: Mapping[str, str] = field(default_factory=dict)
     """By what they are for."""
     markup: str = ""
     """:class:`Markup` that is put in as it is; other text is escaped."""
+    live: bool = False
+    """Whether the markup is the slice viewer."""
     legend: bool = False
     """Whether the plots have a true and a found outline."""
 
@@ -69,18 +75,19 @@ class Section:
 def render(
     path: Path, *, title: str, question: str, answers: Sequence[str], details: Sequence[str] = (),
     caveats: Sequence[str] = (), sections: Sequence[Section] = (), failures: Mapping[str, str] | None = None,
-    phantom: bool = False, quick: bool = False, kind: str = "study", scripted: bool = False,
+    phantom: bool = False, quick: bool = False, kind: str = "study",
 ) -> Path:  # fmt: skip
     """Write a page; its path. Names from files are text and no markup.
 
     The ``question`` and its ``answers`` come first. A ``phantom`` is named in title and heading, before the ``kind`` of
-    page; ``scripted`` pages may run the scripts that stand in them.
+    page. Only a page with a section that is ``live`` may run scripts: those that stand in it.
     """
+    scripted = any(section.live for section in sections)
     environment = Environment(loader=PackageLoader("medgan.report", "."), autoescape=True, undefined=StrictUndefined)
     text = environment.get_template("page.html").render(
         title=title, question=question, answers=answers, details=details, caveats=caveats, sections=sections,
         failures=failures or {}, phantom=phantom, quick=quick, kind=kind,
-        policy=Markup(LIVE_POLICY if scripted else PLAIN_POLICY),
+        policy=Markup(LIVE_POLICY if scripted else PLAIN_POLICY), assets=viewer_assets() if scripted else "",
     )  # fmt: skip
     return write_text(path, text)
 
@@ -91,6 +98,11 @@ def cells(title: str, table: pd.DataFrame, note: str = "") -> Table:
     columns = [*texts, *(column for column in table if column not in texts)]
     rows = [[_cell(row[column]) for column in columns] for row in table.to_dict("records")]
     return Table(title, list(map(str, columns)), len(texts), rows, note)
+
+
+def png(content: bytes) -> str:
+    """A PNG file's content as the ``src`` of an image."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def markdown(text: str) -> Markup:

@@ -207,22 +207,14 @@
       const { viewer, plane, layer } = this, { it, state } = viewer, { width, height } = box, small = width < 240;
       const write = (text, x, y, align, size = small ? 11 : 12, weight = 500) => {
         g.font = `${weight} ${size}px system-ui, sans-serif`;
-        Object.assign(g, { textAlign: align, textBaseline: "middle", lineWidth: 3, strokeStyle: "#000", fillStyle: "#f2f2f2" });
-        g.strokeText(text, x, y);
+        Object.assign(g, { textAlign: align, textBaseline: "middle", lineWidth: 3, strokeStyle: "#000", fillStyle: "#000a" });
+        const long = g.measureText(text).width + 6, start = x + 3 - long * { left: 0, center: 0.5, right: 1 }[align];
+        if (isSigned(layer)) g.fillRect(start - (align === "left" ? 6 : align === "center" ? 3 : 0), y - size * 0.7, long, size * 1.4);
+        else g.strokeText(text, x, y);
+        g.fillStyle = "#f2f2f2";
         g.fillText(text, x, y);
       };
-      const [left, right, top, bottom] = plane.letters.map((letter) => letter + (it.placed ? "" : "?")), large = small ? 13 : 16;
-      write(left, 6, height / 2, "left", large, 700);
-      write(right, width - 6, height / 2, "right", large, 700);
-      write(top, width / 2, 12, "center", large, 700);
-      write(bottom, width / 2, height - 12, "center", large, 700);
-      const mm = viewer.mm()[plane.w], side = plane.towards[mm < 0 ? 0 : 1];
-      write(`${plane.title} ${at + 1}/${it.shape[plane.w]}`, 6, 12, "left");
-      write(`${side} ${Math.abs(mm).toFixed(1)} mm`, 6, small ? 26 : 28, "left");
       const swiped = state.mode === "swipe" && viewer.other;
-      write(swiped ? `${layer.title} | ${viewer.other.title}` : layer.title, width - 6, 12, "right");
-      const [low, high] = viewer.range(layer);
-      if (!isSigned(layer)) write(`C ${Math.round((low + high) / 2)} W ${Math.round(high - low)}`, width - 6, small ? 26 : 28, "right");
       if (swiped) {
         const x = Math.round(width * state.curtain) + 0.5;
         g.fillStyle = "#ffd60a";
@@ -231,6 +223,17 @@
         g.arc(x, height * 0.75, 8, 0, 7);
         g.fill();
       }
+      const [left, right, top, bottom] = plane.letters.map((letter) => letter + (it.placed ? "" : "?")), large = small ? 13 : 16;
+      write(left, 6, height / 2, "left", large, 700);
+      write(right, width - 6, height / 2, "right", large, 700);
+      write(top, width / 2, 12, "center", large, 700);
+      write(bottom, width / 2, height - 12, "center", large, 700);
+      const mm = viewer.mm()[plane.w], side = plane.towards[mm < 0 ? 0 : 1];
+      write(`${plane.title} ${at + 1}/${it.shape[plane.w]}`, 6, 12, "left");
+      write(`${side} ${Math.abs(mm).toFixed(1)} mm`, 6, small ? 26 : 28, "left");
+      write(swiped ? `${layer.title} | ${viewer.other.title}` : layer.title, width - 6, 12, "right");
+      const [low, high] = viewer.range(layer);
+      if (!isSigned(layer)) write(`C ${Math.round((low + high) / 2)} W ${Math.round(high - low)}`, width - 6, small ? 26 : 28, "right");
       this.drawScale(g, box, write);
       if (isSigned(layer)) this.drawColours(g, box, write);
       const what = swiped ? `${layer.title} and ${viewer.other.title}` : layer.title;
@@ -240,10 +243,12 @@
     drawScale(g, box, write) { // a bar of a round length, about a fifth of the pane
       const mm = [200, 100, 50, 20, 10, 5, 2, 1].find((length) => length * box.scale <= box.width * 0.3) || 1;
       const x = 8, y = box.height - 10, length = mm * box.scale;
-      g.fillStyle = "#f2f2f2";
-      g.fillRect(x, y, length, 2);
-      g.fillRect(x, y - 4, 1, 8);
-      g.fillRect(x + length - 1, y - 4, 1, 8);
+      for (const [colour, grow] of [["#000", 1], ["#f2f2f2", 0]]) { // with a rim that white does not swallow
+        g.fillStyle = colour;
+        for (const [left, top, w, h] of [[x, y, length, 2], [x, y - 4, 1, 8], [x + length - 1, y - 4, 1, 8]]) {
+          g.fillRect(left - grow, top - grow, w + 2 * grow, h + 2 * grow);
+        }
+      }
       write(mm >= 10 ? `${mm / 10} cm` : `${mm} mm`, x, y - 12, "left", 11);
     }
 
@@ -347,8 +352,8 @@
       for (const layer of it.volumes) this.ranges[layer.group] ||= { window: [0, 1], spread: 100 };
       if (!names.includes(state.image)) state.image = names[0];
       if (!names.includes(state.other) || state.other === state.image) state.other = this.it.images.map((each) => each.name).find((name) => name !== state.image) || state.image;
-      if ((state.mode === "difference" && !it.difference) || (state.mode !== "single" && it.images.length < 2)) state.mode = "single";
-      state.cross = it.start ? it.nearest(it.start) : it.shape.map((size) => Math.floor(size / 2));
+      if ((state.mode === "difference" && !it.difference) || (["swipe", "side"].includes(state.mode) && it.images.length < 2)) state.mode = "single";
+      state.cross = it.shape.map((size) => Math.floor(size / 2));
       state.zoom = 1;
       this.fillControls();
       this.arrange();
@@ -361,21 +366,24 @@
         return made;
       };
       this.root.querySelector('[data-list="image"]').replaceChildren(...it.volumes.map((layer) => {
-        const made = button(layer.title, () => this.set({ image: layer.name, mode: ["swipe"].includes(this.state.mode) ? "swipe" : "single" }, true));
+        const made = button(layer.title, () => this.set({ image: layer.name, mode: this.modeOfOne() }, true));
         made.dataset.image = layer.name;
         return made;
       }));
       const options = it.images.map((layer) => new Option(layer.title, layer.name));
       this.control("other").replaceChildren(...options);
       for (const made of this.root.querySelectorAll("[data-mode]")) {
-        made.disabled = made.dataset.mode === "difference" ? !it.difference : made.dataset.mode !== "single" && it.images.length < 2;
+        const mode = made.dataset.mode;
+        made.disabled = { single: false, difference: !it.difference, volume: !window.medganVolume }[mode] ?? it.images.length < 2;
+        if (mode === "volume" && made.disabled) made.title = "Not in this page: this installation of medgan lacks NiiVue";
       }
       this.out("caption").textContent = it.caption;
       this.out("notes").replaceChildren(...it.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
     }
 
     arrange() { // panes for the mode, then everything anew
-      const { state, it } = this, focused = this.panes.some((pane) => pane.canvas === document.activeElement);
+      const { state, it } = this, focused = document.activeElement.matches(".mv canvas");
+      if (state.mode === "volume") { this.showVolume(focused); return; }
       if (state.mode === "side") {
         this.panes = it.images.map((layer) => new Pane(this, state.main, layer, true));
         const [wide, high] = ["u", "v"].map((side) => it.shape[PLANES[state.main][side]] * it.spacing[PLANES[state.main][side]]);
@@ -392,6 +400,24 @@
       if (focused) this.active.canvas.focus({ preventScroll: true });
       this.fillWindows();
       this.refresh();
+    }
+
+    async showVolume(focused) { // in 3D, by viewer3d.js
+      const { it, state } = this, stage = this.out("stage");
+      this.panes = [];
+      this.active = null;
+      stage.dataset.layout = "volume";
+      this.fillWindows();
+      this.refresh();
+      this.say("Loading the 3D view …");
+      try {
+        await window.medganVolume.show(stage, it, this.layer, state.masks ? it.masks : [], OUTLINES, this.range(this.layer));
+        this.say("");
+        if (focused) stage.querySelector("canvas").focus({ preventScroll: true });
+      } catch (error) {
+        this.set({ mode: "single" }, true);
+        this.say(`The 3D view is not shown: ${error.message}.`);
+      }
     }
 
     fillWindows() {
@@ -414,7 +440,7 @@
     window(centre, width, layer) {
       if (!Number.isFinite(centre) || !(width > 0)) return;
       this.ranges[layer.group].window = [centre - width / 2, centre + width / 2];
-      this.refresh();
+      this.set({}, this.state.mode === "volume");
     }
 
     slice(plane, at) {
@@ -425,7 +451,7 @@
 
     set(change, rearrange = false) {
       Object.assign(this.state, change);
-      if (rearrange) this.arrange(); else this.refresh();
+      if (rearrange || (this.state.mode === "volume" && "masks" in change)) this.arrange(); else this.refresh();
     }
 
     mode(mode) {
@@ -438,6 +464,8 @@
       this.set({ mode: next }, true);
     }
 
+    modeOfOne() { return ["swipe", "volume"].includes(this.state.mode) ? this.state.mode : "single"; }
+
     say(text) { this.out("message").textContent = text; this.out("message").hidden = !text; }
 
     refresh() { // once a frame, however often it is asked for
@@ -448,15 +476,17 @@
       const { state, it } = this;
       this.outlined = new Map(); // colours by label, of all that is drawn
       for (const pane of this.panes) pane.draw();
-      this.out("legend").replaceChildren(...[...this.outlined].map(([text, colour]) => {
+      if (state.mode === "volume" && state.masks) it.masks.flatMap((mask) => mask.labels).forEach((text, i) => this.outlined.set(text, OUTLINES[i % OUTLINES.length]));
+      const outlined = it.masks.flatMap((mask) => mask.labels).filter((text) => this.outlined.has(text));
+      this.out("legend").replaceChildren(...outlined.map((text) => {
         const line = document.createElement("li"), mark = document.createElement("span");
-        mark.style.background = colour;
+        mark.style.background = this.outlined.get(text);
         line.append(mark, text);
         return line;
       }));
       const press = (made, on) => made.setAttribute("aria-pressed", String(on));
       for (const made of this.root.querySelectorAll("[data-mode]")) press(made, made.dataset.mode === state.mode);
-      for (const made of this.root.querySelectorAll("[data-image]")) press(made, made.dataset.image === state.image && ["single", "swipe"].includes(state.mode));
+      for (const made of this.root.querySelectorAll("[data-image]")) press(made, made.dataset.image === state.image && this.modeOfOne() === state.mode);
       press(this.control("masks"), state.masks);
       press(this.control("smooth"), state.smooth);
       this.control("masks").hidden = !it.masks.length;
@@ -464,6 +494,7 @@
       this.control("other").value = state.other;
       const signed = isSigned(this.layer), { window: [low, high], spread } = this.ranges[this.layer.group];
       this.root.querySelector('[data-for="spread"]').hidden = !signed;
+      for (const part of this.root.querySelectorAll('[data-for="grey"]')) part.hidden = signed;
       [...this.root.querySelector('[data-list="windows"]').children].forEach((made, i) => press(made, this.presets[i][1][0] === low && this.presets[i][1][1] === high));
       for (const [name, value] of [["centre", (low + high) / 2], ["width", high - low], ["spread", spread]]) {
         if (document.activeElement !== this.control(name)) this.control(name).value = +value.toPrecision(5);
@@ -503,16 +534,16 @@
       addEventListener("hashchange", () => this.follow());
     }
 
-    follow() { // the case in the page's address
-      const asked = /^#case-(\d+)$/.exec(location.hash), number = asked ? Number(asked[1]) - 1 : -1;
-      if (!this.texts[number]) return null;
-      this.root.scrollIntoView();
-      return number === this.state.number && this.it ? null : this.open(number);
+    async follow() { // the case in the page's address, and the place in it: #case-3 or #case-3@12,-40.5,100
+      const asked = /^#case-(\d+)(?:@(-?[\d.]+),(-?[\d.]+),(-?[\d.]+))?$/.exec(location.hash), number = asked ? asked[1] - 1 : 0;
+      if (asked && this.texts[number]) this.root.scrollIntoView();
+      if (!this.it || (asked && this.texts[number] && number !== this.state.number)) await this.open(this.texts[number] ? number : 0);
+      if (asked && asked[2] && this.it.affine) this.set({ cross: this.it.nearest(asked.slice(2).map(Number)) });
     }
 
     key(event) {
       if (!this.it || !this.it.affine || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog, select, input:not([type=range])")) return;
-      const { state, it } = this, plane = (this.active || this.panes[0]).plane, at = state.cross[plane.w], last = it.shape[plane.w] - 1;
+      const { state, it } = this, plane = this.active ? this.active.plane : PLANES[state.main], at = state.cross[plane.w], last = it.shape[plane.w] - 1;
       const sideways = (step) => (state.mode === "swipe" ? this.set({ curtain: clamp(state.curtain + step * 0.05, 0, 1) }) : this.slice(plane, at + step));
       const next = (list, now) => list[(list.indexOf(now) + 1) % list.length];
       const zoom = (factor) => this.set({ zoom: clamp(state.zoom * factor, 1, 12) });
@@ -524,8 +555,8 @@
         PageUp: () => this.slice(plane, at + 10), PageDown: () => this.slice(plane, at - 10),
         Home: () => this.slice(plane, last), End: () => this.slice(plane, 0),
         w: () => this.presets.length && this.preset((now + 1) % this.presets.length),
-        v: () => this.set({ image: next(names, state.image), mode: state.mode === "swipe" ? "swipe" : "single" }, true),
-        s: () => this.mode("swipe"), b: () => this.mode("side"), d: () => this.mode("difference"),
+        v: () => this.set({ image: next(names, state.image), mode: this.modeOfOne() }, true),
+        s: () => this.mode("swipe"), b: () => this.mode("side"), d: () => this.mode("difference"), t: () => this.mode("volume"),
         m: () => this.set({ masks: !state.masks }), i: () => this.set({ smooth: !state.smooth }),
         x: () => this.set({ main: next(Object.keys(PLANES), state.main) }, true),
         "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), 0: () => zoom(0),
@@ -547,8 +578,8 @@
   function start() {
     const root = document.querySelector(".mv");
     if (!root) return;
-    const viewer = new Viewer(root), number = viewer.follow();
-    const ready = (number || viewer.open(0)).then(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    const viewer = new Viewer(root);
+    const ready = viewer.follow().then(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
     window.medganViewer = {
       ready,
       open: (wanted) => viewer.open(wanted - 1),

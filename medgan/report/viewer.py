@@ -30,6 +30,9 @@ from medgan.pictures.windows import DIVERGING, WINDOWS, DisplayWindow, percentil
 
 VOLUMES = {"source": "Source", "synthetic": "Synthetic", "truth": "Truth", "change": "Change map"}
 """The volumes of a case in the order in which they are shown, and their titles."""
+ASSETS = ("viewer.css", "viewer.js", "viewer3d.js")
+NIIVUE = "niivue.js.gz"
+"""NiiVue for browsers, gzip'ed; ``niivue.txt`` beside it has its origin and its licences."""
 DIFFERENCE_HU = 100.0
 """Where the colours of differences and change maps end at first."""
 GREY_STEPS = 4095
@@ -77,9 +80,17 @@ class _Layer:
 
 
 def viewer_assets() -> Markup:
-    """Style and script of the viewer, once a page."""
-    text = {kind: (files("medgan.report") / f"viewer.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")}
-    return Markup(f"<style>\n{text['css']}</style>\n<script>\n{text['js']}</script>\n")
+    """Style and scripts of the viewer, once a page: 1.1 MB, nearly all of it NiiVue, without which there is no 3D."""
+    folder = files("medgan.report")
+    style, script, three_d = ((folder / name).read_text(encoding="utf-8") for name in ASSETS)
+    parts = [f"<style>\n{style}</style>"]
+    if (folder / NIIVUE).is_file():
+        packed = base64.b64encode((folder / NIIVUE).read_bytes()).decode()
+        parts += [
+            f'<script type="application/gzip" class="mv-niivue">{packed}</script>',
+            f"<script>\n{three_d}</script>",
+        ]
+    return Markup("\n".join([*parts, f"<script>\n{script}</script>\n"]))
 
 
 def viewer_html(cases: Sequence[ViewerCase], budget_mb: float = 12.0) -> Markup:

@@ -136,6 +136,7 @@ def _tracked(
         tags={"pipeline": order.pipeline, "study": order.kind, "git_revision": code_revision(), **tags},
         run_id=begun.get("mlflow_run_id"),
         parent=parent,
+        command=f"medgan study {order.kind} --pipeline {order.pipeline}",
     )
 
 

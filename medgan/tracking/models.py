@@ -16,6 +16,7 @@ import mlflow.artifacts
 from mlflow import entities
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from medgan.data.streams import unfinished_folder
 from medgan.errors import ModelError
@@ -34,6 +35,7 @@ MODEL_TAG = "model_sha256"
 NEWEST = "newest"
 """The alias of the version registered last; MLflow keeps the word ``latest`` for itself."""
 METRICS_PER_CALL = 1000
+LONGEST_DESCRIPTION = 5000
 DIGEST = 32
 """Characters of a data set's fingerprint that MLflow keeps."""
 
@@ -52,6 +54,8 @@ class KeptModel:
     """A fingerprint of the validation subjects."""
     loader: str | None = None
     """The module that makes a function of paths of it; None where ``mlflow.pyfunc`` cannot use it."""
+    card: str = ""
+    """Markdown for people."""
 
 
 def keep_model(
@@ -64,8 +68,8 @@ def keep_model(
     run_id = run.info.run_id
     name = re.sub(r"[/:.%\"']", "-", run.info.run_name)
     logged = client.create_logged_model(
-        run.info.experiment_id, name, run_id, tags={MODEL_TAG: model.sha256}, params=dict(parameters),
-        model_type="medgan",
+        run.info.experiment_id, name, run_id, model_type="medgan", params=dict(parameters),
+        tags={MODEL_TAG: model.sha256, **({MLFLOW_RUN_NOTE: model.card} if model.card else {})},
     )  # fmt: skip
     client.log_model_artifacts(logged.model_id, str(model.folder))
     if model.loader:
@@ -86,7 +90,10 @@ def register(client: MlflowClient, name: str, model: entities.LoggedModel) -> Mo
     with unless_it_exists():
         client.create_registered_model(name)
     # By location: MLflow looks up ``models:/ID`` in its process-wide store, which need not be this one.
-    entry = client.create_model_version(name, model.artifact_location, model.source_run_id, model_id=model.model_id)
+    entry = client.create_model_version(
+        name, model.artifact_location, model.source_run_id, model_id=model.model_id,
+        description=model.tags.get(MLFLOW_RUN_NOTE, "")[:LONGEST_DESCRIPTION],
+    )  # fmt: skip
     client.set_registered_model_alias(name, NEWEST, str(entry.version))
     return entry
 

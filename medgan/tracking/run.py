@@ -4,12 +4,15 @@ A store that cannot be used at the start is an error with advice. One that is lo
 mentioned once, and the run folder holds all that the store would have held.
 """
 
-import importlib.metadata
+import getpass
 import json
 import logging
+import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,7 +21,15 @@ from mlflow import entities
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
+from PIL import Image
 
 from medgan.config import flattened
 from medgan.errors import ConfigError
@@ -38,6 +49,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
+ANONYMOUS = "MEDGAN_ANONYMOUS"
+"""The environment variable by which a user keeps name, command and note from MLflow."""
 RETRY_S = 60.0
 """How long a lost store is left alone before it is tried again."""
 LONGEST_PARAMETER = 6000
@@ -77,25 +90,30 @@ class Tracker:
         tags: Mapping[str, str],
         run_id: str | None = None,
         parent: str | None = None,
+        command: str = "medgan",
+        note: str = "",
     ) -> Self:
         """A new run, or the run ``run_id`` again, which a record says is in the store ``recorded``.
 
         ``uri`` is what ``--tracking`` says, ``parent`` the run that this one is a child of, in the same experiment,
         which is created when it does not exist. ``parameters`` are settings, flat or nested; ``tags`` facts to search
-        for.
+        for. ``command`` is what was typed, without paths, and ``note`` what people read first, as Markdown; neither
+        these nor the user's name are sent where :data:`ANONYMOUS` is set.
 
         Raises:
             ConfigError: The store cannot be used, or has no such run.
         """
         uri = resolve_uri(uri, recorded)
-        tags = {**tags, **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
+        about = {} if anonymous() else _about(command, note, tags.get("git_revision", ""))
+        tags = {**tags, "medgan_version": version("medgan"), **({MLFLOW_PARENT_RUN_ID: parent} if parent else {})}
         with opened(uri) as client:
             if run_id is None:
                 run = client.create_run(_experiment_id(client, uri, experiment), run_name=run_name)
             else:
                 run = _running_again(client, uri, run_id)
+                about.pop(MLFLOW_RUN_NOTE, None)  # the one it has is perhaps what people have written since
             texts = _as_text(flattened(parameters))
-            _describe_run(client, run, texts, tags)
+            _describe_run(client, run, texts, {**tags, **about})
         return cls(client, uri, run, texts)
 
     def __enter__(self) -> Self:
@@ -128,6 +146,15 @@ class Tracker:
         """Add facts to search for that were not known at the start."""
         self._send(lambda: self._client.log_batch(self.id, tags=[entities.RunTag(*each) for each in values.items()]))
 
+    def note(self, text: str) -> None:
+        """Add to what people read first, as Markdown; not where the user stays anonymous."""
+        if text and not anonymous():
+            self._send(lambda: self._add_note(text))
+
+    def image(self, path: Path, series: str, step: int, caption: str = "") -> None:
+        """Keep a picture of a series, through which MLflow's page slides by step; the caption is the series'."""
+        self._send(lambda: self._keep_image(path, series, step, caption))
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file, perhaps in a folder of the run; never one with subjects' names, such as ``split.json``."""
         self._send(lambda: self._client.log_artifact(self.id, str(path), folder))
@@ -146,6 +173,7 @@ class Tracker:
         """
         self._retry_at = 0.0  # Worth waiting for.
         self.tags({MODEL_TAG: model.sha256})
+        self.note(model.card)
         return self._send(lambda: keep_model(self._client, self._run, model, self._parameters, register_as))
 
     def describe(self) -> str:
@@ -171,10 +199,37 @@ class Tracker:
             self._lost = False
         return result
 
+    def _add_note(self, text: str) -> None:
+        before = self._client.get_run(self.id).data.tags.get(MLFLOW_RUN_NOTE, "")
+        if text not in before:
+            self._client.set_tag(self.id, MLFLOW_RUN_NOTE, f"{before}\n\n{text}".strip())
+
+    def _keep_image(self, path: Path, series: str, step: int, caption: str) -> None:
+        with Image.open(path) as picture:
+            self._client.log_image(self.id, picture, key=series, step=step)
+        if caption:
+            self._client.set_tag(self.id, f"caption.{series}", caption)
+
     def _send_metrics(self) -> None:
         while self._unsent:
             self._client.log_batch(self.id, metrics=self._unsent[:METRICS_PER_CALL])
             del self._unsent[:METRICS_PER_CALL]
+
+
+def anonymous() -> bool:
+    """Whether the user wants neither name, command nor note in MLflow."""
+    return os.environ.get(ANONYMOUS, "").lower() in ("1", "true", "yes")
+
+
+def _about(command: str, note: str, revision: str) -> dict[str, str]:
+    """Who did what with which commit, in MLflow's own tags."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = ""
+    commit = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else ""
+    about = {MLFLOW_USER: user, MLFLOW_SOURCE_NAME: command, MLFLOW_GIT_COMMIT: commit, MLFLOW_RUN_NOTE: note}
+    return {key: value for key, value in about.items() if value} | {MLFLOW_SOURCE_TYPE: "LOCAL"}
 
 
 def run_page(uri: str, run: entities.Run) -> str:
@@ -253,4 +308,4 @@ def code_revision(folder: Path = PACKAGE) -> str:
         git("ls-files", "--error-unmatch", "__init__.py")
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
-        return f"medgan {importlib.metadata.version('medgan')}"
+        return f"medgan {version('medgan')}"

@@ -145,7 +145,7 @@ class Recorder:
             path = self.folder / "samples" / f"epoch_{number:04d}.png"
             self._write(path, picture.png())
             if self.tracker:
-                self.tracker.artifact(path, "samples")
+                self.tracker.image(path, "validation", number, panel.caption)
         self._draw_progress(history, best_epoch)
         if self.tracker:
             self.tracker.metrics({key: value for key, value in row.items() if key != "epoch"}, step=number)

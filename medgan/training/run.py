@@ -19,7 +19,7 @@ from medgan.pipeline import Pipeline
 from medgan.tracking import KeptModel, Tracker, check_store, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.folder_lock import alone_in
-from medgan.training.model_folder import Description, Origin, library_versions
+from medgan.training.model_folder import CARD, Description, Origin, library_versions
 from medgan.training.recorder import Recorder, TrainLog
 from medgan.training.run_folder import RunFolder, changed_settings, is_begun, new_run, run_to_resume
 
@@ -100,7 +100,8 @@ def train(order: Order, console: Console) -> Trained:
         with Tracker.start(
             order.tracking, recorded=before.get("tracking_uri"), experiment=pipeline.experiment(), run_name=run.name,
             parameters=config.model_dump(mode="json"), tags=tags, run_id=before.get("mlflow_run_id"),
-            parent=order.parent,
+            parent=order.parent, command=f"medgan train --pipeline {order.pipeline}",
+            note=catalog.summaries()[order.pipeline],
         ) as tracker:  # fmt: skip
             recorded = {"mlflow_run_id": tracker.id, "tracking_uri": tracker.uri}
             # After everything that can be refused: a folder that is begun is a run.
@@ -134,6 +135,7 @@ def _kept(run: RunFolder, pipeline: Pipeline[Any], description: Description) -> 
     return KeptModel(
         run.model, description.sha256, metrics | {f"{kept}/epoch": description.epoch}, description.epoch,
         validated_on=description.origin.split_hash, loader=description.loader,
+        card=(run.model / CARD).read_text(encoding="utf-8"),
     )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from medgan.data.grid import made_up_grid
 from medgan.data.volumes import write_volume
+from medgan.evaluation.evaluate import evaluate
 from medgan.evaluation.statistics import EFFECT, compare_arms
 from medgan.report.benefit import Findings
+from report_scans import write_scans
 
 PAIRS = (
     ("real+standard", "real"), ("real+matched", "real"), ("real+synthetic", "real"),
@@ -92,3 +94,13 @@ def make_study(tmp_path):
         return Findings(tmp_path, record, rows, compared, made_up_curves(rows) if curves is None else curves)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory):
+    """An evaluation of four phantoms, one of which has an odd name, and of a fifth whose truth is broken."""
+    root = tmp_path_factory.mktemp("judged")
+    places = write_scans(root, ["s0", "s1", "<b>x&y", "s3", "s4"], phantom=True)
+    (root / "reference/s4.nii.gz").write_bytes(b"broken")
+    evaluate(**places, paired=True)
+    return places["out"]

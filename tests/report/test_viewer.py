@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import time
 
 import nibabel as nib
 import numpy as np
@@ -80,6 +81,13 @@ class Viewer:
 
     def settle(self):
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def until(self, condition):
+        """Wait; Playwright's own waiting evaluates text, which the page's policy forbids."""
+        deadline = time.monotonic() + 10
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, condition
+            time.sleep(0.02)
 
     def press(self, *keys):
         for key in keys:
@@ -200,16 +208,19 @@ def test_keys_do_what_the_help_says(viewer):
     assert viewer.state("masks") is False
     assert viewer.state("ranges")["HU"]["window"] == [-450, 1050]
     viewer.press("n")
-    viewer.page.wait_for_function("medganViewer.state.number === 1")
+    viewer.until("medganViewer.state.number === 1")
     assert viewer.page.url.endswith("#case-2")
     viewer.page.keyboard.press("?")
     assert viewer.page.get_by_role("dialog").is_visible()
 
 
-def test_a_link_selects_a_case(viewer):
+def test_a_link_selects_a_case_and_a_place(viewer):
     viewer.page.evaluate("location.hash = 'case-2'")
-    viewer.page.wait_for_function("medganViewer.state.number === 1")
+    viewer.until("medganViewer.state.number === 1")
     assert viewer.page.locator("[data-do=case]").input_value() == "1"
+    viewer.page.evaluate(f"location.hash = 'case-1@{','.join(map(str, mm_of((7, 30, 3))))}'")
+    viewer.until("medganViewer.state.number === 0 && medganViewer.state.cross[0] === 7")
+    assert viewer.state("cross") == [7, 30, 3]
 
 
 STORAGE = {
@@ -253,6 +264,29 @@ def test_the_patients_left_front_is_on_the_upper_right_however_it_is_stored(mark
     assert places["coronal"][1] > 0.1, "the patient's left is on the right"
     assert places["coronal"][0] < -0.05, "the head is up"
     assert places["sagittal"][1] < -0.1, "the front is on the left"
+
+
+def test_three_dimensions_are_drawn_from_the_page_alone(viewer, shown):
+    viewer.focus().press("t")
+    viewer.until(
+        "Boolean(document.querySelector('.mv-3d select')?.value) && document.querySelector('[role=status]').hidden"
+    )
+    viewer.page.select_option(".mv-3d select", "skin")
+    picture = np.asarray(Image.open(io.BytesIO(viewer.page.locator(".mv-3d div").screenshot())).convert("L"))
+    assert 0.02 < (picture > 60).mean() < 0.9, "a body in the middle of nothing"
+    viewer.page.locator(".mv-3d canvas").focus()
+    viewer.press("t")
+    assert viewer.page.locator('canvas[data-plane="axial"]').is_visible()
+    assert not shown.requests
+    assert not shown.errors
+
+
+def test_a_page_without_niivue_says_so(browser, case, tmp_path, monkeypatch):
+    monkeypatch.setattr("medgan.report.viewer.NIIVUE", "missing")
+    with opened(browser, page(tmp_path, [case])) as the_page:
+        button = Viewer(the_page).page.get_by_role("button", name="3D")
+        assert button.is_disabled()
+        assert "lacks NiiVue" in button.get_attribute("title")
 
 
 def test_what_cannot_be_read_or_lies_elsewhere_is_named_and_the_rest_is_shown(browser, case, tmp_path):

@@ -1,4 +1,5 @@
 import contextlib
+import getpass
 import json
 import logging
 import math
@@ -8,8 +9,10 @@ import subprocess
 import time
 from importlib.metadata import version
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
 from medgan.errors import ConfigError
 from medgan.tracking import KeptModel, Tracker, add_metrics, code_revision
@@ -28,7 +31,8 @@ def history(uri, run, key):
     return [(point.step, point.value) for point in MlflowClient(uri).get_metric_history(run.id, key)]
 
 
-def test_what_is_recorded_is_read_back_and_nothing_tells_of_the_user(store, tmp_path):
+def test_what_is_recorded_is_read_back_and_nothing_tells_of_who_stays_anonymous(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_ANONYMOUS", "true")
     (tmp_path / "epoch_001.png").write_bytes(b"png")
     (tmp_path / "config.yaml").write_text("seed: 7\n")
     with start(store) as run:
@@ -37,13 +41,15 @@ def test_what_is_recorded_is_read_back_and_nothing_tells_of_the_user(store, tmp_
         run.artifact(tmp_path / "epoch_001.png", "samples")
         run.artifact(tmp_path / "config.yaml")
         run.tags({"failed_children": "none"})
+        run.note("a card")
         run.dataset("phantom", "0123456789abcdef" * 4, {"contrast": 8, "plain": 9})
     client = MlflowClient(store)
     kept = client.get_run(run.id)
     assert (kept.info.run_name, kept.info.status) == ("first", "FINISHED")
     assert kept.info.user_id in ("", "unknown")
     assert kept.data.params == {"fit.epochs": "3", "fit.device": "cpu", "seed": "7"}
-    assert kept.data.tags == {**TAGS, "failed_children": "none", "mlflow.runName": "first"}
+    added = {"failed_children": "none", "mlflow.runName": "first", "medgan_version": version("medgan")}
+    assert kept.data.tags == TAGS | added
     # What is not a number is recorded as such.
     figures = {"train/cycle": 0.25, "val/mae_hu": 40.0, "val/psnr_db": math.nan}
     assert kept.data.metrics == pytest.approx(figures, nan_ok=True)
@@ -54,6 +60,36 @@ def test_what_is_recorded_is_read_back_and_nothing_tells_of_the_user(store, tmp_
     assert (known.dataset.name, known.dataset.digest) == ("phantom", "0123456789abcdef" * 2)
     assert json.loads(known.dataset.profile) == {"contrast": 8, "plain": 9}
     assert (known.dataset.source_type, known.dataset.source) == ("medgan", "{}")
+
+
+def test_a_run_tells_who_did_what_and_its_note_is_what_people_made_of_it(database, tmp_path):
+    commit = "0123456789abcdef" * 2 + "01234567"
+    facts = {"command": "medgan train --pipeline ct_contrast", "note": "CT to CT.", "tags": {"git_revision": commit}}
+    with start(database, **facts) as run:
+        run.note("# card")
+    client = MlflowClient(database)
+    tags = client.get_run(run.id).data.tags
+    assert tags["mlflow.user"] == getpass.getuser()
+    assert (tags["mlflow.source.name"], tags["mlflow.source.git.commit"]) == (facts["command"], commit)
+    assert tags["mlflow.note.content"] == "CT to CT.\n\n# card"
+    client.set_tag(run.id, "mlflow.note.content", "ours, # card")
+    with start(database, run_id=run.id, **facts) as again:
+        again.note("# card")
+    assert client.get_run(run.id).data.tags["mlflow.note.content"] == "ours, # card"
+
+
+def test_pictures_are_a_series_through_which_the_page_slides(store, tmp_path):
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "panel.png")
+    with start(store) as run:
+        for step in (1, 5):
+            run.image(tmp_path / "panel.png", "validation", step, "source, translation")
+    client = MlflowClient(store)
+    paths = [file.path for file in client.list_artifacts(run.id, "images")]
+    assert [sum(path.startswith(f"images/validation+step+{step}+") for path in paths) for step in (1, 5)] == [2, 2]
+    whole = next(path for path in paths if path.endswith(".png"))
+    assert np.array_equal(np.asarray(Image.open(client.download_artifacts(run.id, whole))).ravel(), np.arange(64))
+    tags = client.get_run(run.id).data.tags
+    assert (tags["caption.validation"], tags["mlflow.loggedImages"]) == ("source, translation", "True")
 
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"), (SystemExit, "KILLED")])

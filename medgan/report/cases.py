@@ -1,0 +1,94 @@
+"""The worst cases of an evaluation as pictures, and all cases for the slice viewer."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medgan.data.layouts import stem
+from medgan.data.volumes import Volume
+from medgan.errors import MedganError
+from medgan.pictures.tiles import Row, Tile, sheet
+from medgan.pictures.views import standing_up, view
+from medgan.pictures.windows import SOFT_TISSUE, DisplayWindow, change, change_limit, percentiles
+from medgan.report.figures import embedded
+from medgan.report.html import Plot, Section
+from medgan.report.viewer import ViewerCase, viewer_html
+from medgan.report.voxels import Scans, read_scans, without_paths
+
+MOST_PICTURES, MOST_VIEWED = 6, 8
+"""Worst cases that are drawn, and that the slice viewer holds; these are the first of those."""
+BUDGET_MB = 11.0
+"""Of the volumes in a page."""
+
+
+def case_sections(cases: pd.DataFrame, values: pd.DataFrame, label: str, *, hounsfield: bool) -> Iterator[Section]:
+    """Pictures of the subjects with the largest error, the worst first, and the slice viewer of them.
+
+    Args:
+        cases: As of :class:`medgan.report.evaluation.Evaluation`.
+        values: A row a subject, the worst first; the first column is the translation's.
+        label: What the values are, with their unit.
+        hounsfield: Whether the images are CT.
+    """
+    first = {str(case["subject"]): case for case in reversed(cases.to_dict("records"))}
+    shown = {subject: value for subject, value in values.iloc[:, 0].items() if subject in first}
+    plots, viewed = [], []
+    for number, (subject, value) in enumerate(shown.items(), start=1):
+        case, caption = first[str(subject)], f"{subject}: {label} {value:.3g}"
+        if number <= MOST_VIEWED:
+            viewed.append(_viewer_case(case, caption, hounsfield=hounsfield))
+        if number <= MOST_PICTURES and case["reference"]:
+            alt, link = f"{subject}: source, translation, truth and their difference in one slice", f"#case-{number}"
+            try:
+                src, where = _picture(read_scans(case), hounsfield=hounsfield)
+                plots.append(Plot(src, alt, caption, where, link=link))
+            except (MedganError, OSError) as error:
+                plots.append(Plot(None, alt, caption, problem=without_paths(str(error), case)))
+    many = f"{len(plots)} of {len(values)} subjects" if len(values) > len(plots) else "All subjects"
+    note = f"{many}, the worst first, each in the axial slice with the largest error. R is the patient's right."
+    if plots:
+        yield Section("Worst cases first", "worst", note=f"{note} A picture leads to the viewer.", plots=plots)
+    yield from viewer_section(viewed)
+
+
+def viewer_section(cases: Sequence[ViewerCase]) -> Iterator[Section]:
+    """The slice viewer, where there is a case."""
+    if cases:
+        yield Section("Slice by slice", "slices", markup=viewer_html(cases, BUDGET_MB), live=True)
+
+
+def _viewer_case(case: Mapping[str, Any], caption: str, *, hounsfield: bool) -> ViewerCase:
+    files = {"source": "source", "synthetic": "synthetic", "reference": "truth"}
+    volumes = {name: Path(case[role]) for role, name in files.items() if case[role]}
+    synthetic = volumes["synthetic"]
+    change = synthetic.with_name(f"{stem(synthetic)}_change.nii.gz")
+    volumes |= {"change": change} if change.is_file() else {}
+    masks = {"labels": Path(case["labels"])} if case["labels"] else {}
+    units = {} if hounsfield else dict.fromkeys(volumes, "arbitrary")
+    return ViewerCase(str(case["subject"]), caption, volumes, masks, units=units)
+
+
+def _picture(scans: Scans, *, hounsfield: bool) -> tuple[str, str]:
+    """Source, translation, truth and the difference of translation and truth, as the ``src`` of an image; the place."""
+    grid = scans.synthetic.grid
+    error = np.where(scans.inside, scans.synthetic.voxels - scans.reference.voxels, 0).astype(np.float32)
+    weight, _ = standing_up(np.abs(error), grid.affine)
+    place = int(np.argmax(weight.sum(axis=(0, 1))))
+    unit = "HU" if hounsfield else "arbitrary"
+    difference = change(change_limit(error), unit, "translation − truth")
+
+    def tile(voxels: NDArray[Any], window: DisplayWindow, title: str) -> Tile:
+        return Tile(view(voxels, grid.affine, "axial", place), window, title)
+
+    def grey(volume: Volume, title: str) -> Tile:
+        return tile(volume.voxels, SOFT_TISSUE if hounsfield else percentiles(volume.voxels), title)
+
+    where = view(error, grid.affine, "axial", place).caption
+    first = [grey(scans.source, "Source")] if scans.source else [None]
+    truth = Row([grey(scans.reference, "Truth"), tile(error, difference, "Difference")])
+    rows = [Row([*first, grey(scans.synthetic, "Translation")]), truth]
+    return embedded(sheet(rows, where)), where

@@ -1,0 +1,100 @@
+"""What ``medgan faithfulness`` left in a folder, for people: its verdict, structures, places and pictures."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medgan.data.streams import as_it_was
+from medgan.documents import read_json
+from medgan.errors import DataError
+from medgan.evaluation.statistics import interval_text
+from medgan.report.html import Plot, Section, Table, cells, png
+
+ROWS, SUMMARY, STRUCTURES, PLACES, PICTURES = (
+    "faithfulness.csv", "faithfulness.json", "structures.csv", "places.csv", "pictures",
+)  # fmt: skip
+MOST_ROWS, MOST_PICTURES, MOST_BYTES = 100, 12, 3_000_000
+WORDS = ("subject", "image", "seen", "rejected", "structure", "kind", "counted")
+"""Columns that are no figures."""
+
+
+@dataclass(frozen=True)
+class Faithfulness:
+    """A folder of ``medgan faithfulness``."""
+
+    folder: Path
+    summary: Mapping[str, Any]
+    """The content of ``faithfulness.json``."""
+    tables: Mapping[str, pd.DataFrame]
+    """Those of its CSV files that there are, by name."""
+    anonymous: bool
+    """Whether subjects must not be named."""
+
+    @property
+    def answers(self) -> list[str]:
+        """What it found, the worst first."""
+        verdict = [] if self.anonymous else [str(line) for line in self.summary.get("verdict") or ()]
+        if rejected := self.summary.get("rejected"):
+            verdict.append(f"{rejected[0]} of {rejected[1]} translations would be rejected from training data.")
+        return verdict or ["No labels were compared, so lost and invented structures cannot be counted."]
+
+
+def read_faithfulness(folder: Path, names: Mapping[str, str] | None = None) -> Faithfulness:
+    """The folder's content; with ``names`` subjects are called by these.
+
+    Raises:
+        DataError: Its summary is missing or damaged, or a table is.
+    """
+    try:
+        summary = read_json(folder / SUMMARY)
+        if not isinstance(summary, dict):
+            raise ValueError("holds no summary")
+        tables = {}
+        for name in (ROWS, STRUCTURES, PLACES):
+            if (folder / name).is_file():
+                table = pd.read_csv(folder / name, dtype=str, keep_default_na=False).map(as_it_was)
+                figures = [column for column in table if column not in WORDS]
+                table[figures] = table[figures].apply(pd.to_numeric, errors="coerce")
+                if names is not None and "subject" in table:
+                    table = table.assign(subject=[names.get(who, "a subject") for who in table["subject"]])
+                    table = table.drop(columns=["image"], errors="ignore")
+                tables[name] = table
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: its faithfulness cannot be read ({error}); check it again.") from None
+    return Faithfulness(folder, summary, tables, names is not None)
+
+
+def faithfulness_sections(found: Faithfulness) -> Iterator[Section]:
+    """One section: sentences, figures, structures, places and pictures."""
+    tables, folded = list[Table](), list[Table]()
+    if figures := found.summary.get("figures"):
+        rows = [[name, _text(row), str(row["n"])] for name, row in figures.items() if row["mean"] is not None]
+        note = "Means with Student's intervals over subjects that the model has not seen."
+        tables.append(Table("Figures", ["figure", "mean", "subjects"], 1, rows, note))
+    titles = {STRUCTURES: "Structure by structure", PLACES: "Places", ROWS: "Study by study"}
+    for name, title in titles.items():
+        table = found.tables.get(name)
+        if table is not None and len(table):
+            more = f"The first {MOST_ROWS} of {len(table)}; {name} has all." if len(table) > MOST_ROWS else ""
+            (tables if name == PLACES else folded).append(cells(title, table.head(MOST_ROWS), more))
+    yield Section(
+        "Did it invent or erase anything?", "faithfulness", lines=found.answers,
+        note=" ".join(map(str, found.summary.get("limits") or ())), tables=tables, folded=folded,
+        plots=[] if found.anonymous else list(_pictures(found.folder / PICTURES)), layout="single",
+    )  # fmt: skip
+
+
+def _pictures(folder: Path) -> Iterator[Plot]:
+    left = MOST_BYTES
+    for path in sorted(folder.glob("*.png"))[:MOST_PICTURES]:
+        if (size := path.stat().st_size) <= left:
+            left -= size
+            yield Plot(png(path.read_bytes()), path.stem, path.stem)
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    mean, lower, upper = (float("nan") if row[key] is None else float(row[key]) for key in ("mean", "lower", "upper"))
+    return interval_text(mean, lower, upper, ".3g")

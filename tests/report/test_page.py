@@ -1,0 +1,147 @@
+"""One page about whatever a path holds, in words and in a real browser."""
+
+import json
+import re
+import shlex
+
+import pandas as pd
+import pytest
+
+from browsing import launched, opened
+from medgan.data.streams import write_json
+from medgan.errors import ConfigError, DataError
+from medgan.inference.jobs import MANIFEST
+from medgan.report.page import Beside, kind_of, report_line, write_report
+from medgan.report.study import write_page
+from report_scans import write_scans
+
+
+def text_of(path):
+    return re.sub(r"base64,[^\"]*", "", path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def page(judged):
+    return write_report(judged)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of the phantom."""
+    folder = tmp_path / "runs/ct_contrast/first"
+    (folder / "model").mkdir(parents=True)
+    facts = {"pipeline": "ct_contrast", "phantom": True, "data": None, "data_fingerprint": "f1", "seed": 3}
+    write_json(folder / "run.json", facts)
+    (folder / "config.yaml").write_text("seed: 3\n")
+    (folder / "metrics.csv").write_text("epoch,train/cycle,val/score_hu\n1,0.5,\n2,0.4,20\n")
+    pair = {"source": {"name": "contrast"}, "target": {"name": "plain"}}
+    model = {"task": "translation", "epoch": 2, "pair": pair, "metrics": {"val/score_hu": 20.0}}
+    write_json(folder / "model/model.json", model)
+    card = "# A model <script>alert(1)</script>\n\n| a | b |\n|---|---|\n| c | d |\n"
+    (folder / "model/MODEL_CARD.md").write_text(card)
+    return folder
+
+
+def test_the_page_of_an_evaluation_says_verdict_failures_and_commands_and_escapes_odd_names(page):
+    text = text_of(page)
+    assert "<title>Phantom: Translations by ct_contrast, judged</title>" in text
+    assert "<h1>Phantom evaluation: Translations by ct_contrast, judged</h1>" in text
+    assert "Better than doing nothing" in text
+    assert re.search(r"Failed: s4: [^<]*reference/s4.nii.gz", text)
+    assert "&lt;b&gt;x&amp;y" in text
+    assert "<b>" not in text
+    assert "medgan evaluate --synthetic" in text
+    assert shlex.join(["medgan", "report", str(page.parent)]) in text
+    assert text.index("Figures</h2>") < text.index("Worst cases first</h2>") < text.index("Are the HU right?</h2>")
+
+
+def test_in_a_browser_nothing_is_asked_for_nothing_fails_and_a_telephone_scrolls_down_only(page):
+    with launched() as browser:
+        for width in (1280, 390):
+            with opened(browser, page, width) as shown:
+                assert (shown.errors, shown.requests, shown.serious()) == ([], [], [])
+                assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+                assert shown.page.locator("h1").count() == 1
+
+
+def test_with_other_names_neither_subjects_nor_places_are_told(judged, tmp_path):
+    names = {"s0": "case 1", "s1": "case 2", "<b>x&y": "case 3", "s3": "case 4"}
+    text = text_of(write_report(judged, tmp_path / "page.html", Beside(names=names)))
+    assert "case 3" in text
+    assert not re.search(r"\bs[0-4]\b|x&amp;y", text)
+    assert str(judged.parent) not in text
+    assert "Failed: 1 images" in text
+
+
+def test_a_run_says_that_it_cannot_say_and_which_commands_can(run):
+    text = text_of(write_report(run))
+    assert "Phantom run: Training of ct_contrast, first" in text
+    assert "A training by itself cannot say that" in text
+    assert f"medgan convert COHORT OUT --part test --model {run}/model" in text
+    assert "medgan evaluate --synthetic OUT --reference COHORT:plain --source COHORT:contrast --out EVALUATION" in text
+    assert f"medgan train --pipeline ct_contrast --config {run}/config.yaml --name first-again" in text
+    assert "Epoch 2 was kept." in text
+    assert "A model &lt;script&gt;" in text
+    assert "<script" not in text
+    assert "<td>d</td>" in text
+    assert kind_of(run / "model") == "model"
+    assert "Model ct_contrast" in text_of(write_report(run / "model"))
+
+
+def test_a_run_that_did_not_make_the_images_is_refused(judged, run):
+    with pytest.raises(ConfigError, match="is not the model that made these images"):
+        write_report(judged, beside=Beside(run=run))
+
+
+def test_translations_without_truth_show_what_was_done_and_changed(tmp_path):
+    places = write_scans(tmp_path, ["s0", "s1"])
+    ends = {
+        "s0": ("done", "", ["slices of 1 mm"]),
+        "s1": ("done", "", ["slices of 2 mm"]),
+        "s2": ("failed", "empty", []),
+    }
+    keys = ("input", "output", "status", "message", "warnings")
+    outcomes = [dict(zip(keys, (*[f"{name}.nii.gz"] * 2, *end), strict=True)) for name, end in ends.items()]
+    (places["synthetic"] / MANIFEST).write_text("".join(json.dumps(each) + "\n" for each in outcomes))
+    text = text_of(write_report(places["synthetic"], beside=Beside(source=places["source"])))
+    assert "Translations alone cannot say that" in text
+    assert "2 of 3: slices of … mm" in text
+    assert re.search(r"s2.nii.gz</td><td class=.text.>empty", text)
+    assert "enhancing, HU" in text
+    without = text_of(write_report(places["synthetic"]))
+    assert "give the inputs by --source" in without
+
+
+def test_a_study_is_its_own_page_written_anew(tmp_path):
+    shown = {"title": "sweep", "question": "Better?", "description": {"phantom": True}, "command": "medgan study sweep"}
+    nothing = {"findings": {"a": "b"}, "tables": {}, "failures": {}, "headlines": (), "answer": {}}
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(DataError, match=r"page\.json"):
+        write_report(tmp_path)
+    page = write_page(tmp_path, **shown, **nothing, comparisons=pd.DataFrame())
+    before = page.read_text(encoding="utf-8")
+    page.unlink()
+    assert write_report(tmp_path) == page
+    assert page.read_text(encoding="utf-8") == before
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_what_is_nothing_to_report_is_refused_with_what_it_could_be(tmp_path, made):
+    folder = tmp_path / "f"
+    if made:
+        folder.mkdir()
+    why = "holds nothing to report" if made else "is not there"
+    with pytest.raises(ConfigError, match=f"{why}; give a model"):
+        write_report(folder)
+
+
+def test_a_page_that_cannot_be_written_stops_nothing_and_is_named(judged, tmp_path):
+    assert report_line(lambda: write_report(tmp_path)).startswith(f"report: not written: {tmp_path}: holds nothing")
+    assert report_line(lambda: 1 / 0) == "report: not written: unexpected ZeroDivisionError: division by zero"
+    figures = {"dice_liver": {"mean": 0.9, "lower": None, "upper": None, "n": 1}}
+    write_json(
+        tmp_path / "faithfulness.json", {"figures": figures, "verdict": ["lesion: 1 invented in 1 of 1 subjects."]}
+    )
+    text = text_of(write_report(judged, tmp_path / "joined.html", Beside(faithfulness=tmp_path)))
+    assert "Invented or erased: lesion: 1 invented in 1 of 1 subjects." in text
+    assert "dice_liver" in text

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medgan.commands import compare, config, convert, data, evaluate, faithfulness, report, study, train
+from medgan.commands import compare, config, convert, data, evaluate, faithfulness, readers, report, study, train
 from medgan.commands.help import Commands, epilog
 
 app = Commands(
@@ -23,6 +23,7 @@ PANELS: dict[str, dict[str, Any]] = {
     },
     "Judge": {
         "evaluate": evaluate.evaluate, "faithfulness": faithfulness.faithfulness, "report": report.report,
+        "reader-study": readers.app,
     },
     "Compare": {
         "compare": compare.compare, "benefit": study.benefit, "sweep": study.sweep, "study": study.study,

@@ -1,0 +1,70 @@
+"""Readers of a known d′: what a study of given size shows, before anybody reads.
+
+Evidence is normal. A reader's own skill, how hard a subject is, and chance add to it, so that over all readers and all
+subjects the share of right answers is exactly that of ``d_prime``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from medgan.evaluation.statistics import LEVEL
+from medgan.readers.statistics import (
+    CHANCE,
+    Estimate,
+    Floats,
+    auc_influence,
+    over_readers_and_subjects,
+    share_influence,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Readers and subjects, and how much of the evidence's variance each of them is."""
+
+    readers: int
+    subjects: int
+    of_readers: float = 0.05
+    of_subjects: float = 0.2
+
+    def evidence(self, rng: np.random.Generator, variance: float) -> Floats:
+        """Noise (R, S) of that variance."""
+        alone = 1 - self.of_readers - self.of_subjects
+        return np.asarray(
+            (self.of_readers * variance) ** 0.5 * rng.standard_normal((self.readers, 1))
+            + (self.of_subjects * variance) ** 0.5 * rng.standard_normal((1, self.subjects))
+            + (alone * variance) ** 0.5 * rng.standard_normal((self.readers, self.subjects))
+        )
+
+
+def true_share(d_prime: float) -> float:
+    """Of right choices between two images, and the AUC of single ones."""
+    return float(ndtr(d_prime / 2**0.5))
+
+
+def choices(crowd: Crowd, d_prime: float, studies: int, seed: int = 0) -> Iterator[Estimate]:
+    """Studies in which each reader chooses once between the two images of each subject."""
+    rng = np.random.default_rng(seed)
+    for _ in range(studies):
+        right = (d_prime + crowd.evidence(rng, 2.0) > 0).astype(np.float64)
+        yield over_readers_and_subjects(*share_influence(right, np.arange(crowd.subjects)))
+
+
+def ratings(crowd: Crowd, d_prime: float, studies: int, seed: int = 0, levels: int = 10) -> Iterator[Estimate]:
+    """Studies in which each reader rates both images of each subject by itself, on so many levels."""
+    rng = np.random.default_rng(seed)
+    subjects = np.tile(np.arange(crowd.subjects), 2)
+    positive = np.repeat([False, True], crowd.subjects)
+    edges = np.linspace(-1.5, 1.5, levels - 1) + d_prime / 2
+    for _ in range(studies):
+        real, synthetic = crowd.evidence(rng, 1.0), d_prime + crowd.evidence(rng, 1.0)
+        scores = np.searchsorted(edges, np.concatenate([real, synthetic], axis=1)).astype(np.float64)
+        yield over_readers_and_subjects(*auc_influence(scores, positive, subjects))
+
+
+def power(crowd: Crowd, d_prime: float, studies: int = 300, seed: int = 0) -> float:
+    """How often a study of choices shows that the share of right ones is not that of chance."""
+    return float(np.mean([each.differs(CHANCE) < 1 - LEVEL for each in choices(crowd, d_prime, studies, seed)]))

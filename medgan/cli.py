@@ -26,8 +26,8 @@ PANELS: dict[str, dict[str, Any]] = {
         "reader-study": readers.app,
     },
     "Compare": {
-        "compare": compare.compare, "benefit": study.benefit, "sweep": study.sweep, "study": study.study,
-        "studies": study.studies,
+        "compare": compare.compare, "promote": compare.promote, "benefit": study.benefit, "sweep": study.sweep,
+        "study": study.study, "studies": study.studies,
     },
     "Data and settings": {"data": data.app, "pipelines": config.pipelines, "config": config.app},
 }  # fmt: skip

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from medgan.training.learner import HeldOut
     from medgan.training.run import Order
     from medgan.translators.translator import Translator
+    from stores import Server
 
 BONE, VESSEL = (16, 7), (16, 18)
 
@@ -62,6 +64,39 @@ def browser() -> Iterator["Browser"]:
 
     with launched() as browser:
         yield browser
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with MLflow's tables, which it takes seconds to lay out; to be copied."""
+    from medgan.tracking import check_store
+
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    check_store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def database(empty_database: Path) -> str:
+    """The URI of a SQLite file."""
+    path = empty_database.parent / "a folder" / "runs.db"
+    path.parent.mkdir()
+    return f"sqlite:///{shutil.copy(empty_database, path)}"
+
+
+@pytest.fixture(scope="session")
+def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Server"]:
+    """A real MLflow server on loopback."""
+    from stores import serving
+
+    with serving(empty_database, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def store(request: pytest.FixtureRequest) -> str:
+    """The URI of a store; a claim about runs holds for both kinds."""
+    return request.getfixturevalue("database") if request.param == "sqlite" else request.getfixturevalue("server").uri
 
 
 @pytest.fixture(scope="session")

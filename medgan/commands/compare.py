@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from medgan.commands.common import Quiet, Tracking, command, console, say
+from medgan.commands.common import Quiet, Tracking, command, console, end, say
 
 
 @command
@@ -45,3 +45,34 @@ def compare(
         from medgan.data.streams import write_json
 
         say(quiet, f"table: {write_json(json, content(comparison))}")
+
+
+@command
+def promote(
+    run: Annotated[str, Argument(metavar="RUN", help="Its name, or the beginning of its id.")],
+    alias: Annotated[str, Option("--as", metavar="ALIAS", help="What its model is called from then on: champion.")],
+    *,
+    name: Annotated[str | None, Option(help="The registered model; else the run's own, or the pipeline's.")] = None,
+    metric: Annotated[str | None, Option(help="What decides: mae_hu; else the main error.")] = None,
+    force: Annotated[str, Option(metavar="REASON", help="Move the alias all the same; who did and why is kept.")] = "",
+    tracking: Tracking = None,
+    quiet: Quiet = False,
+) -> None:
+    """Let an alias such as champion stand for a run's model, if it does not lose to the one that has it now.
+
+    Both must have been judged on the same test subjects; `medgan evaluate` does that.
+
+    Examples:
+        medgan promote cycle20 --as champion
+        medgan promote 1f3a9c20 --as champion --name ct --metric ssim
+    """
+    from medgan.comparison.promote import PromoteOrder
+    from medgan.comparison.promote import promote as run_promotion
+    from medgan.tracking import RunStore
+
+    promotion = run_promotion(PromoteOrder(run, alias, name, metric, force), RunStore(tracking))
+    for line in promotion.findings:
+        say(quiet and promotion.promoted, line)
+    if promotion.promoted:
+        say(quiet, f"next:  medgan convert INPUT OUTPUT --model {promotion.model_uri}")
+    end(0 if promotion.promoted else 1)

@@ -191,7 +191,8 @@ def _group(store: RunStore, runs: Sequence[StoredRun], metric: Metric, asked: St
         elif (mean := reference.metrics.get(f"test/{arm}/{metric.name}")) is not None and metric.source == "test":
             rows.append({"name": text, "kind": "baseline", "mean": mean})
     table = pd.DataFrame(rows).merge(_differences(effects, better), how="left", on="name").reindex(columns=COLUMNS)
-    table = table.astype({column: np.float64 for column in COLUMNS if column not in WORDS}).fillna({"verdict": ""})
+    table = table.astype({column: np.float64 for column in COLUMNS if column not in WORDS})
+    table["verdict"] = table["verdict"].astype(object).where(table["verdict"].notna(), "")
     order = metric.best_first(dict(zip(table["name"], table["mean"], strict=True)))
     table = table.set_index("name").loc[order].reset_index()
     return Group(

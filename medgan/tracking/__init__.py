@@ -1,12 +1,12 @@
 """MLflow: a run from start to end, and a recorded model fetched back. Nothing else in medgan imports mlflow."""
 
-from medgan.tracking.models import KeptModel, download_model
+from medgan.tracking.models import NEWEST, KeptModel, download_model
 from medgan.tracking.recorded import RecordedRun, add_metrics, record_of_model
 from medgan.tracking.run import Tracker, code_revision
 from medgan.tracking.runs import RunStore, StoredRun, Version
 from medgan.tracking.store import check_store, data_folder, resolve_uri
 
 __all__ = [
-    "KeptModel", "RecordedRun", "RunStore", "StoredRun", "Tracker", "Version", "add_metrics", "check_store",
+    "NEWEST", "KeptModel", "RecordedRun", "RunStore", "StoredRun", "Tracker", "Version", "add_metrics", "check_store",
     "code_revision", "data_folder", "download_model", "record_of_model", "resolve_uri",
 ]  # fmt: skip

@@ -91,6 +91,14 @@ class RunStore:
             found = _all(lambda token: self._client.search_runs(ids, order_by=order, page_token=token)) if ids else []
             return [_run(each) for each in found]
 
+    def called(self, name: str) -> list[StoredRun]:
+        """The runs of a name in all experiments, the newest first."""
+        with explained(self.uri):
+            ids = [each.experiment_id for each in _all(lambda token: self._client.search_experiments(page_token=token))]
+            quote = '"' if "'" in name else "'"
+            by_name = f"attributes.run_name = {quote}{name}{quote}"
+            return [_run(each) for each in self._client.search_runs(ids, by_name)]
+
     def run(self, run_id: str) -> StoredRun | None:
         """The run of an id; none where it is gone."""
         with explained(self.uri):
@@ -145,8 +153,7 @@ class RunStore:
     def registered_as(self, run: StoredRun) -> list[str]:
         """The names under which a run's models are registered."""
         with explained(self.uri):
-            found = _all(lambda token: self._client.search_model_versions(f"run_id = '{run.id}'", page_token=token))
-            return sorted({each.name for each in found})
+            return sorted({each.name for each in self._versions(run)})
 
     def register(self, run: StoredRun, name: str) -> Version:
         """The version that a run's last model is of a registered model; a new one unless it is one already.
@@ -156,8 +163,8 @@ class RunStore:
         """
         with explained(self.uri):
             model = logged_model(self._client, run.id)
-            found = _all(lambda token: self._client.search_model_versions(f"run_id = '{run.id}'", page_token=token))
-            own = [each for each in found if each.name == name and each.source == model.artifact_location]
+            there = model.artifact_location
+            own = [each for each in self._versions(run) if (each.name, each.source) == (name, there)]
             return _version(own[0] if own else register(self._client, name, model))
 
     def promote(self, name: str, version: Version, alias: str, tags: Mapping[str, str]) -> None:
@@ -166,6 +173,9 @@ class RunStore:
             for key, value in tags.items():
                 self._client.set_model_version_tag(name, version.number, key, value)
             self._client.set_registered_model_alias(name, alias, version.number)
+
+    def _versions(self, run: StoredRun) -> list[ModelVersion]:
+        return _all(lambda token: self._client.search_model_versions(f"run_id = '{run.id}'", page_token=token))
 
 
 def _all(page: Callable[[str | None], PagedList[Found]]) -> list[Found]:

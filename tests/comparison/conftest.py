@@ -1,6 +1,7 @@
 """Stores with runs that were judged on test subjects, as `medgan evaluate` leaves them."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from medgan.evaluation.statistics import t_interval
-from medgan.tracking import RecordedRun, Tracker
-from tracking.conftest import database, home, server, store  # noqa: F401 - fixtures
+from medgan.tracking import KeptModel, RecordedRun, Tracker
+from tracking.conftest import home  # noqa: F401 - a fixture
 
 SUBJECTS = 9
 
@@ -30,7 +31,7 @@ def judged_run() -> Callable[..., str]:
 
     def record(
         uri, name, cases, *, experiment="ct_contrast", pipeline="ct_contrast", parameters=None, split="split one",
-        test_set="set one", val_mae=40.0, phantom=False,
+        test_set="set one", val_mae=40.0, phantom=False, model=None,
     ):  # fmt: skip
         tags = {"pipeline": pipeline, "split_hash": split, "data_fingerprint": "f" * 64, "git_revision": "abc"}
         facts = {"experiment": experiment, "run_name": name, "parameters": parameters or {}, "tags": tags}
@@ -38,6 +39,8 @@ def judged_run() -> Callable[..., str]:
             run.dataset("phantom" if phantom else "cohort", "f" * 64, {"contrast": 8})
             for step in (1, 2, 3):
                 run.metrics({"train/cycle": 1 / step, "val/mae_hu": val_mae + 3 - step}, step=step)
+            if model:
+                run.model(KeptModel(model, "a" * 64))
         if cases is None:
             return run.id
         figures = {"test/subjects": float(cases["case"].nunique())}
@@ -56,6 +59,15 @@ def judged_run() -> Callable[..., str]:
         return run.id
 
     return record
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """A folder that stands for a model."""
+    folder = tmp_path_factory.mktemp("models") / "model"
+    folder.mkdir()
+    (folder / "model.json").write_text("{}")
+    return folder
 
 
 @pytest.fixture(scope="session")

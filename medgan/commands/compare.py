@@ -1,5 +1,6 @@
 """``medgan compare`` and ``medgan promote``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ def compare(
     reference: Annotated[
         str | None, Option(metavar="RUN", help="Whom the others are compared with; else the best on validation.")
     ] = None,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Also write a page with curves and plots.")] = None,
     json: Annotated[Path | None, Option(metavar="FILE", help="Also write everything as JSON.")] = None,
     force: Annotated[bool, Option("--force", help="Put runs of different splits into one table.")] = False,
     tracking: Tracking = None,
@@ -41,6 +43,13 @@ def compare(
     store = RunStore(tracking)
     comparison = compare_runs(CompareOrder(experiment, runs or (), metric, reference, force=force), store)
     console(quiet).print(render(comparison))
+    if html:
+        from medgan.comparison.page import write_page
+
+        given = {"--metric": metric, "--reference": reference, "--html": html}
+        options = [word for option, value in given.items() if value for word in (option, str(value))]
+        order = shlex.join(["medgan", "compare", experiment, *(runs or ()), *options, *["--force"] * force])
+        say(quiet, f"page: {write_page(html, comparison, store, order)}")
     if json:
         from medgan.data.streams import write_json
 

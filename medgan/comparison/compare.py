@@ -195,9 +195,10 @@ def _group(store: RunStore, runs: Sequence[StoredRun], metric: Metric, asked: St
     table["verdict"] = table["verdict"].astype(object).where(table["verdict"].notna(), "")
     order = metric.best_first(dict(zip(table["name"], table["mean"], strict=True)))
     table = table.set_index("name").loc[order].reset_index()
+    best_first = {each: by_name[each] for each in order if each in by_name}
     return Group(
-        reference.pipeline, metric, {each: by_name[each] for each in order if each in by_name}, name, table,
-        better or metric.better(table["mean"]), differing_settings(by_name), tuple(dict.fromkeys(notes)),
+        reference.pipeline, metric, best_first, name, table, better or metric.better(table["mean"]),
+        differing_settings(best_first), tuple(dict.fromkeys(notes)),
     )  # fmt: skip
 
 

@@ -57,20 +57,22 @@ def headline(group: Group) -> str:
     """Whose runs, in what, over how many subjects."""
     subjects = group.table["n"].max()
     over = "" if math.isnan(subjects) else f", {subjects:.0f} test subjects"
+    return f"{group.pipeline or 'runs'}: {group.metric.key}{over} ({best_words(group)})"
+
+
+def best_words(group: Group) -> str:
+    """Which figures are better."""
     best = {"lower": "less is better", "higher": "more is better", "nearer": f"best is {group.metric.ideal}"}
-    return f"{group.pipeline or 'runs'}: {group.metric.key}{over} ({best.get(group.better or '', 'none is best')})"
+    return best.get(group.better or "", "none is best")
 
 
 def legend(group: Group) -> Iterator[str]:
     """What figures and marks of the table mean."""
-    table = group.table
-    if table["lower"].notna().any():
-        compared = int(table["p_holm"].notna().sum())
-        paired = f" Differences are paired by subject; p is Wilcoxon's, by Holm for {compared} of them." * bool(
-            compared
-        )
-        yield f"Brackets: Student's {LEVEL:.0%} interval over subjects.{paired if compared else ''}"
-    if any(is_doubtful(row) for row in table.to_dict("records")):
+    if group.table["lower"].notna().any():
+        yield f"Brackets: Student's {LEVEL:.0%} interval over subjects."
+    if group.table["difference"].notna().any():
+        yield "Differences are paired by subject; p is Wilcoxon's, corrected for all of a table (Holm)."
+    if any(is_doubtful(row) for row in group.table.to_dict("records")):
         yield "?: by its interval, but not after the correction."
 
 

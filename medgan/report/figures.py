@@ -85,8 +85,13 @@ def common_limits(effects: pd.DataFrame) -> tuple[float, float] | None:
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
-def learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure:
-    """Validation Dice by epoch as in ``curves.csv``: a thin line a training, a thick one the mean of an arm."""
+def learning_curves(
+    curves: pd.DataFrame, arms: Sequence[str], value: str = "val_dice", label: str = "Dice of validation subjects"
+) -> Figure:
+    """Validation Dice by epoch as in ``curves.csv``: a thin line a training, a thick one the mean of an arm.
+
+    Another figure is in the column ``value``, and called ``label``.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, 4.4), layout="constrained")
         axes = figure.add_subplot()
@@ -95,13 +100,13 @@ def learning_curves(curves: pd.DataFrame, arms: Sequence[str]) -> Figure:
             if own.empty:
                 continue
             for _, training in own.groupby(["seed", "subset"]):
-                axes.plot(training["epoch"], training["val_dice"], color=colour, linewidth=0.5, alpha=0.45)
-            mean = own.groupby("epoch")["val_dice"].mean()
+                axes.plot(training["epoch"], training[value], color=colour, linewidth=0.5, alpha=0.45)
+            mean = own.groupby("epoch")[value].mean()
             # a mark, too: a training that validates once has no line
             axes.plot(mean.index, mean, color=colour, linewidth=2, marker="o", markersize=3.5, label=arm)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
-        axes.set_ylabel("Dice of validation subjects")
+        axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(linewidth=0.4, alpha=0.5)
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)

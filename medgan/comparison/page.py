@@ -1,0 +1,169 @@
+"""A comparison of runs as one HTML file: figures, paired differences, curves, and quality against training time."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from medgan.comparison.compare import Comparison, Group
+from medgan.comparison.render import best_words, difference_title, headline, is_doubtful, legend, sentences
+from medgan.comparison.selection import HEADLINES
+from medgan.evaluation.judging import measure
+from medgan.evaluation.statistics import interval_text
+from medgan.pictures.curves import COLOURS, STYLE
+from medgan.report.figures import WIDTH_IN, common_limits, embedded, forest, learning_curves
+from medgan.report.html import Plot, Section, Table, cells, render
+from medgan.text import duration
+from medgan.tracking import RunStore
+
+MINUTE_S, HOUR_S = 60.0, 3600.0
+FOREST = "Circle: the interval is above 0. Square: below. Open diamond: no difference is shown."
+
+
+def write_page(path: Path, comparison: Comparison, store: RunStore, command: str) -> Path:
+    """Write the page; its path. Curves are asked of the store."""
+    groups = dict(zip(_titles(comparison.groups), comparison.groups, strict=True))
+    return render(
+        path,
+        title=f"Runs of {comparison.experiment}",
+        question="Which run is better on the same test subjects?",
+        answers=[f"{f'{title}: ' if len(groups) > 1 else ''}{_answer(group)}" for title, group in groups.items()],
+        caveats=[*comparison.notes, *dict.fromkeys(note for group in groups.values() for note in legend(group))],
+        sections=[
+            *(each for title, group in groups.items() for each in _sections(title, group, store)),
+            Section("How it was made", commands={"Again": command}, facts={"MLflow": store.name}),
+        ],
+        phantom=any(run.phantom for group in groups.values() for run in group.runs.values()),
+        kind="comparison",
+    )
+
+
+def _titles(groups: Sequence[Group]) -> list[str]:
+    """The pipelines of groups, numbered where one has several."""
+    names = [group.pipeline or "runs" for group in groups]
+    return [
+        name if names.count(name) == 1 else f"{name}, subjects {names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    ]
+
+
+def _answer(group: Group) -> str:
+    """Which run has the best figure, and whether that is shown."""
+    runs = group.table[group.table["kind"] == "run"]
+    first, *others = runs.to_dict("records")
+    name, form = first["name"], f".{measure(group.metric.name).digits}f"
+    figure = f"{group.metric.key} {interval_text(first['mean'], first['lower'], first['upper'], form)}"
+    if not others:
+        return f"{name} has no run to be compared with ({figure})."
+    if runs["difference"].isna().all():
+        return f"{name} has the best figure, and nothing shows whether by chance ({figure})."
+    if name != group.reference:
+        words = {"better": "is better than", "not shown": "is not shown to differ from"}
+        says = words.get(first["verdict"], "stands beside")
+        return f"{name} has the best figure ({figure}) and {says} {group.reference}."
+    worse = sum(row["verdict"] == "worse" for row in others)
+    return f"{name} has the best figure ({figure}) and is better than {worse} of the {len(others)} others."
+
+
+def _sections(title: str, group: Group, store: RunStore) -> Iterator[Section]:
+    anchor = re.sub(r"\W+", "-", title)
+    yield Section(
+        f"{title}: figures", f"figures-{anchor}", note=" ".join([f"{headline(group)}.", *group.notes]),
+        lines=list(sentences(group)), tables=[_figures(group)],
+    )  # fmt: skip
+    if plots := list(_plots(group, store)):
+        yield Section(f"{title}: plots", f"plots-{anchor}", plots=plots)
+    if len(group.settings):
+        settings = cells("Settings", group.settings.rename_axis("setting").reset_index())
+        yield Section(f"{title}: what differs", f"settings-{anchor}", tables=[settings])
+
+
+def _figures(group: Group) -> Table:
+    """The table of a group in text."""
+    form = f".{measure(group.metric.name).digits}f"
+    rows = []
+    for row in group.table.to_dict("records"):
+        difference = interval_text(row["difference"], row["difference_lower"], row["difference_upper"], f"+{form}")
+        reference = "reference" if row["name"] == group.reference else ""
+        rows.append(
+            [
+                str(row["name"]),
+                f"{row['verdict']}{'?' if is_doubtful(row) else ''}" or reference,
+                interval_text(row["mean"], row["lower"], row["upper"], form),
+                difference,
+                "" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}",
+                "" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.2g}",
+                "" if pd.isna(row["n_paired"]) else f"{row['n_paired']:.0f}",
+                "" if pd.isna(row["time_s"]) else duration(row["time_s"]),
+            ]
+        )
+    columns = ["run", "verdict", group.metric.key, difference_title(group), "p", "p (Holm)", "pairs", "time"]
+    return Table("Figures", columns, 2, rows)
+
+
+def _plots(group: Group, store: RunStore) -> Iterator[Plot]:
+    effects = group.table[group.table["difference"].notna()]
+    metric, words = group.metric.name, best_words(group)
+    if len(effects):
+        shown = effects[["name", "difference", "difference_lower", "difference_upper"]]
+        shown = shown.set_axis(["arm", "mean", "lower", "upper"], axis=1).assign(reference=group.reference)
+        title = f"{difference_title(group)}, {metric} ({words})"
+        yield Plot(
+            embedded(forest(shown, title, common_limits(shown), of=f"{difference_title(group)} in {metric}")),
+            f"Forest plot: paired differences in {metric} to {group.reference}", FOREST,
+        )  # fmt: skip
+    if len(group.runs) == 1:
+        return
+    key, curves = _curves(group, store)
+    if len(curves):
+        yield Plot(
+            embedded(learning_curves(curves, list(group.runs), value="value", label=key)),
+            f"{key} by epoch, a line a run", f"{key} of validation subjects by epoch.",
+        )  # fmt: skip
+    yield Plot(
+        embedded(_quality_by_time(group)), f"{metric} against training time, a point a run",
+        f"{group.metric.key} ({words}) against training time; dotted lines need no network.",
+    )  # fmt: skip
+
+
+def _curves(group: Group, store: RunStore) -> tuple[str, pd.DataFrame]:
+    """A validation metric by epoch, of all runs: the compared one, else the first headline that any run has."""
+    keys = [f"val/{name}" for name in dict.fromkeys([group.metric.name, *HEADLINES])]
+    key = next((key for key in keys if any(key in run.metrics for run in group.runs.values())), "")
+    tables = [
+        store.curve(run, key).assign(arm=name, seed=0, subset=0)
+        for name, run in group.runs.items()
+        if key in run.metrics
+    ]
+    return key, pd.concat(tables) if tables else pd.DataFrame()
+
+
+def _quality_by_time(group: Group) -> Figure:
+    """Each run's figure and interval at its training time; baselines are lines, since they take none."""
+    table, colours = group.table, dict(zip(group.runs, COLOURS * len(group.runs), strict=False))
+    longest = table["time_s"].max()
+    unit, name = (HOUR_S, "h") if longest > 2 * HOUR_S else (MINUTE_S, "min") if longest > 2 * MINUTE_S else (1.0, "s")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_IN, 4.0), layout="constrained")
+        axes = figure.add_subplot()
+        for row in table.to_dict("records"):
+            if row["kind"] == "baseline":
+                axes.axhline(row["mean"], color="#6B6B6B", linewidth=1, linestyle=":")
+                place = (0.99, row["mean"])
+                axes.annotate(
+                    row["name"], place, xycoords=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8
+                )
+                continue
+            when, colour = row["time_s"] / unit, colours[row["name"]]
+            axes.plot([when, when], [row["lower"], row["upper"]], color=colour, linewidth=1.5)
+            axes.plot(when, row["mean"], "o", color=colour, markersize=5, label=row["name"])
+        axes.set_xlim(left=0, right=1.08 * longest / unit if longest else 1)
+        axes.set_xlabel(f"training time, {name}")
+        axes.set_ylabel(f"{group.metric.name}, 95 % interval")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(linewidth=0.4, alpha=0.5)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return figure

@@ -28,6 +28,9 @@ class Handed:
     ] = None
     output_labels: Annotated[str | None, Option(help="Those of the translations, with the same names.")] = None
     smallest_mm3: Annotated[float, Option(min=0, help="Volume from which a piece of a --lesion counts.")] = 500.0
+    false_alarms: Annotated[
+        float, Option(min=0, help="Unexplained places a study that chance may bring, as other subjects tell.")
+    ] = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def faithfulness(
     if model is None:
         _check_handed(studies, output, handed, which, segmenters, reading, tuple(lesion or ()), threshold, quiet)
         return
-    if unheeded := [f"--{name.replace('_', '-')}" for name, value in vars(handed).items() if value not in (None, 500)]:
+    if unheeded := [
+        f"--{name.replace('_', '-')}" for name, value in vars(handed).items() if value not in (None, 500, 1)
+    ]:
         raise ConfigError(f"{' and '.join(unheeded)} goes with --converted, not with --model; leave it out.")
     own = segmenters.input_segmenter, segmenters.output_segmenter
     early.check_use(source=Path(studies), models=[model, *own], device=machine.device)
@@ -118,7 +123,7 @@ def _check_handed(
     assert handed.converted is not None
     order = ConvertedOrder(
         studies, output, handed.converted, handed.input_labels, handed.output_labels,
-        rule=Rule(lesions, threshold, handed.smallest_mm3), options=reading.options,
+        rule=Rule(lesions, threshold, handed.smallest_mm3), false_alarms=handed.false_alarms, options=reading.options,
     )  # fmt: skip
     _say_result(check_converted(order, console(quiet)), quiet)
 

@@ -1,6 +1,6 @@
 """Where something lies in a patient: RAS mm and slice numbers, for tables and for whoever looks it up in a viewer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,16 @@ from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 from medgan.data.grid import Grid
+from medgan.pictures.views import PLANES
 
-PLANES = ("sagittal", "coronal", "axial")
-"""By the axis that they lie across: right, anterior, superior."""
 COLUMNS = (
     *("subject", "image", "structure", "kind", "x_mm", "y_mm", "z_mm", "axial_slice", "coronal_slice"),
-    *("sagittal_slice", "volume_ml", "contrast", "score", "false_alarms_per_study", "picture"),
+    *("sagittal_slice", "volume_ml", "contrast", "source_contrast", "score", "false_alarms_per_study", "picture"),
 )  # fmt: skip
 """Of ``places.csv``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
     """Something that was lost, invented or is not explained, and where it lies."""
 
@@ -33,10 +32,12 @@ class Place:
     position_mm: tuple[float, float, float]
     """The same in RAS+ mm."""
     slices: Mapping[str, int]
-    """By plane, the slice through that voxel: from 0, in the file's order."""
+    """By plane, the slice through that voxel: from 1, counted from the patient's left, back or feet."""
     volume_ml: float
     figures: Mapping[str, Any]
     """What else is known of it, as ``COLUMNS`` call it."""
+    voxels: NDArray[np.integer[Any]]
+    """All of it, (N, 3)."""
 
     def row(self) -> dict[str, Any]:
         """As the table holds it, but for whose it is."""
@@ -51,7 +52,10 @@ def place_of(voxels: NDArray[np.integer[Any]], grid: Grid, *, structure: str, ki
     from_middle = (voxels - voxels.mean(axis=0)) * grid.spacing_mm
     x, y, z = voxels[np.argmin((from_middle**2).sum(axis=1))].tolist()
     position = apply_affine(grid.affine, (x, y, z)).tolist()
-    axes: Sequence[int] = io_orientation(grid.affine)[:, 0].astype(int).tolist()
-    slices = {PLANES[across]: (x, y, z)[axis] for axis, across in enumerate(axes)}
+    slices = {}
+    for axis, (across, way) in enumerate(io_orientation(grid.affine).astype(int).tolist()):
+        index, size = (x, y, z)[axis], grid.size[axis]
+        slices[PLANES[across]] = index + 1 if way > 0 else size - index
     volume_ml = len(voxels) * float(np.prod(grid.spacing_mm)) / 1000
-    return Place(structure, kind, (x, y, z), (position[0], position[1], position[2]), slices, volume_ml, figures)
+    place = position[0], position[1], position[2]
+    return Place(structure, kind, (x, y, z), place, slices, volume_ml, figures, voxels)

@@ -15,7 +15,7 @@ from medgan.text import few
 
 ROWS, SUMMARY = "faithfulness.csv", "faithfulness.json"
 STRUCTURES, PLACES, PICTURES = "structures.csv", "places.csv", "pictures"
-WORDS = ("subject", "image", "seen", "rejected")
+WORDS = ("subject", "image", "seen", "rejected", "warnings", "unlike_others")
 """Columns of ``faithfulness.csv`` that are no figures."""
 
 
@@ -71,7 +71,7 @@ class Faithfulness:
 
     def verdict(self) -> list[str]:
         """The answer in sentences, the worst first; empty where no labels were compared and no place was found."""
-        return [*self._of_structures()]
+        return [*self._of_structures(), *self._of_images()]
 
     def write(self, folder: Path) -> None:
         """All files; the summary names no subject."""
@@ -117,6 +117,25 @@ class Faithfulness:
         befallen = {fate.structure for fate in fates if fate.pieces or fate.subjects}
         if kept := sorted({fate.structure for fate in fates} - befallen):
             yield f"Kept in every subject: {few(kept, MAX_NAMED)}."
+
+    def _of_images(self) -> Iterator[str]:
+        """What the images alone say of unseen subjects."""
+        rows = self.unseen
+        if self.places is None or rows.empty:
+            return
+        if "beyond_change_map" in rows:
+            beyond = sorted(set(rows.loc[rows["beyond_change_map"] > 0, "subject"]))
+            if beyond:
+                yield f"Not what the change map beside it says: {few(beyond, MAX_NAMED)}; places.csv says where."
+        moved = sorted(set(rows.loc[rows["nmi_shifted"] > rows["nmi"], "subject"]))
+        if moved:
+            yield f"Nearer to the input when shifted by a voxel, so perhaps displaced: {few(moved, MAX_NAMED)}."
+        odd = sorted(set(rows.loc[rows["unlike_others"].ne(""), "subject"]))
+        if odd:
+            yield f"Inputs unlike those of the other subjects: {few(odd, MAX_NAMED)}."
+        count = int(rows["unexplained"].sum())
+        if rows["unexplained"].notna().any():
+            yield f"Places that the input does not explain: {count} in {len(rows)} studies; look at them in {PLACES}."
 
 
 @dataclass(frozen=True)

@@ -259,10 +259,12 @@ def test_words_that_the_program_does_not_know_are_exit_code_2():
 def test_a_training_tells_where_the_model_is_and_what_to_do_next_and_a_quiet_one_nothing_but_errors(train, tmp_path):
     result = train("--name", "one", "--seed", "5")
     assert result.exit_code == 0, result.stderr
-    model, tracked, following = result.stdout.splitlines()
+    model, tracked, report, following = result.stdout.splitlines()
     folder = tmp_path / "runs" / "ct_contrast" / "one"
     assert model.startswith(f"model: {folder / 'model'} (averages after epoch ")
     assert "MLflow run " in tracked
+    assert report == f"report: {folder / 'report.html'}"
+    assert "Training of ct_contrast, one" in (folder / "report.html").read_text(encoding="utf-8")
     assert following == f"next:  medgan convert INPUT OUTPUT --model {folder / 'model'}"
     assert "size small; 8 iterations of 2 patches" in result.stderr.replace("\n", " ")
     assert read_yaml(folder / "config.yaml")["seed"] == 5

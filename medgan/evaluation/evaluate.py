@@ -190,7 +190,8 @@ def evaluate(
     given: dict[Any, Place | None] = {"synthetic": synthetic, "reference": reference, **places}
     given |= {"out": out, "training": training, "split": split, "root": options.root}
     command = _command(given, options, paired, label_names, modalities)
-    _write(evaluation, out, {"synthetic": synthetic, "reference": reference, **places}, command)
+    how = {"command": command, "label_names": names}
+    _write(evaluation, out, {"synthetic": synthetic, "reference": reference, **places}, how)
     return evaluation
 
 
@@ -268,7 +269,7 @@ def make_folder(out: Path) -> None:
         ) from None
 
 
-def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None], command: str) -> None:
+def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None], how: Mapping[str, Any]) -> None:
     write_csv(out / "evaluation.csv", evaluation.rows)
     write_csv(out / CASES, case_table(evaluation.cases, out))
     (out / SEEN).unlink(missing_ok=True)  # of an earlier evaluation
@@ -285,7 +286,7 @@ def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None]
         "seen": asdict(evaluation.who) | {"arms": _nested(evaluation.seen.summary, "arm") if evaluation.seen else {}},
         "notes": evaluation.notes,
         "failures": [asdict(failure) for failure in evaluation.failures],
-        "command": command,
+        **how,
     }
     write_json(out / "summary.json", plain(content))
 

@@ -45,7 +45,7 @@ def progress(
         figure.subplots_adjust(0.6 / wide, 0.5 / high, 1 - 0.15 / wide, 1 - 0.6 / high, wspace=0.2, hspace=0.36)
         for place, (name, shown) in enumerate(plots, start=1):
             _plot(figure.add_subplot(rows, columns, place), name, shown, history, best_epoch)
-        figure.suptitle(title or f"epoch {len(history)}", fontsize=10, x=0.6 / wide, ha="left")
+        figure.suptitle(title or f"epoch {len(history)}", fontsize=10, x=0.6 / wide, y=1 - 0.08 / high, ha="left")
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=100)
     return stream.getvalue()

@@ -25,13 +25,16 @@ BUDGET_MB = 11.0
 """Of the volumes in a page."""
 
 
-def case_sections(cases: pd.DataFrame, values: pd.DataFrame, label: str, *, hounsfield: bool) -> Iterator[Section]:
+def case_sections(
+    cases: pd.DataFrame, values: pd.DataFrame, label: str, *, labels: Mapping[str, Sequence[int]], hounsfield: bool
+) -> Iterator[Section]:
     """Pictures of the subjects with the largest error, the worst first, and the slice viewer of them.
 
     Args:
         cases: As of :class:`medgan.report.evaluation.Evaluation`.
         values: A row a subject, the worst first; the first column is the translation's.
         label: What the values are, with their unit.
+        labels: The values of each organ in the label maps, for outlines; empty are all.
         hounsfield: Whether the images are CT.
     """
     first = {str(case["subject"]): case for case in reversed(cases.to_dict("records"))}
@@ -40,7 +43,7 @@ def case_sections(cases: pd.DataFrame, values: pd.DataFrame, label: str, *, houn
     for number, (subject, value) in enumerate(shown.items(), start=1):
         case, caption = first[str(subject)], f"{subject}: {label} {value:.3g}"
         if number <= MOST_VIEWED:
-            viewed.append(_viewer_case(case, caption, hounsfield=hounsfield))
+            viewed.append(_viewer_case(case, caption, labels, hounsfield=hounsfield))
         if number <= MOST_PICTURES and case["reference"]:
             alt, link = f"{subject}: source, translation, truth and their difference in one slice", f"#case-{number}"
             try:
@@ -61,7 +64,9 @@ def viewer_section(cases: Sequence[ViewerCase]) -> Iterator[Section]:
         yield Section("Slice by slice", "slices", markup=viewer_html(cases, BUDGET_MB), live=True)
 
 
-def _viewer_case(case: Mapping[str, Any], caption: str, *, hounsfield: bool) -> ViewerCase:
+def _viewer_case(
+    case: Mapping[str, Any], caption: str, labels: Mapping[str, Sequence[int]], *, hounsfield: bool
+) -> ViewerCase:
     files = {"source": "source", "synthetic": "synthetic", "reference": "truth"}
     volumes = {name: Path(case[role]) for role, name in files.items() if case[role]}
     synthetic = volumes["synthetic"]
@@ -69,7 +74,7 @@ def _viewer_case(case: Mapping[str, Any], caption: str, *, hounsfield: bool) -> 
     volumes |= {"change": change} if change.is_file() else {}
     masks = {"labels": Path(case["labels"])} if case["labels"] else {}
     units = {} if hounsfield else dict.fromkeys(volumes, "arbitrary")
-    return ViewerCase(str(case["subject"]), caption, volumes, masks, units=units)
+    return ViewerCase(str(case["subject"]), caption, volumes, masks, labels, units=units)
 
 
 def _picture(scans: Scans, *, hounsfield: bool) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from medgan.data.splits import training_of
 from medgan.data.streams import as_it_was
 from medgan.data.studies import sidecar
 from medgan.documents import read_json
@@ -78,6 +79,12 @@ class Evaluation:
         return tuple(self.summary["notes"])
 
     @property
+    def labels(self) -> dict[str, list[int]]:
+        """The values of each organ that was judged."""
+        names = self.summary.get("label_names") or {}
+        return {name: values if isinstance(values, list) else [values] for name, values in names.items()}
+
+    @property
     def subjects(self) -> int:
         """Who was judged, and not seen by the model."""
         return int(self.rows.loc[self.rows["arm"] == SYNTHETIC, "subject"].nunique())
@@ -101,6 +108,12 @@ class Evaluation:
         """Which model made the images, as the sidecar of the first one says."""
         paths = self.cases["synthetic"]
         return _model(sidecar(Path(paths.iloc[0]))) if len(paths) else {}
+
+    @cached_property
+    def split_hash(self) -> str:
+        """Of the split that the model was trained on, as the sidecar of the first image says; else empty."""
+        paths = self.cases["synthetic"]
+        return training_of(Path(paths.iloc[0]))[1] if len(paths) else ""
 
     def by_subject(self, metric: str) -> pd.DataFrame:
         """A row a subject, a column an arm, the translation first; the worst subject first."""
@@ -253,10 +266,17 @@ def _fidelity(evaluation: Evaluation) -> Section:
     table = _beside(
         evaluation, [*first, *(key for key in headlines if key not in first)], "Beside what needs no network"
     )
+    facts = {
+        "Subjects": f"{evaluation.subjects}, none seen by the model",
+        "Images": str(evaluation.rows.loc[evaluation.rows["arm"] == SYNTHETIC, "image"].nunique()),
+        "Not judged": str(len(evaluation.summary["failures"])),
+        "Model (SHA-256 of model.json)": str(evaluation.model.get("DescriptionSHA256", "not told by the images")),
+        "Split of the model": evaluation.split_hash or "not told by the images",
+    }
     note = "Means with their intervals over subjects. A difference is shown only where its interval leaves out 0."
     every = _beside(evaluation, list(evaluation.arms[SYNTHETIC]), "All figures")
     lines = [note for note in evaluation.notes if note.startswith(("Paired", "Unpaired", "core:", "Left out", "Of "))]
-    return Section("Figures", "figures", note=note, lines=lines, tables=[table], folded=[every])
+    return Section("Figures", "figures", note=note, lines=lines, facts=facts, tables=[table], folded=[every])
 
 
 def _beside(evaluation: Evaluation, metrics: Sequence[str], title: str) -> Table:

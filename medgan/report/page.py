@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medgan.errors import ConfigError, MedganError
+from medgan.evaluation.matching import split_place
 from medgan.inference.jobs import MANIFEST
 from medgan.report import benefit, study
 from medgan.report.cases import MOST_VIEWED, case_sections, viewer_section
@@ -26,6 +27,7 @@ from medgan.report.evaluation import (
 from medgan.report.faithfulness import SUMMARY as FAITHFULNESS
 from medgan.report.faithfulness import Faithfulness, faithfulness_sections, read_faithfulness
 from medgan.report.html import Section, render
+from medgan.report.registration import registration_section
 from medgan.report.training import Training, card_section, read_training, run_commands, training_sections
 from medgan.report.voxels import histogram_section
 from medgan.training.model_folder import DESCRIPTION
@@ -270,13 +272,24 @@ def _sections(parts: Parts, folder: Path) -> Iterator[Section]:
         )  # fmt: skip
     if parts.training:
         yield from training_sections(parts.training, anonymous=parts.anonymous)
+    yield from registration_section(_cohorts(parts), anonymous=parts.anonymous)
 
 
 def _cases(evaluation: Evaluation) -> Iterator[Section]:
     if evaluation.headline:
         words, unit = HEADLINES[evaluation.headline]
         values = evaluation.by_subject(evaluation.headline)
-        yield from case_sections(evaluation.cases, values, f"{words}, {unit}:", hounsfield=evaluation.hounsfield)
+        yield from case_sections(
+            evaluation.cases, values, f"{words}, {unit}:", labels=evaluation.labels, hounsfield=evaluation.hounsfield
+        )
+
+
+def _cohorts(parts: Parts) -> Iterator[Path]:
+    """The folders of the cohorts that were trained on and judged."""
+    if parts.training and parts.training.facts.get("data"):
+        yield Path(str(parts.training.facts["data"]))
+    if parts.evaluation and (place := parts.evaluation.summary["places"].get("reference")):
+        yield split_place(place)[0]
 
 
 def _cards(parts: Parts) -> Iterator[Section]:

@@ -63,6 +63,8 @@ class ViewerCase:
     """Files by ``source``, ``synthetic``, ``truth`` and ``change``; none is a must."""
     masks: Mapping[str, Path] = field(default_factory=dict)
     """Label maps by name; every value has its outline."""
+    labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Of the label maps, the values that are outlined, by what they are called; empty are all."""
     windows: Sequence[DisplayWindow] = tuple(WINDOWS.values())
     """For volumes in HU; the first one is shown first."""
     units: Mapping[str, str] = field(default_factory=dict)
@@ -128,7 +130,8 @@ def _pack(case: ViewerCase, most_bytes: float) -> dict[str, Any]:
     masks = {f"mask {name}": (path, False) for name, path in case.masks.items()}
     for name, (path, is_volume) in (*ordered, *masks.items()):
         try:
-            layer, grid = _read_layer(name, path, case.units.get(name, "HU") if is_volume else None)
+            unit = case.units.get(name, "HU") if is_volume else None
+            layer, grid = _read_layer(name, path, unit, case.labels)
             if first is not None and not same_grid(first, grid):
                 raise DataError(f"{path}: lies on another voxel grid than the first volume ({apart(first, grid)}).")
         except DataError as error:
@@ -157,11 +160,11 @@ def _pack(case: ViewerCase, most_bytes: float) -> dict[str, Any]:
     }
 
 
-def _read_layer(name: str, path: Path, unit: str | None) -> tuple[_Layer, Grid]:
+def _read_layer(name: str, path: Path, unit: str | None, labels: Mapping[str, Sequence[int]]) -> tuple[_Layer, Grid]:
     """A volume in ``unit``, or a label map where there is none, and its upright grid."""
     volume = upright(read_volume(path))
     if unit is None:
-        return _label_layer(name, path, volume.voxels), volume.grid
+        return _label_layer(name, path, volume.voxels, labels), volume.grid
     voxels = volume.voxels
     largest = float(np.abs(voxels).max())
     step = 1.0
@@ -174,12 +177,17 @@ def _read_layer(name: str, path: Path, unit: str | None) -> tuple[_Layer, Grid]:
     return _Layer(name, np.rint(voxels / step).astype(np.int16), facts), volume.grid
 
 
-def _label_layer(name: str, path: Path, voxels: NDArray[np.float32]) -> _Layer:
+def _label_layer(name: str, path: Path, voxels: NDArray[np.float32], labels: Mapping[str, Sequence[int]]) -> _Layer:
     """Labels as 1, 2, … in their order, with what the legend calls them."""
     values = [value for value in np.unique(voxels).tolist() if value]
     if len(values) > MOST_LABELS or any(value != int(value) for value in values):
         raise DataError(f"{path}: holds values that are no labels, or more than {MOST_LABELS}.")
     title = name.removeprefix("mask ")
+    if own := {called: wanted for called, wanted in labels.items() if set(wanted) & set(values)}:
+        numbered = np.zeros(voxels.shape, np.uint8)
+        for number, wanted in enumerate(own.values(), start=1):
+            numbered[np.isin(voxels, wanted)] = number
+        return _Layer(name, numbered, {"title": title, "labels": list(own)})
     titles = [title] if len(values) == 1 else [f"{title} {value:g}" for value in values]
     numbers = np.searchsorted([0.0, *values], voxels).astype(np.uint8) if min(values, default=1) > 0 else None
     if numbers is None:

@@ -100,7 +100,7 @@ def make_study(tmp_path):
 def judged(tmp_path_factory):
     """An evaluation of four phantoms, one of which has an odd name, and of a fifth whose truth is broken."""
     root = tmp_path_factory.mktemp("judged")
-    places = write_scans(root, ["s0", "s1", "<b>x&y", "s3", "s4"], phantom=True)
-    (root / "reference/s4.nii.gz").write_bytes(b"broken")
+    places = write_scans(root, ["anna", "bert", "<b>x&y", "dora", "egon"], phantom=True)
+    (root / "reference/egon.nii.gz").write_bytes(b"broken")
     evaluate(**places, paired=True)
     return places["out"]

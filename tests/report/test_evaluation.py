@@ -117,7 +117,7 @@ def test_bias_by_tissue_is_that_of_the_rows(judged):
 
 
 def test_subjects_can_have_other_names_and_a_damaged_folder_is_named(judged, tmp_path):
-    named = read_evaluation(judged, {"s0": "case 1"})
+    named = read_evaluation(judged, {"anna": "case 1"})
     assert set(named.rows["subject"]) == {"case 1", "a subject"}
     assert set(named.cases["image"]) == {"case 1", "a subject"}
     (tmp_path / "summary.json").write_text("{}")

@@ -47,7 +47,7 @@ def test_the_page_of_an_evaluation_says_verdict_failures_and_commands_and_escape
     assert "<title>Phantom: Translations by ct_contrast, judged</title>" in text
     assert "<h1>Phantom evaluation: Translations by ct_contrast, judged</h1>" in text
     assert "Better than doing nothing" in text
-    assert re.search(r"Failed: s4: [^<]*reference/s4.nii.gz", text)
+    assert re.search(r"Failed: egon: [^<]*reference/egon.nii.gz", text)
     assert "&lt;b&gt;x&amp;y" in text
     assert "<b>" not in text
     assert "medgan evaluate --synthetic" in text
@@ -65,10 +65,10 @@ def test_in_a_browser_nothing_is_asked_for_nothing_fails_and_a_telephone_scrolls
 
 
 def test_with_other_names_neither_subjects_nor_places_are_told(judged, tmp_path):
-    names = {"s0": "case 1", "s1": "case 2", "<b>x&y": "case 3", "s3": "case 4"}
+    names = {"anna": "case 1", "bert": "case 2", "<b>x&y": "case 3", "dora": "case 4"}
     text = text_of(write_report(judged, tmp_path / "page.html", Beside(names=names)))
     assert "case 3" in text
-    assert not re.search(r"\bs[0-4]\b|x&amp;y", text)
+    assert not re.search(r"\b(anna|bert|dora|egon)\b|x&amp;y", text)
     assert str(judged.parent) not in text
     assert "Failed: 1 images" in text
 
@@ -145,3 +145,17 @@ def test_a_page_that_cannot_be_written_stops_nothing_and_is_named(judged, tmp_pa
     text = text_of(write_report(judged, tmp_path / "joined.html", Beside(faithfulness=tmp_path)))
     assert "Invented or erased: lesion: 1 invented in 1 of 1 subjects." in text
     assert "dice_liver" in text
+
+
+def test_registration_is_told_where_the_cohort_has_one_the_least_overlap_first(run, tmp_path):
+    pairs = tmp_path / "pairs"
+    (pairs / "pictures").mkdir(parents=True)
+    head, good = "subject,status,dice_before,dice_after,reason", "a,accepted,0.5,0.95,"
+    rows = [head, good, "b,rejected,0.1,0.2,bodies do not overlap"]
+    (pairs / "quality.csv").write_text("\n".join(rows))
+    facts = json.loads((run / "run.json").read_text()) | {"data": str(pairs / "cohort.csv"), "phantom": False}
+    write_json(run / "run.json", facts)
+    text = text_of(write_report(run))
+    assert "1 of 2 pairs: rejected" in text
+    assert text.index("bodies do not overlap") < text.index(">a</td>")
+    assert "bodies do not overlap" not in text_of(write_report(run, tmp_path / "p.html", Beside(names={})))

@@ -55,6 +55,8 @@ class Tile:
     window: DisplayWindow
     title: str = ""
     outlines: Sequence[Outline] = field(default=())
+    frame: str = ""
+    """The colour of a frame that warns; none where it is empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +113,8 @@ def draw(tile: Tile, side: int = SIDE) -> Image.Image:
         _text(pen, place, letter, anchor=anchor)
     if tile.view.spacing_mm:
         _scale_bar(pen, side, scale)
+    if tile.frame:
+        pen.rectangle((0, 0, side - 1, side - 1), outline=tile.frame, width=4)
     return canvas
 
 

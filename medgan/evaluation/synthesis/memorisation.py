@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 from scipy.stats import binom
 
 from medgan.data.streams import replacing
 from medgan.evaluation.synthesis.patches import Floats, Patches, smooth
+from medgan.pictures.tiles import Row, Tile, outlines_of, sheet
+from medgan.pictures.views import view
+from medgan.pictures.windows import DisplayWindow
 
 PERCENTILE = 5.0
 """Share of real patches of other subjects, which are no copies, that lie nearer than the threshold."""
@@ -29,13 +32,10 @@ FLAT = 1e-4
 SURE = 0.01
 """More copies than chance allows: they would be so many less often than this."""
 
-MOST, COLUMNS = 40, 5
+MOST, COLUMNS = 30, 3
 """Pairs on a contact sheet, and in a row of it."""
-TILE_PIXELS = 96
-"""A patch is enlarged by a whole factor to about this."""
-COLOURS = ((0, 229, 160), (255, 79, 216), (255, 196, 0), (64, 156, 255))
-"""Of the labels' outlines, by number."""
-SUSPECT = (220, 30, 30)
+GREY = DisplayWindow("range of the network", -1.0, 1.0, "")
+SUSPECT = "#DC1E1E"
 """The frame of a pair whose sample is suspected to be a copy."""
 
 
@@ -170,33 +170,21 @@ def contact_sheet(
 ) -> None:
     """Write pairs of a sample, on the left, and its nearest training patch as PNG; of blocks the middle slice.
 
-    The first 40 samples in ``order`` are shown; pairs of ``suspects``, (N,), are framed in red.
+    The first 30 samples in ``order`` are shown; pairs of ``suspects``, (N,), are framed in red.
     """
     tiles = []
     for number in order[:MOST]:
-        pair = [(samples, number), (training, int(pairs.which[number]))]
-        images = np.hstack([_tile(patches.images[at], patches.labels[at]) for patches, at in pair])
-        framed = np.full((images.shape[0] + 6, images.shape[1] + 6, 3), SUSPECT if suspects[number] else 0, np.uint8)
-        framed[3:-3, 3:-3] = images
-        tiles.append(framed)
-    blank = np.zeros_like(tiles[0])
-    tiles += [blank] * (-len(tiles) % min(COLUMNS, len(tiles)))
-    width = min(COLUMNS, len(tiles))
-    rows = [np.hstack(tiles[first : first + width]) for first in range(0, len(tiles), width)]
+        nearest_one, frame = int(pairs.which[number]), SUSPECT if suspects[number] else ""
+        title = f"sample {number + 1}" + (": suspected copy" if frame else "")
+        for patches, at, name in ((samples, number, title), (training, nearest_one, "nearest training patch")):
+            labels = view(_block(patches.labels[at])).pixels
+            outlines = outlines_of(labels, [""] * int(labels.max()))
+            tiles.append(Tile(view(_block(patches.images[at])), GREY, name, outlines, frame))
+    rows = [Row(tiles[first : first + 2 * COLUMNS]) for first in range(0, len(tiles), 2 * COLUMNS)]
     with replacing(path) as stream:
-        Image.fromarray(np.vstack(rows)).save(stream, format="PNG")
+        stream.write(sheet(rows, "samples, each beside its nearest training patch").png())
 
 
-def _tile(image: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A patch upright, enlarged, with its outlines, (rows, columns, 3); RAS+ as a radiologist looks at it."""
-    if image.ndim == 3:
-        middle = image.shape[2] // 2
-        image, labels = image[..., middle], labels[..., middle]
-    factor = max(TILE_PIXELS // max(image.shape), 1)
-    grey, marks = (np.kron(each[::-1, ::-1].T, np.ones((factor, factor))) for each in (image, labels))
-    values = np.rint((np.clip(grey, -1, 1) + 1) / 2 * 255).astype(np.uint8)
-    picture = np.repeat(values[..., None], 3, axis=2)
-    for number in range(1, int(marks.max()) + 1):
-        inside = marks == number
-        picture[inside & ~ndimage.binary_erosion(inside)] = COLOURS[(number - 1) % len(COLOURS)]
-    return picture
+def _block(patch: NDArray[Any]) -> NDArray[Any]:
+    """A patch (*shape) as (X, Y, Z)."""
+    return patch if patch.ndim == 3 else patch[..., None]

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 from scipy import ndimage
 
 from medgan.errors import DataError
 from medgan.evaluation.synthesis.memorisation import (
-    COLOURS,
-    SUSPECT,
     Nearest,
     Threshold,
     _aligned_distances,
@@ -16,6 +14,7 @@ from medgan.evaluation.synthesis.memorisation import (
     nearest,
 )
 from medgan.evaluation.synthesis.patches import Patches, PatchOrigin, blurred, collapsed
+from medgan.pictures.tiles import GAP, OUTLINES, SIDE, STRIP
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +147,6 @@ def test_memorisation_is_said_where_chance_does_not_explain_it(found, verdict):
     assert THRESHOLD.verdict(found).startswith(f"Memorisation: {verdict}")
 
 
-SIDE = 16 * 6
-
-
 @pytest.fixture
 def drawn(shape, make_lesions, tmp_path):
     def draw(order, suspects=(), samples=None):
@@ -158,19 +154,20 @@ def drawn(shape, make_lesions, tmp_path):
         found = nearest(samples, training, real=False)
         marked = np.isin(np.arange(len(samples)), suspects)
         contact_sheet(samples, training, found, marked, order, tmp_path / "sheet.png")
-        return np.asarray(Image.open(tmp_path / "sheet.png"))
+        return np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
 
     return draw
 
 
-def test_pairs_lie_in_rows_of_five_with_outlines_and_suspects_framed(drawn):
-    assert drawn(list(range(7))).shape == (2 * (SIDE + 6), 5 * (2 * SIDE + 6), 3)
-    picture = drawn([3], suspects=[3])
-    assert picture.shape == (SIDE + 6, 2 * SIDE + 6, 3)
-    assert (picture[0, 0] == SUSPECT).all()
-    for half in (picture[:, : SIDE + 3], picture[:, SIDE + 3 :]):
-        assert (half == COLOURS[0]).all(axis=2).any()
-    assert not drawn([3])[0, 0].any()
+def test_pairs_lie_in_rows_of_three_with_outlines_and_suspects_framed(drawn):
+    whole, picture, unframed = drawn(list(range(7))), drawn([3], suspects=[3]), drawn([3])
+    assert whole.shape == (3 * picture.shape[0], GAP + 6 * (SIDE + GAP), 3)
+    assert picture.shape[1] == GAP + 2 * (SIDE + GAP)
+    for left in (GAP, 2 * GAP + SIDE):
+        tile = (slice(STRIP, STRIP + SIDE), slice(left, left + SIDE))
+        assert (picture[tile][0] == (220, 30, 30)).all()
+        assert (np.ptp(unframed[tile][0], axis=1) < 9).all()
+        assert (picture[tile] == ImageColor.getrgb(OUTLINES[0])).all(axis=2).any()
 
 
 def test_a_patch_is_shown_upright_from_the_feet(drawn, shape, make_lesions):
@@ -179,7 +176,9 @@ def test_a_patch_is_shown_upright_from_the_feet(drawn, shape, make_lesions):
     samples.images[:] = -1
     samples.labels[:] = 0
     samples.images[0, 15, 15] = 1
-    assert (drawn([0], samples=samples)[3:9, 3:9] == 255).all()
+    tile = drawn([0], samples=samples)[STRIP:][:SIDE, GAP : GAP + SIDE]
+    assert tile[:12, :12].mean() > 200
+    assert tile[40:100, 40:100].mean() < 5
 
 
 def test_a_sheet_that_cannot_be_written_is_said(make_lesions, tmp_path):

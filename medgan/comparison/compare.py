@@ -89,6 +89,8 @@ def compare_runs(order: CompareOrder, store: RunStore) -> Comparison:
     """
     runs, notes = chosen_runs(store, order.experiment, order.runs)
     reference = run_named(order.reference, runs) if order.reference else None
+    if going := [f"{run.name} ({run.status})" for run in runs if run.status != "FINISHED"]:
+        notes.append(f"Not ended as trainings do: {few(going, 5)}.")
     groups: list[Group] = []
     missing: list[ConfigError] = []
     for pipeline in sorted({run.pipeline for run in runs}):
@@ -98,10 +100,10 @@ def compare_runs(order: CompareOrder, store: RunStore) -> Comparison:
         except ConfigError as error:
             missing.append(error)
             continue
-        judged = [run for run in own if math.isfinite(run.metrics.get(metric.key, math.nan))]
-        if without := [run.name for run in own if run not in judged]:
+        having = [run for run in own if math.isfinite(run.metrics.get(metric.key, math.nan))]
+        if without := [run.name for run in own if run not in having]:
             notes.append(f"Without {metric.key}, and left out: {few(without, 5)}.")
-        parts = by_subjects(judged, metric, force=order.force)
+        parts = by_subjects(having, metric, force=order.force)
         if len(parts) > 1:
             notes.append(
                 f"Runs of {pipeline} are on {len(parts)} different splits or sets of test subjects: each has its own "
@@ -155,7 +157,10 @@ def unpaired_because(run: StoredRun, reference: StoredRun, own: pd.DataFrame, ot
     if not len(own.loc[SYNTHETIC].index.intersection(other.loc[SYNTHETIC].index)):
         return f"{run.name} and {reference.name} have no case in common (was one recorded with --tracking-names?)"
     if not same_subjects(own, other):
-        return f"the cases of {run.name} are other subjects than those of {reference.name}"
+        return (
+            f"doing nothing has other figures in the cases of {run.name} than in those of {reference.name}: they are "
+            "other subjects, or were judged in another way"
+        )
     # Cases are numbered within a set of test subjects.
     same = run.tags.get("test_set") == reference.tags.get("test_set")
     if not same and not any(arm in own.index.levels[0] and arm in other.index.levels[0] for arm in FIXED):

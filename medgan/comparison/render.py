@@ -57,7 +57,8 @@ def headline(group: Group) -> str:
     """Whose runs, in what, over how many subjects."""
     subjects = group.table["n"].max()
     over = "" if math.isnan(subjects) else f", {subjects:.0f} test subjects"
-    return f"{group.pipeline or 'runs'}: {group.metric.key}{over} ({best_words(group)})"
+    phantom = " on the phantom" if any(run.phantom for run in group.runs.values()) else ""
+    return f"{group.pipeline or 'runs'}{phantom}: {group.metric.key}{over} ({best_words(group)})"
 
 
 def best_words(group: Group) -> str:

@@ -95,7 +95,7 @@ class RunStore:
         """The runs of a name in all experiments, the newest first."""
         with explained(self.uri):
             ids = [each.experiment_id for each in _all(lambda token: self._client.search_experiments(page_token=token))]
-            quote = '"' if "'" in name else "'"
+            quote = '"' if "'" in name else "'"  # no name of ours has either
             by_name = f"attributes.run_name = {quote}{name}{quote}"
             return [_run(each) for each in self._client.search_runs(ids, by_name)]
 

@@ -221,7 +221,7 @@ class StudyBatch(ABC, Generic[M]):
                 self.save()
             used = ", ".join(str(fabric.device) for fabric in self.fabrics)
             seconds = round(time.monotonic() - self.started, 3)
-            sha256 = self.facts.get("Model", {}).get("DescriptionSHA256", "")
+            sha256 = (self.facts.get("Model") or {}).get("DescriptionSHA256", "")  # a method has no model
             summary = BatchSummary(self.outcomes, seconds, used, plan.passed_over, self.seen, sha256)
             _show_end(summary, output / self.place, console, self.done)
             if folder:

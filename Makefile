@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: setup demo test lint docs bench clean
+.PHONY: setup demo test lint docs docs-check bench clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,9 @@ lint: setup
 docs: setup
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build
 	@echo "site: docs/_build/index.html"
+
+docs-check: setup
+	MEDGAN_DOCS_FULL=1 $(BIN)/python -m pytest --timeout 0 --durations 0 tests/test_pages_run.py
 
 bench: setup
 	$(BIN)/python bench/phantom_arms.py --out bench/results

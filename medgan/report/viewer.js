@@ -69,6 +69,7 @@
   };
   let signedColours = []; // of signed images, from below 0 to above, with one for 0
   const OUTLINES = ["#00e5a0", "#ff4fd8", "#56b4e9", "#e69f00", "#f0e442", "#d55e00"]; // told apart by the colour-blind
+  const MANY_LABELS = 6; // from more on, outlines are shown when they are asked for
   const isSigned = (layer) => layer.name === "change" || layer.name === "difference";
 
   function sliceImage(it, layer, plane, at, low, high) { // a canvas, one pixel a voxel
@@ -181,12 +182,12 @@
       let colour = 0;
       for (const mask of it.masks) {
         for (const [label, path] of outlinePaths(it, mask, this.plane, at)) {
+          if (this.viewer.unmarked.has(mask.labels[label - 1])) continue;
           const placed = new Path2D();
           placed.addPath(path, fit);
           g.lineWidth = 1.5;
           g.strokeStyle = OUTLINES[(colour + label - 1) % OUTLINES.length];
           g.stroke(placed);
-          this.viewer.outlined.set(mask.labels[label - 1], g.strokeStyle);
         }
         colour += mask.labels.length;
       }
@@ -231,9 +232,9 @@
       const mm = viewer.mm()[plane.w], side = plane.towards[mm < 0 ? 0 : 1];
       write(`${plane.title} ${at + 1}/${it.shape[plane.w]}`, 6, 12, "left");
       write(`${side} ${Math.abs(mm).toFixed(1)} mm`, 6, small ? 26 : 28, "left");
-      write(swiped ? `${layer.title} | ${viewer.other.title}` : layer.title, width - 6, 12, "right");
+      if (!small || state.mode === "side") write(swiped ? `${layer.title} | ${viewer.other.title}` : layer.title, width - 6, 12, "right");
       const [low, high] = viewer.range(layer);
-      if (!isSigned(layer)) write(`C ${Math.round((low + high) / 2)} W ${Math.round(high - low)}`, width - 6, small ? 26 : 28, "right");
+      if (!isSigned(layer) && !small) write(`C ${Math.round((low + high) / 2)} W ${Math.round(high - low)}`, width - 6, 28, "right");
       this.drawScale(g, box, write);
       if (isSigned(layer)) this.drawColours(g, box, write);
       const what = swiped ? `${layer.title} and ${viewer.other.title}` : layer.title;
@@ -360,13 +361,14 @@
     }
 
     fillControls() {
-      const it = this.it, button = (text, run) => {
+      const { it, state } = this, item = (made) => { const line = document.createElement("li"); line.append(made); return line; };
+      const button = (text, run) => {
         const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
         made.addEventListener("click", run);
         return made;
       };
       this.root.querySelector('[data-list="image"]').replaceChildren(...it.volumes.map((layer) => {
-        const made = button(layer.title, () => this.set({ image: layer.name, mode: this.modeOfOne() }, true));
+        const made = button(layer.title, () => this.choose(layer.name));
         made.dataset.image = layer.name;
         return made;
       }));
@@ -377,6 +379,16 @@
         made.disabled = { single: false, difference: !it.difference, volume: !window.medganVolume }[mode] ?? it.images.length < 2;
         if (mode === "volume" && made.disabled) made.title = "Not in this page: this installation of medgan lacks NiiVue";
       }
+      const labels = it.masks.flatMap((mask) => mask.labels), quick = labels.length > MANY_LABELS ? ["All", "None"] : [];
+      if (!this.unmarked) Object.assign(state, { masks: labels.length <= MANY_LABELS }); // the next case has what was chosen here
+      this.unmarked ||= new Set();
+      this.out("legend").replaceChildren(...quick.map((text) => item(button(text, () => this.mark(text === "All" ? [] : labels)))), ...labels.map((text, i) => {
+        const made = button("", () => this.mark(labels.filter((each) => this.unmarked.has(each) !== (each === text)))), mark = document.createElement("span");
+        mark.style.background = OUTLINES[i % OUTLINES.length];
+        made.dataset.label = text;
+        made.append(mark, text);
+        return item(made);
+      }));
       this.out("caption").textContent = it.caption;
       this.out("notes").replaceChildren(...it.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
     }
@@ -411,7 +423,7 @@
       this.refresh();
       this.say("Loading the 3D view …");
       try {
-        await window.medganVolume.show(stage, it, this.layer, state.masks ? it.masks : [], OUTLINES, this.range(this.layer));
+        await window.medganVolume.show(stage, it, this.layer, state.masks ? it.masks : [], OUTLINES, this.unmarked, this.range(this.layer));
         this.say("");
         if (focused) stage.querySelector("canvas").focus({ preventScroll: true });
       } catch (error) {
@@ -464,6 +476,13 @@
       this.set({ mode: next }, true);
     }
 
+    choose(image) { // beside another one in swipe
+      const other = image === this.state.other ? this.state.image : this.state.other;
+      this.set({ image, other, mode: this.modeOfOne() }, true);
+    }
+
+    mark(unmarked) { this.unmarked = new Set(unmarked); this.set({ masks: true }); }
+
     modeOfOne() { return ["swipe", "volume"].includes(this.state.mode) ? this.state.mode : "single"; }
 
     say(text) { this.out("message").textContent = text; this.out("message").hidden = !text; }
@@ -474,21 +493,14 @@
 
     draw() {
       const { state, it } = this;
-      this.outlined = new Map(); // colours by label, of all that is drawn
       for (const pane of this.panes) pane.draw();
-      if (state.mode === "volume" && state.masks) it.masks.flatMap((mask) => mask.labels).forEach((text, i) => this.outlined.set(text, OUTLINES[i % OUTLINES.length]));
-      const outlined = it.masks.flatMap((mask) => mask.labels).filter((text) => this.outlined.has(text));
-      this.out("legend").replaceChildren(...outlined.map((text) => {
-        const line = document.createElement("li"), mark = document.createElement("span");
-        mark.style.background = this.outlined.get(text);
-        line.append(mark, text);
-        return line;
-      }));
       const press = (made, on) => made.setAttribute("aria-pressed", String(on));
       for (const made of this.root.querySelectorAll("[data-mode]")) press(made, made.dataset.mode === state.mode);
       for (const made of this.root.querySelectorAll("[data-image]")) press(made, made.dataset.image === state.image && this.modeOfOne() === state.mode);
       press(this.control("masks"), state.masks);
       press(this.control("smooth"), state.smooth);
+      for (const made of this.root.querySelectorAll("[data-label]")) press(made, !this.unmarked.has(made.dataset.label));
+      this.out("legend").hidden = !state.masks || !it.masks.length;
       this.control("masks").hidden = !it.masks.length;
       this.root.querySelector('[data-for="swipe"]').hidden = state.mode !== "swipe";
       this.control("other").value = state.other;
@@ -555,7 +567,7 @@
         PageUp: () => this.slice(plane, at + 10), PageDown: () => this.slice(plane, at - 10),
         Home: () => this.slice(plane, last), End: () => this.slice(plane, 0),
         w: () => this.presets.length && this.preset((now + 1) % this.presets.length),
-        v: () => this.set({ image: next(names, state.image), mode: this.modeOfOne() }, true),
+        v: () => this.choose(next(names, state.image)),
         s: () => this.mode("swipe"), b: () => this.mode("side"), d: () => this.mode("difference"), t: () => this.mode("volume"),
         m: () => this.set({ masks: !state.masks }), i: () => this.set({ smooth: !state.smooth }),
         x: () => this.set({ main: next(Object.keys(PLANES), state.main) }, true),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import UNPLACED, Grid, apart, same_grid, upright
-from medgan.data.masks import body_box
+from medgan.data.masks import LABELS_JSON, body_box, named_labels
 from medgan.data.volumes import read_grid, read_volume
 from medgan.errors import DataError
 from medgan.pictures.windows import DIVERGING, WINDOWS, DisplayWindow, percentiles
@@ -188,11 +188,21 @@ def _label_layer(name: str, path: Path, voxels: NDArray[np.float32], labels: Map
         for number, wanted in enumerate(own.values(), start=1):
             numbered[np.isin(voxels, wanted)] = number
         return _Layer(name, numbered, {"title": title, "labels": list(own)})
-    titles = [title] if len(values) == 1 else [f"{title} {value:g}" for value in values]
+    names = _label_names(path)
+    titles = [names.get(int(value), f"{title} {value:g}" if len(values) > 1 else title) for value in values]
     numbers = np.searchsorted([0.0, *values], voxels).astype(np.uint8) if min(values, default=1) > 0 else None
     if numbers is None:
         raise DataError(f"{path}: holds negative values, which are no labels.")
     return _Layer(name, numbers, {"title": title, "labels": titles})
+
+
+def _label_names(path: Path) -> dict[int, str]:
+    """What the nearest ``labels.json``, up to three folders above, calls the values of a label map."""
+    for folder in list(path.absolute().parents)[:3]:
+        if (folder / LABELS_JSON).is_file():
+            with suppress(DataError):
+                return {value: name.replace("_", " ") for name, (value,) in named_labels(folder / LABELS_JSON).items()}
+    return {}
 
 
 def _box(layers: list[_Layer], grid: Grid) -> tuple[slice, slice, slice]:

@@ -60,8 +60,8 @@
     view.setRenderAzimuthElevation(160, 10); // nearly from the front: the patient's right is on the left
   }
 
-  // Show a layer of a case in `stage`, with masks in their colours over it; `range` is the window for grey.
-  async function show(stage, it, layer, masks, colours, range) {
+  // Show a layer of a case in `stage`, with masks in their colours over it, but for `hidden` labels; `range` is the window for grey.
+  async function show(stage, it, layer, masks, colours, hidden, range) {
     if (!view) await make(stage);
     stage.replaceChildren(frame);
     view.canvas.setAttribute("aria-label", `${layer.title} in three dimensions, nearly from the front; drag to turn`);
@@ -72,7 +72,7 @@
     for (const mask of masks) {
       const image = await NVImage.loadFromBase64({ base64: await nifti(it, mask), name: `${mask.name}.nii`, opacity: 0.7 });
       const channel = (at) => [0, ...mask.labels.map((_, i) => parseInt(colours[(first + i) % colours.length].slice(at, at + 2), 16))];
-      image.setColormapLabel({ R: channel(1), G: channel(3), B: channel(5), A: [0, ...mask.labels.map(() => 255)], I: [0, ...mask.labels.map((_, i) => i + 1)], labels: ["", ...mask.labels] });
+      image.setColormapLabel({ R: channel(1), G: channel(3), B: channel(5), A: [0, ...mask.labels.map((text) => (hidden.has(text) ? 0 : 255))], I: [0, ...mask.labels.map((_, i) => i + 1)], labels: ["", ...mask.labels] });
       view.addVolume(image);
       first += mask.labels.length;
     }

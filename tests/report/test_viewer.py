@@ -57,6 +57,7 @@ def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("case")
     kidney = np.zeros(SHAPE, np.uint8)
     kidney[10:16, 20:30, 4:12] = 2
+    (folder / "labels.json").write_text('{"labels": {"0": "air", "2": "left_kidney"}}')
     volumes = {name: stored(folder, name, body(seed)) for seed, name in enumerate(("source", "synthetic", "truth"))}
     return ViewerCase("case 1", "MAE 17 HU", volumes, {"kidney": stored(folder, "kidney", kidney)})
 
@@ -212,6 +213,27 @@ def test_keys_do_what_the_help_says(viewer):
     assert viewer.page.url.endswith("#case-2")
     viewer.page.keyboard.press("?")
     assert viewer.page.get_by_role("dialog").is_visible()
+
+
+def test_outlines_are_switched_together_and_one_by_one(viewer):
+    viewer.focus()
+    viewer.go_to(*mm_of((12, 25, 8)))
+    both = [viewer.canvas()]
+    viewer.press("m")
+    both.append(viewer.canvas())
+    viewer.press("m")
+    viewer.page.get_by_role("button", name="left kidney").click()
+    viewer.settle()
+    both.append(viewer.canvas())
+    assert (both[0] != both[1]).any()
+    np.testing.assert_array_equal(both[1], both[2])
+
+
+def test_the_slice_in_view_prints_and_its_controls_do_not(viewer, shown):
+    shown.page.emulate_media(media="print")
+    assert viewer.page.locator('canvas[data-plane="axial"]').is_visible()
+    assert not viewer.page.get_by_role("button", name="Difference").is_visible()
+    shown.page.emulate_media(media="screen")
 
 
 def test_a_link_selects_a_case_and_a_place(viewer):

@@ -49,7 +49,7 @@ docs: setup
 	@echo "site: docs/_build/index.html"
 
 docs-check: setup
-	MEDGAN_DOCS_FULL=1 $(BIN)/python -m pytest --timeout 0 --durations 0 tests/test_pages_run.py
+	MEDGAN_DOCS_FULL=1 $(BIN)/python -m pytest --timeout 0 --durations 0 tests/test_pages_run.py tests/test_notebook.py
 
 bench: setup
 	$(BIN)/python bench/phantom_arms.py --out bench/results

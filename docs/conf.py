@@ -67,6 +67,10 @@ def write_reference(folder: Path) -> None:
     program = typer.main.get_command(app)
     context = program.make_context("medgan", ["pipelines"], resilient_parsing=True)
     commands = get_docs_for_click(obj=program, ctx=context, name="medgan", title="Commands")
+    commands = re.sub(
+        r"^Examples:\n((?:  medgan .+\n)+)", r"**Examples**:\n\n```console\n\1```\n", commands, flags=re.M
+    )
+    commands = re.sub(r"^  (?=medgan )", "$ ", commands, flags=re.M).replace("\\[", "[")
     (folder / "commands.md").write_text(commands, encoding="utf-8")
     lines = ["# Settings", "", "What a pipeline can be told by `KEY=VALUE` or `--config`, with the built-in defaults."]
     lines += ["`medgan config show PIPELINE` prints what a training on your machine takes.", ""]

@@ -23,10 +23,11 @@ def ran(tmp_path_factory):
     folder, notebook = tmp_path_factory.mktemp("notebook"), nbformat.read(NOTEBOOK, as_version=4)
     (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
     assert [line.partition("=")[0] for line in parameters.source.splitlines()] == ["subjects, shape ", "settings "]
-    parameters.source = SMALL
+    if not os.environ.get("MEDGAN_DOCS_FULL"):  # as for the commands of the pages
+        parameters.source = SMALL
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(NOTEBOOK.parents[1]), os.environ.get("PYTHONPATH", "")]))
-        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+        NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
     return notebook, folder
 
 

@@ -29,7 +29,10 @@ class Commands(typer.Typer):
 
         def add(function: F) -> F:
             text, examples = documented(function)
-            return typer.Typer.command(self, name, help=text, epilog=epilog(examples), **how)(function)
+            short = " ".join(text.partition("\n\n")[0].split())
+            return typer.Typer.command(self, name, help=text, short_help=short, epilog=epilog(examples), **how)(
+                function
+            )
 
         return add
 

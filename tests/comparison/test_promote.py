@@ -1,5 +1,8 @@
+import json
+
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
@@ -128,6 +131,11 @@ def test_a_run_without_a_model_is_named(database, candidate):
         promote(PromoteOrder(run[:8], "champion", "empty"), RunStore(database))
 
 
+def by_subject(path):
+    rows = pd.read_csv(path)
+    return rows[rows["arm"] == "synthetic"].groupby("subject")["mae_hu"].mean()
+
+
 def test_from_training_to_the_champion_that_converts(server, tiny, save_cohort, tmp_path):
     """Train, convert, evaluate, compare, promote, and convert with the champion: each by its command."""
     cohort = save_cohort(tmp_path / "cohort", paired=True, subjects=7, split=True)
@@ -149,9 +157,14 @@ def test_from_training_to_the_champion_that_converts(server, tiny, save_cohort, 
             "evaluate", "--synthetic", out, "--reference", f"{cohort}:plain", "--source", f"{cohort}:contrast",
             "--out", tmp_path / f"judged_{name}",
         )  # fmt: skip
-    table = " ".join(medgan("compare", "ct_contrast", "short", "long").split())
+    table = " ".join(medgan("compare", "ct_contrast", "short", "long", "--json", tmp_path / "runs.json").split())
     assert "3 test subjects" in table
     assert "fit.epochs" in table
+    (group,) = json.loads((tmp_path / "runs.json").read_text())["groups"]
+    short, long = (by_subject(tmp_path / f"judged_{name}" / "evaluation.csv") for name in ("short", "long"))
+    (row,) = [row for row in group["table"] if row["name"] == ("short" if group["reference"] == "long" else "long")]
+    expected = (short - long).mean() * (1 if row["name"] == "short" else -1)
+    assert row["difference"] == pytest.approx(expected, abs=1e-3)  # the CSV is rounded
     medgan("promote", "short", "--as", "champion", "--force", "the first one")
     said = medgan("promote", "long", "--as", "champion", "--force", "longer")
     assert "long against short (version 1): mae_hu" in said

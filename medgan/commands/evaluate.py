@@ -127,11 +127,14 @@ def _judge_lesions(
 ) -> int:
     """Judge made lesions, and show the figures; the exit code."""
     from medgan.evaluation.synthesis import evaluate as judging
+    from medgan.report.page import report_line, write_report
 
     lesions, modality = how
     question = judging.Question(lesions.dimensions, lesions.patch_voxels, modality, lesions.window_hu, lesions.seed)
     judged = judging.evaluate_synthesis(synthetic, reference, out, question, split=split, options=options)
-    console(quiet).print(judging.render(judged))
+    said = console(quiet)
+    said.print(judging.render(judged))
+    said.out(report_line(lambda: write_report(out)), highlight=False)
     return judged.exit_code
 
 

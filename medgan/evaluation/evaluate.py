@@ -190,7 +190,7 @@ def evaluate(
     given: dict[Any, Place | None] = {"synthetic": synthetic, "reference": reference, **places}
     given |= {"out": out, "training": training, "split": split, "root": options.root}
     command = _command(given, options, paired, label_names, modalities)
-    how = {"command": command, "label_names": names}
+    how = {"command": command, "label_names": names, "modalities": asdict(modalities)}
     _write(evaluation, out, {"synthetic": synthetic, "reference": reference, **places}, how)
     return evaluation
 

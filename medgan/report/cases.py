@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medgan.data.layouts import stem
 from medgan.data.volumes import Volume
@@ -26,29 +27,28 @@ BUDGET_MB = 11.0
 
 
 def case_sections(
-    cases: pd.DataFrame, values: pd.DataFrame, label: str, *, labels: Mapping[str, Sequence[int]], hounsfield: bool
+    cases: pd.DataFrame, values: pd.Series, label: str, labels: Mapping[str, Sequence[int]], units: Mapping[str, str]
 ) -> Iterator[Section]:
     """Pictures of the subjects with the largest error, the worst first, and the slice viewer of them.
 
     Args:
         cases: As of :class:`medgan.report.evaluation.Evaluation`.
-        values: A row a subject, the worst first; the first column is the translation's.
+        values: By subject, the worst first.
         label: What the values are, with their unit.
         labels: The values of each organ in the label maps, for outlines; empty are all.
-        hounsfield: Whether the images are CT.
+        units: ``HU`` or ``arbitrary`` of ``source``, ``synthetic`` and ``truth``.
     """
     first = {str(case["subject"]): case for case in reversed(cases.to_dict("records"))}
-    shown = {subject: value for subject, value in values.iloc[:, 0].items() if subject in first}
     plots, viewed = [], []
-    for number, (subject, value) in enumerate(shown.items(), start=1):
+    for number, (subject, value) in enumerate(values.items(), start=1):
         case, caption = first[str(subject)], f"{subject}: {label} {value:.3g}"
         if number <= MOST_VIEWED:
-            viewed.append(_viewer_case(case, caption, labels, hounsfield=hounsfield))
+            viewed.append(_viewer_case(case, caption, labels, units))
         if number <= MOST_PICTURES and case["reference"]:
-            alt, link = f"{subject}: source, translation, truth and their difference in one slice", f"#case-{number}"
+            alt = f"{subject}: source, translation, truth and their difference in one slice"
             try:
-                src, where = _picture(read_scans(case), hounsfield=hounsfield)
-                plots.append(Plot(src, alt, caption, where, link=link))
+                src, where, centre = _picture(read_scans(case), units)
+                plots.append(Plot(src, alt, caption, where, link=f"#case-{number}@{centre}"))
             except (MedganError, OSError) as error:
                 plots.append(Plot(None, alt, caption, problem=without_paths(str(error), case)))
     many = f"{len(plots)} of {len(values)} subjects" if len(values) > len(plots) else "All subjects"
@@ -65,7 +65,7 @@ def viewer_section(cases: Sequence[ViewerCase]) -> Iterator[Section]:
 
 
 def _viewer_case(
-    case: Mapping[str, Any], caption: str, labels: Mapping[str, Sequence[int]], *, hounsfield: bool
+    case: Mapping[str, Any], caption: str, labels: Mapping[str, Sequence[int]], units: Mapping[str, str]
 ) -> ViewerCase:
     files = {"source": "source", "synthetic": "synthetic", "reference": "truth"}
     volumes = {name: Path(case[role]) for role, name in files.items() if case[role]}
@@ -73,27 +73,31 @@ def _viewer_case(
     change = synthetic.with_name(f"{stem(synthetic)}_change.nii.gz")
     volumes |= {"change": change} if change.is_file() else {}
     masks = {"labels": Path(case["labels"])} if case["labels"] else {}
-    units = {} if hounsfield else dict.fromkeys(volumes, "arbitrary")
     return ViewerCase(str(case["subject"]), caption, volumes, masks, labels, units=units)
 
 
-def _picture(scans: Scans, *, hounsfield: bool) -> tuple[str, str]:
-    """Source, translation, truth and the difference of translation and truth, as the ``src`` of an image; the place."""
-    grid = scans.synthetic.grid
+def _picture(scans: Scans, units: Mapping[str, str]) -> tuple[str, str, str]:
+    """Source, translation, truth and difference in the slice with the largest error.
+
+    Returns:
+        The ``src`` of an image, its slice in words, and where in it the error is largest, as ``x,y,z`` in RAS+ mm.
+    """
+    grid, unit = scans.synthetic.grid, units["synthetic"]
     error = np.where(scans.inside, scans.synthetic.voxels - scans.reference.voxels, 0).astype(np.float32)
-    weight, _ = standing_up(np.abs(error), grid.affine)
+    weight, affine = standing_up(np.abs(error), grid.affine)
     place = int(np.argmax(weight.sum(axis=(0, 1))))
-    unit = "HU" if hounsfield else "arbitrary"
+    worst = ndimage.uniform_filter(weight[..., place], 3)
+    centre_mm = affine @ [*np.unravel_index(np.argmax(worst), worst.shape), place, 1.0]
     difference = change(change_limit(error), unit, "translation − truth")
 
     def tile(voxels: NDArray[Any], window: DisplayWindow, title: str) -> Tile:
         return Tile(view(voxels, grid.affine, "axial", place), window, title)
 
-    def grey(volume: Volume, title: str) -> Tile:
-        return tile(volume.voxels, SOFT_TISSUE if hounsfield else percentiles(volume.voxels), title)
+    def grey(volume: Volume, title: str, role: str) -> Tile:
+        return tile(volume.voxels, SOFT_TISSUE if units[role] == "HU" else percentiles(volume.voxels), title)
 
     where = view(error, grid.affine, "axial", place).caption
-    first = [grey(scans.source, "Source")] if scans.source else [None]
-    truth = Row([grey(scans.reference, "Truth"), tile(error, difference, "Difference")])
-    rows = [Row([*first, grey(scans.synthetic, "Translation")]), truth]
-    return embedded(sheet(rows, where)), where
+    first = [grey(scans.source, "Source", "source")] if scans.source else [None]
+    truth = Row([grey(scans.reference, "Truth", "truth"), tile(error, difference, "Difference")])
+    rows = [Row([*first, grey(scans.synthetic, "Translation", "synthetic")]), truth]
+    return embedded(sheet(rows, where)), where, ",".join(f"{mm:.1f}" for mm in centre_mm[:3])

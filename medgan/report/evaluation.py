@@ -94,6 +94,13 @@ class Evaluation:
         """Whether the figures are in HU."""
         return any(key.endswith("_hu") for key in self.arms.get(SYNTHETIC, {}))
 
+    @property
+    def units(self) -> dict[str, str]:
+        """What intensities of sources and of all other images are in."""
+        own = "HU" if self.hounsfield else "arbitrary"
+        source = (self.summary.get("modalities") or {}).get("source", "CT" if self.hounsfield else "MR")
+        return {"source": "HU" if source == "CT" else "arbitrary", "synthetic": own, "truth": own, "change": own}
+
     @cached_property
     def phantom(self) -> bool:
         """Whether the real images are the built-in phantom's, as their own files say."""
@@ -118,6 +125,7 @@ class Evaluation:
     def by_subject(self, metric: str) -> pd.DataFrame:
         """A row a subject, a column an arm, the translation first; the worst subject first."""
         means = self.rows.groupby(["subject", "arm"], sort=False)[metric].mean().unstack("arm")
+        means = means[means[SYNTHETIC].notna()]  # real images of others have rows, too
         order = [arm for arm in ARMS if arm in means and means[arm].notna().any()]
         ideal = measure(metric).ideal or 0.0
         own = means[SYNTHETIC]

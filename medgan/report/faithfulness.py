@@ -16,7 +16,7 @@ from medgan.report.html import Plot, Section, Table, cells, png
 ROWS, SUMMARY, STRUCTURES, PLACES, PICTURES = (
     "faithfulness.csv", "faithfulness.json", "structures.csv", "places.csv", "pictures",
 )  # fmt: skip
-MOST_ROWS, MOST_PICTURES, MOST_BYTES = 100, 12, 3_000_000
+MOST_ROWS, MOST_PICTURES, MOST_BYTES, MOST_LINKS = 100, 12, 3_000_000, 20
 WORDS = ("subject", "image", "seen", "rejected", "structure", "kind", "counted")
 """Columns that are no figures."""
 
@@ -67,8 +67,11 @@ def read_faithfulness(folder: Path, names: Mapping[str, str] | None = None) -> F
     return Faithfulness(folder, summary, tables, names is not None)
 
 
-def faithfulness_sections(found: Faithfulness) -> Iterator[Section]:
-    """One section: sentences, figures, structures, places and pictures."""
+def faithfulness_sections(found: Faithfulness, viewed: Mapping[str, int]) -> Iterator[Section]:
+    """One section: sentences, figures, structures, places and pictures.
+
+    ``viewed`` has the number of each subject's case in the page's viewer, to which the places lead.
+    """
     tables, folded = list[Table](), list[Table]()
     if figures := found.summary.get("figures"):
         rows = [[name, _text(row), str(row["n"])] for name, row in figures.items() if row["mean"] is not None]
@@ -84,7 +87,20 @@ def faithfulness_sections(found: Faithfulness) -> Iterator[Section]:
         "Did it invent or erase anything?", "faithfulness", lines=found.answers,
         note=" ".join(map(str, found.summary.get("limits") or ())), tables=tables, folded=folded,
         plots=[] if found.anonymous else list(_pictures(found.folder / PICTURES)), layout="single",
+        links=dict(_links(found, viewed)),
     )  # fmt: skip
+
+
+def _links(found: Faithfulness, viewed: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """The places of subjects that the viewer shows."""
+    places = found.tables.get(PLACES, pd.DataFrame())
+    if not {"subject", "x_mm", "y_mm", "z_mm"} <= set(places):
+        return
+    for place in places[places["subject"].isin(viewed)].head(MOST_LINKS).to_dict("records"):
+        x, y, z = (float(place[axis]) for axis in ("x_mm", "y_mm", "z_mm"))
+        words = [str(place[key]) for key in ("subject", "structure", "kind") if place.get(key)]
+        address = f"#case-{viewed[place['subject']]}@{x:.1f},{y:.1f},{z:.1f}"
+        yield f"{', '.join(words)} at {x:.0f}, {y:.0f}, {z:.0f} mm", address
 
 
 def _pictures(folder: Path) -> Iterator[Plot]:

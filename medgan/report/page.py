@@ -8,10 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+
 from medgan.errors import ConfigError, MedganError
+from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.matching import split_place
 from medgan.inference.jobs import MANIFEST
-from medgan.report import benefit, study
+from medgan.report import benefit, study, synthesis
 from medgan.report.cases import MOST_VIEWED, case_sections, viewer_section
 from medgan.report.converted import Converted, converted_sections, read_converted, viewer_cases
 from medgan.report.evaluation import (
@@ -34,12 +37,13 @@ from medgan.training.model_folder import DESCRIPTION
 from medgan.training.run_folder import STUDIES
 
 PAGE = "report.html"
-Kind = Literal["model", "run", "evaluation", "study", "faithfulness", "converted"]
+Kind = Literal["model", "run", "evaluation", "synthesis", "study", "faithfulness", "converted"]
 KINDS: Mapping[Kind, tuple[str, ...]] = {
     "model": (DESCRIPTION,),
     "study": (*STUDIES, benefit.RECORD),
     "run": ("run.json",),
     "evaluation": (ROWS,),
+    "synthesis": (synthesis.RECORD,),
     "faithfulness": (FAITHFULNESS,),
     "converted": (MANIFEST,),
 }
@@ -134,6 +138,9 @@ def answered(path: str | Path, out: Path | None = None, beside: Beside | None = 
         shown, page = _study(path)
         return render(out or path / page, **shown), shown["answers"]
     beside = beside or Beside()
+    if kind == "synthesis":
+        shown = synthesis.shown_of(path, anonymous=beside.anonymous)
+        return render(out or path / PAGE, **shown), shown["answers"]
     parts = _parts(path, kind, beside)
     title, question, answers, details, caveats = _words(path, kind, parts)
     sections = [*_sections(parts, (out or path / PAGE).parent), _again(path, kind, parts, beside), *_cards(parts)]
@@ -261,7 +268,9 @@ def _sections(parts: Parts, folder: Path) -> Iterator[Section]:
         yield from converted_sections(parts.converted)
         yield from viewer_section(list(islice(viewer_cases(parts.converted), MOST_VIEWED)))
     if parts.faithfulness:
-        yield from faithfulness_sections(parts.faithfulness)
+        order = list(_worst_first(parts.evaluation).index) if parts.evaluation else []
+        viewed = {str(subject): number for number, subject in enumerate(order[:MOST_VIEWED], start=1)}
+        yield from faithfulness_sections(parts.faithfulness, viewed)
     for shown in parts.studies:
         plots = [each for section in shown["sections"][:1] for each in section.plots]
         lines = [*shown["answers"], *shown["details"]]
@@ -275,12 +284,19 @@ def _sections(parts: Parts, folder: Path) -> Iterator[Section]:
     yield from registration_section(_cohorts(parts), anonymous=parts.anonymous)
 
 
+def _worst_first(evaluation: Evaluation) -> pd.Series:
+    """The translation's headline figure by subject that has files, the worst first."""
+    if evaluation.headline is None:
+        return pd.Series(dtype=float)
+    values = evaluation.by_subject(evaluation.headline)[SYNTHETIC]
+    return values[values.index.isin(evaluation.cases["subject"])]
+
+
 def _cases(evaluation: Evaluation) -> Iterator[Section]:
     if evaluation.headline:
         words, unit = HEADLINES[evaluation.headline]
-        values = evaluation.by_subject(evaluation.headline)
         yield from case_sections(
-            evaluation.cases, values, f"{words}, {unit}:", labels=evaluation.labels, hounsfield=evaluation.hounsfield
+            evaluation.cases, _worst_first(evaluation), f"{words}, {unit}:", evaluation.labels, evaluation.units
         )
 
 

@@ -3,14 +3,20 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from browsing import launched, opened
 from medgan.data.streams import write_json
+from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
+from medgan.evaluation.evaluate import evaluate
+from medgan.evaluation.judging import Modalities
 from medgan.inference.jobs import MANIFEST
+from medgan.report.evaluation import read_evaluation
 from medgan.report.page import Beside, kind_of, report_line, write_report
 from medgan.report.study import write_page
 from report_scans import write_scans
@@ -160,3 +166,55 @@ def test_registration_is_told_where_the_cohort_has_one_the_least_overlap_first(r
     assert "1 of 2 pairs: rejected" in text
     assert text.index("bodies do not overlap") < text.index(">a</td>")
     assert "bodies do not overlap" not in text_of(write_report(run, tmp_path / "p.html", Beside(names={})))
+
+
+def test_synthetic_lesions_have_their_two_verdicts_first(tmp_path):
+    record = {
+        "memorisation": "Memorisation: none shown.", "collapse": "Mode collapse: COLLAPSED.", "features": "encoder",
+        "notes": ["Few."], "failures": [{"image": "a<b", "reason": "broken"}],
+    }  # fmt: skip
+    write_json(tmp_path / "synthesis.json", record)
+    (tmp_path / "synthesis.csv").write_text("measure,name,synthetic,real\nrecall,recall,0.25,0.5\n")
+    text = text_of(write_report(tmp_path))
+    assert text.index("Mode collapse: COLLAPSED.") < text.index("<td>0.25</td>")
+    assert "Failed: a&lt;b: broken" in text
+    (tmp_path / "synthesis.csv").unlink()
+    with pytest.raises(DataError, match="evaluate again"):
+        write_report(tmp_path)
+
+
+def test_unpaired_and_mr_images_are_shown_in_their_own_units(tmp_path):
+    places = write_scans(tmp_path, ["s0", "s1", "s2"])
+    evaluate(**places, paired=False)
+    text = text_of(write_report(places["out"]))
+    assert "Are its intensities nearer to real images" in text
+    assert "Worst cases first" not in text
+    assert 'id="slices"' in text
+    out = tmp_path / "mr"
+    evaluate(**places | {"out": out}, paired=True, modalities=Modalities("MR", "CT"))
+    mr = read_evaluation(out)
+    assert (mr.units["source"], mr.units["truth"]) == ("arbitrary", "HU")
+    text = text_of(write_report(out))
+    assert "percentiles" not in text  # of pictures, which are pixels
+    assert '"unit": ""' in text
+    assert '"unit": "HU"' in text
+
+
+def test_a_picture_leads_to_the_place_of_the_error_and_a_lost_lesion_to_its_own(judged, tmp_path):
+    write_json(tmp_path / "faithfulness.json", {"figures": {}, "verdict": ["lesion: 1 lost."]})
+    rows = [
+        "subject,image,structure,kind,x_mm,y_mm,z_mm",
+        "dora,d,lesion,lost,-12.5,40,3",
+        "nobody,n,lesion,lost,1,2,3",
+    ]
+    (tmp_path / "places.csv").write_text("\n".join(rows))
+    text = text_of(write_report(judged, tmp_path / "joined.html", Beside(faithfulness=tmp_path)))
+    order = list(read_evaluation(judged).by_subject("core_mae_hu").index)
+    assert f'<a href="#case-{order.index("dora") + 1}@-12.5,40.0,3.0">dora, lesion, lost at -12, 40, 3 mm</a>' in text
+    for number, subject in enumerate(order, start=1):
+        link = re.search(rf'href="#case-{number}@([-\d.,]+)"', text)[1]
+        case = read_evaluation(judged).cases.set_index("subject").loc[subject]
+        true, made = (read_volume(Path(case[role])) for role in ("reference", "synthetic"))
+        x, y, z = np.rint(np.linalg.solve(true.grid.affine, [*map(float, link.split(",")), 1.0]))[:3].astype(int)
+        error = np.abs(made.voxels - true.voxels)
+        assert error[x - 1 : x + 2, y - 1 : y + 2, z].mean() > 5 * error.mean()

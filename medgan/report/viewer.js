@@ -11,7 +11,8 @@
   // ---------- Data: a case, unpacked when it is selected ----------
 
   async function unpack(base64, bytes) {
-    const packed = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    const text = atob(base64), packed = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) packed[i] = text.charCodeAt(i);
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     const parts = new Uint8Array(await new Response(stream).arrayBuffer());
     if (bytes === 1) return parts;
@@ -67,6 +68,7 @@
     coronal: { title: "Coronal", u: 0, v: 2, w: 1, letters: ["R", "L", "S", "I"], towards: ["P", "A"] },
     sagittal: { title: "Sagittal", u: 1, v: 2, w: 0, letters: ["A", "P", "S", "I"], towards: ["L", "R"] },
   };
+  const GREYS = Array.from({ length: 256 }, (_, grey) => [grey, grey, grey]);
   let signedColours = []; // of signed images, from below 0 to above, with one for 0
   const OUTLINES = ["#00e5a0", "#ff4fd8", "#56b4e9", "#e69f00", "#f0e442", "#d55e00"]; // told apart by the colour-blind
   const MANY_LABELS = 6; // from more on, outlines are shown when they are asked for
@@ -74,25 +76,21 @@
 
   function sliceImage(it, layer, plane, at, low, high) { // a canvas, one pixel a voxel
     const { u, v, w } = plane, strides = [1, it.shape[0], it.shape[0] * it.shape[1]];
-    const width = it.shape[u], height = it.shape[v], pixels = new ImageData(width, height);
-    const signed = isSigned(layer), one = layer.one || layer, other = layer.other;
-    const last = signedColours.length - 1;
+    const width = it.shape[u], height = it.shape[v], image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
+    const colours = isSigned(layer) ? signedColours : GREYS, last = colours.length - 1, scale = last / (high - low);
+    const table = Uint32Array.from(colours, ([red, green, blue]) => (255 << 24) | (blue << 16) | (green << 8) | red);
+    const one = layer.one || layer, other = layer.other;
     let out = 0;
     for (let row = height - 1; row >= 0; row--) {
       let index = at * strides[w] + row * strides[v] + (width - 1) * strides[u];
-      for (let column = 0; column < width; column++, index -= strides[u], out += 4) {
+      for (let column = 0; column < width; column++, index -= strides[u]) {
         let value = one.voxels[index] * one.step;
         if (other) value -= other.voxels[index] * other.step;
-        const share = (value - low) / (high - low);
-        if (signed) {
-          const colour = signedColours[clamp(Math.round(share * last), 0, last)];
-          pixels.data[out] = colour[0]; pixels.data[out + 1] = colour[1]; pixels.data[out + 2] = colour[2];
-        } else pixels.data.fill(clamp(Math.round(share * 255), 0, 255), out, out + 3);
-        pixels.data[out + 3] = 255;
+        pixels[out++] = table[clamp(Math.round((value - low) * scale), 0, last)];
       }
     }
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
-    canvas.getContext("2d").putImageData(pixels, 0, 0);
+    canvas.getContext("2d").putImageData(image, 0, 0);
     return canvas;
   }
 

@@ -35,6 +35,8 @@ NIIVUE = "niivue.js.gz"
 """NiiVue for browsers, gzip'ed; ``niivue.txt`` beside it has its origin and its licences."""
 DIFFERENCE_HU = 100.0
 """Where the colours of differences and change maps end at first."""
+NO_AIR_HU = -100.0
+"""A source without anything below it is no CT, whatever the figures beside it are in: an MR that became CT."""
 GREY_STEPS = 4095
 """Into how many steps intensities of arbitrary unit are rounded where they are no whole numbers."""
 BODY_MARGIN_MM = 5.0
@@ -167,12 +169,14 @@ def _read_layer(name: str, path: Path, unit: str | None, labels: Mapping[str, Se
         return _label_layer(name, path, volume.voxels, labels), volume.grid
     voxels = volume.voxels
     largest = float(np.abs(voxels).max())
+    airless = name == "source" and unit == "HU" and float(voxels.min()) > NO_AIR_HU
+    unit = "arbitrary" if airless else unit
     step = 1.0
     if unit != "HU" and not (largest <= 32767 and np.array_equal(voxels, np.rint(voxels))):
         step = float(np.ptp(voxels)) / GREY_STEPS or 1.0
     step = max(step, largest / 32767)
     group = "HU" if unit == "HU" else "source" if name == "source" else "target"
-    facts: dict[str, Any] = {"placed": UNPLACED not in volume.notes}
+    facts: dict[str, Any] = {"placed": UNPLACED not in volume.notes, "airless": airless}
     facts |= {"title": VOLUMES[name], "unit": "HU" if unit == "HU" else "", "group": group, "step": step}
     return _Layer(name, np.rint(voxels / step).astype(np.int16), facts), volume.grid
 
@@ -298,6 +302,8 @@ def _notes(layers: list[_Layer], grid: Grid, shape: list[int], steps: tuple[int,
         yield f"Oblique: the planes are the scan's own, {np.degrees(np.arccos(cosine)):.0f}° off the patient's axes."
     if not all(layer.facts.get("placed", True) for layer in layers):
         yield f"Sides are assumed: {UNPLACED}."
+    if any(layer.facts.get("airless") for layer in layers):
+        yield f"The source has no value below {NO_AIR_HU:g}, so it is shown as intensities and not as HU."
     coarse = {layer.facts["title"]: layer.facts["step"] for layer in layers if layer.facts.get("unit") == ""}
     yield from (f"{title}: intensities in steps of {step:.2g}." for title, step in coarse.items() if step != 1)
     if any(layer.facts.get("unit") == "HU" for layer in layers):

@@ -351,6 +351,38 @@ def test_a_page_keeps_to_its_size_and_says_what_it_left_out(case, tmp_path):
     assert "Thinned" not in whole
 
 
+def test_an_mr_beside_ct_has_a_window_of_its_own_and_is_no_part_of_differences(browser, tmp_path):
+    mr = np.where(body() > -500, 300 + body(), 0).astype(np.int16)
+    volumes = {"source": stored(tmp_path, "mr", mr), "synthetic": stored(tmp_path, "ct", body())}
+    with opened(browser, page(tmp_path, [ViewerCase("case 1", "", volumes)])) as the_page:
+        viewer = Viewer(the_page)
+        assert viewer.state("ranges")["source"]["window"][0] > 0
+        assert viewer.page.get_by_role("button", name="Difference").is_disabled()
+        assert "no value below -100" in viewer.page.locator(".mv-notes").inner_text()
+
+
+def test_the_wheel_turns_slices_and_dragging_moves_the_curtain_and_the_window(viewer):
+    box = viewer.page.locator('canvas[data-plane="axial"]').bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    before, mouse = viewer.state("cross")[2], viewer.page.mouse
+    mouse.move(*middle)
+    time.sleep(0.4)  # a wheel that scrolls the page goes on scrolling it
+    mouse.wheel(0, -100)
+    viewer.until(f"medganViewer.state.cross[2] === {before + 1}")
+    viewer.focus().press("s")
+    mouse.move(*middle)
+    mouse.down()
+    mouse.move(middle[0] + box["width"] / 4, middle[1])
+    mouse.up()
+    assert viewer.state("curtain") == pytest.approx(0.75, abs=0.01)
+    mouse.move(*middle)
+    mouse.down(button="right")
+    mouse.move(middle[0] + 50, middle[1])
+    mouse.up(button="right")
+    low, high = viewer.state("ranges")["HU"]["window"]
+    assert high - low > 400
+
+
 def test_markup_in_names_is_text(tmp_path, case):
     title = "</script><img src=x onerror=alert(1)>"
     html = viewer_html([ViewerCase(title, title, case.volumes)])

@@ -31,7 +31,7 @@ RANGE = Window(lower=1.0, upper=99.5, percentiles=True)
 WIDER = 2.0
 """The range of greys is so much wider than the window that is shown first, so that readers can move that."""
 OUTSIDE_HU = -200.0
-"""Images with lower values are in HU."""
+"""Images with lower values are in HU; so are all where a window is given."""
 MARGIN_MM, TOLERANCE_MM = 8.0, 3.0
 HALVINGS = 7
 MOST_PIXELS = 512
@@ -101,7 +101,7 @@ def scene(person: Person, settings: ReaderStudy, lesion_values: Sequence[int] | 
     """Read a subject's images."""
     volumes = {arm: upright(read_volume(path)) for arm, path in person.arms.items()}
     first = next(iter(volumes.values()))
-    hounsfield = float(first.voxels.min()) < OUTSIDE_HU
+    hounsfield = settings.window != "auto" or float(first.voxels.min()) < OUTSIDE_HU
     bounds = None if hounsfield else RANGE.bounds(first.voxels)
     labels = None
     if person.labels is not None:
@@ -127,7 +127,9 @@ def frame_for(scenes: Iterator[Scene], settings: ReaderStudy) -> Frame:
         extents.append(each.extent_mm)
         units.append(each.bounds is None)
     if len(set(units)) > 1:
-        raise DataError("some images are in HU and others are not; make a study of each kind.")
+        raise DataError(
+            "some images seem to be in HU and others not; make a study of each kind, or give --window if all are CT."
+        )
     width, height = (max(sizes) + 2 * MARGIN_MM for sizes in zip(*extents, strict=True))
     pixel = settings.pixel_mm or round(max(float(np.median(spacings)), max(width, height) / MOST_PIXELS), 3)
     if np.ceil(height / pixel) * settings.slices > MOST_ROWS:
@@ -145,8 +147,6 @@ def frame_for(scenes: Iterator[Scene], settings: ReaderStudy) -> Frame:
 def _greys(name: str, hounsfield: bool) -> tuple[DisplayWindow, float, float]:
     """The window that is shown first, and the intensities of grey 0 and 255."""
     if not hounsfield:
-        if name != "auto":
-            raise ConfigError(f"--window {name}: images without HU are shown between percentiles; leave it out.")
         return DisplayWindow("whole range", 0.0, 100.0, "%"), 0.0, 120.0
     try:
         window = WINDOWS["soft tissue" if name == "auto" else name]

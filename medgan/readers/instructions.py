@@ -1,9 +1,11 @@
 """What whoever runs a study should know: what is equal in its images, what was measured, and what it can show."""
 
-from medgan.readers import statistics
+from medgan.readers import simulate, statistics
 from medgan.readers.design import Key
 
 INSTRUCTIONS = "instructions.md"
+SEEN = 0.7
+"""The true share of right choices for which power is simulated."""
 
 
 def power_lines(key: Key) -> list[str]:
@@ -24,7 +26,14 @@ def power_lines(key: Key) -> list[str]:
         f"{'' if trials >= statistics.trials_to_claim_chance(margin) else ': more than here'}."
         for margin in (0.10, 0.15)
     ]
-    return [*lines, "More readers help little where subjects are few: both are drawn from more of their kind."]
+    crowds = {readers: simulate.Crowd(readers, subjects) for readers in (3, 6) if subjects > 1}
+    powers = [f"{simulate.power(crowd, SEEN):.0%} for {readers}" for readers, crowd in crowds.items()]
+    if powers:
+        lines.append(
+            f"For readers and subjects at large, both random, by simulation: a true {SEEN:.0%} is shown with "
+            f"{' and '.join(powers)} readers of these {subjects} subjects."
+        )
+    return lines
 
 
 def instructions(key: Key) -> str:

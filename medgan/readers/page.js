@@ -3,7 +3,8 @@
 const study = JSON.parse(document.getElementById("study").textContent);
 const $ = (id) => document.getElementById(id);
 const kept = `reader-study ${study.study} ${study.save || ""}`;
-const state = { reader: study.reader || "", answers: [], started: null, begun: [], spent: {}, window: null };
+const fresh = (reader) => ({ reader, answers: [], started: null, begun: [], spent: {}, window: null });
+const state = fresh(study.reader || "");
 const view = { slice: 0, lower: 0, upper: 255, zoom: 1, x: 0, y: 0, cross: null, mark: null };
 let trial = null, images = [], since = null, phase = "intro";
 
@@ -16,13 +17,21 @@ const answered = (id) => state.answers.some((answer) => answer.trial === id);
 const following = () => study.trials.find((each) => !answered(each.id));
 
 // --- keeping ---------------------------------------------------------------------------------------------------------
+// Each reader of this browser has a place of their own; `kept` alone says who reads now.
 function keep() {
-  try { localStorage.setItem(kept, JSON.stringify(state)); }
+  try { localStorage.setItem(kept, state.reader); localStorage.setItem(`${kept} ${state.reader}`, JSON.stringify(state)); }
   catch (error) { $("problem").textContent = "This browser keeps nothing (" + error.name + "): do not close the page before you have saved."; }
 }
 
+function stored(name) { try { return localStorage.getItem(name); } catch { return null; } }
+function take(reader) { Object.assign(state, fresh(reader), JSON.parse(stored(`${kept} ${reader}`) || "{}")); }
+function another() {
+  if (!study.reader) { try { localStorage.removeItem(kept); } catch { /* nothing is kept */ } }
+  location.reload();
+}
+
 async function recall() {
-  try { Object.assign(state, JSON.parse(localStorage.getItem(kept)) || {}); } catch { /* the first time, or not allowed */ }
+  take(study.reader || stored(kept) || "");
   if (!study.save) return;
   const response = await fetch(study.save, { headers: { Accept: "application/json" } });
   if (!response.ok) throw new Error("the server answered " + response.status);
@@ -209,6 +218,8 @@ function ready() {
 function show(section) {
   for (const id of ["intro", "trial", "paused", "done"]) $(id).hidden = id !== section;
   $("pause").hidden = section !== "trial";
+  $("title").textContent = state.reader && section !== "intro" ? `Reader study: ${state.reader}` : "Reader study";
+  $("other").hidden = Boolean(study.reader);
   const finished = study.trials.filter((each) => answered(each.id)).length;
   $("progress").max = study.trials.length; $("progress").value = finished;
   $("count").textContent = `${Math.min(finished + (section === "trial" ? 1 : 0), study.trials.length)} of ${study.trials.length}`;
@@ -302,8 +313,11 @@ async function start() {
     return introduce(block);
   }
   if (!study.reader) {
-    state.reader = $("who").value.trim();
-    if (!state.reader) { $("problem").textContent = "Please give your name or a code."; $("who").focus(); return; }
+    const reader = $("who").value.trim();
+    if (!reader) { $("problem").textContent = "Please give your name or a code."; $("who").focus(); return; }
+    if (reader !== state.reader) take(reader);  // who has begun in this browser goes on
+    keep();
+    if (state.begun.includes(block.task)) return go();
   }
   state.started ||= new Date().toISOString();
   state.begun.push(block.task);
@@ -329,26 +343,27 @@ function save() {
 }
 
 function key(event) {
+  if (event.target.matches("#who") && event.key === "Enter") return start();
   if (event.target.matches("textarea, #who, select") || event.altKey || event.metaKey || event.ctrlKey) return;
   if (event.target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
   const name = event.key, on = document.activeElement, step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[name];
-  const take = (action) => { event.preventDefault(); action(); };
+  const act = (action) => { event.preventDefault(); action(); };
   if (name === "Enter" && on && on.matches("button")) return;
   if (phase === "intro" || phase === "done" || phase === "paused") return;
-  if (name.toLowerCase() === "p") return take(pause);
-  if (step && event.shiftKey) return take(() => lookAt({ x: view.x + step[1] * 8, y: view.y + step[0] * 8 }));
+  if (name.toLowerCase() === "p") return act(pause);
+  if (step && event.shiftKey) return act(() => lookAt({ x: view.x + step[1] * 8, y: view.y + step[0] * 8 }));
   if (trial.task === "find" && on && on.matches("canvas") && phase === "trial") {
-    if (step) return take(() => { view.cross = { row: clamp(view.cross.row + step[0] * 2, 0, study.rows - 1), column: clamp(view.cross.column + step[1] * 2, 0, study.columns - 1) }; draw(); });
+    if (step) return act(() => { view.cross = { row: clamp(view.cross.row + step[0] * 2, 0, study.rows - 1), column: clamp(view.cross.column + step[1] * 2, 0, study.columns - 1) }; draw(); });
     const marked = view.mark && view.mark.slice === view.slice && view.mark.row === view.cross.row && view.mark.column === view.cross.column;
-    if (name === "Enter" && !marked) return take(() => setMark(view.cross));
+    if (name === "Enter" && !marked) return act(() => setMark(view.cross));
   }
   const slices = { ArrowUp: 1, PageUp: 1, ArrowDown: -1, PageDown: -1 }[name];
-  if (slices) return take(() => lookAt({ slice: view.slice + slices }));
+  if (slices) return act(() => lookAt({ slice: view.slice + slices }));
   const options = [...$("choices").querySelectorAll("input")];
-  if (name === "ArrowLeft" || name === "ArrowRight") return take(() => phase === "trial" && pick("choices", options[name === "ArrowLeft" ? 0 : 1].value));
-  if ("12345".includes(name) && phase === "trial") return take(() => pick("sure", name));
+  if (name === "ArrowLeft" || name === "ArrowRight") return act(() => phase === "trial" && pick("choices", options[name === "ArrowLeft" ? 0 : 1].value));
+  if ("12345".includes(name) && phase === "trial") return act(() => pick("sure", name));
   const acts = { "+": () => lookAt({ zoom: view.zoom * 1.25 }), "=": () => lookAt({ zoom: view.zoom * 1.25 }), "-": () => lookAt({ zoom: view.zoom / 1.25 }), 0: () => lookAt(first()), w: () => widen(1.15), s: () => widen(1 / 1.15), e: () => slide(6), d: () => slide(-6), Enter: next };
-  if (acts[name]) take(acts[name]);
+  if (acts[name]) act(acts[name]);
 }
 
 study.windows.forEach((each, place) => $("preset").add(new Option(`${each.name} ${number(each.lower)} … ${number(each.upper)} ${study.unit}`, String(place))));
@@ -364,6 +379,9 @@ $("start").addEventListener("click", start);
 $("pause").addEventListener("click", pause);
 $("go").addEventListener("click", goOn);
 $("save").addEventListener("click", save);
+$("other").addEventListener("click", another);
+$("otherPaused").addEventListener("click", another);
+$("otherPaused").hidden = Boolean(study.reader);
 $("keys").addEventListener("click", () => { $("help").hidden = !$("help").hidden; $("keys").setAttribute("aria-expanded", String(!$("help").hidden)); });
 document.addEventListener("keydown", key);
 document.addEventListener("visibilitychange", () => { if (document.hidden) stopClock(); else startClock(); });

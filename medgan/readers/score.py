@@ -66,8 +66,16 @@ class Figure:
         return {
             "task": self.task, "figure": self.name, "mean": estimate.value, "lower": interval.lower,
             "upper": interval.upper, "resampled_lower": self.resampled[0], "resampled_upper": self.resampled[1],
-            "readers": estimate.readers, "subjects": estimate.subjects, **tests,
+            "readers": estimate.readers, "subjects": estimate.subjects, **tests, **self._d_prime(),
         }  # fmt: skip
+
+    def _d_prime(self) -> dict[str, float]:
+        """Of a share of right choices, or an area: the distance of real and synthetic in standard deviations."""
+        if self.null != CHANCE or self.task == "preference":
+            return {}
+        interval = self.estimate.interval()
+        bounds = {"d_prime": interval.mean, "d_prime_lower": interval.lower, "d_prime_upper": interval.upper}
+        return {name: statistics.d_prime(value) for name, value in bounds.items()}
 
     @property
     def sentence(self) -> str:

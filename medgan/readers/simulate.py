@@ -16,9 +16,10 @@ from medgan.readers.statistics import (
     Estimate,
     Floats,
     auc_influence,
+    d_prime,
     over_readers_and_subjects,
     share_influence,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def ratings(crowd: Crowd, d_prime: float, studies: int, seed: int = 0, levels: i
         yield over_readers_and_subjects(*auc_influence(scores, positive, subjects))
 
 
-def power(crowd: Crowd, d_prime: float, studies: int = 300, seed: int = 0) -> float:
-    """How often a study of choices shows that the share of right ones is not that of chance."""
-    return float(np.mean([each.differs(CHANCE) < 1 - LEVEL for each in choices(crowd, d_prime, studies, seed)]))
+def power(crowd: Crowd, share: float, studies: int = 400, seed: int = 0) -> float:
+    """How often a study of choices shows a true ``share`` of right ones to differ from chance, a choice a subject."""
+    drawn = choices(crowd, d_prime(share), studies, seed)
+    return float(np.mean([each.differs(CHANCE) < 1 - LEVEL for each in drawn]))

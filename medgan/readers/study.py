@@ -31,7 +31,7 @@ from medgan.readers.design import (
     catches_for,
     keyed,
     reserved_subjects,
-)  # fmt: skip
+)
 from medgan.readers.images import Frame, Person, Scene
 from medgan.readers.instructions import INSTRUCTIONS, instructions
 

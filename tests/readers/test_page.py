@@ -82,6 +82,15 @@ def test_a_reader_goes_through_all_trials_offline_and_resumes_after_a_reload(bro
             done = number + 1 == len(key.trials)
             page.wait_for_selector("#done:visible" if done else f"#count:has-text('{number + 2} of')")
         path = saved(page, tmp_path)
+        page.click("#other")
+        begin(page, "Dr Bob")
+        assert text(page) == f"1 of {len(key.trials)}", "another reader of this browser begins anew"
+        page.keyboard.press("p")
+        page.click("#otherPaused")
+        page.wait_for_selector("#start:visible")
+        page.fill("#who", "Dr Ann")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#done:visible")
         assert seen.requests == []
         assert seen.errors == []
         assert seen.serious() == []
@@ -135,7 +144,7 @@ def test_a_pause_hides_the_images_and_stops_the_clock(browser, choice_study, tmp
         assert seen.serious() == []
         page.keyboard.press("Enter")
         read_by_keyboard(page)
-        kept = page.evaluate("Object.values(localStorage).map(JSON.parse)[0].answers")
+        kept = page.evaluate("state.answers")
     assert kept[0]["seconds"] < 1.2
 
 
@@ -179,7 +188,7 @@ def test_lesions_are_marked_by_mouse_and_by_keyboard_and_unaware_readers_are_ask
         page.click("#start")
         page.wait_for_selector("#trial:visible")
         read_by_keyboard(page)
-        answers = page.evaluate("Object.values(localStorage).map(JSON.parse)[0].answers")
+        answers = page.evaluate("state.answers")
         assert seen.errors == seen.requests == seen.serious() == []
     assert answers[len(find)]["why"] == "rather smooth"
     found = score(key, [write_answers(tmp_path / "a.json", key, "ann", answers)])

@@ -77,6 +77,13 @@ def test_power_agrees_with_the_literature_and_with_the_exact_test():
     assert statistics.power_to_see(0.65, 85) == pytest.approx(np.mean(seen), abs=0.05)
 
 
+def test_the_power_of_many_readers_grows_with_subjects_more_than_with_readers():
+    few, many = simulate.Crowd(3, 20), simulate.Crowd(3, 120)
+    assert simulate.power(many, 0.65) > simulate.power(few, 0.65) + 0.2
+    assert simulate.power(few, 0.5) < 0.12
+    assert simulate.power(many, 0.9) > 0.95
+
+
 def test_one_reader_has_the_exact_interval():
     interval = statistics.clopper_pearson(18, 20)
     assert (interval.lower, interval.upper) == pytest.approx(

@@ -127,6 +127,7 @@ def test_the_order_of_a_reader_is_its_own_and_its_page_has_no_name_of_others(cho
 def test_the_power_is_told_before_anybody_reads(choice_study):
     lines = " ".join(power_lines(choice_study.key))
     assert "12 trials of 6 subjects" in lines
+    assert re.search(r"shown with \d+% for 3 and \d+% for 6 readers of these 6 subjects", lines)
     for trials in (85, 47, 215, 96):
         assert f"{trials} trials" in lines
     assert "4.00 mm" not in instructions(choice_study.key)

@@ -107,6 +107,8 @@ def scene(person: Person, settings: ReaderStudy, lesion_values: Sequence[int] | 
     if person.labels is not None:
         marked = upright(read_volume(person.labels))
         values = np.rint(_onto(marked, first, order=0, air=0.0))
+        if lesion_values is None and np.unique(values[values > 0]).size > 1:
+            raise ConfigError(f"{person.labels}: which of several labels are lesions is not known; give --lesion.")
         labels = values > 0 if lesion_values is None else np.isin(values, lesion_values)
     threshold = CT_BODY_HU if bounds is None else bounds[0] + 0.1 * (bounds[1] - bounds[0])
     body = np.zeros(first.voxels.shape, bool)

@@ -234,7 +234,7 @@ async function go() {
   phase = "loading";
   const ids = trial.source ? [trial.source, ...trial.stacks] : trial.stacks;
   const pixels = await Promise.all(ids.map(decoded));
-  const names = trial.stacks.length > 1 ? [...(trial.source ? ["Before"] : []), "Image 1", "Image 2"] : [""];
+  const names = trial.stacks.length > 1 ? [...(trial.source ? ["Source"] : []), "Image 1", "Image 2"] : [""];
   $("views").replaceChildren();
   images = [];
   show("trial");
@@ -286,7 +286,8 @@ async function next() {
   if (!trial.practice) return go();
   phase = "feedback";
   const right = blockOf(trial).choices[trial.practice.right], hit = answer.choice === right.value;
-  $("feedback").textContent = (hit ? "Right: " : "Not so: ") + (trial.task === "2afc" ? `${right.label} is the real scan.` : `${right.label}.`);
+  const told = { "2afc": `${right.label} is the real scan`, single: `it is ${right.value}`, present: "there is a lesion, in the circle", absent: "there is no lesion" };
+  $("feedback").textContent = `${hit ? "Right" : "Not so"}: ${told[right.value] || told[trial.task]}.`;
   $("next").textContent = "Go on"; $("next").disabled = false;
   draw();
 }

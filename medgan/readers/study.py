@@ -37,7 +37,8 @@ from medgan.readers.instructions import INSTRUCTIONS, instructions
 
 UNLIKE = 1.2
 """A ratio of noise or sharpness in two arms from which it may give them away."""
-LESIONS = ("lesion", "lesions", "tumour", "tumor")
+LESIONS = ("lesion", "tumour", "tumor", "metasta", "nodule")
+"""Within the names of labels."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Places:
     labels: Place | None = None
     """Label maps with the lesions."""
     lesion: tuple[str, ...] = ()
-    """Names in ``labels.json`` or numbers; by default what is called a lesion there, or all."""
+    """Names in ``labels.json`` or numbers; by default what is called a lesion there, or the only label."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +151,9 @@ def _people(
 def _lesion_values(names: Sequence[str], folder: Path) -> list[int] | None:
     """The label values of lesions; None is whatever is marked."""
     known = label_names_of(None, folder) or {}
-    wanted = [name for name in names if not name.isdigit()] or [name for name in LESIONS if name in known and not names]
+    wanted = [name for name in names if not name.isdigit()]
+    if known and not names and not (wanted := [name for name in known if any(word in name for word in LESIONS)]):
+        raise ConfigError(f"which of {', '.join(known)} is a lesion is not known; name it: --lesion NAME.")
     values = [int(name) for name in names if name.isdigit()]
     for name in wanted:
         if name not in known:

@@ -101,6 +101,17 @@ def test_outside_of_the_body_all_is_black(tmp_path):
     np.testing.assert_array_equal(*pixels[True])
 
 
+def test_which_of_several_labels_is_a_lesion_is_asked(tmp_path):
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    image = saved(tmp_path / "image.nii", np.full((12, 12, 12), -500.0), affine)
+    marked = np.zeros((12, 12, 12))
+    marked[2:4, 2:4, 2:4], marked[6:9, 6:9, 6:9] = 1, 2
+    person = Person("one", "one", {"real": image}, saved(tmp_path / "labels.nii", marked, affine))
+    with pytest.raises(ConfigError, match="--lesion"):
+        images.scene(person, ReaderStudy(), None)
+    assert images.scene(person, ReaderStudy(), [2]).labels.sum() == 27
+
+
 def test_units_are_not_mixed_and_windows_are_known(tmp_path):
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     rng = np.random.default_rng(0)

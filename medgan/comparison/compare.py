@@ -29,7 +29,7 @@ BASELINES = {DO_NOTHING: "do nothing", LOOKUP: "intensity look-up"}
 """Arms that need no network, which stand beside the runs, and what they are called."""
 FIXED = (DO_NOTHING, SHIFTED)
 """Arms whose figures follow from the subjects alone: equal cases have equal ones."""
-TAGS = ("data_fingerprint", "git_revision", "device")
+TAGS = ("split_hash", "test_set", "data_fingerprint", "git_revision", "device")
 """What is told of runs beside their settings where it differs."""
 VERDICTS = {"higher": "better", "lower": "worse", "not shown": "not shown", "unknown": ""}
 OPPOSITE = {"better": "worse", "worse": "better"}
@@ -103,12 +103,15 @@ def compare_runs(order: CompareOrder, store: RunStore) -> Comparison:
         having = [run for run in own if math.isfinite(run.metrics.get(metric.key, math.nan))]
         if without := [run.name for run in own if run not in having]:
             notes.append(f"Without {metric.key}, and left out: {few(without, 5)}.")
-        parts = by_subjects(having, metric, force=order.force)
+        parts = by_subjects(having, metric)
         if len(parts) > 1:
-            notes.append(
-                f"Runs of {pipeline} are on {len(parts)} different splits or sets of test subjects: each has its own "
-                "table, and no run is compared with one of another table. --force puts them into one."
-            )
+            alike = metric.source == "test" and len({run.tags.get("test_set") for run in having}) == 1
+            what = "different splits, with the same test subjects" if alike else "different splits or test subjects"
+            forced = "as was asked, one table holds them all, though more differs between them than their settings."
+            apart = "each has its own table, and no run is compared with one of another. --force puts them into one."
+            notes.append(f"Runs of {pipeline} are on {len(parts)} {what}: {forced if order.force else apart}")
+        if order.force:
+            parts = [having]
         groups += [_group(store, part, metric, reference) for part in parts]
     if not groups:
         raise missing[0]

@@ -51,21 +51,24 @@ def _titles(groups: Sequence[Group]) -> list[str]:
 
 
 def _answer(group: Group) -> str:
-    """Which run has the best figure, and whether that is shown."""
-    runs = group.table[group.table["kind"] == "run"]
+    """Which run has the best figure, whether that is shown, and what needs no network and has a better one."""
+    runs, form = group.table[group.table["kind"] == "run"], f".{measure(group.metric.name).digits}f"
     first, *others = runs.to_dict("records")
-    name, form = first["name"], f".{measure(group.metric.name).digits}f"
+    name = first["name"]
     figure = f"{group.metric.key} {interval_text(first['mean'], first['lower'], first['upper'], form)}"
+    before = group.table["name"].iloc[: int(runs.index[0])]
+    but = f" But without any network, {' and '.join(before)} had a better figure." if len(before) else ""
     if not others:
-        return f"{name} has no run to be compared with ({figure})."
+        return f"{name} has no run to be compared with ({figure}).{but}"
     if runs["difference"].isna().all():
-        return f"{name} has the best figure, and nothing shows whether by chance ({figure})."
+        return f"{name} has the best figure, and nothing shows whether by chance ({figure}).{but}"
     if name != group.reference:
         words = {"better": "is better than", "not shown": "is not shown to differ from"}
-        says = words.get(first["verdict"], "stands beside")
-        return f"{name} has the best figure ({figure}) and {says} {group.reference}."
-    worse = sum(row["verdict"] == "worse" for row in others)
-    return f"{name} has the best figure ({figure}) and is better than {worse} of the {len(others)} others."
+        says = f"{words.get(first['verdict'], 'stands beside')} {group.reference}"
+        doubt = ", though not after correction" if is_doubtful(first) else ""
+        return f"{name} has the best figure ({figure}) and {says}{doubt}.{but}"
+    worse = sum(row["verdict"] == "worse" and not is_doubtful(row) for row in others)
+    return f"{name} has the best figure ({figure}) and is shown to be better than {worse} of {len(others)} others.{but}"
 
 
 def _sections(title: str, group: Group, store: RunStore) -> Iterator[Section]:
@@ -130,9 +133,9 @@ def _plots(group: Group, store: RunStore) -> Iterator[Plot]:
 
 
 def _curves(group: Group, store: RunStore) -> tuple[str, pd.DataFrame]:
-    """A validation metric by epoch, of all runs: the compared one, else the first headline that any run has."""
+    """A validation metric by epoch: the one that most runs have, of several the compared one or the first headline."""
     keys = [f"val/{name}" for name in dict.fromkeys([group.metric.name, *HEADLINES])]
-    key = next((key for key in keys if any(key in run.metrics for run in group.runs.values())), "")
+    key = max(keys, key=lambda key: sum(key in run.metrics for run in group.runs.values()))
     tables = [
         store.curve(run, key).assign(arm=name, seed=0, subset=0)
         for name, run in group.runs.items()

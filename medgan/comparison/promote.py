@@ -109,17 +109,28 @@ def _against(store: RunStore, run: StoredRun, order: PromoteOrder, holder: Versi
     if other is None:
         raise ConfigError(f"the run of {called} is gone, so nothing can be compared; --force REASON moves it.")
     own, theirs = _cases(store, run), _cases(store, other)
-    for tag, words in (("split_hash", "trained on another split"), ("test_set", "judged on other subjects")):
-        if run.tags.get(tag) != other.tags.get(tag):
-            raise ConfigError(
-                f"{run.name} was {words} than {other.name}, of {called}: they cannot be compared. Judge both on the "
-                f"same subjects: {ON_TEST.format(id=run.id[:8])}"
-            )
+    if not order.force:
+        _check_subjects(run, other, called)
     if because := unpaired_because(run, other, own, theirs):
         raise ConfigError(f"{because}; evaluate both runs again, with the same version of medgan.")
     metric = _metric([run, other], order.metric)
     effects, better = paired_effects({run.id: own.loc[SYNTHETIC], other.id: theirs.loc[SYNTHETIC]}, other.id, metric)
     return _told(run, f"{other.name} (version {holder.number})", metric, effects, better)
+
+
+def _check_subjects(run: StoredRun, other: StoredRun, called: str) -> None:
+    """Refuse a comparison on other subjects, or of what was learnt from others."""
+    if run.tags.get("test_set") != other.tags.get("test_set"):
+        raise ConfigError(
+            f"{run.name} was judged on other subjects than {other.name}, of {called}: they cannot be compared. Judge "
+            f"both on the same subjects: {ON_TEST.format(id=run.id)}"
+        )
+    if run.tags.get("split_hash") != other.tags.get("split_hash"):
+        raise ConfigError(
+            f"{run.name} was trained on another split than {other.name}, of {called}, though both were judged on the "
+            "same subjects: it is not the method alone that differs. `medgan compare --force` shows them beside each "
+            "other, and --force REASON moves the alias."
+        )
 
 
 def _against_baselines(store: RunStore, run: StoredRun, order: PromoteOrder) -> tuple[list[str], str]:
@@ -152,7 +163,7 @@ def _cases(store: RunStore, run: StoredRun) -> pd.DataFrame:
     cases = store.cases(run)
     if SYNTHETIC not in cases.index.levels[0]:
         raise ConfigError(
-            f"the run {run.name} was not judged on test subjects; do so first: {ON_TEST.format(id=run.id[:8])}"
+            f"the run {run.name} was not judged on test subjects; do so first: {ON_TEST.format(id=run.id)}"
         )
     return cases
 

@@ -145,13 +145,12 @@ def _rank(name: str, all_names: Sequence[str]) -> tuple[int, int, bool, str]:
     return -all_names.count(name), place, measure(name).ideal is None, name
 
 
-def by_subjects(runs: Sequence[StoredRun], metric: Metric, *, force: bool) -> list[list[StoredRun]]:
-    """Runs of one pipeline by their split, and by their test subjects; with ``force`` all together."""
+def by_subjects(runs: Sequence[StoredRun], metric: Metric) -> list[list[StoredRun]]:
+    """Runs of one pipeline by their split, and by their test subjects; the most first."""
     groups: dict[tuple[str, ...], list[StoredRun]] = {}
     for run in runs:
         tags = ("split_hash", "test_set") if metric.source == "test" else ("split_hash",)
-        key = () if force else tuple(run.tags.get(tag, "") for tag in tags)
-        groups.setdefault(key, []).append(run)
+        groups.setdefault(tuple(run.tags.get(tag, "") for tag in tags), []).append(run)
     return sorted(groups.values(), key=len, reverse=True)
 
 

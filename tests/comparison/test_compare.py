@@ -134,7 +134,7 @@ def test_runs_of_other_subjects_are_not_compared_unless_forced_and_then_only_pai
     comparison = compare_runs(CompareOrder("splits"), RunStore(database))
     assert [set(group.runs) for group in comparison.groups[:1]] == [{"a", "b"}]
     assert {name for group in comparison.groups[1:] for name in group.runs} == {"other split", "other set"}
-    assert "3 different splits or sets of test subjects" in " ".join(comparison.notes)
+    assert "3 different splits or test subjects" in " ".join(comparison.notes)
     forced = CompareOrder("splits", reference="a", force=True)
     (group,) = compare_runs(forced, RunStore(database)).groups
     known = group.table.set_index("name")["difference"].notna()

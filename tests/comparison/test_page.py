@@ -41,8 +41,10 @@ def test_the_answer_comes_first_and_names_are_text(browser, page):
     with opened(browser, page) as shown:
         answers = shown.page.locator(".answer li").all_inner_texts()
         assert answers[0].startswith("ct_contrast, subjects 1: <b>bold</b> has the best figure (test/mae_hu ")
-        assert answers[0].endswith("and is better than 2 of the 2 others.")
+        assert answers[0].endswith("and is shown to be better than 2 of 2 others.")
         assert answers[1].startswith("ct_contrast, subjects 2: elsewhere has no run to be compared with")
+        # Its error is above the look-up's and below that of doing nothing.
+        assert answers[1].endswith("But without any network, intensity look-up had a better figure.")
         assert "Phantom comparison" in shown.page.inner_text("h1")
         said = shown.page.inner_text("body")
         for part in (

@@ -109,7 +109,10 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(database, candidate,
     with pytest.raises(ConfigError, match=message):
         promote(PromoteOrder(other[:8], "champion", name), RunStore(database))
     assert holder(database, name)[0] == first
-    assert promote(PromoteOrder(other[:8], "champion", name, force="trial"), RunStore(database)).promoted
+    forced = promote(PromoteOrder(other[:8], "champion", name, force="trial"), RunStore(database))
+    assert forced.promoted
+    if "split" in changes:
+        assert "other against holder (version 1): mae_hu -" in forced.findings[0], "figures are kept all the same"
 
 
 def test_one_subject_decides_nothing(database, candidate):

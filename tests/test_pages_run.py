@@ -34,6 +34,8 @@ EXCEPT = {
     r"cuda": "needs two GPUs",
     r"^medgan (study|benefit|sweep)": "tests/golden runs the seven studies",
     r"--converted DIR": "tests/faithfulness reads label maps",
+    r"--study runs": "tests/report reads a study",
+    r"reader-study (serve|score)|--task": "tests/readers serves, answers and scores",
     r"SAMPLES": "tests/evaluation/synthesis judges patches",
     r"cycle20|@champion": "tests/comparison has runs of these names",
     r"=.*{subject}/": "its scans lie in a folder a subject: tests/data",
@@ -105,6 +107,8 @@ def furnish(folder: Path) -> None:
         shutil.copytree(f"runs/{model}", copy)
     run("convert", "STUDIES", "OUT", "--model", "M", "--change-map")
     run("convert", "pairs/cohort.csv", "SYNTHETIC_CT", "--model", "runs/mr_to_ct/N/model", "--part", "test")
+    shutil.copytree("OUT", "out")
+    shutil.copytree("TRUTH", "REAL")
     run("augment", "head", "AUGMENTED", "--method", "copy-paste", "--domain", "flair", "--ratio", "50")
     shutil.copytree("AUGMENTED", "augmented")
 
@@ -115,6 +119,8 @@ def clear(given: list[str]) -> None:
         pipeline = given[given.index("--pipeline") + 1] if "--pipeline" in given else "segmenter"
         shutil.rmtree(Path("runs", pipeline, given[given.index("--name") + 1]), ignore_errors=True)
     if given[0] in ("convert", "segment", "classify", "augment"):
+        shutil.rmtree(given[2], ignore_errors=True)
+    if given[:2] == ["reader-study", "make"]:
         shutil.rmtree(given[2], ignore_errors=True)
     if given[:2] == ["data", "csv"]:
         Path(given[given.index("--out") + 1]).unlink(missing_ok=True)

@@ -1,9 +1,13 @@
 """medgan in Python: the same as the commands to the bit, for images in memory of three kinds."""
 
+import ast
+import inspect
 import json
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -255,3 +259,21 @@ def test_train_load_convert_and_evaluate_are_the_commands_without_a_word(paired,
         medgan.train("ct_contrats")
     with pytest.raises(ConfigError, match=r"unknown setting 'fit\.epoch'"):
         medgan.train("ct_contrast", paired, out=tmp_path / "runs", fit={"epoch": 1})
+
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = [
+    (page, block)
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=lambda value: getattr(value, "name", ""))
+def test_python_in_the_pages_parses_and_names_what_there_is(page, block):
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "medgan":
+            assert node.attr in medgan.__all__
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("medgan."):
+            function = getattr(medgan, node.func.attr)
+            inspect.signature(function).bind(*node.args, **{each.arg: each.value for each in node.keywords})

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from medgan.commands import early
+from medgan.commands import completion, early
 from medgan.commands.common import Overrides, PipelineName, Quiet, Reading, command, console, end, say
 from medgan.commands.help import Commands
 from medgan.errors import ConfigError
@@ -113,7 +113,13 @@ def _register_data(
     out: Annotated[Path, Argument(metavar="OUT", help="Folder to write.")],
     overrides: Overrides = None,
     pipeline: Annotated[
-        str | None, Option("--pipeline", "-p", help="Its domains are registered, target onto source.")
+        str | None,
+        Option(
+            "--pipeline",
+            "-p",
+            help="Its domains are registered, target onto source.",
+            autocompletion=completion.pipelines,
+        ),
     ] = None,
     *,
     reading: Reading,

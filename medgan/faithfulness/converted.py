@@ -33,7 +33,7 @@ from medgan.faithfulness.alone import (
 )
 from medgan.faithfulness.draw import draw_place
 from medgan.faithfulness.labels import LabelMaps, read_label_maps
-from medgan.faithfulness.places import COLUMNS, Place, place_of
+from medgan.faithfulness.places import COLUMNS, KINDS, Place, place_of
 from medgan.faithfulness.residual import INTENSITY_BINS, Blob, Relation, unexplained
 from medgan.faithfulness.result import PICTURES, Faithfulness
 from medgan.faithfulness.structures import Rule, Structure, agreement, compare_structure
@@ -219,7 +219,7 @@ class _Check:
                     }  # fmt: skip
                     places.append(place_of(blob.voxels, each.grid, structure="", kind="unexplained", **figures))
             each.row["unexplained"] = np.nan if each.blobs is None else len(places) - len(each.places)
-            every.append(places)
+            every.append(sorted(places, key=lambda place: KINDS.index(place.kind)))
         return every
 
     def _input_of_another(self, case: Case) -> NDArray[np.uint8] | None:

@@ -16,7 +16,7 @@ AROUND_MM = 80.0
 """Edge of the part that is shown larger."""
 LUNG_HU = -300.0
 """Below it a place is shown in the window of the lung."""
-KINDS = {
+TITLES = {
     "lost": "lost in the translation", "invented": "invented by the translation", "changed": "changed",
     "unexplained": "not explained by the input", "beyond_change_map": "not in the change map",
     "uncertain": "uncertainty far above elsewhere",
@@ -33,7 +33,7 @@ def draw_place(place: Place, subject: str, source: Volume, synthetic: Volume, pa
     images = {"source": source, "translation": synthetic}
     views = {name: view_of(volume, "axial", number) for name, volume in images.items()}
     windows = {name: _window(volume, place) for name, volume in images.items()}
-    what = f"{place.structure} {KINDS[place.kind]}".strip()
+    what = f"{place.structure} {TITLES[place.kind]}".strip()
     rows = []
     for cut in (False, True):
         outline = Outline(_around(marked, place).pixels if cut else marked.pixels, OUTLINES[0], what)
@@ -41,7 +41,7 @@ def draw_place(place: Place, subject: str, source: Volume, synthetic: Volume, pa
             Tile(_around(own, place) if cut else own, windows[name], "" if cut else name, (outline,))
             for name, own in views.items()
         ]
-        rows.append(Row(tiles, "" if cut else f"{subject}, {views['source'].caption}, {place.volume_ml:.1f} ml"))
+        rows.append(Row(tiles, "" if cut else f"{subject}, {views['source'].caption}, {place.volume_ml:.2g} ml"))
     picture = sheet(rows, f"{subject}: {what}, {views['source'].caption}")
     with replacing(path) as stream:
         stream.write(picture.png())

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from medgan.data.grid import Grid
 from medgan.pictures.views import PLANES
 
+KINDS = ("lost", "invented", "changed", "beyond_change_map", "unexplained", "uncertain")
+"""Of places, in the order in which people should look at them."""
 COLUMNS = (
     *("subject", "image", "structure", "kind", "x_mm", "y_mm", "z_mm", "axial_slice", "coronal_slice"),
     *("sagittal_slice", "volume_ml", "contrast", "source_contrast", "score", "false_alarms_per_study", "picture"),
@@ -26,7 +28,7 @@ class Place:
     structure: str
     """The label's name; empty where no label says what it is."""
     kind: str
-    """lost, invented, changed, unexplained, beyond_change_map or uncertain."""
+    """Of ``KINDS``."""
     voxel: tuple[int, int, int]
     """One of its own voxels, the nearest to its middle."""
     position_mm: tuple[float, float, float]

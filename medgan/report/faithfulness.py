@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from medgan.data.streams import as_it_was
 from medgan.documents import read_json
@@ -17,7 +18,9 @@ ROWS, SUMMARY, STRUCTURES, PLACES, PICTURES = (
     "faithfulness.csv", "faithfulness.json", "structures.csv", "places.csv", "pictures",
 )  # fmt: skip
 MOST_ROWS, MOST_PICTURES, MOST_BYTES, MOST_LINKS = 100, 12, 3_000_000, 20
-WORDS = ("subject", "image", "seen", "rejected", "structure", "kind", "counted")
+WORDS = (
+    "subject", "image", "seen", "rejected", "warnings", "unlike_others", "structure", "kind", "counted", "picture",
+)  # fmt: skip
 """Columns that are no figures."""
 
 
@@ -108,7 +111,9 @@ def _pictures(folder: Path) -> Iterator[Plot]:
     for path in sorted(folder.glob("*.png"))[:MOST_PICTURES]:
         if (size := path.stat().st_size) <= left:
             left -= size
-            yield Plot(png(path.read_bytes()), path.stem, path.stem)
+            with Image.open(path) as picture:
+                what = str(picture.info.get("Description", path.stem))
+            yield Plot(png(path.read_bytes()), what, what)
 
 
 def _text(row: Mapping[str, Any]) -> str:

@@ -178,8 +178,8 @@ def _group(store: RunStore, runs: Sequence[StoredRun], metric: Metric, asked: St
     notes = [f"Reference of the differences: {name}, {why}."] if len(runs) > 1 and metric.source == "test" else []
     if metric.source != "test":
         notes.append(
-            f"No run has test figures: {metric.key} is of validation subjects, which chose the models, and flatters. "
-            "For differences with intervals, `medgan evaluate` their translations of the test subjects."
+            f"{metric.key} is of validation subjects, which chose the models, and flatters. Differences with intervals "
+            "need figures of test subjects, as `medgan evaluate` records them."
         )
     tables = {each: store.cases(run) for each, run in by_name.items()} if metric.source == "test" else {}
     figures = {}

@@ -150,7 +150,7 @@ def test_without_test_figures_validation_is_shown_without_intervals_and_said(dat
     (group,) = compare_runs(CompareOrder("validated"), RunStore(database)).groups
     assert (group.metric.key, list(group.table["name"])) == ("val/mae_hu", ["long", "short"])
     assert group.table["lower"].isna().all()
-    assert "No run has test figures" in " ".join(group.notes)
+    assert "val/mae_hu is of validation subjects, which chose the models" in " ".join(group.notes)
     judged_run(database, "judged", tables["first"], experiment="validated")
     comparison = compare_runs(CompareOrder("validated"), RunStore(database))
     assert [list(group.runs) for group in comparison.groups] == [["judged"]]

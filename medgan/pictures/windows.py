@@ -37,8 +37,9 @@ class DisplayWindow:
         return f"{self.name} {number(self.lower)} … {number(self.upper)} {self.unit}"
 
     def colours(self, pixels: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """Intensities (rows, columns) as colours (rows, columns, 3)."""
+        """Intensities (rows, columns) as colours (rows, columns, 3); what is no number counts as the lowest."""
         share = np.clip((np.asarray(pixels, np.float32) - self.lower) / (self.upper - self.lower), 0, 1)
+        share = np.nan_to_num(share)
         if self.diverging:
             table = np.rint(255 * DIVERGING(np.arange(DIVERGING.N))[:, :3]).astype(np.uint8)
             return np.asarray(table[np.rint(share * (DIVERGING.N - 1)).astype(np.intp)])

@@ -44,3 +44,10 @@ def test_mr_is_shown_between_percentiles_of_what_is_not_zero_in_arbitrary_units(
 @pytest.mark.parametrize(("largest", "limit"), [(0.0, 1.0), (37.0, 50.0), (200.0, 200.0), (0.021, 0.025), (9.9, 10.0)])
 def test_the_limit_of_a_change_is_a_round_number_that_holds_it(largest, limit):
     assert change_limit(np.array([0.0, -largest])) == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("window", [SOFT_TISSUE, change(10.0, "HU")])
+def test_what_is_no_number_is_drawn_and_ends_no_training(window):
+    shown = window.colours(np.array([[np.nan, window.lower, np.inf, window.upper]]))
+    assert (shown[0, 0] == shown[0, 1]).all()
+    assert (shown[0, 2] == shown[0, 3]).all()

@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -185,13 +186,19 @@ def test_a_run_killed_and_stopped_anywhere_is_one_run_and_ends_with_the_same_byt
     resumed = CliRunner().invoke(app, [*map(str, asked)])
     assert resumed.exit_code == 0, resumed.stderr
     assert capfd.readouterr() == ("", ""), "of libraries"
-    model, where, following = resumed.stdout.splitlines()
+    model, where, page, following = resumed.stdout.splitlines()
+    assert str(run / "report.html") in page
     assert model.startswith(f"model: {run / 'model'} (averages after epoch ")
     assert where.startswith("MLflow run ")
     assert following == f"next:  medgan convert INPUT OUTPUT --model {run / 'model'}"
     for name in ("model/weights.safetensors", "model/model.json", "metrics.csv", "config.yaml", "split.json"):
         assert (once.run.path / name).read_bytes() == (run / name).read_bytes(), name
     assert len(list((run / "samples").iterdir())) == EPOCHS
+    log = [line.split("  ", 1)[1] for line in (run / "train.log").read_text().splitlines()]
+    assert sum(line.startswith(str(run)) for line in log) == 3  # a line each time that it began or went on
+    assert last.removeprefix("medgan: ") in log
+    assert {f"epoch {number}" for number in range(1, EPOCHS + 1)} <= {line.partition(":")[0] for line in log}
+    assert Image.open(run / "progress.png").format == "PNG"
 
     client, (tracked,) = mlflow_runs("parts")
     assert tracked.info.status == "FINISHED"
@@ -200,7 +207,9 @@ def test_a_run_killed_and_stopped_anywhere_is_one_run_and_ends_with_the_same_byt
     for key in rows[0].keys() - {"epoch"}:
         history = {point.step: point.value for point in client.get_metric_history(tracked.info.run_id, key)}
         assert history == {int(float(row["epoch"])): float(row[key]) for row in rows}, key
-    assert len(client.list_artifacts(tracked.info.run_id, "images")) / 2 == len(rows) == EPOCHS  # each large and small
+    # An epoch that was killed after it was shown is shown again.
+    images = client.list_artifacts(tracked.info.run_id, "images")
+    assert len({re.search(r"step\+(\d+)", image.path)[1] for image in images}) == len(rows) == EPOCHS
 
 
 def test_a_run_that_another_process_is_in_is_not_resumed_beside_it_and_can_still_be_read(

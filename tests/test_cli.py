@@ -100,6 +100,7 @@ COMPLETED = {
     "train -p ct_contrast fit.epo": ["fit.epochs="],
     "config show mr_to_ct pix2pix.bone": ["pix2pix.bone_weight="],
     "sweep -p ct_contrast cyclegan.cyc": ["cyclegan.cycle="],
+    "sweep registered.bone_w": ["registered.bone_weight="],
     "segment-train patch.dim": ["patch.dimensions="],
     "study augmentation -p ct_contrast rat": ["ratios_percent="],
     "convert in out --model runs/": ["runs/ct_contrast/one/model"],

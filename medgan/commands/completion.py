@@ -23,11 +23,11 @@ def studies(incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def keys(context: Context, incomplete: str) -> list[str]:
-    """The settings ``KEY=`` that begin so, of the pipeline or study that the command line has named."""
+    """The settings ``KEY=`` that begin so, of the pipeline or study that the command line has named; else of all."""
     given, known = context.params, early.shipped()
     name = given.get("pipeline") or given.get("name") or OF_COMMAND.get(context.info_name or "")
     kind = given.get("kind") or given.get("study")
-    own = known.get(str(kind)) or known.get(str(name)) or []
+    own = known.get(str(kind)) or known.get(str(name)) or sorted({key for each in known.values() for key in each})
     return [f"{key}=" for key in own if key.startswith(incomplete)]
 
 

@@ -400,11 +400,13 @@
         for (const pane of this.panes) pane.canvas.style.aspectRatio = `${wide} / ${high}`;
       }
       else {
-        const order = [state.main, ...Object.keys(PLANES).filter((name) => name !== state.main)];
+        const planes = Object.keys(PLANES).filter((name) => it.shape[PLANES[name].u] > 1 && it.shape[PLANES[name].v] > 1); // of a slice, one
+        if (!planes.includes(state.main)) state.main = planes[0] || "axial";
+        const order = [state.main, ...planes.filter((name) => name !== state.main)];
         this.panes = order.map((name, i) => new Pane(this, name, this.layer, i === 0));
       }
       const stage = this.out("stage");
-      stage.dataset.layout = state.mode === "side" ? "side" : "planes";
+      stage.dataset.layout = state.mode === "side" ? "side" : this.panes.length > 1 ? "planes" : "one";
       stage.replaceChildren(...this.panes.map((pane) => pane.figure));
       this.active = this.panes[0];
       if (focused) this.active.canvas.focus({ preventScroll: true });

@@ -254,7 +254,9 @@ def _thinned(
         if np.isinf(pace).all():
             data = [_encoded(each.voxels[:: steps[0], :: steps[1], :: steps[2]]) for each in layers]
             break
-        steps = steps + (pace <= 1.01 * pace.min())  # the finest axes, so that pixels stay square
+        finest = pace <= 1.01 * pace.min()
+        finest[:2] &= not finest[2]  # foot to head first; then both others, so that pixels stay square
+        steps = steps + finest
     return (int(steps[0]), int(steps[1]), int(steps[2])), data
 
 

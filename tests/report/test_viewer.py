@@ -385,6 +385,13 @@ def test_the_wheel_turns_slices_and_dragging_moves_the_curtain_and_the_window(vi
     assert high - low > 400
 
 
+def test_a_single_slice_has_one_plane(browser, tmp_path):
+    slice_only = stored(tmp_path, "slice", body()[:, :, :1])
+    with opened(browser, page(tmp_path, [ViewerCase("case 1", "", {"source": slice_only})])) as the_page:
+        assert Viewer(the_page).page.locator(".mv canvas").count() == 1
+        assert not the_page.errors
+
+
 def test_markup_in_names_is_text(tmp_path, case):
     title = "</script><img src=x onerror=alert(1)>"
     html = viewer_html([ViewerCase(title, title, case.volumes)])

@@ -25,6 +25,7 @@ demo: setup
 		--source $(DEMO)/phantom/cohort.csv:contrast --out $(DEMO)/evaluation --labels $(DEMO)/phantom/cohort.csv \
 		--organ aorta=9 --organ vena_cava=10 --organ kidneys=7,8 --organ liver=5 --organ spleen=6 \
 		--organ bone=15,16,17 --organ fat=2,3 --organ lung_and_gas=21,25
+	$(BIN)/medgan faithfulness $(DEMO)/phantom/cohort.csv:contrast $(DEMO)/faithfulness --converted $(DEMO)/synthetic
 	$(BIN)/medgan benefit --pipeline ct_contrast --quick --jobs 2 --out $(DEMO)/runs --name demo-benefit \
 		--model $(DEMO)/runs/ct_contrast/demo/model
 	$(BIN)/medgan report $(DEMO)/evaluation --run $(DEMO)/runs/ct_contrast/demo \

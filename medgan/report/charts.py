@@ -85,7 +85,7 @@ def joint_histogram(counts: NDArray[np.float64], edges_hu: NDArray[np.float64]) 
     seen = np.flatnonzero(known | (share.sum(axis=0) > LEAST_PERCENT))
     limits = (edges_hu[seen[0]], edges_hu[seen[-1] + 1]) if seen.size else (edges_hu[0], edges_hu[-1])
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_IN, 0.9 * WIDTH_IN), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, 0.8 * WIDTH_IN), layout="constrained")
         axes = figure.add_subplot()
         norm = LogNorm(vmin=LEAST_PERCENT / 10, vmax=max(float(share.max()), LEAST_PERCENT))
         drawn = axes.pcolormesh(

@@ -39,7 +39,10 @@ class Faithfulness:
     @property
     def answers(self) -> list[str]:
         """What it found, the worst first."""
-        verdict = [] if self.anonymous else [str(line) for line in self.summary.get("verdict") or ()]
+        verdict = [str(line) for line in self.summary.get("verdict") or ()]
+        if self.anonymous:  # the sentences name subjects
+            fates = self.summary.get("structures") or ()
+            verdict = ["{structure}: {kind} in {subjects} of {n} subjects.".format(**fate) for fate in fates]
         if rejected := self.summary.get("rejected"):
             verdict.append(f"{rejected[0]} of {rejected[1]} translations would be rejected from training data.")
         return verdict or ["No labels were compared, so lost and invented structures cannot be counted."]
@@ -89,8 +92,7 @@ def faithfulness_sections(found: Faithfulness, viewed: Mapping[str, int]) -> Ite
     yield Section(
         "Did it invent or erase anything?", "faithfulness", lines=found.answers,
         note=" ".join(map(str, found.summary.get("limits") or ())), tables=tables, folded=folded,
-        plots=[] if found.anonymous else list(_pictures(found.folder / PICTURES)), layout="single",
-        links=dict(_links(found, viewed)),
+        plots=[] if found.anonymous else list(_pictures(found.folder / PICTURES)), links=dict(_links(found, viewed)),
     )  # fmt: skip
 
 

@@ -48,6 +48,8 @@ KINDS: Mapping[Kind, tuple[str, ...]] = {
     "converted": (MANIFEST,),
 }
 """By one of which files each kind of folder is known; the first kind counts."""
+CALLED = {"converted": "images", "faithfulness": "check"}
+"""Kinds that have another name in a heading."""
 NEARBY = ("runs/*/*/model", "*/runs/*/*/model", "model")
 """Where the model of an evaluation is looked for: below its folder's parent, and below the working directory."""
 
@@ -150,7 +152,8 @@ def answered(path: str | Path, out: Path | None = None, beside: Beside | None = 
         failed = {f"{len(failed)} images": "not judged; the evaluation's own folder says why."}
     written = render(
         out or path / PAGE, title=title, question=question, answers=answers, details=details, caveats=caveats,
-        sections=[each for each in sections if each], failures=failed, phantom=parts.phantom, kind=kind,
+        sections=[each for each in sections if each], failures=failed, phantom=parts.phantom,
+        kind=CALLED.get(kind, kind),
     )  # fmt: skip
     return written, answers
 

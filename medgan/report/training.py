@@ -90,7 +90,8 @@ def training_sections(training: Training, *, anonymous: bool = False) -> Iterato
     yield Section("Training", "training", facts=_facts(training))
     if training.run:
         yield from _curves(training, training.run)
-        yield from _panels(training, training.run, anonymous=anonymous)
+        if not anonymous:  # their captions name subjects
+            yield from _panels(training, training.run)
 
 
 def card_section(training: Training) -> Iterator[Section]:
@@ -165,7 +166,7 @@ def _curves(training: Training, run: RunFolder) -> Iterator[Section]:
     yield Section("Curves", "curves", note=note, lines=lines, plots=[Plot(png(drawn), alt)])
 
 
-def _panels(training: Training, run: RunFolder, *, anonymous: bool) -> Iterator[Section]:
+def _panels(training: Training, run: RunFolder) -> Iterator[Section]:
     """The panels of the kept epoch and of the last one."""
     panels = sorted((run.path / "samples").glob("epoch_*.png"))
     kept = f"epoch_{training.description.get('epoch', 0):04}.png"
@@ -177,5 +178,5 @@ def _panels(training: Training, run: RunFolder, *, anonymous: bool) -> Iterator[
             src = png(panel.read_bytes())
             plots.append(Plot(src, f"Samples of validation subjects after epoch {epoch}", f"After epoch {epoch}"))
     if plots:
-        note = f"{len(shown)} of {len(panels)} panels." + ("" if anonymous else f" All are in {run.path / 'samples'}.")
+        note = f"{len(shown)} of {len(panels)} panels. All are in {run.path / 'samples'}."
         yield Section("Samples while it trained", "samples", note=note, plots=plots, layout="single")

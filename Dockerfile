@@ -14,12 +14,14 @@ RUN apt-get update \
     && python3 -m venv /opt/medgan
 ENV PATH=/opt/medgan/bin:$PATH
 
+# EXTRA=postgres adds the driver that `mlflow server` needs for PostgreSQL; see compose.yaml.
+ARG EXTRA
 ARG PIP_EXTRA_INDEX_URL
 COPY pyproject.toml constraints.txt README.md LICENSE /src/
 COPY medgan /src/medgan
 COPY pipelines /src/pipelines
 COPY configs /src/configs
-RUN --mount=type=cache,target=/root/.cache/pip pip install -c /src/constraints.txt /src && rm -rf /src
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c /src/constraints.txt "/src${EXTRA:+[$EXTRA]}" && rm -rf /src
 
 # HOME is the mounted folder, whoever runs the container: runs, the MLflow database and the cache outlive it.
 RUN useradd --uid 10001 --home-dir /data --create-home medgan

@@ -49,7 +49,7 @@ def test_the_image_runs_the_tested_versions_on_a_cuda_runtime_that_can_be_replac
     order = [instruction for instruction, _ in instructions()]
     assert "RUN" not in order[order.index("USER") :]
     (install,) = (command for command in arguments("RUN") if "pip install" in command)
-    assert "-c /src/constraints.txt /src" in install
+    assert '-c /src/constraints.txt "/src${EXTRA:+[$EXTRA]}"' in install
 
 
 def test_the_image_holds_what_it_copies_and_nothing_else():

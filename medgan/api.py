@@ -27,7 +27,6 @@ from medgan.errors import ConfigError, MedganWarning
 from medgan.evaluation.evaluate import Evaluation, render
 from medgan.evaluation.evaluate import evaluate as run_evaluation
 from medgan.evaluation.judging import LabelNames, Modalities
-from medgan.evaluation.recording import record_evaluation
 from medgan.evaluation.tissues import Modality
 from medgan.inference.batch import BatchSummary, conversion_fabric, local_model, warning_lines
 from medgan.inference.convert import ConvertOrder
@@ -35,6 +34,7 @@ from medgan.inference.convert import convert as run_conversion
 from medgan.inference.jobs import header_text, model_origin
 from medgan.inference.recording import record_batch
 from medgan.inference.translate import OF_PHANTOM, translate
+from medgan.report.recording import record_evaluation
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.tracking import resolve_uri

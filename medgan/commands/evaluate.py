@@ -98,8 +98,8 @@ def evaluate(
     from medgan.evaluation.evaluate import evaluate as run
     from medgan.evaluation.evaluate import render
     from medgan.evaluation.judging import Modalities
-    from medgan.evaluation.recording import record_evaluation
     from medgan.report.page import report_line, write_report
+    from medgan.report.recording import record_evaluation
     from medgan.tracking import resolve_uri
 
     resolve_uri(recording.tracking)  # an address that no store can have is refused before the work

@@ -51,6 +51,8 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 ANONYMOUS = "MEDGAN_ANONYMOUS"
 """The environment variable by which a user keeps name, command and note from MLflow."""
+TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Of an experiment, so that MLflow's page has charts and models, and not its tools for language models."""
 RETRY_S = 60.0
 """How long a lost store is left alone before it is tried again."""
 LONGEST_PARAMETER = 6000
@@ -283,7 +285,7 @@ def _experiment_id(client: MlflowClient, uri: str, name: str) -> str:
     database = database_of(uri)
     with unless_it_exists():
         artifacts = (database.parent / "artifacts").as_uri() if database else None
-        return client.create_experiment(name, artifact_location=artifacts)
+        return client.create_experiment(name, artifact_location=artifacts, tags=TRAINING)
     experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage == "deleted":
         raise ConfigError(

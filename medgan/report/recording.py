@@ -5,20 +5,25 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
 from medgan.data.hashes import known_by
 from medgan.data.streams import write_csv
 from medgan.data.studies import sidecar
+from medgan.errors import MedganError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation
 from medgan.evaluation.matching import Case
 from medgan.evaluation.statistics import by_subject
+from medgan.report.page import PAGE, Beside, write_report
 from medgan.tracking import RecordedRun, record_of_model
 
 KEY_FILE, TABLE = "cases_key.csv", "test/cases.json"
 """In the results' folder, who is which case; on the run, the figures by case."""
+TELLING = 4
+"""Letters of a name from which on it is looked for in the page: shorter ones are found in any file."""
 BOUNDS = "lower", "upper"
 
 
@@ -47,12 +52,34 @@ def record_evaluation(evaluation: Evaluation, out: Path, tracking: str | None = 
         return f"not recorded: the synthetic images {which}; MLflow keeps figures with the run of one."
     test_set = _sha256(sorted(each for own in digests.values() for each in own))
 
-    def write(run: RecordedRun) -> None:
-        run.metrics(_figures(evaluation, len(subjects)), dataset=("test", test_set))
-        run.table(_table(evaluation, {name: name for name in called} if names else called), TABLE)
-        run.tags({"test_set": test_set, "test_pairs": "paired" if evaluation.paired else "unpaired"})
+    shown = {name: name for name in called} if names else called
+    problem = ""
 
-    return record_of_model(tracking, models.pop(), write)
+    def write(run: RecordedRun) -> None:
+        nonlocal problem
+        run.metrics(_figures(evaluation, len(subjects)), dataset=("test", test_set))
+        run.table(_table(evaluation, shown), TABLE)
+        run.tags({"test_set": test_set, "test_pairs": "paired" if evaluation.paired else "unpaired"})
+        with TemporaryDirectory() as folder:
+            page, problem = _page(out, Path(folder), shown, evaluation)
+            if not problem:
+                run.artifact(page, "test")
+
+    line = record_of_model(tracking, models.pop(), write)
+    return f"{line}; without the page: {problem}" if problem else line
+
+
+def _page(out: Path, folder: Path, called: Mapping[str, str], evaluation: Evaluation) -> tuple[Path, str]:
+    """The page of the results in a folder, without paths, and why it must not be sent; empty where it may be."""
+    try:
+        page = write_report(out, folder / PAGE, Beside(names=called))
+    except MedganError as error:
+        return folder, str(error)
+    text = page.read_text(encoding="utf-8")
+    people = {*evaluation.rows["subject"], *evaluation.who.subjects, *evaluation.who.unknown} - {*called.values()}
+    people = {str(out.absolute()), *(name for name in people if len(name) >= TELLING)}
+    told = any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in people)
+    return page, "a subject's name or a path is still in it." if told else ""
 
 
 def _model_of(image: Path) -> str:
@@ -80,12 +107,12 @@ def _names_of_cases(digests: Mapping[str, list[str]]) -> dict[str, str]:
 
 def _figures(evaluation: Evaluation, subjects: int) -> dict[str, float]:
     """``test/METRIC`` of the synthetic arm with its bounds, and ``test/ARM/METRIC`` of the others."""
-    figures = {"test/subjects": float(subjects)}
+    figures: dict[str, float] = {}
     for row in evaluation.summary.to_dict("records"):
         key = f"test/{row['metric']}" if row["arm"] == SYNTHETIC else f"test/{row['arm']}/{row['metric']}"
         bounds = BOUNDS if row["arm"] == SYNTHETIC else ()
         figures |= {key: row["mean"]} | {f"{key}_{bound}": row[bound] for bound in bounds}
-    return figures
+    return figures | {"test/subjects": float(subjects)}
 
 
 def _table(evaluation: Evaluation, called: Mapping[str, str]) -> pd.DataFrame:

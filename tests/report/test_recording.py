@@ -10,7 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from medgan.evaluation.evaluate import evaluate
-from medgan.evaluation.recording import record_evaluation
+from medgan.report.recording import record_evaluation
 from medgan.tracking import KeptModel, Tracker, resolve_uri
 
 SUBJECTS = "Meyer-Anna", "Zorn-Otto", "Abel-Ida"
@@ -113,6 +113,8 @@ def test_no_name_and_no_path_is_sent_unless_asked_for(run_of, tmp_path):
     store = Path(resolve_uri().removeprefix("sqlite:///")).parent
     sent = b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
     assert b"test/mae_hu" in sent
+    page = Path(MlflowClient(resolve_uri()).download_artifacts(run_id, "test/report.html")).read_text()
+    assert "case 3" in page
     assert not [word for word in (*SUBJECTS, "secret-place") if word.encode() in sent]
     record_evaluation(evaluation, out, names=True)
     assert set(table_of(MlflowClient(resolve_uri()), run_id)["case"]) == set(SUBJECTS)

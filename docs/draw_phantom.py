@@ -1,7 +1,7 @@
 """Draw the contact sheets of the phantom: ``python docs/draw_phantom.py [FOLDER]``.
 
-A row for each subject (for each series of a head), at several levels, in the radiological convention: the patient's
-right is on the left of the image. Where a subject has lesions, the level nearest to the largest of them is moved there.
+A row for each subject (for each series of a head), at several levels, as radiologists hang them: the patient's right is
+on the left of the image. Where a subject has lesions, the level nearest to the largest of them is moved there.
 """
 
 import sys
@@ -10,23 +10,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from medgan.phantom.kinds import KINDS
+from medgan.phantom.kinds import KINDS, Kind
+from medgan.pictures.tiles import Row, Tile, sheet
+from medgan.pictures.views import view
+from medgan.pictures.windows import SOFT_TISSUE, DisplayWindow
 
 SEED = 2
 LEVELS_MM = (45.0, 10.0, -15.0, -45.0)
 SHAPE = (192, 192, 48)
-ROWS = slice(22, 170)
-"""The part of an abdominal slice's height that holds the patient."""
-WINDOW_HU = (-160.0, 240.0)
-WIDE_HU = (-400.0, 600.0)
+WIDE = DisplayWindow("wide", -400.0, 600.0, "HU")
 HEAD_LEVELS_MM = (-50.0, -14.0, 2.0, 14.0, 34.0)
 HEAD_SHAPE = (120, 140, 30)
-
-Panel = NDArray[np.uint8]
-Row = tuple[str, list[tuple[str, Panel]]]
-"""What is written over a row, and its pictures, each with its own caption."""
 
 
 def slices(levels_mm: Iterable[float], slice_mm: float, lesions: NDArray[np.uint8]) -> list[int]:
@@ -39,37 +34,45 @@ def slices(levels_mm: Iterable[float], slice_mm: float, lesions: NDArray[np.uint
     return shown
 
 
-def panel(voxels: NDArray[np.int16], lower: float, upper: float) -> Panel:
-    """One slice (X, Y) as grey values (height, width)."""
-    grey = np.clip((voxels - lower) / (upper - lower), 0, 1) * 255
-    return grey.T[::-1, ::-1].astype(np.uint8)
+def tile(kind: Kind, voxels: NDArray[np.int16], place: int, window: DisplayWindow, title: str) -> Tile:
+    """An axial slice of a phantom's scan (X, Y, Z), whose middle is the origin."""
+    affine = np.diag([*kind.spacing_mm(voxels.shape), 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(voxels.shape) - 1) / 2
+    shown = view(voxels, affine, "axial", place)
+    return Tile(shown, window, f"{title}, {shown.caption.rpartition(', ')[2]}")
+
+
+def up_to(brightest: float) -> DisplayWindow:
+    """An MR from nothing to its brightest tissue."""
+    return DisplayWindow("to the brightest tissue", 0.0, brightest, "arbitrary")
 
 
 def abdomens_in_ct() -> Iterable[Row]:
-    """Four subjects from the late arterial to the portal phase, contrast beside plain at W400 L40."""
+    """Four subjects from the late arterial to the portal phase, contrast beside plain."""
     kind = KINDS["abdomen_ct"]
     for subject in (3, 7, 8, 11):
         volumes = kind.render(SEED, subject, shape=SHAPE)
-        pictures = [
-            (domain, panel(volumes[domain][:, :, z], *WINDOW_HU)[ROWS])
+        tiles = [
+            tile(kind, volumes[domain], z, SOFT_TISSUE, domain)
             for z in slices(LEVELS_MM, 2.5, volumes["lesions"])
             for domain in kind.domains
         ]
         note = ", liver lesions" if volumes["lesions"].any() else ""
-        yield f"subject {subject}: phase {kind.describe(SEED, subject)['plain']['phase']:.2f}{note}", pictures
+        yield Row(tiles, f"subject {subject}: phase {kind.describe(SEED, subject)['plain']['phase']:.2f}{note}")
 
 
 def abdomens_in_mr_and_ct() -> Iterable[Row]:
-    """Two subjects, MR beside CT at W1000 L100."""
+    """Two subjects, MR beside CT."""
     kind = KINDS["abdomen_mr_ct"]
     for subject in (3, 8):
         volumes = kind.render(SEED, subject, shape=SHAPE)
-        brightest = float(np.percentile(volumes["mr"], 99.5))
-        pictures = []
-        for z in slices(LEVELS_MM[:3], 2.5, volumes["lesions"]):
-            pictures.append(("mr", panel(volumes["mr"][:, :, z], 0, brightest)[ROWS]))
-            pictures.append(("ct", panel(volumes["ct"][:, :, z], *WIDE_HU)[ROWS]))
-        yield f"subject {subject}: scale {kind.describe(SEED, subject)['mr']['scale']:g}", pictures
+        windows = {"mr": up_to(float(np.percentile(volumes["mr"], 99.5))), "ct": WIDE}
+        tiles = [
+            tile(kind, volumes[domain], z, window, domain)
+            for z in slices(LEVELS_MM[:3], 2.5, volumes["lesions"])
+            for domain, window in windows.items()
+        ]
+        yield Row(tiles, f"subject {subject}: scale {kind.describe(SEED, subject)['mr']['scale']:g}")
 
 
 def heads_in_mr() -> Iterable[Row]:
@@ -77,23 +80,15 @@ def heads_in_mr() -> Iterable[Row]:
     kind = KINDS["head_mr"]
     volumes = kind.render(SEED, 0, shape=HEAD_SHAPE, lesions=1.0)
     for domain in kind.scans:
-        brightest = float(np.percentile(volumes["t1_gd" if domain == "t1" else domain], 99.3))
+        window = up_to(float(np.percentile(volumes["t1_gd" if domain == "t1" else domain], 99.3)))
         shown = slices(HEAD_LEVELS_MM, 4.0, volumes["lesions"])
-        yield domain, [("", panel(volumes[domain][:, :, z], 0, brightest)) for z in shown]
+        yield Row([tile(kind, volumes[domain], z, window, domain) for z in shown])
 
 
 def draw(rows: Iterable[Row], path: Path) -> None:
     """Write a sheet."""
-    captions, pictures = zip(*rows, strict=True)
-    sheet = Image.fromarray(np.vstack([np.hstack([picture for _, picture in row]) for row in pictures]))
-    pen = ImageDraw.Draw(sheet)
-    height, width = pictures[0][0][1].shape
-    for row, caption in enumerate(captions):
-        pen.text((4, row * height + 2), caption, fill=255)
-    for column, (caption, _) in enumerate(pictures[0]):
-        pen.text((column * width + 4, height - 12), caption, fill=255)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(40).save(path, optimize=True)
+    sheet(list(rows), "").image.quantize(64).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -375,6 +375,11 @@ $("slice").addEventListener("input", () => lookAt({ slice: Number($("slice").val
 $("in").addEventListener("click", () => lookAt({ zoom: view.zoom * 1.25 }));
 $("out").addEventListener("click", () => lookAt({ zoom: view.zoom / 1.25 }));
 $("reset").addEventListener("click", () => lookAt(first()));
+// Whoever works by mouse and keys at once would press a button again by Enter, or move a slider by arrows.
+const toTrial = () => $("question").focus({ preventScroll: true });
+for (const id of ["in", "out", "reset", "keys"]) $(id).addEventListener("mousedown", (event) => event.preventDefault());
+$("slice").addEventListener("pointerup", toTrial);
+$("preset").addEventListener("change", toTrial);
 $("next").addEventListener("click", next);
 $("start").addEventListener("click", start);
 $("pause").addEventListener("click", pause);

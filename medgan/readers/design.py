@@ -134,6 +134,8 @@ class Equalised(Config):
     noise: dict[str, float]
     """By arm, the middle noise in grey levels of 255, as shown."""
     noise_before: dict[str, float]
+    grain: dict[str, float]
+    """By arm, how coarse the noise is: that in means of 2 x 2 pixels as a share of it; .5 if white."""
     sharpness: dict[str, float]
     """By arm, the middle absolute step between neighbouring pixels, in grey levels."""
     blob_bytes: int

@@ -5,7 +5,7 @@ Rows and columns are as radiologists hang them: the patient's right on the left,
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,9 @@ WIDER = 2.0
 OUTSIDE_HU = -200.0
 """Images with lower values are in HU; so are all where a window is given."""
 MARGIN_MM, TOLERANCE_MM = 8.0, 3.0
-HALVINGS = 7
+HALVINGS = 8
+WIDEST_GRAIN = 2.0
+"""Standard deviation of a blur in pixels."""
 MOST_PIXELS = 512
 MOST_ROWS = 16_384
 """Of all slices of a stack, one below the other."""
@@ -197,8 +199,8 @@ def stacks_at(
 ) -> tuple[dict[Arm, Pixels], dict[str, dict[str, float]]]:
     """The arms at a level as greys (slices, rows, columns), not yet rounded, and what was measured in them.
 
-    With equal noise the smoother arms get as much as the noisiest one has; noise is white, and added before greys are
-    cut off at black and white.
+    With equal noise the smoother arms get as much as the noisiest one has, and as coarse, before greys are cut off at
+    black and white.
     """
     greys = {arm: _sampled(scene, volume, level, frame, 1, settings) for arm, volume in scene.volumes.items()}
     low, high = scene.bounds or (0.0, 100.0)
@@ -208,12 +210,14 @@ def stacks_at(
     compared: list[Arm] = [arm for arm in greys if arm != "source"]
     before: dict[str, float] = {arm: noise(greys[arm]) for arm in compared}
     if settings.equal_noise:
-        most = max(before.values())
+        noisiest = greys[max(compared, key=before.__getitem__)]
         for arm in compared:
             word = keyed(seed, "noise", scene.person.name, level, arm)
-            greys[arm] = noisier(greys[arm], most, np.random.default_rng(int(word[:16], 16)))
+            greys[arm] = noisier(greys[arm], noisiest, np.random.default_rng(int(word[:16], 16)))
     after: dict[str, float] = {arm: noise(greys[arm]) for arm in compared}
-    return greys, {"before": before, "noise": after, "sharpness": {arm: sharpness(greys[arm]) for arm in compared}}
+    grains: dict[str, float] = {arm: grain(greys[arm]) for arm in compared}
+    sharp: dict[str, float] = {arm: sharpness(greys[arm]) for arm in compared}
+    return greys, {"before": before, "noise": after, "grain": grains, "sharpness": sharp}
 
 
 def lesions_at(scene: Scene, level: int, frame: Frame, settings: ReaderStudy) -> tuple[Lesion, ...]:
@@ -289,19 +293,50 @@ def noise(greys: Pixels) -> float:
     return float(np.median(np.abs(response[inside]) / (0.6745 * 6)))
 
 
-def noisier(greys: Pixels, wanted: float, rng: np.random.Generator) -> Pixels:
-    """A stack with so much white noise that its measured noise is ``wanted``; as it is where it has as much already.
+def grain(greys: Pixels) -> float:
+    """How coarse the noise of a stack is: its noise in means of 2 x 2 pixels, as a share of its noise; .5 if white."""
+    fine, coarse = _both(greys)
+    return coarse / fine if fine > 0 else 0.5
 
-    How much is found by halving, since texture and noise do not simply add in what is measured.
+
+def _both(greys: Pixels) -> tuple[float, float]:
+    """The noise of a stack, and that in means of 2 x 2 pixels."""
+    rows, columns = (size // 2 * 2 for size in greys.shape[1:])
+    pooled = greys[:, :rows, :columns].reshape(len(greys), rows // 2, 2, columns // 2, 2).mean(axis=(2, 4))
+    return noise(greys), noise(pooled)
+
+
+def noisier(greys: Pixels, like: Pixels, rng: np.random.Generator) -> Pixels:
+    """A stack with so much noise, and as coarse, as another has; as it is where it has as much already.
+
+    White noise is blurred until its grain is that of what is lacking, and scaled until the stack's noise is that of the
+    other; both by halving, since texture and noise do not simply add in what is measured.
     """
-    if noise(greys) >= wanted:
+    few = slice(None, None, max(1, len(greys) // 3))
+    own = greys[few]
+    (fine, coarse), (wanted, wanted_coarse) = _both(own), _both(like[few])
+    if fine >= wanted:
         return greys
-    field = rng.standard_normal(greys.shape).astype(np.float32)
-    low, high = 0.0, 2 * wanted
+    lacking = (max(wanted_coarse**2 - coarse**2, 0.0) / (wanted**2 - fine**2)) ** 0.5
+    white = rng.standard_normal(greys.shape)
+
+    def blurred(width: float) -> Pixels:
+        field = ndimage.gaussian_filter(white, (0, width, width)) if width > 0 else white
+        return np.asarray(field / field.std(), np.float32)
+
+    width = _halved(lambda width: grain(128 + 16 * blurred(width)[few]), lacking, WIDEST_GRAIN)
+    field = blurred(width)
+    most = 4 * wanted / noise(128 + 16 * field[few]) * 16
+    return greys + np.float32(_halved(lambda scale: noise(own + np.float32(scale) * field[few]), wanted, most)) * field
+
+
+def _halved(of: Callable[[float], float], wanted: float, most: float) -> float:
+    """Where between 0 and ``most`` a growing function reaches a value; 0 where it begins above it."""
+    low, high = 0.0, most
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if noise(greys + middle * field) < wanted else (low, middle)
-    return greys + np.float32(high) * field
+        low, high = (middle, high) if of(middle) < wanted else (low, middle)
+    return low if low == 0 else (low + high) / 2
 
 
 def sharpness(greys: Pixels) -> float:

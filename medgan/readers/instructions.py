@@ -40,9 +40,11 @@ def instructions(key: Key) -> str:
     """What whoever runs the study hands on, and keeps, in Markdown."""
     same, settings = key.equalised, key.settings
     measured = [
-        f"- {what}: " + ", ".join(f"{arm} {value:.2f}" for arm, value in values.items()) + " of 255 greys"
+        f"- {what}: " + ", ".join(f"{arm} {value:.2f}" for arm, value in values.items())
         for what, values in (
-            ("noise before", same.noise_before), ("noise as shown", same.noise), ("sharpness as shown", same.sharpness),
+            ("noise before, of 255 greys", same.noise_before), ("noise as shown", same.noise),
+            ("grain of noise as shown, .5 is white", same.grain),
+            ("sharpness as shown, mean step between pixels in greys", same.sharpness),
         )
     ]  # fmt: skip
     prevalence = "are told" if settings.tell_prevalence else "are not told"

@@ -211,12 +211,12 @@ class _Drawing:
         used = {id_ for trial in trials for id_ in (*trial.stacks, trial.source)}
         self.blobs = images.padded({id_: blob for id_, blob in self.blobs.items() if id_ in used}, self._seed)
         frame = self._frame
-        middle = {what: self._middle(what) for what in ("before", "noise", "sharpness")}
+        middle = {what: self._middle(what) for what in ("before", "noise", "grain", "sharpness")}
         equalised = Equalised(
             pixel_mm=frame.pixel_mm, slice_mm=frame.slice_mm, rows=frame.rows, columns=frame.columns,
             slices=frame.slices, lower=frame.lower, upper=frame.upper, unit=frame.window.unit,
             window=frame.window.name, shown=(frame.window.lower, frame.window.upper), noise=middle["noise"],
-            noise_before=middle["before"], sharpness=middle["sharpness"],
+            noise_before=middle["before"], grain=middle["grain"], sharpness=middle["sharpness"],
             blob_bytes=len(next(iter(self.blobs.values()), b"")),
         )  # fmt: skip
         return Key(
@@ -242,9 +242,17 @@ class _Drawing:
                 f"Practice has {practice} trials instead of {self._settings.burn_in}: at most a quarter of the "
                 "subjects is kept for it; give more subjects."
             )
-        for what, values in (("noise", equalised.noise), ("sharpness", equalised.sharpness)):
+        for what, values in (
+            ("noise", equalised.noise),
+            ("grain of noise", equalised.grain),
+            ("sharpness", equalised.sharpness),
+        ):
             low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
             if high > UNLIKE * low:
                 told = ", ".join(f"{arm} {value:.2f}" for arm, value in values.items())
-                advice = "; --equal-noise adds noise to the smoother arm" if not self._settings.equal_noise else ""
-                yield f"The arms differ in {what} ({told} of 255 greys), by which readers may tell them{advice}."
+                advice = (
+                    "; --equal-noise adds noise to the smoother arm"
+                    if what == "noise" and not self._settings.equal_noise
+                    else ""
+                )
+                yield f"The arms differ in {what} ({told}), by which readers may tell them{advice}."

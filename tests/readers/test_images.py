@@ -74,6 +74,20 @@ def test_noise_is_measured_and_made_equal():
         )
 
 
+@pytest.mark.parametrize("width", [0.0, 0.8])
+def test_added_noise_is_as_coarse_as_that_of_the_other_arm(width):
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    anatomy = (128 + 30 * gaussian_filter(rng.standard_normal((9, 96, 96)), (0, 12, 12)) * 12).astype(np.float32)
+    field = gaussian_filter(rng.standard_normal(anatomy.shape), (0, width, width))
+    real = anatomy + 5 * (field / field.std()).astype(np.float32)
+    smooth = images.noisier(anatomy, real, np.random.default_rng(1))
+    assert (smooth - anatomy).std() == pytest.approx(5, rel=0.1)
+    assert images.grain(smooth) == pytest.approx(images.grain(real), rel=0.1)
+    np.testing.assert_array_equal(images.noisier(real, anatomy, rng), real)
+
+
 def test_the_smoother_arm_gets_the_noise_of_the_other(make):
     plain, equal = make().key.equalised, make(equal_noise=True).key.equalised
     assert plain.noise["synthetic"] < 0.7 * plain.noise["real"]

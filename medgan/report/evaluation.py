@@ -111,10 +111,16 @@ class Evaluation:
         return any(bool(sidecar(Path(path)).get("phantom")) for path in real[:1])
 
     @cached_property
-    def model(self) -> Mapping[str, Any]:
-        """Which model made the images, as the sidecar of the first one says."""
+    def facts(self) -> Mapping[str, Any]:
+        """The sidecar of the first translation; empty where there is none."""
         paths = self.cases["synthetic"]
-        return _model(sidecar(Path(paths.iloc[0]))) if len(paths) else {}
+        return sidecar(Path(paths.iloc[0])) if len(paths) else {}
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """Which model made the images, as the first one's sidecar says."""
+        model = self.facts.get("Model")
+        return model if isinstance(model, dict) else {}
 
     @cached_property
     def split_hash(self) -> str:
@@ -401,11 +407,6 @@ def _interval(row: Mapping[str, Any]) -> Interval:
 def _number(value: Any) -> float:
     """A figure of a JSON file, where null is missing and ``inf`` infinite."""
     return float("nan") if value is None else float(value)
-
-
-def _model(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    model = facts.get("Model")
-    return model if isinstance(model, dict) else {}
 
 
 def _json(path: Path) -> Mapping[str, Any]:

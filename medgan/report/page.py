@@ -322,6 +322,7 @@ def _again(path: Path, kind: Kind, parts: Parts, beside: Beside) -> Section | No
         return None
     commands = run_commands(parts.training) if parts.training else {}
     if parts.evaluation:
+        commands |= _translating(parts.evaluation, parts.training)
         commands |= {"Judged by": str(parts.evaluation.summary.get("command") or _judging(parts.evaluation))}
     elif parts.training and kind in ("run", "model"):
         commands |= _next(parts.training)
@@ -332,6 +333,21 @@ def _again(path: Path, kind: Kind, parts: Parts, beside: Beside) -> Section | No
     words += [word for each in beside.studies for word in ("--study", str(each))]
     commands["This page"] = shlex.join(words)
     return Section("Commands", "commands", commands=commands)
+
+
+def _translating(evaluation: Evaluation, training: Training | None) -> dict[str, str]:
+    """What translated the images, as far as their sidecars and the run tell."""
+    places, facts = evaluation.summary["places"], evaluation.facts
+    if not facts or training is None or not places.get("source"):
+        return {}
+    words = [str(split_place(places["source"])[0]), str(split_place(places["synthetic"])[0])]
+    if training.split and set(evaluation.rows["subject"]) <= set(training.split.test):
+        words += ["--part", "test"]
+    words += ["--change-map"] if facts.get("ChangeMap") else []
+    words += ["--direction", "to_source"] if facts.get("Direction") == "to_source" else []
+    return {
+        "Translated by (as far as the images' own files tell)": _line("convert", *words, "--model", str(training.model))
+    }
 
 
 def _judging(evaluation: Evaluation) -> str:

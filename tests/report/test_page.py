@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,10 @@ from medgan.inference.jobs import MANIFEST
 from medgan.report.evaluation import read_evaluation
 from medgan.report.page import Beside, kind_of, report_line, write_report
 from medgan.report.study import write_page
+from medgan.report.training import read_training
 from report_scans import write_scans
+
+ROOT = Path(__file__).parents[2]
 
 
 def text_of(path):
@@ -98,6 +102,28 @@ def test_a_run_says_that_it_cannot_say_and_which_commands_can(run):
 def test_a_run_that_did_not_make_the_images_is_refused(judged, run):
     with pytest.raises(ConfigError, match="is not the model that made these images"):
         write_report(judged, beside=Beside(run=run))
+
+
+def test_the_run_that_made_the_images_is_found_by_their_hash_and_told_without_names_if_asked(tmp_path, run):
+    places = write_scans(tmp_path, ["anna", "bert"])
+    digest = read_training(run).sha256
+    for sidecar in places["synthetic"].glob("*.json"):
+        facts = {
+            "Model": {"Name": "ct_contrast", "DescriptionSHA256": digest},
+            "Direction": "to_target",
+            "ChangeMap": "HU",
+        }
+        write_json(sidecar, facts)
+    (run / "samples").mkdir()
+    copyfile(next(ROOT.glob("docs/images/*.png")), run / "samples/epoch_0002.png")
+    evaluate(**places)
+    text = text_of(write_report(places["out"]))
+    assert "Samples while it trained" in text
+    assert f"medgan convert {places['source']} {places['synthetic']} --change-map --model {run}/model" in text
+    page = write_report(places["out"], tmp_path / "page.html", Beside(names={"anna": "case 1", "bert": "case 2"}))
+    assert "Curves" in text_of(page)
+    assert "Samples while it trained" not in text_of(page)
+    assert str(tmp_path) not in text_of(page)
 
 
 def test_translations_without_truth_show_what_was_done_and_changed(tmp_path):

@@ -149,5 +149,7 @@ def _say_figures(figures: "Mapping[str, Interval]", quiet: bool, before: str = "
     from medgan.evaluation.statistics import interval_text
 
     for figure, estimate in figures.items():
+        if not estimate.n:
+            continue
         text = interval_text(estimate.mean, estimate.lower, estimate.upper, ".3g", missing="not defined")
         say(quiet, f"{before}{figure}: {text}, n = {estimate.n}")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,11 @@ class _Check:
         self.studies = read_images(order.studies, options=order.options)
         converted = read_images(order.converted, options=order.options)
         self.matching = match(converted, self.studies, {"source": self.studies}, paired=False)
+        taken = {case.partners["source"] for case in self.matching.cases}
+        self.inputs = replace(self.studies, images=tuple(each for each in self.studies.images if each.path in taken))
         self.labels: tuple[LabelMaps, LabelMaps] | None = None
         if order.input_labels and order.output_labels:
-            before, after = (
-                read_label_maps(place, self.studies) for place in (order.input_labels, order.output_labels)
-            )
+            before, after = (read_label_maps(place, self.inputs) for place in (order.input_labels, order.output_labels))
             self.labels = before, after
         self.names, self.remarks = self._common_names()
 
@@ -135,8 +135,9 @@ class _Check:
             {each.case.name: each.print for each in found}, {each.case.name: each.case.subject for each in found}
         )
         tables = _tables(found, places, unlike, order.output)
+        compared = any(each.structures for each in found)
         result = Faithfulness(
-            tables[0], failures, order.rule.least_dice, structures=tables[1] if self.labels else None, places=tables[2],
+            tables[0], failures, order.rule.least_dice, structures=tables[1] if compared else None, places=tables[2],
             remarks=self.remarks, limits=[*([LABELS_ERR] if self.labels else []), ALONE],
         )  # fmt: skip
         result.write(order.output)
@@ -197,7 +198,7 @@ class _Check:
     def _with_unexplained(self, found: Sequence[_Found]) -> list[list[Place]]:
         """The places of each case, with those blobs that chance seldom reaches in other subjects."""
         scores = [(each.case.subject, [blob.score for blob in each.blobs]) for each in found if each.blobs is not None]
-        if len({subject for subject, _ in scores}) < 2:
+        if len({subject for subject, _ in scores}) == 1:
             self.remarks.append(
                 f"One subject alone: how often chance is as odd is not known, so places from a score of "
                 f"{UNCALIBRATED:g} on are listed."
@@ -237,8 +238,8 @@ class _Check:
     def _compared(self, source: Volume) -> list[Structure]:
         """Every structure of one case."""
         assert self.labels
-        study = next(image for image in self.studies.images if image.path == source.path)
-        before, after = (maps.of(study, self.studies).masks(source.grid) for maps in self.labels)
+        study = next(image for image in self.inputs.images if image.path == source.path)
+        before, after = (maps.of(study, self.inputs).masks(source.grid) for maps in self.labels)
         names = self.names if self.names is not None else sorted({*before.names, *after.names}, key=_number)
         return [compare_structure(name, before[name], after[name], source.grid, self.order.rule) for name in names]
 

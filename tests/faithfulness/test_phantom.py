@@ -50,7 +50,7 @@ def tampered(tmp_path_factory):
                 write_volume(mask, grid, path, np.uint8)
     truth = {kind: grid.affine[:3, :3] @ middle + grid.affine[:3, 3] for kind, middle in truth.items()}
     order = ConvertedOrder(
-        f"{root / 'phantom/cohort.csv'}:contrast", root / "out", str(root / "converted"), str(root / "in"),
+        str(root / "phantom/cohort.csv"), root / "out", str(root / "converted"), str(root / "in"),
         str(root / "made"), rule=Rule(("lesion",)),
     )  # fmt: skip
     return check_converted(order, Console(quiet=True)), truth, root

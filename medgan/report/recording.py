@@ -12,7 +12,6 @@ import pandas as pd
 from medgan.data.hashes import known_by
 from medgan.data.streams import write_csv
 from medgan.data.studies import sidecar
-from medgan.errors import MedganError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.evaluate import KEYS, Evaluation
 from medgan.evaluation.matching import Case
@@ -73,8 +72,8 @@ def _page(out: Path, folder: Path, called: Mapping[str, str], evaluation: Evalua
     """The page of the results in a folder, without paths, and why it must not be sent; empty where it may be."""
     try:
         page = write_report(out, folder / PAGE, Beside(names=called))
-    except MedganError as error:
-        return folder, str(error)
+    except Exception as error:  # whatever a page brings about, the figures are still to be kept
+        return folder, str(error) or type(error).__name__
     text = page.read_text(encoding="utf-8")
     people = {*evaluation.rows["subject"], *evaluation.who.subjects, *evaluation.who.unknown} - {*called.values()}
     people = {str(out.absolute()), *(name for name in people if len(name) >= TELLING)}

@@ -83,12 +83,12 @@ def record_of_model(tracking: str | None, sha256: str, write: Callable[[Recorded
                     "name the store of its training by --tracking."
                 )
             recorded = RecordedRun(client, run)
-            write(recorded)
+        write(recorded)
         return f"recorded on {run_page(uri, run)}"
     except ConfigError as error:
         return f"not recorded: {error}"
     except STORE_ERRORS as error:
-        return f"not recorded whole: MLflow does not take it ({first_line(error)})."
+        return f"not recorded whole: MLflow at {without_password(uri)} does not take it ({first_line(error)})."
 
 
 def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:

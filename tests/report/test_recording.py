@@ -10,6 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from medgan.evaluation.evaluate import evaluate
+from medgan.report import recording
 from medgan.report.recording import record_evaluation
 from medgan.tracking import KeptModel, Tracker, resolve_uri
 
@@ -129,6 +130,28 @@ def test_what_cannot_be_recorded_is_told_in_a_line_and_makes_no_store(tmp_path, 
     assert "cannot be used" in record_evaluation(evaluation, out, "http://127.0.0.1:9")
     (tmp_path / "synthetic" / f"{SUBJECTS[0]}.json").unlink()
     assert "do not all say which model" in record_evaluation(evaluate(**lay_out_again(tmp_path)), out)
+
+
+def test_a_store_that_is_lost_in_the_middle_and_a_page_that_fails_cost_a_line(run_of, tmp_path, monkeypatch):
+    sha256 = "e" * 64
+    run_id = run_of(sha256, "ct_contrast", tmp_path)
+    evaluation, out = judged(tmp_path, sha256)
+    (out / "summary.json").write_text("damaged")
+    line = record_evaluation(evaluation, out)
+    assert line.startswith(f"recorded on MLflow run {run_id}")
+    assert "without the page: " in line
+    monkeypatch.setattr(MlflowClient, "log_text", lambda *_: (_ for _ in ()).throw(OSError("the cable is out")))
+    assert "not recorded whole: MLflow at sqlite:" in record_evaluation(evaluation, out)
+
+
+def test_a_page_that_still_holds_a_name_is_not_sent(run_of, tmp_path, monkeypatch):
+    sha256 = "f" * 64
+    run_id = run_of(sha256, "ct_contrast", tmp_path)
+    evaluation, out = judged(tmp_path, sha256)
+    monkeypatch.setattr(recording, "write_report", lambda _, page, __: page.write_text(SUBJECTS[0]) and page)
+    assert "without the page: a subject's name" in record_evaluation(evaluation, out)
+    sent = [file.path for file in MlflowClient(resolve_uri()).list_artifacts(run_id, "test")]
+    assert sent == ["test/cases.json"]
 
 
 def lay_out_again(root):

@@ -28,7 +28,7 @@ from medgan.documents import read_json
 
 __all__ = ["Cache", "default_folder"]
 
-FORMAT = 6
+FORMAT = 7
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
 BLOCK = 2**22
 """Bytes of a file that are read at once."""

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from medgan.config import Config
 from medgan.data.domains import Domain, DomainPair
-from medgan.data.grid import slabs, upright
+from medgan.data.grid import UNPLACED, slabs, upright
 from medgan.data.masks import body_box, body_mask
 from medgan.data.volumes import Volume
 from medgan.errors import GeometryError
@@ -63,13 +63,15 @@ class Scan:
     slices: int
     modality: str | None
     """See :class:`medgan.data.grid.Volume`."""
+    placed: bool = True
+    """Whether its header says how it lies in the patient; if not, sides are those of the order of its voxels."""
 
 
 def scan_of(volume: Volume) -> Scan:
     """How a volume was scanned; an oblique axis counts as the one that it is nearest to."""
     grid = upright(volume).grid
     x, y, z = (spacing * count for spacing, count in zip(grid.spacing_mm, grid.size, strict=True))
-    return Scan(grid.spacing_mm, (x, y, z), grid.size[2], volume.modality)
+    return Scan(grid.spacing_mm, (x, y, z), grid.size[2], volume.modality, UNPLACED not in volume.notes)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ def _panel(held_out: LabelledHeldOut, predictions: Sequence[NDArray[np.uint8]], 
         planes = dict(shown_slices([(0, size) for size in truth.shape], study.affine))
         for plane in planes:
             image, true, marked = (
-                view(voxels, study.affine, plane, fullest(truth, plane)) for voxels in (study.voxels, truth, ours)
+                view(voxels, study.affine, plane, fullest(truth, plane), placed=study.scan is None or study.scan.placed)
+                for voxels in (study.voxels, truth, ours)
             )
             tiles = [Tile(image, window, "image")]
             tiles += [

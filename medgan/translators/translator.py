@@ -127,7 +127,7 @@ class Translator(Learner):
             windows = self._windows(source, target)
             for plane, place in shown_slices(source.body, source.affine):
                 slices = [
-                    view(voxels, source.affine, plane, place)
+                    view(voxels, source.affine, plane, place, placed=source.scan is None or source.scan.placed)
                     for voxels in (source.voxels, fake, *([target.voxels] if target else []))
                 ]
                 rows.append(Row(self._tiles(slices, *windows), f"case {number}: {slices[0].caption}"))

@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from medgan.data.grid import UNPLACED
 from medgan.data.preparation import GridConfig, prepare
 from medgan.pictures.tiles import draw
 from medgan.pictures.windows import BONE, SOFT_TISSUE
@@ -154,6 +157,14 @@ def test_a_training_panel_shows_the_patients_left_front_at_the_upper_right_howev
         assert row < 0.4
         assert column > 0.6
     assert ("oblique" in panel.rows[0].caption) == bool(degrees)
+
+
+def test_a_training_panel_doubts_the_sides_of_a_volume_whose_header_does_not_tell_them(make_translator):
+    translator = make_translator()
+    unplaced = dataclasses.replace(marked(), notes=(UNPLACED,))
+    case = prepare(unplaced, translator.pair.source, GridConfig(spacing_mm=(None, None, None)))
+    panel = translator.panel([case], [case.voxels])
+    assert {tile.view.letters[:2] for row in panel.rows for tile in row.tiles} == {("R?", "L?")}
 
 
 def test_around_a_drawn_slice_neighbours_stay_only_where_both_sides_measure_the_same(make_translator):

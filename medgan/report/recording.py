@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,10 +53,10 @@ def record_evaluation(evaluation: Evaluation, out: Path, tracking: str | None = 
     test_set = _sha256(sorted(each for own in digests.values() for each in own))
 
     shown = {name: name for name in called} if names else called
-    problem = ""
+    problem = experiment = ""
 
     def write(run: RecordedRun) -> None:
-        nonlocal problem
+        nonlocal problem, experiment
         run.metrics(_figures(evaluation, len(subjects)), dataset=("test", test_set))
         run.table(_table(evaluation, shown), TABLE)
         run.tags({"test_set": test_set, "test_pairs": "paired" if evaluation.paired else "unpaired"})
@@ -63,9 +64,11 @@ def record_evaluation(evaluation: Evaluation, out: Path, tracking: str | None = 
             page, problem = _page(out, Path(folder), shown, evaluation)
             if not problem:
                 run.artifact(page, "test")
+        experiment = run.experiment
 
     line = record_of_model(tracking, models.pop(), write)
-    return f"{line}; without the page: {problem}" if problem else line
+    line += f"; without the page: {problem}" if problem else ""
+    return f"{line}; beside other runs: `medgan compare {shlex.quote(experiment)}`" if experiment else line
 
 
 def _page(out: Path, folder: Path, called: Mapping[str, str], evaluation: Evaluation) -> tuple[Path, str]:

@@ -35,6 +35,11 @@ class RecordedRun:
         models = kept_models(client, self.id, str(run.info.experiment_id))
         self._model_id = models[0].model_id if models else None
 
+    @property
+    def experiment(self) -> str:
+        """The name of its experiment."""
+        return str(self._client.get_experiment(self._run.info.experiment_id).name)
+
     def metrics(self, values: Mapping[str, float], dataset: tuple[str, str] | None = None) -> None:
         """Figures such as ``test/mae_hu``, of the model too; see :func:`medgan.tracking.models.log_metrics`."""
         log_metrics(self._client, self.id, values, model_id=self._model_id, dataset=dataset)

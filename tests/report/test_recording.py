@@ -67,7 +67,9 @@ def test_figures_and_cases_are_on_the_run_with_the_same_keys_for_every_pipeline(
         sha256 = f"{number + 1}" * 64
         runs[experiment] = run_of(sha256, experiment, tmp_path)
         evaluations[experiment], out = judged(tmp_path / experiment, sha256, error=20.0 * (number + 1))
-        assert record_evaluation(evaluations[experiment], out).startswith(f"recorded on MLflow run {runs[experiment]}:")
+        line = record_evaluation(evaluations[experiment], out)
+        assert line.startswith(f"recorded on MLflow run {runs[experiment]}:")
+        assert line.endswith(f"; beside other runs: `medgan compare {experiment}`")
     client = MlflowClient(resolve_uri())
     one, other = (client.get_run(run_id) for run_id in runs.values())
     summary = evaluations["ct_contrast"].summary.set_index(["arm", "metric"])

@@ -2,14 +2,8 @@
 
 import json
 import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -28,76 +22,10 @@ from medgan.inference.recording import record_batch
 from medgan.report.recording import record_evaluation
 from medgan.tracking import KeptModel, Tracker, download_model
 from medgan.training.run import train
+from stores import BIN, mlflow_server, postgres
 
 QUIET = Console(quiet=True)
-BIN = "usr/lib/postgresql/*/bin"
-PATIENCE_S = 120
 SUBJECTS = "Meyer-Anna", "Zorn-Otto", "Abel-Ida"
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def as_postgres(folder, *command):
-    """A command of PostgreSQL, which refuses root: as the user of Debian's package, to whom the folder is given."""
-    if os.geteuid():
-        return list(command)
-    owner = pwd.getpwnam("postgres")
-    os.chown(folder, owner.pw_uid, owner.pw_gid)
-    return [required("runuser", "sbin"), "-u", "postgres", "--", *command]
-
-
-def wait_until(answers, process):
-    deadline = time.monotonic() + PATIENCE_S
-    while not answers():
-        assert process.poll() is None, "the server has ended"
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextmanager
-def postgres():
-    """The address of an empty database; its files last as long as it does."""
-    initdb, program = required("initdb", BIN), required("postgres", BIN)
-    folder, port = Path(tempfile.mkdtemp(prefix="medgan-postgres-")), free_port()
-    try:
-        made = as_postgres(folder, initdb, "-D", f"{folder}/data", "-A", "trust", "-U", "mlflow", "--no-sync")
-        subprocess.run(made, check=True, capture_output=True, cwd=folder)
-        options = ["-D", f"{folder}/data", "-p", str(port), "-k", str(folder), "-h", "127.0.0.1", "-F"]
-        process = subprocess.Popen(as_postgres(folder, program, *options), cwd=folder, stderr=subprocess.DEVNULL)
-        try:
-            wait_until(lambda: listens(port), process)
-            yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
-        finally:
-            process.terminate()
-            process.wait()
-    finally:
-        shutil.rmtree(folder)
-
-
-@contextmanager
-def mlflow_server(folder, backend):
-    """The address of ``mlflow server``, which keeps files in a folder."""
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: listens(port), process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])

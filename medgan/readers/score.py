@@ -84,13 +84,14 @@ class Figure:
         text = f"{self.name}: {interval_text(row['mean'], row['lower'], row['upper'], '.2f', missing='not defined')}"
         if self.null is None or np.isnan(row["p_differs"]):
             return f"{text}."
-        zero = "chance" if self.null == CHANCE else "no difference"
-        differs = f"differs from {zero}" if row["p_differs"] < SIGNIFICANT else f"is not shown to differ from {zero}"
-        shown = "is shown" if row["p_equivalent"] < SIGNIFICANT else "is not shown"
-        within = (
-            f"that it lies within ±{100 * self.margin:.0f} points of {zero} {shown} (p = {row['p_equivalent']:.2g})"
-        )
-        return f"{text}; it {differs} (p = {row['p_differs']:.2g}), and {within}."
+        shown = row["p_differs"] < SIGNIFICANT
+        if self.null == CHANCE:
+            differs = f"it {'differs' if shown else 'is not shown to differ'} from chance"
+        else:
+            differs = f"a difference is {'' if shown else 'not '}shown"
+        alike = f"{'shown' if row['p_equivalent'] < SIGNIFICANT else 'not shown'} (p = {row['p_equivalent']:.2g})"
+        within = f"within ±{100 * self.margin:.0f} points of {'chance' if self.null == CHANCE else '0'}"
+        return f"{text}; {differs} (p = {row['p_differs']:.2g}); that it lies {within} is {alike}."
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ class Estimate:
         t = float(stdtrit(self.df, (1 + level) / 2))
         if not self.share:
             half = t * self.variance**0.5
-            return Interval(self.value, self.value - half, self.value + half, self.subjects)
+            return Interval(self.value, max(self.value - half, -1.0), min(self.value + half, 1.0), self.subjects)
         n = self.trials
         centre = (self.value + t**2 / (2 * n)) / (1 + t**2 / n)
         half = t / (1 + t**2 / n) * (self.value * (1 - self.value) / n + t**2 / (4 * n**2)) ** 0.5

@@ -48,6 +48,8 @@ def test_found_lesions_are_counted_by_arm_and_the_difference_has_an_interval(mak
     assert values["Lesions found in synthetic images"] == pytest.approx(share)
     assert values["Lesions found, synthetic less real images"] == pytest.approx(share - 1)
     difference = scored.figures[-1]
+    assert "a difference is shown" in difference.sentence
+    assert "that it lies within ±10 points of 0 is not shown" in difference.sentence
     assert difference.row["lower"] < share - 1 < difference.row["upper"]
     assert difference.resampled[0] <= share - 1 <= difference.resampled[1]
 

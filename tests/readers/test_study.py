@@ -132,3 +132,18 @@ def test_the_power_is_told_before_anybody_reads(choice_study):
         assert f"{trials} trials" in lines
     assert "4.00 mm" not in instructions(choice_study.key)
     assert "linear interpolation" in instructions(choice_study.key)
+
+
+def test_single_images_may_be_of_other_subjects(scans, tmp_path):
+    for number, subject in enumerate(SUBJECTS):
+        (tmp_path / "strangers").mkdir(exist_ok=True)
+        shutil.copy(scans / "real" / f"{subject}.nii.gz", tmp_path / "strangers" / f"stranger{number}.nii.gz")
+    wanted = Places(scans / "synthetic", tmp_path / "strangers")
+    made = make_study(wanted, tmp_path / "study", ReaderStudy(task="single", tell_prevalence=False))
+    scored = [trial for trial in made.key.trials if trial.role == "scored"]
+    assert {trial.arms[0] for trial in scored} == {"real", "synthetic"}
+    assert {trial.subject.startswith("stranger") for trial in scored if trial.arms == ("real",)} == {True}
+    assert len({trial.subject for trial in scored}) == len(scored)
+    assert "%" not in json.dumps(payload(made.folder)[1]["blocks"]), "prevalence is not told"
+    with pytest.raises(DataError, match="no synthetic image"):
+        make_study(wanted, tmp_path / "pairs", ReaderStudy())

@@ -108,11 +108,12 @@ def draw(tile: Tile, side: int = SIDE) -> Image.Image:
     for outline in tile.outlines:
         _trace(canvas, outline, size, (left, top))
     pen = ImageDraw.Draw(canvas)
+    colours = ("black", "white") if tile.window.diverging else ("white", "black")  # of letters, and around them
     edges = {"lm": (3, side // 2), "rm": (side - 3, side // 2), "ma": (side // 2, 2), "md": (side // 2, side - 2)}
     for (anchor, place), letter in zip(edges.items(), tile.view.letters, strict=True):
-        _text(pen, place, letter, anchor=anchor)
+        _text(pen, place, letter, anchor, colours)
     if tile.view.spacing_mm:
-        _scale_bar(pen, side, scale)
+        _scale_bar(pen, side, scale, colours)
     if tile.frame:
         pen.rectangle((0, 0, side - 1, side - 1), outline=tile.frame, width=4)
     return canvas
@@ -219,21 +220,20 @@ def _trace(canvas: Image.Image, outline: Outline, size: tuple[int, int], corner:
     canvas.paste(outline.colour, mask=fine.resize(canvas.size, Image.Resampling.BOX))
 
 
-def _scale_bar(pen: ImageDraw.ImageDraw, side: int, scale: float) -> None:
+def _scale_bar(pen: ImageDraw.ImageDraw, side: int, scale: float, colours: tuple[str, str]) -> None:
     """A bar of a round length in the lower left corner; ``scale`` is in pixels a mm."""
     length = bar_mm(side / scale)
     left, bottom = 8, side - 8
     right = left + round(length * scale) - 1
-    pen.rectangle((left - 1, bottom - 3, right + 1, bottom + 1), fill="black")
-    pen.rectangle((left, bottom - 2, right, bottom), fill="white")
-    _text(pen, (left, bottom - 5), f"{length} mm" if length < 10 else f"{length // 10} cm", anchor="ld")
+    pen.rectangle((left - 1, bottom - 3, right + 1, bottom + 1), fill=colours[1])
+    pen.rectangle((left, bottom - 2, right, bottom), fill=colours[0])
+    _text(pen, (left, bottom - 5), f"{length} mm" if length < 10 else f"{length // 10} cm", "ld", colours)
 
 
-def _text(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, *, anchor: str) -> None:
-    """White letters that can be read on any grey."""
-    pen.text(
-        place, text, fill="white", font=_font(FONT + 1, bold=True), anchor=anchor, stroke_width=1, stroke_fill="black"
-    )
+def _text(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, anchor: str, colours: tuple[str, str]) -> None:
+    """Letters with a rim, so that they can be read on anything."""
+    font = _font(FONT + 1, bold=True)
+    pen.text(place, text, fill=colours[0], font=font, anchor=anchor, stroke_width=1, stroke_fill=colours[1])
 
 
 def _line(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, *, bold: bool = False) -> None:

@@ -45,7 +45,7 @@ def _titles(groups: Sequence[Group]) -> list[str]:
     """The pipelines of groups, numbered where one has several."""
     names = [group.pipeline or "runs" for group in groups]
     return [
-        name if names.count(name) == 1 else f"{name}, subjects {names[: place + 1].count(name)}"
+        name if names.count(name) == 1 else f"{name}, table {names[: place + 1].count(name)}"
         for place, name in enumerate(names)
     ]
 

@@ -40,9 +40,9 @@ def test_the_page_opens_from_disk_asks_nobody_and_is_right_on_a_telephone(browse
 def test_the_answer_comes_first_and_names_are_text(browser, page):
     with opened(browser, page) as shown:
         answers = shown.page.locator(".answer li").all_inner_texts()
-        assert answers[0].startswith("ct_contrast, subjects 1: <b>bold</b> has the best figure (test/mae_hu ")
+        assert answers[0].startswith("ct_contrast, table 1: <b>bold</b> has the best figure (test/mae_hu ")
         assert answers[0].endswith("and is shown to be better than 2 of 2 others.")
-        assert answers[1].startswith("ct_contrast, subjects 2: elsewhere has no run to be compared with")
+        assert answers[1].startswith("ct_contrast, table 2: elsewhere has no run to be compared with")
         # Its error is above the look-up's and below that of doing nothing.
         assert answers[1].endswith("But without any network, intensity look-up had a better figure.")
         assert "Phantom comparison" in shown.page.inner_text("h1")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import block_reduce
 
 from medgan.data.masks import boxes, components
 from medgan.data.preparation import eroded_in_plane
@@ -25,6 +26,8 @@ AROUND = 3.0
 INTENSITY_BINS, STRUCTURE_BINS = 96, 24
 TAILS = (0.001, 0.005, 0.01, 0.99, 0.995, 0.999)
 """Further quantiles at which bins end: the strongest structures are few, and the most variable."""
+MOST_SAMPLES = 1 << 21
+"""Voxels that quantiles are taken of."""
 CLIP = 8.0
 """Robust standard deviations to which a single voxel counts."""
 FLOOR = 5.0
@@ -32,6 +35,8 @@ FLOOR = 5.0
 SMALLEST_ML = 0.1
 """Of what exceeds the score that is looked at."""
 LEAST_COVER = 1e-3
+FINEST_MM = 1.5
+"""Finer voxels are averaged to about this size."""
 RIM_MM = 3.0
 """How far from the skin places are looked for: there a shift of half a voxel is a large change."""
 Floats = NDArray[np.float32]
@@ -50,7 +55,9 @@ class Relation:
 
     @classmethod
     def of(cls, key: NDArray[np.floating], values: NDArray[np.floating], bins: int) -> "Relation":
-        """The medians of values (N,) by quantiles of a key (N,)."""
+        """The medians of values (N,) by quantiles of a key (N,); of very many, of every n-th."""
+        step = -(-key.size // MOST_SAMPLES)
+        key, values = key[::step], values[::step]
         shares = np.sort([*np.linspace(0, 1, bins + 1)[1:-1], *TAILS])
         own = np.digitize(key, np.unique(np.quantile(key, shares)))
         order = np.lexsort((values, own))
@@ -97,6 +104,13 @@ def unexplained(
 
     ``relation`` is how intensities map, of other subjects; by default it is that of this pair.
     """
+    factor = np.maximum(np.rint(FINEST_MM / np.asarray(spacing_mm)), 1).astype(int)
+    if factor.max() > 1:  # the same in blocks of voxels: lesions are larger, and a whole CT is not
+        before, after = (block_reduce(each, tuple(factor), np.mean) for each in (source, synthetic))
+        whole = block_reduce(inside, tuple(factor), np.min)
+        blobs = unexplained(before, after, whole, (factor * spacing_mm).tolist(), relation)
+        block = np.argwhere(np.ones(factor))
+        return [replace(each, voxels=(each.voxels[:, None] * factor + block).reshape(-1, 3)) for each in blobs]
     rim = max(1, round(RIM_MM / min(spacing_mm)))
     inside = eroded_in_plane(inside, rim)
     if not inside.any():

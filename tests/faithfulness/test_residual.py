@@ -72,3 +72,13 @@ def test_a_relation_is_the_median_by_intensity():
 def test_no_body_has_no_place():
     empty = np.full((8, 8, 4), -1000.0)
     assert unexplained(empty, empty, np.zeros(empty.shape, bool), SPACING) == []
+
+
+def test_finer_voxels_are_averaged_and_the_place_is_the_same():
+    source, output = body(0), translated(body(0), 0) + LESION
+    fine = [image.repeat(3, axis=0).repeat(3, axis=1)[:-1] for image in (source, output, body_mask(source))]
+    worst, *_ = unexplained(fine[0], fine[1], fine[2] > 0, (1.0, 1.0, 4.0))
+    assert np.linalg.norm((worst.voxels.mean(axis=0) - (PLACE * (3, 3, 1) + (1, 1, 0))) * (1, 1, 4)) < 4
+    volume_ml = len(worst.voxels) * 4 / 1000
+    known, *_ = blobs(source, output)
+    assert volume_ml == pytest.approx(len(known.voxels) * np.prod(SPACING) / 1000, rel=0.5)

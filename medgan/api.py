@@ -37,7 +37,7 @@ from medgan.inference.translate import OF_PHANTOM, translate
 from medgan.report.recording import record_evaluation
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterDescription
-from medgan.tracking import resolve_uri
+from medgan.tracking import check_address
 from medgan.training.architecture import Direction, TranslationDescription
 from medgan.training.fit import Interrupted
 from medgan.training.model_folder import DESCRIPTION, Description, Model, read_model, task_of
@@ -280,6 +280,7 @@ def convert(
     Raises:
         MedganError: There is nothing to convert, or something contradicts something else.
     """
+    check_address(tracking)
     folder = _model_folder(model, tracking)
     order = ConvertOrder(
         Location(Path(source), options(_path(root), bids)), Path(output), str(folder), overwrite=overwrite,
@@ -325,7 +326,7 @@ def evaluate(
     Raises:
         MedganError: Images that cannot be matched, or something that contradicts something else.
     """
-    resolve_uri(tracking)
+    check_address(tracking)
     evaluation = run_evaluation(
         synthetic, reference, Path(out), source=source, masks=mask, labels=labels, label_names=organs, paired=paired,
         modalities=Modalities(source_modality, reference_modality), training=training, split=_path(split),

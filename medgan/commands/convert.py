@@ -54,7 +54,9 @@ def convert(
     from medgan.inference.convert import ConvertOrder
     from medgan.inference.convert import convert as run
     from medgan.inference.recording import record_batch
+    from medgan.tracking import check_address
 
+    check_address(work.machine.tracking)
     order = ConvertOrder(
         reading.located(source), output, model, change_map=change_map, uncertainty=uncertainty, suffix=suffix,
         force=force, **vars(which), **work.options,

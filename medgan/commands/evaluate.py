@@ -100,9 +100,9 @@ def evaluate(
     from medgan.evaluation.judging import Modalities
     from medgan.report.page import report_line, write_report
     from medgan.report.recording import record_evaluation
-    from medgan.tracking import resolve_uri
+    from medgan.tracking import check_address
 
-    resolve_uri(recording.tracking)  # an address that no store can have is refused before the work
+    check_address(recording.tracking)
     evaluation = run(
         synthetic, reference, out, source=source, masks=mask, labels=labels, label_names=_organs(how.organ),
         paired=how.paired, modalities=Modalities(how.source_modality, how.reference_modality), training=how.training,

@@ -94,6 +94,16 @@ def explained(uri: str) -> Iterator[None]:
         ) from None
 
 
+def check_address(flag: str | None) -> None:
+    """Refuse a ``--tracking`` that no store can have, of work that needs no store: that of the environment is none.
+
+    Raises:
+        ConfigError: As :func:`resolve_uri`.
+    """
+    if flag:
+        resolve_uri(flag)
+
+
 def check_store(flag: str | None, recorded: object = None) -> None:
     """Refuse a store that cannot be used, before anything is computed that could not be recorded.
 

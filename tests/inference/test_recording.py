@@ -33,3 +33,5 @@ def test_a_batch_whose_model_has_no_run_says_so_and_makes_no_store(tmp_path, mon
     monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     assert record_batch(SUMMARY).startswith("not recorded: there is no MLflow store")
     assert not (tmp_path / "home").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    assert record_batch(SUMMARY).startswith("not recorded: tracking URI './mlruns' is a folder of files")

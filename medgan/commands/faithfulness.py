@@ -125,7 +125,9 @@ def _check_handed(
         studies, output, handed.converted, handed.input_labels, handed.output_labels,
         rule=Rule(lesions, threshold, handed.smallest_mm3), false_alarms=handed.false_alarms, options=reading.options,
     )  # fmt: skip
-    _say_result(check_converted(order, console(quiet)), quiet)
+    result = check_converted(order, console(quiet))
+    say(quiet, f"tables and pictures: {output}; a page of them: medgan report {output}")
+    _say_result(result, quiet)
 
 
 def _say_result(result: "Faithfulness", quiet: bool) -> None:

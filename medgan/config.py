@@ -120,6 +120,17 @@ def shipped(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def without_places(config: C) -> C:
+    """Settings as others may read them: of each path its last part, since where files lie is nobody else's business."""
+    values: dict[str, Any] = {}
+    for name, value in config:
+        if isinstance(value, Path):
+            values[name] = Path(value.name)
+        elif isinstance(value, Config):
+            values[name] = without_places(value)
+    return config.model_copy(update=values)
+
+
 def to_yaml(config: Config) -> str:
     """The resolved settings as YAML, in the order in which they are declared."""
     stream = io.StringIO()

@@ -1,6 +1,7 @@
 """Settings: layers, overrides, YAML 1.2, and messages that name the setting that was meant."""
 
 import math
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -8,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AllowInfNan, Field, PositiveInt, ValidationError, model_validator
 
-from medgan.config import Config, flattened, from_overrides, load, merged, parse_override, read_yaml, to_yaml
+from medgan.config import (
+    Config,
+    flattened,
+    from_overrides,
+    load,
+    merged,
+    parse_override,
+    read_yaml,
+    to_yaml,
+    without_places,
+)
 from medgan.errors import ConfigError
 
 
@@ -241,3 +252,20 @@ def test_a_number_is_taken_for_the_word_that_it_spells():
     for wrong in (33, True):
         with pytest.raises(ConfigError, match="precision"):
             load(Choice, {"precision": wrong})
+
+
+def test_what_others_may_read_has_of_a_path_its_last_part_alone():
+    class Inner(Config):
+        model: Path | None = None
+        rate: float = 0.1
+
+    class Outer(Config):
+        inner: Inner = Inner()
+        seed: int = 0
+
+    own = Outer(inner=Inner(model=Path("/home/anna/secret/model"), rate=0.2), seed=3)
+    told = without_places(own)
+    assert "anna" not in to_yaml(told)
+    assert told == Outer(inner=Inner(model=Path("model"), rate=0.2), seed=3)
+    assert without_places(Outer()) == Outer()
+    assert own.inner.model == Path("/home/anna/secret/model")

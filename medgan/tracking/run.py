@@ -157,6 +157,10 @@ class Tracker:
         """Keep a picture of a series, through which MLflow's page slides by step; the caption is the series'."""
         self._send(lambda: self._keep_image(path, series, step, caption))
 
+    def text(self, text: str, file: str) -> None:
+        """Keep text as a file of the run."""
+        self._send(lambda: self._client.log_text(self.id, text, file))
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file, perhaps in a folder of the run; never one with subjects' names, such as ``split.json``."""
         self._send(lambda: self._client.log_artifact(self.id, str(path), folder))

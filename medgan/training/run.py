@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 
 from medgan import catalog
-from medgan.config import Settings, load, to_yaml, user_layers
+from medgan.config import Settings, load, to_yaml, user_layers, without_places
 from medgan.data.cache import Cache, default_folder
 from medgan.data.splits import Split, split_subjects
 from medgan.data.streams import write_text
@@ -96,10 +96,10 @@ def train(order: Order, console: Console) -> Trained:
         learner = task.seeded()
         facts = _fixed_facts(pipeline, cohort, split, data, fabric)
         facts["phantom"] = data is None or order.phantom or before.get("phantom", False)
-        tags = {key: str(facts[key]) for key in TAGS}
+        tags, told = {key: str(facts[key]) for key in TAGS}, without_places(config)
         with Tracker.start(
             order.tracking, recorded=before.get("tracking_uri"), experiment=pipeline.experiment(), run_name=run.name,
-            parameters=config.model_dump(mode="json"), tags=tags, run_id=before.get("mlflow_run_id"),
+            parameters=told.model_dump(mode="json"), tags=tags, run_id=before.get("mlflow_run_id"),
             parent=order.parent, command=f"medgan train --pipeline {order.pipeline}",
             note=catalog.summaries()[order.pipeline],
         ) as tracker:  # fmt: skip
@@ -114,7 +114,7 @@ def train(order: Order, console: Console) -> Trained:
                 run.note(recorded)
                 counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}
                 tracker.dataset("phantom" if facts["phantom"] else "cohort", facts["data_fingerprint"], counts)
-                tracker.artifact(run.config)
+                tracker.text(to_yaml(told), run.config.name)
             phantom = facts["phantom"] or pipeline.on_phantom
             model = task.train(
                 run.path, fabric, learner=learner, resume=order.resume,

@@ -46,8 +46,8 @@ lint: setup
 	$(BIN)/lint-imports
 
 docs: setup
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build
-	@echo "site: docs/_build/index.html"
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+	@echo "site: docs/_build/html/index.html"
 
 docs-check: setup
 	MEDGAN_DOCS_FULL=1 $(BIN)/python -m pytest --timeout 0 --durations 0 tests/test_pages_run.py tests/test_notebook.py

@@ -4,23 +4,29 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from medgan.comparison.compare import Comparison, Group
-from medgan.comparison.render import best_words, difference_title, headline, is_doubtful, legend, sentences
+from medgan.comparison.render import (
+    best_words,
+    difference_text,
+    difference_title,
+    headline,
+    is_doubtful,
+    legend,
+    sentences,
+)  # fmt: skip
 from medgan.comparison.selection import HEADLINES
 from medgan.evaluation.judging import measure
 from medgan.evaluation.statistics import interval_text
-from medgan.pictures.curves import COLOURS, STYLE
-from medgan.report.figures import WIDTH_IN, common_limits, embedded, forest, learning_curves
+from medgan.pictures.curves import COLOURS
+from medgan.report.figures import MARKS_NOTE, common_limits, embedded, forest, learning_curves, plot
 from medgan.report.html import Plot, Section, Table, cells, render
 from medgan.text import duration
 from medgan.tracking import RunStore
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
-FOREST = "Circle: the interval is above 0. Square: below. Open diamond: no difference is shown."
 
 
 def write_page(path: Path, comparison: Comparison, store: RunStore, command: str) -> Path:
@@ -89,14 +95,13 @@ def _figures(group: Group) -> Table:
     form = f".{measure(group.metric.name).digits}f"
     rows = []
     for row in group.table.to_dict("records"):
-        difference = interval_text(row["difference"], row["difference_lower"], row["difference_upper"], f"+{form}")
         reference = "reference" if row["name"] == group.reference else ""
         rows.append(
             [
                 str(row["name"]),
                 f"{row['verdict']}{'?' if is_doubtful(row) else ''}" or reference,
                 interval_text(row["mean"], row["lower"], row["upper"], form),
-                difference,
+                difference_text(group, row),
                 "" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}",
                 "" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.2g}",
                 "" if pd.isna(row["n_paired"]) else f"{row['n_paired']:.0f}",
@@ -116,7 +121,7 @@ def _plots(group: Group, store: RunStore) -> Iterator[Plot]:
         title = f"{difference_title(group)}, {metric} ({words})"
         yield Plot(
             embedded(forest(shown, title, common_limits(shown), of=f"{difference_title(group)} in {metric}")),
-            f"Forest plot: paired differences in {metric} to {group.reference}", FOREST,
+            f"Forest plot: paired differences in {metric} to {group.reference}", MARKS_NOTE,
         )  # fmt: skip
     if len(group.runs) == 1:
         return
@@ -149,9 +154,7 @@ def _quality_by_time(group: Group) -> Figure:
     table, colours = group.table, dict(zip(group.runs, COLOURS * len(group.runs), strict=False))
     longest = table["time_s"].max()
     unit, name = (HOUR_S, "h") if longest > 2 * HOUR_S else (MINUTE_S, "min") if longest > 2 * MINUTE_S else (1.0, "s")
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_IN, 4.0), layout="constrained")
-        axes = figure.add_subplot()
+    with plot(4.0, legend=True) as (figure, axes):
         for row in table.to_dict("records"):
             if row["kind"] == "baseline":
                 axes.axhline(row["mean"], color="#6B6B6B", linewidth=1, linestyle=":")
@@ -166,7 +169,4 @@ def _quality_by_time(group: Group) -> Figure:
         axes.set_xlim(left=0, right=1.08 * longest / unit if longest else 1)
         axes.set_xlabel(f"training time, {name}")
         axes.set_ylabel(f"{group.metric.name}, 95 % interval")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(linewidth=0.4, alpha=0.5)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure

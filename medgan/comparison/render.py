@@ -12,11 +12,10 @@ from rich.text import Text
 
 from medgan.comparison.compare import Comparison, Group
 from medgan.evaluation.judging import measure
-from medgan.evaluation.statistics import LEVEL, interval_text, plain
+from medgan.evaluation.statistics import LEVEL, SIGNIFICANT, interval_text, plain
 from medgan.text import duration, few
 
 STYLES = {"better": "green", "worse": "red"}
-SIGNIFICANT = 0.05
 MOST_SETTINGS = 12
 LONGEST_VALUE = 40
 
@@ -93,7 +92,7 @@ def sentences(group: Group) -> Iterator[str]:
         if row["verdict"] in says:
             but = ", though not after correction for how many are compared" if is_doubtful(row) else ""
             yield (
-                f"{row['name']} {says[row['verdict']]}{but} ({_difference(group, row)}, n = {row['n_paired']:.0f}, "
+                f"{row['name']} {says[row['verdict']]}{but} ({difference_text(group, row)}, n = {row['n_paired']:.0f}, "
                 f"corrected p = {row['p_holm']:.2g})."
             )
 
@@ -103,7 +102,8 @@ def is_doubtful(row: Mapping[Any, Any]) -> bool:
     return row["verdict"] in STYLES and not row["p_holm"] < SIGNIFICANT
 
 
-def _difference(group: Group, row: dict[Any, Any]) -> str:
+def difference_text(group: Group, row: Mapping[Any, Any]) -> str:
+    """A row's difference with its interval."""
     form = f"+.{measure(group.metric.name).digits}f"
     return interval_text(row["difference"], row["difference_lower"], row["difference_upper"], form)
 
@@ -121,7 +121,7 @@ def _table(group: Group) -> Table:
     for row in group.table.to_dict("records"):
         cells = [Text(interval_text(row["mean"], row["lower"], row["upper"], form))]
         if paired:
-            difference = "reference" if row["name"] == group.reference else _difference(group, row)
+            difference = "reference" if row["name"] == group.reference else difference_text(group, row)
             p_value = "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2g}"
             doubt = "?" if is_doubtful(row) else ""
             cells += [Text(difference), Text(p_value), Text(f"{row['verdict']}{doubt}", STYLES.get(row["verdict"], ""))]

@@ -21,6 +21,8 @@ Verdict = Literal["higher", "lower", "not shown", "unknown"]
 Values = TypeVar("Values", pd.Series, pd.DataFrame)
 
 LEVEL = 0.95
+SIGNIFICANT = 0.05
+"""P below which a difference is called shown."""
 ROUNDING = 1e-12
 """Values whose relative difference is smaller are equal."""
 MOST_ENUMERATED = 13
@@ -64,7 +66,7 @@ def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half, known.size)
 
 
-def share_interval(hits: int, n: int, *, level: float = LEVEL) -> Interval:
+def share_interval(hits: int, n: int) -> Interval:
     """The share ``hits / n`` with its exact interval, whose coverage is never below the level; unknown of none.
 
     The unit is what was drawn independently: a subject, not a lesion.
@@ -73,7 +75,7 @@ def share_interval(hits: int, n: int, *, level: float = LEVEL) -> Interval:
     """
     if not n:
         return Interval(np.nan, np.nan, np.nan, 0)
-    bounds = stats.binomtest(hits, n).proportion_ci(confidence_level=level, method="exact")
+    bounds = stats.binomtest(hits, n).proportion_ci(confidence_level=LEVEL, method="exact")
     return Interval(hits / n, float(bounds.low), float(bounds.high), n)
 
 

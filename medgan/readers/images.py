@@ -19,6 +19,7 @@ from medgan.data.grid import Volume, upright
 from medgan.data.masks import CT_BODY_HU, body_mask, boxes, components
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
+from medgan.pictures.views import spread
 from medgan.pictures.windows import WINDOWS, DisplayWindow
 from medgan.readers.design import Arm, Lesion, ReaderStudy, keyed
 
@@ -169,8 +170,7 @@ def _greys(name: str, hounsfield: bool) -> tuple[DisplayWindow, float, float]:
 
 def levels(scene: Scene, number: int, _frame: Frame) -> list[int]:
     """So many places through the stack, evenly apart within the body; each once, in voxels of the first volume."""
-    first, last = scene.box[scene.axes[2]]
-    return sorted({first + (last - first) * (2 * each + 1) // (2 * number) for each in range(number)})
+    return spread(scene.box[scene.axes[2]], number)
 
 
 def lesion_levels(scene: Scene, number: int, frame: Frame) -> list[int]:
@@ -190,7 +190,7 @@ def lesion_levels(scene: Scene, number: int, frame: Frame) -> list[int]:
     marked = ndimage.binary_dilation(scene.labels.any(axis=others), iterations=half)
     first, last = scene.box[through]
     free = [place for place in range(first, last) if not marked[place]]
-    without = [free[len(free) * (2 * each + 1) // (2 * number)] for each in range(number)] if free else []
+    without = [free[place] for place in spread((0, len(free)), number)] if free else []
     return sorted({*with_lesion, *without})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medgan.errors import DataError
-from medgan.evaluation.statistics import interval_text
+from medgan.evaluation.statistics import SIGNIFICANT, interval_text, share_interval
 from medgan.readers import statistics
 from medgan.readers.answers import Answer, Mark, read_answers
 from medgan.readers.design import SIDES, Key, Task, Trial
@@ -17,7 +17,6 @@ from medgan.readers.page import NOTICED
 from medgan.readers.statistics import CHANCE, Estimate, Floats
 
 FIRST = {"2afc": "the real image", "preference": "the first method"}
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +173,7 @@ def _of_reader(name: str, task: Task, trials: Sequence[Trial], answers: Mapping[
     given = {trial.id: answers[trial.id] for trial in trials if trial.id in answers}
     by_role = {role: [t for t in trials if t.role == role and t.id in given] for role in ("scored", "repeat", "catch")}
     right = [_is_right(trial, given[trial.id]) for trial in by_role["scored"]]
-    share = statistics.clopper_pearson(sum(right), len(right))
+    share = share_interval(sum(right), len(right))
     again = [(given[trial.repeats], given[trial.id], trial) for trial in by_role["repeat"] if trial.repeats in given]
     first = [one.choice for one, _, _ in again]
     second = [_turned(two.choice) if trial.task in ("2afc", "preference") else two.choice for _, two, trial in again]
@@ -276,8 +275,7 @@ def _difference(data: Crossed) -> tuple[Floats, Floats]:
     synthetic = np.array([trial.arms[0] == "synthetic" for trial in data.trials])
     weights = np.where(synthetic, 1 / max(synthetic.sum(), 1), -1 / max((~synthetic).sum(), 1))
     means = np.where(synthetic, *(data.right[:, of].mean(axis=1, keepdims=True) for of in (synthetic, ~synthetic)))
-    one_hot = np.eye(int(data.subjects.max()) + 1)[data.subjects]
-    return data.right @ weights, ((data.right - means) * weights) @ one_hot[:, one_hot.any(axis=0)]
+    return data.right @ weights, statistics.by_subject((data.right - means) * weights, data.subjects)
 
 
 def _figure(task: Task, name: str, of: Any, data: Crossed, null: float | None, margin: float, seed: int) -> Figure:

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
 
 from medgan.evaluation.statistics import LEVEL
 from medgan.readers.statistics import (
     CHANCE,
     Estimate,
     Floats,
-    auc_influence,
     d_prime,
     over_readers_and_subjects,
     share_influence,
@@ -41,29 +39,12 @@ class Crowd:
         )
 
 
-def true_share(d_prime: float) -> float:
-    """Of right choices between two images, and the AUC of single ones."""
-    return float(ndtr(d_prime / 2**0.5))
-
-
 def choices(crowd: Crowd, d_prime: float, studies: int, seed: int = 0) -> Iterator[Estimate]:
     """Studies in which each reader chooses once between the two images of each subject."""
     rng = np.random.default_rng(seed)
     for _ in range(studies):
         right = (d_prime + crowd.evidence(rng, 2.0) > 0).astype(np.float64)
         yield over_readers_and_subjects(*share_influence(right, np.arange(crowd.subjects)))
-
-
-def ratings(crowd: Crowd, d_prime: float, studies: int, seed: int = 0, levels: int = 10) -> Iterator[Estimate]:
-    """Studies in which each reader rates both images of each subject by itself, on so many levels."""
-    rng = np.random.default_rng(seed)
-    subjects = np.tile(np.arange(crowd.subjects), 2)
-    positive = np.repeat([False, True], crowd.subjects)
-    edges = np.linspace(-1.5, 1.5, levels - 1) + d_prime / 2
-    for _ in range(studies):
-        real, synthetic = crowd.evidence(rng, 1.0), d_prime + crowd.evidence(rng, 1.0)
-        scores = np.searchsorted(edges, np.concatenate([real, synthetic], axis=1)).astype(np.float64)
-        yield over_readers_and_subjects(*auc_influence(scores, positive, subjects))
 
 
 def power(crowd: Crowd, share: float, studies: int = 400, seed: int = 0) -> float:

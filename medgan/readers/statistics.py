@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 CHANCE = 0.5
 POWER = 0.8
+DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Estimate:
         spread = self.value * (1 - self.value)
         return min(spread / self.variance, most) if self.variance > 0 else most
 
-    def interval(self, level: float = LEVEL) -> Interval:
-        """The values that a test at ``1 - level`` would not reject; of a share Wilson's, which stays within 0 and 1."""
+    def interval(self) -> Interval:
+        """The values that a test at ``1 - LEVEL`` would not reject; of a share Wilson's, which stays within 0 and 1."""
         if not np.isfinite(self.value) or not self.df > 0:
             return Interval(self.value, np.nan, np.nan, self.subjects)
-        t = float(stdtrit(self.df, (1 + level) / 2))
+        t = float(stdtrit(self.df, (1 + LEVEL) / 2))
         if not self.share:
             half = t * self.variance**0.5
             return Interval(self.value, max(self.value - half, -1.0), min(self.value + half, 1.0), self.subjects)
@@ -111,7 +112,7 @@ def share_influence(right: Floats, subjects: NDArray[np.intp]) -> tuple[Floats, 
     ``right`` is (R, trials) of 0 and 1, or what lies between; ``subjects`` (trials,) numbers whose trials they are.
     """
     shares = right.mean(axis=1)
-    return shares, _by_subject((right - shares[:, np.newaxis]) / right.shape[1], subjects)
+    return shares, by_subject((right - shares[:, np.newaxis]) / right.shape[1], subjects)
 
 
 def auc_influence(scores: Floats, positive: NDArray[np.bool_], subjects: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -126,39 +127,23 @@ def auc_influence(scores: Floats, positive: NDArray[np.bool_], subjects: NDArray
     parts = np.empty_like(scores, dtype=np.float64)
     parts[:, positive] = (kernel.mean(axis=2) - areas[:, np.newaxis]) / max(positive.sum(), 1)
     parts[:, ~positive] = (kernel.mean(axis=1) - areas[:, np.newaxis]) / max((~positive).sum(), 1)
-    return areas, _by_subject(parts, subjects)
+    return areas, by_subject(parts, subjects)
 
 
-def _by_subject(parts: Floats, subjects: NDArray[np.intp]) -> Floats:
+def by_subject(parts: Floats, subjects: NDArray[np.intp]) -> Floats:
     """Parts (R, trials) summed within each subject (R, S)."""
     one_hot = np.eye(int(subjects.max()) + 1)[subjects]
     return np.asarray(parts @ one_hot[:, one_hot.any(axis=0)])
 
 
 def resampled(
-    figure: Callable[[NDArray[np.intp], NDArray[np.intp]], float],
-    readers: int,
-    subjects: int,
-    seed: int,
-    draws: int = 2000,
-    level: float = LEVEL,
+    figure: Callable[[NDArray[np.intp], NDArray[np.intp]], float], readers: int, subjects: int, seed: int
 ) -> tuple[float, float]:
-    """The middle ``level`` of a figure over readers and subjects that are both drawn anew, with replacement."""
+    """The middle ``LEVEL`` of a figure over readers and subjects that are both drawn anew, with replacement."""
     rng = np.random.default_rng(seed)
-    values = [figure(rng.integers(readers, size=readers), rng.integers(subjects, size=subjects)) for _ in range(draws)]
-    lower, upper = np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)])
+    values = [figure(rng.integers(readers, size=readers), rng.integers(subjects, size=subjects)) for _ in range(DRAWS)]
+    lower, upper = np.nanpercentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(lower), float(upper)
-
-
-def clopper_pearson(right: int, trials: int, level: float = LEVEL) -> Interval:
-    """One reader's share of right answers, with the exact interval.
-
-    Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404.
-    """
-    if not trials:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    bounds = stats.binomtest(right, trials).proportion_ci(level, method="exact")
-    return Interval(right / trials, float(bounds.low), float(bounds.high), trials)
 
 
 def d_prime(share: float) -> float:
@@ -194,22 +179,22 @@ def cohen_kappa(first: ArrayLike, again: ArrayLike) -> float:
     return float(((one == two).mean() - by_chance) / (1 - by_chance)) if by_chance < 1 else float("nan")
 
 
-def trials_to_see(share: float, power: float = POWER, level: float = LEVEL) -> int:
+def trials_to_see(share: float) -> int:
     """Answers of one reader that show a true ``share`` to differ from chance; normal approximation."""
-    spread = ndtri((1 + level) / 2) * CHANCE + ndtri(power) * (share * (1 - share)) ** 0.5
+    spread = ndtri((1 + LEVEL) / 2) * CHANCE + ndtri(POWER) * (share * (1 - share)) ** 0.5
     return int(np.ceil((spread / (share - CHANCE)) ** 2))
 
 
-def trials_to_claim_chance(margin: float, power: float = POWER, level: float = LEVEL) -> int:
+def trials_to_claim_chance(margin: float) -> int:
     """Answers of one reader that show a true share of one half to lie within ``margin`` of it, by two one-sided tests.
 
     Normal approximation.
     """
-    spread = (ndtri(level) + ndtri((1 + power) / 2)) * CHANCE
+    spread = (ndtri(LEVEL) + ndtri((1 + POWER) / 2)) * CHANCE
     return int(np.ceil((spread / margin) ** 2))
 
 
-def power_to_see(share: float, trials: int, level: float = LEVEL) -> float:
+def power_to_see(share: float, trials: int) -> float:
     """How often one reader's exact two-sided binomial test shows a true ``share`` to differ from chance."""
-    least = int(stats.binom.isf((1 - level) / 2, trials, CHANCE)) + 1
+    least = int(stats.binom.isf((1 - LEVEL) / 2, trials, CHANCE)) + 1
     return float(stats.binom.sf(least - 1, trials, share) + stats.binom.cdf(trials - least, trials, share))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from medgan.documents import read_json
 from medgan.errors import DataError, MedganError
-from medgan.evaluation.statistics import EFFECT, LEVEL, interval_text, verdict
+from medgan.evaluation.statistics import EFFECT, LEVEL, SIGNIFICANT, interval_text, verdict
 from medgan.report.figures import common_limits, embedded, forest, learning_curves, overlay
 from medgan.report.html import Plot, Section, cells, render
 from medgan.report.study import FORESTS_NOTE, how_it_was_run
@@ -19,7 +19,6 @@ WORST_NOTE = "the axial slice in which they differ most, the patient's right on 
 QUESTIONS = (("real+standard+synthetic", "real+standard"), ("real+synthetic", "real"))
 """Does it help? The first of these pairs that was compared is what a report answers."""
 SETS = {"out": "out of distribution", "in": "in distribution"}
-SIGNIFICANT = 0.05
 MATCHING = {
     "higher": "better than histogram matching",
     "lower": "histogram matching is better",

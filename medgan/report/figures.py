@@ -5,13 +5,15 @@ They are drawn without a display and embedded in the page.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from medgan.pictures.windows import DisplayWindow
 WIDTH_IN = 4.8
 """So narrow that letters of 9 points can still be read where a telephone shows the plot 9 cm wide."""
 MARKS = {"higher": ("#0072B2", "o"), "lower": ("#D55E00", "s"), "not shown": ("#6B6B6B", "D"), "unknown": ("k", "x")}
+MARKS_NOTE = "Circle: the interval is above 0. Square: below. Open diamond: no difference is shown."
 TRUTH, FOUND = (OUTLINES[0], "truth", False), (OUTLINES[1], "label map", True)
 OVERLAY = 340
 """Pixels of a worst case's edge."""
@@ -48,6 +51,19 @@ def embedded(figure: Figure | Picture) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+@contextmanager
+def plot(high_in: float, *, grid: Literal["both", "x"] = "both", legend: bool = False) -> Iterator[tuple[Figure, Axes]]:
+    """A figure with one plot, as all plots of a page look; its lines are explained below it where there is a legend."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_IN, high_in), layout="constrained")
+        axes = figure.add_subplot()
+        yield figure, axes
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis=grid, linewidth=0.4, alpha=0.5)
+        if legend:
+            figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+
+
 def forest(
     effects: pd.DataFrame, title: str, limits: tuple[float, float] | None = None, of: str = "difference in Dice"
 ) -> Figure:
@@ -55,9 +71,7 @@ def forest(
 
     ``effects`` are ``comparisons`` of one organ, test set and metric; plots side by side have the same ``limits``.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_IN, 0.8 + 0.42 * max(1, len(effects))), layout="constrained")
-        axes = figure.add_subplot()
+    with plot(0.8 + 0.42 * max(1, len(effects)), grid="x") as (figure, axes):
         for place, effect in enumerate(effects.to_dict("records")):
             colour, marker = MARKS[verdict(effect)]
             axes.plot([effect["lower"], effect["upper"]], [place, place], color=colour, linewidth=1.8)
@@ -71,8 +85,6 @@ def forest(
             axes.set_xlim(*limits)
         axes.set_xlabel(f"{of}, 95 % interval")
         axes.set_title(title, fontsize=10, loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", linewidth=0.4, alpha=0.5)
     return figure
 
 
@@ -92,9 +104,7 @@ def learning_curves(
 
     Another figure is in the column ``value``, and called ``label``.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_IN, 4.4), layout="constrained")
-        axes = figure.add_subplot()
+    with plot(4.4, legend=True) as (figure, axes):
         for place, arm in enumerate(arms):
             own, colour = curves[curves["arm"] == arm], COLOURS[place % len(COLOURS)]
             if own.empty:
@@ -107,9 +117,6 @@ def learning_curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(linewidth=0.4, alpha=0.5)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 

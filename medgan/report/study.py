@@ -11,15 +11,12 @@ from medgan.data.streams import write_json
 from medgan.documents import read_json
 from medgan.errors import DataError
 from medgan.evaluation.statistics import LEVEL, interval_text, plain, verdict
-from medgan.report.figures import common_limits, embedded, forest
+from medgan.report.figures import MARKS_NOTE, common_limits, embedded, forest
 from medgan.report.html import Plot, Section, cells, render
 
 PAGE, CONTENT = "study.html", "page.json"
 """The page, and what is on it: from that it can be written anew."""
-FORESTS_NOTE = (
-    "Right of the dotted line the arm has more than its reference. Circle: the interval is above 0. Square: below. "
-    "Open diamond: no difference is shown."
-)
+FORESTS_NOTE = f"Right of the dotted line the arm has more than its reference. {MARKS_NOTE}"
 MOST_PLOTS, MOST_ROWS = 12, 300
 """Forest plots and lines of a table that a page shows; the files hold all."""
 SAYS = {

@@ -21,6 +21,7 @@ from medgan.evaluation.statistics import (
     interval_text,
     paired_difference,
     plain,
+    share_interval,
     signed_rank_p,
     slope,
     summarise,
@@ -329,3 +330,9 @@ def test_figures_that_json_has_no_number_for_become_null_or_text():
         "pooled": {"real": "-inf"},
         "notes": ["a", 1.5],
     }
+
+
+def test_a_share_has_the_exact_interval():
+    share = share_interval(18, 20)
+    assert (share.lower, share.upper) == pytest.approx((stats.beta.ppf(0.025, 18, 3), stats.beta.ppf(0.975, 19, 2)))
+    assert np.isnan(share_interval(0, 0).mean)

@@ -56,7 +56,8 @@ def serving(empty_database: Path, folder: Path) -> Iterator[Server]:
         patch.setenv(mlflow_server_module.ARTIFACTS_DESTINATION_ENV_VAR, f"{folder}/artifacts")
         patch.setenv(mlflow_server_module.ARTIFACT_ROOT_ENV_VAR, "mlflow-artifacts:/")
         patch.setenv(mlflow_server_module.SERVE_ARTIFACTS_ENV_VAR, "true")
-        # A server in a process of its own may say so; here every client would register its models with it.
+        # A server in a process of its own may say so; here every client would take its stores for theirs.
+        patch.setattr("mlflow.tracking._tracking_service.utils.set_tracking_uri", lambda uri: None)
         patch.setattr("mlflow.tracking._model_registry.utils.set_registry_uri", lambda uri: None)
         server = Server()
         server.start()

@@ -58,8 +58,8 @@ def world(tmp_path_factory):
     """What the pages suppose: scans, cohorts and models by the names that they use."""
     folder = tmp_path_factory.mktemp("world")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("MEDGAN_CACHE", "MEDGAN_HOME"):
-            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        patch.setenv("MEDGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MEDGAN_HOME", str(folder / "home"))
         if not FULL:
             for name, kind in KINDS.items():
                 patch.setitem(KINDS, name, replace(kind, shape=tuple(size // 3 for size in kind.shape)))
@@ -134,6 +134,7 @@ def lines(page):
 def test_the_commands_of_a_page_run(page, world, tmp_path, monkeypatch):
     shutil.copytree(world, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDGAN_HOME", str(tmp_path / "home"))
     for line in lines(page):
         given = shortened(line)
         clear(given)

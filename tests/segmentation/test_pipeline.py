@@ -41,7 +41,8 @@ def run(save_cohort, tmp_path_factory):
 def test_a_run_is_a_model_folder_a_split_and_metrics_and_says_what_to_do_next(run, tmp_path):
     folder, table, result = run
     assert result.exit_code == 0, result.stderr
-    model, tracked, following = result.stdout.splitlines()
+    model, tracked, report, following = result.stdout.splitlines()
+    assert report == f"report: {folder / 'report.html'}"
     assert model.startswith(f"model: {folder / 'model'} (epoch ")
     assert "MLflow run " in tracked
     assert following == f"next:  medgan segment INPUT OUTPUT --model {folder / 'model'}"

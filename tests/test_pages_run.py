@@ -1,7 +1,7 @@
 """Every command of the pages runs, in a folder that holds what the pages suppose.
 
-One rule makes them short: the phantom is rendered with a third of its voxels along each edge, networks and patches
-are tiny, and a training has a few iterations. `make docs-check` runs them at full length.
+One rule makes them short: a phantom has twelve subjects at most, each with a third of its voxels along each edge,
+networks and patches are tiny and few, and a training has a few iterations. `make docs-check` runs them at full length.
 """
 
 import os
@@ -21,8 +21,14 @@ ROOT = Path(__file__).parents[1]
 FULL = bool(os.environ.get("MEDGAN_DOCS_FULL"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TRAINS = {"train", "segment-train"}
+SUBJECTS = 12
 FEW = ("patch.size_voxels=16", "fit.epochs=1", "fit.iterations_per_epoch=2", "fit.batch_size=2", "fit.workers=0")
-SHORT = {"ct_contrast": CONTRAST, "mr_to_ct": TRANSLATOR}
+SHORT = {
+    "ct_contrast": CONTRAST,
+    "mr_to_ct": TRANSLATOR,
+    "segmentation": (*FEW, "network={channels: 8, downs: 1}"),
+    "lesion_classification": (*FEW, "unlabelled_patches=16"),
+}
 """By pipeline, how a training is made short; that of every other takes few steps."""
 COPIES = {
     "runs/ct_contrast/first": "ct_contrast/N", "runs/ct_contrast/demo": "ct_contrast/N", "RUN": "ct_contrast/N",
@@ -47,7 +53,12 @@ EXCEPT = {
 def shortened(line: str) -> list[str]:
     """A command as it is run: as it stands, a training with small settings after its own."""
     given = shlex.split(line, comments=True)[1:]
-    if FULL or given[0] not in TRAINS or "--resume" in given:
+    if FULL:
+        return given
+    if "--subjects" in given:
+        place = given.index("--subjects") + 1
+        given[place] = str(min(int(given[place]), SUBJECTS))
+    if given[0] not in TRAINS or "--resume" in given:
         return given
     pipeline = given[given.index("--pipeline") + 1] if "--pipeline" in given else "segmentation"
     return [*given, *SHORT.get(pipeline, FEW)]
@@ -61,6 +72,7 @@ def world(tmp_path_factory):
         patch.setenv("MEDGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("MEDGAN_HOME", str(folder / "home"))
         if not FULL:
+            patch.setattr("medgan.pipeline.PHANTOM_SUBJECTS", SUBJECTS)
             for name, kind in KINDS.items():
                 patch.setitem(KINDS, name, replace(kind, shape=tuple(size // 3 for size in kind.shape)))
         patch.chdir(folder)

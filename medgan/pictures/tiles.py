@@ -105,7 +105,7 @@ def draw(tile: Tile, side: int = SIDE) -> Image.Image:
     coloured = tile.window.colours(np.asarray(grey.resize(size, Image.Resampling.BICUBIC)))
     canvas = Image.new("RGB", (side, side))
     canvas.paste(Image.fromarray(coloured), (left, top))
-    for outline in tile.outlines:
+    for outline in (each for each in tile.outlines if np.any(each.mask)):
         _trace(canvas, outline, size, (left, top))
     pen = ImageDraw.Draw(canvas)
     colours = ("black", "white") if tile.window.diverging else ("white", "black")  # of letters, and around them

@@ -27,6 +27,8 @@ TIMED = 10
 
 DRAWN_SHARE = 0.05
 """Of a training's time that ``progress.png`` may take: where epochs last seconds, not each of them draws it anew."""
+FIRST_DRAWING_S = 0.3
+"""How long drawing is thought to take before it was done once."""
 
 
 class TrainLog:
@@ -112,7 +114,8 @@ class Recorder:
         )
         self.task = self.bar.add_task("training", total=None)
         self.first = self.total = 0
-        self.warm_s = self.drawn_at_s = self.drawing_s = 0.0
+        self.warm_s = 0.0
+        self.drawn_at_s, self.drawing_s = time.perf_counter(), FIRST_DRAWING_S
         self.epochs = 0
 
     def begin(self, epochs: int, iterations_per_epoch: int, progress: state.Progress) -> None:

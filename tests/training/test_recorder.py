@@ -89,7 +89,7 @@ def test_curves_do_not_hold_up_epochs_that_last_no_longer_than_they_take_to_draw
     history = [{"epoch": float(number)} for number in range(1, 10)]
     for number in range(1, 10):
         recorder.epoch(history[:number], None)
-    assert drawn == [1, 9]
+    assert drawn == [9]
 
 
 def test_a_log_keeps_what_was_said_with_its_time_from_before_there_was_a_folder_and_goes_on_at_its_end(tmp_path, said):

@@ -148,10 +148,6 @@ def _say_result(result: "Faithfulness", quiet: bool) -> None:
 
 
 def _say_figures(figures: "Mapping[str, Interval]", quiet: bool, before: str = "") -> None:
-    from medgan.evaluation.statistics import interval_text
-
     for figure, estimate in figures.items():
-        if not estimate.n:
-            continue
-        text = interval_text(estimate.mean, estimate.lower, estimate.upper, ".3g", missing="not defined")
-        say(quiet, f"{before}{figure}: {text}, n = {estimate.n}")
+        if estimate.n:
+            say(quiet, f"{before}{figure}: {estimate.text('.3g', missing='not defined')}, n = {estimate.n}")

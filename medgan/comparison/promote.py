@@ -4,7 +4,6 @@ It is held against the present holder of the alias on the same test subjects; wh
 nothing and the intensity look-up.
 """
 
-import getpass
 import math
 import re
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from medgan.errors import ConfigError
 from medgan.evaluation.arms import SYNTHETIC
 from medgan.evaluation.judging import measure
 from medgan.evaluation.statistics import interval_text
-from medgan.tracking import NEWEST, RunStore, StoredRun, Version
+from medgan.tracking import NEWEST, RunStore, StoredRun, Version, user_name
 
 TAKEN = ("latest", NEWEST)
 """Aliases that MLflow or medgan moves by itself."""
@@ -71,7 +70,7 @@ def promote(order: PromoteOrder, store: RunStore) -> Promotion:
         return Promotion(False, (*lines, f"refused: {lost}. {uri} stays as it is."), uri)
     tags = {f"promoted.{order.alias}": f"{date.today()} {'; '.join(lines)}"[:LONGEST_REASON]}
     if order.force:
-        because = f"{_user()}: {order.force}"[:LONGEST_REASON]
+        because = f"{user_name() or 'unknown user'}: {order.force}"[:LONGEST_REASON]
         tags[f"promoted.{order.alias}.forced"] = because
         lines.append(f"forced by {because}{f' (else refused: {lost})' if lost else ''}")
     version = store.register(run, name)
@@ -176,10 +175,3 @@ def _metric(runs: list[StoredRun], asked: str | None) -> Metric:
     if metric.ideal is None:
         raise ConfigError(f"{metric.name} has no best value; name a figure that has one by --metric, such as mae_hu.")
     return metric
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown user"

@@ -82,6 +82,11 @@ def stem(image: Path) -> str:
     return image.name if is_folder(image) else image.name[: len(image.name) - len(ending)]
 
 
+def map_beside(image: Path, kind: str) -> Path:
+    """Where ``medgan convert`` writes a map of an image: ``NAME_change.nii.gz`` or ``NAME_uncertainty.nii.gz``."""
+    return image.with_name(f"{stem(image)}_{kind}.nii.gz")
+
+
 def key_below(image: Path, folder: Path) -> str:
     """What an image is called below a folder, and its mask below another."""
     return (image.relative_to(folder).parent / stem(image)).as_posix()

@@ -216,6 +216,13 @@ def write_csv(path: Path, table: "pd.DataFrame") -> Path:
     return write_text(path, inert_table(table).to_csv(index=False, float_format="%.6g"))
 
 
+def read_texts(path: Path) -> "pd.DataFrame":
+    """A table that :func:`write_csv` wrote, all of it as text: a subject called NA or 007 stays one."""
+    import pandas as pd  # not at once: who writes no table need not wait for it
+
+    return pd.read_csv(path, dtype=str, keep_default_na=False).map(as_it_was)
+
+
 def write_json(path: Path, content: object) -> Path:
     """Write a document as JSON, whole or not at all; its path. Figures must be finite."""
     return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -28,8 +28,8 @@ from medgan.evaluation.statistics import LEVEL, compare, interval_text, plain, s
 KEYS = ["subject", "image", "arm"]
 SEEN = "seen.csv"
 """The rows of subjects that the model had seen, with the part of its split that they were in."""
-CASES = "cases.csv"
-"""The files of every image of ``evaluation.csv``'s synthetic arm."""
+ROWS, SUMMARY, CASES = "evaluation.csv", "summary.json", "cases.csv"
+"""A row an image and arm; the means, and how they were made; the files of every image of the synthetic arm."""
 IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
 """Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
 NAME_WIDTH = 18
@@ -270,7 +270,7 @@ def make_folder(out: Path) -> None:
 
 
 def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None], how: Mapping[str, Any]) -> None:
-    write_csv(out / "evaluation.csv", evaluation.rows)
+    write_csv(out / ROWS, evaluation.rows)
     write_csv(out / CASES, case_table(evaluation.cases, out))
     (out / SEEN).unlink(missing_ok=True)  # of an earlier evaluation
     if evaluation.seen:
@@ -288,7 +288,7 @@ def _write(evaluation: Evaluation, out: Path, places: Mapping[Any, Place | None]
         "failures": [asdict(failure) for failure in evaluation.failures],
         **how,
     }
-    write_json(out / "summary.json", plain(content))
+    write_json(out / SUMMARY, plain(content))
 
 
 def case_table(cases: Sequence[Case], folder: Path) -> pd.DataFrame:
@@ -328,7 +328,7 @@ def render(evaluation: Evaluation) -> Group:
     seen = evaluation.seen
     apart = [_table(seen, SEEN_TITLE)] if seen and not seen.rows.empty else []
     first = [] if evaluation.rows.empty else [_table(evaluation)]
-    return Group(*first, *notes, *apart, *failure_lines(evaluation.failures, "summary.json"))
+    return Group(*first, *notes, *apart, *failure_lines(evaluation.failures, SUMMARY))
 
 
 def failure_lines(failures: Sequence[Failure], file: str) -> list[Text]:

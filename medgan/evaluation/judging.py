@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from medgan.data.grid import apart, same_grid
-from medgan.data.layouts import stem
+from medgan.data.layouts import map_beside
 from medgan.data.masks import LABELS_JSON
 from medgan.data.volumes import Volume, read_volume
 from medgan.documents import read_json
@@ -68,7 +68,7 @@ class CaseScans:
         """Where fidelity is measured: the given mask, else the body in the reference, source or synthetic volume."""
         self.regions = _regions(case.partners["labels"], voxels["labels"], names) if "labels" in voxels else {}
         """Where each named label is."""
-        beside = map_beside(case.synthetic)
+        beside = map_beside(case.synthetic, "uncertainty")
         self.uncertainty = _on_grid_of(synthetic, beside, "uncertainty map") if beside.is_file() else None
 
     @property
@@ -154,11 +154,6 @@ class CaseScans:
         by_tissue = tissues.change_by_tissue(self.source, volume, self.tissue_map)
         by_label = {f"change_in_{n}_hu": errors_in(volume, self.source, where)[0] for n, where in self.regions.items()}
         return {**{f"change_{tissue}_hu": change for tissue, change in by_tissue.items()}, **by_label}
-
-
-def map_beside(image: Path) -> Path:
-    """Where ``medgan convert --uncertainty`` writes the map of an image."""
-    return image.with_name(f"{stem(image)}_uncertainty.nii.gz")
 
 
 def uncertainty_figures(unsure: Array, error: Array, inside: Mask) -> dict[str, float]:

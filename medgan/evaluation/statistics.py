@@ -7,7 +7,7 @@ independent evidence.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,16 @@ class Interval:
     upper: float
     n: int
     """Subjects that had a value."""
+
+    @classmethod
+    def of(cls, row: Mapping[Any, Any], mean: str = "mean") -> Self:
+        """From a row of a table or of JSON, where null is missing and ``inf`` infinite; ``mean`` is the key of it."""
+        value, lower, upper = (np.nan if row.get(key) is None else float(row[key]) for key in (mean, "lower", "upper"))
+        return cls(value, lower, upper, int(row.get("n", 0)))
+
+    def text(self, form: str = ".3f", *, missing: str = "") -> str:
+        """As :func:`interval_text` writes it."""
+        return interval_text(self.mean, self.lower, self.upper, form, missing=missing)
 
 
 def t_interval(values: ArrayLike, *, level: float = LEVEL) -> Interval:

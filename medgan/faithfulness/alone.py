@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.data.grid import same_grid
-from medgan.data.layouts import stem
+from medgan.data.layouts import map_beside
 from medgan.data.masks import boxes, components
 from medgan.data.preparation import scan_of
 from medgan.data.studies import sidecar
 from medgan.data.volumes import Volume, read_volume
 from medgan.evaluation.fidelity import Array, Mask
-from medgan.evaluation.judging import map_beside
 from medgan.evaluation.tissues import Modality, body
 from medgan.faithfulness.places import Place, place_of
 from medgan.faithfulness.residual import SMALLEST_ML
@@ -115,7 +114,7 @@ def beyond_change_map(source: Volume, synthetic: Volume) -> list[Place] | None:
 
     Whoever drew into the output, or took something out, after the map was made is found here.
     """
-    path = synthetic.path.with_name(f"{stem(synthetic.path)}_change.nii.gz")
+    path = map_beside(synthetic.path, "change")
     if not path.is_file() or not same_grid((change := read_volume(path)).grid, source.grid):
         return None
     difference = synthetic.voxels - source.voxels
@@ -127,16 +126,21 @@ def beyond_change_map(source: Volume, synthetic: Volume) -> list[Place] | None:
 
 def hot_spots(source: Volume, synthetic: Volume, inside: Mask) -> list[Place] | None:
     """Where the uncertainty map beside a translation is far above what it is elsewhere; None without such a map."""
-    path = map_beside(synthetic.path)
+    path = map_beside(synthetic.path, "uncertainty")
     if not path.is_file() or not same_grid((unsure := read_volume(path)).grid, source.grid):
         return None
     known = unsure.voxels[inside & (unsure.voxels > 0)]
     if not known.size:
         return []
-    median = float(np.median(known))
-    spread = max(1.4826 * float(np.median(np.abs(known - median))), float(np.finfo(np.float32).tiny))
-    score = (unsure.voxels - median) / spread
+    median, spread = _median_and_spread(known)
+    score = (unsure.voxels - median) / max(spread, float(np.finfo(np.float32).tiny))
     return list(_spots(inside & (score > HOT), unsure.voxels, source, "uncertain", score))
+
+
+def _median_and_spread(values: Array) -> tuple[float, float]:
+    """The median, and the robust standard deviation: of normal values 1.4826 times the median distance to it."""
+    median = float(np.median(values))
+    return median, 1.4826 * float(np.median(np.abs(values - median)))
 
 
 def _spots(mask: Mask, contrast: Array, volume: Volume, kind: str, score: Array | None = None) -> Iterator[Place]:
@@ -185,8 +189,7 @@ def _unlike(own: Mapping[str, float], others: Sequence[Mapping[str, float]]) -> 
     scale = max(abs(value) for each in (own, *others) for name, value in each.items() if name.endswith("intensities"))
     for name, value in own.items():
         values = np.array([each[name] for each in others])
-        median = float(np.median(values))
+        median, spread = _median_and_spread(values)
         least = LEAST_SPREAD * (scale if name.endswith("intensities") else abs(median))
-        spread = max(1.4826 * float(np.median(np.abs(values - median))), least)
-        if abs(value - median) > ODD * spread:
+        if abs(value - median) > ODD * max(spread, least):
             yield f"{re.sub(', mm$', '', name)} is {value:.4g}, of others {values.min():.4g} to {values.max():.4g}"

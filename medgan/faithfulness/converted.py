@@ -35,9 +35,10 @@ from medgan.faithfulness.draw import draw_place
 from medgan.faithfulness.labels import LabelMaps, read_label_maps
 from medgan.faithfulness.places import COLUMNS, KINDS, Place, place_of
 from medgan.faithfulness.residual import INTENSITY_BINS, Blob, Relation, unexplained
-from medgan.faithfulness.result import PICTURES, Faithfulness
+from medgan.faithfulness.result import Faithfulness
 from medgan.faithfulness.structures import Rule, Structure, agreement, compare_structure
 from medgan.inference.batch import why
+from medgan.report.faithfulness import PICTURES
 from medgan.text import few
 
 LABELS_ERR = (

@@ -23,11 +23,12 @@ from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, prepare
 from medgan.data.splits import this_image
 from medgan.errors import ConfigError, DataError
-from medgan.faithfulness.result import ROWS, SUMMARY, Faithfulness
+from medgan.faithfulness.result import Faithfulness
 from medgan.inference.batch import why
 from medgan.inference.convert import Conversion, ConvertOrder
 from medgan.inference.jobs import Job
 from medgan.inference.translate import apply, translate
+from medgan.report.faithfulness import ROWS, SUMMARY
 from medgan.segmentation.apply import LabelKeeper
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.training.architecture import Direction

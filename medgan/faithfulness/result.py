@@ -11,15 +11,12 @@ from medgan.data.splits import MAX_NAMED
 from medgan.data.streams import write_csv, write_json
 from medgan.evaluation.seen import NOBODY, SeenSubjects
 from medgan.evaluation.statistics import Interval, interval_text, plain, share_interval, t_interval
+from medgan.report.faithfulness import PLACES, ROWS, STRUCTURES, SUMMARY, WORDS
 from medgan.text import few
 
-ROWS, SUMMARY = "faithfulness.csv", "faithfulness.json"
-STRUCTURES, PLACES, PICTURES = "structures.csv", "places.csv", "pictures"
 DISPLACED = 1.1
 """How many times as much a translation shares with its input when shifted, from which on it is called displaced: real
 pairs of MR and CT, registered rigidly, reach 1.07."""
-WORDS = ("subject", "image", "seen", "rejected", "warnings", "unlike_others")
-"""Columns of ``faithfulness.csv`` that are no figures."""
 
 
 @dataclass(frozen=True)

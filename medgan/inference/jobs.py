@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from medgan.data import nifti
 from medgan.data.hashes import file_hash
-from medgan.data.layouts import stem
+from medgan.data.layouts import map_beside, stem
 from medgan.data.listing import find_images, passed_over_lines
 from medgan.data.streams import is_folder, special, unfinished_folder, unwritable, write_text
 from medgan.data.studies import Cohort, Data, Location, check_options, read_cohort
@@ -73,7 +73,7 @@ class Job:
 
     def map(self, kind: MapKind) -> Path:
         """``NAME_change.nii.gz`` or ``NAME_uncertainty.nii.gz`` beside ``NAME.nii.gz``."""
-        return self.output.with_name(f"{stem(self.output)}_{kind}.nii.gz")
+        return map_beside(self.output, kind)
 
     def kind(self, image: Path) -> MapKind | None:
         """Which map one of its images is; None for the output itself."""

@@ -83,10 +83,10 @@ def change(limit: float, unit: str, name: str = "change") -> DisplayWindow:
     return DisplayWindow(name, -limit, limit, unit, diverging=True)
 
 
-def change_limit(difference: NDArray[np.floating], percentile: float = 99.5) -> float:
-    """A round number that ``percentile`` of the amounts that are not 0 do not pass; 1 where nothing differs."""
+def change_limit(difference: NDArray[np.floating]) -> float:
+    """A round number that 99.5 % of the amounts that are not 0 do not pass; 1 where nothing differs."""
     amounts = np.abs(difference[difference != 0])
-    largest = float(np.percentile(amounts, percentile)) if amounts.size else 0.0
+    largest = float(np.percentile(amounts, 99.5)) if amounts.size else 0.0
     if largest <= 0:
         return 1.0
     decade = 10.0 ** np.floor(np.log10(largest))

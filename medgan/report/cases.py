@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgan.data.layouts import stem
+from medgan.data.layouts import map_beside
 from medgan.data.volumes import Volume
 from medgan.errors import MedganError
 from medgan.pictures.tiles import Row, Tile, sheet
@@ -69,8 +69,7 @@ def _viewer_case(
 ) -> ViewerCase:
     files = {"source": "source", "synthetic": "synthetic", "reference": "truth"}
     volumes = {name: Path(case[role]) for role, name in files.items() if case[role]}
-    synthetic = volumes["synthetic"]
-    change = synthetic.with_name(f"{stem(synthetic)}_change.nii.gz")
+    change = map_beside(volumes["synthetic"], "change")
     volumes |= {"change": change} if change.is_file() else {}
     masks = {"labels": Path(case["labels"])} if case["labels"] else {}
     return ViewerCase(str(case["subject"]), caption, volumes, masks, labels, units=units)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from medgan.data.grid import same_grid
+from medgan.data.layouts import map_beside
 from medgan.data.studies import sidecar
 from medgan.data.volumes import read_volume
 from medgan.documents import read_json
@@ -21,9 +22,7 @@ from medgan.evaluation.tissues import body, change_by_tissue, tissue_map
 from medgan.inference.jobs import MANIFEST, SUMMARY
 from medgan.report.html import Section, Table, cells
 from medgan.report.viewer import ViewerCase
-
-MOST_IMAGES = 20
-"""Whose changes are measured."""
+from medgan.report.voxels import places_read
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class Converted:
     def files(self, name: str) -> dict[str, Path]:
         """The volumes of an input, by ``source``, ``synthetic`` and ``change``, as far as they are there."""
         image = self.images[name]
-        stem = image.name.removesuffix(".gz").removesuffix(".nii")
-        places = {"synthetic": image, "change": image.with_name(f"{stem}_change.nii.gz")}
+        places = {"synthetic": image, "change": map_beside(image, "change")}
         if self.source:
             places = {"source": self.source / name, **places}
         return {role: path for role, path in places.items() if path.exists()}
@@ -126,11 +124,8 @@ def viewer_cases(converted: Converted) -> Iterator[ViewerCase]:
 def _changes(converted: Converted) -> Iterator[Section]:
     """How much each study was changed: by tissue of its input, or by its change map alone."""
     names = list(converted.images)
-    places: Iterable[int] = (
-        np.unique(np.linspace(0, len(names) - 1, min(MOST_IMAGES, len(names))).astype(int)) if names else []
-    )
     rows, problems = [], []
-    for name in (names[place] for place in places):
+    for name in (names[place] for place in places_read(len(names))):
         try:
             if row := _change(converted.files(name), hounsfield=converted.facts.get("Unit") == "HU"):
                 rows.append({"study": name} | row)

@@ -10,19 +10,18 @@ from typing import Any, Literal
 import pandas as pd
 
 from medgan.data.splits import training_of
-from medgan.data.streams import as_it_was
+from medgan.data.streams import read_texts
 from medgan.data.studies import sidecar
 from medgan.documents import read_json
 from medgan.errors import DataError
 from medgan.evaluation.arms import CONSTANT, DISTANCE, DO_NOTHING, LOOKUP, LOOKUP_MEDIAN, SHIFTED, SYNTHETIC
-from medgan.evaluation.evaluate import CASES, KEYS
+from medgan.evaluation.evaluate import CASES, KEYS, ROWS, SUMMARY
 from medgan.evaluation.judging import measure
-from medgan.evaluation.statistics import LEVEL, Interval, interval_text, verdict
+from medgan.evaluation.statistics import LEVEL, Interval, verdict
 from medgan.report.charts import MOST_SUBJECTS, bias_by_tissue, subject_dots
 from medgan.report.figures import embedded
 from medgan.report.html import Plot, Section, Table, cells
 
-ROWS, SUMMARY = "evaluation.csv", "summary.json"
 ROLES = ("synthetic", "reference", "source", "mask", "labels")
 HEADLINES: Mapping[str, tuple[str, str]] = {
     "core_mae_hu": ("mean absolute error where both bodies agree", "HU"),
@@ -71,7 +70,7 @@ class Evaluation:
     @cached_property
     def arms(self) -> dict[str, dict[str, Interval]]:
         """The mean of each metric by arm."""
-        return {arm: {key: _interval(row) for key, row in own.items()} for arm, own in self.summary["arms"].items()}
+        return {arm: {key: Interval.of(row) for key, row in own.items()} for arm, own in self.summary["arms"].items()}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -147,10 +146,9 @@ def read_evaluation(folder: Path, names: Mapping[str, str] | None = None) -> Eva
     """
     try:
         summary = read_json(folder / SUMMARY)
-        rows = pd.read_csv(folder / ROWS, dtype=str, keep_default_na=False)
-        for column in rows.columns:
-            text = rows[column].map(as_it_was)
-            rows[column] = text if column in KEYS else pd.to_numeric(text)
+        rows = read_texts(folder / ROWS)
+        figures = [column for column in rows if column not in KEYS]
+        rows[figures] = rows[figures].apply(pd.to_numeric)
         missing = {"arms", "places", "notes", "failures", "synthetic_against"} - summary.keys()
         if missing or list(rows.columns[: len(KEYS)]) != KEYS:
             raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'its columns'}")
@@ -166,7 +164,7 @@ def read_evaluation(folder: Path, names: Mapping[str, str] | None = None) -> Eva
 
 def _cases(folder: Path) -> pd.DataFrame:
     try:
-        cases = pd.read_csv(folder / CASES, dtype=str, keep_default_na=False).map(as_it_was)
+        cases = read_texts(folder / CASES)
     except FileNotFoundError:
         return pd.DataFrame(columns=["subject", "image", *ROLES])
     paths = {role: cases[role].map(lambda path: str((folder / path).resolve()) if path else "") for role in ROLES}
@@ -207,10 +205,9 @@ def organ_lines(evaluation: Evaluation) -> Iterator[str]:
     against = evaluation.summary["synthetic_against"].get(DO_NOTHING, {})
     organs: dict[Outcome, list[str]] = {outcome: [] for outcome in OUTCOMES.values()}
     for metric, row in against.items():
-        if metric.startswith("mae_in_") and _number(row["n"]):
-            mean, lower, upper = (_number(row[key]) for key in ("difference", "lower", "upper"))
-            text = f"{_organ(metric)} ({interval_text(mean, lower, upper, '+.1f')} HU)"
-            organs[OUTCOMES[verdict({"lower": lower, "upper": upper})]].append(text)
+        if metric.startswith("mae_in_") and row["n"]:
+            difference = Interval.of(row, "difference")
+            organs[OUTCOMES[verdict(vars(difference))]].append(f"{_organ(metric)} ({difference.text('+.1f')} HU)")
     said = {"better": "Better", "worse": "Worse", "not shown": "Not shown to differ"}
     for outcome, words in said.items():
         if names := organs[outcome]:  # type: ignore[index]
@@ -221,13 +218,13 @@ def organ_lines(evaluation: Evaluation) -> Iterator[str]:
 
 def _against(name: str, row: Mapping[str, Any], words: str, unit: str) -> tuple[Outcome, str]:
     """Whether the translation beats a rival, and the sentence with the figures."""
-    figures = {key: _number(row[key]) for key in ("difference", "lower", "upper", "better_in", "n")}
-    outcome = OUTCOMES[verdict(figures)]
-    difference = interval_text(figures["difference"], figures["lower"], figures["upper"], "+.3g", missing="not defined")
-    count = "" if math.isnan(figures["better_in"]) else f", better in {figures['better_in']:.0f} of {figures['n']:.0f}"
-    evidence = f"the {words} differs by {difference} {unit}{count} subjects"
+    difference = Interval.of(row, "difference")
+    outcome = OUTCOMES[verdict(vars(difference))]
+    count = "" if row["better_in"] is None else f", better in {row['better_in']:.0f} of {difference.n}"
+    text = difference.text("+.3g", missing="not defined")
+    evidence = f"the {words} differs by {text} {unit}{count} subjects"
     if outcome == "unknown":
-        return outcome, f"Against {name} nothing can be said: {figures['n']:.0f} subject has no interval ({evidence})."
+        return outcome, f"Against {name} nothing can be said: {difference.n} subject has no interval ({evidence})."
     return outcome, f"{SAID[outcome]} {name}: {evidence}."
 
 
@@ -311,17 +308,15 @@ def _beside(evaluation: Evaluation, metrics: Sequence[str], title: str) -> Table
         if all(value is None or math.isnan(value.mean) for value in values):
             continue
         right = "" if known.ideal is None else "high" if math.isinf(known.ideal) else f"{known.ideal:g}"
-        means = ["" if value is None else interval_text(value.mean, value.lower, value.upper, form) for value in values]
+        means = ["" if value is None else value.text(form) for value in values]
         differences = [_difference(against[arm].get(metric, {}), form) for arm in rivals]
         rows.append([metric, right, *means, *differences])
     return Table(title, columns, 1, rows)
 
 
 def _difference(row: Mapping[str, Any], form: str) -> str:
-    mean, lower, upper = (_number(row.get(key)) for key in ("difference", "lower", "upper"))
-    text = interval_text(mean, lower, upper, f"+{form}")
-    better = _number(row.get("better_in"))
-    return text if not text or math.isnan(better) else f"{text} ({better:.0f} of {_number(row['n']):.0f})"
+    text, better = Interval.of(row, "difference").text(f"+{form}"), row.get("better_in")
+    return text if not text or better is None else f"{text} ({better:.0f} of {row['n']:.0f})"
 
 
 def _subjects(evaluation: Evaluation) -> Section:
@@ -377,8 +372,9 @@ def _calibration(evaluation: Evaluation) -> Iterator[Section]:
     )
     lines = []
     if (clipped := own.get("clipped_percent")) and not math.isnan(clipped.mean):
-        share = interval_text(clipped.mean, clipped.lower, clipped.upper, ".2g")
-        lines.append(f"Clipped: {share} % of the body has true HU beyond all that the translation has anywhere.")
+        lines.append(
+            f"Clipped: {clipped.text('.2g')} % of the body has true HU beyond all that the translation has anywhere."
+        )
     plot = Plot(embedded(bias_by_tissue(estimates)), f"Mean error by tissue in HU: {', '.join(estimates)}")
     yield Section("Are the HU right?", "calibration", note=note, lines=lines, plots=[plot], tables=[table])
 
@@ -395,18 +391,9 @@ def _uncertainty(evaluation: Evaluation) -> Iterator[Section]:
         "uncertainty_spearman_where_unsure": "the same where the map is not 0",
         "error_in_most_unsure_tenth": "error of the most unsure tenth, as a multiple of the mean error",
     }
-    rows = [[told.get(key, key), interval_text(own[key].mean, own[key].lower, own[key].upper, ".2f")] for key in keys]
+    rows = [[told.get(key, key), own[key].text(".2f")] for key in keys]
     yield Section("Uncertainty", "uncertainty", note="Does the map tell where the image is wrong? High is right.",
                   tables=[Table("Uncertainty", ["figure", "mean"], 1, rows)])  # fmt: skip
-
-
-def _interval(row: Mapping[str, Any]) -> Interval:
-    return Interval(_number(row["mean"]), _number(row["lower"]), _number(row["upper"]), int(row["n"]))
-
-
-def _number(value: Any) -> float:
-    """A figure of a JSON file, where null is missing and ``inf`` infinite."""
-    return float("nan") if value is None else float(value)
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from medgan.data.streams import as_it_was
+from medgan.data.streams import read_texts
 from medgan.documents import read_json
 from medgan.errors import DataError
-from medgan.evaluation.statistics import interval_text
-from medgan.report.html import Plot, Section, Table, cells, png
+from medgan.evaluation.statistics import Interval
+from medgan.report.html import Section, Table, cells, kept_pictures
 
 ROWS, SUMMARY, STRUCTURES, PLACES, PICTURES = (
     "faithfulness.csv", "faithfulness.json", "structures.csv", "places.csv", "pictures",
@@ -61,7 +61,7 @@ def read_faithfulness(folder: Path, names: Mapping[str, str] | None = None) -> F
         tables = {}
         for name in (ROWS, STRUCTURES, PLACES):
             if (folder / name).is_file():
-                table = pd.read_csv(folder / name, dtype=str, keep_default_na=False).map(as_it_was)
+                table = read_texts(folder / name)
                 figures = [column for column in table if column not in WORDS]
                 table[figures] = table[figures].apply(pd.to_numeric, errors="coerce")
                 if names is not None and "subject" in table:
@@ -80,7 +80,11 @@ def faithfulness_sections(found: Faithfulness, viewed: Mapping[str, int]) -> Ite
     """
     tables, folded = list[Table](), list[Table]()
     if figures := found.summary.get("figures"):
-        rows = [[name, _text(row), str(row["n"])] for name, row in figures.items() if row["mean"] is not None]
+        rows = [
+            [name, Interval.of(row).text(".3g"), str(row["n"])]
+            for name, row in figures.items()
+            if row["mean"] is not None
+        ]
         note = "Means with Student's intervals over subjects that the model has not seen."
         tables.append(Table("Figures", ["figure", "mean", "subjects"], 1, rows, note))
     titles = {STRUCTURES: "Structure by structure", PLACES: "Places", ROWS: "Study by study"}
@@ -89,10 +93,11 @@ def faithfulness_sections(found: Faithfulness, viewed: Mapping[str, int]) -> Ite
         if table is not None and len(table):
             more = f"The first {MOST_ROWS} of {len(table)}; {name} has all." if len(table) > MOST_ROWS else ""
             (tables if name == PLACES else folded).append(cells(title, table.head(MOST_ROWS), more))
+    pictures = kept_pictures(_described(found.folder / PICTURES), MOST_PICTURES, MOST_BYTES)
     yield Section(
         "Did it invent or erase anything?", "faithfulness", lines=found.answers,
         note=" ".join(map(str, found.summary.get("limits") or ())), tables=tables, folded=folded,
-        plots=[] if found.anonymous else list(_pictures(found.folder / PICTURES)), links=dict(_links(found, viewed)),
+        plots=[] if found.anonymous else list(pictures), links=dict(_links(found, viewed)),
     )  # fmt: skip
 
 
@@ -108,16 +113,9 @@ def _links(found: Faithfulness, viewed: Mapping[str, int]) -> Iterator[tuple[str
         yield f"{', '.join(words)} at {x:.0f}, {y:.0f}, {z:.0f} mm", address
 
 
-def _pictures(folder: Path) -> Iterator[Plot]:
-    left = MOST_BYTES
-    for path in sorted(folder.glob("*.png"))[:MOST_PICTURES]:
-        if (size := path.stat().st_size) <= left:
-            left -= size
-            with Image.open(path) as picture:
-                what = str(picture.info.get("Description", path.stem))
-            yield Plot(png(path.read_bytes()), what, what)
-
-
-def _text(row: Mapping[str, Any]) -> str:
-    mean, lower, upper = (float("nan") if row[key] is None else float(row[key]) for key in ("mean", "lower", "upper"))
-    return interval_text(mean, lower, upper, ".3g")
+def _described(folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """Pictures, each with what it says of itself."""
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as picture:
+            what = str(picture.info.get("Description", path.stem))
+        yield path, what, what

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -103,6 +103,14 @@ def cells(title: str, table: pd.DataFrame, note: str = "") -> Table:
 def png(content: bytes) -> str:
     """A PNG file's content as the ``src`` of an image."""
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def kept_pictures(files: Iterable[tuple[Path, str, str]], most: int, most_bytes: int) -> Iterator[Plot]:
+    """PNG files, each with what it shows and a caption: those that are there, as far as a page has room for them."""
+    for path, alt, caption in files:
+        if most > 0 and path.is_file() and (size := path.stat().st_size) <= most_bytes:
+            most, most_bytes = most - 1, most_bytes - size
+            yield Plot(png(path.read_bytes()), alt, caption)
 
 
 def markdown(text: str) -> Markup:

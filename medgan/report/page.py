@@ -12,6 +12,7 @@ import pandas as pd
 
 from medgan.errors import ConfigError, MedganError
 from medgan.evaluation.arms import SYNTHETIC
+from medgan.evaluation.evaluate import ROWS
 from medgan.evaluation.matching import split_place
 from medgan.inference.jobs import MANIFEST
 from medgan.report import benefit, study, synthesis
@@ -19,7 +20,6 @@ from medgan.report.cases import MOST_VIEWED, case_sections, viewer_section
 from medgan.report.converted import Converted, converted_sections, read_converted, viewer_cases
 from medgan.report.evaluation import (
     HEADLINES,
-    ROWS,
     Evaluation,
     detail_sections,
     figure_sections,

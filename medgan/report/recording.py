@@ -18,10 +18,10 @@ from medgan.evaluation.evaluate import KEYS, Evaluation
 from medgan.evaluation.matching import Case
 from medgan.evaluation.statistics import by_subject
 from medgan.report.page import PAGE, Beside, write_report
-from medgan.tracking import RecordedRun, record_of_model
+from medgan.tracking import CASES, RecordedRun, record_of_model
 
-KEY_FILE, TABLE = "cases_key.csv", "test/cases.json"
-"""In the results' folder, who is which case; on the run, the figures by case."""
+KEY_FILE = "cases_key.csv"
+"""In the results' folder, who is which case."""
 TELLING = 4
 """Letters of a name from which on it is looked for in the page: shorter ones are found in any file."""
 BOUNDS = "lower", "upper"
@@ -58,7 +58,7 @@ def record_evaluation(evaluation: Evaluation, out: Path, tracking: str | None = 
     def write(run: RecordedRun) -> None:
         nonlocal problem, experiment
         run.metrics(_figures(evaluation, len(subjects)), dataset=("test", test_set))
-        run.table(_table(evaluation, shown), TABLE)
+        run.table(_table(evaluation, shown), CASES)
         run.tags({"test_set": test_set, "test_pairs": "paired" if evaluation.paired else "unpaired"})
         with TemporaryDirectory() as folder:
             page, problem = _page(out, Path(folder), shown, evaluation)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from medgan.data.streams import as_it_was
-from medgan.report.html import Plot, Section, cells, png
+from medgan.data.streams import read_texts
+from medgan.report.html import Section, cells, kept_pictures
 
 TABLE, PICTURES = "quality.csv", "pictures"
 SHOWN = ("subject", "status", "dice_before", "dice_after", "covered", "rotation_degrees", "reason")
@@ -23,7 +23,7 @@ def registration_section(places: Iterable[Path], *, anonymous: bool) -> Iterator
     if folder is None:
         return
     try:
-        table = pd.read_csv(folder / TABLE, dtype=str, keep_default_na=False).map(as_it_was)
+        table = read_texts(folder / TABLE)
         ends = table["status"].value_counts()
         table["dice_after"] = pd.to_numeric(table["dice_after"], errors="coerce")
     except (OSError, ValueError, KeyError) as error:
@@ -38,14 +38,6 @@ def registration_section(places: Iterable[Path], *, anonymous: bool) -> Iterator
         yield Section("Registration", "registration", lines=lines)
         return
     shown = table[[name for name in SHOWN if name in table]].head(MOST_ROWS)
-    plots, pairs = list(_pictures(folder / PICTURES, table["subject"])), cells("Pair by pair", shown)
+    files = [(folder / PICTURES / f"{who}.png", f"{who}: both scans on one grid", who) for who in table["subject"]]
+    plots, pairs = list(kept_pictures(files, MOST_PICTURES, MOST_BYTES)), cells("Pair by pair", shown)
     yield Section("Registration", "registration", note=note, lines=lines, plots=plots, folded=[pairs])
-
-
-def _pictures(folder: Path, subjects: Iterable[str]) -> Iterator[Plot]:
-    left, number = MOST_BYTES, 0
-    for subject in subjects:
-        picture = folder / f"{subject}.png"
-        if number < MOST_PICTURES and picture.is_file() and picture.stat().st_size <= left:
-            left, number = left - picture.stat().st_size, number + 1
-            yield Plot(png(picture.read_bytes()), f"{subject}: both scans on one grid", subject)

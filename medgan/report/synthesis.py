@@ -7,14 +7,14 @@ import pandas as pd
 
 from medgan.documents import read_json
 from medgan.errors import DataError
-from medgan.report.html import Plot, Section, cells, png
+from medgan.report.html import Section, cells, kept_pictures
 
 RECORD, TABLE = "synthesis.json", "synthesis.csv"
 SHEETS = {
     "nearest.png": "Nearest to training patches first: a sample, and beside it its nearest real patch",
     "samples.png": "Drawn by chance: a sample, and beside it its nearest real patch",
 }
-MOST_BYTES = 4_000_000
+MOST_BYTES = 8_000_000
 
 
 def shown_of(folder: Path, *, anonymous: bool = False) -> dict[str, Any]:
@@ -31,11 +31,8 @@ def shown_of(folder: Path, *, anonymous: bool = False) -> dict[str, Any]:
         figures = cells("Figures", table.drop(columns="name"), f"On features of {record['features']}.")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{folder}: its lesions' evaluation cannot be read ({error!r:.100}); evaluate again.") from None
-    plots = [
-        Plot(png(path.read_bytes()), alt, alt)
-        for path, alt in ((folder / name, alt) for name, alt in SHEETS.items())
-        if path.is_file() and path.stat().st_size <= MOST_BYTES
-    ]
+    sheets = ((folder / name, alt, alt) for name, alt in SHEETS.items())
+    plots = list(kept_pictures(sheets, len(SHEETS), MOST_BYTES))
     note = "Compare columns, not numbers: real is the floor, and blurred, collapsed and copied are broken on purpose."
     return {
         "title": "Synthetic lesions, judged", "question": "Are they copies, and do they vary?", "answers": verdicts,

@@ -1,6 +1,5 @@
 """What a run or a model folder says, for people: how it was trained, its curves, its panels and its card."""
 
-import hashlib
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,18 +8,17 @@ from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
-from pydantic_core import to_json
 
 from medgan.data.splits import Split
 from medgan.data.studies import Location
 from medgan.documents import read_json
 from medgan.errors import DataError, MedganError
 from medgan.pictures.curves import progress
-from medgan.report.html import Plot, Section, markdown, png
-from medgan.training.model_folder import CARD, COMMANDS, DESCRIPTION
+from medgan.report.html import Plot, Section, kept_pictures, markdown, png
+from medgan.training.model_folder import CARD, COMMANDS, DESCRIPTION, description_hash
 from medgan.training.run_folder import RunFolder
 
-MOST_PANEL_BYTES = 3_000_000
+MOST_PANEL_BYTES = 6_000_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Training:
     @property
     def sha256(self) -> str:
         """Of ``model.json``, as outputs' sidecars have it; empty where there is none."""
-        return hashlib.sha256(to_json(self.description)).hexdigest() if self.description else ""
+        return description_hash(self.description) if self.description else ""
 
     @property
     def name(self) -> str:
@@ -171,12 +169,11 @@ def _panels(training: Training, run: RunFolder) -> Iterator[Section]:
     panels = sorted((run.path / "samples").glob("epoch_*.png"))
     kept = f"epoch_{training.description.get('epoch', 0):04}.png"
     shown = dict.fromkeys([*(panel for panel in panels if panel.name == kept), *panels[-1:]])
-    plots = []
-    for panel in shown:
-        epoch = int(panel.stem.removeprefix("epoch_"))
-        if panel.stat().st_size <= MOST_PANEL_BYTES:
-            src = png(panel.read_bytes())
-            plots.append(Plot(src, f"Samples of validation subjects after epoch {epoch}", f"After epoch {epoch}"))
-    if plots:
+    epochs = {panel: int(panel.stem.removeprefix("epoch_")) for panel in shown}
+    files = [
+        (panel, f"Samples of validation subjects after epoch {epoch}", f"After epoch {epoch}")
+        for panel, epoch in epochs.items()
+    ]
+    if plots := list(kept_pictures(files, len(files), MOST_PANEL_BYTES)):
         note = f"{len(shown)} of {len(panels)} panels. All are in {run.path / 'samples'}."
         yield Section("Samples while it trained", "samples", note=note, plots=plots, layout="single")

@@ -67,8 +67,6 @@ class ViewerCase:
     """Label maps by name; every value has its outline."""
     labels: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Of the label maps, the values that are outlined, by what they are called; empty are all."""
-    windows: Sequence[DisplayWindow] = tuple(WINDOWS.values())
-    """For volumes in HU; the first one is shown first."""
     units: Mapping[str, str] = field(default_factory=dict)
     """``arbitrary`` for volumes that are not in HU."""
 
@@ -155,7 +153,7 @@ def _pack(case: ViewerCase, most_bytes: float) -> dict[str, Any]:
         "shape": shape,
         "affine": affine.round(6).tolist(),
         "spacing": [round(spacing * step, 4) for spacing, step in zip(first.spacing_mm, steps, strict=True)],
-        "windows": _windows(case, cut),
+        "windows": _windows(cut),
         "placed": all(each.facts.get("placed", True) for each in cut),
         "notes": list(_notes(cut, first, shape, steps)),
         "layers": [{"name": each.name} | each.facts | {"data": text} for each, text in zip(cut, data, strict=True)],
@@ -270,14 +268,14 @@ def _encoded(voxels: NDArray[Any]) -> str:
     return base64.b64encode(gzip.compress(parts, 6, mtime=0)).decode()
 
 
-def _windows(case: ViewerCase, layers: list[_Layer]) -> dict[str, Any]:
+def _windows(layers: list[_Layer]) -> dict[str, Any]:
     """By group of volumes with one scale: the named windows, and where the colours of differences end."""
     groups: dict[str, Any] = {}
     for layer in layers:
         group = layer.facts.get("group")
         if group is None or group in groups or layer.name == "change":
             continue
-        windows, spread = case.windows, DIFFERENCE_HU
+        windows, spread = tuple(WINDOWS.values()), DIFFERENCE_HU
         if group != "HU":
             voxels = layer.voxels * np.float32(layer.facts["step"])
             whole = DisplayWindow(

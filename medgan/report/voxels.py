@@ -13,7 +13,7 @@ from medgan.data.grid import apart, same_grid
 from medgan.data.volumes import Volume, read_volume
 from medgan.errors import GeometryError, MedganError
 from medgan.evaluation.fidelity import body_mask
-from medgan.evaluation.statistics import interval_text, t_interval
+from medgan.evaluation.statistics import t_interval
 from medgan.evaluation.tissues import BANDS_HU
 from medgan.report.charts import joint_histogram
 from medgan.report.figures import embedded
@@ -34,7 +34,7 @@ BANDS: Mapping[str, tuple[float, float]] = {
 LEAST_VOXELS = 50
 """Of a band in an image; fewer say nothing."""
 MOST_IMAGES = 20
-"""That are read for histogram and bands."""
+"""Whose voxels a page's figures are of."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ def read_scans(case: Mapping[str, Any]) -> Scans:
     reference = read["reference"]
     inside = read["mask"].voxels > 0 if "mask" in read else body_mask(reference.voxels)
     return Scans(synthetic, reference, read.get("source"), inside)
+
+
+def places_read(count: int) -> list[int]:
+    """Which of so many images are read: all, or ``MOST_IMAGES`` evenly among them."""
+    return sorted(set(np.linspace(0, count - 1, min(MOST_IMAGES, count)).astype(int).tolist()))
 
 
 def band_figures(true_hu: NDArray[Any], synthetic_hu: NDArray[Any]) -> dict[str, dict[str, float]]:
@@ -95,7 +100,7 @@ def histogram_section(cases: pd.DataFrame) -> Iterator[Section]:
     paired = cases[cases["reference"] != ""]
     if paired.empty:
         return
-    places = np.unique(np.linspace(0, len(paired) - 1, min(MOST_IMAGES, len(paired))).astype(int))
+    places = places_read(len(paired))
     total, figures, problems = np.zeros([len(EDGES_HU) - 1] * 2), [], []
     for case in paired.iloc[places].to_dict("records"):
         try:
@@ -131,8 +136,7 @@ def _band_table(figures: pd.DataFrame) -> Table:
             own = by_subject.loc[band]
             texts = []
             for key, form in (("share_percent", ".1f"), ("bias_hu", "+.1f"), ("slope", ".2f")):
-                mean = t_interval(own[key])
-                texts.append(interval_text(mean.mean, mean.lower, mean.upper, form))
+                texts.append(t_interval(own[key]).text(form))
             rows.append([band, *texts, str(len(own))])
     return Table("By band of true HU", ["true HU", "% of voxels", "bias, HU", "slope", "subjects"], 1, rows)
 

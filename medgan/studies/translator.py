@@ -17,7 +17,7 @@ from medgan.data.splits import MAX_NAMED, Split, split_subjects
 from medgan.data.studies import Data, Location
 from medgan.errors import ConfigError, DataError, LeakageError
 from medgan.evaluation.arms import SYNTHETIC
-from medgan.evaluation.evaluate import KEYS, Evaluation, evaluate
+from medgan.evaluation.evaluate import KEYS, ROWS, Evaluation, evaluate
 from medgan.evaluation.judging import Modalities
 from medgan.inference.convert import ConvertOrder, convert
 from medgan.phantom.cohort import PAIRED, UNPAIRED
@@ -181,7 +181,7 @@ def train_and_judge(context: Context, translator: TranslatorRun) -> pd.DataFrame
     own = evaluation.summary[evaluation.summary["arm"] == SYNTHETIC]
     means = {f"test/{metric}": mean for metric, mean in zip(own["metric"], own["mean"], strict=True)}
     add_metrics(context.tracking, run.facts()["mlflow_run_id"], means)
-    rows = read_rows([context.folder / JUDGED / "evaluation.csv"], KEYS)
+    rows = read_rows([context.folder / JUDGED / ROWS], KEYS)
     rows.insert(0, "cell", translator.name)
     rows.insert(1, "seed", translator.seed)
     return rows

@@ -111,12 +111,9 @@ def log_metrics(
 
     ``dataset`` names the data that they are of, and their fingerprint.
     """
-    name, digest = dataset or (None, None)
-    digest = digest and digest[:DIGEST]
-    if name and digest:
-        data = entities.Dataset(name, digest, source_type="medgan", source="{}")
-        context = entities.InputTag("mlflow.data.context", "evaluation")
-        client.log_inputs(run_id, [entities.DatasetInput(data, [context])])
+    name, digest = (dataset[0], dataset[1][:DIGEST]) if dataset else (None, None)
+    if dataset:
+        log_dataset(client, run_id, *dataset, context="evaluation")
     # Names of labels are part of a key, and people choose them.
     finite = {key: float(value) for key, value in values.items() if math.isfinite(value)}
     keys = {re.sub(r"[^\w/.\- :]", "_", key): value for key, value in finite.items()}
@@ -125,6 +122,15 @@ def log_metrics(
     rows = [entities.Metric(key, value, now_ms, step, **of) for key, value in keys.items()]
     for first in range(0, len(rows), METRICS_PER_CALL):
         client.log_batch(run_id, metrics=rows[first : first + METRICS_PER_CALL])
+
+
+def log_dataset(
+    client: MlflowClient, run_id: str, name: str, digest: str, *, context: str, profile: str | None = None
+) -> None:
+    """Record which data a run saw, and for what: a label and a fingerprint; no path."""
+    data = entities.Dataset(name, digest[:DIGEST], source_type="medgan", source="{}", profile=profile)
+    tag = entities.InputTag("mlflow.data.context", context)
+    client.log_inputs(run_id, [entities.DatasetInput(data, [tag])])
 
 
 def _write_mlmodel(folder: Path, model_id: str, run_id: str, loader: str) -> None:

@@ -15,14 +15,7 @@ from mlflow.tracking import MlflowClient
 from medgan.errors import ConfigError
 from medgan.tracking.models import MODEL_TAG, kept_models, log_metrics
 from medgan.tracking.run import run_page
-from medgan.tracking.store import (
-    STORE_ERRORS,
-    database_of,
-    first_line,
-    opened,
-    resolve_uri,
-    without_password,
-)
+from medgan.tracking.store import STORE_ERRORS, all_pages, first_line, opened, resolve_uri, without_password
 
 
 class RecordedRun:
@@ -77,10 +70,7 @@ def record_of_model(tracking: str | None, sha256: str, write: Callable[[Recorded
     """
     try:
         uri = resolve_uri(tracking)
-        database = database_of(uri)
-        if database and not database.is_file():
-            return f"not recorded: there is no MLflow store at {database}; name the one of the training by --tracking."
-        with opened(uri) as client:
+        with opened(uri, create=False) as client:
             run = _run_of(client, sha256)
             if run is None:
                 return (
@@ -110,11 +100,7 @@ def _run_of(client: MlflowClient, sha256: str) -> entities.Run | None:
     """The run that trained a model, in whichever experiment; of several, the last."""
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         return None
-    experiments, token = [], None
-    while token is None or token:
-        page = client.search_experiments(page_token=token)
-        experiments += [each.experiment_id for each in page]
-        token = page.token or ""
+    experiments = [each.experiment_id for each in all_pages(lambda token: client.search_experiments(page_token=token))]
     newest = ["attributes.start_time DESC"]
     runs = client.search_runs(experiments, f"tags.{MODEL_TAG} = '{sha256}'", max_results=1, order_by=newest)
     return runs[0] if runs else None

@@ -33,8 +33,9 @@ from PIL import Image
 
 from medgan.config import flattened
 from medgan.errors import ConfigError
-from medgan.tracking.models import METRICS_PER_CALL, MODEL_TAG, KeptModel, keep_model
+from medgan.tracking.models import METRICS_PER_CALL, MODEL_TAG, KeptModel, keep_model, log_dataset
 from medgan.tracking.store import (
+    NOT_THERE,
     STORE_ERRORS,
     database_of,
     first_line,
@@ -167,9 +168,8 @@ class Tracker:
 
     def dataset(self, name: str, digest: str, counts: Mapping[str, int]) -> None:
         """Record which data this run saw: a label, a fingerprint (32 characters of it), numbers of studies; no path."""
-        data = entities.Dataset(name, digest[:32], source_type="medgan", source="{}", profile=json.dumps(dict(counts)))
-        context = entities.InputTag("mlflow.data.context", "training")
-        self._send(lambda: self._client.log_inputs(self.id, [entities.DatasetInput(data, [context])]))
+        profile = json.dumps(dict(counts))
+        self._send(lambda: log_dataset(self._client, self.id, name, digest, context="training", profile=profile))
 
     def model(self, model: KeptModel, register_as: str | None = None) -> str | None:
         """Keep a model folder, and make it the newest version of ``register_as`` where that is given.
@@ -227,14 +227,18 @@ def anonymous() -> bool:
     return os.environ.get(ANONYMOUS, "").lower() in ("1", "true", "yes")
 
 
+def user_name() -> str:
+    """Who is logged in; empty in a container whose user has no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
 def _about(command: str, note: str, revision: str) -> dict[str, str]:
     """Who did what with which commit, in MLflow's own tags."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        user = ""
     commit = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else ""
-    about = {MLFLOW_USER: user, MLFLOW_SOURCE_NAME: command, MLFLOW_GIT_COMMIT: commit, MLFLOW_RUN_NOTE: note}
+    about = {MLFLOW_USER: user_name(), MLFLOW_SOURCE_NAME: command, MLFLOW_GIT_COMMIT: commit, MLFLOW_RUN_NOTE: note}
     return {key: value for key, value in about.items() if value} | {MLFLOW_SOURCE_TYPE: "LOCAL"}
 
 
@@ -251,7 +255,7 @@ def _running_again(client: MlflowClient, uri: str, run_id: str) -> entities.Run:
         client.update_run(run_id, status="RUNNING")
         return client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code not in NOT_THERE:
             raise
         raise ConfigError(
             f"run {run_id} is not in {without_password(uri)} ({first_line(error)}); resume with the --tracking it was "

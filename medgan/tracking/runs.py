@@ -2,29 +2,29 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
 from mlflow import entities
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.store.entities.paged_list import PagedList
 
 from medgan.documents import read_json
-from medgan.errors import ConfigError, DataError
+from medgan.errors import DataError
 from medgan.tracking.models import logged_model, register
-from medgan.tracking.store import database_of, explained, opened, resolve_uri, without_password
+from medgan.tracking.store import (
+    all_pages,
+    explained,
+    opened,
+    resolve_uri,
+    unless_it_is_missing,
+    without_password,
+)  # fmt: skip
 
 CASES = "test/cases.json"
 """Of a run, its figures by case and arm: ``case, arm`` and a column a metric."""
-NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""How MLflow says that there is no such model, version or alias."""
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,13 @@ class RunStore:
         """``tracking`` is what ``--tracking`` says; looking makes no database."""
         self.uri = resolve_uri(tracking)
         self.name = without_password(self.uri)
-        database = database_of(self.uri)
-        if database and not database.is_file():
-            raise ConfigError(
-                f"there is no MLflow store at {database}; say with --tracking or MLFLOW_TRACKING_URI where runs are "
-                "recorded."
-            )
-        with opened(self.uri) as client:
+        with opened(self.uri, create=False) as client:
             self._client = client
 
     def experiments(self) -> list[str]:
         """The names of all experiments, the one changed last first."""
         with explained(self.uri):
-            return [each.name for each in _all(lambda token: self._client.search_experiments(page_token=token))]
+            return [each.name for each in all_pages(lambda token: self._client.search_experiments(page_token=token))]
 
     def runs(self, *experiments: str) -> list[StoredRun]:
         """The runs of experiments, the newest first; of those that do not exist none."""
@@ -88,26 +82,27 @@ class RunStore:
             known = filter(None, map(self._client.get_experiment_by_name, experiments))
             ids = [each.experiment_id for each in known if each.lifecycle_stage == "active"]
             order = ["attributes.start_time DESC"]
-            found = _all(lambda token: self._client.search_runs(ids, order_by=order, page_token=token)) if ids else []
+            found = (
+                all_pages(lambda token: self._client.search_runs(ids, order_by=order, page_token=token)) if ids else []
+            )
             return [_run(each) for each in found]
 
     def called(self, name: str) -> list[StoredRun]:
         """The runs of a name in all experiments, the newest first."""
         with explained(self.uri):
-            ids = [each.experiment_id for each in _all(lambda token: self._client.search_experiments(page_token=token))]
+            ids = [
+                each.experiment_id
+                for each in all_pages(lambda token: self._client.search_experiments(page_token=token))
+            ]
             quote = '"' if "'" in name else "'"  # no name of ours has either
             by_name = f"attributes.run_name = {quote}{name}{quote}"
             return [_run(each) for each in self._client.search_runs(ids, by_name)]
 
     def run(self, run_id: str) -> StoredRun | None:
         """The run of an id; none where it is gone."""
-        with explained(self.uri):
-            try:
-                return _run(self._client.get_run(run_id))
-            except MlflowException as error:
-                if error.error_code not in NOT_THERE:
-                    raise
-                return None
+        with explained(self.uri), unless_it_is_missing():
+            return _run(self._client.get_run(run_id))
+        return None
 
     def cases(self, run: StoredRun) -> pd.DataFrame:
         """A run's figures by case and arm, images of a case averaged: index (arm, case); empty where it has none.
@@ -142,13 +137,9 @@ class RunStore:
 
     def holder(self, name: str, alias: str) -> Version | None:
         """The version of a registered model that an alias stands for; none where there is none."""
-        with explained(self.uri):
-            try:
-                return _version(self._client.get_model_version_by_alias(name, alias))
-            except MlflowException as error:
-                if error.error_code not in NOT_THERE:
-                    raise
-                return None
+        with explained(self.uri), unless_it_is_missing():
+            return _version(self._client.get_model_version_by_alias(name, alias))
+        return None
 
     def registered_as(self, run: StoredRun) -> list[str]:
         """The names under which a run's models are registered."""
@@ -175,19 +166,7 @@ class RunStore:
             self._client.set_registered_model_alias(name, alias, version.number)
 
     def _versions(self, run: StoredRun) -> list[ModelVersion]:
-        return _all(lambda token: self._client.search_model_versions(f"run_id = '{run.id}'", page_token=token))
-
-
-def _all(page: Callable[[str | None], PagedList[Found]]) -> list[Found]:
-    """What all pages of a search hold."""
-    found: list[Found] = []
-    token = None
-    while True:
-        part = page(token)
-        found += part
-        token = part.token
-        if not token:
-            return found
+        return all_pages(lambda token: self._client.search_model_versions(f"run_id = '{run.id}'", page_token=token))
 
 
 def _run(run: entities.Run) -> StoredRun:

@@ -3,14 +3,16 @@
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities.paged_list import PagedList
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
@@ -21,6 +23,10 @@ from medgan.errors import ConfigError
 
 STORE_ERRORS = (MlflowException, OSError, sqlite3.Error, SQLAlchemyError)
 """What a store that cannot be used, or is lost, may raise."""
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""How MLflow says that there is no such run, model, version or alias."""
+
+Item = TypeVar("Item")
 
 
 def data_folder() -> Path:
@@ -68,12 +74,18 @@ def resolve_uri(flag: str | None = None, recorded: object = None) -> str:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[MlflowClient]:
-    """A client of a store that can be used.
+def opened(uri: str, *, create: bool = True) -> Iterator[MlflowClient]:
+    """A client of a store that can be used; a database that is not there yet is made, or refused.
 
     Raises:
         ConfigError: In here MLflow, the database or its driver raised something; with advice.
     """
+    database = database_of(uri)
+    if database and not create and not database.is_file():
+        raise ConfigError(
+            f"there is no MLflow store at {database}; say with --tracking or MLFLOW_TRACKING_URI where runs are "
+            "recorded."
+        )
     with explained(uri):
         yield _client(uri)
 
@@ -155,6 +167,28 @@ def _client(uri: str) -> MlflowClient:
                 os.fsync(file.fileno())
             making.replace(database)
         return MlflowClient(uri)
+
+
+def all_pages(page: Callable[[str | None], PagedList[Item]]) -> list[Item]:
+    """What all pages of a search hold; ``page`` asks for the one of a token, None for the first."""
+    items: list[Item] = []
+    token = None
+    while True:
+        part = page(token)
+        items += part
+        token = part.token
+        if not token:
+            return items
+
+
+@contextmanager
+def unless_it_is_missing() -> Iterator[None]:
+    """Leave the block quietly when what it asks for is not there."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
 
 
 @contextmanager

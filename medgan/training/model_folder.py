@@ -209,8 +209,13 @@ def read_description(folder: Path, kind: type[D]) -> D:
         reason = first_problem(error) if isinstance(error, ValidationError) else str(error).partition("\n")[0]
         raise ModelError(f"{folder / DESCRIPTION}: cannot be read ({reason}); copy the model folder again.") from None
     # Of the file, and not of what its fields are now: outputs keep their model whichever medgan reads it.
-    description._sha256 = hashlib.sha256(to_json(content)).hexdigest()
+    description._sha256 = description_hash(content)
     return description
+
+
+def description_hash(content: Mapping[str, Any]) -> str:
+    """Of what a ``model.json`` holds: outputs and runs know their model by it."""
+    return hashlib.sha256(to_json(content)).hexdigest()
 
 
 def _of_todays_schema(folder: Path, content: Mapping[str, Any], kind: type[Description]) -> dict[str, Any]:

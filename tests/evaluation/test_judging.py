@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from medgan.data.layouts import map_beside
 from medgan.errors import DataError, GeometryError
 from medgan.evaluation.fidelity import fidelity
 from medgan.evaluation.judging import (
@@ -17,7 +18,6 @@ from medgan.evaluation.judging import (
     Modalities,
     distance_to_ideal,
     label_names_of,
-    map_beside,
     measure,
     spearman,
     uncertainty_figures,
@@ -216,7 +216,8 @@ def test_the_correlation_is_that_of_the_ranks_and_the_map_lies_beside_its_image(
     one, other = np.random.default_rng(1).normal(size=(2, 50))
     expected = np.corrcoef(stats.rankdata(one), stats.rankdata(other))[0, 1]
     assert spearman(one, other) == pytest.approx(expected)
-    assert map_beside(Path("out/s1/contrast.nii.gz")) == Path("out/s1/contrast_uncertainty.nii.gz")
+    beside = map_beside(Path("out/s1/contrast.nii.gz"), "uncertainty")
+    assert beside == Path("out/s1/contrast_uncertainty.nii.gz")
 
 
 @pytest.mark.parametrize(

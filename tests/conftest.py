@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +32,18 @@ if TYPE_CHECKING:
     from stores import Server
 
 BONE, VESSEL = (16, 7), (16, 18)
+LONG = "test_pages_run.py", "comparison/test_server.py", "training/test_run.py", "test_notebook.py"
+"""Files of a quarter of a minute and more."""
 
 settings.register_profile("medgan", max_examples=25, deadline=None)
 settings.load_profile("medgan")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes none is left alone with a long file at the end: those come first, then the most tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: (not item.path.as_posix().endswith(LONG), -tests[item.path], item.path))
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ def test_services_name_each_other_and_volumes_that_exist_and_images_of_one_versi
             assert source in compose["volumes"] or source.startswith("${")
     arguments = set(re.findall(r"^ARG (\w+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     built = [service["build"] for service in services.values() if "build" in service]
+    assert built
     assert all(build["context"] == "." and build.get("args", {}).keys() <= arguments for build in built)
 
 

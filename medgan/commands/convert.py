@@ -61,9 +61,9 @@ def convert(
         reading.located(source), output, model, change_map=change_map, uncertainty=uncertainty, suffix=suffix,
         force=force, **vars(which), **work.options,
     )  # fmt: skip
-    said = console(work.quiet)
-    summary = run(order, said)
-    said.out(record_batch(summary, work.machine.tracking), highlight=False)
+    terminal = console(work.quiet)
+    summary = run(order, terminal)
+    terminal.out(record_batch(summary, work.machine.tracking), highlight=False)
     end(summary.exit_code)
 
 

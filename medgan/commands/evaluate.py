@@ -108,10 +108,12 @@ def evaluate(
         paired=how.paired, modalities=Modalities(how.source_modality, how.reference_modality), training=how.training,
         split=how.split, options=reading.options,
     )  # fmt: skip
-    said = console(quiet)
-    said.print(render(evaluation))
-    said.out(record_evaluation(evaluation, out, recording.tracking, names=recording.tracking_names), highlight=False)
-    said.out(report_line(lambda: write_report(out)), highlight=False)
+    terminal = console(quiet)
+    terminal.print(render(evaluation))
+    terminal.out(
+        record_evaluation(evaluation, out, recording.tracking, names=recording.tracking_names), highlight=False
+    )
+    terminal.out(report_line(lambda: write_report(out)), highlight=False)
     end(evaluation.exit_code)
 
 
@@ -132,9 +134,9 @@ def _judge_lesions(
     lesions, modality = how
     question = judging.Question(lesions.dimensions, lesions.patch_voxels, modality, lesions.window_hu, lesions.seed)
     judged = judging.evaluate_synthesis(synthetic, reference, out, question, split=split, options=options)
-    said = console(quiet)
-    said.print(judging.render(judged))
-    said.out(report_line(lambda: write_report(out)), highlight=False)
+    terminal = console(quiet)
+    terminal.print(judging.render(judged))
+    terminal.out(report_line(lambda: write_report(out)), highlight=False)
     return judged.exit_code
 
 

@@ -34,10 +34,10 @@ def report(
         medgan report evaluation --run runs/ct_contrast/first
         medgan report runs/ct_contrast/first --out page.html
     """
-    from medgan.report.page import Beside, answered
+    from medgan.report.page import Beside, page_with_answers
 
     beside = Beside(run or model, evaluation, tuple(studies or ()), faithfulness, source)
-    page, answers = answered(path, out, beside)
+    page, answers = page_with_answers(path, out, beside)
     for line in answers:
         say(quiet, line)
     say(quiet, f"report: {page}")

@@ -114,7 +114,7 @@ def _against(store: RunStore, run: StoredRun, order: PromoteOrder, holder: Versi
         raise ConfigError(f"{because}; evaluate both runs again, with the same version of medgan.")
     metric = _metric([run, other], order.metric)
     effects, better = paired_effects({run.id: own.loc[SYNTHETIC], other.id: theirs.loc[SYNTHETIC]}, other.id, metric)
-    return _told(run, f"{other.name} (version {holder.number})", metric, effects, better)
+    return _difference(run, f"{other.name} (version {holder.number})", metric, effects, better)
 
 
 def _check_subjects(run: StoredRun, other: StoredRun, called: str) -> None:
@@ -141,12 +141,14 @@ def _against_baselines(store: RunStore, run: StoredRun, order: PromoteOrder) -> 
     lines, lost = [f"nobody has the alias {order.alias} yet: compared with what needs no network"], ""
     for arm in arms:
         effects, better = paired_effects({run.id: own.loc[SYNTHETIC], arm: own.loc[arm]}, arm, metric)
-        own_lines, own_lost = _told(run, BASELINES[arm], metric, effects, better)
+        own_lines, own_lost = _difference(run, BASELINES[arm], metric, effects, better)
         lines, lost = [*lines, *own_lines], lost or own_lost
     return lines, lost
 
 
-def _told(run: StoredRun, other: str, metric: Metric, effects: pd.DataFrame, better: str) -> tuple[list[str], str]:
+def _difference(
+    run: StoredRun, other: str, metric: Metric, effects: pd.DataFrame, better: str
+) -> tuple[list[str], str]:
     """The difference to another in words, and why it is lost; empty where it is not."""
     effect = dict.fromkeys(("lower", "upper"), math.nan) if effects.empty else effects.iloc[0].to_dict()
     word = judged(effect, better)

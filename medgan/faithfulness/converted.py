@@ -84,8 +84,8 @@ def check_converted(order: ConvertedOrder, console: Console) -> Faithfulness:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """What was found in one case."""
+class _Checked:
+    """A case, and what was found in it."""
 
     case: Case
     row: dict[str, Any]
@@ -122,11 +122,11 @@ class _Check:
         order, cases = self.order, self.matching.cases
         failures = {each.image: each.reason for each in (*self.matching.failures, *self._unconverted())}
         relations = self._relations()
-        found: list[_Found] = []
+        found: list[_Checked] = []
         for number, case in enumerate(cases, 1):
             self.console.out(f"{number}/{len(cases)} {case.name}", highlight=False)
             try:
-                found.append(self._found(case, relations))
+                found.append(self._checked(case, relations))
             except Exception as error:  # a bad study stops no other
                 failures[case.name] = why(error, case.name)
         for reason in failures.values():
@@ -146,7 +146,7 @@ class _Check:
             self.console.print(line, highlight=False, markup=False)
         return result
 
-    def _found(self, case: Case, relations: Mapping[str, Relation] | None) -> _Found:
+    def _checked(self, case: Case, relations: Mapping[str, Relation] | None) -> _Checked:
         """What is found in one case; unexplained places are told by all cases together."""
         source, synthetic = _pair(case)
         inside = patient(source)
@@ -165,7 +165,7 @@ class _Check:
                 row[kind], places = len(own), places + own
         blobs = self._blobs(case, source, synthetic, inside, relations)
         row["warnings"] = warnings_of(case.synthetic)
-        return _Found(case, row, places, structures, blobs, source.grid, fingerprint(source, inside))
+        return _Checked(case, row, places, structures, blobs, source.grid, fingerprint(source, inside))
 
     def _blobs(
         self, case: Case, source: Volume, synthetic: Volume, inside: Mask, relations: Mapping[str, Relation] | None
@@ -196,7 +196,7 @@ class _Check:
             relations[case.name] = Relation.of(before, after, INTENSITY_BINS)
         return relations
 
-    def _with_unexplained(self, found: Sequence[_Found]) -> list[list[Place]]:
+    def _with_unexplained(self, found: Sequence[_Checked]) -> list[list[Place]]:
         """The places of each case, with those blobs that chance seldom reaches in other subjects."""
         scores = [(each.case.subject, [blob.score for blob in each.blobs]) for each in found if each.blobs is not None]
         if len({subject for subject, _ in scores}) == 1:
@@ -295,7 +295,7 @@ def _pair(case: Case) -> tuple[Volume, Volume]:
 
 
 def _tables(
-    found: Sequence[_Found], places: Sequence[list[Place]], unlike: Mapping[str, str], folder: Path
+    found: Sequence[_Checked], places: Sequence[list[Place]], unlike: Mapping[str, str], folder: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The rows of studies, of structures and of places, of which the first of each study have a picture."""
     rows, structures, table, drawn = [], [], [], 0

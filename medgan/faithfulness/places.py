@@ -29,10 +29,8 @@ class Place:
     """The label's name; empty where no label says what it is."""
     kind: str
     """Of ``KINDS``."""
-    voxel: tuple[int, int, int]
-    """One of its own voxels, the nearest to its middle."""
     position_mm: tuple[float, float, float]
-    """The same in RAS+ mm."""
+    """In RAS+ mm, the middle of one of its own voxels, the nearest to its middle."""
     slices: Mapping[str, int]
     """By plane, the slice through that voxel: from 1, counted from the patient's left, back or feet."""
     volume_ml: float
@@ -60,4 +58,4 @@ def place_of(voxels: NDArray[np.integer[Any]], grid: Grid, *, structure: str, ki
         slices[PLANES[across]] = index + 1 if way > 0 else size - index
     volume_ml = len(voxels) * float(np.prod(grid.spacing_mm)) / 1000
     place = position[0], position[1], position[2]
-    return Place(structure, kind, (x, y, z), place, slices, volume_ml, figures, voxels)
+    return Place(structure, kind, place, slices, volume_ml, figures, voxels)

@@ -43,8 +43,7 @@ class View:
     @property
     def letters(self) -> tuple[str, str, str, str]:
         """The patient's sides at the left, right, top and bottom edge, with a question mark where they are assumed."""
-        across, up = (axis for axis in range(3) if axis != PLANES.index(self.plane))
-        left, right, top, bottom = (side + "?" * (not self.placed) for side in TOWARDS[across] + TOWARDS[up])
+        left, right, top, bottom = (side + "?" * (not self.placed) for side in sides(self.plane))
         return left, right, top, bottom
 
     @property
@@ -70,6 +69,12 @@ class View:
     def cut(self, rows: slice, columns: slice) -> Self:
         """A part of the slice."""
         return replace(self, pixels=self.pixels[rows, columns])
+
+
+def sides(plane: Plane) -> tuple[str, ...]:
+    """The patient's sides at the left, right, top and bottom edge of a slice."""
+    across, up = (axis for axis in range(3) if axis != PLANES.index(plane))
+    return TOWARDS[across] + TOWARDS[up]
 
 
 def view(

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medgan.errors import DataError
+from medgan.pictures.views import sides
 from medgan.pictures.windows import WINDOWS
 from medgan.readers.design import CHOICES, Key, Task, Trial, ordered
 
@@ -27,8 +28,6 @@ LABELS: dict[Task, tuple[str, str]] = {
     "2afc": ("Image 1", "Image 2"), "preference": ("Image 1", "Image 2"), "single": ("Real", "Synthetic"),
     "find": ("Lesion", "No lesion"),
 }  # fmt: skip
-SIDES = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
-"""The patient's sides at the left, right, top and bottom edge."""
 EMBEDDED = re.compile(r'(<script type="application/json" id="study">)(.*?)(</script>)', re.DOTALL)
 
 
@@ -72,7 +71,7 @@ def _payload(key: Key, reader: int = 0) -> dict[str, Any]:
         "title": "Reader study", "rows": same.rows, "columns": same.columns, "slices": same.slices,
         "pixel_mm": same.pixel_mm, "lower": same.lower, "upper": same.upper, "unit": same.unit,
         "windows": [{"name": name, "lower": low, "upper": high} for name, (low, high) in windows.items()],
-        "sides": SIDES[settings.plane], "noticed": NOTICED if settings.unaware_first else None,
+        "sides": sides(settings.plane), "noticed": NOTICED if settings.unaware_first else None,
         "blocks": [_block(task, key) for task in settings.asked],
         "trials": [_shown(trial) for trial in ordered(key.trials, settings, key.seed, reader)],
     }  # fmt: skip

@@ -64,11 +64,6 @@ class Made:
     folder: Path
     failures: tuple[str, ...]
 
-    @property
-    def scored(self) -> int:
-        """Trials that count, of the last block."""
-        return sum(trial.role == "scored" and trial.task == self.key.settings.asked[-1] for trial in self.key.trials)
-
 
 def make_study(
     places: Places, out: Path, settings: ReaderStudy, *, seed: str | None = None, options: Options = AS_IT_IS

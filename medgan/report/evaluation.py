@@ -43,7 +43,7 @@ TISSUES = ("soft_tissue", "bone", "air_inside", "air_around")
 FEW_SUBJECTS = 6
 """Below so many Wilcoxon's test cannot reach 0.05, whatever the effect."""
 Outcome = Literal["better", "worse", "not shown", "unknown"]
-SAID: Mapping[Outcome, str] = {
+OPENINGS: Mapping[Outcome, str] = {
     "better": "Better than", "worse": "Worse than", "not shown": "Not shown to differ from",
 }  # fmt: skip
 OUTCOMES: Mapping[str, Outcome] = {"lower": "better", "higher": "worse", "not shown": "not shown", "unknown": "unknown"}
@@ -225,7 +225,7 @@ def _against(name: str, row: Mapping[str, Any], words: str, unit: str) -> tuple[
     evidence = f"the {words} differs by {text} {unit}{count} subjects"
     if outcome == "unknown":
         return outcome, f"Against {name} nothing can be said: {difference.n} subject has no interval ({evidence})."
-    return outcome, f"{SAID[outcome]} {name}: {evidence}."
+    return outcome, f"{OPENINGS[outcome]} {name}: {evidence}."
 
 
 def _overall(outcomes: Mapping[str, Outcome]) -> str:

@@ -122,11 +122,13 @@ class Parts:
 
 
 def write_report(path: str | Path, out: Path | None = None, beside: Beside | None = None) -> Path:
-    """Write the page about a folder, by default ``report.html`` within it; its path. See :func:`answered`."""
-    return answered(path, out, beside)[0]
+    """Write the page about a folder, by default ``report.html`` within it; its path. See :func:`page_with_answers`."""
+    return page_with_answers(path, out, beside)[0]
 
 
-def answered(path: str | Path, out: Path | None = None, beside: Beside | None = None) -> tuple[Path, list[str]]:
+def page_with_answers(
+    path: str | Path, out: Path | None = None, beside: Beside | None = None
+) -> tuple[Path, list[str]]:
     """Write the page about a folder; its path, and its answer in sentences.
 
     A study's page is its own one, written anew.
@@ -228,7 +230,7 @@ def _words(path: Path, kind: Kind, parts: Parts) -> Words:
     }[kind]
     if evaluation:
         question, answers, caveats = verdict_of(evaluation)
-        details = [*organ_lines(evaluation), *_told(parts)]
+        details = [*organ_lines(evaluation), *_other_answers(parts)]
         if evaluation.cases.empty:
             details.append("An earlier medgan wrote this evaluation: evaluate again for pictures and histogram.")
         return title, question, answers, details, caveats
@@ -236,12 +238,12 @@ def _words(path: Path, kind: Kind, parts: Parts) -> Words:
         return title, "Did it invent or erase anything?", parts.faithfulness.answers, [], []
     question = "Is it any good?"
     if converted:
-        return title, question, [UNJUDGED], _told(parts), []
+        return title, question, [UNJUDGED], _other_answers(parts), []
     finished = training and training.description
-    return title, question, [UNTESTED if finished else UNFINISHED], _told(parts), []
+    return title, question, [UNTESTED if finished else UNFINISHED], _other_answers(parts), []
 
 
-def _told(parts: Parts) -> list[str]:
+def _other_answers(parts: Parts) -> list[str]:
     """What other parts answer, in short, and what is not known."""
     lines = []
     if parts.faithfulness:

@@ -41,6 +41,7 @@ def test_a_study_is_made_read_and_scored_and_identical_images_give_one_half(iden
     scored = [trial for trial in key.trials if trial.role == "scored"]
     blobs = [[content["blobs"][id_] for id_ in trial.stacks] for trial in scored]
     shown = [[blob[: len(blob) // 2] for blob in pair] for pair in blobs]
+    assert len(shown) == 24
     assert all(one == two for one, two in shown), "what differs is padding alone"
     # Whoever sees no difference says the same each time, and is right as often as the real image stands there.
     given = [answer(trial, "left" if trial.role != "catch" else None) for trial in key.trials]

@@ -196,4 +196,6 @@ def test_lesions_are_marked_by_mouse_and_by_keyboard_and_unaware_readers_are_ask
     found = score(key, [write_answers(tmp_path / "a.json", key, "ann", answers)])
     assert found.noticed == {"ann": "rather smooth"}
     assert found.readers.set_index("task").loc["find", "right"] == 1
-    assert all(hits(by_id[answer["trial"]], type("Mark", (), answer["mark"])) for answer in answers if answer["mark"])
+    marked = [answer for answer in answers if answer["mark"]]
+    assert marked
+    assert all(hits(by_id[answer["trial"]], type("Mark", (), answer["mark"])) for answer in marked)

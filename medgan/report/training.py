@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -158,10 +159,17 @@ def _curves(training: Training, run: RunFolder) -> Iterator[Section]:
     values = {key: value for key, value in training.description.get("metrics", {}).items() if isinstance(value, float)}
     lines = [f"{key} of the kept networks: {value:.4g}" for key, value in sorted(values.items())]
     lines = [*lines, *(["Validation subjects chose the epoch, so these figures are no evidence."] if lines else [])]
-    rows = [{key: value for key, value in row.items() if pd.notna(value)} for row in history.to_dict("records")]
-    drawn = progress(rows, kept if isinstance(kept, int) else 0, f"epoch {len(rows)}", columns=1)
+    rows = (row.items() for row in history.to_dict("records"))
+    known = tuple(tuple((str(key), value) for key, value in row if pd.notna(value)) for row in rows)
+    drawn = _drawn(known, kept if isinstance(kept, int) else 0)
     alt = f"Curves by epoch: {', '.join(key for key in history.columns if key != 'epoch')}"
     yield Section("Curves", "curves", note=note, lines=lines, plots=[Plot(png(drawn), alt)])
+
+
+@lru_cache(maxsize=4)
+def _drawn(history: tuple[tuple[tuple[str, float], ...], ...], best_epoch: int) -> bytes:
+    """The curves, a row an epoch, drawn once for all pages that an evaluation writes of its training."""
+    return progress([dict(row) for row in history], best_epoch, f"epoch {len(history)}", columns=1)
 
 
 def _panels(training: Training, run: RunFolder) -> Iterator[Section]:

@@ -42,12 +42,13 @@ class Metric:
         return measure(self.name).ideal
 
     def better(self, values: Iterable[float]) -> str | None:
-        """``higher``, ``lower``, or ``nearer`` to the best value, which some of the values miss on either side."""
+        """``higher``, ``lower``, or ``nearer`` to the best value, which values miss on either side, or on none."""
         known = np.array([*values], dtype=np.float64)
-        if self.ideal is None:
+        known = known[~np.isnan(known)]
+        if self.ideal is None or not known.size:
             return None
         above, below = bool((known > self.ideal).any()), bool((known < self.ideal).any())
-        return "nearer" if above and below else "lower" if above else "higher"
+        return "nearer" if above == below else "lower" if above else "higher"
 
     def best_first(self, values: Mapping[str, float]) -> list[str]:
         """Names by their values; those without a best value from the highest down."""

@@ -149,6 +149,7 @@ def test_without_test_figures_validation_is_shown_without_intervals_and_said(dat
         judged_run(database, name, None, experiment="validated", val_mae=mae)
     (group,) = compare_runs(CompareOrder("validated"), RunStore(database)).groups
     assert (group.metric.key, list(group.table["name"])) == ("val/mae_hu", ["long", "short"])
+    assert group.better == "lower"
     assert group.table["lower"].isna().all()
     assert "val/mae_hu is of validation subjects, which chose the models" in " ".join(group.notes)
     judged_run(database, "judged", tables["first"], experiment="validated")

@@ -24,6 +24,9 @@ from medgan.report.html import Section, Table, cells
 from medgan.report.viewer import ViewerCase
 from medgan.report.voxels import places_read
 
+NUMBER = re.compile(r"\d+(\.\d+)?|\.\d+")
+"""What differs in warnings of one kind."""
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -51,6 +54,25 @@ class Converted:
     def facts(self) -> Mapping[str, Any]:
         """The sidecar of the first translation."""
         return next((sidecar(path) for path in self.images.values()), {})
+
+    @cached_property
+    def phantom(self) -> bool:
+        """Whether every input is the built-in phantom's, as the inputs' own files say; no where they are not given."""
+        sources = [files["source"] for name in self.images if "source" in (files := self.files(name))]
+        return bool(sources) and all(sidecar(path).get("phantom") for path in sources)
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What was odd, image by image; of one that was kept, what was odd when it was made."""
+        return [
+            str(warning)
+            for each in self.outcomes
+            for warning in each.get("warnings") or self._warned(str(each["input"]), str(each["status"]))
+        ]
+
+    def _warned(self, name: str, status: str) -> list[object]:
+        made = sidecar(self.images[name]).get("Warnings") if status == "kept" and name in self.images else None
+        return made if isinstance(made, list) else []
 
     def files(self, name: str) -> dict[str, Path]:
         """The volumes of an input, by ``source``, ``synthetic`` and ``change``, as far as they are there."""
@@ -102,12 +124,16 @@ def converted_sections(converted: Converted) -> Iterator[Section]:
         "Versions": ", ".join(f"{name} {version}" for name, version in (facts.get("Versions") or {}).items()),
     }
     yield Section("What was converted", "converted", facts={key: str(value) for key, value in listed.items() if value})
-    kinds = Counter(
-        re.sub(r"\d+", "…", str(warning)) for each in converted.outcomes for warning in each.get("warnings", ())
-    )
+    alike: dict[str, list[str]] = {}
+    for warning in converted.warnings:
+        alike.setdefault(NUMBER.sub("…", warning), []).append(warning)
     failed = {str(each["input"]): str(each["message"]) for each in converted.outcomes if each["status"] == "failed"}
-    if kinds or failed:
-        lines = [f"{count} of {len(converted.outcomes)}: {text}" for text, count in kinds.most_common()]
+    if alike or failed:
+        lines = [
+            f"{len(texts)} of {len(converted.outcomes)}: "
+            + (texts[0] if len({*texts}) == 1 else f"{kind}, such as: {texts[0]}")
+            for kind, texts in sorted(alike.items(), key=lambda each: -len(each[1]))
+        ]
         rows = [[name, reason] for name, reason in failed.items()]
         tables = [Table("Not converted", ["study", "why"], 2, rows)] if rows else []
         yield Section("What was odd", "odd", lines=lines, tables=tables)

@@ -118,6 +118,8 @@ class Parts:
         """Whether what is judged is the built-in phantom."""
         if self.evaluation:
             return self.evaluation.phantom
+        if self.converted or self.faithfulness:  # whoever the model learnt from, these may be patients
+            return bool(self.converted and self.converted.phantom)
         return bool(self.training and self.training.phantom)
 
 

@@ -130,19 +130,39 @@ def test_translations_without_truth_show_what_was_done_and_changed(tmp_path):
     places = write_scans(tmp_path, ["s0", "s1"])
     ends = {
         "s0": ("done", "", ["slices of 1 mm"]),
-        "s1": ("done", "", ["slices of 2 mm"]),
+        "s1": ("kept", "", []),
         "s2": ("failed", "empty", []),
     }
     keys = ("input", "output", "status", "message", "warnings")
     outcomes = [dict(zip(keys, (*[f"{name}.nii.gz"] * 2, *end), strict=True)) for name, end in ends.items()]
     (places["synthetic"] / MANIFEST).write_text("".join(json.dumps(each) + "\n" for each in outcomes))
+    said = {"Direction": "to_target", "Unit": "HU", "Warnings": ["slices of 2.5 mm"]}  # when it was converted
+    write_json(places["synthetic"] / "s1.json", said)
     text = text_of(write_report(places["synthetic"], beside=Beside(source=places["source"])))
     assert "Translations alone cannot say that" in text
     assert "2 of 3: slices of … mm" in text
+    assert "such as: slices of 1 mm" in text
     assert re.search(r"s2.nii.gz</td><td class=.text.>empty", text)
     assert "enhancing, HU" in text
     without = text_of(write_report(places["synthetic"]))
     assert "give the inputs by --source" in without
+
+
+def test_patients_whom_a_model_of_the_phantom_translated_are_not_called_a_phantom(tmp_path, run):
+    places = write_scans(tmp_path, ["s0", "s1"])
+    outcomes = [{"input": f"{name}.nii.gz", "output": f"{name}.nii.gz", "status": "done"} for name in ("s0", "s1")]
+    (places["synthetic"] / MANIFEST).write_text("".join(json.dumps(each) + "\n" for each in outcomes))
+    for sidecar in places["synthetic"].glob("*.json"):
+        write_json(sidecar, {"Direction": "to_target", "Unit": "HU"})
+    for sources in (None, places["source"]):
+        text = text_of(write_report(places["synthetic"], beside=Beside(run, source=sources)))
+        assert "The model was trained on the built-in phantom, and is none for patients." in text
+        assert "All images are of the built-in phantom" not in text
+    for image in places["source"].glob("*.nii.gz"):
+        write_json(image.with_name(image.name.replace(".nii.gz", ".json")), {"phantom": True})
+    assert "All images are of the built-in phantom" in text_of(
+        write_report(places["synthetic"], beside=Beside(run, source=places["source"]))
+    )
 
 
 def test_a_study_is_its_own_page_written_anew(tmp_path):

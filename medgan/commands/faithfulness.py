@@ -1,5 +1,6 @@
 """``medgan faithfulness``."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,9 @@ def _check_handed(
         rule=Rule(lesions, threshold, handed.smallest_mm3), false_alarms=handed.false_alarms, options=reading.options,
     )  # fmt: skip
     result = check_converted(order, console(quiet))
-    say(quiet, f"tables and pictures: {output}; a page of them: medgan report {output}")
+    if len(result.rows):  # else nothing was checked, and a page would be empty
+        page = shlex.join(["medgan", "report", str(output)])
+        say(quiet, f"tables and pictures: {output}; a page of them: {page}")
     _say_result(result, quiet)
 
 

@@ -138,3 +138,9 @@ def test_a_study_without_a_translation_is_named_and_the_command_ends_with_1(coho
     assert told.exit_code == 1
     assert "there is no translation of it" in told.output
     assert len(pd.read_csv(root / "out/faithfulness.csv")) == 2
+    assert "a page of them: medgan report" in told.output
+    for number in (0, 2):
+        (root / "converted" / f"p{number}.nii.gz").rename(root / "converted" / f"q{number}.nii.gz")
+    told = CliRunner().invoke(cli.app, [str(each) for each in command])
+    assert told.exit_code == 2
+    assert "medgan report" not in told.output  # nothing was checked: a page would be empty

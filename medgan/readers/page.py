@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from medgan.errors import DataError
 from medgan.pictures.views import sides
 from medgan.pictures.windows import WINDOWS
 from medgan.readers.design import CHOICES, Key, Task, Trial, ordered
+from medgan.report.templates import in_script, template
 
 PAGE = "study.html"
 NOTICED = "noticed"
@@ -36,12 +37,9 @@ def finished(key: Key, blobs: Mapping[str, bytes]) -> tuple[str, Key]:
     shown = _payload(key) | {"blobs": {id_: base64.b64encode(blob).decode() for id_, blob in sorted(blobs.items())}}
     study = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
     signed = key.model_copy(update={"study": study})
-    environment = Environment(
-        loader=PackageLoader("medgan.readers", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     script = files("medgan.readers").joinpath("page.js").read_text(encoding="utf-8")
-    template = environment.get_template("page.html")
-    return template.render(script=script, study=_embedded({"study": study, "save": None} | shown)), signed
+    page = template("page.html", "medgan.readers")
+    return page.render(script=Markup(script), study=_embedded({"study": study, "save": None} | shown)), signed
 
 
 def for_reader(html: str, key: Key, reader: int, name: str, save: str) -> str:
@@ -51,12 +49,11 @@ def for_reader(html: str, key: Key, reader: int, name: str, save: str) -> str:
     if content.get("study") != key.study:
         raise DataError("the page is not that of the key; give the folder that `medgan reader-study make` wrote.")
     content |= _payload(key, reader) | {"save": save, "reader": name}
-    return EMBEDDED.sub(lambda match: match[1] + _embedded(content) + match[3], html, count=1)
+    return EMBEDDED.sub(lambda match: match[1] + str(_embedded(content)) + match[3], html, count=1)
 
 
-def _embedded(content: Mapping[str, Any]) -> str:
-    """JSON that cannot end the element that it stands in."""
-    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+def _embedded(content: Mapping[str, Any]) -> Markup:
+    return in_script(json.dumps(content, separators=(",", ":")))
 
 
 def _payload(key: Key, reader: int = 0) -> dict[str, Any]:

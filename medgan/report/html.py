@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from medgan.data.streams import write_text
+from medgan.report.templates import template
 from medgan.report.viewer import viewer_assets
 
 PLAIN_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -83,8 +83,7 @@ def render(
     page. Only a page with a section that is ``live`` may run scripts: those that stand in it.
     """
     scripted = any(section.live for section in sections)
-    environment = Environment(loader=PackageLoader("medgan.report", "."), autoescape=True, undefined=StrictUndefined)
-    text = environment.get_template("page.html").render(
+    text = template("page.html").render(
         title=title, question=question, answers=answers, details=details, caveats=caveats, sections=sections,
         failures=failures or {}, phantom=phantom, quick=quick, kind=kind,
         policy=Markup(LIVE_POLICY if scripted else PLAIN_POLICY), assets=viewer_assets() if scripted else "",

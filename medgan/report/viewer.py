@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from medgan.data.masks import LABELS_JSON, body_box, named_labels
 from medgan.data.volumes import read_grid, read_volume
 from medgan.errors import DataError
 from medgan.pictures.windows import DIVERGING, WINDOWS, DisplayWindow, percentiles
+from medgan.report.templates import in_script, template
 
 VOLUMES = {"source": "Source", "synthetic": "Synthetic", "truth": "Truth", "change": "Change map"}
 """The volumes of a case in the order in which they are shown, and their titles."""
@@ -106,9 +106,8 @@ def viewer_html(cases: Sequence[ViewerCase], budget_mb: float = 12.0) -> Markup:
     for done, number in enumerate(sorted(packed, key=lambda number: _voxel_count(cases[number]))):
         packed[number] = json.dumps(_pack(cases[number], left / (len(cases) - done)), allow_nan=False)
         left -= len(packed[number])
-    environment = Environment(loader=PackageLoader("medgan.report", "."), autoescape=True, undefined=StrictUndefined)
-    data = [Markup(text.replace("<", "\\u003c")) for text in packed.values()]
-    page = environment.get_template("viewer.html")
+    data = [in_script(text) for text in packed.values()]
+    page = template("viewer.html")
     colours = np.rint(255 * DIVERGING(np.arange(DIVERGING.N))[:, :3]).astype(int).tolist()
     return Markup(page.render(titles=[case.title for case in cases], data=data, colours=colours))
 

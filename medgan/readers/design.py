@@ -165,7 +165,10 @@ class Key(Config):
         file = path / KEY if path.is_dir() else path
         try:
             return cls.model_validate(read_json(file))
-        except (OSError, ValueError, ValidationError) as error:
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise DataError(f"{file}: {reason}; give the {KEY} that `medgan reader-study make` wrote.") from None
+        except (ValueError, ValidationError) as error:
             reason = "it is not the key of a reader study" if isinstance(error, ValidationError) else str(error)
             raise DataError(f"{file}: {reason}; give the {KEY} that `medgan reader-study make` wrote.") from None
 

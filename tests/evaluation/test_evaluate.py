@@ -450,8 +450,8 @@ def an_evaluation(failures=(), arms=("synthetic", "do_nothing"), **metrics):
     return Evaluation(rows, summary, True, {}, ("Read this.",), tuple(failures), comparisons)
 
 
-def text(found):
-    console = Console(file=io.StringIO(), width=200)
+def text(found, width=200):
+    console = Console(file=io.StringIO(), width=width)
     console.print(render(found))
     return console.file.getvalue()
 
@@ -466,6 +466,13 @@ def test_a_row_shows_each_arm_its_interval_and_the_difference():
         *("10.0 [10.0, 10.0]", "40.0 [40.0, 40.0]", "-30.0 [-30.0, -30.0] -75 %", "3 of 3"),
     ]
     assert "do_nothing" not in text(an_evaluation(arms=("synthetic",), mae_hu=(10.0,)))
+
+
+def test_no_column_vanishes_where_the_terminal_is_narrow():
+    found = an_evaluation(arms=("synthetic", "do_nothing", "intensity_lookup"), change_in_vena_cava_hu=(1.0, 2.0, 3.0))
+    table = [line for line in text(found, 80).splitlines() if line[0] in "┃│"]
+    assert {(len(line), line[-1]) for line in table} <= {(80, "┃"), (80, "│")}
+    assert any("better in" in line for line in table)
 
 
 def test_with_many_arms_only_the_synthetic_one_shows_its_interval_and_the_look_up_is_what_it_is_compared_with():

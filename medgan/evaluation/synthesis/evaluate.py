@@ -263,7 +263,7 @@ def _write(synthesis: Synthesis, threshold: Threshold, out: Path) -> None:
 def render(synthesis: Synthesis) -> Group:
     """Each measure of the synthetic patches beside real and broken ones, the two verdicts, notes and failures."""
     arms = list(synthesis.figures.columns[2:])
-    table = Table(Column("measure", overflow="fold", min_width=NAME_WIDTH), "right", pad_edge=False)
+    table = Table(Column("measure", overflow="fold", width=NAME_WIDTH), "right", pad_edge=False)
     for arm in arms:
         table.add_column(arm, justify="right")
     for row in synthesis.figures.to_dict("records"):

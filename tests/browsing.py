@@ -27,7 +27,7 @@ def required(program: str, folders: str = "") -> str:
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """Debian's Chromium without a window; WebGL is computed by the CPU."""
+    """Debian's Chromium without a window, once a process (the fixture ``browser``); WebGL is computed by the CPU."""
     program = required("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from browsing import launched, opened
+from browsing import opened
 from medgan.data.streams import write_json
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
@@ -66,13 +66,12 @@ def test_the_page_of_an_evaluation_says_verdict_failures_and_commands_and_escape
     assert text.index("Figures</h2>") < text.index("Worst cases first</h2>") < text.index("Are the HU right?</h2>")
 
 
-def test_in_a_browser_nothing_is_asked_for_nothing_fails_and_a_telephone_scrolls_down_only(page):
-    with launched() as browser:
-        for width in (1280, 390):
-            with opened(browser, page, width) as shown:
-                assert (shown.errors, shown.requests, shown.serious()) == ([], [], [])
-                assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
-                assert shown.page.locator("h1").count() == 1
+def test_in_a_browser_nothing_is_asked_for_nothing_fails_and_a_telephone_scrolls_down_only(browser, page):
+    for width in (1280, 390):
+        with opened(browser, page, width) as shown:
+            assert (shown.errors, shown.requests, shown.serious()) == ([], [], [])
+            assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+            assert shown.page.locator("h1").count() == 1
 
 
 def test_with_other_names_neither_subjects_nor_places_are_told(judged, tmp_path):

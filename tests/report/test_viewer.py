@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browsing import launched, opened
+from browsing import opened
 from medgan.data.grid import made_up_grid
 from medgan.data.volumes import write_volume
 from medgan.pictures.windows import change
@@ -44,12 +44,6 @@ def body(seed=0):
     inside = ((x - 20) / 17) ** 2 + ((y - 24) / 20) ** 2 < 1
     rng = np.random.default_rng(seed)
     return np.where(inside, 40 + 3 * z + rng.normal(0, 15, SHAPE), -1000).round().astype(np.int16)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -34,8 +34,6 @@ IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
 """Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
 NAME_WIDTH = 18
 """Characters of a metric's name on one line. A least width instead makes rich draw a table wider than its terminal."""
-BETTER = "better in"
-"""The column that says in how many subjects synthetic images are better."""
 MAX_INTERVALS = 4
 """With more arms, only the synthetic one's intervals are shown; the files hold all."""
 MAX_FAILURES = 10
@@ -346,9 +344,9 @@ def _table(evaluation: Evaluation, title: str | None = None) -> Table:
     against = next((arm for arm in (DO_NOTHING, LOOKUP) if arm in arms), None)
     differences = evaluation.comparisons.set_index(["baseline", "metric"]).to_dict("index")
     table = Table(Column("metric", overflow="fold", width=NAME_WIDTH), title=title, title_justify="left")
-    for heading in (*arms, *([f"{SYNTHETIC} - {against}", BETTER] if against else [])):
+    for heading in (*arms, *([f"{SYNTHETIC} - {against}", "better in"] if against else [])):
         # Where the terminal is narrow the others fold their intervals, and this one does not vanish.
-        table.add_column(heading, justify="right", overflow="fold", no_wrap=heading == BETTER)
+        table.add_column(heading, justify="right", overflow="fold", no_wrap=heading == "better in")
     for metric, rows in evaluation.summary.groupby("metric", sort=False):
         name, by_arm = str(metric), rows.set_index("arm").to_dict("index")
         if not measure(name).shown or rows["mean"].isna().all():

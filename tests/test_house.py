@@ -1,6 +1,7 @@
 """The house does not grow back unseen: lines of each package, files and public names against ``.ci/lines.toml``."""
 
 import ast
+import subprocess
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -57,3 +58,11 @@ def test_a_function_fits_on_a_screen(trees):
     ]
     long = {f"{path.relative_to(ROOT)}:{node.name}": node.end_lineno - node.lineno + 1 for path, node in functions}
     assert not {name: count for name, count in long.items() if count > LONGEST_FUNCTION}
+
+
+def test_nothing_that_git_ignores_is_tracked():
+    """An output committed by accident, such as a page that a build wrote, fails the site's next strict build."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    listed = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    assert not subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout

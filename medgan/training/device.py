@@ -53,12 +53,16 @@ def make_fabric(device: str, precision: Precision) -> "Fabric":
 
 
 def _best_precision(accelerator: str) -> Computed:
-    """bf16 on GPUs and CPUs that compute it in hardware, fp16 on older GPUs, 32 bits elsewhere."""
+    """bf16 on GPUs and CPUs with units for its matrix products, fp16 on older GPUs, 32 bits elsewhere.
+
+    A processor that has only AVX-512's bf16 convolves in it at half the speed of 32 bits; with AMX it is many times
+    faster.
+    """
     import torch
 
     if accelerator == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    if accelerator == "cpu" and torch.cpu._is_avx512_bf16_supported():
+    if accelerator == "cpu" and torch.cpu._is_amx_tile_supported():
         return "bf16-mixed"
     return "32"
 

@@ -11,47 +11,57 @@ Adversarial = Literal["vanilla", "least_squares", "hinge", "wasserstein"]
 Critic = Callable[[Tensor], Tensor]
 
 
-def generator_loss(kind: Adversarial, fake_scores: Tensor) -> Tensor:
+def generator_loss(kind: Adversarial, fake_scores: Tensor, weight: Tensor | None = None) -> Tensor:
     """What a generator minimises: low where the discriminator takes its images for real.
 
-    Scores are raw discriminator output, (B, 1, *patches), without activation.
+    Scores are raw discriminator output, (B, 1, *patches), without activation. ``weight`` is how much each counts, 1
+    on average.
 
     Sources: ``vanilla`` is the non-saturating form of Goodfellow et al. 2014, section 3; ``least_squares`` Mao et al.
     2017, arXiv:1611.04076, Eq. 2; ``hinge`` Lim and Ye 2017, arXiv:1705.02894; ``wasserstein`` Arjovsky et al. 2017,
     arXiv:1701.07875, which needs :func:`gradient_penalty` beside its discriminator's loss.
     """
     if kind == "vanilla":
-        return binary_cross_entropy(fake_scores, real=True)
+        return binary_cross_entropy(fake_scores, weight, real=True)
     if kind == "least_squares":
-        return least_squares(fake_scores, real=True)
-    return -fake_scores.mean()
+        return least_squares(fake_scores, weight, real=True)
+    return -_mean(fake_scores, weight)
 
 
-def discriminator_loss(kind: Adversarial, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def discriminator_loss(
+    kind: Adversarial, real_scores: Tensor, fake_scores: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """What a discriminator minimises; halved for the two-sided games, as both references do.
 
-    Scores are raw output, (B, 1, *patches), those of generated images with their generator detached.
+    Scores are raw output, (B, 1, *patches), those of generated images with their generator detached; ``weight`` is
+    theirs as in :func:`generator_loss`.
     """
     if kind == "vanilla":
-        return (binary_cross_entropy(real_scores, real=True) + binary_cross_entropy(fake_scores, real=False)) / 2
+        of_real = binary_cross_entropy(real_scores, weight, real=True)
+        return (of_real + binary_cross_entropy(fake_scores, weight, real=False)) / 2
     if kind == "least_squares":
-        return (least_squares(real_scores, real=True) + least_squares(fake_scores, real=False)) / 2
+        return (least_squares(real_scores, weight, real=True) + least_squares(fake_scores, weight, real=False)) / 2
     if kind == "hinge":
-        return (F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()) / 2
-    return fake_scores.mean() - real_scores.mean()
+        return (_mean(F.relu(1 - real_scores), weight) + _mean(F.relu(1 + fake_scores), weight)) / 2
+    return _mean(fake_scores, weight) - _mean(real_scores, weight)
 
 
-def binary_cross_entropy(scores: Tensor, *, real: bool) -> Tensor:
+def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of values times their weights, which are 1 on average."""
+    return (values if weight is None else weight * values).mean()
+
+
+def binary_cross_entropy(scores: Tensor, weight: Tensor | None = None, *, real: bool) -> Tensor:
     """Binary cross-entropy of raw patch scores with their label, 1 for real and 0 for fake."""
-    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
+    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)), weight)
 
 
-def least_squares(scores: Tensor, *, real: bool) -> Tensor:
+def least_squares(scores: Tensor, weight: Tensor | None = None, *, real: bool) -> Tensor:
     """Mean squared distance of patch scores to their label, 1 for real and 0 for fake.
 
     Source: Mao et al. 2017, arXiv:1611.04076, Eq. 2 with a = 0, b = c = 1.
     """
-    return F.mse_loss(scores, torch.full_like(scores, float(real)))
+    return _mean((scores - float(real)).square(), weight)
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:

@@ -56,6 +56,12 @@ def test_the_losses_of_every_game_by_hand(spatial, kind, generator, discriminato
     real, fake = torch.full((2, 1, *spatial), 2.0), torch.full((2, 1, *spatial), 0.3)
     torch.testing.assert_close(generator_loss(kind, fake), torch.tensor(generator))
     torch.testing.assert_close(discriminator_loss(kind, real, fake), torch.tensor(discriminator))
+    first = torch.zeros(2, 1, *spatial)
+    first[0] = 2.0  # all that counts is the first image, on average as much as both
+    fake[1], real[1] = 9.0, -9.0
+    torch.testing.assert_close(generator_loss(kind, fake, first), torch.tensor(generator))
+    torch.testing.assert_close(discriminator_loss(kind, real, fake, first), torch.tensor(discriminator))
+    real[1] = 2.0
     if kind == "hinge":  # it asks for no more than the margin
         assert discriminator_loss(kind, real, -real) == 0
 

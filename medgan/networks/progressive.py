@@ -8,7 +8,7 @@ full size along each axis, and each level doubles it. How far a network has grow
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,14 @@ class _Growing(nn.Module):
         self.spatial, self.levels = len(shape), levels
         self.shapes = [tuple(size // 2 ** (levels - level) for size in shape) for level in range(levels + 1)]
         self.widths = [min(channels * 2 ** (levels - level), most_channels) for level in range(levels + 1)]
-        self.register_buffer("grown", torch.tensor(float(levels)))
+        self.register_buffer("grown", torch.tensor(float(levels), device="cpu"))
+
+    def _apply(self, *how: Any, **options: Any) -> Self:
+        """Parameters change their place and kind. ``grown`` does not: Python reads it, and would wait for a GPU."""
+        grown = self.grown
+        super()._apply(*how, **options)  # type: ignore[no-untyped-call]
+        self.grown = grown
+        return self
 
     def convolution(self, inputs: int, outputs: int) -> nn.Sequential:
         """3-wide, equalised, leaky; in deep features zeros beyond the border are no tissue, but tell where it is."""

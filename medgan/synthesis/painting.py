@@ -221,7 +221,8 @@ class Painting(LesionGenerator):
             discriminator = self._discriminator_terms(adversarial, condition, real, fake.detach())
             self.descend(self.discriminator_optimizer, discriminator)
             self.discriminator.requires_grad_(False)
-            terms["generator"] = losses.generator_loss(adversarial, self._scores(condition, fake))
+            scores = self._scores(condition, fake)
+            terms["generator"] = losses.generator_loss(adversarial, scores, _of_hidden(scores, condition[:, :1]))
         self.descend(self.generator_optimizer, terms)
         self.iteration += 1
         return {name: term.detach() for name, term in (terms | discriminator).items()}
@@ -242,15 +243,17 @@ class Painting(LesionGenerator):
         return terms
 
     def _scores(self, condition: Tensor, patch: Tensor) -> Tensor:
-        """The discriminator's scores of patches (B, 1, *spatial) where something is hidden of them."""
-        return _of_hidden(self.discriminator(torch.cat([condition, patch], dim=1)), condition[:, :1])
+        """The discriminator's scores (B, 1, *patches) of patches (B, 1, *spatial)."""
+        scores: Tensor = self.discriminator(torch.cat([condition, patch], dim=1))
+        return scores
 
     def _discriminator_terms(
         self, adversarial: losses.Adversarial, condition: Tensor, real: Tensor, fake: Tensor
     ) -> Terms:
         """The discriminator's terms; it sees hidden region and masks (B, 1 + names, *spatial) beside a patch."""
-        scores = [self._scores(condition, patch) for patch in (real, fake)]
-        terms = {"discriminator": losses.discriminator_loss(adversarial, *scores)}
+        of_real, of_fake = (self._scores(condition, patch) for patch in (real, fake))
+        weight = _of_hidden(of_real, condition[:, :1])
+        terms = {"discriminator": losses.discriminator_loss(adversarial, of_real, of_fake, weight)}
         if adversarial == "wasserstein":
             pairs = [torch.cat([condition, patch], dim=1) for patch in (real, fake)]
             penalty = losses.gradient_penalty(bare(self.discriminator), *pairs)
@@ -289,13 +292,15 @@ class Painting(LesionGenerator):
 
 
 def _of_hidden(scores: Tensor, hidden: Tensor) -> Tensor:
-    """Of scores (B, 1, *patches) those of places where something is hidden, (N,); all, where nothing is hidden at all.
+    """The weight of scores (B, 1, *patches), 1 on average: 0 where nothing is hidden, unless that is everywhere.
 
     Elsewhere real and painted patches are the same: the discriminator would mostly judge what it cannot tell apart.
     """
     pool = {2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[hidden.dim() - 2]
     places = pool(hidden, scores.shape[2:]) > 0
-    return scores[places] if bool(places.any()) else scores.flatten()
+    # Weights and no choice of scores: how many there are would have to be waited for on a GPU.
+    counted = (places | ~places.any()).to(scores.dtype)
+    return counted / counted.mean()
 
 
 class MaskToLesionConfig(PaintingConfig):

@@ -1,11 +1,13 @@
 """Where and how precisely a network computes."""
 
+import os
 import re
 from typing import TYPE_CHECKING, Literal
 
 from medgan.errors import ConfigError
 
 if TYPE_CHECKING:  # torch takes seconds; wrong names of devices are told before it is imported
+    import torch
     from lightning_fabric import Fabric
 
 Computed = Literal["32", "bf16-mixed", "16-mixed"]
@@ -44,12 +46,36 @@ def make_fabric(device: str, precision: Precision) -> "Fabric":
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = _best_precision(accelerator) if precision == "auto" else precision
+    if (
+        accelerator == "cuda"
+    ):  # what is left in 32 bits goes through tensor cores, as convolutions do by torch's default
+        torch.set_float32_matmul_precision("high")
     try:
         fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=chosen)
     except (RuntimeError, TypeError, ValueError):
         raise _no_device(device) from None
     fabric.launch()
     return fabric
+
+
+def choose_kernels(device: "torch.device", *, deterministic: bool) -> None:
+    """How a training on a GPU chooses its kernels: cuDNN's fastest, by trying each, or the same ones in every process.
+
+    A processor computes the same every time, whatever is chosen.
+
+    Args:
+        device: Where networks and patches are.
+        deterministic: Takes kernels that add in one order. Layers for which torch has none (reflection padding, linear
+            resizing, warping) are named by a warning of torch.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as cuBLAS asks for
 
 
 def _best_precision(accelerator: str) -> Computed:

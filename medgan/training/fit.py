@@ -20,7 +20,7 @@ from medgan.data.patches import batches
 from medgan.data.preparation import Prepared
 from medgan.data.streams import write_text
 from medgan.errors import ConfigError, TrainingError
-from medgan.training.device import Precision
+from medgan.training.device import Precision, choose_kernels
 from medgan.training.learner import Batch, HeldOut, Learner, Terms
 from medgan.training.model_folder import D, Model, Origin, write_model
 from medgan.training.recorder import Recorder
@@ -49,6 +49,8 @@ class FitConfig(Config):
     """auto: bf16-mixed where the device computes it well, 16-mixed on older GPUs, else 32."""
     compile: bool = False
     """torch.compile the networks."""
+    deterministic: bool = False
+    """On a GPU, kernels that add in one order: slower, and the same weights each time where torch has such kernels."""
     channels_last: bool = True
     """Keep channels innermost in memory: faster convolutions on most devices."""
     workers: NonNegativeInt = 0
@@ -100,6 +102,7 @@ class Fit:
     ) -> None:
         self.learner, self.dataset, self.held_out, self.config = learner, dataset, held_out, config
         self.fabric, self.last, self.best, self.recorder = fabric, folder / "last.pt", folder / "best.pt", recorder
+        choose_kernels(fabric.device, deterministic=config.deterministic)
         self.state = self._placed()
         self._stop_requests: list[int] = []
 

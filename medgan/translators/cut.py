@@ -120,7 +120,8 @@ class CUT(UnpairedTranslator):
         with torch.no_grad():
             maps = self._encoded(image)
             # Different voxels of each map, as flat indices from torch's global generator.
-            places = [torch.randperm(each[0, 0].numel())[: self.config.patches].to(each.device) for each in maps]
+            orders = [torch.randperm(each[0, 0].numel())[: self.config.patches] for each in maps]
+            places = [order.to(maps[0].device, non_blocking=True) for order in orders]
             keys = self.projections(maps, places)
         queries = self.projections(self._encoded(self.around(image, translated)), places)
         couples = zip(queries, keys, strict=True)

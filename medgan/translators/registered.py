@@ -74,9 +74,8 @@ def warp(image: Tensor, displacement: Tensor) -> Tensor:
     sizes = image.shape[2:]
     places = torch.stack(torch.meshgrid(*[torch.arange(size, device=image.device) for size in sizes], indexing="ij"))
     # grid_sample puts -1 and +1 at the outer edges of the first and last voxel, and wants the last axis first.
-    extent = torch.tensor(sizes, device=image.device).view(-1, *[1] * len(sizes))
-    relative = (2 * (places + displacement.float()) + 1) / extent - 1
-    grid = relative.movedim(1, -1).flip(-1)
+    doubled = (2 * (places + displacement.float()) + 1).unbind(1)
+    grid = torch.stack([axis / size - 1 for axis, size in zip(doubled, sizes, strict=True)][::-1], dim=-1)
     return F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

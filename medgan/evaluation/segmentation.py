@@ -18,8 +18,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from monai.metrics.hausdorff_distance import compute_hausdorff_distance
-from monai.metrics.surface_dice import compute_surface_dice
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -157,6 +155,10 @@ def _surfaces(mask: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_mm
     if not (mask.any() and truth.any()):
         extent_mm = np.array(mask.shape) * np.array(spacing_mm)
         return {"hd95_mm": float(np.linalg.norm(extent_mm)), "surface_dice": 0.0}
+    # Takes seconds: who judges translations waits for it where there are labels alone.
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.surface_dice import compute_surface_dice
+
     spacing = [float(size) for size in spacing_mm]  # a header's float32 is refused by MONAI
     if mask.ndim == 3 and mask.shape[2] == 1:  # in a volume of one slice every voxel would be surface
         mask, truth, spacing = mask[..., 0], truth[..., 0], spacing[:2]

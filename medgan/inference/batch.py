@@ -38,7 +38,6 @@ from medgan.data.volumes import Volume, read_volume
 from medgan.errors import DataError, MedganError
 from medgan.inference.jobs import MANIFEST, SUMMARY, Facts, Job, Plan, as_json, is_finished, write_outputs
 from medgan.text import few, printable
-from medgan.tracking import download_model
 from medgan.training.device import make_fabric, parse_devices
 from medgan.training.folder_lock import alone_in
 
@@ -308,7 +307,11 @@ class ImageBatch(StudyBatch[M]):
 
 def local_model(model: str, tracking: str | None) -> Path:
     """The folder of a model: itself, or a model that MLflow recorded (``runs:/ID/model``), fetched."""
-    return download_model(model, tracking) if re.match(r"(runs|models):/", model) else Path(model)
+    if not re.match(r"(runs|models):/", model):
+        return Path(model)
+    from medgan.tracking import download_model  # with MLflow, which takes seconds
+
+    return download_model(model, tracking)
 
 
 def conversion_fabric(device: str) -> Fabric:

@@ -1,9 +1,13 @@
 """What a batch leaves on the MLflow run of its model: how many studies ended how, and no name."""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from medgan.inference.batch import BatchSummary
-from medgan.tracking import RecordedRun, record_of_model
+from medgan.tracking import record_of_model
+
+if TYPE_CHECKING:  # with MLflow, which takes seconds
+    from medgan.tracking import RecordedRun
 
 
 def record_batch(summary: BatchSummary, tracking: str | None = None) -> str:
@@ -26,7 +30,7 @@ def record_batch(summary: BatchSummary, tracking: str | None = None) -> str:
         **{f"convert/{part}": count for part, count in summary.seen_counts().items()},
     }
 
-    def write(run: RecordedRun) -> None:
+    def write(run: "RecordedRun") -> None:
         run.metrics(figures)
         run.tags({"converted_with": f"medgan {version('medgan')} on {summary.device}"})
 

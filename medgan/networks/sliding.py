@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,6 +38,8 @@ def maps_over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...]
     volume, (X, Y, Z) in [-1, 1], that is grown as training patches are: in plane with air (-1), along z with its last
     slices. ``overlap`` is the share of a block that its neighbour sees too.
     """
+    from monai.inferers import sliding_window_inference  # takes seconds, and slices need none of it
+
     depth = volume.shape[2]
     missing = max(block[2] - depth, 0)
     below = missing // 2

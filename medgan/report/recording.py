@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,7 +19,10 @@ from medgan.evaluation.evaluate import KEYS, Evaluation
 from medgan.evaluation.matching import Case
 from medgan.evaluation.statistics import by_subject
 from medgan.report.page import PAGE, Beside, write_report
-from medgan.tracking import CASES, RecordedRun, record_of_model
+from medgan.tracking import record_of_model
+
+if TYPE_CHECKING:  # with MLflow, which takes seconds
+    from medgan.tracking import RecordedRun
 
 KEY_FILE = "cases_key.csv"
 """In the results' folder, who is which case."""
@@ -55,7 +59,9 @@ def record_evaluation(evaluation: Evaluation, out: Path, tracking: str | None = 
     shown = {name: name for name in called} if names else called
     problem = experiment = ""
 
-    def write(run: RecordedRun) -> None:
+    def write(run: "RecordedRun") -> None:
+        from medgan.tracking import CASES
+
         nonlocal problem, experiment
         run.metrics(_figures(evaluation, len(subjects)), dataset=("test", test_set))
         run.table(_table(evaluation, shown), CASES)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from monai.losses import DiceLoss
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,6 +28,8 @@ class Segmenter(Learner):
     best = "val/dice_loss"
 
     def __init__(self, config: SegmenterConfig) -> None:
+        from monai.losses import DiceLoss  # takes seconds: only who trains waits for it
+
         super().__init__()
         self.config = config
         self.segmenter = config.build()

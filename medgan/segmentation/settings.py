@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from monai.networks.nets import UNet
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 from torch import nn
 
@@ -50,6 +49,8 @@ class SegmenterNetworkConfig(Config):
 
     def build(self, spatial: int, inputs: int, outputs: int) -> nn.Module:
         """The network: (B, inputs, *spatial) to raw scores (B, outputs, *spatial)."""
+        from monai.networks.nets import UNet  # takes seconds: settings are read without it
+
         widths = [self.channels * 2**level for level in range(self.downs + 1)]
         strides = [2] * self.downs
         return UNet(

@@ -20,18 +20,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from medgan.data.streams import unfinished_folder
 from medgan.errors import ModelError
-from medgan.tracking.store import (
-    STORE_ERRORS,
-    data_folder,
-    first_line,
-    opened,
-    resolve_uri,
-    unless_it_exists,
-    without_password,
-)
+from medgan.tracking.address import MODEL_TAG, data_folder, first_line, resolve_uri, without_password
+from medgan.tracking.store import STORE_ERRORS, opened, unless_it_exists
 
-MODEL_TAG = "model_sha256"
-"""The tag by which a model's run is found again: the hash of its description, which outputs' sidecars carry."""
 NEWEST = "newest"
 """The alias of the version registered last; MLflow keeps the word ``latest`` for itself."""
 METRICS_PER_CALL = 1000

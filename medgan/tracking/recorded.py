@@ -12,10 +12,10 @@ import pandas as pd
 from mlflow import entities
 from mlflow.tracking import MlflowClient
 
-from medgan.errors import ConfigError
-from medgan.tracking.models import MODEL_TAG, kept_models, log_metrics
+from medgan.tracking.address import MODEL_TAG, first_line, resolve_uri, without_password
+from medgan.tracking.models import kept_models, log_metrics
 from medgan.tracking.run import run_page
-from medgan.tracking.store import STORE_ERRORS, all_pages, first_line, opened, resolve_uri, without_password
+from medgan.tracking.store import STORE_ERRORS, all_pages, opened
 
 
 class RecordedRun:
@@ -57,33 +57,22 @@ class RecordedRun:
         self._client.log_artifact(self.id, str(path), folder)
 
 
-def record_of_model(tracking: str | None, sha256: str, write: Callable[[RecordedRun], None]) -> str:
-    """Let ``write`` record something of a model on the run that trained it.
+def record(uri: str, sha256: str, write: Callable[[RecordedRun], None]) -> str | None:
+    """:func:`medgan.tracking.address.record_of_model` in a store; None where it has no run of the model.
 
-    Args:
-        tracking: What ``--tracking`` says; else ``MLFLOW_TRACKING_URI``, else the user's own store.
-        sha256: Of the model's description, as outputs' sidecars have it.
-        write: Called with the run where there is one; an error of the store in it is told and not raised.
-
-    Returns:
-        One line for people: where it was recorded, or why it was not.
+    Raises:
+        ConfigError: The store cannot be used.
     """
+    with opened(uri, create=False) as client:
+        run = _run_of(client, sha256)
+        if run is None:
+            return None
+        recorded = RecordedRun(client, run)
     try:
-        uri = resolve_uri(tracking)
-        with opened(uri, create=False) as client:
-            run = _run_of(client, sha256)
-            if run is None:
-                return (
-                    f"not recorded: no run in MLflow at {without_password(uri)} trained this model ({sha256[:12]}); "
-                    "name the store of its training by --tracking."
-                )
-            recorded = RecordedRun(client, run)
         write(recorded)
-        return f"recorded on {run_page(uri, run)}"
-    except ConfigError as error:
-        return f"not recorded: {error}"
     except STORE_ERRORS as error:
         return f"not recorded whole: MLflow at {without_password(uri)} does not take it ({first_line(error)})."
+    return f"recorded on {run_page(uri, run)}"
 
 
 def add_metrics(uri: str | None, run_id: str, values: Mapping[str, float]) -> None:

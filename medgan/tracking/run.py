@@ -33,17 +33,9 @@ from PIL import Image
 
 from medgan.config import flattened
 from medgan.errors import ConfigError
-from medgan.tracking.models import METRICS_PER_CALL, MODEL_TAG, KeptModel, keep_model, log_dataset
-from medgan.tracking.store import (
-    NOT_THERE,
-    STORE_ERRORS,
-    database_of,
-    first_line,
-    opened,
-    resolve_uri,
-    unless_it_exists,
-    without_password,
-)
+from medgan.tracking.address import MODEL_TAG, database_of, first_line, resolve_uri, without_password
+from medgan.tracking.models import METRICS_PER_CALL, KeptModel, keep_model, log_dataset
+from medgan.tracking.store import NOT_THERE, STORE_ERRORS, opened, unless_it_exists
 
 log = logging.getLogger(__name__)
 # What these two print about a lost server, the Tracker says once and in plainer words.

@@ -13,15 +13,9 @@ from mlflow.entities.model_registry import ModelVersion
 
 from medgan.documents import read_json
 from medgan.errors import DataError
+from medgan.tracking.address import resolve_uri, without_password
 from medgan.tracking.models import logged_model, register
-from medgan.tracking.store import (
-    all_pages,
-    explained,
-    opened,
-    resolve_uri,
-    unless_it_is_missing,
-    without_password,
-)  # fmt: skip
+from medgan.tracking.store import all_pages, explained, opened, unless_it_is_missing
 
 CASES = "test/cases.json"
 """Of a run, its figures by case and arm: ``case, arm`` and a column a metric."""

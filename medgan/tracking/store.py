@@ -1,14 +1,10 @@
-"""Where runs are recorded: which store, and whether it can be used."""
+"""A store in which runs are recorded: whether it can be used, and its tables made."""
 
 import os
-import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
@@ -20,6 +16,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from medgan.errors import ConfigError
+from medgan.tracking.address import check_database, database_of, first_line, resolve_uri, without_password
 
 STORE_ERRORS = (MlflowException, OSError, sqlite3.Error, SQLAlchemyError)
 """What a store that cannot be used, or is lost, may raise."""
@@ -29,50 +26,6 @@ NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 Item = TypeVar("Item")
 
 
-def data_folder() -> Path:
-    """``MEDGAN_HOME``, else ``medgan`` in the user's data folder."""
-    if folder := os.environ.get("MEDGAN_HOME"):
-        return Path(folder).expanduser().absolute()
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share").absolute() / "medgan"
-
-
-def resolve_uri(flag: str | None = None, recorded: object = None) -> str:
-    """Where runs are recorded: the flag, else ``MLFLOW_TRACKING_URI``, else SQLite in the user's data folder.
-
-    What a run folder says was perhaps written by somebody else: it never chooses the server to which this user's
-    settings, figures and models are sent.
-
-    Args:
-        flag: What ``--tracking`` says.
-        recorded: Of a run that goes on, where its folder says that it is recorded; None where it says nothing.
-
-    Raises:
-        ConfigError: A folder of files, which MLflow gave up in 3.13, or a database in memory; or a record that names
-            another store than the user's, who has not asked for one by ``--tracking``.
-    """
-    uri = flag or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(data_folder() / 'mlflow.db').as_posix()}"
-    # A drive letter is no scheme.
-    scheme = re.match(r"[a-z][a-z0-9+.-]+(?=:)", uri)
-    if uri != "databricks" and (scheme is None or scheme[0] == "file"):
-        path = Path(url2pathname(urlparse(uri).path) if scheme else uri).expanduser().absolute()
-        raise ConfigError(
-            f"tracking URI {uri!r} is a folder of files, which MLflow no longer writes (since 3.13); "
-            f"use a database, `sqlite:///{path.with_suffix('.db').as_posix()}`, or a server, `http://HOST:5000`."
-        )
-    if scheme is not None and scheme[0] == "sqlite":
-        name = uri.removeprefix("sqlite:///")
-        if name in ("", uri, ":memory:"):
-            raise ConfigError(f"tracking URI {uri!r} names no file to keep runs in; write sqlite:///PATH.db.")
-        uri = f"sqlite:///{Path(name).expanduser().absolute().as_posix()}"
-    if flag is None and recorded not in (None, uri):
-        raise ConfigError(
-            f"the run was begun in another MLflow store, {without_password(str(recorded))!r}, than yours, "
-            f"{without_password(uri)!r}; if you know it, go on there with --tracking and its address, else give yours "
-            "by --tracking."
-        )
-    return uri
-
-
 @contextmanager
 def opened(uri: str, *, create: bool = True) -> Iterator[MlflowClient]:
     """A client of a store that can be used; a database that is not there yet is made, or refused.
@@ -80,12 +33,8 @@ def opened(uri: str, *, create: bool = True) -> Iterator[MlflowClient]:
     Raises:
         ConfigError: In here MLflow, the database or its driver raised something; with advice.
     """
-    database = database_of(uri)
-    if database and not create and not database.is_file():
-        raise ConfigError(
-            f"there is no MLflow store at {database}; say with --tracking or MLFLOW_TRACKING_URI where runs are "
-            "recorded."
-        )
+    if not create:
+        check_database(uri)
     with explained(uri):
         yield _client(uri)
 
@@ -107,16 +56,6 @@ def explained(uri: str) -> Iterator[None]:
         ) from None
 
 
-def check_address(flag: str | None) -> None:
-    """Refuse a ``--tracking`` that no store can have, of work that needs no store: that of the environment is none.
-
-    Raises:
-        ConfigError: As :func:`resolve_uri`.
-    """
-    if flag:
-        resolve_uri(flag)
-
-
 def check_store(flag: str | None, recorded: object = None) -> None:
     """Refuse a store that cannot be used, before anything is computed that could not be recorded.
 
@@ -125,21 +64,6 @@ def check_store(flag: str | None, recorded: object = None) -> None:
     """
     with opened(resolve_uri(flag, recorded)):
         pass
-
-
-def database_of(uri: str) -> Path | None:
-    """The file of a SQLite store; None of another."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
-def without_password(text: str) -> str:
-    """A URI, or a message with URIs in it, for people to read."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without what follows."""
-    return without_password(str(error).partition("\n")[0]) or type(error).__name__
 
 
 def _client(uri: str) -> MlflowClient:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,8 +18,10 @@ from medgan.errors import MedganError
 from medgan.pictures.curves import progress as progress_picture
 from medgan.pictures.panels import Panel
 from medgan.text import duration, printable
-from medgan.tracking import Tracker
 from medgan.training import state
+
+if TYPE_CHECKING:  # with MLflow, which takes seconds
+    from medgan.tracking import Tracker
 
 QUIET = Console(quiet=True)
 TIMED = 10
@@ -98,7 +101,7 @@ class Recorder:
     """The record of one run: what its folder shows of it, MLflow if given, and a progress bar."""
 
     def __init__(
-        self, folder: Path, tracker: Tracker | None = None, console: Console = QUIET, log: TrainLog | None = None
+        self, folder: Path, tracker: "Tracker | None" = None, console: Console = QUIET, log: TrainLog | None = None
     ) -> None:
         self.folder, self.tracker, self.console = folder, tracker, console
         self.log = log or TrainLog(console)

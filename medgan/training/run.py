@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_fabric import Fabric
 from rich.console import Console
@@ -16,12 +16,14 @@ from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Data, Location
 from medgan.errors import ConfigError, DataError
 from medgan.pipeline import Pipeline
-from medgan.tracking import KeptModel, Tracker, check_store, code_revision
 from medgan.training.device import make_fabric
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import CARD, Description, Origin, library_versions
 from medgan.training.recorder import Recorder, TrainLog
 from medgan.training.run_folder import RunFolder, changed_settings, is_begun, new_run, run_to_resume
+
+if TYPE_CHECKING:
+    from medgan.tracking import KeptModel
 
 TAGS = ("pipeline", "data_fingerprint", "split_hash", "git_revision", "device")
 """The facts of a run by which people search in MLflow."""
@@ -78,6 +80,8 @@ def train(order: Order, console: Console) -> Trained:
         MedganError: Whatever keeps the training from starting or going on; the message says what to do.
         Interrupted: Asked to stop; the run can be resumed.
     """
+    from medgan.tracking import Tracker, check_store  # MLflow takes seconds
+
     root = order.out / catalog.load(order.pipeline).experiment()
     if order.resume_or_start:
         order = replace(order, resume=is_begun(root, order.name))
@@ -128,8 +132,10 @@ def train(order: Order, console: Console) -> Trained:
             return Trained(run, model.description, pipeline.used_by, tracker.describe(), model_uri)
 
 
-def _kept(run: RunFolder, pipeline: Pipeline[Any], description: Description) -> KeptModel:
+def _kept(run: RunFolder, pipeline: Pipeline[Any], description: Description) -> "KeptModel":
     """What MLflow is told of a model: its validation metrics are those of the networks that were kept."""
+    from medgan.tracking import KeptModel
+
     kept = pipeline.config.fit.keep
     metrics = {f"{kept}/{key.removeprefix('val/')}": value for key, value in description.metrics.items()}
     return KeptModel(
@@ -202,6 +208,8 @@ def _frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: Ru
 
 def _fixed_facts(pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Data | None, fabric: Fabric) -> Settings:
     """What ``run.json`` tells of a run, beside its settings."""
+    from medgan.tracking import code_revision
+
     return (Location.of(data).facts() if data else {"data": None}) | {
         "pipeline": pipeline.name(),
         "data_fingerprint": cohort.fingerprint(),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import compute_shape_offset, zoom_affine
 from monai.transforms import Spacing
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -130,6 +131,18 @@ def test_resampling_is_monais(tilt):
     expected = Spacing((0.5, 0.7, 2.0), padding_mode="border")(tensor)
     np.testing.assert_allclose(finer.voxels, expected.numpy()[0], atol=1e-4)
     np.testing.assert_allclose(finer.affine, expected.affine.numpy(), atol=1e-9)
+
+
+@pytest.mark.parametrize("decimals", [16, 6], ids=["exact", "sheared by rounding"])
+@pytest.mark.parametrize("tilt", [(0, 0, 0), (12, -8, 20), (-5, 31, 3)], ids=["straight", "oblique", "more oblique"])
+def test_the_grid_is_monais_to_the_bit(tilt, decimals):
+    stored = affine(tilt=tilt).round(decimals)
+    given, wanted = volume(np.zeros((20, 22, 9)), stored), np.array((0.7, 2.2, 1.5))
+    prepared = prepare(given, MR, GridConfig(spacing_mm=tuple(wanted)))
+    expected = zoom_affine(stored, wanted, diagonal=False)
+    size, expected[:3, 3] = compute_shape_offset((20, 22, 9), stored, expected)
+    np.testing.assert_array_equal(prepared.affine, expected)
+    assert prepared.voxels.shape == tuple(size)
 
 
 def test_zeros_stay_zeros_whatever_rounding_makes_of_them():

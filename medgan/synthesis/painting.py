@@ -191,7 +191,6 @@ class PaintingConfig(Config):
 class Painting(LesionGenerator):
     """A painter, and a discriminator that sees the hidden region and the masks beside the patch."""
 
-    saved = ("iteration",)
     holes_only = False
     """Whether nothing but healthy tissue is hidden."""
 
@@ -202,7 +201,7 @@ class Painting(LesionGenerator):
         game = {DISCRIMINATOR: discriminator} if config.adversarial != "none" else {}
         rates = {GENERATOR: config.generator_rate, DISCRIMINATOR: config.discriminator_rate}
         super().__init__(lesions, {GENERATOR: painter, **game}, rates, (config.momentum, 0.999))
-        self.config, self.iteration = config, 0
+        self.config = config
 
     def hidden(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """What is hidden of each patch, (B, 1, *spatial) of 0 and 1."""
@@ -224,7 +223,6 @@ class Painting(LesionGenerator):
             scores = self._scores(condition, fake)
             terms["generator"] = losses.generator_loss(adversarial, scores, _of_hidden(scores, condition[:, :1]))
         self.descend(self.generator_optimizer, terms)
-        self.iteration += 1
         return {name: term.detach() for name, term in (terms | discriminator).items()}
 
     def _inputs(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -78,7 +78,6 @@ class Progressive(Sampler):
     """A generator and a critic that grow together while they play the Wasserstein game."""
 
     critic: nn.Module
-    saved = ("diversity", "iteration")
 
     def __init__(self, config: ProgressiveConfig, lesions: LesionConfig) -> None:
         networks: Networks = {
@@ -88,7 +87,7 @@ class Progressive(Sampler):
         }
         rates = {GENERATOR: config.generator_rate, CRITIC: config.critic_rate}
         super().__init__(lesions, networks, rates, (0.0, 0.99))
-        self.config, self.iteration = config, 0
+        self.config = config
 
     def training_step(self, batch: Batch) -> Terms:
         """Grow, then one turn of the game at that size."""
@@ -97,11 +96,9 @@ class Progressive(Sampler):
             bare(network).get_buffer("grown").fill_(grown)
         real, condition = seen_at(self.joint(batch), grown, self.config.levels), batch[CONDITION]
         game = WassersteinGame(self.config.game, self.critic, self.optimizers(), self.descend)
-        terms = game.turn(
+        return game.turn(
             self.iteration, real, condition, lambda: self.generator(self.noise(real), condition, full=False)
         )
-        self.iteration += 1
-        return terms
 
     def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """As every sampler; a generator that still grows may not become the model."""

@@ -46,9 +46,8 @@ def make_fabric(device: str, precision: Precision) -> "Fabric":
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     chosen = _best_precision(accelerator) if precision == "auto" else precision
-    if (
-        accelerator == "cuda"
-    ):  # what is left in 32 bits goes through tensor cores, as convolutions do by torch's default
+    if accelerator == "cuda":
+        # What is left in 32 bits goes through tensor cores, as convolutions do by torch's default.
         torch.set_float32_matmul_precision("high")
     try:
         fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=chosen)
@@ -76,6 +75,14 @@ def choose_kernels(device: "torch.device", *, deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as cuBLAS asks for
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's memory was too small, which its libraries say in several ways."""
+    import torch
+
+    said = ("ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def _best_precision(accelerator: str) -> Computed:

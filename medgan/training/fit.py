@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, Self
 
 import torch
 from lightning_fabric import Fabric, seed_everything
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -20,7 +20,7 @@ from medgan.data.patches import batches
 from medgan.data.preparation import Prepared
 from medgan.data.streams import write_text
 from medgan.errors import ConfigError, TrainingError
-from medgan.training.device import Precision, choose_kernels
+from medgan.training.device import Precision, choose_kernels, out_of_memory
 from medgan.training.learner import Batch, HeldOut, Learner, Terms
 from medgan.training.model_folder import D, Model, Origin, write_model
 from medgan.training.recorder import Recorder
@@ -37,6 +37,8 @@ class FitConfig(Config):
     iterations_per_epoch: PositiveInt = 250
     """Iterations between two validations; patches are drawn at random, so an epoch is a length of our choice."""
     batch_size: PositiveInt = 4
+    accumulate: PositiveInt = 1
+    """Equal parts of a batch that go through the networks one after the other, for less memory; gradients add up."""
     constant_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the run at the full learning rate; it then falls to zero along a line."""
     average_decay: float = Field(default=0.999, ge=0, lt=1)
@@ -55,6 +57,12 @@ class FitConfig(Config):
     """Keep channels innermost in memory: faster convolutions on most devices."""
     workers: NonNegativeInt = 0
     """Processes that read patches; 0 reads in the training process."""
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,7 @@ class Fit:
         """
         if resume and self.last.exists():
             self.state.load(self.last)
+        self.learner.iteration = self.state.progress.iteration
         self.recorder.begin(self.config.epochs, self.config.iterations_per_epoch, self.state.progress)
         with self.recorder.bar, _stop_requests() as self._stop_requests:
             while self.epoch < self.config.epochs:
@@ -135,7 +144,7 @@ class Fit:
             share = self._share()
             for group in (group for optimizer in self.state.optimizers.values() for group in optimizer.param_groups):
                 group["lr"] = group["initial_lr"] * share
-            terms = self.learner.training_step(self._on_device(batch))
+            terms = self._iterate(batch)
             self.state.ema.update(self.state.networks, progress.iteration)
             progress.iteration += 1
             self._add(terms)
@@ -143,6 +152,39 @@ class Fit:
             if self._stop_requests:
                 self.state.save(self.last)
                 raise Interrupted(f"stopped after iteration {progress.iteration}; add --resume to go on from there.")
+
+    def _iterate(self, batch: Batch) -> Terms:
+        """One iteration; where memory is too small for the batch, again and from here on in more parts."""
+        while True:
+            before = self.state.small()
+            try:
+                return self.learner.iterate(self._on_device(batch), self.state.progress.parts)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            # Only here, without the error, is there no hold on what the iteration had computed.
+            self.learner.abandon()
+            self.state.restore_small(before)
+            self._take_more_parts(len(next(iter(batch.values()))))
+
+    def _take_more_parts(self, count: int) -> None:
+        """Halve the parts of a batch of ``count`` patches, and say so."""
+        progress, device = self.state.progress, self.fabric.device
+        finer = next((parts for parts in range(2 * progress.parts, count + 1) if count % parts == 0), None)
+        if not finer:
+            raise TrainingError(
+                f"the memory of {device} is too small for a single patch; start a new run with fit.checkpointing=true, "
+                "a smaller patch.size_voxels (in 3D patch.depth_voxels), or networks of fewer channels."
+            )
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.recorder.note(
+            f"the memory of {device} is too small for {count // progress.parts} patches at iteration "
+            f"{progress.iteration + 1}: from here on a batch goes through in {finer} parts of {count // finer}; set "
+            f"fit.accumulate={finer} in the next run",
+            {"accumulate": finer},
+        )
+        progress.parts = finer
 
     def _finish_epoch(self) -> None:
         """Means, state, validation, best model, record, state; a kill between two loses no iteration.
@@ -221,7 +263,7 @@ class Fit:
         placed: dict[str, Any] = {name: self.fabric.setup_optimizers(each) for name, each in optimizers.items()}
         self.learner.budget = self.config.epochs * self.config.iterations_per_epoch
         self.learner.attach(self.fabric, wrapped, placed)
-        return State(self.fabric, self.learner, networks, optimizers, ema, Progress())
+        return State(self.fabric, self.learner, networks, optimizers, ema, Progress(parts=self.config.accumulate))
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
         if self.config.channels_last:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from medgan.data.preparation import Prepared
+from medgan.errors import ConfigError
 from medgan.pictures.panels import Panel
 
 Batch = dict[str, Tensor]
@@ -61,6 +62,11 @@ class Learner(ABC):
         self.fabric: Fabric | None = None
         self.budget = 1
         """Iterations of the whole run, which the loop sets before :meth:`attach`."""
+        self.iteration = 0
+        """Iterations done."""
+        # Of the running iteration: its part, how often optimisers were due, which stepped, which before it failed.
+        self._part, self._parts = 1, 1
+        self._waiting, self._stepped, self._done = dict[Optimizer, int](), list[Optimizer](), list[Optimizer]()
 
     def networks(self) -> dict[str, nn.Module]:
         """All networks by name."""
@@ -86,7 +92,7 @@ class Learner(ABC):
 
     @abstractmethod
     def training_step(self, batch: Batch) -> Terms:
-        """One iteration, weights updated; the terms of its losses, detached."""
+        """The algorithm's step on a batch, or on a part of one; the terms of its losses, detached."""
 
     @abstractmethod
     def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
@@ -106,11 +112,65 @@ class Learner(ABC):
         for name in self.saved:
             setattr(self, name, state[name])
 
+    def iterate(self, batch: Batch, parts: int = 1) -> Terms:
+        """One iteration, weights updated; the terms of its losses, means over the equal ``parts`` of the batch.
+
+        With several parts gradients are means over them, and all optimisers step at the end: networks that play against
+        each other meet as they were before the iteration. What is measured over a batch is measured over a part.
+        """
+        self._parts, terms = parts, Terms()
+        for self._part, part in enumerate(zip(*(value.chunk(parts) for value in batch.values()), strict=True), start=1):
+            for name, term in self.training_step(dict(zip(batch, part, strict=True))).items():
+                terms[name] = terms[name] + term / parts if name in terms else term / parts
+        self._step_waiting()
+        self._stepped, self._done = [], []
+        self.iteration += 1
+        return terms
+
+    def abandon(self) -> None:
+        """Forget what an iteration that failed has left, gradients and frozen networks, so that it can be tried again.
+
+        What has stepped by then is done, and does not step again.
+        """
+        self._done, self._stepped, self._waiting = [*self._done, *self._stepped], [], {}
+        for optimizer in self.optimizers().values():
+            optimizer.zero_grad(set_to_none=True)
+        for network in self.networks().values():
+            network.requires_grad_(True)
+
     def descend(self, optimizer: Optimizer, terms: Terms) -> None:
-        """One step of ``optimizer`` down the sum of ``terms``."""
-        optimizer.zero_grad(set_to_none=True)
-        self.attached.backward(torch.stack(list(terms.values())).sum())
-        optimizer.step()
+        """One step of ``optimizer`` down the sum of ``terms``: at once, or with the last of a batch's parts.
+
+        Raises:
+            ConfigError: It steps more than once in an iteration, and batches come in parts.
+        """
+        fabric = self.attached
+        if optimizer in self._done:
+            return
+        if optimizer not in self._waiting:
+            optimizer.zero_grad(set_to_none=True)
+        self._waiting[optimizer] = self._waiting.get(optimizer, 0) + 1
+        if self._waiting[optimizer] > self._part:
+            name = type(self).__name__
+            raise ConfigError(f"{name} steps twice in an iteration, so that no batch has parts: set fit.accumulate=1.")
+        # Of its own parameters alone: over several parts, what others are left with would add up.
+        own = [each for group in optimizer.param_groups for each in group["params"] if each.requires_grad]
+        fabric.backward(torch.stack(list(terms.values())).sum() / self._parts, inputs=own)
+        if self._parts == 1:
+            self._step_waiting()
+
+    def _step_waiting(self) -> None:
+        """Step the optimisers whose gradients are whole."""
+        scaler = getattr(self.attached.strategy.precision, "scaler", None)
+        for optimizer in self._waiting:
+            if scaler:  # by the scale of their losses, which Fabric's own step may change before the next one's
+                scaler.step(getattr(optimizer, "optimizer", optimizer))
+            else:
+                optimizer.step()
+            self._stepped.append(optimizer)
+        if scaler and self._waiting:
+            scaler.update()
+        self._waiting = {}
 
 
 def bare(network: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from medgan.pictures.curves import progress as progress_picture
 from medgan.pictures.panels import Panel
 from medgan.text import duration, printable
 from medgan.training import state
+from medgan.training.run_folder import RunFolder
 
 if TYPE_CHECKING:  # with MLflow, which takes seconds
     from medgan.tracking import Tracker
@@ -130,6 +131,13 @@ class Recorder:
         self._write_metrics(progress.history)
         if progress.history and not (self.folder / "progress.png").exists():
             self._draw_progress(progress.history, progress.best_epoch)
+
+    def note(self, line: str, facts: Mapping[str, object]) -> None:
+        """What happened to a run that nobody asked for: said, kept in its log and, as facts, in its ``run.json``."""
+        self.log.say(line)
+        run = RunFolder(self.folder)
+        if run.facts():
+            run.note(dict(facts))
 
     def iteration(self, number: int) -> None:
         """``number`` iterations are done."""

@@ -62,6 +62,8 @@ class Progress:
 
     iteration: int = 0
     """Iterations done."""
+    parts: int = 1
+    """In how many parts a batch goes through: as many as the settings say, or more where memory was too small."""
     sums: dict[str, float] = field(default_factory=dict)
     """Sum of each loss term over the epoch's iterations so far."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -83,6 +85,15 @@ class State:
     optimizers: dict[str, Optimizer]
     ema: EMA
     progress: Progress
+
+    def small(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What an iteration changes before its first step: the learner's own state, and random states."""
+        return self.learner.state_dict(), _random_states()
+
+    def restore_small(self, before: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        """Take back what :meth:`small` gave."""
+        self.learner.load_state_dict(before[0])
+        _restore_random(before[1])
 
     def save(self, path: Path) -> None:
         """Write the state whole or not at all: a kill at any moment leaves the state before."""

@@ -91,7 +91,7 @@ class ReplayPool:
 
     def state_dict(self) -> dict[str, Any]:
         """Images and random state, for an exact resume."""
-        return {"images": [image.cpu() for image in self.images], "random": self.random.get_state()}
+        return {"images": list(self.images), "random": self.random.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Take back what :meth:`state_dict` gave."""
@@ -116,7 +116,6 @@ class CycleGAN(UnpairedTranslator):
                 "is no change to keep small; set cyclegan.change=0."
             )
         self.config, self.adversarial, self.gradient_penalty = config, config.adversarial, config.gradient_penalty
-        self.iteration = 0
         self.to_target, self.to_source = self.build_generator("to_target"), self.build_generator("to_source")
         self.target_discriminator = self.build_discriminator(self.pair.target)
         self.source_discriminator = self.build_discriminator(self.pair.source)
@@ -135,7 +134,6 @@ class CycleGAN(UnpairedTranslator):
         anchored = self.anchor_terms(batch)
         if self.iteration < self.config.anchor_iterations:
             self.descend(self.generator_optimizer, anchored)
-            self.iteration += 1
             return {name: term.detach() for name, term in anchored.items()}
         source, target = batch["source"], batch["target"]
         fake_target, fake_source = self.to_target(source), self.to_source(target)
@@ -146,7 +144,6 @@ class CycleGAN(UnpairedTranslator):
         discriminator = self.discriminator_terms("target_discriminator", centre_channel(target), seen_target)
         discriminator |= self.discriminator_terms("source_discriminator", centre_channel(source), seen_source)
         self.descend(self.discriminator_optimizer, discriminator)
-        self.iteration += 1
         return {name: term.detach() for name, term in (generator | discriminator).items()}
 
     def generator_terms(self, source: Tensor, target: Tensor, fake_target: Tensor, fake_source: Tensor) -> Terms:
@@ -195,16 +192,15 @@ class CycleGAN(UnpairedTranslator):
         return {"anchor": self.config.anchor * (there + back)}
 
     def state_dict(self) -> dict[str, Any]:
-        """The replay pools, the iteration, and which segmenter watches."""
+        """The replay pools, and which segmenter watches."""
         return {
             "target": self.target_pool.state_dict(),
             "source": self.source_pool.state_dict(),
-            "iteration": self.iteration,
             "semantic": self.semantics.sha256 if self.semantics else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the replay pools and the iteration.
+        """Restore the replay pools.
 
         Raises:
             ModelError: Another segmenter lies where the run's was.
@@ -217,4 +213,3 @@ class CycleGAN(UnpairedTranslator):
         device = self.attached.device
         self.target_pool.load_state_dict(state["target"], device)
         self.source_pool.load_state_dict(state["source"], device)
-        self.iteration = int(state["iteration"])

@@ -1,7 +1,6 @@
 """pix2pix: paired translation by a conditional GAN and L1 (Isola et al. 2017, arXiv:1611.07004)."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
@@ -50,7 +49,7 @@ class Pix2Pix(Translator):
 
     def __init__(self, config: Pix2PixConfig, **parts: Unpack[Parts]) -> None:
         super().__init__(**parts)
-        self.config, self.gradient_penalty, self.iteration = config, config.gradient_penalty, 0
+        self.config, self.gradient_penalty = config, config.gradient_penalty
         self.trained = ("to_target", "discriminator")
         if config.adversarial == "none":
             self.trained, self.optimized = ("to_target",), ("generator",)
@@ -77,7 +76,6 @@ class Pix2Pix(Translator):
                 scores = self.discriminator(torch.cat([source, fake], dim=1))
                 generator["to_target"] = losses.generator_loss(self.adversarial, scores)
             self.descend(self.generator_optimizer, generator)
-        self.iteration += 1
         return {name: term.detach() for name, term in (generator | discriminator).items()}
 
     def l1_terms(self, batch: Batch, fake: Tensor) -> Terms:
@@ -100,14 +98,6 @@ class Pix2Pix(Translator):
             changed = (target - centre_channel(batch["source"])).abs() >= config.change_percent / 50
             weight = (1 if weight is None else weight) * torch.where(changed, config.change_weight, 1.0)
         return weight
-
-    def state_dict(self) -> dict[str, Any]:
-        """The iteration."""
-        return {"iteration": self.iteration}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the iteration."""
-        self.iteration = int(state["iteration"])
 
     def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Mean absolute error on held-out pairs."""

@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import random
@@ -9,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from medgan.config import load
 from medgan.data.patches import AnchoredDataset, PatchDataset
-from medgan.errors import TrainingError
+from medgan.errors import ConfigError, TrainingError
 from medgan.pictures.panels import Panel
 from medgan.pictures.tiles import Row
 from medgan.training.device import make_fabric
@@ -119,6 +121,63 @@ def test_a_run_stopped_at_any_iteration_and_resumed_equals_one_that_was_not(star
     assert last_state(tmp_path)["progress"]["iteration"] == stop_at // 2 + 1
     torch.rand(stop_at + 1)  # whatever happens to the random state in between
     assert_equal(whole(**case), tmp_path, start(tmp_path, **case).run(resume=True))
+
+
+@pytest.mark.parametrize("kind", ["cyclegan-2d", "pix2pix-2d-dropout", "cut-2.5d-bf16"])
+def test_too_small_a_memory_is_met_by_more_parts_as_if_they_had_been_asked_for(start, whole, kind, tmp_path):
+    case = TRANSLATORS[kind]
+
+    def small(folder):
+        fit = start(folder, **case)
+        step = fit.learner.training_step
+
+        def training_step(batch):
+            terms = torch.rand(3), step(batch)  # what is drawn before memory ends is drawn again
+            return terms[1]
+
+        def too_large(batch):
+            if len(batch["source"]) > 1:
+                torch.rand(5)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return training_step(batch)
+
+        fit.learner.training_step = too_large if folder.name == "small" else training_step
+        (folder / "run.json").write_text('{"seed": 0}')
+        return fit
+
+    folders = [tmp_path / name for name in ("asked", "small")]
+    for folder in folders:
+        folder.mkdir()
+        fit = small(folder)
+        if folder.name == "asked":
+            fit.state.progress.parts = 2
+        fit.run()
+    assert differences(*map(last_state, folders)) == []
+    assert json.loads((folders[1] / "run.json").read_text()) == {"seed": 0, "accumulate": 2}
+    said = (folders[1] / "train.log").read_text()
+    assert said.count("the memory of cpu is too small for 2 patches at iteration 1: from here on a batch goes") == 1
+    assert "goes through in 2 parts of 1; set fit.accumulate=2 in the next run" in said
+    resumed = small(folders[1])
+    resumed.run(resume=True)
+    assert resumed.state.progress.parts == 2
+
+
+def test_a_memory_that_is_too_small_for_one_patch_ends_the_run_with_advice(fit_line):
+    def training_step(batch):
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+
+    fit = fit_line(Line(), batch_size=3)
+    fit.learner.training_step = training_step
+    with pytest.raises(
+        TrainingError, match=r"too small for a single patch; start a new run with fit\.checkpointing=true"
+    ):
+        fit.run()
+    assert fit.state.progress.parts == 3
+
+
+def test_parts_are_equal():
+    with pytest.raises(ConfigError, match="accumulate=3 does not divide batch_size=4"):
+        load(FitConfig, {"accumulate": 3})
 
 
 @pytest.mark.parametrize(("kind", "number"), [("cyclegan", signal.SIGTERM), ("pix2pix", signal.SIGUSR1)])

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from medgan.errors import ConfigError
 from medgan.training.device import make_fabric
 from medgan.training.learner import Learner
 
@@ -43,3 +44,73 @@ def test_a_learner_has_no_state_and_no_advice_of_itself_but_must_tell_how_it_is_
     assert learner.diagnose({"train/one": 0.0}) is None
     with pytest.raises(TypeError, match="abstract"):
         type("Half", (Weight,), {"validate": Learner.validate})()
+
+
+class Two(Weight):
+    """Two weights that play against each other: the first steps first, and each sees the other."""
+
+    trained = optimized = ("first", "second")
+
+    def __init__(self, twice=False):
+        super().__init__()
+        self.twice = twice
+        for name in self.trained:
+            setattr(self, name, nn.Linear(1, 1, bias=False))
+            nn.init.ones_(getattr(self, name).weight)
+            setattr(self, f"{name}_optimizer", torch.optim.SGD(getattr(self, name).parameters(), 0.5))
+        self.attach(make_fabric("cpu", "32"), self.networks(), self.optimizers())
+
+    def training_step(self, batch):
+        first, second, level = self.first.weight, self.second.weight, batch["level"].mean()
+        terms = {"first": (first * second.detach() * level).sum()}
+        for _ in range(1 + self.twice):
+            self.descend(self.first_optimizer, dict(terms))
+            terms["first"] = (first * level).sum()
+        # The first is not frozen, and what it is left with is not its own step's.
+        terms["second"] = (second * first * level).sum()
+        self.descend(self.second_optimizer, {"second": terms["second"]})
+        return {name: term.detach() for name, term in terms.items()}
+
+    def values(self):
+        return self.first.weight.item(), self.second.weight.item()
+
+
+def test_a_batch_in_parts_steps_once_down_the_mean_of_their_gradients_and_players_meet_as_they_were():
+    batch = {"level": torch.tensor([1.0, 2.0, 3.0, 6.0])}
+    whole, parts = Two(), Two()
+    whole.iterate(batch)
+    assert whole.values() == (-0.5, 1.75), "1 - .5 x 3, then 1 - .5 x 3 x -.5"
+    for number in (1, 2):
+        terms = parts.iterate(batch, parts=number * 2)
+        assert parts.iteration == number
+    assert Two().iterate(batch, parts=2)["second"] == 3
+    assert parts.values() == (-0.5 - 0.5 * 3 * -0.5, -0.5 - 0.5 * 3 * -0.5), "both 1 - .5 x 3 x 1 after one, and again"
+    assert terms["second"] == 0.25 * 3
+
+
+def test_who_steps_twice_in_an_iteration_gets_no_parts():
+    Two(twice=True).iterate({"level": torch.ones(2)})
+    with pytest.raises(ConfigError, match="Two steps twice in an iteration, so that no batch has parts: set"):
+        Two(twice=True).iterate({"level": torch.ones(2)}, parts=2)
+
+
+def test_an_iteration_that_failed_between_two_steps_is_tried_again_without_the_first():
+    learner, batch = Two(), {"level": torch.tensor([2.0, 4.0])}
+    descend = learner.descend
+
+    def fail(optimizer, terms):
+        if optimizer is learner.second_optimizer:
+            learner.first.requires_grad_(False)
+            raise torch.OutOfMemoryError
+        descend(optimizer, terms)
+
+    learner.descend = fail
+    with pytest.raises(torch.OutOfMemoryError):
+        learner.iterate(batch)
+    assert (learner.values(), learner.iteration) == ((-0.5, 1.0), 0)
+    learner.abandon()
+    learner.descend = descend
+    learner.iterate(batch, parts=2)
+    assert (learner.values(), learner.iteration) == ((-0.5, 1.75), 1), "as the whole batch has it"
+    learner.iterate(batch)
+    assert learner.values() == pytest.approx((-0.5 - 0.5 * 3 * 1.75, 1.75 - 0.5 * 3 * (-0.5 - 0.5 * 3 * 1.75)))

@@ -61,12 +61,13 @@ def step(learner, batch):
     learner.budget = 4
     with NoCopies():
         for _ in range(3):
-            terms = learner.training_step({key: value.to(META, non_blocking=True) for key, value in batch.items()})
+            moved = {key: value.to(META, non_blocking=True) for key, value in batch.items()}
+            terms = learner.iterate(moved, parts=2)
     assert {term.device for term in terms.values()} == {META}
 
 
 def images(spatial, *keys, channels=1):
-    return {key: torch.rand(2, channels, *spatial) * 2 - 1 for key in keys}
+    return {key: torch.rand(4, channels, *spatial) * 2 - 1 for key in keys}
 
 
 @pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
@@ -83,8 +84,8 @@ def test_no_generator_of_lesions_waits_for_its_device(case, dimensions):
     patch = {"dimensions": dimensions, "size_voxels": 16, "depth_voxels": 8 if dimensions == "3" else None}
     settings = {"labels": {"dim": 1, "bright": 2}, "patch": patch, "condition": {"classes": True}, "generator": case}
     learner = learner_of(load(SynthesisConfig, settings))
-    labels = torch.randint(3, (2, 1, *SPATIAL[dimensions]))
-    step(learner, images(SPATIAL[dimensions], "image") | {"labels": labels, "condition": torch.eye(3)[:2]})
+    labels = torch.randint(3, (4, 1, *SPATIAL[dimensions]))
+    step(learner, images(SPATIAL[dimensions], "image") | {"labels": labels, "condition": torch.eye(3)[[0, 1, 2, 0]]})
 
 
 @pytest.mark.parametrize("dimensions", SPATIAL)
@@ -92,7 +93,7 @@ def test_no_segmenter_waits_for_its_device(dimensions):
     patch = {"dimensions": dimensions, "size_voxels": 16, "depth_voxels": 8 if dimensions == "3" else None}
     settings = {"labels": {"vessel": 1}, "domain": CT, "grid": {"spacing_mm": (None,) * 3}, "patch": patch}
     learner = Segmenter(load(SegmenterConfig, settings | {"network": {"channels": 4, "downs": 1}}))
-    labels = torch.randint(2, (2, 1, *SPATIAL[dimensions]))
+    labels = torch.randint(2, (4, 1, *SPATIAL[dimensions]))
     step(learner, images(SPATIAL[dimensions], "image") | {"labels": labels})
 
 
@@ -102,4 +103,4 @@ def test_no_classifier_waits_for_its_device(dimensions, method):
     shape, grid = SPATIAL[dimensions], GridConfig(spacing_mm=(None, None, None))
     config = ClassifierConfig(names=("spot",), domain=CT, shape=shape, network={"channels": 4}, grid=grid)
     learner = method.learner(config, LesionConfig(labels={"spot": 1}))
-    step(learner, images(shape, "image", "unlabelled") | {"class": torch.tensor([0, 1])})
+    step(learner, images(shape, "image", "unlabelled") | {"class": torch.tensor([0, 1, 0, 1])})

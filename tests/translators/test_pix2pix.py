@@ -63,15 +63,12 @@ def test_voxels_count_by_what_they_hold(attached, make_batch, dimensions, settin
     torch.testing.assert_close(translator.training_step(batch)["l1"], (counts * distance).sum() / counts.sum())
 
 
-def test_the_game_begins_after_the_warm_up_and_a_resumed_run_knows_when(attached, make_batch, weights):
+def test_the_game_begins_after_the_warm_up(attached, make_batch, weights):
     translator = attached("pix2pix", warm_up_iterations=2)
     before, batch = weights(translator)["discriminator"], make_batch(translator)
-    assert [set(translator.training_step(batch)) for _ in range(2)] == [{"l1"}, {"l1"}]
+    assert [set(translator.iterate(batch)) for _ in range(2)] == [{"l1"}, {"l1"}]
     assert torch.equal(before, weights(translator)["discriminator"])
-    resumed = attached("pix2pix", warm_up_iterations=2)
-    resumed.load_state_dict(translator.state_dict())
-    for learner in (translator, resumed):
-        assert set(learner.training_step(batch)) == {"l1", "to_target", "discriminator"}
+    assert set(translator.iterate(batch)) == {"l1", "to_target", "discriminator"}
 
 
 def test_validation_compares_with_doing_nothing_and_without_an_adversary_there_is_no_discriminator(

@@ -37,7 +37,6 @@ def train(
         from medgan.training.run_folder import run_to_resume
 
         run_to_resume(run.out / pipeline, run.name)
-    from medgan.report.page import report_line, write_report
     from medgan.training.run import Order
     from medgan.training.run import train as run_training
 
@@ -47,6 +46,8 @@ def train(
         device=machine.first(quiet), **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))
+    from medgan.report.page import report_line, write_report  # what the first step need not wait for
+
     say(quiet, f"model: {trained.run.model} (averages after epoch {trained.description.epoch})")
     say(quiet, trained.tracked)
     say(quiet, report_line(lambda: write_report(trained.run.path)))
@@ -84,7 +85,6 @@ def segment_train(
         run_to_resume(runs, run.name)
     if data is None and not run.resume and not (run.resume_or_start and is_begun(runs, run.name)):
         raise ConfigError("there is nothing to learn from; name a cohort with masks by --data.")
-    from medgan.report.page import report_line, write_report
     from medgan.segmentation.settings import domain_called
     from medgan.training.run import Order
     from medgan.training.run import train as run_training
@@ -96,6 +96,8 @@ def segment_train(
         tracking=machine.tracking, device=machine.first(quiet), **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))
+    from medgan.report.page import report_line, write_report  # what the first step need not wait for
+
     dice = trained.description.metrics.get("val/dice", float("nan"))
     say(quiet, f"model: {trained.run.model} (epoch {trained.description.epoch}, validation Dice {dice:.3f})")
     say(quiet, trained.tracked)

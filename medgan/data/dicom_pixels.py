@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import generate_fragments, parse_basic_offsets
@@ -187,6 +186,8 @@ def _decoded(path: Path, alone: Dataset, *, by_gdcm: bool = False) -> NDArray[An
 
 
 def _by_gdcm(alone: Dataset) -> NDArray[Any]:
+    import SimpleITK as sitk  # noqa: N813 - takes a quarter of a second, and few files need it
+
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     with tempfile.TemporaryDirectory(prefix="medgan-") as folder:
         file = str(Path(folder) / "frame.dcm")

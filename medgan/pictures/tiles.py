@@ -7,12 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
-from skimage.measure import find_contours
 
 from medgan.pictures.views import View
 from medgan.pictures.windows import DisplayWindow, number
@@ -205,6 +203,8 @@ def _key(strip: Image.Image, tile: Tile, corner: tuple[int, int], side: int) -> 
 
 def _trace(canvas: Image.Image, outline: Outline, size: tuple[int, int], corner: tuple[int, int]) -> None:
     """Draw the rim of a mask on a slice that is shown in ``size`` at ``corner`` of the canvas."""
+    from skimage.measure import find_contours  # like matplotlib below: who draws nothing need not wait for it
+
     mask = np.pad(np.asarray(outline.mask) != 0, 1)
     step = np.array([size[1] / outline.mask.shape[0], size[0] / outline.mask.shape[1]])
     fine = Image.new("L", (canvas.width * FINER, canvas.height * FINER))
@@ -248,5 +248,7 @@ def _line(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: in
 @cache
 def _font(size: int = FONT, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """matplotlib's, which has the signs of all languages of Europe."""
+    import matplotlib as mpl
+
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     return ImageFont.truetype(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), size)

@@ -1,8 +1,8 @@
 """What is black and white in a picture: the windows in which radiologists read, and the colours of a difference."""
 
 from dataclasses import dataclass
+from functools import cache
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,10 +11,19 @@ from medgan.data.domains import Window as Bounds
 
 PERCENTILES = Bounds(lower=1.0, upper=99.0, percentiles=True)
 """Of what is not 0: how MR is shown, whose scale is its own."""
-DIVERGING = mpl.colormaps["RdBu_r"].resampled(255)
-"""Blue is less, red is more, and white is no change; ColorBrewer's, told apart by the colour-blind. An odd number of
-colours has one for zero."""
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@cache
+def diverging() -> NDArray[np.uint8]:
+    """The colours of a difference, (255, 3): blue is less, red is more, and the middle is white, no change.
+
+    They are ColorBrewer's, told apart by the colour-blind.
+    """
+    import matplotlib as mpl  # who draws nothing need not wait for it
+
+    colours = mpl.colormaps["RdBu_r"].resampled(255)(np.arange(255))
+    return np.asarray(np.rint(255 * colours[:, :3]), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,8 @@ class DisplayWindow:
         share = np.clip((np.asarray(pixels, np.float32) - self.lower) / (self.upper - self.lower), 0, 1)
         share = np.nan_to_num(share)
         if self.diverging:
-            table = np.rint(255 * DIVERGING(np.arange(DIVERGING.N))[:, :3]).astype(np.uint8)
-            return np.asarray(table[np.rint(share * (DIVERGING.N - 1)).astype(np.intp)])
+            table = diverging()
+            return np.asarray(table[np.rint(share * (len(table) - 1)).astype(np.intp)])
         return np.repeat(np.rint(share * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 

@@ -25,7 +25,7 @@ from medgan.data.grid import UNPLACED, Grid, apart, same_grid, upright
 from medgan.data.masks import LABELS_JSON, body_box, named_labels
 from medgan.data.volumes import read_grid, read_volume
 from medgan.errors import DataError
-from medgan.pictures.windows import DIVERGING, WINDOWS, DisplayWindow, percentiles
+from medgan.pictures.windows import WINDOWS, DisplayWindow, diverging, percentiles
 from medgan.report.templates import in_script, template
 
 VOLUMES = {"source": "Source", "synthetic": "Synthetic", "truth": "Truth", "change": "Change map"}
@@ -108,7 +108,7 @@ def viewer_html(cases: Sequence[ViewerCase], budget_mb: float = 12.0) -> Markup:
         left -= len(packed[number])
     data = [in_script(text) for text in packed.values()]
     page = template("viewer.html")
-    colours = np.rint(255 * DIVERGING(np.arange(DIVERGING.N))[:, :3]).astype(int).tolist()
+    colours = diverging().tolist()
     return Markup(page.render(titles=[case.title for case in cases], data=data, colours=colours))
 
 

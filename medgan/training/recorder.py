@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from medgan.data.streams import replacing, unwritable, write_text
 from medgan.errors import MedganError
-from medgan.pictures.curves import progress as progress_picture
 from medgan.pictures.panels import Panel
 from medgan.text import duration, printable
 from medgan.training import state
@@ -171,6 +170,8 @@ class Recorder:
         number, begun = len(history), time.perf_counter()
         if number < self.epochs and begun - self.drawn_at_s < self.drawing_s / DRAWN_SHARE:
             return
+        from medgan.pictures.curves import progress as progress_picture  # draws by matplotlib, after an epoch
+
         title = f"{self.folder.name}: epoch {number}" + (f" of {self.epochs}" if self.epochs else "")
         self._write(self.folder / "progress.png", progress_picture(history, best_epoch, title))
         self.drawn_at_s = time.perf_counter()

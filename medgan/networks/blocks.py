@@ -14,11 +14,40 @@ UpSampling = Literal["resize", "transposed"]
 CONVOLUTION: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.ConvTranspose2d | nn.ConvTranspose3d]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-REFLECTION: dict[int, type[nn.ReflectionPad2d | nn.ReflectionPad3d]] = {2: nn.ReflectionPad2d, 3: nn.ReflectionPad3d}
-INSTANCE: dict[int, type[nn.InstanceNorm2d | nn.InstanceNorm3d]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 BATCH: dict[int, type[nn.BatchNorm2d | nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}
 DROPOUT: dict[int, type[nn.Dropout2d | nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
+
+
+class InstanceNorm(nn.Module):
+    """Each channel of each image has mean 0 and deviation 1; what is channels-last stays so.
+
+    PyTorch's own gives a CPU channels-first maps, which the next convolution has to lay out anew. The batch norm of one
+    image is the same, and keeps the layout.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to the same; statistics are of 32 bits whatever comes."""
+        last = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+        if x.device.type != "cpu" or not x.is_contiguous(memory_format=last):
+            return F.instance_norm(x)
+        # A weight of 32 bits is what keeps the statistics of a narrower map in 32 bits.
+        ones = x.new_ones(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
+        images = [F.batch_norm(image, None, None, ones, training=True) for image in x.split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+
+class ReflectionPad(nn.Module):
+    """``width`` voxels mirrored at each border, in the precision that arrives: autocast on a CPU would widen it."""
+
+    def __init__(self, spatial: int, width: int) -> None:
+        super().__init__()
+        self.padding = (width,) * 2 * spatial
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to (B, C, *widened)."""
+        with torch.autocast("cpu", enabled=False):
+            return F.pad(x, self.padding, mode="reflect")
 
 
 def normalisation(kind: Norm, channels: int, spatial: int) -> nn.Module:
@@ -28,7 +57,7 @@ def normalisation(kind: Norm, channels: int, spatial: int) -> nn.Module:
     divide them): like instance norm it needs no batch, but its statistics vary less from tile to tile.
     """
     if kind == "instance":
-        return INSTANCE[spatial](channels)
+        return InstanceNorm()
     if kind == "batch":
         return BATCH[spatial](channels)
     if kind == "group":
@@ -52,7 +81,7 @@ def convolution(
     Reflection rather than zeros: zero in [-1, 1] is an intensity, and a frame of it would be seen as tissue.
     """
     return nn.Sequential(
-        REFLECTION[spatial](kernel // 2),
+        ReflectionPad(spatial, kernel // 2),
         CONVOLUTION[spatial](inputs, outputs, kernel, stride, bias=has_bias(norm)),
         normalisation(norm, outputs, spatial),
     )
@@ -65,7 +94,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         first, second = (convolution(spatial, channels, channels, 3, norm=norm) for _ in range(2))
         dropped = [DROPOUT[spatial](dropout)] if dropout else []
-        self.layers = nn.Sequential(first, nn.ReLU(), *dropped, second)
+        self.layers = nn.Sequential(first, nn.ReLU(inplace=True), *dropped, second)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to the same shape."""
@@ -115,7 +144,7 @@ class ConditionalNorm(nn.Module):
         self, spatial: int, channels: int, condition: int, statistics: Literal["batch", "instance"] = "batch"
     ) -> None:
         super().__init__()
-        self.norm = (BATCH if statistics == "batch" else INSTANCE)[spatial](channels, affine=False)
+        self.norm = BATCH[spatial](channels, affine=False) if statistics == "batch" else InstanceNorm()
         self.scale, self.shift = nn.Linear(condition, channels), nn.Linear(condition, channels)
         # As the scales of a plain norm start in Radford et al. 2016; the classes differ from the first step on.
         nn.init.normal_(self.scale.bias, 1.0, 0.02)

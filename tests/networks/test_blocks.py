@@ -5,7 +5,15 @@ import torch
 from torch import nn
 
 from medgan.networks import blocks
-from medgan.networks.blocks import ConditionalNorm, UpSample, convolution, has_bias, normalisation
+from medgan.networks.blocks import (
+    ConditionalNorm,
+    InstanceNorm,
+    ReflectionPad,
+    UpSample,
+    convolution,
+    has_bias,
+    normalisation,
+)
 
 SHAPES = pytest.mark.parametrize("shape", [(6, 8), (6, 8, 4)], ids=["2d", "3d"])
 NORMS = ("instance", "batch", "group", "none")
@@ -118,3 +126,44 @@ def test_a_batchs_statistics_are_kept_for_later():
     with torch.no_grad():
         alone = norm(torch.full((1, 1, 8, 8), 7.0), torch.zeros(1, 2))
     torch.testing.assert_close(alone.mean(), norm.scale.bias[0].detach() * 1.0, rtol=0.1, atol=0)
+
+
+def last(x):
+    """``x`` with its channels innermost in memory."""
+    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+
+
+@SHAPES
+@pytest.mark.parametrize("batch", [1, 3])
+def test_instance_norm_is_pytorchs_and_its_gradient_and_keeps_the_layout(shape, batch):
+    x = noise(16, shape)[:batch]
+    ours, theirs = last(x).requires_grad_(), x.clone().requires_grad_()
+    result, expected = InstanceNorm()(ours), nn.functional.instance_norm(theirs)
+    torch.testing.assert_close(result, expected)
+    assert last(result).data_ptr() == result.data_ptr(), "nothing has to be laid out anew"
+    for each in (result, expected):
+        (each * torch.arange(each.numel()).view_as(each).sin()).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@SHAPES
+def test_instance_norm_of_narrow_maps_takes_its_statistics_in_32_bits(shape):
+    x = (last(noise(16, shape)) + 100).bfloat16()
+    result = InstanceNorm()(x)
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.float(), nn.functional.instance_norm(x.float()), atol=2**-7, rtol=2**-7)
+
+
+@SHAPES
+def test_instance_norm_has_a_second_derivative(shape):
+    x = last(torch.randn(2, 3, *shape, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradgradcheck(InstanceNorm(), (x,), fast_mode=True)
+
+
+@SHAPES
+def test_padding_mirrors_in_the_precision_that_arrives(shape):
+    x = last(noise(4, shape)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        result = ReflectionPad(len(shape), 2)(x)
+    expected = nn.functional.pad(x.float(), (2,) * 2 * len(shape), mode="reflect").bfloat16()
+    assert torch.equal(result, expected)

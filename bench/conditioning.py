@@ -31,12 +31,13 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from medgan.config import from_overrides, load
+from medgan.data.augmentation import Batch
 from medgan.data.cache import Cache, default_folder
 from medgan.data.domains import DomainPair
-from medgan.data.patches import Batch, batches
+from medgan.data.patches import Patches, batches
 from medgan.data.splits import Part, SplitConfig, split_subjects
 from medgan.data.studies import find_cohort
 from medgan.evaluation.fidelity import fidelity
@@ -88,7 +89,7 @@ class Twins:
     """Label maps are those of the ill: they say where a lesion would be."""
 
 
-class Pool(Dataset[Batch]):
+class Pool(Patches):
     """Patches that were drawn once, in turn: drawing a patch costs more than learning from it.
 
     Every third is healthy.
@@ -96,7 +97,7 @@ class Pool(Dataset[Batch]):
 
     def __init__(self, twins: Twins, config: LesionConfig, number: int, seed: int) -> None:
         ill, healthy = (LesionPatches(cases, config, seed=seed) for cases in (twins.ill, twins.healthy))
-        self.patches = [ill[each] if each % 3 else unlabelled(healthy[each]) for each in range(number)]
+        self.patches = [ill.patch(each) if each % 3 else unlabelled(healthy.patch(each)) for each in range(number)]
 
     def __getitem__(self, number: int) -> Batch:
         """Patch ``number``, begun again where they end."""

@@ -105,7 +105,7 @@ def judged(case: Labelled, fills: dict[str, Fill], given: argparse.Namespace) ->
     """A row for each way to fill one subject's holes."""
     still = HEALTHY.model_copy(update={"patch": HEALTHY.patch.still()})
     patches = LesionPatches([case], still, seed=given.seed)
-    batch = default_collate([patches[number] for number in range(given.patches)])
+    batch = default_collate([patches.patch(number) for number in range(given.patches)])
     image = batch["image"]
     hidden = hide(image, batch["labels"], MARGINS, np.random.default_rng(given.seed), holes_only=True)
     inside, context, truth = hidden.numpy() > 0, image * (1 - hidden), image.numpy()

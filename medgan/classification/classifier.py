@@ -121,7 +121,7 @@ class ClassPatches:
 def cut_labelled(cases: Sequence[Labelled], lesions: LesionConfig, count: int, *, seed: int) -> ClassPatches:
     """Unvaried patches of cases with their classes, by the masks; ``lesions`` says which patches."""
     patches = LesionPatches(cases, lesions.still(), seed=seed)
-    drawn = [patches[number] for number in range(count)]
+    drawn = [patches.patch(number) for number in range(count)]
     classes = [class_of(patch[LABELS].numpy(), len(lesions.names)) for patch in drawn]
     return ClassPatches(torch.stack([patch[IMAGE] for patch in drawn]), torch.tensor(classes))
 

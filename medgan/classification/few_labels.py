@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from medgan.classification.classifier import (
     CLASS,
@@ -21,8 +20,9 @@ from medgan.classification.classifier import (
 )
 from medgan.classification.sgan import SGANConfig
 from medgan.config import Config
+from medgan.data.augmentation import Batch
 from medgan.data.cache import Cache
-from medgan.data.patches import Batch
+from medgan.data.patches import Patches
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
@@ -36,8 +36,7 @@ Method = Annotated[SGANConfig | SupervisedConfig, Field(discriminator="kind")]
 class VariationConfig(Config):
     """How patches are varied in training, labelled and unlabelled ones alike; intensities by shares of the window.
 
-    The few patches are cut once and varied here: MONAI's chain takes 20 times as long, longer than a small network
-    takes to learn from one.
+    The few patches are cut once and varied here.
     """
 
     mirroring: bool = True
@@ -80,7 +79,7 @@ class FewLabelsConfig(LesionConfig):
         )
 
 
-class FewLabels(Dataset[Batch]):
+class FewLabels(Patches):
     """A labelled and an unlabelled patch by number, each varied; a pure function of the seed and the number.
 
     ``unlabelled`` (M, 1, *shape) in [-1, 1] may be empty; no batch has any then.
@@ -128,7 +127,7 @@ def cut_unlabelled(
     for own, places, number in ((cases, lesions, count - from_unmasked), (unmasked, anywhere, from_unmasked)):
         if number:  # Not the seed of the labelled ones: theirs would be the same patches.
             patches = LesionPatches(own, places.still(), seed=seed + 1)
-            drawn += [patches[each][IMAGE] for each in range(number)]
+            drawn += [patches.patch(each)[IMAGE] for each in range(number)]
     return torch.stack(drawn) if drawn else torch.zeros(0, 1, *lesions.shape)
 
 

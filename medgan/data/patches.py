@@ -1,35 +1,23 @@
-"""Training patches: cut from prepared studies in 2D, 2.5D or 3D, varied at random, and drawn by number.
+"""Training patches: cut from prepared studies in 2D, 2.5D or 3D, drawn by number, and varied at random.
 
-Translators vary the intensities of sources in arbitrary units only: Hounsfield units mean something, and are left
-alone. Segmenters vary both, so that they do not hang on one scanner's. Patch ``n`` is the same whenever and wherever it
-is drawn, so that a run can go on anywhere.
+A dataset cuts regions and draws random numbers; :mod:`medgan.data.augmentation` varies whole batches of them on the
+device that trains. Translators vary the intensities of sources in arbitrary units only: Hounsfield units mean
+something, and are left alone. Segmenters vary both, so that they do not hang on one scanner's. Patch ``n`` is the same
+whenever and wherever it is drawn, so that a run can go on anywhere.
 """
 
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from monai.data import MetaTensor, get_track_meta, set_track_meta
-from monai.transforms import (
-    Compose,
-    MapTransform,
-    RandAdjustContrast,
-    RandAffined,
-    RandBiasField,
-    RandFlipd,
-    RandGaussianNoise,
-    RandomizableTransform,
-    RandScaleIntensityFixedMean,
-    RandShiftIntensity,
-)
+from numpy.polynomial.legendre import legvander
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, model_validator
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from medgan.config import Config, Voxels, check_size
+from medgan.data.augmentation import DEGREE, Batch, augmented
 from medgan.data.preparation import Prepared, normalise
 
 
@@ -53,37 +41,12 @@ class IntensityConfig(Config):
         return self != type(self)()
 
 
-class _RandIntensityd(Compose):
-    """Gamma, coil profile, contrast, brightness and noise, each in half of the patches; all slices of a patch alike.
-
-    The image under ``key`` is (channels, *shape) in [-1, 1]; amounts are shares of the window.
-    """
-
-    def __init__(self, key: str, config: IntensityConfig) -> None:
-        self.key = key
-        gamma, field = config.gamma, config.bias_field
-        steps = {
-            "gamma": RandAdjustContrast(prob=0.5, gamma=(1 - gamma, 1 / (1 - gamma))),
-            "bias_field": RandBiasField(prob=0.5, degree=3, coeff_range=(-field, field)),
-            "contrast": RandScaleIntensityFixedMean(prob=0.5, factors=config.contrast),
-            "brightness": RandShiftIntensity(offsets=config.brightness, prob=0.5),
-            "noise": RandGaussianNoise(prob=0.5, std=config.noise),
-        }
-        super().__init__([step for name, step in steps.items() if getattr(config, name)])
-
-    def __call__(self, data: Any, *args: Any, **options: Any) -> Any:  # type: ignore[override]  # named as in Transform
-        """{key: image in [-1, 1]} to the same, varied."""
-        varied = torch.as_tensor(super().__call__((data[self.key] + 1) / 2, *args, **options))
-        return data | {self.key: varied.clamp(0, 1) * 2 - 1}
-
-
 Dimensions = Literal["2", "2.5", "3"]
 SOURCE = "source"
 """The key of the image that is translated."""
-CENTRE = "centre"
-"""The key of the voxel that a patch is asked around."""
 MARGIN = 1.5
-"""How much larger than the patch the read region is, so that rotation and scaling find voxels at the corners."""
+"""How much larger than the patch the read region is in plane, so that rotation and scaling find voxels at the corners:
+so many times, or a voxel less, which keeps the middle of both in one place."""
 
 
 class PatchConfig(Config):
@@ -140,102 +103,19 @@ class PatchConfig(Config):
         plane = (self.size_voxels, self.length_voxels or self.size_voxels)
         return (*plane, self.depth_voxels or self.size_voxels) if self.spatial == 3 else plane
 
-
-def patch_chain(
-    config: PatchConfig,
-    keys: Sequence[str],
-    seed: int | None = None,
-    *,
-    labels: Collection[str] = (),
-    cut: "type[_RandBodyPatchd] | None" = None,
-) -> Compose:
-    """Prepared studies under ``keys`` to patches (channels, *shape) in [-1, 1], one place and motion for all keys.
-
-    Those of the keys that are in ``labels`` hold label maps (X, Y, Z) instead, on the first study's grid: their values
-    stay what they are, the nearest voxel's, and beyond the volume there is background (0). ``cut`` says around which
-    point the patch lies; by default any of the body.
-    """
-    steps: list[Any] = [(cut or _RandBodyPatchd)(keys, config)]
-    if config.flip:
-        steps.append(RandFlipd(keys, prob=0.5, spatial_axis=0))
-    turn = float(np.deg2rad(config.rotation_degrees))
-    steps.append(
-        RandAffined(
-            keys,
-            prob=1.0,
-            spatial_size=config.shape,
-            rotate_range=turn if config.spatial == 2 else (0.0, 0.0, turn),
-            scale_range=(config.scaling, config.scaling),
-            mode=["nearest" if key in labels else "bilinear" for key in keys],
-            padding_mode="border",
-        )
-    )
-    if config.intensity.varies and SOURCE in keys:
-        steps.append(_RandIntensityd(SOURCE, config.intensity))
-    chain = Compose(steps)
-    chain.set_random_state(seed)
-    return chain
+    @property
+    def region(self) -> tuple[int, int, int]:
+        """The extent along X, Y and Z of what is read for a patch."""
+        x, y = (size + 2 * (size // 4) for size in self.shape[:2])
+        return x, y, self.shape[2] if self.spatial == 3 else self.channels
 
 
-class _RandBodyPatchd(RandomizableTransform, MapTransform):
-    """Cut a region around a random point of the body, in [-1, 1]; what lies beyond the volume is air.
-
-    The region is 1.5 times the patch in plane. Slices become channels in 2D and 2.5D: (channels, X, Y); a block is
-    (1, X, Y, Z). All keys must hold studies or label maps on one grid, and the first one's body says where.
-    """
-
-    def __init__(self, keys: Sequence[str], config: PatchConfig) -> None:
-        MapTransform.__init__(self, keys)
-        RandomizableTransform.__init__(self, prob=1.0)
-        self.config = config
-        self.share = np.zeros(3)
-
-    def randomize(self, data: Any = None) -> None:
-        """Where in the body the patch is centred, as shares of its extent."""
-        super().randomize(data)
-        self.share = self.R.uniform(size=3)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """{key: Prepared or label map} to {key: tensor}."""
-        self.randomize()
-        result = {key: value for key, value in data.items() if key != CENTRE}
-        block, plane = self.config.spatial == 3, [int(size * MARGIN) for size in self.config.shape[:2]]
-        extent = [*plane, self.config.shape[2] if block else self.config.channels]
-        keys = list(self.key_iterator(result))
-        # The first study's body places all of them: MR and CT of one patient have bodies that differ by some voxels.
-        start = [self._start(axis, size, result[keys[0]]) for axis, size in enumerate(extent)]
-        for key in keys:
-            region = cut(result[key], start, extent)
-            result[key] = torch.from_numpy(region[None] if block else np.ascontiguousarray(region.transpose(2, 0, 1)))
-        return result
-
-    def _start(self, axis: int, size: int, study: Prepared) -> int:
-        """First index of the region: its patch stays over the body where the body is larger than the patch."""
-        first, last = study.body[axis]
-        patch = self.config.shape[axis] if axis < 2 else size
-        if axis == 2 and self.config.spatial == 2:
-            return min(first + int(self.share[2] * (last - first)), last - 1) - size // 2
-        # A sixth of the patch may reach over the body's edge, so that skin and air are learnt too.
-        lower, upper = first + patch / 3, last - patch / 3
-        centre = lower + self.share[axis] * (upper - lower) if upper > lower else (first + last) / 2
-        return round(centre - size / 2)
+Image = Prepared | NDArray[Any]
+"""A study, or a map (X, Y, Z) on its grid."""
 
 
-class CentredPatchd(_RandBodyPatchd):
-    """Cut the region around the voxel that ``data["centre"]`` names, (x, y, z); the key is used up."""
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """{key: Prepared or label map, "centre": (3,)} to {key: tensor}."""
-        self.centre = data[CENTRE]
-        return super().__call__(data)
-
-    def _start(self, axis: int, size: int, study: Prepared) -> int:
-        del study
-        return round(float(self.centre[axis]) - (size - 1) / 2)
-
-
-def cut(study: Prepared | NDArray[np.uint8], start: Sequence[int], extent: Sequence[int]) -> NDArray[np.float32]:
-    """The region of ``extent`` voxels from ``start``: of a study in [-1, 1], of a label map (X, Y, Z) its values.
+def cut(study: Image, start: Sequence[int], extent: Sequence[int]) -> NDArray[Any]:
+    """The region of ``extent`` voxels from ``start``: of a study in [-1, 1], of a map (X, Y, Z) as it is.
 
     It must share a voxel with the volume, beyond which there is air or background in plane, and the last slice along z.
     """
@@ -246,18 +126,34 @@ def cut(study: Prepared | NDArray[np.uint8], start: Sequence[int], extent: Seque
         inside.append(slice(low, high))
         pads.append((max(low - first, 0), max(first + size - high, 0)))
     if isinstance(study, Prepared):
-        region, beyond = normalise(np.asarray(study.voxels[tuple(inside)]), study.bounds), -1.0
+        region, beyond = normalise(np.asarray(study.voxels[tuple(inside)]), study.bounds), -1
     else:
-        region, beyond = study[tuple(inside)].astype(np.float32), 0.0
+        region, beyond = study[tuple(inside)], 0
     region = np.pad(region, [*pads[:2], (0, 0)], constant_values=beyond)
     return np.pad(region, [(0, 0), (0, 0), pads[2]], mode="edge")
 
 
-Batch = dict[str, Tensor]
+class Patches(Dataset[Batch]):
+    """Patches by number, each a pure function of the seed and its number.
+
+    An item has a region (X, Y, Z) of each image, with the random numbers by which :meth:`augmented` makes a patch of
+    it; what is a patch already has none, and stays as it is.
+    """
+
+    shape: tuple[int, ...] = ()
+    """Of the patches that are made of regions, (H, W) or (H, W, D)."""
+
+    def augmented(self, batch: Batch) -> Batch:
+        """A loader's batch to patches (B, C, *shape), on the batch's device: see :mod:`medgan.data.augmentation`."""
+        return augmented(batch, self.shape)
+
+    def patch(self, number: int) -> Batch:
+        """Patch ``number`` as a network sees it: tensors without the batch's axis."""
+        return {key: each[0] for key, each in self.augmented(default_collate([self[number]])).items()}
 
 
-class PatchDataset(Dataset[Batch]):
-    """Patches of both domains, each a pure function of the seed and its number.
+class PatchDataset(Patches):
+    """Patches of both domains.
 
     If ``paired``, source and target are of the same subjects in the same order and on one grid, and each pair has one
     place and motion. ``regions`` then say where each pair may be compared, as ``preparation.agreement`` does.
@@ -274,69 +170,133 @@ class PatchDataset(Dataset[Batch]):
         regions: Sequence[Prepared] = (),
     ) -> None:
         self.source, self.target, self.paired, self.config, self.seed = source, target, paired, config, seed
-        self.regions, self.chance = regions, [chances(studies) for studies in (source, target)]
+        self.regions, self.shape = regions, config.shape
+        self.chance = [chances(studies) for studies in (source, target)]
 
     def __getitem__(self, number: int) -> Batch:
-        """Patch ``number``: {"source": (C, *shape), "target": (C, *shape)} in [-1, 1].
+        """Item ``number``, of which come "source" and "target" (C, *shape) in [-1, 1].
 
         Where there are regions, "region" is 1 where the two may be compared and 0 elsewhere, (C, *shape).
         """
         random = np.random.default_rng([self.seed, number])
         chosen = [int(random.choice(len(chance), p=chance)) for chance in self.chance]
-        seeds = [int(seed) for seed in random.integers(2**31, size=2)]
-        images = {"source": self.source[chosen[0]], "target": self.target[chosen[0 if self.paired else 1]]}
+        source, target = self.source[chosen[0]], self.target[chosen[0 if self.paired else 1]]
         if not self.paired:
-            source, target = (
-                patch_chain(self.config, [key], seed)({key: image})
-                for (key, image), seed in zip(images.items(), seeds, strict=True)
-            )
-            return plain(source | target)
+            one, other = random.spawn(2)  # neither side's draws depend on the other's
+            return item({SOURCE: source}, self.config, one) | item({"target": target}, self.config, other)
+        images: dict[str, Image] = {SOURCE: source, "target": target}
         if self.regions:
-            images["region"] = self.regions[chosen[0]]
-        patch = plain(patch_chain(self.config, list(images), seeds[0])(images))
+            images["region"] = self.regions[chosen[0]].voxels
+        result = item(images, self.config, random)
         if self.regions:
-            patch["region"] = (patch["region"] > 0).float()
-        return patch
+            result["region"] = result["region"] > 0
+        return result
 
 
-class AnchoredDataset(Dataset[Batch]):
+class AnchoredDataset(Patches):
     """Patches of real, unpaired studies, each beside a patch of simulated pairs (``anchors``) whose truth is known."""
 
     def __init__(self, patches: PatchDataset, anchors: PatchDataset) -> None:
-        self.patches, self.anchors = patches, anchors
+        self.patches, self.anchors, self.shape = patches, anchors, patches.shape
 
     def __getitem__(self, number: int) -> Batch:
-        """Patch ``number`` of both, the simulated one as "anchor_source" and "anchor_target"."""
+        """Item ``number`` of both, the simulated one as "anchor_source" and "anchor_target"."""
         return self.patches[number] | {f"anchor_{side}": patch for side, patch in self.anchors[number].items()}
 
 
-def batches(dataset: Dataset[Batch], first: int, last: int, batch_size: int, workers: int) -> DataLoader[Batch]:
-    """The batches of iterations ``first`` to ``last`` (excluded), each (B, C, *shape)."""
-    numbers = np.arange(first * batch_size, last * batch_size).reshape(-1, batch_size).tolist()
+def item(
+    images: Mapping[str, Image],
+    config: PatchConfig,
+    random: np.random.Generator,
+    *,
+    centre: Sequence[float] | NDArray[np.float64] | None = None,
+    varied: str = SOURCE,
+) -> Batch:
+    """Regions (X, Y, Z) of images on one grid, with the random numbers that make patches of them.
+
+    All have one place and motion. The place is around the voxel ``centre``, or anywhere in the body of the first image,
+    a study. Studies are in [-1, 1]; maps keep their type and values, and beyond the volume they are 0. The image
+    ``varied`` has its intensities varied.
+    """
+    # Always the same draws, so that no setting changes what is drawn for another.
+    share, flip, turn, stretch = random.random(3), random.random(), random.uniform(-1, 1), random.uniform(-1, 1, 2)
+    if centre is None:
+        # The first study's body places all of them: MR and CT of one patient have bodies that differ by some voxels.
+        first = next(iter(images.values()))
+        assert isinstance(first, Prepared)
+        start = [_start(config, axis, float(share[axis]), first.body[axis]) for axis in range(3)]
+    else:
+        start = [round(float(at) - (size - 1) / 2) for at, size in zip(centre, config.region, strict=True)]
+    angle = np.deg2rad(config.rotation_degrees) * turn
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    motion = rotation * (1 + config.scaling * stretch)
+    if config.flip and flip < 0.5:
+        motion[0] *= -1
+    result = {}
+    for key, image in images.items():
+        result[key] = torch.from_numpy(cut(image, start, config.region))
+        result[f"{key}/motion"] = torch.from_numpy(motion.astype(np.float32))
+    if varied in images:
+        result |= {f"{varied}/{name}": amount for name, amount in _intensities(config, random).items()}
+    return result
+
+
+def _start(config: PatchConfig, axis: int, share: float, body: tuple[int, int]) -> int:
+    """First index of the region: its patch stays over the body where the body is larger than the patch."""
+    first, last = body
+    size = config.region[axis]
+    patch = config.shape[axis] if axis < 2 else size
+    if axis == 2 and config.spatial == 2:
+        return min(first + int(share * (last - first)), last - 1) - size // 2
+    # A sixth of the patch may reach over the body's edge, so that skin and air are learnt too.
+    lower, upper = first + patch / 3, last - patch / 3
+    centre = lower + share * (upper - lower) if upper > lower else (first + last) / 2
+    return round(centre - size / 2)
+
+
+def _intensities(config: PatchConfig, random: np.random.Generator) -> Batch:
+    """The numbers of each variation that the settings ask for, neutral in half of the patches.
+
+    A coil profile is a sum of Legendre polynomials up to the third degree; all but those of the last axis are summed
+    here, which takes no time.
+    """
+    given, shape, on = config.intensity, config.shape, random.random(5) < 0.5
+    result: dict[str, Any] = {}
+    if given.gamma:
+        result["gamma"] = random.uniform(1 - given.gamma, 1 / (1 - given.gamma)) if on[0] else 1.0
+    if given.bias_field:
+        powers = np.indices((DEGREE + 1,) * len(shape))
+        # The terms that MONAI's RandBiasField has.
+        terms = powers[1] <= powers[0] if len(shape) == 2 else powers.sum(axis=0) <= DEGREE
+        field = on[1] * terms * random.uniform(-given.bias_field, given.bias_field, terms.shape)
+        for size in shape[:-1]:
+            field = np.tensordot(field, legvander(np.linspace(-1, 1, size), DEGREE), (0, 1))
+        result["bias_field"] = field  # (DEGREE + 1, *shape[:-1])
+    if given.contrast:
+        result["contrast"] = on[2] * random.uniform(-given.contrast, given.contrast)
+    if given.brightness:
+        result["brightness"] = on[3] * random.uniform(-given.brightness, given.brightness)
+    if given.noise:
+        # Drawn here, and not on a device, whose generator would draw other numbers than the next one's.
+        deviation, whole = on[4] * random.uniform(0, given.noise), (config.channels, *shape)
+        result["noise"] = deviation * random.standard_normal(whole, np.float32) if deviation else np.zeros(whole)
+    return {name: torch.as_tensor(each, dtype=torch.float32) for name, each in result.items()}
+
+
+def batches(
+    dataset: Dataset[Batch], first: int, last: int, batch_size: int, workers: int, *, rank: int = 0, world: int = 1
+) -> DataLoader[Batch]:
+    """The items of iterations ``first`` to ``last`` (excluded) in batches of ``batch_size``, on the CPU.
+
+    Of ``world`` processes, the one of this ``rank`` gets its share of each batch.
+    """
+    numbers = np.arange(first * batch_size, last * batch_size).reshape(-1, batch_size)
+    shares = np.array_split(numbers, world, axis=1)[rank].tolist()
     # A generator of its own: a loader draws its workers' seeds, which must not move the random state of the training.
-    return DataLoader(dataset, batch_sampler=numbers, num_workers=workers, generator=torch.Generator())
+    return DataLoader(dataset, batch_sampler=shares, num_workers=workers, generator=torch.Generator())
 
 
 def chances(studies: Sequence[Prepared]) -> NDArray[np.float64]:
     """How likely each study is drawn: by its slices, so that every slice of all studies is as likely as any other."""
     slices = np.array([study.body[2][1] - study.body[2][0] for study in studies], dtype=np.float64)
     return np.asarray(slices / slices.sum())
-
-
-def plain(patch: dict[str, Tensor]) -> Batch:
-    """MONAI's tensors with metadata to plain ones: networks and loaders want nothing else."""
-    return {
-        key: value.as_tensor() if isinstance(value, MetaTensor) else torch.as_tensor(value)
-        for key, value in patch.items()
-    }
-
-
-@contextmanager
-def plain_tensors() -> Iterator[None]:
-    """MONAI without metadata, which costs a third of a small patch and is dropped in the end."""
-    before = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(before)

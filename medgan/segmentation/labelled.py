@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
+from medgan.data.augmentation import Batch
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain
 from medgan.data.masks import LABELS_JSON, Labels, labels_of, labels_on, merged, named_labels
-from medgan.data.patches import SOURCE, Batch, PatchConfig, chances, patch_chain, plain, plain_tensors
+from medgan.data.patches import PatchConfig, Patches, chances, item
 from medgan.data.preparation import GridConfig, Prepared
 from medgan.data.studies import Cohort, Study
 from medgan.documents import read_json
@@ -66,7 +66,7 @@ def is_phantom(cohort: Cohort) -> bool:
     return isinstance(content, dict) and content.get("phantom") is True
 
 
-class LabelledPatches(Dataset[Batch]):
+class LabelledPatches(Patches):
     """Patches of images and their labels, each a pure function of the seed and its number.
 
     The share ``extra_share`` of them is drawn from the subjects in ``extra``; ``config`` says how all are varied.
@@ -82,19 +82,17 @@ class LabelledPatches(Dataset[Batch]):
         extra_share: float = 0.0,
     ) -> None:
         self.groups = subjects, extra
-        self.config, self.seed, self.extra_share = config, seed, extra_share
+        self.config, self.seed, self.extra_share, self.shape = config, seed, extra_share, config.shape
         self.chance = [chances([each.image for each in group]) if group else None for group in self.groups]
-        # Built once and seeded for each patch: building it takes as long as cutting a small patch.
-        self.chain = patch_chain(config, [SOURCE, LABELS], labels=[LABELS])
 
     def __getitem__(self, number: int) -> Batch:
-        """Patch ``number``: {"image": (C, *shape) in [-1, 1], "labels": (1, *shape) of whole numbers}."""
+        """Item ``number``, of which come "image" (C, *shape) in [-1, 1] and "labels" (1, *shape) of whole numbers."""
         random = np.random.default_rng([self.seed, number])
         which = int(random.random() < self.extra_share)
         group = self.groups[which]
         subject = group[int(random.choice(len(group), p=self.chance[which]))]
-        self.chain.set_random_state(int(random.integers(2**31)))
-        with plain_tensors():
-            patch = plain(self.chain({SOURCE: subject.image, LABELS: subject.labels}))
-        middle = self.config.channels // 2
-        return {IMAGE: patch[SOURCE], LABELS: patch[LABELS][middle : middle + 1].long()}
+        result = item({IMAGE: subject.image, LABELS: subject.labels}, self.config, random, varied=IMAGE)
+        if self.config.spatial == 2:
+            middle = self.config.channels // 2
+            result[LABELS] = result[LABELS][..., middle : middle + 1]
+        return result

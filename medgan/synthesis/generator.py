@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 from torch.utils.data import default_collate
 
-from medgan.data.patches import Batch
+from medgan.data.augmentation import Batch
 from medgan.data.preparation import denormalise
 from medgan.errors import DataError
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
@@ -83,7 +83,7 @@ class LesionGenerator(Learner):
                     "no validation subject has a lesion to judge by; choose others, or set fit.keep=last and "
                     "split.validation=0."
                 ) from None
-            self._held_out = default_collate([patches[number] for number in range(JUDGED)])
+            self._held_out = default_collate([patches.patch(number) for number in range(JUDGED)])
         return {key: self.attached.to_device(value) for key, value in self._held_out.items()}
 
 

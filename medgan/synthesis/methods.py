@@ -211,7 +211,7 @@ class _Painted(Inserter):
     def fill(self, site: Site, rng: np.random.Generator) -> Array:
         """What the painter makes of the site, mixed with the recipient over the feather's width."""
         canvas, bounds = site.canvas, site.canvas.recipient.image.bounds
-        hidden, labels = (np.zeros(canvas.image.shape, dtype=np.uint8) for _ in range(2))
+        hidden, labels = (np.zeros(canvas.image.shape, dtype=np.float32) for _ in range(2))
         hidden[site.box] = site.share > 0
         labels[site.box] = site.labels
         image = replace(canvas.recipient.image, voxels=canvas.image)

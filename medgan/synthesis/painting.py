@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from medgan import losses
 from medgan.config import Channels, Config, Downs, Layers
+from medgan.data.augmentation import Batch
 from medgan.data.masks import components
-from medgan.data.patches import Batch
 from medgan.evaluation.synthesis.distances import sliced_wasserstein
 from medgan.networks.painter import Painter
 from medgan.networks.spade import SpadeGenerator, SpadeNorm

@@ -7,22 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, model_validator
-from torch.utils.data import Dataset
 
 from medgan.config import Config
+from medgan.data.augmentation import Batch, moved
 from medgan.data.domains import Domain, Window
 from medgan.data.masks import voxels_of
-from medgan.data.patches import (
-    CENTRE,
-    MARGIN,
-    SOURCE,
-    Batch,
-    CentredPatchd,
-    PatchConfig,
-    patch_chain,
-    plain,
-    plain_tensors,
-)
+from medgan.data.patches import MARGIN, Image, PatchConfig, Patches, item
 from medgan.data.preparation import GridConfig, normalise
 from medgan.errors import DataError
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
@@ -153,7 +143,7 @@ class LesionConfig(Labelling):
         return self.model_copy(update={"patch": self.patch.still()})
 
 
-class LesionPatches(Dataset[Batch]):
+class LesionPatches(Patches):
     """Patches of labelled cases with a lesion in their middle, and healthy ones.
 
     Each is a pure function of the seed and its number. Every lesion of all cases is drawn equally often, whatever its
@@ -161,7 +151,7 @@ class LesionPatches(Dataset[Batch]):
     """
 
     def __init__(self, cases: Sequence[Labelled], config: LesionConfig, *, seed: int) -> None:
-        self.cases, self.config, self.seed = cases, config, seed
+        self.cases, self.config, self.seed, self.shape = cases, config, seed, config.shape
         # A case's number and the voxels (N, 3) of one of its lesions.
         self._lesions = [(number, voxels) for number, case in enumerate(cases) for voxels in voxels_of(case.labels)]
         if config.lesion_share and not self._lesions:
@@ -170,20 +160,19 @@ class LesionPatches(Dataset[Batch]):
             )
         # The patch along all three axes of a volume; a slice has no jitter along the third.
         self._extent = np.array((*config.shape, 0)[:3])
-        self._chain = patch_chain(config.patch, [SOURCE, LABELS], labels=[LABELS], cut=CentredPatchd)
 
     def __getitem__(self, number: int) -> Batch:
-        """Patch ``number``: "image" (1, *shape) in [-1, 1], "labels" (1, *shape) and its "condition" (D,)."""
+        """Item ``number``, of which come "image" (1, *shape) in [-1, 1], "labels" (1, *shape), "condition" (D,)."""
         random = np.random.default_rng([self.seed, number])
         case, centre = self._place(random)
-        self._chain.set_random_state(int(random.integers(2**31)))
-        with plain_tensors():
-            patch = plain(self._chain({SOURCE: case.image, LABELS: case.labels, CENTRE: centre}))
-        labels = patch[LABELS].long()
+        images: dict[str, Image] = {IMAGE: case.image, LABELS: case.labels}
+        result = item(images, self.config.patch, random, centre=centre, varied=IMAGE)
+        # Moved here already: the condition tells what the patch shows.
+        labels = moved(result[LABELS][None], result.pop(f"{LABELS}/motion")[None], self.shape)[0]
         condition = self.config.condition.vector(
             self.config.names, labels.numpy(), body_coordinates(case.image, centre), case.subject
         )
-        return {IMAGE: patch[SOURCE], LABELS: labels, CONDITION: torch.from_numpy(condition)}
+        return result | {LABELS: labels, CONDITION: torch.from_numpy(condition)}
 
     def _place(self, random: np.random.Generator) -> tuple[Labelled, NDArray[np.float64]]:
         """A case and the voxel that the patch is centred on."""

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat
 from torch import nn
 
 from medgan.config import Channels, Config
-from medgan.data.patches import Batch
+from medgan.data.augmentation import Batch
 from medgan.errors import ConfigError
 from medgan.networks.progressive import ProgressiveCritic, ProgressiveGenerator, seen_at
 from medgan.synthesis.game import CRITIC, WassersteinConfig, WassersteinGame

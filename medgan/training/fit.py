@@ -13,10 +13,9 @@ import torch
 from lightning_fabric import Fabric, seed_everything
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from medgan.config import Config, load, read_yaml, to_yaml
-from medgan.data.patches import batches
+from medgan.data.patches import Patches, batches
 from medgan.data.preparation import Prepared
 from medgan.data.streams import write_text
 from medgan.errors import ConfigError, TrainingError
@@ -100,7 +99,7 @@ class Fit:
     def __init__(
         self,
         learner: Learner,
-        dataset: Dataset[Batch],
+        dataset: Patches,
         held_out: HeldOut,
         config: FitConfig,
         *,
@@ -246,7 +245,8 @@ class Fit:
             progress.counts[name] = progress.counts.get(name, 0) + 1
 
     def _on_device(self, batch: Batch) -> Batch:
-        moved: Batch = self.fabric.to_device(batch)
+        """A loader's batch moved, and there varied."""
+        moved = self.dataset.augmented(self.fabric.to_device(batch))
         if not self.config.channels_last:
             return moved
         # A condition (B, D) is no image.
@@ -308,7 +308,7 @@ class Training(Generic[D]):
     """Of weights, noise and patches; equal seeds give equal models on one device."""
     learner: Callable[[], Learner]
     """Makes the learner."""
-    patches: Dataset[Batch]
+    patches: Patches
     held_out: HeldOut
     """Validation subjects; may be empty where the last epoch is kept."""
     model: type[D]

@@ -8,14 +8,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 from pydantic import NonNegativeInt, PositiveInt
-from torch.utils.data import Dataset
 
 from medgan.config import Config, Settings
 from medgan.data.belonging import Scans
 from medgan.data.cache import Cache
 from medgan.data.domains import Domain
 from medgan.data.grid import apart, same_grid
-from medgan.data.patches import AnchoredDataset, Batch, PatchConfig, PatchDataset
+from medgan.data.patches import AnchoredDataset, PatchConfig, PatchDataset, Patches
 from medgan.data.preparation import GridConfig, Prepared, agreement, misaligned, on_scale_of
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort, find_cohort
@@ -116,7 +115,7 @@ class TranslationPipeline(Pipeline[C]):
         held_out = HeldOut(*sides, self.regions(*sides))
         drawn = partial(PatchDataset, config=config.patch, seed=config.seed)
         real = drawn(source, target, paired=self.pair.paired, regions=self.regions(source, target))
-        patches: Dataset[Batch] = real
+        patches: Patches = real
         phantom = config.phantom_pairs
         if phantom.subjects and not self.pair.paired:
             # Simulated subjects with their truth; the split of the real ones does not concern them.

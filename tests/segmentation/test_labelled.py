@@ -4,10 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import get_track_meta
 
 from medgan.data.cache import Cache
-from medgan.data.patches import batches
 from medgan.data.preparation import GridConfig
 from medgan.data.studies import Cohort
 from medgan.data.tables import read_table
@@ -103,12 +101,12 @@ def test_a_patch_is_a_function_of_seed_and_number_whatever_was_drawn_before(conf
 
     one, again = patches(5), patches(5)
     for number in (7, 2, 7):
-        first, second = one[number], again[number]
+        first, second = one.patch(number), again.patch(number)
         assert first["image"].shape == SHAPES[dimensions]
         assert first["labels"].shape == (1, *SHAPES[dimensions][1:])
         assert torch.equal(first["image"], second["image"])
         assert torch.equal(first["labels"], second["labels"])
-    assert not torch.equal(patches(6)[7]["image"], one[7]["image"])
+    assert not torch.equal(patches(6).patch(7)["image"], one.patch(7)["image"])
 
 
 @DIMENSIONS
@@ -117,7 +115,7 @@ def test_labels_lie_where_the_image_shows_them(config, marked, dimensions):
     patches = LabelledPatches(marked(2), still, seed=0)
     seen = set()
     for number in range(12):
-        patch = patches[number]
+        patch = patches.patch(number)
         labels, image = patch["labels"][0], patch["image"][patch["image"].shape[0] // 2]
         assert patch["labels"].dtype == torch.int64
         shown = (image + 1) * 250 - 200 > 25  # halfway; beyond the volume there is air
@@ -133,7 +131,7 @@ NO_INTENSITY = {"gamma": 0.0, "contrast": 0.0, "brightness": 0.0, "noise": 0.0}
 def test_without_augmentation_image_and_labels_are_cut_as_they_are(config, marked, dimensions):
     patches = LabelledPatches(marked(2), config(dimensions, augmentation="none").training_patch, seed=0)
     for number in range(8):
-        patch = patches[number]
+        patch = patches.patch(number)
         middle = patch["image"][[patch["image"].shape[0] // 2]]
         inside = middle > -1  # beyond the volume there is air
         torch.testing.assert_close(middle[inside], ((50.0 * patch["labels"] + 200) / 250 - 1)[inside])
@@ -143,8 +141,8 @@ def test_standard_augmentation_varies_intensities_of_the_image_alone(config, sub
     varied = config(patch={"rotation_degrees": 0, "scaling": 0})
     plain = LabelledPatches(subjects(2), config(augmentation="none").training_patch, seed=1)
     changed = LabelledPatches(subjects(2), varied.training_patch, seed=1)
-    assert all(torch.equal(plain[n]["labels"], changed[n]["labels"]) for n in range(6))
-    assert not all(torch.equal(plain[n]["image"], changed[n]["image"]) for n in range(6))
+    assert all(torch.equal(plain.patch(n)["labels"], changed.patch(n)["labels"]) for n in range(6))
+    assert not all(torch.equal(plain.patch(n)["image"], changed.patch(n)["image"]) for n in range(6))
 
 
 @pytest.mark.parametrize(("share", "fewest", "most"), [(0.0, 0, 0), (0.25, 7, 25), (1.0, 60, 60)])
@@ -152,13 +150,5 @@ def test_extra_subjects_are_drawn_as_often_as_asked(config, subjects, share, few
     dark = [replace(each, labels=np.full_like(each.labels, 2)) for each in subjects(1)]
     bright = [replace(each, labels=np.full_like(each.labels, 1)) for each in subjects(3)]
     patches = LabelledPatches(bright, config(augmentation="none").training_patch, seed=0, extra=dark, extra_share=share)
-    drawn = sum(int(patches[number]["labels"].max() == 2) for number in range(60))
+    drawn = sum(int(patches.patch(number)["labels"].max() == 2) for number in range(60))
     assert fewest <= drawn <= most
-
-
-def test_a_batch_is_plain_tensors_and_monai_keeps_its_metadata_elsewhere(config, subjects):
-    patches = LabelledPatches(subjects(2), config().training_patch, seed=0)
-    (batch,) = batches(patches, 0, 1, 4, 0)
-    assert {key: type(value) for key, value in batch.items()} == {"image": torch.Tensor, "labels": torch.Tensor}
-    assert {len(value) for value in batch.values()} == {4}
-    assert get_track_meta()

@@ -47,7 +47,7 @@ def test_a_lesion_lies_in_the_middle_of_its_patch_but_for_the_jitter(kind):
     def reach(jitter, count):
         patches = LesionPatches([case()], config(kind, lesion_share=1, jitter=jitter), seed=0)
         middle = (torch.tensor(patches.config.shape) - 1) / 2
-        off = [torch.nonzero(patches[n]["labels"][0]).double().mean(dim=0) - middle for n in range(count)]
+        off = [torch.nonzero(patches.patch(n)["labels"][0]).double().mean(dim=0) - middle for n in range(count)]
         return torch.stack(off).abs().amax(dim=0)
 
     assert reach(0, 8).max() <= 0.5
@@ -56,7 +56,7 @@ def test_a_lesion_lies_in_the_middle_of_its_patch_but_for_the_jitter(kind):
 
 def test_image_and_labels_show_the_same_place(kind):
     patches = LesionPatches([case()], config(kind, lesion_share=1), seed=0)
-    patch = patches[3]
+    patch = patches.patch(3)
     inside = patch["labels"] > 0
     assert patch["image"].shape == patch["labels"].shape == (1, *patches.config.shape)
     assert patch["image"][inside].min() > patch["image"][~inside].max()
@@ -66,16 +66,16 @@ def test_the_others_are_healthy_and_on_tissue_where_there_is_any(kind):
     patches = LesionPatches([case()], config(kind, lesion_share=0), seed=0)
     middle = tuple(size // 2 for size in patches.config.shape)
     for number in range(16):
-        patch = patches[number]
+        patch = patches.patch(number)
         assert not patch["labels"].any()
         assert patch["image"][(0, *middle)] > -0.9
     full = replace(case(), labels=np.ones(SHAPE, dtype=np.uint8))
-    assert LesionPatches([full], config(kind, lesion_share=0), seed=0)[0]["labels"].any()
+    assert LesionPatches([full], config(kind, lesion_share=0), seed=0).patch(0)["labels"].any()
 
 
 def test_as_many_patches_have_a_lesion_as_is_asked(kind):
     patches = LesionPatches([case()], config(kind, lesion_share=0.5, jitter=0), seed=0)
-    share = np.mean([bool(patches[number]["labels"].any()) for number in range(60)])
+    share = np.mean([bool(patches.patch(number)["labels"].any()) for number in range(60)])
     assert 0.35 < share < 0.65
 
 
@@ -83,7 +83,7 @@ def test_every_lesion_is_drawn_as_often_whoever_has_it():
     lesions = [case("one", ((20, 20, 5),)), case("many", ((8, 8, 2), (8, 30, 2), (30, 8, 8)))]
     ask = config("3d", lesion_share=1, condition=ConditionConfig(scanners={"a": ("one",), "b": ("many",)}))
     patches = LesionPatches(lesions, ask, seed=0)
-    of_one = np.mean([patches[number]["condition"][0].item() for number in range(120)])
+    of_one = np.mean([patches.patch(number)["condition"][0].item() for number in range(120)])
     assert 0.15 < of_one < 0.35
 
 
@@ -91,7 +91,7 @@ def test_the_condition_is_what_the_patch_shows(kind):
     ask = config(kind, lesion_share=0.5, condition=ConditionConfig(classes=True, size_edges_voxels=(9, 18)))
     patches = LesionPatches([case()], ask, seed=0)
     for number in range(12):
-        patch = patches[number]
+        patch = patches.patch(number)
         vector = patch["condition"].tolist()
         marked = int(patch["labels"].gt(0).sum())
         assert vector[:2] == ([0, 1] if marked else [1, 0])
@@ -102,7 +102,7 @@ def test_the_condition_is_what_the_patch_shows(kind):
 def test_a_place_is_told_in_the_bodys_box_as_where_lesions_are_inserted(kind):
     ask = config(kind, lesion_share=1, jitter=0, condition=ConditionConfig(location=True))
     subject = case(lesions=((20, 20, 5),))
-    x, y, z = LesionPatches([subject], ask, seed=0)[0]["condition"].tolist()
+    x, y, z = LesionPatches([subject], ask, seed=0).patch(0)["condition"].tolist()
     assert (x, y) == pytest.approx(body_coordinates(subject.image, (20, 20, 0))[:2])
     heights = [body_coordinates(subject.image, (20, 20, at))[2] for at in ((5, 6) if kind == "2d" else (5.5,))]
     assert min(abs(z - height) for height in heights) < 1e-6
@@ -118,15 +118,15 @@ def test_healthy_patches_keep_clear_of_lesions_however_they_are_scaled():
     near = replace(case_of(labels, 100), image=replace(free.image, body=((57, 59), (0, 128), (0, 1))))
     wide = LesionConfig(patch={"size_voxels": 64, "rotation_degrees": 0, "scaling": 0.9}, lesion_share=0)
     patches = LesionPatches([near, free], wide, seed=0)
-    assert not any(patches[number]["labels"].any() for number in range(40))
+    assert not any(patches.patch(number)["labels"].any() for number in range(40))
 
 
 def test_what_touches_at_a_corner_is_one_lesion():
     corners = np.zeros(SHAPE, dtype=np.uint8)
     corners[10, 10, 4], corners[11, 11, 5] = 1, 1
     patches = LesionPatches([replace(case(), labels=corners)], config("3d", lesion_share=1, jitter=0), seed=0)
-    assert all(patches[number]["labels"].sum() == 2 for number in range(4))
-    middle = torch.nonzero(patches[0]["labels"][0]).double().mean(dim=0)
+    assert all(patches.patch(number)["labels"].sum() == 2 for number in range(4))
+    middle = torch.nonzero(patches.patch(0)["labels"][0]).double().mean(dim=0)
     assert (middle - (torch.tensor(patches.config.shape) - 1) / 2).abs().max() <= 0.5
 
 

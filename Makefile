@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
 JOBS ?= 2
+PEERS := $(if $(if $(PARTS),$(filter peers,$(PARTS)),all),$(patsubst bench/peers/%.txt,.bench/%/.installed,$(wildcard bench/peers/*.txt)))
 
-.PHONY: setup demo test lint docs docs-check bench clean
+.PHONY: setup demo test lint docs docs-check bench bench-quality clean
 
 setup: $(STAMP)
 
@@ -52,8 +53,19 @@ docs: setup
 docs-check: setup
 	MEDGAN_DOCS_FULL=1 $(BIN)/python -m pytest --timeout 0 --durations 0 tests/test_pages_run.py tests/test_notebook.py
 
-bench: setup
+# PARTS="step loop" runs some of it; REFERENCE and BEFORE name checkouts of pytorch-CycleGAN-and-pix2pix and an older medgan.
+bench: setup $(PEERS)
+	$(BIN)/python bench/run.py $(PARTS) $(if $(REFERENCE),--reference $(REFERENCE)) $(if $(BEFORE),--before $(BEFORE))
+
+# Another package in an environment of its own, on our torch.
+.bench/%/.installed: bench/peers/%.txt $(STAMP)
+	$(BIN)/python -m venv .bench/$*
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $$(echo .bench/$*/lib/python*/site-packages)/ours.pth
+	.bench/$*/bin/python -m pip install --quiet -r $<
+	touch $@
+
+bench-quality: setup
 	$(BIN)/python bench/phantom_arms.py --out bench/results
 
 clean:
-	rm -rf $(VENV) build dist $(DEMO) bench/results docs/_build
+	rm -rf $(VENV) build dist $(DEMO) bench/results .bench docs/_build

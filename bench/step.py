@@ -1,0 +1,109 @@
+"""A training step against the authors' code, against an older medgan, and against what the processor could do.
+
+python bench/step.py [--reference CHECKOUT] [--before CHECKOUT] [--case CASE ...] [--quick]
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from page import judged, table
+from timing import CLOCKS, Command, Times, side_by_side
+
+TARGET_SHARE = 0.55
+"""Of the floor: what a step should at least reach."""
+
+
+BEFORE, REFERENCE = "medgan before", "reference"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained, and how fast it should be."""
+
+    title: str
+    learner: str
+    """A case of arms/learners.py, and of arms/reference.py where that has it."""
+    batch: int
+    convolution: tuple[int, int, int]
+    """Channels, size and dimensions of the convolution that does most of its work."""
+    reference: float | None = None
+    """How many times faster than the reference it should be; None where the reference has no such network."""
+    before: float | None = None
+    """How many times faster than before it should be."""
+
+
+CASES = {
+    "cyclegan1": Case("CycleGAN, 128², batch 1, the reference's network", "cyclegan", 1, (128, 32, 2), 3.2),
+    "cyclegan4": Case("CycleGAN, 128², batch 4, the reference's network", "cyclegan", 4, (128, 32, 2), 3.2),
+    "pix2pix": Case("pix2pix, 256², batch 1, the reference's network", "pix2pix", 1, (128, 32, 2), 2.0),
+    "shipped": Case("CycleGAN as `size=small` ships it, 112², batch 2", "shipped", 2, (128, 14, 2), before=2.0),
+    "cyclegan3d": Case("CycleGAN, 64³, batch 1, 16 channels, 4 blocks", "cyclegan3d", 1, (64, 16, 3), before=2.0),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", type=Path, help="a checkout of pytorch-CycleGAN-and-pix2pix")
+    parser.add_argument("--before", type=Path, help="an older checkout of medgan")
+    parser.add_argument("--case", action="append", choices=CASES)
+    parser.add_argument("--quick", action="store_true", help="one round, and CPU seconds only")
+    order = parser.parse_args(argv)
+    for name in order.case or CASES:
+        print(section(CASES[name], order.reference, order.before, quick=order.quick), flush=True)
+    return 0
+
+
+def section(case: Case, reference: Path | None, before: Path | None, *, quick: bool) -> str:
+    """The case's table, and what came of its targets."""
+    print(case.title, file=sys.stderr)
+    rounds, clocks = (1, ("cpu",)) if quick else (3, CLOCKS)
+    arguments = (case.learner, "--batch", str(case.batch))
+    arms = {"medgan": Command("arms/learners.py", arguments)}
+    if before:
+        arms[BEFORE] = Command("arms/learners.py", arguments, code=before)
+    if reference and case.reference:
+        arms[REFERENCE] = Command("arms/reference.py", (str(reference), *arguments))
+    times = side_by_side(arms, rounds=rounds, seconds=2, flops=("medgan",), clocks=clocks)
+    precision = times.facts["medgan"]["precision"]
+    floor = floor_s(case, times, precision, rounds)
+    base = list(arms)[-1]
+    rows = []
+    for arm, facts in times.facts.items():
+        share = f"{floor / times.seconds(arm, 'cpu').median:.0%}" if facts["precision"] == precision else ""
+        rows.append((arm, facts["precision"], *times.row(arm, base), share))
+    head = ("arm", "precision", "CPU ms", "wall ms", "ratio, CPU", "ratio, wall", f"of the {precision} floor")
+    return f"### {case.title}\n\n{table(head, rows)}\n{verdicts(case, times, floor, precision)}"
+
+
+def floor_s(case: Case, times: Times, precision: str, rounds: int) -> float:
+    """Seconds of one thread that the step's FLOPs take at the rates of its convolution alone."""
+    numbers = tuple(map(str, (case.batch, *case.convolution)))
+    ways = ("forward", "backward")
+    arms = {way: Command("arms/convolutions.py", (precision, way, *numbers)) for way in ways}
+    alone = side_by_side(arms, rounds=rounds, seconds=0.5, clocks=("cpu",))
+    rates = {way: alone.facts[way]["flops"] / min(alone.rounds[way]["cpu"]) for way in ways}
+    for way in ways:
+        print(
+            f"  {precision} {way}: {times.flops['medgan'][way] / 1e9:.1f} GFLOP at {rates[way] / 1e9:.0f} GFLOP/s",
+            file=sys.stderr,
+        )
+    return sum(times.flops["medgan"][way] / rates[way] for way in ways)
+
+
+def verdicts(case: Case, times: Times, floor: float, precision: str) -> str:
+    """A line for each target that can be judged with the arms there are."""
+    lines = []
+    for base, target in ((REFERENCE, case.reference), (BEFORE, case.before)):
+        for clock in times.rounds["medgan"] if target and base in times.facts else ():
+            ratio = times.speed_up("medgan", base, clock)
+            lines.append((f"against {base}, {clock}", f"{ratio:.2f}", judged(ratio.median, target)))
+    share = floor / times.seconds("medgan", "cpu").median
+    lines.append((f"share of the {precision} floor", f"{share:.0%}", judged(share, TARGET_SHARE)))
+    return table(("target", "measured", ""), lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

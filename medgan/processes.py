@@ -3,16 +3,19 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
+EACH = 3
+"""Tasks of a second from which on a process of their own pays: it takes about a second to start."""
 GRACE_S = 20.0
 """How long a process that is asked to end may take to save what it has; then it is killed."""
 
@@ -22,6 +25,22 @@ R = TypeVar("R")
 
 class WorkerKilledError(Exception):
     """A process was killed from outside, perhaps for want of memory; ``args`` are the tasks that were under way."""
+
+
+def do_all(tasks: Sequence[T], run: Callable[[T], object], most: int) -> None:
+    """Do tasks of a second or more each, in as many processes as there are cores and tasks for them, at most ``most``.
+
+    Raises:
+        WorkerKilledError: A process was killed.
+    """
+    jobs = min(len(os.sched_getaffinity(0)), len(tasks) // EACH, most)
+    if jobs < 2:
+        for task in tasks:
+            run(task)
+        return
+    with closing(in_processes(tasks, run, jobs)) as ended:
+        for _, future in ended:
+            future.result()
 
 
 def in_processes(
@@ -39,7 +58,8 @@ def in_processes(
     pool = ProcessPoolExecutor(jobs, spawning, initializer=_begin, initargs=(begin,))
     try:
         while True:
-            running |= {pool.submit(run, task): task for task in islice(waiting, jobs - len(running))}
+            with _apart_from_main(run):
+                running |= {pool.submit(run, task): task for task in islice(waiting, jobs - len(running))}
             if not running:
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -55,6 +75,22 @@ def in_processes(
         raise
     finally:
         pool.shutdown()
+
+
+@contextmanager
+def _apart_from_main(run: Callable[..., object]) -> Iterator[None]:
+    """Processes that are started in here do not run the main program's file again, where ``run`` is not in it.
+
+    It is a user's script perhaps, which would train once more in each of them.
+    """
+    main = vars(sys.modules["__main__"])
+    own = getattr(run, "func", run).__module__ == "__main__"  # or that of a partial
+    before: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main and not own}
+    main.update(dict.fromkeys(before))
+    try:
+        yield
+    finally:
+        main.update(before)
 
 
 def _end_with_parent() -> None:

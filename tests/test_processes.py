@@ -81,6 +81,13 @@ def test_leaving_early_ends_what_is_under_way(tmp_path):
     assert not psutil.pid_exists(int((tmp_path / "1.txt").read_text(encoding="utf-8")))
 
 
+def test_a_script_is_not_run_again_by_processes_that_do_medgans_own_work(tmp_path):
+    script = "import time\nfrom medgan.processes import do_all\nprint('once')\ndo_all([0.0] * 6, time.sleep, 2)\n"
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    run = [sys.executable, "script.py"]
+    assert subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "once\n"
+
+
 def test_a_killed_process_is_told_with_its_task(tmp_path):
     said = begun(tmp_path, "killed").communicate(timeout=60)[1]
     assert re.search(r"WorkerKilledError: .*3", said)

@@ -1,6 +1,8 @@
 """Phantom subjects on disk: volumes, truth, and the two tables that training and evaluation start from."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +10,20 @@ import numpy as np
 from medgan.data.grid import made_up_grid
 from medgan.data.streams import write_json, write_text
 from medgan.data.volumes import write_volume
-from medgan.errors import ConfigError
+from medgan.errors import ConfigError, DataError
 from medgan.phantom.kinds import KINDS
 from medgan.phantom.space import GridSize
+from medgan.processes import WorkerKilledError, do_all
 
 PAIRED = "cohort.csv"
 """Every subject with all of its scans."""
 UNPAIRED = "cohort_unpaired.csv"
 """Every subject with one scan: to train on without pairs, and to test on without a glance at the truth."""
 COLUMNS = ("subject", "domain", "image", "mask", "split")
+SLOW_VOXELS = 100_000
+"""Of a grid on which a subject takes half a second: smaller ones are rendered before a process has started."""
+MOST_PROCESSES = 16
+"""Each takes 250 MB."""
 
 
 def write_phantom(
@@ -31,8 +38,9 @@ def write_phantom(
     """Render a cohort and write it, its tables last: where these exist, everything else does.
 
     Every subject has a folder ``sub-001`` with a volume for each domain, ``labels`` and ``lesions`` on one grid, and a
-    JSON sidecar for each scan that says what it is. Equal arguments give equal voxels. ``lesions``, the share of
-    subjects with lesions, and ``shape`` are by default the kind's; the field of view is the same for all shapes.
+    JSON sidecar for each scan that says what it is. Equal arguments give equal voxels, whatever processes render them.
+    ``lesions``, the share of subjects with lesions, and ``shape`` are by default the kind's; the field of view is the
+    same for all shapes.
 
     Returns:
         The path of ``cohort.csv``; ``cohort_unpaired.csv`` lies beside it.
@@ -46,31 +54,64 @@ def write_phantom(
     chosen = KINDS[kind]
     lesions, shape = chosen.lesions if lesions is None else lesions, shape or chosen.shape
     _check(subjects, seed, lesions, shape)
-    spacing_mm = chosen.spacing_mm(shape)
-    affine = np.diag([*spacing_mm, 1.0])
-    # The world's origin lies in the middle of the volume.
-    affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip(shape, spacing_mm, strict=True)]
-    grid, parts = made_up_grid(shape, affine), _split_parts(subjects)
+    parts = _split_parts(subjects)
     paired: list[tuple[str, ...]] = []
     unpaired: list[tuple[str, ...]] = []
+    tasks = []
     for number, part in enumerate(parts):
-        folder = out / f"sub-{number + 1:03d}"
-        for name, voxels in chosen.render(seed, number, shape=shape, lesions=lesions).items():
-            write_volume(voxels, grid, folder / f"{name}.nii.gz", voxels.dtype)
-        for domain, described in chosen.describe(seed, number, lesions=lesions).items():
-            note = {"phantom": True, "Synthetic": True, "kind": kind, "unit": chosen.units[domain], "seed": seed}
-            note |= {"number": number, **described, "subject": folder.name, "domain": domain}
-            write_json(folder / f"{domain}.json", note)
+        subject = f"sub-{number + 1:03d}"
+        tasks.append(_Subject(kind, seed, number, lesions, shape, out / subject))
         # Training and validation subjects alternate between the domains; test subjects have the source's alone.
         single = chosen.domains[0 if part == "test" else (number - parts.index(part)) % 2]
-        mask = f"{folder.name}/{chosen.mask}.nii.gz"
-        rows = {domain: (folder.name, domain, f"{folder.name}/{domain}.nii.gz", mask, part) for domain in chosen.scans}
+        mask = f"{subject}/{chosen.mask}.nii.gz"
+        rows = {domain: (subject, domain, f"{subject}/{domain}.nii.gz", mask, part) for domain in chosen.scans}
         paired += rows.values()
         unpaired.append(rows[single])
+    _write_subjects(tasks)
     labels = {int(label): label.name.lower() for label in chosen.labels}
     write_json(out / "labels.json", {"phantom": True, "kind": kind, "labels": labels})
     write_text(out / UNPAIRED, _table(unpaired))
     return write_text(out / PAIRED, _table(paired))
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A subject that is to be rendered into a folder; the fields are those of :func:`write_phantom`."""
+
+    kind: str
+    seed: int
+    number: int
+    lesions: float
+    shape: GridSize
+    folder: Path
+
+    def write(self) -> None:
+        """Render its volumes and write them and their sidecars."""
+        kind, (seed, number, lesions) = KINDS[self.kind], (self.seed, self.number, self.lesions)
+        spacing_mm = kind.spacing_mm(self.shape)
+        affine = np.diag([*spacing_mm, 1.0])
+        # The world's origin lies in the middle of the volume.
+        affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip(self.shape, spacing_mm, strict=True)]
+        grid = made_up_grid(self.shape, affine)
+        for name, voxels in kind.render(seed, number, shape=self.shape, lesions=lesions).items():
+            write_volume(voxels, grid, self.folder / f"{name}.nii.gz", voxels.dtype)
+        for domain, described in kind.describe(seed, number, lesions=lesions).items():
+            note = {"phantom": True, "Synthetic": True, "kind": self.kind, "unit": kind.units[domain], "seed": seed}
+            note |= {"number": number, **described, "subject": self.folder.name, "domain": domain}
+            write_json(self.folder / f"{domain}.json", note)
+
+
+def _write_subjects(subjects: Sequence[_Subject]) -> None:
+    """Write all of them, in several processes where each takes long enough."""
+    slow = math.prod(subjects[0].shape) >= SLOW_VOXELS
+    try:
+        do_all(subjects, _Subject.write, MOST_PROCESSES if slow else 1)
+    except WorkerKilledError as killed:
+        names = ", ".join(subject.folder.name for subject in killed.args)
+        raise DataError(
+            f"{subjects[0].folder.parent}: a process that rendered {names} was killed, perhaps for want of memory; "
+            "give the same command again."
+        ) from None
 
 
 def _split_parts(subjects: int) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError
+from medgan.phantom import cohort as phantom_cohort
 from medgan.phantom.cohort import COLUMNS, UNPAIRED, _split_parts, write_phantom
 from medgan.phantom.kinds import KINDS, Kind
 from medgan.phantom.tissues import Tissue
@@ -66,6 +67,16 @@ def test_the_paired_table_has_all_scans_of_every_subject_and_the_unpaired_one_of
     assert set(unpaired.loc[unpaired["split"] == "test", "domain"]) == {kind.domains[0]}
     parts = paired.groupby("subject")["split"].agg(set)
     assert all(parts[row.subject] == {row.split} for row in unpaired.itertuples())
+
+
+def test_files_are_the_same_in_however_many_processes(tmp_path, monkeypatch):
+    def files(folder):
+        write_phantom(folder, subjects=6, seed=6, shape=SHAPE)
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    alone = files(tmp_path / "alone")
+    monkeypatch.setattr(phantom_cohort, "SLOW_VOXELS", 1)
+    assert files(tmp_path / "several") == alone
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, TypeVar
 
-EACH = 3
-"""Tasks of a second from which on a process of their own pays: it takes about a second to start."""
 GRACE_S = 20.0
 """How long a process that is asked to end may take to save what it has; then it is killed."""
 
@@ -27,13 +25,15 @@ class WorkerKilledError(Exception):
     """A process was killed from outside, perhaps for want of memory; ``args`` are the tasks that were under way."""
 
 
-def do_all(tasks: Sequence[T], run: Callable[[T], object], most: int) -> None:
-    """Do tasks of a second or more each, in as many processes as there are cores and tasks for them, at most ``most``.
+def do_all(tasks: Sequence[T], run: Callable[[T], object], *, most: int, each: int) -> None:
+    """Do tasks in as many processes as there are cores for, at most ``most``, and each with ``each`` tasks or more.
+
+    A process takes about a second to start: with fewer tasks it does not pay, and they are done in this one.
 
     Raises:
         WorkerKilledError: A process was killed.
     """
-    jobs = min(len(os.sched_getaffinity(0)), len(tasks) // EACH, most)
+    jobs = min(len(os.sched_getaffinity(0)), len(tasks) // each, most)
     if jobs < 2:
         for task in tasks:
             run(task)

@@ -9,7 +9,7 @@ from medgan.data.cache import Cache
 from medgan.data.splits import Split
 from medgan.data.studies import Cohort, Data
 from medgan.pipeline import OneDomain, PipelineConfig
-from medgan.segmentation.labelled import is_phantom, labels_of, read_labelled
+from medgan.segmentation.labelled import is_phantom, labels_of, read_all
 from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import MOST_LABELS, Name, SegmenterConfig, SegmenterDescription
 from medgan.training.fit import Training
@@ -52,10 +52,7 @@ class Segmentation(OneDomain[SegmentationConfig]):
         """All labelled images of the training subjects; the validation subjects choose the epoch."""
         config = self.config
         train, validation = (
-            [
-                read_labelled(study, config.domain, config.grid, config.labels, cache)
-                for study in split.part(cohort, part).studies
-            ]
+            read_all(split.part(cohort, part).studies, config.domain, config.grid, config.labels, cache)
             for part in ("train", "validation")
         )
         return segmenter_task(train, validation, config, seed=config.seed)

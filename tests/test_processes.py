@@ -82,7 +82,8 @@ def test_leaving_early_ends_what_is_under_way(tmp_path):
 
 
 def test_a_script_is_not_run_again_by_processes_that_do_medgans_own_work(tmp_path):
-    script = "import time\nfrom medgan.processes import do_all\nprint('once')\ndo_all([0.0] * 6, time.sleep, 2)\n"
+    script = "import time\nfrom medgan.processes import do_all\nprint('once')\n"
+    script += "do_all([0.0] * 6, time.sleep, most=2, each=3)\n"
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     run = [sys.executable, "script.py"]
     assert subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "once\n"

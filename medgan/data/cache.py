@@ -9,12 +9,14 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from isal import isal_zlib
 
 from medgan.data.belonging import check_belongs
@@ -25,6 +27,8 @@ from medgan.data.streams import replacing, write_text
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume
 from medgan.documents import read_json
+from medgan.errors import MedganError
+from medgan.processes import WorkerKilledError, do_all
 
 __all__ = ["Cache", "default_folder"]
 
@@ -32,6 +36,9 @@ FORMAT = 7
 """Raised when :func:`medgan.data.preparation.prepare` changes what it returns."""
 BLOCK = 2**22
 """Bytes of a file that are read at once."""
+PROCESS_BYTES = 200 << 20
+PREPARING = 20
+"""Bytes of memory that a process takes, and for each byte of its study on the disk."""
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +49,32 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "prepared"
 
-    def prepared(self, study: Study, domain: Domain, grid: GridConfig) -> Prepared:
-        """The study on the networks' grid; its voxels are a read-only memory map."""
-        # The name is a hash of the study's bytes and of every setting that shapes the result.
+    def fill(self, studies: Iterable[tuple[Study, Domain]], grid: GridConfig) -> None:
+        """Prepare those of many studies that are not here, side by side as far as cores and memory go.
+
+        What goes wrong with one is told to those who ask for it.
+        """
+        tasks = [(self, study, domain, grid) for study, domain in studies if self._lacks(study, domain, grid)]
+        largest = max((_bytes(study.image) for _, study, _, _ in tasks), default=0)
+        free = psutil.virtual_memory().available // 2
+        with suppress(WorkerKilledError):
+            do_all(tasks, _fill, most=free // (PROCESS_BYTES + PREPARING * largest), each=5)
+
+    def _lacks(self, study: Study, domain: Domain, grid: GridConfig) -> bool:
+        """Whether a study that can be read is not here."""
+        with suppress(MedganError):
+            return not self._entry(study, domain, grid).with_suffix(".json").exists()
+        return False
+
+    def _entry(self, study: Study, domain: Domain, grid: GridConfig) -> Path:
+        """Its name is a hash of the study's bytes and of every setting that shapes the result."""
         parts = [str(FORMAT), file_hash(study.image), domain.model_dump_json(), grid.model_dump_json()]
         name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-        entry = self.folder / f"{name}.npy"
+        return self.folder / f"{name}.npy"
+
+    def prepared(self, study: Study, domain: Domain, grid: GridConfig) -> Prepared:
+        """The study on the networks' grid; its voxels are a read-only memory map."""
+        entry = self._entry(study, domain, grid)
         try:
             return _read(entry)
         except FileNotFoundError:
@@ -64,6 +91,18 @@ class Cache:
         facts["scan"] = asdict(prepared.scan) if prepared.scan else None
         write_text(entry.with_suffix(".json"), json.dumps(facts | {"checksums": _checksums(entry, facts)}))
         return _read(entry)
+
+
+def _fill(task: tuple[Cache, Study, Domain, GridConfig]) -> None:
+    cache, study, domain, grid = task
+    with suppress(Exception):
+        cache.prepared(study, domain, grid)
+
+
+def _bytes(image: Path) -> int:
+    """What an image, or the folder of a series, takes on the disk."""
+    files = image.iterdir() if image.is_dir() else [image]
+    return sum(file.stat().st_size for file in files)
 
 
 def _read(entry: Path) -> Prepared:

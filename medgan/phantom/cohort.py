@@ -105,7 +105,7 @@ def _write_subjects(subjects: Sequence[_Subject]) -> None:
     """Write all of them, in several processes where each takes long enough."""
     slow = math.prod(subjects[0].shape) >= SLOW_VOXELS
     try:
-        do_all(subjects, _Subject.write, MOST_PROCESSES if slow else 1)
+        do_all(subjects, _Subject.write, most=MOST_PROCESSES if slow else 1, each=3)
     except WorkerKilledError as killed:
         names = ", ".join(subject.folder.name for subject in killed.args)
         raise DataError(

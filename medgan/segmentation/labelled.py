@@ -18,7 +18,7 @@ from medgan.training.learner import HeldOut
 
 __all__ = [
     "IMAGE", "LABELS", "LABELS_JSON", "Labelled", "LabelledHeldOut", "LabelledPatches", "Labels",
-    "is_phantom", "labels_of", "merged", "named_labels", "read_labelled",
+    "is_phantom", "labels_of", "merged", "named_labels", "read_all", "read_labelled",
 ]  # fmt: skip
 
 IMAGE, LABELS = "image", "labels"
@@ -55,6 +55,14 @@ def read_labelled(study: Study, domain: Domain, grid: GridConfig, labels: Labels
     """A study with its mask on the networks' grid."""
     image = cache.prepared(study, domain, grid)
     return Labelled(study.subject, image, labels_on(study, labels, image))
+
+
+def read_all(
+    studies: Sequence[Study], domain: Domain, grid: GridConfig, labels: Labels, cache: Cache
+) -> list[Labelled]:
+    """:func:`read_labelled` of many studies, prepared side by side."""
+    cache.fill(((study, domain) for study in studies), grid)
+    return [read_labelled(study, domain, grid, labels, cache) for study in studies]
 
 
 def is_phantom(cohort: Cohort) -> bool:

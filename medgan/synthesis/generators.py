@@ -11,7 +11,7 @@ from medgan.data.cache import Cache
 from medgan.data.splits import Part, Split
 from medgan.data.studies import Cohort
 from medgan.errors import DataError
-from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_labelled
+from medgan.segmentation.labelled import Labelled, LabelledHeldOut, read_all
 from medgan.synthesis.acgan import ACGAN, ACGANConfig
 from medgan.synthesis.conditional import ConditionalConfig, ConditionalGAN
 from medgan.synthesis.dcgan import DCGAN, DCGANConfig
@@ -98,7 +98,7 @@ GeneratorModel = Model[GeneratorDescription]
 def read_cases(cohort: Cohort, split: Split, part: Part, config: LesionConfig, cache: Cache) -> list[Labelled]:
     """The labelled images of a part, on the networks' grid; images without a mask teach nothing and are left out."""
     studies = [study for study in split.part(cohort, part).of_domain(config.domain.name).studies if study.mask]
-    return [read_labelled(study, config.domain, config.grid, config.labels, cache) for study in studies]
+    return read_all(studies, config.domain, config.grid, config.labels, cache)
 
 
 def read_training(

@@ -106,6 +106,9 @@ class TranslationPipeline(Pipeline[C]):
                     f"{cohort.root}: no {part} subject has {lacking}; add subjects, or divide them anew "
                     "(split.validation, split.test, or the CSV's `split` column)."
                 )
+        domains = self.pair.source, self.pair.target
+        wanted = ((part.of_domain(domain.name).studies, domain) for part in (train, validation) for domain in domains)
+        cache.fill(((study, domain) for studies, domain in wanted for study in studies), config.grid)
         source, target = self.prepared(train, cache)
         if config.misalignment_voxels and self.pair.paired:
             couples = zip(target, train.pairs(self.pair), strict=True)

@@ -134,6 +134,21 @@ def test_a_study_that_cannot_be_read_or_of_its_domain_leaves_no_entry(cache, tmp
     assert not cache.folder.exists() or entries(cache) == []
 
 
+def test_studies_are_prepared_side_by_side_and_a_bad_one_is_told_to_who_asks_for_it(cache, tmp_path):
+    random = np.random.default_rng(0)
+    studies = [written(tmp_path / f"{n}.nii.gz", random.integers(-1000, 1000, (20, 24, 3))) for n in range(10)]
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
+    broken = study_of(tmp_path / "broken.nii.gz")
+    cache.fill(((study, CT) for study in [broken, *studies, study_of(tmp_path / "missing.nii.gz")]), COARSE)
+    before = entries(cache)
+    assert len(before) == 2 * len(studies)
+    for study in studies:
+        assert_same(cache.prepared(study, CT, COARSE), prepare(read_volume(study.image), CT, COARSE))
+    assert entries(cache) == before
+    with pytest.raises(DataError, match=r"broken\.nii\.gz"):
+        cache.prepared(broken, CT, COARSE)
+
+
 def test_those_that_prepare_the_same_study_at_once_agree(cache, study):
     expected, begun = prepare(read_volume(study.image), CT, COARSE), threading.Barrier(3)
 

@@ -215,6 +215,7 @@ def train(
     register: str | None = None,
     tracking: str | None = None,
     device: str = "auto",
+    threads: int | None = None,
     quiet: bool = True,
     **settings: Any,
 ) -> Trained:
@@ -236,6 +237,7 @@ def train(
         register: The name under which MLflow registers the model.
         tracking: MLflow's URI; else ``MLFLOW_TRACKING_URI``, else SQLite.
         device: Where to compute.
+        threads: Of the processor; else those that are free, and no more than torch was set to.
         quiet: Print nothing.
         **settings: Of the pipeline; they win over ``config``.
 
@@ -247,6 +249,7 @@ def train(
         pipeline, located(_path(data), _path(root), bids), config=_path(config),
         overrides=[f"{key}={json.dumps(value, default=str)}" for key, value in settings.items()],
         out=Path(out), name=name, resume=resume, phantom=phantom, register=register, tracking=tracking, device=device,
+        threads=threads,
     )  # fmt: skip
     trained = run_training(order, Console(stderr=True, quiet=quiet))
     return Trained(trained.run.path, trained.description, trained.model_uri, device)
@@ -270,6 +273,7 @@ def convert(
     jobs: int = 1,
     tracking: str | None = None,
     device: str = "auto",
+    threads: int | None = None,
     quiet: bool = True,
 ) -> BatchSummary:
     """Translate studies on disk, as ``medgan convert`` does; how each ended.
@@ -285,7 +289,7 @@ def convert(
     order = ConvertOrder(
         Location(Path(source), options(_path(root), bids)), Path(output), str(folder), overwrite=overwrite,
         force=force, jobs=jobs, tracking=tracking, device=device, direction=direction, part=part, split=_path(split),
-        change_map=change_map, uncertainty=uncertainty, suffix=suffix,
+        change_map=change_map, uncertainty=uncertainty, suffix=suffix, threads=threads,
     )  # fmt: skip
     console = Console(stderr=True, quiet=quiet)
     summary = run_conversion(order, console)

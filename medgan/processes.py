@@ -14,6 +14,8 @@ from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, TypeVar
 
+from medgan.threads import cores, shared
+
 GRACE_S = 20.0
 """How long a process that is asked to end may take to save what it has; then it is killed."""
 
@@ -33,7 +35,7 @@ def do_all(tasks: Sequence[T], run: Callable[[T], object], *, most: int, each: i
     Raises:
         WorkerKilledError: A process was killed.
     """
-    jobs = min(len(os.sched_getaffinity(0)), len(tasks) // each, most)
+    jobs = min(cores(), len(tasks) // each, most)
     if jobs < 2:
         for task in tasks:
             run(task)
@@ -44,13 +46,14 @@ def do_all(tasks: Sequence[T], run: Callable[[T], object], *, most: int, each: i
 
 
 def in_processes(
-    tasks: Sequence[T], run: Callable[[T], R], jobs: int, begin: Callable[[], object] | None = None
+    tasks: Sequence[T], run: Callable[[T], R], jobs: int, begin: Callable[[], object] | None = None, threads: int = 1
 ) -> Generator[tuple[T, Future[R]]]:
     """Tasks as they end, several at the same time.
 
     A process gets its next task when its last one has ended. When the caller stops (Ctrl-C, an error, a closed
     iterator), processes are told to end as by SIGTERM; killed, this process takes them along. ``run`` does a task, and
-    ``begin`` is what a process does first; both are functions of a module, so that other processes find them.
+    ``begin`` is what a process does first; both are functions of a module, so that other processes find them. Each
+    computes with so many ``threads``.
     """
     others = set(multiprocessing.active_children())
     waiting, running = iter(tasks), dict[Future[R], T]()
@@ -58,7 +61,7 @@ def in_processes(
     pool = ProcessPoolExecutor(jobs, spawning, initializer=_begin, initargs=(begin,))
     try:
         while True:
-            with _apart_from_main(run):
+            with _apart_from_main(run), shared(threads):
                 running |= {pool.submit(run, task): task for task in islice(waiting, jobs - len(running))}
             if not running:
                 break

@@ -97,6 +97,9 @@ class Machine:
 
     tracking: Tracking = None
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps; for several jobs also cuda:0,cuda:1.")] = "auto"
+    threads: Annotated[int | None, Option(min=1, help="Of the processor, for all jobs; else those that are free.")] = (
+        None
+    )
 
     def first(self, quiet: bool) -> str:
         """The device of a command that computes on one at a time, and says so where more are named."""

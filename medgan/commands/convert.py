@@ -50,7 +50,7 @@ def convert(
         medgan convert scans synthetic --model runs/ct_contrast/first/model
         medgan convert cohort.csv synthetic --model M --part test --change-map
     """
-    early.check_use(source=source, models=[model], device=work.machine.device)
+    early.check_use(source=source, models=[model], device=work.machine.device, threads=work.machine.threads)
     from medgan.inference.convert import ConvertOrder
     from medgan.inference.convert import convert as run
     from medgan.inference.recording import record_batch
@@ -75,7 +75,7 @@ def segment(source: Input, output: Output, model: ModelName, *, reading: Reading
         medgan segment scans labels --model runs/segmenter/first/model
         medgan segment cohort.csv labels --model M --domain plain --jobs 2
     """
-    early.check_use(source=source, models=[model], device=how.work.machine.device)
+    early.check_use(source=source, models=[model], device=how.work.machine.device, threads=how.work.machine.threads)
     from medgan.inference.batch import BatchOrder
     from medgan.segmentation.segment import segment as run
 
@@ -98,7 +98,7 @@ def classify(
         medgan classify images classes --model M
         medgan classify cohort.csv classes --model models:/few@champion
     """
-    early.check_use(source=source, models=[model], device=how.work.machine.device)
+    early.check_use(source=source, models=[model], device=how.work.machine.device, threads=how.work.machine.threads)
     from medgan.classification.classify import classify as run
     from medgan.inference.batch import BatchOrder
 
@@ -133,7 +133,7 @@ def augment(
         medgan augment cohort.csv augmented --model M --ratio 50
         medgan augment cohort.csv augmented --method copy-paste --domain flair
     """
-    early.check_use(data=data, models=[model], device=work.machine.device)
+    early.check_use(data=data, models=[model], device=work.machine.device, threads=work.machine.threads)
     from medgan.synthesis.augment import AugmentOrder
     from medgan.synthesis.augment import augment as run
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from medgan import catalog
 from medgan.config import NEEDS_NAME, Config, check_key, check_name, flattened, keys_of, parse_override, read_yaml
 from medgan.errors import ConfigError, DataError, ModelError
+from medgan.threads import check as check_threads
 from medgan.training.device import parse_devices
 
 
@@ -28,6 +29,7 @@ def check_use(
     models: Sequence[str | Path | None] = (),
     places: Sequence[str | None] = (),
     device: str = "auto",
+    threads: int | None = None,
     name: str | None = None,
     resume_or_start: bool = False,
     several: bool = False,
@@ -48,6 +50,7 @@ def check_use(
     if name is not None:
         check_name(name)
     parse_devices(device)
+    check_threads(threads)
     if settings is not None:
         _check_settings(settings, overrides or (), config, several)
     if data is not None and not _holds_something(data):

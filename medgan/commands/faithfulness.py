@@ -84,13 +84,13 @@ def faithfulness(
     ]:
         raise ConfigError(f"{' and '.join(unheeded)} goes with --converted, not with --model; leave it out.")
     own = segmenters.input_segmenter, segmenters.output_segmenter
-    early.check_use(source=Path(studies), models=[model, *own], device=machine.device)
+    early.check_use(source=Path(studies), models=[model, *own], device=machine.device, threads=machine.threads)
     from medgan.faithfulness.model import FaithfulnessOrder, check_faithfulness
     from medgan.inference.convert import ConvertOrder
 
     conversion = ConvertOrder(
         reading.located(Path(studies)), output, model, tracking=machine.tracking, device=machine.first(quiet),
-        **vars(which),
+        threads=machine.threads, **vars(which),
     )  # fmt: skip
     order = FaithfulnessOrder(conversion, *own, tuple(lesion or ()), threshold)
     _say_result(check_faithfulness(order, console(quiet)), quiet)

@@ -110,7 +110,7 @@ def run(kind: str, options: StudyOptions) -> None:
     early.check_use(
         pipeline=options.pipeline, settings=early.settings_of(kind, options.pipeline), overrides=options.overrides,
         data=options.data, config=None if kind == "lesion-prevalence" else options.config, models=models,
-        device=machine.device, name=options.name, several=kind == "sweep",
+        device=machine.device, threads=machine.threads, name=options.name, several=kind == "sweep",
     )  # fmt: skip
     from medgan.studies.base import StudyOrder, seeds_of
     from medgan.studies.engine import run_study
@@ -118,7 +118,7 @@ def run(kind: str, options: StudyOptions) -> None:
     order = StudyOrder(
         kind, options.pipeline, options.name, options.reading.located_if_given(options.data), options.config,
         tuple(options.overrides or ()), seeds_of(options.seeds) if options.seeds else None, models, options.quick,
-        options.out, machine.tracking, parse_devices(machine.device), options.jobs, own,
+        options.out, machine.tracking, parse_devices(machine.device), options.jobs, machine.threads, own,
     )  # fmt: skip
     result = run_study(catalog.load_study(kind), order, console(quiet))
     folder = result.study.order.folder

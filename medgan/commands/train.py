@@ -31,7 +31,7 @@ def train(
     """
     early.check_use(
         pipeline=pipeline, settings=pipeline, overrides=overrides, config=run.config, data=data,
-        device=machine.device, name=run.name, resume_or_start=run.resume_or_start,
+        device=machine.device, threads=machine.threads, name=run.name, resume_or_start=run.resume_or_start,
     )  # fmt: skip
     if run.resume and not run.config and not overrides:
         from medgan.training.run_folder import run_to_resume
@@ -43,7 +43,7 @@ def train(
     layers = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
     order = Order(
         pipeline, reading.located_if_given(data), overrides=layers, register=register, tracking=machine.tracking,
-        device=machine.first(quiet), **vars(run),
+        device=machine.first(quiet), threads=machine.threads, **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))
     from medgan.report.page import report_line, write_report  # what the first step need not wait for
@@ -76,7 +76,7 @@ def segment_train(
     """
     early.check_use(
         settings="segmentation", overrides=overrides, config=run.config, data=data, device=machine.device,
-        name=run.name, resume_or_start=run.resume_or_start,
+        threads=machine.threads, name=run.name, resume_or_start=run.resume_or_start,
     )  # fmt: skip
     from medgan.training.run_folder import is_begun, run_to_resume
 
@@ -93,7 +93,7 @@ def segment_train(
     layers = [*(overrides or ()), *([f"seed={seed}"] if seed and not run.resume else [])]
     order = Order(
         "segmentation", reading.located_if_given(data), overrides=layers, settings=settings,
-        tracking=machine.tracking, device=machine.first(quiet), **vars(run),
+        tracking=machine.tracking, device=machine.first(quiet), threads=machine.threads, **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))
     from medgan.report.page import report_line, write_report  # what the first step need not wait for

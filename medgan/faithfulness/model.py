@@ -31,6 +31,7 @@ from medgan.inference.translate import apply, translate
 from medgan.report.faithfulness import ROWS, SUMMARY
 from medgan.segmentation.apply import LabelKeeper
 from medgan.segmentation.settings import SegmenterDescription
+from medgan.threads import taken
 from medgan.training.architecture import Direction
 from medgan.training.model_folder import read_model
 
@@ -63,6 +64,12 @@ def check_faithfulness(order: FaithfulnessOrder, console: Console) -> Faithfulne
     Raises:
         ConfigError: One segmenter without the other, nothing that could be checked, or no folder for the files.
     """
+    with taken(order.conversion.threads) as threads:
+        console.out(str(threads), highlight=False)
+        return _checked(order, console)
+
+
+def _checked(order: FaithfulnessOrder, console: Console) -> Faithfulness:
     check = _Check(order, console)
     plan = check.plan()
     if plan.folder is None:

@@ -38,6 +38,7 @@ from medgan.data.volumes import Volume, read_volume
 from medgan.errors import DataError, MedganError
 from medgan.inference.jobs import MANIFEST, SUMMARY, Facts, Job, Plan, as_json, is_finished, write_outputs
 from medgan.text import few, printable
+from medgan.threads import taken
 from medgan.training.device import make_fabric, parse_devices
 from medgan.training.folder_lock import alone_in
 
@@ -67,6 +68,8 @@ class BatchOrder:
     """The MLflow store of a recorded model."""
     device: str = "auto"
     """Where to compute; of several with commas between them, as many as there are jobs."""
+    threads: int | None = None
+    """Of the processor; None takes those that are free."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,9 @@ class StudyBatch(ABC, Generic[M]):
         for note in notes:
             console.print(note, highlight=False, markup=False)
         folder, output = plan.folder, self.order.output
-        with alone_in(folder or output.parent, console, None if folder else output.name):
+        busy = alone_in(folder or output.parent, console, None if folder else output.name)
+        with busy, taken(self.order.threads, jobs=len(self.fabrics)) as threads:
+            console.out(str(threads), highlight=False)
             plan = self.begin(plan)
             try:
                 self.outcomes = tuple(_shown(self.run(plan), len(plan.jobs), console, self.doing))

@@ -48,6 +48,8 @@ class StudyOrder:
     """One for each of ``jobs`` in turn."""
     jobs: int = 1
     """Tasks that run at the same time."""
+    threads: int | None = None
+    """Of the processor, for all of them; None takes those that are free."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What this kind of study alone is asked, as ``shifts``."""
 

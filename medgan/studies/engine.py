@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from medgan import processes
+from medgan import processes, threads
 from medgan.config import flattened
 from medgan.data.hashes import file_hash
 from medgan.data.streams import write_csv, write_json
@@ -66,7 +66,8 @@ def run_study(kind: type[StudyKind], order: StudyOrder, console: Console) -> Res
     """
     check_store(order.tracking)
     order = replace(order, name=order.name or kind.default_name(order))
-    with alone_in(order.folder, console):
+    with alone_in(order.folder, console), threads.taken(order.threads) as taken:
+        console.out(f"{taken}{f', for {order.jobs} jobs' if order.jobs > 1 else ''}", highlight=False)
         begun = _begun(order)
         study = kind(order, console)
         for note in study.notes():
@@ -244,9 +245,9 @@ def _in_processes(tasks: Sequence[Task], do: Callable[..., None], order: StudyOr
     devices: SimpleQueue[str] = multiprocessing.get_context("spawn").SimpleQueue()
     for number in range(order.jobs):
         devices.put(order.devices[number % len(order.devices)])
-    begin = partial(_begin, max(1, torch.get_num_threads() // order.jobs), devices)
+    begin, share = partial(_begin, devices), max(1, torch.get_num_threads() // order.jobs)
     try:
-        with closing(processes.in_processes(tasks, partial(_do_here, do), order.jobs, begin)) as ended:
+        with closing(processes.in_processes(tasks, partial(_do_here, do), order.jobs, begin, share)) as ended:
             for task, future in ended:
                 yield task, future.exception()
     except processes.WorkerKilledError as killed:
@@ -257,9 +258,8 @@ def _in_processes(tasks: Sequence[Task], do: Callable[..., None], order: StudyOr
         ) from None
 
 
-def _begin(threads: int, devices: "SimpleQueue[str]") -> None:
-    """What a process does first: take its share of the threads and one of the devices."""
-    torch.set_num_threads(threads)
+def _begin(devices: "SimpleQueue[str]") -> None:
+    """What a process does first: take one of the devices."""
     _device[:] = [devices.get()]
 
 

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric, seed_everything
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from medgan import threads
 from medgan.config import Config, load, read_yaml, to_yaml
 from medgan.data.patches import Patches, batches
 from medgan.data.preparation import Prepared
@@ -148,6 +149,8 @@ class Fit:
             progress.iteration += 1
             self._add(terms)
             self.recorder.iteration(progress.iteration)
+            if line := threads.heed():
+                self.recorder.log.say(f"iteration {progress.iteration}: {line}")
             if self._stop_requests:
                 self.state.save(self.last)
                 raise Interrupted(f"stopped after iteration {progress.iteration}; add --resume to go on from there.")

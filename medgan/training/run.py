@@ -16,6 +16,7 @@ from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Data, Location
 from medgan.errors import ConfigError, DataError
 from medgan.pipeline import Pipeline
+from medgan.threads import taken
 from medgan.training.device import make_fabric
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import CARD, Description, Origin, library_versions
@@ -46,6 +47,8 @@ class Order:
     register: str | None = None
     """The name under which MLflow registers the model; None registers nothing."""
     device: str = "auto"
+    threads: int | None = None
+    """Of the processor; None takes those that are free, or with ``resume`` those of before."""
     split: Path | None = None
     """A split to train on as it is, drawn elsewhere for several runs; None draws one."""
     phantom: bool = False
@@ -89,8 +92,9 @@ def train(order: Order, console: Console) -> Trained:
     config, before = pipeline.config, run.facts()
     check_store(order.tracking, before.get("tracking_uri"))
     log = TrainLog(console)
-    with alone_in(run.path, console), log.listening():
+    with alone_in(run.path, console), log.listening(), taken(order.threads, begun=before.get("threads")) as threads:
         _announce(order, pipeline, run, log)
+        log.say(str(threads))
         cohort = pipeline.cohort(data)
         split = _frozen_split(order, pipeline, cohort, run)
         for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
@@ -114,6 +118,7 @@ def train(order: Order, console: Console) -> Trained:
                 write_text(run.config, to_yaml(config))
             else:
                 run.start(config, split, facts | recorded)
+            run.note({"threads": threads.number})
             if "mlflow_run_id" not in before:
                 run.note(recorded)
                 counts = {name: len(cohort.of_domain(name).studies) for name in pipeline.pair.names}

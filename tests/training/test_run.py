@@ -14,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from rich.console import Console
@@ -220,7 +221,9 @@ def test_a_run_that_another_process_is_in_is_not_resumed_beside_it_and_can_still
             train(order(name="once", resume=True), QUIET)
         asked = ConvertOrder(unpaired, tmp_path, str(once.run.model), device="cpu")
         assert convert(asked, QUIET).exit_code == 0
-    assert train(order(name="once", resume=True), QUIET).run.path == once.run.path
+    again = train(order(name="once", resume=True), QUIET)
+    assert again.run.path == once.run.path
+    assert again.run.facts()["threads"] == torch.get_num_threads()
 
 
 # What cannot be: each refused by name, and nothing of a run left behind.

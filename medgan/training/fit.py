@@ -20,6 +20,7 @@ from medgan.data.patches import Patches, batches
 from medgan.data.preparation import Prepared
 from medgan.data.streams import write_text
 from medgan.errors import ConfigError, TrainingError
+from medgan.networks.checkpointing import checkpoint_activations
 from medgan.training.device import Precision, choose_kernels, out_of_memory
 from medgan.training.learner import Batch, HeldOut, Learner, Terms
 from medgan.training.model_folder import D, Model, Origin, write_model
@@ -51,6 +52,8 @@ class FitConfig(Config):
     """auto: bf16-mixed where the device computes it well, 16-mixed on older GPUs, else 32."""
     compile: bool = False
     """torch.compile the networks."""
+    checkpointing: bool = False
+    """Compute a generator's inner maps again for its gradient instead of keeping them: less memory, for 3D."""
     deterministic: bool = False
     """On a GPU, kernels that add in one order: slower, and the same weights each time where torch has such kernels."""
     channels_last: bool = True
@@ -62,6 +65,8 @@ class FitConfig(Config):
     def _equal_parts(self) -> Self:
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
+        if self.compile and self.checkpointing:
+            raise ValueError("compile=true plans by itself what is kept and what computed again; leave one of them out")
         return self
 
 
@@ -263,6 +268,8 @@ class Fit:
                 group["initial_lr"] = group["lr"]
         wrapped = {name: self._wrapped(network.train()) for name, network in networks.items()}
         ema = EMA({name: networks[name] for name in self.learner.kept}, self.config.average_decay)
+        if self.config.checkpointing and not sum(checkpoint_activations(networks[name]) for name in self.learner.kept):
+            raise ConfigError("fit.checkpointing=true: these networks have nothing to compute again; leave it out.")
         placed: dict[str, Any] = {name: self.fabric.setup_optimizers(each) for name, each in optimizers.items()}
         self.learner.budget = self.config.epochs * self.config.iterations_per_epoch
         self.learner.attach(self.fabric, wrapped, placed)

@@ -50,7 +50,7 @@ class StoppingDataset(PatchDataset):
 def start(make_translator, held_out):
     """A training of a translator in a folder, with or without a Ctrl-C at a patch."""
 
-    def make(folder, *, kind, precision="32", stop_at=None, workers=0, **translator):
+    def make(folder, *, kind, precision="32", stop_at=None, workers=0, checkpointing=False, **translator):
         torch.manual_seed(0)
         learner = make_translator(kind, **translator)
         depth = 8 if translator.get("dimensions") == "3" else 3
@@ -60,7 +60,7 @@ def start(make_translator, held_out):
         dataset.stop_at = stop_at
         if "anchor" in translator:
             dataset = AnchoredDataset(dataset, PatchDataset(*sides, paired=True, config=config, seed=0))
-        settings = FIT.model_copy(update={"workers": workers})
+        settings = FIT.model_copy(update={"workers": workers, "checkpointing": checkpointing})
         return fitting(learner, dataset, folder, held_out(5, 1, depth), settings, precision=precision)
 
     return make
@@ -175,6 +175,19 @@ def test_a_memory_that_is_too_small_for_one_patch_ends_the_run_with_advice(fit_l
     assert fit.state.progress.parts == 3
 
 
+@pytest.mark.parametrize("kind", ["cut-3d-dropout", "pix2pix-2d-dropout"])
+def test_activation_checkpointing_changes_no_bit_of_a_training(start, whole, kind, tmp_path):
+    case = TRANSLATORS[kind]
+    assert_equal(whole(**case), tmp_path, start(tmp_path, **case, checkpointing=True).run())
+
+
+def test_activation_checkpointing_is_refused_where_it_saves_nothing(fit_line):
+    with pytest.raises(ConfigError, match="checkpointing=true: these networks have nothing to compute again"):
+        fit_line(Line(), checkpointing=True)
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        load(FitConfig, {"checkpointing": True, "compile": True})
+
+
 def test_parts_are_equal():
     with pytest.raises(ConfigError, match="accumulate=3 does not divide batch_size=4"):
         load(FitConfig, {"accumulate": 3})
@@ -252,7 +265,7 @@ class Line(Learner):
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch):
     """Hundreds of short runs are looked into here, and nobody looks at their curves."""
-    monkeypatch.setattr("medgan.training.recorder.progress_picture", lambda *_: b"")
+    monkeypatch.setattr("medgan.pictures.curves.progress", lambda *_: b"")
 
 
 @pytest.fixture

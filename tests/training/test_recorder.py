@@ -65,7 +65,7 @@ def test_curves_are_drawn_anew_with_all_epochs_also_of_a_run_that_goes_on(record
         drawn.append(([row["epoch"] for row in history], best_epoch, title.partition(": ")[2]))
         return b"curves"
 
-    monkeypatch.setattr("medgan.training.recorder.progress_picture", draw)
+    monkeypatch.setattr("medgan.pictures.curves.progress", draw)
     monkeypatch.setattr("medgan.training.recorder.DRAWN_SHARE", 1e9)  # as if epochs were long
     history = [{"epoch": float(number), "train/l1": 1.0 / number} for number in range(1, 5)]
     recorder.begin(4, 10, Progress(iteration=20, history=history[:2], best_epoch=1))
@@ -84,7 +84,7 @@ def test_curves_do_not_hold_up_epochs_that_last_no_longer_than_they_take_to_draw
         drawn.append(len(history))
         return b""
 
-    monkeypatch.setattr("medgan.training.recorder.progress_picture", slow)
+    monkeypatch.setattr("medgan.pictures.curves.progress", slow)
     recorder.begin(9, 10, Progress())
     history = [{"epoch": float(number)} for number in range(1, 10)]
     for number in range(1, 10):

@@ -6,15 +6,22 @@ python bench/step.py [--reference CHECKOUT] [--before CHECKOUT] [--case CASE ...
 import argparse
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from page import judged, table
 from timing import CLOCKS, Command, Times, side_by_side
 
+CONVOLUTIONS = {2: (128, 32), 3: (32, 32)}
+"""By dimensions, channels and size of the convolution whose rate makes the floor: in 2D that of CycleGAN's blocks."""
 TARGET_SHARE = 0.55
 """Of the floor: what a step should at least reach."""
 
 
+FLOOR = """The floor is what the step's convolutions would take at the rate of one of them, alone in a loop.
+That one has 3 x 3 taps and 128 channels on 32², as CycleGAN's blocks do; in 3D it has 32 channels on 32³.
+All that is no convolution counts as lost.
+"""
 BEFORE, REFERENCE = "medgan before", "reference"
 
 
@@ -26,8 +33,7 @@ class Case:
     learner: str
     """A case of arms/learners.py, and of arms/reference.py where that has it."""
     batch: int
-    convolution: tuple[int, int, int]
-    """Channels, size and dimensions of the convolution that does most of its work."""
+    dimensions: int = 2
     reference: float | None = None
     """How many times faster than the reference it should be; None where the reference has no such network."""
     before: float | None = None
@@ -35,11 +41,11 @@ class Case:
 
 
 CASES = {
-    "cyclegan1": Case("CycleGAN, 128², batch 1, the reference's network", "cyclegan", 1, (128, 32, 2), 3.2),
-    "cyclegan4": Case("CycleGAN, 128², batch 4, the reference's network", "cyclegan", 4, (128, 32, 2), 3.2),
-    "pix2pix": Case("pix2pix, 256², batch 1, the reference's network", "pix2pix", 1, (128, 32, 2), 2.0),
-    "shipped": Case("CycleGAN as `size=small` ships it, 112², batch 2", "shipped", 2, (128, 14, 2), before=2.0),
-    "cyclegan3d": Case("CycleGAN, 64³, batch 1, 16 channels, 4 blocks", "cyclegan3d", 1, (64, 16, 3), before=2.0),
+    "cyclegan1": Case("CycleGAN, 128², batch 1, the reference's network", "cyclegan", 1, reference=3.2),
+    "cyclegan4": Case("CycleGAN, 128², batch 4, the reference's network", "cyclegan", 4, reference=3.2),
+    "pix2pix": Case("pix2pix, 256², batch 1, the reference's network", "pix2pix", 1, reference=2.0),
+    "shipped": Case("CycleGAN as `size=small` ships it, 112², batch 2", "shipped", 2, before=2.0),
+    "cyclegan3d": Case("CycleGAN, 64³, batch 1, 8 and 16 channels", "cyclegan3d", 1, 3, before=2.0),
 }
 
 
@@ -51,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--case", action="append", choices=CASES)
     parser.add_argument("--quick", action="store_true", help="one round, and CPU seconds only")
     order = parser.parse_args(argv)
+    print(FLOOR)
     for name in order.case or CASES:
         print(section(CASES[name], order.reference, order.before, quick=order.quick), flush=True)
     return 0
@@ -79,18 +86,29 @@ def section(case: Case, reference: Path | None, before: Path | None, *, quick: b
 
 
 def floor_s(case: Case, times: Times, precision: str, rounds: int) -> float:
-    """Seconds of one thread that the step's FLOPs take at the rates of its convolution alone."""
-    numbers = tuple(map(str, (case.batch, *case.convolution)))
-    ways = ("forward", "backward")
-    arms = {way: Command("arms/convolutions.py", (precision, way, *numbers)) for way in ways}
-    alone = side_by_side(arms, rounds=rounds, seconds=0.5, clocks=("cpu",))
-    rates = {way: alone.facts[way]["flops"] / min(alone.rounds[way]["cpu"]) for way in ways}
-    for way in ways:
-        print(
-            f"  {precision} {way}: {times.flops['medgan'][way] / 1e9:.1f} GFLOP at {rates[way] / 1e9:.0f} GFLOP/s",
-            file=sys.stderr,
-        )
-    return sum(times.flops["medgan"][way] / rates[way] for way in ways)
+    """Seconds of one thread that the step's FLOPs take at the rates of a convolution alone."""
+    rates = convolution_rates(case.dimensions, case.batch, precision, rounds)
+    return sum(flops / rates[way] for way, flops in times.flops["medgan"].items())
+
+
+@cache
+def convolution_rates(dimensions: int, batch: int, precision: str, rounds: int) -> dict[str, float]:
+    """FLOP/s of one thread, ``forward`` and ``backward``, in the layout in which it is faster."""
+    numbers = tuple(map(str, (batch, *CONVOLUTIONS[dimensions], dimensions)))
+    each = [(way, layout) for way in ("forward", "backward") for layout in ("first", "last")]
+    arms = {
+        f"{way} {layout}": Command("arms/convolutions.py", (precision, way, layout, *numbers)) for way, layout in each
+    }
+    times = side_by_side(arms, rounds=rounds, seconds=0.3, clocks=("cpu",))
+    rates: dict[str, float] = {}
+    for arm, facts in times.facts.items():
+        rate = facts["flops"] / min(times.rounds[arm]["cpu"])
+        rates[arm.split()[0]] = max(rate, rates.get(arm.split()[0], 0))
+    print(
+        f"  {precision}, batch {batch}: GFLOP/s { ({way: round(rate / 1e9) for way, rate in rates.items()}) }",
+        file=sys.stderr,
+    )
+    return rates
 
 
 def verdicts(case: Case, times: Times, floor: float, precision: str) -> str:

@@ -183,15 +183,18 @@ def side_by_side(
         times.flops = {name: arms[name].flops() for name in flops}
         for clock in clocks:
             threads = THREADS[clock]
-            calls = {}
-            for name, arm in arms.items():  # the first calls warm up, and say how many fill a round
-                arm.time(1, threads)
-                calls[name] = max(1, round(seconds / arm.time(1, threads)[clock]))
+            calls = {name: _calls(arm, clock, seconds) for name, arm in arms.items()}
             ready = {name: partial(arm.time, calls[name], threads) for name, arm in arms.items()}
             for name, each in in_turn(ready, rounds).items():
                 times.rounds[name][clock] = [one[clock] for one in each]
                 times.peak_mib[name] = max(one["peak_mib"] for one in each)
     return times
+
+
+def _calls(arm: Arm, clock: str, seconds: float) -> int:
+    """How many calls fill a round; the first call warms up, and what is slow is not called twice for it."""
+    first = arm.time(1, THREADS[clock])[clock]
+    return 1 if first > seconds else max(1, round(seconds / arm.time(1, THREADS[clock])[clock]))
 
 
 @contextmanager

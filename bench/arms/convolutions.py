@@ -10,12 +10,13 @@ from timing import serve
 
 
 def main() -> None:
-    """3 x 3 (x 3) taps on equal channels, channels innermost, in one precision and direction."""
-    precision, direction, *numbers = sys.argv[1:]
+    """3 x 3 (x 3) taps on equal channels in one precision, direction and layout, channels first or last."""
+    precision, direction, layout, *numbers = sys.argv[1:]
     batch, channels, size, dimensions = map(int, numbers)
+    last = torch.channels_last if dimensions == 2 else torch.channels_last_3d
     kind = {
         "dtype": torch.bfloat16 if precision.startswith("bf16") else torch.float32,
-        "memory_format": torch.channels_last if dimensions == 2 else torch.channels_last_3d,
+        "memory_format": last if layout == "last" else torch.contiguous_format,
     }
     image = torch.randn(batch, channels, *[size] * dimensions).to(**kind)
     weight = torch.randn(channels, channels, *[3] * dimensions).to(**kind)

@@ -3,7 +3,7 @@
     python bench/arms/learners.py CASE [--batch N] [--precision 32] [--bare]
 
 One call is one iteration of ``Fit``, with the moving average, the sums of terms and the record; with ``--bare`` it is
-the learner's step alone. It uses nothing that an older medgan lacks, and so runs in an older checkout, too.
+the learner's part alone. It uses nothing that an older medgan lacks, and so runs in an older checkout, too.
 """
 
 import argparse
@@ -33,9 +33,10 @@ def pair(*, paired: bool) -> DomainPair:
     return DomainPair(source=Domain(name="contrast", **ct), target=Domain(name="plain", **ct), paired=paired)
 
 
-def cyclegan(network: ResNetConfig, patch: PatchConfig) -> Learner:
-    """CycleGAN with the reference's discriminators."""
-    parts: dict[str, Any] = {"generator": GeneratorConfig(network=network), "discriminator": DiscriminatorConfig()}
+def cyclegan(network: ResNetConfig, patch: PatchConfig, channels: int = 64) -> Learner:
+    """CycleGAN with the reference's discriminators, or narrower ones."""
+    judge = DiscriminatorConfig(channels=channels)
+    parts: dict[str, Any] = {"generator": GeneratorConfig(network=network), "discriminator": judge}
     return CycleGAN(CycleGANConfig(), pair=pair(paired=False), patch=patch, seed=0, **parts)
 
 
@@ -66,7 +67,7 @@ CASES = {
     "shipped": shipped,
     "pix2pix": pix2pix,
     "supervised": supervised,
-    "cyclegan3d": lambda: cyclegan(ResNetConfig(channels=16, blocks=4), SOLID),
+    "cyclegan3d": lambda: cyclegan(ResNetConfig(channels=8, blocks=4), SOLID, channels=16),
 }
 
 
@@ -112,8 +113,9 @@ def main() -> None:
 
     def steps(calls: int) -> None:
         batch = fit._on_device({key: each.expand(order.batch, *each.shape).clone() for key, each in bare.items()})
+        step = getattr(fit.learner, "iterate", fit.learner.training_step)
         for _ in range(calls):
-            fit.learner.training_step(batch)
+            step(batch)
 
     networks = learner.networks().values()
     parameters = sum(each.numel() for network in networks for each in network.parameters())

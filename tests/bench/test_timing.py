@@ -40,7 +40,7 @@ def test_a_row_has_times_and_ratios_by_clock_and_leaves_out_what_was_not_read():
 
 def test_an_arm_is_a_process_that_is_timed_and_counts_its_flops():
     numbers = ("2", "4", "8", "2")
-    arms = {way: Command("arms/convolutions.py", ("32-true", way, *numbers)) for way in ("forward", "backward")}
+    arms = {way: Command("arms/convolutions.py", ("32-true", way, "last", *numbers)) for way in ("forward", "backward")}
     times = side_by_side(arms, rounds=2, seconds=0.001, flops=("forward",), clocks=("cpu",))
     assert times.flops["forward"] == {"forward": times.facts["forward"]["flops"], "backward": 0}
     assert times.facts["forward"]["flops"] == 2 * (2 * 8 * 8) * 4 * (4 * 3 * 3), "two for each tap of each output voxel"

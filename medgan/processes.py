@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from medgan.threads import cores, shared
 
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C, what ends a process, and what SLURM is told to send before a job's time is over; Windows has no SIGUSR1."""
 GRACE_S = 20.0
 """How long a process that is asked to end may take to save what it has; then it is killed."""
 

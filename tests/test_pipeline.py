@@ -91,7 +91,7 @@ def test_the_users_file_wins_over_shipped_ones_and_overrides_win_over_all(tmp_pa
     pipeline = contrast(tmp_path / "own.yaml", {"fit": {"epochs": 9}}, on_phantom=True)
     config = pipeline.config
     assert (config.size, config.patch.size_voxels, config.fit.epochs, config.fit.batch_size) == ("full", 64, 9, 3)
-    assert config.fit.workers == read_yaml(SHIPPED["ct_contrast"])["fit"]["workers"]
+    assert config.patch.scaling == read_yaml(SHIPPED["ct_contrast"])["patch"]["scaling"]
     network = contrast({"generator": {"network": {"kind": "unet", "downs": 3}}}).config.generator.network
     assert (network.kind, network.downs, network.channels) == ("unet", 3, 64), "another kind forgets the one before"
 
@@ -222,10 +222,10 @@ def test_simulated_pairs_stand_beside_the_real_studies(small, unpaired, monkeypa
     pipeline = small(phantom_pairs=pairs, cyclegan={"anchor": 1.0}, patch={"rotation_degrees": 0, "scaling": 0})
     cohort = find_cohort(unpaired, pipeline.pair)
     data = pipeline.task(cohort, FOUR, Cache(tmp_path))
-    patch = data.patches[0]
+    patch = data.patches.patch(0)
     assert patch.keys() == {"source", "target", "anchor_source", "anchor_target"}
     assert len(data.held_out.source) == 1
-    sides = [np.stack([data.patches[n][f"anchor_{side}"] for n in range(8)]) for side in ("source", "target")]
+    sides = [np.stack([data.patches.patch(n)[f"anchor_{side}"] for n in range(8)]) for side in ("source", "target")]
     assert np.corrcoef(*(side.ravel() for side in sides))[0, 1] > 0.8
     assert sides[0].mean() > sides[1].mean()
 

@@ -73,7 +73,7 @@ class Cache:
         return self.folder / f"{name}.npy"
 
     def prepared(self, study: Study, domain: Domain, grid: GridConfig) -> Prepared:
-        """The study on the networks' grid; its voxels are a read-only memory map."""
+        """The study on the networks' grid; its voxels are a read-only memory map, opened when they are looked at."""
         entry = self._entry(study, domain, grid)
         try:
             return _read(entry)

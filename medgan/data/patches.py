@@ -6,7 +6,8 @@ something, and are left alone. Segmenters vary both, so that they do not hang on
 whenever and wherever it is drawn, so that a run can go on anywhere.
 """
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from medgan.config import Config, Voxels, check_size
 from medgan.data.augmentation import DEGREE, Batch, augmented
 from medgan.data.preparation import Prepared, normalise
+from medgan.processes import STOPS
 
 
 class IntensityConfig(Config):
@@ -284,16 +286,54 @@ def _intensities(config: PatchConfig, random: np.random.Generator) -> Batch:
 
 
 def batches(
-    dataset: Dataset[Batch], first: int, last: int, batch_size: int, workers: int, *, rank: int = 0, world: int = 1
-) -> DataLoader[Batch]:
+    dataset: Dataset[Batch],
+    first: int,
+    last: int,
+    batch_size: int,
+    workers: int,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    pin: bool = False,
+) -> Generator[Batch]:
     """The items of iterations ``first`` to ``last`` (excluded) in batches of ``batch_size``, on the CPU.
 
-    Of ``world`` processes, the one of this ``rank`` gets its share of each batch.
+    Of ``world`` processes, the one of this ``rank`` gets its share of each batch. ``workers`` processes read ahead, as
+    long as the iterator is not closed; with ``pin`` into memory from which a GPU copies while it computes. What goes
+    wrong in a worker is raised here.
     """
-    numbers = np.arange(first * batch_size, last * batch_size).reshape(-1, batch_size)
-    shares = np.array_split(numbers, world, axis=1)[rank].tolist()
     # A generator of its own: a loader draws its workers' seeds, which must not move the random state of the training.
-    return DataLoader(dataset, batch_sampler=shares, num_workers=workers, generator=torch.Generator())
+    loader = DataLoader(
+        _Shares(dataset, batch_size, rank, world), batch_size=None, sampler=range(first, last), num_workers=workers,
+        generator=torch.Generator(), pin_memory=pin, worker_init_fn=_heed_no_stop,
+    )  # fmt: skip
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+class _Shares(Dataset[Batch | Exception]):
+    """A process' share of each batch, by iteration; or what went wrong, which a loader would tell with a traceback."""
+
+    def __init__(self, dataset: Dataset[Batch], batch_size: int, rank: int, world: int) -> None:
+        self.dataset, self.batch_size, self.rank, self.world = dataset, batch_size, rank, world
+
+    def __getitem__(self, iteration: int) -> Batch | Exception:
+        numbers = np.arange(self.batch_size) + iteration * self.batch_size
+        share = np.array_split(numbers, self.world)[self.rank].tolist()
+        try:
+            batch: Batch = default_collate([self.dataset[each] for each in share])
+        except Exception as error:
+            return error
+        return batch
+
+
+def _heed_no_stop(worker: int) -> None:
+    """Signals reach every process of a terminal or a job: what they mean is told by the one that trains."""
+    del worker
+    for stop in STOPS:
+        signal.signal(stop, signal.SIG_IGN)
 
 
 def chances(studies: Sequence[Prepared]) -> NDArray[np.float64]:

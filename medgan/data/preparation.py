@@ -5,10 +5,13 @@ are aligned rigidly and patients move, so that at the rim one image shows skin w
 teach a network to blur the skin, and in a test they decide over a mean error that all else hardly moves.
 """
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass, replace
 from itertools import product
+from mmap import mmap
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -22,7 +25,7 @@ from medgan.data.domains import Domain, DomainPair
 from medgan.data.grid import UNPLACED, slabs, upright
 from medgan.data.masks import body_box, body_mask
 from medgan.data.volumes import Volume
-from medgan.errors import GeometryError
+from medgan.errors import DataError, GeometryError
 
 FWHM_TO_DEVIATION = 1 / 2.355
 """A Gaussian's standard deviation in units of its full width at half maximum."""
@@ -36,6 +39,8 @@ LARGEST_GROWTH = 64
 """How many times a study's own voxels the resampled grid may have: 6 mm along each axis become 1.5 mm."""
 ALWAYS_VOXELS = 1 << 24
 """A grid of so many voxels (64 MB) is never refused, however small the study."""
+MOST_MAPS = 64
+"""Prepared studies that a process has open at the same time."""
 MARGIN_VOXELS = 3
 """How far in plane the region where a pair agrees stays away from the nearer of the two skins."""
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
@@ -78,7 +83,9 @@ class Prepared:
     """A study on the networks' grid."""
 
     voxels: NDArray[np.float32]
-    """(X, Y, Z), RAS+, in the domain's unit, not yet windowed; maybe a view of the study's own, never to be changed."""
+    """(X, Y, Z), RAS+, in the domain's unit, not yet windowed; maybe a view of the study's own, never to be changed.
+
+    Of a memory map of an .npy file its path is kept, and goes to other processes; it is mapped when it is looked at."""
     affine: NDArray[np.float64]
     """(4, 4), voxel index to RAS+ millimetres."""
     body: tuple[tuple[int, int], ...]
@@ -91,6 +98,36 @@ class Prepared:
     def normalised(self) -> NDArray[np.float32]:
         """The voxels in [-1, 1]; beyond the window they are clipped."""
         return normalise(self.voxels, self.bounds)
+
+
+class _Voxels:
+    """The field of that name: a map holds its file open, and a cohort has more files than may be open."""
+
+    def __get__(self, study: Prepared, owner: type) -> NDArray[np.float32]:
+        kept = vars(study)["voxels"]
+        return _mapped(kept) if isinstance(kept, Path) else kept
+
+    def __set__(self, study: Prepared, voxels: NDArray[np.float32]) -> None:
+        kept: NDArray[np.float32] | Path = voxels
+        if isinstance(voxels, np.memmap) and isinstance(voxels.base, mmap):  # the whole, and no part of one
+            file = Path(str(voxels.filename))
+            kept = file if file.suffix == ".npy" else voxels
+            _mapped.cache_clear()  # a file of this name may have been mapped before it was made anew
+        vars(study)["voxels"] = kept
+
+
+Prepared.voxels = _Voxels()  # type: ignore[assignment]
+
+
+@functools.lru_cache(maxsize=MOST_MAPS)
+def _mapped(path: Path) -> NDArray[np.float32]:
+    try:
+        voxels: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: a prepared study is gone or damaged ({error}); start again, and it is made anew."
+        ) from None
+    return voxels
 
 
 def prepare(volume: Volume, domain: Domain, grid: GridConfig) -> Prepared:

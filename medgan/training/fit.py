@@ -2,9 +2,10 @@
 
 import math
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Literal, Self
@@ -21,14 +22,15 @@ from medgan.data.preparation import Prepared
 from medgan.data.streams import write_text
 from medgan.errors import ConfigError, TrainingError
 from medgan.networks.checkpointing import checkpoint_activations
+from medgan.processes import STOPS
 from medgan.training.device import Precision, choose_kernels, out_of_memory
 from medgan.training.learner import Batch, HeldOut, Learner, Terms
 from medgan.training.model_folder import D, Model, Origin, write_model
 from medgan.training.recorder import Recorder
 from medgan.training.state import EMA, Progress, State, load_checked, load_weights, save_atomic, weights_of
 
-STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C, what ends a process, and what SLURM is told to send before a job's time is over; Windows has no SIGUSR1."""
+MOST_WORKERS = 8
+"""Processes that read patches beside a GPU, where nobody says how many: a patch costs one of them milliseconds."""
 
 
 class FitConfig(Config):
@@ -58,8 +60,9 @@ class FitConfig(Config):
     """On a GPU, kernels that add in one order: slower, and the same weights each time where torch has such kernels."""
     channels_last: bool = True
     """Keep channels innermost in memory: faster convolutions on most devices."""
-    workers: NonNegativeInt = 0
-    """Processes that read patches; 0 reads in the training process."""
+    workers: NonNegativeInt | None = None
+    """Processes that read patches; 0 reads in the training process. By default none on a CPU, and beside a GPU one for
+    each core but one, at most 8."""
 
     @model_validator(mode="after")
     def _equal_parts(self) -> Self:
@@ -118,6 +121,7 @@ class Fit:
         choose_kernels(fabric.device, deterministic=config.deterministic)
         self.state = self._placed()
         self._stop_requests: list[int] = []
+        self._batches: Iterator[Batch] = iter(())
 
     def run(self, *, resume: bool = False) -> Fitted:
         """Train to the last epoch, with ``resume`` from ``last.pt`` if there is one, and return the networks to keep.
@@ -130,7 +134,7 @@ class Fit:
             self.state.load(self.last)
         self.learner.iteration = self.state.progress.iteration
         self.recorder.begin(self.config.epochs, self.config.iterations_per_epoch, self.state.progress)
-        with self.recorder.bar, _stop_requests() as self._stop_requests:
+        with self.recorder.bar, _stop_requests() as self._stop_requests, self._loader() as self._batches:
             while self.epoch < self.config.epochs:
                 self._train_epoch()
                 self._finish_epoch()
@@ -145,7 +149,7 @@ class Fit:
         """Do the iterations that this epoch still lacks."""
         progress, config = self.state.progress, self.config
         end = (self.epoch + 1) * config.iterations_per_epoch
-        for batch in batches(self.dataset, progress.iteration, end, config.batch_size, config.workers):
+        for batch in islice(self._batches, end - progress.iteration):
             share = self._share()
             for group in (group for optimizer in self.state.optimizers.values() for group in optimizer.param_groups):
                 group["lr"] = group["initial_lr"] * share
@@ -159,6 +163,15 @@ class Fit:
             if self._stop_requests:
                 self.state.save(self.last)
                 raise Interrupted(f"stopped after iteration {progress.iteration}; add --resume to go on from there.")
+
+    def _loader(self) -> "closing[Generator[Batch]]":
+        """The batches of all iterations that the run still lacks, so that workers live as long as it does."""
+        config, on_gpu = self.config, self.fabric.device.type == "cuda"
+        workers = config.workers
+        if workers is None:
+            workers = min(threads.cores() - 1, MOST_WORKERS) if on_gpu else 0
+        first, last = self.state.progress.iteration, config.epochs * config.iterations_per_epoch
+        return closing(batches(self.dataset, first, last, config.batch_size, workers, pin=on_gpu))
 
     def _iterate(self, batch: Batch) -> Terms:
         """One iteration; where memory is too small for the batch, again and from here on in more parts."""

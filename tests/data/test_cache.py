@@ -1,12 +1,15 @@
 """The cache of prepared studies: by content, whole or not at all, shared by processes."""
 
 import os
+import pickle
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from medgan.data.cache import Cache, default_folder
@@ -60,6 +63,29 @@ def test_both_reads_are_what_preparing_gives_to_the_bit_and_the_second_comes_fro
     assert_same(second, expected)
     assert isinstance(second.voxels, np.memmap)
     assert not second.voxels.flags.writeable
+
+
+def opened():
+    return [file for file in psutil.Process().open_files() if file.path.endswith(".npy")]
+
+
+def test_an_entry_goes_to_another_process_as_a_path_and_its_file_is_not_held_open(cache, study):
+    prepared = cache.prepared(study, CT, COARSE)
+    many = [pickle.loads(pickle.dumps(prepared)) for _ in range(3)]
+    assert len(pickle.dumps(prepared)) < 1500
+    assert not opened()
+    for each in (*many, replace(prepared, bounds=(0.0, 1.0))):
+        assert np.array_equal(each.voxels, prepared.voxels)
+    assert len(opened()) == 1
+    assert np.array_equal(replace(prepared, voxels=prepared.voxels[2:]).voxels, prepared.voxels[2:])
+
+
+def test_an_entry_that_is_gone_when_it_is_looked_at_is_told(cache, study):
+    prepared = cache.prepared(study, CT, COARSE)
+    (entry,) = cache.folder.glob("*.npy")
+    entry.unlink()
+    with pytest.raises(DataError, match=f"{entry.name}: a prepared study is gone"):
+        _ = prepared.voxels
 
 
 def test_an_entry_is_named_by_content_wherever_the_study_lies_and_one_that_changes_is_prepared_anew(

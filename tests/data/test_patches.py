@@ -11,7 +11,7 @@ from medgan.config import load
 from medgan.data.augmentation import augmented
 from medgan.data.patches import IntensityConfig, PatchConfig, PatchDataset, batches, cut, item
 from medgan.data.preparation import Prepared
-from medgan.errors import ConfigError
+from medgan.errors import ConfigError, DataError
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
 PAIRED = pytest.mark.parametrize("paired", [True, False], ids=["paired", "unpaired"])
@@ -115,7 +115,7 @@ def test_every_slice_of_the_cohort_is_as_likely_as_any_other():
 def test_a_run_that_goes_on_sees_the_batches_of_one_that_never_stopped(workers):
     patches = dataset()
     whole = list(batches(patches, 0, 3, batch_size=2, workers=0))
-    assert not len(batches(patches, 2, 2, batch_size=2, workers=0))
+    assert not list(batches(patches, 2, 2, batch_size=2, workers=0))
     parts = [*batches(patches, 0, 1, batch_size=2, workers=workers), *batches(patches, 1, 3, 2, workers)]
     assert len(whole) == len(parts) == 3
     for one, other in zip(whole, parts, strict=True):
@@ -123,6 +123,25 @@ def test_a_run_that_goes_on_sees_the_batches_of_one_that_never_stopped(workers):
     for place, batch in enumerate(whole):
         alone = [patches[number] for number in (2 * place, 2 * place + 1)]
         assert_same(batch, {key: torch.stack([patch[key] for patch in alone]) for key in batch})
+
+
+def test_processes_share_each_batch_in_its_order():
+    (whole,) = batches(dataset(), 1, 2, batch_size=3, workers=0)
+    shares = [next(batches(dataset(), 1, 2, batch_size=3, workers=0, rank=rank, world=2)) for rank in (0, 1)]
+    assert [len(share["source"]) for share in shares] == [2, 1]
+    assert_same(whole, {key: torch.cat([share[key] for share in shares]) for key in whole})
+
+
+class Broken(PatchDataset):
+    def __getitem__(self, number):
+        raise DataError(f"patch {number} of ct.nii.gz is broken.")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_goes_wrong_in_a_worker_is_told_as_it_is_here(workers):
+    broken = Broken([study(0)], [study(0)], paired=True, config=PatchConfig(size_voxels=8), seed=0)
+    with pytest.raises(DataError, match=r"^patch 6 of ct\.nii\.gz is broken\.$"):
+        list(batches(broken, 3, 4, batch_size=2, workers=workers))
 
 
 SPAN = 1000.0

@@ -81,8 +81,13 @@ class Waves:
         """The field's values at these points."""
         total = np.zeros_like(at.x)
         for (kx, ky, kz), phase in zip(self.vectors, self.phases, strict=True):
-            total += np.cos(at.x * kx + at.y * ky + at.z * kz + phase)
-        return total * self.amplitude
+            angle = at.x * kx
+            angle += at.y * ky
+            angle += at.z * kz
+            angle += phase
+            total += np.cos(angle, out=angle)
+        total *= self.amplitude
+        return total
 
 
 def near(rng: np.random.Generator, place: Point, by_mm: float) -> Point:

@@ -17,7 +17,7 @@ from medgan.networks.latent import LatentGenerator, WholeDiscriminator
 from medgan.segmentation.labelled import IMAGE
 from medgan.synthesis.generator import GENERATOR
 from medgan.synthesis.patches import LesionConfig
-from medgan.training.learner import Batch, Terms, bare
+from medgan.training.learner import Batch, Terms, bare, joined
 
 
 class SGANConfig(Config):
@@ -75,10 +75,11 @@ class SGAN(ClassifierLearner):
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         """Salimans et al., L_supervised and half of L_unsupervised: as much for real patches as for generated ones."""
         half = self.config.game_weight / 2
+        labelled, unlabelled, of_fake = joined(self.classifier, [batch[IMAGE], batch[UNLABELLED], fake])
         return {
-            "labelled": labelled_loss(self.classifier(batch[IMAGE]), batch[CLASS]),
-            "unlabelled": half * real_loss(self.classifier(batch[UNLABELLED])),
-            "fake": half * fake_loss(self.classifier(fake)),
+            "labelled": labelled_loss(labelled, batch[CLASS]),
+            "unlabelled": half * real_loss(unlabelled),
+            "fake": half * fake_loss(of_fake),
         }
 
     def generator_terms(self, batch: Batch, fake: Tensor) -> Terms:

@@ -16,7 +16,7 @@ from medgan.networks.latent import Entry, LatentGenerator
 from medgan.synthesis.game import Game, GameConfig
 from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR
 from medgan.synthesis.patches import LesionConfig
-from medgan.training.learner import Terms, bare
+from medgan.training.learner import Terms, bare, joined
 
 
 class ACGANConfig(GameConfig):
@@ -66,7 +66,7 @@ class ACGAN(Game):
 
     def discriminator_terms(self, real: Tensor, fake: Tensor, condition: Tensor) -> Terms:
         """To tell real from fake, and to name the class of both."""
-        of_real, of_fake = self.discriminator(real), self.discriminator(fake)
+        of_real, of_fake = joined(self.discriminator, [real, fake])
         network = bare(self.discriminator)
         return {
             DISCRIMINATOR: losses.discriminator_loss(self.game.adversarial, of_real[:, :1], of_fake[:, :1]),

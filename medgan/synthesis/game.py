@@ -16,7 +16,7 @@ from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
 from medgan.networks.latent import ConditionalPatches, Entry, Judged, LatentGenerator, WholeDiscriminator
 from medgan.synthesis.generator import DISCRIMINATOR, GENERATOR, Sampler
 from medgan.synthesis.patches import CONDITION, LesionConfig
-from medgan.training.learner import Batch, Terms, bare
+from medgan.training.learner import Batch, Terms, bare, joined
 
 CRITIC = "critic"
 
@@ -118,7 +118,7 @@ class Game(Sampler):
 
     def discriminator_terms(self, real: Tensor, fake: Tensor, condition: Tensor) -> Terms:
         """The discriminator's terms; real and fake (B, 1 + K, *shape) have the same condition (B, D)."""
-        scores = self.discriminator(real, condition), self.discriminator(fake, condition)
+        scores = joined(self.discriminator, [real, fake], condition)
         terms = {DISCRIMINATOR: losses.discriminator_loss(self.game.adversarial, *scores)}
         network = bare(self.discriminator)
         return terms | self.penalty_terms(lambda between: network(between, condition), real, fake)

@@ -37,7 +37,7 @@ from medgan.synthesis.generator import (
 )
 from medgan.synthesis.patches import CONDITION, TISSUE, LesionConfig
 from medgan.training.architecture import DiscriminatorConfig, ResNetConfig, UNetConfig
-from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare
+from medgan.training.learner import HeldOut, Judgement, Networks, Terms, bare, joined
 
 RADII = (1 / 12, 1 / 4)
 """Of the ellipsoids that stand in where no lesion lends its shape, as shares of the patch's edges."""
@@ -220,7 +220,7 @@ class Painting(LesionGenerator):
             discriminator = self._discriminator_terms(adversarial, condition, real, fake.detach())
             self.descend(self.discriminator_optimizer, discriminator)
             self.discriminator.requires_grad_(False)
-            scores = self._scores(condition, fake)
+            scores = self.discriminator(torch.cat([condition, fake], dim=1))
             terms["generator"] = losses.generator_loss(adversarial, scores, _of_hidden(scores, condition[:, :1]))
         self.descend(self.generator_optimizer, terms)
         return {name: term.detach() for name, term in (terms | discriminator).items()}
@@ -240,20 +240,15 @@ class Painting(LesionGenerator):
             terms["grain"] = self.config.grain * losses.grain(fake, real, hidden)
         return terms
 
-    def _scores(self, condition: Tensor, patch: Tensor) -> Tensor:
-        """The discriminator's scores (B, 1, *patches) of patches (B, 1, *spatial)."""
-        scores: Tensor = self.discriminator(torch.cat([condition, patch], dim=1))
-        return scores
-
     def _discriminator_terms(
         self, adversarial: losses.Adversarial, condition: Tensor, real: Tensor, fake: Tensor
     ) -> Terms:
         """The discriminator's terms; it sees hidden region and masks (B, 1 + names, *spatial) beside a patch."""
-        of_real, of_fake = (self._scores(condition, patch) for patch in (real, fake))
+        pairs = [torch.cat([condition, patch], dim=1) for patch in (real, fake)]
+        of_real, of_fake = joined(self.discriminator, pairs)
         weight = _of_hidden(of_real, condition[:, :1])
         terms = {"discriminator": losses.discriminator_loss(adversarial, of_real, of_fake, weight)}
         if adversarial == "wasserstein":
-            pairs = [torch.cat([condition, patch], dim=1) for patch in (real, fake)]
             penalty = losses.gradient_penalty(bare(self.discriminator), *pairs)
             terms["gradient_penalty"] = self.config.gradient_penalty * penalty
         return terms

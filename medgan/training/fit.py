@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric, seed_everything
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.optim import Adam
 
 from medgan import threads
 from medgan.config import Config, load, read_yaml, to_yaml
@@ -122,6 +123,7 @@ class Fit:
         self.state = self._placed()
         self._stop_requests: list[int] = []
         self._batches: Iterator[Batch] = iter(())
+        self._sums = dict[str, Tensor]()
 
     def run(self, *, resume: bool = False) -> Fitted:
         """Train to the last epoch, with ``resume`` from ``last.pt`` if there is one, and return the networks to keep.
@@ -161,6 +163,7 @@ class Fit:
             if line := threads.heed():
                 self.recorder.log.say(f"iteration {progress.iteration}: {line}")
             if self._stop_requests:
+                self._read_sums()
                 self.state.save(self.last)
                 raise Interrupted(f"stopped after iteration {progress.iteration}; add --resume to go on from there.")
 
@@ -211,6 +214,7 @@ class Fit:
 
         A run that goes on from the first of the two states has no iteration left in its epoch, and validates it again.
         """
+        self._read_sums()
         progress, number = self.state.progress, self.epoch + 1
         means = {f"train/{name}": total / progress.counts[name] for name, total in progress.sums.items()}
         if advice := self.learner.diagnose(means):
@@ -226,7 +230,7 @@ class Fit:
                 progress.best, progress.best_epoch = score, number
                 save_atomic({"averages": weights_of(self.state.ema.networks), "epoch": number}, self.best)
         progress.history.append(row)
-        progress.sums, progress.counts = {}, {}
+        self._sums, progress.sums, progress.counts = {}, {}, {}
         self.recorder.epoch(progress.history, panel, progress.best_epoch)
         self.state.save(self.last)
 
@@ -252,18 +256,28 @@ class Fit:
         return min(1.0, (1 - done) / max(1 - self.config.constant_share, 1e-9))
 
     def _add(self, terms: Terms) -> None:
-        """Add this iteration's terms to the epoch's sums, and stop at the first that is not a number."""
+        """Add this iteration's terms to the epoch's sums, on the device: to read them there is to wait for it."""
         progress = self.state.progress
         for name, term in terms.items():
-            value = float(term)
-            if not math.isfinite(value):
+            if name not in self._sums:
+                exact = torch.float32 if term.device.type == "mps" else torch.float64
+                self._sums[name] = torch.tensor(progress.sums.get(name, 0.0), dtype=exact, device=term.device)
+            self._sums[name] += term
+            progress.counts[name] = progress.counts.get(name, 0) + 1
+        if self.fabric.device.type == "cpu":
+            self._read_sums()
+
+    def _read_sums(self) -> None:
+        """Bring the sums up to date before they are used or saved, and stop at one that is not a number."""
+        progress = self.state.progress
+        for name, total in self._sums.items():
+            progress.sums[name] = float(total)
+            if not math.isfinite(progress.sums[name]):
                 raise TrainingError(
-                    f"the loss term '{name}' became {value} at iteration {progress.iteration}; lower the "
+                    f"the loss term '{name}' became {float(total)} at iteration {progress.iteration}; lower the "
                     "learning rate, set fit.precision=32, or look for voxels that are not finite with "
                     "`medgan data check`. The state before this epoch is kept."
                 )
-            progress.sums[name] = progress.sums.get(name, 0.0) + value
-            progress.counts[name] = progress.counts.get(name, 0) + 1
 
     def _on_device(self, batch: Batch) -> Batch:
         """A loader's batch moved, and there varied."""
@@ -279,6 +293,8 @@ class Fit:
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
+                if isinstance(optimizer, Adam):
+                    group["fused"] = True  # one kernel for all parameters, on every device
         wrapped = {name: self._wrapped(network.train()) for name, network in networks.items()}
         ema = EMA({name: networks[name] for name in self.learner.kept}, self.config.average_decay)
         if self.config.checkpointing and not sum(checkpoint_activations(networks[name]) for name in self.learner.kept):

@@ -39,10 +39,9 @@ class EMA:
         """Move every average towards its network; ``iteration`` counts from 0. Buffers are copied."""
         share = 1 - min(self.decay, (1 + iteration) / (10 + iteration))
         for name, average in self.networks.items():
-            for mean, value in zip(average.parameters(), networks[name].parameters(), strict=True):
-                mean.lerp_(value, share)
-            for target, buffer in zip(average.buffers(), networks[name].buffers(), strict=True):
-                target.copy_(buffer)
+            torch._foreach_lerp_(list(average.parameters()), list(networks[name].parameters()), share)
+            if buffers := list(average.buffers()):
+                torch._foreach_copy_(buffers, list(networks[name].buffers()))
 
 
 def weights_of(networks: Networks) -> Weights:

@@ -19,7 +19,7 @@ from medgan.config import Config
 from medgan.errors import ConfigError
 from medgan.networks.generators import ResNetGenerator
 from medgan.networks.outputs import Output, centre_channel
-from medgan.training.learner import Batch, Terms, bare
+from medgan.training.learner import Batch, Terms, bare, joined
 from medgan.translators.translator import Parts, UnpairedTranslator
 
 
@@ -94,22 +94,22 @@ class CUT(UnpairedTranslator):
     def training_step(self, batch: Batch) -> Terms:
         """Discriminator first, then the generator with the projections, as the reference does."""
         source, target = batch["source"], batch["target"]
-        fake = self.to_target(source)
+        fake, *same = joined(self.to_target, [source, target] if self.config.nce_identity else [source])
         discriminator = self.discriminator_terms("target_discriminator", centre_channel(target), fake.detach())
         self.descend(self.discriminator_optimizer, discriminator)
         with self.frozen_discriminators():
-            generator = self.generator_terms(source, target, fake)
+            generator = self.generator_terms(source, target, fake, *same)
             self.descend(self.generator_optimizer, generator)
         return {name: term.detach() for name, term in (generator | discriminator).items()}
 
-    def generator_terms(self, source: Tensor, target: Tensor, fake: Tensor) -> Terms:
-        """Weighted terms; source and target (B, C, *shape), fake (B, 1, *shape)."""
+    def generator_terms(self, source: Tensor, target: Tensor, fake: Tensor, same: Tensor | None = None) -> Terms:
+        """Weighted terms; source and target (B, C, *shape), and what the generator makes of each, (B, 1, *shape)."""
         config = self.config
         terms = {"to_target": losses.generator_loss(config.adversarial, self.target_discriminator(fake))}
         if config.nce:
             terms["nce"] = config.nce * self.contrast(source, fake)
-        if config.nce_identity:
-            terms["nce_identity"] = config.nce_identity * self.contrast(target, self.to_target(target))
+        if same is not None:
+            terms["nce_identity"] = config.nce_identity * self.contrast(target, same)
         return terms
 
     def contrast(self, image: Tensor, translated: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from medgan.config import Config
 from medgan.data.preparation import GridConfig
 from medgan.errors import ConfigError, ModelError
 from medgan.networks.outputs import centre_channel
-from medgan.training.learner import Batch, Terms
+from medgan.training.learner import Batch, Terms, joined
 from medgan.translators.semantic import SemanticConsistency
 from medgan.translators.translator import Parts, UnpairedTranslator
 
@@ -131,14 +131,14 @@ class CycleGAN(UnpairedTranslator):
 
     def training_step(self, batch: Batch) -> Terms:
         """Generators first, then discriminators on new and replayed images."""
-        anchored = self.anchor_terms(batch)
-        if self.iteration < self.config.anchor_iterations:
-            self.descend(self.generator_optimizer, anchored)
-            return {name: term.detach() for name, term in anchored.items()}
         source, target = batch["source"], batch["target"]
-        fake_target, fake_source = self.to_target(source), self.to_source(target)
+        if self.iteration < self.config.anchor_iterations:
+            shown, plain = self.anchors(batch)
+            generator = self.anchor_terms(batch, self.to_target(shown), self.to_source(plain))
+            self.descend(self.generator_optimizer, generator)
+            return {name: term.detach() for name, term in generator.items()}
         with self.frozen_discriminators():
-            generator = self.generator_terms(source, target, fake_target, fake_source) | anchored
+            generator, fake_target, fake_source = self.generator_terms(batch)
             self.descend(self.generator_optimizer, generator)
         seen_target, seen_source = self.target_pool(fake_target.detach()), self.source_pool(fake_source.detach())
         discriminator = self.discriminator_terms("target_discriminator", centre_channel(target), seen_target)
@@ -146,50 +146,59 @@ class CycleGAN(UnpairedTranslator):
         self.descend(self.discriminator_optimizer, discriminator)
         return {name: term.detach() for name, term in (generator | discriminator).items()}
 
-    def generator_terms(self, source: Tensor, target: Tensor, fake_target: Tensor, fake_source: Tensor) -> Terms:
-        """Weighted terms of both generators; images are (B, C, *shape), generated ones (B, 1, *shape).
+    def generator_terms(self, batch: Batch) -> tuple[Terms, Tensor, Tensor]:
+        """Weighted terms of both generators, and what they generate of target and source, (B, 1, *shape) each.
 
-        The cycle is Eq. 2 of the paper, the identity that of its section 5.2.
+        The cycle is Eq. 2 of the paper, the identity that of its section 5.2. Whatever a generator can see at one time
+        goes through it together.
         """
-        config = self.config
+        config, source, target = self.config, batch["source"], batch["target"]
         played = self.iteration - config.anchor_iterations
         growth = min(1.0, played / config.ramp_iterations) ** 2 if config.ramp_iterations else 1.0
         centre_source, centre_target = centre_channel(source), centre_channel(target)
+        anchors = self.anchors(batch) if config.anchor else ()
+        fake_target = self.to_target(source)
+        cycle, identity = [self.around(source, fake_target)] * bool(config.cycle), [source] * bool(config.identity)
+        fake_source, *back = joined(self.to_source, [target, *cycle, *identity, *anchors[1:]])
+        cycle, identity = [self.around(target, fake_source)] * bool(config.cycle), [target] * bool(config.identity)
+        there = joined(self.to_target, seen) if (seen := [*cycle, *identity, *anchors[:1]]) else []
         terms = {
             "to_target": losses.generator_loss(config.adversarial, self.target_discriminator(fake_target)),
             "to_source": losses.generator_loss(config.adversarial, self.source_discriminator(fake_source)),
         }
         if config.cycle:
-            there_and_back = l1_loss(self.to_source(self.around(source, fake_target)), centre_source)
-            back_and_there = l1_loss(self.to_target(self.around(target, fake_source)), centre_target)
-            terms["cycle"] = config.cycle * (there_and_back + back_and_there)
+            distance = l1_loss(back.pop(0), centre_source) + l1_loss(there.pop(0), centre_target)
+            terms["cycle"] = config.cycle * distance
         if config.identity:
-            same = l1_loss(self.to_target(target), centre_target) + l1_loss(self.to_source(source), centre_source)
-            terms["identity"] = growth * config.identity * same
+            distance = l1_loss(there.pop(0), centre_target) + l1_loss(back.pop(0), centre_source)
+            terms["identity"] = growth * config.identity * distance
         if config.change:
             moved = l1_loss(fake_target, centre_source) + l1_loss(fake_source, centre_target)
             terms["change"] = growth * config.change * moved
         if self.semantics:
             semantic = self.semantics.loss(source, fake_target, self.around)
             terms["semantic"] = config.semantic * (semantic + self.semantics.loss(target, fake_source, self.around))
-        return terms
+        if anchors:
+            terms |= self.anchor_terms(batch, there.pop(0), back.pop(0))
+        return terms, fake_target, fake_source
 
-    def anchor_terms(self, batch: Batch) -> Terms:
-        """The error on simulated pairs, (B, C, *shape) each.
+    def anchors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Simulated images with and without contrast agent, (B, C, *shape), for the way there and the way back.
 
         Between domains of one unit their contrast is varied from none to twice as drawn: at none the term teaches the
         way to the target to leave plain images alone.
         """
-        if not self.config.anchor:
-            return {}
         source, target = batch["anchor_source"], batch["anchor_target"]
-        shown = source
-        if self.same_unit:
-            strength = 2 * torch.rand(source.shape[0], *[1] * (source.dim() - 1), device=source.device)
-            shown = (target + strength * (source - target)).clamp(-1, 1)
-        there = losses.reconstruction(self.to_target(shown), centre_channel(target))
-        back = losses.reconstruction(self.to_source(target), centre_channel(source))
-        return {"anchor": self.config.anchor * (there + back)}
+        if not self.same_unit:
+            return source, target
+        strength = 2 * torch.rand(source.shape[0], *[1] * (source.dim() - 1), device=source.device)
+        return (target + strength * (source - target)).clamp(-1, 1), target
+
+    def anchor_terms(self, batch: Batch, there: Tensor, back: Tensor) -> Terms:
+        """The error on simulated pairs of what both generators, (B, 1, *shape) each, make of :meth:`anchors`."""
+        error = losses.reconstruction(there, centre_channel(batch["anchor_target"]))
+        error = error + losses.reconstruction(back, centre_channel(batch["anchor_source"]))
+        return {"anchor": self.config.anchor * error}
 
     def state_dict(self) -> dict[str, Any]:
         """The replay pools, and which segmenter watches."""

@@ -21,7 +21,7 @@ from medgan.pictures.tiles import Row, Tile
 from medgan.pictures.views import View, view
 from medgan.pictures.windows import DisplayWindow, change, window_between
 from medgan.training.architecture import Direction, DiscriminatorConfig, GeneratorConfig
-from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare
+from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare, joined
 from medgan.translators.validation import Volumes, unpaired_metrics
 
 CHANGE_SHARE = 0.25
@@ -95,7 +95,7 @@ class Translator(Learner):
     def discriminator_terms(self, discriminator: str, real: Tensor, fake: Tensor) -> Terms:
         """The terms of one discriminator, named like its attribute; ``fake`` is detached."""
         network = getattr(self, discriminator)
-        terms = {discriminator: losses.discriminator_loss(self.adversarial, network(real), network(fake))}
+        terms = {discriminator: losses.discriminator_loss(self.adversarial, *joined(network, [real, fake]))}
         if self.adversarial == "wasserstein":
             name = discriminator.replace("discriminator", "gradient_penalty")
             terms[name] = self.gradient_penalty * losses.gradient_penalty(bare(network), real, fake)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from medgan.config import load
-from medgan.data.patches import AnchoredDataset, PatchDataset
+from medgan.data.patches import AnchoredDataset, PatchDataset, batches
 from medgan.errors import ConfigError, TrainingError
 from medgan.pictures.panels import Panel
 from medgan.pictures.tiles import Row
@@ -355,3 +355,38 @@ def test_a_ctrl_c_after_another_request_stops_at_once_and_the_handlers_return():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_adam_moves_all_weights_in_one_kernel_and_a_state_from_before_goes_on(fit_line, kind):
+    def learner():
+        line = Line()
+        line.line_optimizer = kind(line.line.parameters(), 0.1)
+        return line
+
+    fit = fit_line(learner())
+    whole = fit.run().networks["line"].weight.item()
+    assert fit.state.optimizers["line"].param_groups[0]["fused"]
+    fit.last.unlink()
+    fit = fit_line(learner(), keep="last", constant_share=0.5)
+    fit.state.optimizers["line"].param_groups[0]["fused"] = None
+    fit._train_epoch()
+    fit._finish_epoch()
+    assert fit_line(learner()).run(resume=True).networks["line"].weight.item() == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_translators_terms_are_those_of_one_image_after_the_other(start, tmp_path, monkeypatch):
+    def terms(name, **case):
+        fit = start(tmp_path / name, **case)
+        batch = fit._on_device(next(iter(batches(fit.dataset, 0, 1, 2, 0))))
+        return fit.learner.iterate(batch)
+
+    apart = lambda network, images, *others: [network(image, *others) for image in images]  # noqa: E731
+    for name in ("cyclegan-2d", "cyclegan-3d", "cyclegan-anchored", "cut-2.5d-bf16"):
+        case = TRANSLATORS[name] | {"precision": "32", "anchor_iterations": 0}
+        case = case if "anchor" in case else {key: case[key] for key in case if key != "anchor_iterations"}
+        together = terms(f"{name}-together", **case)
+        for module in ("cyclegan", "cut", "translator"):
+            monkeypatch.setattr(f"medgan.translators.{module}.joined", apart)
+        torch.testing.assert_close(terms(f"{name}-apart", **case), together)
+        monkeypatch.undo()

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from medgan.errors import ConfigError
+from medgan.networks.blocks import constant_maps, convolution
 from medgan.training.device import make_fabric
-from medgan.training.learner import Learner
+from medgan.training.learner import Learner, joined
 
 
 class Weight(Learner):
@@ -114,3 +115,23 @@ def test_an_iteration_that_failed_between_two_steps_is_tried_again_without_the_f
     assert (learner.values(), learner.iteration) == ((-0.5, 1.75), 1), "as the whole batch has it"
     learner.iterate(batch)
     assert learner.values() == pytest.approx((-0.5 - 0.5 * 3 * 1.75, 1.75 - 0.5 * 3 * (-0.5 - 0.5 * 3 * 1.75)))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4)], ids=["2d", "3d"])
+@pytest.mark.parametrize("norm", ["instance", "group", "none", "batch"])
+def test_batches_that_go_through_a_network_together_come_out_as_alone(shape, norm):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.passes = convolution(len(shape), 1 + 2, 16, 3, norm=norm), 0
+
+        def forward(self, image, condition):
+            self.passes += 1
+            return self.network(torch.cat([image, constant_maps(condition, image)], dim=1))
+
+    both, condition = Both(), torch.randn(2, 2)
+    batches = [torch.randn(2, 1, *shape), 3 + torch.randn(2, 1, *shape)]
+    together = joined(both, batches, condition)
+    assert both.passes == (2 if norm == "batch" else 1)
+    for batch, result in zip(batches, together, strict=True):
+        torch.testing.assert_close(result, both(batch, condition))

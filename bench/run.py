@@ -19,10 +19,11 @@ PARTS = {
     "step": "A step of training",
     "peers": "Other packages",
     "loop": "The loop around the step",
+    "first_step": "The first step, and starting up",
     "conversion": "Conversion",
 }
 """By part, which is a script of that name, the title of its section."""
-TAKES = {"step": ("reference", "before")}
+TAKES = {"step": ("reference", "before"), "first_step": ("before",)}
 """The options that a part heeds."""
 
 

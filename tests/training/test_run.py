@@ -66,8 +66,9 @@ def test_a_run_folder_is_whole_and_keeps_the_facts_and_the_console_says_how_it_w
     assert facts["precision"] in ("32-true", "bf16-mixed")
     assert facts["mlflow_run_id"] in once.tracked
     assert {"git_revision", "split_hash", "data_fingerprint", "versions", "tracking_uri"} <= facts.keys()
-    first, *epochs = said.getvalue().splitlines()
+    first, threads, *epochs = said.getvalue().splitlines()
     assert first == f"{once.run.path}: size small; {8 * EPOCHS} iterations of 2 patches"
+    assert threads.startswith(f"{facts['threads']} thread")
     assert epochs.pop(1).startswith("about ")
     assert [line.partition(":")[0] for line in epochs] == [f"epoch {number}" for number in range(1, EPOCHS + 1)]
     *kept, model = [line.split("  ", 1)[1] for line in (once.run.path / "train.log").read_text().splitlines()]

@@ -122,7 +122,7 @@ def test_what_medgan_chose_is_said(order, tmp_path, monkeypatch):
     said = io.StringIO()
     overrides = ["size=auto", "fit={epochs: 1, iterations_per_epoch: 1, batch_size: 1}"]
     trained = train(order(name="phantom", data=None, overrides=overrides), Console(file=said, width=200))
-    phantom, size, _ = said.getvalue().splitlines()
+    phantom, size, *_ = said.getvalue().splitlines()
     assert phantom == "no --data: training on the built-in phantom, which never stands for a patient"
     assert size == f"{trained.run.path}: size small, because this is a CPU; 1 iterations of 1 patches"
     assert described(trained).origin.phantom

@@ -24,7 +24,7 @@ LOWER, UPPER = CT[0].window.lower, CT[0].window.upper
 def main(argv: list[str] | None = None) -> int:
     """Print the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", type=int, nargs=3, default=(256, 256, 64))
+    parser.add_argument("--shape", type=int, nargs=3, default=(192, 192, 48))
     parser.add_argument("--studies", type=int, default=4, help="how many the batch has")
     parser.add_argument("--quick", action="store_true", help="one round, and CPU seconds only")
     order = parser.parse_args(argv)

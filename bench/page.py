@@ -54,6 +54,7 @@ def page(sections: Mapping[str, str], command: str, seconds: Mapping[str, float]
         "How fast medgan is, against others and against what the machine could do.\n"
         "Arms run in turn, each in a process of its own.\n"
         "A ratio is the median over rounds, with the lowest and highest beside it.\n"
-        "*CPU* counts the seconds of one thread; *wall* is the clock's time with all threads.\n\n"
+        "*CPU* counts the seconds of one thread; *wall* is the clock's time with all threads.\n"
+        "What each part does is said in [bench/README.md](../bench/README.md).\n\n"
         f"{table(('', ''), rows)}\n{parts}\n## How long it took\n\n{table(('part', 's'), took)}"
     )

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     """Print the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round, and CPU seconds only")
-    rounds, clocks = (1, ("cpu",)) if parser.parse_args(argv).quick else (5, CLOCKS)
+    rounds, clocks = (1, ("cpu",)) if parser.parse_args(argv).quick else (3, CLOCKS)
     konfai, monai = (str(ENVIRONMENTS / name / "bin" / "python") for name in ("konfai", "monai"))
     arms = {
         "medgan": Command("arms/learners.py", ("supervised", "--batch", "4")),

@@ -118,6 +118,9 @@ def verdicts(case: Case, times: Times, floor: float, precision: str) -> str:
         for clock in times.rounds["medgan"] if target and base in times.facts else ():
             ratio = times.speed_up("medgan", base, clock)
             lines.append((f"against {base}, {clock}", f"{ratio:.2f}", judged(ratio.median, target)))
+        if target and base in times.facts:
+            most = times.seconds(base, "cpu").median / floor
+            lines.append((f"against {base}, were it at the floor", f"{most:.2f}", ""))
     share = floor / times.seconds("medgan", "cpu").median
     lines.append((f"share of the {precision} floor", f"{share:.0%}", judged(share, TARGET_SHARE)))
     return table(("target", "measured", ""), lines)

@@ -204,8 +204,11 @@ def quiet() -> Any:
         yield
 
 
-def serve(repeat: Callable[[int], object], **facts: Any) -> None:
-    """In an arm's process: do ``repeat(calls)`` as often as it is told to, until nobody tells any more."""
+def serve(repeat: Callable[[int], object], *, flops_of: Callable[[int], object] | None = None, **facts: Any) -> None:
+    """In an arm's process: do ``repeat(calls)`` as often as it is told to, until nobody tells any more.
+
+    ``flops_of`` does the same work in this thread, where ``repeat`` leaves it to another, in which nobody counts.
+    """
     import torch
 
     answers = sys.__stdout__  # whatever a package under test makes of stdout
@@ -214,7 +217,7 @@ def serve(repeat: Callable[[int], object], **facts: Any) -> None:
         order = json.loads(line)
         with quiet():
             if order.get("flops"):
-                answer = _flops(repeat)
+                answer = _flops(flops_of or repeat)
             else:
                 torch.set_num_threads(order["threads"])
                 wall, cpu = time.perf_counter(), time.process_time()

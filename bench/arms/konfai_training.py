@@ -12,7 +12,7 @@ import konfai
 import numpy as np
 import SimpleITK
 import torch
-from gate import serve_training
+from gate import Gated
 from konfai.metric.measure import MAE
 from plain_network import resnet
 from torch import nn
@@ -36,7 +36,7 @@ def main() -> None:
         )  # fmt: skip
 
     torch.manual_seed(0)
-    serve_training(resnet(), train)
+    Gated(resnet()).serve(train)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ the learner's part alone. It uses nothing that an older medgan lacks, and so run
 
 import argparse
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 import torch
+from gate import Gate
 from rich.console import Console
 from timing import serve
 
@@ -98,7 +100,7 @@ def main() -> None:
     learner = CASES[order.case]()
     patch: PatchConfig = learner.patch  # type: ignore[attr-defined]
     shape = (patch.size_voxels,) * patch.spatial
-    config = FitConfig(epochs=1000, iterations_per_epoch=1000, batch_size=order.batch, precision=order.precision)
+    config = FitConfig(epochs=1, iterations_per_epoch=1_000_000, batch_size=order.batch, precision=order.precision)
     fabric, folder = make_fabric("cpu", order.precision), Path(tempfile.mkdtemp(prefix="medgan-bench"))
     fit = Fit(
         learner, Patches(shape), HeldOut([], []), config, fabric=fabric, folder=folder,
@@ -106,20 +108,28 @@ def main() -> None:
     )  # fmt: skip
     bare = Patches(shape)[0]
 
-    def iterations(calls: int) -> None:
-        fit.config = config.model_copy(update={"iterations_per_epoch": calls})
-        fit.state.progress.iteration = 0
-        fit._train_epoch()
+    step = getattr(learner, "iterate", learner.training_step)
 
     def steps(calls: int) -> None:
         batch = fit._on_device({key: each.expand(order.batch, *each.shape).clone() for key, each in bare.items()})
-        step = getattr(fit.learner, "iterate", fit.learner.training_step)
         for _ in range(calls):
             step(batch)
 
     networks = learner.networks().values()
     parameters = sum(each.numel() for network in networks for each in network.parameters())
-    serve(steps if order.bare else iterations, parameters=parameters, precision=fabric.strategy.precision.precision)
+    facts = {"parameters": parameters, "precision": fabric.strategy.precision.precision}
+    if order.bare:
+        serve(steps, **facts)
+        return
+    gate, inner = Gate(), learner.training_step
+
+    def gated(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if threading.current_thread() is threading.main_thread():
+            gate.wait()
+        return inner(batch)
+
+    learner.training_step = gated  # type: ignore[method-assign]
+    gate.serve(fit.run, flops_of=steps, **facts)
 
 
 if __name__ == "__main__":

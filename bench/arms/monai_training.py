@@ -6,7 +6,7 @@
 import sys
 
 import torch
-from gate import serve_training
+from gate import Gated
 from monai.data.dataloader import DataLoader
 from monai.data.dataset import Dataset
 from monai.engines import SupervisedTrainer
@@ -24,7 +24,7 @@ def main() -> None:
         SupervisedTrainer(torch.device("cpu"), 10_000, loader, network, adam, nn.L1Loss()).run()
 
     torch.manual_seed(0)
-    serve_training(resnet(), train)
+    Gated(resnet()).serve(train)
 
 
 if __name__ == "__main__":

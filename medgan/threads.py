@@ -4,6 +4,7 @@ Convolutions on CPUs let threads wait for each other without sleeping. Where one
 others burn theirs until it has had its turn, so a thread too many costs far more than it brings.
 """
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator
@@ -59,6 +60,9 @@ class Neighbours:
     """What other processes compute on the cores that this one may use."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._at_s, self._busy_s = time.monotonic(), _others_s()
 
     @property
@@ -69,21 +73,24 @@ class Neighbours:
     def look(self) -> float:
         """How many cores they kept busy since somebody looked; after a long time, or no time, it waits a moment."""
         if self.window_s > LONGEST_WINDOW_S:
-            self.__init__()  # type: ignore[misc]
+            self._begin()
         time.sleep(max(0.0, LEAST_WINDOW_S - self.window_s))
         window_s, before_s = self.window_s, self._busy_s
-        self.__init__()  # type: ignore[misc]
+        self._begin()
         return max(0.0, (self._busy_s - before_s) / window_s)
 
 
 def _others_s() -> float:
-    """CPU seconds that others have used on this process's cores; 0 where there is no /proc."""
+    """CPU seconds that others, and no children, have used on this process's cores; 0 where there is no /proc."""
     own, ticks = _affinity(), 0
     for line in (_text(PROC / "stat") or "").splitlines():
         name, *counts = line.split()
         if name[:3] == "cpu" and name[3:].isdigit() and int(name[3:]) in own:
             user, nice, system, _, _, *interrupts = map(int, counts[:8])  # no idle, no waiting; guests are users
             ticks += user + nice + system + sum(interrupts)
+    for child in multiprocessing.active_children():  # such as the processes that read patches
+        counts = (_text(PROC / str(child.pid) / "stat") or ")").rpartition(")")[2].split()
+        ticks -= sum(map(int, counts[11:13]))
     return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4]) if ticks else 0.0
 
 

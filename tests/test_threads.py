@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -85,6 +86,15 @@ def test_what_a_process_computes_itself_is_no_load(machine, monkeypatch):
     monkeypatch.setattr(os, "times", lambda: (2.0, 1.0, 5.0, 4.0, 0.0))
     machine.passes(3)
     assert threads.free().number == 16
+
+
+def test_what_its_processes_compute_is_no_load_either(machine, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "active_children", lambda: [SimpleNamespace(pid=7)])
+    machine.others = 4
+    machine.passes(3)
+    ticks = int(2.5 * os.sysconf("SC_CLK_TCK"))
+    machine.write("proc/7/stat", f"7 (a (b) c) S 1 1 1 0 -1 0 0 0 0 0 {ticks * 3} {ticks} 99 99 20 0 1 0 0\n")
+    assert str(threads.free()) == "15 threads: 16 cores, others use 0.7"
 
 
 def test_load_of_long_ago_does_not_count(machine):

@@ -3,11 +3,13 @@
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils.data import default_collate
 
 from medgan.classification.classifier import ClassifierConfig, SupervisedConfig
 from medgan.classification.sgan import SGANConfig
 from medgan.config import load
 from medgan.data.domains import Domain, Window
+from medgan.data.patches import PatchConfig, PatchDataset
 from medgan.data.preparation import GridConfig
 from medgan.segmentation.segmenter import Segmenter
 from medgan.segmentation.settings import SegmenterConfig
@@ -76,6 +78,18 @@ def test_no_translator_waits_for_its_device(make_translator, case, dimensions):
     learner = make_translator(**case, dimensions=dimensions)
     keys = "source", "target", "region", "anchor_source", "anchor_target"
     step(learner, images(learner.patch.shape, *keys, channels=learner.patch.channels))
+
+
+@pytest.mark.parametrize("dimensions", ["2", "2.5", "3"])
+def test_patches_are_varied_without_waiting(held_out, dimensions):
+    every = {"gamma": 0.3, "bias_field": 0.3, "contrast": 0.3, "brightness": 0.1, "noise": 0.1}
+    patch = PatchConfig(dimensions=dimensions, size_voxels=16, flip=True, intensity=every)
+    studies = held_out()
+    dataset = PatchDataset(studies.source, studies.target, paired=True, config=patch, seed=0)
+    batch = default_collate([dataset[number] for number in range(4)])
+    with NoCopies():
+        varied = dataset.augmented({key: value.to(META, non_blocking=True) for key, value in batch.items()})
+    assert varied["source"].shape == (4, patch.channels, *patch.shape)
 
 
 @pytest.mark.parametrize("dimensions", ["2", "3"])

@@ -131,8 +131,9 @@ def cut(study: Image, start: Sequence[int], extent: Sequence[int]) -> NDArray[An
         region, beyond = normalise(np.asarray(study.voxels[tuple(inside)]), study.bounds), -1
     else:
         region, beyond = study[tuple(inside)], 0
-    region = np.pad(region, [*pads[:2], (0, 0)], constant_values=beyond)
-    return np.pad(region, [(0, 0), (0, 0), pads[2]], mode="edge")
+    if np.any(pads[:2]):  # a copy, which most regions do not need
+        region = np.pad(region, [*pads[:2], (0, 0)], constant_values=beyond)
+    return np.pad(region, [(0, 0), (0, 0), pads[2]], mode="edge") if np.any(pads[2]) else region
 
 
 class Patches(Dataset[Batch]):
@@ -280,8 +281,10 @@ def _intensities(config: PatchConfig, random: np.random.Generator) -> Batch:
         result["brightness"] = on[3] * random.uniform(-given.brightness, given.brightness)
     if given.noise:
         # Drawn here, and not on a device, whose generator would draw other numbers than the next one's.
-        deviation, whole = on[4] * random.uniform(0, given.noise), (config.channels, *shape)
-        result["noise"] = deviation * random.standard_normal(whole, np.float32) if deviation else np.zeros(whole)
+        deviation, seed = on[4] * random.uniform(0, given.noise), int(random.integers(2**63))
+        result["noise"] = torch.zeros(config.channels, *shape)
+        if deviation:
+            result["noise"].normal_(0, deviation, generator=torch.Generator().manual_seed(seed))
     return {name: torch.as_tensor(each, dtype=torch.float32) for name, each in result.items()}
 
 

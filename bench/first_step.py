@@ -1,6 +1,6 @@
 """From a command to its answer: the first step of a training, warm and cold, help, wrong use, and one study converted.
 
-    python bench/first_step.py [--before DIR] [--rounds 3] [--quick]
+    python bench/first_step.py [--before DIR] [--rounds 2] [--quick]
 
 Each command runs as a user starts it, in a process of its own, with caches and an MLflow store of its own. A first step
 has ended when each of CycleGAN's two optimisers has stepped once, which a hook of torch's tells; then the process ends.
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, and print a section in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="an older checkout of medgan, to be compared with")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="one round: it runs, and is no evidence")
     given = parser.parse_args(argv)
     codes = {"before": given.before.resolve()} if given.before else {}

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -35,9 +36,18 @@ def machine() -> Mapping[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "instructions": ", ".join(flag for flag in wanted if flag in flags) or "unknown",
         "memory": f"{int(memory) / 2**20:.0f} GiB",
+        "medgan": f"{importlib.metadata.version('medgan')}, commit {_commit()}",
         "torch": importlib.metadata.version("torch"),
         "Python": platform.python_version(),
     }
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _lines(path: str) -> list[str]:

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reference", type=Path, help="a checkout of pytorch-CycleGAN-and-pix2pix")
     parser.add_argument("--before", type=Path, help="an older checkout of medgan, to be compared with")
     parser.add_argument("--quick", action="store_true", help="one round: it runs, and is no evidence")
-    parser.add_argument("--out", type=Path, help="the page; only printed unless all parts run or this is given")
+    parser.add_argument("--out", type=Path, help="the page, written after each part; docs/benchmarks.md if all run")
     order = parser.parse_args(argv)
     if unknown := [part for part in order.parts if part not in PARTS]:
         parser.error(f"there is no part {', '.join(unknown)}; choose of {', '.join(PARTS)}")
@@ -47,10 +47,11 @@ def main(argv: list[str] | None = None) -> int:
         failed += [part] if result.returncode else []
         print(f"{part}: {seconds[part]:.0f} s{', failed' if result.returncode else ''}", file=sys.stderr)
         print(result.stdout)
-    text = page(sections, f"make bench{_given(order)}", seconds)
-    out = order.out or (None if order.parts or order.quick or failed else HERE.parent / "docs" / "benchmarks.md")
-    if out:
-        out.write_text(text, encoding="utf-8")
+        text = page(sections, f"make bench{_given(order)}", seconds)
+        if order.out:
+            order.out.write_text(text, encoding="utf-8")
+    if not (order.out or order.parts or order.quick or failed):
+        (HERE.parent / "docs" / "benchmarks.md").write_text(text, encoding="utf-8")
     return int(bool(failed))
 
 

@@ -1,6 +1,7 @@
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +25,7 @@ def done(run, monkeypatch):
             commands.append(line)
             self.stdout, self.returncode = f"section of {Path(line[1]).stem}", int(line[1].endswith("loop.py"))
 
-    monkeypatch.setattr(run["main"].__globals__["subprocess"], "run", Done)
+    monkeypatch.setitem(run["main"].__globals__, "subprocess", SimpleNamespace(run=Done, PIPE=None))
     return commands
 
 
@@ -58,7 +59,15 @@ def test_the_page_says_what_was_measured_on_what_by_which_command(run, done, tmp
     assert run["main"](["step", "conversion", "--out", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
     assert text.startswith("# Benchmarks\n\n<!-- Written by `make bench`")
-    for line in ("make bench PARTS='step conversion'", "| cores |", "| torch |", "| date |", "section of conversion"):
+    for line in (
+        "make bench PARTS='step conversion'",
+        "| cores |",
+        "| torch |",
+        "| medgan | 0.",
+        ", commit ",
+        "| date |",
+        "section of conversion",
+    ):
         assert line in text
     assert text.index("## A step of training") < text.index("## Conversion") < text.index("## How long it took")
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -155,7 +154,8 @@ def _surfaces(mask: Mask, truth: Mask, spacing_mm: Sequence[float], tolerance_mm
     if not (mask.any() and truth.any()):
         extent_mm = np.array(mask.shape) * np.array(spacing_mm)
         return {"hd95_mm": float(np.linalg.norm(extent_mm)), "surface_dice": 0.0}
-    # Takes seconds: who judges translations waits for it where there are labels alone.
+    # Take seconds: who judges translations waits for it where there are labels alone.
+    import torch
     from monai.metrics.hausdorff_distance import compute_hausdorff_distance
     from monai.metrics.surface_dice import compute_surface_dice
 

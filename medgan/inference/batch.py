@@ -17,9 +17,8 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
 
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -41,6 +40,9 @@ from medgan.text import few, printable
 from medgan.threads import taken
 from medgan.training.device import make_fabric, parse_devices
 from medgan.training.folder_lock import alone_in
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Status = Literal["done", "kept", "failed"]
 M = TypeVar("M")
@@ -158,7 +160,7 @@ class StudyBatch(ABC, Generic[M]):
             self._idle.put((deepcopy(model) if number else model, fabric))
 
     @contextmanager
-    def device(self) -> Iterator[tuple[M, Fabric]]:
+    def device(self) -> "Iterator[tuple[M, Fabric]]":
         """A model and its device for this study alone; waits until one is idle."""
         idle = self._idle.get()
         try:
@@ -319,7 +321,7 @@ def local_model(model: str, tracking: str | None) -> Path:
     return download_model(model, tracking)
 
 
-def conversion_fabric(device: str) -> Fabric:
+def conversion_fabric(device: str) -> "Fabric":
     """32 bits on a CPU, where results shall not depend on its kind; on a GPU what it computes best."""
     fabric = make_fabric(device, "32")
     return make_fabric(device, "auto") if fabric.device.type == "cuda" else fabric

@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-import torch
 from pydantic import AllowInfNan, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
 
 from medgan.config import Config, first_problem
 from medgan.data.domains import Domain
@@ -27,6 +24,9 @@ from medgan.data.splits import Split, TrainedOn
 from medgan.data.streams import replacing, write_text
 from medgan.documents import read_json
 from medgan.errors import ModelError
+
+if TYPE_CHECKING:  # who reads a description, such as a page, need not wait for torch
+    from torch import Tensor, nn
 
 SCHEMA_VERSION: Literal[2] = 2
 """1 had the origin of a translation model's subjects beside its other fields, and no task and seed there."""
@@ -107,7 +107,7 @@ class Description(Config, ABC):
         return self._sha256 or hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @abstractmethod
-    def build(self) -> Mapping[str, nn.Module]:
+    def build(self) -> "Mapping[str, nn.Module]":
         """Fresh networks by name."""
 
     def model_name(self) -> str:
@@ -127,10 +127,10 @@ class Model(Generic[D]):
     """A loaded model: its description and its networks by name, on the CPU and in evaluation mode."""
 
     description: D
-    networks: Mapping[str, nn.Module]
+    networks: "Mapping[str, nn.Module]"
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> "nn.Module":
         """The network of a model that has one."""
         (network,) = self.networks.values()
         return network
@@ -141,11 +141,14 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in ("medgan", "torch", "monai", "lightning-fabric", "numpy")}
 
 
-def write_model(folder: Path, networks: Mapping[str, nn.Module], kind: type[D], **fields: Any) -> Model[D]:
+def write_model(folder: Path, networks: "Mapping[str, nn.Module]", kind: type[D], **fields: Any) -> Model[D]:
     """Write a model folder; the model as it would be loaded.
 
     ``fields`` are those of the description but for the weights' hash, the versions and the list of networks.
     """
+    from safetensors.torch import save
+    from torch import nn
+
     listed = {kind.lists: tuple(networks)} if kind.lists else {}
     weights = nn.ModuleDict(networks).state_dict()
     with replacing(folder / WEIGHTS) as stream:
@@ -249,6 +252,10 @@ def read_model(folder: Path, kind: type[D]) -> Model[D]:
     Raises:
         ModelError: A missing or altered file, a newer schema, weights of other networks, or a model of another task.
     """
+    import torch
+    from safetensors.torch import load_file
+    from torch import nn
+
     description, path = read_description(folder, kind), folder / WEIGHTS
     if file_hash(path) != description.weights_sha256:
         raise ModelError(
@@ -272,7 +279,7 @@ def read_model(folder: Path, kind: type[D]) -> Model[D]:
     return Model(description, networks)
 
 
-def _check_fit(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _check_fit(weights: "Mapping[str, Tensor]", wanted: "Mapping[str, Tensor]") -> None:
     """Refuse weights that lack one of the networks' tensors, have another, or one of another type or shape."""
     for what, names in (("missing", wanted.keys() - weights.keys()), ("surplus", weights.keys() - wanted.keys())):
         if names:

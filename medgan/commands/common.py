@@ -198,7 +198,7 @@ def explained(debug: bool = False) -> Iterator[None]:
 
 def _of_the_machine(error: Exception) -> str:
     """What a disk, a folder or the memory is to blame for, in words; empty for everything else."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return "out of memory; do less at once (--jobs 1, fit.batch_size, patch.size_voxels), or take a larger machine."
     if not isinstance(error, OSError) or error.errno is None or isinstance(error, ConnectionError):
         return ""

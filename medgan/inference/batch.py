@@ -331,6 +331,10 @@ def why(error: Exception, name: str) -> str:
     """What is recorded of an error that ended one study, of this name, and stops no other."""
     if isinstance(error, MedganError):
         return str(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+        return (
+            "out of the GPU's memory; see that nothing else fills it (--jobs 1, other programs), or give --device cpu."
+        )
     if isinstance(error, MemoryError):
         return "out of memory; see that nothing else fills it (--jobs 1, other programs), or take a larger machine."
     if isinstance(error, OSError):

@@ -9,6 +9,24 @@ from torch.nn import functional as F
 Network = Callable[[Tensor], Tensor]
 
 
+def smaller_where_needed(network: Network) -> Network:
+    """The same network, which takes this batch and the next in halves where a GPU's memory is too small for it."""
+    most = 2**31
+
+    def run(batch: Tensor) -> Tensor:
+        nonlocal most
+        try:
+            parts = [network(part) for part in batch.split(most)]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+        except torch.OutOfMemoryError:
+            if min(most, len(batch)) == 1:
+                raise
+        most = (min(most, len(batch)) + 1) // 2
+        return run(batch)
+
+    return run
+
+
 def maps_over_slices(
     network: Network, volume: Tensor, *, neighbours: int, multiple: int, batch_size: int = 4
 ) -> Tensor:
@@ -18,7 +36,7 @@ def maps_over_slices(
     network maps (B, 2 * neighbours + 1, X, Y) to (B, n, X, Y); at the ends the last slice repeats. Slices are grown by
     their edge until their axes are multiples of ``multiple``, and cut back.
     """
-    width, height, depth = volume.shape
+    width, height, depth, network = *volume.shape, smaller_where_needed(network)
     slices, growth = volume.permute(2, 0, 1)[:, None], (0, -height % multiple, 0, -width % multiple)
     results = torch.empty(0)
     for first in range(0, depth, batch_size):
@@ -40,7 +58,7 @@ def maps_over_blocks(network: Network, volume: Tensor, *, block: tuple[int, ...]
     """
     from monai.inferers import sliding_window_inference  # takes seconds, and slices need none of it
 
-    depth = volume.shape[2]
+    depth, network = volume.shape[2], smaller_where_needed(network)
     missing = max(block[2] - depth, 0)
     below = missing // 2
     grown = F.pad(volume[None, None].float(), (below, missing - below, 0, 0, 0, 0), mode="replicate")

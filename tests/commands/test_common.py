@@ -2,6 +2,7 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -41,6 +42,12 @@ def failing(error):
         ),
         (
             MemoryError(),
+            2,
+            "medgan: out of memory; do less at once (--jobs 1, fit.batch_size, patch.size_voxels), or take a larger "
+            "machine.",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
             2,
             "medgan: out of memory; do less at once (--jobs 1, fit.batch_size, patch.size_voxels), or take a larger "
             "machine.",

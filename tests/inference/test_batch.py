@@ -8,11 +8,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 
 from medgan.data.splits import ThisImage
 from medgan.errors import ConfigError, DataError
-from medgan.inference.batch import BatchOrder, StudyBatch, conversion_fabric, local_model
+from medgan.inference.batch import BatchOrder, StudyBatch, conversion_fabric, local_model, why
 from medgan.inference.jobs import Job, Plan
 
 FACTS = {"Model": {"Name": "tiny"}, "Direction": "to_target", "Versions": {"medgan": "0"}}
@@ -210,3 +211,9 @@ def test_each_worker_takes_a_device_and_a_copy_of_the_model(batch):
 def test_a_folder_is_its_own_model_and_a_cpu_converts_in_32_bits(tmp_path):
     assert local_model(str(tmp_path), None) == tmp_path
     assert conversion_fabric("cpu").strategy.precision.precision == "32-true"
+
+
+def test_a_gpu_whose_memory_is_too_small_is_said_to_be():
+    assert why(torch.OutOfMemoryError("CUDA out of memory"), "a").startswith(
+        "out of the GPU's memory; see that nothing"
+    )

@@ -74,3 +74,22 @@ def test_a_thin_stack_is_continued_by_its_last_slices_and_in_plane_by_air():
     for scan, lowest in ((thin, float(thin.min())), (narrow, -1.0)):
         (result,) = maps_over_blocks(darkest, scan, block=(16, 16, 8))
         torch.testing.assert_close(result, torch.full_like(scan, lowest))
+
+
+@pytest.mark.parametrize("largest", [1, 2])
+def test_a_memory_that_is_too_small_for_a_batch_gets_smaller_ones_and_the_same_maps(largest):
+    scan, seen = volume(16, 16, 10), []
+
+    def small(image):
+        seen.append(len(image))
+        if len(image) > largest:
+            raise torch.OutOfMemoryError
+        return centre_channel(image) * 2
+
+    slices = maps_over_slices(small, scan, neighbours=1, multiple=4)
+    torch.testing.assert_close(slices[0], 2 * scan)
+    assert seen == ([4, 2, 2, 2, 2, 2] if largest == 2 else [4, 2] + [1] * 10)
+    torch.testing.assert_close(maps_over_blocks(small, scan, block=(8, 8, 8))[0], 2 * scan)
+    largest = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        maps_over_slices(small, scan, neighbours=1, multiple=4)

@@ -20,10 +20,11 @@ PARTS = {
     "peers": "Other packages",
     "loop": "The loop around the step",
     "first_step": "The first step, and starting up",
+    "patches": "Patches, and two thousand studies",
     "conversion": "Conversion",
 }
 """By part, which is a script of that name, the title of its section."""
-TAKES = {"step": ("reference", "before"), "first_step": ("before",)}
+TAKES = {"step": ("reference", "before"), "first_step": ("before",), "patches": ("before",)}
 """The options that a part heeds."""
 
 

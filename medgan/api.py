@@ -39,6 +39,7 @@ from medgan.segmentation.apply import segment_study
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.tracking import check_address
 from medgan.training.architecture import Direction, TranslationDescription
+from medgan.training.device import parse_devices
 from medgan.training.fit import Interrupted
 from medgan.training.model_folder import DESCRIPTION, Description, Model, read_model, task_of
 from medgan.training.run import Order
@@ -215,6 +216,8 @@ def train(
     register: str | None = None,
     tracking: str | None = None,
     device: str = "auto",
+    devices: int | None = None,
+    num_nodes: int | None = None,
     threads: int | None = None,
     quiet: bool = True,
     **settings: Any,
@@ -237,6 +240,9 @@ def train(
         register: The name under which MLflow registers the model.
         tracking: MLflow's URI; else ``MLFLOW_TRACKING_URI``, else SQLite.
         device: Where to compute.
+        devices: How many of a node's devices share the training; a script that sets it needs
+            ``if __name__ == "__main__":``, as it runs in each of their processes.
+        num_nodes: How many machines share it.
         threads: Of the processor; else those that are free, and no more than torch was set to.
         quiet: Print nothing.
         **settings: Of the pipeline; they win over ``config``.
@@ -249,10 +255,10 @@ def train(
         pipeline, located(_path(data), _path(root), bids), config=_path(config),
         overrides=[f"{key}={json.dumps(value, default=str)}" for key, value in settings.items()],
         out=Path(out), name=name, resume=resume, phantom=phantom, register=register, tracking=tracking, device=device,
-        threads=threads,
+        devices=devices, num_nodes=num_nodes, threads=threads,
     )  # fmt: skip
     trained = run_training(order, Console(stderr=True, quiet=quiet))
-    return Trained(trained.run.path, trained.description, trained.model_uri, device)
+    return Trained(trained.run.path, trained.description, trained.model_uri, parse_devices(device)[0])
 
 
 def convert(

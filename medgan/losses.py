@@ -9,6 +9,14 @@ from torch.nn import functional as F
 
 Adversarial = Literal["vanilla", "least_squares", "hinge", "wasserstein"]
 Critic = Callable[[Tensor], Tensor]
+Total = Callable[[Tensor], Tensor]
+"""Sums over a batch from those over this process's share of it."""
+DICE_SMOOTHING = 1e-5
+"""Voxels that are added to both sides of a Dice, so that a label that is nowhere has one."""
+
+
+def _alone(sums: Tensor) -> Tensor:
+    return sums
 
 
 def generator_loss(kind: Adversarial, fake_scores: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -77,15 +85,32 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     return (norm - 1).square().mean()
 
 
-def reconstruction(fake: Tensor, real: Tensor, weight: Tensor | None = None) -> Tensor:
+def reconstruction(fake: Tensor, real: Tensor, weight: Tensor | None = None, total: Total = _alone) -> Tensor:
     """Mean absolute distance to the true target on the same grid (L1 of Isola et al. 2017, Eq. 3), (B, 1, *spatial).
 
-    ``weight`` is a non-negative weight of each voxel; its mean is divided out.
+    ``weight`` is a non-negative weight of each voxel; its mean over the batch is divided out.
     """
     distance = (fake - real).abs()
     if weight is None:
         return distance.mean()
-    return (weight * distance).sum() / weight.sum().clamp_min(torch.finfo(distance.dtype).eps)
+    weighted, weights = total((weight * distance).sum()), total(weight.sum())
+    return weighted / weights.clamp_min(torch.finfo(distance.dtype).eps)
+
+
+def dice(scores: Tensor, labels: Tensor, total: Total = _alone) -> Tensor:
+    """One less the soft Dice of each label, the mean over labels but the background, 0.
+
+    Raw scores (B, 1 + K, *spatial) meet a label map (B, 1, *spatial). Sums go over the batch: in a patch without an
+    organ its own Dice would say nothing but "none of it".
+
+    Source: Milletari et al. 2016, arXiv:1606.04797, with the sizes not squared as in Isensee et al. 2021.
+    """
+    predicted = scores.softmax(1)[:, 1:]
+    truth = F.one_hot(labels[:, 0].long(), scores.shape[1]).movedim(-1, 1)[:, 1:].to(predicted.dtype)
+    axes = (0, *range(2, scores.dim()))
+    overlap, sizes = total(torch.stack([(truth * predicted).sum(axes), truth.sum(axes) + predicted.sum(axes)]))
+    each: Tensor = 1 - (2 * overlap + DICE_SMOOTHING) / (sizes + DICE_SMOOTHING)
+    return each.mean()
 
 
 def grain(fake: Tensor, real: Tensor, inside: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def in_processes(
     others = set(multiprocessing.active_children())
     waiting, running = iter(tasks), dict[Future[R], T]()
     spawning = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, spawning, initializer=_begin, initargs=(begin,))
+    pool = ProcessPoolExecutor(jobs, spawning, initializer=begin_beside, initargs=(begin,))
     try:
         while True:
             with _apart_from_main(run), shared(threads):
@@ -76,7 +76,7 @@ def in_processes(
         raise WorkerKilledError(*running.values()) from None
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        _end(set(multiprocessing.active_children()) - others)
+        end_processes(set(multiprocessing.active_children()) - others)
         raise
     finally:
         pool.shutdown()
@@ -113,7 +113,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _begin(begin: Callable[[], object] | None) -> None:
+def begin_beside(begin: Callable[[], object] | None) -> None:
     """Ctrl-C reaches every process of a terminal: what it means is told by the one that was started there."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
@@ -121,7 +121,7 @@ def _begin(begin: Callable[[], object] | None) -> None:
         begin()
 
 
-def _end(processes: set[BaseProcess]) -> None:
+def end_processes(processes: set[BaseProcess]) -> None:
     """Ask processes to end, and kill those that do not."""
     for process in processes:
         process.terminate()

@@ -48,6 +48,7 @@ class SGAN(ClassifierLearner):
     """
 
     trained = optimized = (CLASSIFIER, GENERATOR)
+    alone = "it matches the mean features of the whole batch"
 
     def __init__(self, config: SGANConfig, classifier: ClassifierConfig, lesions: LesionConfig) -> None:
         super().__init__(classifier, lesions, config.rate)

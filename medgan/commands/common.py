@@ -19,7 +19,7 @@ from medgan.commands import completion
 from medgan.commands.help import in_groups
 from medgan.errors import MedganError
 from medgan.text import printable
-from medgan.training.device import parse_devices
+from medgan.training.device import parse_devices, take_place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,6 +107,20 @@ class Machine:
         if others:
             console(quiet).out(f"computing on {first} alone: this command uses one device at a time", highlight=False)
         return first
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How many devices share a training."""
+
+    devices: Annotated[int | None, Option(min=1, help="Devices of a node that share it; else those named, or 1.")] = (
+        None
+    )
+    num_nodes: Annotated[int | None, Option(min=1, help="Nodes that share it, each with so many devices.")] = None
+
+    def check(self, device: str) -> bool:
+        """Whether this process is the first, which speaks for all; refuses numbers that contradict each other."""
+        return take_place(device, self.devices, self.num_nodes)[0].rank == 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,19 @@ from typing import Annotated
 from typer import Option
 
 from medgan.commands import early
-from medgan.commands.common import Data, Machine, Overrides, PipelineName, Quiet, Reading, Run, command, console, say
+from medgan.commands.common import (
+    Data,
+    Machine,
+    Overrides,
+    PipelineName,
+    Quiet,
+    Reading,
+    Run,
+    Sharing,
+    command,
+    console,
+    say,
+)
 from medgan.errors import ConfigError
 
 
@@ -21,6 +33,7 @@ def train(
     register: Annotated[str | None, Option(help="Register the model in MLflow under this name.")] = None,
     seed: Annotated[int | None, Option(help="The same as seed=N.")] = None,
     machine: Machine,
+    sharing: Sharing,
     quiet: Quiet = False,
 ) -> None:
     """Train a pipeline's translator or lesion generator and record the run in MLflow.
@@ -33,7 +46,8 @@ def train(
         pipeline=pipeline, settings=pipeline, overrides=overrides, config=run.config, data=data,
         device=machine.device, threads=machine.threads, name=run.name, resume_or_start=run.resume_or_start,
     )  # fmt: skip
-    if run.resume and not run.config and not overrides:
+    first = sharing.check(machine.device)
+    if run.resume and not run.config and not overrides and first:
         from medgan.training.run_folder import run_to_resume
 
         run_to_resume(run.out / pipeline, run.name)
@@ -43,9 +57,11 @@ def train(
     layers = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
     order = Order(
         pipeline, reading.located_if_given(data), overrides=layers, register=register, tracking=machine.tracking,
-        device=machine.first(quiet), threads=machine.threads, **vars(run),
+        device=machine.device, threads=machine.threads, **vars(sharing), **vars(run),
     )  # fmt: skip
     trained = run_training(order, console(quiet))
+    if not first:
+        return
     from medgan.report.page import report_line, write_report  # what the first step need not wait for
 
     say(quiet, f"model: {trained.run.model} (averages after epoch {trained.description.epoch})")

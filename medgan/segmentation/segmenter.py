@@ -10,6 +10,7 @@ from torch.optim import AdamW, Optimizer
 
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation.tissues import overlap
+from medgan.losses import dice
 from medgan.pictures.panels import CASES, Panel, panel, shown_slices
 from medgan.pictures.tiles import Row, Tile, outlines_of
 from medgan.pictures.views import fullest, view
@@ -28,30 +29,26 @@ class Segmenter(Learner):
     best = "val/dice_loss"
 
     def __init__(self, config: SegmenterConfig) -> None:
-        from monai.losses import DiceLoss  # takes seconds: only who trains waits for it
-
         super().__init__()
         self.config = config
         self.segmenter = config.build()
         weights = self.segmenter.parameters()
         self.segmenter_optimizer: Optimizer = AdamW(weights, config.rate, weight_decay=config.weight_decay)
-        # Over the batch: in a patch without an organ its own Dice would say nothing but "none of it".
-        self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
 
     def training_step(self, batch: Batch) -> Terms:
         """One step down Dice loss plus cross-entropy (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z)."""
         scores: Tensor = self.segmenter(batch[IMAGE])
         labels = batch[LABELS]
-        terms = {"dice": self.dice(scores, labels), "cross_entropy": F.cross_entropy(scores, labels[:, 0])}
+        terms = {"dice": dice(scores, labels, self.ranks.total), "cross_entropy": F.cross_entropy(scores, labels[:, 0])}
         self.descend(self.segmenter_optimizer, terms)
         return {name: term.detach() for name, term in terms.items()}
 
     def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Mean Dice of each name over the subjects that have it, and of all names."""
         assert isinstance(held_out, LabelledHeldOut), "a segmenter is judged on labelled subjects"
-        predictions = [
-            segment_prepared(networks[SEGMENTER], study, self.config, self.attached) for study in held_out.source
-        ]
+        predictions = self.ranks.shared_out(
+            held_out.source, lambda study: segment_prepared(networks[SEGMENTER], study, self.config, self.attached)
+        )
         pairs = list(zip(predictions, held_out.labels, strict=True))
         by_name = {
             name: [overlap(ours == number, truth == number) for ours, truth in pairs]

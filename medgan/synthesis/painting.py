@@ -235,7 +235,7 @@ class Painting(LesionGenerator):
         """The distances of fake to real (B, 1, *spatial) inside the hidden region; outside there are none."""
         _, hidden, wanted, _ = inputs
         weight = hidden + (self.config.lesion_weight - 1) * wanted.sum(dim=1, keepdim=True)
-        terms = {"l1": self.config.l1 * losses.reconstruction(fake, real, weight)}
+        terms = {"l1": self.config.l1 * losses.reconstruction(fake, real, weight, self.ranks.total)}
         if self.config.grain:
             terms["grain"] = self.config.grain * losses.grain(fake, real, hidden)
         return terms

@@ -78,6 +78,7 @@ class Progressive(Sampler):
     """A generator and a critic that grow together while they play the Wasserstein game."""
 
     critic: nn.Module
+    alone = "its critic measures how much the whole batch varies"
 
     def __init__(self, config: ProgressiveConfig, lesions: LesionConfig) -> None:
         networks: Networks = {

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from medgan.errors import ConfigError
@@ -29,6 +31,103 @@ def parse_devices(text: str) -> tuple[str, ...]:
     return devices
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes that share a training this is; each has a device of its own."""
+
+    rank: int = 0
+    world: int = 1
+    """How many there are."""
+    local_rank: int = 0
+    """Which of those on its node."""
+    local_world: int = 1
+    """How many there are on each node."""
+    launcher: Literal["", "torchrun", "srun"] = ""
+    """What started them; empty where medgan itself starts those of its node."""
+
+    @property
+    def beside(self) -> int:
+        """How many share its cores; srun gives each its own."""
+        return 1 if self.launcher == "srun" else self.local_world
+
+    @property
+    def nodes(self) -> int:
+        """How many machines take part."""
+        return self.world // self.local_world
+
+
+def started_by_launcher() -> Place:
+    """Where torchrun or srun put this process; alone, where neither started several."""
+    names, launcher = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"), "torchrun"
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        # The step's variables, not the job's: a batch script without srun is one process, however many tasks it may
+        # start.
+        names, launcher = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_NUM_NODES"), "srun"
+    if not all(os.environ.get(name, "").isdigit() for name in names):
+        return Place()
+    rank, world, local_rank, local_world = (int(os.environ[name]) for name in names)
+    if launcher == "srun":
+        if world % local_world:
+            raise ConfigError(f"srun started {world} tasks on {local_world} nodes; give --ntasks-per-node.")
+        local_world = world // local_world
+    return Place(rank, world, local_rank, local_world, launcher) if world > 1 else Place()  # type: ignore[arg-type]
+
+
+def take_place(device: str, devices: int | None, num_nodes: int | None) -> tuple[Place, tuple[str, ...]]:
+    """This process's place in a training, and the device of each process on its node.
+
+    Args:
+        device: What ``--device`` says: a kind, of which ``devices`` are taken, or all of a node's by name.
+        devices: On each node; None is as many as are named or as torchrun or srun started, else one.
+        num_nodes: Machines; None is one, or as many as torchrun or srun started.
+
+    Raises:
+        ConfigError: The three and what torchrun or srun started contradict each other.
+    """
+    names, place = parse_devices(device), started_by_launcher()
+    devices = devices or (place.local_world if place.launcher or len(names) == 1 else len(names))
+    num_nodes = num_nodes or place.nodes
+    if place.launcher and (devices, num_nodes) != (place.local_world, place.nodes):
+        raise ConfigError(
+            f"--devices {devices} and --num-nodes {num_nodes}: {place.launcher} started {place.local_world} processes "
+            f"on each of {place.nodes} nodes; give those numbers, or leave both out."
+        )
+    if len(names) not in (1, devices) or (len(names) == 1 < devices and ":" in device):
+        raise ConfigError(f"--device {device} names {len(names)}, and --devices {devices} wants another number.")
+    kinds = {name.partition(":")[0] for name in names}
+    if devices > 1 and (len(kinds) > 1 or kinds == {"mps"} or (kinds == {"cuda"} and len(set(names)) < len(names))):
+        raise ConfigError(
+            f"--device {device}: a training takes different GPUs, or so many CPU processes, not a mixture."
+        )
+    if not place.launcher:
+        node = os.environ.get("NODE_RANK", "") if num_nodes > 1 else "0"
+        if not node.isdigit() or int(node) >= num_nodes or (num_nodes > 1 and "MASTER_ADDR" not in os.environ):
+            raise ConfigError(
+                f"--num-nodes {num_nodes}: start the command on every node by srun or by torchrun, or set MASTER_ADDR, "
+                "MASTER_PORT and NODE_RANK (0, 1, ...) there."
+            )
+        place = Place(int(node) * devices, num_nodes * devices, 0, devices)
+    return place, names if len(names) > 1 else names * devices
+
+
+def device_of(place: Place, names: Sequence[str]) -> str:
+    """The device of one of a node's processes, of what :func:`take_place` gives.
+
+    Raises:
+        ConfigError: The machine has fewer GPUs than processes.
+    """
+    import torch
+
+    name, count = names[place.local_rank], torch.cuda.device_count()
+    if place.world == 1 or name == "cpu" or ":" in name or (name == "auto" and not count):
+        return name
+    if place.launcher == "srun" and count == 1:
+        return "cuda:0"  # srun may show each task the GPU that it gave it, and no other
+    if count < place.local_world:
+        raise ConfigError(f"--devices {place.local_world}: this machine shows {count} GPUs; take as many or fewer.")
+    return f"cuda:{place.local_rank}"
+
+
 def make_fabric(device: str, precision: Precision) -> "Fabric":
     """One device, launched.
 
@@ -41,6 +140,7 @@ def make_fabric(device: str, precision: Precision) -> "Fabric":
     """
     import torch
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     accelerator, _, number = device.partition(":")
     if accelerator == "auto":
@@ -50,7 +150,9 @@ def make_fabric(device: str, precision: Precision) -> "Fabric":
         # What is left in 32 bits goes through tensor cores, as convolutions do by torch's default.
         torch.set_float32_matmul_precision("high")
     try:
-        fabric = Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=chosen)
+        # One device is one device, whatever torchrun or srun says of others: medgan.training.ranks joins them.
+        alone, devices = LightningEnvironment(), [int(number)] if number else 1
+        fabric = Fabric(accelerator=accelerator, devices=devices, precision=chosen, plugins=[alone])
     except (RuntimeError, TypeError, ValueError):
         raise _no_device(device) from None
     fabric.launch()

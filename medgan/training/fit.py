@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, Literal, Self
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric, seed_everything
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -27,7 +28,8 @@ from medgan.processes import STOPS
 from medgan.training.device import Precision, choose_kernels, out_of_memory
 from medgan.training.learner import Batch, HeldOut, Learner, Terms
 from medgan.training.model_folder import D, Model, Origin, write_model
-from medgan.training.recorder import Recorder
+from medgan.training.ranks import Ranks
+from medgan.training.recorder import Recorder, Unrecorded
 from medgan.training.state import EMA, Progress, State, load_checked, load_weights, save_atomic, weights_of
 
 MOST_WORKERS = 8
@@ -91,15 +93,19 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Watched(list[Prepared]):
-    """Subjects that are handed out one by one; ``check`` is called before each, and may raise to end the loop."""
+    """Subjects that are handed out one by one; ``check`` is called before each, and may raise to end the loop.
 
-    def __init__(self, subjects: Sequence[Prepared], check: Callable[[], None]) -> None:
+    Where ranks share them it is called once in each round, so that none waits for another within it.
+    """
+
+    def __init__(self, subjects: Sequence[Prepared], check: Callable[[], None], world: int) -> None:
         super().__init__(subjects)
-        self.check = check
+        self.check, self.world = check, world
 
     def __iter__(self) -> Iterator[Prepared]:
-        for subject in super().__iter__():
-            self.check()
+        for number, subject in enumerate(super().__iter__()):
+            if number % self.world == 0:
+                self.check()
             yield subject
 
 
@@ -116,7 +122,10 @@ class Fit:
         fabric: Fabric,
         folder: Path,
         recorder: Recorder,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks()
+        self.ranks.share(config.batch_size, config.accumulate)
         self.learner, self.dataset, self.held_out, self.config = learner, dataset, held_out, config
         self.fabric, self.last, self.best, self.recorder = fabric, folder / "last.pt", folder / "best.pt", recorder
         choose_kernels(fabric.device, deterministic=config.deterministic)
@@ -132,8 +141,15 @@ class Fit:
             Interrupted: Ctrl-C, SIGTERM or SIGUSR1; the state is saved.
             TrainingError: Terms that are not numbers, or a collapse; with advice.
         """
-        if resume and self.last.exists():
+        if self.ranks.of_first(resume and self.last.exists()):
             self.state.load(self.last)
+            if self.state.saved_by != self.ranks.world:
+                before, now = self.state.saved_by, self.ranks.world
+                self.recorder.log.say(
+                    f"devices that share a batch: {before} before, {now} from here on; patches are the same, but noise "
+                    "is drawn in another order"
+                )
+                self.state.progress.parts = self.config.accumulate
         self.learner.iteration = self.state.progress.iteration
         self.recorder.begin(self.config.epochs, self.config.iterations_per_epoch, self.state.progress)
         with self.recorder.bar, _stop_requests() as self._stop_requests, self._loader() as self._batches:
@@ -162,8 +178,9 @@ class Fit:
             self.recorder.iteration(progress.iteration)
             if line := threads.heed():
                 self.recorder.log.say(f"iteration {progress.iteration}: {line}")
-            if self._stop_requests:
+            if self.ranks.any(bool(self._stop_requests)):
                 self._read_sums()
+                self._share_sums()
                 self.state.save(self.last)
                 raise Interrupted(f"stopped after iteration {progress.iteration}; add --resume to go on from there.")
 
@@ -172,9 +189,11 @@ class Fit:
         config, on_gpu = self.config, self.fabric.device.type == "cuda"
         workers = config.workers
         if workers is None:
-            workers = min(threads.cores() - 1, MOST_WORKERS) if on_gpu else 0
+            own = threads.cores() // self.ranks.place.beside
+            workers = min(max(own - 1, 0), MOST_WORKERS) if on_gpu else 0
         first, last = self.state.progress.iteration, config.epochs * config.iterations_per_epoch
-        return closing(batches(self.dataset, first, last, config.batch_size, workers, pin=on_gpu))
+        share = {"rank": self.ranks.rank, "world": self.ranks.world}
+        return closing(batches(self.dataset, first, last, config.batch_size, workers, pin=on_gpu, **share))
 
     def _iterate(self, batch: Batch) -> Terms:
         """One iteration; where memory is too small for the batch, again and from here on in more parts."""
@@ -185,6 +204,11 @@ class Fit:
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
+                if self.ranks.world > 1:  # the others may wait within the iteration, which they do not try again
+                    raise ConfigError(
+                        f"the memory of {self.fabric.device} is too small for its share of a batch; start a new run "
+                        f"with fit.accumulate={2 * self.config.accumulate} or a smaller fit.batch_size."
+                    ) from None
             # Only here, without the error, is there no hold on what the iteration had computed.
             self.learner.abandon()
             self.state.restore_small(before)
@@ -216,6 +240,7 @@ class Fit:
         """
         self._read_sums()
         progress, number = self.state.progress, self.epoch + 1
+        self._share_sums()
         means = {f"train/{name}": total / progress.counts[name] for name, total in progress.sums.items()}
         if advice := self.learner.diagnose(means):
             raise TrainingError(f"training broke down in epoch {number}: {advice}")
@@ -223,12 +248,14 @@ class Fit:
         panel = None
         if self.held_out.source and (number % self.config.validate_every == 0 or number == self.config.epochs):
             self.state.save(self.last)
-            watched = replace(self.held_out, source=_Watched(self.held_out.source, self._heed_stop))
+            watched = replace(self.held_out, source=_Watched(self.held_out.source, self._heed_stop, self.ranks.world))
             judgement = self.learner.validate(watched, self.state.ema.networks)
-            row, panel, score = row | judgement.metrics, judgement.panel, judgement.metrics[self.learner.best]
+            metrics = self.ranks.of_first(judgement.metrics)
+            row, panel, score = row | metrics, judgement.panel, metrics[self.learner.best]
             if judgement.complete and score < progress.best:
                 progress.best, progress.best_epoch = score, number
-                save_atomic({"averages": weights_of(self.state.ema.networks), "epoch": number}, self.best)
+                if self.ranks.first:
+                    save_atomic({"averages": weights_of(self.state.ema.networks), "epoch": number}, self.best)
         progress.history.append(row)
         self._sums, progress.sums, progress.counts = {}, {}, {}
         self.recorder.epoch(progress.history, panel, progress.best_epoch)
@@ -236,7 +263,7 @@ class Fit:
 
     def _heed_stop(self) -> None:
         """Leave a validation that is under way: the state before it is saved."""
-        if self._stop_requests:
+        if self.ranks.any(bool(self._stop_requests)):
             raise Interrupted(f"stopped while epoch {self.epoch + 1} was validated; add --resume to go on from there.")
 
     def _result(self) -> Fitted:
@@ -279,6 +306,15 @@ class Fit:
                     "`medgan data check`. The state before this epoch is kept."
                 )
 
+    def _share_sums(self) -> None:
+        """Replace the epoch's sums so far by their means over ranks, where each has those of its share."""
+        progress, world = self.state.progress, self.ranks.world
+        if world > 1:
+            every = self.ranks.all((progress.sums, progress.counts))
+            names = dict.fromkeys(name for sums, _ in every for name in sums)
+            progress.sums = {name: sum(sums.get(name, 0.0) for sums, _ in every) / world for name in names}
+            progress.counts = {name: sum(counts.get(name, 0) for _, counts in every) / world for name in names}
+
     def _on_device(self, batch: Batch) -> Batch:
         """A loader's batch moved, and there varied."""
         moved = self.dataset.augmented(self.fabric.to_device(batch))
@@ -301,8 +337,10 @@ class Fit:
             raise ConfigError("fit.checkpointing=true: these networks have nothing to compute again; leave it out.")
         placed: dict[str, Any] = {name: self.fabric.setup_optimizers(each) for name, each in optimizers.items()}
         self.learner.budget = self.config.epochs * self.config.iterations_per_epoch
+        self.learner.ranks = self.ranks
         self.learner.attach(self.fabric, wrapped, placed)
-        return State(self.fabric, self.learner, networks, optimizers, ema, Progress(parts=self.config.accumulate))
+        progress = Progress(parts=self.config.accumulate)
+        return State(self.fabric, self.learner, networks, optimizers, ema, progress, self.ranks)
 
     def _wrapped(self, network: nn.Module) -> nn.Module:
         if self.config.channels_last:
@@ -355,10 +393,22 @@ class Training(Generic[D]):
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Those fields of the description that the task adds."""
 
-    def seeded(self) -> Learner:
-        """A fresh learner, whose random numbers are seeded; what cannot be built is refused here."""
+    def seeded(self, ranks: Ranks | None = None) -> Learner:
+        """A fresh learner, whose random numbers are seeded; what cannot be built, or shared, is refused here.
+
+        All ranks have the same weights, and each has noise of its own.
+
+        Raises:
+            ConfigError: A learner that several devices cannot share.
+        """
+        ranks = ranks or Ranks()
         seed_everything(self.seed, verbose=False)
-        return self.learner()
+        learner = self.learner()
+        if ranks.world > 1 and ranks.first:
+            _check_shareable(learner)
+        if ranks.rank:
+            seed_everything(int(np.random.SeedSequence([self.seed, ranks.rank]).generate_state(1)[0]), verbose=False)
+        return learner
 
     def train(
         self,
@@ -369,6 +419,7 @@ class Training(Generic[D]):
         recorder: Recorder | None = None,
         resume: bool = False,
         learner: Learner | None = None,
+        ranks: Ranks | None = None,
     ) -> Model[D]:
         """Train the learner and write its model folder.
 
@@ -381,6 +432,7 @@ class Training(Generic[D]):
             recorder: Where metrics and panels go; by default to ``folder`` alone.
             resume: Go on from the state in ``folder``, where there is one.
             learner: One that is :meth:`seeded` already.
+            ranks: Those that share the training, of which this is the first; others :meth:`assist`.
 
         Raises:
             ConfigError: A training that is resumed with other settings.
@@ -391,9 +443,31 @@ class Training(Generic[D]):
         write_text(settings, to_yaml(self.config))
         fitted = Fit(
             learner or self.seeded(), self.patches, self.held_out, self.fit, fabric=fabric, folder=folder / "state",
-            recorder=recorder or Recorder(folder),
+            recorder=recorder or Recorder(folder), ranks=ranks,
         ).run(resume=resume)  # fmt: skip
         return write_model(
             folder / "model", fitted.networks, self.model, seed=self.seed, origin=origin or Origin(),
             metrics=fitted.metrics, epoch=fitted.epoch, **self.facts,
         )  # fmt: skip
+
+    def assist(self, folder: Path, fabric: Fabric, ranks: Ranks, *, resume: bool) -> None:
+        """Train beside the first rank, and write nothing; ``folder`` is the first rank's."""
+        Fit(
+            self.seeded(ranks), self.patches, self.held_out, self.fit, fabric=fabric, folder=folder / "state",
+            recorder=Unrecorded(folder), ranks=ranks,
+        ).run(resume=resume)  # fmt: skip
+
+
+def _check_shareable(learner: Learner) -> None:
+    """Refuse a learner whose step depends on the whole batch in a way that ranks do not share."""
+    mixing = [
+        name
+        for name, network in learner.networks().items()
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+    ]
+    reason = learner.alone or (mixing and f"batch norm in {', '.join(mixing)} mixes the images of a batch")
+    if reason:
+        raise ConfigError(
+            f"{type(learner).__name__} does not train on several devices: {reason}. Leave --devices out"
+            + (", or set the network's norm=instance." if mixing and not learner.alone else ".")
+        )

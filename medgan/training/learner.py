@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError
 from medgan.pictures.panels import Panel
+from medgan.training.ranks import Ranks
 
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
@@ -56,11 +57,15 @@ class Learner(ABC):
     """The networks that are averaged over training, judged and shipped."""
     best: str
     """The validation metric whose lowest value marks the best model."""
+    alone: str = ""
+    """Why several devices cannot share its batches; empty where they can."""
     saved: tuple[str, ...] = ()
     """Attributes, each a number, that :meth:`state_dict` holds."""
 
     def __init__(self) -> None:
         self.fabric: Fabric | None = None
+        self.ranks = Ranks()
+        """The processes that share the training; the loop sets them before :meth:`attach`."""
         self.budget = 1
         """Iterations of the whole run, which the loop sets before :meth:`attach`."""
         self.iteration = 0
@@ -164,6 +169,7 @@ class Learner(ABC):
         """Step the optimisers whose gradients are whole."""
         scaler = getattr(self.attached.strategy.precision, "scaler", None)
         for optimizer in self._waiting:
+            self.ranks.average(optimizer)
             if scaler:  # by the scale of their losses, which Fabric's own step may change before the next one's
                 scaler.step(getattr(optimizer, "optimizer", optimizer))
             else:

@@ -188,3 +188,16 @@ class Recorder:
         writer.writeheader()
         writer.writerows(history)
         write_text(self.folder / "metrics.csv", text.getvalue())
+
+
+class Unrecorded(Recorder):
+    """Of a rank beside the first, which records for all."""
+
+    def begin(self, epochs: int, iterations_per_epoch: int, progress: state.Progress) -> None:
+        """Nothing."""
+
+    def iteration(self, number: int) -> None:
+        """Nothing."""
+
+    def epoch(self, history: list[dict[str, float]], panel: Panel | None, best_epoch: int = 0) -> None:
+        """Nothing."""

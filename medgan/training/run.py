@@ -1,9 +1,10 @@
 """One training, from what the user asked to a model folder: the story of ``medgan train``."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lightning_fabric import Fabric
 from rich.console import Console
@@ -16,10 +17,11 @@ from medgan.data.streams import write_text
 from medgan.data.studies import Cohort, Data, Location
 from medgan.errors import ConfigError, DataError
 from medgan.pipeline import Pipeline
-from medgan.threads import taken
-from medgan.training.device import make_fabric
+from medgan.threads import free, taken
+from medgan.training.device import Place, make_fabric, take_place
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import CARD, Description, Origin, library_versions
+from medgan.training.ranks import AFTER_ANOTHER, LostRankError, Ranks, joined
 from medgan.training.recorder import Recorder, TrainLog
 from medgan.training.run_folder import RunFolder, changed_settings, is_begun, new_run, run_to_resume
 
@@ -49,6 +51,11 @@ class Order:
     device: str = "auto"
     threads: int | None = None
     """Of the processor; None takes those that are free, or with ``resume`` those of before."""
+    devices: int | None = None
+    """How many of a node's devices share the training; None is one, as many as ``device`` names, or as torchrun or srun
+    started processes."""
+    num_nodes: int | None = None
+    """How many machines do."""
     split: Path | None = None
     """A split to train on as it is, drawn elsewhere for several runs; None draws one."""
     phantom: bool = False
@@ -77,12 +84,47 @@ class Trained:
 
 
 def train(order: Order, console: Console) -> Trained:
-    """Train a pipeline.
+    """Train a pipeline; of several processes that torchrun or srun started, each gets the same answer.
 
     Raises:
         MedganError: Whatever keeps the training from starting or going on; the message says what to do.
         Interrupted: Asked to stop; the run can be resumed.
+        SystemExit: In a process beside the first, which tells what happened.
     """
+    place, devices = take_place(order.device, order.devices, order.num_nodes)
+    order = _with_threads(order, place)
+    with joined(place, devices, _assist, order) as ranks:
+        if ranks.first:
+            return ranks.of_first(_lead(replace(order, device=ranks.device), console, ranks))
+        try:
+            return _assist(ranks, order)
+        except (LostRankError, KeyboardInterrupt):
+            sys.exit(AFTER_ANOTHER)
+
+
+def _with_threads(order: Order, place: Place) -> Order:
+    """The order with the threads of each process of a training: what others of them compute is no neighbour's work."""
+    if place.world == 1:
+        return order
+    sharing = 1 if place.launcher else place.local_world  # srun gives each its cores, and torchrun tells it its threads
+    return replace(order, threads=max(1, (order.threads or free().number) // sharing))
+
+
+def _assist(ranks: Ranks, order: Order) -> Trained:
+    """What a rank beside the first does: the training alone, of what the first one has found."""
+    config, data, cohort, split, folder, resume = ranks.of_first(cast(Any, None))
+    pipeline = catalog.load(order.pipeline)(config)
+    with ranks.first_of_node():
+        if data is None and not cohort.studies[0].image.exists():
+            cohort = pipeline.cohort(None)  # each node has a phantom in its own cache
+        task = pipeline.task(cohort, split, Cache(default_folder()))
+    with taken(order.threads):
+        task.assist(folder, make_fabric(ranks.device, config.fit.precision), ranks, resume=resume)
+    return ranks.of_first(cast(Trained, None))
+
+
+def _lead(order: Order, console: Console, ranks: Ranks) -> Trained:
+    """What the first rank does: all that a training is."""
     from medgan.tracking import Tracker, check_store  # MLflow takes seconds
 
     root = order.out / catalog.load(order.pipeline).experiment()
@@ -90,19 +132,22 @@ def train(order: Order, console: Console) -> Trained:
         order = replace(order, resume=is_begun(root, order.name))
     run, pipeline, data = _resumed(order, root) if order.resume else _started(order, root)
     config, before = pipeline.config, run.facts()
+    ranks.share(config.fit.batch_size, config.fit.accumulate)
     check_store(order.tracking, before.get("tracking_uri"))
     log = TrainLog(console)
     with alone_in(run.path, console), log.listening(), taken(order.threads, begun=before.get("threads")) as threads:
-        _announce(order, pipeline, run, log)
+        _announce(order, pipeline, run, log, ranks)
         log.say(str(threads))
         cohort = pipeline.cohort(data)
         split = _frozen_split(order, pipeline, cohort, run)
         for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
             log.say(line)
         fabric = make_fabric(order.device, config.fit.precision)
-        task = pipeline.task(cohort, split, Cache(default_folder()))
-        learner = task.seeded()
-        facts = _fixed_facts(pipeline, cohort, split, data, fabric)
+        ranks.of_first((config, data, cohort, split, run.path, order.resume))
+        with ranks.first_of_node():
+            task = pipeline.task(cohort, split, Cache(default_folder()))
+        learner = task.seeded(ranks)
+        facts = _fixed_facts(pipeline, cohort, split, data, fabric) | {"devices": ranks.world}
         facts["phantom"] = data is None or order.phantom or before.get("phantom", False)
         tags, told = {key: str(facts[key]) for key in TAGS}, without_places(config)
         with Tracker.start(
@@ -126,7 +171,7 @@ def train(order: Order, console: Console) -> Trained:
                 tracker.text(to_yaml(told), run.config.name)
             phantom = facts["phantom"] or pipeline.on_phantom
             model = task.train(
-                run.path, fabric, learner=learner, resume=order.resume,
+                run.path, fabric, learner=learner, resume=order.resume, ranks=ranks,
                 origin=Origin.of(split, phantom=phantom, data_fingerprint=facts["data_fingerprint"]),
                 recorder=Recorder(run.path, tracker, console, log),
             )  # fmt: skip
@@ -189,7 +234,7 @@ def _resumed(order: Order, root: Path) -> Begun:
     return run, pipeline, data
 
 
-def _announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, log: TrainLog) -> None:
+def _announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, log: TrainLog, ranks: Ranks) -> None:
     """Say what is about to happen, and what was chosen on the user's behalf."""
     config, fit = pipeline.config, pipeline.config.fit
     if order.data is None and not order.resume:
@@ -198,6 +243,9 @@ def _announce(order: Order, pipeline: Pipeline[Any], run: RunFolder, log: TrainL
     size = f"size {config.size}" + (f", because this is {device}" if pipeline.sized_by_device else "")
     iterations = fit.epochs * fit.iterations_per_epoch
     log.say(f"{run.path}: {size}; {iterations} iterations of {fit.batch_size} patches")
+    if ranks.world > 1:
+        nodes = f" on {ranks.place.nodes} nodes" if ranks.place.nodes > 1 else ""
+        log.say(f"{ranks.world} devices{nodes} share each batch")
 
 
 def _frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: RunFolder) -> Split:

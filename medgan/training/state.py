@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from medgan.data.streams import replacing
 from medgan.errors import DataError, TrainingError
 from medgan.training.learner import Learner, Networks
+from medgan.training.ranks import Ranks
 
 Weights = dict[str, dict[str, torch.Tensor]]
 
@@ -65,7 +66,7 @@ class Progress:
     """In how many parts a batch goes through: as many as the settings say, or more where memory was too small."""
     sums: dict[str, float] = field(default_factory=dict)
     """Sum of each loss term over the epoch's iterations so far."""
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
     """In how many of them the term occurred: some set in later."""
     history: list[dict[str, float]] = field(default_factory=list)
     """Every finished epoch's metrics, with its number under ``epoch``."""
@@ -84,6 +85,9 @@ class State:
     optimizers: dict[str, Optimizer]
     ema: EMA
     progress: Progress
+    ranks: Ranks = field(default_factory=Ranks)
+    saved_by: int = 0
+    """How many ranks saved the state that was loaded."""
 
     def small(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What an iteration changes before its first step: the learner's own state, and random states."""
@@ -95,7 +99,13 @@ class State:
         _restore_random(before[1])
 
     def save(self, path: Path) -> None:
-        """Write the state whole or not at all: a kill at any moment leaves the state before."""
+        """Write the state whole or not at all: a kill at any moment leaves the state before.
+
+        All ranks take part, and the first one writes: of the others only the random states differ.
+        """
+        random_states = self.ranks.all(_random_states())
+        if not self.ranks.first:
+            return
         save_atomic(
             {
                 "progress": asdict(self.progress),
@@ -104,18 +114,21 @@ class State:
                 "averages": weights_of(self.ema.networks),
                 "memory": self.learner.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),
-                "random": _random_states(),
+                "random": random_states[0],
+                "random_of_others": random_states[1:],
             },
             path,
         )
 
     def load(self, path: Path) -> None:
-        """Take the state in ``path``.
+        """Take the state in ``path``, which the first rank reads.
+
+        Where there were fewer ranks before, those that are new keep the random state that they have.
 
         Raises:
             TrainingError: The file is damaged, or of another run's networks.
         """
-        content = load_checked(path)
+        content = self.ranks.of_first(load_checked(path) if self.ranks.first else {})
         try:
             load_weights(self.networks, content["networks"])
             load_weights(self.ema.networks, content["averages"])
@@ -124,7 +137,10 @@ class State:
             self.learner.load_state_dict(content["memory"])
             self.fabric.strategy.precision.load_state_dict(content["precision"])
             self.progress = Progress(**content["progress"])
-            _restore_random(content["random"])
+            random_states = [content["random"], *content.get("random_of_others", ())]
+            self.saved_by = len(random_states)
+            if self.ranks.rank < self.saved_by:
+                _restore_random(random_states[self.ranks.rank])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(

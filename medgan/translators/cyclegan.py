@@ -140,11 +140,18 @@ class CycleGAN(UnpairedTranslator):
         with self.frozen_discriminators():
             generator, fake_target, fake_source = self.generator_terms(batch)
             self.descend(self.generator_optimizer, generator)
-        seen_target, seen_source = self.target_pool(fake_target.detach()), self.source_pool(fake_source.detach())
+        seen_target, seen_source = (
+            self.replayed(self.target_pool, fake_target),
+            self.replayed(self.source_pool, fake_source),
+        )
         discriminator = self.discriminator_terms("target_discriminator", centre_channel(target), seen_target)
         discriminator |= self.discriminator_terms("source_discriminator", centre_channel(source), seen_source)
         self.descend(self.discriminator_optimizer, discriminator)
         return {name: term.detach() for name, term in (generator | discriminator).items()}
+
+    def replayed(self, pool: ReplayPool, fake: Tensor) -> Tensor:
+        """New and old images in the place of ``fake`` (B, 1, *shape); all ranks keep the pool of the whole batch."""
+        return self.ranks.part(pool(self.ranks.gather(fake.detach())))
 
     def generator_terms(self, batch: Batch) -> tuple[Terms, Tensor, Tensor]:
         """Weighted terms of both generators, and what they generate of target and source, (B, 1, *shape) each.

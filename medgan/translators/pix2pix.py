@@ -1,5 +1,6 @@
 """pix2pix: paired translation by a conditional GAN and L1 (Isola et al. 2017, arXiv:1611.07004)."""
 
+from functools import partial
 from typing import Literal, Unpack
 
 import torch
@@ -81,7 +82,7 @@ class Pix2Pix(Translator):
     def l1_terms(self, batch: Batch, fake: Tensor) -> Terms:
         """The weighted distance of fake (B, 1, *shape) to the target of the batch."""
         target = centre_channel(batch["target"])
-        distance = losses.reconstruction(fake, target, self.voxel_weight(batch, target))
+        distance = losses.reconstruction(fake, target, self.voxel_weight(batch, target), self.ranks.total)
         return {"l1": self.config.l1 * distance}
 
     def voxel_weight(self, batch: Batch, target: Tensor) -> Tensor | None:
@@ -101,6 +102,6 @@ class Pix2Pix(Translator):
 
     def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Mean absolute error on held-out pairs."""
-        fakes = [self.translate(networks["to_target"], study) for study in held_out.source]
+        fakes = self.ranks.shared_out(held_out.source, partial(self.translate, networks["to_target"]))
         metrics = paired_metrics(held_out, fakes, self.pair)
         return Judgement(metrics, self.panel(held_out.source, fakes, held_out.target))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import zip_longest
 from typing import TypedDict, Unpack
 
@@ -162,7 +163,7 @@ class UnpairedTranslator(Translator):
 
     def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Distances of distributions, and changes where nothing may change."""
-        fakes = [self.translate(networks["to_target"], study) for study in held_out.source]
+        fakes = self.ranks.shared_out(held_out.source, partial(self.translate, networks["to_target"]))
         return Judgement(unpaired_metrics(held_out, fakes, self.pair), self.panel(held_out.source, fakes))
 
     def diagnose(self, means: Mapping[str, float]) -> str | None:

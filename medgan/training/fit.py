@@ -288,7 +288,7 @@ class Fit:
         for name, term in terms.items():
             if name not in self._sums:
                 exact = torch.float32 if term.device.type == "mps" else torch.float64
-                self._sums[name] = torch.tensor(progress.sums.get(name, 0.0), dtype=exact, device=term.device)
+                self._sums[name] = torch.full((), progress.sums.get(name, 0.0), dtype=exact, device=term.device)
             self._sums[name] += term
             progress.counts[name] = progress.counts.get(name, 0) + 1
         if self.fabric.device.type == "cpu":

@@ -24,7 +24,7 @@ def test_the_check_runs_whole_without_mlflow_monai_and_a_gpu_of_which_it_then_sa
     assert "**No GPU: these figures say nothing about one.**" in text
     for row in (
         "| 3D CycleGAN | ms an iteration, checkpointing |",
-        "| 2.5D pix2pix | loader, ms a batch of 2 (0 workers) |",
+        "| 2.5D pix2pix | loader, ms a batch of 2 |",
         "| 2D CycleGAN | resume | equal to the bit after a stop and a resume; equal to the bit of two trainings",
         "| 2D CycleGAN | a memory that is too small | goes on with a batch in 2 parts |",
     ):

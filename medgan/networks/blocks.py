@@ -28,8 +28,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to the same; statistics are of 32 bits whatever comes."""
-        last = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
-        if x.device.type != "cpu" or not x.is_contiguous(memory_format=last):
+        if x.device.type != "cpu":
             return F.instance_norm(x)
         # A weight of 32 bits is what keeps the statistics of a narrower map in 32 bits.
         ones = x.new_ones(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
@@ -94,7 +93,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         first, second = (convolution(spatial, channels, channels, 3, norm=norm) for _ in range(2))
         dropped = [DROPOUT[spatial](dropout)] if dropout else []
-        self.layers = nn.Sequential(first, nn.ReLU(inplace=True), *dropped, second)
+        self.layers = nn.Sequential(first, nn.ReLU(), *dropped, second)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to the same shape."""

@@ -34,11 +34,11 @@ class PatchDiscriminator(nn.Module):
         conv = CONVOLUTION[spatial]
         kernel, stride, padding = (1, 1, 0) if receptive_field == 1 else (4, 2, 1)
         strided, width = STRIDED_LAYERS.get(receptive_field, 1), channels
-        self.layers = nn.Sequential(conv(inputs, channels, kernel, stride, padding), nn.LeakyReLU(0.2, inplace=True))
+        self.layers = nn.Sequential(conv(inputs, channels, kernel, stride, padding), nn.LeakyReLU(0.2))
         for level in range(1, strided + 1):
             before, width = width, channels * min(2**level, 8)
             layer = conv(before, width, kernel, stride if level < strided else 1, padding, bias=has_bias(norm))
-            self.layers.extend([layer, normalisation(norm, width, spatial), nn.LeakyReLU(0.2, inplace=True)])
+            self.layers.extend([layer, normalisation(norm, width, spatial), nn.LeakyReLU(0.2)])
         self.layers.append(conv(width, 1, kernel, 1, padding))
         initialise(self)
         if norm == "none":

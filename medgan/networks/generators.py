@@ -52,20 +52,18 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         self.multiple, self.skips, first = 2**downs, skips, 3 if skips else 7
         widths = [channels * min(2**level, 8) for level in range(downs + 1)]
-        self.stem = nn.Sequential(convolution(spatial, inputs, widths[0], first, norm=norm), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(convolution(spatial, inputs, widths[0], first, norm=norm), nn.ReLU())
         self.down = nn.ModuleList(
-            nn.Sequential(convolution(spatial, fine, coarse, 3, stride=2, norm=norm), nn.ReLU(inplace=True))
+            nn.Sequential(convolution(spatial, fine, coarse, 3, stride=2, norm=norm), nn.ReLU())
             for fine, coarse in pairwise(widths)
         )
         self.blocks = nn.Sequential(*(ResidualBlock(spatial, widths[-1], norm, dropout) for _ in range(blocks)))
         self.up = nn.ModuleList(
-            nn.Sequential(UpSample(spatial, coarse, fine, norm, upsampling), nn.ReLU(inplace=True))
+            nn.Sequential(UpSample(spatial, coarse, fine, norm, upsampling), nn.ReLU())
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.merge = nn.ModuleList(
-            nn.Sequential(convolution(spatial, 2 * fine, fine, 3, norm=norm), nn.ReLU(inplace=True))
-            if skips
-            else nn.Identity()
+            nn.Sequential(convolution(spatial, 2 * fine, fine, 3, norm=norm), nn.ReLU()) if skips else nn.Identity()
             for fine in widths[-2::-1]
         )
         self.last = convolution(spatial, widths[0], outputs, first)
@@ -157,6 +155,6 @@ def _doubling(
 ) -> nn.Sequential:
     dropped = [DROPOUT[spatial](dropout)] if dropout else []
     if upsampling == "resize":
-        return nn.Sequential(nn.ReLU(inplace=True), UpSample(spatial, inputs, outputs, norm, upsampling), *dropped)
+        return nn.Sequential(nn.ReLU(), UpSample(spatial, inputs, outputs, norm, upsampling), *dropped)
     transposed = TRANSPOSED[spatial](inputs, outputs, 4, 2, 1, bias=has_bias(norm))
-    return nn.Sequential(nn.ReLU(inplace=True), transposed, normalisation(norm, outputs, spatial), *dropped)
+    return nn.Sequential(nn.ReLU(), transposed, normalisation(norm, outputs, spatial), *dropped)

@@ -176,12 +176,10 @@ class WholeDiscriminator(nn.Module):
         wide = [channels * min(2**level, 8) for level in range(len(strides))]
         conv: LayerType = CONVOLUTION[spatial]
         arriving = inputs + self.concatenated
-        self.layers = nn.Sequential(
-            conv(arriving, wide[0], _kernels(strides[0]), strides[0], 1), nn.LeakyReLU(0.2, inplace=True)
-        )
+        self.layers = nn.Sequential(conv(arriving, wide[0], _kernels(strides[0]), strides[0], 1), nn.LeakyReLU(0.2))
         for (fine, coarse), stride in zip(pairwise(wide), strides[1:], strict=True):
             halve = conv(fine, coarse, _kernels(stride), stride, 1, bias=has_bias(norm))
-            self.layers.extend([halve, normalisation(norm, coarse, spatial), nn.LeakyReLU(0.2, inplace=True)])
+            self.layers.extend([halve, normalisation(norm, coarse, spatial), nn.LeakyReLU(0.2)])
         self.last = conv(wide[-1], outputs, _smallest_map(shape))
         self.width = wide[-1]
         """Channels of :meth:`features`."""

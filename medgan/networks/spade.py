@@ -28,7 +28,7 @@ class _Spade(nn.Module):
     def __init__(self, spatial: int, maps: int, channels: int, hidden: int, norm: SpadeNorm) -> None:
         super().__init__()
         self.groups = channels if norm == "instance" else 1 if channels % 8 else channels // 8
-        self.shared = nn.Sequential(convolution(spatial, maps, hidden, 3), nn.ReLU(inplace=True))
+        self.shared = nn.Sequential(convolution(spatial, maps, hidden, 3), nn.ReLU())
         self.gamma, self.beta = (convolution(spatial, hidden, channels, 3) for _ in range(2))
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:

@@ -352,7 +352,9 @@ class Fit:
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last if tensor.dim() == 4 else torch.channels_last_3d)
+    # Copied, whatever it was: the layout of a single channel is both, and a convolution then takes channels-first.
+    layout = torch.channels_last if tensor.dim() == 4 else torch.channels_last_3d
+    return torch.empty_like(tensor, memory_format=layout).copy_(tensor)
 
 
 @contextmanager

@@ -170,6 +170,10 @@ class Learner(ABC):
         scaler = getattr(self.attached.strategy.precision, "scaler", None)
         for optimizer in self._waiting:
             self.ranks.average(optimizer)
+            for each in (each for group in optimizer.param_groups for each in group["params"]):
+                # Adam's one kernel walks through both as they lie in memory.
+                if each.grad is not None and each.grad.stride() != each.stride():
+                    each.grad = torch.empty_like(each).copy_(each.grad)
             if scaler:  # by the scale of their losses, which Fabric's own step may change before the next one's
                 scaler.step(getattr(optimizer, "optimizer", optimizer))
             else:

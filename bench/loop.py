@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         arms = {"iteration": arguments, "step": (*arguments, "--bare")}
         commands = {name: Command("arms/learners.py", each) for name, each in arms.items()}
         times = side_by_side(commands, rounds=rounds, seconds=2, clocks=clocks)
-        for clock in clocks:
+        for clock in times.rounds["step"]:
             iterations, steps = (times.rounds[arm][clock] for arm in ("iteration", "step"))
             pairs = list(zip(iterations, steps, strict=True))
             beside = Spread.of([1000 * (iteration - step) for iteration, step in pairs])

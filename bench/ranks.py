@@ -1,18 +1,21 @@
 """Two processes that share a batch, against one that has it alone: how far weights are apart, and patches a second.
 
-    python bench/ranks.py [--rounds 3] [--iterations 12]
+    python bench/ranks.py [--rounds 3] [--iterations 10] [--quick]
 
 CycleGAN on patches of 128 x 128 voxels, batch 2, 32 bits, on the CPU: two ranks of one thread each, one process of two
 threads, and one of one thread, in turn. Random patches lie in memory: only steps, gradients and agreement count.
 """
 
 import argparse
-import statistics
+import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
+from page import judged, table
+from timing import Round, Spread, in_turn
 
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.patches import Batch, PatchConfig, Patches
@@ -24,6 +27,7 @@ from medgan.training.ranks import Ranks, joined
 from medgan.training.recorder import Recorder, Unrecorded
 from medgan.translators.cyclegan import CycleGAN, CycleGANConfig
 
+TWO, ONE, ALONE = "two ranks, a thread each", "one process, two threads", "one process, one thread"
 TARGET = 0.9
 """Of one process with two threads."""
 
@@ -74,37 +78,38 @@ def timed(ranks: Ranks, folder: str, iterations: int, threads: int) -> tuple[flo
     return 2 * (iterations - 3) / (stamps[-1] - stamps[2]), weights
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: list[str] | None = None) -> int:
+    """Print the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--iterations", type=int, default=12)
-    asked = parser.parse_args()
-    rates: dict[str, list[float]] = {"two ranks, a thread each": [], "one process, two threads": [], "one thread": []}
+    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="one round of few iterations: it runs, and is no evidence")
+    order = parser.parse_args(argv)
+    rounds, iterations = (1, 5) if order.quick else (order.rounds, order.iterations)
     weights = {}
-    for _ in range(asked.rounds):
-        for name in rates:
-            with tempfile.TemporaryDirectory() as folder:
-                given = folder, asked.iterations, 2 if "two threads" in name else 1
-                if name.startswith("two"):
-                    with joined(Place(0, 2, 0, 2), ("cpu", "cpu"), timed, *given) as ranks:
-                        rate, weights[name] = timed(ranks, *given)
-                else:
-                    rate, weights[name] = timed(Ranks(), *given)
-            rates[name].append(rate)
-    print("| | patches a second, median | lowest | highest |\n|---|---|---|---|")
-    for name, values in rates.items():
-        print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |")
-    two, one, _ = rates.values()
-    ratios = [ours / other for ours, other in zip(two, one, strict=True)]
-    median = statistics.median(ratios)
-    met = "met" if median >= TARGET else f"missed by {TARGET - median:.2f}"
-    print(f"\nTwo ranks have {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f}) of the throughput of one process")
-    print(f"with two threads; the target is {TARGET}: {met}.")
-    ours, others = weights["two ranks, a thread each"], weights["one thread"]
-    apart = max(float((ours[name] - others[name]).abs().max()) for name in ours)
-    print(f"After {asked.iterations} iterations their weights differ by {apart:.1e} at most.")
+
+    def rate(name: str) -> Round:
+        with tempfile.TemporaryDirectory() as folder:
+            given = folder, iterations, 2 if name == ONE else 1
+            if name == TWO:
+                with joined(Place(0, 2, 0, 2), ("cpu", "cpu"), timed, *given) as ranks:
+                    patches, weights[name] = timed(ranks, *given)
+            else:
+                patches, weights[name] = timed(Ranks(), *given)
+        return {"patches": patches}
+
+    times = in_turn({name: partial(rate, name) for name in (TWO, ONE, ALONE)}, rounds)
+    rates = {name: [each["patches"] for each in rows] for name, rows in times.items()}
+    share = Spread.of([ours / other for ours, other in zip(rates[TWO], rates[ONE], strict=True)])
+    apart = max(float((one - weights[ALONE][name]).abs().max()) for name, one in weights[TWO].items())
+    print(
+        f"CycleGAN on patches of 128², batch 2; after {iterations} iterations weights differ by {apart:.1e} at most.\n"
+    )
+    print(table(("", "patches a second"), [(name, f"{Spread.of(each):.2f}") for name, each in rates.items()]))
+    verdict = f"{TWO} against {ONE}", f"{share:.2f}", judged(share.median, TARGET)
+    print(table(("target", "measured", ""), [verdict]))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

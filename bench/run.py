@@ -21,6 +21,7 @@ PARTS = {
     "loop": "The loop around the step",
     "first_step": "The first step, and starting up",
     "patches": "Patches, and two thousand studies",
+    "ranks": "Two ranks",
     "conversion": "Conversion",
 }
 """By part, which is a script of that name, the title of its section."""

@@ -27,6 +27,8 @@ Clocks = Sequence[str]
 THREADS = {"cpu": 1, "wall": len(os.sched_getaffinity(0))}
 """With how many threads each clock is read."""
 CLOCKS = tuple(THREADS)
+BUSY = 3.0
+"""Where all threads take so many times longer than one thread's CPU seconds, others have the cores."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,12 @@ def side_by_side(
         times.flops = {name: arms[name].flops() for name in flops}
         for clock in clocks:
             threads = THREADS[clock]
-            calls = {name: _calls(arm, clock, seconds) for name, arm in arms.items()}
+            calls = {}
+            for name, arm in arms.items():
+                calls[name], once = _calls(arm, clock, seconds)
+                if once > BUSY * Spread.of(times.rounds[name].get("cpu", [once])).median:
+                    print(f"{name}: the machine is busy, so its wall clock is not read", file=sys.stderr)
+                    return times
             ready = {name: partial(arm.time, calls[name], threads) for name, arm in arms.items()}
             for name, each in in_turn(ready, rounds).items():
                 times.rounds[name][clock] = [one[clock] for one in each]
@@ -191,10 +198,12 @@ def side_by_side(
     return times
 
 
-def _calls(arm: Arm, clock: str, seconds: float) -> int:
-    """How many calls fill a round; the first call warms up, and what is slow is not called twice for it."""
-    first = arm.time(1, THREADS[clock])[clock]
-    return 1 if first > seconds else max(1, round(seconds / arm.time(1, THREADS[clock])[clock]))
+def _calls(arm: Arm, clock: str, seconds: float) -> tuple[int, float]:
+    """How many calls fill a round, and what one takes; the first warms up, but what is slow is not called again."""
+    once = arm.time(1, THREADS[clock])[clock]
+    if once < seconds:
+        once = arm.time(1, THREADS[clock])[clock]
+    return max(1, round(seconds / once)), once
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from medgan.data.belonging import check_belongs
 from medgan.data.domains import Domain
 from medgan.data.hashes import default_folder, file_hash
 from medgan.data.preparation import GridConfig, Prepared, Scan, prepare
+from medgan.data.raw import data_beside
 from medgan.data.streams import replacing, write_text
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume
@@ -100,9 +101,11 @@ def _fill(task: tuple[Cache, Study, Domain, GridConfig]) -> None:
 
 
 def _bytes(image: Path) -> int:
-    """What an image, or the folder of a series, takes on the disk."""
-    files = image.iterdir() if image.is_dir() else [image]
-    return sum(file.stat().st_size for file in files)
+    """What an image takes on the disk: one file or two, or all of the folder that a series lies in."""
+    if image.is_file():
+        return sum(file.stat().st_size for file in (image, data_beside(image)) if file)
+    folder = image if image.is_dir() else image.parent
+    return sum(file.lstat().st_size for file in folder.iterdir())
 
 
 def _read(entry: Path) -> Prepared:

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from medgan.data.cache import Cache, default_folder
+from medgan.data.cache import Cache, _bytes, default_folder
 from medgan.data.domains import Domain, Window
 from medgan.data.grid import made_up_grid
 from medgan.data.preparation import GridConfig, prepare, scan_of
@@ -173,6 +173,13 @@ def test_studies_are_prepared_side_by_side_and_a_bad_one_is_told_to_who_asks_for
     assert entries(cache) == before
     with pytest.raises(DataError, match=r"broken\.nii\.gz"):
         cache.prepared(broken, CT, COARSE)
+
+
+def test_what_a_study_takes_on_the_disk_is_known_of_files_folders_and_series(tmp_path):
+    for name in ("a.dcm", "b.dcm"):
+        (tmp_path / name).write_bytes(b"12345")
+    taken = {name: _bytes(tmp_path / name) for name in (".", "series_1", "a.dcm")}
+    assert taken == {".": 10, "series_1": 10, "a.dcm": 5}
 
 
 def test_those_that_prepare_the_same_study_at_once_agree(cache, study):

@@ -126,9 +126,10 @@ class Measured:
                     raise SystemExit(f"{shlex.join(command)} ended with {run.code}, not {code}")
                 runs[name].append(run)
         seconds = [Spread.of([run.seconds for run in each]) for each in runs.values()]
+        cpu = [f"{Spread.of([run.cpu_s for run in each]):.2f}" for each in runs.values()]
         memory = [f"{max(run.peak_mb for run in each):.0f}" for each in runs.values()]
         verdict = judged(seconds[-1].median, target_s, most=True) if target_s else ""
-        self.rows.append([what, *(f"{each:.2f}" for each in seconds), *memory, verdict])
+        self.rows.append([what, *(f"{each:.2f}" for each in seconds), *cpu, *memory, verdict])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -156,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
         measured.row("ten wrong uses, each", [[*program, *shlex.split(wrong)] for wrong in WRONG], 0.5, code=2)
         convert = ["convert", study, folder / "converted.nii.gz", "--model", model, "--overwrite", "--device", "cpu"]
         measured.row("one small study converted", [[*program, *map(str, convert)]], 0)
-    heads = [f"{unit}, {name}" for unit in ("s", "MB") for name in codes]
+    heads = [f"{unit}, {name}" for unit in ("s", "CPU s", "MB") for name in codes]
     print(table(["", *heads, "target, s"], measured.rows))
     print(f"`python bench/first_step.py{' --before …' if given.before else ''}`: medians, with the lowest and highest.")
     return 0

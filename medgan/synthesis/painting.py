@@ -45,6 +45,8 @@ PERCENT = 50.0
 """Of the window, for a distance of 1 in [-1, 1]."""
 
 Mask = NDArray[np.bool_]
+HIDDEN = "hidden"
+"""The key of what is hidden of a patch."""
 
 
 class HidingConfig(Config):
@@ -193,6 +195,7 @@ class Painting(LesionGenerator):
 
     holes_only = False
     """Whether nothing but healthy tissue is hidden."""
+    prepares = True
 
     def __init__(self, config: PaintingConfig, lesions: LesionConfig) -> None:
         painter = config.build(lesions)
@@ -207,10 +210,13 @@ class Painting(LesionGenerator):
         """What is hidden of each patch, (B, 1, *spatial) of 0 and 1."""
         return hide(batch[IMAGE], batch[LABELS], self.config.hiding, rng, holes_only=self.holes_only)
 
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch with what is hidden of it: components are counted, which a GPU does not."""
+        return batch | {HIDDEN: self.hidden(batch, np.random.default_rng(int(torch.randint(2**31, (1,)))))}
+
     def training_step(self, batch: Batch) -> Terms:
-        """Hide, paint, and descend: the discriminator first, then the painter."""
-        rng = np.random.default_rng(int(torch.randint(2**31, (1,))))
-        inputs = self._inputs(batch, self.hidden(batch, rng))
+        """Paint what is hidden, and descend: the discriminator first, then the painter."""
+        inputs = self._inputs(batch, (batch if HIDDEN in batch else self.prepare(batch))[HIDDEN])
         real, fake = batch[IMAGE], self.generator(*inputs)
         terms, discriminator = self._truth_terms(real, fake, inputs), {}
         adversarial = self.config.adversarial

@@ -317,7 +317,11 @@ class Fit:
 
     def _on_device(self, batch: Batch) -> Batch:
         """A loader's batch moved, and there varied."""
-        moved = self.dataset.augmented(self.fabric.to_device(batch))
+        moved: Batch
+        if self.learner.prepares:
+            moved = self.fabric.to_device(self.learner.prepare(self.dataset.augmented(batch)))
+        else:
+            moved = self.dataset.augmented(self.fabric.to_device(batch))
         if not self.config.channels_last:
             return moved
         # A condition (B, D) is no image.

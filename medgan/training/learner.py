@@ -61,6 +61,8 @@ class Learner(ABC):
     """Why several devices cannot share its batches; empty where they can."""
     saved: tuple[str, ...] = ()
     """Attributes, each a number, that :meth:`state_dict` holds."""
+    prepares: bool = False
+    """Whether :meth:`prepare` adds something."""
 
     def __init__(self) -> None:
         self.fabric: Fabric | None = None
@@ -95,6 +97,10 @@ class Learner(ABC):
         """Its device and precision."""
         assert self.fabric is not None, "attach comes first"
         return self.fabric
+
+    def prepare(self, batch: Batch) -> Batch:
+        """A batch with what only a CPU works out of its patches, before they go to the device: none waits for it."""
+        return batch
 
     @abstractmethod
     def training_step(self, batch: Batch) -> Terms:

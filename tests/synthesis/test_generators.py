@@ -159,4 +159,4 @@ def test_a_stopped_and_resumed_run_equals_one_that_was_not(tmp_path, monkeypatch
                 assert torch.equal(weight, parts[part][network][name]), f"{part} {network} {name}"
     assert whole["progress"] == parts["progress"]
     assert whole["memory"] == parts["memory"]
-    assert whole["memory"]["iteration"] == 9
+    assert whole["progress"]["iteration"] == 9

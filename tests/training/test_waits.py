@@ -27,10 +27,18 @@ TRANSLATORS = {
     "pix2pix": {"kind": "pix2pix", "dropout": 0.5, "norm": "batch", "bone_weight": 2.0, "rim_weight": 0.0},
     "registered": {"kind": "registered"},
 }
+PAINTER = {
+    "network": {"kind": "spade", "channels": 4, "downs": 1, "hidden": 4},
+    "discriminator": {"receptive_field": 16, "channels": 4, "norm": "none"},
+}
 GAMES = {
     kind: {"kind": kind, "generator": {"latent": 4, "channels": 4}, "discriminator": {"channels": 4}}
     for kind in ("dcgan", "conditional", "acgan")
-} | {"progressive": {"kind": "progressive", "latent": 4, "channels": 4, "shares": [1, 1, 1]}}
+} | {
+    "progressive": {"kind": "progressive", "latent": 4, "channels": 4, "shares": [1, 1, 1]},
+    "mask_to_lesion": {"kind": "mask_to_lesion", "grain": 1.0, "warm_up_iterations": 1} | PAINTER,
+    "inpainting": {"kind": "inpainting", "adversarial": "wasserstein", "warm_up_iterations": 0} | PAINTER,
+}
 
 
 class NoCopies(TorchFunctionMode):
@@ -63,7 +71,7 @@ def step(learner, batch):
     learner.budget = 4
     with NoCopies():
         for _ in range(3):
-            moved = {key: value.to(META, non_blocking=True) for key, value in batch.items()}
+            moved = {key: value.to(META, non_blocking=True) for key, value in learner.prepare(batch).items()}
             terms = learner.iterate(moved, parts=2)
     assert {term.device for term in terms.values()} == {META}
 

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
 from medgan.errors import ConfigError
@@ -135,3 +137,17 @@ def test_batches_that_go_through_a_network_together_come_out_as_alone(shape, nor
     assert both.passes == (2 if norm == "batch" else 1)
     for batch, result in zip(batches, together, strict=True):
         torch.testing.assert_close(result, both(batch, condition))
+
+
+def test_in_16_bits_all_players_step_by_the_scale_of_their_losses():
+    batch, scaler = {"level": torch.tensor([1.0, 2.0, 3.0, 6.0])}, torch.amp.GradScaler("cpu", 8.0, growth_interval=1)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    for parts in (1, 2):
+        plain, scaled = Two(), Two()
+        wrapped = {name: fabric.setup_optimizers(each) for name, each in scaled.optimizers().items()}
+        scaled.attach(fabric, scaled.networks(), wrapped)
+        for _ in range(2):  # the scale doubles after each step
+            for learner in (plain, scaled):
+                learner.iterate(batch, parts)
+        assert scaled.values() == plain.values()
+    assert scaler.get_scale() == 8 * 2 ** (2 * 2 + 2)

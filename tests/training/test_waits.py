@@ -70,7 +70,7 @@ def step(learner, batch):
     learner.attach(fabric, learner.networks(), optimizers)
     learner.budget = 4
     with NoCopies():
-        for _ in range(3):
+        for _ in range(2):
             moved = {key: value.to(META, non_blocking=True) for key, value in learner.prepare(batch).items()}
             terms = learner.iterate(moved, parts=2)
     assert {term.device for term in terms.values()} == {META}

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from medgan.losses import (
     binary_cross_entropy,
+    dice,
     discriminator_loss,
     fake_loss,
     feature_matching,
@@ -234,3 +235,14 @@ def test_features_match_where_their_means_do_and_those_of_real_images_do_not_lea
     matching.backward()
     assert real.grad is None
     assert fake.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("spatial", [(8, 8), (8, 8, 4)], ids=["2d", "3d"])
+def test_dice_is_that_of_monai_over_the_batch(spatial):
+    from monai.losses import DiceLoss
+
+    scores, labels = torch.randn(3, 4, *spatial, requires_grad=True), torch.randint(4, (3, 1, *spatial))
+    ours = dice(scores, labels)
+    theirs = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)(scores, labels)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(each, scores)[0] for each in (ours, theirs)))

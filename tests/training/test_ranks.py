@@ -147,6 +147,26 @@ def test_a_rank_that_is_lost_ends_all_and_is_named(tmp_path, how, said):
     assert re.search(said, ended.stderr)
 
 
+UNDER_TORCHRUN = """
+from medgan.training.device import take_place
+from medgan.training.ranks import joined
+
+if __name__ == "__main__":
+    with joined(*take_place("cpu", None, None), print) as ranks:
+        places = ranks.all((ranks.rank, ranks.place.launcher))
+        if ranks.first:
+            print(places)
+"""
+
+
+def test_processes_that_torchrun_started_find_each_other(tmp_path):
+    (tmp_path / "command.py").write_text(UNDER_TORCHRUN, encoding="utf-8")
+    started = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "command.py"]
+    places = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    ended = subprocess.run(started, cwd=tmp_path, env=os.environ | places, capture_output=True, text=True, timeout=240)
+    assert "[(0, 'torchrun'), (1, 'torchrun')]" in ended.stdout, ended.stderr
+
+
 @pytest.mark.parametrize("kind", ["cyclegan", "pix2pix", "segmenter"])
 def test_validation_that_ranks_share_gives_what_one_process_finds(make_translator, held_out, kind):
     studies = held_out(5, 3, 3)

@@ -121,9 +121,10 @@ def waits(folder: Path, iterations: int) -> Iterator[str]:
     step = f"A step that sleeps {1e3 * STEP_S:.0f} ms"
     yield f"{step}, batches of {BATCH} pairs with intensities, 2 workers, {iterations} steps:"
     yield ""
-    yield "| patches | of the time the step waits, % | target |"
-    yield "|---|---|---|"
+    yield "| patches | of the time the step waits, % | target | CPU a batch of the workers, ms | of the trainer |"
+    yield "|---|---|---|---|---|"
     for name, (dimensions, size) in SHAPES.items():
+        ended, own = _ended_s(), time.process_time()
         source = batches(dataset(folder, dimensions, size, varied=True), 0, iterations + 5, BATCH, workers=2)
         for _ in range(5):  # the workers have begun
             next(source)
@@ -134,9 +135,16 @@ def waits(folder: Path, iterations: int) -> Iterator[str]:
             next(source)
             waited += time.perf_counter() - asked
             time.sleep(STEP_S)
-        source.close()
         share = 100 * waited / (time.perf_counter() - started)
-        yield f"| {name} | {share:.1f} | {judged(share, MOST_WAIT, most=True)} |"
+        source.close()
+        workers, trainer = (1e3 * s / (iterations + 5) for s in (_ended_s() - ended, time.process_time() - own))
+        yield f"| {name} | {share:.1f} | {judged(share, MOST_WAIT, most=True)} | {workers:.1f} | {trainer:.1f} |"
+
+
+def _ended_s() -> float:
+    """Seconds of CPU of the processes that this one began and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def many(folder: Path) -> str:

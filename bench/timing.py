@@ -26,7 +26,8 @@ Round = dict[str, float]
 Clocks = Sequence[str]
 THREADS = {"cpu": 1, "wall": len(os.sched_getaffinity(0))}
 """With how many threads each clock is read."""
-CLOCKS = tuple(THREADS)
+CLOCKS = tuple(os.environ.get("MEDGAN_BENCH_CLOCKS", "cpu wall").split())
+"""Those that are read: on a machine that others use, CPU seconds alone."""
 BUSY = 3.0
 """Where all threads take so many times longer than one thread's CPU seconds, others have the cores."""
 
@@ -144,8 +145,8 @@ class Times:
     def row(self, arm: str, base: str, unit: float = 1e3, digits: str = ".0f") -> list[str]:
         """Cells of a table: by clock the time of a call in seconds / ``unit``, then by clock the ratio to ``base``."""
         taken = {clock: Spread.of([unit * each for each in rounds]) for clock, rounds in self.rounds[arm].items()}
-        times = [f"{taken[clock]:{digits}}" if clock in taken else "" for clock in CLOCKS]
-        ratios = [f"{self.speed_up(arm, base, clock):.2f}" if clock in taken else "" for clock in CLOCKS]
+        times = [f"{taken[clock]:{digits}}" if clock in taken else "" for clock in THREADS]
+        ratios = [f"{self.speed_up(arm, base, clock):.2f}" if clock in taken else "" for clock in THREADS]
         return [*times, *(["1", "1"] if arm == base else ratios)]
 
 

@@ -66,6 +66,6 @@ def page(sections: Mapping[str, str], command: str, seconds: Mapping[str, float]
         "A ratio is the median over rounds, with the lowest and highest beside it.\n"
         "*CPU* counts the seconds of one thread; *wall* is the clock's time with all threads.\n"
         "Where others have the machine's cores the wall clock is not read, and its cells are empty.\n"
-        "What each part does is said in [bench/README.md](../bench/README.md).\n\n"
+        "What each part does is said in `bench/README.md`.\n\n"
         f"{table(('', ''), rows)}\n{parts}\n## How long it took\n\n{table(('part', 's'), took)}"
     )

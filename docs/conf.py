@@ -9,6 +9,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+# Autodoc imports modules as type checkers see them, in which MLflow's FastAPI cannot be loaded: load it before.
+import mlflow.artifacts  # noqa: E402, F401
 import typer  # noqa: E402
 from pygments.lexers.special import TextLexer  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402

@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
         measured = Measured(codes, 1 if given.quick else given.rounds, folder)
         measured.row("first step, nothing cached", [[sys.executable, "-c", FIRST, *TRAIN]], 15, cold=True)
         measured.row("first step, studies cached", [[sys.executable, "-c", FIRST, *TRAIN]], 6)
-        measured.row("`medgan --help`", [[*program, "--help"]], 0.5)
+        measured.row("help, of all commands", [[*program, "--help"]], 0.5)
         measured.row("ten wrong uses, each", [[*program, *shlex.split(wrong)] for wrong in WRONG], 0.5, code=2)
         convert = ["convert", study, folder / "converted.nii.gz", "--model", model, "--overwrite", "--device", "cpu"]
         measured.row("one small study converted", [[*program, *map(str, convert)]], 0)

@@ -183,22 +183,25 @@ def side_by_side(
     with ExitStack() as stack:
         arms = {name: stack.enter_context(Arm(command)) for name, command in commands.items()}
         times = Times({name: {} for name in arms}, {name: arm.facts for name, arm in arms.items()})
-        for clock in clocks:
-            threads = THREADS[clock]
-            calls = {}
-            for name, arm in arms.items():
-                calls[name], once = _calls(arm, clock, seconds)
-                if once > BUSY * Spread.of(times.rounds[name].get("cpu", [once])).median:
-                    print(f"{name}: the machine is busy, so its wall clock is not read", file=sys.stderr)
-                    times.flops = {each: arms[each].flops() for each in flops}
-                    return times
-            ready = {name: partial(arm.time, calls[name], threads) for name, arm in arms.items()}
-            for name, each in in_turn(ready, rounds).items():
-                times.rounds[name][clock] = [one[clock] for one in each]
-                times.peak_mib[name] = max(one["peak_mib"] for one in each)
+        _read_clocks(times, arms, rounds, seconds, clocks)
         # Last: they are counted in a thread with a pool of its own, beside which libgomp no longer spins.
         times.flops = {name: arms[name].flops() for name in flops}
     return times
+
+
+def _read_clocks(times: Times, arms: Mapping[str, Arm], rounds: int, seconds: float, clocks: Clocks) -> None:
+    """Fill in the rounds by each clock; not the wall's where others have the machine's cores."""
+    for clock in clocks:
+        calls = {}
+        for name, arm in arms.items():
+            calls[name], once = _calls(arm, clock, seconds)
+            if once > BUSY * Spread.of(times.rounds[name].get("cpu", [once])).median:
+                print(f"{name}: the machine is busy, so its wall clock is not read", file=sys.stderr)
+                return
+        ready = {name: partial(arm.time, calls[name], THREADS[clock]) for name, arm in arms.items()}
+        for name, each in in_turn(ready, rounds).items():
+            times.rounds[name][clock] = [one[clock] for one in each]
+            times.peak_mib[name] = max(one["peak_mib"] for one in each)
 
 
 def _calls(arm: Arm, clock: str, seconds: float) -> tuple[int, float]:

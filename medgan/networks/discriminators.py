@@ -1,9 +1,7 @@
 """PatchGAN discriminators: one score for each patch of the image, in 2D and 3D."""
 
-from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from medgan.networks.blocks import CONVOLUTION, Norm, has_bias, initialise, keep_variance, normalisation
@@ -47,24 +45,6 @@ class PatchDiscriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(B, inputs, *spatial) to raw scores (B, 1, *patches)."""
         scores: Tensor = self.layers(image)
-        return scores
-
-
-class Windowed(nn.Module):
-    """Shows a network the same image through several intensity windows, each as a channel over [-1, 1].
-
-    As a reader turns to a narrow window for soft tissue and to a wide one for bone: a difference that is small in the
-    whole range is large in a window. A window is its lower and upper bound, in the image's units of [-1, 1].
-    """
-
-    def __init__(self, network: nn.Module, windows: Sequence[tuple[float, float]]) -> None:
-        super().__init__()
-        self.network, self.windows = network, tuple(windows)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, *spatial), shown as (B, C * windows, *spatial), to the network's scores."""
-        views = [((image - lower) / (upper - lower) * 2 - 1).clamp(-1, 1) for lower, upper in self.windows]
-        scores: Tensor = self.network(torch.cat(views, dim=1))
         return scores
 
 

@@ -1,6 +1,7 @@
 """Which networks a translation model is made of: settings that build them, for training and again for conversion."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
@@ -13,12 +14,14 @@ from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import ConfigError, ModelError
 from medgan.networks.blocks import Norm, UpSampling
-from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField, Windowed
+from medgan.networks.discriminators import PatchDiscriminator, ReceptiveField
 from medgan.networks.generators import ResNetGenerator, UNetGenerator
-from medgan.networks.outputs import Change, ChangeOutput, ImageOutput
+from medgan.networks.outputs import Amount, Change, ChangeOutput, ImageOutput
+from medgan.networks.windows import Windowed
 from medgan.training.model_folder import Description, Line, Model, input_rows
 
 Direction = Literal["to_target", "to_source"]
+WindowsHU = Annotated[tuple[tuple[float, float], ...], Field(max_length=32)]
 
 
 class _NetworkConfig(Config):
@@ -83,6 +86,11 @@ class GeneratorConfig(Config):
     """``one-sided`` and ``signed`` predict the change (CT to CT, MR to MR); ``none`` draws the target itself."""
     added_by: Literal["source", "target"] = "source"
     """For a one-sided change: which domain has the agent that adds attenuation or signal."""
+    amount: Amount = "sigmoid"
+    """How a one-sided change grows with what the network says: ``linear`` learns large changes several times faster."""
+    windows_hu: WindowsHU = ()
+    """Windows through which the network sees a CT, each as channels; none is the domain's own window, as always in MR.
+    Organs that are 20 HU apart are then told apart from the start."""
     largest: PositiveFloat = 500.0
     """Greatest change of a voxel; like the bounds that follow in HU, and in MR in percent of the window."""
     lower: float = -50.0
@@ -100,15 +108,16 @@ class GeneratorConfig(Config):
 
     def build(self, pair: DomainPair, patch: PatchConfig, direction: Direction) -> nn.Module:
         """The generator of one direction: (B, channels, *shape) in [-1, 1] to (B, 1, *shape)."""
-        network = self.network.build(patch.spatial, patch.channels)
+        giver = pair.source if direction == "to_target" else pair.target
+        network = _windowed(partial(self.network.build, patch.spatial), patch.channels, self.windows_hu, giver)
         if self.change == "none":
             return ImageOutput(network)
-        giver = pair.source if direction == "to_target" else pair.target
         scale = _position(1.0, giver) - _position(0.0, giver)
         adds = (direction == "to_source") == (self.added_by == "source") or self.change == "signed"
         return ChangeOutput(
             network, one_sided=self.change == "one-sided", sign=1 if adds else -1, largest=self.largest * scale,
             lower=_position(self.lower, giver), upper=_position(self.upper, giver), ramp=self.ramp * scale,
+            amount=self.amount,
         )  # fmt: skip
 
 
@@ -119,16 +128,23 @@ class DiscriminatorConfig(Config):
     """Voxels along each axis that one score judges."""
     channels: Channels = 64
     norm: Norm = "instance"
-    windows_hu: tuple[tuple[float, float], ...] = Field(default=(), max_length=32)
+    windows_hu: WindowsHU = ()
     """Windows through which it sees a CT, each as a channel; none is the domain's own window, as always in MR."""
 
     def build(self, spatial: int, inputs: int, domain: Domain) -> nn.Module:
         """The network: (B, inputs, *spatial) of the domain's scale to (B, 1, *patches)."""
         settings = self.model_dump(exclude={"windows_hu"})
-        if not self.windows_hu or domain.unit != "HU":
-            return PatchDiscriminator(spatial, inputs, **settings)
-        windows = [(_position(lower, domain), _position(upper, domain)) for lower, upper in self.windows_hu]
-        return Windowed(PatchDiscriminator(spatial, inputs * len(windows), **settings), windows)
+        return _windowed(partial(PatchDiscriminator, spatial, **settings), inputs, self.windows_hu, domain)
+
+
+def _windowed(
+    build: Callable[[int], nn.Module], inputs: int, windows_hu: Sequence[tuple[float, float]], domain: Domain
+) -> nn.Module:
+    """What ``build`` makes of a number of channels, behind the windows if there are any and the domain is in HU."""
+    if not windows_hu or domain.unit != "HU":
+        return build(inputs)
+    windows = [(_position(lower, domain), _position(upper, domain)) for lower, upper in windows_hu]
+    return Windowed(build(inputs * len(windows)), windows)
 
 
 def check_change(generator: GeneratorConfig, pair: DomainPair) -> None:

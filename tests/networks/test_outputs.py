@@ -26,9 +26,10 @@ def wild(spatial, inputs=1):
 
 
 @SHAPES
+@pytest.mark.parametrize("amount", ["sigmoid", "linear"])
 @pytest.mark.parametrize(("one_sided", "sign"), [(True, 1), (True, -1), (False, 1)])
-def test_a_change_has_its_sign_and_size_and_voxels_outside_the_bounds_pass_to_the_bit(shape, sign, one_sided):
-    output = ChangeOutput(wild(len(shape)), one_sided=one_sided, sign=sign, **LIMITS)
+def test_a_change_has_its_sign_and_size_and_voxels_outside_the_bounds_pass_to_the_bit(shape, sign, one_sided, amount):
+    output = ChangeOutput(wild(len(shape)), one_sided=one_sided, sign=sign, amount=amount, **LIMITS)
     before = image(shape)
     after, change = output(before).detach(), sign * output.change(before).detach()
     assert change.min() >= 0 if one_sided else -0.5 <= change.min() < -0.3
@@ -38,6 +39,18 @@ def test_a_change_has_its_sign_and_size_and_voxels_outside_the_bounds_pass_to_th
     assert torch.equal(after[outside], before[outside])
     assert not change[outside].any()
     assert not torch.equal(after[~outside], before[~outside])
+
+
+@SHAPES
+def test_a_linear_amount_starts_where_a_sigmoid_does_and_grows_evenly_to_the_largest_change(shape):
+    sigmoid, linear = (
+        ChangeOutput(wild(len(shape)), one_sided=True, sign=1, amount=amount, **LIMITS)
+        for amount in ("sigmoid", "linear")
+    )
+    torch.testing.assert_close(linear.share(torch.zeros(1)), sigmoid.share(torch.zeros(1)))
+    grown = linear.share(torch.arange(0.9, 1.4, 0.1, dtype=torch.float64))
+    torch.testing.assert_close(grown.diff(), torch.full_like(grown[1:], 0.1), atol=0.01, rtol=0)
+    assert linear.share(torch.tensor([9.0])) == 1
 
 
 @SHAPES
@@ -53,18 +66,20 @@ def test_the_change_fades_in_and_out_over_the_ramp(shape):
 
 
 @SHAPES
-@pytest.mark.parametrize("one_sided", [True, False])
+@pytest.mark.parametrize(("one_sided", "amount"), [(True, "sigmoid"), (True, "linear"), (False, "sigmoid")])
 @pytest.mark.parametrize("upsampling", ["resize", "transposed"])
 @pytest.mark.parametrize("kind", [ResNetGenerator, UNetGenerator])
-def test_an_untrained_map_is_near_the_identity_by_its_last_layer_and_can_learn(shape, one_sided, kind, upsampling):
+def test_an_untrained_map_is_near_the_identity_by_its_last_layer_and_can_learn(
+    shape, one_sided, amount, kind, upsampling
+):
     options = {"blocks": 1} if kind is ResNetGenerator else {"downs": 3}
     network = kind(len(shape), channels=8, upsampling=upsampling, **options).eval()
     raw = network(image(shape)).detach()
-    output = ChangeOutput(network, one_sided=one_sided, sign=1, **LIMITS)
+    output = ChangeOutput(network, one_sided=one_sided, sign=1, amount=amount, **LIMITS)
     torch.testing.assert_close(network(image(shape)), 0.1 * raw)
-    amount = (output.change(image(shape)).abs() / LIMITS["largest"]).mean()
-    assert amount < (0.03 if one_sided else 0.1)
-    amount.backward()
+    changed = (output.change(image(shape)).abs() / LIMITS["largest"]).mean()
+    assert changed < (0.03 if one_sided else 0.1)
+    changed.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.last.parameters())
 
 

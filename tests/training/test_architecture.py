@@ -7,8 +7,10 @@ from medgan.config import from_overrides, load
 from medgan.data.domains import Domain, DomainPair, Window
 from medgan.data.patches import PatchConfig
 from medgan.errors import ConfigError
-from medgan.networks.discriminators import PatchDiscriminator, Windowed
+from medgan.networks.discriminators import PatchDiscriminator
+from medgan.networks.generators import ResNetGenerator
 from medgan.networks.outputs import ChangeOutput, ImageOutput
+from medgan.networks.windows import Windowed
 from medgan.training.architecture import DiscriminatorConfig, GeneratorConfig, ResNetConfig, UNetConfig, check_change
 
 DIMENSIONS = pytest.mark.parametrize("dimensions", ["2.5", "3"])
@@ -108,6 +110,18 @@ def test_windows_in_hu_are_for_ct_alone():
     config = DiscriminatorConfig(receptive_field=16, channels=4, windows_hu=((-100, 200), (0, 1000)))
     assert isinstance(config.build(2, 1, PAIR.target), Windowed)
     assert isinstance(config.build(2, 1, MR), PatchDiscriminator)
+    generator = GeneratorConfig(network=ResNetConfig(channels=4, blocks=1), windows_hu=((-300, 700), (0, 100)))
+    built = generator.build(PAIR, patch("2.5"), "to_target")
+    assert isinstance(built.network, Windowed)
+    hu = hu_image(patch("2.5"))
+    shown = built.network.views(hu)
+    assert torch.equal(shown[:, :3], hu)
+    torch.testing.assert_close(shown[:, 3:], ((hu + 1) * 500 - 350).div(50).clamp(-1, 1), atol=1e-4, rtol=0)
+    assert all(map(torch.equal, built.encode(hu), built.network.network.encode(shown)))
+    mr = DomainPair(source=MR, target=PAIR.target, paired=False)
+    assert isinstance(
+        generator.model_copy(update={"change": "none"}).build(mr, patch("3"), "to_target").network, ResNetGenerator
+    )
 
 
 def test_the_kind_of_network_may_be_chosen_by_an_override_alone():

@@ -26,10 +26,20 @@ def augmented(batch: Batch, shape: Sequence[int]) -> Batch:
     result = {}
     for key in (key for key in batch if "/" not in key):
         by = {name.removeprefix(f"{key}/"): each for name, each in batch.items() if name.startswith(f"{key}/")}
-        motion = by.pop("motion", None)
-        patch = batch[key] if motion is None else moved(batch[key], motion, shape)
+        window, motion = by.pop("window", None), by.pop("motion", None)
+        patch = batch[key] if window is None else normalised(batch[key], window)
+        patch = patch if motion is None else moved(patch, motion, shape)
         result[key] = varied(patch, by) if by else patch
     return result
+
+
+def normalised(region: Tensor, window: Tensor) -> Tensor:
+    """Regions (B, X, Y, Z) to [-1, 1], to the bit as :func:`medgan.data.preparation.normalise`.
+
+    ``window`` (B, 2) is what becomes -1, and how far from it lies what becomes 1.
+    """
+    lower, extent = (each.reshape(-1, 1, 1, 1) for each in window.unbind(1))
+    return (region - lower).div_(extent).clamp_(0, 1).mul_(2).sub_(1)
 
 
 def moved(region: Tensor, motion: Tensor, shape: Sequence[int]) -> Tensor:

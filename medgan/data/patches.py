@@ -1,11 +1,12 @@
 """Training patches: cut from prepared studies in 2D, 2.5D or 3D, drawn by number, and varied at random.
 
-A dataset cuts regions and draws random numbers; :mod:`medgan.data.augmentation` varies whole batches of them on the
-device that trains. Translators vary the intensities of sources in arbitrary units only: Hounsfield units mean
-something, and are left alone. Segmenters vary both, so that they do not hang on one scanner's. Patch ``n`` is the same
-whenever and wherever it is drawn, so that a run can go on anywhere.
+A dataset cuts regions and draws random numbers; :mod:`medgan.data.augmentation` normalises and varies whole batches of
+them on the device that trains. Translators vary the intensities of sources in arbitrary units only: Hounsfield units
+mean something, and are left alone. Segmenters vary both, so that they do not hang on one scanner's. Patch ``n`` is the
+same whenever and wherever it is drawn, so that a run can go on anywhere.
 """
 
+import math
 import signal
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar
@@ -15,7 +16,8 @@ import torch
 from numpy.polynomial.legendre import legvander
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, model_validator
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from medgan.config import Config, Voxels, check_size
 from medgan.data.augmentation import DEGREE, Batch, augmented
@@ -46,9 +48,6 @@ class IntensityConfig(Config):
 Dimensions = Literal["2", "2.5", "3"]
 SOURCE = "source"
 """The key of the image that is translated."""
-MARGIN = 1.5
-"""How much larger than the patch the read region is in plane, so that rotation and scaling find voxels at the corners:
-so many times, or a voxel less, which keeps the middle of both in one place."""
 
 
 class PatchConfig(Config):
@@ -106,14 +105,25 @@ class PatchConfig(Config):
         return (*plane, self.depth_voxels or self.size_voxels) if self.spatial == 3 else plane
 
     @property
-    def region(self) -> tuple[int, int, int]:
-        """The extent along X, Y and Z of what is read for a patch."""
-        x, y = (size + 2 * (size // 4) for size in self.shape[:2])
+    def volume(self) -> tuple[int, int, int]:
+        """The patch's extent along X, Y and Z."""
+        x, y, *_ = self.shape
         return x, y, self.shape[2] if self.spatial == 3 else self.channels
 
+    @property
+    def margins(self) -> tuple[int, int, int]:
+        """How many voxels are read beyond a patch on each side, so that it has its corners however it is moved."""
+        x, y, _ = self.volume
+        return self._margin(x, y), self._margin(y, x), 0
 
-LARGEST_BY_VALUE = 1 << 14
-"""Bytes of a tensor that a worker hands over without shared memory."""
+    def _margin(self, size: int, across: int) -> int:
+        half, reach = (size - 1) / 2, (across - 1) / 2
+        turn = min(math.radians(self.rotation_degrees), math.atan2(reach, half))  # this far, corners move outwards
+        return math.ceil((1 + self.scaling) * (half * math.cos(turn) + reach * math.sin(turn)) - half)
+
+
+ALIGNED = 64
+"""Bytes at whose multiples the tensors of a batch lie in memory."""
 T = TypeVar("T")
 Image = Prepared | NDArray[Any]
 """A study, or a map (X, Y, Z) on its grid."""
@@ -122,28 +132,37 @@ Image = Prepared | NDArray[Any]
 def cut(study: Image, start: Sequence[int], extent: Sequence[int]) -> NDArray[Any]:
     """The region of ``extent`` voxels from ``start``: of a study in [-1, 1], of a map (X, Y, Z) as it is.
 
-    It must share a voxel with the volume, beyond which there is air or background in plane, and the last slice along z.
+    It must share a slice with the volume, beyond which there is air or background in plane, and the last slice along z.
     """
-    shape = study.voxels.shape if isinstance(study, Prepared) else study.shape
-    inside, pads = [], []
-    for limit, first, size in zip(shape, start, extent, strict=True):
-        low, high = min(max(first, 0), limit - 1), max(min(first + size, limit), 1)
-        inside.append(slice(low, high))
-        pads.append((max(low - first, 0), max(first + size - high, 0)))
     if isinstance(study, Prepared):
-        region, beyond = normalise(np.asarray(study.voxels[tuple(inside)]), study.bounds), -1
-    else:
-        region, beyond = study[tuple(inside)], 0
-    if np.any(pads[:2]):  # a copy, which most regions do not need
-        region = np.pad(region, [*pads[:2], (0, 0)], constant_values=beyond)
-    return np.pad(region, [(0, 0), (0, 0), pads[2]], mode="edge") if np.any(pads[2]) else region
+        return normalise(_read(study, start, extent), study.bounds)
+    return _read(study, start, extent)
+
+
+def _read(image: Image, start: Sequence[int], extent: Sequence[int]) -> NDArray[Any]:
+    """A copy of a region; see :func:`cut`. Of a study it is in the study's unit, and air is what becomes -1."""
+    voxels, beyond = (image.voxels, image.bounds[0]) if isinstance(image, Prepared) else (image, 0)
+    inside, place = [], []
+    for limit, first, size in zip(voxels.shape, start, extent, strict=True):
+        low = max(first, 0)
+        high = max(min(first + size, limit), low)
+        inside.append(slice(low, high))
+        place.append(slice(low - first, high - first))
+    region = np.empty(extent, voxels.dtype)
+    if [at.stop - at.start for at in place[:2]] != list(extent[:2]):
+        region[...] = beyond
+    region[tuple(place)] = voxels[tuple(inside)]
+    first, last = place[2].start, place[2].stop
+    region[:, :, :first] = region[:, :, first, None]
+    region[:, :, last:] = region[:, :, last - 1, None]
+    return region
 
 
 class Patches(Dataset[Batch]):
     """Patches by number, each a pure function of the seed and its number.
 
-    An item has a region (X, Y, Z) of each image, with the random numbers by which :meth:`augmented` makes a patch of
-    it; what is a patch already has none, and stays as it is.
+    An item has a region (X, Y, Z) of each image, with the numbers by which :meth:`augmented` makes a patch of it; what
+    is a patch already has none, and stays as it is.
     """
 
     shape: tuple[int, ...] = ()
@@ -218,11 +237,11 @@ def item(
     centre: Sequence[float] | NDArray[np.float64] | None = None,
     varied: str = SOURCE,
 ) -> Batch:
-    """Regions (X, Y, Z) of images on one grid, with the random numbers that make patches of them.
+    """Regions (X, Y, Z) of images on one grid, with the numbers that make patches of them.
 
     All have one place and motion. The place is around the voxel ``centre``, or anywhere in the body of the first image,
-    a study. Studies are in [-1, 1]; maps keep their type and values, and beyond the volume they are 0. The image
-    ``varied`` has its intensities varied.
+    a study. Studies have a "window", (2,): what becomes -1, and how far from it lies what becomes 1. Maps keep their
+    type and values, and beyond the volume they are 0. The image ``varied`` has its intensities varied.
     """
     # Always the same draws, so that no setting changes what is drawn for another.
     share, flip, turn, stretch = random.random(3), random.random(), random.uniform(-1, 1), random.uniform(-1, 1, 2)
@@ -232,7 +251,9 @@ def item(
         assert isinstance(first, Prepared)
         start = [_start(config, axis, float(share[axis]), first.body[axis]) for axis in range(3)]
     else:
-        start = [round(float(at) - (size - 1) / 2) for at, size in zip(centre, config.region, strict=True)]
+        start = [round(float(at) - (size - 1) / 2) for at, size in zip(centre, config.volume, strict=True)]
+    start = [at - margin for at, margin in zip(start, config.margins, strict=True)]
+    extent = [size + 2 * margin for size, margin in zip(config.volume, config.margins, strict=True)]
     angle = np.deg2rad(config.rotation_degrees) * turn
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     motion = rotation * (1 + config.scaling * stretch)
@@ -240,22 +261,24 @@ def item(
         motion[0] *= -1
     result = {}
     for key, image in images.items():
-        result[key] = torch.from_numpy(cut(image, start, config.region))
+        result[key] = torch.from_numpy(_read(image, start, extent))
         result[f"{key}/motion"] = torch.from_numpy(motion.astype(np.float32))
+        if isinstance(image, Prepared):
+            lower, upper = image.bounds
+            result[f"{key}/window"] = torch.tensor([lower, upper - lower])
     if varied in images:
         result |= {f"{varied}/{name}": amount for name, amount in _intensities(config, random).items()}
     return result
 
 
 def _start(config: PatchConfig, axis: int, share: float, body: tuple[int, int]) -> int:
-    """First index of the region: its patch stays over the body where the body is larger than the patch."""
+    """First index of the patch, which stays over the body where the body is larger."""
     first, last = body
-    size = config.region[axis]
-    patch = config.shape[axis] if axis < 2 else size
+    size = config.volume[axis]
     if axis == 2 and config.spatial == 2:
         return min(first + int(share * (last - first)), last - 1) - size // 2
     # A sixth of the patch may reach over the body's edge, so that skin and air are learnt too.
-    lower, upper = first + patch / 3, last - patch / 3
+    lower, upper = first + size / 3, last - size / 3
     centre = lower + share * (upper - lower) if upper > lower else (first + last) / 2
     return round(centre - size / 2)
 
@@ -316,24 +339,46 @@ def batches(
     for batch in loader:
         if isinstance(batch, Exception):
             raise batch
-        yield {key: torch.as_tensor(each) for key, each in batch.items()}
+        yield batch if isinstance(batch, dict) else _unpacked(*batch)
 
 
-class _Shares(Dataset[dict[str, Any] | Exception]):
+Places = Mapping[str, tuple[int, torch.dtype, Sequence[int]]]
+"""Where each tensor of a batch begins in a buffer, in bytes, and what it is."""
+
+
+def _packed(items: Sequence[Batch]) -> tuple[Tensor, Places]:
+    """A batch in one buffer of shared memory: what the process that trains takes over costs it time by the piece."""
+    places, size = {}, 0
+    for key, first in items[0].items():
+        places[key] = (size, first.dtype, (len(items), *first.shape))
+        size += -(-len(items) * first.nbytes // ALIGNED) * ALIGNED
+    buffer = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(size))
+    for key, each in _unpacked(buffer, places).items():
+        torch.stack([item[key] for item in items], out=each)
+    return buffer, places
+
+
+def _unpacked(buffer: Tensor, places: Places) -> Batch:
+    return {
+        key: buffer[first : first + math.prod(shape) * dtype.itemsize].view(dtype).view(*shape)
+        for key, (first, dtype, shape) in places.items()
+    }
+
+
+class _Shares(Dataset[Batch | tuple[Tensor, Places] | Exception]):
     """A process' share of each batch, by iteration; or what went wrong, which a loader would tell with a traceback."""
 
     def __init__(self, dataset: Dataset[Batch], batch_size: int, rank: int, world: int) -> None:
         self.dataset, self.batch_size, self.rank, self.world = dataset, batch_size, rank, world
 
-    def __getitem__(self, iteration: int) -> dict[str, Any] | Exception:
+    def __getitem__(self, iteration: int) -> Batch | tuple[Tensor, Places] | Exception:
         numbers = np.arange(self.batch_size) + iteration * self.batch_size
         share = np.array_split(numbers, self.world)[self.rank].tolist()
         try:
-            batch: Batch = default_collate([self.dataset[each] for each in share])
+            items = [self.dataset[each] for each in share]
+            return _packed(items) if get_worker_info() else default_collate(items)
         except Exception as error:
             return error
-        # By value: to take over a tensor in shared memory costs the process that trains a tenth of a millisecond.
-        return {key: each if each.nbytes > LARGEST_BY_VALUE else each.numpy() for key, each in batch.items()}
 
 
 def _as_it_is(batch: T) -> T:

@@ -12,7 +12,7 @@ from medgan.config import Config
 from medgan.data.augmentation import Batch, moved
 from medgan.data.domains import Domain, Window
 from medgan.data.masks import voxels_of
-from medgan.data.patches import MARGIN, Image, PatchConfig, Patches, item
+from medgan.data.patches import Image, PatchConfig, Patches, item
 from medgan.data.preparation import GridConfig, normalise
 from medgan.errors import DataError
 from medgan.segmentation.labelled import IMAGE, LABELS, Labelled
@@ -195,8 +195,7 @@ class LesionPatches(Patches):
         """Whether a patch there lies on tissue and shows no label, however it is turned and scaled."""
         if normalise(case.image.voxels[tuple(centre.astype(int))], case.image.bounds) <= TISSUE:
             return False
-        # Half the diagonal: a turned patch reaches as far, and a scaled one farther, but no farther than what is read.
-        in_plane = min(0.71 * (1 + self.config.patch.scaling), MARGIN / 2)
-        reach = np.ceil(self._extent * [in_plane, in_plane, 0.5]).astype(int)
+        patch = self.config.patch
+        reach = [size // 2 + margin for size, margin in zip(patch.volume, patch.margins, strict=True)]
         around = tuple(slice(max(int(c) - r, 0), int(c) + r + 1) for c, r in zip(centre, reach, strict=True))
         return not case.labels[around].any()

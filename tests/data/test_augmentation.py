@@ -21,7 +21,7 @@ from torch.utils.data import default_collate
 
 from medgan.data import augmentation
 from medgan.data.patches import IntensityConfig, PatchConfig, _intensities, item
-from medgan.data.preparation import Prepared
+from medgan.data.preparation import Prepared, normalise
 
 WINDOW = 2.0  # of [-1, 1]
 SETTINGS = pytest.mark.parametrize(
@@ -56,12 +56,14 @@ def test_standing_still_gives_the_regions_middle_to_the_bit(settings):
     config = config_of(settings, **STILL)
     image, label = study(), labels()
     for seed in range(4):
+        assert not any(config.margins), "no more is read than is seen"
         drawn = item({"source": image, "labels": label}, config, np.random.default_rng(seed))
         patches = augmentation.augmented(default_collate([drawn]), config.shape)
         for key in ("source", "labels"):
             region = drawn[key].numpy()
             first = [(have - want) // 2 for have, want in zip(region.shape, config.shape, strict=False)]
             middle = region[tuple(slice(at, at + size) for at, size in zip(first, config.shape, strict=True))]
+            middle = normalise(middle, image.bounds) if key == "source" else middle
             expected = middle[None] if len(config.shape) == 3 else middle.transpose(2, 0, 1)
             np.testing.assert_array_equal(patches[key][0].numpy(), expected)
 

@@ -262,6 +262,19 @@ def test_patches_turn_and_stretch_in_plane_only_and_within_their_limits(dimensio
     assert np.std(lengths, axis=0).min() > 0.05, "both axes are stretched"
 
 
+@pytest.mark.parametrize("size", [(64, 64), (31, 80)])
+@pytest.mark.parametrize(("degrees", "scaling"), [(0, 0), (10, 0.1), (30, 0), (180, 0.2)])
+def test_as_much_is_read_as_the_farthest_motion_needs(size, degrees, scaling):
+    config = PatchConfig(
+        size_voxels=size[0], length_voxels=size[1], rotation_degrees=degrees, scaling=scaling, dimensions="2.5"
+    )
+    angles, (x, y) = np.deg2rad(np.linspace(0, degrees, 2001)), ((length - 1) / 2 for length in size)
+    far = [
+        (1 + scaling) * np.max(np.abs(np.cos(angles)) * one + np.sin(angles) * other) for one, other in ((x, y), (y, x))
+    ]
+    assert config.margins == (*np.ceil(np.array(far) - (x, y) - 1e-6), 0)
+
+
 @DIMENSIONS
 @pytest.mark.parametrize("flip", [True, False])
 def test_only_left_and_right_are_mirrored_and_only_in_half_of_the_patches(dimensions, flip):

@@ -1,8 +1,9 @@
 """The layers that generators and discriminators are made of, in 2D and 3D."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import reduce
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -64,12 +65,54 @@ def normalisation(kind: Norm, channels: int, spatial: int) -> nn.Module:
     return nn.Identity()
 
 
-def has_bias(norm: Norm) -> bool:
-    """Whether a convolution before ``norm`` has a bias: batch and group norm shift by themselves.
+def before(norm: Norm, layer: Callable[..., nn.Module], *sizes: Any, **options: Any) -> nn.Module:
+    """The convolution that ``norm`` follows; batch and group norm shift by themselves, so it has no bias there.
 
-    Instance norm as used here does not; it removes a bias, which is kept because the references keep it.
+    Instance norm removes a bias. The references train it all the same: on rounding alone, which Adam makes full steps
+    of. Here it stays 0, a buffer, since model folders hold one.
     """
-    return norm in ("none", "instance")
+    made = layer(*sizes, bias=norm in ("none", "instance"), **options)
+    if norm == "instance":
+        bias = made.get_parameter("bias").detach()
+        del made.bias
+        made.register_buffer("bias", bias)
+    return made
+
+
+class _OneChannel(nn.modules.conv._ConvNd):
+    """A convolution of stride 1 from or to one channel, which on a CPU does not leave the others' places empty.
+
+    A processor works on many channels at a time, so that one takes as long as eight. Its taps along the first axis
+    become channels: shifted copies of what arrives, or shifted maps that are added up. In 32 bits alone: narrower
+    maps would be rounded before they are added.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) to (B, C', *narrowed)."""
+        if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            result: Tensor = super().forward(x)
+            return result
+        two = x.dim() == 4
+        convolve, layout = (F.conv2d, torch.channels_last) if two else (F.conv3d, torch.channels_last_3d)
+        taps = self.kernel_size[0]
+        size = x.shape[2] - taps + 1
+        if self.in_channels == 1:
+            copies = torch.stack([x[:, 0].narrow(1, tap, size) for tap in range(taps)], dim=-1).movedim(-1, 1)
+            return convolve(copies, self.weight.transpose(1, 2).contiguous(memory_format=layout), self.bias)
+        maps = convolve(x, self.weight.transpose(0, 2).contiguous(memory_format=layout)).unbind(1)
+        added = reduce(torch.add, (one.narrow(1, tap, size) for tap, one in enumerate(maps))).unsqueeze(1)
+        return added if self.bias is None else added + self.bias
+
+
+class _OneChannel2d(_OneChannel, nn.Conv2d):
+    pass
+
+
+class _OneChannel3d(_OneChannel, nn.Conv3d):
+    pass
+
+
+ONE_CHANNEL: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: _OneChannel2d, 3: _OneChannel3d}
 
 
 def convolution(
@@ -79,9 +122,11 @@ def convolution(
 
     Reflection rather than zeros: zero in [-1, 1] is an intensity, and a frame of it would be seen as tissue.
     """
+    # From one channel a narrow kernel gains nothing.
+    alone = stride == 1 and kernel > 1 and (outputs == 1 or (inputs == 1 and kernel > 3))
     return nn.Sequential(
         ReflectionPad(spatial, kernel // 2),
-        CONVOLUTION[spatial](inputs, outputs, kernel, stride, bias=has_bias(norm)),
+        before(norm, (ONE_CHANNEL if alone else CONVOLUTION)[spatial], inputs, outputs, kernel, stride),
         normalisation(norm, outputs, spatial),
     )
 
@@ -115,7 +160,7 @@ class UpSample(nn.Module):
             self.layers = convolution(spatial, inputs, outputs, 3, norm=norm)
         else:
             self.layers = nn.Sequential(
-                TRANSPOSED[spatial](inputs, outputs, 3, 2, padding=1, output_padding=1, bias=has_bias(norm)),
+                before(norm, TRANSPOSED[spatial], inputs, outputs, 3, 2, padding=1, output_padding=1),
                 normalisation(norm, outputs, spatial),
             )
 

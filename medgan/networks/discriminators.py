@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from medgan.networks.blocks import CONVOLUTION, Norm, has_bias, initialise, keep_variance, normalisation
+from medgan.networks.blocks import CONVOLUTION, Norm, before, initialise, keep_variance, normalisation
 
 ReceptiveField = Literal[1, 16, 34, 70, 142, 286]
 
@@ -34,8 +34,8 @@ class PatchDiscriminator(nn.Module):
         strided, width = STRIDED_LAYERS.get(receptive_field, 1), channels
         self.layers = nn.Sequential(conv(inputs, channels, kernel, stride, padding), nn.LeakyReLU(0.2))
         for level in range(1, strided + 1):
-            before, width = width, channels * min(2**level, 8)
-            layer = conv(before, width, kernel, stride if level < strided else 1, padding, bias=has_bias(norm))
+            arriving, width = width, channels * min(2**level, 8)
+            layer = before(norm, conv, arriving, width, kernel, stride if level < strided else 1, padding)
             self.layers.extend([layer, normalisation(norm, width, spatial), nn.LeakyReLU(0.2)])
         self.layers.append(conv(width, 1, kernel, 1, padding))
         initialise(self)

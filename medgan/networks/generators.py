@@ -16,10 +16,10 @@ from medgan.networks.blocks import (
     ResidualBlock,
     UpSample,
     UpSampling,
+    before,
     check_size,
     convolution,
     encoder_maps,
-    has_bias,
     initialise,
     normalisation,
 )
@@ -129,7 +129,7 @@ class UNetGenerator(nn.Module):
         for level, (fine, coarse) in enumerate(pairwise([inputs, *widths])):
             # No norm on the image's own layer, nor at the bottleneck: a map of one voxel has no statistics.
             own: Norm = norm if 0 < level < downs - 1 else "none"
-            halve = CONVOLUTION[spatial](fine, coarse, 4, 2, 1, bias=has_bias(own))
+            halve = before(own, CONVOLUTION[spatial], fine, coarse, 4, 2, 1)
             rectified = [nn.LeakyReLU(0.2)] if level else []
             self.down.append(nn.Sequential(*rectified, halve, normalisation(own, coarse, spatial)))
         for depth, level in enumerate(range(downs - 1, 0, -1)):
@@ -156,5 +156,5 @@ def _doubling(
     dropped = [DROPOUT[spatial](dropout)] if dropout else []
     if upsampling == "resize":
         return nn.Sequential(nn.ReLU(), UpSample(spatial, inputs, outputs, norm, upsampling), *dropped)
-    transposed = TRANSPOSED[spatial](inputs, outputs, 4, 2, 1, bias=has_bias(norm))
+    transposed = before(norm, TRANSPOSED[spatial], inputs, outputs, 4, 2, 1)
     return nn.Sequential(nn.ReLU(), transposed, normalisation(norm, outputs, spatial), *dropped)

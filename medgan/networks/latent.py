@@ -16,8 +16,8 @@ from medgan.networks.blocks import (
     ConditionalNorm,
     Norm,
     UpSampling,
+    before,
     constant_maps,
-    has_bias,
     initialise,
     keep_variance,
     normalisation,
@@ -87,13 +87,13 @@ class LatentGenerator(nn.Module):
         self.latent, self.spatial = latent, spatial
         self.concatenated = condition if entry == "concatenation" else 0
         self.normed = condition if entry == "normalisation" else 0
-        wide, bias = [channels * min(2**level, 8) for level in range(len(strides))][::-1], has_bias(norm)
-        transposed: LayerType = TRANSPOSED[spatial]
-        self.grow = nn.ModuleList([transposed(latent + self.concatenated, wide[0], _smallest_map(shape), bias=bias)])
+        wide = [channels * min(2**level, 8) for level in range(len(strides))][::-1]
+        first = before(norm, TRANSPOSED[spatial], latent + self.concatenated, wide[0], _smallest_map(shape))
+        self.grow = nn.ModuleList([first])
         for (coarse, fine), stride in zip(pairwise(wide), strides[:0:-1], strict=True):
-            self.grow.append(_growth(spatial, coarse, fine, stride, upsampling, bias=bias))
+            self.grow.append(_growth(spatial, coarse, fine, stride, upsampling, norm))
         self.norms = nn.ModuleList(_norm(spatial, width, self.normed, norm) for width in wide)
-        self.last = _growth(spatial, wide[-1], outputs, strides[0], upsampling, bias=True)
+        self.last = _growth(spatial, wide[-1], outputs, strides[0], upsampling, "none")
         initialise(self)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -133,10 +133,10 @@ class LayeredGenerator(nn.Module):
 class _ResizedConvolution(nn.Module):
     """Interpolation to ``stride`` times the size and a 3-wide convolution."""
 
-    def __init__(self, spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], *, bias: bool) -> None:
+    def __init__(self, spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], norm: Norm) -> None:
         super().__init__()
         self.stride, self.mode = tuple(float(step) for step in stride), LINEAR[spatial]
-        self.layer = CONVOLUTION[spatial](inputs, outputs, 3, padding=1, bias=bias)
+        self.layer = before(norm, CONVOLUTION[spatial], inputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, *size) to (B, outputs, *(stride * size))."""
@@ -178,7 +178,7 @@ class WholeDiscriminator(nn.Module):
         arriving = inputs + self.concatenated
         self.layers = nn.Sequential(conv(arriving, wide[0], _kernels(strides[0]), strides[0], 1), nn.LeakyReLU(0.2))
         for (fine, coarse), stride in zip(pairwise(wide), strides[1:], strict=True):
-            halve = conv(fine, coarse, _kernels(stride), stride, 1, bias=has_bias(norm))
+            halve = before(norm, conv, fine, coarse, _kernels(stride), stride, 1)
             self.layers.extend([halve, normalisation(norm, coarse, spatial), nn.LeakyReLU(0.2)])
         self.last = conv(wide[-1], outputs, _smallest_map(shape))
         self.width = wide[-1]
@@ -224,12 +224,11 @@ def _kernels(stride: Sequence[int]) -> tuple[int, ...]:
 
 
 def _growth(
-    spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], upsampling: UpSampling, *, bias: bool
+    spatial: int, inputs: int, outputs: int, stride: tuple[int, ...], upsampling: UpSampling, norm: Norm
 ) -> nn.Module:
     if upsampling == "resize":
-        return _ResizedConvolution(spatial, inputs, outputs, stride, bias=bias)
-    transposed: LayerType = TRANSPOSED[spatial]
-    return transposed(inputs, outputs, _kernels(stride), stride, padding=1, bias=bias)
+        return _ResizedConvolution(spatial, inputs, outputs, stride, norm)
+    return before(norm, TRANSPOSED[spatial], inputs, outputs, _kernels(stride), stride, padding=1)
 
 
 def _norm(spatial: int, channels: int, condition: int, norm: Norm) -> nn.Module:

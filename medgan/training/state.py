@@ -144,7 +144,7 @@ class State:
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise TrainingError(
-                f"{path}: holds a state of other networks ({reason}); resume with its own configuration."
+                f"{path}: holds a state of other networks ({reason}); resume with its own settings and medgan."
             ) from None
 
 

@@ -11,7 +11,6 @@ from medgan.networks.blocks import (
     ReflectionPad,
     UpSample,
     convolution,
-    has_bias,
     normalisation,
 )
 
@@ -49,8 +48,35 @@ def test_a_norm_takes_any_number_of_channels_and_a_convolution_has_a_bias_unless
         normed = normalisation(norm, channels, len(shape))(x)
         assert torch.equal(normed, x) if norm == "none" else normed.isfinite().all()
     layer = convolution(len(shape), 2, 8, 3, norm=norm)
-    shifts = any(name.endswith("bias") for name, _ in layer[2].named_parameters())
-    assert (layer[1].bias is not None) is has_bias(norm) is not shifts
+    assert (layer[1].bias is None) is any(name.endswith("bias") for name, _ in layer[2].named_parameters())
+
+
+@SHAPES
+@pytest.mark.parametrize("layer", [blocks.CONVOLUTION, blocks.TRANSPOSED])
+def test_a_bias_that_instance_norm_removes_is_held_and_not_trained(shape, layer):
+    layer = layer[len(shape)]
+    made, plain = blocks.before("instance", layer, 3, 4, 3), layer(3, 4, 3)
+    assert [name for name, _ in made.named_parameters()] == ["weight"]
+    assert made.state_dict().keys() == plain.state_dict().keys()
+    made.load_state_dict(plain.state_dict())
+    x = noise(3, shape)
+    assert torch.equal(made(x), plain(x))
+
+
+@SHAPES
+@pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(1, 5, 7), (5, 1, 7), (5, 1, 3)])
+def test_a_convolution_of_one_channel_gives_and_learns_what_any_other_does(shape, inputs, outputs, kernel):
+    made, plain = (layer[len(shape)](inputs, outputs, kernel) for layer in (blocks.ONE_CHANNEL, blocks.CONVOLUTION))
+    assert type(convolution(len(shape), inputs, outputs, kernel)[1]) is type(made)
+    plain.load_state_dict(made.state_dict())
+    x = torch.randn(2, inputs, *(size + kernel for size in shape), requires_grad=True)
+    results = []
+    for layer in (made, plain):
+        output = layer(x)
+        output.square().mean().backward()
+        results.append((output, x.grad, *(weight.grad for weight in layer.parameters())))
+        x.grad = None
+    torch.testing.assert_close(*results)
 
 
 @SHAPES

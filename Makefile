@@ -18,17 +18,16 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/medgan train --pipeline ct_contrast --out $(DEMO)/runs --name demo fit.epochs=8
-	$(BIN)/medgan data phantom $(DEMO)/phantom --subjects 24 --seed 0
-	$(BIN)/medgan convert $(DEMO)/phantom/cohort.csv $(DEMO)/synthetic --part test --change-map \
+	$(BIN)/medgan train --pipeline ct_contrast --out $(DEMO)/runs --name demo fit.epochs=14
+	$(BIN)/medgan data phantom $(DEMO)/phantom --subjects 12 --seed 1
+	$(BIN)/medgan convert $(DEMO)/phantom/cohort.csv $(DEMO)/synthetic --change-map \
 		--model $(DEMO)/runs/ct_contrast/demo/model
-	$(BIN)/medgan evaluate --synthetic $(DEMO)/synthetic --reference $(DEMO)/phantom/cohort.csv:plain \
-		--source $(DEMO)/phantom/cohort.csv:contrast --out $(DEMO)/evaluation --labels $(DEMO)/phantom/cohort.csv \
-		--organ aorta=9 --organ vena_cava=10 --organ kidneys=7,8 --organ liver=5 --organ spleen=6 \
-		--organ bone=15,16,17 --organ fat=2,3 --organ lung_and_gas=21,25
 	$(BIN)/medgan faithfulness $(DEMO)/phantom/cohort.csv:contrast $(DEMO)/faithfulness --converted $(DEMO)/synthetic
 	$(BIN)/medgan benefit --pipeline ct_contrast --quick --jobs 2 --out $(DEMO)/runs --name demo-benefit \
 		--model $(DEMO)/runs/ct_contrast/demo/model
+	$(BIN)/medgan evaluate --synthetic $(DEMO)/synthetic --reference $(DEMO)/phantom/cohort.csv:plain \
+		--source $(DEMO)/phantom/cohort.csv:contrast --out $(DEMO)/evaluation --labels $(DEMO)/phantom/cohort.csv \
+		--organ aorta=9 --organ vena_cava=10 --organ kidneys=7,8 --organ liver=5 --organ spleen=6
 	$(BIN)/medgan report $(DEMO)/evaluation --run $(DEMO)/runs/ct_contrast/demo \
 		--study $(DEMO)/runs/ct_contrast/demo-benefit
 	@echo "run:        $(DEMO)/runs/ct_contrast/demo (panels in samples/, model in model/)"

@@ -24,9 +24,10 @@ from medgan.data.splits import Part, ThisImage, this_image
 from medgan.data.studies import Location, located, options
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError, MedganWarning
-from medgan.evaluation.evaluate import Evaluation, render
+from medgan.evaluation.evaluate import Evaluation
 from medgan.evaluation.evaluate import evaluate as run_evaluation
 from medgan.evaluation.judging import LabelNames, Modalities
+from medgan.evaluation.terminal import render
 from medgan.evaluation.tissues import Modality
 from medgan.inference.batch import BatchSummary, conversion_fabric, local_model, warning_lines
 from medgan.inference.convert import ConvertOrder

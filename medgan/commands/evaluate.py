@@ -69,6 +69,7 @@ def evaluate(
     how: Measuring,
     recording: Recording,
     lesions: Lesions,
+    every: Annotated[bool, Option("--all", help="Show every metric here too, with intervals.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge synthetic images beside what needs no network, with intervals over subjects.
@@ -96,8 +97,8 @@ def evaluate(
     if reference is None:
         raise ConfigError("--reference is missing: give the real images, or judge made lesions with --synthesis.")
     from medgan.evaluation.evaluate import evaluate as run
-    from medgan.evaluation.evaluate import render
     from medgan.evaluation.judging import Modalities
+    from medgan.evaluation.terminal import render
     from medgan.report.page import report_line, write_report
     from medgan.report.recording import record_evaluation
     from medgan.tracking import check_address
@@ -109,7 +110,7 @@ def evaluate(
         split=how.split, options=reading.options,
     )  # fmt: skip
     terminal = console(quiet)
-    terminal.print(render(evaluation))
+    terminal.print(render(evaluation, every=every))
     terminal.out(
         record_evaluation(evaluation, out, recording.tracking, names=recording.tracking_names), highlight=False
     )

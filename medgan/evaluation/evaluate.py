@@ -1,6 +1,5 @@
 """``medgan evaluate``: synthetic images against real ones, beside what needs no network, by subject."""
 
-import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,9 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
-from rich.console import Group
-from rich.table import Column, Table
-from rich.text import Text
 
 from medgan.data.listing import passed_over_lines
 from medgan.data.splits import Split
@@ -19,25 +15,17 @@ from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError, DataError
 from medgan.evaluation import matching
-from medgan.evaluation.arms import DISTANCE, DO_NOTHING, LOOKUP, SYNTHETIC, Pairs, Unpaired, judge_each
-from medgan.evaluation.judging import ALL_CT, LabelNames, Modalities, distance_to_ideal, label_names_of, measure
+from medgan.evaluation.arms import DO_NOTHING, SYNTHETIC, Pairs, Unpaired, judge_each
+from medgan.evaluation.judging import ALL_CT, LabelNames, Modalities, distance_to_ideal, label_names_of
 from medgan.evaluation.matching import Case, Failure, ImageSet, Matching, Place, Role
 from medgan.evaluation.seen import NOBODY, SeenSubjects, seen_subjects
-from medgan.evaluation.statistics import LEVEL, compare, interval_text, plain, summarise
+from medgan.evaluation.statistics import LEVEL, compare, plain, summarise
 
 KEYS = ["subject", "image", "arm"]
 SEEN = "seen.csv"
 """The rows of subjects that the model had seen, with the part of its split that they were in."""
 ROWS, SUMMARY, CASES = "evaluation.csv", "summary.json", "cases.csv"
 """A row an image and arm; the means, and how they were made; the files of every image of the synthetic arm."""
-IN_PERCENT = ("mae_", "core_mae_", DISTANCE)
-"""Beginnings of metrics whose difference is shown in percent too: errors, of which none is best."""
-NAME_WIDTH = 18
-"""Characters of a metric's name on one line. A least width instead makes rich draw a table wider than its terminal."""
-MAX_INTERVALS = 4
-"""With more arms, only the synthetic one's intervals are shown; the files hold all."""
-MAX_FAILURES = 10
-SEEN_TITLE = "subjects that the model has seen: no evidence of how it does on others"
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,49 +305,3 @@ def _nested(table: pd.DataFrame, key: str) -> dict[Any, Any]:
     """The rows of a table by ``key`` and metric."""
     by_key = table.groupby(key, sort=False)
     return {name: rows.drop(columns=key).set_index("metric").to_dict("index") for name, rows in by_key}
-
-
-def render(evaluation: Evaluation) -> Group:
-    """The arms side by side with intervals, the synthetic arm's difference to a baseline, notes and failures."""
-    notes = [Text(note, style="dim") for note in evaluation.notes]
-    distances = ", ".join(f"{arm} {value:.1f}" for arm, value in evaluation.pooled_distance_hu.items())
-    if distances:
-        notes.append(Text(f"Distance of all subjects together to the real images, in soft tissue, HU: {distances}."))
-    seen = evaluation.seen
-    apart = [_table(seen, SEEN_TITLE)] if seen and not seen.rows.empty else []
-    first = [] if evaluation.rows.empty else [_table(evaluation)]
-    return Group(*first, *notes, *apart, *failure_lines(evaluation.failures, SUMMARY))
-
-
-def failure_lines(failures: Sequence[Failure], file: str) -> list[Text]:
-    """The first images that were not judged, and how many more the ``file`` names."""
-    lines = [Text(f"not judged: {f.image}: {f.reason}", style="red") for f in failures[:MAX_FAILURES]]
-    if len(failures) > MAX_FAILURES:
-        lines.append(Text(f"and {len(failures) - MAX_FAILURES} more, in {file}", style="red"))
-    return lines
-
-
-def _table(evaluation: Evaluation, title: str | None = None) -> Table:
-    arms = list(evaluation.summary["arm"].unique())
-    against = next((arm for arm in (DO_NOTHING, LOOKUP) if arm in arms), None)
-    differences = evaluation.comparisons.set_index(["baseline", "metric"]).to_dict("index")
-    table = Table(Column("metric", overflow="fold", width=NAME_WIDTH), title=title, title_justify="left")
-    for heading in (*arms, *([f"{SYNTHETIC} - {against}", "better in"] if against else [])):
-        # Where the terminal is narrow the others fold their intervals, and this one does not vanish.
-        table.add_column(heading, justify="right", overflow="fold", no_wrap=heading == "better in")
-    for metric, rows in evaluation.summary.groupby("metric", sort=False):
-        name, by_arm = str(metric), rows.set_index("arm").to_dict("index")
-        if not measure(name).shown or rows["mean"].isna().all():
-            continue
-        form, cells = f".{measure(name).digits}f", []
-        for arm, row in by_arm.items():
-            briefly = len(arms) > MAX_INTERVALS and arm != SYNTHETIC
-            cells.append(interval_text(row["mean"], math.nan if briefly else row["lower"], row["upper"], form))
-        if against:
-            row, baseline = differences[against, name], by_arm[against]["mean"]
-            cell = interval_text(row["difference"], row["lower"], row["upper"], form)
-            if cell and name.startswith(IN_PERCENT) and baseline and math.isfinite(baseline):
-                cell += f" {100 * row['difference'] / baseline:+.0f} %"
-            cells += [cell, "" if math.isnan(row["better_in"]) else f"{row['better_in']:.0f} of {row['n']}"]
-        table.add_row(Text(name), *cells)
-    return table

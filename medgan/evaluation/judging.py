@@ -29,6 +29,8 @@ LabelNames = Mapping[str, int | list[int]]
 """The value of each label, or several values that are judged as one."""
 Figures = dict[str, str | float]
 """Part of a row: figures by name."""
+IN_LABELS, OVER_LABELS = re.compile("mae_in_(.*)_hu"), "mae_over_labels_hu"
+"""The error in each label, and the mean of these over the labels that an image has."""
 UNSURE_PERCENT = 90
 LONGEST_NAME = 100
 """Characters of a label's name."""
@@ -104,6 +106,8 @@ class CaseScans:
             return {**mr_fidelity(volume, self.truth, self.inside), **enhancement}
         reference, inside = self.truth, self.inside
         mae_around, bias_around = errors_in(volume, reference, tissues.air_around(reference, inside))
+        by_label = {f"mae_in_{name}_hu": errors_in(volume, reference, at)[0] for name, at in self.regions.items()}
+        found = [error for error in by_label.values() if not math.isnan(error)]
         return {
             **fidelity(volume, reference, inside),
             "ms_ssim": ms_ssim(volume, reference, inside),
@@ -112,7 +116,8 @@ class CaseScans:
             "bias_air_around_hu": bias_around,
             "clipped_percent": tissues.clipped_percent(volume, reference, inside),
             **self._core_errors(volume if in_core is None else in_core),
-            **{f"mae_in_{name}_hu": errors_in(volume, reference, where)[0] for name, where in self.regions.items()},
+            **by_label,
+            **({OVER_LABELS: float(np.mean(found)) if found else math.nan} if by_label else {}),
         }
 
     def _core_errors(self, volume: Array) -> Figures:
@@ -240,7 +245,7 @@ class _Measure:
 MEASURES = (
     _Measure("mae_hu|mae_bone_hu|mae_percent|enhancing_mae_percent", 0),
     _Measure("mae_(soft_tissue|air_inside|air_around)_hu", 0, shown=False),
-    _Measure("mae_in_.*_hu|.*_distance_hu|score_hu", 0),
+    _Measure("mae_in_.*_hu|mae_over_labels_hu|.*_distance_hu|score_hu", 0),
     _Measure("bias_hu", 0),
     _Measure("bias_.*_hu", 0, shown=False),
     _Measure("psnr_db", math.inf),

@@ -1,6 +1,5 @@
 """Evaluation of whole folders: the arms, the files, and what happens when an image is bad."""
 
-import io
 import json
 import shlex
 from dataclasses import replace
@@ -11,16 +10,14 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from medgan.data.splits import Split
 from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.evaluate import Evaluation, _Setup, evaluate, render
-from medgan.evaluation.judging import Modalities, distance_to_ideal
-from medgan.evaluation.matching import Case, Failure, Matching
+from medgan.evaluation.evaluate import _Setup, evaluate
+from medgan.evaluation.judging import Modalities
+from medgan.evaluation.matching import Case, Matching
 from medgan.evaluation.seen import SeenSubjects
-from medgan.evaluation.statistics import compare, summarise
 from medgan.phantom.cohort import write_phantom
 
 SHAPES = {"2d": (48, 48), "3d": (32, 32, 9)}
@@ -435,83 +432,3 @@ def test_notes_say_what_holds_and_nothing_else(setting, said, unsaid):
     assert unsaid not in text
     passed = replace(setting, matching=replace(setting.matching, passed_over={"all.zip": "packed; unpack it first"}))
     assert "Passed over, packed; unpack it first (1): all.zip." in passed.notes(3)
-
-
-def an_evaluation(failures=(), arms=("synthetic", "do_nothing"), **metrics):
-    rows = pd.DataFrame(
-        [
-            {"subject": f"s{i}", "image": f"s{i}", "arm": arm} | {name: value[place] for name, value in metrics.items()}
-            for place, arm in enumerate(arms)
-            for i in range(3)
-        ]
-    )
-    summary = summarise(rows, list(metrics), baseline="do_nothing" if "do_nothing" in arms else None)
-    comparisons = compare(rows, list(metrics), "synthetic", distance_to_ideal)
-    return Evaluation(rows, summary, True, {}, ("Read this.",), tuple(failures), comparisons)
-
-
-def text(found, width=200):
-    console = Console(file=io.StringIO(), width=width)
-    console.print(render(found))
-    return console.file.getvalue()
-
-
-def shown_row(found, metric):
-    line = next(line for line in text(found).splitlines() if metric in line)
-    return [cell.strip() for cell in line.split("│")[2:-1]]
-
-
-def test_a_row_shows_each_arm_its_interval_and_the_difference():
-    assert shown_row(an_evaluation(mae_hu=(10.0, 40.0)), "mae_hu") == [
-        *("10.0 [10.0, 10.0]", "40.0 [40.0, 40.0]", "-30.0 [-30.0, -30.0] -75 %", "3 of 3"),
-    ]
-    assert "do_nothing" not in text(an_evaluation(arms=("synthetic",), mae_hu=(10.0,)))
-
-
-def test_no_column_vanishes_where_the_terminal_is_narrow():
-    found = an_evaluation(arms=("synthetic", "do_nothing", "intensity_lookup"), change_in_vena_cava_hu=(1.0, 2.0, 3.0))
-    table = [line for line in text(found, 80).splitlines() if line[0] in "┃│"]
-    assert {(len(line), line[-1]) for line in table} <= {(80, "┃"), (80, "│")}
-    assert any("better in" in line for line in table)
-
-
-def test_with_many_arms_only_the_synthetic_one_shows_its_interval_and_the_look_up_is_what_it_is_compared_with():
-    arms = ("synthetic", "intensity_lookup", "intensity_lookup_median", "constant", "true_shifted")
-    found = an_evaluation(arms=arms, core_bone_dice=(0.6, 0.3, 0.2, 0.0, 0.9))
-    assert "synthetic - intensity_lookup" in text(found)
-    assert shown_row(found, "core_bone_dice") == [
-        *("0.600 [0.600, 0.600]", "0.300", "0.200", "0.000", "0.900"),
-        *("0.300 [0.300, 0.300]", "3 of 3"),
-    ]
-
-
-def test_names_in_brackets_are_shown_as_they_are():
-    names = [f"mae_in_{organ}_hu" for organ in ("[/red]", "[bold]", ":smile:", "a\\")]
-    shown = text(an_evaluation(**dict.fromkeys(names, (1.0, 2.0))))
-    assert all(name in shown for name in names)
-
-
-def test_absent_tissues_and_spreads_are_left_to_the_files():
-    hidden = dict.fromkeys(("bone_sd_hu", "core_slope_soft_tissue", "clipped_percent"), (1.0, 1.0))
-    shown = text(an_evaluation(mae_hu=(1.0, 2.0), bone_mean_hu=(np.nan, np.nan), **hidden))
-    assert "mae_hu" in shown
-    assert not [name for name in (*hidden, "bone_mean_hu") if name in shown]
-
-
-def test_notes_and_the_first_failures_follow_also_where_nothing_was_judged():
-    shown = text(an_evaluation([Failure(f"image{i}", "broken [1]") for i in range(12)], mae_hu=(1.0, 2.0)))
-    assert "Read this." in shown
-    assert "image0: broken [1]" in shown
-    assert "image11" not in shown
-    assert "and 2 more" in shown
-    empty = Evaluation(pd.DataFrame(), pd.DataFrame(), True, {}, (), (Failure("a", "broken"),), pd.DataFrame())
-    assert "a: broken" in text(empty)
-
-
-def test_subjects_that_the_model_has_seen_have_a_table_of_their_own():
-    seen = an_evaluation(mae_hu=(5.0, 40.0))
-    shown = text(replace(an_evaluation(mae_hu=(10.0, 40.0)), seen=seen))
-    first, _, second = shown.partition("subjects that the model has seen: no evidence of how it does on others")
-    assert "10.0 [10.0, 10.0]" in first
-    assert "5.0 [5.0, 5.0]" in second
-    assert "no evidence" not in text(seen)

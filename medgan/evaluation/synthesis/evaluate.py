@@ -17,12 +17,13 @@ from medgan.data.splits import Split
 from medgan.data.streams import write_csv, write_json
 from medgan.data.studies import AS_IT_IS, Options
 from medgan.errors import ConfigError
-from medgan.evaluation.evaluate import NAME_WIDTH, failure_lines, make_folder
+from medgan.evaluation.evaluate import make_folder
 from medgan.evaluation.matching import Failure, Place
 from medgan.evaluation.statistics import plain
 from medgan.evaluation.synthesis import distances, diversity
 from medgan.evaluation.synthesis.memorisation import Nearest, Threshold, contact_sheet, nearest
 from medgan.evaluation.synthesis.patches import Patches, PatchSets, blurred, collapsed, copied, divided, gather, smooth
+from medgan.evaluation.terminal import NAME_WIDTH, failure_lines
 
 SYNTHETIC, REAL = "synthetic", "real"
 MOST = 400

@@ -12,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 
 from medgan.errors import ConfigError, DataError
-from medgan.evaluation.evaluate import MAX_FAILURES
 from medgan.evaluation.matching import Failure
 from medgan.evaluation.synthesis.evaluate import MEASURES, Judge, Question, Synthesis, evaluate_synthesis, render
 from medgan.evaluation.synthesis.patches import blurred, collapsed, copied
+from medgan.evaluation.terminal import MAX_FAILURES
 
 
 def lesions_of_others(voxels, mask, random):

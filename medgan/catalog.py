@@ -48,6 +48,14 @@ def load(name: str) -> "type[Pipeline[Any]]":
     return pipeline
 
 
+def phantom(name: str) -> str | None:
+    """The built-in subjects of the pipeline called ``name``, as its file says, read and not imported."""
+    for node in ast.walk(_trees(PIPELINES)[name]):
+        if isinstance(node, ast.ClassDef) and isinstance(kind := _constant(node, "phantom"), ast.Constant):
+            return str(kind.value)
+    return None
+
+
 def load_translation(name: str) -> "type[TranslationPipeline[Any]]":
     """The pipeline called ``name``, for what only translations can do.
 
@@ -106,12 +114,22 @@ def _summary(tree: ast.Module) -> str:
 
 
 def _heeds(study: ast.ClassDef) -> frozenset[str]:
-    for line in study.body:
+    value = _constant(study, "heeds")
+    return frozenset(ast.literal_eval(value) if value else ())
+
+
+def _constant(kind: ast.ClassDef, name: str) -> ast.expr | None:
+    """What a class sets an attribute to, alone or with others: ``name = VALUE`` or ``other, name = OTHER, VALUE``."""
+    for line in kind.body:
         if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
             target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
-            if ast.unparse(target) == "heeds":
-                return frozenset(ast.literal_eval(line.value))
-    return frozenset()
+            pairs = [(target, line.value)]
+            if isinstance(target, ast.Tuple) and isinstance(line.value, ast.Tuple):
+                pairs = list(zip(target.elts, line.value.elts, strict=True))
+            for each, value in pairs:
+                if ast.unparse(each) == name:
+                    return value
+    return None
 
 
 def _class_of(module: str) -> str:

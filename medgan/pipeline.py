@@ -2,23 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import NonNegativeInt
 
 from medgan.config import Config, Settings, load, merged, read_yaml, shipped
-from medgan.data.cache import Cache, default_folder
+from medgan.data.cache import Cache
 from medgan.data.domains import DomainPair
 from medgan.data.splits import Split, SplitConfig
 from medgan.data.studies import Cohort, Data, find_cohort
-from medgan.phantom.cohort import PAIRED, UNPAIRED, write_phantom
+from medgan.phantom.cohort import PAIRED, PHANTOM_SEED, PHANTOM_SUBJECTS, UNPAIRED, kept_phantom
 from medgan.phantom.kinds import KINDS
 from medgan.training.fit import FitConfig, Training
 
 Size = Literal["auto", "small", "full"]
-PHANTOM_SUBJECTS, PHANTOM_SEED = 24, 0
 
 
 class PipelineConfig(Config):
@@ -122,11 +120,7 @@ class Pipeline(ABC, Generic[C]):
 
     def rendered(self, subjects: int, seed: int, shape: tuple[int, int, int]) -> Path:
         """A cohort's folder of the pipeline's phantom, rendered once and kept."""
-        size = "x".join(map(str, shape))
-        folder = default_folder() / "phantom" / f"{self.phantom}-{version('medgan')}-{subjects}-{seed}-{size}"
-        if not (folder / PAIRED).exists():
-            write_phantom(folder, kind=self.phantom, subjects=subjects, seed=seed, shape=shape)
-        return folder
+        return kept_phantom(self.phantom, subjects, seed, shape)
 
 
 class OneDomain(Pipeline[C]):

@@ -83,6 +83,28 @@ def in_processes(
 
 
 @contextmanager
+def beside(run: Callable[[T], object], task: T) -> Iterator[None]:
+    """A function of a module does a task in a process of its own, with more of them perhaps, while the body runs.
+
+    It is ended with the body. What goes wrong there is left to whoever needs what it should have done.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=_quietly, args=(run, task))
+    with _apart_from_main(run):
+        process.start()
+    try:
+        yield
+    finally:
+        end_processes({process})
+
+
+def _quietly(run: Callable[[T], object], task: T) -> None:
+    begin_beside(None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that it ends its own processes
+    with suppress(Exception):
+        run(task)
+
+
+@contextmanager
 def _apart_from_main(run: Callable[..., object]) -> Iterator[None]:
     """Processes that are started in here do not run the main program's file again, where ``run`` is not in it.
 

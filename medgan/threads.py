@@ -90,7 +90,7 @@ def _others_s() -> float:
             ticks += user + nice + system + sum(interrupts)
     for child in multiprocessing.active_children():  # such as the processes that read patches
         counts = (_text(PROC / str(child.pid) / "stat") or ")").rpartition(")")[2].split()
-        ticks -= sum(map(int, counts[11:13]))
+        ticks -= sum(map(int, counts[11:15]))  # with those of its own processes that have ended
     return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4]) if ticks else 0.0
 
 

@@ -27,6 +27,7 @@ def test_a_pipeline_is_loaded_by_its_name_and_has_a_summary_of_one_sentence(name
     kind = catalog.load(name)
     assert issubclass(kind, Pipeline)
     assert kind.name() == name
+    assert kind.phantom == catalog.phantom(name)
 
 
 def test_a_new_pipeline_is_one_file_and_is_found_without_torch(tmp_path):

@@ -1,11 +1,15 @@
+import multiprocessing
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+
+from medgan.processes import beside
 
 COMMAND = """
 import os, pathlib, signal, sys, time
@@ -87,6 +91,19 @@ def test_a_script_is_not_run_again_by_processes_that_do_medgans_own_work(tmp_pat
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     run = [sys.executable, "script.py"]
     assert subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "once\n"
+
+
+def test_what_is_done_beside_the_body_ends_with_it(tmp_path):
+    with beside(Path.mkdir, tmp_path / "made"):
+        for _ in range(600):
+            if (tmp_path / "made").exists():
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("nothing was done")
+    with beside(time.sleep, 600.0):
+        assert multiprocessing.active_children()
+    assert not multiprocessing.active_children()
 
 
 def test_a_killed_process_is_told_with_its_task(tmp_path):

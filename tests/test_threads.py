@@ -93,7 +93,7 @@ def test_what_its_processes_compute_is_no_load_either(machine, monkeypatch):
     machine.others = 4
     machine.passes(3)
     ticks = int(2.5 * os.sysconf("SC_CLK_TCK"))
-    machine.write("proc/7/stat", f"7 (a (b) c) S 1 1 1 0 -1 0 0 0 0 0 {ticks * 3} {ticks} 99 99 20 0 1 0 0\n")
+    machine.write("proc/7/stat", f"7 (a (b) c) S 1 1 1 0 -1 0 0 0 0 0 {ticks} {ticks} {ticks} {ticks} 20 0 1 0 0\n")
     assert str(threads.free()) == "15 threads: 16 cores, others use 0.7"
 
 

@@ -1,10 +1,12 @@
 """``medgan train`` and ``medgan segment-train``."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
+from medgan import catalog
 from medgan.commands import early
 from medgan.commands.common import (
     Data,
@@ -51,15 +53,21 @@ def train(
         from medgan.training.run_folder import run_to_resume
 
         run_to_resume(run.out / pipeline, run.name)
-    from medgan.training.run import Order
-    from medgan.training.run import train as run_training
+    with ExitStack() as stack:
+        if first and data is None and not (run.resume or run.resume_or_start):
+            from medgan.phantom.cohort import rendering
 
-    layers = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
-    order = Order(
-        pipeline, reading.located_if_given(data), overrides=layers, register=register, tracking=machine.tracking,
-        device=machine.device, threads=machine.threads, **vars(sharing), **vars(run),
-    )  # fmt: skip
-    trained = run_training(order, console(quiet))
+            # One core imports for seconds what follows.
+            stack.enter_context(rendering(catalog.phantom(pipeline) or ""))
+        from medgan.training.run import Order
+        from medgan.training.run import train as run_training
+
+        layers = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
+        order = Order(
+            pipeline, reading.located_if_given(data), overrides=layers, register=register, tracking=machine.tracking,
+            device=machine.device, threads=machine.threads, **vars(sharing), **vars(run),
+        )  # fmt: skip
+        trained = run_training(order, console(quiet))
     if not first:
         return
     from medgan.report.page import report_line, write_report  # what the first step need not wait for

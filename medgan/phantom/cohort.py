@@ -1,24 +1,30 @@
 """Phantom subjects on disk: volumes, truth, and the two tables that training and evaluation start from."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from medgan.data.grid import made_up_grid
+from medgan.data.hashes import default_folder
 from medgan.data.streams import write_json, write_text
 from medgan.data.volumes import write_volume
 from medgan.errors import ConfigError, DataError
 from medgan.phantom.kinds import KINDS
 from medgan.phantom.space import GridSize
-from medgan.processes import WorkerKilledError, do_all
+from medgan.processes import WorkerKilledError, beside, do_all
 
 PAIRED = "cohort.csv"
 """Every subject with all of its scans."""
 UNPAIRED = "cohort_unpaired.csv"
 """Every subject with one scan: to train on without pairs, and to test on without a glance at the truth."""
+PHANTOM_SUBJECTS, PHANTOM_SEED = 24, 0
+"""Of the cohort that stands in where no data is given."""
 COLUMNS = ("subject", "domain", "image", "mask", "split")
 SLOW_VOXELS = 100_000
 """Of a grid on which a subject takes half a second: smaller ones are rendered before a process has started."""
@@ -72,6 +78,41 @@ def write_phantom(
     write_json(out / "labels.json", {"phantom": True, "kind": kind, "labels": labels})
     write_text(out / UNPAIRED, _table(unpaired))
     return write_text(out / PAIRED, _table(paired))
+
+
+def kept_phantom(
+    kind: str, subjects: int = PHANTOM_SUBJECTS, seed: int = PHANTOM_SEED, shape: GridSize | None = None
+) -> Path:
+    """The folder of a cohort in the user's cache, rendered once: who comes meanwhile waits for it."""
+    table = _kept(kind, shape or KINDS[kind].shape, subjects, seed)
+    folder = table.parent
+    if not table.exists():
+        with ExitStack() as stack:
+            with suppress(OSError, NotImplementedError):  # a file system without locks; one that is full says so itself
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(f"{folder}.lock"))
+            if not table.exists():
+                write_phantom(folder, kind=kind, subjects=subjects, seed=seed, shape=shape)
+    return folder
+
+
+@contextmanager
+def rendering(kind: str) -> Iterator[None]:
+    """Render the cohort that stands in for data meanwhile, in other processes, where that takes long and was not done.
+
+    Whoever asks for it in the body by :func:`kept_phantom` waits until it is there.
+    """
+    if kind not in KINDS or math.prod(shape := KINDS[kind].shape) < SLOW_VOXELS or _kept(kind, shape).exists():
+        yield
+    else:
+        with beside(kept_phantom, kind):
+            yield
+
+
+def _kept(kind: str, shape: GridSize, subjects: int = PHANTOM_SUBJECTS, seed: int = PHANTOM_SEED) -> Path:
+    """The table of a kept cohort, which is there when all else is."""
+    size = "x".join(map(str, shape))
+    return default_folder() / "phantom" / f"{kind}-{version('medgan')}-{subjects}-{seed}-{size}" / PAIRED
 
 
 @dataclass(frozen=True)

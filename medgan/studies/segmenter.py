@@ -21,8 +21,9 @@ from medgan.data.volumes import read_volume, write_volume
 from medgan.errors import ConfigError
 from medgan.evaluation.segmentation import METRICS, score_labels
 from medgan.evaluation.statistics import t_interval
+from medgan.phantom.cohort import PHANTOM_SEED
 from medgan.phantom.kinds import KINDS
-from medgan.pipeline import PHANTOM_SEED, Pipeline
+from medgan.pipeline import Pipeline
 from medgan.segmentation.apply import segment_study
 from medgan.segmentation.labelled import Labelled, merged, read_labelled
 from medgan.segmentation.segmenter import segmenter_task

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -135,10 +136,12 @@ def _lead(order: Order, console: Console, ranks: Ranks) -> Trained:
     ranks.share(config.fit.batch_size, config.fit.accumulate)
     check_store(order.tracking, before.get("tracking_uri"))
     log = TrainLog(console)
-    with alone_in(run.path, console), log.listening(), taken(order.threads, begun=before.get("threads")) as threads:
+    with alone_in(run.path, console), log.listening(), ExitStack() as stack:
         _announce(order, pipeline, run, log, ranks)
-        log.say(str(threads))
         cohort = pipeline.cohort(data)
+        # Only now: what renders the phantom is no neighbour.
+        threads = stack.enter_context(taken(order.threads, begun=before.get("threads")))
+        log.say(str(threads))
         split = _frozen_split(order, pipeline, cohort, run)
         for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
             log.say(line)

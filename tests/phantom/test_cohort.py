@@ -1,5 +1,8 @@
 import json
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError
 from medgan.phantom import cohort as phantom_cohort
-from medgan.phantom.cohort import COLUMNS, UNPAIRED, _split_parts, write_phantom
+from medgan.phantom.cohort import COLUMNS, PAIRED, UNPAIRED, _split_parts, kept_phantom, rendering, write_phantom
 from medgan.phantom.kinds import KINDS, Kind
 from medgan.phantom.tissues import Tissue
 
@@ -77,6 +80,39 @@ def test_files_are_the_same_in_however_many_processes(tmp_path, monkeypatch):
     alone = files(tmp_path / "alone")
     monkeypatch.setattr(phantom_cohort, "SLOW_VOXELS", 1)
     assert files(tmp_path / "several") == alone
+
+
+def test_a_kept_phantom_is_rendered_once_and_who_comes_meanwhile_waits_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
+    begun = []
+
+    def slow(folder, **_):
+        begun.append(folder)
+        time.sleep(0.3)
+        folder.mkdir()
+        (folder / PAIRED).touch()
+
+    monkeypatch.setattr(phantom_cohort, "write_phantom", slow)
+    with ThreadPoolExecutor(3) as pool:
+        folders = list(pool.map(kept_phantom, ["abdomen_ct"] * 3))
+    assert begun == folders[:1]
+    assert (folders[2] / PAIRED).exists()
+
+
+def test_only_what_takes_long_and_is_not_there_is_rendered_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDGAN_CACHE", str(tmp_path))
+    begun = []
+    monkeypatch.setattr(phantom_cohort, "beside", lambda *what: begun.append(what) or nullcontext())
+    for kind in ("abdomen_ct", "", "of_my_own"):
+        with rendering(kind):
+            pass
+    assert begun == [(kept_phantom, "abdomen_ct")]
+    monkeypatch.setattr(
+        phantom_cohort, "write_phantom", lambda folder, **_: folder.mkdir() or (folder / PAIRED).touch()
+    )
+    kept_phantom("abdomen_ct")
+    with rendering("abdomen_ct"):
+        assert len(begun) == 1
 
 
 @pytest.fixture

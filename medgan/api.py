@@ -32,7 +32,7 @@ from medgan.evaluation.tissues import Modality
 from medgan.inference.batch import BatchSummary, conversion_fabric, local_model, warning_lines
 from medgan.inference.convert import ConvertOrder
 from medgan.inference.convert import convert as run_conversion
-from medgan.inference.jobs import header_text, model_origin
+from medgan.inference.jobs import header_text, model_origin, strength_fact
 from medgan.inference.recording import record_batch
 from medgan.inference.translate import OF_PHANTOM, translate
 from medgan.report.recording import record_evaluation
@@ -93,22 +93,27 @@ class LoadedModel:
         return f"<medgan model for {self.task}: {self.folder}>"
 
     @overload
-    def __call__(self, image: I, *, direction: Direction | None = None, force: bool = False) -> I: ...
+    def __call__(
+        self, image: I, *, direction: Direction | None = None, strength: float = 1, force: bool = False
+    ) -> I: ...
     @overload
     def __call__(
-        self, image: NDArray[Any], *, affine: ArrayLike, direction: Direction | None = None, force: bool = False
-    ) -> NDArray[Any]: ...
+        self, image: NDArray[Any], *, affine: ArrayLike, direction: Direction | None = None, strength: float = 1,
+        force: bool = False,
+    ) -> NDArray[Any]: ...  # fmt: skip
     @overload
     def __call__(
-        self, image: tuple[NDArray[Any], ArrayLike], *, direction: Direction | None = None, force: bool = False
-    ) -> tuple[NDArray[Any], ArrayLike]: ...
+        self, image: tuple[NDArray[Any], ArrayLike], *, direction: Direction | None = None, strength: float = 1,
+        force: bool = False,
+    ) -> tuple[NDArray[Any], ArrayLike]: ...  # fmt: skip
     @overload
     def __call__(
-        self, image: str | Path, *, direction: Direction | None = None, force: bool = False
+        self, image: str | Path, *, direction: Direction | None = None, strength: float = 1, force: bool = False
     ) -> Nifti1Image: ...
     def __call__(
-        self, image: Any, *, affine: Any = None, direction: Direction | None = None, force: bool = False
-    ) -> Any:
+        self, image: Any, *, affine: Any = None, direction: Direction | None = None, strength: float = 1,
+        force: bool = False,
+    ) -> Any:  # fmt: skip
         """The image translated or segmented: of the same kind, on the same voxel grid, the input left as it is.
 
         Voxels are those that ``medgan convert`` or ``medgan segment`` writes: CT int16 in HU, MR float32, labels uint8.
@@ -119,24 +124,26 @@ class LoadedModel:
                 of such an array and its affine, or a path, whose output is a nibabel image.
             affine: Of an array alone, (4, 4): voxel index to RAS+ mm.
             direction: ``to_target``, which a translator takes by default, or ``to_source``.
+            strength: Share of a one-sided change that is added: 0 gives the input, 1.2 is the most.
             force: Take an image that cannot be of the model's domain all the same.
 
         Raises:
+            ConfigError: A direction or a strength that the model cannot have.
             DataError: An image that cannot be used, or that cannot be of the model's domain.
             GeometryError: A voxel grid that cannot be kept exactly.
             ModelError: The model was not trained for this direction.
         """
-        if direction and not self.directions:
-            raise ConfigError(f"{self.folder}: a segmenter has no direction; leave direction= out.")
+        if (direction or strength != 1) and not self.directions:
+            raise ConfigError(f"{self.folder}: a segmenter has no direction and no strength; leave them out.")
         asked = in_memory(image, affine)
         domain, scans, grid = self._takes(direction or "to_target")
         odd, _ = assessed(asked.volume, domain, scans, grid, force=force, advice=FORCE)
-        voxels, more = self._answer(asked.volume, direction or "to_target")
+        voxels, more = self._answer(asked.volume, direction or "to_target", strength)
         seen = SEEN.get(this_image(asked.volume, self.description.origin.trained_on))
         for line in (*odd, *more, *([seen] if seen else [])):
             warnings.warn(f"{asked.volume.path}: {line}", MedganWarning, stacklevel=2)
         facts = {"Segmentation": self.task == "segmentation", "Model": model_origin(self.description)}
-        return asked.back(voxels, header_text(facts), self.task == "segmentation")
+        return asked.back(voxels, header_text(facts | strength_fact(strength)), self.task == "segmentation")
 
     def _takes(self, direction: Direction) -> tuple[Domain, Scans | None, Any]:
         """Of which domain images are, how those of the training were scanned, and on which grid they are seen."""
@@ -147,10 +154,10 @@ class LoadedModel:
         assert isinstance(description, SegmenterDescription)
         return description.config.domain, None, None
 
-    def _answer(self, volume: Volume, direction: Direction) -> tuple[NDArray[Any], tuple[str, ...]]:
+    def _answer(self, volume: Volume, direction: Direction, strength: float) -> tuple[NDArray[Any], tuple[str, ...]]:
         """The output's voxels (X, Y, Z), and warnings."""
         if self.task == "translation":
-            translation = translate(volume, self._model, direction, self._fabric)
+            translation = translate(volume, self._model, direction, self._fabric, strength=strength)
             return translation.voxels, translation.warnings
         warned = (OF_PHANTOM,) if self.description.origin.phantom else ()
         return segment_study(self._model, volume, self._fabric), warned
@@ -270,6 +277,7 @@ def convert(
     direction: Direction = "to_target",
     part: Part | None = None,
     split: str | Path | None = None,
+    strength: float = 1.0,
     change_map: bool = False,
     uncertainty: int | None = None,
     suffix: str = "",
@@ -296,7 +304,7 @@ def convert(
     order = ConvertOrder(
         Location(Path(source), options(_path(root), bids)), Path(output), str(folder), overwrite=overwrite,
         force=force, jobs=jobs, tracking=tracking, device=device, direction=direction, part=part, split=_path(split),
-        change_map=change_map, uncertainty=uncertainty, suffix=suffix, threads=threads,
+        strength=strength, change_map=change_map, uncertainty=uncertainty, suffix=suffix, threads=threads,
     )  # fmt: skip
     console = Console(stderr=True, quiet=quiet)
     summary = run_conversion(order, console)

@@ -90,6 +90,16 @@ def test_a_nibabel_image_becomes_to_the_bit_what_convert_writes(kind, grid, save
     assert (np.asarray(image.dataobj).tobytes(), image.header.binaryblock) == before
 
 
+def test_a_strength_is_that_of_convert(model_folder, model, save_study, tmp_path):
+    source = save_study(tmp_path / "a.nii.gz")
+    output = quietly(model, nib.load(source), strength=0.4)
+    quietly(medgan.convert, source, tmp_path / "out.nii.gz", model_folder, strength=0.4, device="cpu")
+    written = nib.load(tmp_path / "out.nii.gz")
+    np.testing.assert_array_equal(output.dataobj, written.dataobj)
+    assert output.header["descrip"] == written.header["descrip"]
+    assert b"strength 0.4" in output.header["descrip"].item()
+
+
 def test_scaled_files_have_the_intensities_that_medgan_reads(model, save_study, tmp_path):
     image = nib.load(save_study(tmp_path / "a.nii.gz", (40, 33, 3), dtype=np.float64))
     image.header.set_data_dtype(np.int16)
@@ -162,8 +172,9 @@ def test_a_segmenter_gives_labels(segmenters, ct, tmp_path):
     assert labels.get_data_dtype() == np.uint8
     assert labels.header["descrip"] == written.header["descrip"]
     assert int(labels.header["intent_code"]) == 1002
-    with pytest.raises(ConfigError, match="a segmenter has no direction"):
-        model(image, direction="to_target")
+    for asked in ({"direction": "to_target"}, {"strength": 0.5}):
+        with pytest.raises(ConfigError, match="a segmenter has no direction and no strength"):
+            model(image, **asked)
 
 
 def itk(voxels, components=False):

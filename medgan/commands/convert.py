@@ -31,6 +31,9 @@ def convert(
     *,
     reading: Reading,
     which: Which,
+    strength: Annotated[
+        float, Option(min=0, max=1.2, help="Share of a one-sided change that is added; 0 gives the input.")
+    ] = 1.0,
     change_map: Annotated[bool, Option("--change-map", help="Also write the change in HU (an iodine map).")] = False,
     uncertainty: Annotated[
         int | None,
@@ -58,8 +61,8 @@ def convert(
 
     check_address(work.machine.tracking)
     order = ConvertOrder(
-        reading.located(source), output, model, change_map=change_map, uncertainty=uncertainty, suffix=suffix,
-        force=force, **vars(which), **work.options,
+        reading.located(source), output, model, strength=strength, change_map=change_map, uncertainty=uncertainty,
+        suffix=suffix, force=force, **vars(which), **work.options,
     )  # fmt: skip
     terminal = console(work.quiet)
     summary = run(order, terminal)

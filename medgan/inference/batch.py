@@ -35,7 +35,7 @@ from medgan.data.streams import check_regular, unwritable, write_text
 from medgan.data.studies import Data
 from medgan.data.volumes import Volume, read_volume
 from medgan.errors import DataError, MedganError
-from medgan.inference.jobs import MANIFEST, SUMMARY, Facts, Job, Plan, as_json, is_finished, write_outputs
+from medgan.inference.jobs import MANIFEST, STRENGTH, SUMMARY, Facts, Job, Plan, as_json, is_finished, write_outputs
 from medgan.text import few, printable
 from medgan.threads import taken
 from medgan.training.device import make_fabric, parse_devices
@@ -232,7 +232,7 @@ class StudyBatch(ABC, Generic[M]):
             _show_end(summary, output / self.place, console, self.done)
             if folder:
                 self.finish(folder)
-                shared = "Model", "Direction", "Labels", "Versions"
+                shared = "Model", "Direction", STRENGTH, "Labels", "Versions"
                 content = {
                     **summary.counts(),
                     "failures": {each.input: each.message for each in self.outcomes if each.status == "failed"},
@@ -248,13 +248,14 @@ class StudyBatch(ABC, Generic[M]):
     def run(self, plan: Plan) -> Iterator[Outcome]:
         """Do each study; the outcomes come as studies end, and are in the manifest by then."""
         manifest = plan.folder / MANIFEST if plan.folder else None
+        asked = {name.lower(): self.facts[name] for name in (STRENGTH,) if name in self.facts}
         if manifest:
             _append(manifest, "")  # where it cannot be written, nothing is begun
         with ThreadPoolExecutor(self.order.jobs) as workers:
             try:
                 for future in as_completed([workers.submit(self._outcome, job, plan.folder) for job in plan.jobs]):
                     if manifest:
-                        _append(manifest, json.dumps(asdict(future.result()), ensure_ascii=False) + "\n")
+                        _append(manifest, json.dumps(asdict(future.result()) | asked, ensure_ascii=False) + "\n")
                     yield future.result()
             except BaseException:
                 workers.shutdown(cancel_futures=True)

@@ -15,8 +15,17 @@ from medgan.data.studies import SUFFIX_KEY, Cohort
 from medgan.data.volumes import Volume
 from medgan.errors import ConfigError
 from medgan.inference.batch import BatchOrder, BatchSummary, ImageBatch, local_model
-from medgan.inference.jobs import NOT_FOR_CLINICAL_USE, Job, MapKind, Plan, cohort_at, find_jobs, model_origin
-from medgan.inference.translate import translate
+from medgan.inference.jobs import (
+    NOT_FOR_CLINICAL_USE,
+    Job,
+    MapKind,
+    Plan,
+    cohort_at,
+    find_jobs,
+    model_origin,
+    strength_fact,
+)
+from medgan.inference.translate import check_strength, translate
 from medgan.inference.uncertainty import uncertainty, uncertainty_in_words
 from medgan.networks.outputs import ChangeOutput
 from medgan.training.architecture import Direction, TranslationDescription, TranslationModel
@@ -35,6 +44,8 @@ class ConvertOrder(BatchOrder):
     """Of a cohort, only the subjects of this part of the model's split."""
     split: Path | None = None
     """Where that split is; None is ``split.json`` in the run folder, beside the model folder."""
+    strength: float = 1.0
+    """Share of a one-sided change that is added, 0 (the input) to 1.2."""
     change_map: bool = False
     uncertainty: int | None = None
     """Translations of the varied study from which a map of the standard deviation is made; None makes none."""
@@ -70,20 +81,25 @@ class Conversion(ImageBatch[TranslationModel]):
         self.generator = self.model.networks[order.direction]
         if order.change_map and not isinstance(self.generator, ChangeOutput):
             raise ConfigError(f"model '{description.name}' draws the image itself and has no map; drop --change-map.")
+        check_strength(order.strength, self.model, order.direction)
         self.scans, self.grid = description.scans.get(self.domain.name), description.grid
         self.trained_on, self.split_hash = description.origin.trained_on, description.origin.split_hash
         samples = order.uncertainty
-        self.facts = {
-            "Synthetic": True,
-            "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
-            "Direction": order.direction,
-            "Domain": wanted.name,
-            "Unit": wanted.unit,
-            "Model": model_origin(description),
-            "ChangeMap": SIGNS[self._sign] if order.change_map else None,
-            "Uncertainty": uncertainty_in_words(self.model, order.direction, samples) if samples else None,
-            "Versions": library_versions(),
-        } | ({SUFFIX_KEY: order.suffix} if order.suffix else {})
+        self.facts = (
+            {
+                "Synthetic": True,
+                "NotForClinicalUse": NOT_FOR_CLINICAL_USE,
+                "Direction": order.direction,
+                "Domain": wanted.name,
+                "Unit": wanted.unit,
+                "Model": model_origin(description),
+                "ChangeMap": SIGNS[self._sign] if order.change_map else None,
+                "Uncertainty": uncertainty_in_words(self.model, order.direction, samples) if samples else None,
+                "Versions": library_versions(),
+            }
+            | ({SUFFIX_KEY: order.suffix} if order.suffix else {})
+            | strength_fact(order.strength)
+        )
         self.compute_with(self.model)
 
     def plan(self) -> Plan:
@@ -135,16 +151,19 @@ class Conversion(ImageBatch[TranslationModel]):
 
     def images(self, job: Job, volume: Volume) -> tuple[dict[Path, NDArray[Any]], Sequence[str]]:
         """The translation, and the maps that are asked for."""
-        order, samples = self.order, self.order.uncertainty
+        order, samples, strength = self.order, self.order.uncertainty, self.strength(job)
         spread = None
         with self.device() as (model, fabric):
             translation = translate(
-                volume, model, order.direction, fabric, keep_change=order.change_map, use_up=not samples
-            )
+                volume, model, order.direction, fabric,
+                strength=strength, keep_change=order.change_map, use_up=not samples,
+            )  # fmt: skip
             if samples:
                 # The same input and model give the same map, whatever else is in the batch.
                 seed = (file_hash(job.source), self.description.weights_sha256)
-                spread = uncertainty(volume, model, order.direction, fabric, samples=samples, seed=seed)
+                spread = uncertainty(
+                    volume, model, order.direction, fabric, samples=samples, seed=seed, strength=strength
+                )
         images: dict[Path, NDArray[Any]] = {job.output: translation.voxels}
         if (
             translation.change is not None
@@ -155,6 +174,11 @@ class Conversion(ImageBatch[TranslationModel]):
         if spread is not None:
             images[job.map("uncertainty")] = spread
         return images, translation.warnings
+
+    def strength(self, job: Job) -> float:
+        """The share of the change that a study gets."""
+        del job
+        return self.order.strength
 
     @property
     def _sign(self) -> int:

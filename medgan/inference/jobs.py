@@ -43,7 +43,9 @@ Named = tuple[str, Path]
 MapKind = Literal["change", "uncertainty"]
 """What may lie beside an output: how much the model changed, and how unsure it is."""
 NOT_FOR_CLINICAL_USE = "Synthetic image for research. Not for diagnosis: what it shows was never measured."
-MADE_FROM = ("SourceSHA256", "Direction", "Model", "ChangeMap", "Uncertainty", "Augmentation")
+STRENGTH = "Strength"
+"""What a sidecar calls the share of the change that was added; without it that is 1."""
+MADE_FROM = ("SourceSHA256", "Direction", STRENGTH, "Model", "ChangeMap", "Uncertainty", "Augmentation")
 """What an output depends on; one that agrees in all of it is kept."""
 OURS = ("Synthetic", "Segmentation", "Classification")
 """What the sidecars that medgan writes say of themselves."""
@@ -329,6 +331,11 @@ def model_origin(description: Description) -> Facts:
     }
 
 
+def strength_fact(strength: float) -> Facts:
+    """What a sidecar says of a strength: nothing of the whole change, which outputs of an earlier medgan have."""
+    return {} if strength == 1 else {STRENGTH: strength}
+
+
 def is_finished(job: Job, facts: Facts) -> bool:
     """Whether the job's outputs exist and are what it would write.
 
@@ -405,7 +412,8 @@ def as_json(content: Mapping[str, Any]) -> str:
 def header_text(facts: Facts, kind: MapKind | None = None) -> str:
     """What an image's own header says of it, or of a map of some kind, if the sidecar is lost; at most 79 letters."""
     what = "LABEL MAP" if facts.get("Segmentation") else f"SYNTHETIC {kind} map" if kind else "SYNTHETIC"
+    what += f", strength {facts[STRENGTH]:.3g}" if STRENGTH in facts else ""
     model = facts.get("Model") or {}
     name, weights = model.get("Name", ""), str(model.get("WeightsSHA256", ""))[:8]
     room = nifti.DESCRIP_BYTES - len(f"{what}, medgan  {weights}, not for diagnosis")
-    return " ".join(f"{what}, medgan {name[:room]} {weights}".split()) + ", not for diagnosis"
+    return " ".join(f"{what}, medgan {name[: max(room, 0)]} {weights}".split()) + ", not for diagnosis"

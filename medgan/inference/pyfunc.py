@@ -18,7 +18,7 @@ from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import read_description
 
 QUIET = Console(quiet=True)
-OPTIONS = "output", "direction", "device"
+OPTIONS = "output", "direction", "strength", "device"
 
 
 class Translate:
@@ -32,14 +32,14 @@ class Translate:
         """Translate each study of a list of paths, or of a table's first column; the paths of the outputs.
 
         Of ``params``, ``output`` is OUTPUT of ``medgan convert``, for several studies a folder; without it, a
-        translation lies beside its input as ``NAME_desc-synthetic.nii.gz``. ``direction`` and ``device`` are its
-        options.
+        translation lies beside its input as ``NAME_desc-synthetic.nii.gz``. ``direction``, ``strength`` and
+        ``device`` are its options.
 
         Raises:
             DataError: A study that cannot be translated; those before it are.
         """
         table = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame(_listed(model_input))
-        asked = {key: value for key, value in (params or {}).items() if key in OPTIONS and value}
+        asked = {key: value for key, value in (params or {}).items() if key in OPTIONS and value not in ("", None)}
         return [self._translated(Path(source), **asked) for source in table.iloc[:, 0]]
 
     def _translated(self, source: Path, output: str = "", **options: Any) -> str:

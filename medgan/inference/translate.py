@@ -3,7 +3,7 @@
 The network sees the study on its own grid (RAS+, its spacing, its window): in slices, neighbour slices or blocks, and
 only where the body is. What it found is carried back through both affines. A model that predicts the change adds it to
 the input's stored intensities, so that whatever it leaves alone keeps its value to the bit; a model that draws the
-image gives the whole of it.
+image gives the whole of it. A one-sided change is an amount of contrast agent, and any share of it can be added.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from medgan.data.masks import body_mask
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import Prepared, denormalise, normalise, prepare
 from medgan.data.volumes import Grid, Volume
-from medgan.errors import GeometryError, ModelError
+from medgan.errors import ConfigError, GeometryError, ModelError
 from medgan.networks.outputs import ChangeOutput
 from medgan.networks.sliding import Network, maps_over_blocks, maps_over_slices
 from medgan.training.architecture import Direction, TranslationDescription, TranslationModel, scale_ends
@@ -33,6 +33,9 @@ SMALLEST_PLANE_VOXELS = 4
 
 TOLERANCE = 0.1
 """How far intensities may reach beyond the training's before a warning, as a share of their range there."""
+
+STRONGEST = 1.2
+"""The largest strength: a little more than was ever seen in training, which the limits of a change still hold."""
 
 OF_PHANTOM = "the model was trained on the built-in phantom, not on patients"
 
@@ -80,26 +83,50 @@ def _change_limits(
     return -largest * (not one_sided or sign < 0), largest * (not one_sided or sign > 0)
 
 
+def check_strength(strength: float, model: TranslationModel, direction: Direction) -> None:
+    """Refuse a strength that is out of range, or other than 1 for a model whose change is no amount.
+
+    Raises:
+        ConfigError: What is wrong, and what to do.
+    """
+    if not 0 <= strength <= STRONGEST:  # not a number is none of these, either
+        raise ConfigError(
+            f"strength {strength:g} is not between 0 (the input) and {STRONGEST:g}; 1 is the whole change."
+        )
+    generator, name = model.networks[direction], f"strength {strength:g}: model '{model.description.name}'"
+    if strength == 1 or (isinstance(generator, ChangeOutput) and generator.one_sided):
+        return
+    if isinstance(generator, ChangeOutput):
+        reason = "predicts a signed change, of which no share is a phase between its domains"
+    else:
+        reason = "draws the image itself and has no change to take a share of"
+    raise ConfigError(f"{name} {reason}; leave strength at 1, or train a model with generator.change=one-sided.")
+
+
 def translate(
     volume: Volume,
     model: TranslationModel,
     direction: Direction,
     fabric: Fabric,
     *,
+    strength: float = 1.0,
     keep_change: bool = False,
     use_up: bool = False,
 ) -> Translation:
     """A study of the one domain as it would look in the other, voxel by voxel where the input's voxels lie.
 
-    ``keep_change`` also returns the change map, of models that predict the change; ``use_up`` lets it take the place of
-    the study's voxels in memory, and the study is then of no more use.
+    ``strength`` is the share of a one-sided change that is added: 0 gives the input, 1 the translation. ``keep_change``
+    also returns the change map, of models that predict the change; ``use_up`` lets it take the place of the study's
+    voxels in memory, and the study is then of no more use.
 
     Raises:
+        ConfigError: A strength that the model cannot give.
         GeometryError: The study has no axial plane for the network to look at.
         ModelError: The model was not trained for this direction, or answers with values that are no numbers.
     """
     description = model.description
     source, target = description.domains(direction)
+    check_strength(strength, model, direction)
     generator = fabric.to_device(model.networks[direction])
     study = prepare(volume, source, description.grid)
     check_plane(volume, study)
@@ -116,7 +143,7 @@ def translate(
         output = study.normalised()
     changes, is_ct = isinstance(generator, ChangeOutput), target.modality == "CT"
     # From here on little is held beside input, output and one map: studies fill memory.
-    slabs = answer(volume, model, direction, study, output, body)
+    slabs = answer(volume, model, direction, study, output, body, strength=strength)
     del study, output, body
     voxels = np.empty(volume.grid.size, np.int16 if is_ct else np.float32, order="F")
     change = None if not (keep_change and changes) else volume.voxels if use_up else np.empty_like(volume.voxels)
@@ -144,6 +171,8 @@ def answer(
     study: Prepared,
     output: NDArray[np.float32],
     body: NDArray[np.bool_] | None = None,
+    *,
+    strength: float = 1.0,
 ) -> Iterator[Slab]:
     """What a network says, on the volume's own grid and in the output's unit: the image, or the change within limits.
 
@@ -157,6 +186,7 @@ def answer(
         study: What the network saw of it, on a grid of its own.
         output: What the network made of that, (X, Y, Z) in [-1, 1]; it is used up.
         body: Outside of it a drawn image is air.
+        strength: What a change is multiplied by, within its limits.
     """
     source, target = model.description.domains(direction)
     affine, bounds = study.affine, study.bounds
@@ -166,7 +196,8 @@ def answer(
         output *= np.float32((bounds[1] - bounds[0]) / 2)
         del study, body
         for place, amount in on_grid(output, affine, volume.grid):
-            yield place, np.clip(amount, *_change_limits(volume.voxels[..., place], model, direction, bounds))
+            limits = _change_limits(volume.voxels[..., place], model, direction, bounds)
+            yield place, np.clip(np.float32(strength) * np.clip(amount, *limits), *limits)
         return
     ends = target.window.lower, target.window.upper
     if target.window.percentiles:

@@ -68,9 +68,10 @@ class _Spread:
 
 
 def uncertainty(
-    volume: Volume, model: TranslationModel, direction: Direction, fabric: Fabric, *, samples: int, seed: Sequence[str]
-) -> NDArray[np.float32]:
-    """The standard deviation of a study's translations, of the change where the model predicts the change.
+    volume: Volume, model: TranslationModel, direction: Direction, fabric: Fabric, *, samples: int, seed: Sequence[str],
+    strength: float = 1.0,
+) -> NDArray[np.float32]:  # fmt: skip
+    """The standard deviation of a study's translations of a strength, of the change where the model predicts that.
 
     There are two ``samples`` or more; hashes of what the map is made of seed the variations and dropout.
 
@@ -91,7 +92,7 @@ def uncertainty(
         for _ in range(samples):
             varied = _moved(_rescaled(study, source, random), _motion(description.patch, random))
             output = apply(generator, varied, description.patch, description.generator.network.multiple, fabric)
-            spread.add(answer(volume, model, direction, varied, output))
+            spread.add(answer(volume, model, direction, varied, output, strength=strength))
     result = spread.deviation()
     for place, share in on_grid(_answered(study, body, generator), study.affine, volume.grid):
         result[..., place] *= share

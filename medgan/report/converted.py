@@ -19,7 +19,7 @@ from medgan.data.volumes import read_volume
 from medgan.documents import read_json
 from medgan.errors import DataError, MedganError
 from medgan.evaluation.tissues import body, change_by_tissue, tissue_map
-from medgan.inference.jobs import MANIFEST, SUMMARY
+from medgan.inference.jobs import MANIFEST, STRENGTH, SUMMARY
 from medgan.report.html import Section, Table, cells
 from medgan.report.viewer import ViewerCase
 from medgan.report.voxels import places_read
@@ -117,13 +117,18 @@ def converted_sections(converted: Converted) -> Iterator[Section]:
         "Model (SHA-256 of model.json)": model.get("DescriptionSHA256"),
         "Direction": facts.get("Direction"),
         "Made": f"{facts.get('Domain')}, {facts.get('Unit')}" if facts else None,
+        "Strength": facts.get(STRENGTH),
         "Change map": facts.get("ChangeMap"),
         "Uncertainty": facts.get("Uncertainty"),
         "Studies": ", ".join(f"{count} {status}" for status, count in counts.items()),
         "Seen by the model": ", ".join(f"{count} {part}" for part, count in seen.items() if count),
         "Versions": ", ".join(f"{name} {version}" for name, version in (facts.get("Versions") or {}).items()),
     }
-    yield Section("What was converted", "converted", facts={key: str(value) for key, value in listed.items() if value})
+    yield Section(
+        "What was converted",
+        "converted",
+        facts={key: str(value) for key, value in listed.items() if value or value == 0},
+    )
     alike: dict[str, list[str]] = {}
     for warning in converted.warnings:
         alike.setdefault(NUMBER.sub("…", warning), []).append(warning)

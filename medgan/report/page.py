@@ -348,6 +348,7 @@ def _translating(evaluation: Evaluation, training: Training | None) -> dict[str,
     if training.split and set(evaluation.rows["subject"]) <= set(training.split.test):
         words += ["--part", "test"]
     words += ["--change-map"] if facts.get("ChangeMap") else []
+    words += ["--strength", f"{facts['Strength']:g}"] if "Strength" in facts else []
     words += ["--direction", "to_source"] if facts.get("Direction") == "to_source" else []
     return {
         "Translated by (as far as the images' own files tell)": _line("convert", *words, "--model", str(training.model))

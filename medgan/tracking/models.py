@@ -130,8 +130,9 @@ def _write_mlmodel(folder: Path, model_id: str, run_id: str, loader: str) -> Non
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    defaults = {"output": "", "direction": "to_target", "device": "auto"}
-    options = ParamSchema([ParamSpec(name, "string", value) for name, value in defaults.items()])
+    defaults = {"output": "", "direction": "to_target", "strength": 1.0, "device": "auto"}
+    types = {str: "string", float: "double"}
+    options = ParamSchema([ParamSpec(name, types[type(value)], value) for name, value in defaults.items()])
     paths = Schema([ColSpec("string")])
     mlflow.pyfunc.save_model(
         str(folder),

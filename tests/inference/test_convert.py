@@ -150,6 +150,29 @@ def test_shape_affine_codes_and_units_are_the_inputs_to_the_bit_and_a_map_is_wha
         assert bool(amount.min() < 0) is (change == "signed")
 
 
+def test_a_strength_is_told_wherever_a_conversion_is_and_another_one_is_another_conversion(source, model_folder, out):
+    assert ends(run(source, out, model_folder)) == {"a.nii.gz": "done"}
+    whole = read(out / "a.json")
+    assert "Strength" not in whole  # as an earlier medgan wrote it
+    assert ends(run(source, out, model_folder, strength=1)) == {"a.nii.gz": "kept"}
+    again = run(source, out, model_folder, strength=0.5)
+    assert again.outcomes[0].message.startswith("a.nii.gz: exists, made with another Strength; add --overwrite")
+    half = {"strength": 0.5, "change_map": True, "uncertainty": 2}
+    assert ends(run(source, out, model_folder, overwrite=True, **half)) == {"a.nii.gz": "done"}
+    assert ends(run(source, out, model_folder, **half)) == {"a.nii.gz": "kept"}
+    assert read(out / "a.json") | {"Strength": 0.5} == read(out / "a.json")
+    manifest = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [line.get("strength") for line in manifest] == [None, None, 0.5, 0.5, 0.5]
+    assert read(out / "summary.json")["strength"] == 0.5
+    marks = [nib.load(out / f"a{end}.nii.gz").header["descrip"].item() for end in ("", "_change", "_uncertainty")]
+    assert [mark.startswith(b"SYNTHETIC") and b", strength 0.5, medgan" in mark for mark in marks] == [True] * 3
+    before, after, change = (
+        np.asarray(nib.load(path).dataobj, np.float32)
+        for path in (source / "a.nii.gz", out / "a.nii.gz", out / "a_change.nii.gz")
+    )
+    np.testing.assert_array_equal(after, np.rint(before - change))
+
+
 @pytest.mark.parametrize(
     ("asked", "another"), [({}, "SourceSHA256"), ({"uncertainty": 2}, "Uncertainty"), ({"uncertainty": 3}, None)]
 )
@@ -287,6 +310,8 @@ def test_wrong_use_writes_nothing(source, save_model, model_folder, out, tmp_pat
         (source, tmp_path, {}, ModelError, "is not a model folder"),
         (source, drawing, {"change_map": True}, ConfigError, "has no map; drop --change-map"),
         (source, model_folder, {"uncertainty": 1}, ConfigError, "--uncertainty 1: a standard deviation needs 2"),
+        (source, drawing, {"strength": 0.5}, ConfigError, "draws the image itself and has no change"),
+        (source, model_folder, {"strength": 1.5}, ConfigError, r"strength 1\.5 is not between 0"),
         (source, drawing, {"direction": "to_source"}, ModelError, "cannot translate to_source"),
         (source, damaged, {}, ModelError, "was changed or damaged"),
     ):

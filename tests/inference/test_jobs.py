@@ -14,7 +14,7 @@ from medgan.data.hashes import file_hash
 from medgan.data.volumes import read_volume
 from medgan.errors import ConfigError, DataError
 from medgan.inference.convert import Conversion, ConvertOrder
-from medgan.inference.jobs import Job, find_jobs, is_finished, model_origin, read_sidecar, write_outputs
+from medgan.inference.jobs import Job, find_jobs, header_text, is_finished, model_origin, read_sidecar, write_outputs
 from medgan.training.architecture import TranslationDescription
 from medgan.training.model_folder import read_description
 
@@ -364,6 +364,17 @@ def test_the_headers_say_what_the_images_are_and_by_which_model(job, write, mark
         assert text.startswith(says.replace("SYNTHETIC", f"SYNTHETIC {kind} map") if kind else says)
         assert text.endswith(", not for diagnosis" if name is None else " 01234567, not for diagnosis")
         assert header.get_intent()[0] == ("label" if mark == "Segmentation" else "none")
+
+
+@pytest.mark.parametrize("kind", [None, "change", "uncertainty"])
+def test_a_header_has_room_for_a_strength(kind):
+    facts = {"Model": {"Name": "ct_contrast", "WeightsSHA256": "0123456789"}, "Strength": 1 / 3}
+    text = header_text(facts, kind)
+    assert len(text) <= 79
+    assert text.startswith(
+        f"SYNTHETIC {kind} map, strength 0.333, " if kind else "SYNTHETIC, strength 0.333, medgan ct_con"
+    )
+    assert text.endswith(" 01234567, not for diagnosis")
 
 
 def test_a_model_that_an_earlier_medgan_wrote_has_the_hash_that_it_had(model_folder, tmp_path):

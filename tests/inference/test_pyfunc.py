@@ -36,6 +36,7 @@ for number, uri in enumerate(uris):
     output = f"{source}.{number}.nii.gz"
     assert model.predict(source, params={"device": "cpu", "output": output}) == [output]
 assert model.predict([source], params={"output": "folder"}) == ["folder/ct.nii.gz"]
+dialled = model.predict(source, params={"strength": 0.0, "output": f"{source}.3.nii.gz"})
 assert model.predict(source) == [source.replace(".nii.gz", "_desc-synthetic.nii.gz")]
 """
 
@@ -51,11 +52,14 @@ def test_mlflow_itself_makes_a_function_of_paths_of_a_model(save_model, study, t
     command = [sys.executable, "-c", LOADED, json.dumps(uris), str(study)]
     subprocess.run(command, check=True, env=environment, cwd=tmp_path)
     outputs = sorted(path.name for path in study.parent.glob("*.nii.gz"))
-    assert outputs == ["ct.nii.gz", *(f"ct.nii.gz.{n}.nii.gz" for n in range(3)), "ct_desc-synthetic.nii.gz"]
+    assert outputs == ["ct.nii.gz", *(f"ct.nii.gz.{n}.nii.gz" for n in range(4)), "ct_desc-synthetic.nii.gz"]
     truth = convert(ConvertOrder(Location(study), tmp_path / "again.nii.gz", str(translator), device="cpu"), QUIET)
     assert not truth.failed
     same = nib.load(study.with_name("ct.nii.gz.0.nii.gz")).get_fdata()
     np.testing.assert_array_equal(same, nib.load(tmp_path / "again.nii.gz").get_fdata())
+    none = nib.load(study.with_name("ct.nii.gz.3.nii.gz")).get_fdata()
+    np.testing.assert_array_equal(none, nib.load(study).get_fdata())
+    assert not np.array_equal(none, same)
     kept = {path.name for path in download_model(registered).iterdir()}
     assert kept >= {"MLmodel", "model.json", "requirements.txt", "weights.safetensors"}
     assert not [name for name in kept if name.endswith((".pkl", ".pt"))]

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from medgan.data.masks import body_mask
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig, Prepared, prepare
 from medgan.data.volumes import Volume
-from medgan.errors import GeometryError, ModelError
+from medgan.errors import ConfigError, GeometryError, ModelError
 from medgan.inference.translate import MARGIN_VOXELS, apply, looked_at, maps, on_grid, translate
 from medgan.networks.outputs import centre_channel
 from medgan.training.architecture import ResNetConfig
@@ -123,6 +124,67 @@ def test_a_change_of_any_kind_stays_where_something_may_change(study, translated
     assert (moved * sign).max() > 20
     assert not moved[(hu.voxels < -50) | (hu.voxels > 600)].any()
     assert kind.get("change") == "signed" or moved.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "direction", "push"),
+    [
+        ({"dimensions": "2"}, "to_target", 2.0),
+        ({"dimensions": "2.5"}, "to_source", 6.0),
+        ({"dimensions": "3", "spacing": (1.5, 1.5, 3.0)}, "to_target", 6.0),
+        ({"pair": "mr"}, "to_target", 2.0),
+    ],
+    ids=["2d", "2.5d", "3d", "mr"],
+)
+def test_the_dial_turns_from_the_input_to_the_translation_and_a_little_further_within_the_limits(
+    study, model, fabric, kind, direction, push
+):
+    mr = kind.get("pair") == "mr"
+    volume, translator = study((40, 33, 5), dtype=np.float32 if mr else np.int16), model(push=push, **kind)
+    if mr:
+        volume.voxels[:] = np.maximum(volume.voxels + 1000, 0)
+    whole = translate(volume, translator, direction, fabric, keep_change=True)
+    strengths = (0.0, 0.1, 0.35, 0.5, 0.99, 1.0, 1.1, 1.2)
+    dialled = [translate(volume, translator, direction, fabric, strength=each, keep_change=True) for each in strengths]
+    assert {each.voxels.dtype for each in dialled} == {whole.voxels.dtype}
+    assert dialled[0].voxels.tobytes() == volume.voxels.astype(whole.voxels.dtype).tobytes()
+    assert (dialled[5].voxels.tobytes(), dialled[5].change.tobytes()) == (
+        whole.voxels.tobytes(),
+        whole.change.tobytes(),
+    )
+    sign = np.sign(whole.change.sum())
+    for less, more in pairwise(dialled):
+        assert (sign * (more.voxels.astype(float) - less.voxels) >= 0).all()
+    for strength, each in zip(strengths[:6], dialled[:6], strict=True):
+        exact = volume.voxels + np.float32(strength) * whole.change
+        np.testing.assert_array_equal(each.voxels, exact if mr else np.rint(exact))
+    # Beyond 1 no change is larger than the largest, and none is where there was none.
+    beyond = dialled[-1].change
+    largest = 500 * (1 if not mr else np.ptp(translator.description.pair.source.window.bounds(volume.voxels)) / 100)
+    assert np.abs(beyond).max() <= largest * (1 + 1e-6)
+    assert not beyond[whole.change == 0].any()
+    capped = np.abs(beyond) < 1.2 * np.abs(whole.change) * (1 - 1e-5)
+    assert capped.any() == (push > 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "strength", "reason"),
+    [
+        ({"change": "none"}, 0.5, "strength 0.5: model 'tiny' draws the image itself.*generator.change=one-sided"),
+        ({"change": "signed"}, 0.0, "strength 0: model 'tiny' predicts a signed change.*leave strength at 1"),
+        ({}, 1.21, "strength 1.21 is not between 0"),
+        ({}, -0.1, "strength -0.1 is not between 0"),
+        ({}, float("nan"), "strength nan is not between 0"),
+    ],
+)
+def test_a_strength_that_a_model_cannot_give_is_refused_and_1_is_what_all_give(
+    study, model, fabric, kind, strength, reason
+):
+    translator, volume = model(**kind), study()
+    with pytest.raises(ConfigError, match=reason):
+        translate(volume, translator, "to_target", fabric, strength=strength)
+    one, same = (translate(volume, translator, "to_target", fabric, **own) for own in ({"strength": 1}, {}))
+    assert one.voxels.tobytes() == same.voxels.tobytes()
 
 
 def test_values_that_int16_cannot_hold_are_clipped_with_a_warning(study, translated):

@@ -110,8 +110,8 @@ def test_brightness_varies_where_it_has_no_zero_of_its_own(unit, moves):
 def spread_of(fabric):
     """``spread_of(study, model, samples=3, seed=("1",))``."""
 
-    def make(study, model, *, samples=3, seed=("1",)):
-        return uncertainty(study, model, "to_target", fabric, samples=samples, seed=seed)
+    def make(study, model, *, samples=3, seed=("1",), **how):
+        return uncertainty(study, model, "to_target", fabric, samples=samples, seed=seed, **how)
 
     return make
 
@@ -192,3 +192,12 @@ def test_a_body_that_fills_the_volume_is_seen_to_its_corners(model, spread_of):
     assert (spread > 0).mean() > 0.99
     corners = spread[[0, 0, -1, -1], [0, -1, 0, -1]].mean()
     assert 0.1 < corners / spread.mean() < 10
+
+
+@pytest.mark.parametrize("dimensions", ["2", "3"])
+def test_the_spread_is_that_of_the_change_at_its_strength(study, model, spread_of, dimensions):
+    volume, translator = study((40, 33, 5)), model(spacing=COARSE, dimensions=dimensions)
+    whole, half, none = (spread_of(volume, translator, strength=each) for each in (1.0, 0.5, 0.0))
+    assert whole.max() > 1
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-3, atol=1e-3)
+    assert not none.any()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pandas as pd
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -20,13 +20,14 @@ from medgan.data.studies import Data, Study, find_cohort, without_augmented
 from medgan.errors import ConfigError, DataError, TrainingError
 from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.statistics import LEVEL, compare_arms, plain
+from medgan.inference.translate import STRONGEST
 from medgan.phantom.cohort import PAIRED, UNPAIRED
 from medgan.report.benefit import Findings, write_report
 from medgan.segmentation.labelled import labels_of
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.studies.base import Stages, StudyOrder, StudySummary, Task, TaskFailure
 from medgan.studies.engine import content_hash
-from medgan.studies.images import ImageRecipe, LabelRule, make_images
+from medgan.studies.images import ImageRecipe, LabelRule, make_images, together
 from medgan.studies.segmenter import CURVES, Arm, ArmsConfig, BenefitStudy, CaseReader, TestImage, layered, means
 from medgan.studies.subjects import Subjects, check_labels, draw_subsets, study_split
 from medgan.studies.tables import crossed, interval
@@ -38,13 +39,15 @@ from medgan.training.run_folder import split_of_model
 from medgan.translators.pipeline import TranslationPipeline
 
 ArmName = Literal[
-    "real", "real+standard", "real+matched", "real+synthetic", "real+standard+synthetic", "synthetic-only", "oracle",
-    "real+shuffled",
+    "real", "real+standard", "real+matched", "real+synthetic", "real+standard+synthetic", "real+standard+strengths",
+    "real+matched+synthetic", "synthetic-only", "oracle", "real+shuffled",
 ]  # fmt: skip
+ON_REQUEST = "real+standard+strengths", "real+matched+synthetic"
+"""Arms that are only trained where settings name them."""
 Images = Mapping[str, tuple[Study, ...]]
-"""Labelled images by kind: ``source`` and ``target`` are real, ``synthetic`` translated, ``matched`` have the target's
-histogram, ``shuffled`` are translated with the masks of other subjects; ``validation`` and ``target_validation`` choose
-the epoch."""
+"""Labelled images by kind: ``source`` and ``target`` are real, ``synthetic`` translated, ``strengths`` translated in
+part, ``matched`` have the target's histogram, ``matched+synthetic`` are both, ``shuffled`` are translated with the
+masks of other subjects; ``validation`` and ``target_validation`` choose the epoch."""
 
 ARMS = (
     Arm("real", None, standard=False, reference=None),
@@ -52,6 +55,8 @@ ARMS = (
     Arm("real+matched", "matched", standard=False, reference="real"),
     Arm("real+synthetic", "synthetic", standard=False, reference="real"),
     Arm("real+standard+synthetic", "synthetic", standard=True, reference="real+standard"),
+    Arm("real+standard+strengths", "strengths", standard=True, reference="real+standard"),
+    Arm("real+matched+synthetic", "matched+synthetic", standard=False, reference="real+matched"),
     Arm("synthetic-only", None, standard=False, reference="real", images="synthetic"),
     Arm("oracle", None, standard=True, reference="real+standard", images="target"),
     Arm("real+shuffled", "shuffled", standard=False, reference="real"),
@@ -64,8 +69,12 @@ FURTHER = (
     ("real+standard+synthetic", "real+matched"),
     ("real+standard+synthetic", "oracle"),
     ("real+synthetic", "real+shuffled"),
+    ("real+standard+strengths", "real+standard+synthetic"),
+    ("real+standard+strengths", "real+matched"),
+    ("real+matched+synthetic", "real+standard+synthetic"),
 )
-"""Does translation beat a histogram, what is missing to the ceiling, and is it the images or only more of them."""
+"""Does translation beat a histogram, what is missing to the ceiling, is it the images or only more of them, do all
+strengths help more than one, and do a histogram and translation add up."""
 IMAGES = "images.csv"
 SETS = {"in": "in distribution", "out": "out of distribution"}
 """Test images of the domain whose labels were learnt from, and of the other."""
@@ -78,7 +87,7 @@ class BenefitConfig(ArmsConfig):
 
     known, further = BY_NAME, FURTHER
     shorter = "ratios_percent=[100] translator.fit.epochs=5 segmenter.fit.epochs=5"
-    arms: tuple[ArmName, ...] = get_args(ArmName)
+    arms: tuple[ArmName, ...] = tuple(name for name in get_args(ArmName) if name not in ON_REQUEST)
     """The segmenters that are trained; an arm's reference should be among them."""
     subsets: PositiveInt = 1
     """Draws of training subjects, each trained with every seed."""
@@ -89,6 +98,8 @@ class BenefitConfig(ArmsConfig):
     ratios_percent: tuple[NonNegativeInt, ...] = (0, 25, 50, 100, 200)
     """Extra images for a hundred real ones: validation chooses one of these for all arms. 0 is trained for comparison
     and never chosen."""
+    strengths: tuple[float, float] = (0.0, STRONGEST)
+    """Of ``real+standard+strengths``: between which the strength of each translated copy is drawn."""
     keep_labels_above: float | None = Field(default=None, ge=0, le=1)
     """Translations whose label-keeping (the lowest Dice of an organ) is lower are not trained on, and counted;
     null keeps all."""
@@ -105,6 +116,13 @@ class BenefitConfig(ArmsConfig):
     """Settings of the pipeline's translator, as ``translator.fit.epochs=12``."""
     segmenter: dict[str, Any] = Field(default_factory=dict)
     """Settings of the segmenter, as ``segmenter.labels={kidney: [7, 8]}``; without labels those of the cohort."""
+
+    @field_validator("strengths")
+    @classmethod
+    def _rising(cls, strengths: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= strengths[0] <= strengths[1] <= STRONGEST:
+            raise ValueError(f"give two of 0 to {STRONGEST:g}, the lower first")
+        return strengths
 
 
 class Arms(BenefitStudy):
@@ -144,6 +162,7 @@ class Arms(BenefitStudy):
                 raise ConfigError("retrain_translator trains a translator on each subset; leave --model out.")
             self.guard.check_model(_split_of(self.model, TranslationDescription), self.model.parent)
         self._check_keepers()
+        self._check_strengths()
         self.freeze(split)
         self.subjects = replace(self.subjects, split=self.split)
         self.ratio_percent = self.config.ratios[0]
@@ -202,6 +221,17 @@ class Arms(BenefitStudy):
         for folder in filter(None, (config.source_segmenter, config.target_segmenter)):
             self.guard.check_model(_split_of(folder, SegmenterDescription), folder.parent, "segmenter")
         self.label_rule.keeper(self.order.device)
+
+    def _check_strengths(self) -> None:
+        """Refuse an arm of strengths where the translator predicts no amount."""
+        if not any("strengths" in arm.kinds for arm in self.arms):
+            return
+        known = read_description(self.model, TranslationDescription) if self.model else self.translator.config
+        if known.generator.change != "one-sided":
+            raise ConfigError(
+                "real+standard+strengths takes shares of a one-sided change, and the translator's generator.change is "
+                f"{known.generator.change}; leave the arm out, or set translator.generator.change=one-sided."
+            )
 
     @property
     def label_rule(self) -> LabelRule:
@@ -297,15 +327,16 @@ class Arms(BenefitStudy):
             [*validation, *(scan for own in (*labelled.values(), *references.values()) for scan in own)]
         )
         recipe = ImageRecipe(
-            self.subjects.table, self.pair, self.label_rule, kinds, model, labelled, validation, references
-        )
+            self.subjects.table, self.pair, self.label_rule, kinds, self.config.strengths, model, labelled, validation,
+            references,
+        )  # fmt: skip
         inputs = {
             "split_hash": self.subjects.split.hash,
             "images": content_hash(scans),
             "kinds": sorted(kinds),
             "translator": read_description(model, TranslationDescription).weights_sha256 if model else None,
             "keep_labels_above": self.config.keep_labels_above,
-        }
+        } | ({"strengths": list(self.config.strengths)} if "strengths" in kinds else {})
         name, _ = self._scope("images", subsets[0])
         return Task(name, inputs, make_images, (recipe,), product=IMAGES, scans=tuple(scans))
 
@@ -318,7 +349,7 @@ class Arms(BenefitStudy):
                 Study(row["subject"], row["domain"], Path(row["image"]), Path(row["mask"]))
                 for row in usable[usable["kind"] == kind].to_dict("records")
             )
-            for kind in ("synthetic", "shuffled", "matched", "validation")
+            for kind in ("synthetic", "strengths", "shuffled", "matched", "validation")
         }
         if (table["kind"] == "synthetic").any() and not images["synthetic"]:
             reasons = "; ".join(table.loc[table["kind"] == "synthetic", "rejected"])
@@ -328,6 +359,7 @@ class Arms(BenefitStudy):
             )
         return {
             **images,
+            "matched+synthetic": together(images["matched"], images["synthetic"]),
             "source": self._labelled(subset, source),
             "target": self._labelled(subset, target),
             # No target label chooses anything.

@@ -22,14 +22,15 @@ from medgan.data.volumes import Volume, read_volume, write_volume
 from medgan.errors import DataError
 from medgan.inference.batch import conversion_fabric
 from medgan.inference.convert import Conversion, ConvertOrder
-from medgan.inference.jobs import find_jobs
+from medgan.inference.jobs import Facts, Job, find_jobs, strength_fact
 from medgan.segmentation.apply import LabelKeeper
 from medgan.segmentation.settings import SegmenterDescription
 from medgan.studies.base import Context
 from medgan.training.model_folder import read_model
 
 COPIES = 3
-"""Matched copies of an image, each to another target image and with another gamma, so that they vary as scans do."""
+"""Copies of an image that are matched, each to another target image and with another gamma, or translated, each at
+another strength, so that they vary as scans do."""
 LARGEST_GAMMA = 1.25
 """The exponent lies between its inverse and this."""
 INT16 = np.iinfo(np.int16)
@@ -74,6 +75,8 @@ class ImageRecipe:
     label_rule: LabelRule
     kinds: AbstractSet[str]
     """What the arms need."""
+    strengths: tuple[float, float]
+    """Between which each copy's is drawn that is translated in part."""
     model: Path | None
     """The translator's model folder, if an arm translates."""
     labelled: Mapping[int, tuple[Study, ...]]
@@ -98,6 +101,8 @@ def make_images(context: Context, recipe: ImageRecipe) -> pd.DataFrame:
     outputs: Mapping[Path, Path] = {}
     if recipe.model:
         outputs = _translated(recipe, [*sources, *recipe.validation], folder / "synthetic", context.device)
+    copies = range(COPIES if "strengths" in recipe.kinds else 0)
+    dialled = [_translated(recipe, sources, folder / "strengths" / f"{copy}", context.device, copy) for copy in copies]
     keeper, rows = recipe.label_rule.keeper(context.device), list[dict[str, Any]]()
 
     def add(subset: int, kind: str, scans: Iterable[Study], reasons: Iterable[str] = repeat("")) -> None:
@@ -105,7 +110,7 @@ def make_images(context: Context, recipe: ImageRecipe) -> pd.DataFrame:
             own = {"subject": scan.subject, "domain": scan.domain, "image": str(scan.image), "mask": str(scan.mask)}
             rows.append({"subset": subset, "kind": kind, **own, "rejected": reason})
 
-    def translations(scans: Iterable[Study]) -> list[Study]:
+    def translations(scans: Iterable[Study], outputs: Mapping[Path, Path] = outputs) -> list[Study]:
         return [Study(scan.subject, target.name, outputs[scan.image], scan.mask) for scan in scans]
 
     for subset, own in recipe.labelled.items():
@@ -113,6 +118,8 @@ def make_images(context: Context, recipe: ImageRecipe) -> pd.DataFrame:
             drawn = translations(own)
             reasons = [recipe.label_rule.lost(keeper, *each) for each in zip(own, drawn, strict=True)]
             add(subset, "synthetic", drawn, reasons)
+            for copy in dialled:
+                add(subset, "strengths", translations(own, copy), reasons)
             add(subset, "validation", translations(recipe.validation))
             usable = [scan for scan, reason in zip(drawn, reasons, strict=True) if not reason]
             if "shuffled" in recipe.kinds and usable:
@@ -123,18 +130,44 @@ def make_images(context: Context, recipe: ImageRecipe) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["subset", "kind", "subject", "domain", "image", "mask", "rejected"])
 
 
-def _translated(recipe: ImageRecipe, scans: Sequence[Study], folder: Path, device: str) -> dict[Path, Path]:
-    """From each source image to its translation on disk."""
+class _AtStrengths(Conversion):
+    """Translates each study at a strength of its own, a function of its file and of the number of the copy."""
+
+    def __init__(self, order: ConvertOrder, console: Console, between: tuple[float, float], copy: int) -> None:
+        super().__init__(order, console)
+        self.between, self.copy = between, copy
+
+    def strength(self, job: Job) -> float:
+        """Drawn uniformly."""
+        seed = [self.copy, int(file_hash(job.source)[:16], 16)]
+        return float(np.random.default_rng(seed).uniform(*self.between))
+
+    def sources(self, job: Job) -> Facts:
+        """And the strength."""
+        return super().sources(job) | strength_fact(self.strength(job))
+
+
+def _translated(
+    recipe: ImageRecipe, scans: Sequence[Study], folder: Path, device: str, copy: int | None = None
+) -> dict[Path, Path]:
+    """From each source image to its translation on disk: to the whole, or to that copy of it at a drawn strength."""
     assert recipe.model is not None
     order = ConvertOrder(recipe.table, folder, str(recipe.model), overwrite=True, device=device)
     wanted, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
     plan = find_jobs(order.input, folder, recipe.pair.source.name, pair=recipe.pair.names, subjects=subjects)
     jobs = replace(plan, jobs=tuple(job for job in plan.jobs if job.source in wanted))
-    batch = Conversion(order, Console(quiet=True))
+    quiet = Console(quiet=True)
+    batch = Conversion(order, quiet) if copy is None else _AtStrengths(order, quiet, recipe.strengths, copy)
     if failed := [outcome for outcome in batch.run(jobs) if outcome.status == "failed"]:
         reasons = "; ".join(f"{each.input}: {each.message}" for each in failed)
         raise DataError(f"{len(failed)} of {len(jobs.jobs)} images were not translated: {reasons}")
     return {job.source: job.output for job in jobs.jobs}
+
+
+def together(*kinds: tuple[Study, ...]) -> tuple[Study, ...]:
+    """Images of several kinds, of which each is drawn about equally often: the fewer are named several times."""
+    most = max(map(len, kinds))
+    return tuple(scan for own in kinds if own for scan in own * round(most / len(own)))
 
 
 def matched_copies(

@@ -58,10 +58,11 @@ class CaseReader:
     def __call__(self, config: SegmenterConfig) -> list[Labelled]:
         """Read them on a segmenter's grid."""
         cache = Cache(default_folder())
-        return [
-            read_labelled(scan, self.domains.get(scan.domain, config.domain), config.grid, config.labels, cache)
-            for scan in self.scans
-        ]
+        cases = {
+            scan: read_labelled(scan, self.domains.get(scan.domain, config.domain), config.grid, config.labels, cache)
+            for scan in dict.fromkeys(self.scans)
+        }
+        return [cases[scan] for scan in self.scans]
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,8 @@ class Arm:
 
     name: str
     extra: str | None
-    """What the share of patches that the ratio gives is drawn from instead; None has one kind of images alone."""
+    """What the share of patches that the ratio gives is drawn from instead, two kinds with a + between them; None has
+    one kind of images alone."""
     standard: bool
     """Whether patches are varied as segmenters usually are: affine, mirroring, gamma, contrast, noise."""
     reference: str | None
@@ -237,12 +239,12 @@ class Arm:
     @property
     def kinds(self) -> set[str]:
         """Everything that it needs."""
-        return {self.images, self.extra} if self.extra else {self.images}
+        return {self.images, *self.extra.split("+")} if self.extra else {self.images}
 
     @property
     def translates(self) -> bool:
         """Whether it needs a translator."""
-        return bool({"synthetic", "shuffled"} & self.kinds)
+        return bool({"synthetic", "shuffled", "strengths"} & self.kinds)
 
 
 class ArmsConfig(Config):

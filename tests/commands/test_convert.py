@@ -13,7 +13,7 @@ NO_MODEL = "is not a model folder, model.json is missing"
     ("command", "arguments", "said"),
     [
         ("convert", ["--model", "{model}", "--uncertainty", "1"], "--uncertainty 1: a standard deviation needs 2"),
-        ("convert", ["--model", "{model}", "--strength", "1.3"], "0<=x<=1.2"),
+        ("convert", ["--model", "{model}", "--strength", "1.3"], "or equal to 1.2"),
         ("convert", ["--model", "{model}", "--tracking", "./mlruns"], "is a folder of files"),
         ("classify", ["--model", "{here}"], NO_MODEL),
         ("segment", ["--model", "{here}"], NO_MODEL),

@@ -21,12 +21,14 @@ from medgan.evaluation.segmentation import METRICS
 from medgan.evaluation.tissues import overlap
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription
 from medgan.studies import arms as module
-from medgan.studies.arms import ARMS, BY_NAME, FURTHER, SWEPT, ArmName, Arms, BenefitConfig
+from medgan.studies.arms import ARMS, BY_NAME, FURTHER, ON_REQUEST, SWEPT, ArmName, Arms, BenefitConfig
 from medgan.studies.base import StudyOrder, TaskFailure
 from medgan.studies.engine import read_json
 from medgan.studies.segmenter import _share_of, layered
 from medgan.training.model_folder import read_model
 from tables import printed, rewrite, row_of
+
+DEFAULT = [BY_NAME[name] for name in BenefitConfig().arms]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_every_arm_is_tested_on_both_sets_and_on_test_subjects_alone(story):
         *("arm", "seed", "subset", "ratio_percent", "subject", "test_set", "organ"),
         *("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1", "false_lesions"),
     ]
-    assert list(dict.fromkeys(rows["arm"])) == [arm.name for arm in ARMS]
+    assert list(dict.fromkeys(rows["arm"])) == [arm.name for arm in DEFAULT]
     for name, own in rows.groupby("arm"):
         judged = sorted(zip(own["subject"], own["test_set"], own["organ"], strict=True))
         assert judged == list(product(("s5", "s6"), ("in", "out"), ("bone", "vessel")))
@@ -62,7 +64,7 @@ def test_every_arm_is_tested_on_both_sets_and_on_test_subjects_alone(story):
 
 def test_all_segmenters_take_equally_many_steps_on_what_their_arm_says(story):
     folder, record, _ = story
-    for arm in ARMS:
+    for arm in DEFAULT:
         model = read_model(child(folder, arm.name) / "model", SegmenterDescription).description
         fit = model.config.fit
         assert fit.epochs * fit.iterations_per_epoch == record["budget"]["iterations"] == 24
@@ -78,7 +80,7 @@ def test_the_result_says_what_was_done_and_found(story, golden):
     assert record["split_hash"] == Split.load(folder / "split.json").hash
     assert (record["sweep"]["arm"], record["ratio_percent"]) == ("real+standard+synthetic", 100)
     assert list(record["sweep"]["val_dice"]) == ["0", "100"]
-    assert record["rejected"] == {arm.name: [0, 3] for arm in ARMS if arm.translates}
+    assert record["rejected"] == {arm.name: [0, 3] for arm in DEFAULT if arm.translates}
     wanted = {"arm": "real+standard+synthetic", "reference": "real+standard", "test_set": "out", "organ": "vessel"}
     comparison = row_of(pd.DataFrame(record["comparisons"]), **wanted, metric="dice")
     assert {"lower", "upper", "n", "p_value", "p_holm"} <= comparison.keys()
@@ -87,7 +89,7 @@ def test_the_result_says_what_was_done_and_found(story, golden):
     assert comparison["mean"] == pytest.approx(by_hand.mean(), abs=1e-5)
     curves = pd.read_csv(folder / "curves.csv")
     assert list(curves.columns) == ["arm", "seed", "subset", "epoch", "val_dice"]
-    assert curves.groupby("arm")["epoch"].apply(list).to_dict() == {arm.name: [2] for arm in ARMS}
+    assert curves.groupby("arm")["epoch"].apply(list).to_dict() == {arm.name: [2] for arm in DEFAULT}
     for case in record["worst"]:
         shapes = [nib.load(folder / case[key]).shape for key in ("image", "truth", "label_map")]
         assert len(set(shapes)) == 1
@@ -128,6 +130,12 @@ def test_without_target_labels_the_oracle_is_left_out_and_cases_that_augment_mad
         (["lesions=[cyst]"], "lesions names cyst, and the labels are bone, vessel"),
         (["keep_labels_above=0.7"], "go together"),
         (["source_segmenter=somewhere"], "go together"),
+        (["strengths=[0.2, 1.3]"], "'strengths': give two of 0 to 1.2, the lower first"),
+        (["strengths=[1, 0.5]"], "'strengths': give two of 0 to 1.2, the lower first"),
+        (
+            ["arms=[real+standard+strengths]", "translator.generator.change=signed"],
+            "shares of a one-sided change, and the translator's generator.change is signed; leave the arm out",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settled, settings, message):
@@ -165,7 +173,9 @@ def images(settled):
     def make(*overrides, seeds=(0,)):
         study = settled(Arms, *overrides, seeds=seeds)
         source, target = (study.subjects.with_labels("train", name) for name in study.pair.names)
-        kinds = dict.fromkeys(("target", "synthetic", "matched", "shuffled"), target) | {"source": source}
+        kinds = dict.fromkeys(("target", *{arm.extra for arm in ARMS if arm.extra}, "synthetic"), target) | {
+            "source": source
+        }
         return study, kinds | {"validation": source[:1], "target_validation": target[:1]}
 
     return make
@@ -336,8 +346,9 @@ def test_an_arm_differs_from_its_reference_in_one_thing_and_its_name_says_what_i
         assert sum(getattr(arm, key) != getattr(other, key) for key in ("images", "extra", "standard")) == 1, arm.name
         words = set(arm.name.split("+"))
         assert ("standard" in words) == arm.standard or arm.name == "oracle"
-        assert (arm.extra in words) if arm.extra else not words & {"synthetic", "matched", "shuffled"}
-    translated = {"real+synthetic", "real+standard+synthetic", "synthetic-only", "real+shuffled"}
+        kinds = {"synthetic", "strengths", "matched", "shuffled"}
+        assert words & kinds == (set(arm.extra.split("+")) if arm.extra else set())
+    translated = {"real+synthetic", "real+standard+synthetic", "synthetic-only", "real+shuffled", *ON_REQUEST}
     assert {arm.name for arm in ARMS if arm.translates} == translated
     assert {name for pair in FURTHER for name in pair} | set(SWEPT) <= BY_NAME.keys()
     assert all(BY_NAME[name].extra == "synthetic" for name in SWEPT)

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
@@ -11,15 +12,31 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from inference.conftest import *  # noqa: F403 - tiny models and studies
 from medgan.data.domains import Domain, Window
 from medgan.data.masks import body_mask
 from medgan.data.streams import write_csv
 from medgan.data.studies import Study
 from medgan.data.volumes import read_volume
+from medgan.documents import read_json
 from medgan.errors import DataError, LeakageError
+from medgan.inference.batch import conversion_fabric
+from medgan.inference.translate import translate
+from medgan.segmentation.settings import SegmenterConfig
 from medgan.studies import images as module
 from medgan.studies.arms import Arms
-from medgan.studies.images import COPIES, LabelRule, make_images, matched, matched_copies, shuffled_masks, stretched
+from medgan.studies.images import (
+    COPIES,
+    ImageRecipe,
+    LabelRule,
+    make_images,
+    matched,
+    matched_copies,
+    shuffled_masks,
+    stretched,
+)
+from medgan.training.architecture import TranslationDescription
+from medgan.training.model_folder import read_description, read_model
 
 CONTRAST, PLAIN = (
     Domain(name=name, modality="CT", unit="HU", air=-1024.0, window=Window(lower=-300.0, upper=700.0))
@@ -41,7 +58,7 @@ class Kept(LabelRule):
 def begin(settled, monkeypatch):
     """A study whose translator draws what the target scan is, its stages, and its images' tasks, which are done."""
 
-    def translate(recipe, scans, folder, device):
+    def translate(recipe, scans, folder, device, copy=None):
         return {scan.image: scan.image.with_name(scan.image.name.replace("contrast", "plain")) for scan in scans}
 
     def run(*overrides, kept_above=None):
@@ -129,6 +146,50 @@ def test_what_keeps_its_labels_too_badly_is_left_out_with_its_score(made):
     assert [table.count(f"label-keeping {score} is below 0.7") for score in ("0.70", "0.69", "nan")] == [0, 1, 1]
     with pytest.raises(DataError, match=r"no translation keeps its labels.*label-keeping 0.69 is below 0.9"):
         made("arms=[real, real+synthetic]", kept_above=0.9)
+
+
+@pytest.mark.parametrize("kept_above", [None, 0.7])
+def test_two_arms_have_copies_of_drawn_strength_and_as_many_translations_as_matched_copies(made, kept_above):
+    _, (images,), segmenters = made("arms=[real+standard+strengths, real+matched+synthetic]", kept_above=kept_above)
+    kept = ["s0"] if kept_above else ["s0", "s1", "s2"]
+    assert sorted(scan.subject for scan in images["strengths"]) == sorted(kept * COPIES)
+    assert len(images["synthetic"]) == len(kept)
+    both = Counter(images["matched+synthetic"])
+    assert set(both) == {*images["matched"], *images["synthetic"]}
+    assert [both[scan] for scan in images["matched"]] == [1] * 9
+    assert [both[scan] for scan in images["synthetic"]] == [9 // len(kept)] * len(kept)
+    dialled, together = (task.args[0].extra for task in segmenters)
+    assert (dialled.scans, together.scans) == (images["strengths"], images["matched+synthetic"])
+    read = together(SegmenterConfig(labels={"bone": (1,)}))
+    assert len(read) == len(together.scans)
+    assert len({id(case) for case in read}) == len(both)  # a scan that is named several times is in memory once
+
+
+def test_each_copy_of_a_case_is_translated_at_a_strength_of_its_own(save_model, save_study, tmp_path):
+    rows = ["subject,domain,image"]
+    for number in range(2):
+        save_study(tmp_path / "data" / f"s{number}.nii.gz", (24, 20, 2), seed=number)
+        rows.append(f"s{number},contrast,s{number}.nii.gz")
+    (tmp_path / "data" / "cohort.csv").write_text("\n".join(rows))
+    scans = [Study(f"s{number}", "contrast", tmp_path / "data" / f"s{number}.nii.gz") for number in range(2)]
+    folder, table = save_model(tmp_path / "model"), tmp_path / "data" / "cohort.csv"
+    pair = read_description(folder, TranslationDescription).pair
+    recipe = ImageRecipe(table, pair, LabelRule(None, None, None, ()), {"strengths"}, (0.3, 0.9), folder, {}, (), {})
+    strengths = []
+    for copy, place in ((0, "a"), (1, "b"), (0, "again")):
+        outputs = module._translated(recipe, scans, tmp_path / place, "cpu", copy)
+        for scan in scans:
+            beside = read_json(outputs[scan.image].with_name(scan.image.name.replace(".nii.gz", ".json")))
+            strengths.append(beside["Strength"])
+            before, after = (read_volume(path) for path in (scan.image, outputs[scan.image]))
+            exact = translate(
+                before, read_model(folder, TranslationDescription), "to_target", conversion_fabric("cpu"),
+                strength=strengths[-1],
+            )  # fmt: skip
+            np.testing.assert_array_equal(after.voxels, exact.voxels)
+    assert len(set(strengths)) == 4
+    assert strengths[:2] == strengths[4:]
+    assert all(0.3 <= strength <= 0.9 for strength in strengths)
 
 
 def test_leak_a_test_subject_among_the_references_of_histogram_matching(settled):

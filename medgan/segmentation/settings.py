@@ -58,6 +58,16 @@ class SegmenterNetworkConfig(Config):
             num_res_units=self.residual_units, norm=self.norm, dropout=self.dropout,
         )  # fmt: skip
 
+    @staticmethod
+    def encoder(network: nn.Module) -> list[nn.Module]:
+        """The layers on the way down of a network that :meth:`build` made, and that at the bottom."""
+        layers: list[nn.Module] = []
+        block: Any = network.model
+        while hasattr(block[1], "submodule"):  # MONAI's down, skip connection around all that is below, up
+            layers.append(block[0])
+            block = block[1].submodule
+        return [*layers, block]
+
     @property
     def multiple(self) -> int:
         """What every axis of its input must be a multiple of."""

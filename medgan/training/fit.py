@@ -27,11 +27,13 @@ from medgan.networks.checkpointing import checkpoint_activations
 from medgan.processes import STOPS
 from medgan.training.device import Precision, choose_kernels, out_of_memory
 from medgan.training.learner import Batch, HeldOut, Learner, Terms
-from medgan.training.model_folder import D, Model, Origin, write_model
+from medgan.training.model_folder import DESCRIPTION, D, Model, Origin, read_model, write_model
 from medgan.training.ranks import Ranks
 from medgan.training.recorder import Recorder, Unrecorded
-from medgan.training.state import EMA, Progress, State, load_checked, load_weights, save_atomic, weights_of
+from medgan.training.state import EMA, Progress, State, load_checked, load_weights, save_atomic, undisturbed, weights_of
 
+FIRST = "first"
+"""The folder, in a training's, of the one whose model it needs."""
 MOST_WORKERS = 8
 """Processes that read patches beside a GPU, where nobody says how many: a patch costs one of them milliseconds."""
 
@@ -398,6 +400,8 @@ class Training(Generic[D]):
     """What the model folder describes."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Those fields of the description that the task adds."""
+    first: "Training[Any] | None" = None
+    """What is trained before, once, in the folder ``first`` of this one's, since the learner needs its model."""
 
     def seeded(self, ranks: Ranks | None = None) -> Learner:
         """A fresh learner, whose random numbers are seeded; what cannot be built, or shared, is refused here.
@@ -411,7 +415,7 @@ class Training(Generic[D]):
         seed_everything(self.seed, verbose=False)
         learner = self.learner()
         if ranks.world > 1 and ranks.first:
-            _check_shareable(learner)
+            _check_shareable(learner, self.first)
         if ranks.rank:
             seed_everything(int(np.random.SeedSequence([self.seed, ranks.rank]).generate_state(1)[0]), verbose=False)
         return learner
@@ -443,18 +447,38 @@ class Training(Generic[D]):
         Raises:
             ConfigError: A training that is resumed with other settings.
         """
-        settings = folder / "config.yaml"
-        if resume and settings.exists() and load(type(self.config), read_yaml(settings)) != self.config:
-            raise ConfigError(f"{settings}: the training was begun with other settings; give those, or another folder.")
-        write_text(settings, to_yaml(self.config))
+        if resume:
+            self._check_begun(folder)
+        write_text(folder / "config.yaml", to_yaml(self.config))
+        learner, recorder = learner or self.seeded(), recorder or Recorder(folder)
+        if self.first:
+            with undisturbed(fabric):
+                learner.given(self.first._once(folder / FIRST, fabric, origin, recorder), folder / FIRST / "model")
         fitted = Fit(
-            learner or self.seeded(), self.patches, self.held_out, self.fit, fabric=fabric, folder=folder / "state",
-            recorder=recorder or Recorder(folder), ranks=ranks,
+            learner, self.patches, self.held_out, self.fit, fabric=fabric, folder=folder / "state", recorder=recorder,
+            ranks=ranks,
         ).run(resume=resume)  # fmt: skip
         return write_model(
             folder / "model", fitted.networks, self.model, seed=self.seed, origin=origin or Origin(),
             metrics=fitted.metrics, epoch=fitted.epoch, **self.facts,
         )  # fmt: skip
+
+    def _check_begun(self, folder: Path) -> None:
+        settings = folder / "config.yaml"
+        if settings.exists() and load(type(self.config), read_yaml(settings)) != self.config:
+            raise ConfigError(f"{settings}: the training was begun with other settings; give those, or another folder.")
+
+    def _once(self, folder: Path, fabric: Fabric, origin: Origin | None, recorder: Recorder) -> Model[D]:
+        """The model that lies in a folder, or that is trained into it, from wherever that was left."""
+        self._check_begun(folder)
+        if (folder / "model" / DESCRIPTION).exists():
+            return read_model(folder / "model", self.model)
+        if not recorder.log.path:
+            recorder.log.begin(folder.parent)
+        iterations = self.fit.epochs * self.fit.iterations_per_epoch
+        recorder.log.say(f"{folder}: what the training needs comes first, {iterations} iterations")
+        own = Recorder(folder, console=recorder.console, log=recorder.log)
+        return self.train(folder, fabric, origin=origin, recorder=own, resume=True)
 
     def assist(self, folder: Path, fabric: Fabric, ranks: Ranks, *, resume: bool) -> None:
         """Train beside the first rank, and write nothing; ``folder`` is the first rank's."""
@@ -464,8 +488,13 @@ class Training(Generic[D]):
         ).run(resume=resume)  # fmt: skip
 
 
-def _check_shareable(learner: Learner) -> None:
-    """Refuse a learner whose step depends on the whole batch in a way that ranks do not share."""
+def _check_shareable(learner: Learner, first: Training[Any] | None) -> None:
+    """Refuse a learner that needs a model first, or whose step depends on the batch in a way that is not shared."""
+    if first:
+        raise ConfigError(
+            "what several devices train needs a model that one of them trains first; train on one device for a moment, "
+            f"or name a finished one: the folder {FIRST}/model of another run, by pix2pix.features.model."
+        )
     mixing = [
         name
         for name, network in learner.networks().items()

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from medgan.data.preparation import Prepared
 from medgan.errors import ConfigError
 from medgan.pictures.panels import Panel
+from medgan.training.model_folder import Model
 from medgan.training.ranks import Ranks
 
 Batch = dict[str, Tensor]
@@ -97,6 +99,10 @@ class Learner(ABC):
         """Its device and precision."""
         assert self.fabric is not None, "attach comes first"
         return self.fabric
+
+    def given(self, model: Model[Any], folder: Path) -> None:
+        """Take the model of the training that comes :attr:`~medgan.training.fit.Training.first`, from its folder."""
+        raise NotImplementedError(f"{type(self).__name__} needs no other model")
 
     def prepare(self, batch: Batch) -> Batch:
         """A batch with what only a CPU works out of its patches, before they go to the device: none waits for it."""

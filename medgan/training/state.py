@@ -3,7 +3,8 @@
 import copy
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,18 @@ class State:
             raise TrainingError(
                 f"{path}: holds a state of other networks ({reason}); resume with its own settings and medgan."
             ) from None
+
+
+@contextmanager
+def undisturbed(fabric: Fabric) -> Iterator[None]:
+    """What is computed within leaves random states and the loss scale as they were before it."""
+    precision = fabric.strategy.precision
+    before, scale = _random_states(), precision.state_dict()
+    try:
+        yield
+    finally:
+        _restore_random(before)
+        precision.load_state_dict(scale)
 
 
 def save_atomic(content: Mapping[str, Any], path: Path) -> None:

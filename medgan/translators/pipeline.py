@@ -32,6 +32,7 @@ from medgan.training.architecture import (
 )
 from medgan.training.fit import Training
 from medgan.training.learner import HeldOut
+from medgan.translators.features import Features
 from medgan.translators.translator import Parts, Translator
 
 Sides = tuple[list[Prepared], list[Prepared]]
@@ -88,7 +89,19 @@ class TranslationPipeline(Pipeline[C]):
     def parts(self) -> Parts:
         """What every translator is made of, beside its own settings."""
         config, pair = self.config, self.pair
-        return Parts(pair=pair, patch=config.patch, generator=config.generator, discriminator=config.discriminator)
+        return Parts(
+            pair=pair, patch=config.patch, generator=config.generator, discriminator=config.discriminator,
+            features=self.features,
+        )  # fmt: skip
+
+    @property
+    def features(self) -> Features | None:
+        """What the translator's own settings ask for; None where it has no features, or does not weigh them."""
+        config = self.config
+        own = getattr(getattr(config, getattr(config, "translator", "pix2pix"), None), "features", None)
+        if own is None or not own.weight:
+            return None
+        return Features(own, domain=self.pair.target, patch=config.patch, grid=config.grid, seed=config.seed)
 
     def task(self, cohort: Cohort, split: Split, cache: Cache) -> Training[TranslationDescription]:
         """Patches of the training subjects, and the validation subjects whole; where the last epoch is kept, none.
@@ -110,6 +123,9 @@ class TranslationPipeline(Pipeline[C]):
         wanted = ((part.of_domain(domain.name).studies, domain) for part in (train, validation) for domain in domains)
         cache.fill(((study, domain) for studies, domain in wanted for study in studies), config.grid)
         source, target = self.prepared(train, cache)
+        features, first = self.features, None
+        if features and features.config.trained:
+            first = features.training(train, train.pairs(self.pair), target, config.fit)
         if config.misalignment_voxels and self.pair.paired:
             couples = zip(target, train.pairs(self.pair), strict=True)
             voxels, seed = config.misalignment_voxels, config.seed
@@ -126,7 +142,9 @@ class TranslationPipeline(Pipeline[C]):
             sides = self._paired(find_cohort(folder / PAIRED, self.pair), cache)
             patches = AnchoredDataset(real, drawn(*sides, paired=True))
         facts = self._facts(source, target) | {"trained": len(split.train), "validated": len(split.validation)}
-        return Training(config, config.fit, config.seed, self.learner, patches, held_out, TranslationDescription, facts)
+        return Training(
+            config, config.fit, config.seed, self.learner, patches, held_out, TranslationDescription, facts, first
+        )
 
     def _facts(self, source: Sequence[Prepared], target: Sequence[Prepared]) -> Settings:
         """What a model's description tells of the settings and of the training studies."""

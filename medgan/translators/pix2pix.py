@@ -1,7 +1,9 @@
 """pix2pix: paired translation by a conditional GAN and L1 (Isola et al. 2017, arXiv:1611.07004)."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Literal, Unpack
+from pathlib import Path
+from typing import Any, Literal, Unpack
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
@@ -10,8 +12,11 @@ from torch.optim import Adam
 
 from medgan import losses
 from medgan.config import Config
+from medgan.errors import ModelError
 from medgan.networks.outputs import centre_channel
 from medgan.training.learner import Batch, HeldOut, Judgement, Networks, Terms
+from medgan.training.model_folder import Model
+from medgan.translators.features import FeaturesConfig
 from medgan.translators.translator import Parts, Translator
 from medgan.translators.validation import error_unit, paired_metrics
 
@@ -41,6 +46,7 @@ class Pix2PixConfig(Config):
     """Adam's first beta: 0.5 steadies the game; a regression alone goes further with 0.9."""
     generator_rate: PositiveFloat = 2e-4
     discriminator_rate: PositiveFloat = 2e-4
+    features: FeaturesConfig = FeaturesConfig()
 
 
 class Pix2Pix(Translator):
@@ -80,10 +86,16 @@ class Pix2Pix(Translator):
         return {name: term.detach() for name, term in (generator | discriminator).items()}
 
     def l1_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        """The weighted distance of fake (B, 1, *shape) to the target of the batch."""
-        target = centre_channel(batch["target"])
+        """The weighted distance of fake (B, 1, *shape) to the target of the batch, and beside it that of features."""
+        target, config = centre_channel(batch["target"]), self.config
         distance = losses.reconstruction(fake, target, self.voxel_weight(batch, target), self.ranks.total)
-        return {"l1": self.config.l1 * distance}
+        if self.features is None or self.iteration < config.features.warm_up * self.budget:
+            return {"l1": config.l1 * distance}
+        inside = centre_channel(batch["region"]) if "region" in batch else None
+        with self.attached.autocast():
+            apart = self.features.distance(fake, target, inside, self.ranks.total)
+        share = config.features.weight
+        return {"l1": (1 - share) * config.l1 * distance, "features": share * config.l1 * apart}
 
     def voxel_weight(self, batch: Batch, target: Tensor) -> Tensor | None:
         """How much each voxel counts in the L1 term, (B, 1, *shape); None where all count alike."""
@@ -99,6 +111,27 @@ class Pix2Pix(Translator):
             changed = (target - centre_channel(batch["source"])).abs() >= config.change_percent / 50
             weight = (1 if weight is None else weight) * torch.where(changed, config.change_weight, 1.0)
         return weight
+
+    def given(self, model: Model[Any], folder: Path) -> None:
+        """Ask the segmenter that the run has trained."""
+        assert self.features, "only features have a segmenter trained"
+        self.features.take(model, folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which segmenter is asked."""
+        return super().state_dict() | ({"features": self.features.sha256} if self.features else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a :meth:`state_dict`.
+
+        Raises:
+            ModelError: Another segmenter lies where the run's was.
+        """
+        if self.features and state["features"] != self.features.sha256:
+            raise ModelError(
+                "the segmenter of features is not the one that the run began with; put that back, or start a new run."
+            )
+        super().load_state_dict(state)
 
     def validate(self, held_out: HeldOut, networks: Networks) -> Judgement:
         """Mean absolute error on held-out pairs."""

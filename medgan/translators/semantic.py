@@ -13,43 +13,39 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from medgan.data.domains import DomainPair
+from medgan.data.domains import Domain, DomainPair
 from medgan.data.patches import PatchConfig
 from medgan.data.preparation import GridConfig
 from medgan.errors import ModelError
 from medgan.networks.outputs import centre_channel
-from medgan.segmentation.settings import SegmenterDescription
+from medgan.segmentation.settings import SegmenterDescription, SegmenterModel
 from medgan.training.model_folder import read_model
 
 Around = Callable[[Tensor, Tensor], Tensor]
 """From a stack of slices and a new middle slice to the stack with that in its middle."""
 
 
-class SemanticConsistency:
-    """The frozen segmenter of one domain pair and patch.
+class FrozenSegmenter:
+    """A segmenter that looks at translator patches of one domain through its own window, and learns nothing.
 
-    It looks at translator patches through its own window: between two windows of HU intensities are carried over.
-    ``folder`` is the segmenter's model folder; ``grid`` None asks for no particular grid.
+    Between two windows of HU intensities are carried over. ``folder`` is the segmenter's model folder; ``grid`` None
+    asks for no particular grid.
 
     Raises:
-        ModelError: No segmenter, or one that cannot see what the translator sees.
+        ModelError: It cannot see what the translator sees.
     """
 
-    def __init__(self, folder: Path, pair: DomainPair, patch: PatchConfig, grid: GridConfig | None) -> None:
-        model = read_model(folder, SegmenterDescription)
-        config, source, target = model.description.config, pair.source, pair.target
+    def __init__(
+        self, model: SegmenterModel, folder: Path, seen: Domain, patch: PatchConfig, grid: GridConfig | None
+    ) -> None:
+        config = model.description.config
         own, own_patch, multiple = config.domain, config.patch, config.network.multiple
-        if source.unit != target.unit:
-            raise ModelError(
-                f"{folder}: one segmenter cannot look at both {source.name} ({source.unit}) and {target.name} "
-                f"({target.unit}); semantic consistency is for domains that measure the same: set cyclegan.semantic=0."
-            )
-        if own.unit != source.unit or (own.window.percentiles and own.window != source.window):
+        if own.unit != seen.unit or (own.window.percentiles and own.window != seen.window):
             raise ModelError(
                 f"{folder}: segments {own.name} ({own.modality}, {own.unit}, window {own.window.lower:g} to "
-                f"{own.window.upper:g}), which is not how the translator sees {source.name} ({source.modality}, "
-                f"{source.unit}, window {source.window.lower:g} to {source.window.upper:g}); give a segmenter of "
-                f"{source.name}."
+                f"{own.window.upper:g}), which is not how the translator sees {seen.name} ({seen.modality}, "
+                f"{seen.unit}, window {seen.window.lower:g} to {seen.window.upper:g}); give a segmenter of "
+                f"{seen.name}."
             )
         if own_patch.spatial != patch.spatial or own_patch.channels not in (1, patch.channels):
             raise ModelError(
@@ -72,9 +68,30 @@ class SemanticConsistency:
             own_patch.channels > 1,
             model.description.weights_sha256,
         )
-        ours, theirs = source.window, own.window
+        ours, theirs = seen.window, own.window
         self.scale = (ours.upper - ours.lower) / (theirs.upper - theirs.lower)
         self.offset = (ours.upper + ours.lower - theirs.upper - theirs.lower) / (theirs.upper - theirs.lower)
+
+    def shown(self, image: Tensor) -> Tensor:
+        """A patch in [-1, 1] of the translator's window, in that of the segmenter."""
+        return (image * self.scale + self.offset).clamp(-1, 1)
+
+
+class SemanticConsistency(FrozenSegmenter):
+    """The frozen segmenter of one domain pair and patch.
+
+    Raises:
+        ModelError: No segmenter, or one that cannot see what the translator sees.
+    """
+
+    def __init__(self, folder: Path, pair: DomainPair, patch: PatchConfig, grid: GridConfig | None) -> None:
+        model, source, target = read_model(folder, SegmenterDescription), pair.source, pair.target
+        if source.unit != target.unit:
+            raise ModelError(
+                f"{folder}: one segmenter cannot look at both {source.name} ({source.unit}) and {target.name} "
+                f"({target.unit}); semantic consistency is for domains that measure the same: set cyclegan.semantic=0."
+            )
+        super().__init__(model, folder, source, patch, grid)
 
     def loss(self, image: Tensor, translated: Tensor, around: Around) -> Tensor:
         """Mean cross-entropy of the segmenter's scores of a translation with its labels of the image.
@@ -89,7 +106,7 @@ class SemanticConsistency:
 
     def scores(self, image: Tensor) -> Tensor:
         """The segmenter's raw scores (B, labels + 1, *shape) of what it sees, (B, C, *shape)."""
-        scores: Tensor = self.network.to(image.device)((image * self.scale + self.offset).clamp(-1, 1))
+        scores: Tensor = self.network.to(image.device)(self.shown(image))
         return scores.float()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
-from typing import TypedDict, Unpack
+from typing import NotRequired, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from medgan.pictures.views import View, view
 from medgan.pictures.windows import DisplayWindow, change, window_between
 from medgan.training.architecture import Direction, DiscriminatorConfig, GeneratorConfig
 from medgan.training.learner import HeldOut, Judgement, Learner, Networks, Terms, bare, joined
+from medgan.translators.features import Features
 from medgan.translators.validation import Volumes, unpaired_metrics
 
 CHANGE_SHARE = 0.25
@@ -38,6 +39,7 @@ class Parts(TypedDict):
     patch: PatchConfig
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
+    features: NotRequired[Features | None]
 
 
 class Translator(Learner):
@@ -54,6 +56,7 @@ class Translator(Learner):
         super().__init__()
         self.pair, self.patch = parts["pair"], parts["patch"]
         self.generator, self.discriminator_config = parts["generator"], parts["discriminator"]
+        self.features = parts.get("features")
 
     @property
     def same_unit(self) -> bool:

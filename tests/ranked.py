@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from medgan.data.patches import Patches
+from medgan.errors import DataError
 from medgan.training.device import Place, make_fabric
 from medgan.training.fit import Fit, FitConfig, Interrupted
 from medgan.training.learner import HeldOut
@@ -72,13 +73,26 @@ def each_trained(ranks, pickled, folder):
     return ranks.all(results)
 
 
-def judged(ranks, pickled, studies):
-    """The figures of a learner on validation subjects, by rank."""
+def judged(ranks, pickled):
+    """The figures of learners, each on its validation subjects, by rank."""
     torch.set_num_threads(1)
-    learner = pickle.loads(pickled)
-    learner.ranks = ranks
-    learner.attach(make_fabric("cpu", "32"), {}, {})
-    return ranks.all(learner.validate(studies, learner.networks()).metrics)
+    figures = []
+    for learner, studies in pickle.loads(pickled):
+        learner.ranks = ranks
+        learner.attach(make_fabric("cpu", "32"), {}, {})
+        figures.append(learner.validate(studies, learner.networks()).metrics)
+    return ranks.all(figures)
+
+
+def broken(ranks, how):
+    """The second rank is lost, and the first one waits for it."""
+    ranks.any(False)
+    if not ranks.first and how == "refused":
+        raise DataError("b.nii.gz: is not here")
+    if not ranks.first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while True:
+        ranks.any(False)
 
 
 def in_two_ranks(work, *arguments):

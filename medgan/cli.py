@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medgan.commands import compare, config, convert, data, evaluate, faithfulness, readers, report, study, train
+from medgan.commands import compare, config, convert, data, evaluate, faithfulness, plan, readers, report, study, train
 from medgan.commands.help import Commands, epilog
 
 app = Commands(
@@ -16,7 +16,7 @@ app = Commands(
     epilog=epilog(["medgan train --pipeline ct_contrast", "medgan convert --help"]),
 )
 PANELS: dict[str, dict[str, Any]] = {
-    "Train": {"train": train.train, "segment-train": train.segment_train},
+    "Train": {"train": train.train, "segment-train": train.segment_train, "plan": plan.plan},
     "Use a model": {
         "convert": convert.convert, "segment": convert.segment, "classify": convert.classify,
         "augment": convert.augment,

@@ -17,7 +17,7 @@ from typer import Argument, Option
 
 from medgan.commands import completion
 from medgan.commands.help import in_groups
-from medgan.errors import MedganError
+from medgan.errors import ConfigError, MedganError
 from medgan.text import printable
 from medgan.training.device import parse_devices, take_place
 
@@ -42,6 +42,12 @@ Quiet = Annotated[bool, Option("--quiet", "-q", help="Print errors only.", rich_
 Overrides = Annotated[
     list[str] | None,
     Argument(metavar="KEY=VALUE", help="Settings, such as fit.epochs=3.", autocompletion=completion.keys),
+]
+Device = Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps; for several jobs also cuda:0,cuda:1.")]
+Threads = Annotated[int | None, Option(min=1, help="Of the processor, for all jobs; else those that are free.")]
+TrainedDomain = Annotated[
+    str | None,
+    Option("--domain", help="Whose images to learn from: contrast, t1, plain:CT; else `domain.name`."),
 ]
 ConfigFile = Annotated[Path | None, Option("--config", help="YAML with what differs from the shipped settings.")]
 
@@ -96,10 +102,8 @@ class Machine:
     """Where a command computes and records."""
 
     tracking: Tracking = None
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1 or mps; for several jobs also cuda:0,cuda:1.")] = "auto"
-    threads: Annotated[int | None, Option(min=1, help="Of the processor, for all jobs; else those that are free.")] = (
-        None
-    )
+    device: Device = "auto"
+    threads: Threads = None
 
     def first(self, quiet: bool) -> str:
         """The device of a command that computes on one at a time, and says so where more are named."""
@@ -118,9 +122,15 @@ class Sharing:
     )
     num_nodes: Annotated[int | None, Option(min=1, help="Nodes that share it, each with so many devices.")] = None
 
-    def check(self, device: str) -> bool:
-        """Whether this process is the first, which speaks for all; refuses numbers that contradict each other."""
-        return take_place(device, self.devices, self.num_nodes)[0].rank == 0
+    def check(self, device: str, *, alone: str = "") -> bool:
+        """Whether this process is the first, which speaks for all; refuses numbers that contradict each other.
+
+        ``alone`` is an option that is for one device.
+        """
+        place = take_place(device, self.devices, self.num_nodes)[0]
+        if alone and place.world > 1:
+            raise ConfigError(f"{alone} is for one device, and {place.world} would share the training; leave it out.")
+        return place.rank == 0
 
 
 @dataclass(frozen=True, kw_only=True)

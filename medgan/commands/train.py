@@ -17,10 +17,12 @@ from medgan.commands.common import (
     Reading,
     Run,
     Sharing,
+    TrainedDomain,
     command,
     console,
     say,
 )
+from medgan.commands.plan import Planning
 from medgan.errors import ConfigError
 
 
@@ -34,6 +36,7 @@ def train(
     run: Run,
     register: Annotated[str | None, Option(help="Register the model in MLflow under this name.")] = None,
     seed: Annotated[int | None, Option(help="The same as seed=N.")] = None,
+    planning: Planning,
     machine: Machine,
     sharing: Sharing,
     quiet: Quiet = False,
@@ -48,7 +51,8 @@ def train(
         pipeline=pipeline, settings=pipeline, overrides=overrides, config=run.config, data=data,
         device=machine.device, threads=machine.threads, name=run.name, resume_or_start=run.resume_or_start,
     )  # fmt: skip
-    first = sharing.check(machine.device)
+    planning.check(pipeline, resume=run.resume)
+    first = sharing.check(machine.device, alone="--plan" if planning.plan else "")
     if run.resume and not run.config and not overrides and first:
         from medgan.training.run_folder import run_to_resume
 
@@ -67,6 +71,10 @@ def train(
             pipeline, reading.located_if_given(data), overrides=layers, register=register, tracking=machine.tracking,
             device=machine.device, threads=machine.threads, **vars(sharing), **vars(run),
         )  # fmt: skip
+        if planning.plan:
+            from medgan.planning.plan import planned
+
+            order = planned(order, console(quiet), planning.minutes, planning.memory)
         trained = run_training(order, console(quiet))
     if not first:
         return
@@ -84,9 +92,7 @@ def segment_train(
     data: Annotated[Path | None, Option(help="Cohort with masks: CSV, folders, BIDS or nnU-Net raw.")] = None,
     *,
     reading: Reading,
-    domain: Annotated[
-        str | None, Option(help="Whose images to learn from: contrast, t1, plain:CT; else `domain.name`.")
-    ] = None,
+    domain: TrainedDomain = None,
     run: Run,
     seed: Annotated[int, Option(min=0, help="Of weights and patches.")] = 0,
     machine: Machine,

@@ -4,6 +4,7 @@ import copy
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from medgan.data.splits import split_subjects
 from medgan.errors import ConfigError, DataError, ModelError
 from medgan.networks.outputs import centre_channel
 from medgan.segmentation.settings import SegmenterDescription
-from medgan.training.fit import Interrupted
+from medgan.training.device import make_fabric
+from medgan.training.fit import FitConfig, Interrupted
 from medgan.training.model_folder import read_model
 from medgan.training.recorder import Recorder
 from medgan.training.run import train
@@ -157,6 +159,18 @@ def test_a_random_control_trains_nothing_and_masks_must_be_there(task, tmp_path)
     assert task(tmp_path, control="random")[0] is None
     with pytest.raises(DataError, match=r"no training pair has a mask.*features.labels=bands"):
         task(tmp_path, labels="masks")
+
+
+@pytest.mark.parametrize(("dimensions", "seen"), [("2", "2"), ("2.5", "2"), ("3", "3")])
+def test_a_trained_segmenter_sees_what_the_translator_draws(held_out, tmp_path, dimensions, seen):
+    depth = 8 if dimensions == "3" else None
+    patch = PatchConfig(dimensions=dimensions, size_voxels=16, depth_voxels=depth, flip=True, mirroring=True)
+    term = Features(FeaturesConfig(weight=0.5), domain=CT, patch=patch, grid=OWN_SPACING, seed=0)
+    fit = FitConfig(epochs=8, iterations_per_epoch=4, batch_size=2)
+    first = term.training(None, [(None, SimpleNamespace(subject="s0"))], held_out(count=1).target, fit)
+    assert (first.config.patch.dimensions, first.config.patch.intensity.gamma) == (seen, 0)
+    term.take(first.train(tmp_path, make_fabric("cpu", "32")), tmp_path)
+    assert 0 < term.distance(*images(term.patch.shape)) < 1
 
 
 def test_bands_are_for_hu(segmenters):

@@ -92,14 +92,15 @@ class _OneChannel(nn.modules.conv._ConvNd):
         if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             result: Tensor = super().forward(x)
             return result
+        # Weights are cloned: some of torch's kernels refuse a layout that an axis of size 1 leaves open.
         two = x.dim() == 4
         convolve, layout = (F.conv2d, torch.channels_last) if two else (F.conv3d, torch.channels_last_3d)
         taps = self.kernel_size[0]
         size = x.shape[2] - taps + 1
         if self.in_channels == 1:
             copies = torch.stack([x[:, 0].narrow(1, tap, size) for tap in range(taps)], dim=-1).movedim(-1, 1)
-            return convolve(copies, self.weight.transpose(1, 2).contiguous(memory_format=layout), self.bias)
-        maps = convolve(x, self.weight.transpose(0, 2).contiguous(memory_format=layout)).unbind(1)
+            return convolve(copies, self.weight.transpose(1, 2).clone(memory_format=layout), self.bias)
+        maps = convolve(x, self.weight.transpose(0, 2).clone(memory_format=layout)).unbind(1)
         added = reduce(torch.add, (one.narrow(1, tap, size) for tap, one in enumerate(maps))).unsqueeze(1)
         return added if self.bias is None else added + self.bias
 

@@ -65,11 +65,17 @@ def test_a_bias_that_instance_norm_removes_is_held_and_not_trained(shape, layer)
 
 @SHAPES
 @pytest.mark.parametrize(("inputs", "outputs", "kernel"), [(1, 5, 7), (5, 1, 7), (5, 1, 3)])
-def test_a_convolution_of_one_channel_gives_and_learns_what_any_other_does(shape, inputs, outputs, kernel):
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("batch", [1, 2])  # torch computes a single small image by another kernel
+def test_a_convolution_of_one_channel_gives_and_learns_what_any_other_does(shape, inputs, outputs, kernel, last, batch):
     made, plain = (layer[len(shape)](inputs, outputs, kernel) for layer in (blocks.ONE_CHANNEL, blocks.CONVOLUTION))
     assert type(convolution(len(shape), inputs, outputs, kernel)[1]) is type(made)
     plain.load_state_dict(made.state_dict())
-    x = torch.randn(2, inputs, *(size + kernel for size in shape), requires_grad=True)
+    x = torch.randn(batch, inputs, *(size + kernel for size in shape))
+    if last:
+        layout = torch.channels_last if len(shape) == 2 else torch.channels_last_3d
+        made, x = made.to(memory_format=layout), torch.empty_like(x, memory_format=layout).copy_(x)
+    x.requires_grad_()
     results = []
     for layer in (made, plain):
         output = layer(x)

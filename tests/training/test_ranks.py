@@ -48,6 +48,7 @@ def cases(make_translator):
         made[name] = make_translator(kind, dimensions, **game), Made(PAIR, shape, channels), precision
     for name, spatial in zip(SEGMENTERS, (2, 3), strict=True):
         made[name] = segmenter(spatial), Made(("image", "labels"), (16, 16, 8)[:spatial])
+    made["32 bits"] = *made["cyclegan-2d"][:2], "32"
     return made
 
 
@@ -72,6 +73,12 @@ def assert_close(ours, others):
 def test_two_ranks_train_what_one_process_trains_with_the_whole_batch(results, case):
     first, _, one, _ = results
     assert_close(first[case], one[case])
+
+
+def test_in_32_bits_too_no_weight_is_moved_by_rounding_alone(results):
+    (weights, _), (others, _) = results[0]["32 bits"], results[2]["32 bits"]
+    for name, each in weights.items():
+        torch.testing.assert_close(each, others[name], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", [*EQUAL, *NOISY, *SEGMENTERS])

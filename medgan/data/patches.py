@@ -251,7 +251,8 @@ def item(
         assert isinstance(first, Prepared)
         start = [_start(config, axis, float(share[axis]), first.body[axis]) for axis in range(3)]
     else:
-        start = [round(float(at) - (size - 1) / 2) for at, size in zip(centre, config.volume, strict=True)]
+        # Of an even size the second of both voxels in the middle: not now and then one beside the body.
+        start = [math.ceil(float(at) - size / 2) for at, size in zip(centre, config.volume, strict=True)]
     start = [at - margin for at, margin in zip(start, config.margins, strict=True)]
     extent = [size + 2 * margin for size, margin in zip(config.volume, config.margins, strict=True)]
     angle = np.deg2rad(config.rotation_degrees) * turn

@@ -8,6 +8,7 @@ nothing and what a perfect translation would have: both scans carry noise of the
 
 import argparse
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from medgan.phantom.cohort import write_phantom
 from medgan.phantom.kinds import KINDS
 from medgan.training.learner import HeldOut, Judgement, Networks
 from medgan.training.run import Order, train
+from medgan.translators.pix2pix import Pix2Pix
 from medgan.translators.translator import UnpairedTranslator
 
 BEFORE = (
@@ -34,7 +36,8 @@ BEFORE = (
     "cyclegan.ramp_iterations=400", "fit.constant_share=0.5",
 )  # fmt: skip
 """The recipe of version 0.1."""
-JUDGE = UnpairedTranslator.validate
+KINDS_OF_LEARNER = UnpairedTranslator, Pix2Pix
+JUDGES = {kind: kind.validate for kind in KINDS_OF_LEARNER}
 SUBJECTS, SEED = 12, 2026
 VOLUMES = "contrast", "plain", "labels"
 
@@ -59,12 +62,12 @@ class Watch:
     began: float = field(default_factory=time.perf_counter)
     rows: list[list[str]] = field(default_factory=list)
 
-    def validate(self, learner: UnpairedTranslator, held_out: HeldOut, networks: Networks) -> Judgement:
+    def validate(self, learner: Any, held_out: HeldOut, networks: Networks) -> Judgement:
         """The learner's own judgement, and a row of the table."""
         started = time.perf_counter()
-        judged = JUDGE(learner, held_out, networks)
+        judged = next(judge for kind, judge in JUDGES.items() if isinstance(learner, kind))(learner, held_out, networks)
         fakes = [learner.translate(networks["to_target"], each.scan) for each in self.subjects]
-        minutes, score = (started - self.began) / 60, judged.metrics["val/score_hu"]
+        minutes, score = (started - self.began) / 60, judged.metrics[learner.best]
         self.rows.append([f"{learner.iteration}", f"{minutes:.1f}", *self.figures(fakes), f"{score:.1f}"])
         self.began += time.perf_counter() - started
         return judged
@@ -100,7 +103,9 @@ def learning(out: Path, seed: int, overrides: list[str], threads: int | None) ->
     watch = Watch(fresh(out))
     name = f"recipe-{time.strftime('%H%M%S')}"
     order = Order("ct_contrast", overrides=[f"seed={seed}", *overrides], out=out / "runs", name=name, threads=threads)
-    with patch.object(UnpairedTranslator, "validate", lambda *given: watch.validate(*given)):
+    with ExitStack() as stack:
+        for kind in KINDS_OF_LEARNER:
+            stack.enter_context(patch.object(kind, "validate", lambda *given: watch.validate(*given)))
         train(order, Console(stderr=True))
     bounds = {
         "do nothing": [each.scan.voxels for each in watch.subjects],

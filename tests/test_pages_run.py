@@ -45,7 +45,7 @@ EXCEPT = {
     r"SAMPLES": "tests/evaluation/synthesis judges patches",
     r"cycle20|@champion": "tests/comparison has runs of these names",
     r"=.*{subject}/": "its scans lie in a folder a subject: tests/data",
-    r"^medgan plan|--plan --minutes": "tests/planning plans, and a small phantom is too small for shipped networks",
+    r"^medgan plan|--plan --minutes|--config plan.yaml": "tests/planning; a small phantom is too small for it",
     r"^medgan data register": "tests/registration registers real pairs",
 }
 """Commands that do not run here, and why."""

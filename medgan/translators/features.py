@@ -28,7 +28,6 @@ from medgan.data.studies import Cohort, Study
 from medgan.errors import ConfigError, DataError
 from medgan.networks.blocks import encoder_maps
 from medgan.segmentation.labelled import Labelled
-from medgan.segmentation.segmenter import segmenter_task
 from medgan.segmentation.settings import SegmenterConfig, SegmenterDescription, SegmenterModel, SegmenterNetworkConfig
 from medgan.training.fit import FitConfig, Training
 from medgan.training.model_folder import read_model
@@ -156,6 +155,9 @@ class Features:
         if self.config.control == "shuffled":  # as many voxels of each label, at random places
             random = np.random.default_rng(self.seed)
             named = [(name, image, random.permutation(own.ravel()).reshape(own.shape)) for name, image, own in named]
+        # It judges by scipy, for which a training without features need not wait.
+        from medgan.segmentation.segmenter import segmenter_task
+
         return segmenter_task([Labelled(*each) for each in named], (), self.settings(labels, fit), seed=self.seed)
 
     def take(self, model: SegmenterModel, folder: Path) -> None:

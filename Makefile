@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/medgan train --pipeline ct_contrast --out $(DEMO)/runs --name demo fit.epochs=14
+	$(BIN)/medgan train --pipeline ct_contrast --out $(DEMO)/runs --name demo
 	$(BIN)/medgan data phantom $(DEMO)/phantom --subjects 12 --seed 1
 	$(BIN)/medgan convert $(DEMO)/phantom/cohort.csv $(DEMO)/synthetic --change-map \
 		--model $(DEMO)/runs/ct_contrast/demo/model

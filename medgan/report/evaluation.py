@@ -16,7 +16,7 @@ from medgan.documents import read_json
 from medgan.errors import DataError
 from medgan.evaluation.arms import CONSTANT, DISTANCE, DO_NOTHING, LOOKUP, LOOKUP_MEDIAN, SHIFTED, SYNTHETIC
 from medgan.evaluation.evaluate import CASES, KEYS, ROWS, SUMMARY
-from medgan.evaluation.judging import measure
+from medgan.evaluation.judging import OVER_LABELS, measure
 from medgan.evaluation.statistics import LEVEL, Interval, verdict
 from medgan.report.charts import MOST_SUBJECTS, bias_by_tissue, subject_dots
 from medgan.report.figures import embedded
@@ -24,6 +24,7 @@ from medgan.report.html import Plot, Section, Table, cells
 
 ROLES = ("synthetic", "reference", "source", "mask", "labels")
 HEADLINES: Mapping[str, tuple[str, str]] = {
+    OVER_LABELS: ("mean absolute error in the labels, the mean over them", "HU"),
     "core_mae_hu": ("mean absolute error where both bodies agree", "HU"),
     "mae_hu": ("mean absolute error in the body", "HU"),
     "enhancing_mae_percent": ("mean absolute error where the truth enhances", "%"),

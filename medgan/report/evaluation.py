@@ -24,7 +24,7 @@ from medgan.report.html import Plot, Section, Table, cells
 
 ROLES = ("synthetic", "reference", "source", "mask", "labels")
 HEADLINES: Mapping[str, tuple[str, str]] = {
-    OVER_LABELS: ("mean absolute error in the labels, the mean over them", "HU"),
+    OVER_LABELS: ("mean absolute error in the labels", "HU"),
     "core_mae_hu": ("mean absolute error where both bodies agree", "HU"),
     "mae_hu": ("mean absolute error in the body", "HU"),
     "enhancing_mae_percent": ("mean absolute error where the truth enhances", "%"),

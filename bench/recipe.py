@@ -33,9 +33,9 @@ from medgan.translators.translator import UnpairedTranslator
 BEFORE = (
     "generator.amount=sigmoid", "generator.windows_hu=[]", "generator.network.keep_variance=false",
     "discriminator.norm=group", "discriminator.windows_hu=[[-100,200],[0,600]]", "cyclegan.change=1",
-    "cyclegan.ramp_iterations=400", "fit.constant_share=0.5",
+    "cyclegan.ramp_iterations=400",
 )  # fmt: skip
-"""The recipe of version 0.1."""
+"""The recipe before docs/adr/0090."""
 KINDS_OF_LEARNER = UnpairedTranslator, Pix2Pix
 JUDGES = {kind: kind.validate for kind in KINDS_OF_LEARNER}
 SUBJECTS, SEED = 12, 2026
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("bench/results"))
     parser.add_argument("--seed", type=int, default=0, help="of the training")
-    parser.add_argument("--before", action="store_true", help="the recipe of version 0.1")
+    parser.add_argument("--before", action="store_true", help="the recipe before docs/adr/0090")
     parser.add_argument("--threads", type=int)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     given = parser.parse_args()

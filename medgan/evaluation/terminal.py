@@ -42,8 +42,8 @@ def render(evaluation: Evaluation, *, every: bool = False) -> Group:
         notes.append(Text(f"Distance of all subjects together to the real images, in soft tissue, HU: {distances}."))
     seen, table = evaluation.seen, _every_metric if every else _headlines
     apart = [table(seen, SEEN_TITLE)] if seen and not seen.rows.empty else []
-    first = [] if evaluation.rows.empty else [table(evaluation)]
     words = [] if evaluation.rows.empty else [Text(line, style="bold") for line in verdicts(evaluation)]
+    first = [] if evaluation.rows.empty else [table(evaluation)]
     return Group(*first, *words, *notes, *apart, *failure_lines(evaluation.failures, SUMMARY))
 
 
@@ -93,7 +93,7 @@ def _means(evaluation: Evaluation) -> dict[str, dict[str, float]]:
 
 def _baselines(arms: dict[str, dict[str, float]]) -> list[str]:
     """What needs no network; real images are no baseline, and moved ones only tell what registration costs."""
-    return [arm for arm in arms if arm not in (SYNTHETIC, REAL, SHIFTED)][:2]
+    return [arm for arm in arms if arm not in (SYNTHETIC, REAL, SHIFTED)]
 
 
 def _difference(evaluation: Evaluation, baseline: str, metric: str) -> dict[Any, Any]:
@@ -110,6 +110,7 @@ def _headlines(evaluation: Evaluation, title: str | None = None) -> Table:
     names = [*labels[:MOST_LABELS], *(name for name in HEADLINES if name in known)][:MOST_ROWS]
     baselines = _baselines(means)
     best = min(baselines, key=lambda arm: means[arm].get(headline or "", math.inf), default=None)
+    baselines = list(dict.fromkeys([*baselines[:1], *filter(None, [best]), *baselines]))[:2]  # what 80 columns hold
     head = Column("MAE in HU by label,\nand others" if labels else "metric", overflow="fold")
     table = Table(head, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in (SYNTHETIC, *baselines, *([f"{SYNTHETIC} - {best}"] if best else [])):

@@ -116,6 +116,14 @@ def test_ten_rows_of_eighty_columns_and_a_verdict_on_the_mean_over_labels():
     assert "nearer in 3 of 3 subjects" in said
 
 
+def test_of_many_baselines_the_best_is_shown_and_the_verdict_is_on_each():
+    arms = ("synthetic", "constant", "intensity_lookup", "intensity_lookup_median", "true_shifted")
+    said = " ".join(text(an_evaluation(arms=arms, core_mae_hu=(40.0, 99.0, 60.0, 50.0, 1.0)), 80, every=False).split())
+    assert "core_mae_hu 40.0 99.0 50.0 -10.0 [-10.0, -10.0]" in said
+    assert all(f"better than {arm}: " in said for arm in arms[1:4])
+    assert "true_shifted" not in said
+
+
 @pytest.mark.parametrize(
     ("own", "words"),
     [

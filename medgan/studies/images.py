@@ -139,12 +139,16 @@ class _AtStrengths(Conversion):
 
     def strength(self, job: Job) -> float:
         """Drawn uniformly."""
-        seed = [self.copy, int(file_hash(job.source)[:16], 16)]
-        return float(np.random.default_rng(seed).uniform(*self.between))
+        return drawn_strength(job.source, self.copy, self.between)
 
     def sources(self, job: Job) -> Facts:
         """And the strength."""
         return super().sources(job) | strength_fact(self.strength(job))
+
+
+def drawn_strength(source: Path, copy: int, between: tuple[float, float]) -> float:
+    """That of a numbered copy of an image, the same for the same file."""
+    return float(np.random.default_rng([copy, int(file_hash(source)[:16], 16)]).uniform(*between))
 
 
 def _translated(

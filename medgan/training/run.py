@@ -19,7 +19,7 @@ from medgan.data.studies import Cohort, Data, Location
 from medgan.errors import ConfigError, DataError
 from medgan.pipeline import Pipeline
 from medgan.threads import free, taken
-from medgan.training.device import Place, make_fabric, take_place
+from medgan.training.device import Place, Precision, make_fabric, take_place
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import CARD, Description, Origin, library_versions
 from medgan.training.ranks import AFTER_ANOTHER, LostRankError, Ranks, joined
@@ -113,14 +113,14 @@ def _with_threads(order: Order, place: Place) -> Order:
 
 def _assist(ranks: Ranks, order: Order) -> Trained:
     """What a rank beside the first does: the training alone, of what the first one has found."""
-    config, data, cohort, split, folder, resume = ranks.of_first(cast(Any, None))
+    config, data, cohort, split, folder, resume, precision = ranks.of_first(cast(Any, None))
     pipeline = catalog.load(order.pipeline)(config)
     with ranks.first_of_node():
         if data is None and not cohort.studies[0].image.exists():
             cohort = pipeline.cohort(None)  # each node has a phantom in its own cache
         task = pipeline.task(cohort, split, Cache(default_folder()))
     with taken(order.threads):
-        task.assist(folder, make_fabric(ranks.device, config.fit.precision), ranks, resume=resume)
+        task.assist(folder, make_fabric(ranks.device, precision), ranks, resume=resume)
     return ranks.of_first(cast(Trained, None))
 
 
@@ -145,8 +145,10 @@ def _lead(order: Order, console: Console, ranks: Ranks) -> Trained:
         split = _frozen_split(order, pipeline, cohort, run)
         for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
             log.say(line)
-        fabric = make_fabric(order.device, config.fit.precision)
-        ranks.of_first((config, data, cohort, split, run.path, order.resume))
+        fabric = make_fabric(order.device, _precision(config.fit.precision, before, order.device))
+        # What a processor does well is tried, and might come out otherwise elsewhere.
+        precision = fabric.strategy.precision.precision
+        ranks.of_first((config, data, cohort, split, run.path, order.resume, precision))
         with ranks.first_of_node():
             task = pipeline.task(cohort, split, Cache(default_folder()))
         learner = task.seeded(ranks)
@@ -260,6 +262,14 @@ def _frozen_split(order: Order, pipeline: Pipeline[Any], cohort: Cohort, run: Ru
     split.check(cohort)
     split.refuse_twins(cohort)
     return split
+
+
+def _precision(asked: Precision, before: Settings, device: str) -> Precision:
+    """As it is asked for, or of a run that goes on, where ``auto`` was, as it was begun on a device of this kind."""
+    kind = str(before.get("device")).partition(":")[0]
+    if asked != "auto" or kind != make_fabric(device, "32").device.type:
+        return asked
+    return cast(Precision, str(before["precision"]).removesuffix("-true"))
 
 
 def _fixed_facts(pipeline: Pipeline[Any], cohort: Cohort, split: Split, data: Data | None, fabric: Fabric) -> Settings:

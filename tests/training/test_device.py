@@ -7,6 +7,7 @@ from medgan.errors import ConfigError
 from medgan.training.device import (
     Place,
     _best_precision,
+    _convolves_fast_in_bf16,
     choose_kernels,
     device_of,
     make_fabric,
@@ -19,6 +20,26 @@ def test_the_precision_is_one_that_the_device_computes():
     assert make_fabric("cpu", "auto").device.type == "cpu"
     assert _best_precision("cpu") in ("32", "bf16-mixed")
     assert _best_precision("mps") == "32"
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "slowness", "fast"),
+    [(True, True, 3, True), (False, True, 3, False), (False, True, 0.5, True), (False, False, 0.5, False)],
+)
+def test_a_processor_that_has_only_avx512_is_tried(monkeypatch, amx, avx512_bf16, slowness, fast):
+    convolve, clock = torch.nn.Conv2d.forward, [0.0]
+
+    def timed(layer, image):
+        clock[0] += slowness if image.dtype == torch.bfloat16 else 1
+        return convolve(layer, image)
+
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr("torch.nn.Conv2d.forward", timed)
+    monkeypatch.setattr("time.process_time", lambda: clock[0])
+    before = torch.get_rng_state()
+    assert _convolves_fast_in_bf16.__wrapped__() == fast
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

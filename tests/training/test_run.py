@@ -29,7 +29,7 @@ from medgan.tracking import download_model
 from medgan.training.architecture import TranslationDescription
 from medgan.training.folder_lock import alone_in
 from medgan.training.model_folder import read_model
-from medgan.training.run import Order, train
+from medgan.training.run import Order, _precision, train
 
 QUIET = Console(quiet=True)
 EPOCHS = 6
@@ -113,6 +113,19 @@ def test_mlflow_holds_the_run_and_the_registered_model_and_no_path_and_no_subjec
     for artifact in ("config.yaml", "metrics.csv"):
         told += Path(client.download_artifacts(run.info.run_id, artifact)).read_text()
     assert not [secret for secret in (str(unpaired.parent), str(work), "s0", "nii.gz") if secret in told]
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "taken"),
+    [
+        ("auto", {}, "auto"), ("auto", {"device": "cpu", "precision": "bf16-mixed"}, "bf16-mixed"),
+        ("auto", {"device": "cpu", "precision": "32-true"}, "32"),
+        ("32", {"device": "cpu", "precision": "bf16-mixed"}, "32"),
+        ("auto", {"device": "cuda:0", "precision": "16-mixed"}, "auto"),
+    ],
+)  # fmt: skip
+def test_a_run_goes_on_in_the_precision_of_before(asked, before, taken):
+    assert _precision(asked, before, "cpu") == taken
 
 
 def test_what_medgan_chose_is_said(order, tmp_path, monkeypatch):

@@ -146,9 +146,8 @@ def _lead(order: Order, console: Console, ranks: Ranks) -> Trained:
         for line in filter(None, (*cohort.notes, cohort.note, pipeline.left_out, split.unchecked)):
             log.say(line)
         fabric = make_fabric(order.device, _precision(config.fit.precision, before, order.device))
-        # What a processor does well is tried, and might come out otherwise elsewhere.
-        precision = fabric.strategy.precision.precision
-        ranks.of_first((config, data, cohort, split, run.path, order.resume, precision))
+        # The precision, too: what a processor does well is tried, and might come out otherwise elsewhere.
+        ranks.of_first((config, data, cohort, split, run.path, order.resume, fabric.strategy.precision.precision))
         with ranks.first_of_node():
             task = pipeline.task(cohort, split, Cache(default_folder()))
         learner = task.seeded(ranks)

@@ -35,10 +35,8 @@ SHARES = (1.0, 0.75, 0.5, 0.375)
 """Of the largest patch that the body and the device ask for, the patches that are tried."""
 COARSEST_VOXELS, MOST_DOWNS = 4, 4
 """A network halves its input until its coarsest map would be smaller, and no more often than the shipped ones do."""
-SOUND_BATCH = 4
-"""Larger batches are worth less than larger patches."""
-ITERATIONS = 500
-"""For one minute; a time four times as long is worth twice as many, each of which may then cost twice as much."""
+ITERATIONS, IN_A_MINUTE = 3000, 1250
+"""That a training needs, and in a short time for each minute; only what is left goes into patches and batches."""
 MINUTES = 20.0
 EPOCHS, VALIDATED = 10, 0.1
 """How often a run looks at its progress, and the share of its time that validations may take."""
@@ -164,7 +162,7 @@ class Planner:
             self.given["labels"] = {name: list(values) for name, values in labels.items()}
         self.network = ("network",) if hasattr(self.base, "network") else ("generator", "network")
         self.minutes = wanted.minutes or MINUTES
-        self.minimum = ITERATIONS * math.sqrt(self.minutes)
+        self.minimum = min(ITERATIONS, IN_A_MINUTE * self.minutes)
         self.limit_gib = wanted.memory_gib or FREE_SHARE * self._free_gib()
         self.spacing_mm: Triple = self.fingerprint.spacing_mm
 
@@ -247,7 +245,7 @@ class Planner:
         """What may be tried: shares of the largest patch, batches and channels, around the shipped ones."""
         batch, channels = self.base.fit.batch_size, self._network(self.base).channels
         found, refused = dict[str, _Candidate](), None
-        for share, size, wide in product(SHARES, {1, 2, SOUND_BATCH, batch}, {channels // 2, channels, 2 * channels}):
+        for share, size, wide in product(SHARES, {1, 2, 4, batch}, {channels // 2, channels, 2 * channels}):
             if size > batch:
                 continue
             patch, downs = self._patch(share, grid["patch"]["dimensions"])
@@ -320,10 +318,9 @@ class Planner:
         return candidate.batch < 2, candidate.channels < self._network(self.base).channels, candidate.work
 
     def _worth(self, candidate: _Candidate) -> tuple[float, ...]:
-        """What comes first: two patches a batch, the shipped channels, a sound batch, the patch, and then all else."""
+        """What comes first: two patches a batch, the shipped channels, the patch, and then all else."""
         usual, batch = self._network(self.base).channels, candidate.batch
-        sound = min(batch, 2), min(candidate.channels, usual), min(batch, SOUND_BATCH)
-        return *sound, candidate.voxels, batch, candidate.channels
+        return min(batch, 2), min(candidate.channels, usual), candidate.voxels, batch, candidate.channels
 
     def _least(self, candidate: _Candidate) -> float:
         """Iterations that it needs; wider networks than the shipped ones pay where there is time in plenty."""

@@ -36,7 +36,7 @@ SHARES = (1.0, 0.75, 0.5, 0.375)
 COARSEST_VOXELS, MOST_DOWNS = 4, 4
 """A network halves its input until its coarsest map would be smaller, and no more often than the shipped ones do."""
 ITERATIONS, IN_A_MINUTE = 3000, 1250
-"""That a training needs, and in a short time for each minute; only what is left goes into patches and batches."""
+"""That a training needs, or for each minute where time is short; only what is left goes into patches and batches."""
 MINUTES = 20.0
 EPOCHS, VALIDATED = 10, 0.1
 """How often a run looks at its progress, and the share of its time that validations may take."""
